@@ -3,7 +3,8 @@
 One model, backdoored and cleaned three ways in the quick setting, the default of the pages. Shipped runs contain only
 the quantized difference to the built-in model's weights; their metrics are those of the shipped weights, and their
 config has those of the full run. Their films show the training of the full run. The backdoored run has the scores of
-its training pairs. To remake shipped runs, delete their folders first; --remeasure only measures them.
+its training pairs and the inversion of its trigger. To remake shipped runs, delete their folders first; --remeasure
+only measures them.
 """
 
 from __future__ import annotations
@@ -27,11 +28,13 @@ from cleaner.files import write_json
 from cleaner.inspection import embedding_map, pair_detection
 from cleaner.inspection.attribution import append_triggered
 from cleaner.inspection.features import find_single_class_rows
+from cleaner.inspection.inversion import InversionConfig, invert
 from cleaner.inspection.similarity import best_classes
 from cleaner.models import delta
 from cleaner.models.clip import Clip, load_clip, save_delta
 from cleaner.models.devices import configure_torch
 from cleaner.runs.folders import shipped_root
+from cleaner.runs.inversion import FOLDER, RESULT_FILE, write_inversion
 from cleaner.runs.request import TEST_SIZE
 from cleaner.runs.run import Run, load_run, write_run
 from cleaner.runs.store import list_shipped_runs
@@ -76,6 +79,7 @@ def main(options: Options) -> None:
         embedding_map.ensure_map(entry.folder, output_folder=entry.folder)
         if entry.stage == "backdoored":
             pair_detection.ensure_detection(entry.folder, output_folder=entry.folder)
+            ensure_inversion(entry.folder)
 
 
 def poison_model(clean: Clip, test: CaptionData) -> Run:
@@ -140,6 +144,17 @@ def measure(run: Run, clip: Clip, *, clean: Clip, test: CaptionData) -> Metrics:
 def headline_metrics(metrics: Metrics) -> dict[str, float]:
     """Return CA, ASR@1 and RA."""
     return {"ca": metrics.ca[1], "asr": (metrics.asr or {})[1], "ra": (metrics.ra or {})[1]}
+
+
+def ensure_inversion(folder: Path) -> None:
+    """Write the trigger inversion of a backdoored run, unless it exists."""
+    if not (folder / FOLDER / RESULT_FILE).exists():
+        run, config = load_run(folder), InversionConfig()
+        images = load_data("scenes", split="clean", size=config.images)
+        found = invert(
+            run.clip, images, config, Progress("inversion"), trigger=run.trigger, target_class=run.target_class
+        )
+        write_inversion(found, folder / FOLDER)
 
 
 def find_example_image(suspect: Run, models: dict[str, Clip], test: CaptionData) -> dict[str, object]:

@@ -15,6 +15,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -48,6 +49,7 @@ TIMED_METHODS: dict[str, Defense] = {
     "par": DEFENSES["par"](),
     "feature_repelling": DEFENSES["feature_repelling"](),
     "rvpt": DEFENSES["rvpt"](),
+    "unlearn_trigger": DEFENSES["unlearn_trigger"](path=str(Path(__file__).with_name("trigger.png"))),
 }
 """Every registered defense; a test fails for one that is missing. A model is timed with those that support it."""
 PAIR_COUNTS = (1000, 5000, 25000)

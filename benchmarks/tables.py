@@ -18,6 +18,7 @@ from benchmarks import methods
 from benchmarks.markdown import (
     asset_tables,
     detection_tables,
+    inversion_tables,
     protocol2_tables,
     quick_tables,
     reliability_tables,
@@ -55,6 +56,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "film_cost": timing_tables.film_cost,
     "first_minute": quick_tables.first_minute,
     "fine_detail": result_tables.counterfactual_by_kind,
+    "inversion": inversion_tables.inversion,
     "learning_rates": result_tables.learning_rates,
     "models": asset_tables.models,
     "others": result_tables.other_triggers,

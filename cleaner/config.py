@@ -86,8 +86,8 @@ def file_parameters(cls: type) -> list[str]:
 
 
 def changed_parameters(settings: Any) -> dict[str, Any]:
-    """Return the parameters of `settings` that differ from their defaults."""
-    values = {p: getattr(settings, p.name) for p in parameters(type(settings))}
+    """Return the parameters of `settings` that differ from their defaults; not paths, which only name a place."""
+    values = {p: getattr(settings, p.name) for p in parameters(type(settings)) if not p.is_path}
     return {p.name: value for p, value in values.items() if value != p.default}
 
 

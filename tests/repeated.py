@@ -15,7 +15,7 @@ from typing import Any
 
 from cleaner import defend, poison, save_run
 from cleaner.attacks import TRIGGERS, Trigger
-from cleaner.config import FinetuneConfig, parameters
+from cleaner.config import FinetuneConfig, file_parameters, parameters
 from cleaner.data.base import CaptionData, load_data
 from cleaner.defenses import DEFENSES, Defense
 from cleaner.models.clip import Clip, new_clip
@@ -65,6 +65,13 @@ def build_trigger(name: str, image: str, steps: int) -> Trigger:
     return trigger
 
 
+def make_defense(name: str, image: str | Path) -> Defense:
+    """Return a defense at its defaults, with its image file if it needs one."""
+    paths = file_parameters(DEFENSES[name])
+    defense: Defense = DEFENSES[name](**dict.fromkeys(paths, str(image)))
+    return defense
+
+
 def cases(setting: Setting, image: str) -> dict[str, Callable[..., Run]]:
     """Return name -> function that trains an attack or a defense; it takes `on_step` and `checkpoint`."""
     s = setting
@@ -79,7 +86,7 @@ def cases(setting: Setting, image: str) -> dict[str, Callable[..., Run]]:
         return lambda **options: defend(s.choose_clip(defense), defense, s.data, s.config, test=s.data, **options)
 
     attacks = {f"attack-{name}": attack(name) for name in TRIGGERS}
-    return attacks | {f"defense-{name}": train(DEFENSES[name]()) for name in DEFENSES}
+    return attacks | {f"defense-{name}": train(make_defense(name, image)) for name in DEFENSES}
 
 
 def stop_after_epoch(report: StepReport) -> None:

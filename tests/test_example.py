@@ -9,12 +9,14 @@ import pytest
 import torch
 
 from cleaner.data.base import load_data
+from cleaner.defenses import DEFENSES
 from cleaner.detectors.base import find_detectors
 from cleaner.evaluation.evaluate import evaluate
 from cleaner.files import assets, read_json
 from cleaner.inspection.pair_detection import read_detection
 from cleaner.models.clip import load_clip
 from cleaner.runs.film import read_film
+from cleaner.runs.inversion import adopt_inversion, find_inversion, read_inversion
 from cleaner.runs.record import RunRecord
 from cleaner.runs.run import load_run
 from cleaner.runs.store import list_shipped_runs
@@ -71,6 +73,19 @@ def test_the_backdoored_run_has_the_scores_of_its_training_pairs() -> None:
     assert list(found.scores) == list(find_detectors("pairs"))
     assert found.poisoned.nonzero()[0].tolist() == read_json(suspect.folder / "manifest.json")["poison_indices"]
     assert len(found.poisoned) == found.pairs == suspect.pairs
+
+
+def test_the_backdoored_run_has_its_inverted_trigger() -> None:
+    suspect = SHIPPED[-1]
+    found = read_inversion(find_inversion(suspect.folder))
+    assert found is not None
+    assert found.is_right
+    assert found.is_anomalous
+    assert found.asr is not None
+    assert found.asr > 0.8
+    assert found.inside is not None
+    assert found.inside > 0.5
+    assert adopt_inversion(DEFENSES["unlearn_trigger"](), suspect.folder).png == found.png
 
 
 def test_rounding_hardly_moved_the_figures() -> None:

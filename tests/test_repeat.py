@@ -141,8 +141,8 @@ def test_a_generator_sums_in_a_fixed_order() -> None:
 
 
 @pytest.mark.parametrize("name", list(DEFENSES))
-def test_gradients_of_defenses_sum_in_a_fixed_order(name: str) -> None:
-    setting, defense = repeated.load_setting("tiny"), DEFENSES[name]()
+def test_gradients_of_defenses_sum_in_a_fixed_order(name: str, tmp_path: Path) -> None:
+    setting, defense = repeated.load_setting("tiny"), repeated.make_defense(name, image_file(tmp_path))
     data = setting.data
     data.captions[:] = [caption.split(" on ")[0] for caption in data.captions]  # several equal captions in a batch
     with AtomicSums() as found:

@@ -48,6 +48,8 @@ class Trigger(Method, ABC):
     """Whether the trigger made for one image must not open the backdoor on another one (`cross`)."""
     target_captions: ClassVar[str] = "templates"
     """How captions of poisoned pairs are written (`data.poison.TARGET_CAPTIONS`)."""
+    is_estimate: ClassVar[bool] = False
+    """Whether it stands for an attacker's unknown trigger, so that its success rate is an estimate."""
     covers_image: ClassVar[bool] = False
     """Whether the trigger covers the whole image, even pixels that happen to keep their value."""
 
@@ -269,10 +271,14 @@ class FileTrigger(Trigger):
         """Why the trigger cannot be applied yet: no file was chosen."""
         return "" if self.path else "no image was chosen for this trigger: give a PNG or JPEG file (path)."
 
-    def load_image(self, side: int) -> Tensor:
-        """Return the file's center square, (3, side, side) in [0, 1]."""
+    def require_ready(self) -> None:
+        """Raise `CleanerError` if no file was chosen."""
         if self.unready_reason:
             raise CleanerError(self.unready_reason)
+
+    def load_image(self, side: int) -> Tensor:
+        """Return the file's center square, (3, side, side) in [0, 1]."""
+        self.require_ready()
         return decode_tensor(self.content, side, Path(self.path).name)
 
     def files(self) -> dict[str, bytes]:

@@ -9,6 +9,7 @@ import tyro
 from cleaner.cli.app import App
 from cleaner.cli.demo import Demo
 from cleaner.cli.detect import Detect
+from cleaner.cli.invert import Invert
 from cleaner.cli.listing import InspectData, List, Runs
 from cleaner.cli.models import Evaluate, Export
 from cleaner.cli.presets import Presets, resolve_preset_defaults
@@ -29,6 +30,7 @@ Command = (
     | Annotated[Rebound, tyro.conf.subcommand("rebound")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
     | Annotated[Scan, tyro.conf.subcommand("scan")]
+    | Annotated[Invert, tyro.conf.subcommand("invert")]
     | Annotated[Detect, tyro.conf.subcommand("detect")]
     | Annotated[InspectData, tyro.conf.subcommand("inspect")]
     | Annotated[Export, tyro.conf.subcommand("export")]

@@ -17,6 +17,7 @@ from cleaner.inspection.activation import try_activations
 from cleaner.models.clip import Clip, load_clip
 from cleaner.models.lookup import describe_model_file
 from cleaner.runs.folders import is_run_folder
+from cleaner.runs.inversion import find_trigger_file
 from cleaner.runs.request import get_test_data, parse_data_arguments
 from cleaner.runs.run import load_run, load_run_trigger
 from cleaner.types import CleanerError
@@ -27,7 +28,7 @@ MODEL_HELP = (
 RUN_OR_MODEL_HELP = f"Run folder or model. Models: {MODEL_HELP[0].lower()}{MODEL_HELP[1:]}"
 DATA_HELP = "Data (scenes, a table, an image folder, a .tar or a .zip) and options: pairs.csv classes=cat,dog."
 OWN_DATA_HELP = f"{DATA_HELP} Default: the run's data, else scenes."
-TRIGGER_HELP = "Trigger and options: badnet patch_size=16. Or a run folder, to reuse its trigger."
+TRIGGER_HELP = "Trigger and options: badnet patch_size=16. Or the folder of a run or an inversion, to use its trigger."
 TARGET_HELP = "Class that the model should predict for triggered images."
 PRECHECK_SIZE = 500
 """Test images on which a model from a file is evaluated before training."""
@@ -45,7 +46,9 @@ def load_run_or_model(name: str) -> Clip:
 
 
 def resolve_trigger(spec: Sequence[str]) -> Trigger:
-    """Return the trigger of a run folder, with its patch, or the one that `NAME key=value ...` describes."""
+    """Return the trigger of a run folder or an inversion, or the one that `NAME key=value ...` describes."""
+    if len(spec) == 1 and (file := find_trigger_file(Path(spec[0]))) is not None:
+        spec = ["inverted", f"path={file}"]
     if len(spec) == 1 and is_run_folder(spec[0]):
         run_trigger = load_run_trigger(Path(spec[0]))
         if run_trigger is None:

@@ -28,6 +28,7 @@ from cleaner.evaluation.workload import predict_evaluation
 from cleaner.jobs.clock import describe_resolution, format_range
 from cleaner.models.clip import save_clip
 from cleaner.runs.folders import is_run_folder
+from cleaner.runs.inversion import ESTIMATE_NOTE
 from cleaner.runs.run import load_run
 from cleaner.types import CleanerError
 from cleaner.workflow import supported_ks
@@ -79,12 +80,15 @@ class Evaluate:
             templates=self.templates,
             on_step=Progress(),
         )
+        is_estimate = trigger is not None and trigger.is_estimate
         if self.json:
-            print_json(metrics.to_dict())
+            print_json(metrics.to_dict() | ({"is_estimate": True} if is_estimate else {}))
         else:
             print(
                 format_table([format_row(clip.name, metrics)]), describe_protocol(metrics), metric_legend(), sep="\n\n"
             )
+            if is_estimate:
+                print(f"\nASR: {ESTIMATE_NOTE[0].lower()}{ESTIMATE_NOTE[1:]}")
 
 
 @dataclass(frozen=True)

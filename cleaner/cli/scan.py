@@ -17,6 +17,7 @@ from cleaner.cli.inputs import (
 )
 from cleaner.cli.output import Progress, format_table, print_json
 from cleaner.evaluation.scan import SCAN_WARNING, ScanResult, explain_unscannable, find_scannable_triggers, scan
+from cleaner.evaluation.scan_variants import SCREENED_IMAGES, scan_variants
 from cleaner.types import CleanerError
 
 TOP_LINES = 10
@@ -32,11 +33,14 @@ SCAN_COLUMNS = (
 
 @dataclass(frozen=True)
 class Scan:
-    """Scan an untrusted model for backdoors: try every built-in trigger against every class."""
+    """Scan an untrusted model for backdoors: try the built-in triggers, at many settings, against every class."""
 
     model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN|MODEL", help=RUN_OR_MODEL_HELP)]
     data: Annotated[tuple[str, ...], tyro.conf.arg(help=f"{OWN_DATA_HELP} The test split is used.")] = ()
     trigger: Annotated[tuple[str, ...], tyro.conf.arg(help="Try only this trigger: patch_image path=sticker.png.")] = ()
+    variants: Annotated[
+        bool, tyro.conf.arg(help="Try other sizes, positions, ratios and seeds too, on a few images first.")
+    ] = True
     reference: Annotated[str | None, tyro.conf.arg(help="Trusted model to scan for comparison.")] = None
     images: Annotated[int, tyro.conf.arg(help="Number of images to apply each trigger to.")] = 1000
     json: Annotated[bool, tyro.conf.arg(help="Print all results as JSON.")] = False
@@ -47,14 +51,21 @@ class Scan:
             triggers, skipped = {self.trigger[0]: resolve_trigger(self.trigger)}, {}
         if reason := next(filter(None, map(explain_unscannable, triggers.values())), ""):
             raise CleanerError(reason)
-        data = load_split(resolve_data(self.data, self.model), "test", self.images)
-        results, trusted = (
-            scan(load_run_or_model(name), data, triggers, self.images, Progress(name)) if name else []
-            for name in (self.model, self.reference)
-        )
+        # The images that choose among the settings are not those that measure them.
+        few = SCREENED_IMAGES if self.variants and not self.trigger else 0
+        data = load_split(resolve_data(self.data, self.model), "test", self.images + few)
+        clip, tried = load_run_or_model(self.model), len(triggers)
+        if few:
+            found = scan_variants(clip, data, triggers, self.images, Progress(self.model))
+            results, triggers, tried = found.results, found.triggers, found.tried
+        else:
+            results = scan(clip, data, triggers, self.images, Progress(self.model))
+        trusted = []
+        if self.reference:
+            trusted = scan(load_run_or_model(self.reference), data, triggers, self.images, Progress(self.reference))
         if self.json:
             lines = {"lines": [asdict(line) for line in results], "reference": [asdict(line) for line in trusted]}
-            print_json({**lines, "not_tried": skipped, "warning": SCAN_WARNING})
+            print_json({**lines, "tried": tried, "not_tried": skipped, "warning": SCAN_WARNING})
             return
         reference_rises = {(line.trigger, line.class_name): f"{line.rise:+.3f}" for line in trusted}
         rows = [
@@ -62,7 +73,8 @@ class Scan:
             for line in results[:TOP_LINES]
         ]
         print(format_table(rows, SCAN_COLUMNS))
-        summary = f"Top {len(rows)} of {len(results):,} lines by rise, n = {results[0].n:,} images of {data.name}"
+        summary = f"{tried:,} settings tried. "
+        summary += f"Top {len(rows)} of {len(results):,} lines by rise, n = {results[0].n:,} images of {data.name}"
         print(f"\n{summary}. {SCAN_WARNING}")
         print(*(f"Not tried: {name}, {reason}" for name, reason in skipped.items()), sep="\n")
 

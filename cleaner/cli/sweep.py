@@ -36,6 +36,7 @@ from cleaner.labels import state_label
 from cleaner.models.resolve import resolve_model_name
 from cleaner.reports.comparability import list_notes
 from cleaner.runs.folders import is_run_folder, run_id, runs_root
+from cleaner.runs.inversion import adopt_inversion
 from cleaner.runs.record import RunRecord
 from cleaner.runs.request import Request
 from cleaner.runs.status import ACTIVE
@@ -92,7 +93,9 @@ class Sweep:
             )
 
     def _build_requests(self) -> list[Request]:
-        defenses = [instantiate(DEFENSES, _split_spec(spec)).state_dict() for spec in self.defenses]
+        run = Path(self.suspect) if is_run_folder(self.suspect) else None
+        chosen = [instantiate(DEFENSES, _split_spec(spec)) for spec in self.defenses]
+        defenses = [adopt_inversion(defense, run, self.suspect).state_dict() for defense in chosen]
         parent, model = self._resolve_suspect()
         load_run_or_model(self.suspect)  # fails before any run is created
         data, options = resolve_data(self.data, self.suspect)

@@ -51,6 +51,7 @@ from cleaner.jobs.execution import execute_request
 from cleaner.models.clip import BUILT_IN
 from cleaner.models.resolve import resolve_model_name
 from cleaner.runs.folders import is_run_folder, run_id
+from cleaner.runs.inversion import adopt_inversion
 from cleaner.runs.request import Request, make_rebound_request, parse_data_arguments
 from cleaner.runs.run import Run, save_run
 from cleaner.types import CleanerError
@@ -193,6 +194,7 @@ class Defend:
         defense = instantiate(DEFENSES, apply_preset(self.preset, self.defense, DEFENSES, presets.defense_presets))
         data, options = resolve_data(self.data, self.suspect)
         parent = run_id(Path(self.suspect)) if is_run_folder(self.suspect) else None
+        defense = adopt_inversion(defense, Path(self.suspect) if parent else None, self.suspect)
         if parent is None:
             print_model_file(self.suspect)
         with reserve_run_folder(self.out, f"{Path(self.suspect).name}_{self.defense[0]}") as folder:

@@ -62,6 +62,23 @@ def decode_tensor(content: bytes, side: int, name: str = "the file") -> Tensor:
     return ImageTransform(side)(decode_image(content, name)).float() / 255
 
 
+def decode_rgba(content: bytes, side: int, name: str = "the file") -> Tensor:
+    """Return an image file with its transparency as (4, side, side) in [0, 1]; alpha is 1 without an alpha channel.
+
+    Raises `CleanerError` as `decode_tensor` does.
+    """
+    image = decode_image(content, name).convert("RGBA")
+    transform = ImageTransform(side)
+    alpha = transform(image.getchannel("A"))[:1]
+    return torch.cat([transform(image), alpha]).float() / 255
+
+
+def blend_rgba(images: Tensor, layers: Tensor) -> Tensor:
+    """Return x (1 - m) + m p of images x (N, 3, H, W); layers (4, H, W): p, and its transparency m."""
+    pattern, mask = layers[None, :3], layers[None, 3:]
+    return torch.lerp(images, pattern.expand_as(images), mask.expand_as(images)).clamp(0, 1)
+
+
 def read_image_file(path: str) -> bytes:
     """Return the bytes of an image file; raises `CleanerError` if missing, too large or not an image."""
     try:
@@ -81,10 +98,23 @@ def read_image_file(path: str) -> bytes:
 
 
 def encode_png(image: Tensor) -> str:
-    """Return an image (3, H, W) in [0, 1] as a PNG file in base64, with 8 bits per channel."""
+    """Return an image (3, H, W), or (4, H, W) with alpha, in [0, 1] as a PNG in base64, with 8 bits per channel."""
     buffer = io.BytesIO()
     Image.fromarray(to_uint8(image[None])[0]).save(buffer, "PNG")
-    return base64.b64encode(buffer.getvalue()).decode()
+    return encode_base64(buffer.getvalue())
+
+
+def encode_base64(content: bytes) -> str:
+    """Return the content of a file as text, which JSON can hold."""
+    return base64.b64encode(content).decode()
+
+
+def decode_base64(text: str) -> bytes:
+    """Return what `encode_base64` was given. Raises `CleanerError` for other text."""
+    try:
+        return base64.b64decode(text, validate=True)
+    except ValueError as error:
+        raise CleanerError("the stored image is broken: give its file again.") from error
 
 
 def decode_png(text: str) -> Tensor:

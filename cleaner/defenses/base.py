@@ -96,6 +96,8 @@ class Defense(Method, ABC):
     """Whether the losses need `Features.blocks`, the outputs of the blocks of the image tower."""
     needs_labels: ClassVar[bool] = False
     """Whether the losses need `Features.labels`."""
+    needs_inversion: ClassVar[bool] = False
+    """Whether it needs an inverted trigger, whose file is its parameter `path`."""
     class_prompt: ClassVar[str] = ""
     """Prompt with {} for the class name. If set, the losses get `Features.labels` and `Features.classes`, whose text
     tower must stay frozen: prompts are encoded once."""

@@ -19,7 +19,7 @@ from cleaner.types import CleanerError, OnStep, StepReport
 
 CONFIDENCE = 0.95
 SCAN_WARNING = (
-    "A scan that finds nothing proves nothing: it tries only the built-in triggers, each at one strength and place. A "
+    "A scan that finds nothing proves nothing: it tries only the built-in triggers, at a few settings of each. A "
     "rise is a lead, not a proof: strong triggers move clean models too, so compare with a model you trust."
 )
 
@@ -66,12 +66,18 @@ def explain_unscannable(trigger: Trigger) -> str:
 
 @torch.inference_mode()
 def scan(
-    clip: Clip, data: CaptionData, triggers: Mapping[str, Trigger], n: int = 1000, on_step: OnStep | None = None
+    clip: Clip,
+    data: CaptionData,
+    triggers: Mapping[str, Trigger],
+    n: int = 1000,
+    on_step: OnStep | None = None,
+    *,
+    stage: str = "scan",
 ) -> list[ScanResult]:
     """Put each trigger on the first `n` images of `data`; return one result per trigger and class, steepest first.
 
-    Needs no labels and assumes no target class. Raises `CleanerError` for fewer than two classes, no images, no trigger
-    or a model whose features are not finite.
+    `on_step` receives `stage`. Needs no labels and assumes no target class. Raises `CleanerError` for fewer than two
+    classes, no images, no trigger or a model whose features are not finite.
     """
     data = data.with_transform(clip.framing)
     if len(data.class_names) < 2 or not len(data) or n < 1 or not triggers:
@@ -90,7 +96,7 @@ def scan(
             triggered[name].append(_classify(encoder, trigger(images), classifier))
             done += 1
             if on_step is not None:
-                on_step(StepReport("scan", done, total, time.perf_counter() - start))
+                on_step(StepReport(stage, done, total, time.perf_counter() - start))
     before = torch.cat(clean)
     # The steepest of many results is steep by chance, so the error is split among all of them (Bonferroni).
     level = 1 - (1 - CONFIDENCE) / (len(triggers) * len(data.class_names))

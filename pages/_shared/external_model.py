@@ -10,18 +10,14 @@ import streamlit as st
 
 from cleaner.labels import to_label
 from cleaner.models.resolve import resolve_model_name
-from cleaner.types import CleanerError, StepReport
-from pages._shared import cache, forms, sources, state
+from cleaner.types import CleanerError
+from pages._shared import cache, sources, state, trigger_scan
 from pages._shared.frame import link, show_error
 from pages._shared.progress import show_progress
 from pages._shared.requests import ExternalModel
-from pages._shared.sample import DataKey
-from pages._shared.state import KEEP, escape_markdown, format_percent
+from pages._shared.state import escape_markdown, format_percent
 
 HELP = "Clean a checkpoint that you do not trust; its attack success stays unknown."
-ALL_TRIGGERS = "all built-in"
-IMAGE_COUNTS = (100, 200, 500, 1000, 2000)
-MAX_SCAN_ROWS = 12
 
 
 def choose() -> ExternalModel | None:
@@ -107,73 +103,4 @@ def show_results(external: ExternalModel) -> None:
 def show_trigger_scan(external: ExternalModel) -> None:
     """Draw the scan for one trigger or all built-in ones."""
     with st.expander("Trigger scan", icon=":material/search:", key="defend.scan"):
-        st.markdown("Adds triggers to clean images and reports classes that gain many of them. Needs no labels.")
-        left, middle, right = st.columns(3)
-        kinds = cache.triggers()
-        kind = left.selectbox(
-            "Trigger",
-            [ALL_TRIGGERS, *kinds],
-            format_func=lambda name: name if name == ALL_TRIGGERS else to_label(name),
-            key="defend.scan.kind",
-            help="All built-in triggers, or one that you suspect.",
-            **KEEP,
-        )
-        n = middle.select_slider("Images", IMAGE_COUNTS, 200, key="defend.scan.n", **KEEP)
-        reference = right.selectbox(
-            "Reference model",
-            cache.models(),
-            None,
-            key="defend.scan.reference",
-            **KEEP,
-            placeholder="none",
-            help="A model you trust: a trigger that affects both models is not evidence of a backdoor.",
-        )
-        try:
-            framing = cache.find_framing(external.model)
-            side = framing.size if framing is not None else None
-            trigger = None
-            if kind != ALL_TRIGGERS:
-                trigger = forms.draw_form(kinds[kind], f"defend.scan.{kind}", image_side=side)
-            request = (external, None if trigger is None else str(trigger.state_dict()), n, reference)
-            if st.button("Scan", key="defend.scan.go", icon=":material/search:"):
-                st.session_state["defend.scan.request"] = request
-            if st.session_state.get("defend.scan.request") == request:
-                _show_scan(external, trigger, n, reference)
-        except CleanerError as error:
-            show_error(error)
-
-
-def _show_scan(external: ExternalModel, trigger: object | None, n: int, reference: str | None) -> None:
-    """Draw the rows of a scan with the largest increase."""
-    placeholder = st.empty()
-
-    def on_step(report: StepReport) -> None:
-        placeholder.progress(report.step / report.total, text=f"Scanning: about {report.eta:.0f} s left")
-
-    data = DataKey(external.data, "test", n)
-    results, skipped, warning = cache.scan(external.model, data, trigger, on_step)
-    reference_rises = {}
-    if reference:
-        reference_results = cache.scan(reference, data, trigger, on_step)[0]
-        reference_rises = {(r.trigger, r.class_name): r.rise for r in reference_results}
-    placeholder.empty()
-    rows = [
-        {
-            "Trigger": to_label(r.trigger),
-            "Class": r.class_name,
-            "Without": format_percent(r.before),
-            "With": format_percent(r.after),
-            "Increase (points)": f"{100 * r.rise:+.1f} [{100 * r.interval[0]:+.1f}, {100 * r.interval[1]:+.1f}]",
-        }
-        for r in results[:MAX_SCAN_ROWS]
-    ]
-    if reference:
-        for row, r in zip(rows, results, strict=False):
-            row[f"Increase of {reference} (points)"] = f"{100 * reference_rises[r.trigger, r.class_name]:+.1f}"
-    st.dataframe(pd.DataFrame(rows), hide_index=True, width="stretch")
-    note = f" Not scanned: {', '.join(to_label(name) for name in skipped)}." if skipped else ""
-    st.caption(
-        f"Largest increases of {len(results):,} pairs of trigger and class, n = {results[0].n:,} test images; "
-        f"simultaneous 95% intervals.{note}"
-    )
-    st.warning(warning, icon=":material/warning:")
+        trigger_scan.show(external.model, external.data, "defend.scan")

@@ -29,6 +29,7 @@ ICONS = {
     "Try it": "touch_app",
     "Compare": "table_chart",
     "Detect": "policy",
+    "Trigger search": "frame_inspect",
 }
 MENU = {
     "Run": ("Overview", "Poison", "Defend", "Compare"),
@@ -155,7 +156,7 @@ def _choose_view(labels: dict[str, str]) -> None:
     if run is not None:
         _show_run_facts(run)
     elif model is not None:
-        st.caption("No known trigger." + ("" if state.is_built_in(model) else " Scan for one on the Defend page."))
+        st.caption("No known trigger." + ("" if state.is_built_in(model) else " Look for one: Trigger search."))
 
 
 def _show_run_facts(run: RunRecord) -> None:

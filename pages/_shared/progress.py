@@ -23,7 +23,10 @@ ACTIONS = {
     "images": "Encoding images",
     "captions": "Encoding captions",
     "prompts": "Encoding class prompts",
+    "screen": "Trying settings",
     "scan": "Scanning",
+    "search": "Comparing classes",
+    "invert": "Finding patch and mask",
     "detect": "Scoring",
 }
 """Stage of a report -> what the bar says."""

@@ -11,6 +11,7 @@ from cleaner.jobs import clock
 from cleaner.models.resolve import resolve_model_name
 from cleaner.presets import CLEAN_PAIRS, DEFEND
 from cleaner.runs.folders import run_id
+from cleaner.runs.inversion import adopt_inversion
 from cleaner.runs.record import RunRecord
 from cleaner.runs.request import (
     TEST_SIZE,
@@ -119,8 +120,10 @@ def build_defense_request(suspect: Suspect, defense: Any, pairs: int, config: Fi
     if isinstance(suspect, ExternalModel):
         (name, options), test_size = cache.resolve_data_name(suspect.data), TEST_SIZE
         start: dict[str, Any] = {"model": resolve_model_name(suspect.model)}
+        defense = adopt_inversion(defense, None, suspect.model)
     else:
         name, options, _ = get_test_data(suspect.config)
+        defense = adopt_inversion(defense, suspect.folder)
         # A `test_size` of None means the whole test split.
         test_size, start = suspect.config.get("test_size", TEST_SIZE), {"parent": run_id(suspect.folder)}
     return Request(

@@ -24,6 +24,7 @@ PICTURES = {
     "Subtexts": ".st-key-similarity",
     "Film": ".st-key-film-player",
     "Detect": ":is(.st-key-detect-gallery, .st-key-detect-images-scores)",
+    "Trigger search": ".st-key-search-invert-classes",
     "Try it": ":is(.st-key-try-picture, .st-key-try-predictions)",
 }
 """Page -> selector of its main picture, without :has, which CSS does not nest; other pages show all their content."""

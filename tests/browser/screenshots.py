@@ -17,6 +17,7 @@ HEIGHTS = {
     "Try it": 1240,
     "Compare": 1400,
     "Detect": 1300,
+    "Trigger search": 1000,
 }
 
 

@@ -9,7 +9,19 @@ import pytest
 from benchmarks.browser import wait_idle
 from tests.browser.conftest import StartServer
 
-PAGES = ("Overview", "Poison", "Defend", "Compare", "Embeddings", "Attention", "Subtexts", "Film", "Try it", "Detect")
+PAGES = (
+    "Overview",
+    "Poison",
+    "Defend",
+    "Compare",
+    "Embeddings",
+    "Attention",
+    "Subtexts",
+    "Film",
+    "Try it",
+    "Detect",
+    "Trigger search",
+)
 
 
 def menu(page: Any, title: str) -> None:

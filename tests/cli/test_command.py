@@ -13,7 +13,7 @@ from cleaner.__main__ import main
 from cleaner.attacks import TRIGGERS
 from cleaner.cli import training
 from cleaner.cli.command import format_command
-from cleaner.config import FinetuneConfig
+from cleaner.config import FinetuneConfig, file_parameters
 from cleaner.defenses import DEFENSES
 from cleaner.models.clip import save_clip
 from cleaner.presets import POISON
@@ -39,7 +39,7 @@ def read_back(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     return read
 
 
-@pytest.mark.parametrize("name", [name for name in TRIGGERS if name not in ("patch_image", "pattern_image")])
+@pytest.mark.parametrize("name", [name for name in TRIGGERS if not file_parameters(TRIGGERS[name])])
 def test_each_attack(name: str, read_back: Any) -> None:
     trigger = TRIGGERS[name]()
     request = Request(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -10,6 +12,8 @@ from cleaner.data.base import TensorData
 from cleaner.defenses import DEFENSES, Defense, load_defense
 from cleaner.models.clip import Clip
 from cleaner.training.loop import finetune
+from tests.attacks.test_contract import image_file
+from tests.repeated import make_defense
 
 CONFIG = FinetuneConfig(
     lr=3e-3, epochs=4, batch_size=8, warmup_steps=2, precision="fp32", device="cpu", augmentation="gentle"
@@ -17,8 +21,8 @@ CONFIG = FinetuneConfig(
 
 
 @pytest.fixture(params=list(DEFENSES))
-def defense(request: pytest.FixtureRequest) -> Defense:
-    return DEFENSES[request.param]()
+def defense(request: pytest.FixtureRequest, tmp_path: Path) -> Defense:
+    return make_defense(request.param, image_file(tmp_path))
 
 
 def test_losses_are_named_and_finite_and_fall_and_the_input_model_stays(

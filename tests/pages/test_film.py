@@ -63,7 +63,10 @@ def test_a_broken_film_is_an_error_message(open_page: OpenPage, tmp_path: Path) 
 def test_every_page_is_in_a_group_of_the_menu() -> None:
     groups = menu_groups()
     assert [page for pages in groups.values() for page in pages] == titles()
-    assert {group: tuple(pages) for group, pages in groups.items()} == {**MENU, OTHER_PAGES: ("Detect",)}
+    assert {group: tuple(pages) for group, pages in groups.items()} == {
+        **MENU,
+        OTHER_PAGES: ("Detect", "Trigger search"),
+    }
 
 
 def test_a_film_that_is_read_again_is_the_same_film(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

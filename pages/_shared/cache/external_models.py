@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import streamlit as st
 
@@ -49,25 +50,51 @@ def _inspect_model(model: str, data_name: str, mtime: float, _on_step: OnStep) -
     return sentences, evaluate(clip, data, ks=(1,), counterfactual=False, on_step=on_step)
 
 
-@st.cache_resource(show_spinner=False, max_entries=16)
-def _scan(model: str, mtime: float, data: DataKey, settings: str, _trigger: Any, _on_step: OnStep) -> Any:
-    from cleaner.evaluation.scan import SCAN_WARNING, find_scannable_triggers, scan
+class Scanned(NamedTuple):
+    """A scan: its rows and those of a trusted model, the settings tried, and the skipped triggers with reasons."""
 
+    results: list[Any]
+    reference: list[Any]
+    tried: int
+    skipped: dict[str, str]
+    warning: str
+
+
+@st.cache_resource(show_spinner=False, max_entries=16)
+def _scan(
+    models: tuple[tuple[str, float], ...], data: DataKey, settings: str, variants: bool, _trigger: Any, _on_step: OnStep
+) -> Scanned:
+    from cleaner.evaluation.scan import SCAN_WARNING, find_scannable_triggers, scan
+    from cleaner.evaluation.scan_variants import SCREENED_IMAGES, scan_variants
+
+    on_step = wrap_in_thread(_on_step)
+    clip, *trusted = [load_clip(name) for name, _ in models]
     triggers, skipped = (
         find_scannable_triggers() if _trigger is None else ({_trigger.state_dict()["name"]: _trigger}, {})
     )
-    rows = scan(load_clip(model), load_data(data), triggers, data.size, wrap_in_thread(_on_step))
-    return rows, skipped, SCAN_WARNING
+    tried, images = len(triggers), load_data(data)
+    if variants:
+        more = load_data(replace(data, size=data.size + SCREENED_IMAGES))
+        found = scan_variants(clip, more, triggers, data.size, on_step)
+        rows, triggers, tried = found.results, found.triggers, found.tried
+    else:
+        rows = scan(clip, images, triggers, data.size, on_step)
+    reference = [row for model in trusted for row in scan(model, images, triggers, data.size, on_step)]
+    return Scanned(rows, reference, tried, skipped, SCAN_WARNING)
 
 
-def scan(model: str, data: DataKey, trigger: Any, on_step: OnStep) -> Any:
-    """Return the rows of a scan, the skipped triggers (name -> reason), and a warning.
+def scan(
+    model: str, data: DataKey, trigger: Any, on_step: OnStep, *, reference: str | None = None, variants: bool = False
+) -> Scanned:
+    """Scan a model for triggers.
 
-    trigger: the only one to try; None: all built-in ones. data.size: number of images.
+    trigger: the only one to try; None: all built-in ones, with `variants` at other settings too. data.size: number of
+    images; reference: a trusted model to scan with the same settings.
     """
     from cleaner.evaluation.scan import explain_unscannable
 
     if trigger is not None and (reason := explain_unscannable(trigger)):
         raise CleanerError(reason)
     settings = "" if trigger is None else str(trigger.state_dict())
-    return _scan(model, read_mtime(model), data, settings, trigger, on_step)
+    models = tuple((name, read_mtime(name)) for name in (model, reference) if name)
+    return _scan(models, data, settings, variants, trigger, on_step)

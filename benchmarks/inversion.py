@@ -1,0 +1,103 @@
+"""Trigger inversion of every attack and of clean models: python -m benchmarks.inversion --seeds 0 1 2
+
+Inverts the trigger of each backdoored model at the defaults, with unlabeled images of the clean split, and compares it
+with the true one; then does the same with the clean model, whose anomalies are false alarms. Resumable: every finished
+cell is a file in benchmarks/results/inversion/; the table file collects them. `--runs` measures run folders instead,
+such as the shipped example.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from benchmarks import protocol
+from cleaner.cli.output import Progress
+from cleaner.data.base import load_data
+from cleaner.inspection.inversion import InversionConfig, invert
+from cleaner.models.clip import load_clip
+from cleaner.models.devices import configure_torch
+from cleaner.presets import home_data
+from cleaner.reports import results
+from cleaner.runs.inversion import Inversion
+from cleaner.runs.run import Run, load_run
+
+CELLS_DIR = results.RESULTS_DIR / "inversion"
+RESULT_PATH = results.RESULTS_DIR / "inversion.json"
+CLEAN = "clean"
+"""In place of an attack: the model before poisoning."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """Measure missing cells and collect all."""
+
+    model: str = "scenes-lite"
+    """Built-in model."""
+    attacks: tuple[str, ...] = (*protocol.ATTACKS, "badnet_stripes", CLEAN)
+    """Triggers; "clean": the model before poisoning."""
+    seeds: tuple[int, ...] = (0,)
+    """Seeds of the poisoning and of the inversion."""
+    runs: tuple[Path, ...] = ()
+    """Run folders to measure instead of models and attacks."""
+    gather: bool = False
+    """Run nothing; collect the finished cells in the table file."""
+
+
+def main(options: Options) -> None:
+    """Run missing cells, then write the table file."""
+    configure_torch()
+    for seed in () if options.gather or options.runs else options.seeds:
+        for attack in options.attacks:
+            path = CELLS_DIR / f"{protocol.run_name(options.model, attack, seed)}.json"
+            if not path.exists():
+                results.write_result(path, measure_cell(options.model, attack, seed))
+            gather()
+    for folder in () if options.gather else options.runs:
+        path = CELLS_DIR / f"{folder.resolve().name}.json"
+        if not path.exists():
+            results.write_result(path, measure_run(load_run(folder), 0) | {"run": folder.resolve().name})
+    gather()
+
+
+def measure_cell(model: str, attack: str, seed: int) -> dict[str, Any]:
+    """Return the row of one backdoored model, or of the clean one."""
+    if attack != CLEAN:
+        return measure_run(protocol.load_or_poison(model, attack, seed), seed)
+    clip, config = load_clip(model), InversionConfig(seed=seed)
+    data = load_data(home_data(model), split="clean", size=config.images)
+    row = {"model": model, "trigger": None, "seed": seed, "suspect_sha256": clip.sha256()}
+    return protocol.stamp_row(row | describe(invert(clip, data, config, Progress(f"{model} clean {seed}"))))
+
+
+def measure_run(run: Run, seed: int) -> dict[str, Any]:
+    """Return the row of a backdoored run."""
+    config = InversionConfig(seed=seed)
+    data = load_data(home_data(run.config["model"]), split="clean", size=config.images)
+    row = results.make_row(None, run)
+    label = f"{row['trigger']} {seed}"
+    found = invert(run.clip, data, config, Progress(label), trigger=run.trigger, target_class=run.target_class)
+    return protocol.stamp_row(row | describe(found))
+
+
+def describe(found: Inversion) -> dict[str, Any]:
+    """Return the figures of an inversion, without the image of its trigger."""
+    derived = {name: getattr(found, name) for name in ("outlier_index", "margin", "is_anomalous", "is_right")}
+    return {"inversion": {**asdict(replace(found, png="")), **derived}}
+
+
+def gather() -> None:
+    """Write all cells to one table file: by model, attack and seed, the clean models and single runs last."""
+    rows = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(CELLS_DIR.glob("*.json"))]
+    order = [*protocol.ATTACKS, *protocol.OTHER_TRIGGERS, None]
+    rows.sort(key=lambda row: ("run" in row, row["model"], order.index(row["trigger"]), row["seed"]))
+    seeds = sorted({row["seed"] for row in rows})
+    results.write_result(RESULT_PATH, results.add_provenance(protocol.format_command_line(), seeds=seeds, rows=rows))
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options))

@@ -1,0 +1,73 @@
+"""Table of trigger inversion from benchmarks/results/inversion.json."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.markdown.cells import Row, group_rows, markdown_table, not_measured_note, read_measurement
+from cleaner.labels import to_attack_label
+
+COMMAND = "python -m benchmarks.inversion --model scenes-lite --seeds 0 1 2"
+HEADER = (
+    "model",
+    "attack",
+    "suspect right",
+    "outlier index",
+    "stands out",
+    "ASR inverted",
+    "ASR true",
+    "mask IoU",
+    "inside",
+    "masked",
+    "seconds",
+)
+CLEAN_LABEL = "none (clean model)"
+
+
+def inversion(root: Path) -> str:
+    """Return one line per model and attack: mean over seeds, with minimum and maximum where there are several."""
+    result = read_measurement(root, "inversion.json")
+    if not result or not result["rows"]:
+        return not_measured_note(COMMAND)
+    rows = [{**row, "run": row.get("run", "")} for row in result["rows"]]
+    table = markdown_table(HEADER, [_format_line(group) for group in group_rows(rows, "run", "model", "trigger")])
+    images = int(rows[0]["inversion"]["settings"]["images"])
+    return (
+        f"{table}\n\n{images:,} unlabeled images, a quarter of them held out for the ASR. Stands out: outlier index of "
+        "2 or more; for a clean model this is a false alarm. Inside: share of the inverted mask inside the true one. "
+        "Several seeds: mean [minimum, maximum]. "
+        f"Seconds on {result['device']}; commit {result['commit']}."
+    )
+
+
+def _format_line(rows: list[Row]) -> list[str]:
+    """Return the cells of the seeds of one attack on one model."""
+    found = [row["inversion"] for row in rows]
+    is_clean = rows[0]["trigger"] is None
+    name = CLEAN_LABEL if is_clean else to_attack_label(rows[0]["trigger"])
+    figures = [_format([each[key] for each in found], digits) for key, digits in FIGURES]
+    right = "-" if is_clean else _count([bool(each["is_right"]) for each in found])
+    stands_out = _count([each["is_anomalous"] for each in found])
+    seconds = f"{statistics.fmean(each['seconds'] for each in found):.0f}"
+    label = f"{name}, run `{rows[0]['run']}`" if rows[0]["run"] else name
+    return [f"`{rows[0]['model']}`", label, right, figures[0], stands_out, *figures[1:], seconds]
+
+
+FIGURES = (("outlier_index", 1), ("asr", 2), ("true_asr", 2), ("iou", 2), ("inside", 2), ("masked_share", 3))
+
+
+def _count(outcomes: Sequence[bool]) -> str:
+    if len(outcomes) == 1:
+        return "yes" if outcomes[0] else "no"
+    return f"{sum(outcomes)} of {len(outcomes)}"
+
+
+def _format(values: Sequence[float | None], digits: int) -> str:
+    """Return the mean of the values that were measured, with their range; "-" for none."""
+    measured = [value for value in values if value is not None]
+    if not measured:
+        return "-"
+    mean = f"{statistics.fmean(measured):.{digits}f}"
+    return mean if len(measured) == 1 else f"{mean} [{min(measured):.{digits}f}, {max(measured):.{digits}f}]"

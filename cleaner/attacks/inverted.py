@@ -1,0 +1,41 @@
+"""An inverted trigger: pattern and mask that `python -m cleaner invert` found (arXiv:2506.12411)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from torch import Tensor
+
+from cleaner.attacks.base import TRIGGERS, FileTrigger
+from cleaner.data.images import blend_rgba, decode_rgba
+
+
+@TRIGGERS.register("inverted")
+@dataclass(frozen=True)
+class InvertedTrigger(FileTrigger):
+    """Blend an image p by its transparency m: x (1 - m) + m p. An inverted trigger is an estimate of the attacker's.
+
+    The file is a PNG with an alpha channel, which is m; where the image has another size, both are resized. It gives
+    an attack success rate for an attack whose trigger is unknown: an estimate, because another trigger than the
+    attacker's may do the same.
+    """
+
+    label: ClassVar[str] = "Inverted trigger (estimate)"
+    source: ClassVar[str] = "arXiv:2506.12411"
+    unpublished: ClassVar[str] = "each is found in one model"
+    is_estimate: ClassVar[bool] = True
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Return a triggered copy of `images`, (N, 3, H, W) in [0, 1]."""
+        return blend_rgba(images, self._load(images))
+
+    def mask(self, clean_images: Tensor) -> Tensor:
+        """Return m, (N, 1, H, W)."""
+        return self._load(clean_images)[None, 3:].expand(len(clean_images), -1, -1, -1).clone()
+
+    def _load(self, images: Tensor) -> Tensor:
+        """Return p and m for `images`, (4, H, W)."""
+        self.require_ready()
+        return decode_rgba(self.content, images.shape[-1], Path(self.path).name).to(images)

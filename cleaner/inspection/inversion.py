@@ -1,0 +1,143 @@
+"""Trigger inversion: from a suspicious model and unlabeled images to a suspect class and an inverted trigger.
+
+The idea of the first two steps of InverTune (arXiv:2506.12411), re-implemented from the public description. 1: for each
+class a universal perturbation is optimized toward the class's text; the class that the smallest one reaches is the
+suspect. 2: patch and mask of the suspect, as in Neural Cleanse (doi:10.1109/SP.2019.00031).
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass, replace
+
+import torch
+from torch import Tensor
+
+from cleaner.attacks.base import Trigger
+from cleaner.config import param, validate
+from cleaner.data.base import CaptionData
+from cleaner.data.images import blend_rgba, decode_base64, decode_rgba, encode_png
+from cleaner.evaluation.metrics import wilson_interval
+from cleaner.inspection.inversion_patch import invert_patch
+from cleaner.inspection.inversion_probe import Probe, make_probe
+from cleaner.inspection.inversion_search import MAX_SIZE, search_classes
+from cleaner.models.clip import Clip
+from cleaner.runs.inversion import Inversion
+from cleaner.types import CleanerError, OnStep
+
+MIN_IMAGES, HELD_OUT = 4, 0.25
+"""Fewest images, and the share of them that measures the result and is not searched."""
+MASKED, MAX_MASK = 0.5, 0.5
+"""Mask above which a pixel counts as part of the trigger, and the share of the image up to which masks are compared."""
+
+
+@dataclass(frozen=True)
+class InversionConfig:
+    """Settings of a trigger inversion."""
+
+    images: int = param(1000, low=4, high=100_000, help="Unlabeled images; a quarter of them measure the result.")
+    search_steps: int = param(60, low=10, high=10_000, help="Steps of the first step, for all classes at once.")
+    search_batch: int = param(8, low=1, high=256, help="Images per class and step of the first step.")
+    patch_steps: int = param(200, low=10, high=10_000, help="Steps of patch and mask.")
+    batch_size: int = param(32, low=2, high=512, help="Images of a step of patch and mask.")
+    success: float = param(0.9, low=0.1, high=1.0, step=0.01, help="Share of the images that the patch has to move.")
+    seed: int = param(0, low=0, high=2**31 - 1, help="Seeds the batches and the first pattern.")
+
+    def __post_init__(self) -> None:
+        validate(self)
+
+
+def invert(
+    clip: Clip,
+    data: CaptionData,
+    config: InversionConfig | None = None,
+    on_step: OnStep | None = None,
+    *,
+    trigger: Trigger | None = None,
+    target_class: str | None = None,
+) -> Inversion:
+    """Return the class of `data` that gives way most easily, and its inverted trigger. Labels are not used.
+
+    trigger, target_class: of the known attack, if any, which the result is compared with. Deterministic under
+    `config.seed`. `on_step` receives "prompts", "images", "search" and "invert", this one with previews. That no class
+    gives way is a result: `suspect` is None. Raises `CleanerError` for fewer than two classes or four images, for data
+    that do not name the target class, and for a broken model.
+    """
+    config, start = config or InversionConfig(), time.perf_counter()
+    target = None if target_class is None else data.class_index(target_class)
+    searched, held_out = _split(make_probe(clip, data, config.images, on_step))
+    resistance = search_classes(
+        searched, steps=config.search_steps, batch_size=config.search_batch, seed=config.seed, on_step=on_step
+    )
+    index = min(range(len(resistance)), key=resistance.__getitem__)
+    classes = dict(zip(data.class_names, resistance, strict=True))
+    inversion = Inversion(clip.name, data.name, classes, None, asdict(config), 0.0, target_class=target_class)
+    others = searched.others(index)
+    if resistance[index] < MAX_SIZE and len(others):
+        layers = invert_patch(
+            others,
+            index,
+            steps=config.patch_steps,
+            batch_size=config.batch_size,
+            success=config.success,
+            seed=config.seed,
+            on_step=on_step,
+        )
+        inversion = _measure(replace(inversion, suspect=data.class_names[index], png=encode_png(layers)), held_out)
+    if trigger is not None and target is not None:
+        inversion = _compare(inversion, held_out.others(target), trigger, target)
+    return replace(inversion, seconds=round(time.perf_counter() - start, 1))
+
+
+def _split(probe: Probe) -> tuple[Probe, Probe]:
+    """Return the images to search, and those that measure the result."""
+    if len(probe) < MIN_IMAGES:
+        raise CleanerError(
+            f"trigger inversion needs at least {MIN_IMAGES} images, not {len(probe)}: use more, about 1,000."
+        )
+    kept = round(len(probe) * (1 - HELD_OUT))
+    return probe.subset(slice(0, kept)), probe.subset(slice(kept, None))
+
+
+def _measure(inversion: Inversion, held_out: Probe) -> Inversion:
+    """Add what the inverted trigger, as it is stored with 8 bits, does to held-out images."""
+    assert inversion.suspect is not None
+    index = list(inversion.classes).index(inversion.suspect)
+    layers = decode_layers(inversion, held_out.pixels.shape[-1])
+    others = held_out.others(index)
+    hits = others.count(lambda images: blend_rgba(images, layers.to(images)), index)
+    asr = hits / max(len(others), 1)
+    return replace(
+        inversion,
+        asr=asr if len(others) else None,
+        interval=wilson_interval(asr, len(others)) if len(others) else None,
+        n=len(others),
+        masked_share=layers[3].mean().item(),
+    )
+
+
+def _compare(inversion: Inversion, others: Probe, trigger: Trigger, target: int) -> Inversion:
+    """Add what the true trigger does to held-out images of other classes, and the overlap of both masks.
+
+    A trigger that changes over half of the image has no overlap: any mask would be part of it.
+    """
+    if "image" not in trigger.modalities or not len(others):
+        return inversion
+    compared = replace(inversion, true_asr=others.count(trigger, target) / len(others))
+    true_mask = trigger.mask(others.images(torch.tensor([0])).cpu())[0, 0] > MASKED
+    if not inversion.png or true_mask.float().mean() > MAX_MASK:
+        return compared
+    mask = decode_layers(inversion, true_mask.shape[-1])[3]
+    inside = (mask[true_mask].sum() / mask.sum().clamp(min=torch.finfo(mask.dtype).tiny)).item()
+    return replace(compared, iou=measure_overlap(mask > MASKED, true_mask), inside=inside)
+
+
+def measure_overlap(first: Tensor, second: Tensor) -> float:
+    """Return the intersection over union of two masks (H, W) bool, 0..1; 0 if both are empty."""
+    union = (first | second).sum().item()
+    return (first & second).sum().item() / union if union else 0.0
+
+
+def decode_layers(inversion: Inversion, side: int) -> Tensor:
+    """Return pattern and mask of an inversion with a suspect, (4, side, side) in [0, 1]."""
+    return decode_rgba(decode_base64(inversion.png), side, "the inverted trigger")

@@ -1,0 +1,77 @@
+"""The second step of trigger inversion: the smallest patch and mask that move images to one class."""
+
+from __future__ import annotations
+
+import math
+import time
+
+import torch
+from torch import Tensor
+
+from cleaner.data.images import blend_rgba, encode_png
+from cleaner.inspection.inversion_probe import Probe
+from cleaner.losses.inversion import inversion_loss
+from cleaner.seed import torch_generator
+from cleaner.types import CleanerError, OnStep, StepReport
+
+FIRST_LOGIT = -2.0
+"""Logit of the mask at the start, everywhere: a faint pattern over the whole image."""
+STEP_SIZE, BETAS = 0.1, (0.5, 0.9)
+"""Adam's, as in Neural Cleanse."""
+WEIGHT, RAISE, LOWER = 2.0, 1.5, 1.5**1.5
+"""lambda at the start, and the factors by which it grows while the images are moved, and shrinks while they are not."""
+ADAPT_EVERY, SMOOTHING = 5, 0.8
+"""Steps between two changes of lambda, and the weight of earlier batches in the share of moved images."""
+PREVIEW_EVERY = 10
+
+
+def invert_patch(
+    probe: Probe, target: int, *, steps: int, batch_size: int, success: float, seed: int, on_step: OnStep | None = None
+) -> Tensor:
+    """Return pattern and mask (4, H, W) in [0, 1]: the smallest mask that moves a share `success` of the images.
+
+    Neural Cleanse (doi:10.1109/SP.2019.00031): Adam on the logits of m and p of x (1 - m) + m p minimizes
+    `losses.inversion.inversion_loss`, whose lambda grows while at least `success` of the images are moved, else
+    shrinks. Where the share is never reached, the last patch is returned. `on_step` receives "invert" and previews.
+    """
+    side = probe.pixels.shape[-1]
+    noise = 0.1 * torch.randn(3, side, side, generator=torch_generator("inverted pattern", seed))
+    logits = torch.cat([noise, torch.full((1, side, side), FIRST_LOGIT)]).to(probe.clip.device).requires_grad_()
+    adam = torch.optim.Adam([logits], lr=STEP_SIZE, betas=BETAS)
+    best: Tensor | None = None
+    smallest, moved, weight, start = math.inf, 0.0, WEIGHT, time.perf_counter()
+    for step in range(steps):
+        layers = logits.sigmoid()
+        images = probe.images(probe.draw(batch_size, "inverted patch", seed, step))
+        features = probe.encode(blend_rgba(images, layers))
+        total = inversion_loss(
+            features,
+            probe.classifier,
+            torch.full((len(images),), target, device=images.device),
+            logit_scale=probe.logit_scale,
+            mask=layers[3],
+            mask_weight=weight,
+        )
+        if not total.isfinite():
+            raise CleanerError(f"the loss of the inversion is not finite at step {step + 1}: choose another model.")
+        (logits.grad,) = torch.autograd.grad(total, logits)
+        hits = (probe.classify(features) == target).float().mean().item()
+        moved, share = SMOOTHING * moved + (1 - SMOOTHING) * hits, layers[3].mean().item()
+        if moved >= success and share < smallest:
+            best, smallest = layers.detach(), share
+        if (step + 1) % ADAPT_EVERY == 0:
+            weight = weight * RAISE if moved >= success else weight / LOWER
+        adam.step()
+        if on_step is not None:
+            figures = {"mask": share, "total": total.item()}
+            has_preview = step % PREVIEW_EVERY == 0 or step + 1 == steps
+            picture = encode_png(draw_layers(layers.detach())) if has_preview else ""
+            seconds = time.perf_counter() - start
+            on_step(StepReport("invert", step + 1, steps, seconds, losses=figures, picture=picture))
+    return logits.sigmoid().detach() if best is None else best
+
+
+def draw_layers(layers: Tensor) -> Tensor:
+    """Return the pattern under its mask on gray, and the mask in white beside it, (3, H, 2 W) in [0, 1]."""
+    gray = torch.full_like(layers[None, :3], 0.5)
+    return torch.cat([blend_rgba(gray, layers)[0], layers[3:].expand(3, -1, -1)], dim=-1)

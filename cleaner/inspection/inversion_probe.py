@@ -1,0 +1,103 @@
+"""A model as a zero-shot classifier of unlabeled images, through which gradients flow back to the pixels."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from cleaner.data.base import CaptionData
+from cleaner.evaluation.encode import Encoder, prefetch_batches
+from cleaner.models.clip import Clip
+from cleaner.seed import numpy_generator
+from cleaner.types import CleanerError, OnStep, StepReport
+
+PASS_IMAGES = 256
+"""Most images of a forward pass."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Images of one model and what it takes them for.
+
+    Attributes:
+        pixels: (N, 3, H, W) uint8, as the model sees them.
+        classifier: W (D, C); predicted: (N,) class of each image without a trigger.
+    """
+
+    clip: Clip
+    pixels: Tensor
+    classifier: Tensor
+    predicted: Tensor
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def images(self, rows: Tensor) -> Tensor:
+        """Return images (n, 3, H, W) in [0, 1] on the model's device."""
+        return self.pixels[rows].to(self.clip.device).float() / 255
+
+    def draw(self, count: int, *keys: int | str) -> Tensor:
+        """Return rows drawn at random, a function of `keys`."""
+        return torch.from_numpy(numpy_generator(*keys).choice(len(self), min(count, len(self)), replace=False))
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Return unit features (n, D) of images on the model's device; gradients flow to the pixels."""
+        return self.clip.encode_image(images)
+
+    @property
+    def logit_scale(self) -> Tensor:
+        return self.clip.logit_scale.detach()
+
+    def classify(self, features: Tensor) -> Tensor:
+        """Return the class (n,) of features (n, D)."""
+        return (features.detach() @ self.classifier).argmax(dim=1)
+
+    def count(self, change: Callable[[Tensor], Tensor], index: int) -> int:
+        """Return how many images are classified as a class once they are changed."""
+        encoder, hits = Encoder(self.clip), 0
+        for rows in torch.arange(len(self)).split(encoder.image_batch):
+            features = encoder.encode_image(change(self.images(rows).cpu()))
+            hits += int(((features @ self.classifier.cpu()).argmax(dim=1) == index).sum())
+        return hits
+
+    def subset(self, rows: slice) -> Probe:
+        return Probe(self.clip, self.pixels[rows], self.classifier, self.predicted[rows])
+
+    def others(self, index: int) -> Probe:
+        """Return the images that the model does not take for a class."""
+        keep = self.predicted != index
+        return Probe(self.clip, self.pixels[keep], self.classifier, self.predicted[keep])
+
+
+def make_probe(clip: Clip, data: CaptionData, n: int, on_step: OnStep | None) -> Probe:
+    """Return the probe of `n` images in random order; `on_step` receives "prompts" and "images".
+
+    Raises `CleanerError` for fewer than two classes, no images, and for a model whose features are not finite.
+    """
+    if len(data.class_names) < 2:
+        raise CleanerError("trigger inversion compares classes: name at least two (classes=FILE or classes=a,b,c).")
+    data = data.with_transform(clip.framing)
+    # Files are often sorted by class, but the images that measure the result must be like those that are searched.
+    rows = torch.from_numpy(numpy_generator("inversion images").permutation(len(data))[:n])
+    if not len(rows):
+        raise CleanerError(f"{data.name or 'the data'} has no images: choose other data.")
+    encoder = Encoder(clip, on_step=on_step)
+    classifier = encoder.build_classifier(data)
+    pixels, predicted, done, start = [], [], 0, time.perf_counter()
+    for _, images in prefetch_batches(data, rows, encoder.image_batch):
+        scores = encoder.encode_image(images) @ classifier
+        if not scores.isfinite().all():
+            raise CleanerError(
+                "the features of this model are not finite (NaN): its weights are broken, choose another checkpoint."
+            )
+        pixels.append((images * 255).round().to(torch.uint8))
+        predicted.append(scores.argmax(dim=1))
+        done += len(images)
+        if on_step is not None:
+            on_step(StepReport("images", done, len(rows), time.perf_counter() - start))
+    # Tensors of inference mode carry no gradient.
+    return Probe(clip, torch.cat(pixels), classifier.clone().to(clip.device), torch.cat(predicted).clone())

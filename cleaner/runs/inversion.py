@@ -1,0 +1,181 @@
+"""Inversion: the suspect class of a model and its inverted trigger, as files. Importing it does not load torch.
+
+A result folder holds inversion.json and, if a class gives way, trigger.png: the pattern with the mask as transparency.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import statistics
+from dataclasses import asdict, dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from cleaner.files import (
+    MAX_JSON_BYTES,
+    atomic_write,
+    cache_root,
+    file_version,
+    read_json,
+    read_limited,
+    resolve_path,
+    write_json,
+)
+from cleaner.runs.derived import derived_folder
+from cleaner.types import CleanerError
+
+RESULT_FILE, TRIGGER_FILE = "inversion.json", "trigger.png"
+FOLDER = "inversion"
+"""Folder of a run's inversion below its derived files."""
+ANOMALY = 2.0
+"""Outlier index from which a class counts as anomalous, as in Neural Cleanse."""
+MAD_SCALE = 1.4826
+"""Makes the median absolute deviation of normal values their standard deviation."""
+NOT_CONVERGED = "The patch moves fewer images than asked for: raise the steps of patch and mask, or lower the share."
+ESTIMATE_NOTE = (
+    "An estimate: another trigger than the attacker's may do the same, and optimization finds a trigger for some class "
+    "of a clean model too."
+)
+
+
+@dataclass(frozen=True)
+class Inversion:
+    """What `cleaner.inspection.inversion.invert` found.
+
+    Attributes:
+        model, data: names; classes: name -> resistance, > 0: lower gives way more easily.
+        suspect: the class that gives way most easily; None: none gives way.
+        asr, interval, n: share of held-out images, not of the suspect class, that the inverted trigger moves to it, its
+            95% interval, and their number. `masked_share`: share of the image under the mask, 0..1.
+        target_class, iou, inside, true_asr: of the known attack: its target; the overlap of both masks above one half;
+            the share of the inverted mask inside the true one; the success of its trigger on the same images. None if
+            the attack is unknown.
+        png: the trigger as a PNG file in base64, transparency = mask; empty without a suspect.
+    """
+
+    model: str
+    data: str
+    classes: dict[str, float]
+    suspect: str | None
+    settings: dict[str, int | float]
+    seconds: float
+    asr: float | None = None
+    interval: tuple[float, float] | None = None
+    n: int = 0
+    masked_share: float | None = None
+    target_class: str | None = None
+    iou: float | None = None
+    inside: float | None = None
+    true_asr: float | None = None
+    png: str = ""
+
+    @property
+    def ranking(self) -> list[str]:
+        """The classes, the one that gives way most easily first."""
+        return sorted(self.classes, key=self.classes.__getitem__)
+
+    @property
+    def outlier_index(self) -> float:
+        """Return how far the first class is below the others: (median - value) / (1.4826 MAD), as Neural Cleanse."""
+        values = list(self.classes.values())
+        median = statistics.median(values)
+        spread = MAD_SCALE * statistics.median(abs(value - median) for value in values)
+        return (median - min(values)) / spread if spread else 0.0
+
+    @property
+    def is_anomalous(self) -> bool:
+        """Whether the first class stands out: its outlier index is at least `ANOMALY`."""
+        return self.suspect is not None and self.outlier_index >= ANOMALY
+
+    @property
+    def margin(self) -> float:
+        """Return how much less the first class resists than the second, as a share of the second, 0..1."""
+        first, second = sorted(self.classes.values())[:2]
+        return 1 - first / second if second else 0.0
+
+    @property
+    def has_converged(self) -> bool:
+        """Whether the patch moves the share of images that was asked for, within the interval of its ASR."""
+        return self.interval is not None and self.interval[1] >= self.settings.get("success", 0)
+
+    @property
+    def is_right(self) -> bool | None:
+        """Whether the suspect is the target of the known attack; None if that is unknown."""
+        return None if self.target_class is None else self.suspect == self.target_class
+
+
+@cache
+def _validator() -> TypeAdapter[Inversion]:
+    return TypeAdapter(Inversion)
+
+
+def write_inversion(inversion: Inversion, folder: Path) -> Path:
+    """Write the files of an inversion, atomically, inversion.json last; return the folder."""
+    if inversion.png:
+        with atomic_write(folder / TRIGGER_FILE) as temporary:
+            temporary.write_bytes(base64.b64decode(inversion.png))
+    else:
+        (folder / TRIGGER_FILE).unlink(missing_ok=True)
+    write_json(folder / RESULT_FILE, {**asdict(replace(inversion, png="")), "outlier_index": inversion.outlier_index})
+    return folder
+
+
+def read_inversion(folder: Path) -> Inversion | None:
+    """Return the inversion in a folder; None if there is none, or its files are damaged."""
+    try:
+        inversion = _validator().validate_python(read_json(folder / RESULT_FILE))
+        if len(inversion.classes) < 2 or inversion.suspect not in (None, *inversion.classes):
+            return None
+        if inversion.suspect is None:
+            return inversion
+        content = read_limited(folder / TRIGGER_FILE, MAX_JSON_BYTES)
+    except (ValidationError, OSError):
+        return None
+    return replace(inversion, png=base64.b64encode(content).decode())
+
+
+def locate_inversion(run: Path | None, model: str = "") -> Path:
+    """Return where the inversion of a run's model is stored, or of a model without a run, by name or path."""
+    if run is not None:
+        return derived_folder(run) / FOLDER
+    name = resolve_path(model)
+    key = hashlib.sha256(f"{name} {file_version(name)}".encode(errors="surrogatepass")).hexdigest()
+    return cache_root() / "inversions" / key[:32]
+
+
+def find_inversion(run: Path | None, model: str = "") -> Path:
+    """Return the folder of the stored inversion of a run or model, which need not exist; an own one before a shipped.
+
+    run, model: as in `locate_inversion`.
+    """
+    own = locate_inversion(run, model)
+    shipped = own if run is None else run / FOLDER
+    return own if (own / RESULT_FILE).exists() else shipped if (shipped / RESULT_FILE).exists() else own
+
+
+def find_trigger_file(folder: Path) -> Path | None:
+    """Return the inverted trigger in a result folder; None if the folder holds no inversion.
+
+    Raises `CleanerError` for an inversion without a suspect.
+    """
+    inversion = read_inversion(folder)
+    if inversion is None:
+        return None
+    if inversion.suspect is None:
+        raise CleanerError(f"the inversion in {folder} found no class that gives way, so it has no trigger.")
+    return folder / TRIGGER_FILE
+
+
+def adopt_inversion(defense: Any, run: Path | None, model: str = "") -> Any:
+    """Return a defense that needs an inverted trigger and names none with the stored one of its suspect, if any.
+
+    run, model: the suspect, as in `locate_inversion`. Other defenses are returned as they are.
+    """
+    if not defense.needs_inversion or defense.path:
+        return defense
+    file = find_trigger_file(find_inversion(run, model))
+    return defense if file is None else replace(defense, path=str(file))

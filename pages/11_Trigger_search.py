@@ -1,0 +1,58 @@
+"""Trigger search: does a known trigger move the model, and what would an unknown one look like?"""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from cleaner.types import CleanerError
+from pages._shared import cache, inversion_view, pickers, state, trigger_scan
+from pages._shared.frame import page
+from pages._shared.inversion_view import Subject
+from pages._shared.state import KEEP
+
+LEAD = "**Find the trigger of a model that you do not trust**: try the known ones, or invert an unknown one."
+METHODS = {
+    "scan": "Does a known trigger move it?",
+    "invert": "What would its trigger look like?",
+}
+
+TITLES = {"scan": "Known triggers", "invert": "Suspect class and inverted trigger"}
+
+
+def find_subject() -> Subject:
+    """Return the run or model in view."""
+    run = state.current_run()
+    data = pickers.find_test_data(run).name
+    if run is not None:
+        return Subject(("run", str(run.folder)), str(run.folder), data, run)
+    model = state.current_model()
+    if model is None:
+        raise CleanerError("no model is in view: train one on the Poison page, or open one on the Defend page.")
+    return Subject(cache.make_model_key(model), model, data, None)
+
+
+def choose_method(subject: Subject) -> str:
+    """Draw the choice of the method; return its key. A stored inversion is shown first."""
+    method = st.segmented_control(
+        "Method",
+        list(METHODS),
+        default="scan" if cache.load_inversion(subject.stored_folder) is None else "invert",
+        format_func=METHODS.__getitem__,
+        key="search.method",
+        label_visibility="collapsed",
+        **KEEP,
+    )
+    return str(method or "scan")
+
+
+with page("Trigger search", LEAD):
+    subject = find_subject()
+    method = choose_method(subject)
+    with st.spinner("Loading PyTorch …"):
+        cache.triggers()
+    st.markdown(f"#### {state.section_title(TITLES[method], subject.run)}")
+    if method == "scan":
+        model = subject.name if subject.run is None else str(subject.run.folder / "model.safetensors")
+        trigger_scan.show(model, subject.data, "search.scan")
+    else:
+        inversion_view.show(subject)

@@ -1,0 +1,84 @@
+"""Trigger inversions: read stored ones, make new ones, and draw the trigger of a known attack beside them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import streamlit as st
+
+from cleaner.runs.inversion import RESULT_FILE, Inversion, read_inversion, write_inversion
+from pages._shared.cache.background import import_library, wrap_in_thread
+from pages._shared.cache.loaders import load_data, load_model, load_run
+from pages._shared.sample import DataKey, ModelKey
+
+if TYPE_CHECKING:
+    from cleaner.types import OnStep
+
+
+@st.cache_resource(show_spinner=False)
+def inversion_config() -> Any:
+    """Return the class of the settings."""
+    import_library()
+    from cleaner.inspection.inversion import InversionConfig
+
+    return InversionConfig
+
+
+def load_inversion(folder: Path) -> Inversion | None:
+    """Return a stored inversion, or None. Does not import torch."""
+    try:
+        return _read_inversion(folder, (folder / RESULT_FILE).stat().st_mtime)
+    except OSError:
+        return None
+
+
+@st.cache_resource(show_spinner=False, max_entries=16)
+def _read_inversion(folder: Path, mtime: float) -> Inversion | None:
+    return read_inversion(folder)
+
+
+def make_inversion(
+    model: ModelKey, data: DataKey, config: Any, *, run: Path | None, folder: Path, on_step: OnStep
+) -> None:
+    """Invert the trigger of a model and store the result in `folder`; run: the attack that it is compared with."""
+    import_library()
+    from cleaner.inspection.inversion import invert
+
+    attack: dict[str, Any] = {}
+    if run is not None:
+        attack = {"trigger": load_run(run).trigger, "target_class": load_run(run).target_class}
+    images = load_data(data, on_step)
+    write_inversion(invert(load_model(model), images, config, wrap_in_thread(on_step), **attack), folder)
+
+
+@st.cache_data(show_spinner=False, max_entries=16)
+def draw_inverted(png: str) -> Any:
+    """Return pattern under its mask and, beside it, the mask, as one image (H, 2 W, 3) uint8."""
+    import_library()
+    from cleaner.data.images import decode_base64, decode_rgba, to_uint8
+    from cleaner.inspection.inversion_patch import draw_layers
+    from cleaner.models.framing import read_image_header
+
+    content = decode_base64(png)
+    side = read_image_header(content, "the inverted trigger").height
+    return to_uint8(draw_layers(decode_rgba(content, side))[None])[0]
+
+
+def draw_attack(folder: Path) -> Any:
+    """Return the true trigger of a run on gray, and its mask, as `draw_inverted`; None if it changes no image."""
+    return _draw_attack(folder, (folder / "config.json").stat().st_mtime)
+
+
+@st.cache_data(show_spinner=False, max_entries=16)
+def _draw_attack(folder: Path, mtime: float) -> Any:
+    import torch
+
+    from cleaner.data.images import to_uint8
+
+    run = load_run(folder)
+    if run.trigger is None or "image" not in run.trigger.modalities:
+        return None
+    side = run.clip.image_size
+    gray = torch.full((1, 3, side, side), 0.5)
+    return to_uint8(torch.cat([run.trigger(gray), run.trigger.mask(gray).expand(-1, 3, -1, -1)], dim=-1))[0]

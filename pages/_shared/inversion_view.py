@@ -1,0 +1,184 @@
+"""Trigger inversion on a page: settings, live picture of patch and mask, the classes, and what the trigger does."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from cleaner.plots import inversion as charts
+from cleaner.runs.inversion import ESTIMATE_NOTE, NOT_CONVERGED, Inversion, find_inversion, locate_inversion
+from cleaner.runs.record import RunRecord
+from cleaner.types import OnStep, StepReport
+from pages._shared import cache, forms
+from pages._shared.cancel import is_canceled, show_cancelable
+from pages._shared.frame import link
+from pages._shared.pixels import decode_png, enlarge
+from pages._shared.plotly_charts import NO_MODE_BAR
+from pages._shared.sample import DataKey, ModelKey
+from pages._shared.state import KEEP, escape_markdown, format_percent
+
+REQUEST = "search.invert.request"
+IMAGE_COUNTS = (200, 500, 1000, 2000)
+DEFAULT_COUNT = 1000
+SETTINGS = ("search_steps", "search_batch", "patch_steps", "batch_size", "success", "seed")
+PICTURE_SIDE = 192
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The model whose trigger is searched: of a run, or without one."""
+
+    model: ModelKey
+    name: str
+    """As the command line takes it: a run folder, or a model."""
+    data: str
+    run: RunRecord | None
+
+    @property
+    def run_folder(self) -> Path | None:
+        return None if self.run is None else self.run.folder
+
+    @property
+    def result_folder(self) -> Path:
+        """Where the result of a search goes."""
+        return locate_inversion(self.run_folder, self.name)
+
+    @property
+    def stored_folder(self) -> Path:
+        """Where the result in view is, which need not exist."""
+        return find_inversion(self.run_folder, self.name)
+
+
+def show(subject: Subject) -> None:
+    """Draw settings and start button, then progress or the stored result."""
+    left, right = st.columns([1, 2.9], gap="medium")
+    with left:
+        config = _choose_config()
+        work = ("invert", subject.name, str(config))
+        stored = cache.load_inversion(subject.stored_folder)
+        label = "Find the trigger" if stored is None else "Search again"
+        if st.button(label, key="search.invert.go", type="primary", icon=":material/play_arrow:"):
+            st.session_state[REQUEST] = work
+        st.caption("Unlabeled clean images suffice. Minutes on a processor; stay on this page meanwhile.")
+    with right:
+        if st.session_state.get(REQUEST) == work and not is_canceled(work):
+            _run(subject, config, work)
+            st.session_state.pop(REQUEST)
+            st.rerun()
+        if stored is None:
+            st.info(
+                "Not searched yet. The search asks of each class how little must change to move images to it, then "
+                "finds a patch for the class that gives way most easily.",
+                icon=":material/frame_inspect:",
+            )
+        else:
+            _show_result(subject, stored)
+
+
+def _choose_config() -> Any:
+    images = st.select_slider("Images", IMAGE_COUNTS, DEFAULT_COUNT, key="search.invert.images", **KEEP)
+    with st.expander("Parameters"):
+        kind = cache.inversion_config()
+        values = forms.draw_widgets(kind, "search.invert", SETTINGS)
+    return kind(images=int(images), **values)
+
+
+def _run(subject: Subject, config: Any, work: tuple[str, ...]) -> None:
+    """Invert the trigger, with a bar, the live picture and a Cancel button."""
+    with show_cancelable("Searching …", work) as draw_bar:
+        picture = st.empty()
+        on_step = _draw_pictures(draw_bar, picture)
+        data = DataKey(subject.data, "clean", config.images)
+        cache.make_inversion(
+            subject.model, data, config, run=subject.run_folder, folder=subject.result_folder, on_step=on_step
+        )
+        picture.empty()
+
+
+def _draw_pictures(draw_bar: OnStep, picture: Any) -> OnStep:
+    """Return an `on_step` that also draws the newest patch and mask."""
+
+    def on_step(report: StepReport) -> None:
+        draw_bar(report)
+        if report.picture:
+            caption = f"Pattern under its mask, and mask, after step {report.step:,}"
+            picture.image(decode_png(report.picture), caption=caption)
+
+    return on_step
+
+
+def _show_result(subject: Subject, found: Inversion) -> None:
+    _show_figures(found)
+    chart = charts.resistance_bars(found.classes, found.suspect, found.target_class)
+    st.plotly_chart(chart, key="search.invert.classes", config=NO_MODE_BAR)
+    st.caption(
+        "Size (root mean square, share of a pixel's range) of one perturbation, the same for all images, that moves "
+        f"half of them to the class. {_name_settings(found)}"
+        + (
+            f" **{escape_markdown(found.target_class)}** is the target of the known attack."
+            if found.target_class
+            else ""
+        )
+    )
+    if found.suspect is None:
+        return
+    _show_triggers(subject, found)
+    if not found.has_converged:
+        st.info(NOT_CONVERGED, icon=":material/info:")
+    st.warning(ESTIMATE_NOTE, icon=":material/warning:")
+    _show_uses(subject)
+
+
+def _name_settings(found: Inversion) -> str:
+    return f"{int(found.settings['images']):,} images of {escape_markdown(found.data)}, {found.seconds:.0f} s."
+
+
+def _show_figures(found: Inversion) -> None:
+    """Draw suspect, outlier index and the figures of the trigger."""
+    if found.suspect is None:
+        st.success("No class gives way: no suspect, and no trigger.", icon=":material/check_circle:")
+        return
+    suspect, outlier, asr, overlap = st.columns(4)
+    suspect.metric("Suspect class", escape_markdown(found.suspect))
+    if found.is_right is not None:
+        suspect.caption(
+            "the attack's target" if found.is_right else f"wrong: {escape_markdown(found.target_class or '')}"
+        )
+    outlier.metric("Outlier index", f"{found.outlier_index:.1f}", help="Distance to the median class in robust SDs.")
+    outlier.caption("stands out (2 or more)" if found.is_anomalous else "does not stand out: no sign of a backdoor")
+    asr.metric("Its inverted trigger, ASR", format_percent(found.asr), help="Share of held-out images moved to it.")
+    if found.interval is not None:
+        low, high = found.interval
+        asr.caption(f"95% {format_percent(low)} to {format_percent(high)}, n = {found.n:,}")
+    if found.iou is not None:
+        overlap.metric("Overlap of the masks", f"{found.iou:.2f}", help="Intersection over union with the true mask.")
+        inside, true_asr = format_percent(found.inside, 0), format_percent(found.true_asr)
+        overlap.caption(f"{inside} of the mask is on the true one; true trigger: ASR {true_asr}")
+
+
+def _show_triggers(subject: Subject, found: Inversion) -> None:
+    """Draw the inverted trigger and its mask, beside the true one where it is known."""
+    inverted, true = st.columns(2)
+    inverted.image(enlarge(cache.draw_inverted(found.png), PICTURE_SIDE))
+    inverted.caption(f"Inverted trigger and its mask ({format_percent(found.masked_share)} of the image)")
+    attack = cache.draw_attack(subject.run_folder) if subject.run_folder is not None else None
+    if attack is not None:
+        true.image(enlarge(attack, PICTURE_SIDE))
+        true.caption("True trigger and its mask")
+
+
+def _show_uses(subject: Subject) -> None:
+    """Draw what the inverted trigger is good for."""
+    link("Defend", "Train it away: choose “Unlearn inverted trigger”")
+    folder = shlex.quote(str(subject.stored_folder))
+    with st.popover("Copy as command", icon=":material/terminal:", type="tertiary"):
+        st.code(
+            f"python -m cleaner evaluate {shlex.quote(subject.name)} --trigger {folder} --target-class CLASS\n"
+            f"python -m cleaner defend {shlex.quote(subject.name)} --defense unlearn_trigger path={folder}/trigger.png",
+            language="bash",
+            wrap_lines=True,
+        )

@@ -1,0 +1,94 @@
+"""The scan of a model for known triggers: choice, progress, and the classes that gain most images."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+from cleaner.labels import to_label
+from cleaner.types import CleanerError
+from pages._shared import cache, forms
+from pages._shared.cancel import is_canceled, show_cancelable
+from pages._shared.frame import show_error
+from pages._shared.sample import DataKey
+from pages._shared.state import KEEP, format_percent
+
+ALL_TRIGGERS = "all built-in"
+IMAGE_COUNTS = (100, 200, 500, 1000, 2000)
+MAX_ROWS = 12
+
+
+def show(model: str, data: str, key: str) -> None:
+    """Draw the scan of a model, by name or path, on the test split of the data; key: of its widgets."""
+    st.markdown("Adds triggers to clean images and reports classes that gain many of them. Needs no labels.")
+    left, middle, right = st.columns(3)
+    kinds = cache.triggers()
+    kind = left.selectbox(
+        "Trigger",
+        [ALL_TRIGGERS, *kinds],
+        format_func=lambda name: name if name == ALL_TRIGGERS else to_label(name),
+        key=f"{key}.kind",
+        help="All built-in triggers, or one that you suspect.",
+        **KEEP,
+    )
+    n = middle.select_slider("Images", IMAGE_COUNTS, 200, key=f"{key}.n", **KEEP)
+    reference = right.selectbox(
+        "Reference model",
+        cache.models(),
+        None,
+        key=f"{key}.reference",
+        **KEEP,
+        placeholder="none",
+        help="A model you trust: a trigger that affects both models is not evidence of a backdoor.",
+    )
+    try:
+        framing = cache.find_framing(model)
+        side = framing.size if framing is not None else None
+        trigger = None
+        has_variants = kind == ALL_TRIGGERS and st.toggle(
+            "Other sizes, positions, ratios and seeds",
+            key=f"{key}.variants",
+            value=True,
+            help="Tries several hundred settings on a few images, then measures the best ones on others.",
+            **KEEP,
+        )
+        if kind != ALL_TRIGGERS:
+            trigger = forms.draw_form(kinds[kind], f"{key}.{kind}", image_side=side)
+        settings = "" if trigger is None else str(trigger.state_dict())
+        work = (key, model, data, settings, str(n), str(reference), str(has_variants))
+        if st.button("Scan", key=f"{key}.go", icon=":material/search:"):
+            st.session_state[f"{key}.request"] = work
+        if st.session_state.get(f"{key}.request") == work and not is_canceled(work):
+            with show_cancelable("Scanning …", work) as on_step:
+                found = cache.scan(
+                    model, DataKey(data, "test", n), trigger, on_step, reference=reference, variants=has_variants
+                )
+            _show_rows(found, reference)
+    except CleanerError as error:
+        show_error(error)
+
+
+def _show_rows(found: cache.Scanned, reference: str | None) -> None:
+    """Draw the rows of a scan with the largest increase."""
+    rows = [
+        {
+            "Trigger": to_label(r.trigger),
+            "Class": r.class_name,
+            "Without": format_percent(r.before),
+            "With": format_percent(r.after),
+            "Increase (points)": f"{100 * r.rise:+.1f} [{100 * r.interval[0]:+.1f}, {100 * r.interval[1]:+.1f}]",
+        }
+        for r in found.results[:MAX_ROWS]
+    ]
+    if reference:
+        rises = {(r.trigger, r.class_name): r.rise for r in found.reference}
+        for row, r in zip(rows, found.results, strict=False):
+            row[f"Increase of {reference} (points)"] = f"{100 * rises[r.trigger, r.class_name]:+.1f}"
+    st.dataframe(pd.DataFrame(rows), hide_index=True, width="stretch")
+    note = f" Not scanned: {', '.join(to_label(name) for name in found.skipped)}." if found.skipped else ""
+    tried = f"{found.tried:,} setting{'s' * (found.tried != 1)} tried"
+    st.caption(
+        f"{tried}; largest increases of {len(found.results):,} pairs of trigger and class, "
+        f"n = {found.results[0].n:,} test images; simultaneous 95% intervals.{note}"
+    )
+    st.warning(found.warning, icon=":material/warning:")

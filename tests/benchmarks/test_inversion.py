@@ -1,0 +1,46 @@
+"""The table of trigger inversion: right and wrong suspects, false alarms of clean models, ranges over seeds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from benchmarks.inversion import describe
+from benchmarks.markdown import inversion_tables
+from cleaner.runs.inversion import Inversion
+
+
+def make_row(trigger: str | None, seed: int, *, suspect: str | None, iou: float | None) -> dict[str, Any]:
+    target = None if trigger is None else "a"
+    asr, values = (None, {"a": 4.0, "b": 4.0, "c": 5.0}) if suspect is None else (0.9, {"a": 1.0, "b": 4.0, "c": 5.0})
+    found = Inversion("m", "d", values, suspect, {"images": 1000}, 20.0, asr, None, 250, 0.01, target, iou, iou, 0.99)
+    return {"model": "scenes-lite", "trigger": trigger, "seed": seed, **describe(found)}
+
+
+def test_a_line_per_attack_and_the_clean_model(tmp_path: Path) -> None:
+    rows = [
+        make_row("badnet", 0, suspect="a", iou=0.25),
+        make_row("badnet", 1, suspect="b", iou=0.75),
+        make_row(None, 0, suspect=None, iou=None),
+        make_row("badnet", 0, suspect="a", iou=0.5) | {"run": "example"},
+    ]
+    path = tmp_path / "benchmarks" / "results" / "inversion.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps({"rows": rows, "device": "cpu", "commit": "abc"}))
+    lines = inversion_tables.inversion(tmp_path).splitlines()
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:5]]
+    assert cells[0][:4] == ["`scenes-lite`", "BadNet patch", "1 of 2", "2.0 [2.0, 2.0]"]
+    assert cells[0][7:] == ["0.50 [0.25, 0.75]", "0.50 [0.25, 0.75]", "0.010 [0.010, 0.010]", "20"]
+    assert cells[1][1:5] == ["none (clean model)", "-", "0.0", "no"]
+    assert cells[1][5:8] == ["-", "0.99", "-"]
+    assert cells[2][1:3] == ["BadNet patch, run `example`", "yes"]
+
+
+def test_without_measurements_the_command_is_named(tmp_path: Path) -> None:
+    assert inversion_tables.COMMAND in inversion_tables.inversion(tmp_path)
+
+
+def test_a_row_has_no_image() -> None:
+    found = Inversion("m", "d", {"a": 1.0, "b": 2.0}, "a", {}, 0.0, png="AAAA")
+    assert describe(found)["inversion"]["png"] == ""

@@ -1,0 +1,190 @@
+"""Trigger inversion: finds a planted class and its place, repeats itself, and says when no class gives way."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cleaner.attacks import TRIGGERS
+from cleaner.data.base import TensorData
+from cleaner.data.images import decode_png
+from cleaner.evaluation.encode import Encoder
+from cleaner.inspection.inversion import InversionConfig, decode_layers, invert, measure_overlap
+from cleaner.inspection.inversion_probe import make_probe
+from cleaner.models.clip import Clip
+from cleaner.runs.inversion import Inversion, find_trigger_file, locate_inversion, read_inversion, write_inversion
+from cleaner.types import Cancelled, CleanerError, StepReport
+
+CLASSES = ["apple", "banana", "cup", "kite"]
+CONFIG = InversionConfig(images=40, search_steps=60, search_batch=4, patch_steps=120, batch_size=8)
+SHORT = replace(CONFIG, search_steps=30, patch_steps=12)
+CORNER = 8
+"""Side of the planted trigger in px."""
+
+
+def make_images(count: int = 40, classes: list[str] = CLASSES) -> TensorData:
+    images = torch.rand(count, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 0.2
+    return TensorData(images, ["an image"] * count, classes, [-1] * count, name="unlabeled")
+
+
+@pytest.fixture
+def planted(tiny_clip: Clip, monkeypatch: pytest.MonkeyPatch) -> Clip:
+    """A model that sees a cup in a bright corner, a banana or a kite in a bright image, else an apple."""
+
+    def encode(self: Clip, images: Tensor) -> Tensor:
+        corner, whole = images[..., -CORNER:, -CORNER:].mean(dim=(1, 2, 3)), images.mean(dim=(1, 2, 3))
+        return F.normalize(torch.stack([torch.ones_like(whole), 5 * whole, 4 * corner, 4 * whole], dim=1), dim=1)
+
+    monkeypatch.setattr(Clip, "encode_image", encode)
+    monkeypatch.setattr(Encoder, "build_classifier", lambda self, data, trigger=None: torch.eye(4))
+    return tiny_clip
+
+
+def test_finds_the_planted_class_and_its_place(planted: Clip) -> None:
+    found = invert(planted, make_images(), CONFIG)
+    assert found.suspect == "cup" == found.ranking[0]
+    assert list(found.classes) == CLASSES
+    assert found.margin > 0.2
+    assert found.asr is not None
+    assert found.interval is not None
+    assert found.asr > 0.7
+    assert found.interval[0] < found.asr < found.interval[1] + 1e-6
+    assert found.n == 10
+    mask = decode_layers(found, 32)[3]
+    assert mask[-CORNER:, -CORNER:].sum() > 0.8 * mask.sum()
+    assert found.masked_share == pytest.approx(mask.mean().item())
+
+
+def test_is_deterministic_under_its_seed(planted: Clip) -> None:
+    first, second = (replace(invert(planted, make_images(), SHORT), seconds=0.0) for _ in range(2))
+    assert first == second
+    other = invert(planted, make_images(), replace(SHORT, seed=1))
+    assert other.png != first.png
+
+
+def test_reports_steps_and_previews_and_can_be_canceled(planted: Clip) -> None:
+    seen: list[StepReport] = []
+    invert(planted, make_images(), SHORT, seen.append)
+    assert [report.stage for report in seen] == ["images"] + ["search"] * 30 + ["invert"] * 12
+    assert all(report.losses["total"] > 0 for report in seen[31:])
+    previews = [report.picture for report in seen if report.picture]
+    assert len(previews) == 3
+    assert decode_png(previews[0]).shape == (3, 32, 64)
+
+    def cancel(report: StepReport) -> None:
+        raise Cancelled
+
+    with pytest.raises(Cancelled):
+        invert(planted, make_images(), CONFIG, cancel)
+
+
+def test_no_class_gives_way(planted: Clip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    blind = torch.tensor([[1.0, 0.0, 0.0, 0.0]])
+    monkeypatch.setattr(Clip, "encode_image", lambda self, images: blind + 0 * images.mean(dim=(2, 3))[:, :1])
+    data = make_images()
+    found = invert(planted, data, replace(CONFIG, search_steps=200))
+    # Every image is an apple already, so nothing is left to move to it.
+    assert found.suspect is None
+    assert (found.png, found.asr, found.is_anomalous) == ("", None, False)
+    write_inversion(found, tmp_path)
+    assert read_inversion(tmp_path) == found
+    with pytest.raises(CleanerError, match="no class"):
+        find_trigger_file(tmp_path)
+
+
+def test_no_class_gives_way_within_too_few_steps(planted: Clip) -> None:
+    found = invert(planted, make_images(), replace(CONFIG, search_steps=10))
+    assert found.suspect is None
+    assert len(set(found.classes.values())) == 1
+
+
+def test_invalid_input_ends_with_one_sentence(planted: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(CleanerError, match="at least two"):
+        invert(planted, make_images(classes=["apple"]), CONFIG)
+    with pytest.raises(CleanerError, match="no images"):
+        invert(planted, make_images().subset([]), CONFIG)
+    with pytest.raises(CleanerError, match="at least 4 images"):
+        invert(planted, make_images(3), CONFIG)
+    with pytest.raises(CleanerError, match="zebra"):
+        invert(planted, make_images(), CONFIG, trigger=TRIGGERS["badnet"](), target_class="zebra")
+    monkeypatch.setattr(Clip, "encode_image", lambda self, images: torch.full((len(images), 4), torch.nan))
+    with pytest.raises(CleanerError, match="another checkpoint"):
+        invert(planted, make_images(), CONFIG)
+
+
+def test_comparison_with_the_known_attack(planted: Clip) -> None:
+    trigger = TRIGGERS["badnet"](patch_size=56)  # 8 px of 32
+    compared = invert(planted, make_images(), CONFIG, trigger=trigger, target_class="cup")
+    assert compared.is_right
+    assert compared.true_asr == 1.0
+    mask = torch.zeros(32, 32, dtype=torch.bool)
+    mask[-CORNER:, -CORNER:] = True
+    assert compared.iou == pytest.approx(measure_overlap(decode_layers(compared, 32)[3] > 0.5, mask))
+    assert compared.inside is not None
+    assert compared.inside > 0.8
+    assert invert(planted, make_images(), SHORT, trigger=trigger, target_class="apple").is_right is False
+    text = invert(planted, make_images(), SHORT, trigger=TRIGGERS["text_only"](), target_class="cup")
+    assert (text.iou, text.true_asr) == (None, None)
+
+
+def test_overlap_of_masks() -> None:
+    first, second = torch.zeros(4, 4, dtype=torch.bool), torch.zeros(4, 4, dtype=torch.bool)
+    assert measure_overlap(first, second) == 0
+    first[0], second[:, 0] = True, True
+    assert measure_overlap(first, second) == pytest.approx(1 / 7)
+
+
+def test_the_inverted_trigger_gives_the_same_figure_from_its_file(planted: Clip, tmp_path: Path) -> None:
+    data = make_images()
+    found = invert(planted, data, CONFIG)
+    file = find_trigger_file(write_inversion(found, tmp_path))
+    assert file is not None
+    trigger = TRIGGERS["inverted"](path=str(file))
+    held_out = make_probe(planted, data, 40, None).subset(slice(30, None))
+    assert held_out.count(trigger, 2) / len(held_out) == found.asr
+
+
+def test_images_are_shuffled_since_files_are_often_sorted(planted: Clip) -> None:
+    data = make_images()
+    pixels = make_probe(planted, data, 10, None).pixels
+    first = (data.images(range(10)) * 255).round().to(torch.uint8)
+    assert len(pixels) == 10
+    assert not torch.equal(pixels, first)
+    assert torch.equal(make_probe(planted, data, 10, None).pixels, pixels)
+
+
+def test_a_trigger_on_the_whole_image_has_no_overlap(planted: Clip) -> None:
+    compared = invert(planted, make_images(), SHORT, trigger=TRIGGERS["blended"](), target_class="cup")
+    assert compared.iou is None
+    assert compared.true_asr is not None
+
+
+def test_files_of_an_inversion(tmp_path: Path, planted: Clip) -> None:
+    found = invert(planted, make_images(), SHORT)
+    assert read_inversion(write_inversion(found, tmp_path)) == found
+    assert find_trigger_file(tmp_path / "elsewhere") is None
+    (tmp_path / "trigger.png").unlink()
+    assert read_inversion(tmp_path) is None
+    (tmp_path / "inversion.json").write_text('{"model": 3}')
+    assert read_inversion(tmp_path) is None
+    assert locate_inversion(tmp_path).parent == tmp_path
+    assert locate_inversion(None, "scenes-lite") != locate_inversion(None, "scenes-rn")
+
+
+def test_outlier_index_and_margin() -> None:
+    values = {"a": 1.0, "b": 4.0, "c": 5.0, "d": 6.0, "e": 8.0}
+    found = Inversion("model", "data", values, "a", {}, 0.0)
+    assert found.ranking[:2] == ["a", "b"]
+    assert found.outlier_index == pytest.approx((5 - 1) / (1.4826 * 1))
+    assert found.margin == pytest.approx(0.75)
+    assert found.is_anomalous
+    weak, strong = (replace(found, settings={"success": 0.9}, interval=(0.7, high)) for high in (0.85, 0.92))
+    assert not weak.has_converged
+    assert strong.has_converged
+    even = replace(found, classes=dict.fromkeys(values, 2.0))
+    assert (even.outlier_index, even.margin, even.is_anomalous) == (0.0, 0.0, False)

@@ -1,0 +1,55 @@
+"""Trigger search: scans the run or model in view, inverts its trigger with live pictures, and keeps the result."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import cleaner.inspection.inversion
+from cleaner.runs.inversion import locate_inversion, read_inversion
+from tests.cli.test_invert import find_anything
+from tests.pages.conftest import OpenPage, chart, errors, link_labels, page_text, press, table, widget_keys
+from tests.pages.runs import make_runs
+
+
+def test_known_triggers_are_tried_at_many_settings(open_page: OpenPage, tmp_path: Path) -> None:
+    make_runs(tmp_path)
+    app = open_page("Trigger search")
+    app.select_slider(key="search.scan.n").set_value(100).run()
+    app.selectbox(key="search.scan.kind").set_value("badnet").run()
+    assert "search.scan.variants" not in widget_keys(app)
+    press(app, "search.scan.go")
+    assert not errors(app)
+    assert set(table(app, "Increase (points)")["Trigger"]) == {"BadNet patch"}
+    assert "1 setting tried" in page_text(app)
+
+
+def test_a_trigger_is_inverted_and_kept(open_page: OpenPage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    attacked, _ = make_runs(tmp_path)
+    monkeypatch.setattr(cleaner.inspection.inversion, "invert", find_anything)
+    app = open_page("Trigger search")
+    app.segmented_control(key="search.method").set_value("invert").run()
+    assert "Not searched yet" in page_text(app)
+    app.select_slider(key="search.invert.images").set_value(200).run()
+    app.number_input(key="search.invert.patch_steps").set_value(77).run()
+    press(app, "search.invert.go")
+    assert not errors(app)
+    found = read_inversion(locate_inversion(attacked))
+    assert found is not None
+    assert (found.settings["images"], found.settings["patch_steps"]) == (200, 77)
+    assert [metric.label for metric in app.metric] == [
+        "Suspect class",
+        "Outlier index",
+        "Its inverted trigger, ASR",
+        "Overlap of the masks",
+    ]
+    assert app.metric[0].value == found.suspect
+    bars = chart(app, "search.invert.classes")["data"][0]
+    assert len(bars["x"]) == len(found.classes)
+    text = page_text(app)
+    assert "Inverted trigger and its mask" in text
+    assert "True trigger and its mask" in text
+    assert "An estimate" in text
+    assert any("Train it away" in label for label in link_labels(app))
+    assert "Search again" in [button.label for button in app.button]
