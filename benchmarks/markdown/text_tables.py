@@ -25,9 +25,20 @@ OTHER_METRICS = (("own_recall", 1), ("own_recall", 10), ("own_recall_clean", 10)
 
 def text_triggers(root: Path) -> str:
     """Return one row per attack and defense."""
-    result = read_measurement(root, "text_triggers.json")
+    return compare_quickly(root, "text_triggers.json", "python -m benchmarks.text_triggers")
+
+
+def siglip(root: Path) -> str:
+    """Return the same for a patch in a model with SigLIP's loss."""
+    command = "python -m benchmarks.text_triggers --model scenes-siglip --attacks badnet"
+    return compare_quickly(root, "siglip.json", f"{command} --out benchmarks/results/siglip.json")
+
+
+def compare_quickly(root: Path, name: str, command: str) -> str:
+    """Return the table of a result file in the quick setting, or the command that writes it."""
+    result = read_measurement(root, name)
     if result is None:
-        return not_measured_note("python -m benchmarks.text_triggers")
+        return not_measured_note(command)
     groups = [
         group for attack in group_rows(result["rows"], "model", "trigger") for group in group_rows(attack, "defense")
     ]
