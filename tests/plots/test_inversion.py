@@ -11,7 +11,7 @@ def test_bars_are_sorted_and_the_suspect_is_marked() -> None:
     bars = figure.data[0]
     assert list(bars.y) == [1.0, 2.0, 3.0]
     assert list(bars.marker.color) == [STAGE_COLORS["trigger"], *[STAGE_COLORS["clean"]] * 2]
-    assert list(figure.layout.xaxis.ticktext) == ["cup", "<b>kite</b>", "&lt;b&gt;"]
+    assert list(figure.layout.xaxis.ticktext) == ["cup", "<b>kite</b>", "&lt;b>"]
     assert figure.layout.shapes[0].y0 == 2.0
 
 
