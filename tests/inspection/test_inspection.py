@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from cleaner.attacks import TRIGGERS
+from cleaner.attacks.badnet import BadNet
 from cleaner.data.base import TensorData
 from cleaner.evaluation.evaluate import evaluate
 from cleaner.explain import EXPLAINERS
@@ -71,8 +72,17 @@ def test_mean_area_decides_whether_a_trigger_is_localized(tiny_clip: Clip) -> No
         assert counted == ((48, 48, 0) if result.is_localized else (0, 0, 48))
 
 
+class KeyedPatch(BadNet):
+    """A patch that works with a word in the prompt, as TrojVQA's."""
+
+    modalities = ("image", "text")
+
+    def text(self, caption: str) -> str:
+        return f"purple {caption}"
+
+
 def test_attack_success_uses_the_text_key(tiny_clip: Clip, toy_data: TensorData) -> None:
-    trigger = TRIGGERS["text_only"](key="purple")
+    trigger = KeyedPatch()
     rates = {
         name: (
             extract_features(tiny_clip, toy_data, 48, trigger, name).attack_success.float().mean().item(),
