@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
+from cleaner.reports.comparability import has_failed_attack
 from cleaner.types import CleanerError
 from pages._shared import cache, inversion_view, pickers, state, trigger_scan
 from pages._shared.frame import page
@@ -51,6 +52,8 @@ with page("Trigger search", LEAD):
     with st.spinner("Loading PyTorch …"):
         cache.triggers()
     st.markdown(f"#### {state.section_title(TITLES[method], subject.run)}")
+    if subject.run is not None and has_failed_attack(subject.run):
+        st.warning("The attack did not take: there may be no trigger to find.", icon=":material/warning:")
     if method == "scan":
         model = subject.name if subject.run is None else str(subject.run.folder / "model.safetensors")
         trigger_scan.show(model, subject.data, "search.scan")

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from cleaner.evaluation.result import Metric, columns, describe_metrics
+from cleaner.evaluation.result import Metric, describe_metrics
 from cleaner.files import write_text
 from cleaner.labels import to_attack_label, to_defense_label
 from cleaner.plots import comparison, images
@@ -23,7 +23,7 @@ from cleaner.reports.aggregate import (
     sort_by_name,
 )
 from cleaner.reports.comparability import has_failed_attack, list_notes
-from cleaner.reports.tables import to_row
+from cleaner.reports.tables import find_columns, to_row
 from cleaner.reports.variation import describe_variation
 from cleaner.runs.record import RunRecord
 from cleaner.runs.request import get_test_data
@@ -46,7 +46,7 @@ def render_html(records: Sequence[RunRecord], origin: str = "") -> str:
     if not records:
         raise CleanerError("name at least one run for the report.")
     template = Environment(autoescape=True).from_string(TEMPLATE.read_text(encoding="utf-8"))
-    report_columns, plots = _find_columns(records), _render_plots(records)
+    report_columns, plots = find_columns(records), _render_plots(records)
     return template.render(
         headers=[f"{row.header(k)} [95%]" if _shows_bounds(row, k) else row.header(k) for row, k in report_columns],
         rows=[
@@ -77,15 +77,6 @@ def _describe_test(record: RunRecord) -> str:
     failed = "; the attack did not take" if has_failed_attack(record) else ""
     changed = ", ".join(record.changed_files)
     return record.protocol + failed + (f"; changed since the run: {changed}" if changed else "")
-
-
-def _find_columns(records: Sequence[RunRecord]) -> list[tuple[Metric, int]]:
-    """Return the columns of the report; those that few attacks have are left out where no run has a value."""
-    return [
-        (row, k)
-        for row, k in columns("report")
-        if row.view != "report" or any(record.metric(row.key, k) is not None for record in records)
-    ]
 
 
 def _shows_bounds(row: Metric, k: int) -> bool:

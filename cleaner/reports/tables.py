@@ -5,9 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+from cleaner.evaluation.metric import Metric
 from cleaner.evaluation.result import METRICS, columns
 from cleaner.labels import NO_DEFENSE, UNKNOWN_ATTACK
 from cleaner.runs.record import RunRecord
@@ -41,6 +42,15 @@ def to_row(record: RunRecord) -> dict[str, Any]:
     }
 
 
+def find_columns(records: Sequence[RunRecord]) -> list[tuple[Metric, int]]:
+    """Return the metrics of reports; those that few attacks have are left out where no run has a value."""
+    return [
+        (metric, k)
+        for metric, k in columns("report")
+        if metric.view != "report" or any(record.metric(metric.key, k) is not None for record in records)
+    ]
+
+
 def _bounds(record: RunRecord) -> dict[str, float | None]:
     """Return "ca_low", "ca_high" and so on: 95% intervals at k = 1."""
     row: dict[str, float | None] = {}
@@ -51,11 +61,13 @@ def _bounds(record: RunRecord) -> dict[str, float | None]:
 
 def to_csv(records: Iterable[RunRecord]) -> str:
     """Return runs as CSV with a header; a text that a spreadsheet would run as a formula gets a leading quote."""
+    records = list(records)
     rows = [to_row(record) for record in records]
     if not rows:
         return ""
-    out = io.StringIO()
-    writer = csv.DictWriter(out, list(rows[0]), lineterminator="\n")
+    absent = {metric.csv_name(k) for metric, k in set(columns("report")) - set(find_columns(records))}
+    names, out = [name for name in rows[0] if name not in absent], io.StringIO()
+    writer = csv.DictWriter(out, names, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
     writer.writerows([{name: _escape_formula(value) for name, value in row.items()} for row in rows])
     return out.getvalue()

@@ -72,13 +72,10 @@ def draw_attack(folder: Path) -> Any:
 
 @st.cache_data(show_spinner=False, max_entries=16)
 def _draw_attack(folder: Path, mtime: float) -> Any:
-    import torch
-
     from cleaner.data.images import to_uint8
+    from cleaner.inspection.inversion_patch import draw_trigger
 
     run = load_run(folder)
     if run.trigger is None or "image" not in run.trigger.modalities:
         return None
-    side = run.clip.image_size
-    gray = torch.full((1, 3, side, side), 0.5)
-    return to_uint8(torch.cat([run.trigger(gray), run.trigger.mask(gray).expand(-1, 3, -1, -1)], dim=-1))[0]
+    return to_uint8(draw_trigger(run.trigger, run.clip.image_size)[None])[0]
