@@ -53,7 +53,7 @@ def test_it_is_the_training_of_the_clean_model_on_the_other_pairs(backdoored: Ru
     assert again.metrics.asr_clean_model == backdoored.metrics.asr_clean_model  # type: ignore[union-attr]
     name = defense_name(again.config)
     assert name.startswith(FLAGGED_DEFENSE)
-    assert to_label(name) == "Without flagged pairs, detector dao, flagged 9"
+    assert to_label(name) == "Without flagged pairs, detector DAO, flagged 9"
 
 
 def test_bad_input(backdoored: Run) -> None:
