@@ -16,10 +16,10 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from cleaner.attacks.base import TRIGGERS, Trigger, run_in_batches
-from cleaner.attacks.optimize import minimize, select_pool
+from cleaner.attacks.optimize import draw_positions, minimize, select_pool
 from cleaner.config import param
 from cleaner.models.classifier import zero_shot_classifier
-from cleaner.seed import derive_seed, numpy_generator
+from cleaner.seed import derive_seed
 from cleaner.types import CleanerError, OnStep
 
 if TYPE_CHECKING:
@@ -158,8 +158,7 @@ class InputAware(Trigger):
         sample = data.images(pool[:1]).to(clip.device)
 
         def losses(step: int) -> dict[str, Tensor]:
-            rng = numpy_generator("generator batch", self.seed, step)
-            drawn = torch.from_numpy(rng.choice(len(pool), min(self.batch_size, len(pool)), replace=False))
+            drawn = draw_positions(pool, self.batch_size, "generator batch", self.seed, step)
             return objective(generator, data.images(pool[drawn]))
 
         def preview() -> Tensor:

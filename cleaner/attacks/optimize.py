@@ -93,8 +93,7 @@ class OptimizedPatch(PatchTrigger):
         patch = (0.5 + 0.25 * noise).clamp(0, 1).requires_grad_()
 
         def losses(step: int) -> dict[str, Tensor]:
-            rng = numpy_generator("patch batch", self.seed, step)
-            drawn = torch.from_numpy(rng.choice(len(pool), min(self.batch_size, len(pool)), replace=False))
+            drawn = draw_positions(pool, self.batch_size, "patch batch", self.seed, step)
             return objective(step, drawn, clip.encode_image(self.blend_patch(data.images(pool[drawn]), patch)))
 
         minimize(
@@ -181,3 +180,9 @@ def select_pool(data: CaptionData, target_class: str) -> Tensor:
             "take more data."
         )
     return rows[torch.linspace(0, len(rows) - 1, min(POOL_SIZE, len(rows))).long()]
+
+
+def draw_positions(pool: Tensor, size: int, *keys: int | str) -> Tensor:
+    """Return up to `size` different positions in `pool` (P,), drawn at random: a function of `keys`."""
+    drawn = numpy_generator(*keys).choice(len(pool), min(size, len(pool)), replace=False)
+    return torch.from_numpy(drawn)

@@ -23,8 +23,8 @@ from cleaner.seed import numpy_generator
 class UnlearnTrigger(Defense):
     """Finetune on clean pairs, and put the inverted trigger on some of the images, which keep their true captions.
 
-    clip_loss on a batch in which each image carries the trigger with probability `triggered_share`, drawn anew in each
-    epoch. The idea is that of InverTune's third step (arXiv:2506.12411), the form is our own.
+    clip_loss; each image carries the trigger with probability `triggered_share`, and each epoch draws again which do.
+    The idea is that of InverTune's third step (arXiv:2506.12411), the form is our own.
     """
 
     label: ClassVar[str] = "Unlearn inverted trigger"

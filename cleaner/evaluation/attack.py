@@ -122,7 +122,7 @@ class Attack:
         return values, keyed.outcomes()
 
     def image_queries(self, model: int, is_attacked: bool) -> Queries:
-        """Return the images, clean or triggered, beside class prompts without or with the text key."""
+        """Return images and class prompts as queries: as they are, or with the trigger and the text key."""
         features, classes = self.clean, self.classifier
         if is_attacked:
             encoder, known = self.encoders[model], self.classifier if model == 0 else None
@@ -131,7 +131,7 @@ class Attack:
         return Queries(features, classes, self.labels, self.data.class_index(self.target_class), self.protocol)
 
     def text_queries(self, model: int, is_attacked: bool) -> Queries:
-        """Return the captions, without or with the key, beside the classes of clean images that the data have."""
+        """Return captions, plain or with the key, and the classes of clean images that occur in the data."""
         present, labels = self.labels.unique(return_inverse=True)
         target = present.tolist().index(self.data.class_index(self.target_class))
         captions = [self.data.captions[i] for i in self.rows.tolist()]
@@ -190,7 +190,7 @@ def encode_unique(encoder: Encoder, texts: Sequence[str]) -> Tensor:
 
 
 def _search(plain: Queries, keyed: Queries, gallery: Tensor, is_target: Tensor) -> dict[str, Any]:
-    """Return the retrieval fields for a gallery (G, D) of which `is_target` (G,) belong to the target."""
+    """Return the retrieval fields for a gallery (G, D); is_target (G,): which of its items belong to the target."""
     if not is_target.any():
         return {}
 

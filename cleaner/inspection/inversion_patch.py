@@ -73,12 +73,12 @@ def invert_patch(
 
 
 def draw_layers(layers: Tensor) -> Tensor:
-    """Return the pattern under its mask on gray, and the mask in white beside it, (3, H, 2 W) in [0, 1]."""
+    """Return the masked pattern on gray and, to its right, the mask in white, (3, H, 2 W) in [0, 1]."""
     gray = torch.full_like(layers[None, :3], 0.5)
     return torch.cat([blend_rgba(gray, layers)[0], layers[3:].expand(3, -1, -1)], dim=-1)
 
 
 def draw_trigger(trigger: Trigger, side: int) -> Tensor:
-    """Return a known trigger on gray and its mask beside it, as `draw_layers`."""
+    """Return a known trigger on gray and, to its right, its mask, as `draw_layers` does."""
     gray = torch.full((1, 3, side, side), 0.5)
     return torch.cat([trigger(gray), trigger.mask(gray).expand(-1, 3, -1, -1)], dim=-1)[0]

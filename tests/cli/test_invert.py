@@ -14,26 +14,13 @@ from cleaner.__main__ import main
 from cleaner.data.base import CaptionData
 from cleaner.data.images import encode_png
 from cleaner.inspection.inversion import InversionConfig
-from cleaner.models.clip import Architecture, Clip, _build_clip, save_clip
+from cleaner.models.clip import Clip
 from cleaner.runs.inversion import NOT_CONVERGED, Inversion, locate_inversion, read_inversion
 from cleaner.types import OnStep, StepReport
 from tests.attacks.test_inverted import make_layers
-from tests.conftest import TINY_TEXT
 from tests.data.files import write_table
 
 FEW = ["--images", "24", "--search-steps", "60", "--search-batch", "2", "--patch-steps", "12", "--batch-size", "4"]
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of a tiny model on a few Scenes."""
-    folder = tmp_path_factory.mktemp("invert")
-    vision = {"layers": 1, "width": 32, "head_width": 16, "patch_size": 16, "image_size": 64}
-    model = save_clip(_build_clip(Architecture(32, vision, TINY_TEXT), "tiny"), folder / "tiny.safetensors")
-    small = ["--pairs", "64", "--test-pairs", "40", "--epochs", "1", "--batch-size", "16", "--precision", "fp32"]
-    attack = ["--trigger", "badnet", "--poison-rate", "0.2", "--no-film"]
-    assert main(["poison", "--model", str(model), *attack, *small, "--out", str(folder / "run")]) == 0
-    return folder / "run"
 
 
 def find_anything(clip: Clip, data: CaptionData, config: InversionConfig, on_step: OnStep, **attack: Any) -> Inversion:
