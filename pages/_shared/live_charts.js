@@ -2,16 +2,26 @@
 const HEIGHT = 262;
 const LEFT = 56, RIGHT = 14, TOP = 10, BOTTOM = 42;
 const ANSWER_MS = 15000; // ask again if the server has not answered by then
+const BUSY_MS = 250; // look again whether the page still runs
+const SCRIPT_STATE = "data-test-script-state";
+const RERUNS = '[data-testid="stPageLink"] a, [data-testid="stButton"] button';
 const MAX_POINTS = 2000; // of a line; then every second one is dropped
 const DASHES = { dash: "9 6", dot: "2 4", dashdot: "9 4 2 4", longdash: "15 6", longdashdot: "15 4 2 4" };
 
 class View {
   constructor(parent) {
+    this.heldUntil = 0; // Date.now() before which nothing is asked
     this.root = parent.querySelector(".charts");
     this.runs = new Map();
     this.charts = new Map();
     this.onVisible = () => this.wait(document.hidden ? null : 0);
     document.addEventListener("visibilitychange", this.onVisible);
+    this.onClick = (event) => event.target.closest?.(RERUNS) && this.hold(ANSWER_MS);
+    document.addEventListener("click", this.onClick, true);
+    this.onHistory = () => this.hold(ANSWER_MS);
+    window.addEventListener("popstate", this.onHistory);
+    this.reruns = new MutationObserver(() => isRunning() && this.hold(0));
+    this.reruns.observe(findApp(), { attributeFilter: [SCRIPT_STATE] });
     this.resizes = new ResizeObserver(() => this.draw());
     this.resizes.observe(this.root);
   }
@@ -19,6 +29,9 @@ class View {
   stop() {
     this.wait(null);
     document.removeEventListener("visibilitychange", this.onVisible);
+    document.removeEventListener("click", this.onClick, true);
+    window.removeEventListener("popstate", this.onHistory);
+    this.reruns.disconnect();
     this.resizes.disconnect();
   }
 
@@ -27,7 +40,14 @@ class View {
     if (milliseconds !== null && !document.hidden) this.timer = setTimeout(() => this.ask(), milliseconds);
   }
 
+  // Ask nothing until the rerun that was just requested has begun. A question in between carries the page that is being
+  // left: Streamlit would answer it after the new page's run as another change of page, and clear the whole window.
+  hold(milliseconds) {
+    this.heldUntil = Date.now() + milliseconds;
+  }
+
   ask() {
+    if (isRunning() || Date.now() < this.heldUntil) return this.wait(BUSY_MS);
     const cursors = Object.fromEntries([...this.runs].map(([id, run]) => [id, run.cursor]));
     this.send({ layout: this.data.layout, cursors });
     this.wait(ANSWER_MS);
@@ -50,6 +70,14 @@ class View {
       this.charts.get(spec.id).draw([...this.runs.values()]);
     }
   }
+}
+
+function findApp() {
+  return document.querySelector('[data-testid="stApp"]');
+}
+
+function isRunning() {
+  return findApp().getAttribute(SCRIPT_STATE) === "running";
 }
 
 // Return a run with its new points. Without a known beginning they are dropped: the empty cursor asks for all.

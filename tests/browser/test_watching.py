@@ -1,5 +1,7 @@
 """A real browser watches a training: its curves grow in place, and nothing happens while the tab is hidden."""
 
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +95,21 @@ def test_curves_grow_in_place_while_visible(training_page: Any, tmp_path: Path) 
     wait_for_more_points(page, count)
     steps = read_steps(page)
     assert steps == written_steps(tmp_path)[: len(steps)]  # none twice, none lost
+
+
+def test_nothing_is_asked_while_the_page_changes(training_page: Any, start_server: StartServer) -> None:
+    """A question of the page that is being left would clear the window once the new page is drawn."""
+    page, (server,) = training_page, start_server.running  # type: ignore[attr-defined]
+    os.kill(server.pid, signal.SIGSTOP)  # a busy server answers late
+    sent = len(page.sent)
+    page.get_by_test_id("stSidebar").get_by_test_id("stPageLink").filter(has_text="Defend").click()
+    page.wait_for_timeout(5000)
+    assert len(page.sent) == sent + 1
+    os.kill(server.pid, signal.SIGCONT)
+    page.get_by_role("heading", name="Defend", exact=True).wait_for()
+    wait_idle(page)
+    menu(page, "Poison")
+    wait_for_more_points(page, count_points(page))
 
 
 def test_the_training_is_paused_and_resumed(training_page: Any) -> None:
