@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import ast
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,11 @@ UNKNOWN_ATTACK = "unknown"
 LABELED_PACKAGES = ("attacks", "data", "defenses", "detectors", "explain")
 """Packages whose registered classes may have a `label`."""
 LOSS_LABELS = {"clip_loss": "CLIP loss", "in_modal_loss": "In-modal loss", "total": "Sum"}
+
+_REGISTERED_CLASS = re.compile(
+    r'^@\w+\.register\("(?P<name>[^"]+)"\)\n(?:@.*\n)*class .*\n(?P<body>(?:(?:[ )].*)?\n)*)', re.MULTILINE
+)
+_LABEL = re.compile(r'^    label: [^=\n]* = "(?P<text>[^"]*)"$', re.MULTILINE)
 
 
 def is_meaningful(k: int, classes: int | None) -> bool:
@@ -94,26 +98,10 @@ def _read_class_labels() -> dict[str, str]:
 
 @cache
 def _read_registrations(package: str) -> dict[str, str]:
-    """Return registered name -> label or "", parsed from the source files: importing the classes would import torch."""
-    folder = Path(__file__).parent / package
-    return dict(pair for path in sorted(folder.glob("*.py")) for pair in _parse_registrations(path))
+    """Return registered name -> label or "", read from the source files: importing the classes would import torch.
 
-
-def _parse_registrations(path: Path) -> Iterator[tuple[str, str]]:
-    """Yield (registered name, label or "") of the classes in a file."""
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
-        if not isinstance(node, ast.ClassDef):
-            continue
-        labels = [
-            statement.value.value
-            for statement in node.body
-            if isinstance(statement, ast.AnnAssign)
-            and isinstance(statement.target, ast.Name)
-            and statement.target.id == "label"
-            and isinstance(statement.value, ast.Constant)
-        ]
-        label = next((text for text in labels if isinstance(text, str)), "")
-        for decorator in node.decorator_list:
-            match decorator:
-                case ast.Call(func=ast.Attribute(attr="register"), args=[ast.Constant(value=str(name))]):
-                    yield name, label
+    With regular expressions, since `ast.parse` fails now and then while another thread parses (python/cpython#106905).
+    """
+    sources = (path.read_text("utf-8") for path in sorted((Path(__file__).parent / package).glob("*.py")))
+    classes = (match for source in sources for match in _REGISTERED_CLASS.finditer(source))
+    return {match["name"]: label["text"] if (label := _LABEL.search(match["body"])) else "" for match in classes}
