@@ -65,6 +65,11 @@ class Trigger(Method, ABC):
         """Why the trigger cannot be applied yet and what to do, in one sentence; empty if it can."""
         return ""
 
+    def require_ready(self) -> None:
+        """Raise `CleanerError` if the trigger cannot be applied yet."""
+        if self.unready_reason:
+            raise CleanerError(self.unready_reason)
+
     def mask(self, clean_images: Tensor) -> Tensor:
         """Return where the trigger changes the image, (N, 1, H, W) in [0, 1]."""
         if self.covers_image:
@@ -270,11 +275,6 @@ class FileTrigger(Trigger):
     def unready_reason(self) -> str:
         """Why the trigger cannot be applied yet: no file was chosen."""
         return "" if self.path else "no image was chosen for this trigger: give a PNG or JPEG file (path)."
-
-    def require_ready(self) -> None:
-        """Raise `CleanerError` if no file was chosen."""
-        if self.unready_reason:
-            raise CleanerError(self.unready_reason)
 
     def load_image(self, side: int) -> Tensor:
         """Return the file's center square, (3, side, side) in [0, 1]."""

@@ -16,7 +16,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from cleaner.attacks.base import TRIGGERS, Trigger, run_in_batches
-from cleaner.attacks.optimize import draw_positions, minimize, select_pool
+from cleaner.attacks.optimize import draw_positions, explain_missing, minimize, select_pool
 from cleaner.config import param
 from cleaner.models.classifier import zero_shot_classifier
 from cleaner.seed import derive_seed
@@ -116,12 +116,7 @@ class InputAware(Trigger):
     @property
     def unready_reason(self) -> str:
         """Why the trigger cannot be applied yet: its generator is not trained."""
-        if self.weights:
-            return ""
-        return (
-            "this trigger has no generator yet: training the attack trains one on the clean model, or take it from a "
-            "run that has one (--trigger RUN; in Python trigger.prepare)."
-        )
+        return "" if self.weights else explain_missing("generator")
 
     def __call__(self, images: Tensor) -> Tensor:
         """Return a triggered copy of `images`, (N, 3, H, W) in [0, 1]."""
@@ -129,8 +124,7 @@ class InputAware(Trigger):
 
     def cross(self, images: Tensor, donors: Tensor) -> Tensor:
         """Return `images` with the patterns that belong to `donors`, both (N, 3, H, W) in [0, 1]."""
-        if not self.weights:
-            raise CleanerError(self.unready_reason)
+        self.require_ready()
         return self._blend(images, run_in_batches(load_generator(self.weights), donors))
 
     def count_decoys(self, poisoned: int) -> int:

@@ -60,17 +60,11 @@ class OptimizedPatch(PatchTrigger):
     @property
     def unready_reason(self) -> str:
         """Why the trigger cannot be applied yet: the patch is not optimized."""
-        if self.png:
-            return ""
-        return (
-            "this trigger has no patch yet: training the attack optimizes one on the clean model, or take it from a "
-            "run that has one (--trigger RUN; in Python trigger.prepare)."
-        )
+        return "" if self.png else explain_missing("patch")
 
     def patch(self, side: int) -> Tensor:
         """Return the patch (3, p, p), resized if the images differ in size from those it was optimized on."""
-        if not self.png:
-            raise CleanerError(self.unready_reason)
+        self.require_ready()
         patch, size = decode_png(self.png), self.scaled_patch_size(side)
         if patch.shape[-1] == size:
             return patch
@@ -180,6 +174,14 @@ def select_pool(data: CaptionData, target_class: str) -> Tensor:
             "take more data."
         )
     return rows[torch.linspace(0, len(rows) - 1, min(POOL_SIZE, len(rows))).long()]
+
+
+def explain_missing(part: str) -> str:
+    """Return why a trigger without its optimized part cannot be applied, and what to do."""
+    return (
+        f"this trigger has no {part} yet: training the attack makes one on the clean model, or take it from a run that "
+        "has one (--trigger RUN; in Python trigger.prepare)."
+    )
 
 
 def draw_positions(pool: Tensor, size: int, *keys: int | str) -> Tensor:

@@ -13,7 +13,7 @@ from cleaner.data.base import resize_square
 from cleaner.data.images import decode_png, decode_tensor, encode_png, read_image_file
 from cleaner.data.poison import find_target_images
 from cleaner.seed import derive_seed
-from cleaner.types import CleanerError, OnStep
+from cleaner.types import OnStep
 
 if TYPE_CHECKING:
     from cleaner.data.base import CaptionData
@@ -49,8 +49,7 @@ class Retrieval(TextTrigger):
 
     def own_image(self, side: int) -> Tensor:
         """Return the attacker's image (3, side, side)."""
-        if not self.png:
-            raise CleanerError(self.unready_reason)
+        self.require_ready()
         return resize_square(decode_png(self.png)[None], side)[0]
 
     def prepare(self, clip: Clip, data: CaptionData, target_class: str, on_step: OnStep | None = None) -> Retrieval:

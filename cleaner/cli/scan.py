@@ -57,7 +57,7 @@ class Scan:
         clip, tried = load_run_or_model(self.model), len(triggers)
         if few:
             found = scan_variants(clip, data, triggers, self.images, Progress(self.model))
-            results, triggers, tried = found.results, found.triggers, found.tried
+            results, triggers, tried, data = found.results, found.triggers, found.tried, found.data
         else:
             results = scan(clip, data, triggers, self.images, Progress(self.model))
         trusted = []

@@ -100,11 +100,13 @@ class VariantScan:
     Attributes:
         triggers: label -> trigger of the settings in `results`.
         tried: number of settings that were tried on a few images.
+        data: the other images, which measured the results; a trusted model is compared on them.
     """
 
     results: list[ScanResult]
     triggers: dict[str, Trigger]
     tried: int
+    data: CaptionData
 
 
 def scan_variants(
@@ -124,4 +126,5 @@ def scan_variants(
     best = dict.fromkeys(result.trigger for result in sorted(screened, key=lambda result: -result.rise))
     labels = [*list(best)[:CONFIRMED], *map(describe_variant, triggers.values())]
     chosen = {label: variants[label] for label in labels if label in variants}
-    return VariantScan(scan(clip, data.subset(range(few, len(data))), chosen, n, on_step), chosen, len(variants))
+    others = data.subset(range(few, len(data)))
+    return VariantScan(scan(clip, others, chosen, n, on_step), chosen, len(variants), others)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from cleaner.attacks.optimize import draw_positions
 from cleaner.data.base import CaptionData
 from cleaner.evaluation.encode import Encoder, prefetch_batches
 from cleaner.models.clip import Clip
@@ -42,7 +43,7 @@ class Probe:
 
     def draw(self, count: int, *keys: int | str) -> Tensor:
         """Return rows drawn at random, a function of `keys`."""
-        return torch.from_numpy(numpy_generator(*keys).choice(len(self), min(count, len(self)), replace=False))
+        return draw_positions(self.predicted, count, *keys)
 
     def encode(self, images: Tensor) -> Tensor:
         """Return unit features (n, D) of images on the model's device; gradients flow to the pixels."""

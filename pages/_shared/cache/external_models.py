@@ -76,7 +76,7 @@ def _scan(
     if variants:
         more = load_data(replace(data, size=data.size + SCREENED_IMAGES))
         found = scan_variants(clip, more, triggers, data.size, on_step)
-        rows, triggers, tried = found.results, found.triggers, found.tried
+        rows, triggers, tried, images = found.results, found.triggers, found.tried, found.data
     else:
         rows = scan(clip, images, triggers, data.size, on_step)
     reference = [row for model in trusted for row in scan(model, images, triggers, data.size, on_step)]
