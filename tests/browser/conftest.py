@@ -136,7 +136,7 @@ def browser_page(browser: Any) -> Iterator[Any]:
 
     page.on("console", listen)
     page.on("request", watch)
-    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on("pageerror", lambda error: problems.append(f"{page.url}: {error.stack or error}"))
     page.problems = problems
     yield page
     print(page.url, page.inner_text("body")[:3000])

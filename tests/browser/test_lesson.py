@@ -30,6 +30,12 @@ def press(page: Any, name: str) -> None:
     page.locator(".st-key-lesson").get_by_role("button", name=name, exact=True).click()
 
 
+IS_STEADY_JS = """() => {
+ const area = document.querySelector('.js-plotly-plot .nsewdrag');
+ if (area !== window.lassoArea) [window.lassoArea, window.lassoSince] = [area, performance.now()];
+ return area && performance.now() - window.lassoSince > 1000 }"""
+
+
 def lasso(page: Any) -> None:
     """Draw a lasso around the middle of the map; retry if the map was redrawn meanwhile."""
     from playwright.sync_api import TimeoutError as PlaywrightTimeout
@@ -43,7 +49,8 @@ def lasso(page: Any) -> None:
 
 
 def draw_line(page: Any) -> None:
-    """Draw a lasso around the middle of the map."""
+    """Draw a lasso around the middle of the map, once it is no longer redrawn: Plotly fails on a map that goes away."""
+    page.wait_for_function(IS_STEADY_JS)
     box = page.locator(".js-plotly-plot .nsewdrag").first.bounding_box()
     corners = [
         (box["x"] + box["width"] * x, box["y"] + box["height"] * y)
