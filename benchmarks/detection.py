@@ -1,6 +1,6 @@
-"""Attacks x detectors at the full setting: python -m benchmarks.detection --model scenes-lite --seeds 0 1 2
+"""Attacks x detectors on the backdoored models of protocol 2: python -m benchmarks.detection --seeds 3 4 5
 
-Scores the training pairs of each backdoored model, and test images without and with the trigger, with every detector at
+Scores the training pairs of each model, and test images without and with the trigger, with every detector at
 its defaults; then trains again without the pairs that one detector flags. Resumable: every finished attack and seed is
 a file in benchmarks/results/detection/; the table file collects them.
 """
@@ -14,6 +14,7 @@ from typing import Any
 import tyro
 
 from benchmarks import protocol
+from benchmarks.protocol2.suspects import load_suspect
 from cleaner.cli.output import Progress
 from cleaner.config import FinetuneConfig
 from cleaner.data.base import load_data
@@ -46,7 +47,7 @@ class Options:
     """Built-in model."""
     attacks: tuple[str, ...] = protocol.ATTACKS
     """Triggers."""
-    seeds: tuple[int, ...] = (0,)
+    seeds: tuple[int, ...] = (3,)
     """Seeds of the poisoning."""
     images: int = IMAGES
     """Test images."""
@@ -68,7 +69,7 @@ def main(options: Options) -> None:
 
 def measure_cell(options: Options, attack: str, seed: int) -> dict[str, Any]:
     """Return the row of one backdoored model."""
-    run = protocol.load_or_poison(options.model, attack, seed)
+    run = load_suspect(options.model, attack, seed)
     row = results.make_row(None, run)
     data = load_data("scenes", split="train", size=run.manifest["pairs"]).with_transform(run.clip.framing)
     pairs = rebuild_training_pairs(data, run.trigger, run.manifest)

@@ -1,9 +1,9 @@
-"""Trigger inversion of every attack and of clean models: python -m benchmarks.inversion --seeds 0 1 2
+"""Trigger inversion of every attack and of the clean model: python -m benchmarks.inversion --seeds 3 4 5
 
-Inverts the trigger of each backdoored model at the defaults, with unlabeled images of the clean split, and compares it
-with the true one; then does the same with the clean model, whose anomalies are false alarms. Resumable: every finished
-cell is a file in benchmarks/results/inversion/; the table file collects them. `--runs` measures run folders instead,
-such as the shipped example.
+Inverts the trigger of each backdoored model of protocol 2 at the defaults, with unlabeled images of the clean split,
+compares it with the true one, and trains it away, beside plain finetuning at the same rate. Anomalies of the clean
+model are false alarms. Resumable: every finished cell is a file in benchmarks/results/inversion/; the table file
+collects them. `--runs` measures run folders instead, such as the shipped example.
 """
 
 from __future__ import annotations
@@ -16,12 +16,16 @@ from typing import Any
 import tyro
 
 from benchmarks import protocol
+from benchmarks.protocol2.suspects import load_suspect
+from benchmarks.quick_setting import defend_quickly
 from cleaner.cli.output import Progress
 from cleaner.data.base import load_data
+from cleaner.defenses import DEFENSES
+from cleaner.defenses.unlearn_trigger import UnlearnTrigger
 from cleaner.inspection.inversion import InversionConfig, invert
 from cleaner.models.clip import load_clip
 from cleaner.models.devices import configure_torch
-from cleaner.presets import home_data
+from cleaner.presets import home_data, quick_defense_preset
 from cleaner.reports import results
 from cleaner.runs.inversion import Inversion
 from cleaner.runs.run import Run, load_run
@@ -38,9 +42,9 @@ class Options:
 
     model: str = "scenes-lite"
     """Built-in model."""
-    attacks: tuple[str, ...] = (*protocol.ATTACKS, "badnet_stripes", CLEAN)
+    attacks: tuple[str, ...] = (*protocol.ATTACKS, CLEAN)
     """Triggers; "clean": the model before poisoning."""
-    seeds: tuple[int, ...] = (0,)
+    seeds: tuple[int, ...] = (3,)
     """Seeds of the poisoning and of the inversion."""
     runs: tuple[Path, ...] = ()
     """Run folders to measure instead of models and attacks."""
@@ -67,7 +71,7 @@ def main(options: Options) -> None:
 def measure_cell(model: str, attack: str, seed: int) -> dict[str, Any]:
     """Return the row of one backdoored model, or of the clean one."""
     if attack != CLEAN:
-        return measure_run(protocol.load_or_poison(model, attack, seed), seed)
+        return measure_run(load_suspect(model, attack, seed), seed)
     clip, config = load_clip(model), InversionConfig(seed=seed)
     data = load_data(home_data(model), split="clean", size=config.images)
     row = {"model": model, "trigger": None, "seed": seed, "suspect_sha256": clip.sha256()}
@@ -81,7 +85,22 @@ def measure_run(run: Run, seed: int) -> dict[str, Any]:
     row = results.make_row(None, run)
     label = f"{row['trigger']} {seed}"
     found = invert(run.clip, data, config, Progress(label), trigger=run.trigger, target_class=run.target_class)
-    return protocol.stamp_row(row | describe(found))
+    return protocol.stamp_row(row | describe(found) | {"after": train_away(run, found, label)})
+
+
+def train_away(run: Run, found: Inversion, label: str) -> dict[str, Any]:
+    """Return the metrics after unlearning the inverted trigger, and after plain finetuning at the same rate."""
+    preset = quick_defense_preset("finetune", run.config["model"])
+    if not found.png or preset.training is None:
+        return {}
+    test, lr = load_data("scenes", split="test"), preset.training.finetune.lr
+    metrics = {}
+    for defense in (UnlearnTrigger(png=found.png), DEFENSES["finetune"]()):
+        name = DEFENSES.name_of(defense)
+        after = defend_quickly(run, defense, lr, test, label=f"{label} {name}").metrics
+        assert after is not None
+        metrics[name] = {**after.to_dict(), "outcomes": {}, "lr": lr}
+    return metrics
 
 
 def describe(found: Inversion) -> dict[str, Any]:

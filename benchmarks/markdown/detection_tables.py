@@ -10,7 +10,7 @@ from typing import Any
 from benchmarks.markdown.cells import Row, group_rows, markdown_table, not_measured_note, read_measurement
 from cleaner.labels import to_attack_label, to_label
 
-COMMAND = "python -m benchmarks.detection --model scenes-lite --seeds 0 1 2"
+COMMAND = "python -m benchmarks.detection --seeds 3 4 5"
 
 
 def detection(root: Path) -> str:

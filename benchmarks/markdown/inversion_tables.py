@@ -9,7 +9,7 @@ from pathlib import Path
 from benchmarks.markdown.cells import Row, group_rows, markdown_table, not_measured_note, read_measurement
 from cleaner.labels import to_attack_label
 
-COMMAND = "python -m benchmarks.inversion --model scenes-lite --seeds 0 1 2"
+COMMAND = "python -m benchmarks.inversion --seeds 3 4 5"
 HEADER = (
     "model",
     "attack",
@@ -22,6 +22,10 @@ HEADER = (
     "inside",
     "masked",
     "seconds",
+    "ASR unlearned",
+    "ASR finetuned",
+    "CA unlearned",
+    "CA finetuned",
 )
 CLEAN_LABEL = "none (clean model)"
 
@@ -37,7 +41,8 @@ def inversion(root: Path) -> str:
     return (
         f"{table}\n\n{images:,} unlabeled images, a quarter of them held out for the ASR. Stands out: outlier index of "
         "2 or more; for a clean model this is a false alarm. Inside: share of the inverted mask inside the true one. "
-        "Several seeds: mean [minimum, maximum]. "
+        "Several seeds: mean [minimum, maximum]. Unlearned: all test images after the quick setting's steps of "
+        "`unlearn_trigger` with the inverted trigger; finetuned: plainly, on the same pairs at the same rate. "
         f"Seconds on {result['device']}; commit {result['commit']}."
     )
 
@@ -51,11 +56,21 @@ def _format_line(rows: list[Row]) -> list[str]:
     right = "-" if is_clean else _count([bool(each["is_right"]) for each in found])
     stands_out = _count([each["is_anomalous"] for each in found])
     seconds = f"{statistics.fmean(each['seconds'] for each in found):.0f}"
+    after = [_format([_share(row, method, key) for row in rows], 3) for key in ("asr", "ca") for method in AFTER]
     label = f"{name}, run `{rows[0]['run']}`" if rows[0]["run"] else name
-    return [f"`{rows[0]['model']}`", label, right, figures[0], stands_out, *figures[1:], seconds]
+    return [f"`{rows[0]['model']}`", label, right, figures[0], stands_out, *figures[1:], seconds, *after]
 
 
 FIGURES = (("outlier_index", 1), ("asr", 2), ("true_asr", 2), ("iou", 2), ("inside", 2), ("masked_share", 3))
+
+
+AFTER = ("unlearn_trigger", "finetune")
+
+
+def _share(row: Row, method: str, key: str) -> float | None:
+    """Return ASR@1 or CA after a method; None if it was not measured."""
+    metrics = row.get("after", {}).get(method)
+    return None if metrics is None or metrics[key] is None else float(metrics[key]["1"])
 
 
 def _count(outcomes: Sequence[bool]) -> str:

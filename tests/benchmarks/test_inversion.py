@@ -20,7 +20,13 @@ def make_row(trigger: str | None, seed: int, *, suspect: str | None, iou: float 
 
 def test_a_line_per_attack_and_the_clean_model(tmp_path: Path) -> None:
     rows = [
-        make_row("badnet", 0, suspect="a", iou=0.25),
+        make_row("badnet", 0, suspect="a", iou=0.25)
+        | {
+            "after": {
+                "unlearn_trigger": {"asr": {"1": 0.1}, "ca": {"1": 0.9}},
+                "finetune": {"asr": None, "ca": {"1": 0.8}},
+            }
+        },
         make_row("badnet", 1, suspect="b", iou=0.75),
         make_row(None, 0, suspect=None, iou=None),
         make_row("badnet", 0, suspect="a", iou=0.5) | {"run": "example"},
@@ -31,7 +37,16 @@ def test_a_line_per_attack_and_the_clean_model(tmp_path: Path) -> None:
     lines = inversion_tables.inversion(tmp_path).splitlines()
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:5]]
     assert cells[0][:4] == ["`scenes-lite`", "BadNet patch", "1 of 2", "2.0 [2.0, 2.0]"]
-    assert cells[0][7:] == ["0.50 [0.25, 0.75]", "0.50 [0.25, 0.75]", "0.010 [0.010, 0.010]", "20"]
+    assert cells[0][7:] == [
+        "0.50 [0.25, 0.75]",
+        "0.50 [0.25, 0.75]",
+        "0.010 [0.010, 0.010]",
+        "20",
+        "0.100",
+        "-",
+        "0.900",
+        "0.800",
+    ]
     assert cells[1][1:5] == ["none (clean model)", "-", "0.0", "no"]
     assert cells[1][5:8] == ["-", "0.99", "-"]
     assert cells[2][1:3] == ["BadNet patch, run `example`", "yes"]
