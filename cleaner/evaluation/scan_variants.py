@@ -50,7 +50,7 @@ def describe_variant(trigger: Trigger) -> str:
 
 
 def _format(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _list_variants_of(trigger: Trigger) -> Iterator[tuple[int, Trigger]]:

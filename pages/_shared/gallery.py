@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from cleaner.data.images import ImageComparison
 
 ROWS = 3
-LAYOUT = [1, 1, 1, 1.25]
-HEADINGS = (":blue[Clean]", ":violet[Triggered]", "Difference × 10", "Caption")
+CHANGED_COLUMNS = {":blue[Clean]": 1.0, ":violet[Triggered]": 1.0, "Difference × 10": 1.0, "Caption": 1.25}
+EXCHANGED_COLUMNS = {":blue[Clean]": 1.0, ":violet[Poisoned]": 1.0, "Caption": 2.25}
+"""Heading -> width, for triggers in the image and for those in the text alone, which exchange whole images."""
 FIRST_ROW = "poison.first"
 """Session key of the first pair shown."""
 
@@ -36,10 +37,8 @@ def show_gallery(attack: PoisonSettings, plan: PoisonPlan) -> None:
         pairs = _choose_pairs(plan)
     trigger = _find_ready_trigger(attack)
     if trigger is None:
-        st.info(
-            f"No triggered images yet: {escape_markdown(attack.trigger.unready_reason)}",
-            icon=":material/hourglass_empty:",
-        )
+        reason = state.capitalize_message(attack.trigger.unready_reason)
+        st.info(escape_markdown(reason), icon=":material/hourglass_empty:")
         return
     if data.skipped_items:
         reasons = "; ".join(data.skipped_items[:5])
@@ -51,14 +50,18 @@ def show_gallery(attack: PoisonSettings, plan: PoisonPlan) -> None:
     if own_image is not None:
         poisoned_prompt = trigger.text(data.templates[0].format(attack.target_class))
         captions.insert(0, ("own image", own_image[0], poisoned_prompt))
+    is_changed = "image" in trigger.modalities
     with st.container(key="gallery", gap="small"):
         rows = _compare_images(attack, data, [index for index, _, _ in pairs], trigger, own_image)
-        _show_rows(rows, captions, is_changed="image" in trigger.modalities)
+        _show_rows(rows, captions, is_changed=is_changed)
     source = "model input" if cache.find_framing(attack.model) else "original"
-    st.caption(
-        f"Size {data.image_size} × {data.image_size} px ({source}). Difference: gray is unchanged. "
-        "PSNR and SSIM: higher is less change; a small visible patch also scores high."
-    )
+    note = f"Size {data.image_size} × {data.image_size} px ({source}). "
+    if is_changed:
+        note += "Difference: gray is unchanged. "
+        note += "PSNR and SSIM: higher is less change; a small visible patch also scores high."
+    else:
+        note += "The trigger is in the text: captions with it are paired with other images."
+    st.caption(note)
     uploads.show_upload_box("Try your image")
 
 
@@ -106,14 +109,15 @@ def _compare_images(
 
 def _show_rows(rows: list[ImageComparison], captions: list[tuple[str, str, str]], *, is_changed: bool) -> None:
     """Draw one row per pair; captions: (name of the pair, before, after); is_changed: not exchanged for another."""
-    for column, heading in zip(st.columns(LAYOUT), HEADINGS, strict=True):
+    layout = CHANGED_COLUMNS if is_changed else EXCHANGED_COLUMNS
+    for column, heading in zip(st.columns(list(layout.values())), layout, strict=True):
         column.markdown(f"**{heading}**")
     for number, (row, (name, before, after)) in enumerate(zip(rows, captions, strict=True)):
         with st.container(key=f"gallery-row-{number}"):
-            columns = st.columns(LAYOUT, vertical_alignment="center")
-        for column, image in zip(columns, (row.clean, row.triggered, row.difference), strict=False):
-            column.image(enlarge(image), width="stretch")
-        with columns[3]:
+            *places, text = st.columns(list(layout.values()), vertical_alignment="center")
+        for place, image in zip(places, (row.clean, row.triggered, row.difference), strict=False):
+            place.image(enlarge(image), width="stretch")
+        with text:
             if before == after:
                 st.markdown(f"{escape_markdown(before)}  \n:gray[Caption unchanged]")
             else:
