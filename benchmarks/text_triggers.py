@@ -25,6 +25,8 @@ from cleaner.runs.run import Run
 
 RESULT_PATH = results.RESULTS_DIR / "text_triggers.json"
 ATTACKS = ("text_only", "syntax_key", "retrieval", "input_aware")
+EPOCHS = {"input_aware": 4}
+"""Attack -> epochs of the poisoning where those of the quick setting do not reach ASR 0.9 (attack_trials.json)."""
 METHODS = ("finetune", "cleanclip", "cleanclip_short", "ta_cleaner")
 
 
@@ -54,7 +56,8 @@ def main(options: Options) -> None:
             missing = [name for name in (None, *options.methods) if (options.model, attack, seed, name) not in done]
             if not missing:
                 continue
-            suspect = poison_quickly(options.model, attack, seed, test)
+            epochs = EPOCHS.get(attack, presets.QUICK_POISON.epochs)
+            suspect = poison_quickly(options.model, attack, seed, test, epochs=epochs)
             for name in missing:
                 run = suspect if name is None else defend_by_preset(suspect, name, options.model, test)
                 append(options.out, name, run)
