@@ -57,6 +57,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "first_minute": quick_tables.first_minute,
     "fine_detail": result_tables.counterfactual_by_kind,
     "inversion": inversion_tables.inversion,
+    "unlearning": inversion_tables.unlearning,
     "learning_rates": result_tables.learning_rates,
     "models": asset_tables.models,
     "others": result_tables.other_triggers,

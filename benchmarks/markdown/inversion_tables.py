@@ -1,12 +1,13 @@
-"""Table of trigger inversion from benchmarks/results/inversion.json."""
+"""Tables of trigger inversion from benchmarks/results/inversion.json."""
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from benchmarks.markdown.cells import Row, group_rows, markdown_table, not_measured_note, read_measurement
+from benchmarks.markdown.cells import Row, group_rows, join_unique, markdown_table, not_measured_note, read_measurement
 from cleaner.labels import to_attack_label
 
 COMMAND = "python -m benchmarks.inversion --seeds 3 4 5"
@@ -22,11 +23,9 @@ HEADER = (
     "inside",
     "masked",
     "seconds",
-    "ASR unlearned",
-    "ASR finetuned",
-    "CA unlearned",
-    "CA finetuned",
 )
+AFTER = {"": "backdoored", "unlearn_trigger": "unlearned", "finetune": "finetuned"}
+"""Defense -> heading; empty: the backdoored model itself."""
 CLEAN_LABEL = "none (clean model)"
 
 
@@ -41,10 +40,45 @@ def inversion(root: Path) -> str:
     return (
         f"{table}\n\n{images:,} unlabeled images, a quarter of them held out for the ASR. Stands out: outlier index of "
         "2 or more; for a clean model this is a false alarm. Inside: share of the inverted mask inside the true one. "
-        "Several seeds: mean [minimum, maximum]. Unlearned: all test images after the quick setting's steps of "
-        "`unlearn_trigger` with the inverted trigger; finetuned: plainly, on the same pairs at the same rate. "
+        "Several seeds: mean [minimum, maximum]. "
         f"Seconds on {result['device']}; commit {result['commit']}."
     )
+
+
+def unlearning(root: Path) -> str:
+    """Return one line per model and attack: ASR@1 and CA before and after, mean over seeds with minimum and maximum."""
+    result = read_measurement(root, "inversion.json")
+    rows = [row for row in result["rows"] if row.get("after")] if result else []
+    if not result or not rows:
+        return not_measured_note(COMMAND)
+    header = [
+        "model",
+        "attack",
+        "suspect right",
+        *(f"{key.upper()} {name}" for key in ("asr", "ca") for name in AFTER.values()),
+    ]
+    lines = [_format_unlearning(group) for group in group_rows(rows, "model", "trigger")]
+    lr = join_unique(f"{row['after']['finetune']['lr']:g}" for row in rows)
+    return (
+        f"{markdown_table(header, lines)}\n\nAll test images. Pairs and steps of the quick setting, both at {lr}, the "
+        "learning rate of plain finetuning; nothing was tried for `unlearn_trigger`. "
+        f"{result['device']}; commit {result['commit']}; `{COMMAND}`."
+    )
+
+
+def _format_unlearning(rows: list[Row]) -> list[str]:
+    figures = [
+        _format([_share(row["after"].get(method, {}) if method else row["metrics"], key) for row in rows], 3)
+        for key in ("asr", "ca")
+        for method in AFTER
+    ]
+    right = _count([bool(row["inversion"]["is_right"]) for row in rows])
+    return [f"`{rows[0]['model']}`", to_attack_label(rows[0]["trigger"]), right, *figures]
+
+
+def _share(metrics: Mapping[str, Any], key: str) -> float | None:
+    """Return ASR@1 or CA; None if it was not measured."""
+    return None if not metrics.get(key) else float(metrics[key]["1"])
 
 
 def _format_line(rows: list[Row]) -> list[str]:
@@ -56,21 +90,11 @@ def _format_line(rows: list[Row]) -> list[str]:
     right = "-" if is_clean else _count([bool(each["is_right"]) for each in found])
     stands_out = _count([each["is_anomalous"] for each in found])
     seconds = f"{statistics.fmean(each['seconds'] for each in found):.0f}"
-    after = [_format([_share(row, method, key) for row in rows], 3) for key in ("asr", "ca") for method in AFTER]
     label = f"{name}, run `{rows[0]['run']}`" if rows[0]["run"] else name
-    return [f"`{rows[0]['model']}`", label, right, figures[0], stands_out, *figures[1:], seconds, *after]
+    return [f"`{rows[0]['model']}`", label, right, figures[0], stands_out, *figures[1:], seconds]
 
 
 FIGURES = (("outlier_index", 1), ("asr", 2), ("true_asr", 2), ("iou", 2), ("inside", 2), ("masked_share", 3))
-
-
-AFTER = ("unlearn_trigger", "finetune")
-
-
-def _share(row: Row, method: str, key: str) -> float | None:
-    """Return ASR@1 or CA after a method; None if it was not measured."""
-    metrics = row.get("after", {}).get(method)
-    return None if metrics is None or metrics[key] is None else float(metrics[key]["1"])
 
 
 def _count(outcomes: Sequence[bool]) -> str:

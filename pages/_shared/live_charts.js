@@ -14,12 +14,13 @@ class View {
     this.root = parent.querySelector(".charts");
     this.runs = new Map();
     this.charts = new Map();
-    this.onVisible = () => this.wait(document.hidden ? null : 0);
-    document.addEventListener("visibilitychange", this.onVisible);
-    this.onClick = (event) => event.target.closest?.(RERUNS) && this.hold(ANSWER_MS);
-    document.addEventListener("click", this.onClick, true);
-    this.onHistory = () => this.hold(ANSWER_MS);
-    window.addEventListener("popstate", this.onHistory);
+    this.listening = new AbortController();
+    const { signal } = this.listening;
+    document.addEventListener("visibilitychange", () => this.wait(document.hidden ? null : 0), { signal });
+    const hold = () => this.hold(ANSWER_MS);
+    document.addEventListener("click", (event) => event.target.closest?.(RERUNS) && hold(), { signal, capture: true });
+    window.addEventListener("keydown", (event) => event.defaultPrevented && hold(), { signal }); // a key of the stage mode
+    window.addEventListener("popstate", hold, { signal });
     this.reruns = new MutationObserver(() => isRunning() && this.hold(0));
     this.reruns.observe(findApp(), { attributeFilter: [SCRIPT_STATE] });
     this.resizes = new ResizeObserver(() => this.draw());
@@ -28,9 +29,7 @@ class View {
 
   stop() {
     this.wait(null);
-    document.removeEventListener("visibilitychange", this.onVisible);
-    document.removeEventListener("click", this.onClick, true);
-    window.removeEventListener("popstate", this.onHistory);
+    this.listening.abort();
     this.reruns.disconnect();
     this.resizes.disconnect();
   }

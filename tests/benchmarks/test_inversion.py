@@ -18,42 +18,53 @@ def make_row(trigger: str | None, seed: int, *, suspect: str | None, iou: float 
     return {"model": "scenes-lite", "trigger": trigger, "seed": seed, **describe(found)}
 
 
+def write_rows(root: Path, rows: list[dict[str, Any]]) -> None:
+    path = root / "benchmarks" / "results" / "inversion.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps({"rows": rows, "device": "cpu", "commit": "abc"}))
+
+
 def test_a_line_per_attack_and_the_clean_model(tmp_path: Path) -> None:
     rows = [
-        make_row("badnet", 0, suspect="a", iou=0.25)
-        | {
-            "after": {
-                "unlearn_trigger": {"asr": {"1": 0.1}, "ca": {"1": 0.9}},
-                "finetune": {"asr": None, "ca": {"1": 0.8}},
-            }
-        },
+        make_row("badnet", 0, suspect="a", iou=0.25),
         make_row("badnet", 1, suspect="b", iou=0.75),
         make_row(None, 0, suspect=None, iou=None),
         make_row("badnet", 0, suspect="a", iou=0.5) | {"run": "example"},
     ]
-    path = tmp_path / "benchmarks" / "results" / "inversion.json"
-    path.parent.mkdir(parents=True)
-    path.write_text(json.dumps({"rows": rows, "device": "cpu", "commit": "abc"}))
+    write_rows(tmp_path, rows)
     lines = inversion_tables.inversion(tmp_path).splitlines()
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:5]]
     assert cells[0][:4] == ["`scenes-lite`", "BadNet patch", "1 of 2", "2.0 [2.0, 2.0]"]
-    assert cells[0][7:] == [
-        "0.50 [0.25, 0.75]",
-        "0.50 [0.25, 0.75]",
-        "0.010 [0.010, 0.010]",
-        "20",
-        "0.100",
-        "-",
-        "0.900",
-        "0.800",
-    ]
+    assert cells[0][7:] == ["0.50 [0.25, 0.75]", "0.50 [0.25, 0.75]", "0.010 [0.010, 0.010]", "20"]
     assert cells[1][1:5] == ["none (clean model)", "-", "0.0", "no"]
     assert cells[1][5:8] == ["-", "0.99", "-"]
     assert cells[2][1:3] == ["BadNet patch, run `example`", "yes"]
 
 
+def test_success_and_accuracy_before_and_after_unlearning(tmp_path: Path) -> None:
+    def figures(asr: float, ca: float) -> dict[str, Any]:
+        return {"asr": {"1": asr}, "ca": {"1": ca}, "lr": 1e-4}
+
+    after = {"unlearn_trigger": figures(0.1, 0.8), "finetune": figures(0.7, 0.85)}
+    rows = [
+        make_row("badnet", 0, suspect="a", iou=0.25) | {"metrics": figures(0.9, 0.95), "after": after},
+        make_row(None, 0, suspect=None, iou=None),
+    ]
+    write_rows(tmp_path, rows)
+    header, _, line, _, note = inversion_tables.unlearning(tmp_path).splitlines()
+    assert [cell.strip() for cell in header.strip("|").split("|")][3:6] == [
+        "ASR backdoored",
+        "ASR unlearned",
+        "ASR finetuned",
+    ]
+    cells = [cell.strip() for cell in line.strip("|").split("|")]
+    assert cells[1:] == ["BadNet patch", "yes", "0.900", "0.100", "0.700", "0.950", "0.800", "0.850"]
+    assert "both at 0.0001" in note
+
+
 def test_without_measurements_the_command_is_named(tmp_path: Path) -> None:
     assert inversion_tables.COMMAND in inversion_tables.inversion(tmp_path)
+    assert inversion_tables.COMMAND in inversion_tables.unlearning(tmp_path)
 
 
 def test_a_row_has_no_image() -> None:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -100,16 +101,28 @@ def test_curves_grow_in_place_while_visible(training_page: Any, tmp_path: Path) 
 def test_nothing_is_asked_while_the_page_changes(training_page: Any, start_server: StartServer) -> None:
     """A question of the page that is being left would clear the window once the new page is drawn."""
     page, (server,) = training_page, start_server.running  # type: ignore[attr-defined]
-    os.kill(server.pid, signal.SIGSTOP)  # a busy server answers late
+    link = page.get_by_test_id("stSidebar").get_by_test_id("stPageLink").filter(has_text="Defend")
+    check_silence(page, server, link.click, "Defend")
+    menu(page, "Poison")
+    page.get_by_role("button", name="Stage mode").click()
+    page.get_by_role("button", name="Exit").wait_for()
+    wait_idle(page)
+    check_silence(page, server, lambda: page.keyboard.press("ArrowRight"), "Defend")
+    page.keyboard.press("Escape")
+    menu(page, "Poison")
+    wait_for_more_points(page, count_points(page))
+
+
+def check_silence(page: Any, server: Any, change_page: Callable[[], None], title: str) -> None:
+    """Change the page while the server does not answer; check that the browser sends nothing else until it does."""
     sent = len(page.sent)
-    page.get_by_test_id("stSidebar").get_by_test_id("stPageLink").filter(has_text="Defend").click()
+    os.kill(server.pid, signal.SIGSTOP)
+    change_page()
     page.wait_for_timeout(5000)
     assert len(page.sent) == sent + 1
     os.kill(server.pid, signal.SIGCONT)
-    page.get_by_role("heading", name="Defend", exact=True).wait_for()
+    page.get_by_role("heading", name=title, exact=True).first.wait_for()
     wait_idle(page)
-    menu(page, "Poison")
-    wait_for_more_points(page, count_points(page))
 
 
 def test_the_training_is_paused_and_resumed(training_page: Any) -> None:
