@@ -117,10 +117,12 @@ def check_silence(page: Any, server: Any, change_page: Callable[[], None], title
     """Change the page while the server does not answer; check that the browser sends nothing else until it does."""
     sent = len(page.sent)
     os.kill(server.pid, signal.SIGSTOP)
-    change_page()
-    page.wait_for_timeout(5000)
-    assert len(page.sent) == sent + 1
-    os.kill(server.pid, signal.SIGCONT)
+    try:
+        change_page()
+        page.wait_for_timeout(5000)
+        assert len(page.sent) == sent + 1
+    finally:
+        os.kill(server.pid, signal.SIGCONT)
     page.get_by_role("heading", name=title, exact=True).first.wait_for()
     wait_idle(page)
 
