@@ -1,8 +1,8 @@
 """Trigger inversion of every attack and of the clean model: python -m benchmarks.inversion --seeds 3 4 5
 
 Inverts the trigger of each backdoored model of protocol 2 at the defaults, with unlabeled images of the clean split,
-compares it with the true one, and trains it away, beside plain finetuning at the same rate. Anomalies of the clean
-model are false alarms. Resumable: every finished cell is a file in benchmarks/results/inversion/; the table file
+compares it with the true one, and trains it away; plain finetuning at the same rate is the baseline. Anomalies of the
+clean model are false alarms. Resumable: every finished cell is a file in benchmarks/results/inversion/; the table file
 collects them. `--runs` measures run folders instead, such as the shipped example.
 """
 
@@ -90,9 +90,10 @@ def measure_run(run: Run, seed: int) -> dict[str, Any]:
 
 def train_away(run: Run, found: Inversion, label: str) -> dict[str, Any]:
     """Return the metrics after unlearning the inverted trigger, and after plain finetuning at the same rate."""
-    preset = quick_defense_preset("finetune", run.config["model"])
-    if not found.png or preset.training is None:
+    if not found.png:
         return {}
+    preset = quick_defense_preset("finetune", run.config["model"])
+    assert preset.training is not None
     test, lr = load_data("scenes", split="test"), preset.training.finetune.lr
     metrics = {}
     for defense in (UnlearnTrigger(png=found.png), DEFENSES["finetune"]()):

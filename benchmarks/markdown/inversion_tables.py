@@ -34,8 +34,8 @@ def inversion(root: Path) -> str:
     result = read_measurement(root, "inversion.json")
     if not result or not result["rows"]:
         return not_measured_note(COMMAND)
-    rows = [{**row, "run": row.get("run", "")} for row in result["rows"]]
-    table = markdown_table(HEADER, [_format_line(group) for group in group_rows(rows, "run", "model", "trigger")])
+    rows = result["rows"]
+    table = markdown_table(HEADER, [_format_line(group) for group in _group(rows)])
     images = int(rows[0]["inversion"]["settings"]["images"])
     return (
         f"{table}\n\n{images:,} unlabeled images, a quarter of them held out for the ASR. Stands out: outlier index of "
@@ -57,13 +57,24 @@ def unlearning(root: Path) -> str:
         "suspect right",
         *(f"{key.upper()} {name}" for key in ("asr", "ca") for name in AFTER.values()),
     ]
-    lines = [_format_unlearning(group) for group in group_rows(rows, "model", "trigger")]
+    lines = [_format_unlearning(group) for group in _group(rows)]
     lr = join_unique(f"{row['after']['finetune']['lr']:g}" for row in rows)
     return (
         f"{markdown_table(header, lines)}\n\nAll test images. Pairs and steps of the quick setting, both at {lr}, the "
         "learning rate of plain finetuning; nothing was tried for `unlearn_trigger`. "
         f"{result['device']}; commit {result['commit']}; `{COMMAND}`."
     )
+
+
+def _group(rows: list[Row]) -> list[list[Row]]:
+    """Return the seeds of each attack on each model; single runs are groups of their own."""
+    return group_rows([{**row, "run": row.get("run", "")} for row in rows], "run", "model", "trigger")
+
+
+def _label(rows: list[Row]) -> str:
+    """Return the attack of a group, and the run if it is a single one."""
+    name = CLEAN_LABEL if rows[0]["trigger"] is None else to_attack_label(rows[0]["trigger"])
+    return f"{name}, run `{rows[0]['run']}`" if rows[0]["run"] else name
 
 
 def _format_unlearning(rows: list[Row]) -> list[str]:
@@ -73,7 +84,7 @@ def _format_unlearning(rows: list[Row]) -> list[str]:
         for method in AFTER
     ]
     right = _count([bool(row["inversion"]["is_right"]) for row in rows])
-    return [f"`{rows[0]['model']}`", to_attack_label(rows[0]["trigger"]), right, *figures]
+    return [f"`{rows[0]['model']}`", _label(rows), right, *figures]
 
 
 def _share(metrics: Mapping[str, Any], key: str) -> float | None:
@@ -85,13 +96,11 @@ def _format_line(rows: list[Row]) -> list[str]:
     """Return the cells of the seeds of one attack on one model."""
     found = [row["inversion"] for row in rows]
     is_clean = rows[0]["trigger"] is None
-    name = CLEAN_LABEL if is_clean else to_attack_label(rows[0]["trigger"])
     figures = [_format([each[key] for each in found], digits) for key, digits in FIGURES]
     right = "-" if is_clean else _count([bool(each["is_right"]) for each in found])
     stands_out = _count([each["is_anomalous"] for each in found])
     seconds = f"{statistics.fmean(each['seconds'] for each in found):.0f}"
-    label = f"{name}, run `{rows[0]['run']}`" if rows[0]["run"] else name
-    return [f"`{rows[0]['model']}`", label, right, figures[0], stands_out, *figures[1:], seconds]
+    return [f"`{rows[0]['model']}`", _label(rows), right, figures[0], stands_out, *figures[1:], seconds]
 
 
 FIGURES = (("outlier_index", 1), ("asr", 2), ("true_asr", 2), ("iou", 2), ("inside", 2), ("masked_share", 3))

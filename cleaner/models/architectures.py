@@ -186,7 +186,7 @@ BUILT_IN = {
     "scenes-vit": Architecture(
         128, {"layers": 6, "width": 128, "head_width": 32, "patch_size": 8, "image_size": 64}, _SMALL_TEXT
     ),
-    # SigLIP's text tower, which sees the whole context at once, beside the image tower of scenes-lite: a small vision
+    # SigLIP's text tower, which sees the whole context at once, with the image tower of scenes-lite: a small vision
     # transformer hardly learns from captions alone.
     "scenes-siglip": Architecture(
         128,

@@ -48,10 +48,11 @@ def test_success_and_accuracy_before_and_after_unlearning(tmp_path: Path) -> Non
     after = {"unlearn_trigger": figures(0.1, 0.8), "finetune": figures(0.7, 0.85)}
     rows = [
         make_row("badnet", 0, suspect="a", iou=0.25) | {"metrics": figures(0.9, 0.95), "after": after},
+        make_row("badnet", 0, suspect="a", iou=0.25) | {"run": "example", "metrics": figures(1, 1), "after": after},
         make_row(None, 0, suspect=None, iou=None),
     ]
     write_rows(tmp_path, rows)
-    header, _, line, _, note = inversion_tables.unlearning(tmp_path).splitlines()
+    header, _, line, run_line, _, note = inversion_tables.unlearning(tmp_path).splitlines()
     assert [cell.strip() for cell in header.strip("|").split("|")][3:6] == [
         "ASR backdoored",
         "ASR unlearned",
@@ -59,6 +60,7 @@ def test_success_and_accuracy_before_and_after_unlearning(tmp_path: Path) -> Non
     ]
     cells = [cell.strip() for cell in line.strip("|").split("|")]
     assert cells[1:] == ["BadNet patch", "yes", "0.900", "0.100", "0.700", "0.950", "0.800", "0.850"]
+    assert "BadNet patch, run `example`" in run_line  # a single run is no further seed of the attack
     assert "both at 0.0001" in note
 
 
