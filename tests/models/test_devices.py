@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from threading import Thread
 
 import pytest
 import torch
 
 from cleaner.models.clip import Clip
-from cleaner.models.devices import check_devices, check_precisions, flush_denormals, pick_precision
+from cleaner.models.devices import BF16_CHECKS, check_devices, check_precisions, flush_denormals, pick_precision
 
 
 def test_unavailable_devices_have_a_reason() -> None:
@@ -20,11 +21,12 @@ def test_unavailable_devices_have_a_reason() -> None:
     assert check_precisions("cpu")["fp32"] is None
 
 
-@pytest.mark.parametrize(("tiles", "fast"), [(True, "bf16"), (False, "fp32")])
+@pytest.mark.parametrize(("supported", "fast"), [(None, "fp32"), *((check, "bf16") for check in BF16_CHECKS)])
 def test_auto_precision_depends_on_the_cpu(
-    tiles: bool, fast: str, tiny_clip: Clip, monkeypatch: pytest.MonkeyPatch
+    supported: str | None, fast: str, tiny_clip: Clip, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: tiles)
+    for check in BF16_CHECKS:
+        monkeypatch.setattr(torch.cpu, check, partial(bool, check == supported))
     assert pick_precision("cpu") == fast
     assert tiny_clip.to("cpu", "auto").precision == fast
     assert pick_precision("cpu", "bf16") == "bf16"
