@@ -90,7 +90,9 @@ class Clip:
         """Return the context for the towers: autocast for bf16 and fp16, none for fp32."""
         if self.precision == "fp32":
             return nullcontext()
-        return torch.autocast(self.device.type, dtype=PRECISION_DTYPES[self.precision])
+        # torch's cache of converted weights is shared by all threads: with it, whether two uses of a weight sum their
+        # gradients in bf16 or in fp32 would depend on what other threads do.
+        return torch.autocast(self.device.type, dtype=PRECISION_DTYPES[self.precision], cache_enabled=False)
 
     def preprocess(self, images: Tensor) -> Tensor:
         """Return images (N, 3, H, W) in [0, 1] resized to the model's size, normalized, on its device."""

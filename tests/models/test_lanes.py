@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from threading import Event
+from typing import cast
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from cleaner.models.lanes import MIN_ITEMS, encode_in_halves, split_threads
+from cleaner.models.lanes import MIN_ITEMS, encode_in_halves, run_in_lanes, split_threads
+from tests.conftest import make_clip
 
 CPU = torch.device("cpu")
 
@@ -43,6 +47,42 @@ def test_features_and_gradients_are_those_of_one_piece(count: int) -> None:
     torch.testing.assert_close(in_lanes, features, atol=1e-12, rtol=1e-12)
     torch.testing.assert_close(first, expected, atol=1e-12, rtol=1e-12)
     assert all(torch.equal(a, b) for again in repeated for a, b in zip(again, first, strict=True))
+
+
+def test_bf16_gradients_do_not_depend_on_what_the_other_lane_does() -> None:
+    """torch's cache of converted weights belongs to all threads, and any of them empties it."""
+    clip, images = make_clip("rn").to("cpu", "bf16"), torch.rand(16, 3, 32, 32)
+    texts = [
+        start + str(i) for start in ("cat ", "a cat on a green mat beside a small red house ") for i in range(100, 164)
+    ]
+    text_is_half_done, images_are_done = Event(), Event()
+    blocks = 0
+
+    def encode_images() -> Tensor:
+        assert text_is_half_done.wait(timeout=60)
+        features = clip.encode_image(images)
+        images_are_done.set()
+        return features
+
+    def between_blocks(*_: object) -> None:
+        nonlocal blocks
+        blocks += 1
+        text_is_half_done.set()
+        assert images_are_done.wait(timeout=60)
+
+    def train(*encoders: Callable[[], Tensor]) -> list[Tensor]:
+        clip.model.zero_grad()
+        image, text = run_in_lanes(*encoders)
+        (image @ text.T).square().mean().backward()
+        return [parameter.grad.clone() for parameter in clip.model.parameters() if parameter.grad is not None]
+
+    encode_text = partial(clip.encode_text, texts)
+    with split_threads(CPU):
+        expected = train(partial(clip.encode_image, images), encode_text)
+        cast(nn.Module, clip.model.transformer).register_forward_hook(between_blocks)
+        in_lanes = train(encode_images, encode_text)
+    assert blocks == 2
+    assert all(torch.equal(a, b) for a, b in zip(in_lanes, expected, strict=True))
 
 
 def test_each_half_is_encoded_by_a_lane_of_half_the_threads() -> None:
