@@ -13,7 +13,7 @@ import os
 import resource
 import statistics
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -187,10 +187,10 @@ def time_preparation(clip: Clip, data: CaptionData, config: FinetuneConfig) -> d
         work()
         times[name] = times.get(name, 0.0) + (time.process_time() - start) * 1000 / len(batches)
 
-    add("subtexts", lambda: plan(1))
-    texts = plan(1)
+    drawn = plan(1).drawn
     for batch in batches:
-        new = [text for row in batch.rows if row in texts.drawn for text in list_texts(texts.drawn[row])]
+        new: list[str] = []
+        add("subtexts", lambda rows=batch.rows, n=new: n.extend(draw_texts(drawn, rows)))  # type: ignore[misc]
         reworded: list[str] = []
         add("augmentation", lambda b=batch: augment(b.images, config.augmentation, config.seed, 1, b.rows))  # type: ignore[misc]
         add("EDA", lambda b=batch, r=reworded: r.extend(eda(text, seed=7) for text in b.captions))  # type: ignore[misc]
@@ -198,9 +198,10 @@ def time_preparation(clip: Clip, data: CaptionData, config: FinetuneConfig) -> d
     return {name: round(value, 2) for name, value in times.items()}
 
 
-def list_texts(pair: SubtextPair) -> list[str]:
-    """Return the positive and negative subtexts of a drawn pair."""
-    return [text.text for text in (pair.positive, *pair.negatives) if text is not None]
+def draw_texts(drawn: Mapping[int, SubtextPair], rows: Sequence[int]) -> list[str]:
+    """Return the positive and negative subtexts of the drawn pairs among `rows`; they are made when asked for."""
+    pairs = [drawn[row] for row in rows if row in drawn]
+    return [text.text for pair in pairs for text in (pair.positive, *pair.negatives) if text is not None]
 
 
 def time_classifier(clip: Clip, data: CaptionData) -> list[dict[str, float]]:
@@ -222,7 +223,7 @@ def time_subtexts() -> list[dict[str, float]]:
         captions = load_data("scenes", split="train", size=size).captions
         plan = DEFENSES["ta_cleaner"]().plan(captions, seed=0)
         start = read_clock()
-        plan(0)
+        len(plan(0).drawn)  # makes them
         times.append({"pairs": size, "seconds": round(read_clock() - start, 3)})
     return times
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
+
+if TYPE_CHECKING:
+    import torch
 
 
 def derive_seed(*keys: int | str | bytes) -> int:
@@ -30,4 +33,6 @@ def numpy_generator(*keys: int | str | bytes) -> np.random.Generator:
 
 def torch_generator(*keys: int | str | bytes) -> torch.Generator:
     """Return a CPU generator seeded with `derive_seed(*keys)`; CPU, so that every device sees the same numbers."""
+    import torch  # here, so that processes that render images start without it
+
     return torch.Generator().manual_seed(derive_seed(*keys))

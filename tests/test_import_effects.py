@@ -83,3 +83,9 @@ def test_importing_every_module_changes_nothing_and_configure_torch_three_settin
     glibc = {"freed memory is kept"} if platform.libc_ver()[0] == "glibc" else set()
     # Some CPUs cannot flush denormals.
     assert {"attention"} | glibc <= configured <= {"attention", "denormals"} | glibc
+
+
+def test_processes_that_render_images_start_without_torch() -> None:
+    """It would take most of the time of their start."""
+    code = "import sys, cleaner.data.scenery.store; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=60)

@@ -73,8 +73,9 @@ def load_libraries() -> None:
     """Load what every run needs: torch, the models, the methods, the explainers of its film, the lexicon."""
     from cleaner.explain import EXPLAINERS
     from cleaner.jobs import execution  # noqa: F401
+    from cleaner.models.devices import freeze_garbage_collection
     from cleaner.text import parse
 
     list(EXPLAINERS)
-
     parse("a red car on the grass")
+    freeze_garbage_collection()

@@ -27,6 +27,7 @@ from cleaner.presets import QUICK_CLEAN_PAIRS
 from cleaner.runs.folders import find_run
 from cleaner.runs.request import TEST_SIZE, Request, as_poisoning, load_request
 from cleaner.runs.run import load_run
+from cleaner.text import parse
 from cleaner.training.loop import FinetuneResult, finetune
 from cleaner.types import Cancelled, CleanerError, StepReport
 from cleaner.workflow import supported_ks
@@ -55,12 +56,17 @@ def measure(values: Mapping[str, Any], should_stop: Callable[[], bool] = lambda:
 
 
 def prepare_defenses(values: Mapping[str, Any], should_stop: Callable[[], bool] = lambda: False) -> None:
-    """Prepare the images on which the planned backdoored model of a request will be cleaned in the quick setting."""
+    """Prepare images and parses of the pairs on which the model of a request will be cleaned in the quick setting."""
     request = load_request({"request": values})
     if request.stage != "backdoored":
         return
     with suppress(Cancelled, CleanerError, OSError):
-        _Measurement(request, should_stop).load("clean", QUICK_CLEAN_PAIRS).prepare()
+        data = _Measurement(request, should_stop).load("clean", QUICK_CLEAN_PAIRS)
+        data.prepare()
+        for caption in data.captions:
+            if should_stop():
+                return
+            parse(caption)
 
 
 @dataclass(frozen=True)

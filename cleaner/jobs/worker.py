@@ -79,7 +79,9 @@ def _execute(session: RunSession) -> bool:
         run_clock = clock.RunClock(waited)
         session.update_status(state="running")
         from cleaner.jobs import execution
+        from cleaner.models.devices import freeze_garbage_collection
 
+        freeze_garbage_collection()
         join_process_group(request)
         session.has_joined = True
 

@@ -16,7 +16,7 @@ from cleaner.data.scenery.ground import TEXTURE_FUNCTIONS
 from cleaner.data.scenery.render import OBJECT_PAINTERS
 from cleaner.data.scenery.words import COLORS, GROUNDS, INVERSE_RELATION, PATTERNS, RELATIONS, SIZES, SYNONYMS
 from cleaner.data.scenes import SPLIT_SIZES, Scenes, make_scene, render
-from cleaner.types import Cancelled, CleanerError
+from cleaner.types import Cancelled, CleanerError, StepReport
 
 GOLDEN_PATH = Path(__file__).with_name("golden_scenes.npz")
 GOLDEN = [("plain", i) for i in range(8)] + [(v, i) for v in ("sketch", "night", "crowd") for i in (1, 3)]
@@ -181,6 +181,30 @@ def test_a_canceled_rendering_leaves_no_files(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(Cancelled):
         scenes(tmp_path, on_step=stop).pixels  # noqa: B018
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("max_in_process", [600, 4])
+def test_a_stopped_rendering_is_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, max_in_process: int):
+    monkeypatch.setattr(store, "_MAX_IN_PROCESS", max_in_process)
+    monkeypatch.setattr(store, "IMAGES_PER_CHUNK", 100)
+    monkeypatch.setattr(store.os, "cpu_count", lambda: 2)
+    steps: list[int] = []
+
+    def stop_at_300(report: StepReport) -> None:
+        steps.append(report.step)
+        if report.step == 300:
+            raise Cancelled
+
+    expected = scenes(tmp_path / "other", size=450, image_size=16).images(range(450))
+    with pytest.raises(Cancelled):
+        scenes(tmp_path, size=450, image_size=16, on_step=stop_at_300).pixels  # noqa: B018
+    kept = sum(int(path.stem.rpartition("-n")[2]) for path in tmp_path.glob("*.npy"))
+    assert kept == 200 or max_in_process == 4  # of two processes, one may be far ahead of the other
+    steps.clear()
+    data = scenes(tmp_path, size=450, image_size=16, on_step=lambda report: steps.append(report.step))
+    assert torch.equal(data.images(range(450)), expected)
+    assert steps[0] in (kept, kept + 100)  # with processes, the first report may come before the first image
+    assert steps[-1] == 450
 
 
 def test_worker_processes_render_the_same_and_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

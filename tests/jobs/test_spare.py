@@ -140,6 +140,8 @@ def test_an_unusable_spare_is_replaced_and_an_idle_one_ends(
 ) -> None:
     spare.ensure()
     first = waiting_process().pid
+    monkeypatch.setenv("KMP_INIT_AT_FORK", "FALSE")  # libraries set such variables as they load
+    assert spare.is_waiting()
     monkeypatch.setenv("CLEANER_RUNS", str(tmp_path / "elsewhere"))  # a worker reads its settings at its start
     assert not spare.is_waiting()
     assert not spare.execute(create_run(request_))

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,9 +20,10 @@ from numpy.typing import NDArray
 from cleaner.data.scenery.facts import SCENES_VERSION, make_scene
 from cleaner.data.scenery.render import render
 from cleaner.files import atomic_write, cache_root, child_environment
-from cleaner.types import OnStep, StepReport
+from cleaner.types import CleanerError, OnStep, StepReport
 
-IMAGES_PER_CHUNK = 250
+IMAGES_PER_CHUNK = 100
+REPORT_SECONDS = 0.2
 _MAX_IN_PROCESS = 600
 """Up to this many images are rendered in this process: starting workers would take longer."""
 
@@ -49,61 +51,99 @@ def default_cache_dir() -> Path:
 
 def find_cached(spec: RenderSpec, folder: Path) -> Path | None:
     """Return a file with at least `spec.size` images: image i does not depend on how many there are."""
-    for path in folder.glob(f"{spec.stem}-n*.npy"):
-        match = re.fullmatch(r".*-n(\d+)", path.stem)
-        if match and int(match[1]) >= spec.size:
-            return path
-    return None
+    count, path = _find_longest(spec, folder)
+    return path if count >= spec.size else None
+
+
+def _find_longest(spec: RenderSpec, folder: Path) -> tuple[int, Path | None]:
+    """Return the number of images of the file that has most of them, and its path; 0 and None without a file."""
+    counts = {path: re.fullmatch(r".*-n(\d+)", path.stem) for path in folder.glob(f"{spec.stem}-n*.npy")}
+    return max(((int(match[1]), path) for path, match in counts.items() if match), default=(0, None))
 
 
 def load_images(spec: RenderSpec, folder: Path, on_step: OnStep | None) -> NDArray[np.uint8]:
-    """Return a read-only memory map of at least `spec.size` images (N, H, W, 3), rendered if missing."""
+    """Return a read-only memory map of at least `spec.size` images (N, H, W, 3), rendered if missing.
+
+    What was rendered when `on_step` raises is kept: the next call continues there.
+    """
     path = find_cached(spec, folder)
     if path is None:
-        path = folder / f"{spec.stem}-n{spec.size}.npy"
-        with atomic_write(path, "Set CLEANER_CACHE to a writable folder for the images.") as temporary:
-            _render_all(temporary, spec, on_step)
+        path = _path_of(spec, folder, spec.size)
+        with _atomic_write(path) as temporary:
+            _render_all(temporary, spec, folder, on_step)
     return np.asanyarray(np.load(path, mmap_mode="r"))
 
 
-def _render_all(path: Path, spec: RenderSpec, on_step: OnStep | None) -> None:
-    start = time.perf_counter()
-    done = 0
+def _path_of(spec: RenderSpec, folder: Path, count: int) -> Path:
+    return folder / f"{spec.stem}-n{count}.npy"
 
-    def report(count: int) -> None:
-        nonlocal done
-        done += count
-        if on_step:
-            on_step(StepReport("render", done, spec.size, time.perf_counter() - start))
 
+def _atomic_write(path: Path) -> AbstractContextManager[Path]:
+    return atomic_write(path, "Set CLEANER_CACHE to a writable folder for the images.")
+
+
+def _render_all(path: Path, spec: RenderSpec, folder: Path, on_step: OnStep | None) -> None:
+    """Write all images to `path`; copy those of a smaller file in `folder`, and leave such a file when stopped."""
+    began = time.perf_counter()
+    first, smaller = _find_longest(spec, folder)
     shape = (spec.size, spec.image_size, spec.image_size, 3)
     target = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
+    if smaller is not None:
+        target[:first] = np.load(smaller, mmap_mode="r")
     target.flush()
-    workers = min(os.cpu_count() or 1, 8, -(-spec.size // IMAGES_PER_CHUNK))
-    if spec.size <= _MAX_IN_PROCESS or workers == 1:
-        for first in range(0, spec.size, IMAGES_PER_CHUNK):
-            report(render_range(target, spec, first, min(first + IMAGES_PER_CHUNK, spec.size)))
-        target.flush()
-    else:
-        del target
-        _render_in_workers(path, spec, workers, report)
+    missing = {chunk: min(chunk + IMAGES_PER_CHUNK, spec.size) - chunk for chunk in _chunks(spec, first)}
+
+    def report(chunk: int | None) -> None:
+        done = spec.size - sum(count for start, count in missing.items() if start != chunk)
+        if on_step:
+            on_step(StepReport("render", done, spec.size, time.perf_counter() - began))
+        if chunk is not None:
+            del missing[chunk]
+
+    workers = min(os.cpu_count() or 1, 8, len(missing))
+    try:
+        if spec.size - first <= _MAX_IN_PROCESS or workers == 1:
+            for chunk in list(missing):
+                render_chunk(target, spec, chunk)
+                report(chunk)
+        else:
+            _render_in_workers(path, spec, first, workers, report)
+    except BaseException:
+        if (done := min(missing, default=first)) > first:
+            with suppress(CleanerError), _atomic_write(_path_of(spec, folder, done)) as part, part.open("wb") as file:
+                np.save(file, target[:done])
+        raise
+    target.flush()
 
 
-def _render_in_workers(path: Path, spec: RenderSpec, workers: int, report: Callable[[int], None]) -> None:
-    """Split the images over `workers` processes; kill them all if one fails or `report` raises."""
+def _chunks(spec: RenderSpec, first: int) -> range:
+    """Return the first image of each chunk from image `first` on."""
+    return range(first, spec.size, IMAGES_PER_CHUNK)
+
+
+def _render_in_workers(
+    path: Path, spec: RenderSpec, first: int, workers: int, report: Callable[[int | None], None]
+) -> None:
+    """Split the chunks from image `first` on over processes; kill them all if one fails or `report` raises.
+
+    `report` is called for each finished chunk, and with None while there is none, so that it can stop them.
+    """
     # Plain processes rather than multiprocessing: no process with threads is forked, and the caller's main module
     # (a script without a guard, a Streamlit page) is not imported a second time.
     messages: queue.Queue[int | None] = queue.Queue()
-    bounds = [spec.size * i // workers for i in range(workers + 1)]
-    processes = [_start_worker(path, spec, bounds[i], bounds[i + 1], messages) for i in range(workers)]
+    processes = [_start_worker(path, spec, _chunks(spec, first)[i::workers], messages) for i in range(workers)]
     try:
         running = workers
         while running:
-            count = messages.get()
-            if count is None:
-                running -= 1
+            try:
+                chunk = messages.get(timeout=REPORT_SECONDS)
+            except queue.Empty:
+                report(None)
             else:
-                report(count)
+                if chunk is None:
+                    running -= 1
+                else:
+                    report(chunk)
         for process in processes:
             if process.wait():
                 raise RuntimeError(f"a rendering process ended with exit code {process.returncode}")
@@ -114,14 +154,14 @@ def _render_in_workers(path: Path, spec: RenderSpec, workers: int, report: Calla
 
 
 def _start_worker(
-    path: Path, spec: RenderSpec, first: int, stop: int, messages: queue.Queue[int | None]
+    path: Path, spec: RenderSpec, chunks: range, messages: queue.Queue[int | None]
 ) -> subprocess.Popen[str]:
-    """Start a process that renders images first..stop-1; put its counts into `messages`, then None."""
+    """Start a process that renders chunks; put each finished one into `messages`, then None."""
     environment = {
         **child_environment(),
         **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
     }
-    arguments = [str(path), spec.variant, spec.split, *map(str, (spec.seed, first, stop))]
+    arguments = [str(path), spec.variant, spec.split, *map(str, (spec.seed, chunks.start, chunks.step))]
     command = [sys.executable, "-m", __name__, *arguments]
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
 
@@ -136,21 +176,21 @@ def _start_worker(
     return process
 
 
-def render_range(target: NDArray[np.uint8], spec: RenderSpec, first: int, stop: int) -> int:
-    """Render images first..stop-1 into target[first:stop]; return how many."""
-    for i in range(first, stop):
+def render_chunk(target: NDArray[np.uint8], spec: RenderSpec, first: int) -> None:
+    """Render a chunk of images into target[first:]."""
+    for i in range(first, min(first + IMAGES_PER_CHUNK, spec.size)):
         target[i] = render(make_scene(spec.split, spec.seed, i, spec.variant), spec.image_size)
-    return stop - first
 
 
 def main(arguments: list[str]) -> None:
-    """Render one worker's range and print the size of every finished chunk."""
+    """Render one worker's chunks and print each one's first image when it is finished."""
     path, variant, split = arguments[:3]
-    seed, first, stop = map(int, arguments[3:])
+    seed, first, step = map(int, arguments[3:])
     target = np.load(path, mmap_mode="r+")
     spec = RenderSpec(variant, split, seed, size=len(target), image_size=target.shape[1])
-    for start in range(first, stop, IMAGES_PER_CHUNK):
-        print(render_range(target, spec, start, min(start + IMAGES_PER_CHUNK, stop)), flush=True)
+    for chunk in range(first, spec.size, step):
+        render_chunk(target, spec, chunk)
+        print(chunk, flush=True)
     target.flush()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import gc
 import sys
 import threading
 import time
@@ -53,18 +52,15 @@ def _load_all() -> None:
 
         load_ssim()  # else Poison's first gallery waits for it
         import cleaner.explain  # noqa: F401  # captum
-    freeze_garbage_collection()
+    freeze_libraries()
     keep_spare()
 
 
-def freeze_garbage_collection() -> None:
-    """Leave what is loaded now out of later garbage collections.
+def freeze_libraries() -> None:
+    """Leave what is loaded out of the collection after each page run, which else holds up answers for 0.3 s."""
+    from cleaner.models.devices import freeze_garbage_collection
 
-    Streamlit collects after each page run. With torch and its modules that takes 0.3 s, during which no answer reaches
-    the browser.
-    """
-    gc.collect()
-    gc.freeze()
+    freeze_garbage_collection()
 
 
 def keep_spare() -> None:

@@ -10,7 +10,7 @@ import streamlit as st
 
 from cleaner.types import CleanerError
 from pages._shared.cache.attributions import warm_attributions
-from pages._shared.cache.background import freeze_garbage_collection, import_library, run_later
+from pages._shared.cache.background import freeze_libraries, import_library, run_later
 from pages._shared.cache.loaders import load_data, load_model
 from pages._shared.cache.subtexts import warm_vocabulary
 from pages._shared.sample import DataKey, ModelKey, Sample, format_prompt
@@ -55,5 +55,5 @@ def _freeze_once() -> bool:
 
     Not those of each run: what sessions and models leave behind would stay as well.
     """
-    freeze_garbage_collection()
+    freeze_libraries()
     return True
