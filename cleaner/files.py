@@ -21,6 +21,16 @@ from cleaner.types import CleanerError
 
 REMEDY = "Free disk space there, or choose another folder: with --out, or for all runs with CLEANER_RUNS."
 """Advice for a run folder that cannot be written."""
+LIBRARY_VARIABLES = {
+    "KMP_DUPLICATE_LIB_OK",
+    "KMP_INIT_AT_FORK",
+    "TOKENIZERS_PARALLELISM",
+    "TORCHINDUCTOR_CACHE_DIR",
+} - os.environ.keys()
+"""Environment variables that nobody set and that libraries set for themselves as they load.
+
+Children do without: a worker takes over runs only from a process with the same environment.
+"""
 MAX_JSON_BYTES = 100_000_000
 MAX_INTEGER_DIGITS = 18
 """Digits of the largest whole number that is read from JSON: it fits 64 bits."""
@@ -47,9 +57,10 @@ def source_root() -> Path:
 
 
 def child_environment() -> dict[str, str]:
-    """Return this process's environment with the library on the PYTHONPATH."""
+    """Return this process's environment with the library on the PYTHONPATH, and without `LIBRARY_VARIABLES`."""
     paths = [str(source_root()), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    inherited = {name: value for name, value in os.environ.items() if name not in LIBRARY_VARIABLES}
+    return {**inherited, "PYTHONPATH": os.pathsep.join(paths)}
 
 
 def shipped_assets() -> Path:

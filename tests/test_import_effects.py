@@ -89,3 +89,21 @@ def test_processes_that_render_images_start_without_torch() -> None:
     """It would take most of the time of their start."""
     code = "import sys, cleaner.data.scenery.store; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=60)
+
+
+LOAD_AS_A_SERVER = """
+import cleaner.files
+from pages._shared.cache import background
+before = cleaner.files.child_environment()
+background.load_grammar()
+from cleaner.data.images import load_ssim
+load_ssim()
+import cleaner.explain, cleaner.inspection.embedding_map, umap
+after = cleaner.files.child_environment()
+assert after == before, after.items() - before.items()
+"""
+
+
+def test_loaded_libraries_do_not_change_the_environment_of_workers() -> None:
+    """A worker takes over a run only from a process with the same environment, whenever that was started."""
+    subprocess.run([sys.executable, "-c", LOAD_AS_A_SERVER], cwd=ROOT, check=True, timeout=120)

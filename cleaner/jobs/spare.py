@@ -47,14 +47,8 @@ class Spare:
 
     def is_ready(self) -> bool:
         """Return whether it waits for a run, and a worker started now would have the same folder and environment."""
-        return self.process.poll() is None and self._is_like_a_new_one() and not self._is_busy()
-
-    def _is_like_a_new_one(self) -> bool:
-        """Return whether folder and environment are those of its start, but for variables that libraries add."""
-        now = child_environment()
-        is_equal = all(now.get(name) == value for name, value in self.environment.items())
-        has_new = any(name.startswith("CLEANER_") for name in now.keys() - self.environment.keys())
-        return self.cwd == os.getcwd() and is_equal and not has_new
+        same_place = (self.cwd, self.environment) == (os.getcwd(), child_environment())
+        return self.process.poll() is None and same_place and not self._is_busy()
 
     def _is_busy(self) -> bool:
         """Return whether its last run is not done, or it has taken over another."""
