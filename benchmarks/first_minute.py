@@ -82,7 +82,8 @@ def measure_round(folder: Path, reading_seconds: float) -> list[dict[str, Any]]:
         start = time.time()
         page.get_by_role("button", name="Train model").click()
         (poisoned,) = watch_runs(1, start, page)
-        page.get_by_role("heading", name="Did the attack succeed?").wait_for()
+        # Until the page has noticed that the run is done, this heading is that of the shipped example, and says so.
+        page.get_by_role("heading", name="Did the attack succeed?", exact=True).wait_for()
         wait_idle(page)
         poisoned["drawn"] = time.time() - start
         follow_link(page, "Defend this model", "Defend")
@@ -93,7 +94,16 @@ def measure_round(folder: Path, reading_seconds: float) -> list[dict[str, Any]]:
         button.click()
         rows = watch_runs(count_runs(page, 2), start, page)
         wait_idle(page)
+        check_parents()
     return [poisoned, *({**row, "clicked": defending} for row in rows if row["run"] != poisoned["run"])]
+
+
+def check_parents() -> None:
+    """End the benchmark if the defenses did not start from the model that was trained before."""
+    runs = [entry for entry in list_entries() if not entry.is_shipped]
+    backdoored = {entry.id for entry in runs if entry.stage == "backdoored"}
+    if any(entry.parent not in backdoored for entry in runs if entry.id not in backdoored):
+        raise SystemExit("The defenses started from another model than the one that was trained.")
 
 
 def follow_link(page: Any, name: str, heading: str) -> None:
