@@ -244,7 +244,7 @@ def show_result(run: RunRecord) -> None:
         st.markdown(f"##### {state.section_title('Did the attack succeed?', run)}")
         cards.show_run_verdict(run)
         cards.show_cards(run)
-        link("Defend", "Defend this model")
+        link("Defend", "Defend the example's model" if run.is_shipped else "Defend this model")
         cards.show_measurement_notes(run)
 
 
