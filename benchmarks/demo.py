@@ -1,6 +1,6 @@
 """Time from the start of a job to its metrics: python -m benchmarks.demo
 
-Poisoning and TA-Cleaner at the full settings, each as a page starts it: in its own worker process and run folder.
+Poisoning and TA-Cleaner with the full setting, each as a page starts it: in its own worker process and run folder.
 Seconds count from the start of the process to the test metrics in `metrics.json`. Measure on an idle machine; `--pairs`
 and `--epochs` make smaller jobs.
 """

@@ -27,9 +27,9 @@ LIBRARY_VARIABLES = {
     "TOKENIZERS_PARALLELISM",
     "TORCHINDUCTOR_CACHE_DIR",
 } - os.environ.keys()
-"""Environment variables that nobody set and that libraries set for themselves as they load.
+"""Environment variables that libraries set as they load, except those that the user had set before.
 
-Children do without: a worker takes over runs only from a process with the same environment.
+Children start without them: a worker takes over runs only from a process with the same environment.
 """
 MAX_JSON_BYTES = 100_000_000
 MAX_INTEGER_DIGITS = 18

@@ -56,7 +56,7 @@ def measure(values: Mapping[str, Any], should_stop: Callable[[], bool] = lambda:
 
 
 def prepare_defenses(values: Mapping[str, Any], should_stop: Callable[[], bool] = lambda: False) -> None:
-    """Prepare images and parses of the pairs on which the model of a request will be cleaned in the quick setting."""
+    """Render the images and parse the captions of the clean pairs that the quick setting of Defend trains on."""
     request = load_request({"request": values})
     if request.stage != "backdoored":
         return

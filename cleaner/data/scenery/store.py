@@ -24,7 +24,7 @@ from cleaner.types import CleanerError, OnStep, StepReport
 
 IMAGES_PER_CHUNK = 100
 REPORT_SECONDS = 0.2
-"""Longest time between two reports of rendering processes: what `on_step` stops, ends as soon."""
+"""Longest time between two calls of `on_step` while processes render, so that it can stop them soon."""
 _MAX_IN_PROCESS = 600
 """Up to this many images are rendered in this process: starting workers would take longer."""
 
