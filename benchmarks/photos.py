@@ -39,7 +39,7 @@ from cleaner.workflow import defend, poison
 
 LINES_PATH = results.RESULTS_DIR / "cifar10.jsonl"
 RESULT_PATH = results.RESULTS_DIR / "cifar10.json"
-MODEL, TARGET, PRECISION = "photos-rn", "frog", "fp32"
+MODEL, TARGET, PRECISION = "photos-rn", "frog", "bf16"
 SEEDS = (0, 1, 2)
 PHOTO_ATTACKS = ("badnet", "blended", "sig", "badclip")
 ATTACK_GRID = ((0.03, 3e-4), (0.03, 1e-3), (0.1, 3e-4), (0.1, 1e-3))
