@@ -1,9 +1,9 @@
 """How long a full-size model takes on this machine: python -m benchmarks.full_size
 
 An untrained ViT-B-32 and generated photos of 998 ImageNet classes. Each step runs in a new process, first with an empty
-cache and then with what that left: zero-shot evaluation, the embedding map of 300 photos, one image in Try it. Then a
-browser opens Embeddings, Try it and Attention of the app with this model in view, and the server's memory is read.
-Measure on an idle machine; the pages need Chromium.
+cache of its own and then with what that left: zero-shot evaluation, the embedding map of 300 photos, one image in
+Try it. Then a browser opens Embeddings, Try it and Attention of the app with this model in view, and the server's
+memory is read. Measure on an idle machine; the pages need Chromium.
 """
 
 from __future__ import annotations
@@ -199,15 +199,15 @@ def describe_server(name: str, seconds: float, pid: int) -> dict[str, Any]:
 def main(options: Options) -> None:
     """Measure, print and write."""
     with tempfile.TemporaryDirectory() as place:
-        cache = Path(place) / "cache"
         checkpoint, table = make_files(Path(place), options)
         model, rows = f"{options.model}:{checkpoint}", []
         for visit in ("first", "second"):
             for templates in options.templates:
+                cache = Path(place) / f"cache-{templates}"
                 arguments = (model, table, options.evaluated, templates)
                 rows.append({"cache": visit, "templates": templates, **run_step(cache, "evaluate", *arguments)})
-            rows.append({"cache": visit, **run_step(cache, "map", model, table)})
-            rows.append({"cache": visit, **run_step(cache, "try", model, table)})
+            for name in ("map", "try"):
+                rows.append({"cache": visit, **run_step(Path(place) / f"cache-{name}", name, model, table)})
         pages = measure_pages(model, table, Path(place) / "pages-cache") if options.pages else []
     result = results.add_provenance(protocol.format_command_line(), model=options.model, steps=rows, pages=pages)
     results.write_result(options.out, result)

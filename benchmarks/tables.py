@@ -24,6 +24,7 @@ from benchmarks.markdown import (
     reliability_tables,
     result_tables,
     scale_tables,
+    size_tables,
     text_tables,
     timing_tables,
 )
@@ -48,6 +49,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "claim_long": protocol2_tables.long,
     "claim_methods": protocol2_tables.at_rates,
     "claim_rates": protocol2_tables.rates,
+    "data_memory": size_tables.data_memory,
     "detection": detection_tables.detection,
     "detection_retrained": detection_tables.detection_retrained,
     "detection_thresholds": detection_tables.detection_thresholds,
@@ -56,6 +58,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "film_cost": timing_tables.film_cost,
     "first_minute": quick_tables.first_minute,
     "fine_detail": result_tables.counterfactual_by_kind,
+    "full_size": size_tables.full_size,
     "inversion": inversion_tables.inversion,
     "unlearning": inversion_tables.unlearning,
     "learning_rates": result_tables.learning_rates,

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from benchmarks import tables
-from benchmarks.markdown import asset_tables, result_tables, timing_tables
+from benchmarks.markdown import asset_tables, result_tables, size_tables, timing_tables
 from cleaner.evaluation.evaluate import Metrics
 
 
@@ -354,6 +354,31 @@ def test_step_lists_every_method_and_the_settings(tmp_path: Path) -> None:
         assert part in text
     for part in ("`rn` 1.000 s", "0.40", "EDA 1.2 ms"):
         assert part in text
+
+
+def test_full_size_lists_both_visits_and_the_memory(tmp_path: Path) -> None:
+    evaluated = {"step": "evaluate", "n": 214, "classes": 998, "templates": 7, "peak_mb": 1600.0}
+    steps = [evaluated | {"cache": "first", "seconds": 64.41}, evaluated | {"cache": "second", "seconds": 8.12}]
+    tried = {"step": "try", "warm": 0.36, "peak_mb": 1650.0}
+    steps += [tried | {"cache": "first", "seconds": 8.4}, tried | {"cache": "second", "seconds": 8.3}]
+    pages = [
+        {"page": "start", "seconds": 0.0, "server_mb": 600.0},
+        {"page": "Embeddings", "seconds": 6.9, "server_mb": 1646.2},
+    ]
+    write_results(tmp_path, "full_size.json", [])
+    path = tmp_path / "benchmarks" / "results" / "full_size.json"
+    measured = {"model": "ViT-B-32", "steps": steps, "pages": pages}
+    path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | measured), encoding="utf-8")
+    text = size_tables.full_size(tmp_path)
+    assert "| zero-shot evaluation, 214 photos, 998 classes, 7 prompts each | 64.4 | 8.1 |" in text
+    assert "| Embeddings | 6.9 | 1,646 |" in text
+    assert "A further image in Try it: 0.4 s. Peak memory of a new process: 1,650 MB" in text
+    assert "start |" not in text
+
+
+def test_data_memory_lists_formats(tmp_path: Path) -> None:
+    write_results(tmp_path, "data_memory.json", [{"format": "csv", "pairs": 100_000, "own_mb": 61.2, "mapped_mb": 0.4}])
+    assert "| csv | 100,000 | 61 | 0 |" in size_tables.data_memory(tmp_path)
 
 
 def test_model_cards_are_listed_with_intervals(tmp_path: Path) -> None:
