@@ -25,9 +25,9 @@ def full_size(root: Path) -> str:
     warm = max(row["warm"] for row in result["steps"] if "warm" in row)
     peak = max(row["peak_mb"] for row in result["steps"])
     return "\n\n".join(tables) + (
-        f"\n\n`{result['model']}`, generated photos. In a new process each step starts with an empty cache, so its first "
-        "time includes the prompts of all classes; in the app, opening the model encodes them. A further image in Try it: "
-        f"{warm:.1f} s. Peak memory of a new process: {peak:,.0f} MB. {describe_origin(result)}"
+        f"\n\n`{result['model']}`, generated photos. In a new process each step starts with an empty cache, so its "
+        "first time includes the prompts of all classes; in the app, opening the model encodes them. A further image "
+        f"in Try it: {warm:.1f} s. Peak memory of a new process: {peak:,.0f} MB. {describe_origin(result)}"
     )
 
 
