@@ -35,7 +35,7 @@ PAGE_STAGES = {"poison": "backdoored", "defend": "defended", "detect": "defended
 """Kind of job, which is the page that starts it -> stage of its runs."""
 UNFINISHED = (*ACTIVE, "paused", "died")
 _LAST_ERROR = "jobs.last_error"
-_START_REQUEST = "jobs.start_request"
+_PRESSED_STARTS = "jobs.pressed_starts"
 _SEEN = "jobs.seen"
 
 
@@ -64,28 +64,31 @@ def start_sweep(kind: str, requests: Sequence[Request], cluster: SlurmResources 
     st.session_state[_started_key(kind)] = []
 
 
-def request_start(kind: str, start: Callable[[], None]) -> None:
-    """Record that the start button of a page was pressed. For the button's callback, which cannot be interrupted.
+def pressed_starts() -> list[tuple[str, Callable[[], None] | None]]:
+    """Return the start buttons that were pressed, each with its page and what it starts.
 
-    A click on the menu can end the page run before it reaches the button. The frame of the next page then starts the
-    job, with the settings drawn last (`run_pending_start`).
+    The callback of a start button appends to the list that it was drawn with. It must not write to `st.session_state`:
+    a click on the menu interrupts such a write, and the press would be lost. That click also ends the page run before
+    it reaches the button; then the frame of the next page starts the job, with the settings drawn last.
     """
-    st.session_state[_START_REQUEST] = (kind, start)
+    pressed: list[tuple[str, Callable[[], None] | None]] = st.session_state.setdefault(_PRESSED_STARTS, [])
+    return pressed
 
 
-def pop_start_request(kind: str) -> bool:
+def pop_pressed_start(kind: str) -> bool:
     """Return whether the start button of this page was pressed, and reset it."""
-    if st.session_state.get(_START_REQUEST, ("",))[0] != kind:
-        return False
-    del st.session_state[_START_REQUEST]
-    return True
+    pressed = pressed_starts()
+    found = [entry for entry in pressed if entry[0] == kind]
+    pressed[:] = [entry for entry in pressed if entry[0] != kind]
+    return bool(found)
 
 
 def run_pending_start(page: str) -> None:
-    """Start the job requested on another page that was left before it could start."""
-    kind, start = st.session_state.get(_START_REQUEST, (page, None))
-    if kind != page:
-        del st.session_state[_START_REQUEST]
+    """Start the job of a button that was pressed on another page, left before it could start."""
+    pressed = pressed_starts()
+    pending = [start for kind, start in pressed if kind != page and start is not None]
+    pressed[:] = [entry for entry in pressed if entry[0] == page]
+    for start in pending[-1:]:
         run_action(start)
 
 

@@ -30,10 +30,10 @@ def show_start_button(label: str, kind: str, is_busy: bool, start: Callable[[], 
         icon=":material/play_arrow:",
         disabled=start is None,
         help="Queued behind the running job." if is_busy else None,
-        on_click=jobs.request_start,
-        args=(kind, start),
+        on_click=jobs.pressed_starts().append,
+        args=((kind, start),),
     )
-    if jobs.pop_start_request(kind) and start is not None:
+    if jobs.pop_pressed_start(kind) and start is not None:
         start()
         st.rerun()  # pipeline and lesson were drawn before the start
 

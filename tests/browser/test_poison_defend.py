@@ -47,12 +47,17 @@ def type_number(page: Any, label: str, value: int) -> None:
 
 
 def press_and_leave(page: Any, button: str, title: str) -> None:
-    """Press a button and open another page before this one is redrawn: neither click may be lost."""
+    """Press a button and open another page while this one is redrawn: neither click may be lost.
+
+    If the second message reaches Streamlit before it has begun to run the first, it can drop the first press.
+    """
     page.evaluate(
         """async ([button, title]) => {
             const named = (kind, text) => [...document.querySelectorAll(kind)].find(e => e.innerText.includes(text));
+            const app = document.querySelector('[data-testid="stApp"]');
             named('[data-testid="stMain"] button', button).click();
-            await new Promise(resolve => setTimeout(resolve, 5));
+            while (app.getAttribute('data-test-script-state') !== 'running')
+                await new Promise(resolve => setTimeout(resolve, 1));
             named('[data-testid="stSidebar"] [data-testid="stPageLink"] a', title).click();
         }""",
         [button, title],
