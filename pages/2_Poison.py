@@ -12,16 +12,15 @@ from cleaner.config import FinetuneConfig
 from cleaner.jobs.slurm import SlurmResources
 from cleaner.labels import to_label
 from cleaner.presets import (
+    PHOTO_POISON,
     POISON_LR,
     QUICK_MODEL,
     QUICK_POISON,
-    QUICK_POISON_PAIRS,
-    QUICK_POISON_RATE,
     STRONGER_ATTACKS,
     attack_presets,
     is_pretrained,
-    poison_lr,
     presets_for_model,
+    quick_poison,
 )
 from cleaner.runs.record import RunRecord
 from cleaner.runs.run import read_progress
@@ -104,7 +103,7 @@ def choose_data_and_model() -> tuple[DataKey, str, int]:
     pairs = forms.choose_pair_count(
         "Training pairs",
         PAIR_COUNTS,
-        QUICK_POISON_PAIRS,
+        quick_poison(model).pairs,
         key="poison.pairs",
         data=data,
         help="Image-caption pairs for finetuning; training time grows with them.",
@@ -139,7 +138,7 @@ def training_key(model: str) -> str:
     return f"poison.train.{model}" if model in POISON_LR else "poison.train"
 
 
-def choose_poisoning(data: str, classes: list[str]) -> tuple[str, float, bool]:
+def choose_poisoning(data: str, model: str, classes: list[str]) -> tuple[str, float, bool]:
     """Draw the choice of the poisoned pairs; return target class, poison rate and whether labels stay clean."""
     st.markdown("**Poisoning**")
     target = st.selectbox(
@@ -154,11 +153,11 @@ def choose_poisoning(data: str, classes: list[str]) -> tuple[str, float, bool]:
         "Poison rate",
         0.1,
         20.0,
-        100 * QUICK_POISON_RATE,
+        100 * quick_poison(model).rate,
         0.1,
         format="%.1f%%",
-        key="poison.rate",
-        help="The literature uses 0.3% of 500,000 pairs; a few thousand pairs need 1% to 3%.",
+        key=f"poison.rate.{model}" if model in PHOTO_POISON else "poison.rate",
+        help="The literature uses 0.3% of 500,000 pairs; a few thousand pairs need 1% to 10%.",
         **KEEP,
     )
     clean_label = st.toggle(
@@ -173,7 +172,8 @@ def choose_poisoning(data: str, classes: list[str]) -> tuple[str, float, bool]:
 def choose_training(model: str) -> FinetuneConfig | None:
     """Draw the training settings; return None if this machine does not support device and precision."""
     st.markdown("**Training**")
-    defaults = vars(replace(QUICK_POISON, lr=poison_lr(model)))
+    quick = quick_poison(model)
+    defaults = vars(replace(QUICK_POISON, lr=quick.lr, epochs=quick.epochs))
     settings = forms.draw_widgets(FinetuneConfig, training_key(model), ("lr", "epochs"), defaults)
     device, precision, is_usable = forms.choose_device_and_precision("poison")
     with st.expander("More settings"):
@@ -199,7 +199,7 @@ def choose_attack(*, is_open: bool) -> requests.PoisonSettings | None:
             show_error(error)  # here, so that active jobs stay visible
             return None
     with st.expander("Poisoning", is_open, icon=":material/edit_note:"):
-        target, poison_rate, clean_label = choose_poisoning(data.name, classes)
+        target, poison_rate, clean_label = choose_poisoning(data.name, model, classes)
     with st.expander("Training", is_open, icon=":material/tune:"):
         config = choose_training(model)
     if config is None or trigger is None:

@@ -16,6 +16,7 @@ from cleaner.config import FinetuneConfig
 from cleaner.defenses import DEFENSES
 from cleaner.presets import (
     PRETRAINED_LR,
+    PoisonSetting,
     attack_presets,
     defense_lr,
     defense_presets,
@@ -221,7 +222,7 @@ def test_models_trained_elsewhere_get_a_small_rate_and_nothing_for_scenes() -> N
 
 
 def write_photo_result(folder: Path, model: str) -> None:
-    result = {"card": {"model": model}, "attack_setting": [0.1, 3e-4], "chosen": {model: {"finetune": 2e-3}}}
+    result = {"card": {"model": model}, "chosen": {model: {"finetune": 2e-3}}}
     (folder / presets.PHOTOS_RESULT).write_text(json.dumps(result), encoding="utf-8")
 
 
@@ -229,16 +230,17 @@ def test_settings_of_the_model_of_photos_are_those_of_its_table(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(presets, "RESULTS_DIR", tmp_path)
-    model, before = "photos-rn", poison_lr("photos-rn")
+    model = "photos-rn"
     (attack,) = [preset for preset in attack_presets("badnet", model) if preset.variant == presets.SCENES_VARIANT]
     assert attack.training.data == presets.home_data(model) == "cifar10"
     assert "CIFAR-10 photos" in attack.source
+    training = attack.training
+    setting = PoisonSetting(training.pairs, training.finetune.epochs, training.poison_rate, training.finetune.lr)
+    assert setting == presets.quick_poison(model) == PoisonSetting(22_500, 2, 0.1, poison_lr(model))
+    assert presets.quick_poison("scenes-rn") == PoisonSetting(8000, 2, 0.05, 1e-3)
     write_photo_result(tmp_path, "another")
-    assert poison_lr(model) == before
+    assert defense_presets("finetune", model)[1].training.finetune.lr != 2e-3
     write_photo_result(tmp_path, model)
-    assert poison_lr(model) == 3e-4
-    attack = attack_presets("badnet", model)[0]
-    assert (attack.training.poison_rate, attack.training.finetune.lr) == (0.1, 3e-4)
     defenses = {preset.variant: preset for preset in defense_presets("finetune", model)}
     assert defenses[presets.SCENES_VARIANT].training.finetune.lr == 2e-3
     assert {preset.training.data for name, preset in defenses.items() if name != "published"} == {"cifar10"}

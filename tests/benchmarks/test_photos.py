@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from cleaner.data.corruptions import CORRUPTIONS
 from cleaner.evaluation.evaluate import Metrics
 from cleaner.files import read_json, write_json
 from cleaner.models.clip import load_clip, save_clip
+from cleaner.presets import PoisonSetting
 from tests.conftest import make_clip
 from tests.data.files import write_photo_tars
 
@@ -61,19 +62,29 @@ def test_photos_come_from_a_folder_or_a_download(tmp_path: Path, monkeypatch: py
     assert photos_data.find_photos() == f"cifar10:{tmp_path}"
 
 
-def trial(rate: float, lr: float, ca: float, asr: float) -> dict[str, Any]:
+def trial(setting: PoisonSetting, ca: float, asr: float) -> dict[str, Any]:
     metrics = Metrics(ca={1: ca}, n=750, classes=10, data="x", asr={1: asr})
-    return {"metrics": vars(replace(metrics)), "config": {"poison_rate": rate, "finetune": {"lr": lr}}}
+    config = {"poison_rate": setting.rate, "pairs": setting.pairs}
+    return {
+        "metrics": vars(replace(metrics)),
+        "config": config | {"finetune": {"lr": setting.lr, "epochs": setting.epochs}},
+    }
 
 
 def test_the_strongest_affordable_attack_setting_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
-    a, b, c = (0.03, 1e-3), (0.1, 1e-3), (0.1, 3e-4)
+    a, b, c = PoisonSetting(60, 4, 0.1, 1e-3), PoisonSetting(60, 2, 0.1, 1e-3), PoisonSetting(90, 2, 0.1, 1e-3)
     monkeypatch.setattr(photos, "ATTACK_GRID", (a, b, c))
     monkeypatch.setattr(photos, "ATTACK_BUDGET", 0.05)
-    trials = [trial(*a, 0.60, 0.5), trial(*b, 0.57, 0.8), trial(*c, 0.50, 0.9), trial(*a, 0.60, 0.7)]
+    trials = [trial(a, 0.60, 0.5), trial(b, 0.57, 0.8), trial(c, 0.50, 0.9), trial(a, 0.60, 0.7)]
     assert photos.choose_attack_setting(trials, clean_ca=0.6) == b
     assert photos.choose_attack_setting(trials, clean_ca=0.63) == a
     assert photos.choose_attack_setting(trials, clean_ca=0.9) == a  # none is affordable: the most accurate
+
+
+def test_the_preset_is_the_setting_that_was_chosen() -> None:
+    result = read_json(photos.RESULT_PATH)
+    chosen = result.get("attack_setting", asdict(presets.PHOTO_POISON[photos.MODEL]))
+    assert presets.PHOTO_POISON[photos.MODEL] == PoisonSetting(**chosen)
 
 
 def test_the_whole_program_on_few_photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,8 +104,8 @@ def test_the_whole_program_on_few_photos(tmp_path: Path, monkeypatch: pytest.Mon
         "load_model": lambda: load_clip(str(tmp_path / "assets" / photos.MODEL / "model.safetensors")),
         "SEEDS": (0, 1),
         "PHOTO_ATTACKS": ("badnet", "blended"),
-        "ATTACK_GRID": ((0.1, 1e-3),),
-        "POISON_PAIRS": 64,
+        "ATTACK_GRID": (PoisonSetting(64, 1, 0.1, 1e-3),),
+        "PATCH_PAIRS": 64,
         "CLEAN_PAIRS": 64,
         "LR_GRID": (1e-4,),
         "CORRUPTED_PHOTOS": 20,
@@ -103,7 +114,6 @@ def test_the_whole_program_on_few_photos(tmp_path: Path, monkeypatch: pytest.Mon
         monkeypatch.setattr(photos, name, value)
     methods = {name: protocol.METHODS[name] for name in ("finetune", "ta_cleaner")}
     monkeypatch.setattr(protocol, "METHODS", methods)
-    monkeypatch.setattr(presets, "POISON", replace(presets.POISON, epochs=1))
     monkeypatch.setattr(presets, "DEFEND", replace(presets.DEFEND, epochs=1))
     for cached in (photos.measure_clean_accuracy, photos.measure_backdoored_accuracy, photos.prepare_trigger):
         cached.cache_clear()
