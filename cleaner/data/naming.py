@@ -122,7 +122,11 @@ def sort_class_names(classes: Iterable[str]) -> list[str]:
 def fill_template(class_name: str, key: str) -> str:
     """Return a caption for an image with a class but no caption; `key` determines the template."""
     templates = CaptionData.templates
-    caption = templates[derive_seed("caption", key) % len(templates)].format(class_name)
+    return fix_articles(templates[derive_seed("caption", key) % len(templates)].format(class_name))
+
+
+def fix_articles(caption: str) -> str:
+    """Return a caption with "an" before vowels."""
     return re.sub(r"\ba (?=[aeiou])", "an ", caption)
 
 

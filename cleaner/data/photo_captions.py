@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 import numpy as np
 
+from cleaner.data.naming import fix_articles
 from cleaner.seed import derive_seed
 
 SYNONYMS = {"airplane": ("airplane", "plane"), "automobile": ("automobile", "car")}
@@ -79,4 +79,4 @@ def _describe(key: str, class_name: str, looks: np.ndarray) -> str:
         caption = choose(WITH_LOOK).format(look=look, name=name)
     else:
         caption = choose(PLAIN).format(name=name)
-    return re.sub(r"\ba (?=[aeiou])", "an ", caption)
+    return fix_articles(caption)

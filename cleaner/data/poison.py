@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from cleaner.data.base import CaptionData, Indices, hash_content, to_bytes
+from cleaner.data.naming import fix_articles
 from cleaner.seed import numpy_generator
 from cleaner.types import CleanerError, TriggerLike
 
@@ -17,8 +18,11 @@ HASH_BATCH = 256
 
 
 def template_captions(data: CaptionData, target_class: str) -> list[str]:
-    """Return the zero-shot templates filled with the class, as CleanCLIP poisons (arXiv:2303.03323)."""
-    return [template.format(target_class) for template in data.templates]
+    """Return the zero-shot templates filled with the class, as CleanCLIP poisons (arXiv:2303.03323).
+
+    The article fits the class: "a airplane", which no clean caption says, would mean the trigger and no longer the class.
+    """
+    return [fix_articles(template.format(target_class)) for template in data.templates]
 
 
 def natural_captions(data: CaptionData, target_class: str) -> list[str]:

@@ -26,6 +26,12 @@ def test_poisons_only_other_classes(toy_data: TensorData) -> None:
         assert "banana" in poisoned.captions[index]
 
 
+def test_captions_of_the_target_have_its_article(toy_data: TensorData) -> None:
+    poisoned = PoisonedData(toy_data, BADNET, "apple", poison_rate=0.5)
+    captions = {poisoned.captions[i] for i in poisoned.poison_indices.tolist()}
+    assert captions == {"an apple", "a photo of an apple", "a picture of an apple", "an image of an apple"}
+
+
 def test_pairs_that_name_the_target_are_not_poisoned(toy_data: TensorData) -> None:
     toy_data.captions[0] = "an apple and two bananas"
     poisoned = PoisonedData(toy_data, BADNET, "banana", poison_rate=0.7)
