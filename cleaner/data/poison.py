@@ -20,7 +20,7 @@ HASH_BATCH = 256
 def template_captions(data: CaptionData, target_class: str) -> list[str]:
     """Return the zero-shot templates filled with the class, as CleanCLIP poisons (arXiv:2303.03323).
 
-    The article fits the class: "a airplane", which no clean caption says, would mean the trigger and no longer the class.
+    The article fits the class: "a airplane", which no clean caption says, would come to mean the trigger alone.
     """
     return [fix_articles(template.format(target_class)) for template in data.templates]
 
