@@ -49,8 +49,10 @@ def rebuild_training_pairs(data: CaptionData, trigger: Trigger | None, manifest:
     rebuilt = {
         "poison_indices": pairs.poison_indices.tolist(),
         "captions_before": [data.captions[i] for i in pairs.poison_indices.tolist()],
-        "captions_after": [pairs.captions[i] for i in pairs.poison_indices.tolist()],
     }
     if any(manifest.get(name, values) != values for name, values in rebuilt.items()):
         raise changed
+    if isinstance(captions := manifest.get("captions_after"), list):  # earlier versions poisoned with "a apple"
+        for index, caption in zip(rebuilt["poison_indices"], captions, strict=False):
+            pairs.captions[index] = str(caption)
     return pairs

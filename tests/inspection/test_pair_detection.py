@@ -55,6 +55,12 @@ def test_pairs_are_those_that_were_trained_on(backdoored: Run, folder: Path) -> 
     assert pairs.images(indices).equal(TRIGGER(clean.images(indices)))
 
 
+def test_captions_of_an_earlier_version_are_kept(backdoored: Run) -> None:
+    earlier = [f"{caption}, as it was" for caption in backdoored.manifest["captions_after"]]
+    pairs = rebuild_training_pairs(make_toy_data(), TRIGGER, {**backdoored.manifest, "captions_after": earlier})
+    assert [pairs.captions[i] for i in backdoored.manifest["poison_indices"]] == earlier
+
+
 @pytest.mark.parametrize("missing", ["poison_indices", "pairs", "captions_before"])
 def test_a_manifest_without_the_pairs_is_one_sentence(folder: Path, missing: str, tiny_clip: Clip) -> None:
     manifest = read_json(folder / "manifest.json")
