@@ -89,20 +89,20 @@ def main(options: Options) -> None:
 
 def run_attack_trials(options: Options) -> None:
     """Log CA and ASR of short poisonings on validation images."""
-    validation = load_data("scenes", split="validation")
+    validation = load_home(options.model, "validation")
     for attack in options.attacks:
         for pairs, epochs, rate, lr in ATTACK_TRIALS:
             for seed in TRIAL_SEEDS:
-                changed: dict[str, Any] = {"pairs": pairs, "epochs": epochs, "poison_rate": rate, "lr": lr}
-                key = {"model": options.model, "trigger": attack, "seed": seed, **changed}
+                changed: dict[str, Any] = {"pairs": pairs, "epochs": epochs, "lr": lr}
+                key = {"model": options.model, "trigger": attack, "seed": seed, **changed, "poison_rate": rate}
                 if is_new("attack_trials", key):
-                    run = poison_quickly(options.model, attack, seed, validation, **changed)
+                    run = poison_quickly(options.model, attack, seed, validation, **changed, rate=rate)
                     append("attack_trials", key | validation_figures(run))
 
 
 def run_defense_trials(options: Options) -> None:
     """Log the validation accuracy of each method, form and rate on the badnet model of the trial seeds."""
-    validation = load_data("scenes", split="validation")
+    validation = load_home(options.model, "validation")
     for seed in TRIAL_SEEDS:
         keys = [
             {"model": options.model, "seed": seed, **key, **SETTING}
@@ -122,7 +122,7 @@ def run_defense_trials(options: Options) -> None:
 
 def run_confirmation(options: Options) -> None:
     """Measure the chosen settings on test images, with the five seeds."""
-    test = load_data("scenes", split="test")
+    test = load_home(options.model, "test")
     chosen = choose(read()["trials"])[options.model]
     for attack in options.attacks:
         for seed in options.seeds:
@@ -143,26 +143,22 @@ def run_confirmation(options: Options) -> None:
                 append("rows", key | results.make_row(key["method"], run))
 
 
-def poison_quickly(
-    model: str,
-    attack: str,
-    seed: int,
-    test: CaptionData,
-    *,
-    pairs: int = presets.QUICK_POISON_PAIRS,
-    poison_rate: float = presets.QUICK_POISON_RATE,
-    epochs: int = presets.QUICK_POISON.epochs,
-    lr: float = 0.0,
-) -> Run:
-    """Return a backdoored run of the quick setting, measured on `test`; `lr` 0: the model's own."""
-    config = replace(presets.QUICK_POISON, epochs=epochs, lr=lr or presets.poison_lr(model), seed=seed)
+def load_home(model: str, split: str, size: int | None = None) -> CaptionData:
+    """Return a split of the data that a model was trained on."""
+    return load_data(presets.home_data(model), split=split, size=size)
+
+
+def poison_quickly(model: str, attack: str, seed: int, test: CaptionData, **changed: Any) -> Run:
+    """Return a backdoored run, measured on `test`; `changed`: fields of the model's `PoisonSetting`."""
+    setting = replace(presets.quick_poison(model), **changed)
+    config = replace(presets.QUICK_POISON, epochs=setting.epochs, lr=setting.lr, seed=seed)
     preset = presets.scenes_attack_preset(attack, model)
     return poison(
         load_clip(model),
-        load_data("scenes", split="train", size=pairs),
+        load_home(model, "train", setting.pairs),
         TRIGGERS[attack](**preset.parameters),
-        protocol.TARGET_CLASS,
-        poison_rate=poison_rate,
+        protocol.TARGET_CLASS if protocol.TARGET_CLASS in test.class_names else test.class_names[0],
+        poison_rate=setting.rate,
         config=config,
         test=test,
         on_step=Progress(f"{attack} {seed}"),
@@ -171,7 +167,8 @@ def poison_quickly(
 
 def defend_quickly(suspect: Run, defense: Defense, lr: float, test: CaptionData, *, label: str, steps: int = 0) -> Run:
     """Return a run of one defense, measured on `test`; `steps` > 0 replaces those of the quick setting."""
-    clean = load_data("scenes", split="clean", size=presets.CLEAN_PAIRS if steps else presets.QUICK_CLEAN_PAIRS)
+    model, size = suspect.config["model"], presets.CLEAN_PAIRS if steps else presets.QUICK_CLEAN_PAIRS
+    clean = load_home(model, "clean", size)
     seed = suspect.config["finetune"]["seed"]
     config: FinetuneConfig = replace(presets.QUICK_DEFEND, lr=lr, seed=seed)
     if steps:
