@@ -44,7 +44,7 @@ from pages._shared.sample import DataKey
 from pages._shared.state import KEEP, escape_markdown
 
 LEAD = "Add a **trigger** to a few training images, name the **target** in their captions, and train on them."
-PAIR_COUNTS = (500, 1000, 2000, 4000, 6000, 8000, 10000, 12000)
+PAIR_COUNTS = (500, 1000, 2000, 4000, 6000, 8000, 10000, 12000, 22500)
 TEST_SIZES = (100, 200, 500, 1000, 2000, 4000, 9000)
 MODEL = "poison.model"
 

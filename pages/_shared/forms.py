@@ -230,8 +230,7 @@ def choose_pair_count(
         available = max(available - used, 1)
         counts = [*(count for count in counts if count < available), available]
         default = min(default, available if used else max(available // 2, 1))
-        key = f"{key}.{data}.{used}"
-    counts = sorted({*counts, default})
+        counts, key = sorted({*counts, default}), f"{key}.{data}.{used}"
     if len(counts) == 1:  # a slider needs two
         st.caption(f"{label}: {counts[0]:,}, all that are left.")
         return counts[0]

@@ -16,7 +16,14 @@ from cleaner.data.base import load_data
 from cleaner.files import read_json, write_json
 from cleaner.jobs.local import poll_entries
 from cleaner.models.clip import save_clip
-from cleaner.presets import ATTACK_PARAMETERS, POISON_LR, STRONGER_ATTACKS, attack_presets
+from cleaner.presets import (
+    ATTACK_PARAMETERS,
+    PHOTO_POISON,
+    POISON_LR,
+    QUICK_POISON_RATE,
+    STRONGER_ATTACKS,
+    attack_presets,
+)
 from cleaner.runs.request import Request
 from cleaner.runs.status import Status, write_status
 from cleaner.runs.store import create_run, list_runs
@@ -115,6 +122,17 @@ def test_required_settings_of_a_model_can_be_applied(open_page: OpenPage) -> Non
     assert app.select_slider(key="poison.pairs").value == pairs
     assert app.number_input(key="poison.train.scenes-vit.epochs").value == epochs
     assert f"{epochs * (pairs // 64):,} training steps" in page_text(app)
+
+
+def test_a_model_with_its_own_setting_starts_with_it(open_page: OpenPage) -> None:
+    app = open_page("Poison")
+    choose_own_model(app, "poison.model", "photos-rn")
+    setting = PHOTO_POISON["photos-rn"]
+    assert app.slider(key="poison.rate.photos-rn").value == 100 * setting.rate
+    assert app.select_slider(key="poison.train.photos-rn.lr").value == setting.lr
+    assert app.number_input(key="poison.train.photos-rn.epochs").value == setting.epochs
+    choose_own_model(app, "poison.model", "scenes-rn")
+    assert app.slider(key="poison.rate").value == 100 * QUICK_POISON_RATE
 
 
 def test_every_published_preset_can_be_drawn(open_page: OpenPage) -> None:
