@@ -51,8 +51,8 @@ ATTACK_GRID = (
     PoisonSetting(22_500, 2, 0.1, 3e-4),
     PoisonSetting(22_500, 2, 0.1, 1e-3),
 )
-"""Settings, of which one is chosen for all attacks. The last two were added after the others had been measured: with
-6,000 photos, badnet's patch stayed unlearned or cost more than the budget."""
+"""The trials choose one setting for all attacks. The last two were added once the others were measured: with 6,000
+photos the model did not learn badnet's patch, or lost more accuracy than the budget allows."""
 ATTACK_BUDGET = 0.02
 """Accuracy that an attack may cost."""
 PATCH_PAIRS, CLEAN_PAIRS = presets.POISON_PAIRS, presets.CLEAN_PAIRS

@@ -58,7 +58,7 @@ HOME_DATA = {"photos-rn": "cifar10"}
 
 @dataclass(frozen=True)
 class PoisonSetting:
-    """How a model is poisoned."""
+    """How a model is poisoned: `rate` is the share of poisoned pairs, 0..1, `lr` the peak learning rate."""
 
     pairs: int
     epochs: int

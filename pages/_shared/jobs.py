@@ -64,32 +64,28 @@ def start_sweep(kind: str, requests: Sequence[Request], cluster: SlurmResources 
     st.session_state[_started_key(kind)] = []
 
 
-def pressed_starts() -> list[tuple[str, Callable[[], None] | None]]:
-    """Return the start buttons that were pressed, each with its page and what it starts.
+def pressed_starts() -> dict[str, Callable[[], None] | None]:
+    """Return page -> what its start button starts, for the buttons that were pressed.
 
-    The callback of a start button appends to the list that it was drawn with. It must not write to `st.session_state`:
+    The callback of a start button writes to the dict that it was drawn with. It must not write to `st.session_state`:
     a click on the menu interrupts such a write, and the press would be lost. That click also ends the page run before
     it reaches the button; then the frame of the next page starts the job, with the settings drawn last.
     """
-    pressed: list[tuple[str, Callable[[], None] | None]] = st.session_state.setdefault(_PRESSED_STARTS, [])
+    pressed: dict[str, Callable[[], None] | None] = st.session_state.setdefault(_PRESSED_STARTS, {})
     return pressed
 
 
 def pop_pressed_start(kind: str) -> bool:
     """Return whether the start button of this page was pressed, and reset it."""
-    pressed = pressed_starts()
-    found = [entry for entry in pressed if entry[0] == kind]
-    pressed[:] = [entry for entry in pressed if entry[0] != kind]
-    return bool(found)
+    return pressed_starts().pop(kind, None) is not None
 
 
 def run_pending_start(page: str) -> None:
     """Start the job of a button that was pressed on another page, left before it could start."""
     pressed = pressed_starts()
-    pending = [start for kind, start in pressed if kind != page and start is not None]
-    pressed[:] = [entry for entry in pressed if entry[0] == page]
-    for start in pending[-1:]:
-        run_action(start)
+    for kind in pressed.keys() - {page}:
+        if start := pressed.pop(kind):
+            run_action(start)
 
 
 def _started_key(kind: str) -> str:

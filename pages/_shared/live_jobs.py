@@ -30,8 +30,8 @@ def show_start_button(label: str, kind: str, is_busy: bool, start: Callable[[], 
         icon=":material/play_arrow:",
         disabled=start is None,
         help="Queued behind the running job." if is_busy else None,
-        on_click=jobs.pressed_starts().append,
-        args=((kind, start),),
+        on_click=jobs.pressed_starts().__setitem__,
+        args=(kind, start),
     )
     if jobs.pop_pressed_start(kind) and start is not None:
         start()

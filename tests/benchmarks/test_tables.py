@@ -78,9 +78,9 @@ def test_check_reports_a_page_that_is_out_of_date(
     assert tables.main(tables.Options(check=True)) == 0
 
 
-def write_results(root: Path, name: str, rows: list[dict[str, Any]]) -> None:
+def write_results(root: Path, name: str, rows: list[dict[str, Any]], **fields: Any) -> None:
     (root / "benchmarks" / "results").mkdir(parents=True, exist_ok=True)
-    result = {"command": "python -m benchmarks.x", "commit": "abc", "device": "cpu, 2 cores", "rows": rows}
+    result = {"command": "python -m benchmarks.x", "commit": "abc", "device": "cpu, 2 cores", "rows": rows, **fields}
     (root / "benchmarks" / "results" / name).write_text(json.dumps(result), encoding="utf-8")
 
 
@@ -343,11 +343,9 @@ def test_step_lists_every_method_and_the_settings(tmp_path: Path) -> None:
     row = {"method": "cleanclip", "seconds": 0.4, "bare_seconds": 0.36, "of_bare_rate": 0.9, "over_cleanclip": 1.0}
     model = {"model": "rn", "bare_seconds": 0.2, "rows": [row], "classifier": [{"classes": 10, "seconds": 0.01}]}
     model |= {"published_seconds": 1.0, "cleanclip_over_published": 0.4, "preparation": {"EDA": 1.25}}
-    write_results(tmp_path, "step.json", [])
-    path = tmp_path / "benchmarks" / "results" / "step.json"
     settings = {"batch_size": 64, "precision": "fp32", "threads": 2, "rounds": 3, "steps": 8, "peak_mb": 1500}
     times = {"models": [model], "clock": "wall", "texts_of_an_epoch": [{"pairs": 1000, "seconds": 0.1}]}
-    path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | settings | times), encoding="utf-8")
+    write_results(tmp_path, "step.json", [], **settings, **times)
     text = timing_tables.step(tmp_path)
     assert "| `rn` | cleanclip | 0.400 | 0.360 | 0.90 | 1.00 |" in text
     for part in ("Batch 64, fp32, 2 thread(s), wall time", "3 interleaved rounds", "1.50 GB", "commit abc"):
@@ -365,10 +363,7 @@ def test_full_size_lists_both_visits_and_the_memory(tmp_path: Path) -> None:
         {"page": "start", "seconds": 0.0, "server_mb": 600.0},
         {"page": "Embeddings", "seconds": 6.9, "server_mb": 1646.2},
     ]
-    write_results(tmp_path, "full_size.json", [])
-    path = tmp_path / "benchmarks" / "results" / "full_size.json"
-    measured = {"model": "ViT-B-32", "steps": steps, "pages": pages}
-    path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | measured), encoding="utf-8")
+    write_results(tmp_path, "full_size.json", [], model="ViT-B-32", steps=steps, pages=pages)
     text = size_tables.full_size(tmp_path)
     assert "| zero-shot evaluation, 214 photos, 998 classes, 7 prompts each | 64.4 | 8.1 |" in text
     assert "| Embeddings | 6.9 | 1,646 |" in text

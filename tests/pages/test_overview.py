@@ -56,7 +56,7 @@ def test_a_start_requested_on_the_previous_page_runs_once(open_page: OpenPage, f
         if fails:
             raise CleanerError("the disk is full.")
 
-    app.session_state["jobs.pressed_starts"] = [("poison", start)]
+    app.session_state["jobs.pressed_starts"] = {"poison": start}
     app.run()
     app.run()
     assert calls == [1]
