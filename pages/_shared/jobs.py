@@ -5,8 +5,10 @@ The session keeps only what its user requested and started.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import streamlit as st
@@ -37,10 +39,13 @@ UNFINISHED = (*ACTIVE, "paused", "died")
 _LAST_ERROR = "jobs.last_error"
 _PRESSED_STARTS = "jobs.pressed_starts"
 _SEEN = "jobs.seen"
+_STARTED = "jobs.started"
+_START_LOCK = threading.Lock()  # the page that a click on the menu opens runs beside the page that it stops
 
 
 def start_runs(kind: str, requests: Sequence[Request], cluster: SlurmResources | None = None) -> None:
     """Create a run folder per request and queue the runs on this machine or a cluster."""
+    started = started_ids()  # here, as a click on the menu may interrupt any access to the session
     folders = [create_run(request) for request in _use_cluster_device(requests, cluster)]
     try:
         local.start_all(folders, cluster)
@@ -48,7 +53,7 @@ def start_runs(kind: str, requests: Sequence[Request], cluster: SlurmResources |
         for folder in folders if cluster else ():
             remove_run_folder(folder)
         raise
-    st.session_state[_started_key(kind)] = [folder.name for folder in folders]
+    started[kind] = [folder.name for folder in folders]
 
 
 def _use_cluster_device(requests: Sequence[Request], cluster: SlurmResources | None) -> Sequence[Request]:
@@ -58,10 +63,10 @@ def _use_cluster_device(requests: Sequence[Request], cluster: SlurmResources | N
 
 def start_sweep(kind: str, requests: Sequence[Request], cluster: SlurmResources | None = None) -> None:
     """Start a sweep or continue it; `sweeps.show` draws its runs."""
+    started_ids()[kind] = []
     entries = sweep.list_sweep_runs(sweep.start_sweep(_use_cluster_device(requests, cluster), cluster))
     if all(entry.status.state == "done" for entry in entries):
         st.toast("All runs of this sweep are done. Add a rate, a seed or a defense.", icon=":material/done_all:")
-    st.session_state[_started_key(kind)] = []
 
 
 def pressed_starts() -> dict[str, Callable[[], None] | None]:
@@ -75,21 +80,32 @@ def pressed_starts() -> dict[str, Callable[[], None] | None]:
     return pressed
 
 
-def pop_pressed_start(kind: str) -> bool:
-    """Return whether the start button of this page was pressed, and reset it."""
-    return pressed_starts().pop(kind, None) is not None
+def run_pressed_start(kind: str, start: Callable[[], None] | None) -> None:
+    """Start the job of a pressed button, if it can start. Interrupted by a click on the menu, it stays pressed."""
+    pressed = pressed_starts()
+    with _START_LOCK:
+        if kind not in pressed:
+            return
+        try:
+            if start is not None:
+                start()
+        except Exception:  # Streamlit interrupts with a BaseException
+            pressed.pop(kind)
+            raise
+        pressed.pop(kind)
 
 
 def run_pending_start(page: str) -> None:
     """Start the job of a button that was pressed on another page, left before it could start."""
-    pressed = pressed_starts()
-    for kind in pressed.keys() - {page}:
-        if start := pressed.pop(kind):
-            run_action(start)
+    for kind, start in pressed_starts().copy().items():
+        if kind != page:
+            run_action(partial(run_pressed_start, kind, start))
 
 
-def _started_key(kind: str) -> str:
-    return f"{kind}.started"
+def started_ids() -> dict[str, list[str]]:
+    """Return page -> ids of the runs that this session started there last."""
+    started: dict[str, list[str]] = st.session_state.setdefault(_STARTED, {})
+    return started
 
 
 def runs_of_page(kind: str) -> list[RunRecord]:
@@ -127,7 +143,7 @@ def is_processor_busy() -> bool:
 
 def started_runs(kind: str) -> list[RunRecord]:
     """Return the runs that this session started last, in any state."""
-    names = st.session_state.get(_started_key(kind), [])
+    names = started_ids().get(kind, [])
     return [entry for entry in local.poll_entries() if entry.id in names] if names else []
 
 
@@ -141,7 +157,7 @@ def restore_started(ids: Sequence[str]) -> None:
     known = [entry for entry in local.poll_entries() if entry.id in ids] if any(ids) else []
     for kind in PAGE_STAGES:
         if found := [entry.id for entry in known if is_of_page(entry, kind)]:
-            st.session_state[_started_key(kind)] = found
+            started_ids()[kind] = found
 
 
 def list_new_results(kind: str) -> list[RunRecord]:

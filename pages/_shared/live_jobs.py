@@ -33,8 +33,8 @@ def show_start_button(label: str, kind: str, is_busy: bool, start: Callable[[], 
         on_click=jobs.pressed_starts().__setitem__,
         args=(kind, start),
     )
-    if jobs.pop_pressed_start(kind) and start is not None:
-        start()
+    if kind in jobs.pressed_starts():
+        jobs.run_pressed_start(kind, start)
         st.rerun()  # pipeline and lesson were drawn before the start
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from benchmarks.browser import wait_idle
+from pages._shared.durations import MEASURING
 from tests.browser.conftest import StartServer
 
 PAGES = (
@@ -49,8 +50,10 @@ def type_number(page: Any, label: str, value: int) -> None:
 def press_and_leave(page: Any, button: str, title: str) -> None:
     """Press a button and open another page while this one is redrawn: neither click may be lost.
 
-    If the second message reaches Streamlit before it has begun to run the first, it can drop the first press.
+    The second click waits until the first one's page run has begun: of two at once, Streamlit can drop either.
     """
+    page.get_by_text(MEASURING).wait_for(state="hidden")  # its polls are page runs, too
+    wait_idle(page)
     page.evaluate(
         """async ([button, title]) => {
             const named = (kind, text) => [...document.querySelectorAll(kind)].find(e => e.innerText.includes(text));

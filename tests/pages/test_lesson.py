@@ -161,7 +161,7 @@ def test_it_leads_back_to_a_new_result(open_page: OpenPage, tmp_path: Path) -> N
     backdoored, defended = make_runs(tmp_path)
     app = open_lesson(open_page, "Subtexts", 4, backdoored.name)
     assert "lesson.result" not in widget_keys(app)
-    app.session_state["defend.started"] = [defended.name]
+    app.session_state["jobs.started"] = {"defend": [defended.name]}
     app.run()
     press(app, "result")
     assert current_title(app) == "Defend"
@@ -179,7 +179,7 @@ def test_it_looks_at_the_student_s_own_model(open_page: OpenPage, tmp_path: Path
     app = press(open_page("Overview"), "start")
     assert app.selectbox(key="current_run").value == example.name
     own, _ = make_runs(tmp_path, seed=1)
-    app.session_state["poison.started"] = [own.name]
+    app.session_state["jobs.started"] = {"poison": [own.name]}
     go_to(app, "Embeddings")  # its training ends while the student is on another page
     assert app.selectbox(key="current_run").value == own.name
     app.selectbox(key="current_run").set_value(example.name).run()

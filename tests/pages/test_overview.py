@@ -1,13 +1,18 @@
 """Overview: opens without runs, shows only measured values, edits and deletes runs."""
 
 import json
+import threading
+import time
 from pathlib import Path
 
 import pytest
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 from streamlit.testing.v1 import AppTest
 
 from cleaner.files import write_json
+from cleaner.jobs import local
 from cleaner.types import CleanerError
+from pages._shared import jobs
 from tests.pages.conftest import OpenPage, chart_keys, errors, go_to, press, table
 
 
@@ -62,3 +67,61 @@ def test_a_start_requested_on_the_previous_page_runs_once(open_page: OpenPage, f
     assert calls == [1]
     assert not app.exception
     assert errors(go_to(app, "Poison")) == (["The disk is full."] if fails else [])
+
+
+def _start_page() -> None:
+    from functools import partial
+
+    from pages._shared import jobs, live_jobs
+
+    live_jobs.show_start_button("Start", "poison", False, partial(jobs.start_runs, "poison", [None]))
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_start_that_is_interrupted_happens_once(monkeypatch: pytest.MonkeyPatch, moment: str) -> None:
+    app = AppTest.from_function(_start_page, default_timeout=60)
+    read_started, events = jobs.started_ids, []
+
+    def interrupt(now: str) -> None:
+        if now == moment and "interrupted" not in events:
+            events.append("interrupted")
+            context = get_script_run_ctx()
+            assert context is not None
+            assert context.script_requests is not None
+            context.script_requests.request_stop()  # as a click on the menu does
+
+    def access_session() -> dict[str, list[str]]:
+        interrupt("before")
+        return read_started()
+
+    def start_all(folders: list[Path], cluster: None) -> None:
+        interrupt("after")
+        events.append("started")
+
+    monkeypatch.setattr(jobs, "started_ids", access_session)
+    monkeypatch.setattr(jobs, "create_run", lambda request: Path("run"))
+    monkeypatch.setattr(local, "start_all", start_all)
+    app.run()
+    app.button(key="poison.go").click().run()
+    app.run()
+    app.run()
+    assert events == ["interrupted", "started"]
+    assert app.session_state["jobs.started"] == {"poison": ["run"]}
+
+
+def test_two_page_runs_of_a_session_start_a_pressed_job_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+
+    def start() -> None:
+        time.sleep(0.1)
+        calls.append(1)
+
+    pressed = {"poison": start}
+    monkeypatch.setattr(jobs, "pressed_starts", lambda: pressed)
+    threads = [threading.Thread(target=jobs.run_pressed_start, args=("poison", start)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(calls) == 1
+    assert not pressed
