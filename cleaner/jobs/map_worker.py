@@ -15,7 +15,7 @@ from cleaner.runs.store import last_lines
 
 MAP_LOG = "embeddings.log"
 BACKGROUND = "--background"
-"""Option of this command: start only after no run has been active for `REST_SECONDS`."""
+"""Option of this command: start only after no run has been active for `REST_SECONDS`, one such process at a time."""
 REST_SECONDS = 30.0
 """Users often start a defense right after the poisoning, and a map drawn meanwhile slows the training down."""
 
@@ -25,7 +25,7 @@ def start_map_process(
 ) -> subprocess.Popen[bytes]:
     """Compute a run's map in a process of its own: in a thread, UMAP would block a page.
 
-    in_background: after no run of the store has been active for `REST_SECONDS`.
+    in_background: after no run of the store has been active for `REST_SECONDS`, one such process at a time.
     """
     output = derived_folder(folder)
     output.mkdir(parents=True, exist_ok=True)
@@ -59,12 +59,22 @@ def wait_for_rest(root: Path, seconds: float = REST_SECONDS) -> None:
             quiet_since = time.monotonic()
 
 
+def draw_in_background(folder: Path, parent: Path | None = None) -> None:
+    """Compute a run's map while no run is active and no other process computes a map here in the background."""
+    while True:
+        wait_for_rest(folder.parent)
+        with locks.try_lock(folder.parent) as is_locked:
+            if is_locked:
+                draw_map(folder, parent)
+                return
+
+
 def main(arguments: Sequence[str]) -> None:
     """Compute the map of RUN_DIR with the projection of PARENT_DIR, if one is given."""
     if arguments[0] == BACKGROUND:
-        arguments = arguments[1:]
-        wait_for_rest(Path(arguments[0]).parent)
-    draw_map(*map(Path, arguments))
+        draw_in_background(*map(Path, arguments[1:]))
+    else:
+        draw_map(*map(Path, arguments))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 from cleaner.attacks import TRIGGERS
 from cleaner.data.base import TensorData
 from cleaner.inspection import embedding_map
-from cleaner.jobs import map_worker
+from cleaner.jobs import locks, map_worker
 from cleaner.runs.record import RunRecord
 from cleaner.runs.store import list_shipped_runs
 from cleaner.types import CleanerError
@@ -157,3 +158,19 @@ def test_a_background_map_waits_until_no_run_is_active(tmp_path: Path, monkeypat
     monkeypatch.setattr(map_worker.local, "has_active_runs", has_active_runs)
     map_worker.wait_for_rest(tmp_path, 0.05)
     assert asked[:3] == [True, True, False]
+
+
+def test_background_maps_are_drawn_one_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    events: list[str] = []
+    with ExitStack() as other_process:
+        assert other_process.enter_context(locks.try_lock(tmp_path))
+
+        def wait_for_rest(root: Path) -> None:
+            events.append("rest")
+            if len(events) == 2:
+                other_process.close()
+
+        monkeypatch.setattr(map_worker, "wait_for_rest", wait_for_rest)
+        monkeypatch.setattr(map_worker, "draw_map", lambda folder, parent: events.append(f"draw {folder.name}"))
+        map_worker.draw_in_background(tmp_path / "run")
+    assert events == ["rest", "rest", "draw run"]
