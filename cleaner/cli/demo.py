@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -46,9 +47,11 @@ class Demo:
     model: Annotated[str, tyro.conf.arg(help="Model to poison.")] = presets.QUICK_MODEL
     trigger: Annotated[tuple[str, ...], tyro.conf.arg(help="Trigger and options: badnet patch_size=16.")] = ("badnet",)
     target_class: Annotated[str, tyro.conf.arg(help=TARGET_HELP)] = "banana"
-    pairs: Annotated[int, tyro.conf.arg(help="Pairs for the attack.")] = presets.QUICK_POISON_PAIRS
+    pairs: Annotated[int | None, tyro.conf.arg(help="Pairs for the attack; by default as many as the pages use.")] = (
+        None
+    )
     clean_pairs: Annotated[int, tyro.conf.arg(help="Clean pairs for the defenses.")] = presets.QUICK_CLEAN_PAIRS
-    test_pairs: Annotated[int, tyro.conf.arg(help="Test pairs to evaluate on; half of them show one object.")] = 2000
+    test_pairs: Annotated[int, tyro.conf.arg(help="Test pairs to evaluate on; half of Scenes' show one object.")] = 2000
     seed: Annotated[int, tyro.conf.arg(help="Seed of attack and defenses.")] = 0
     device: Annotated[str, tyro.conf.arg(help="auto, cpu, cuda or mps.")] = "auto"
     json: Annotated[bool, tyro.conf.arg(help="Print the result as JSON.")] = False
@@ -60,16 +63,17 @@ class Demo:
         start = time.perf_counter()
         trigger = instantiate(TRIGGERS, self.trigger)
         clip = load_clip(self.model)
-        clean_data = load_data("scenes", split="clean", size=self.clean_pairs, on_step=Progress())
-        test = load_data("scenes", split="test", size=self.test_pairs, on_step=Progress())
-        config = replace(presets.QUICK_POISON, lr=presets.poison_lr(self.model), seed=self.seed, device=self.device)
+        load = partial(load_data, presets.home_data(self.model), on_step=Progress())
+        clean_data, test = load(split="clean", size=self.clean_pairs), load(split="test", size=self.test_pairs)
+        setting = presets.quick_poison(self.model)
+        schedule = replace(presets.QUICK_POISON, lr=setting.lr, epochs=setting.epochs)
         backdoored = poison(
             clip,
-            load_data("scenes", split="train", size=self.pairs, on_step=Progress()),
+            load(split="train", size=self.pairs or setting.pairs),
             trigger,
             target_class=self.target_class,
-            poison_rate=presets.QUICK_POISON_RATE,
-            config=config,
+            poison_rate=setting.rate,
+            config=replace(schedule, seed=self.seed, device=self.device),
             test=test,
             on_step=Progress(self.trigger[0]),
         )

@@ -18,12 +18,14 @@ from cleaner.cli.training import Defend, Poison
 from cleaner.defenses import DEFENSES
 from cleaner.presets import (
     NOT_RUN,
+    PHOTO_POISON,
     RECIPE_ATTACK,
     RECIPE_DEFENSES,
     RESULTS_DIR,
     attack_presets,
     defense_presets,
     explain_unpublished,
+    scenes_attack_preset,
 )
 from cleaner.published import Preset
 
@@ -125,20 +127,25 @@ def has_results(preset: Preset, rows: Iterable[dict[str, Any]]) -> bool:
 
 
 def resolve_preset_defaults(arguments: Sequence[str]) -> Poison | Defend | None:
-    """Return the command with the defaults of the preset named by `--preset NAME`; None without one.
+    """Return the command with the defaults of the preset named by `--preset NAME`, or those of the model to poison.
 
-    Published training has no default data: the user must name some.
+    None if these are the command's own. Published training has no default data: the user must name some.
     """
     name = _flag_value(arguments, "--preset")
-    if name is None or not arguments or arguments[0] not in ("poison", "defend"):
-        return None
-    if arguments[0] == "poison":
+    if arguments[:1] == ["poison"]:
         model = _flag_value(arguments, "--model") or Poison().model
-        preset = find_preset(name, TRIGGERS, partial(attack_presets, model=model))
-        command: Poison | Defend = Poison(trigger=(preset.method,), preset=name)
-    else:
+        if name is not None:
+            preset = find_preset(name, TRIGGERS, partial(attack_presets, model=model))
+        elif model in PHOTO_POISON:
+            preset = scenes_attack_preset(Poison().trigger[0], model)
+        else:
+            return None
+        command: Poison | Defend = Poison(trigger=(preset.method,), preset=name, model=model)
+    elif arguments[:1] == ["defend"] and name is not None:
         preset = find_preset(name, DEFENSES, defense_presets)
         command = Defend(suspect=tyro.MISSING, defense=(preset.method,), preset=name)
+    else:
+        return None
     training = preset.training
     if training is None:
         return command

@@ -12,9 +12,10 @@ import pytest
 from cleaner.__main__ import main
 from cleaner.attacks import TRIGGERS
 from cleaner.cli.presets import has_results, resolve_preset_defaults
+from cleaner.cli.training import Poison
 from cleaner.defenses import DEFENSES
 from cleaner.models.clip import save_clip
-from cleaner.presets import attack_presets, defense_presets
+from cleaner.presets import PHOTO_POISON, PoisonSetting, attack_presets, defense_presets
 from cleaner.published import CLEANCLIP_TRAINING, CLIP_POISONING, Preset
 from cleaner.runs.run import load_run
 from tests.conftest import make_clip
@@ -66,6 +67,14 @@ def test_published_training_requires_data(capsys: pytest.CaptureFixture[str]) ->
     assert resolve_preset_defaults(["poison", "--preset", "badclip-scenes"]).data == ("scenes",)  # type: ignore[union-attr]
     assert resolve_preset_defaults(["poison"]) is None
     assert resolve_preset_defaults(["evaluate", "--preset", "x"]) is None
+
+
+def test_a_model_of_other_data_is_poisoned_with_its_own_setting() -> None:
+    command = resolve_preset_defaults(["poison", "--model", "photos-rn"])
+    assert isinstance(command, Poison)
+    own = PoisonSetting(command.pairs, command.finetune.epochs, command.poison_rate, command.lr or 0)
+    assert own == PHOTO_POISON["photos-rn"]
+    assert (command.model, command.data) == ("photos-rn", ("cifar10",))
 
 
 def test_list_has_every_preset(capsys: pytest.CaptureFixture[str]) -> None:
