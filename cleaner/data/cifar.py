@@ -80,7 +80,9 @@ class Cifar10(FileData):
                     str(root), train=split == "train", download=bool(download)
                 )
             except (RuntimeError, OSError) as error:
-                reason, example = str(error).splitlines()[0], f"{self.dataset_name.lower()}:/folder"
+                cause = getattr(error, "reason", error)  # of urllib's errors
+                reason = getattr(cause, "strerror", None) or str(cause).partition("\n")[0]
+                example = f"{self.dataset_name.lower()}:/folder"
                 raise CleanerError(
                     f"{self.dataset_name} was not downloaded ({reason}): check the connection, or give a folder that "
                     f"has it, as in {example}."

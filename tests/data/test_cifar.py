@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pickle
+import socket
 from pathlib import Path
+from urllib.error import URLError
 
 import numpy as np
 import pytest
@@ -106,7 +108,7 @@ def test_without_a_path_the_user_folder_is_read(
 
 def test_a_download_without_a_network_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **__: object) -> None:
-        raise OSError("no network")
+        raise URLError(socket.gaierror(-2, "no network"))
 
     monkeypatch.setattr("torchvision.datasets.cifar.download_and_extract_archive", fail)
     with pytest.raises(CleanerError, match=r"not downloaded \(no network\).*cifar10:/folder"):
