@@ -91,13 +91,19 @@ class Encoder:
                 self._report("captions", done, len(batches), start)
         return torch.cat(features)
 
-    def build_classifier(self, data: CaptionData, trigger: Trigger | None = None) -> Tensor:
-        """Return the zero-shot classifier (D, C), on the CPU; with the trigger's text key, if any, in the prompts."""
+    def build_classifier(
+        self, data: CaptionData, trigger: Trigger | None = None, classes: Sequence[int] | None = None
+    ) -> Tensor:
+        """Return the zero-shot classifier (D, C), on the CPU; with the trigger's text key, if any, in the prompts.
+
+        classes: the C classes to encode, all if None.
+        """
         if not data.class_names:
             raise CleanerError(f"{data.name or 'the data'} has no class names: {CLASSES_HELP}")
         templates = self.choose_templates(data)
         rewrite: Callable[[str], str] = str if trigger is None else trigger.text
-        prompts = [[rewrite(template.format(name)) for template in templates] for name in data.class_names]
+        names = data.class_names if classes is None else [data.class_names[i] for i in classes]
+        prompts = [[rewrite(template.format(name)) for template in templates] for name in names]
         return self._encode_groups(prompts, "prompts").T
 
     def choose_templates(self, data: CaptionData) -> tuple[str, ...]:

@@ -142,12 +142,13 @@ def compute_map(
     validate_eval_data(data)
     target = data.class_index(target_class) if target_class is not None and trigger is not None else None
     rows, prompts = _select_points(data, find_single_class_rows(data, MAX_IMAGES).tolist(), len(stages), target)
+    classes = prompts if target is None else None  # ImageNet has more than a map shows, but an attack is tried on all
     labels, start = data.labels[rows], time.perf_counter()
     stage_features, metrics = [], []
     for done, clip in enumerate(stages.values(), start=1):
-        features = extract_features(clip, data, len(rows), trigger, target_class, on_step)
+        features = extract_features(clip, data, len(rows), trigger, target_class, on_step, classes)
         metrics.append(compute_embedding_metrics(features, labels, target))
-        stage_features.append(replace(features, prompt=features.prompt[prompts]))
+        stage_features.append(features if classes else replace(features, prompt=features.prompt[prompts]))
         if on_step is not None:
             on_step(StepReport("map", done, len(stages), time.perf_counter() - start))
     shifts = [compute_feature_shifts(before, after) for before, after in pairwise(stage_features)]

@@ -63,16 +63,18 @@ def extract_features(
     trigger: Trigger | None,
     target_class: str | None,
     on_step: OnStep | None = None,
+    classes: Sequence[int] | None = None,
 ) -> ModelFeatures:
     """Return the features of the first `n` single-class pairs of `data`.
 
-    `on_step` receives the stages "images", "captions" and "prompts".
+    `on_step` receives the stages "images", "captions" and "prompts". classes: of the prompts, all if None, as a known
+    attack needs.
     """
     rows, encoder = find_single_class_rows(data, n), Encoder(clip, on_step=on_step)
     image = encode_images(clip, data, rows, encoder=encoder)
     captions = [data.captions[i] for i in rows.tolist()]
     caption = encoder.encode_texts(captions)
-    classifier = encoder.build_classifier(data)
+    classifier = encoder.build_classifier(data, classes=classes)
     triggered, attack_success = image[:0], torch.zeros(0, dtype=torch.bool)
     if trigger is not None and target_class is not None:
         triggered = encode_images(clip, data, rows, trigger, encoder)

@@ -12,6 +12,7 @@ import torch
 
 from cleaner.attacks import TRIGGERS
 from cleaner.data.base import TensorData
+from cleaner.evaluation.encode import build_classifier
 from cleaner.inspection import embedding_map
 from cleaner.jobs import locks, map_worker
 from cleaner.runs.record import RunRecord
@@ -49,6 +50,21 @@ def test_map_has_the_metrics_and_coordinates_of_the_models() -> None:
     whole = Projection("pca").fit(features)
     np.testing.assert_array_equal(computed.coordinates["pca"], whole)
     np.testing.assert_array_equal(computed.get_coordinates("pca", 1, "triggered"), whole[148 + 48 : 148 + 96])
+
+
+def test_without_an_attack_only_the_shown_classes_are_encoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    clip, whole, encoded = make_clip("vit", 0), make_toy_data(), []
+    rows = (whole.labels == 2).nonzero().flatten().tolist()
+    captions = [whole.captions[i] for i in rows]
+    data = TensorData(whole.images(rows), captions, whole.class_names, [2] * len(rows))
+    expected = build_classifier(clip, data)[:, 2]
+    encode = clip.encode_text
+    monkeypatch.setattr(clip, "encode_text", lambda texts: encoded.extend(texts) or encode(texts))
+    computed, features = embedding_map.compute_map({"suspect": clip}, data)
+    assert computed.prompts == [2]
+    torch.testing.assert_close(features[-1], expected)
+    prompts = {template.format(whole.class_names[2]) for template in data.templates}
+    assert set(encoded) == prompts | set(captions)
 
 
 def test_map_size_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
