@@ -195,10 +195,10 @@ def validation_figures(run: Run) -> dict[str, Any]:
     }
 
 
-def read() -> dict[str, list[dict[str, Any]]]:
-    """Return the lists of the result file; empty if there is none."""
+def read() -> dict[str, Any]:
+    """Return the result file; its lists are empty if there is none."""
     stored = json.loads(RESULT_PATH.read_text(encoding="utf-8")) if RESULT_PATH.exists() else {}
-    return {name: list(stored.get(name, [])) for name in ("attack_trials", "trials", "rows")}
+    return {"attack_trials": [], "trials": [], "rows": []} | stored
 
 
 def is_new(name: str, key: dict[str, Any]) -> bool:
@@ -209,23 +209,13 @@ def is_new(name: str, key: dict[str, Any]) -> bool:
 def append(name: str, entry: dict[str, Any]) -> None:
     """Add an entry to a list of the result file and update the choice."""
     with FileLock(Path(tempfile.gettempdir()) / "ta-cleaner-quick-setting.lock"):
-        lists = read()
-        lists[name].append(entry)
-        _write(lists)
-
-
-def _write(lists: dict[str, list[dict[str, Any]]]) -> None:
-    result = results.add_provenance(
-        protocol.format_command_line(),
-        trial_seeds=TRIAL_SEEDS,
-        seeds=CONFIRM_SEEDS,
-        trials_each=TRIALS_EACH,
-        budget=BUDGET,
-        setting=SETTING,
-        chosen=choose(lists["trials"]),
-        **lists,
-    )
-    results.write_result(RESULT_PATH, result)
+        stored = read()
+        stored[name].append(entry)
+        plan = {"trial_seeds": TRIAL_SEEDS, "seeds": CONFIRM_SEEDS, "trials_each": TRIALS_EACH, "budget": BUDGET}
+        stored |= {**plan, "setting": SETTING, "chosen": choose(stored["trials"])}
+        if name == "rows" or "command" not in stored:  # each trial states its own commit
+            stored |= results.add_provenance(protocol.format_command_line())
+        results.write_result(RESULT_PATH, stored)
 
 
 if __name__ == "__main__":

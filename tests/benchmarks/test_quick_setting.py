@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import quick_plan
+from benchmarks import quick_plan, quick_setting
 from benchmarks.markdown import quick_tables
 from tests.benchmarks.test_tables import make_row
 
@@ -66,6 +66,17 @@ def test_a_method_without_an_affordable_rate_is_marked() -> None:
 
 def test_trials_of_another_setting_do_not_count() -> None:
     assert quick_plan.choose([trial(1e-3, 0.97, pairs=1)]) == {}
+
+
+def test_trials_after_the_rows_keep_the_command_of_the_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quick_setting, "RESULT_PATH", tmp_path / "quick_setting.json")
+    for name, argv in (("trials", "first"), ("rows", "confirm"), ("trials", "later")):
+        monkeypatch.setattr(quick_setting.protocol, "format_command_line", lambda argv=argv: argv)
+        quick_setting.append(name, trial(1e-3, 0.97))
+    stored = quick_setting.read()
+    assert stored["command"] == "confirm"
+    assert [len(stored[name]) for name in ("trials", "rows")] == [2, 1]
+    assert list(stored["chosen"]) == [MODEL]
 
 
 def test_confirmation_has_each_method_at_its_own_and_at_the_common_rate() -> None:
