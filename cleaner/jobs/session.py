@@ -56,6 +56,8 @@ class RunSession:
             queued=before.queued or time.time(),
             place=slurm.SLURM if os.environ.get(slurm.JOB_VARIABLE) else "",
         )
+        self.begun = time.time() if before.pid == os.getpid() else self.status.queued
+        """When work for this run began: when it was queued, or when a busy worker took it over."""
         self.update_status()
 
     def update_status(self, **changes: Any) -> None:

@@ -73,10 +73,10 @@ def _execute(session: RunSession) -> bool:
     session.raise_if_stopped()
     device = _resolve_device(request.finetune.device)
     session.update_status(device=device)
-    waited = max(time.time() - session.status.queued, 0.0)  # the wall clock may have been set back
+    elapsed = max(time.time() - session.begun, 0.0)  # the wall clock may have been set back
     # On a cluster, Slurm has already assigned the device.
     with nullcontext() if session.status.place else locks.device_lock(folder, device, session.raise_if_not_to_wait):
-        run_clock = clock.RunClock(waited)
+        run_clock = clock.RunClock(elapsed)
         session.update_status(state="running")
         from cleaner.jobs import execution
         from cleaner.models.devices import freeze_garbage_collection

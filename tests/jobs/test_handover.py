@@ -48,6 +48,8 @@ def test_a_worker_takes_over_the_waiting_runs_in_their_order(request_: Request) 
     assert [status.pid for status in ended] == [own[0]] * 3
     assert ended[0].updated < ended[1].updated < ended[2].updated
     assert {status.token for status in ended} == {str(folders[0].resolve())}
+    for before, status, folder in zip(ended, ended[1:], folders[1:], strict=False):
+        assert load_run(folder).config["timing"]["real"] < status.updated - before.updated + 0.5  # without the wait
     assert load_run(folders[1]).clip.sha256() == load_run(folders[2]).clip.sha256()
     assert not any((folder / handover.CLAIM).exists() for folder in folders)
     wait_until(lambda: not any(psutil.pid_exists(pid) for pid in own))
