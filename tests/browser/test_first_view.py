@@ -91,6 +91,8 @@ def test_stage_mode_shows_one_picture_that_fits(
         widths = charts.evaluate_all("charts => charts.map(chart => chart.getBoundingClientRect().right)")
         assert all(right <= size[0] for right in widths), (title, "a chart is cut off")
         assert page.get_by_test_id("stSidebar").is_hidden(), title
+        assert page.locator(".st-key-pipeline").is_hidden(), title
+        assert page.get_by_test_id("stSelectbox").locator("visible=true").count() == 0, title
         figures = page.locator(".st-key-stage [data-testid=stMetricValue]")
         assert figures.count() == 4, title
         assert figures.first.evaluate("e => parseFloat(getComputedStyle(e).fontSize)") >= 44, title
