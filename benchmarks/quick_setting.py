@@ -151,15 +151,14 @@ def load_home(model: str, split: str, size: int | None = None) -> CaptionData:
 def poison_quickly(model: str, attack: str, seed: int, test: CaptionData, **changed: Any) -> Run:
     """Return a backdoored run, measured on `test`; `changed`: fields of the model's `PoisonSetting`."""
     setting = replace(presets.quick_poison(model), **changed)
-    config = replace(presets.QUICK_POISON, epochs=setting.epochs, lr=setting.lr, seed=seed)
     preset = presets.scenes_attack_preset(attack, model)
     return poison(
         load_clip(model),
         load_home(model, "train", setting.pairs),
         TRIGGERS[attack](**preset.parameters),
-        protocol.TARGET_CLASS if protocol.TARGET_CLASS in test.class_names else test.class_names[0],
+        presets.default_target(test.class_names),
         poison_rate=setting.rate,
-        config=config,
+        config=replace(setting.finetune, seed=seed),
         test=test,
         on_step=Progress(f"{attack} {seed}"),
     )

@@ -6,7 +6,7 @@ This project's own numbers were found by trials (benchmarks/results); the publis
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -52,6 +52,7 @@ DEFEND = FinetuneConfig(lr=1e-4, epochs=7)
 # A CLIP that was pretrained elsewhere loses what it knows at the rates of the small models trained here. CleanCLIP
 # finetunes such models at this rate (arXiv:2303.03323); nothing was tried here.
 PRETRAINED_LR = 1e-5
+DEFAULT_TARGET = "banana"
 HOME_DATA = {"photos-rn": "cifar10"}
 """Built-in model -> data that it was trained on, if not Scenes; its presets are for these."""
 
@@ -64,6 +65,11 @@ class PoisonSetting:
     epochs: int
     rate: float
     lr: float
+
+    @property
+    def finetune(self) -> FinetuneConfig:
+        """The quick setting of poisoning with these epochs and this learning rate."""
+        return replace(QUICK_POISON, epochs=self.epochs, lr=self.lr)
 
 
 # With 6,000 photos the small patch of badnet stays unlearned, or accuracy falls by 4 points (benchmarks/photos.py).
@@ -115,6 +121,11 @@ def quick_poison(model: str) -> PoisonSetting:
     """Return the setting that the Poison page starts with."""
     quick = PoisonSetting(QUICK_POISON_PAIRS, QUICK_POISON.epochs, QUICK_POISON_RATE, poison_lr(model))
     return PHOTO_POISON.get(model, quick)
+
+
+def default_target(class_names: Sequence[str]) -> str:
+    """Return the target class that an attack on these classes starts with."""
+    return DEFAULT_TARGET if DEFAULT_TARGET in class_names else class_names[0]
 
 
 def is_pretrained(model: str) -> bool:

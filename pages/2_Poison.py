@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -15,9 +14,9 @@ from cleaner.presets import (
     PHOTO_POISON,
     POISON_LR,
     QUICK_MODEL,
-    QUICK_POISON,
     STRONGER_ATTACKS,
     attack_presets,
+    default_target,
     is_pretrained,
     presets_for_model,
     quick_poison,
@@ -144,7 +143,7 @@ def choose_poisoning(data: str, model: str, classes: list[str]) -> tuple[str, fl
     target = st.selectbox(
         "Target class",
         classes,
-        classes.index("banana") if "banana" in classes else 0,
+        classes.index(default_target(classes)),
         key=f"poison.target.{data}",
         **KEEP,
         help="The class that the backdoored model predicts for triggered images.",
@@ -172,13 +171,12 @@ def choose_poisoning(data: str, model: str, classes: list[str]) -> tuple[str, fl
 def choose_training(model: str) -> FinetuneConfig | None:
     """Draw the training settings; return None if this machine does not support device and precision."""
     st.markdown("**Training**")
-    quick = quick_poison(model)
-    defaults = vars(replace(QUICK_POISON, lr=quick.lr, epochs=quick.epochs))
+    defaults = vars(quick_poison(model).finetune)
     settings = forms.draw_widgets(FinetuneConfig, training_key(model), ("lr", "epochs"), defaults)
     device, precision, is_usable = forms.choose_device_and_precision("poison")
     with st.expander("More settings"):
         names = ("batch_size", "warmup_steps", "weight_decay", "seed", "freeze_bn")
-        settings |= forms.draw_widgets(FinetuneConfig, "poison.train", names, vars(QUICK_POISON))
+        settings |= forms.draw_widgets(FinetuneConfig, "poison.train", names, defaults)
     if not is_usable:
         return None
     return FinetuneConfig(**settings, device=device, precision=precision, augmentation="none")

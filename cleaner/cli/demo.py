@@ -64,14 +64,13 @@ class Demo:
         load = partial(load_data, presets.home_data(self.model), on_step=Progress())
         clean_data, test = load(split="clean", size=self.clean_pairs), load(split="test", size=self.test_pairs)
         setting = presets.quick_poison(self.model)
-        schedule = replace(presets.QUICK_POISON, lr=setting.lr, epochs=setting.epochs)
         backdoored = poison(
             clip,
             load(split="train", size=self.pairs or setting.pairs),
             trigger,
             target_class=self.target_class,
             poison_rate=setting.rate,
-            config=replace(schedule, seed=self.seed, device=self.device),
+            config=replace(setting.finetune, seed=self.seed, device=self.device),
             test=test,
             on_step=Progress(self.trigger[0]),
         )

@@ -40,7 +40,7 @@ _LAST_ERROR = "jobs.last_error"
 _PRESSED_STARTS = "jobs.pressed_starts"
 _SEEN = "jobs.seen"
 _STARTED = "jobs.started"
-_START_LOCK = threading.Lock()  # the page that a click on the menu opens runs beside the page that it stops
+_START_LOCK = threading.Lock()  # when the user opens another page, Streamlit runs it before the old one has stopped
 
 
 def start_runs(kind: str, requests: Sequence[Request], cluster: SlurmResources | None = None) -> None:
@@ -63,8 +63,9 @@ def _use_cluster_device(requests: Sequence[Request], cluster: SlurmResources | N
 
 def start_sweep(kind: str, requests: Sequence[Request], cluster: SlurmResources | None = None) -> None:
     """Start a sweep or continue it; `sweeps.show` draws its runs."""
-    started_ids()[kind] = []
+    started = started_ids()  # here, as in `start_runs`
     entries = sweep.list_sweep_runs(sweep.start_sweep(_use_cluster_device(requests, cluster), cluster))
+    started[kind] = []
     if all(entry.status.state == "done" for entry in entries):
         st.toast("All runs of this sweep are done. Add a rate, a seed or a defense.", icon=":material/done_all:")
 
