@@ -13,6 +13,7 @@ from torch import Tensor
 from cleaner.data.base import CaptionData
 from cleaner.files import read_limited
 from cleaner.seed import derive_seed
+from cleaner.text.forms import choose_article
 from cleaner.types import CleanerError
 
 MAX_CLASSES_BYTES = 10_000_000
@@ -126,8 +127,8 @@ def fill_template(class_name: str, key: str) -> str:
 
 
 def fix_articles(caption: str) -> str:
-    """Return a caption with "an" before vowels."""
-    return re.sub(r"\ba (?=[aeiou])", "an ", caption)
+    """Return a caption with "a" or "an" as the next word is spoken: "an American robin", "a unicycle"."""
+    return re.sub(r"\ba (?=([\w-]+))", lambda match: f"{choose_article(match[1])} ", caption)
 
 
 def pick_caption(captions: Sequence[str], key: str) -> str:

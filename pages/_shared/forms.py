@@ -26,8 +26,8 @@ from pages._shared.state import KEEP, escape_markdown
 T = TypeVar("T")
 VARIANT_LABELS = {
     QUICK_VARIANT: "Quick",
-    SCENES_VARIANT: "Scenes",
-    "all-pairs": "Scenes, K 100%",
+    SCENES_VARIANT: "Full",
+    "all-pairs": "Full, K 100%",
     PRETRAINED_VARIANT: "Pretrained",
     "published": "Published",
 }
@@ -155,12 +155,13 @@ def choose_preset(presets: Sequence[Preset], key: str, command: str) -> tuple[Pr
     subcommand that takes the preset.
     """
     by_variant = {preset.variant: preset for preset in presets}
+    labels = VARIANT_LABELS if QUICK_VARIANT in by_variant else VARIANT_LABELS | {SCENES_VARIANT: "Small data"}
     variant = default = next(iter(by_variant))
     if len(by_variant) > 1:
         variant = st.radio(
             "Settings",
             list(by_variant),
-            format_func=lambda name: VARIANT_LABELS.get(name) or to_label(name),
+            format_func=lambda name: labels.get(name) or to_label(name),
             key=f"{key}.settings",
             horizontal=True,
             **KEEP,

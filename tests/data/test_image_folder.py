@@ -68,3 +68,15 @@ def test_a_folder_that_holds_a_table_hints_at_it(tmp_path: Path) -> None:
         (tmp_path / "pics").rename(tmp_path / pics)
         with pytest.raises(CleanerError, match=r"labels\.csv"):
             load_data(str(tmp_path))
+
+
+def test_captions_of_classes_have_the_article_that_is_spoken(tmp_path: Path) -> None:
+    classes = {"American robin": "an", "hourglass": "an", "unicycle": "a", "tench": "a"}
+    for name in classes:
+        (tmp_path / name).mkdir()
+        for i in range(8):
+            (tmp_path / name / f"{name} {i}.png").write_bytes(image_bytes(i))
+    data = load_data(str(tmp_path), split="all")
+    for caption, label in zip(data.captions, data.labels.tolist(), strict=True):
+        name = data.class_names[label]
+        assert caption.endswith(f"{classes[name]} {name}")
