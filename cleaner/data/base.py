@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from cleaner.data.options import ANY_OPTION, accepted_options, convert_option
 from cleaner.files import resolve_path
 from cleaner.models.framing import ImageTransform
 from cleaner.registry import Registry
+from cleaner.text.forms import list_stems, match_stems
 from cleaner.types import CleanerError
 
 Indices = Sequence[int] | Tensor
@@ -83,9 +83,8 @@ class CaptionData(ABC):
         return self.mentions(class_name) | (self.labels == self.class_index(class_name))
 
     def mentions(self, class_name: str) -> Tensor:
-        """Return (N,) bool: pairs whose caption names the class."""
-        # Not \b: a name may end in another sign ("C++", "crane (n02012849)").
-        pattern = re.compile(rf"(?<!\w){re.escape(class_name)}(?:e?s)?(?!\w)", re.IGNORECASE)
+        """Return (N,) bool: pairs whose caption names the class, in singular or plural."""
+        pattern = match_stems(list_stems(class_name))
         return torch.tensor([bool(pattern.search(caption)) for caption in self.captions], dtype=torch.bool)
 
     def hash_images(self, indices: Indices) -> list[str]:

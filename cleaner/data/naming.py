@@ -13,7 +13,7 @@ from torch import Tensor
 from cleaner.data.base import CaptionData
 from cleaner.files import read_limited
 from cleaner.seed import derive_seed
-from cleaner.text.forms import choose_article
+from cleaner.text.forms import choose_article, list_stems, match_stems
 from cleaner.types import CleanerError
 
 MAX_CLASSES_BYTES = 10_000_000
@@ -74,9 +74,9 @@ def _caption_labeler(names: Sequence[str]) -> Callable[[str], int]:
     """Return caption -> index of the class that it names, -1 for none or several."""
     if not names:
         return lambda caption: -1
-    longest_first = sorted(names, key=len, reverse=True)
-    pattern = re.compile(rf"(?<!\w)({'|'.join(map(re.escape, longest_first))})(?:e?s)?(?!\w)", re.IGNORECASE)
-    positions = {name.lower(): i for i, name in enumerate(names)}
+    plurals = {stem: i for i, name in enumerate(names) for stem in list_stems(name)}
+    positions = plurals | {name.lower(): i for i, name in enumerate(names)}
+    pattern = match_stems(positions)
 
     def label_caption(caption: str) -> int:
         # re.IGNORECASE matches more than `lower` unites: a dotless i.

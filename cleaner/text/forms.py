@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from functools import lru_cache
 
 from cleaner.text.kinds import split_words
@@ -78,6 +79,20 @@ def pluralize(noun: str) -> str:
     """Return the plural of a singular noun; a compound changes its last word."""
     head, gap, last = noun.rpartition(" ")
     return head + gap + _pluralize_word(last)
+
+
+def list_stems(noun: str) -> list[str]:
+    """Return what the forms of a noun begin with, in lower case: itself, and a plural that is more than "s" or "es"."""
+    noun = noun.lower()
+    plural = pluralize(noun)
+    return [noun] if plural in (noun, f"{noun}s", f"{noun}es") else [noun, plural]
+
+
+def match_stems(stems: Iterable[str]) -> re.Pattern[str]:
+    """Return a pattern whose group 1 is the stem of each noun in a caption, in any case; the longest stem wins."""
+    longest_first = sorted(stems, key=len, reverse=True)
+    # Not \b: a name may end in another sign ("C++", "crane (n02012849)").
+    return re.compile(rf"(?<!\w)({'|'.join(map(re.escape, longest_first))})(?:e?s)?(?!\w)", re.IGNORECASE)
 
 
 def _pluralize_word(noun: str) -> str:

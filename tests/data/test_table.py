@@ -55,6 +55,16 @@ def test_class_names_may_end_in_any_sign(tmp_path: Path) -> None:
     assert {text for text, named in zip(data.captions, data.mentions("C++"), strict=True) if named} == {*texts[:2]}
 
 
+def test_captions_may_name_a_class_in_the_plural(tmp_path: Path) -> None:
+    path = write_table(tmp_path, 6)
+    texts = ["two wolves", "Grey wolf at night", "six buses", "a wolfhound", "glasses on a shelf", "children at play"]
+    path.write_text("filepath,title\n" + "\n".join(f"pics/{i}.png,{text}" for i, text in enumerate(texts)))
+    data = load_data(str(path), split="all", classes="Wolf,bus,glass,glasses,child")
+    labels = dict(zip(data.captions, data.labels.tolist(), strict=True))
+    assert [labels[text] for text in texts] == [0, 0, 1, -1, 3, 4]
+    assert {text for text, named in zip(data.captions, data.mentions("Wolf"), strict=True) if named} == {*texts[:2]}
+
+
 def test_letters_that_only_a_regex_equates_do_not_match(tmp_path: Path) -> None:
     path = write_table(tmp_path, 3)
     path.write_text("filepath,title\npics/0.png,bir fıl\npics/1.png,bir fil\npics/2.png,a roſe", encoding="utf-8")
