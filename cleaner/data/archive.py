@@ -13,7 +13,6 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from cleaner.data.base import DATASETS
-from cleaner.data.naming import fill_template
 from cleaner.data.pairs import FileData, PairTable
 from cleaner.data.table import ParsedTable, read_table
 from cleaner.files import atomic_write, validate_regular
@@ -92,8 +91,7 @@ def _tabulate_class_folders(names: Iterable[str], read: Callable[[str], bytes], 
     classes = [PurePosixPath(key).parent.name.replace("_", " ") for key in keys]
     if "" in classes:
         raise CleanerError(f"{path} has no caption table: add a CSV with filepath and title, or class folders.")
-    captions = [fill_template(name, key) for name, key in zip(classes, keys, strict=True)]
-    return PairTable(keys, captions, read, classes)
+    return PairTable(keys, [""] * len(keys), read, classes)
 
 
 def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cleaner.data.base import DATASETS
-from cleaner.data.naming import fill_template, pick_caption
+from cleaner.data.naming import pick_caption
 from cleaner.data.pairs import FileData, PairTable, read_image
 from cleaner.data.splits import SPLIT_NAMES
 from cleaner.data.table import CAPTION_COLUMNS, CLASS_COLUMNS, PATH_COLUMNS
@@ -219,8 +219,8 @@ def _tabulate(tables: Mapping[str, Any], columns: _Columns, folder: Path) -> Pai
         texts = table.select_columns([name for name in (columns.caption, columns.class_name) if name])
         for row, values in enumerate(_iterate(texts)):
             key, class_name = f"{split}/{row}", _class_of(values, columns)
-            caption = _caption_of(values.get(columns.caption), class_name, key)
-            if not caption:
+            caption = _caption_of(values.get(columns.caption), key)
+            if not caption and not class_name:
                 pairs.skipped_rows.append(f"{key} has no caption")
                 continue
             pairs.keys.append(key)
@@ -246,13 +246,12 @@ def _class_of(values: Mapping[str, Any], columns: _Columns) -> str:
     return "" if value is None else str(value)
 
 
-def _caption_of(value: Any, class_name: str, key: str) -> str:
-    """Return a caption: the text, one of several, or a template with the class."""
+def _caption_of(value: Any, key: str) -> str:
+    """Return a caption: the text or one of several; "" if there is none."""
     if isinstance(value, list):
         texts = [str(text) for text in value if text]
         value = pick_caption(texts, key) if texts else ""
-    text = " ".join(str(value or "").split())
-    return text or (fill_template(class_name, key) if class_name else "")
+    return " ".join(str(value or "").split())
 
 
 def _read_image(value: Any, folder: Path, key: str) -> bytes:

@@ -8,7 +8,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from cleaner.data.base import DATASETS
-from cleaner.data.naming import fill_template, sort_class_names
+from cleaner.data.naming import sort_class_names
 from cleaner.data.pairs import FileData, PairTable, read_image
 from cleaner.data.splits import SPLIT_NAMES
 from cleaner.models.architectures import IMAGENET_CLASS_NAMES
@@ -60,7 +60,7 @@ def _tabulate(root: Path) -> PairTable:
     if tables and len(set(table.classes or ())) < 2:
         raise CleanerError(f"{root} has no class folders, but a table: give that as the data, {tables[0]}.")
     assign_class_names(table)
-    table.captions = [fill_template(name, key) for name, key in zip(table.classes or [], table.keys, strict=True)]
+    table.captions = [""] * len(table.keys)
     return table
 
 

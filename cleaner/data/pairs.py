@@ -19,7 +19,7 @@ from torch import Tensor
 
 from cleaner.access import validate_allowed
 from cleaner.data.base import CaptionData, Indices, hash_content, validate_choice
-from cleaner.data.naming import assign_labels, sort_class_names
+from cleaner.data.naming import assign_labels, fill_template, sort_class_names
 from cleaner.data.splits import SPLITS, describe_splits, select_rows
 from cleaner.files import read_limited
 from cleaner.models.framing import ImageTransform, decode_image, read_image_header
@@ -43,7 +43,7 @@ class PairTable:
 
     Attributes:
         keys: names of images, unique within the source; `read(key)` returns the file's bytes (or the image).
-        captions: one per key.
+        captions: one per key; "" for one from the class's name, where the data have classes.
         classes: class name per key, where the data define it.
         class_names: classes in the data's own order; default: those of `classes`, sorted, numbers by value.
         splits: "train", "validation" or "test" per key, where the data define it.
@@ -103,15 +103,21 @@ class FileData(CaptionData):
             raise CleanerError(f"the {split} split of {name} is empty: add more pairs.")
         self.skipped_items: list[str] = list(table.skipped_rows)
         self.rows = self._find_readable(rows)
-        self.captions = [table.captions[row] for row in self.rows]
         class_order = table.class_names or sort_class_names(table.classes or ())
         self.class_names, self.labels = assign_labels(
             self.rows, captions=table.captions, row_classes=table.classes, class_order=class_order, classes=classes
         )
+        self.captions = [self._find_caption(*item) for item in zip(self.rows, self.labels.tolist(), strict=True)]
         self.split_rule = describe_splits(table.splits)
         self.transform = ImageTransform(224)
         self.image_size = 224
         self._prefetched: dict[int, Future[Tensor]] = {}
+
+    def _find_caption(self, row: int, label: int) -> str:
+        if self.table.captions[row]:
+            return self.table.captions[row]
+        class_name = self.class_names[label] if label >= 0 else (self.table.classes or [])[row]
+        return fill_template(class_name, self.table.keys[row])
 
     def _find_readable(self, rows: list[int]) -> list[int]:
         """Return the rows whose images can be read; add the others to `skipped_items`."""

@@ -14,7 +14,6 @@ from typing import Any
 
 from cleaner.access import validate_allowed
 from cleaner.data.base import DATASETS
-from cleaner.data.naming import fill_template
 from cleaner.data.pairs import FileData, PairTable
 from cleaner.types import CleanerError
 
@@ -111,7 +110,7 @@ def _pair_members(
             continue
         caption, class_name = texts.get(stem, ("", folder.replace("_", " ")))
         table.keys.append(key)
-        table.captions.append(caption or fill_template(class_name, key))
+        table.captions.append(caption)
         classes.append(class_name)
     if any(classes):
         table.classes = classes

@@ -21,14 +21,14 @@ SPLIT_COLUMNS = ("split",)
 
 @dataclass
 class ParsedTable:
-    """A parsed table: (image, caption, class, split) per line, and the separator and columns used."""
+    """A parsed table: (image, caption, class, split) per line, and the separator and columns used; "" for none."""
 
     separator: str
     columns: list[str]
     path_column: str
     caption_column: str
-    class_column: str | None
-    split_column: str | None
+    class_column: str
+    split_column: str
     rows: list[tuple[str, str, str, str]] = field(default_factory=list)
     skipped_rows: list[str] = field(default_factory=list)
 
@@ -36,10 +36,9 @@ class ParsedTable:
         names = {value: key for key, value in SEPARATORS.items() if len(key) > 2}
         optional = f", class in {self.class_column!r}" if self.class_column else ""
         optional += f", split in {self.split_column!r}" if self.split_column else ""
-        return (
-            f"separator: {names.get(self.separator, self.separator)}; image in {self.path_column!r}, "
-            f"caption in {self.caption_column!r}{optional}"
-        )
+        caption = f"caption in {self.caption_column!r}" if self.caption_column else "caption from the class"
+        separator = names.get(self.separator, self.separator)
+        return f"separator: {separator}; image in {self.path_column!r}, {caption}{optional}"
 
     def to_pair_table(self, read: Callable[[str], bytes], folder: str = "") -> PairTable:
         """Return the pairs; keys are image paths relative to `folder`, and `read` receives them."""
@@ -64,7 +63,8 @@ def read_table(
 ) -> ParsedTable:
     """Read a table with a header; columns default to open_clip's filepath and title, or similar names.
 
-    Raises `CleanerError` with the existing columns where one is missing, and for a file that is not a table in UTF-8.
+    A line needs an image and a caption, or a class, from whose name its caption is made. Raises `CleanerError` with the
+    existing columns where one is missing, and for a file that is not a table in UTF-8.
     """
 
     def find(requested: str, defaults: Sequence[str], option: str, is_required: bool) -> str:
@@ -76,18 +76,14 @@ def read_table(
         delimiter = _resolve_separator(separator, header)
         reader = csv.reader(chain([header], lines), delimiter=delimiter)
         columns = [column.strip() for column in next(reader, [])]
-        parsed = ParsedTable(
-            separator=delimiter,
-            columns=columns,
-            path_column=find(path_column, PATH_COLUMNS, "path_column", True),
-            caption_column=find(caption_column, CAPTION_COLUMNS, "caption_column", True),
-            class_column=find(class_column, CLASS_COLUMNS, "class_column", bool(class_column)) or None,
-            split_column=find(split_column, SPLIT_COLUMNS, "split_column", bool(split_column)) or None,
-        )
-        required = [columns.index(parsed.path_column), columns.index(parsed.caption_column)]
-        optional = [columns.index(c) if c else required[0] for c in (parsed.class_column, parsed.split_column)]
+        image = find(path_column, PATH_COLUMNS, "path_column", True)
+        class_name = find(class_column, CLASS_COLUMNS, "class_column", bool(class_column))
+        caption = find(caption_column, CAPTION_COLUMNS, "caption_column", bool(caption_column) or not class_name)
+        split = find(split_column, SPLIT_COLUMNS, "split_column", bool(split_column))
+        parsed = ParsedTable(delimiter, columns, image, caption, class_name, split)
+        positions = [columns.index(column) if column else None for column in (image, caption, class_name, split)]
         for row in reader:
-            _add_row(parsed, row, [*required, *optional], reader.line_num)
+            _add_row(parsed, row, positions, reader.line_num)
     except (csv.Error, UnicodeDecodeError) as error:
         raise CleanerError(f"{name} cannot be read as a table ({error}): save it as CSV in UTF-8.") from error
     return parsed
@@ -104,17 +100,18 @@ def _resolve_separator(separator: str, header: str) -> str:
     return delimiter
 
 
-def _add_row(parsed: ParsedTable, row: list[str], positions: Sequence[int], line: int) -> None:
+def _add_row(parsed: ParsedTable, row: list[str], positions: Sequence[int | None], line: int) -> None:
     """Add a row, or the reason to skip it; `positions`: columns of image, caption, class and split."""
-    image, caption = positions[:2]
-    if len(row) <= max(positions) or not row[image].strip() or not row[caption].strip():
-        if row:
-            parsed.skipped_rows.append(f"line {line} has no image or no caption")
+    if not row:
+        return
+    padded = [*row, *[""] * len(parsed.columns)]
+    key, text, class_name, split_name = ("" if i is None else padded[i].strip() for i in positions)
+    if not key or not (text or class_name):
+        parsed.skipped_rows.append(f"line {line} has no image or no caption")
         return
     if any(map(str.strip, row[len(parsed.columns) :])):  # an unquoted comma would cut the caption
         parsed.skipped_rows.append(f"line {line} has more fields than the header: quote fields with the separator")
         return
-    key, text, class_name, split_name = (row[position].strip() for position in positions)
     if parsed.split_column and split_name.lower() not in SPLIT_NAMES:
         parsed.skipped_rows.append(f"line {line} has an unknown split ({split_name[:20]!r})")
         return

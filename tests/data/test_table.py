@@ -29,11 +29,37 @@ def test_class_column_and_class_file(tmp_path: Path) -> None:
     assert data.class_names == ["blue", "red", "sea lion, seal"]
     assert set(data.labels.tolist()) == {-1, 0, 1}
     write_class_folder(tmp_path / "root")
-    renamed = load_data(str(tmp_path / "root"), classes="azure,leafy,rosy")  # in the order of the folders
+    renamed: Any = load_data(str(tmp_path / "root"), classes="azure,leafy,rosy")  # in the order of the folders
     new_names = {"blue": "azure", "green": "leafy", "red": "rosy"}
-    assert renamed.class_names[int(renamed.labels[0])] == new_names[renamed.captions[0].split()[-1]]
+    for row, label, caption in zip(renamed.rows, renamed.labels.tolist(), renamed.captions, strict=True):
+        new_name = new_names[renamed.table.keys[row].split("/")[0]]
+        assert renamed.class_names[label] == caption.split()[-1] == new_name
     with pytest.raises(CleanerError, match=r"2 class names .* 3 classes"):
         load_data(str(tmp_path / "root"), classes="azure,leafy")
+
+
+def test_table_of_images_and_class_numbers_as_of_imagenet(tmp_path: Path) -> None:
+    plain = write_table(tmp_path, 24)
+    lines = [f"pics/{i}.png,{i % 12}" + ",a red one" * (i == 5) for i in range(24)]
+    plain.write_text("image,label\n" + "\n".join(lines))
+    names = [f"thing{i:02d}" for i in range(11)] + ["orange"]
+    data: Any = load_data(str(plain), split="all", classes=",".join(names), most_broken=0.1)
+    assert "caption from the class" in data.format_summary
+    assert [text.partition(" has")[0] for text in data.skipped_items] == ["line 7"]  # a field too many
+    for row, label, caption in zip(data.rows, data.labels.tolist(), data.captions, strict=True):
+        number = int(Path(data.table.keys[row]).stem) % 12
+        assert data.class_names[label] == names[number]
+        assert caption.endswith(f"a{'n' * (number == 11)} {names[number]}")
+
+
+def test_a_line_without_a_caption_gets_one_from_its_class(tmp_path: Path) -> None:
+    plain = write_table(tmp_path, 3)
+    plain.write_text("image,caption,class\npics/0.png,two dogs,dog\npics/1.png,,cat\npics/2.png,,\n")
+    data = load_data(str(plain), split="all")
+    assert data.skipped_items == ["line 4 has no image or no caption"]
+    captions = {data.class_names[label]: text for text, label in zip(data.captions, data.labels.tolist(), strict=True)}
+    assert captions["dog"] == "two dogs"
+    assert captions["cat"].endswith("a cat")
 
 
 def test_class_file_with_a_byte_order_mark_and_a_comma_in_its_path(tmp_path: Path) -> None:
