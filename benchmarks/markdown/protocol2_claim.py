@@ -8,7 +8,7 @@ from statistics import fmean
 from benchmarks.markdown.cells import format_number, join_unique, markdown_table
 from benchmarks.protocol2 import plan, rule
 from benchmarks.protocol2.records import Row
-from benchmarks.protocol2.summary import Cell, at_equal_accuracy, main_cells, select
+from benchmarks.protocol2.summary import Cell, at_equal_accuracy, drop_open_curves, main_cells, select
 from benchmarks.protocol2.tasks import Methods
 from cleaner.evaluation.equal_accuracy import mean_interval, paired_gaps
 
@@ -25,7 +25,7 @@ def list_attacks(cells: Sequence[Cell]) -> list[tuple[str, str]]:
 def format_equal_accuracy(model: str, cells: Sequence[Cell], rows: Sequence[Row], methods: Methods) -> str:
     tables = []
     for attack, target in list_attacks(cells):
-        plain = main_cells(cells, attack, target)
+        plain = drop_open_curves(main_cells(cells, attack, target), rows, methods.curves)
         if not any(cell.task.method and len({c.task.lr for c in plain if c.name == cell.name}) > 1 for cell in plain):
             continue
         for budget in (rule.BUDGET, rule.WIDE_BUDGET):

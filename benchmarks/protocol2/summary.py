@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +83,29 @@ def by_method(cells: Iterable[Cell]) -> dict[str, list[Cell]]:
     for cell in cells:
         groups.setdefault(claim.name_method(cell.row) or NO_METHOD, []).append(cell)
     return groups
+
+
+def drop_open_curves(
+    cells: Iterable[Cell], rows: Iterable[Row], curves: Mapping[tuple[str, str], Iterable[float]]
+) -> list[Cell]:
+    """Return the cells without those of a method on a seed while a rate of its curve is missing: it could be the best.
+
+    rows: all lines, those of trainings that diverged too; curves: (method, form) -> rates.
+    """
+    measured: dict[tuple[Task, str], set[float]] = {}
+    for row in (row for row in rows if row["task"]["kind"] == "cell"):
+        measured.setdefault(_name_curve(row), set()).add(row["task"]["lr"])
+
+    def is_closed(cell: Cell) -> bool:
+        rates = curves.get((cell.task.method, cell.task.form), ())
+        return measured.get(_name_curve(cell.row), set()).issuperset(rates)
+
+    return [cell for cell in cells if not cell.task.method or is_closed(cell)]
+
+
+def _name_curve(row: Row) -> tuple[Task, str]:
+    """Return what the cells of one curve share."""
+    return replace(Task(**row["task"]), lr=0.0, has_followups=False), str(row["processor"])
 
 
 def at_equal_accuracy(cells: Sequence[Cell], max_loss: float) -> dict[str, dict[int, float]]:

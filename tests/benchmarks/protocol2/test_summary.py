@@ -74,6 +74,23 @@ def test_asr_at_equal_accuracy_is_interpolated_per_seed(rows: list[dict[str, Any
     assert f"{plan.FULL_METHOD} formula reviewed" in found
 
 
+def test_a_curve_counts_once_all_of_its_rates_are_measured(rows: list[dict[str, Any]]) -> None:
+    decided = summary.decide(LITE, rows)
+    assert decided is not None
+    curves = decided[1].curves
+    cells = summary.main_cells(summary.select_cells(rows), "badclip", FIRST_TARGET)
+    assert summary.drop_open_curves(cells, rows, curves) == cells
+    lost = next(cell for cell in cells if cell.task.method == "cleanclip" and cell.task.seed == 4)
+    shorter = [row for row in rows if row is not lost.row and row != lost.row]
+    kept = summary.drop_open_curves([cell for cell in cells if cell is not lost], shorter, curves)
+    assert {cell.task.seed for cell in kept if cell.task.method == "cleanclip"} == {*SEEDS} - {4}
+    assert {cell.task.seed for cell in kept if cell.task.method == plan.FULL_METHOD} == {*SEEDS}
+    elsewhere = [*shorter, lost.row | {"processor": OTHER_PROCESSOR}]
+    assert summary.drop_open_curves(cells, elsewhere, curves) == kept
+    diverged = [*shorter, lost.row | {"metrics": None}]
+    assert len(summary.drop_open_curves(cells, diverged, curves)) == len(cells)
+
+
 def test_the_claim_has_every_seed_and_paired_gaps(root: Path) -> None:
     text = protocol2_tables.equal_accuracy(root)
     assert "at 2 points" in text
