@@ -119,7 +119,7 @@ def _make_panels(panels: Sequence[CostPanel]) -> go.Figure:
         max(1, -(-len(panels) // columns)),
         columns,
         shared_yaxes=True,
-        subplot_titles=titles if len(panels) > 1 else None,
+        subplot_titles=titles,
         horizontal_spacing=0.04,
     )
 
@@ -137,8 +137,7 @@ def _finish(figure: go.Figure, panels: Sequence[CostPanel], x_title: str) -> go.
     rows = max(1, -(-len(panels) // 2))
     names = {name for panel in panels for name in panel.curves}
     apply_layout(figure, 130 + 300 * rows + 20 * (len(names) // 3))
-    if len(panels) > 1:
-        figure.update_layout(legend_y=1 + 0.14 / rows)  # above the titles
+    figure.update_layout(legend_y=1 + 0.14 / rows)  # above the titles
     figure.update_xaxes(title=x_title, tickformat="~%")
     figure.update_yaxes(tickformat=".0%", range=[-0.04, 1.04])
     return figure.update_yaxes(title="Attack success @1", col=1)

@@ -45,7 +45,7 @@ def name_method(row: Mapping[str, Any]) -> str | None:
     """Return the method of a line; of TA-Cleaner the formula is named unless it is this project's. None: no defense."""
     formula = (row["config"].get("defense") or {}).get("formula", OWN_FORMULA)
     name: str | None = row["task"]["method"] or None
-    return name if formula == OWN_FORMULA else f"{name} formula {formula}"
+    return name if formula == OWN_FORMULA else f"{name}, formula {formula}"
 
 
 def select_rows(rows: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

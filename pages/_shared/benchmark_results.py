@@ -59,7 +59,10 @@ def show_accuracy_cost(entries: Sequence[BenchmarkRecord]) -> None:
     if figure is not None:
         st.subheader("Attack success against accuracy lost", anchor=False)
         st.plotly_chart(figure, key="benchmark.cost", config=NO_MODE_BAR)
-        st.caption("One mark per learning rate, mean and range over seeds. Dotted: 2 and 5 points of accuracy.")
+        st.caption(
+            "One mark per learning rate, mean and range over seeds. Dashed: no defense (orange), and the trigger on "
+            "the never poisoned model (gray). Dotted: 2 and 5 points of accuracy."
+        )
 
 
 def show_attack(entries: Sequence[BenchmarkRecord]) -> None:

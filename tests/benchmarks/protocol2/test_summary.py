@@ -71,7 +71,7 @@ def test_asr_at_equal_accuracy_is_interpolated_per_seed(rows: list[dict[str, Any
     # A loss of 2 points is the rate 0.005; the attack is gone there but for the seed's share.
     assert found[plan.FULL_METHOD][3] == pytest.approx(0.02 + 0.03)
     assert found["cleanclip"][4] - found[plan.FULL_METHOD][4] == pytest.approx(0.4)
-    assert f"{plan.FULL_METHOD} formula reviewed" in found
+    assert f"{plan.FULL_METHOD}, formula reviewed" in found
 
 
 def test_a_curve_counts_once_all_of_its_rates_are_measured(rows: list[dict[str, Any]]) -> None:
@@ -145,7 +145,7 @@ def test_the_app_reads_the_plain_cells(records: list[BenchmarkRecord]) -> None:
         *plan.PLAIN,
         *plan.SHARES,
         *plan.RIVALS[LITE],
-        f"{plan.FULL_METHOD} formula reviewed",
+        f"{plan.FULL_METHOD}, formula reviewed",
     }
     assert {record.part for record in records} == {claim.PART, claim.CURVE_PART}
     lr, loss = next((record.lr, record.loss) for record in records if record.defense == "cleanclip")
