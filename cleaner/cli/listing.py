@@ -45,6 +45,8 @@ class InspectData:
                 names = data.class_names
                 listed = ", ".join(names[:MAX_CLASSES]) + (" ..." if len(names) > MAX_CLASSES else "")
                 print(*filter(None, [data.format_summary]), f"classes ({len(names)}): {listed}", sep="\n")
+                if names and all(name.isdecimal() for name in names):
+                    print("class names are numbers: add classes=FILE with one name per line, in this order")
                 print(f"held out: {data.split_rule}")
                 print(*(f"    {caption}" for caption in data.captions[:MAX_CAPTIONS]), sep="\n")
 

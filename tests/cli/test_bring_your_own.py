@@ -184,3 +184,13 @@ def test_skipped_images_are_printed(home: Path, capsys: pytest.CaptureFixture[st
     shown = capsys.readouterr()
     assert "pics/7.png" in shown.err
     assert all(token in shown.out for token in ("comma", "'filepath'", "'title'"))
+
+
+def test_numbered_classes_are_said_to_need_names(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (home / "numbers.csv").write_text("image,label\n" + "\n".join(f"pics/{i}.png,{i % 3}" for i in range(40)))
+    assert main(["inspect", "numbers.csv"]) == 0
+    assert "class names are numbers" in capsys.readouterr().out
+    assert main(["inspect", "numbers.csv", "classes=red,green,blue"]) == 0
+    shown = capsys.readouterr().out
+    assert "class names are numbers" not in shown
+    assert "classes (3): red, green, blue" in shown
