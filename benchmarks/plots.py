@@ -58,7 +58,7 @@ def plot_claim() -> dict[str, go.Figure]:
         if figure is not None:
             title = f"{model}: what is left of the attack, and what removing it cost"
             figures[f"claim-{model}"] = figure.update_layout(
-                title={"text": title, "y": 0.98}, margin={"t": 130, "l": 70}
+                title={"text": title, "y": 0.98}, margin={"t": 130, "l": 70, "b": 60}
             )
     return figures
 

@@ -36,8 +36,9 @@ def format_equal_accuracy(model: str, cells: Sequence[Cell], rows: Sequence[Row]
         return ""
     caption = (
         "The lowest ASR@1 on test images while validation accuracy is at most so far below the backdoored model's, "
-        "interpolated between neighboring learning rates; the model may also stay as it is. Gaps: ASR minus that of "
-        "the other method, paired by seed, mean [95% interval over seeds]; below zero is better. "
+        "interpolated between neighboring learning rates. The model may also stay as it is; †: nothing within that "
+        "loss is better. Gaps: ASR minus that of the other method, paired by seed, mean [95% interval over seeds]; "
+        "below zero is better. "
         f"{format_origin(rows)}"
     )
     return "\n\n".join([*tables, caption])
@@ -45,7 +46,7 @@ def format_equal_accuracy(model: str, cells: Sequence[Cell], rows: Sequence[Row]
 
 def _gap_table(cells: Sequence[Cell], found: Mapping[str, Mapping[int, float]]) -> str:
     seeds = sorted({seed for values in found.values() for seed in values})
-    before = {cell.task.seed: cell.metric("asr") for cell in cells if not cell.task.method}
+    before = {cell.task.seed: cell.metric("asr") for cell in cells if cell.task.seed in seeds and not cell.task.method}
     header = ("defense", *(f"seed {seed}" for seed in seeds), "mean", "gap to CleanCLIP", "gap to control")
     lines = [("none (backdoored)", *(format_number(before.get(seed)) for seed in seeds), _mean(before), "", "")]
     for name, values in found.items():
@@ -53,7 +54,9 @@ def _gap_table(cells: Sequence[Cell], found: Mapping[str, Mapping[int, float]]) 
             _format_gap(paired_gaps(found.get(other, {}), values)) if other != name else ""
             for other in (BASELINE, CONTROL)
         ]
-        lines.append((f"`{name}`", *(format_number(values.get(seed)) for seed in seeds), _mean(values), *gaps))
+        marks = [" †" if values.get(seed, 0.0) == before.get(seed) else "" for seed in seeds]
+        by_seed = [format_number(values.get(seed)) + mark for seed, mark in zip(seeds, marks, strict=True)]
+        lines.append((f"`{name}`", *by_seed, _mean(values), *gaps))
     return markdown_table(header, lines)
 
 
