@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cleaner.labels import NO_DEFENSE, defense_name, to_defense_label, to_label
 from cleaner.plots.styles import find_style
+from cleaner.reports import claim
 from tests.pages.conftest import OpenPage, chart, chart_keys, hover_text, link_labels, page_text, table, widget_keys
 from tests.pages.runs import make_runs
 
@@ -111,6 +112,11 @@ def test_runs_without_figures_are_listed(open_page: OpenPage, tmp_path: Path) ->
 def test_the_benchmark_of_the_project(open_page: OpenPage) -> None:
     app = open_page("Compare")
     app.segmented_control(key="compare.source").set_value("benchmark").run()
+    assert not app.exception
+    assert app.selectbox(key="benchmark.part").value == claim.PART, "the second protocol comes first"
+    titles = {annotation["text"] for annotation in chart(app, "benchmark.cost")["layout"]["annotations"]}
+    assert {"BadNet patch", "BadCLIP"} <= titles
+    app.selectbox(key="benchmark.model").set_value("scenes-rn").run()
     assert not app.exception
 
     def defenses() -> list[str]:
