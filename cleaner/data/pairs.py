@@ -114,9 +114,10 @@ class FileData(CaptionData):
         self._prefetched: dict[int, Future[Tensor]] = {}
 
     def _find_caption(self, row: int, label: int) -> str:
-        if self.table.captions[row]:
-            return self.table.captions[row]
-        class_name = self.class_names[label] if label >= 0 else (self.table.classes or [])[row]
+        caption, classes = self.table.captions[row], self.table.classes
+        if caption or classes is None:
+            return caption
+        class_name = self.class_names[label] if label >= 0 else classes[row]
         return fill_template(class_name, self.table.keys[row])
 
     def _find_readable(self, rows: list[int]) -> list[int]:

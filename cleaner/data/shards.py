@@ -105,10 +105,11 @@ def _pair_members(
             stem = _stem(key)
         # The key starts with the shard's name, which is not a class.
         folder = PurePosixPath(key.removeprefix(f"{shard_names[locations[key][0]]}/")).parent.name
-        if stem not in texts and not folder:
+        caption, class_name = texts.get(stem, ("", ""))
+        class_name = class_name or ("" if caption else folder.replace("_", " "))
+        if not caption and not class_name:
             table.skipped_rows.append(f"{key} has no caption")
             continue
-        caption, class_name = texts.get(stem, ("", folder.replace("_", " ")))
         table.keys.append(key)
         table.captions.append(caption)
         classes.append(class_name)

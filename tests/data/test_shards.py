@@ -60,13 +60,14 @@ def test_crafted_tar_files_raise(content: bytes, tmp_path: Path) -> None:
 
 def test_an_image_without_a_caption_is_skipped(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "00000.tar", "w") as file:
-        for name, content in (("0.png", image_bytes(0)), ("0.txt", b"a red wall"), ("1.png", image_bytes(1))):
+        files = {"0.png": image_bytes(0), "0.txt": b"a red wall", "1.png": image_bytes(1)}
+        for name, content in (files | {"2.png": image_bytes(2), "2.txt": b" \n"}).items():
             info = tarfile.TarInfo(name)
             info.size = len(content)
             file.addfile(info, io.BytesIO(content))
     data = load_data(str(tmp_path / "00000.tar"), split="all", classes="red,green")
     assert (data.captions, data.class_names, data.labels.tolist()) == (["a red wall"], ["red", "green"], [0])
-    assert data.skipped_items == ["00000.tar/1.png has no caption"]
+    assert data.skipped_items == ["00000.tar/1.png has no caption", "00000.tar/2.png has no caption"]
 
 
 def test_shards_with_one_name_in_two_folders(tmp_path: Path) -> None:
