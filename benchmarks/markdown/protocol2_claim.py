@@ -14,6 +14,8 @@ from cleaner.evaluation.equal_accuracy import mean_interval, paired_gaps
 
 COMMAND = "python -m benchmarks.attack_defense --protocol 2"
 BASELINE, CONTROL = "cleanclip", "cleanclip_short K 100 %"
+MIN_SEEDS = 3
+"""Seeds from which on a gap gets an interval: that of two is wider than all values that a gap can have."""
 
 
 def list_attacks(cells: Sequence[Cell]) -> list[tuple[str, str]]:
@@ -37,8 +39,8 @@ def format_equal_accuracy(model: str, cells: Sequence[Cell], rows: Sequence[Row]
     caption = (
         "The lowest ASR@1 on test images while validation accuracy is at most so far below the backdoored model's, "
         "interpolated between neighboring learning rates. The model may also stay as it is; †: nothing within that "
-        "loss is better. Gaps: ASR minus that of the other method, paired by seed, mean [95% interval over seeds]; "
-        "below zero is better. "
+        "loss is better. Gaps: ASR minus that of the other method, paired by seed, mean [95% interval over seeds, "
+        f"from {MIN_SEEDS} on]; below zero is better. "
         f"{format_origin(rows)}"
     )
     return "\n\n".join([*tables, caption])
@@ -66,11 +68,11 @@ def _mean(values: Mapping[int, float | None]) -> str:
 
 
 def _format_gap(gaps: Mapping[int, float]) -> str:
-    """Return "-0.52 [-0.60, -0.44]", without the interval for one seed."""
+    """Return "-0.52 [-0.60, -0.44]", without the interval for fewer than `MIN_SEEDS`."""
     if not gaps:
         return "-"
     values = list(gaps.values())
-    interval = mean_interval(values)
+    interval = mean_interval(values) if len(values) >= MIN_SEEDS else None
     bounds = "" if interval is None else f" [{interval[0]:+.3f}, {interval[1]:+.3f}]"
     return f"{fmean(values):+.3f}{bounds}"
 
