@@ -56,8 +56,7 @@ def _gap_table(cells: Sequence[Cell], found: Mapping[str, Mapping[int, float]]) 
             _format_gap(paired_gaps(found.get(other, {}), values)) if other != name else ""
             for other in (BASELINE, CONTROL)
         ]
-        marks = [" †" if values.get(seed, 0.0) == before.get(seed) else "" for seed in seeds]
-        by_seed = [format_number(values.get(seed)) + mark for seed, mark in zip(seeds, marks, strict=True)]
+        by_seed = [format_number(values.get(seed)) + " †" * (values.get(seed) == before[seed]) for seed in seeds]
         lines.append((f"`{name}`", *by_seed, _mean(values), *gaps))
     return markdown_table(header, lines)
 

@@ -93,7 +93,7 @@ def drop_open_curves(
     rows: all lines, those of trainings that diverged too; curves: (method, form) -> rates.
     """
     measured: dict[tuple[Task, str], set[float]] = {}
-    for row in (row for row in rows if row["task"]["kind"] == "cell"):
+    for row in rows:
         measured.setdefault(_name_curve(row), set()).add(row["task"]["lr"])
 
     def is_closed(cell: Cell) -> bool:

@@ -16,7 +16,7 @@ from pages._shared.plotly_charts import NO_MODE_BAR
 from pages._shared.state import KEEP, escape_markdown
 
 PARTS = {
-    claim.PART: ("Second protocol", "Drawn target, five seeds; learning rates chosen by validation accuracy alone."),
+    claim.PART: ("Second protocol", "Drawn target, up to five seeds; learning rates chosen by accuracy alone."),
     "comparison": ("Comparison", "Each defense at the learning rate chosen by clean accuracy alone."),
     "fixed rates": ("Equal learning rates", "“at” marks a learning rate fixed for all defenses, whatever it costs."),
     "ablations": ("TA-Cleaner ablations", "TA-Cleaner without one part or with another K, at the same learning rate."),
