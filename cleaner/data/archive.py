@@ -1,4 +1,4 @@
-"""A zip with images and a caption table, or with one folder per class; read in place, never unpacked."""
+"""A zip with images and a caption table, or with class folders; read in place, never unpacked."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from cleaner.data.base import DATASETS
+from cleaner.data.image_folder import split_path, tabulate_class_folders
 from cleaner.data.pairs import FileData, PairTable
 from cleaner.data.table import ParsedTable, read_table
 from cleaner.files import atomic_write, validate_regular
@@ -86,12 +87,15 @@ class ArchiveData(FileData):
 
 
 def _tabulate_class_folders(names: Iterable[str], read: Callable[[str], bytes], path: str) -> PairTable:
-    """Return the pairs of a zip without a table: class and caption come from each image's folder."""
+    """Return the pairs of a zip without a table; class and caption come from each image's folder."""
     keys = [name for name in names if name.lower().endswith(IMAGE_SUFFIXES)]
-    classes = [PurePosixPath(key).parent.name.replace("_", " ") for key in keys]
-    if "" in classes:
+    paths = [split_path(key) for key in keys]
+    if any(len(parts) == 1 for parts in paths):
         raise CleanerError(f"{path} has no caption table: add a CSV with filepath and title, or class folders.")
-    return PairTable(keys, [""] * len(keys), read, classes)
+    depth = 0  # of the folder that was zipped
+    while len({parts[depth] for parts in paths}) == 1 and all(len(parts) > depth + 2 for parts in paths):
+        depth += 1
+    return tabulate_class_folders(keys, read, depth=depth)
 
 
 def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:

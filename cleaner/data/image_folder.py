@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterable
+from itertools import chain
 from os.path import isdir
-from pathlib import Path, PurePath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import Any
 
 from cleaner.data.base import DATASETS
@@ -43,25 +45,41 @@ class ImageFolderData(FileData):
 
 def _tabulate(root: Path) -> PairTable:
     """Return the images in the class folders of `root`, or of its folders of splits."""
-    top_folders = {folder.name: folder for folder in _list_subfolders(root)}
-    splits = {name: folder for name, folder in top_folders.items() if name.lower() in SPLIT_NAMES}
-    if len(splits) < len(top_folders) and not any(_list_subfolders(folder) for folder in splits.values()):
-        splits = {}  # a class named train, next to cars and planes
-    table = PairTable([], [], lambda key: read_image(root / key), [], [], [] if splits else None)
-    for name, top in sorted(splits.items()) or [("", root)]:
-        for folder in _list_subfolders(top):
-            files = [file for file in sorted(folder.rglob("*")) if file.suffix.lower() in IMAGE_SUFFIXES]
-            files = [file for file in files if not is_hidden(file.relative_to(root))]
-            table.keys += [file.relative_to(root).as_posix() for file in files]
-            table.classes = [*(table.classes or []), *[folder.name] * len(files)]
-            if table.splits is not None:
-                table.splits += [SPLIT_NAMES[name.lower()]] * len(files)
+    keys = []
+    for top in _list_subfolders(root):
+        files = [top.rglob("*")]
+        if top.name.lower() in SPLIT_NAMES:  # rglob follows a link only where it starts; classes may be links
+            files = [top.iterdir(), *(folder.rglob("*") for folder in _list_subfolders(top))]
+        keys += [file.relative_to(root).as_posix() for file in chain(*files) if file.suffix.lower() in IMAGE_SUFFIXES]
+    table = tabulate_class_folders(keys, lambda key: read_image(root / key))
     tables = [file for file in sorted(root.iterdir()) if file.suffix.lower() in TABLE_SUFFIXES]
     if tables and len(set(table.classes or ())) < 2:
         raise CleanerError(f"{root} has no class folders, but a table: give that as the data, {tables[0]}.")
-    assign_class_names(table)
-    table.captions = [""] * len(table.keys)
     return table
+
+
+def tabulate_class_folders(keys: Iterable[str], read: Callable[[str], bytes], *, depth: int = 0) -> PairTable:
+    """Return the images in class folders, or in folders of splits that hold these; other images are left out.
+
+    `keys` are paths with "/"; the class folders, or those of the splits, come after the first `depth` folders.
+    """
+    paths = {key: split_path(key)[depth:] for key in sorted(keys) if not is_hidden(PurePosixPath(key))}
+    tops = {path[0] for path in paths.values() if len(path) > 1}
+    splits = {top: SPLIT_NAMES[top.lower()] for top in tops if top.lower() in SPLIT_NAMES}
+    if len(splits) < len(tops) and not any(path[0] in splits and len(path) > 2 for path in paths.values()):
+        splits = {}  # a class named train, next to cars and planes
+    level = 1 if splits else 0
+    paths = {key: path for key, path in paths.items() if len(path) > level + 1 and (not splits or path[0] in splits)}
+    table = PairTable(list(paths), [""] * len(paths), read, [path[level] for path in paths.values()])
+    if splits:
+        table.splits = [splits[path[0]] for path in paths.values()]
+    assign_class_names(table)
+    return table
+
+
+def split_path(key: str) -> list[str]:
+    """Return the folders of a path with "/", and its file."""
+    return [part for part in key.split("/") if part not in ("", ".")]
 
 
 def is_hidden(path: PurePath) -> bool:

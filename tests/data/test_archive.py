@@ -13,7 +13,7 @@ import pytest
 from cleaner import load_data
 from cleaner.data import archive
 from cleaner.types import CleanerError
-from tests.data.files import image_bytes, make_caption, write_class_folder, write_table, write_zip
+from tests.data.files import NAMES, image_bytes, make_caption, write_class_folder, write_table, write_zip
 
 
 @pytest.mark.parametrize(
@@ -93,6 +93,37 @@ def test_broken_zip_index_raises(breaks_version: bool, tmp_path: Path) -> None:
     (tmp_path / "x.zip").write_bytes(content)
     with pytest.raises(CleanerError, match="cannot be read as a zip"):
         load_data(str(tmp_path / "x.zip"))
+
+
+@pytest.mark.parametrize("top", ["", "photos/", "a/b/"])
+def test_a_zip_of_class_folders_equals_the_folder(top: str, tmp_path: Path) -> None:
+    for split, count in (("train", 30), ("val", 12), ("test", 9)):
+        write_class_folder(tmp_path / "root" / split, count)
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as file:
+        for image in (tmp_path / "root").rglob("*.png"):
+            file.write(image, top + image.relative_to(tmp_path / "root").as_posix())
+        file.writestr(f"{top}train/.ipynb_checkpoints/0.png", image_bytes(0))
+    for split, count in (("train", 30), ("validation", 12), ("test", 9), ("all", 51)):
+        zipped, folder = (load_data(str(tmp_path / name), split=split) for name in ("x.zip", "root"))
+        assert len(zipped) == len(folder) == count
+        assert zipped.class_names == folder.class_names == sorted(NAMES)
+        assert zipped.labels.bincount().tolist() == folder.labels.bincount().tolist()
+
+
+def test_folders_below_a_class_are_that_class(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as file:
+        for i in range(12):
+            file.writestr(f"photos/{NAMES[i % 3]}/day_{i % 2}/{i}.png", image_bytes(i))
+    assert load_data(str(tmp_path / "x.zip"), split="all").class_names == sorted(NAMES)
+
+
+def test_imagenet_s_folders_in_a_zip_get_their_names(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as file:
+        for i in range(1000):
+            file.writestr(f"train/n{i:08d}/{i}.png", image_bytes(i, (2, 2)))
+    data = load_data(str(tmp_path / "x.zip"), split="all")
+    assert (data.class_names[0], len(data.class_names)) == ("tench", 1000)
+    assert data.captions[data.labels.tolist().index(0)].endswith("a tench")
 
 
 def test_table_in_a_zip_must_be_utf8(tmp_path: Path) -> None:
