@@ -43,7 +43,7 @@ class StepReport:
     stage: str
     """The work in progress: "optimise", "poison", "defend", "evaluate", "prompts", "map", "pretrain", "distil", ..."""
     step: int
-    """Steps done so far, 1..total."""
+    """Steps done so far, 0..total."""
     total: int
     """Steps of this stage."""
     seconds: float
@@ -59,8 +59,8 @@ class StepReport:
 
     @property
     def eta(self) -> float:
-        """Seconds left, from the mean duration of the steps so far."""
-        return self.seconds / max(self.step, 1) * (self.total - self.step)
+        """Seconds left, from the mean duration of the steps so far; 0 before the first."""
+        return self.seconds / self.step * (self.total - self.step) if self.step else 0.0
 
 
 OnStep = Callable[[StepReport], None]

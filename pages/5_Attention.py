@@ -18,6 +18,7 @@ from cleaner.runs.record import RunRecord
 from cleaner.types import StepReport
 from pages._shared import attention_slider, cache, forms, pickers, stage, state, uploads
 from pages._shared.frame import page
+from pages._shared.jobs import describe_time_left
 from pages._shared.pickers import Stage
 from pages._shared.pixels import enlarge
 from pages._shared.plotly_charts import NO_MODE_BAR
@@ -203,7 +204,7 @@ def show_distribution(
 
     def on_step(report: StepReport, number: int) -> None:
         done = (number + report.step / report.total) / len(stages)
-        placeholder.progress(done, text=f"{stages[number].label}: about {report.eta:.0f} s left")
+        placeholder.progress(done, text=stages[number].label + describe_time_left(report))
 
     results = [
         cache.shares_over(

@@ -95,4 +95,5 @@ def watch_run(folder: Path) -> Status:
 def _format_status(status: Status) -> str:
     if status.state == "queued" or not status.stage:
         return status.message or f"Running on {status.host}."
-    return f"{status.stage}: {status.step}/{status.total}, {format_duration(status.eta)} left"
+    left = f", {format_duration(status.eta)} left" if status.step else ""
+    return f"{status.stage}: {status.step}/{status.total}{left}"

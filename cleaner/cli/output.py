@@ -29,7 +29,8 @@ class Progress:
             return
         self._last_written = time.monotonic()
         stage = f"{self.label} {report.stage}".strip()
-        line = f"{stage}: {report.step}/{report.total}, {format_duration(report.eta)} left"
+        line = f"{stage}: {report.step}/{report.total}"
+        line += f", {format_duration(report.eta)} left" if report.step else ""
         line += "".join(f", {name} {value:.3f}" for name, value in report.losses.items() if name == "total")
         line += "".join(f", validation {name.upper()} {value:.3f}" for name, value in report.metrics.items())
         sys.stderr.write(f"\r{line:<100}" + ("\n" if is_last else "") if is_terminal else line + "\n")

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from cleaner.data.base import DATASETS
-from cleaner.data.image_folder import split_path, tabulate_class_folders
+from cleaner.data.class_folders import split_path, tabulate_class_folders
 from cleaner.data.pairs import FileData, PairTable
 from cleaner.data.table import ParsedTable, read_table
 from cleaner.files import atomic_write, validate_regular

@@ -27,7 +27,7 @@ class Status:
     step: int = 0
     total: int = 0
     eta: float = 0.0
-    """Seconds left of the stage, from the steps measured."""
+    """Seconds left of the stage, from the steps measured; 0 before the first."""
     message: str = ""
     verdict: Annotated[list[str], Field(min_length=2, max_length=2)] | None = None
     """Verdict on an attack once it is measured: "took", "weak", "did not take" or "is unclear", and one sentence."""

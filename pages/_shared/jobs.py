@@ -18,9 +18,9 @@ from cleaner.jobs.slurm import SlurmResources
 from cleaner.labels import to_label
 from cleaner.runs.record import RunRecord
 from cleaner.runs.request import FLAGGED_DEFENSE, Request
-from cleaner.runs.status import ACTIVE
+from cleaner.runs.status import ACTIVE, Status
 from cleaner.runs.store import create_run, remove_run_folder
-from cleaner.types import CleanerError
+from cleaner.types import CleanerError, StepReport
 from pages._shared import state
 
 STEP_STAGE_LABELS = {
@@ -196,10 +196,9 @@ def describe_progress(entry: RunRecord) -> tuple[float, str]:
         return 1.0 if status.state == "done" else status.step / max(status.total, 1), status.state
     if not status.stage:
         return 0.0, "Starting"
-    left = _format_time_left(status.eta)
     stage = STEP_STAGE_LABELS.get(status.stage, status.stage.capitalize())
     share = min(status.step / max(status.total, 1), 1.0)
-    return share, f"{stage}: step {status.step:,} of {status.total:,}, {left} left"
+    return share, f"{stage}: step {status.step:,} of {status.total:,}{describe_time_left(status)}"
 
 
 def _describe_place_in_queue(entry: RunRecord) -> str:
@@ -207,8 +206,11 @@ def _describe_place_in_queue(entry: RunRecord) -> str:
     return f"queued, {ahead} {'run' if ahead == 1 else 'runs'} ahead" if ahead else "queued, next"
 
 
-def _format_time_left(seconds: float) -> str:
-    return "1 s" if seconds < 1.5 else f"about {seconds:.0f} s" if seconds < 90 else f"about {seconds / 60:.0f} min"
+def describe_time_left(progress: StepReport | Status) -> str:
+    """Return ", about 12 s left", or nothing before the first step."""
+    seconds = progress.eta
+    text = "1 s" if seconds < 1.5 else f"about {seconds:.0f} s" if seconds < 90 else f"about {seconds / 60:.0f} min"
+    return f", {text} left" if progress.step else ""
 
 
 def describe_active() -> str:
@@ -219,8 +221,7 @@ def describe_active() -> str:
     if not running:
         return "Training starts"
     status = running[0].status
-    left = f": {_format_time_left(status.eta)} left" if status.stage else " starts"
-    return f"{job_label(running[0])}{left}{waiting}"
+    return f"{job_label(running[0])}{describe_time_left(status) or ' starts'}{waiting}"
 
 
 def apply(action: Callable[[Path], None], folder: Path) -> None:

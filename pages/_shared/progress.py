@@ -10,6 +10,7 @@ import streamlit as st
 
 from cleaner.types import OnStep, StepReport
 from pages._shared import cache
+from pages._shared.jobs import describe_time_left
 from pages._shared.sample import DataKey
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def show_progress(message: str) -> Iterator[OnStep]:
 
     def on_step(report: StepReport) -> None:
         if is_active and report.stage in ACTIONS:  # cached data keep this callback after the page run
-            text = f"{ACTIONS[report.stage]}, {report.step:,} of {report.total:,}: about {report.eta:.0f} s left"
+            text = f"{ACTIONS[report.stage]}, {report.step:,} of {report.total:,}{describe_time_left(report)}"
             placeholder.progress(report.step / max(report.total, 1), text=text)
 
     try:
@@ -58,7 +59,7 @@ def load_data_with_progress(key: DataKey) -> CaptionData:
         if not is_loading:  # cached data keep this callback after the page run that drew the bar
             return
         action = "Checking" if report.stage == "check images" else "Rendering"
-        text = f"{action} {report.total:,} images (first time only): about {report.eta:.0f} s left"
+        text = f"{action} {report.total:,} images (first time only){describe_time_left(report)}"
         placeholder.progress(report.step / max(report.total, 1), text=text)
 
     try:

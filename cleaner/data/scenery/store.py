@@ -9,8 +9,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Generator
+from contextlib import AbstractContextManager, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +27,8 @@ REPORT_SECONDS = 0.2
 """Longest time between two calls of `on_step` while processes render, so that it can stop them soon."""
 _MAX_IN_PROCESS = 600
 """Up to this many images are rendered in this process: starting workers would take longer."""
+_READY = -1
+"""What a worker prints once it has loaded."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,6 @@ def _atomic_write(path: Path) -> AbstractContextManager[Path]:
 
 def _render_all(path: Path, spec: RenderSpec, folder: Path, on_step: OnStep | None) -> None:
     """Write all images to `path`; copy those of a smaller file in `folder`, and leave such a file when stopped."""
-    began = time.perf_counter()
     first, smaller = _find_longest(spec, folder)
     shape = (spec.size, spec.image_size, spec.image_size, 3)
     target = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
@@ -94,21 +95,29 @@ def _render_all(path: Path, spec: RenderSpec, folder: Path, on_step: OnStep | No
     target.flush()
     missing = {chunk: min(chunk + IMAGES_PER_CHUNK, spec.size) - chunk for chunk in _chunks(spec, first)}
 
+    began = time.perf_counter()
+
     def report(chunk: int | None) -> None:
-        done = spec.size - sum(count for start, count in missing.items() if start != chunk)
+        left = sum(count for start, count in missing.items() if start != chunk)
         if on_step:
-            on_step(StepReport("render", done, spec.size, time.perf_counter() - began))
+            on_step(StepReport("render", total - left, total, time.perf_counter() - began))
         if chunk is not None:
             del missing[chunk]
 
+    total = spec.size - first
     workers = min(os.cpu_count() or 1, 8, len(missing))
     try:
-        if spec.size - first <= _MAX_IN_PROCESS or workers == 1:
+        if total <= _MAX_IN_PROCESS or workers == 1:
             for chunk in list(missing):
                 render_chunk(target, spec, chunk)
                 report(chunk)
         else:
-            _render_in_workers(path, spec, first, workers, report)
+            with closing(_render_in_workers(path, spec, first, workers)) as messages:
+                for message in messages:
+                    if message == _READY:
+                        began = time.perf_counter()  # the rate of the images tells how long the rest takes
+                    else:
+                        report(message)
     except BaseException:
         if (done := min(missing, default=first)) > first:
             with suppress(CleanerError), _atomic_write(_path_of(spec, folder, done)) as part, part.open("wb") as file:
@@ -122,12 +131,11 @@ def _chunks(spec: RenderSpec, first: int) -> range:
     return range(first, spec.size, IMAGES_PER_CHUNK)
 
 
-def _render_in_workers(
-    path: Path, spec: RenderSpec, first: int, workers: int, report: Callable[[int | None], None]
-) -> None:
-    """Split the chunks from image `first` on over processes; kill them all if one fails or `report` raises.
+def _render_in_workers(path: Path, spec: RenderSpec, first: int, workers: int) -> Generator[int | None]:
+    """Split the chunks from image `first` on over processes; kill them all if one fails or the caller stops.
 
-    `report` is called for each finished chunk, and with None while there is none, so that it can stop them.
+    Yields the first image of each finished chunk, `_READY` for each worker that begins, and None while there is
+    nothing else, so that the caller can stop.
     """
     # Plain processes rather than multiprocessing: no process with threads is forked, and the caller's main module
     # (a script without a guard, a Streamlit page) is not imported a second time.
@@ -137,14 +145,14 @@ def _render_in_workers(
         running = workers
         while running:
             try:
-                chunk = messages.get(timeout=REPORT_SECONDS)
+                message = messages.get(timeout=REPORT_SECONDS)
             except queue.Empty:
-                report(None)
+                yield None
             else:
-                if chunk is None:
+                if message is None:
                     running -= 1
                 else:
-                    report(chunk)
+                    yield message
         for process in processes:
             if process.wait():
                 raise RuntimeError(f"a rendering process ended with exit code {process.returncode}")
@@ -157,7 +165,7 @@ def _render_in_workers(
 def _start_worker(
     path: Path, spec: RenderSpec, chunks: range, messages: queue.Queue[int | None]
 ) -> subprocess.Popen[str]:
-    """Start a process that renders chunks; put each finished one into `messages`, then None."""
+    """Start a process that renders chunks; put what it prints into `messages`, then None."""
     environment = {
         **child_environment(),
         **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
@@ -184,11 +192,12 @@ def render_chunk(target: NDArray[np.uint8], spec: RenderSpec, first: int) -> Non
 
 
 def main(arguments: list[str]) -> None:
-    """Render one worker's chunks and print each one's first image when it is finished."""
+    """Render one worker's chunks; print `_READY`, then each one's first image when it is finished."""
     path, variant, split = arguments[:3]
     seed, first, step = map(int, arguments[3:])
     target = np.load(path, mmap_mode="r+")
     spec = RenderSpec(variant, split, seed, size=len(target), image_size=target.shape[1])
+    print(_READY, flush=True)
     for chunk in range(first, spec.size, step):
         render_chunk(target, spec, chunk)
         print(chunk, flush=True)
