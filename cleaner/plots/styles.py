@@ -23,7 +23,7 @@ STAGE_COLORS = {
 }
 """Stage -> color. A suspect is a model that may or may not be backdoored; defended: by an unknown defense."""
 STAGE_MARKS = {"clean": "circle-open", "backdoored": "x", "defended": "diamond-wide", "suspect": "x"}
-DEFENSE_COLORS = ("#D9B310", "#56B4E9", "#A5B45A", "#3C4A5A", "#7F3B08", "#6D4C41", "#6C5CE7", "#5E2CA5")
+DEFENSE_COLORS = ("#BF9A44", "#3AA9D8", "#99A568", "#525A65", "#8C4719", "#725548", "#6C5CE7", "#9982F2")
 """Colors of the defenses, in the order of their names."""
 DEFENSE_MARKS = (
     "square",
