@@ -86,14 +86,17 @@ def measure_accuracy(model: str, task: Task) -> Row:
     return {**row, "ca": validation_accuracy(trained.clip, validation), "cpu_seconds": round(trained.cpu_seconds, 2)}
 
 
-def measure_cell(model: str, task: Task) -> Row:
-    """Return the test metrics of a backdoored or defended model, and its validation accuracy."""
+def measure_cell(model: str, task: Task, **changes: Any) -> Row:
+    """Return the test metrics of a backdoored or defended model, and its validation accuracy.
+
+    `changes`: fields of the schedule that differ from the protocol's.
+    """
     suspect, world = load_or_poison(model, task), task.world
     test, validation = load_data(world, split="test"), load_data(world, split="validation")
     run = suspect
     if task.method:
         data = plan.DEFENDER_DATA[task.data](suspect) if world == "scenes" else _load_clean(world)
-        config = plan.defense_config(task.lr, task.seed, task.steps)
+        config = replace(plan.defense_config(task.lr, task.seed, task.steps), **changes)
         defense = plan.build_defense(task.method, task.form)
         try:
             run = defend(suspect, defense, data, config, test=test, on_step=Progress(describe(task)))

@@ -1,0 +1,93 @@
+"""Why does CleanCLIP cost accuracy? python -m benchmarks.views
+
+BadCLIP on the first seed of protocol 2, cleaned at the protocol's rates with gentler views or with frozen BatchNorm. An
+exploration after the protocol's figures were seen: it chooses nothing. A second call continues, and several processes
+may run it at the same time.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+
+import torch
+import tyro
+
+from benchmarks import protocol
+from benchmarks.protocol2 import plan
+from benchmarks.protocol2.measure import describe, measure_cell, read_started_commit
+from benchmarks.protocol2.records import Row, append_row, claimed, describe_processor, read_rows, results_path
+from benchmarks.protocol2.summary import decide
+from benchmarks.protocol2.tasks import Task, planned_groups, to_json
+from cleaner import presets
+from cleaner.models.devices import configure_torch
+from cleaner.reports import results
+from cleaner.types import CleanerError
+
+MODEL, ATTACK = "scenes-lite", "badclip"
+PATH = results.RESULTS_DIR / f"views_{MODEL}.jsonl"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What differs from the schedule of the protocol; the defaults are its own."""
+
+    augmentation: str = presets.DEFEND.augmentation
+    freeze_bn: bool = presets.DEFEND.freeze_bn
+
+
+FROZEN, GENTLE, GENTLE_FROZEN = Variant(freeze_bn=True), Variant("gentle"), Variant("gentle", freeze_bn=True)
+VARIANTS = {
+    "cleanclip": (FROZEN, GENTLE, GENTLE_FROZEN),
+    "cleanclip_short K 100 %": (GENTLE,),
+    plan.FULL_METHOD: (GENTLE,),
+}
+"""Method -> variants that are measured here; the protocol's own lines are the reference."""
+
+
+def main(threads: int = 1) -> None:
+    """Measure what is missing, on `threads` threads."""
+    configure_torch()
+    torch.set_num_threads(threads)
+    read_started_commit()
+    for task, variant in list_trials(read_rows(results_path(MODEL))):
+        with claimed(PATH, f"{to_json(task)} {variant}") as is_mine:
+            if is_mine and not any(matches(row, task, variant) for row in read_rows(PATH)):
+                sys.stderr.write(f"{describe(task)} {variant}\n")
+                append_row(PATH, measure(task, variant))
+
+
+def list_trials(rows: Iterable[Row]) -> list[tuple[Task, Variant]]:
+    """Return what is measured: the rates of each method's curve in the protocol, in each of its variants."""
+    decided = decide(MODEL, rows)
+    if decided is None:
+        raise CleanerError(
+            "the rates of protocol 2 are not chosen yet: run python -m benchmarks.attack_defense --protocol 2"
+        )
+    seed, form = plan.MODELS[MODEL].seeds[0], decided[1].form
+    tasks = dict.fromkeys(
+        replace(task, has_followups=False)
+        for group in planned_groups("main", MODEL, *decided)
+        for task in group
+        if (task.attack, task.seed) == (ATTACK, seed) and task.method in VARIANTS and task.form in ("", form)
+    )
+    return [(task, variant) for task in tasks for variant in VARIANTS[task.method]]
+
+
+def matches(row: Row, task: Task, variant: Variant) -> bool:
+    """Return whether a line is that of a trial."""
+    return bool(row["task"] == to_json(task) and row["variant"] == asdict(variant))
+
+
+def measure(task: Task, variant: Variant) -> Row:
+    """Return the line of a trial."""
+    row = measure_cell(MODEL, task, **asdict(variant))
+    origin = results.add_provenance(
+        protocol.format_command_line(), seeds=[task.seed], processor=describe_processor()
+    ) | {"commit": read_started_commit()}
+    return {"task": to_json(task), "variant": asdict(variant), **row, **origin}
+
+
+if __name__ == "__main__":
+    tyro.cli(main)
