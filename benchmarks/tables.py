@@ -27,6 +27,7 @@ from benchmarks.markdown import (
     size_tables,
     text_tables,
     timing_tables,
+    views_tables,
 )
 from cleaner.files import write_text
 
@@ -49,6 +50,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "claim_long": protocol2_tables.long,
     "claim_methods": protocol2_tables.at_rates,
     "claim_rates": protocol2_tables.rates,
+    "claim_views": views_tables.gentler_views,
     "data_memory": size_tables.data_memory,
     "detection": detection_tables.detection,
     "detection_retrained": detection_tables.detection_retrained,

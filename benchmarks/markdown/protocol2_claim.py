@@ -103,7 +103,7 @@ def format_seeds(cells: Sequence[Cell]) -> str:
     return ", ".join(map(str, sorted({cell.task.seed for cell in cells})))
 
 
-def format_origin(rows: Sequence[Row]) -> str:
+def format_origin(rows: Sequence[Row], command: str = COMMAND) -> str:
     """Return processor, threads and commits of all lines, and the command."""
     processors = join_unique(f"{row['processor']['name']}, {row['processor']['threads']} thread(s)" for row in rows)
-    return f"{processors}; commit {join_unique(str(row.get('commit')) for row in rows)}; `{COMMAND}`."
+    return f"{processors}; commit {join_unique(str(row.get('commit')) for row in rows)}; `{command}`."

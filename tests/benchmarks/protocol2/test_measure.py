@@ -80,6 +80,12 @@ def test_a_diverged_trial_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "not finite" in row["error"]
 
 
+def test_another_schedule_is_measured_on_request() -> None:
+    assert measure.measure_cell(LITE, defended())["config"]["finetune"]["freeze_bn"] is False
+    row = measure.measure_cell(LITE, defended(), freeze_bn=True, augmentation="gentle")
+    assert (row["config"]["finetune"]["freeze_bn"], row["config"]["finetune"]["augmentation"]) == (True, "gentle")
+
+
 def test_an_attack_trial_states_what_the_choice_needs() -> None:
     trial = Task("attack trial", "blended", "cup", 100, setting=2)
     row = measure.measure(LITE, trial)
