@@ -67,12 +67,12 @@ def _mean(values: Mapping[int, float | None]) -> str:
 
 
 def _format_gap(gaps: Mapping[int, float]) -> str:
-    """Return "-0.52 [-0.60, -0.44]", without the interval for fewer than `MIN_SEEDS`."""
+    """Return "-0.52 [-0.60, -0.44]", without the interval for fewer than `MIN_SEEDS`. A gap of shares ends at 1."""
     if not gaps:
         return "-"
     values = list(gaps.values())
     interval = mean_interval(values) if len(values) >= MIN_SEEDS else None
-    bounds = "" if interval is None else f" [{interval[0]:+.3f}, {interval[1]:+.3f}]"
+    bounds = "" if interval is None else f" [{max(interval[0], -1):+.3f}, {min(interval[1], 1):+.3f}]"
     return f"{fmean(values):+.3f}{bounds}"
 
 
