@@ -129,7 +129,10 @@ class FinetuneConfig:
     beta1: float = param(0.9, low=0.0, high=0.9999, label="Beta 1", help="AdamW's decay of the mean gradient.")
     beta2: float = param(0.999, low=0.0, high=0.99999, label="Beta 2", help="AdamW's decay of the squared gradient.")
     augmentation: str = param(
-        "autoaugment", choices=AUGMENTATIONS, help="Augmentation of the images for the in-modal loss."
+        "autoaugment",
+        choices=AUGMENTATIONS,
+        help="Views of the images for the in-modal loss. autoaugment, as published, recolors them; gentle keeps colors; "
+        "crops shifts and mirrors.",
     )
     redraw: bool = param(
         True,
