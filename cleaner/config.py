@@ -131,7 +131,7 @@ class FinetuneConfig:
     augmentation: str = param(
         "autoaugment",
         choices=AUGMENTATIONS,
-        help="Views of the images for the in-modal loss. autoaugment, as published, recolors them; gentle keeps colors; "
+        help="Views of the images for the in-modal loss. autoaugment, as published, recolors them; gentle does not; "
         "crops shifts and mirrors.",
     )
     redraw: bool = param(
