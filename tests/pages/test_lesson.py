@@ -140,7 +140,7 @@ def test_an_address_brings_back_lesson_model_and_trainings(open_page: OpenPage, 
     app = open_lesson(open_page, "Subtexts", 4, first.name, job.name)
     assert current_step(app) == 4
     assert app.selectbox(key="current_run").value == first.name
-    assert "TA-Cleaner: " in page_text(app)  # it trains
+    assert "TA-Cleaner, " in page_text(app)  # it trains
     assert dict(app.query_params) == {"run": first.name, "lesson": "5", "jobs": job.name}
     write_status(job, Status("cancelled"))
     app.run()
