@@ -13,7 +13,6 @@ from cleaner.jobs import clock, local, spare
 from cleaner.runs.request import Request
 from pages._shared import cache
 from pages._shared.sample import DataKey
-from pages._shared.state import rerun_page
 
 MEASURING = "duration being measured"
 POLL_SECONDS = 1.5
@@ -63,6 +62,6 @@ def show(requests: Sequence[Request], draw: Callable[[str], None], pairs: int | 
         text = describe(requests, pairs)
         draw(text)
         if text != MEASURING:
-            rerun_page()  # stops the polling
+            st.rerun()  # stops the polling
 
     watch()

@@ -10,7 +10,7 @@ import streamlit as st
 from cleaner.reports.verdict import conclude
 from cleaner.runs.record import RunRecord
 from pages._shared import jobs, state, ticker
-from pages._shared.state import escape_markdown, rerun_page
+from pages._shared.state import escape_markdown
 
 _STEP, _GO_TO_PAGE, _RETURN = "lesson.step", "lesson.go_to_page", "lesson.return"
 
@@ -262,7 +262,7 @@ def _show_progress(number: int) -> None:
     def watch() -> None:
         active = jobs.active_pages()
         if "poison" in kinds - active:
-            rerun_page()  # puts the new model in view
+            st.rerun()  # puts the new model in view
         if not active:
             _offer_results(number)
             return

@@ -16,7 +16,7 @@ from pages._shared import jobs, state
 from pages._shared.cards import show_verdict
 from pages._shared.frame import show_error
 from pages._shared.live_charts import show_live_curves
-from pages._shared.state import escape_markdown, rerun_page
+from pages._shared.state import escape_markdown
 
 ROW_LAYOUT = [3.4, 1.2, 1.2]
 
@@ -35,7 +35,7 @@ def show_start_button(label: str, kind: str, is_busy: bool, start: Callable[[], 
     )
     if kind in jobs.pressed_starts():
         jobs.run_pressed_start(kind, start)
-        rerun_page()  # pipeline and lesson were drawn before the start
+        st.rerun()  # pipeline and lesson were drawn before the start
 
 
 def show_jobs(kind: str) -> bool:
@@ -64,7 +64,7 @@ def show_jobs(kind: str) -> bool:
             kinds = [state.kind_of(entry) for entry in current]
             show_live_curves(_label_runs(current), kinds, f"live.{kind}")
         if not all(entry.status.state in ACTIVE for entry in current):
-            rerun_page()
+            st.rerun()
 
     watch()
     return True

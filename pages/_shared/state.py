@@ -203,12 +203,6 @@ def describe_selection() -> str:
     return f"Run in view: {run.label}" if run is not None else f"Model in view: {model or 'none'}"
 
 
-def rerun_page() -> None:
-    """Draw the page again, unless its user has opened another one meanwhile: `st.rerun` alone returns to this one."""
-    st.empty()  # Streamlit looks for the user's clicks whenever something is drawn
-    st.rerun()
-
-
 def escape_markdown(text: str) -> str:
     """Escape text for st.markdown, st.caption and labels: no Markdown, HTML or icons."""
     return re.sub(r"([\\`*_{}\[\]()<>#+\-.!|$:~&])", r"\\\1", re.sub(r"[\r\n]", " ", text))

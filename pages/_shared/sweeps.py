@@ -16,7 +16,7 @@ from pages._shared import jobs, requests
 from pages._shared.frame import link
 from pages._shared.live_jobs import show_action_button
 from pages._shared.run_table import STATE_LABELS
-from pages._shared.state import escape_markdown, format_percent, rerun_page
+from pages._shared.state import escape_markdown, format_percent
 from pages._shared.ticker import tick
 
 
@@ -38,7 +38,7 @@ def _show_sweep(name: str) -> bool:
         if is_active:
             tick(f"{name}.tick")
         if is_active and (_active_runs(current) != active_runs or not sweep.is_active(current)):
-            rerun_page()  # the live curves outside this fragment show the active runs
+            st.rerun()  # the live curves outside this fragment show the active runs
 
     watch()
     return is_active

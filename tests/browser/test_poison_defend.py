@@ -2,11 +2,13 @@
 
 import os
 import signal
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from benchmarks.browser import wait_idle
+from cleaner.runs.store import list_entries
 from pages._shared.durations import MEASURING
 from tests.browser.conftest import StartServer
 
@@ -47,29 +49,22 @@ def type_number(page: Any, label: str, value: int) -> None:
     wait_idle(page)
 
 
-def press_and_leave(page: Any, button: str, title: str) -> None:
-    """Press a button and open another page while this one is redrawn: neither click may be lost.
+def press_and_leave(page: Any, button: str, title: str, runs: Path) -> None:
+    """Press a button that starts a run, and open another page while this one is redrawn: neither click may be lost.
 
-    The second click waits until the first one's page run has begun: of two at once, Streamlit can drop either.
+    The second click waits until the run is there: of two at once, Streamlit can drop either.
     """
     page.get_by_text(MEASURING).wait_for(state="hidden")  # its polls are page runs, too
     wait_idle(page)
-    page.evaluate(
-        """async ([button, title]) => {
-            const named = (kind, text) => [...document.querySelectorAll(kind)].find(e => e.innerText.includes(text));
-            const app = document.querySelector('[data-testid="stApp"]');
-            named('[data-testid="stMain"] button', button).click();
-            while (app.getAttribute('data-test-script-state') !== 'running')
-                await new Promise(resolve => setTimeout(resolve, 1));
-            named('[data-testid="stSidebar"] [data-testid="stPageLink"] a', title).click();
-        }""",
-        [button, title],
-    )
+    page.get_by_role("button", name=button).click()
+    while not list_entries(runs):
+        page.wait_for_timeout(10)
+    page.get_by_test_id("stSidebar").get_by_test_id("stPageLink").filter(has_text=title).click()
     page.get_by_role("heading", name=title, exact=True).wait_for()
     wait_idle(page)
 
 
-def test_poison_then_defend(start_server: StartServer, browser_page: Any) -> None:
+def test_poison_then_defend(start_server: StartServer, browser_page: Any, tmp_path: Path) -> None:
     page = browser_page
     page.goto(start_server())
     page.get_by_role("heading", name="Overview", exact=True).wait_for()
@@ -81,7 +76,7 @@ def test_poison_then_defend(start_server: StartServer, browser_page: Any) -> Non
     page.get_by_text("25 of 500 pairs are poisoned").wait_for()
     page.get_by_text("14 training steps, 500 pairs").wait_for()
     wait_idle(page)
-    press_and_leave(page, "Train model", "Overview")
+    press_and_leave(page, "Train model", "Overview", tmp_path / "runs")
     menu(page, "Poison")
     page.get_by_role("heading", name="Did the attack succeed?").wait_for()
     wait_idle(page)
