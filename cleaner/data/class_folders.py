@@ -28,7 +28,7 @@ def tabulate_class_folders(keys: Iterable[str], read: Callable[[str], bytes], *,
     table = PairTable(list(paths), [""] * len(paths), read, [path[level] for path in paths.values()])
     if splits:
         table.splits = [splits[path[0]] for path in paths.values()]
-    assign_class_names(table)
+    _assign_class_names(table)
     return table
 
 
@@ -37,7 +37,7 @@ def split_path(key: str) -> list[str]:
     return [part for part in key.split("/") if part not in ("", ".")]
 
 
-def assign_class_names(table: PairTable) -> None:
+def _assign_class_names(table: PairTable) -> None:
     """Name the classes in words, in place: ImageNet's folders by order, others by the folder's name."""
     folders = sort_class_names(table.classes or ())
     names = {folder: folder.replace("_", " ") for folder in folders}

@@ -11,6 +11,7 @@ from benchmarks.browser import wait_idle
 from cleaner.runs.store import list_entries
 from pages._shared.durations import MEASURING
 from tests.browser.conftest import StartServer
+from tests.waiting import wait_until
 
 PAGES = (
     "Overview",
@@ -57,11 +58,8 @@ def press_and_leave(page: Any, button: str, title: str, runs: Path) -> None:
     page.get_by_text(MEASURING).wait_for(state="hidden")  # its polls are page runs, too
     wait_idle(page)
     page.get_by_role("button", name=button).click()
-    while not list_entries(runs):
-        page.wait_for_timeout(10)
-    page.get_by_test_id("stSidebar").get_by_test_id("stPageLink").filter(has_text=title).click()
-    page.get_by_role("heading", name=title, exact=True).wait_for()
-    wait_idle(page)
+    wait_until(lambda: list_entries(runs))
+    menu(page, title)
 
 
 def test_poison_then_defend(start_server: StartServer, browser_page: Any, tmp_path: Path) -> None:
