@@ -19,6 +19,7 @@ from benchmarks.markdown import (
     asset_tables,
     detection_tables,
     inversion_tables,
+    protocol2_headline,
     protocol2_tables,
     quick_tables,
     reliability_tables,
@@ -35,7 +36,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 TABLE_BLOCK = re.compile(r"(<!-- table:(\w+) -->\n).*?(<!-- /table -->)", re.DOTALL)
 TABLES: dict[str, Callable[[Path], str]] = {
-    "headline": result_tables.headline,
+    "headline": protocol2_headline.headline,
     "at_a_glance": result_tables.at_a_glance,
     "attacks": methods.attacks,
     "attack_defense": result_tables.attack_defense,

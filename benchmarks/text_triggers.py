@@ -2,7 +2,7 @@
 
 In the quick setting, each method at the learning rate and in the form that was chosen for it by accuracy alone
 (benchmarks.quick_setting). Resumable: each finished row is written; a second call measures what is missing. A model
-with another loss goes to a file of its own (docs/all-results.md).
+with another loss goes to a file of its own (docs/results.md).
 """
 
 from __future__ import annotations

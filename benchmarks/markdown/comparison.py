@@ -118,8 +118,8 @@ def has_cpu_seconds(row: Row) -> bool:
     return row.get("cpu_seconds") is not None
 
 
-def format_summary(rows: Sequence[Row], lost: Iterable[tuple[str, ...]] = (), *, link: str) -> str:
-    """Return one model under all attacks: ASR@1 of each, mean CA and CF; `link`: where the full tables are."""
+def format_summary(rows: Sequence[Row], lost: Iterable[tuple[str, ...]] = ()) -> str:
+    """Return one model under all attacks: ASR@1 of each, mean CA and CF."""
     model = rows[0]["model"]
     marked = {name for lost_model, name in lost if lost_model == model}
     attacks = list(dict.fromkeys(row["trigger"] for row in rows))
@@ -137,7 +137,7 @@ def format_summary(rows: Sequence[Row], lost: Iterable[tuple[str, ...]] = (), *,
     caption = (
         "CA, CF: mean over the attacks measured (second column). ASR@1: mean over seeds, [minimum, maximum] if there "
         f"are several. Seeds: {seeds}; some methods have fewer. {describe_protocol(rows)}. "
-        f"Commits, settings and all metrics: {link}.{note}"
+        f"Commits, settings and all metrics: below.{note}"
     )
     return f"**`{model}`**\n\n{markdown_table(header, lines)}\n\n{caption}"
 

@@ -24,10 +24,6 @@ from benchmarks.markdown.cells import (
 from benchmarks.markdown.comparison import COMPARISON_COLUMNS, format_comparison, format_metrics, format_summary
 from cleaner.reports import results
 
-HEADLINE_MODEL = "scenes-rn"
-HEADLINE_METHODS = (None, "cleanclip", "par", "ta_cleaner", "ta_cleaner K 100 %")
-README_LINK = "[docs/results.md](docs/results.md)"
-DOCS_LINK = "[all-results.md](all-results.md)"
 OTHER_TRIGGER_COLUMNS = (
     "trigger",
     "parameters",
@@ -45,18 +41,9 @@ LostPairs = set[tuple[str, ...]]
 """(model, method) pairs whose chosen learning rate lost more accuracy than the budget."""
 
 
-def headline(root: Path) -> str:
-    """Return the summary of the README: one model, the main methods."""
-
-    def is_headline(row: Row) -> bool:
-        return row["model"] == HEADLINE_MODEL and row["defense"] in HEADLINE_METHODS
-
-    return build_tables(root, ("model",), summary_formatter(README_LINK), is_headline)
-
-
 def at_a_glance(root: Path) -> str:
     """Return one summary per model."""
-    return build_tables(root, ("model",), summary_formatter(DOCS_LINK), is_no_ablation)
+    return build_tables(root, ("model",), lambda rows, _, lost: format_summary(rows, lost), is_no_ablation)
 
 
 def attack_defense(root: Path) -> str:
@@ -74,11 +61,6 @@ def ablations(root: Path) -> str:
         lambda row: row["defense"] in {None, *full, *protocol.ABLATIONS},
         keep_group=lambda rows: any(row["defense"] in protocol.ABLATIONS for row in rows),
     )
-
-
-def summary_formatter(link: str) -> Callable[[list[Row], dict[str, Any], LostPairs], str]:
-    """Return `format_summary` with the signature of `format_comparison`."""
-    return lambda rows, _, lost: format_summary(rows, lost, link=link)
 
 
 def is_no_ablation(row: Row) -> bool:
@@ -252,7 +234,7 @@ def photos(root: Path) -> str:
         f"meets the accuracy budget of {result['budget']:g} on {n_validation} validation photos, else (†) the most "
         "accurate."
     )
-    return f"{origin}\n\n{format_summary(result['rows'], lost_accuracy_pairs(result), link=DOCS_LINK)}"
+    return f"{origin}\n\n{format_summary(result['rows'], lost_accuracy_pairs(result))}"
 
 
 def photos_by_attack(root: Path) -> str:

@@ -62,13 +62,14 @@ def select(cells: Iterable[Cell], **fields: Any) -> list[Cell]:
 
 
 def decide(model: str, rows: Iterable[Row]) -> tuple[Attacks, Methods] | None:
-    """Return targets and rates; None while they are open."""
+    """Return targets and rates; None while they are open. A rival has a rate once its own trials are done."""
     log = Log(rows)
     attacks = decide_attacks(model, log)
     if attacks.missing:
         return None
-    methods = decide_methods(log, attacks)
-    return None if methods.missing else (attacks, methods)
+    if decide_methods(log, attacks).missing:
+        return None
+    return attacks, decide_methods(log, attacks, plan.RIVALS[model])
 
 
 def main_cells(cells: Iterable[Cell], attack: str, target: str) -> list[Cell]:

@@ -322,23 +322,6 @@ def test_fine_detail_by_kind_needs_a_held_out_kind(tmp_path: Path) -> None:
     assert "sig" not in text
 
 
-def test_headline_has_one_model_and_the_main_methods(tmp_path: Path) -> None:
-    rows = [make_row(name, 0, 0.9) for name in (None, "finetune", "cleanclip", "ta_cleaner")]
-    write_results(tmp_path, "attack_defense.json", [*rows, make_row("par", 0, 0.5) | {"model": "scenes-vit"}])
-    text = result_tables.headline(tmp_path)
-    names = [line.split(" | ")[0] for line in text.splitlines() if line.startswith("| ")]
-    assert names == [
-        "| defense",
-        "| ---",
-        "| none (backdoored)",
-        "| cleanclip",
-        "| ta_cleaner",
-        "| floor: never poisoned",
-    ]
-    assert "(docs/results.md)" in text
-    assert "(all-results.md)" in result_tables.at_a_glance(tmp_path)
-
-
 def test_step_lists_every_method_and_the_settings(tmp_path: Path) -> None:
     row = {"method": "cleanclip", "seconds": 0.4, "bare_seconds": 0.36, "of_bare_rate": 0.9, "over_cleanclip": 1.0}
     model = {"model": "rn", "bare_seconds": 0.2, "rows": [row], "classifier": [{"classes": 10, "seconds": 0.01}]}

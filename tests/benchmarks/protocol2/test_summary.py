@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from benchmarks import plots
-from benchmarks.markdown import protocol2_tables
+from benchmarks.markdown import protocol2_headline, protocol2_tables
 from benchmarks.protocol2 import plan, rule, summary
 from benchmarks.protocol2.tasks import Task
 from cleaner import presets
@@ -29,6 +29,7 @@ def simulate_cell(task: Task) -> dict[str, Any]:
     kept = {"cleanclip": 0.4, "cleanclip_short K 100 %": 0.1}.get(task.method, 0.0)
     asr = min(0.97, row["asr"] + kept + 0.01 * task.seed) if task.method else 0.97
     metrics = {"ca": {"1": row["ca"]}, "asr": {"1": asr, "3": asr}, "ra": {"1": 0.5}, "asr_clean_model": {"1": 0.01}}
+    metrics |= {"n": 10, "classes": 32, "data": "scenes/test"}
     fine = {"asr": {"1": 0.1, "10": 0.7}, "base_rate": {"1": 0.0, "10": 0.3}, "asr_clean_model": {"1": 0.0}}
     defense = plan.build_defense(task.method, task.form).state_dict() if task.method else None
     finetune = {"lr": task.lr, "seed": task.seed}
@@ -100,6 +101,21 @@ def test_the_claim_has_every_seed_and_paired_gaps(root: Path) -> None:
     assert len(cells) == 1 + len(SEEDS) + 3
     assert cells[-2].startswith("-0.400")
     assert cells[-1].startswith("-0.100 [-0.100")
+
+
+def test_the_headline_has_every_method_once_and_marks_what_lost_accuracy(root: Path) -> None:
+    text = protocol2_headline.headline(root)
+    table = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:1] == "|"]
+    header, _, *lines = table
+    assert header[3:5] == ["ASR@1 `badnet`, 2 points lost", "ASR@1 `badnet`, 5 points lost"]
+    assert "ASR@1 `ssba`" in header, "an attack without curves has the rate of each method"
+    names = [line[0].strip("`† ") for line in lines]
+    assert names[0] == "none"
+    assert names[-1] == "floor: never poisoned"
+    assert len(set(names)) == len(names) == 2 + len(protocol2_headline.ORDER)
+    cleanclip = lines[names.index("cleanclip")]
+    assert cleanclip[header.index("ASR@1 `badclip`, 2 points lost")] == "0.470 [0.450, 0.490]"
+    assert "Not measured yet" in protocol2_headline.headline(root / "nowhere")
 
 
 @pytest.mark.parametrize(

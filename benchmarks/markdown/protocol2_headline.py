@@ -1,0 +1,107 @@
+"""The table of the README: what every method of protocol 2 costs, and what it leaves of each attack."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.markdown.captions import LOST_ACCURACY_NOTE, describe_protocol
+from benchmarks.markdown.cells import format_mean_range, format_number, markdown_table, mean, not_measured_note
+from benchmarks.markdown.protocol2_claim import COMMAND, format_seeds
+from benchmarks.protocol2 import plan, rule
+from benchmarks.protocol2.records import read_rows
+from benchmarks.protocol2.summary import (
+    NO_METHOD,
+    Cell,
+    at_equal_accuracy,
+    by_method,
+    decide,
+    drop_open_curves,
+    main_cells,
+    select_cells,
+)
+from benchmarks.protocol2.tasks import Methods
+
+LINK = "[docs/claim.md](docs/claim.md)"
+MODEL = next(iter(plan.MODELS))
+ORDER = ("", *plan.PLAIN, *plan.RIVALS[MODEL], *sorted(plan.SHARES))
+"""Methods of the table by line, the backdoored models first."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """ASR@1 of one attack: method -> a value per seed."""
+
+    header: str
+    asr: Mapping[str, Sequence[float]]
+    floor: float | None
+
+
+def headline(root: Path) -> str:
+    """Return CA, CF and ASR@1 of every method on the first model and target of the protocol."""
+    rows = read_rows(root / "benchmarks" / "results" / f"protocol2_{MODEL}.jsonl")
+    decided = decide(MODEL, rows)
+    if decided is None:
+        return not_measured_note(COMMAND)
+    attacks, methods = decided
+    chosen: dict[str, list[Cell]] = {}
+    columns: list[Column] = []
+    for attack in attacks.settings:
+        cells = main_cells(select_cells(rows), attack, attacks.targets[0])
+        at_rates = [cell for cell in cells if cell.task.has_followups or not cell.task.method]
+        if any(cell.task.method for cell in at_rates):
+            chosen[attack] = at_rates
+            columns += _list_columns(attack, at_rates, drop_open_curves(cells, rows, methods.curves))
+    return f"**`{MODEL}`**\n\n{_format_lines(chosen, columns, methods)}\n\n{_format_caption(chosen)}"
+
+
+def _list_columns(attack: str, at_rates: Sequence[Cell], curves: Sequence[Cell]) -> list[Column]:
+    """Return ASR@1 at equal accuracy where the protocol measures curves, else at the rate of each method."""
+    asr = {name: _read(cells, "asr") for name, cells in by_method(at_rates).items()}
+    floor = mean(_read(at_rates, "asr_clean_model"))
+    if attack not in plan.JUDGES:
+        return [Column(f"ASR@1 `{attack}`", asr, floor)]
+    return [
+        Column(
+            f"ASR@1 `{attack}`, {100 * budget:g} points lost",
+            {NO_METHOD: asr[NO_METHOD]}
+            | {name: list(of_seed.values()) for name, of_seed in at_equal_accuracy(curves, budget).items()},
+            floor,
+        )
+        for budget in (rule.BUDGET, rule.WIDE_BUDGET)
+    ]
+
+
+def _read(cells: Sequence[Cell], metric: str) -> list[float]:
+    return [value for cell in cells if (value := cell.metric(metric)) is not None]
+
+
+def _format_lines(chosen: Mapping[str, Sequence[Cell]], columns: Sequence[Column], methods: Methods) -> str:
+    groups = [by_method(cells) for cells in chosen.values()]
+    lines = []
+    everything = [cell for of_attack in chosen.values() for cell in of_attack]
+    for name, cells in by_method(sorted(everything, key=lambda cell: ORDER.index(cell.task.method))).items():
+        task = cells[0].task
+        choice = methods.rates.get((task.method, task.form))
+        mark = " †" if choice is not None and choice.lost_accuracy else ""
+        # Every attack weighs the same, however many seeds it has.
+        shares = [
+            format_number(mean([value for group in groups if (value := mean(_read(group.get(name, []), metric)))]))
+            for metric in ("ca", "counterfactual_accuracy")
+        ]
+        asr = [format_mean_range(values, None) if (values := column.asr.get(name)) else "-" for column in columns]
+        lines.append((f"`{name}`{mark}", *shares, *asr))
+    lines.append(("floor: never poisoned", "", "", *(format_number(column.floor) for column in columns)))
+    return markdown_table(("defense", "CA", "CF", *(column.header for column in columns)), lines)
+
+
+def _format_caption(chosen: Mapping[str, Sequence[Cell]]) -> str:
+    cells = [cell for of_attack in chosen.values() for cell in of_attack]
+    seeds = "; ".join(f"{attack} {format_seeds(of_attack)}" for attack, of_attack in chosen.items())
+    return (
+        "CA, CF: at the learning rate that clean accuracy chose, mean over the attacks. ASR@1: mean over seeds "
+        "[minimum, maximum]; at so many points of accuracy lost it is the lowest that a method reaches, and the model "
+        f"may stay as it is. Seeds: {seeds}. {describe_protocol([cell.row for cell in cells])}. {LOST_ACCURACY_NOTE} "
+        f"`{COMMAND}`; commits, processor and every seed: {LINK}."
+    )
