@@ -237,6 +237,14 @@ def planned_groups(part: str, model: str, attacks: Attacks, methods: Methods) ->
         ]
     elif part == "rivals":
         groups = [cells.of_rivals(attack, target, seed, plan.RIVALS[model]) for seed in few for attack in pair]
+        # Not in protocol.json, added while seed 7 was measured: the other attacks too, at the same rate.
+        rivals = [(name, "") for name in plan.RIVALS[model]]
+        groups += [
+            cells.at_rates(attack, target, seed, methods=rivals)
+            for seed in few
+            for attack in own.attacks
+            if attack not in JUDGES
+        ]
     elif part == "long":
         groups = [cells.at_rates(attack, target, seed, steps=plan.LONG_STEPS) for seed in few for attack in pair]
     elif part == "rest":
@@ -268,10 +276,18 @@ class _Cells:
             replace(suspect, method=method, form=form, lr=rates[method, form].lr, **changes) for method, form in methods
         ]
 
-    def at_rates(self, attack: str, target: str, seed: int, steps: int = plan.STEPS) -> list[Task]:
-        """Return the backdoored model, and every method of the table at its rate."""
+    def at_rates(
+        self,
+        attack: str,
+        target: str,
+        seed: int,
+        steps: int = plan.STEPS,
+        methods: Sequence[tuple[str, str]] | None = None,
+    ) -> list[Task]:
+        """Return the backdoored model, and these methods at their rates; None: all of the table."""
         suspect = self._suspect(attack, target, seed)
-        return [suspect, *self._at_rate(suspect, self._table_methods(), steps=steps, has_followups=True)]
+        chosen = self._table_methods() if methods is None else methods
+        return [suspect, *self._at_rate(suspect, chosen, steps=steps, has_followups=True)]
 
     def over_rates(self, attack: str, target: str, seed: int) -> list[Task]:
         """Return the backdoored model, and every method of the table over the rates of its curve."""

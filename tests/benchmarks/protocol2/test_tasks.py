@@ -66,6 +66,8 @@ def test_the_other_parts_are_measured(measured: list[dict[str, Any]]) -> None:
     assert {task.target for task in tasks_of(measured, world="scenes-fine")} == {plan.FINE_TARGET}
     assert {task.attack for task in tasks_of(measured, kind="cell")} == set(plan.SIX)
     assert tasks_of(measured, steps=plan.LONG_STEPS, method="cleanclip")
+    for rival in plan.RIVALS[LITE]:
+        assert {task.attack for task in tasks_of(measured, kind="cell", method=rival)} == set(plan.SIX)
     grid = {task.lr for task in tasks_of(measured, kind="grid", method="cleanclip")}
     assert grid == set(rule.GRID), "the part rest measures what the rule did not need"
     targets = {task.target for task in tasks_of(measured, kind="cell", attack="badclip", seed=3, world="scenes")}
