@@ -5,10 +5,13 @@ from __future__ import annotations
 import hashlib
 import io
 import lzma
+import posixpath
 import re
+import unicodedata
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -54,6 +57,8 @@ class ArchiveData(FileData):
         members = validate_archive(archive, path)
 
         def read(key: str) -> bytes:
+            if key not in members:
+                raise CleanerError(f"{key} is not in {path}: check the paths in its table.")
             try:
                 return _read_member(archive, members[key])
             except ZIP_ERRORS as error:
@@ -70,13 +75,18 @@ class ArchiveData(FileData):
                 split_column=split_column,
             )
 
-        tables = [name for name in members if name.lower().endswith((".csv", ".tsv"))]
+        tables = [
+            name
+            for name in members
+            if name.lower().endswith((".csv", ".tsv")) and not any(part.startswith(".") for part in split_path(name))
+        ]
         if len(tables) > 1:
             raise CleanerError(f"{path} contains {len(tables)} tables ({', '.join(tables[:3])}): keep one.")
         if tables:
             parsed = parse(tables[0])
             self.format_summary = str(parsed)
             table = parsed.to_pair_table(read, PurePosixPath(tables[0]).parent.as_posix())
+            table.keys = _find_members(table.keys, [key for key, *_ in parsed.rows], members)
         else:
             table = _tabulate_class_folders(members, read, path)
         super().__init__(table, f"archive:{Path(path).resolve()}", **file_options)
@@ -88,14 +98,36 @@ class ArchiveData(FileData):
 
 def _tabulate_class_folders(names: Iterable[str], read: Callable[[str], bytes], path: str) -> PairTable:
     """Return the pairs of a zip without a table; class and caption come from each image's folder."""
-    keys = [name for name in names if name.lower().endswith(IMAGE_SUFFIXES)]
-    paths = [split_path(key) for key in keys]
-    if any(len(parts) == 1 for parts in paths):
+    table = tabulate_class_folders([name for name in names if name.lower().endswith(IMAGE_SUFFIXES)], read)
+    if not table.keys:
         raise CleanerError(f"{path} has no caption table: add a CSV with filepath and title, or class folders.")
-    depth = 0  # of the folder that was zipped
-    while len({parts[depth] for parts in paths}) == 1 and all(len(parts) > depth + 2 for parts in paths):
-        depth += 1
-    return tabulate_class_folders(keys, read, depth=depth)
+    return table
+
+
+def _find_members(keys: Sequence[str], paths: Sequence[str], members: Iterable[str]) -> list[str]:
+    """Return the member that each image of a table names; `keys`: its `paths` seen from the table's folder.
+
+    A path may also start at the top of the zip, and be written as on Windows or in another form of Unicode. If no path
+    is found so, as in uploads, where files lose their folders, file names decide. What is not found stays as it is.
+    """
+    by_path = {_normalize_path(member): member for member in members}
+    wanted = [_normalize_path(path) for path in paths]
+    found = [by_path.get(_normalize_path(key)) or by_path.get(path) for key, path in zip(keys, wanted, strict=True)]
+    if not any(found):
+        by_name, of_table = _index_by_name(by_path), _index_by_name(set(wanted))
+        names = [posixpath.basename(path) for path in wanted]
+        found = [by_path[by_name[name]] if name in by_name and name in of_table else None for name in names]
+    return [member or key for member, key in zip(found, keys, strict=True)]
+
+
+def _index_by_name(paths: Collection[str]) -> dict[str, str]:
+    """Return file name -> path, for the names that only one path has."""
+    counts = Counter(map(posixpath.basename, paths))
+    return {name: path for path in paths if counts[name := posixpath.basename(path)] == 1}
+
+
+def _normalize_path(name: str) -> str:
+    return posixpath.normpath(unicodedata.normalize("NFC", name.replace("\\", "/")))
 
 
 def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
@@ -145,7 +177,7 @@ def _to_unicode(name: str) -> str:
 
 
 def validate_archive(archive: zipfile.ZipFile, path: str) -> dict[str, zipfile.ZipInfo]:
-    """Return the files of a zip by name; raises `CleanerError` beyond the limits or if encrypted."""
+    """Return the files of a zip by path; raises `CleanerError` beyond the limits or if encrypted."""
     infos = [info for info in archive.infolist() if not info.is_dir() and not info.filename.startswith("__MACOSX/")]
     if len(infos) > MAX_MEMBERS:
         raise CleanerError(f"{path} contains {len(infos):,} files, more than {MAX_MEMBERS:,}: split it.")
@@ -155,7 +187,17 @@ def validate_archive(archive: zipfile.ZipFile, path: str) -> dict[str, zipfile.Z
         fault = _find_member_fault(info)
         if fault:
             raise CleanerError(f"{info.filename} in {path} {fault}")
-    return {info.filename: info for info in infos}
+    return {_decode_name(info): info for info in infos}
+
+
+def _decode_name(info: zipfile.ZipInfo) -> str:
+    """Return a member's path; names without the mark of UTF-8 often are in UTF-8 all the same, as from zip on Linux."""
+    if info.flag_bits & 0x800:
+        return info.filename
+    try:
+        return info.filename.encode("cp437").decode()
+    except UnicodeError:
+        return info.filename
 
 
 def _find_member_fault(info: zipfile.ZipInfo) -> str | None:

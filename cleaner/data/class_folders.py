@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable
 
 from cleaner.data.naming import sort_class_names
 from cleaner.data.pairs import PairTable
@@ -11,25 +12,43 @@ from cleaner.data.splits import SPLIT_NAMES
 from cleaner.models.architectures import IMAGENET_CLASS_NAMES
 
 
-def tabulate_class_folders(keys: Iterable[str], read: Callable[[str], bytes], *, depth: int = 0) -> PairTable:
+def tabulate_class_folders(keys: Iterable[str], read: Callable[[str], bytes]) -> PairTable:
     """Return the images in class folders, or in folders of splits that hold these; other images are left out.
 
-    `keys` are paths with "/"; the class folders, or those of the splits, come after the first `depth` folders.
+    `keys` are paths with "/". Folders around the class folders, or around those of the splits, do not count.
     """
     paths = {key: split_path(key) for key in sorted(keys)}
     # Hidden files belong to the system or a notebook rather than the data: ._1.jpg of macOS.
-    paths = {key: path[depth:] for key, path in paths.items() if not any(part.startswith(".") for part in path)}
+    paths = {key: path for key, path in paths.items() if not any(part.startswith(".") for part in path)}
+    depth = _count_wrappers(paths.values())
+    outside = [key for key, path in paths.items() if len(path) <= depth]
+    paths = {key: path[depth:] for key, path in paths.items() if len(path) > depth}
     tops = {path[0] for path in paths.values() if len(path) > 1}
     splits = {top: SPLIT_NAMES[top.lower()] for top in tops if top.lower() in SPLIT_NAMES}
     if len(splits) < len(tops) and not any(path[0] in splits and len(path) > 2 for path in paths.values()):
         splits = {}  # a class named train, next to cars and planes
     level = 1 if splits else 0
-    paths = {key: path for key, path in paths.items() if len(path) > level + 1 and (not splits or path[0] in splits)}
+    outside += [key for key, path in paths.items() if len(path) < level + 2 or (splits and path[0] not in splits)]
+    left_out = set(outside)
+    paths = {key: path for key, path in paths.items() if key not in left_out}
     table = PairTable(list(paths), [""] * len(paths), read, [path[level] for path in paths.values()])
+    folders = Counter(key.rpartition("/")[0] for key in outside)
+    table.skipped_rows = [f"{count:,} images in {name or 'no folder'} have no class" for name, count in folders.items()]
     if splits:
         table.splits = [splits[path[0]] for path in paths.values()]
     _assign_class_names(table)
     return table
+
+
+def _count_wrappers(paths: Collection[list[str]]) -> int:
+    """Return how many folders hold all of the others; a few images beside the class folders do not matter."""
+    depth = 0
+    while (
+        len({path[depth] for path in paths if len(path) > depth + 1}) == 1
+        and sum(len(path) > depth + 2 for path in paths) > len(paths) / 2
+    ):
+        depth += 1
+    return depth
 
 
 def split_path(key: str) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +53,7 @@ class CsvData(FileData):
             raise CleanerError(f"there is no table {path!r}: give one, as in csv:/folder/pairs.csv.") from error
         self.format_summary = str(parsed)
         folder = Path(root) if root else file.parent
-        table = parsed.to_pair_table(lambda key: read_image(folder / key))
+        table = parsed.to_pair_table(lambda key: read_image(_find_file(folder, key)))
         urls = [key for key in table.keys if "://" in key]
         if urls:
             raise CleanerError(f"{path} lists images on the network ({urls[0]}): download them, and list the files.")
@@ -60,3 +62,11 @@ class CsvData(FileData):
     @staticmethod
     def recognizes(path: Path) -> bool:
         return path.suffix.lower() in (".csv", ".tsv")
+
+
+def _find_file(folder: Path, key: str) -> Path:
+    """Return the file that a table names, which may be written as on Windows or in another form of Unicode."""
+    forward = key.replace("\\", "/")
+    spellings = (key, forward, *(unicodedata.normalize(form, forward) for form in ("NFC", "NFD")))
+    # Not Path.is_file: it raises for an overlong name.
+    return next((folder / name for name in spellings if os.path.isfile(folder / name)), folder / key)

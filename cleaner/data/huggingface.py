@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cleaner.data.base import DATASETS
 from cleaner.data.naming import pick_caption
 from cleaner.data.pairs import FileData, PairTable, read_image
-from cleaner.data.splits import SPLIT_NAMES
-from cleaner.data.table import CAPTION_COLUMNS, CLASS_COLUMNS, PATH_COLUMNS
+from cleaner.data.splits import SPLIT_NAMES, find_split
+from cleaner.data.table import CAPTION_COLUMNS, CLASS_COLUMNS, PATH_COLUMNS, SPLIT_COLUMNS
 from cleaner.files import cache_root
 from cleaner.types import CleanerError
 
@@ -26,6 +27,7 @@ MAX_STREAMED_PAIRS = 100_000
 """Pairs that are fetched from the hub unless `max_pairs` says otherwise."""
 COLUMN_BATCH = 10_000
 """Rows of captions that are read at once."""
+TEXT_TYPES = ("string", "large_string")
 INSTALL = "pip install 'ta-cleaner-lab[hf]', or pip install datasets"
 
 
@@ -53,8 +55,9 @@ class HubRows(FileData):
 class ParquetData(HubRows):
     """`parquet:/path/pairs.parquet`, an .arrow file, or a folder of either; needs the package `datasets`.
 
-    A file whose name begins with train, validation or test is that split. `image_column` (files in the table, or paths
-    relative to it), `caption_column` and `class_column` are detected unless given.
+    A file whose name states train, validation or test is that split, as is a row with it in a column `split`.
+    `image_column` (files in the table, or paths relative to it), `caption_column` and `class_column` are detected
+    unless given.
     """
 
     def __init__(self, path: str = "", **file_options: Any) -> None:
@@ -66,14 +69,15 @@ class ParquetData(HubRows):
             raise CleanerError(f"{path} mixes .parquet and .arrow files: give a folder of one kind.")
         by_split: dict[str, list[str]] = {}
         for file in files:
-            by_split.setdefault(_split_of(file.stem), []).append(str(file.resolve()))
+            by_split.setdefault(find_split(file.stem), []).append(str(file.resolve()))
         tables = _load(kinds.pop(), path, data_files=by_split)
         folder = Path(path) if Path(path).is_dir() else Path(path).parent
         super().__init__(tables, f"parquet:{Path(path).resolve()}", folder, **file_options)
 
     @staticmethod
     def recognizes(path: Path) -> bool:
-        return bool(_list_files(path))
+        # Tables beside shards, as img2dataset writes them, describe their members.
+        return bool(_list_files(path)) and not (path.is_dir() and any(path.glob("*.tar")))
 
 
 @DATASETS.register("hf")
@@ -106,11 +110,6 @@ def _list_files(path: Path) -> list[Path]:
         return [file for file in files if file.suffix.lower() in FORMATS and file.is_file() and file.name[0] != "."]
     except OSError:  # a name that is too long
         return []
-
-
-def _split_of(stem: str) -> str:
-    """Return the split that a file's name begins with ("train-00000-of-00002"); "train" if it names none."""
-    return SPLIT_NAMES.get(re.split(r"[-_.]", stem)[0].lower(), "train")
 
 
 def _import_datasets() -> Any:
@@ -164,19 +163,25 @@ def store_stream(stream: Any, name: str, max_pairs: int) -> Any:
     )
 
 
+@dataclass(frozen=True)
 class _Columns:
-    """The columns of a table that hold images, captions and classes; "" for none."""
+    """The columns of a table that hold images, captions, classes and splits; "" for none."""
 
-    def __init__(self, image: str, caption: str, class_name: str, class_names: list[str] | None) -> None:
-        self.image, self.caption, self.class_name, self.class_names = image, caption, class_name, class_names
+    image: str
+    caption: str
+    class_name: str
+    class_names: list[str] | None
+    split: str
 
     @property
     def summary(self) -> str:
         parts = [
             f"image in {self.image!r}",
             f"caption in {self.caption!r}" if self.caption else "caption from the class",
+            f"class in {self.class_name!r}" if self.class_name else "",
+            f"split in {self.split!r}" if self.split else "",
         ]
-        return ", ".join([*parts, *([f"class in {self.class_name!r}"] if self.class_name else [])])
+        return ", ".join(filter(None, parts))
 
 
 def _find_columns(features: Mapping[str, Any], name: str, image: str, caption: str, class_name: str) -> _Columns:
@@ -197,10 +202,17 @@ def _find_columns(features: Mapping[str, Any], name: str, image: str, caption: s
             f"{name} has no column that looks like {missing}; its columns are {listed}: set {option}=..."
         )
     names = features[class_name].names if class_name in classes else None
-    return _Columns(image, caption, class_name, None if names is None else [n.replace("_", " ") for n in names])
+    texts = [column for column, feature in features.items() if getattr(feature, "dtype", "") in TEXT_TYPES]
+    return _Columns(
+        image,
+        caption,
+        class_name,
+        None if names is None else [name.replace("_", " ") for name in names],
+        split=next(iter(_named(texts, SPLIT_COLUMNS)), ""),
+    )
 
 
-def _named(features: Mapping[str, Any], names: Iterable[str]) -> list[str]:
+def _named(features: Iterable[str], names: Iterable[str]) -> list[str]:
     by_lower = {column.lower(): column for column in features}
     return [by_lower[name] for name in names if name in by_lower]
 
@@ -215,17 +227,27 @@ def _tabulate(tables: Mapping[str, Any], columns: _Columns, folder: Path) -> Pai
 
     pairs = PairTable([], [], read, classes=[] if columns.class_name else None, class_names=columns.class_names)
     splits: list[str] = []
+    has_paths = getattr(next(iter(tables.values())).features[columns.image], "dtype", "") in TEXT_TYPES
+    if has_paths:  # a row per caption: the rows of an image must share a split
+        pairs.images = []
+    read_columns = (columns.caption, columns.class_name, columns.split, columns.image if has_paths else "")
     for split, table in tables.items():
-        texts = table.select_columns([name for name in (columns.caption, columns.class_name) if name])
+        texts = table.select_columns(list(dict.fromkeys(filter(None, read_columns))))
         for row, values in enumerate(_iterate(texts)):
             key, class_name = f"{split}/{row}", _class_of(values, columns)
             caption = _caption_of(values.get(columns.caption), key)
             if not caption and not class_name:
                 pairs.skipped_rows.append(f"{key} has no caption")
                 continue
+            own_split = SPLIT_NAMES.get(str(values[columns.split]).lower()) if columns.split else find_split(split)
+            if own_split is None:
+                pairs.skipped_rows.append(f"{key} has an unknown split ({str(values[columns.split])[:20]!r})")
+                continue
             pairs.keys.append(key)
             pairs.captions.append(caption)
-            splits.append(SPLIT_NAMES.get(split.lower(), "train"))
+            splits.append(own_split)
+            if pairs.images is not None:
+                pairs.images.append(str(values[columns.image]))
             if pairs.classes is not None:
                 pairs.classes.append(class_name)
     if set(splits) != {"train"}:

@@ -52,6 +52,7 @@ def _tabulate(root: Path) -> PairTable:
     tables = [file for file in sorted(root.iterdir()) if file.suffix.lower() in TABLE_SUFFIXES]
     if tables and len(set(table.classes or ())) < 2:
         raise CleanerError(f"{root} has no class folders, but a table: give that as the data, {tables[0]}.")
+    table.skipped_rows += [f"{file.name} is not read: for its captions give it as the data" for file in tables]
     return table
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -103,7 +104,12 @@ def _parse_class_names(classes: str | Sequence[str] | None) -> list[str]:
                 "per line."
             ) from error
     names = [name.strip() for name in items if name.strip()]
-    if len(set(names)) < max(2, len(names)):
+    if duplicates := [name for name, count in Counter(names).items() if count > 1]:
+        raise CleanerError(
+            f"classes={classes[:60]} has {duplicates[0]!r} twice: make the names different, as in "
+            f"'{duplicates[0]} (2)'."
+        )
+    if len(names) < 2:
         raise CleanerError(
             f"classes={classes[:60]} does not name two different classes: give a text file with one name per line, or "
             "names separated by commas."

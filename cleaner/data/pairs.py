@@ -42,11 +42,12 @@ class PairTable:
     """All pairs of a source, one row per pair, before a split is selected.
 
     Attributes:
-        keys: names of images, unique within the source; `read(key)` returns the file's bytes (or the image).
+        keys: names of images; `read(key)` returns the file's bytes (or the image). One for each caption of an image.
         captions: one per key; "" for one from the class's name, where the data have classes.
         classes: class name per key, where the data define it.
         class_names: classes in the data's own order; default: those of `classes`, sorted, numbers by value.
         splits: "train", "validation" or "test" per key, where the data define it.
+        images: name of the image per key, where several keys can have the same one.
         skipped_rows: rows that are not pairs, each with its reason.
     """
 
@@ -57,6 +58,12 @@ class PairTable:
     class_names: list[str] | None = None
     splits: list[str] | None = None
     skipped_rows: list[str] = field(default_factory=list)
+    images: list[str] | None = None
+
+    @property
+    def image_names(self) -> list[str]:
+        """Name of the image per row; rows of one image belong to the same split."""
+        return self.keys if self.images is None else self.images
 
 
 class FileData(CaptionData):
@@ -64,7 +71,8 @@ class FileData(CaptionData):
 
     Without test pairs in the table, a fifth of the pairs (by a hash of the image's name) is "test", a twentieth
     "validation". "train" takes the first `size` of the rest, "clean" the last, so attacker and defender share no
-    image while their sizes add up to no more than the rest. "all" takes every pair of every split.
+    image while their sizes add up to no more than the rest. "all" takes every pair of every split. Of an image with
+    several captions, "validation" and "test" take one: measured shares count images.
 
     `classes` sets the class names: a text file with one per line, or names separated by commas; default: the data's
     own. Where the data define no class per image, a caption that names exactly one class gives the label. Broken
@@ -98,15 +106,16 @@ class FileData(CaptionData):
         self.table, self.split, self.name = table, split, f"{name}/{split}"
         self._source_name, self._seed, self._classes, self._on_step = name, seed, classes, on_step
         self._check, self._max_broken_share = check, max_broken_share
-        rows = select_rows(table.keys, table.splits, split, seed)[:size]
+        self.skipped_items: list[str] = list(table.skipped_rows)
+        rows = self._take(select_rows(table.image_names, table.splits, split, seed), size)
         if not rows:
             raise CleanerError(f"the {split} split of {name} is empty: add more pairs.")
-        self.skipped_items: list[str] = list(table.skipped_rows)
         self.rows = self._find_readable(rows)
         class_order = table.class_names or sort_class_names(table.classes or ())
         self.class_names, self.labels = assign_labels(
             self.rows, captions=table.captions, row_classes=table.classes, class_order=class_order, classes=classes
         )
+        self.skipped_items += self._list_unnamed_classes()
         self.captions = [self._find_caption(*item) for item in zip(self.rows, self.labels.tolist(), strict=True)]
         self.split_rule = describe_splits(table.splits)
         self.transform = ImageTransform(224)
@@ -119,6 +128,28 @@ class FileData(CaptionData):
             return caption
         class_name = self.class_names[label] if label >= 0 else classes[row]
         return fill_template(class_name, self.table.keys[row])
+
+    def _take(self, rows: list[int], size: int | None) -> list[int]:
+        """Return the first rows: of an image one to be measured on, and no image that "train" can have too."""
+        names = self.table.image_names
+        if self.split in ("validation", "test"):
+            first = list({names[row]: row for row in reversed(rows)}.values())[::-1]
+            if len(first) < len(rows):
+                count = len(rows) - len(first)
+                self.skipped_items.append(f"{count:,} further captions of {self.split} images: one of each is used")
+            rows = first
+        taken = rows[:size]
+        if self.split == "clean" and len(taken) < len(rows):  # rows of one image are neighbors
+            taken = [row for row in taken if names[row] != names[rows[len(taken)]]] or taken
+        return taken
+
+    def _list_unnamed_classes(self) -> list[str]:
+        """Return a line if `classes` names some of the data's classes but not all."""
+        classes = self.table.classes or [""] * len(self.table.keys)
+        lost = [classes[row] for row, label in zip(self.rows, self.labels.tolist(), strict=True) if label < 0]
+        names = sorted(set(lost) - {""})
+        count = len(lost) - lost.count("")
+        return [f"classes has no name for {', '.join(names[:5])}: {count:,} images have no class"] if names else []
 
     def _find_readable(self, rows: list[int]) -> list[int]:
         """Return the rows whose images can be read; add the others to `skipped_items`."""
@@ -152,10 +183,8 @@ class FileData(CaptionData):
             content = self.table.read(key)
             if isinstance(content, Image.Image):
                 return None
-            if full:
+            if full or not is_complete(content):  # a phone appends a film to a photo, which is complete all the same
                 decode_image(content, key, side=32)
-            elif not is_complete(content):
-                return f"{key} cannot be read as an image"
         except CleanerError as error:
             return str(error).split(":")[0]
         except (OSError, KeyError, ValueError) as error:  # ValueError: an impossible file name
@@ -210,7 +239,7 @@ class FileData(CaptionData):
         return other
 
     def count_training_pairs(self) -> int | None:
-        return len(select_rows(self.table.keys, self.table.splits, "train", self._seed))
+        return len(select_rows(self.table.image_names, self.table.splits, "train", self._seed))
 
     def load_split(self, split: str) -> CaptionData | None:
         data = FileData(

@@ -15,9 +15,11 @@ from typing import Any
 from cleaner.access import validate_allowed
 from cleaner.data.base import DATASETS
 from cleaner.data.pairs import FileData, PairTable
+from cleaner.data.splits import find_split
+from cleaner.models.framing import IMAGE_SUFFIXES
 from cleaner.types import CleanerError
 
-SHARD_IMAGE_SUFFIXES, CAPTION_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp"), (".txt", ".json")
+CAPTION_SUFFIXES = (".txt", ".json")
 MAX_TEXT_BYTES, MAX_IMAGE_BYTES = 1_000_000, 64_000_000
 MAX_SHARDS = 100_000
 TAR_ERRORS = (tarfile.TarError, OSError, EOFError, ValueError, ArithmeticError, RecursionError)
@@ -30,8 +32,9 @@ MemberLocation = tuple[int, int, int]
 class ShardData(FileData):
     """`shards:/path/{0000..0012}.tar`, a folder of .tar files, a pattern with * or one file.
 
-    Reads only .jpg, .png, .webp with .txt or .json (caption, text or title; class or label); unpacks nothing, opens no
-    URL, runs no command. An image without a caption gets one from the name of its folder.
+    Reads only images with .txt or .json (caption, text or title; class or label); unpacks nothing, opens no URL, runs
+    no command. An image without a caption gets one from the name of its folder. Shards of which some are named train
+    and others val or test are these splits.
     """
 
     def __init__(self, path: str = "", **file_options: Any) -> None:
@@ -115,6 +118,9 @@ def _pair_members(
         classes.append(class_name)
     if any(classes):
         table.classes = classes
+    of_shard = [find_split(name) for name in shard_names]
+    if {"train"} < set(of_shard):
+        table.splits = [of_shard[locations[key][0]] for key in table.keys]
     return table
 
 
@@ -135,7 +141,7 @@ def _index_shard(
             suffix = PurePosixPath(member.name).suffix.lower()
             if not member.isreg() or PurePosixPath(member.name).name.startswith("."):  # ._1.jpg of macOS
                 continue
-            if suffix in SHARD_IMAGE_SUFFIXES and member.size <= MAX_IMAGE_BYTES:
+            if suffix in IMAGE_SUFFIXES and member.size <= MAX_IMAGE_BYTES:
                 locations[key] = (number, member.offset_data, member.size)
             elif suffix in CAPTION_SUFFIXES and member.size <= MAX_TEXT_BYTES:
                 file = archive.extractfile(member)
@@ -155,7 +161,7 @@ def _parse_caption_json(content: str) -> tuple[str, str]:
     if not isinstance(values, dict):
         return "", ""
 
-    def find(*keys: str) -> str:
-        return next((value for key in keys if isinstance(value := values.get(key), str)), "")
+    def find(*keys: str, kinds: tuple[type, ...] = (str,)) -> str:
+        return next((str(value) for key in keys if type(value := values.get(key)) in kinds), "")
 
-    return find("caption", "text", "title"), find("class_name", "class", "label")
+    return find("caption", "text", "title"), find("class_name", "class", "label", kinds=(str, int))

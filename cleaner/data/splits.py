@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from cleaner.seed import derive_seed
 
 SPLITS = ("train", "clean", "validation", "test", "all")
-SPLIT_NAMES = {"train": "train", "training": "train", "val": "validation", "validation": "validation", "test": "test"}
-"""Lower-case names of splits in folders and tables -> our names."""
+SPLIT_NAMES = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("validation", "valid", "val", "dev", "eval"), "validation"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+"""Lower-case names of splits in folders, files and tables -> our names."""
 TEST_SHARE, VALIDATION_SHARE = 0.2, 0.05
 """Shares held out where the data define no such split."""
 
@@ -36,6 +41,11 @@ def select_rows(keys: Sequence[str], splits: Sequence[str] | None, split: str, s
             selected.append((number, row))
     rows = [row for _, row in sorted(selected)]
     return rows[::-1] if split == "clean" else rows
+
+
+def find_split(name: str) -> str:
+    """Return the split that the name of a file states ("train-00000-of-00002", "cc3m-val-0001"), "train" if none."""
+    return next((SPLIT_NAMES[part] for part in re.split(r"[-_.]", name.lower()) if part in SPLIT_NAMES), "train")
 
 
 def describe_splits(splits: Sequence[str] | None) -> str:

@@ -82,8 +82,11 @@ def read_table(
         split = find(split_column, SPLIT_COLUMNS, "split_column", bool(split_column))
         parsed = ParsedTable(delimiter, columns, image, caption, class_name, split)
         positions = [columns.index(column) if column else None for column in (image, caption, class_name, split)]
+        end = reader.line_num
         for row in reader:
-            _add_row(parsed, row, positions, reader.line_num)
+            first, end = end + 1, reader.line_num
+            _validate_quotes(row, delimiter, columns.index(image), f"line {first} of {name}", end)
+            _add_row(parsed, row, positions, end)
     except (csv.Error, UnicodeDecodeError) as error:
         raise CleanerError(f"{name} cannot be read as a table ({error}): save it as CSV in UTF-8.") from error
     return parsed
@@ -98,6 +101,17 @@ def _resolve_separator(separator: str, header: str) -> str:
             f"separator={separator} is not one character: give comma, tab, semicolon, bar or a character."
         )
     return delimiter
+
+
+def _validate_quotes(row: list[str], delimiter: str, image: int, where: str, end: int) -> None:
+    """Raise `CleanerError` if a quote that is not closed has made a caption of further rows, which name images too."""
+    if not any("\n" in field for field in row):
+        return
+    suffix = PurePosixPath(row[image].strip()).suffix if image < len(row) else ""
+    inner = [line for field in row for line in field.splitlines()[1:]]
+    for fields in csv.reader(inner, delimiter=delimiter):
+        if suffix and image < len(fields) and PurePosixPath(fields[image].strip()).suffix == suffix:
+            raise CleanerError(f"{where} opens a quote that is not closed before line {end}: close or remove it.")
 
 
 def _add_row(parsed: ParsedTable, row: list[str], positions: Sequence[int | None], line: int) -> None:

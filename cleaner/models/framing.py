@@ -18,7 +18,10 @@ from torch import Tensor
 from cleaner.types import CleanerError
 
 RESAMPLING = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+IMAGE_SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".avif", ".gif", ".bmp", ".tif", ".tiff"),
+    *(".jp2", ".ppm", ".pgm"),
+)
 FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM", "JPEG2000", "AVIF", "TGA", "ICO")
 """Formats to decode, whatever the suffix. Not PostScript (EPS): PIL hands it to Ghostscript, which runs it."""
 DECODE_ERRORS = (

@@ -156,3 +156,62 @@ def test_uploads_are_stored_as_one_zip(tmp_path: Path) -> None:
     with pytest.raises(CleanerError, match=r"two files .*0\.png"):
         archive.pack_uploads([*files, ("../0.png", b"")], tmp_path / "uploads")
     assert [file.name for file in (tmp_path / "uploads").iterdir()] == [stored.name]
+
+
+def test_images_beside_the_class_folders_are_left_out_and_named(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as file:
+        file.writestr("preview.png", image_bytes(0))
+        for i in range(12):
+            file.writestr(f"{NAMES[i % 3]}/{i}.png", image_bytes(i))
+    data = load_data(str(tmp_path / "x.zip"), split="all")
+    assert (data.class_names, data.skipped_items) == (sorted(NAMES), ["1 images in no folder have no class"])
+
+
+def test_names_in_utf8_without_its_mark(tmp_path: Path) -> None:
+    """Info-ZIP and others store names so; Python reads them as cp437."""
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as file:
+        for i in range(12):
+            file.writestr(f"{('café', '日本')[i % 2]}/{i}.png", image_bytes(i))
+    content = bytearray((tmp_path / "x.zip").read_bytes())
+    for magic, offset in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
+        start = content.find(magic)
+        while start >= 0:
+            content[start + offset + 1] &= 0xF7
+            start = content.find(magic, start + 1)
+    (tmp_path / "x.zip").write_bytes(content)
+    assert zipfile.ZipFile(tmp_path / "x.zip").infolist()[0].flag_bits & 0x800 == 0
+    data = load_data(str(tmp_path / "x.zip"), split="all")
+    assert (len(data), data.class_names, data.skipped_items) == (12, ["café", "日本"], [])
+
+
+@pytest.mark.parametrize(
+    ("member", "listed"),
+    [
+        ("images/{}.png", "images/{}.png"),
+        ("images/{}.png", "../images/{}.png"),
+        ("./images/{}.png", "images/{}.png"),
+        ("images/{}.png", r"images\{}.png"),
+        ("images/{}é.png", "images/{}e\N{COMBINING ACUTE ACCENT}.png"),
+        ("{}.png", "photos/{}.png"),
+    ],
+    ids=["from the top", "upwards", "stored with a dot", "Windows", "Unicode of a Mac", "without its folder"],
+)
+def test_a_table_finds_its_images(member: str, listed: str, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as file:
+        rows = [f"{listed.format(i)},{make_caption(i)}" for i in range(12)]
+        file.writestr("annotations/pairs.csv", "\n".join(["filepath,title", *(row.replace(", ", " ") for row in rows)]))
+        file.writestr("annotations/.ipynb_checkpoints/pairs.csv", "filepath,title\n")
+        for i in range(12):
+            file.writestr(member.format(i), image_bytes(i))
+    data = load_data(str(tmp_path / "x.zip"), split="all")
+    assert (len(data), data.skipped_items) == (12, [])
+
+
+def test_an_image_that_is_missing_is_not_replaced_by_another_of_its_name(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as file:
+        paths = [f"train/{i}.png" for i in range(12)]
+        file.writestr("pairs.csv", "\n".join(["filepath,title", "val/0.png,gone", *(f"{p},a wall" for p in paths)]))
+        for i, path in enumerate(paths):
+            file.writestr(path, image_bytes(i))
+    data = load_data(str(tmp_path / "x.zip"), split="all", most_broken=0.2)
+    assert data.skipped_items == [f"val/0.png is not in {tmp_path / 'x.zip'}"]

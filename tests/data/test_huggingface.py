@@ -14,7 +14,7 @@ from cleaner import load_data
 from cleaner.data import huggingface
 from cleaner.data.base import resolve_data_paths
 from cleaner.types import CleanerError
-from tests.data.files import NAMES, image_bytes, make_caption, write_parquet, write_table
+from tests.data.files import NAMES, image_bytes, make_caption, write_parquet, write_shards, write_table
 
 datasets = pytest.importorskip("datasets")
 
@@ -118,3 +118,31 @@ def test_a_stream_is_stored_once_and_cut(tmp_path: Path, monkeypatch: pytest.Mon
     assert resolve_data_paths("hf:org/name", {}) == ("hf:org/name", {})
     with pytest.raises(CleanerError, match="hf:org/name"):
         load_data("hf:../../x y")
+
+
+def test_a_column_of_splits_assigns_the_rows(tmp_path: Path) -> None:
+    images = [{"bytes": image_bytes(i), "path": None} for i in range(12)]
+    splits = ["train"] * 6 + ["valid"] * 3 + ["test"] * 2 + ["unused"]
+    path = write(tmp_path / "x.parquet", image=images, caption=["a wall"] * 12, split=splits)
+    sizes = {split: len(load_data(path, split=split)) for split in ("train", "validation", "test")}
+    assert sizes == {"train": 6, "validation": 3, "test": 2}
+    data = load_data(path, split="all")
+    assert data.skipped_items == ["train/11 has an unknown split ('unused')"]
+    assert "split in 'split'" in data.format_summary
+
+
+def test_rows_of_one_image_share_a_split(tmp_path: Path) -> None:
+    write_table(tmp_path, 40)
+    rows = [f"pics/{i}.png" for i in range(40) for _ in range(5)]
+    path = write(tmp_path / "x.parquet", image_path=rows, caption=[f"a wall {i}" for i in range(200)])
+    used = {}
+    for split in ("train", "validation", "test"):
+        data: Any = load_data(path, split=split)
+        used[split] = {data.table.image_names[row] for row in data.rows}
+    assert sum(map(len, used.values())) == len(set().union(*used.values())) == 40
+
+
+def test_tables_beside_shards_describe_them(tmp_path: Path) -> None:
+    write_shards(tmp_path)
+    write(tmp_path / "00000.parquet", url=["http://x/y.jpg"], caption=["a wall"], key=["000000000"])
+    assert len(load_data(str(tmp_path), split="all")) == 60

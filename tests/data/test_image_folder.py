@@ -80,3 +80,34 @@ def test_captions_of_classes_have_the_article_that_is_spoken(tmp_path: Path) -> 
     for caption, label in zip(data.captions, data.labels.tolist(), strict=True):
         name = data.class_names[label]
         assert caption.endswith(f"{classes[name]} {name}")
+
+
+def test_folders_around_the_class_folders_do_not_count(tmp_path: Path) -> None:
+    write_class_folder(tmp_path / "Data" / "CLS-LOC" / "train", 30)
+    write_class_folder(tmp_path / "Data" / "CLS-LOC" / "valid", 12)
+    (tmp_path / "Data" / "preview.png").write_bytes(image_bytes(0))
+    data = load_data(str(tmp_path), split="all")
+    assert (len(data), data.class_names) == (42, sorted(NAMES))
+    assert data.skipped_items == ["1 images in Data have no class"]
+    assert len(load_data(str(tmp_path), split="validation")) == 12
+
+
+def test_what_is_in_no_split_is_named(tmp_path: Path) -> None:
+    """ImageNet as it is unpacked: train has a folder per class, val has none; and a folder that is no split."""
+    write_class_folder(tmp_path / "train", 30)
+    write_class_folder(tmp_path / "extra", 3)
+    (tmp_path / "val").mkdir()
+    for i in range(6):
+        (tmp_path / "val" / f"{i}.png").write_bytes(image_bytes(i))
+    data = load_data(str(tmp_path), split="all")
+    assert len(data) == 30
+    assert "6 images in val have no class" in data.skipped_items
+    assert "1 images in extra/red have no class" in data.skipped_items
+
+
+def test_a_table_beside_class_folders_is_named(tmp_path: Path) -> None:
+    write_class_folder(tmp_path, 12)
+    (tmp_path / "pairs.csv").write_text("filepath,title\nred/0.png,a red wall\n")
+    assert load_data(str(tmp_path), split="all").skipped_items == [
+        "pairs.csv is not read: for its captions give it as the data"
+    ]

@@ -258,3 +258,48 @@ def test_a_prefetched_image_that_another_thread_takes_is_read_again(tmp_path: Pa
     expected = data.images([3, 1])
     data._prefetched = Taken()
     assert torch.equal(data.images([3, 1]), expected)
+
+
+def write_captions(folder: Path, images: int = 40, each: int = 5) -> str:
+    """Write a table with several captions for each image."""
+    path = write_table(folder, images)
+    header, *lines = path.read_text().splitlines()
+    path.write_text("\n".join([header, *(line for line in lines for _ in range(each))]))
+    return str(path)
+
+
+def test_an_image_with_several_captions_is_measured_once(tmp_path: Path) -> None:
+    path = write_captions(tmp_path)
+    for split in ("validation", "test"):
+        data: Any = load_data(path, split=split, classes="red,green,blue")
+        names = [data.table.keys[row] for row in data.rows]
+        assert len(names) == len(set(names)) > 0
+        assert data.skipped_items == [f"{4 * len(names)} further captions of {split} images: one of each is used"]
+    assert len(load_data(path, split="train")) % 5 == 0
+
+
+@pytest.mark.parametrize("size", [13, 14, 15, 16])
+def test_attacker_and_defender_share_no_image_where_images_have_several_captions(size: int, tmp_path: Path) -> None:
+    path = write_captions(tmp_path)
+    total = len(load_data(path))
+    train: Any = load_data(path, size=size)
+    clean: Any = load_data(path, split="clean", size=total - size)
+    train_images, clean_images = ({data.table.keys[row] for row in data.rows} for data in (train, clean))
+    assert not train_images & clean_images
+    assert total - size - 4 <= len(clean) <= total - size
+
+
+@pytest.mark.parametrize("check", ["full", "quick"])
+def test_bytes_behind_an_image_do_no_harm(check: str, tmp_path: Path) -> None:
+    path = write_table(tmp_path, 20)
+    for image in (tmp_path / "pics").iterdir():
+        image.write_bytes(image.read_bytes() + b"film" * 100)
+    assert len(load_data(str(path), split="all", check=check, most_broken=0)) == 20
+
+
+def test_classes_without_a_name_are_listed(tmp_path: Path) -> None:
+    write_class_folder(tmp_path, 12)
+    data = load_data(str(tmp_path), split="all", classes="red,greens")
+    assert data.skipped_items == ["classes has no name for blue, green: 8 images have no class"]
+    with pytest.raises(CleanerError, match="'red' twice"):
+        load_data(str(tmp_path), classes="red,green,red")

@@ -96,3 +96,36 @@ def test_shard_ranges_are_limited(last: str, tmp_path: Path) -> None:
         load_data(f"shards:{tmp_path}/{{0..{last}}}.tar")
     with pytest.raises(CleanerError, match="no shard"):
         load_data(f"shards:{tmp_path}/{{00001..99999}}.tar")
+
+
+def write_tar(path: Path, members: dict[str, bytes]) -> None:
+    with tarfile.open(path, "w") as file:
+        for name, content in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            file.addfile(info, io.BytesIO(content))
+
+
+def test_shards_named_after_splits_are_these(tmp_path: Path) -> None:
+    for name, count in (("set-train-0000", 20), ("set-val-0000", 8), ("set-test-0000", 6)):
+        pairs = [{f"{i}.png": image_bytes(i), f"{i}.txt": b"a red wall"} for i in range(count)]
+        write_tar(tmp_path / f"{name}.tar", {key: value for pair in pairs for key, value in pair.items()})
+    sizes = {split: len(load_data(str(tmp_path), split=split)) for split in ("train", "validation", "test")}
+    assert sizes == {"train": 20, "validation": 8, "test": 6}
+    alone = str(tmp_path / "set-val-0000.tar")
+    assert len(load_data(alone, split="all")) == 8
+    assert len(load_data(alone, split="train")) > 0, "a single shard is all data that there are"
+
+
+def test_class_numbers_and_any_image_format(tmp_path: Path) -> None:
+    formats = ("PNG", "GIF", "PPM", "JPEG")
+    pairs = [
+        {
+            f"{i}.{image_format.lower()}": image_bytes(i, image_format=image_format),
+            f"{i}.json": b'{"caption": "a photo", "label": %d, "class": true}' % (i % 2),
+        }
+        for i, image_format in enumerate(formats * 3)
+    ]
+    write_tar(tmp_path / "x.tar", {key: value for pair in pairs for key, value in pair.items()})
+    data = load_data(str(tmp_path / "x.tar"), split="all", classes="cat,dog")
+    assert (len(data), data.labels.bincount().tolist()) == (12, [6, 6])

@@ -160,3 +160,27 @@ def test_rows_with_more_fields_than_the_header_are_skipped(tmp_path: Path) -> No
     (tmp_path / "none.csv").write_text("filepath,title\na.png,red, green\n")
     with pytest.raises(CleanerError, match="line 2"):
         load_data(str(tmp_path / "none.csv"))
+
+
+def test_a_quote_that_is_not_closed_is_an_error_with_its_line(tmp_path: Path) -> None:
+    path = write_table(tmp_path, 12, sep="\t")
+    lines = path.read_text().replace('"', "").splitlines()
+    lines[3] = lines[3].replace("\t", '\t"')
+    path.write_text("\n".join(lines))
+    with pytest.raises(CleanerError, match=r"line 4 of .* opens a quote that is not closed before line 13"):
+        load_data(str(path))
+    lines[3] += '\nof two lines, "" quoted"'
+    path.write_text("\n".join(lines))
+    data = load_data(str(path), split="all")
+    assert len(data) == 12
+    assert any(caption.endswith('of two lines, " quoted') for caption in data.captions)
+
+
+@pytest.mark.parametrize("listed", [r"pics\{}é.png", "pics/{}e\N{COMBINING ACUTE ACCENT}.png"], ids=["Windows", "Mac"])
+def test_paths_as_other_systems_write_them(listed: str, tmp_path: Path) -> None:
+    (tmp_path / "pics").mkdir()
+    for i in range(12):
+        (tmp_path / "pics" / f"{i}é.png").write_bytes(image_bytes(i))
+    rows = [f"{listed.format(i)},a wall" for i in range(12)]
+    (tmp_path / "pairs.csv").write_text("\n".join(["filepath,title", *rows]), encoding="utf-8")
+    assert len(load_data(str(tmp_path / "pairs.csv"), split="all", most_broken=0)) == 12
