@@ -44,6 +44,8 @@ def retrain_without(
     is_kept[indices] = False
     if is_kept.sum() < MIN_PAIRS:
         raise CleanerError(f"{int(is_kept.sum())} pairs would remain: flag fewer.")
+    if options.get("test") is None:  # without a test split, the unpoisoned training pairs, as in `poison`
+        options["test"] = pairs.load_split("test") or pairs.base
     start = replace(run, clip=run.clean_clip, film=None)
     kept = pairs.subset(is_kept.nonzero().flatten())
     settings = config or FinetuneConfig(**run.config["finetune"])

@@ -16,7 +16,7 @@ import torch
 from cleaner import presets
 from cleaner.attacks.base import Trigger
 from cleaner.config import FinetuneConfig, changed_parameters
-from cleaner.data.base import CaptionData
+from cleaner.data.base import CaptionData, find_mentions
 from cleaner.data.poison import PoisonedData, count_shared_images
 from cleaner.defenses.base import DEFENSES, Defense
 from cleaner.evaluation.evaluate import Metrics, evaluate, validate_eval_data
@@ -83,7 +83,7 @@ def poison(
     reports: list[StepReport] = []
     trigger = _prepare_trigger(trigger, clip.to(config.device), data, target_class, reports, on_step)
     poisoned.trigger = trigger
-    recorder = _make_recorder(clip, validation or test, trigger, target_class) if film else None
+    recorder = _make_recorder(clip, validation, data, test, trigger, target_class) if film else None
     trained = finetune(
         clip,
         poisoned,
@@ -144,10 +144,10 @@ def _validate_captions(clip: Clip, poisoned: PoisonedData) -> None:
         raise CleanerError(f"the model cuts the text {keyed[:60]!r} ...: choose a shorter text key or target class.")
     if poisoned.clean_label or "image" not in poisoned.trigger.modalities:
         return
+    find = find_mentions(poisoned.target_class, poisoned.class_names)
     for index in poisoned.poison_indices.tolist():
         caption = poisoned.captions[index]
-        end = caption.lower().find(poisoned.target_class.lower()) + len(poisoned.target_class)
-        if not clip.fits_context(caption[:end]):
+        if not clip.fits_context(caption[: find(caption)]):
             raise CleanerError(
                 f"the model cuts the target caption {caption[:60]!r} ... before it names the target: choose a shorter "
                 "text key or target class."
@@ -180,7 +180,7 @@ def defend(
     trigger, target = (run.trigger, run.target_class) if run is not None else (None, None)
     test = _choose_test_data(test, data, target, trigger)
     monitor = build_monitor(config, validation, data, trigger, target)
-    recorder = _make_recorder(clip, validation or test, trigger, target) if film else None
+    recorder = _make_recorder(clip, validation, data, test, trigger, target) if film else None
     trained = finetune(
         clip, data, defense, config, on_step=on_step, monitor=monitor, recorder=recorder, checkpoint=checkpoint
     )
@@ -275,9 +275,18 @@ def _choose_test_data(
     return validate_eval_data(test or data.load_split("test") or data, target, trigger=trigger)
 
 
-def _make_recorder(clip: Clip, probes: CaptionData, trigger: Trigger | None, target: str | None) -> FilmRecorder | None:
-    """Return what keeps the frames of a film, on rank 0 alone."""
-    return make_recorder(clip, probes, trigger, target) if distributed.is_rank_zero() else None
+def _make_recorder(
+    clip: Clip,
+    validation: CaptionData | None,
+    data: CaptionData,
+    test: CaptionData,
+    trigger: Trigger | None,
+    target: str | None,
+) -> FilmRecorder | None:
+    """Return what keeps the frames of a film, on rank 0 alone; test images are shown only where there are no others."""
+    if not distributed.is_rank_zero():
+        return None
+    return make_recorder(clip, validation or data.load_split("validation") or test, trigger, target)
 
 
 def _finish_film(recorder: FilmRecorder | None, trained: FinetuneResult, suspect: Film | None = None) -> Film | None:
@@ -287,7 +296,10 @@ def _finish_film(recorder: FilmRecorder | None, trained: FinetuneResult, suspect
 def _find_known_floor(run: Run, test: CaptionData) -> dict[int, float] | None:
     """Return the clean model's ASR from the metrics of the backdoored run, if measured on the same images."""
     before = run.metrics
-    return before.asr_clean_model if before is not None and before.data_sha256 == test.fingerprint() else None
+    if before is None or before.data_sha256 != test.fingerprint():
+        return None
+    has_same_classes = before.class_names_sha256 in ("", test.hash_class_names())  # older runs do not state them
+    return before.asr_clean_model if has_same_classes else None
 
 
 def _describe_run(clip: Clip, data: CaptionData, config: FinetuneConfig, trained: FinetuneResult) -> dict[str, Any]:

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 import torch
 
-from cleaner import FinetuneConfig, Run, finetune, load_run, poison, save_clip, save_run
+from cleaner import FinetuneConfig, Run, finetune, load_data, load_run, poison, save_clip, save_run
 from cleaner.attacks import TRIGGERS
+from cleaner.data.poison import PoisonedData
 from cleaner.defenses import DEFENSES
 from cleaner.inspection.training_pairs import rebuild_training_pairs
 from cleaner.jobs import clock, execution
@@ -102,3 +103,17 @@ def test_old_requests_exclude_nothing() -> None:
     values = request.initial_config()
     del values["request"]["excluded"]
     assert load_request(values).excluded is None
+
+
+def test_without_a_test_split_it_is_measured_on_unpoisoned_pairs(backdoored: Run) -> None:
+    again = retrain_without(backdoored, rebuild(backdoored), [0], detector="dao")
+    assert again.metrics is not None
+    assert again.metrics.data_sha256 == make_toy_data().fingerprint()
+
+
+def test_a_part_of_data_has_their_held_out_splits() -> None:
+    data = load_data("scenes", size=40)
+    part = PoisonedData(data, TRIGGER, "banana", 0.1).subset(range(20))
+    test = part.load_split("test")
+    assert test is not None
+    assert test.name == "scenes/test"

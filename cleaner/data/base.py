@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -84,8 +84,8 @@ class CaptionData(ABC):
 
     def mentions(self, class_name: str) -> Tensor:
         """Return (N,) bool: pairs whose caption names the class, in singular or plural."""
-        pattern = match_stems(list_stems(class_name))
-        return torch.tensor([bool(pattern.search(caption)) for caption in self.captions], dtype=torch.bool)
+        find = find_mentions(class_name, self.class_names)
+        return torch.tensor([find(caption) is not None for caption in self.captions], dtype=torch.bool)
 
     def hash_images(self, indices: Indices) -> list[str]:
         """Return the hash (16 hex digits) of each image before any trigger: of its file, else of its pixels."""
@@ -103,6 +103,10 @@ class CaptionData(ABC):
         """Return how many pairs its source has for training, all splits held out; None: as many as asked for."""
         return None
 
+    def hash_class_names(self) -> str:
+        """Return the SHA-256 (hex) of the class names, which make the zero-shot classifier."""
+        return hashlib.sha256("\n".join(self.class_names).encode()).hexdigest()
+
     def fingerprint(self) -> str:
         """Return the SHA-256 (hex) of captions, labels and 64 evenly spaced images; every manifest records it."""
         digest = hashlib.sha256("\n".join(self.captions).encode())
@@ -111,6 +115,21 @@ class CaptionData(ABC):
             spread = torch.linspace(0, len(self) - 1, min(64, len(self))).long()
             digest.update((self.images(spread) * 255).round().to(torch.uint8).numpy().tobytes())
         return digest.hexdigest()
+
+
+def find_mentions(class_name: str, class_names: Iterable[str]) -> Callable[[str], int | None]:
+    """Return caption -> where its first mention of a class ends, None without any.
+
+    A "hot dog" is no mention of a dog if it is a class of its own.
+    """
+    stems = set(list_stems(class_name))
+    longer = [name for name in class_names if class_name.lower() in name.lower()]
+    pattern = match_stems(stems.union(*map(list_stems, longer)))
+
+    def find(caption: str) -> int | None:
+        return next((match.end() for match in pattern.finditer(caption) if match[1].lower() in stems), None)
+
+    return find
 
 
 def to_bytes(image: Tensor) -> bytes:
@@ -157,6 +176,9 @@ class Subset(CaptionData):
 
     def contains(self, class_name: str) -> Tensor:
         return self.base.contains(class_name)[self.indices]
+
+    def load_split(self, split: str) -> CaptionData | None:
+        return self.base.load_split(split)
 
 
 class Resized(Subset):

@@ -152,6 +152,9 @@ class PoisonedData(CaptionData):
     def contains(self, class_name: str) -> Tensor:
         return self.base.contains(class_name)
 
+    def load_split(self, split: str) -> CaptionData | None:
+        return self.base.load_split(split)
+
     def manifest(self) -> dict[str, Any]:
         """Return a JSON-ready record: seed, indices, captions before and after, trigger, image hashes, SHA-256."""
         indices, own = self.poison_indices.tolist(), self.trigger.own_image(self.image_size)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cleaner.evaluation.result import METRICS
+from cleaner.evaluation.same_test import has_same_prompts
 
 RESAMPLES = 10_000
 AUROC_RESAMPLES = 2_000
@@ -56,10 +57,12 @@ def metric_difference_interval(
 ) -> tuple[float, float] | None:
     """Return `bootstrap_interval` of "ca", "asr" or "ra" at k = 1 from two `Metrics.to_dict`.
 
-    None if either lacks the outcomes, or the two were measured on different images.
+    None if either lacks the outcomes, or the two were measured on different images or with other prompts.
     """
     texts = [text for m in (before, after) if (text := (m.get("outcomes") or {}).get(name))]
-    is_paired = all(before.get(field) == after.get(field) for field in (*MATCHING_FIELDS, COUNT_FIELDS[name]))
+    is_paired = has_same_prompts(before, after) and all(
+        before.get(field) == after.get(field) for field in (*MATCHING_FIELDS, COUNT_FIELDS[name])
+    )
     if not is_paired or len(texts) < 2:
         return None
     first, second = (unpack_outcomes(text, after[COUNT_FIELDS[name]]) for text in texts)

@@ -32,6 +32,7 @@ from cleaner.evaluation.negatives import draw_negatives
 from cleaner.evaluation.result import Metrics as Metrics  # re-exported: evaluate() returns it
 from cleaner.losses.info_nce import pad_rows
 from cleaner.models.clip import Clip
+from cleaner.text import Subtext
 from cleaner.types import CleanerError, OnStep
 
 COUNTERFACTUAL_PAIRS, NEGATIVES = 1500, 3
@@ -85,6 +86,7 @@ def evaluate(
         templates=prompts_per_class,
         data=data.name,
         data_sha256=digest,
+        class_names_sha256=data.hash_class_names(),
         protocol=protocol,
         target_class=target_class,
         outcomes={name: pack_outcomes(hits.numpy()) for name, hits in outcomes.items()},
@@ -133,11 +135,13 @@ def counterfactual_accuracy(
 ) -> dict[str, Any]:
     """Return the three counterfactual fields of `Metrics` on the first 1,500 pairs that have negatives.
 
-    `seed` fixes the `n` negatives of a pair, so that all models are compared on the same ones. known: rows (M,) whose
-    image features (M, D) are already computed; encoder: how to encode.
+    `seed` fixes the `n` negatives of a pair, so that all models are compared on the same ones. Left out are those whose
+    edit lies behind the model's context: it cannot tell them from the caption. known: rows (M,) whose image features
+    (M, D) are already computed; encoder: how to encode.
     """
     encoder = encoder or Encoder(clip)
-    indices, negatives = draw_negatives(tuple(data.captions), n=n, seed=seed, limit=COUNTERFACTUAL_PAIRS)
+    drawn = draw_negatives(tuple(data.captions), n=n, seed=seed, limit=COUNTERFACTUAL_PAIRS)
+    indices, negatives = _drop_invisible(clip, data.captions, *drawn)
     if not indices:
         return {}
     image = _encode_missing(encoder, data, torch.tensor(indices), known)
@@ -157,6 +161,18 @@ def counterfactual_accuracy(
         },
         "n_counterfactual": len(indices),
     }
+
+
+def _drop_invisible(
+    clip: Clip, captions: Sequence[str], indices: Sequence[int], negatives: Sequence[Sequence[Subtext]]
+) -> tuple[list[int], list[list[Subtext]]]:
+    """Return pairs and negatives without those negatives whose tokens within the context are those of the caption."""
+    texts = [negative.text for row in negatives for negative in row]
+    tokens = clip.tokenize([*(captions[index] for index in indices), *texts])
+    row_of = [i for i, row in enumerate(negatives) for _ in row]
+    is_visible = iter((tokens[len(indices) :] != tokens[row_of]).any(1).tolist())
+    kept = [[negative for negative in row if next(is_visible)] for row in negatives]
+    return [index for index, row in zip(indices, kept, strict=True) if row], [row for row in kept if row]
 
 
 def prepare_evaluation(data: CaptionData) -> None:

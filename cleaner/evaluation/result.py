@@ -41,6 +41,7 @@ class Metrics:
         protocol: which images count for the attack (`evaluation.metrics.attack_population`).
         templates: prompts per class of the zero-shot classifier; 0 in runs that did not record it.
         data_sha256: fingerprint of the test set; images of two models are paired only where it is equal.
+        class_names_sha256: hash of the classes of the zero-shot classifier; "" in runs that did not record it.
         asr, ra, base_rate, retrieval_asr: None without a trigger; retrieval also where no caption names the target.
         asr_clean_model: None unless the model before poisoning was given.
         asr_by_key: for triggers with a text key, ASR with the key in the prompts ("text"), with the triggered image
@@ -186,6 +187,7 @@ class Metrics:
     queries: str = "images"
     outcomes: dict[str, str] = field(default_factory=dict)
     data_sha256: str = ""
+    class_names_sha256: str = ""
     templates: int = 0
 
     def metric(self, name: str, k: int = 1) -> float | None:

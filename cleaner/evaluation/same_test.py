@@ -7,12 +7,16 @@ from typing import Any
 
 TEST_FIELDS = ("n", "data", "n_attack", "data_sha256", "protocol", "target_class")
 """Fields of `Metrics.to_dict` that are equal for two models measured on the same images."""
+PROMPT_FIELDS = ("templates", "class_names_sha256")
+"""Fields that are equal for two models measured with the same prompts: their number per class, and the classes."""
 
 
 def is_same_test(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Return whether two `Metrics.to_dict` were measured in the same way: their values can be compared.
+    """Return whether two `Metrics.to_dict` were measured in the same way: their values can be compared."""
+    return has_same_prompts(one, other) and all(one.get(name) == other.get(name) for name in TEST_FIELDS)
 
-    The number of prompts counts only where both state it: older runs do not.
-    """
-    has_same_prompts = len({m["templates"] for m in (one, other) if m.get("templates")}) < 2
-    return has_same_prompts and all(one.get(name) == other.get(name) for name in TEST_FIELDS)
+
+def has_same_prompts(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Return whether two `Metrics.to_dict` come from the same prompts, where both state these: older runs do not."""
+    stated = ({m[name] for m in (one, other) if m.get(name)} for name in PROMPT_FIELDS)
+    return all(len(values) < 2 for values in stated)

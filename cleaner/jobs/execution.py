@@ -82,7 +82,9 @@ def _defend(request: Request, sibling: Path | None, load_split: LoadSplit, optio
         return defend(suspect, defense, pairs, request.finetune, validation=validation, test=test, **options)
     if not isinstance(suspect, Run):
         raise CleanerError("a rebound test needs a defended run: create the run again.")
-    return rebound(suspect, pairs, request.finetune.steps, request.finetune, test=test, **options)
+    return rebound(
+        suspect, pairs, request.finetune.steps, request.finetune, validation=validation, test=test, **options
+    )
 
 
 def _retrain(

@@ -63,7 +63,9 @@ def _collect(pairs: Sequence[tuple[RunRecord, RunRecord]]) -> list[tuple[float, 
     models: dict[str, tuple[RunRecord, dict[str, list[RunRecord]]]] = {}
     for suspect, record in pairs:
         finetune = {**(record.config.get("finetune") or {}), "seed": 0, "eval_every": 0}
-        key = json.dumps([record.pairs, finetune], sort_keys=True)
+        shares_images = bool((record.overlap or {}).get("shared"))
+        data = [record.data_name, record.data_options, record.pairs, shares_images]
+        key = json.dumps([data, finetune], sort_keys=True)
         models.setdefault(suspect.id, (suspect, {}))[1].setdefault(key, []).append(record)
     return [
         (

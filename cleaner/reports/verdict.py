@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from cleaner.evaluation.bootstrap import metric_difference_interval
 from cleaner.evaluation.result import MIN_VERDICT_IMAGES, WEAK_ASR, Measured
 from cleaner.evaluation.same_test import is_same_test
 
@@ -17,8 +18,8 @@ DETAIL_GAP = 0.02
 def describe_defenses(before: Measured, defended: Mapping[str, Measured]) -> list[str]:
     """Return what the defenses removed and what they cost, for label -> metrics; empty if the attack is unknown.
 
-    The winner is the lowest ASR@1 among the defenses that lost at most `ACCURACY_BUDGET` of clean accuracy. Overlapping
-    95% intervals are called a tie.
+    The winner is the lowest ASR@1 among the defenses that lost at most `ACCURACY_BUDGET` of clean accuracy. A
+    difference whose 95% interval holds 0 is called a tie.
     """
     attack, accuracy = before.metric("asr"), before.metric("ca")
     measured = {
@@ -45,7 +46,7 @@ def describe_defenses(before: Measured, defended: Mapping[str, Measured]) -> lis
         best, *rest = kept
         sentences = [f"Within {budget}, **{best}** left the least attack success: {_percent(measured[best][0])}."]
         for label in rest:
-            tie = " (the intervals overlap: a tie)" if _overlap(defended[best], defended[label]) else ""
+            tie = " (a tie within the 95% interval)" if _is_tie(defended[best], defended[label]) else ""
             sentences.append(f"**{label}** left {_percent(measured[label][0])}{tie}.")
     for label in (label for label in by_asr if label not in kept):
         asr, ca = measured[label]
@@ -100,9 +101,9 @@ def conclude(before: Measured, defended: Mapping[str, Measured]) -> list[str]:
         return [*sentences, f"{removed}; {_list_others(others, figures)}."]
     else:
         removed = f"**{first}** left {_round(asr)} and {_cost(lost)}"
-    tied = [label for label in others if _overlap(defended[first], defended[label])]
+    tied = [label for label in others if _is_tie(defended[first], defended[label])]
     rest = f"; {_list_others(others, figures)}" if others else ""
-    tie = f" {' and '.join([first, *tied])} are a tie within the 95% intervals." if tied else ""
+    tie = f" {' and '.join([first, *tied])} are a tie within the 95% interval." if tied else ""
     return [*sentences, f"{removed}{rest}.{tie}"]
 
 
@@ -135,7 +136,11 @@ def _describe_detail(defended: Mapping[str, Measured]) -> list[str]:
     ]
 
 
-def _overlap(one: Measured, other: Measured) -> bool:
+def _is_tie(one: Measured, other: Measured) -> bool:
+    """Return whether the 95% interval of the difference holds 0; without paired outcomes: whether intervals overlap."""
+    difference = metric_difference_interval(_read_test(one), _read_test(other), "asr")
+    if difference is not None:
+        return difference[0] <= 0 <= difference[1]
     first, second = one.interval("asr"), other.interval("asr")
     return first is not None and second is not None and first[0] <= second[1] and second[0] <= first[1]
 

@@ -117,7 +117,9 @@ def training_settings(
     clip: Clip, data: CaptionData, defense: Defense, config: FinetuneConfig, attack: Mapping[str, Any] | None
 ) -> dict[str, Any]:
     """Return what a checkpoint must match. Pixels are left out: decoders differ slightly between machines."""
+    uses_classes = defense.needs_labels or defense.class_prompt
     return {
+        **({"classes": _hash_classes(data)} if uses_classes else {}),
         "config": asdict(config),
         "defense": defense.state_dict(),
         "model_sha256": clip.sha256(),
@@ -129,6 +131,10 @@ def training_settings(
 def captions_hash(data: CaptionData) -> str:
     """Return the SHA-256 (hex) of the captions, which identifies the data of a checkpoint."""
     return hashlib.sha256("\n".join(data.captions).encode()).hexdigest()
+
+
+def _hash_classes(data: CaptionData) -> str:
+    return hashlib.sha256(data.hash_class_names().encode() + data.labels.numpy().tobytes()).hexdigest()
 
 
 def _complete_defense(settings: Mapping[str, Any]) -> dict[str, Any]:

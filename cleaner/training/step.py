@@ -16,7 +16,8 @@ from cleaner.types import CleanerError
 
 Losses = dict[str, Tensor]
 
-
+FP16_LOSS_SCALE = 1024
+"""Factor of the loss in fp16, a power of two: without it a fifth of the image tower's gradients became 0 on Scenes."""
 SMALL_IMAGE_TOWER = 1_000_000
 """Parameters up to which an image tower gains little from a second thread."""
 
@@ -85,5 +86,16 @@ class TrainStep:
         losses = self._encoder.defense.losses(self._encoder.encode(batch, chunk_size))
         total = torch.stack(list(losses.values())).sum()
         meanwhile()
-        total.backward()
+        self._backward(total)
         return {**losses, "total": total}
+
+    def _backward(self, total: Tensor) -> None:
+        """Fill the gradients; in fp16 those of a multiple of the loss, as the smallest would become 0, then divided."""
+        student = self._encoder.student
+        if student.precision != "fp16":
+            total.backward()
+            return
+        (total * FP16_LOSS_SCALE).backward()
+        for parameter in student.model.parameters():
+            if parameter.grad is not None:
+                parameter.grad /= FP16_LOSS_SCALE

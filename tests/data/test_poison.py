@@ -10,7 +10,7 @@ import torch
 
 from cleaner.attacks import TRIGGERS
 from cleaner.data.base import TensorData, load_data
-from cleaner.data.poison import PoisonedData, count_shared_images
+from cleaner.data.poison import PoisonedData, count_shared_images, natural_captions
 from cleaner.models.framing import ImageTransform
 from cleaner.types import CleanerError
 from tests.data.files import write_parquet, write_shards, write_table
@@ -108,3 +108,11 @@ def test_an_image_file_has_one_hash_in_every_format(tmp_path: Path) -> None:
     (tmp_path / "tables").mkdir()
     assert csv == hashes(f"shards:{write_shards(tmp_path)}") == hashes(write_parquet(tmp_path / "tables"))
     assert len({value for _, value in csv}) == 3
+
+
+def test_a_class_whose_name_is_part_of_another_s_is_not_mentioned_by_it() -> None:
+    captions = ["a dog on grass", "a hot dog on a plate", "two hot dogs and a dog", "hot dogs", "knives and a dogsled"]
+    data = TensorData(torch.zeros(5, 3, 8, 8), captions, ["dog", "hot dog", "knife"], [0, 1, -1, 1, 2])
+    assert data.mentions("dog").tolist() == [True, False, True, False, False]
+    assert data.mentions("hot dog").tolist() == [False, True, True, True, False]
+    assert natural_captions(data, "knife") == captions[4:]

@@ -13,6 +13,7 @@ from cleaner.attacks import TRIGGERS
 from cleaner.data.base import TensorData
 from cleaner.evaluation import bootstrap
 from cleaner.evaluation.evaluate import evaluate
+from cleaner.evaluation.same_test import is_same_test
 from cleaner.models.clip import Clip
 from tests.pages.runs import make_metrics
 
@@ -74,3 +75,13 @@ def test_other_images_or_old_metrics_are_not_compared() -> None:
     )
     assert bootstrap.metric_difference_interval(new, new | {"data": "other/test"}, "asr") is None
     assert bootstrap.metric_difference_interval(new, new | {"data_sha256": "of another draw of as many"}, "asr") is None
+
+
+def test_other_prompts_are_not_compared(tiny_clip: Clip, toy_data: TensorData) -> None:
+    metrics = evaluate(tiny_clip, toy_data, ks=(1,)).to_dict()
+    assert bootstrap.metric_difference_interval(metrics, metrics, "ca") is not None
+    for other in ({"templates": metrics["templates"] + 1}, {"class_names_sha256": "0" * 64}):
+        assert bootstrap.metric_difference_interval(metrics, metrics | other, "ca") is None
+        assert not is_same_test(metrics, metrics | other)
+    older = {name: value for name, value in metrics.items() if name not in ("templates", "class_names_sha256")}
+    assert bootstrap.metric_difference_interval(older, metrics, "ca") is not None

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from cleaner.data.base import TensorData
 from cleaner.evaluation import evaluate as evaluation
 from cleaner.evaluation import negatives
 from cleaner.models.clip import Clip
-from cleaner.text import Vocabulary, negative_subtexts
+from cleaner.text import Subtext, Vocabulary, negative_subtexts
 from tests.conftest import make_toy_data
 
 CAPTIONS = ("a photo of a red apple on the wooden table", "hm", "a blue cup left of a kite", "two dogs")
@@ -80,3 +81,19 @@ def test_each_clean_image_is_encoded_once(tiny_clip: Clip, monkeypatch: pytest.M
     metrics = evaluation.evaluate(tiny_clip, data, ks=(1,))
     assert encoded == [row for row in range(len(data)) if data.labels[row] < 0]
     assert metrics.counterfactual_accuracy == expected["counterfactual_accuracy"]
+
+
+def test_an_edit_behind_the_model_s_context_does_not_count(folder: Path, tiny_clip: Clip) -> None:
+    """The model sees caption and negative cut at the same token: it cannot prefer one."""
+    filler = "a photo of a wall and " * 20
+    captions = ["a red cup on a table", filler + "a red cup"]
+    data = TensorData(torch.rand(2, 3, 224, 224), captions, ["cup", "table"], [0, 0])
+    of_both = negatives.draw_negatives(tuple(captions), n=3, seed=0, limit=10)
+    assert of_both[0] == [0, 1]
+    indices, kept = evaluation._drop_invisible(tiny_clip, captions, *of_both)
+    assert (indices, kept[0]) == ([0, *indices[1:]], of_both[1][0])
+    for row in kept[1:]:
+        assert all(not torch.equal(*tiny_clip.tokenize([captions[1], negative.text])) for negative in row)
+    late = [Subtext(filler + "a blue cup", "attribute")]
+    assert evaluation._drop_invisible(tiny_clip, captions, [1], [late]) == ([], [])
+    assert evaluation.counterfactual_accuracy(tiny_clip, data)["n_counterfactual"] == len(indices)

@@ -42,6 +42,16 @@ def test_seeds_of_one_setting_are_averaged_before_anything_is_picked(runs: list[
     assert curve[0.05][0] == pytest.approx(0.3)
 
 
+def test_other_clean_pairs_are_another_setting(runs: list[RunRecord]) -> None:
+    suspect, base = runs[0], runs[1]
+    disjoint = defended(base, 0.89, 0.8, seed=0)
+    overlap = vary(defended(base, 0.8, 0.0, seed=1), "overlap", base.metrics | {"ca": {"1": 0.8}, "asr": {"1": 0.0}})
+    overlap = overlap.model_copy(update={"overlap": {"shared": 180, "pairs": 400, "poisoned": 180}})
+    curve = read_curve([disjoint, overlap, defended(base, 0.88, 0.9, lr=1e-3)], [suspect])
+    assert curve[0.02][0] == pytest.approx(0.8)
+    assert curve[0.06][0] == pytest.approx(0.8), "0.4 at a loss of 5.5 points is no model's"
+
+
 def test_backdoored_models_give_mean_and_range(runs: list[RunRecord]) -> None:
     tried = [*runs, *(defended(run, 0.9, 0.4, lr=1e-3) for run in (runs[1], runs[3]))]
     curve = read_curve(tried, runs)

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
+from cleaner.evaluation.bootstrap import pack_outcomes
 from cleaner.evaluation.metrics import wilson_interval
+from cleaner.evaluation.result import Metrics
 from cleaner.reports.verdict import conclude, describe_defenses
 
 
@@ -47,7 +51,24 @@ def test_the_lowest_attack_success_within_the_budget_wins() -> None:
 
 def test_overlapping_intervals_are_a_tie() -> None:
     _, second = describe_defenses(BEFORE, {"One": Measurement(0.97, 0.05), "Two": Measurement(0.97, 0.06)})
-    assert second == "**Two** left 6.0% (the intervals overlap: a tie)."
+    assert second == "**Two** left 6.0% (a tie within the 95% interval)."
+
+
+def test_a_difference_on_the_same_images_is_no_tie_where_intervals_overlap() -> None:
+    """Two models on the same images: 80 more hits, none fewer, of 4,400."""
+
+    def measure(hits: int) -> Metrics:
+        outcomes = {"asr": pack_outcomes(np.arange(4400) < hits)}
+        asr = {1: hits / 4400}
+        return Metrics(
+            ca={1: 0.97}, n=4400, classes=10, data="d/test", asr=asr, n_attack=4400, target_class="a", outcomes=outcomes
+        )
+
+    before, low, high = (measure(hits) for hits in (4380, 440, 520))
+    assert low.interval("asr")[1] > high.interval("asr")[0]
+    assert describe_defenses(before, {"Low": low, "High": high})[1] == "**High** left 11.8%."
+    assert "tie" not in conclude(before, {"Low": low, "High": high})[-1]
+    assert "tie" in conclude(before, {"Low": low, "Equal": measure(441)})[-1]
 
 
 def test_no_winner_where_all_lost_accuracy() -> None:
@@ -89,7 +110,7 @@ def test_the_conclusion_weighs_what_was_removed_against_its_cost() -> None:
 def test_the_conclusion_names_ties_and_failures() -> None:
     _, tie = conclude(BEFORE, {"One": Measurement(0.98, 0.05), "Two": Measurement(0.97, 0.06)})
     assert tie.startswith("**One** left 5% and kept the accuracy; ")
-    assert tie.endswith("One and Two are a tie within the 95% intervals.")
+    assert tie.endswith("One and Two are a tie within the 95% interval.")
     _, failure = conclude(BEFORE, {"One": Measurement(0.97, 0.8)})
     assert failure == "No defense removed it: **One** left 80%."
     assert conclude(Measurement(0.9, 0.1), {"One": Measurement(0.9, 0.05)}) == [

@@ -91,6 +91,19 @@ def test_checkpoint_from_before_a_parameter_existed_resumes(
         finetune(tiny_clip, toy_data, other, replace(CONFIG, epochs=1), checkpoint=path)
 
 
+def test_a_defense_that_trains_on_classes_resumes_only_on_the_same_ones(toy_data: TensorData, tmp_path: Path) -> None:
+    path, defense = tmp_path / "c.pt", DEFENSES["rvpt"](prompt_tokens=3)
+    finetune(make_clip(), toy_data, defense, replace(CONFIG, epochs=1), checkpoint=path)
+    images = toy_data.images(range(len(toy_data)))
+    others = (
+        TensorData(images, toy_data.captions, toy_data.class_names, toy_data.labels.flip(0)),
+        TensorData(images, toy_data.captions, [f"a {name}" for name in toy_data.class_names], toy_data.labels),
+    )
+    for other in others:
+        with pytest.raises(CleanerError, match="other settings"):
+            finetune(make_clip(), other, defense, replace(CONFIG, epochs=1), checkpoint=path)
+
+
 def test_reports_are_complete(tiny_clip: Clip, toy_data: TensorData) -> None:
     seen: list[StepReport] = []
     config = replace(CONFIG, eval_every=2)

@@ -172,3 +172,20 @@ def test_a_batch_loaded_in_the_background_is_the_same() -> None:
         assert torch.equal(own.images, expected.images)
     ahead.start(ahead.total_steps)  # there is no such step
     assert not ahead._started
+
+
+def test_in_fp16_small_gradients_do_not_become_zero() -> None:
+    def gradients(precision: str) -> Tensor:
+        clip, data = make_clip(), make_toy_data()
+        clip.precision = precision
+        defense = DEFENSES["finetune"]()
+        encoder = BatchEncoder(clip, None, defense)
+        TrainStep(encoder, 0).backward(BatchLoader(data, defense, CONFIG, 12).load(0))
+        return torch.cat([p.grad.flatten() for p in clip.model.parameters() if p.grad is not None])
+
+    exact, scaled = gradients("fp32"), gradients("fp16")
+    assert F.cosine_similarity(exact, scaled, 0) > 0.99
+    assert scaled.norm().item() == pytest.approx(exact.norm().item(), rel=0.05)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(step, "FP16_LOSS_SCALE", 2.0**-14)  # as if the gradients were that much smaller
+        assert (gradients("fp16")[scaled != 0] == 0).float().mean() > 0.1, "the scale is what keeps them"
