@@ -217,7 +217,7 @@ def show_start_section(suspect: Suspect, choice: tuple[DefensePlan, int] | None)
 
 def show_backdoored(run: RunRecord, left: DeltaGenerator, right: DeltaGenerator) -> None:
     """Draw the page for a model that was poisoned here."""
-    defense_results.select_newly_done()
+    defense_results.select_newly_done(run)
     defended = state.defended_runs(run)
     with left:
         start_place = st.container()

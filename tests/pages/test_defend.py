@@ -1,5 +1,6 @@
 """Defend: trains defenses next to each other, sweeps and rebound tests, and shows their metrics."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from cleaner.runs.run import read_progress
 from cleaner.runs.status import Status, write_status
 from cleaner.runs.store import create_run, list_runs
 from pages._shared import durations, requests
+from pages._shared.defense_results import MAX_CARDS
 from pages._shared.run_table import STATE_LABELS
 from pages._shared.state import format_percent
 from tests.pages.conftest import (
@@ -79,6 +81,22 @@ def test_two_defenses_in_one_start(open_page: OpenPage) -> None:
     assert "Backdoored" in str(chart(go_to(app, "Subtexts"), "similarity")["data"])
     go_to(app, "Defend")
     assert app.select_slider(key="defend.pairs").value == 200
+
+
+def test_new_defenses_are_preselected_for_the_model_they_started_from(open_page: OpenPage, tmp_path: Path) -> None:
+    backdoored, defended = make_runs(tmp_path)
+    other, defended_other = make_runs(tmp_path, seed=1)
+    new = [defended, *(shutil.copytree(defended, defended.with_name(f"copy-{i}")) for i in range(MAX_CARDS))]
+    app = open_page("Defend")
+    app.selectbox(key="current_run").set_value(backdoored.name).run()
+    app.multiselect(key=f"defend.shown.{backdoored.name}").set_value([]).run()
+    app.selectbox(key="current_run").set_value(other.name).run()
+    app.session_state["jobs.started"] = {"defend": [folder.name for folder in new]}
+    app.run()
+    assert app.multiselect(key=f"defend.shown.{other.name}").value == [defended_other.name]
+    app.selectbox(key="current_run").set_value(backdoored.name).run()
+    assert not app.exception, [e.message for e in app.exception]
+    assert len(app.multiselect(key=f"defend.shown.{backdoored.name}").value) == MAX_CARDS
 
 
 def test_a_rebound_test_adds_a_metric_to_its_defense(open_page: OpenPage, tmp_path: Path) -> None:

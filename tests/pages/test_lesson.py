@@ -159,12 +159,14 @@ def test_an_invalid_address_starts_no_lesson(open_page: OpenPage, text: str) -> 
 
 def test_it_leads_back_to_a_new_result(open_page: OpenPage, tmp_path: Path) -> None:
     backdoored, defended = make_runs(tmp_path)
-    app = open_lesson(open_page, "Subtexts", 4, backdoored.name)
+    other, _ = make_runs(tmp_path, seed=1)
+    app = open_lesson(open_page, "Subtexts", 4, other.name)
     assert "lesson.result" not in widget_keys(app)
     app.session_state["jobs.started"] = {"defend": [defended.name]}
     app.run()
     press(app, "result")
     assert current_title(app) == "Defend"
+    assert app.selectbox(key="current_run").value == backdoored.name
     assert app.button(key="lesson.next").label == "Step 5"
     go_to(app, "Defend")
     press(app, "next")
