@@ -1,6 +1,7 @@
 """Overview: opens without runs, shows only measured values, edits and deletes runs."""
 
 import json
+import shutil
 import threading
 import time
 from pathlib import Path
@@ -9,11 +10,12 @@ import pytest
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 from streamlit.testing.v1 import AppTest
 
-from cleaner.files import write_json
+from cleaner.files import read_json, write_json
 from cleaner.jobs import local
 from cleaner.types import CleanerError
 from pages._shared import jobs
-from tests.pages.conftest import OpenPage, chart_keys, errors, go_to, press, table
+from tests.pages.conftest import OpenPage, chart, chart_keys, errors, go_to, press, table
+from tests.pages.runs import make_runs
 
 
 def test_without_runs_it_shows_no_numbers(open_page: OpenPage) -> None:
@@ -29,6 +31,18 @@ def test_unknown_run_files_are_ignored(open_page: OpenPage, tmp_path: Path) -> N
         (tmp_path / "runs" / name / "config.json").write_text(content)
     app: AppTest = open_page("Overview")
     assert not app.exception
+
+
+def test_equal_defenses_are_told_apart_in_the_chart(open_page: OpenPage, tmp_path: Path) -> None:
+    backdoored, defended = make_runs(tmp_path)
+    for name, seed, created in (("same", 0, "2026-01-02T00:00:00Z"), ("seed", 7, "2026-01-01T00:00:00Z")):
+        config = read_json(shutil.copytree(defended, defended.with_name(name)) / "config.json")
+        finetune = {**config["finetune"], "seed": seed}
+        write_json(defended.with_name(name) / "config.json", {**config, "finetune": finetune, "created": created})
+    bars = chart(open_page("Overview"), f"overview.{backdoored.name}")
+    labels = bars["layout"]["xaxis"]["ticktext"]
+    assert sorted(label.rpartition("<br>")[2] for label in labels[1:]) == ["01-01 00:00", "01-02 00:00", "seed 7"]
+    assert len(bars["data"][0]["x"]) == len(labels) == 4
 
 
 def test_the_run_table_names_tags_and_deletes_runs(open_page: OpenPage, tmp_path: Path) -> None:
