@@ -14,7 +14,7 @@ from cleaner.jobs import local
 from pages._shared.defense_results import MAX_CARDS
 from pages._shared.frame import titles
 from pages._shared.run_table import STATE_LABELS
-from tests.pages.conftest import OpenPage, go_to, press, table
+from tests.pages.conftest import OpenPage, go_to, press, select_run_row, table
 from tests.pages.runs import make_runs
 
 DAMAGES = ("missing model.safetensors", "list metrics.json", "newer config.json")
@@ -84,9 +84,7 @@ def test_invalid_runs_can_be_deleted(open_page: OpenPage, invalid_runs: dict[Pat
     for folder, name in invalid_runs.items():
         is_unreadable = name in ("config.json", "status.json")
         assert states[folder.name] == STATE_LABELS["unreadable" if is_unreadable else "done"], folder.name
-        row = table(app, "Run")["Run"].tolist().index(folder.name)
-        app.session_state["run_table.table"] = {"selection": {"rows": [row], "columns": [], "cells": []}}
-        app.run()
+        select_run_row(app, folder.name)
         assert len(app.caption) > captions or not is_unreadable, folder.name  # the reason is shown
         press(app, f"run_table.{folder.name}.delete")
         assert not folder.exists()
