@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from os.path import getmtime, isfile  # pathlib's is_file raises for a long name or a folder without permission
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -93,8 +94,8 @@ def find_framing(model: str) -> ImageTransform | None:
 
 def read_mtime(name: str) -> float:
     """Return the modification time of the file behind a name; 0 if it is not a file."""
-    paths = [Path(name), Path(name.partition(":")[2])]
-    return next((path.stat().st_mtime for path in paths if path.is_file()), 0.0)
+    paths = [name, name.partition(":")[2]]
+    return next((getmtime(path) for path in paths if isfile(path)), 0.0)
 
 
 def load_clip(name: str) -> Clip:
