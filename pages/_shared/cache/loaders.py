@@ -12,7 +12,7 @@ import streamlit as st
 from cleaner.runs.request import parse_data
 from cleaner.types import CleanerError
 from pages._shared.cache.background import import_library, wrap_in_thread
-from pages._shared.cache.model_cache import load_if_available, load_model_file
+from pages._shared.cache.model_cache import load_model_file
 from pages._shared.sample import DataKey, ModelKey
 
 if TYPE_CHECKING:
@@ -116,10 +116,6 @@ class CachedRun:
     def clip(self) -> Clip:
         return load_clip(str(self.folder / "model.safetensors"))
 
-    @property
-    def clean_clip(self) -> Clip | None:
-        return load_if_available(self.clean_model, load_clip)
-
 
 @st.cache_resource(show_spinner=False, max_entries=64)
 def _load_run(folder: str) -> CachedRun:
@@ -144,13 +140,25 @@ def make_model_key(name: str) -> ModelKey:
 
 
 def load_model(key: ModelKey) -> Clip:
-    """Return the model of a key; raise `CleanerError` if the run does not record its clean model."""
+    """Return the model of a key; raise `CleanerError` if it cannot be loaded, or its run records no clean model."""
     kind, source = key[:2]
-    run = None if kind == "model" else load_run(Path(source))
-    clip = load_clip(source) if run is None else run.clean_clip if kind == "clean" else run.clip
-    if clip is None:
+    if kind == "model":
+        return load_clip(source)
+    run = load_run(Path(source))
+    if kind == "run":
+        return run.clip
+    if run.clean_model is None:
         raise CleanerError("This run does not record its clean model: choose another run.")
-    return clip
+    return load_clip(run.clean_model)
+
+
+def is_loadable(key: ModelKey) -> bool:
+    """Load a model; return whether that succeeded."""
+    try:
+        load_model(key)
+    except CleanerError:
+        return False
+    return True
 
 
 @st.cache_data(show_spinner=False, max_entries=64)
