@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from os.path import exists  # pathlib's raises for a long name or a folder without permission
 from typing import Any
 
 from cleaner.config import FinetuneConfig, changed_parameters
@@ -130,7 +131,7 @@ def default_target(class_names: Sequence[str]) -> str:
 
 def is_pretrained(model: str) -> bool:
     """Return whether a model was trained elsewhere: it is none of the built-in ones."""
-    return not any((folder / model / "model.safetensors").exists() for folder in (assets(), shipped_assets()))
+    return not any(exists(folder / model / "model.safetensors") for folder in (assets(), shipped_assets()))
 
 
 def read_attack_defense_rows() -> list[dict[str, Any]]:

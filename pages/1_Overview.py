@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import streamlit as st
 
 from cleaner.files import read_json_cached
@@ -54,22 +56,32 @@ GLOSSARY = """
 def show_run(run: RunRecord) -> None:
     """Draw clean accuracy and attack success of a backdoored run and its newest defenses."""
     defended = state.defended_runs(run)
-    rows = [("Backdoored", run)] + [
-        (f"{to_label(r.defense or '').replace(', ', ',<br>')}<br>lr {r.lr:g}", r) for r in defended[:MAX_DEFENSES]
-    ]
+    shown = defended[:MAX_DEFENSES]
+    rows = [("Backdoored", run), *zip(label_bars(shown), shown, strict=True)]
     bars = [
         (f"{find_style(state.kind_of(r)).sign} {label}", state.kind_of(r), ca, asr)
         for label, r in rows
         if (ca := r.metric("ca")) is not None and (asr := r.metric("asr")) is not None
     ]
     st.plotly_chart(stage.enlarge(charts.before_after_bars(bars)), key=f"overview.{run.id}", config=NO_MODE_BAR)
-    notes = [f"{escape_markdown(run.label)}. {describe_setting(run, defended[:MAX_DEFENSES])}"]
+    notes = [f"{escape_markdown(run.label)}. {describe_setting(run, shown)}"]
     notes.append(f"Measured on {escape_markdown(run.protocol)}.")
     if len(defended) > MAX_DEFENSES:
         notes.append(f"Newest {MAX_DEFENSES} of {len(defended)} defenses; Compare shows all.")
     if run.is_shipped:
         notes.append(state.RATES_NOTE)
     st.caption(" ".join(notes))
+
+
+def label_bars(runs: list[RunRecord]) -> list[str]:
+    """Return defense and learning rate of each run; equal labels also get the seed, or the time if seeds are equal."""
+    labels = [f"{to_label(run.defense or '').replace(', ', ',<br>')}<br>lr {run.lr:g}" for run in runs]
+    seeds = [run.seed for run in runs]
+    equal, equal_seeds = Counter(labels), Counter(zip(labels, seeds, strict=True))
+    for i, (run, label) in enumerate(zip(runs, labels.copy(), strict=True)):
+        if equal[label] > 1:
+            labels[i] += f"<br>seed {run.seed}" if equal_seeds[label, run.seed] == 1 else f"<br>{run.created_at[5:]}"
+    return labels
 
 
 def describe_setting(run: RunRecord, defended: list[RunRecord]) -> str:

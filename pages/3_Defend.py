@@ -20,6 +20,7 @@ from cleaner.presets import (
     QUICK_DEFEND,
     Preset,
     defense_presets,
+    is_pretrained,
     presets_for_model,
 )
 from cleaner.published import Method
@@ -78,7 +79,7 @@ def choose_defenses(model: str, data: str, *, used: int = 0, is_open: bool) -> t
     for name in names:
         with st.expander(f"{find_style(name).sign} {escape_markdown(to_label(name))}", is_open):
             preset, key = forms.choose_preset(
-                presets_for_model(defense_presets(name, model), model), f"defend.{name}", "defend RUN"
+                presets_for_model(defense_presets(name, model), model), settings_key(model, name), "defend RUN"
             )
             rates = _choose_learning_rates(f"{key}.lr", preset, is_sweep)
             choices.append((name, rates, _choose_parameters(kinds[name], key, preset)))
@@ -92,6 +93,14 @@ def choose_defenses(model: str, data: str, *, used: int = 0, is_open: bool) -> t
         for lr in rates
         for seed in range(seeds)
     ], pairs
+
+
+def settings_key(model: str, defense: str) -> str:
+    """Return the key prefix of a defense's widgets.
+
+    Each built-in model has its own, pretrained ones share theirs: a default applies only until a widget is drawn.
+    """
+    return f"defend.{'pretrained' if is_pretrained(model) else model}.{defense}"
 
 
 def _choose_shared_settings(is_sweep: bool, data: str, used: int) -> tuple[int, int, FinetuneConfig | None]:
@@ -217,7 +226,7 @@ def show_start_section(suspect: Suspect, choice: tuple[DefensePlan, int] | None)
 
 def show_backdoored(run: RunRecord, left: DeltaGenerator, right: DeltaGenerator) -> None:
     """Draw the page for a model that was poisoned here."""
-    defense_results.select_newly_done()
+    defense_results.select_newly_done(run)
     defended = state.defended_runs(run)
     with left:
         start_place = st.container()

@@ -270,7 +270,7 @@ with page("Attention", LEAD):
     trigger_run = pickers.find_trigger_run(run)
     left, right = st.columns([1, 3], gap="large")
     with left, st.spinner("Loading models …"):
-        stages = pickers.choose_stages(run)
+        stages = pickers.drop_missing_clean_model(pickers.choose_stages(run))
         sample = pickers.choose_sample(run)
         load_data_with_progress(sample.data)
         text = pickers.choose_text(run, sample)

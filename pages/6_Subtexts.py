@@ -255,6 +255,8 @@ with page("Subtexts", LEAD):
         pair = cache.draw_subtexts(caption, data_key, sample.index, draw)
         st.subheader(state.section_title("Scores of the models", run), anchor=False)
         stages = pickers.choose_compared_stages(run, label_visibility="collapsed")
+        with st.spinner("Loading models …"):
+            stages = pickers.drop_missing_clean_model(stages)
         show_similarities(stages, sample, caption, pair)
         st.subheader(f"Subtexts of epoch {draw.epoch}", anchor=False)
         show_subtexts(caption, pair)

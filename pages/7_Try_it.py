@@ -213,7 +213,7 @@ with page("Try it", LEAD):
     left, right = st.columns([1, 2], gap="medium")
     with st.spinner("Loading models …"):
         with left:
-            stages = pickers.choose_stages(run)
+            stages = pickers.drop_missing_clean_model(pickers.choose_stages(run))
         with right:
             sample = pickers.choose_sample(run)
     left, right = st.columns([1, 2], gap="medium")  # fits three cards at 1280 px

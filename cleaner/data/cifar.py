@@ -7,6 +7,7 @@ import io
 import tarfile
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from os.path import isfile  # pathlib's is_file raises for a long name or a folder without permission
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
 
@@ -49,7 +50,7 @@ class Cifar10(FileData):
         name = self.dataset_name.lower()
         root = Path(path) if path else photos_root()
         tars = root if path else root / name
-        has_tars = (tars / "train.tar").is_file() and not download
+        has_tars = isfile(tars / "train.tar") and not download
         contents: dict[str, bytes | np.ndarray] = {}
 
         def read(key: str) -> bytes | Image.Image:

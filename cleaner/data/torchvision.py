@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from os.path import isdir, isfile  # pathlib's raise for a long name or a folder without permission
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -60,7 +61,7 @@ class Coco(FileData):
 
 def _resolve_root(path: str, annotations: str, *, dataset_name: str) -> Path:
     """Return the image folder's absolute path; raises `CleanerError` if it or the captions are missing."""
-    if not path or not Path(path).is_dir() or not annotations or not Path(annotations).is_file():
+    if not path or not isdir(path) or not annotations or not isfile(annotations):
         raise CleanerError(
             f"give the image folder and the caption file: {dataset_name}:/folder annotations=/folder/file."
         )

@@ -21,7 +21,7 @@ from cleaner.jobs.slurm import SlurmResources
 from cleaner.runs.folders import find_run
 from cleaner.runs.record import RunRecord
 from cleaner.runs.request import Request
-from cleaner.runs.status import ACTIVE, STARTABLE, write_status
+from cleaner.runs.status import ACTIVE, STARTABLE, Status, write_status
 from cleaner.runs.store import create_run, remove_run_folder
 from cleaner.types import CleanerError
 
@@ -188,7 +188,7 @@ def _find_varying_parameters(records: Sequence[RunRecord]) -> dict[str, list[str
 def seconds_left(records: Sequence[RunRecord]) -> float | None:
     """Return the seconds until all runs are done, from those that are; None while unknown."""
     done = [record.status for record in records if record.status.state == "done" and record.status.started]
-    mean = sum(status.updated - status.started for status in done) / max(len(done), 1)
+    mean = sum(status.updated - _begin(status) for status in done) / max(len(done), 1)
     active = [record.status for record in records if record.status.state in ACTIVE]
     waiting = sum(record.status.state == WAITING_STATE for record in records)
     on_cluster = [status for status in active if status.place]
@@ -196,7 +196,12 @@ def seconds_left(records: Sequence[RunRecord]) -> float | None:
         return None
     if on_cluster:
         return max(status.eta for status in on_cluster)
-    return waiting * mean + sum(max(status.eta, mean + status.started - time.time()) for status in active)
+    return waiting * mean + sum(max(status.eta, mean + _begin(status) - time.time()) for status in active)
+
+
+def _begin(status: Status) -> float:
+    """Return when work on a run began: its process may have waited for it, or have executed others before."""
+    return max(status.started, status.queued)
 
 
 def _seed(record: RunRecord) -> int:

@@ -196,10 +196,10 @@ def fade(color: str, opacity: float) -> str:
 def before_after_bars(rows: Sequence[tuple[str, str, float, float]]) -> go.Figure:
     """Return paired bars of attack success and clean accuracy; rows: (label, stage or defense, ca, asr), 0..1."""
     figure = go.Figure()
-    labels = [row[0] for row in rows]
+    places = list(range(len(rows)))  # not the labels: Plotly stacks the bars of equal ones
     for which, word, opacity in ((3, "attack success", 1.0), (2, "clean accuracy", 0.4)):
         figure.add_bar(
-            x=labels,
+            x=places,
             y=[row[which] for row in rows],
             name=word,
             text=[f"{row[which]:.0%}" for row in rows],
@@ -209,4 +209,5 @@ def before_after_bars(rows: Sequence[tuple[str, str, float, float]]) -> go.Figur
         )
     apply_layout(figure, 330, y_title="Share of test images")
     figure.update_layout(barmode="group", bargap=0.3)
+    figure.update_xaxes(tickvals=places, ticktext=[row[0] for row in rows])
     return figure.update_yaxes(range=[0, 1.12], tickformat=".0%", tickvals=[0, 0.25, 0.5, 0.75, 1])

@@ -18,11 +18,17 @@ _CANCELED = "cancel.canceled"
 
 def is_canceled(work: Work) -> bool:
     """Return whether the user canceled this work; if so, draw a button that starts it again."""
-    if st.session_state.get(_CANCELED) != work:
+    if work not in st.session_state.get(_CANCELED, ()):
         return False
     st.info("Canceled.", icon=ICON)
-    st.button("Start again", key=f"cancel.restart.{work[0]}", icon=":material/play_arrow:", on_click=_forget)
+    icon = ":material/play_arrow:"
+    st.button("Start again", key=f"cancel.restart.{work[0]}", icon=icon, on_click=allow_again, args=(work,))
     return True
+
+
+def allow_again(work: Work) -> None:
+    """Let canceled work start again, as its own start button does."""
+    st.session_state.get(_CANCELED, set()).discard(work)
 
 
 @contextmanager
@@ -38,8 +44,4 @@ def show_cancelable(message: str, work: Work) -> Iterator[OnStep]:
 
 
 def _remember(work: Work) -> None:
-    st.session_state[_CANCELED] = work
-
-
-def _forget() -> None:
-    st.session_state.pop(_CANCELED, None)
+    st.session_state.setdefault(_CANCELED, set()).add(work)

@@ -23,6 +23,7 @@ from pages._shared.state import KEEP, escape_markdown
 
 MAX_CARDS = 3
 NEWLY_DONE = "defend.newly_done"
+"""Beginning of the session keys of newly trained defenses; the id of the run that they started from follows."""
 
 
 def show_results(run: RunRecord) -> None:
@@ -55,8 +56,9 @@ def _choose_defenses(run: RunRecord, defended: list[RunRecord]) -> list[RunRecor
     """Draw the choice of the defenses to compare; newly trained ones are preselected."""
     labels = state.disambiguate_labels({other.id: other.label for other in defended})
     key = f"defend.shown.{run.id}"
-    if newly_done := st.session_state.pop(NEWLY_DONE, None):
-        st.session_state[key] = [run_id for run_id in newly_done if run_id in labels]
+    newly_done = st.session_state.pop(f"{NEWLY_DONE}.{run.id}", ())
+    if preselected := [run_id for run_id in labels if run_id in newly_done]:
+        st.session_state[key] = preselected[:MAX_CARDS]
     run_ids = st.multiselect(
         "Compare",
         list(labels),
@@ -161,9 +163,9 @@ def table(runs: list[RunRecord]) -> pd.DataFrame:
     )
 
 
-def select_newly_done() -> None:
-    """Preselect the defenses that this session has just trained, once."""
-    if new := jobs.list_new_results("defend"):
+def select_newly_done(run: RunRecord) -> None:
+    """Preselect the defenses of `run` that this session has just trained, once."""
+    if new := [entry for entry in jobs.list_new_results("defend") if entry.started_from(run)]:
         done = [entry for entry in jobs.started_runs("defend") if entry.status.state == "done"]
-        st.session_state[NEWLY_DONE] = [entry.id for entry in done if entry.rebound is None]
+        st.session_state[f"{NEWLY_DONE}.{run.id}"] = [entry.id for entry in done if entry.rebound is None]
         jobs.mark_as_seen(new)

@@ -14,7 +14,7 @@ from cleaner.runs.inversion import ESTIMATE_NOTE, NOT_CONVERGED, Inversion, find
 from cleaner.runs.record import RunRecord
 from cleaner.types import OnStep, StepReport
 from pages._shared import cache, forms
-from pages._shared.cancel import is_canceled, show_cancelable
+from pages._shared.cancel import allow_again, is_canceled, show_cancelable
 from pages._shared.frame import link
 from pages._shared.pixels import decode_png, enlarge
 from pages._shared.plotly_charts import NO_MODE_BAR
@@ -63,6 +63,7 @@ def show(subject: Subject) -> None:
         label = "Find the trigger" if stored is None else "Search again"
         if st.button(label, key="search.invert.go", type="primary", icon=":material/play_arrow:"):
             st.session_state[REQUEST] = work
+            allow_again(work)
         st.caption("Unlabeled clean images suffice. Minutes on a processor; stay on this page meanwhile.")
     with right:
         if st.session_state.get(REQUEST) == work and not is_canceled(work):

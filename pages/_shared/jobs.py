@@ -196,9 +196,12 @@ def describe_progress(entry: RunRecord) -> tuple[float, str]:
         return 1.0 if status.state == "done" else status.step / max(status.total, 1), status.state
     if not status.stage:
         return 0.0, "Starting"
-    stage = STEP_STAGE_LABELS.get(status.stage, status.stage.capitalize())
     share = min(status.step / max(status.total, 1), 1.0)
-    return share, f"{stage}: step {status.step:,} of {status.total:,}{describe_time_left(status)}"
+    return share, f"{_stage_label(status)}: step {status.step:,} of {status.total:,}{describe_time_left(status)}"
+
+
+def _stage_label(status: Status) -> str:
+    return STEP_STAGE_LABELS.get(status.stage, status.stage.capitalize())
 
 
 def _describe_place_in_queue(entry: RunRecord) -> str:
@@ -214,14 +217,15 @@ def describe_time_left(progress: StepReport | Status) -> str:
 
 
 def describe_active() -> str:
-    """Return in a few words which job runs, how long it will, and how many wait."""
+    """Return in a few words which job runs, its stage, how long that will take, and how many jobs wait."""
     active = [entry for entry in local.poll_entries() if entry.status.state in ACTIVE]
     running = [entry for entry in active if entry.status.state == "running"]
     waiting = f", {len(active) - len(running)} more" if running and len(active) > len(running) else ""
     if not running:
         return "Training starts"
     status = running[0].status
-    return f"{job_label(running[0])}{describe_time_left(status) or ' starts'}{waiting}"
+    progress = f": {_stage_label(status).lower()}{describe_time_left(status)}" if status.stage else " starts"
+    return f"{job_label(running[0])}{progress}{waiting}"
 
 
 def apply(action: Callable[[Path], None], folder: Path) -> None:

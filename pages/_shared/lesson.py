@@ -275,11 +275,20 @@ def _show_progress(number: int) -> None:
 
 def _offer_results(number: int) -> None:
     """Draw the button that leads to defenses that this session trained and has not looked at."""
-    if number == DEFEND_STEP or not jobs.list_new_results("defend"):
+    run = None if number == DEFEND_STEP else _find_run_with_results()
+    if run is None:
         return
     if st.button("See your result", key="lesson.result", type="primary", icon=":material/task_alt:"):
         go_to_step(DEFEND_STEP, number)
+        state.select_run(run.id)
         st.rerun()  # the whole page, also from the fragment that watches a training
+
+
+def _find_run_with_results() -> RunRecord | None:
+    """Return the newest backdoored run with defenses that this session trained and has not looked at."""
+    new = jobs.list_new_results("defend")
+    runs = state.backdoored_runs() if new else []
+    return next((run for run in runs if any(entry.started_from(run) for entry in new)), None)
 
 
 def _find_own_run() -> RunRecord | None:

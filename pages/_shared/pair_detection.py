@@ -29,7 +29,7 @@ from pages._shared.state import KEEP, escape_markdown, format_percent
 if TYPE_CHECKING:
     from cleaner.inspection.pair_detection import PairDetection, Scores
 
-DEFAULT_DETECTOR, DEFAULT_REFERENCE = "clip_score", 256
+DEFAULT_DETECTOR = "clip_score"
 COLUMNS, ROWS = 8, 2
 FLAGGED_SHARES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 DEFAULT_SHARE = 0.1
@@ -102,12 +102,13 @@ def _choose_ranking(run: RunRecord, found: PairDetection) -> Ranking:
             **KEEP,
         )
     )
-    size = DEFAULT_REFERENCE
-    if found.auroc_by_size[name]:
+    size = stored_size = min(found.reference_size, len(found.poisoned))
+    sizes = sorted({stored_size, *(n for n in REFERENCE_SIZES if n <= len(found.poisoned))})
+    if found.auroc_by_size[name] and len(sizes) > 1:  # a slider needs two
         size = st.select_slider(
             "Reference pairs",
-            [n for n in REFERENCE_SIZES if n <= len(found.poisoned)],
-            DEFAULT_REFERENCE,
+            sizes,
+            stored_size,
             key="detect.reference",
             help="Pairs drawn at random that a pair is compared with. Poisons among them look normal to each other.",
             **KEEP,
@@ -118,9 +119,9 @@ def _choose_ranking(run: RunRecord, found: PairDetection) -> Ranking:
             detector = _draw_parameters(name)
         else:
             st.caption("Defaults.")
-    stored = Ranking(name, found.reference_size, found.scores[name], found.poisoned, found.figures.get(name))
+    stored = Ranking(name, stored_size, found.scores[name], found.poisoned, found.figures.get(name))
     work = ("score pairs", str(run.folder), name, str(size), str(detector))
-    if (detector is None and size == found.reference_size) or is_canceled(work):
+    if (detector is None and size == stored_size) or is_canceled(work):
         return stored
     detector = detector or cache.detectors("pairs")[name]()
     with show_cancelable("Scoring …", work) as on_step:

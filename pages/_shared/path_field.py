@@ -60,7 +60,7 @@ def _button(label: str, key: str, icon: str, field: str, path: Path, *, is_disab
 
 def _choose(key: str, path: Path) -> None:
     """Open a folder in the browser, or put a file into the field."""
-    if path.is_dir():
+    if os.path.isdir(path):
         st.session_state[f"{key}.folder"] = str(path)
     else:
         _take(key, path)
@@ -100,5 +100,5 @@ def list_folder(folder: Path, suffixes: Sequence[str]) -> tuple[list[Path], list
     except OSError as error:
         raise CleanerError(f"{folder} cannot be read ({error.strerror}): choose another folder.") from error
     shown = [path for path in paths if not path.name.startswith(".") and is_allowed(path)]
-    files = [path for path in shown if path.name.lower().endswith(tuple(suffixes)) and path.is_file()]
-    return [path for path in shown if path.is_dir()], files
+    files = [path for path in shown if path.name.lower().endswith(tuple(suffixes)) and os.path.isfile(path)]
+    return [path for path in shown if os.path.isdir(path)], files

@@ -80,6 +80,16 @@ def choose_compared_stages(run: RunRecord | None, label_visibility: LabelVisibil
     return stages + [_make_defended_stage(labels[run_id], runs[run_id], labels[run_id]) for run_id in run_ids]
 
 
+def drop_missing_clean_model(stages: list[Stage]) -> list[Stage]:
+    """Return the stages without the clean model of a run if that cannot be loaded; then say so."""
+    clean = stages[0]
+    if clean.model[0] != "clean" or cache.is_loadable(cache.make_model_key(clean.run_label)):
+        return stages
+    name = escape_markdown(clean.run_label)
+    st.caption(f":material/warning: The clean model {name} cannot be loaded: restore its file to see it here.")
+    return stages[1:]
+
+
 def _find_stages(run: RunRecord | None) -> tuple[list[Stage], list[RunRecord], str]:
     """Return the models before a defense, the defended runs, and the id of the run or model that they started from."""
     if run is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import blake2b
 from pathlib import Path
 
 import pandas as pd
@@ -42,7 +43,7 @@ def show_run_table() -> None:
         hide_index=True,
         width="stretch",
         height=min(36 + 35 * len(entries), 320),
-        key="run_table.table",
+        key=f"run_table.table.{_hash_rows(entries)}",
         on_select="rerun",
         selection_mode="single-row",
     )
@@ -51,9 +52,13 @@ def show_run_table() -> None:
     )
     if error := jobs.last_error():
         show_error(error)
-    rows = [row for row in selected["selection"]["rows"] if row < len(entries)]
-    if rows:
+    if rows := selected["selection"]["rows"]:
         _show_run(entries[rows[0]])
+
+
+def _hash_rows(entries: list[RunRecord]) -> str:
+    """Return what changes when runs come, go or change places: a selection is a row number, and must end then."""
+    return blake2b("\n".join(str(entry.folder) for entry in entries).encode(), digest_size=8).hexdigest()
 
 
 def table(entries: list[RunRecord]) -> pd.DataFrame:

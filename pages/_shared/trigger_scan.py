@@ -8,7 +8,7 @@ import streamlit as st
 from cleaner.labels import to_label
 from cleaner.types import CleanerError
 from pages._shared import cache, forms
-from pages._shared.cancel import is_canceled, show_cancelable
+from pages._shared.cancel import allow_again, is_canceled, show_cancelable
 from pages._shared.frame import show_error
 from pages._shared.sample import DataKey
 from pages._shared.state import KEEP, format_percent
@@ -58,6 +58,7 @@ def show(model: str, data: str, key: str) -> None:
         work = (key, model, data, settings, str(n), str(reference), str(has_variants))
         if st.button("Scan", key=f"{key}.go", icon=":material/search:"):
             st.session_state[f"{key}.request"] = work
+            allow_again(work)
         if st.session_state.get(f"{key}.request") == work and not is_canceled(work):
             with show_cancelable("Scanning …", work) as on_step:
                 found = cache.scan(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from dataclasses import asdict
@@ -17,11 +18,13 @@ from cleaner.data.base import load_data as load
 from cleaner.data.images import read_image_file
 from cleaner.files import atomic_write, read_json, write_json
 from cleaner.models.clip import save_clip
+from cleaner.presets import is_pretrained
 from cleaner.runs.progress import read_new_progress, read_progress
-from cleaner.runs.request import Request, get_test_data, load_request
+from cleaner.runs.request import Request, get_test_data, load_request, parse_data
 from cleaner.runs.store import LOG_TAIL_BYTES, last_lines, list_entries
 from cleaner.training.checkpoint import TrainingCheckpoint
 from cleaner.types import CleanerError
+from pages._shared.cache.loaders import read_mtime
 from pages._shared.state import escape_markdown
 from tests.conftest import make_clip
 
@@ -53,6 +56,24 @@ def test_an_endless_device_is_not_read(tmp_path: Path) -> None:
 def test_an_impossible_path_of_an_image_is_one_sentence(path: str) -> None:
     with pytest.raises(CleanerError):
         read_image_file(path)
+
+
+@pytest.mark.parametrize("error", [errno.EACCES, errno.ENAMETOOLONG])
+def test_a_path_that_cannot_be_looked_at_is_no_file(error: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    look = os.stat
+
+    def stat(path: Any, **options: Any) -> os.stat_result:
+        if "/closed" in os.fspath(path):
+            raise OSError(error, os.strerror(error), path)
+        return look(path, **options)
+
+    monkeypatch.setattr(os, "stat", stat)
+    assert is_pretrained("/closed/model.pt")
+    assert read_mtime("/closed/model.pt") == read_mtime("ViT-B-32:/closed/model.pt") == 0
+    for name in ("/closed/pairs.csv", "cifar10:/closed", "coco:/closed annotations=/closed/captions.json"):
+        source, options = parse_data(name)
+        with pytest.raises(CleanerError):
+            load_data(source, **options)
 
 
 def test_numbers_that_no_float_holds_are_none(tmp_path: Path) -> None:

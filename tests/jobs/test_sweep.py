@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from cleaner.config import FinetuneConfig
 from cleaner.jobs import local, sweep
 from cleaner.runs.record import RunRecord
 from cleaner.runs.request import Request
-from cleaner.runs.status import ACTIVE, read_status, write_status
+from cleaner.runs.status import ACTIVE, Status, read_status, write_status
 from cleaner.runs.store import create_run, remove_run_folder
 from cleaner.types import CleanerError
 from tests.data.files import write_table
@@ -97,6 +98,16 @@ def test_cancel_leaves_finished_runs_and_resume_restarts_the_others(base: Reques
     assert sweep.seconds_left(entries) is None
     sweep.cancel(name)
     assert sorted(states(name)) == ["cancelled"] * 3 + ["done"]
+
+
+def test_the_time_left_leaves_out_what_a_worker_did_before(base: Request) -> None:
+    requests = sweep.grid(base, METHODS[:1], rates=[1e-4, 1e-3], seeds=[0, 1])
+    folders = [create_run(replace(request, sweep=sweep.compute_sweep_id(base))) for request in requests]
+    now = time.time()
+    write_status(folders[0], Status("done", queued=now - 30, started=now - 3600))
+    write_status(folders[1], Status("running", queued=now - 10, started=now - 3600, pid=os.getpid()))
+    seconds = sweep.seconds_left(sweep.list_sweep_runs(sweep.compute_sweep_id(base)))
+    assert seconds == pytest.approx(20 + 2 * 30, abs=5)
 
 
 def test_a_run_that_ends_during_cancel_does_not_stop_the_cancel(base: Request, monkeypatch: pytest.MonkeyPatch) -> None:

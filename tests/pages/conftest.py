@@ -139,6 +139,14 @@ def table(app: AppTest, column: str) -> pd.DataFrame:
     return next(frame.value for frame in app.dataframe if column in frame.value)
 
 
+def select_run_row(app: AppTest, run: str) -> AppTest:
+    """Select a run in the table of the Overview page, which must be unfolded."""
+    frame = next(frame for frame in app.dataframe if "Run" in frame.value)
+    row = frame.value["Run"].tolist().index(run)
+    app.session_state[frame.proto.id.split("-", 2)[2]] = {"selection": {"rows": [row], "columns": [], "cells": []}}
+    return app.run()
+
+
 def press(app: AppTest, end: str) -> AppTest:
     """Press the button whose key ends like this."""
     next(button for button in app.button if (button.key or "").endswith(end)).click().run()

@@ -15,6 +15,7 @@ from cleaner.models.clip import load_clip
 from cleaner.types import StepReport
 from pages._shared import cache
 from pages._shared.cache import background, model_cache
+from pages._shared.cache.loaders import load_model
 from pages._shared.sample import DataKey
 from tests.data.files import make_caption, write_table
 from tests.pages.conftest import OpenPage, go_to
@@ -51,9 +52,9 @@ def test_a_replaced_run_clears_what_was_computed_from_it(open_page: OpenPage, tm
 
 
 def test_runs_share_their_clean_model(open_page: OpenPage, tmp_path: Path) -> None:
-    backdoored, defended = map(cache.load_run, make_runs(tmp_path))
-    assert backdoored.clean_clip is defended.clean_clip is not None
-    assert backdoored.clip is not defended.clip
+    backdoored, defended = map(str, make_runs(tmp_path))
+    assert load_model(("clean", backdoored)) is load_model(("clean", defended))
+    assert load_model(("run", backdoored)) is not load_model(("run", defended))
 
 
 def test_cached_work_stops_when_the_page_run_is_to_stop(monkeypatch: pytest.MonkeyPatch) -> None:

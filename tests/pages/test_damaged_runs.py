@@ -14,7 +14,7 @@ from cleaner.jobs import local
 from pages._shared.defense_results import MAX_CARDS
 from pages._shared.frame import titles
 from pages._shared.run_table import STATE_LABELS
-from tests.pages.conftest import OpenPage, go_to, press, table
+from tests.pages.conftest import OpenPage, chart, go_to, page_text, press, select_run_row, table
 from tests.pages.runs import make_runs
 
 DAMAGES = ("missing model.safetensors", "list metrics.json", "newer config.json")
@@ -84,9 +84,7 @@ def test_invalid_runs_can_be_deleted(open_page: OpenPage, invalid_runs: dict[Pat
     for folder, name in invalid_runs.items():
         is_unreadable = name in ("config.json", "status.json")
         assert states[folder.name] == STATE_LABELS["unreadable" if is_unreadable else "done"], folder.name
-        row = table(app, "Run")["Run"].tolist().index(folder.name)
-        app.session_state["run_table.table"] = {"selection": {"rows": [row], "columns": [], "cells": []}}
-        app.run()
+        select_run_row(app, folder.name)
         assert len(app.caption) > captions or not is_unreadable, folder.name  # the reason is shown
         press(app, f"run_table.{folder.name}.delete")
         assert not folder.exists()
@@ -105,6 +103,20 @@ def test_invalid_runs_stop_no_page(open_page: OpenPage, invalid_runs: dict[Path,
         assert not app.error
     for title in ("Poison", "Compare"):
         assert not go_to(app, title).error, title
+
+
+@pytest.mark.parametrize("title", ["Attention", "Subtexts", "Try it"])
+def test_a_missing_clean_model_is_named_and_left_out(open_page: OpenPage, tmp_path: Path, title: str) -> None:
+    make_runs(tmp_path)
+    (tmp_path / "clean-rn.safetensors").unlink()
+    app = open_page(title)
+    assert not app.error
+    assert page_text(app).count("The clean model ") == 1
+    assert f"{tmp_path}/clean-rn.safetensors cannot be loaded" in page_text(app)
+    shown = page_text(app).rpartition("Models: ")[2] if title != "Subtexts" else str(chart(app, "similarity")["data"])
+    assert "backdoored" in shown.lower()
+    assert "clean = " not in shown.lower()
+    assert "'clean'" not in shown.lower()
 
 
 @pytest.mark.parametrize("kind", DAMAGES)

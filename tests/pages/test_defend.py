@@ -1,9 +1,8 @@
 """Defend: trains defenses next to each other, sweeps and rebound tests, and shows their metrics."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
-
-import pytest
 
 from cleaner import presets
 from cleaner.config import FinetuneConfig
@@ -19,6 +18,7 @@ from cleaner.runs.run import read_progress
 from cleaner.runs.status import Status, write_status
 from cleaner.runs.store import create_run, list_runs
 from pages._shared import durations, requests
+from pages._shared.defense_results import MAX_CARDS
 from pages._shared.run_table import STATE_LABELS
 from pages._shared.state import format_percent
 from tests.pages.conftest import (
@@ -65,7 +65,7 @@ def test_two_defenses_in_one_start(open_page: OpenPage) -> None:
     app.number_input(key="defend.train.epochs").set_value(1)
     app.multiselect(key="defend.which").set_value(["finetune", "ta_cleaner"]).run()
     assert not app.exception
-    app.select_slider(key="defend.ta_cleaner.lr").set_value(3e-4).run()
+    app.select_slider(key="defend.scenes-rn.ta_cleaner.lr").set_value(3e-4).run()
     assert table(app, "Steps")["Steps"].tolist() == ["3", "3"]
     press(app, "defend.go")
     wait_for_training(app)
@@ -79,6 +79,22 @@ def test_two_defenses_in_one_start(open_page: OpenPage) -> None:
     assert "Backdoored" in str(chart(go_to(app, "Subtexts"), "similarity")["data"])
     go_to(app, "Defend")
     assert app.select_slider(key="defend.pairs").value == 200
+
+
+def test_new_defenses_are_preselected_for_the_model_they_started_from(open_page: OpenPage, tmp_path: Path) -> None:
+    backdoored, defended = make_runs(tmp_path)
+    other, defended_other = make_runs(tmp_path, seed=1)
+    new = [defended, *(shutil.copytree(defended, defended.with_name(f"copy-{i}")) for i in range(MAX_CARDS))]
+    app = open_page("Defend")
+    app.selectbox(key="current_run").set_value(backdoored.name).run()
+    app.multiselect(key=f"defend.shown.{backdoored.name}").set_value([]).run()
+    app.selectbox(key="current_run").set_value(other.name).run()
+    app.session_state["jobs.started"] = {"defend": [folder.name for folder in new]}
+    app.run()
+    assert app.multiselect(key=f"defend.shown.{other.name}").value == [defended_other.name]
+    app.selectbox(key="current_run").set_value(backdoored.name).run()
+    assert not app.exception, [e.message for e in app.exception]
+    assert len(app.multiselect(key=f"defend.shown.{backdoored.name}").value) == MAX_CARDS
 
 
 def test_a_rebound_test_adds_a_metric_to_its_defense(open_page: OpenPage, tmp_path: Path) -> None:
@@ -126,41 +142,60 @@ def test_a_rebound_test_can_be_resumed(open_page: OpenPage, tmp_path: Path) -> N
     assert " 2 " in app.metric[-1].label
 
 
+def make_built_in_run(tmp_path: Path) -> Path:
+    """Write a backdoored run of a built-in model."""
+    folder, _ = make_runs(tmp_path, seed=9)
+    write_json(folder / "config.json", {**read_json(folder / "config.json"), "clean_model": "scenes-rn"})
+    return folder
+
+
+def test_settings_of_built_in_and_pretrained_models_are_kept_apart(open_page: OpenPage, tmp_path: Path) -> None:
+    pretrained, _ = make_runs(tmp_path)
+    built_in = make_built_in_run(tmp_path)
+    quick, *_ = defense_presets("ta_cleaner", "scenes-rn")
+    assert quick.training is not None
+    app = open_page("Defend")
+    app.multiselect(key="defend.which").set_value(["ta_cleaner"])
+    rates = {pretrained: ("pretrained", presets.PRETRAINED_LR), built_in: ("scenes-rn", quick.training.finetune.lr)}
+    for run in (pretrained, built_in, pretrained):
+        app.selectbox(key="current_run").set_value(run.name).run()
+        kind, lr = rates[run]
+        assert app.select_slider(key=f"defend.{kind}.ta_cleaner.lr").value == lr
+        assert table(app, "Steps")["Learning rate"].tolist() == [f"{lr:g}"]
+
+
 def test_a_model_trained_elsewhere_gets_a_small_rate(open_page: OpenPage, tmp_path: Path) -> None:
     make_runs(tmp_path)
     app = open_page("Defend")
     app.multiselect(key="defend.which").set_value(["ta_cleaner"]).run()
-    assert app.select_slider(key="defend.ta_cleaner.lr").value == presets.PRETRAINED_LR
+    assert app.select_slider(key="defend.pretrained.ta_cleaner.lr").value == presets.PRETRAINED_LR
     assert "For pretrained models" in page_text(app)
     assert "points wide" in hover_text(app)
 
 
-def test_published_settings_fill_a_defense(
-    open_page: OpenPage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    make_runs(tmp_path)
-    monkeypatch.setattr(presets, "is_pretrained", lambda model: False)
+def test_published_settings_fill_a_defense(open_page: OpenPage, tmp_path: Path) -> None:
+    make_built_in_run(tmp_path)
     app = open_page("Defend")
     for preset in (p for name in DEFENSES for p in defense_presets(name) if p.training and not p.training.data):
         assert preset.training is not None
         app.multiselect(key="defend.which").set_value([preset.method]).run()
         quick, *_ = defense_presets(preset.method)
         assert quick.training is not None
-        assert app.select_slider(key=f"defend.{preset.method}.lr").value == quick.training.finetune.lr
-        app.radio(key=f"defend.{preset.method}.settings").set_value(preset.variant).run()
+        assert app.select_slider(key=f"defend.scenes-rn.{preset.method}.lr").value == quick.training.finetune.lr
+        app.radio(key=f"defend.scenes-rn.{preset.method}.settings").set_value(preset.variant).run()
         assert not app.exception, preset.name
         assert preset.citation in page_text(app)
         lr = preset.training.finetune.lr
-        assert app.select_slider(key=f"defend.{preset.name.replace('-', '.')}.lr").value == lr
+        assert app.select_slider(key=f"defend.scenes-rn.{preset.method}.{preset.variant}.lr").value == lr
         assert table(app, "Steps")["Learning rate"].tolist() == [f"{lr:g}"]
-        app.radio(key=f"defend.{preset.method}.settings").set_value("quick").run()
+        app.radio(key=f"defend.scenes-rn.{preset.method}.settings").set_value("quick").run()
     app.multiselect(key="defend.which").set_value(["ta_cleaner"]).run()
     assert (
-        app.slider(key="defend.ta_cleaner.share").value
+        app.slider(key="defend.scenes-rn.ta_cleaner.share").value
         == DEFENSES["ta_cleaner"](**defense_presets("ta_cleaner")[0].parameters).share
     )
-    app.radio(key="defend.ta_cleaner.settings").set_value("all-pairs").run()
-    assert app.slider(key="defend.ta_cleaner.all-pairs.share").value == 1.0
+    app.radio(key="defend.scenes-rn.ta_cleaner.settings").set_value("all-pairs").run()
+    assert app.slider(key="defend.scenes-rn.ta_cleaner.all-pairs.share").value == 1.0
     app.multiselect(key="defend.which").set_value(["finetune"]).run()
     assert "Published settings" in page_text(app)
 
@@ -177,9 +212,9 @@ def test_a_sweep_is_one_set_of_runs(open_page: OpenPage, tmp_path: Path) -> None
     app.number_input(key="defend.train.epochs").set_value(1)
     app.toggle(key="defend.sweep").set_value(True).run()
     app.number_input(key="defend.seeds").set_value(2)
-    app.multiselect(key="defend.finetune.lrs").set_value([]).run()
+    app.multiselect(key="defend.pretrained.finetune.lrs").set_value([]).run()
     assert app.button(key="defend.go").disabled
-    app.multiselect(key="defend.finetune.lrs").set_value([1e-4, 1e-3]).run()
+    app.multiselect(key="defend.pretrained.finetune.lrs").set_value([1e-4, 1e-3]).run()
     preflight = table(app, "Steps").iloc[0]
     assert (preflight["Learning rate"], preflight["Seed"], preflight["Runs"]) == ("0.0001, 0.001", "0, 1", 4)
     assert preflight["Duration"] == "unknown"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from cleaner.inspection.pair_detection import locate_detection_file, read_detection, write_detection
 from cleaner.runs.request import FLAGGED_DEFENSE
 from cleaner.runs.store import list_runs
 from tests.pages.conftest import (
@@ -80,6 +82,23 @@ def test_pairs_are_ranked_and_the_model_is_trained_without_the_flagged_ones(dete
     shown = page_text(app)
     assert "Without flagged pairs, detector k-distance, flagged 100" in shown
     assert again.overlap_note in shown
+
+
+def test_few_pairs_have_smaller_references(detected) -> None:  # type: ignore[no-untyped-def]
+    app = detected
+    (run,) = list_runs()
+    file = locate_detection_file(run.folder)
+    for n, sizes in ((200, ["64", "128", "200"]), (64, [])):
+        found = read_detection(run.folder)
+        assert found is not None
+        scores = {name: values[:n] for name, values in found.scores.items()}
+        few = replace(found, scores=scores, poisoned=found.poisoned[:n], coordinates=found.coordinates[:n])
+        write_detection(few, file)
+        app.selectbox(key="detect.detector").set_value("k_distance").run()
+        assert not app.exception, [e.message for e in app.exception]
+        sliders = [slider for slider in app.select_slider if slider.key == "detect.reference"]
+        assert [option for slider in sliders for option in slider.options] == sizes
+        assert [slider.value for slider in sliders] == ([n] if sizes else [])
 
 
 def test_images_have_a_threshold_from_another_split(detected) -> None:  # type: ignore[no-untyped-def]

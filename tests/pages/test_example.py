@@ -10,7 +10,17 @@ import pytest
 from cleaner.files import write_json
 from cleaner.runs.store import list_runs
 from pages._shared.frame import titles
-from tests.pages.conftest import OpenPage, errors, go_to, page_text, press, table, wait_for_training, widget_keys
+from tests.pages.conftest import (
+    OpenPage,
+    errors,
+    go_to,
+    page_text,
+    press,
+    select_run_row,
+    table,
+    wait_for_training,
+    widget_keys,
+)
 from tests.pages.runs import make_runs
 
 MARK = "shipped example"
@@ -52,8 +62,8 @@ def test_it_can_be_defended_but_not_edited(example: list[Path], open_page: OpenP
     app.session_state["run_table"] = True
     app.run()
     assert sorted(table(app, "Run")["Run"]) == sorted(folder.name for folder in example)
-    app.session_state["run_table.table"] = {"selection": {"rows": [0], "columns": [], "cells": []}}
-    app.run()
+    select_run_row(app, example[0].name)
+    assert "cannot be edited" in page_text(app)
     assert not [key for key in widget_keys(app) if key.startswith("run_table.")]
 
     go_to(app, "Defend")

@@ -67,6 +67,13 @@ def test_an_invalid_file_ends_in_one_message(page: AppTest, tmp_path: Path) -> N
     assert "broken" in error
 
 
+def test_an_overlong_path_ends_in_one_message(page: AppTest, tmp_path: Path) -> None:
+    choose(page, tmp_path / f"{'x' * 300}.pt")
+    assert not page.exception, [e.message for e in page.exception]
+    press(page, "defend.external.open")
+    assert len(errors(page)) == 1
+
+
 def test_it_is_defended_without_an_attack_success(page: AppTest, tmp_path: Path) -> None:
     choose(page, tmp_path / "epoch_10.safetensors")
     choose_small_defense(page, "ta_cleaner")

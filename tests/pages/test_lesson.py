@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from streamlit.testing.v1 import AppTest
 from cleaner import FinetuneConfig
 from cleaner.labels import to_label
 from cleaner.runs.request import Request
-from cleaner.runs.status import Status, write_status
+from cleaner.runs.status import Status, read_status, write_status
 from cleaner.runs.store import create_run
 from pages._shared.frame import page_file, titles
 from pages._shared.lesson import STEPS, VERDICT, VERDICT_PAGE
@@ -140,8 +141,11 @@ def test_an_address_brings_back_lesson_model_and_trainings(open_page: OpenPage, 
     app = open_lesson(open_page, "Subtexts", 4, first.name, job.name)
     assert current_step(app) == 4
     assert app.selectbox(key="current_run").value == first.name
-    assert "TA-Cleaner, " in page_text(app)  # it trains
+    assert "TA-Cleaner: finetuning, " in page_text(app)
     assert dict(app.query_params) == {"run": first.name, "lesson": "5", "jobs": job.name}
+    write_status(job, replace(read_status(job), stage="render"))
+    app.run()
+    assert "TA-Cleaner: rendering images, " in page_text(app)
     write_status(job, Status("cancelled"))
     app.run()
     assert "jobs" not in app.query_params
@@ -159,12 +163,14 @@ def test_an_invalid_address_starts_no_lesson(open_page: OpenPage, text: str) -> 
 
 def test_it_leads_back_to_a_new_result(open_page: OpenPage, tmp_path: Path) -> None:
     backdoored, defended = make_runs(tmp_path)
-    app = open_lesson(open_page, "Subtexts", 4, backdoored.name)
+    other, _ = make_runs(tmp_path, seed=1)
+    app = open_lesson(open_page, "Subtexts", 4, other.name)
     assert "lesson.result" not in widget_keys(app)
     app.session_state["jobs.started"] = {"defend": [defended.name]}
     app.run()
     press(app, "result")
     assert current_title(app) == "Defend"
+    assert app.selectbox(key="current_run").value == backdoored.name
     assert app.button(key="lesson.next").label == "Step 5"
     go_to(app, "Defend")
     press(app, "next")

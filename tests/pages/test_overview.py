@@ -1,6 +1,8 @@
 """Overview: opens without runs, shows only measured values, edits and deletes runs."""
 
 import json
+import os
+import shutil
 import threading
 import time
 from pathlib import Path
@@ -9,11 +11,22 @@ import pytest
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 from streamlit.testing.v1 import AppTest
 
-from cleaner.files import write_json
+from cleaner.files import read_json, write_json
 from cleaner.jobs import local
 from cleaner.types import CleanerError
 from pages._shared import jobs
-from tests.pages.conftest import OpenPage, chart_keys, errors, go_to, press, table
+from tests.pages.conftest import (
+    OpenPage,
+    chart,
+    chart_keys,
+    errors,
+    go_to,
+    press,
+    select_run_row,
+    table,
+    widget_keys,
+)
+from tests.pages.runs import make_runs
 
 
 def test_without_runs_it_shows_no_numbers(open_page: OpenPage) -> None:
@@ -31,16 +44,26 @@ def test_unknown_run_files_are_ignored(open_page: OpenPage, tmp_path: Path) -> N
     assert not app.exception
 
 
+def test_equal_defenses_are_told_apart_in_the_chart(open_page: OpenPage, tmp_path: Path) -> None:
+    backdoored, defended = make_runs(tmp_path)
+    for name, seed, created in (("same", 0, "2026-01-02T00:00:00Z"), ("seed", 7, "2026-01-01T00:00:00Z")):
+        config = read_json(shutil.copytree(defended, defended.with_name(name)) / "config.json")
+        finetune = {**config["finetune"], "seed": seed}
+        write_json(defended.with_name(name) / "config.json", {**config, "finetune": finetune, "created": created})
+    bars = chart(open_page("Overview"), f"overview.{backdoored.name}")
+    labels = bars["layout"]["xaxis"]["ticktext"]
+    assert sorted(label.rpartition("<br>")[2] for label in labels[1:]) == ["01-01 00:00", "01-02 00:00", "seed 7"]
+    assert len(bars["data"][0]["x"]) == len(labels) == 4
+
+
 def test_the_run_table_names_tags_and_deletes_runs(open_page: OpenPage, tmp_path: Path) -> None:
     app = open_page("Overview")
     for name in ("first", "second"):
         write_json(tmp_path / "runs" / name / "config.json", {"stage": "backdoored", "trigger": {"name": "badnet"}})
     app.session_state["run_table"] = True
     app.run()
-    rows = table(app, "Run")["Run"].tolist()
-    assert sorted(rows) == ["first", "second"]
-    app.session_state["run_table.table"] = {"selection": {"rows": [rows.index("first")], "columns": [], "cells": []}}
-    app.run()
+    assert sorted(table(app, "Run")["Run"]) == ["first", "second"]
+    select_run_row(app, "first")
     app.text_input(key="run_table.first.name").set_value("Monday")
     app.text_input(key="run_table.first.tags").set_value("odd, lecture")
     press(app, "run_table.first.save")
@@ -49,6 +72,28 @@ def test_the_run_table_names_tags_and_deletes_runs(open_page: OpenPage, tmp_path
     assert any("Monday" in option for option in app.selectbox(key="current_run").options)
     press(app, "run_table.first.delete")
     assert table(app, "Run")["Run"].tolist() == ["second"]
+    assert not edited_runs(app)
+
+
+def edited_runs(app: AppTest) -> list[str]:
+    """Return the runs whose name can be edited: the selected one."""
+    keys = [key for key in widget_keys(app) if key.startswith("run_table.") and key.endswith(".name")]
+    return [key.split(".")[1] for key in keys]
+
+
+def test_a_selection_ends_when_the_rows_change(open_page: OpenPage, tmp_path: Path) -> None:
+    app = open_page("Overview")
+    for i, name in enumerate(("old", "new")):
+        write_json(tmp_path / "runs" / name / "config.json", {"stage": "backdoored", "trigger": {"name": "badnet"}})
+        os.utime(tmp_path / "runs" / name / "config.json", (i, i))
+    app.session_state["run_table"] = True
+    app.run()
+    select_run_row(app, "new")
+    assert edited_runs(app.run()) == ["new"]
+    os.utime(tmp_path / "runs" / "old" / "config.json")
+    app.run()
+    assert table(app, "Run")["Run"].tolist() == ["old", "new"]
+    assert not edited_runs(app)
 
 
 @pytest.mark.parametrize("fails", [False, True])

@@ -289,6 +289,12 @@ def test_a_missing_model_ends_in_one_message(open_page: OpenPage) -> None:
     assert list_runs() == []
 
 
+def test_an_overlong_path_of_a_model_keeps_the_form(open_page: OpenPage, tmp_path: Path) -> None:
+    app = choose_own_model(open_page("Poison"), "poison.model", tmp_path / f"{'x' * 300}.pt")
+    assert not app.exception, [e.message for e in app.exception]
+    assert "poison.go" in widget_keys(app)
+
+
 def test_own_images_by_the_path_of_a_table(open_page: OpenPage, tmp_path: Path) -> None:
     file = write_table(tmp_path, 120)
     (tmp_path / "pics" / "7.png").write_bytes(image_bytes(7)[:40])
@@ -322,6 +328,7 @@ def test_invalid_data_end_in_one_message(open_page: OpenPage, tmp_path: Path) ->
     for text, token in (
         (f"{tmp_path}/nothing.csv", "nothing.csv"),
         (f"csv:{tmp_path}/nothing.csv", "nothing.csv"),
+        (f"{tmp_path}/{'x' * 300}.csv", "xxx.csv"),
         (f"{tmp_path}/notes.txt", "notes.txt"),
         (str(file), "classes="),
         (f"{file} classes", "classes"),

@@ -8,6 +8,8 @@ import pytest
 
 import cleaner.inspection.inversion
 from cleaner.runs.inversion import locate_inversion, read_inversion
+from cleaner.types import CleanerError
+from pages._shared import cache
 from tests.cli.test_invert import find_anything
 from tests.pages.conftest import OpenPage, chart, errors, link_labels, page_text, press, table, widget_keys
 from tests.pages.runs import make_runs
@@ -23,6 +25,30 @@ def test_known_triggers_are_tried_at_many_settings(open_page: OpenPage, tmp_path
     assert not errors(app)
     assert set(table(app, "Increase (points)")["Trigger"]) == {"BadNet patch"}
     assert "1 setting tried" in page_text(app)
+
+
+@pytest.mark.parametrize("method", ["scan", "invert"])
+def test_the_start_button_starts_canceled_work_again(
+    open_page: OpenPage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    make_runs(tmp_path)
+    started: list[object] = []
+
+    def record(*arguments: object, **options: object) -> None:
+        started.append(arguments)
+        raise CleanerError("stopped by the test.")
+
+    monkeypatch.setattr(cache, "scan" if method == "scan" else "make_inversion", record)
+    app = open_page("Trigger search")
+    app.segmented_control(key="search.method").set_value(method).run()
+    press(app, f"search.{method}.go")
+    app.session_state["cancel.canceled"] = {app.session_state[f"search.{method}.request"]}
+    app.run()
+    assert len(started) == 1
+    assert "Canceled" in page_text(app)
+    press(app, f"search.{method}.go")
+    assert len(started) == 2
+    assert "Canceled" not in page_text(app)
 
 
 def test_a_trigger_is_inverted_and_kept(open_page: OpenPage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,8 +33,13 @@ def test_the_run_in_view_is_prepared(open_page: OpenPage, tmp_path: Path, monkey
     assert len(found) == count
 
 
-def test_the_pages_find_what_was_prepared(open_page: OpenPage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("has_clean_model", [True, False])
+def test_the_pages_find_what_was_prepared(
+    open_page: OpenPage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_clean_model: bool
+) -> None:
     make_runs(tmp_path)
+    if not has_clean_model:
+        (tmp_path / "clean-rn.safetensors").unlink()
     monkeypatch.setattr(cache, "warm_inspection", warming.warm_inspection)
     monkeypatch.setattr(warming, "run_later", lambda load: load())
     app = open_page("Overview")

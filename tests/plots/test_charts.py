@@ -69,6 +69,12 @@ def test_curves_without_an_attack() -> None:
     assert len(charts.before_after_bars([("Backdoored", "backdoored", 0.9, 0.8)]).data) == 2
 
 
+def test_equal_labels_have_bars_of_their_own() -> None:
+    bars = charts.before_after_bars([("PAR", "par", 0.9, 0.8), ("PAR", "par", 0.9, 0.1)])
+    assert [len(set(trace.x)) for trace in bars.data] == [2, 2]
+    assert list(bars.layout.xaxis.ticktext) == ["PAR", "PAR"]
+
+
 def test_removal_shows_the_mean_and_the_range_of_runs() -> None:
     figure = charts.removal_curves(
         {"ta_cleaner": [[(10, 0.8), (20, 0.4)], [(10, 0.6), (20, 0.0)]], "par": [[(10, 0.5)]]}

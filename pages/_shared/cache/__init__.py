@@ -48,6 +48,7 @@ from pages._shared.cache.loaders import (
     attack_verdict,
     count_training_pairs,
     find_framing,
+    is_loadable,
     load_data,
     load_run,
     make_model_key,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from os.path import getmtime, isfile  # pathlib's is_file raises for a long name or a folder without permission
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ import streamlit as st
 from cleaner.runs.request import parse_data
 from cleaner.types import CleanerError
 from pages._shared.cache.background import import_library, wrap_in_thread
-from pages._shared.cache.model_cache import load_if_available, load_model_file
+from pages._shared.cache.model_cache import load_model_file
 from pages._shared.sample import DataKey, ModelKey
 
 if TYPE_CHECKING:
@@ -93,8 +94,8 @@ def find_framing(model: str) -> ImageTransform | None:
 
 def read_mtime(name: str) -> float:
     """Return the modification time of the file behind a name; 0 if it is not a file."""
-    paths = [Path(name), Path(name.partition(":")[2])]
-    return next((path.stat().st_mtime for path in paths if path.is_file()), 0.0)
+    paths = [name, name.partition(":")[2]]
+    return next((getmtime(path) for path in paths if isfile(path)), 0.0)
 
 
 def load_clip(name: str) -> Clip:
@@ -114,10 +115,6 @@ class CachedRun:
     @property
     def clip(self) -> Clip:
         return load_clip(str(self.folder / "model.safetensors"))
-
-    @property
-    def clean_clip(self) -> Clip | None:
-        return load_if_available(self.clean_model, load_clip)
 
 
 @st.cache_resource(show_spinner=False, max_entries=64)
@@ -143,13 +140,25 @@ def make_model_key(name: str) -> ModelKey:
 
 
 def load_model(key: ModelKey) -> Clip:
-    """Return the model of a key; raise `CleanerError` if the run does not record its clean model."""
+    """Return the model of a key; raise `CleanerError` if it cannot be loaded, or its run records no clean model."""
     kind, source = key[:2]
-    run = None if kind == "model" else load_run(Path(source))
-    clip = load_clip(source) if run is None else run.clean_clip if kind == "clean" else run.clip
-    if clip is None:
+    if kind == "model":
+        return load_clip(source)
+    run = load_run(Path(source))
+    if kind == "run":
+        return run.clip
+    if run.clean_model is None:
         raise CleanerError("This run does not record its clean model: choose another run.")
-    return clip
+    return load_clip(run.clean_model)
+
+
+def is_loadable(key: ModelKey) -> bool:
+    """Load a model; return whether that succeeded."""
+    try:
+        load_model(key)
+    except CleanerError:
+        return False
+    return True
 
 
 @st.cache_data(show_spinner=False, max_entries=64)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from cleaner.types import CleanerError
 from pages._shared.cache.background import import_library
 
 if TYPE_CHECKING:
@@ -72,11 +71,3 @@ def load_model_file(name: str, mtime: float) -> Clip:
     from cleaner.models.clip import load_clip
 
     return shared_models().get((name, mtime), load_clip)
-
-
-def load_if_available(name: str | None, load: Callable[[str], Clip]) -> Clip | None:
-    """Return the model of that name; None if there is no name, or it was moved or deleted."""
-    try:
-        return load(name) if name else None
-    except CleanerError:
-        return None

@@ -11,7 +11,7 @@ import streamlit as st
 from cleaner.types import CleanerError
 from pages._shared.cache.attributions import warm_attributions
 from pages._shared.cache.background import freeze_libraries, import_library, run_later
-from pages._shared.cache.loaders import load_data, load_model
+from pages._shared.cache.loaders import is_loadable, load_data
 from pages._shared.cache.subtexts import warm_vocabulary
 from pages._shared.sample import DataKey, ModelKey, Sample, format_prompt
 
@@ -35,11 +35,10 @@ def warm_inspection(view: FirstView) -> bool:
 
     def load() -> None:
         import_library()
+        loaded = [model for model in (*view.models, *view.other_models) if is_loadable(model)]
         with suppress(CleanerError):  # the page that needs it reports it
-            for model in (*view.models, *view.other_models):
-                load_model(model)
             text = format_prompt(load_data(view.test).templates, view.target)
-            warm_attributions(view.models, Sample(view.test, 0), view.run, text)
+            warm_attributions([m for m in view.models if m in loaded], Sample(view.test, 0), view.run, text)
         with suppress(CleanerError):
             load_data(view.clean).images([0])
             warm_vocabulary(view.clean)
