@@ -241,6 +241,8 @@ def resolve_source(name: str) -> tuple[Any, dict[str, str]]:
     """
     kind, _, path = name.partition(":")
     if path and kind in DATASETS:
+        if not {"path", ANY_OPTION} & accepted_options(DATASETS[kind]).keys():
+            raise CleanerError(f"the data set {kind} takes no path: write {kind}, or give the path alone.")
         validate_allowed(path)
         return DATASETS[kind], {"path": path}
     if name not in DATASETS and (os.path.exists(name) or any(mark in name for mark in ".:/\\")):

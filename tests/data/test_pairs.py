@@ -151,6 +151,8 @@ def test_names_without_data_raise(tmp_path: Path) -> None:
     (tmp_path / "x.docx").write_text("x")
     with pytest.raises(CleanerError, match=r"x\.docx .*\.csv, \.tsv.*\.tar.*\.zip"):
         load_data(str(tmp_path / "x.docx"))
+    with pytest.raises(CleanerError, match="scenes takes no path"):
+        load_data(f"scenes:{tmp_path}")
     with pytest.raises(CleanerError, match=r"options: tint"):
         load_data(str(write_table(tmp_path)), tint=3)
 
