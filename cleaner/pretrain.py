@@ -17,7 +17,7 @@ from cleaner.data.augment import augment
 from cleaner.data.base import CaptionData, load_data
 from cleaner.defenses.base import Defense
 from cleaner.evaluation.encode import encode_images
-from cleaner.evaluation.evaluate import evaluate, image_to_text_recall, transfer_accuracy
+from cleaner.evaluation.evaluate import evaluate, image_to_text_recall, transfer_accuracy, validate_eval_data
 from cleaner.files import read_json, write_json
 from cleaner.losses import Features, unified_loss
 from cleaner.models.checkpoints import ASSETS
@@ -74,8 +74,8 @@ def pretrain(
     0..1, as in `losses.unified_loss`, for data with few classes; `out` defaults to assets/<name>. With a `teacher` (a
     model name) the student copies its text tower, and its image tower first learns the teacher's image features for
     `distill_epochs` (`distill`). The same call resumes from the checkpoint in `out`.
-    `command` is recorded in the card. Raises `CleanerError` if `out` has a model that was trained on other data, and
-    for a class share of a model with a sigmoid loss.
+    `command` is recorded in the card. Raises `CleanerError` if `out` has a finished model, for data without test images
+    whose class is known, and for a class share of a model with a sigmoid loss.
     """
     out = out or ASSETS / name
     options = dict(data_options or {})
@@ -84,10 +84,11 @@ def pretrain(
     if class_share and clip.has_sigmoid_loss:
         raise CleanerError(f"{name} has a sigmoid loss, which takes no class share: set --class-share 0.")
     data = load_data(data_name, split="train", size=pairs, on_step=on_step, **options).with_transform(clip.framing)
-    trained_on = read_json(out / "card.json").get("data", data.name)
-    if trained_on != data.name:
-        raise CleanerError(f"{out} holds a model trained on {trained_on}: choose another folder with --out.")
     checkpoints = out / "distil.ckpt", out / "pretrain.ckpt"
+    trained_on = read_json(out / "card.json").get("data")
+    if trained_on and (trained_on != data.name or not any(checkpoint.exists() for checkpoint in checkpoints)):
+        raise CleanerError(f"{out} holds a model trained on {trained_on}: choose another folder with --out.")
+    validate_eval_data(load_data(data_name, split="test", **options))
     distill_seconds = 0.0
     if teacher is not None:
         copy_text_tower(clip, load_clip(teacher))

@@ -22,6 +22,7 @@ from cleaner.files import write_json
 from cleaner.models.clip import BUILT_IN, load_clip, new_clip, save_clip
 from cleaner.types import CleanerError
 from tests.conftest import TINY
+from tests.data.files import write_table
 
 CONFIG = FinetuneConfig(
     lr=1e-3, epochs=2, batch_size=16, warmup_steps=2, precision="fp32", device="cpu", augmentation="crops"
@@ -165,3 +166,20 @@ def test_crops_are_shifts_and_flips_by_seed_epoch_and_index() -> None:
 def test_a_sigmoid_loss_takes_no_class_share() -> None:
     with pytest.raises(CleanerError, match="--class-share 0"):
         module.pretrain("scenes-siglip", pairs=50, class_share=0.5, config=CONFIG)
+
+
+def test_a_finished_model_is_not_overwritten(pairs: Path, tmp_path: Path) -> None:
+    options = {"pairs": 60, "data_name": str(pairs), "image_size": 16, "config": CONFIG, "out": tmp_path / "own"}
+    first = module.pretrain("scenes-vit", **options)
+    with pytest.raises(CleanerError, match="choose another folder with --out"):
+        module.pretrain("scenes-vit", **options)
+    assert load_clip(str(tmp_path / "own" / "model.safetensors")).sha256() == first["sha256"]
+
+
+def test_data_without_labeled_test_images_fail_before_the_training(tmp_path: Path) -> None:
+    path, steps = write_table(tmp_path, 60), []
+    with pytest.raises(CleanerError, match="class"):
+        module.pretrain(
+            "scenes-vit", data_name=str(path), image_size=16, config=CONFIG, out=tmp_path / "own", on_step=steps.append
+        )
+    assert not [report for report in steps if report.stage == "pretrain"]

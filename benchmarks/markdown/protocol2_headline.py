@@ -36,6 +36,7 @@ class Column:
     header: str
     asr: Mapping[str, Sequence[float]]
     floor: float | None
+    seeds: str
 
 
 def headline(root: Path) -> str:
@@ -53,7 +54,7 @@ def headline(root: Path) -> str:
         if any(cell.task.method for cell in at_rates):
             chosen[attack] = at_rates
             columns += _list_columns(attack, at_rates, drop_open_curves(cells, rows, methods.curves))
-    return f"**`{MODEL}`**\n\n{_format_lines(chosen, columns, methods)}\n\n{_format_caption(chosen)}"
+    return f"**`{MODEL}`**\n\n{_format_lines(chosen, columns, methods)}\n\n{_format_caption(chosen, columns)}"
 
 
 def _list_columns(attack: str, at_rates: Sequence[Cell], curves: Sequence[Cell]) -> list[Column]:
@@ -61,16 +62,18 @@ def _list_columns(attack: str, at_rates: Sequence[Cell], curves: Sequence[Cell])
     asr = {name: _read(cells, "asr") for name, cells in by_method(at_rates).items()}
     floor = mean(_read(at_rates, "asr_clean_model"))
     if attack not in plan.JUDGES:
-        return [Column(f"ASR@1 `{attack}`", asr, floor)]
-    return [
-        Column(
-            f"ASR@1 `{attack}`, {100 * budget:g} points lost",
-            {NO_METHOD: asr[NO_METHOD]}
-            | {name: list(of_seed.values()) for name, of_seed in at_equal_accuracy(curves, budget).items()},
-            floor,
+        return [Column(f"ASR@1 `{attack}`", asr, floor, f"{attack} {format_seeds(at_rates)}")]
+    columns = []
+    for budget in (rule.BUDGET, rule.WIDE_BUDGET):
+        found = at_equal_accuracy(curves, budget)
+        measured = {seed for of_seed in found.values() for seed in of_seed}
+        before = [cell for cell in at_rates if not cell.task.method and cell.task.seed in measured]
+        values = {name: list(of_seed.values()) for name, of_seed in found.items()}
+        header = f"ASR@1 `{attack}`, {100 * budget:g} points lost"
+        columns.append(
+            Column(header, {NO_METHOD: _read(before, "asr"), **values}, floor, f"{attack} {format_seeds(before)}")
         )
-        for budget in (rule.BUDGET, rule.WIDE_BUDGET)
-    ]
+    return columns
 
 
 def _read(cells: Sequence[Cell], metric: str) -> list[float]:
@@ -96,9 +99,9 @@ def _format_lines(chosen: Mapping[str, Sequence[Cell]], columns: Sequence[Column
     return markdown_table(("defense", "CA", "CF", *(column.header for column in columns)), lines)
 
 
-def _format_caption(chosen: Mapping[str, Sequence[Cell]]) -> str:
+def _format_caption(chosen: Mapping[str, Sequence[Cell]], columns: Sequence[Column]) -> str:
     cells = [cell for of_attack in chosen.values() for cell in of_attack]
-    seeds = "; ".join(f"{attack} {format_seeds(of_attack)}" for attack, of_attack in chosen.items())
+    seeds = "; ".join(dict.fromkeys(column.seeds for column in columns))
     return (
         "CA, CF: at the learning rate that clean accuracy chose, mean over the attacks. ASR@1: mean over seeds "
         "[minimum, maximum]; at so many points of accuracy lost it is the lowest that a method reaches, and the model "

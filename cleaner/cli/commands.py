@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import fields, replace
 from typing import Annotated, Any
 
 import tyro
@@ -19,6 +21,10 @@ from cleaner.cli.scan import Scan
 from cleaner.cli.sweep import Sweep
 from cleaner.cli.training import Defend, Poison, Pretrain, Rebound
 from cleaner.models.devices import configure_torch
+from cleaner.runs.folders import find_run, is_run_folder
+
+RUN_ARGUMENTS = ("suspect", "defended", "model", "runs")
+"""Arguments that take a run, or several."""
 
 Command = (
     Annotated[App, tyro.conf.subcommand("app")]
@@ -50,4 +56,18 @@ def run_command(arguments: list[str], prog: str, description: str | None) -> Non
     preset = resolve_preset_defaults(arguments)
     defaults: dict[str, Any] = {} if preset is None else {"default": preset}
     command = tyro.cli(Command, prog=prog, description=description, args=arguments, **defaults)
-    command.run()
+    _resolve_run_names(command).run()
+
+
+def _resolve_run_names(command: Any) -> Any:
+    """Return a command whose runs are folders: `runs` lists the stored ones by name."""
+
+    def resolve(name: str) -> str:
+        is_stored = not os.path.exists(name) and is_run_folder(find_run(name))
+        return str(find_run(name)) if is_stored else name
+
+    found: dict[str, Any] = {}
+    for argument in (each.name for each in fields(command) if each.name in RUN_ARGUMENTS):
+        value = getattr(command, argument)
+        found[argument] = resolve(value) if isinstance(value, str) else tuple(map(resolve, value))
+    return replace(command, **found)

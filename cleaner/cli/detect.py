@@ -21,7 +21,14 @@ from cleaner.evaluation.detection import DetectionFigures, measure_detection, ra
 from cleaner.evaluation.encode import encode_images
 from cleaner.files import read_json
 from cleaner.inspection.image_detection import DEFAULT_IMAGES, ImageDetection, detect_images
-from cleaner.inspection.pair_detection import Scores, extract_pair_features, limit_pairs, score_pairs
+from cleaner.inspection.pair_detection import (
+    MAX_FULL_SIZE_PAIRS,
+    MAX_PAIRS,
+    Scores,
+    extract_pair_features,
+    limit_pairs,
+    score_pairs,
+)
 from cleaner.inspection.training_pairs import load_training_pairs
 from cleaner.labels import to_label
 from cleaner.runs.folders import is_run_folder, run_id
@@ -50,7 +57,12 @@ class Detect:
     detector: Annotated[tuple[str, ...], tyro.conf.arg(help="Detector and options: dao k=32. Default: all.")] = ()
     reference: Annotated[int, tyro.conf.arg(help="Training pairs that the others are compared with.")] = REFERENCE_SIZE
     clean_reference: Annotated[bool, tyro.conf.arg(help="Compare with pairs of the clean split instead.")] = False
-    pairs: Annotated[int, tyro.conf.arg(help="Training pairs to score; 0: all.")] = 0
+    pairs: Annotated[
+        int,
+        tyro.conf.arg(
+            help=f"Training pairs to score; 0: up to {MAX_PAIRS:,}, full-size models {MAX_FULL_SIZE_PAIRS:,}."
+        ),
+    ] = 0
     images: Annotated[int, tyro.conf.arg(help="Test images to score.")] = DEFAULT_IMAGES
     top: Annotated[int, tyro.conf.arg(help="Most suspicious pairs to list, of the first detector.")] = 10
     train_without: Annotated[
@@ -60,6 +72,7 @@ class Detect:
     json: Annotated[bool, tyro.conf.arg(help="Print the result as JSON.")] = False
 
     def run(self) -> None:
+        self._validate_counts()
         if not is_run_folder(self.suspect):
             raise CleanerError(f"{self.suspect} is not a run folder; list them with: python -m cleaner runs")
         if self.question == "image" and self.train_without:
@@ -70,6 +83,14 @@ class Detect:
             self._detect_pairs(run, detectors)
         else:
             self._detect_images(run, detectors)
+
+    def _validate_counts(self) -> None:
+        """Raise `CleanerError` for a count that is too small."""
+        minima = {"reference": 1, "pairs": 0, "images": 1, "top": 0, "train_without": 0}
+        for name, minimum in minima.items():
+            if getattr(self, name) < minimum:
+                flag = name.replace("_", "-")
+                raise CleanerError(f"--{flag} must be at least {minimum}, not {getattr(self, name)}.")
 
     def _find_detectors(self) -> dict[str, Any]:
         """Return name -> detector: the one that was named, or all that answer the question."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import stat
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -50,5 +50,7 @@ def check_writable(out: Path, kind: Literal["folder", "file"] = "folder") -> Non
     except OSError as error:
         raise write_error(out, error, "Choose another --out.") from error
     parent = next(path for path in (out, *out.absolute().parents) if path.is_dir())
-    if not os.access(parent, os.W_OK):
-        raise CleanerError(f"{parent} is not writable: choose another --out.")
+    try:
+        tempfile.TemporaryFile(dir=parent).close()  # os.access is true for root, whatever the disk
+    except OSError as error:
+        raise CleanerError(f"{parent} is not writable: choose another --out.") from error

@@ -102,4 +102,4 @@ class Export:
         clip = load_run_or_model(self.model)
         if os.path.exists(self.out):
             raise CleanerError(f"{self.out} exists and was not overwritten: choose another --out.")
-        print(f"Exported {clip.name} to {save_clip(clip, self.out)}")
+        print(f"Exported {self.model} to {save_clip(clip, self.out)}")

@@ -46,6 +46,8 @@ class Scan:
     json: Annotated[bool, tyro.conf.arg(help="Print all results as JSON.")] = False
 
     def run(self) -> None:
+        if self.images < 1:
+            raise CleanerError(f"--images must be at least 1, not {self.images}.")
         triggers, skipped = find_scannable_triggers()
         if self.trigger:
             triggers, skipped = {self.trigger[0]: resolve_trigger(self.trigger)}, {}

@@ -81,7 +81,12 @@ class Pretrain:
     ] = 0.0
     teacher: Annotated[str | None, tyro.conf.arg(help="Model to distill image features and text tower from.")] = None
     distill_epochs: Annotated[int, tyro.conf.arg(help="Epochs of distillation, if there is a teacher.")] = 6
-    out: Annotated[Path | None, tyro.conf.arg(help="Folder for weights and card. Default: assets/MODEL.")] = None
+    out: Annotated[
+        Path | None,
+        tyro.conf.arg(
+            help="Folder for weights and card. Default: assets/MODEL. A finished model is never overwritten."
+        ),
+    ] = None
     finetune: Annotated[Finetune, tyro.conf.arg(name="")] = Finetune(**vars(presets.PRETRAIN))
 
     def run(self) -> None:
@@ -234,7 +239,9 @@ class Defend:
 class Rebound:
     """Rebound test: finetune a defended run on clean pairs and measure whether the backdoor returns."""
 
-    defended: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN", help="Folder of a run made by defend.")]
+    defended: Annotated[
+        str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN", help="Folder of a run whose trigger is known.")
+    ]
     data: Annotated[tuple[str, ...], tyro.conf.arg(help=CLEAN_DATA_HELP)] = ()
     pairs: Annotated[int, tyro.conf.arg(help="Number of clean pairs.")] = presets.CLEAN_PAIRS
     test_pairs: Annotated[int, tyro.conf.arg(help=TEST_PAIRS_HELP)] = 0

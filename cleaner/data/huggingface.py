@@ -28,7 +28,7 @@ MAX_STREAMED_PAIRS = 100_000
 COLUMN_BATCH = 10_000
 """Rows of captions that are read at once."""
 TEXT_TYPES = ("string", "large_string")
-INSTALL = "pip install 'ta-cleaner-lab[hf]', or pip install datasets"
+INSTALL = "pip install datasets"
 
 
 class HubRows(FileData):

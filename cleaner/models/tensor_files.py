@@ -19,8 +19,11 @@ def write_tensors(path: Path, state: Mapping[str, Tensor], metadata: Mapping[str
     Raises `CleanerError` if the file cannot be written.
     """
     with atomic_write(path) as temporary:
+        temporary.touch()
+        mode = temporary.stat().st_mode  # that of every file here; safetensors lets nobody else read its own
         try:
             save_file(dict(state), temporary, metadata=dict(metadata))
+            temporary.chmod(mode)
         except SafetensorError as error:  # it wraps the OSError
             raise OSError(str(error)) from error
         _sort_header(temporary)

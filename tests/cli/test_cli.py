@@ -180,6 +180,8 @@ LONG = "x" * 300
         (["evaluate", LONG], LONG),
         (["scan", LONG, "--images", "4"], LONG),
         (["scan", "scenes-rn", "--trigger", "text_only"], "text"),
+        (["scan", "scenes-rn", "--images", "-3"], "--images must be at least 1"),
+        (["pretrain", "--out", "/proc/own"], "/proc is not writable"),
         (["rebound", LONG], LONG),
         (["runs", "--cancel", LONG], LONG),
         (["inspect", f"image_folder:{LONG}"], LONG),

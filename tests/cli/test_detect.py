@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,10 @@ def test_train_without(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
         (["--detector", "dao", "k=200"], "reference pairs"),
         (["--question", "image", "--train-without", "5"], "--question pairs"),
         (["--train-without", "64"], "would remain"),
+        (["--train-without", "-5"], "--train-without must be at least 0"),
+        (["--pairs", "-3"], "--pairs must be at least 0"),
+        (["--reference", "0"], "--reference must be at least 1"),
+        (["--question", "image", "--images", "-4"], "--images must be at least 1"),
     ],
 )
 def test_bad_input_is_one_sentence(
@@ -65,3 +70,21 @@ def test_a_run_is_needed(run: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     write_json(tmp_path / "manifest.json", {})
     assert main(["detect", str(tmp_path)]) == 2
     assert "manifest.json" in capsys.readouterr().err
+
+
+def test_a_stored_run_is_named_as_it_is_listed(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CLEANER_RUNS", str(tmp_path / "runs"))
+    shutil.copytree(run, tmp_path / "runs" / "my-attack")
+    assert main(["detect", "my-attack", "--detector", "clip_score", "--json"]) == 0
+    capsys.readouterr()
+    assert main(["report", "my-attack", str(run), "--out", str(tmp_path / "report.html")]) == 0
+    assert main(["export", "my-attack", "--out", str(tmp_path / "x.safetensors")]) == 0
+    assert "Exported" in (shown := capsys.readouterr().out)
+    assert "my-attack" in shown
+
+
+def test_weights_have_the_mode_of_the_other_files(run: Path) -> None:
+    modes = {file.stat().st_mode for file in (run / "model.safetensors", run / "metrics.json")}
+    assert len(modes) == 1
