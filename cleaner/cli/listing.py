@@ -53,15 +53,16 @@ class InspectData:
 
 @dataclass(frozen=True)
 class Runs:
-    """List all runs on this machine, or cancel or pause some."""
+    """List all runs on this machine, or cancel, pause or resume some."""
 
     json: Annotated[bool, tyro.conf.arg(help="Print the runs as JSON.")] = False
     cancel: Annotated[tuple[str, ...], tyro.conf.arg(help="Runs to cancel, by name or folder.")] = ()
     pause: Annotated[tuple[str, ...], tyro.conf.arg(help="Runs to pause, by name or folder.")] = ()
+    resume: Annotated[tuple[str, ...], tyro.conf.arg(help="Stopped runs to continue in the background.")] = ()
 
     def run(self) -> None:
-        if self.cancel or self.pause:
-            self._stop_runs()
+        if self.cancel or self.pause or self.resume:
+            self._control_runs()
             return
         runs = local.poll_entries()
         if self.json:
@@ -71,14 +72,15 @@ class Runs:
         else:
             print(*map(_format_run, runs), sep="\n")
 
-    def _stop_runs(self) -> None:
-        for names, stop in ((self.cancel, local.cancel), (self.pause, local.pause)):
+    def _control_runs(self) -> None:
+        actions = (self.cancel, local.cancel, watch_run), (self.pause, local.pause, watch_run)
+        for names, act, find_status in (*actions, (self.resume, local.start, local.poll_status)):
             for name in names:
                 folder = Path(name) if os.path.exists(name) else find_run(name)
                 if not is_run_folder(folder):
                     raise CleanerError(f"there is no run {name}; list them with: python -m cleaner runs")
-                stop(folder)
-                print(f"{folder}: {state_label(watch_run(folder).state)}")
+                act(folder)
+                print(f"{folder}: {state_label(find_status(folder).state)}")
 
 
 def _format_run(run: RunRecord) -> str:

@@ -375,12 +375,16 @@ def test_command_line(request_: Request, queue: Path, tmp_path: Path, capsys: py
     assert main(["runs", "--cancel", "cleaned"]) == 0
     assert capsys.readouterr().out == f"{out}: canceled\n"
     assert main(["runs", "--cancel", "nothing"]) == 2
+    assert main(["runs", "--resume", "cleaned"]) == 0
+    assert capsys.readouterr().out == f"{out}: queued\n"
+    assert main(["runs", "--cancel", "cleaned"]) == 0
+    assert capsys.readouterr().out == f"{out}: canceled\n"
     local.delete(out)
     (queue / "hold").unlink()
     assert main([*on_slurm, "--json"]) == 0
     printed = capsys.readouterr()
     assert json.loads(printed.out)["metrics"]["n"] > 0
-    assert "Slurm job 2" in printed.err
+    assert "Slurm job 3" in printed.err
 
 
 def test_the_commands_of_the_manual_run(
