@@ -33,7 +33,9 @@ def tabulate_class_folders(keys: Iterable[str], read: Callable[[str], bytes]) ->
     paths = {key: path for key, path in paths.items() if key not in left_out}
     table = PairTable(list(paths), [""] * len(paths), read, [path[level] for path in paths.values()])
     folders = Counter(key.rpartition("/")[0] for key in outside)
-    table.skipped_rows = [f"{count:,} images in {name or 'no folder'} have no class" for name, count in folders.items()]
+    table.skipped_rows = [
+        f"{name or 'outside of folders'}: {count:,} without a class" for name, count in folders.items()
+    ]
     if splits:
         table.splits = [splits[path[0]] for path in paths.values()]
     _assign_class_names(table)

@@ -164,7 +164,7 @@ def test_images_beside_the_class_folders_are_left_out_and_named(tmp_path: Path) 
         for i in range(12):
             file.writestr(f"{NAMES[i % 3]}/{i}.png", image_bytes(i))
     data = load_data(str(tmp_path / "x.zip"), split="all")
-    assert (data.class_names, data.skipped_items) == (sorted(NAMES), ["1 images in no folder have no class"])
+    assert (data.class_names, data.skipped_items) == (sorted(NAMES), ["outside of folders: 1 without a class"])
 
 
 def test_names_in_utf8_without_its_mark(tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ def test_folders_around_the_class_folders_do_not_count(tmp_path: Path) -> None:
     (tmp_path / "Data" / "preview.png").write_bytes(image_bytes(0))
     data = load_data(str(tmp_path), split="all")
     assert (len(data), data.class_names) == (42, sorted(NAMES))
-    assert data.skipped_items == ["1 images in Data have no class"]
+    assert data.skipped_items == ["Data: 1 without a class"]
     assert len(load_data(str(tmp_path), split="validation")) == 12
 
 
@@ -101,8 +101,8 @@ def test_what_is_in_no_split_is_named(tmp_path: Path) -> None:
         (tmp_path / "val" / f"{i}.png").write_bytes(image_bytes(i))
     data = load_data(str(tmp_path), split="all")
     assert len(data) == 30
-    assert "6 images in val have no class" in data.skipped_items
-    assert "1 images in extra/red have no class" in data.skipped_items
+    assert "val: 6 without a class" in data.skipped_items
+    assert "extra/red: 1 without a class" in data.skipped_items
 
 
 def test_a_table_beside_class_folders_is_named(tmp_path: Path) -> None:
