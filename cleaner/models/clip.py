@@ -137,8 +137,26 @@ class Clip:
 
     def fits_context(self, text: str) -> bool:
         """Return whether a text, with start and end token, fits the model's context without being cut."""
-        longer = self._tokenize_to_length([text], self._context_length + 1)[:, : self._context_length]
-        return torch.equal(self._tokenize_to_length([text], self._context_length), longer)
+        return bool(self._fit_context([text])[0])
+
+    def _fit_context(self, texts: Sequence[str]) -> Tensor:
+        longer = self._tokenize_to_length(texts, self._context_length + 1)[:, : self._context_length]
+        return (self._tokenize_to_length(texts, self._context_length) == longer).all(1)
+
+    def cut_to_context(self, captions: Sequence[str]) -> list[str]:
+        """Return the captions as far as the model reads them; those that it cuts end with their last whole word."""
+        cut = list(captions)
+        # A token is a byte at least, and there are a start and an end token.
+        candidates = [i for i, caption in enumerate(cut) if len(caption.encode()) + 2 > self._context_length]
+        if not candidates:
+            return cut
+        fits = self._fit_context([cut[i] for i in candidates]).tolist()
+        for i in (i for i, is_read in zip(candidates, fits, strict=True) if not is_read):
+            words = cut[i].split()
+            prefixes = [" ".join(words[:count]) for count in range(1, min(len(words), self._context_length) + 1)]
+            readable = int(self._fit_context(prefixes).sum())
+            cut[i] = prefixes[max(readable, 1) - 1]
+        return cut
 
     def token_texts(self, caption: str) -> list[str]:
         """Return each token of `tokenize([caption])` as in CLIP's vocabulary; "" for start, end and padding.

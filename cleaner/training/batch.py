@@ -81,13 +81,23 @@ class Batch:
 
 
 class BatchLoader:
-    """Loads the batch of a step, a function of (seed, epoch, step), so resuming replays nothing."""
+    """Loads the batch of a step, a function of (seed, epoch, step), so resuming replays nothing.
 
-    def __init__(self, data: CaptionData, defense: Defense, config: FinetuneConfig, batch_size: int) -> None:
+    captions: those of the data as far as the model reads them (`Clip.cut_to_context`): no subtext is about the rest.
+    """
+
+    def __init__(
+        self,
+        data: CaptionData,
+        defense: Defense,
+        config: FinetuneConfig,
+        batch_size: int,
+        captions: Sequence[str] | None = None,
+    ) -> None:
         self.epoch_steps = len(data) // batch_size
         self.total_steps = config.steps or config.epochs * self.epoch_steps
         self._data, self._defense, self._config, self._batch_size = data, defense, config, batch_size
-        self._texts = lru_cache(maxsize=1)(defense.plan(data.captions, config.seed))
+        self._texts = lru_cache(maxsize=1)(defense.plan(captions or data.captions, config.seed))
         self._order = lru_cache(maxsize=2)(self._draw_order)
         self._started: dict[int, Future[Batch]] = {}
 

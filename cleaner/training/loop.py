@@ -71,7 +71,7 @@ def finetune(
     settings = {} if checkpoint is None else training_settings(clip, data, defense, config, attack)
     state = TrainingCheckpoint(checkpoint, student, optimizer, settings, recorder)
     history, cpu_seconds = state.resume()
-    batches = BatchLoader(data, defense, config, batch_size)
+    batches = BatchLoader(data, defense, config, batch_size, student.cut_to_context(data.captions))
     encoder = BatchEncoder(student, reference, defense, batches.class_prompts)
     train_step = TrainStep(encoder, config.chunk_size)
     clock, total = Clock(history[-1].seconds if history else 0.0, cpu_seconds), batches.total_steps

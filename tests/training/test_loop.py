@@ -14,7 +14,7 @@ from cleaner.data.base import CaptionData, TensorData, load_data
 from cleaner.defenses import DEFENSES
 from cleaner.models.clip import Clip
 from cleaner.text import content_words, draw_subtexts, holds_relations
-from cleaner.training.batch import false_negatives
+from cleaner.training.batch import BatchLoader, false_negatives
 from cleaner.training.loop import FinetuneResult, finetune
 from cleaner.training.optimizer import MAX_LOGIT_SCALE, learning_rate
 from cleaner.types import CleanerError, Paused, StepReport
@@ -304,3 +304,22 @@ def test_a_pause_after_a_broken_step_keeps_the_last_good_checkpoint(
     resumed = finetune(tiny_clip, toy_data, DEFENSES["finetune"](), config, checkpoint=file)
     whole = finetune(tiny_clip, toy_data, DEFENSES["finetune"](), config)
     assert resumed.clip.sha256() == whole.clip.sha256()
+
+
+def test_subtexts_are_about_what_the_model_reads(tiny_clip: Clip, toy_data: TensorData) -> None:
+    """Behind its context an edit changes no token: such a negative would be the caption itself."""
+    filler = "a photo of a wall and " * 12
+    long = [filler + caption for caption in toy_data.captions]
+    cut = tiny_clip.cut_to_context([*long, *toy_data.captions])
+    assert cut[len(long) :] == toy_data.captions
+    assert not any(tiny_clip.fits_context(caption) for caption in long)
+    for caption, shorter in zip(long, cut, strict=False):
+        assert caption.startswith(f"{shorter} ")
+        assert tiny_clip.fits_context(shorter)
+        assert not tiny_clip.fits_context(" ".join(caption.split()[: len(shorter.split()) + 1]))
+    data = TensorData(toy_data.images(range(48)), long, toy_data.class_names, toy_data.labels)
+    defense = DEFENSES["ta_cleaner"](share=1.0)
+    batch = BatchLoader(data, defense, CONFIG, 16, cut[: len(long)]).load(0)
+    for caption, pair in zip(batch.captions, batch.drawn[0], strict=True):
+        for negative in pair.negatives:
+            assert not torch.equal(*tiny_clip.tokenize([caption, negative.text]))
