@@ -94,7 +94,7 @@ def _format_lines(chosen: Mapping[str, Sequence[Cell]], columns: Sequence[Column
             for metric in ("ca", "counterfactual_accuracy")
         ]
         asr = [format_mean_range(values, None) if (values := column.asr.get(name)) else "-" for column in columns]
-        lines.append((f"`{name}`{mark}", *shares, *asr))
+        lines.append((f"`{name}`{mark}" if task.method else "none (backdoored)", *shares, *asr))
     lines.append(("floor: never poisoned", "", "", *(format_number(column.floor) for column in columns)))
     return markdown_table(("defense", "CA", "CF", *(column.header for column in columns)), lines)
 

@@ -110,7 +110,7 @@ def test_the_headline_has_every_method_once_and_marks_what_lost_accuracy(root: P
     assert header[3:5] == ["ASR@1 `badnet`, 2 points lost", "ASR@1 `badnet`, 5 points lost"]
     assert "ASR@1 `ssba`" in header, "an attack without curves has the rate of each method"
     names = [line[0].strip("`† ") for line in lines]
-    assert names[0] == "none"
+    assert names[0] == "none (backdoored)"
     assert names[-1] == "floor: never poisoned"
     assert len(set(names)) == len(names) == 2 + len(protocol2_headline.ORDER)
     cleanclip = lines[names.index("cleanclip")]
