@@ -21,11 +21,11 @@ POLL_SECONDS = 0.4
 
 
 @contextmanager
-def try_lock(folder: Path) -> Iterator[bool]:
-    """Lock a folder for one worker; yields False if another process holds the lock."""
+def try_lock(folder: Path, seconds: float = 0.0) -> Iterator[bool]:
+    """Lock a folder for one worker; yields False if another process still holds the lock after `seconds`."""
     lock = FileLock(folder / ".worker.lock")
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=seconds)
     except Timeout:
         yield False
         return

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from cleaner.data.base import CaptionData
     from cleaner.runs.run import Run
 
+ENDING_SECONDS = 30.0
+"""Seconds for which a worker of a run that is started again waits for the one that was stopped, and is still ending."""
 RANK_EXIT_SECONDS = 2.0
 """Seconds that the other ranks may take to end after rank 0 has ended the run."""
 
@@ -260,7 +262,8 @@ def run_queue(folder: Path, token: str, prepare: Callable[[], None] | None = Non
 def run_folder(folder: Path, token: str, prepare: Callable[[], None] | None = None) -> tuple[int, RunSession | None]:
     """Execute the run in a folder; return the exit status, and the session unless the run could not be begun."""
     try:
-        with locks.try_lock(folder) as is_locked:
+        seconds = ENDING_SECONDS if read_status(folder).state == "queued" else 0.0
+        with locks.try_lock(folder, seconds) as is_locked:
             if not is_locked or read_status(folder).state == "done":
                 reason = "already done" if is_locked else "running in another process"
                 sys.stderr.write(f"{folder} is {reason}\n")

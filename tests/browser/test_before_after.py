@@ -42,8 +42,11 @@ def test_a_click_places_the_trigger(page: Any) -> None:
     side = canvas.bounding_box()["width"]
     pictures = [read_picture(page)]
     for share in (0.25, 0.75):
-        canvas.click(position={"x": share * side, "y": 0.25 * side})
-        wait_idle(page)
+        for _ in range(2):  # Streamlit can drop a click at the moment in which a page run begins
+            canvas.click(position={"x": share * side, "y": 0.25 * side})
+            wait_idle(page)
+            if abs(read_slider(page, "Left, px") + 4 - share * 64) <= 1:
+                break
         left, top = read_slider(page, "Left, px"), read_slider(page, "Top, px")
         assert left + 4 == pytest.approx(share * 64, abs=1)  # the patch has 8 px
         assert top + 4 == pytest.approx(16, abs=1)

@@ -321,6 +321,15 @@ def test_a_second_worker_refuses_a_locked_run(tmp_path: Path, request_: Request)
     assert worker.main([str(tmp_path / "nowhere")]) == 2
 
 
+def test_a_run_that_is_started_again_waits_for_its_worker_that_is_still_ending(request_: Request) -> None:
+    folder = create_run(request_)
+    write_status(folder, Status("queued", queued=time.time()))
+    ending = locks.FileLock(folder / ".worker.lock", thread_local=False)
+    ending.acquire()
+    threading.Timer(0.5, ending.release).start()
+    assert run_here(folder).state == "done"
+
+
 def test_a_run_that_cannot_be_written_ends_in_one_sentence(
     request_: Request, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
