@@ -193,6 +193,10 @@ def fade(color: str, opacity: float) -> str:
     return f"rgba({red}, {green}, {blue}, {opacity:g})"
 
 
+MIN_GROUPS = 3
+"""Groups of bars that `before_after_bars` has room for: a single one would fill the page."""
+
+
 def before_after_bars(rows: Sequence[tuple[str, str, float, float]]) -> go.Figure:
     """Return paired bars of attack success and clean accuracy; rows: (label, stage or defense, ca, asr), 0..1."""
     figure = go.Figure()
@@ -210,4 +214,5 @@ def before_after_bars(rows: Sequence[tuple[str, str, float, float]]) -> go.Figur
     apply_layout(figure, 330, y_title="Share of test images")
     figure.update_layout(barmode="group", bargap=0.3)
     figure.update_xaxes(tickvals=places, ticktext=[row[0] for row in rows])
+    figure.update_xaxes(range=[-0.5, max(len(rows), MIN_GROUPS) - 0.5])
     return figure.update_yaxes(range=[0, 1.12], tickformat=".0%", tickvals=[0, 0.25, 0.5, 0.75, 1])
