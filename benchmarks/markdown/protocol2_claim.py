@@ -9,7 +9,7 @@ from benchmarks.markdown.cells import format_number, join_unique, markdown_table
 from benchmarks.protocol2 import plan, rule
 from benchmarks.protocol2.records import Row
 from benchmarks.protocol2.summary import Cell, at_equal_accuracy, drop_open_curves, main_cells, select
-from benchmarks.protocol2.tasks import Methods
+from benchmarks.protocol2.tasks import Methods, Task
 from cleaner.evaluation.equal_accuracy import mean_interval, paired_gaps
 
 COMMAND = "python -m benchmarks.attack_defense --protocol 2"
@@ -97,6 +97,12 @@ def format_rates(model: str, rows: Sequence[Row], methods: Methods) -> str:
         f"chosen. -: below what the rule needed. Form of TA-Cleaner that goes on: {methods.form}. {format_origin(rows)}"
     )
     return f"**`{model}`**\n\n{table}\n\n{note}"
+
+
+def format_mark(task: Task, methods: Methods) -> str:
+    """Return the dagger of a method without an affordable rate, else ""."""
+    choice = methods.rates.get((task.method, task.form))
+    return " †" if choice is not None and choice.lost_accuracy else ""
 
 
 def format_seeds(cells: Sequence[Cell]) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmarks.markdown.captions import LOST_ACCURACY_NOTE, describe_protocol
 from benchmarks.markdown.cells import format_mean_range, format_number, markdown_table, mean, not_measured_note
-from benchmarks.markdown.protocol2_claim import COMMAND, format_seeds
+from benchmarks.markdown.protocol2_claim import COMMAND, format_mark, format_seeds
 from benchmarks.protocol2 import plan, rule
 from benchmarks.protocol2.records import read_rows
 from benchmarks.protocol2.summary import (
@@ -20,6 +20,7 @@ from benchmarks.protocol2.summary import (
     drop_open_curves,
     main_cells,
     select_cells,
+    select_chosen,
 )
 from benchmarks.protocol2.tasks import Methods
 
@@ -48,9 +49,10 @@ def headline(root: Path) -> str:
     attacks, methods = decided
     chosen: dict[str, list[Cell]] = {}
     columns: list[Column] = []
+    measured = select_cells(rows)
     for attack in attacks.settings:
-        cells = main_cells(select_cells(rows), attack, attacks.targets[0])
-        at_rates = [cell for cell in cells if cell.task.has_followups or not cell.task.method]
+        cells = main_cells(measured, attack, attacks.targets[0])
+        at_rates = select_chosen(cells)
         if any(cell.task.method for cell in at_rates):
             chosen[attack] = at_rates
             columns += _list_columns(attack, at_rates, drop_open_curves(cells, rows, methods.curves))
@@ -86,15 +88,13 @@ def _format_lines(chosen: Mapping[str, Sequence[Cell]], columns: Sequence[Column
     everything = [cell for of_attack in chosen.values() for cell in of_attack]
     for name, cells in by_method(sorted(everything, key=lambda cell: ORDER.index(cell.task.method))).items():
         task = cells[0].task
-        choice = methods.rates.get((task.method, task.form))
-        mark = " †" if choice is not None and choice.lost_accuracy else ""
         # Every attack weighs the same, however many seeds it has.
         shares = [
             format_number(mean([value for group in groups if (value := mean(_read(group.get(name, []), metric)))]))
             for metric in ("ca", "counterfactual_accuracy")
         ]
         asr = [format_mean_range(values, None) if (values := column.asr.get(name)) else "-" for column in columns]
-        lines.append((f"`{name}`{mark}" if task.method else "none (backdoored)", *shares, *asr))
+        lines.append((f"`{name}`{format_mark(task, methods)}" if task.method else "none (backdoored)", *shares, *asr))
     lines.append(("floor: never poisoned", "", "", *(format_number(column.floor) for column in columns)))
     return markdown_table(("defense", "CA", "CF", *(column.header for column in columns)), lines)
 

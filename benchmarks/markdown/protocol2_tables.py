@@ -10,6 +10,7 @@ from benchmarks.markdown.cells import markdown_table, not_measured_note
 from benchmarks.markdown.protocol2_claim import (
     COMMAND,
     format_equal_accuracy,
+    format_mark,
     format_origin,
     format_rates,
     format_seeds,
@@ -24,6 +25,7 @@ from benchmarks.protocol2.summary import (
     main_cells,
     select,
     select_cells,
+    select_chosen,
 )
 from benchmarks.protocol2.tasks import Methods
 
@@ -114,7 +116,7 @@ def _each_model(root: Path, format_model: Format) -> str:
 def _format_at_rates(model: str, cells: Sequence[Cell], rows: Sequence[Row], methods: Methods) -> str:
     tables = []
     for attack, target in list_attacks(cells):
-        plain = [cell for cell in main_cells(cells, attack, target) if cell.task.has_followups or not cell.task.method]
+        plain = select_chosen(main_cells(cells, attack, target))
         if any(cell.task.method for cell in plain):
             table = _metric_table(by_method(plain), COLUMNS, methods)
             tables.append(f"**`{model}`, `{attack}`, target {target}** (seeds {format_seeds(plain)})\n\n{table}")
@@ -130,9 +132,7 @@ def _metric_table(groups: Mapping[str, Sequence[Cell]], columns: Mapping[str, Re
     lines = []
     for name, cells in groups.items():
         task = cells[0].task
-        choice = methods.rates.get((task.method, task.form))
-        mark = " †" if choice is not None and choice.lost_accuracy else ""
-        rate = f"{task.lr:g}{mark}" if task.method else ""
+        rate = f"{task.lr:g}{format_mark(task, methods)}" if task.method else ""
         lines.append((f"`{name}`", rate, *(_format_range([column(c) for c in cells]) for column in columns.values())))
     return markdown_table(("defense", "rate", *columns), lines)
 

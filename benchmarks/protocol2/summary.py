@@ -78,6 +78,11 @@ def main_cells(cells: Iterable[Cell], attack: str, target: str) -> list[Cell]:
     return select(cells, attack=attack, target=target, **plain)
 
 
+def select_chosen(cells: Iterable[Cell]) -> list[Cell]:
+    """Return the backdoored models and each method at the rate that the rule chose."""
+    return [cell for cell in cells if cell.task.has_followups or not cell.task.method]
+
+
 def by_method(cells: Iterable[Cell]) -> dict[str, list[Cell]]:
     """Return name in tables -> cells, in order of appearance."""
     groups: dict[str, list[Cell]] = {}

@@ -23,7 +23,7 @@ from cleaner.cli.training import Defend, Poison, Pretrain, Rebound
 from cleaner.models.devices import configure_torch
 from cleaner.runs.folders import find_run, is_run_folder
 
-RUN_ARGUMENTS = ("suspect", "defended", "model", "runs")
+RUN_ARGUMENTS = ("suspect", "defended", "model", "runs", "cancel", "pause", "resume")
 """Arguments that take a run, or several."""
 
 Command = (
@@ -69,5 +69,8 @@ def _resolve_run_names(command: Any) -> Any:
     found: dict[str, Any] = {}
     for argument in (each.name for each in fields(command) if each.name in RUN_ARGUMENTS):
         value = getattr(command, argument)
-        found[argument] = resolve(value) if isinstance(value, str) else tuple(map(resolve, value))
+        if isinstance(value, str):
+            found[argument] = resolve(value)
+        elif isinstance(value, tuple):  # for `sweep`, cancel, pause and resume are switches
+            found[argument] = tuple(map(resolve, value))
     return replace(command, **found)

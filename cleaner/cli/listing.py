@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -20,7 +19,7 @@ from cleaner.detectors import DETECTORS
 from cleaner.jobs import local
 from cleaner.labels import state_label
 from cleaner.models.clip import BUILT_IN
-from cleaner.runs.folders import find_run, is_run_folder, runs_root
+from cleaner.runs.folders import is_run_folder, runs_root
 from cleaner.runs.record import RunRecord
 from cleaner.runs.request import parse_data_arguments
 from cleaner.types import CleanerError
@@ -76,7 +75,7 @@ class Runs:
         actions = (self.cancel, local.cancel, watch_run), (self.pause, local.pause, watch_run)
         for names, act, find_status in (*actions, (self.resume, local.start, local.poll_status)):
             for name in names:
-                folder = Path(name) if os.path.exists(name) else find_run(name)
+                folder = Path(name)
                 if not is_run_folder(folder):
                     raise CleanerError(f"there is no run {name}; list them with: python -m cleaner runs")
                 act(folder)

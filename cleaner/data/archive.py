@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from cleaner.data.base import DATASETS
-from cleaner.data.class_folders import split_path, tabulate_class_folders
+from cleaner.data.class_folders import is_hidden, split_path, tabulate_class_folders
 from cleaner.data.pairs import FileData, PairTable
 from cleaner.data.table import ParsedTable, read_table
 from cleaner.files import atomic_write, validate_regular
@@ -76,9 +76,7 @@ class ArchiveData(FileData):
             )
 
         tables = [
-            name
-            for name in members
-            if name.lower().endswith((".csv", ".tsv")) and not any(part.startswith(".") for part in split_path(name))
+            name for name in members if name.lower().endswith((".csv", ".tsv")) and not is_hidden(split_path(name))
         ]
         if len(tables) > 1:
             raise CleanerError(f"{path} contains {len(tables)} tables ({', '.join(tables[:3])}): keep one.")

@@ -18,8 +18,7 @@ def tabulate_class_folders(keys: Iterable[str], read: Callable[[str], bytes]) ->
     `keys` are paths with "/". Folders around the class folders, or around those of the splits, do not count.
     """
     paths = {key: split_path(key) for key in sorted(keys)}
-    # Hidden files belong to the system or a notebook rather than the data: ._1.jpg of macOS.
-    paths = {key: path for key, path in paths.items() if not any(part.startswith(".") for part in path)}
+    paths = {key: path for key, path in paths.items() if not is_hidden(path)}
     depth = _count_wrappers(paths.values())
     outside = [key for key, path in paths.items() if len(path) <= depth]
     paths = {key: path[depth:] for key, path in paths.items() if len(path) > depth}
@@ -43,7 +42,7 @@ def tabulate_class_folders(keys: Iterable[str], read: Callable[[str], bytes]) ->
 
 
 def _count_wrappers(paths: Collection[list[str]]) -> int:
-    """Return how many folders hold all of the others; a few images beside the class folders do not matter."""
+    """Return how many outer folders wrap all class folders; a few stray images beside these do not matter."""
     depth = 0
     while (
         len({path[depth] for path in paths if len(path) > depth + 1}) == 1
@@ -56,6 +55,11 @@ def _count_wrappers(paths: Collection[list[str]]) -> int:
 def split_path(key: str) -> list[str]:
     """Return the folders of a path with "/", and its file."""
     return [part for part in key.split("/") if part not in ("", ".")]
+
+
+def is_hidden(path: Iterable[str]) -> bool:
+    """Return whether a split path belongs to the system or a notebook rather than the data: ._1.jpg of macOS."""
+    return any(part.startswith(".") for part in path)
 
 
 def _assign_class_names(table: PairTable) -> None:

@@ -76,7 +76,7 @@ class ParquetData(HubRows):
 
     @staticmethod
     def recognizes(path: Path) -> bool:
-        # Tables beside shards, as img2dataset writes them, describe their members.
+        # img2dataset writes a table of metadata beside each shard.
         return bool(_list_files(path)) and not (path.is_dir() and any(path.glob("*.tar")))
 
 
@@ -232,14 +232,14 @@ def _tabulate(tables: Mapping[str, Any], columns: _Columns, folder: Path) -> Pai
         pairs.images = []
     read_columns = (columns.caption, columns.class_name, columns.split, columns.image if has_paths else "")
     for split, table in tables.items():
-        texts = table.select_columns(list(dict.fromkeys(filter(None, read_columns))))
+        texts, split_of_table = table.select_columns(list(dict.fromkeys(filter(None, read_columns)))), find_split(split)
         for row, values in enumerate(_iterate(texts)):
             key, class_name = f"{split}/{row}", _class_of(values, columns)
             caption = _caption_of(values.get(columns.caption), key)
             if not caption and not class_name:
                 pairs.skipped_rows.append(f"{key} has no caption")
                 continue
-            own_split = SPLIT_NAMES.get(str(values[columns.split]).lower()) if columns.split else find_split(split)
+            own_split = SPLIT_NAMES.get(str(values[columns.split]).lower()) if columns.split else split_of_table
             if own_split is None:
                 pairs.skipped_rows.append(f"{key} has an unknown split ({str(values[columns.split])[:20]!r})")
                 continue

@@ -33,8 +33,8 @@ class ShardData(FileData):
     """`shards:/path/{0000..0012}.tar`, a folder of .tar files, a pattern with * or one file.
 
     Reads only images with .txt or .json (caption, text or title; class or label); unpacks nothing, opens no URL, runs
-    no command. An image without a caption gets one from the name of its folder. Shards of which some are named train
-    and others val or test are these splits.
+    no command. An image without a caption gets one from the name of its folder. If shards are
+    named train and also val or test, their names are the splits.
     """
 
     def __init__(self, path: str = "", **file_options: Any) -> None:

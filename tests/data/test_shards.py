@@ -14,6 +14,14 @@ from cleaner.types import CleanerError
 from tests.data.files import image_bytes, write_shards
 
 
+def write_tar(path: Path, members: dict[str, bytes]) -> None:
+    with tarfile.open(path, "w") as file:
+        for name, content in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            file.addfile(info, io.BytesIO(content))
+
+
 @pytest.mark.parametrize(
     ("names", "texts"),
     [
@@ -23,12 +31,8 @@ from tests.data.files import image_bytes, write_shards
 )
 def test_images_get_their_own_captions(names: tuple[str, ...], texts: tuple[str, ...], tmp_path: Path) -> None:
     """Cut at the first dot, photo.1 and photo.2 would be one sample, and a depth map a photo."""
-    with tarfile.open(tmp_path / "x.tar", "w") as file:
-        for i, name in enumerate((*names, *texts)):
-            content = name[:-4].encode() if name in texts else image_bytes(i)
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            file.addfile(info, io.BytesIO(content))
+    contents = {name: image_bytes(i) for i, name in enumerate(names)} | {name: name[:-4].encode() for name in texts}
+    write_tar(tmp_path / "x.tar", contents)
     data: Any = load_data(str(tmp_path / "x.tar"), split="all")
     pairs = {data.table.keys[row][6:]: text for row, text in zip(data.rows, data.captions, strict=True)}
     paired = [name for name in names if "depth" not in name]
@@ -96,14 +100,6 @@ def test_shard_ranges_are_limited(last: str, tmp_path: Path) -> None:
         load_data(f"shards:{tmp_path}/{{0..{last}}}.tar")
     with pytest.raises(CleanerError, match="no shard"):
         load_data(f"shards:{tmp_path}/{{00001..99999}}.tar")
-
-
-def write_tar(path: Path, members: dict[str, bytes]) -> None:
-    with tarfile.open(path, "w") as file:
-        for name, content in members.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            file.addfile(info, io.BytesIO(content))
 
 
 def test_shards_named_after_splits_are_these(tmp_path: Path) -> None:
