@@ -194,7 +194,7 @@ def test_a_stopped_rendering_is_continued(tmp_path: Path, monkeypatch: pytest.Mo
 
     def stop_at_300(report: StepReport) -> None:
         steps.append(report.step)
-        if report.step == 300:
+        if report.step >= 300:  # of two processes, one may finish the last, short chunk first: 250, then 350
             raise Cancelled
 
     expected = scenes(tmp_path / "other", size=450, image_size=16).images(range(450))
