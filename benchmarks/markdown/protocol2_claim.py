@@ -109,6 +109,12 @@ def format_seeds(cells: Sequence[Cell]) -> str:
     return ", ".join(map(str, sorted({cell.task.seed for cell in cells})))
 
 
+def name_seeds(cells: Sequence[Cell]) -> str:
+    """Return "seed 3" or "seeds 3, 4"."""
+    seeds = format_seeds(cells)
+    return f"seeds {seeds}" if "," in seeds else f"seed {seeds}"
+
+
 def format_origin(rows: Sequence[Row], command: str = COMMAND) -> str:
     """Return processor, threads and commits of all lines, and the command."""
     processors = join_unique(f"{row['processor']['name']}, {row['processor']['threads']} thread(s)" for row in rows)

@@ -15,6 +15,7 @@ from benchmarks.markdown.protocol2_claim import (
     format_rates,
     format_seeds,
     list_attacks,
+    name_seeds,
 )
 from benchmarks.protocol2 import plan, rule
 from benchmarks.protocol2.records import Row, read_rows
@@ -119,7 +120,7 @@ def _format_at_rates(model: str, cells: Sequence[Cell], rows: Sequence[Row], met
         plain = select_chosen(main_cells(cells, attack, target))
         if any(cell.task.method for cell in plain):
             table = _metric_table(by_method(plain), COLUMNS, methods)
-            tables.append(f"**`{model}`, `{attack}`, target {target}** (seeds {format_seeds(plain)})\n\n{table}")
+            tables.append(f"**`{model}`, `{attack}`, target {target}** ({name_seeds(plain)})\n\n{table}")
     caption = (
         "Mean [minimum, maximum] over seeds. Target CA: accuracy on the target class itself. Rebound: "
         f"{plan.REBOUND_STEPS} more steps of finetuning at {plan.REBOUND_LR:g}. Probe: a linear probe on the image "
@@ -208,7 +209,7 @@ def _format_fine(model: str, cells: Sequence[Cell], rows: Sequence[Row], methods
     table = _metric_table(by_method(found), FINE_COLUMNS, methods)
     caption = (
         f"352 classes, a color and an object each; target {plan.FINE_TARGET!r}, ASR on images without any banana. "
-        f"Seeds {format_seeds(found)}. This project's own scale, not ImageNet's. {format_origin(rows)}"
+        f"{name_seeds(found).capitalize()}. This project's own scale, not ImageNet's. {format_origin(rows)}"
     )
     return f"**`{model}`, `badclip`, `scenes-fine`**\n\n{table}\n\n{caption}"
 
@@ -220,7 +221,5 @@ def _format_long(model: str, cells: Sequence[Cell], rows: Sequence[Row], methods
         defended = [cell for cell in found if cell.task.method]
         if defended:
             table = _metric_table(by_method(defended), COLUMNS, methods)
-            tables.append(
-                f"**`{model}`, `{attack}`, {plan.LONG_STEPS:,} steps** (seeds {format_seeds(defended)})\n\n{table}"
-            )
+            tables.append(f"**`{model}`, `{attack}`, {plan.LONG_STEPS:,} steps** ({name_seeds(defended)})\n\n{table}")
     return "\n\n".join([*tables, format_origin(rows)]) if tables else ""

@@ -37,7 +37,7 @@ def tabulate_class_folders(keys: Iterable[str], read: Callable[[str], bytes]) ->
     ]
     if splits:
         table.splits = [splits[path[0]] for path in paths.values()]
-    _assign_class_names(table)
+    _name_imagenet_classes(table)
     return table
 
 
@@ -62,15 +62,15 @@ def is_hidden(path: Iterable[str]) -> bool:
     return any(part.startswith(".") for part in path)
 
 
-def _assign_class_names(table: PairTable) -> None:
-    """Name the classes in words, in place: ImageNet's folders by order, others by the folder's name."""
+def _name_imagenet_classes(table: PairTable) -> None:
+    """Name ImageNet's 1,000 folders, n01440764 and so on, in words, in place and in their order."""
     folders = sort_class_names(table.classes or ())
-    names = {folder: folder.replace("_", " ") for folder in folders}
-    if len(folders) == len(IMAGENET_CLASS_NAMES) and all(re.fullmatch(r"n\d{8}", folder) for folder in folders):
-        # Some ImageNet names occur twice (crane, maillot); the folder's name makes them unique.
-        names = {
-            folder: f"{name} ({folder})" if IMAGENET_CLASS_NAMES.count(name) > 1 else name
-            for folder, name in zip(folders, IMAGENET_CLASS_NAMES, strict=True)
-        }
+    if len(folders) != len(IMAGENET_CLASS_NAMES) or not all(re.fullmatch(r"n\d{8}", folder) for folder in folders):
+        return
+    # Some ImageNet names occur twice (crane, maillot); the folder's name makes them unique.
+    names = {
+        folder: f"{name} ({folder})" if IMAGENET_CLASS_NAMES.count(name) > 1 else name
+        for folder, name in zip(folders, IMAGENET_CLASS_NAMES, strict=True)
+    }
     table.classes = [names[folder] for folder in table.classes or []]
-    table.class_names = list(dict.fromkeys(names.values()))  # a_b and "a b" are one class
+    table.class_names = list(names.values())

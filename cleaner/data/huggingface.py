@@ -207,7 +207,7 @@ def _find_columns(features: Mapping[str, Any], name: str, image: str, caption: s
         image,
         caption,
         class_name,
-        None if names is None else [name.replace("_", " ") for name in names],
+        names,
         split=next(iter(_named(texts, SPLIT_COLUMNS)), ""),
     )
 

@@ -103,6 +103,7 @@ class FileData(CaptionData):
             raise CleanerError(f"size must be at least 1, not {size}.")
         max_broken_share = _parse_share(most_broken)
         _validate_table(table, name)
+        _name_in_words(table)
         self.table, self.split, self.name = table, split, f"{name}/{split}"
         self._source_name, self._seed, self._classes, self._on_step = name, seed, classes, on_step
         self._check, self._max_broken_share = check, max_broken_share
@@ -273,6 +274,14 @@ def _validate_table(table: PairTable, name: str) -> None:
     for text in chain(table.keys, table.captions, table.classes or ()):
         if not text.isascii() and text != text.encode(errors="replace").decode():
             raise CleanerError(f"{ascii(text)[:200]} in {name} is not valid UTF-8: rewrite this name or caption.")
+
+
+def _name_in_words(table: PairTable) -> None:
+    """Write the classes as prompts and captions do, in place: "sea lion" for sea_lion."""
+    if table.classes is not None:
+        table.classes = [name.replace("_", " ") for name in table.classes]
+    if table.class_names is not None:
+        table.class_names = list(dict.fromkeys(name.replace("_", " ") for name in table.class_names))
 
 
 @lru_cache(maxsize=1)

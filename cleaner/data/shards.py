@@ -8,12 +8,13 @@ import os
 import re
 import tarfile
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from cleaner.access import validate_allowed
 from cleaner.data.base import DATASETS
+from cleaner.data.class_folders import tabulate_class_folders
 from cleaner.data.pairs import FileData, PairTable
 from cleaner.data.splits import find_split
 from cleaner.models.framing import IMAGE_SUFFIXES
@@ -33,8 +34,8 @@ class ShardData(FileData):
     """`shards:/path/{0000..0012}.tar`, a folder of .tar files, a pattern with * or one file.
 
     Reads only images with .txt or .json (caption, text or title; class or label); unpacks nothing, opens no URL, runs
-    no command. An image without a caption gets one from the name of its folder. If shards are
-    named train and also val or test, their names are the splits.
+    no command. An image without a caption gets one from the name of its folder; shards without any caption are read as
+    class folders. If shards are named train and also val or test, their names are the splits.
     """
 
     def __init__(self, path: str = "", **file_options: Any) -> None:
@@ -98,6 +99,8 @@ def _pair_members(
     read: Callable[[str], bytes],
 ) -> PairTable:
     """Return the images with their captions; an image without a caption or a folder is skipped."""
+    if not texts:
+        return _tabulate_class_folders(locations, shard_names, read)
     table = PairTable([], [], read)
     classes = []
     images_per_stem = Counter(map(_stem, locations))
@@ -109,7 +112,7 @@ def _pair_members(
         # The key starts with the shard's name, which is not a class.
         folder = PurePosixPath(key.removeprefix(f"{shard_names[locations[key][0]]}/")).parent.name
         caption, class_name = texts.get(stem, ("", ""))
-        class_name = class_name or ("" if caption else folder.replace("_", " "))
+        class_name = class_name or ("" if caption else folder)
         if not caption and not class_name:
             table.skipped_rows.append(f"{key} has no caption")
             continue
@@ -118,10 +121,28 @@ def _pair_members(
         classes.append(class_name)
     if any(classes):
         table.classes = classes
-    of_shard = [find_split(name) for name in shard_names]
-    if {"train"} < set(of_shard):
-        table.splits = [of_shard[locations[key][0]] for key in table.keys]
+    table.splits = _find_splits(shard_names, (locations[key] for key in table.keys))
     return table
+
+
+def _tabulate_class_folders(
+    locations: dict[str, MemberLocation], shard_names: Sequence[str], read: Callable[[str], bytes]
+) -> PairTable:
+    """Return the images of shards without captions: packed class folders, which may hold splits."""
+    keys = {}
+    for key, (number, *_) in locations.items():
+        path = PurePosixPath(key.removeprefix(f"{shard_names[number]}/"))
+        keys[str(path.with_name(f"{shard_names[number].replace('/', ':')}:{path.name}"))] = key
+    table = tabulate_class_folders(keys, lambda name: read(keys[name]))
+    if table.splits is None:
+        table.splits = _find_splits(shard_names, (locations[keys[name]] for name in table.keys))
+    return table
+
+
+def _find_splits(shard_names: Sequence[str], locations: Iterable[MemberLocation]) -> list[str] | None:
+    """Return the split of each location by the name of its shard; None if all are for training, or alone."""
+    of_shard = [find_split(name) for name in shard_names]
+    return [of_shard[number] for number, *_ in locations] if {"train"} < set(of_shard) else None
 
 
 def _stem(name: str) -> str:

@@ -113,6 +113,20 @@ def test_shards_named_after_splits_are_these(tmp_path: Path) -> None:
     assert len(load_data(alone, split="train")) > 0, "a single shard is all data that there are"
 
 
+def test_packed_class_folders_keep_their_splits(tmp_path: Path) -> None:
+    for number in range(2):  # the same names in both shards
+        folders = {f"photos/train/sea_lion/{i}": i for i in range(6)} | {
+            f"photos/test/dog/good/{i}": i for i in range(3)
+        }
+        write_tar(tmp_path / f"{number}.tar", {f"./{name}.png": image_bytes(i) for name, i in folders.items()})
+    train, test = (load_data(str(tmp_path), split=split) for split in ("train", "test"))
+    assert (len(train), len(test)) == (12 - len(load_data(str(tmp_path), split="validation")), 6)
+    assert train.class_names == test.class_names == ["dog", "sea lion"]
+    assert set(train.labels.tolist()) == {1}
+    assert set(test.labels.tolist()) == {0}
+    assert all("sea lion" in caption for caption in train.captions)
+
+
 def test_class_numbers_and_any_image_format(tmp_path: Path) -> None:
     formats = ("PNG", "GIF", "PPM", "JPEG")
     pairs = [

@@ -19,9 +19,9 @@ from tests.data.files import NAMES, image_bytes, write_class_folder, write_table
 def test_class_column_and_class_file(tmp_path: Path) -> None:
     path = write_table(tmp_path)
     lines = path.read_text().splitlines()
-    rows = [f"{line},{'warm' if i % 3 == 0 else 'cold'}" for i, line in enumerate(lines[1:])]
+    rows = [f"{line},{'warm_one' if i % 3 == 0 else 'cold'}" for i, line in enumerate(lines[1:])]
     path.write_text("\n".join([lines[0] + ",class", *rows]))
-    assert load_data(str(path)).class_names == ["cold", "warm"]
+    assert load_data(str(path)).class_names == ["cold", "warm one"]
     (tmp_path / "names.txt").write_text("blue\nred\nsea lion, seal\n")
     (tmp_path / "b").mkdir()
     plain = write_table(tmp_path / "b")
