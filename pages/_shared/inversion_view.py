@@ -154,7 +154,7 @@ def _show_figures(found: Inversion) -> None:
     asr.metric("Its inverted trigger, ASR", format_percent(found.asr), help="Share of held-out images moved to it.")
     if found.interval is not None:
         low, high = found.interval
-        asr.caption(f"95% {format_percent(low)} to {format_percent(high)}, n = {found.n:,}")
+        asr.caption(f"95% interval {format_percent(low)} to {format_percent(high)}, n = {found.n:,}")
     if found.iou is not None:
         overlap.metric("Overlap of the masks", f"{found.iou:.2f}", help="Intersection over union with the true mask.")
         inside, true_asr = format_percent(found.inside, 0), format_percent(found.true_asr)
