@@ -74,7 +74,7 @@ def pretrain(
     0..1, as in `losses.unified_loss`, for data with few classes; `out` defaults to assets/<name>. With a `teacher` (a
     model name) the student copies its text tower, and its image tower first learns the teacher's image features for
     `distill_epochs` (`distill`). The same call resumes from the checkpoint in `out`.
-    `command` is recorded in the card. Raises `CleanerError` if `out` has a finished model, for data without test images
+    `command` is recorded in the card. Raises `CleanerError` if `out` has a finished model or a run, for data without test images
     whose class is known, and for a class share of a model with a sigmoid loss.
     """
     out = out or ASSETS / name
@@ -86,8 +86,11 @@ def pretrain(
     data = load_data(data_name, split="train", size=pairs, on_step=on_step, **options).with_transform(clip.framing)
     checkpoints = out / "distil.ckpt", out / "pretrain.ckpt"
     trained_on = read_json(out / "card.json").get("data")
-    if trained_on and (trained_on != data.name or not any(checkpoint.exists() for checkpoint in checkpoints)):
-        raise CleanerError(f"{out} holds a model trained on {trained_on}: choose another folder with --out.")
+    is_resumed = any(checkpoint.exists() for checkpoint in checkpoints)
+    has_model = any((out / name).exists() for name in ("model.safetensors", "config.json"))
+    if trained_on not in (None, data.name) or (not is_resumed and (trained_on or has_model)):
+        what = f"a model trained on {trained_on}" if trained_on else "a model or a run"
+        raise CleanerError(f"{out} holds {what}: choose another folder with --out.")
     validate_eval_data(load_data(data_name, split="test", **options))
     distill_seconds = 0.0
     if teacher is not None:

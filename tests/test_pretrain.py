@@ -62,13 +62,17 @@ def test_pretrain_on_a_table_of_images(pairs: Path, tmp_path: Path, capsys: pyte
     assert not list((tmp_path / "own").glob("*.ckpt"))
 
 
-def test_a_model_of_other_data_is_not_overwritten(pairs: Path, tmp_path: Path) -> None:
-    write_json(tmp_path / "own" / "card.json", {"data": "scenes/train"})
-    with pytest.raises(CleanerError, match=r"holds a model trained on scenes/train: choose another folder"):
+@pytest.mark.parametrize(
+    ("file", "what"),
+    [("card.json", "model trained on scenes/train"), ("config.json", "model or a run"), ("model.safetensors", "model")],
+)
+def test_a_model_is_not_overwritten(pairs: Path, tmp_path: Path, file: str, what: str) -> None:
+    write_json(tmp_path / "own" / file, {"data": "scenes/train"})
+    with pytest.raises(CleanerError, match=f"holds a {what}.*: choose another folder"):
         module.pretrain(
             "scenes-vit", pairs=60, data_name=str(pairs), image_size=16, config=CONFIG, out=tmp_path / "own"
         )
-    assert [file.name for file in (tmp_path / "own").iterdir()] == ["card.json"]
+    assert [path.name for path in (tmp_path / "own").iterdir()] == [file]
 
 
 def test_resumed_pretraining_equals_an_uninterrupted_one(pairs: Path, tmp_path: Path) -> None:

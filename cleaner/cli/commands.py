@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import fields, replace
 from typing import Annotated, Any
 
@@ -21,9 +20,9 @@ from cleaner.cli.scan import Scan
 from cleaner.cli.sweep import Sweep
 from cleaner.cli.training import Defend, Poison, Pretrain, Rebound
 from cleaner.models.devices import configure_torch
-from cleaner.runs.folders import find_run, is_run_folder
+from cleaner.runs.folders import resolve_run
 
-RUN_ARGUMENTS = ("suspect", "defended", "model", "runs", "cancel", "pause", "resume")
+RUN_ARGUMENTS = ("suspect", "defended", "model", "reference", "runs", "cancel", "pause", "resume")
 """Arguments that take a run, or several."""
 
 Command = (
@@ -61,16 +60,11 @@ def run_command(arguments: list[str], prog: str, description: str | None) -> Non
 
 def _resolve_run_names(command: Any) -> Any:
     """Return a command whose runs are folders: `runs` lists the stored ones by name."""
-
-    def resolve(name: str) -> str:
-        is_stored = not os.path.exists(name) and is_run_folder(find_run(name))
-        return str(find_run(name)) if is_stored else name
-
     found: dict[str, Any] = {}
     for argument in (each.name for each in fields(command) if each.name in RUN_ARGUMENTS):
         value = getattr(command, argument)
         if isinstance(value, str):
-            found[argument] = resolve(value)
+            found[argument] = resolve_run(value)
         elif isinstance(value, tuple):  # for `sweep`, cancel, pause and resume are switches
-            found[argument] = tuple(map(resolve, value))
+            found[argument] = tuple(map(resolve_run, value))
     return replace(command, **found)

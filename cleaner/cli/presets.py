@@ -14,8 +14,9 @@ import tyro
 from cleaner.attacks import TRIGGERS
 from cleaner.cli.options import FinetuneWithoutLr, find_preset, options_from_config
 from cleaner.cli.output import print_json
-from cleaner.cli.training import Defend, Poison
+from cleaner.cli.training import Defend, Poison, original_model
 from cleaner.defenses import DEFENSES
+from cleaner.models.architectures import BUILT_IN
 from cleaner.presets import (
     NOT_RUN,
     PHOTO_POISON,
@@ -28,6 +29,7 @@ from cleaner.presets import (
     scenes_attack_preset,
 )
 from cleaner.published import Preset
+from cleaner.runs.folders import is_run_folder, resolve_run
 
 RUN_BY_US = "run by us"
 
@@ -129,7 +131,8 @@ def has_results(preset: Preset, rows: Iterable[dict[str, Any]]) -> bool:
 def resolve_preset_defaults(arguments: Sequence[str]) -> Poison | Defend | None:
     """Return the command with the defaults of the preset named by `--preset NAME`, or those of the model to poison.
 
-    None if these are the command's own. Published training has no default data: the user must name some.
+    None if these are the command's own. Published training has no default data: the user must name some, except to
+    defend a run, whose own data stay the default.
     """
     name = _flag_value(arguments, "--preset")
     if arguments[:1] == ["poison"]:
@@ -142,7 +145,8 @@ def resolve_preset_defaults(arguments: Sequence[str]) -> Poison | Defend | None:
             return None
         command: Poison | Defend = Poison(trigger=(preset.method,), preset=name, model=model)
     elif arguments[:1] == ["defend"] and name is not None:
-        preset = find_preset(name, DEFENSES, defense_presets)
+        suspect = _find_suspect(arguments[1:])
+        preset = find_preset(name, DEFENSES, partial(defense_presets, model=original_model(suspect)))
         command = Defend(suspect=tyro.MISSING, defense=(preset.method,), preset=name)
     else:
         return None
@@ -155,7 +159,15 @@ def resolve_preset_defaults(arguments: Sequence[str]) -> Poison | Defend | None:
         )
     finetune = options_from_config(FinetuneWithoutLr, training.finetune)
     command = replace(command, pairs=training.pairs, lr=training.finetune.lr, finetune=finetune)
+    if isinstance(command, Defend) and suspect not in ("", *BUILT_IN):
+        return command
     return replace(command, data=(training.data,) if training.data else tyro.MISSING)
+
+
+def _find_suspect(arguments: Sequence[str]) -> str:
+    """Return the folder of the run, or the built-in model, that the arguments of `defend` name; "" if none."""
+    names = map(resolve_run, arguments)
+    return next((name for name in names if name in BUILT_IN or is_run_folder(name)), "")
 
 
 def _flag_value(arguments: Sequence[str], flag: str) -> str | None:

@@ -45,7 +45,7 @@ from cleaner.cli.output import (
     print_json,
 )
 from cleaner.data.base import resolve_data_paths
-from cleaner.defenses import DEFENSES, Defense
+from cleaner.defenses import DEFENSES
 from cleaner.files import read_json
 from cleaner.jobs.execution import execute_request
 from cleaner.models.clip import BUILT_IN
@@ -173,6 +173,11 @@ class Poison:
         )
 
 
+def original_model(suspect: str) -> str:
+    """Return the model that a run started from; of anything else its own name."""
+    return str(read_json(Path(suspect) / "config.json").get("model", suspect))
+
+
 @dataclass(frozen=True)
 class Defend:
     """Clean a backdoored run, or a suspicious model, by finetuning it on clean pairs."""
@@ -196,7 +201,9 @@ class Defend:
     )
 
     def run(self) -> None:
-        defense = instantiate(DEFENSES, apply_preset(self.preset, self.defense, DEFENSES, presets.defense_presets))
+        model = original_model(self.suspect)
+        presets_of = partial(presets.defense_presets, model=model)
+        defense = instantiate(DEFENSES, apply_preset(self.preset, self.defense, DEFENSES, presets_of))
         data, options = resolve_data(self.data, self.suspect)
         parent = run_id(Path(self.suspect)) if is_run_folder(self.suspect) else None
         defense = adopt_inversion(defense, Path(self.suspect) if parent else None, self.suspect)
@@ -205,7 +212,10 @@ class Defend:
         with reserve_run_folder(self.out, f"{Path(self.suspect).name}_{self.defense[0]}") as folder:
             if parent is None and self.suspect not in BUILT_IN:
                 print_clean_accuracy(self.suspect, (data, options))
-            lr = self._tuned_lr(defense) if self.lr is None else self.lr
+            lr = self.lr
+            if lr is None:
+                lr = presets.defense_lr(model, defense)
+                print(f"learning rate {lr:g}; change it with --lr", file=sys.stderr)
             request = Request(
                 stage="defended",
                 data=data,
@@ -226,13 +236,6 @@ class Defend:
                 cluster_options=self.cluster_options,
                 background=self.background,
             )
-
-    def _tuned_lr(self, defense: Defense) -> float:
-        """Return the learning rate tuned for the defense on the suspect's original model."""
-        model = read_json(Path(self.suspect) / "config.json").get("model", self.suspect)
-        lr = presets.defense_lr(str(model), defense)
-        print(f"learning rate {lr:g}; change it with --lr", file=sys.stderr)
-        return lr
 
 
 @dataclass(frozen=True)

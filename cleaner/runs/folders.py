@@ -24,6 +24,12 @@ def is_run_folder(folder: str | Path) -> bool:
     return os.path.exists(os.path.join(folder, "config.json"))  # unlike pathlib's, it accepts a name that is too long
 
 
+def resolve_run(name: str) -> str:
+    """Return the folder of the stored run of this name; the name itself if it is a path, or no run has it."""
+    folder = find_run(name)
+    return str(folder) if not os.path.exists(name) and is_run_folder(folder) else name
+
+
 def run_id(folder: Path) -> str:
     """Return the id by which another run names this one as its parent: folder name, or path outside the run store."""
     folder = folder.resolve()

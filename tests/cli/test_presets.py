@@ -12,7 +12,7 @@ import pytest
 from cleaner.__main__ import main
 from cleaner.attacks import TRIGGERS
 from cleaner.cli.presets import has_results, resolve_preset_defaults
-from cleaner.cli.training import Poison
+from cleaner.cli.training import Defend, Poison
 from cleaner.defenses import DEFENSES
 from cleaner.models.clip import save_clip
 from cleaner.presets import PHOTO_POISON, PoisonSetting, attack_presets, defense_presets
@@ -67,6 +67,20 @@ def test_published_training_requires_data(capsys: pytest.CaptureFixture[str]) ->
     assert resolve_preset_defaults(["poison", "--preset", "badclip-scenes"]).data == ("scenes",)  # type: ignore[union-attr]
     assert resolve_preset_defaults(["poison"]) is None
     assert resolve_preset_defaults(["evaluate", "--preset", "x"]) is None
+
+
+@pytest.mark.parametrize("model", ["scenes-rn", "scenes-vit"])
+def test_a_run_is_defended_with_the_rate_of_its_model_on_its_own_data(tmp_path: Path, model: str) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"model": model, "data": "pairs.csv"}))
+    command = resolve_preset_defaults(["defend", "--preset", "cleanclip-scenes", str(tmp_path)])
+    assert isinstance(command, Defend)
+    rates = {
+        preset.name: preset.training and preset.training.finetune.lr for preset in defense_presets("cleanclip", model)
+    }
+    assert (command.lr, command.data) == (rates["cleanclip-scenes"], ())
+    built_in = resolve_preset_defaults(["defend", model, "--preset", "cleanclip-scenes"])
+    assert isinstance(built_in, Defend)
+    assert (built_in.lr, built_in.data) == (rates["cleanclip-scenes"], ("scenes",))
 
 
 def test_a_model_of_other_data_is_poisoned_with_its_own_setting() -> None:
