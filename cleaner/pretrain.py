@@ -73,9 +73,9 @@ def pretrain(
     `data_name` and `data_options` go to `load_data`; `image_size` in px, 0: the architecture's own; `class_share`,
     0..1, as in `losses.unified_loss`, for data with few classes; `out` defaults to assets/<name>. With a `teacher` (a
     model name) the student copies its text tower, and its image tower first learns the teacher's image features for
-    `distill_epochs` (`distill`). The same call resumes from the checkpoint in `out`.
-    `command` is recorded in the card. Raises `CleanerError` if `out` has a finished model or a run, for data without test images
-    whose class is known, and for a class share of a model with a sigmoid loss.
+    `distill_epochs` (`distill`). The same call resumes from the checkpoint in `out`. `command` is recorded in the card.
+    Raises `CleanerError` if `out` has a finished model or a run, for data without test images whose class is known, and
+    for a class share of a model with a sigmoid loss.
     """
     out = out or ASSETS / name
     options = dict(data_options or {})

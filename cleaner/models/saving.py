@@ -97,7 +97,10 @@ def _build_metadata(loaded: LoadedModel) -> dict[str, str]:
         "architecture": json.dumps(asdict(loaded.architecture.with_portable_tokenizer())),
         "name": loaded.name,
     }
-    return texts | ({"templates": json.dumps(loaded.templates)} if loaded.templates else {})
+    if loaded.templates:
+        texts["templates"] = json.dumps(loaded.templates)
+    # The name of a model's file need not be UTF-8.
+    return {key: text.encode(errors="replace").decode() for key, text in texts.items()}
 
 
 def write_checkpoint(path: Path, state: dict[str, Any]) -> None:

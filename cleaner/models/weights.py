@@ -26,6 +26,10 @@ from cleaner.types import CleanerError
 
 _NON_WEIGHT_KEYS = ("input_resolution", "context_length", "vocab_size")
 """Numbers that OpenAI's files store among the weights."""
+_STATE_KEYS = ("state_dict", "model_state_dict", "model")
+"""Where checkpoints hold their weights: open_clip's and Lightning's, PyTorch's tutorial's, and other loops'."""
+_WRAPPERS = ("module.", "_orig_mod.", "model.")
+"""What DistributedDataParallel, torch.compile and Lightning put before every name."""
 _EXPANDS_TOO_MUCH = (
     "it unpacks to far more than its size, unlike any file of torch.save. Ask for its weights as safetensors."
 )
@@ -93,8 +97,10 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             ".safetensors file, or architecture/pretrained-tag of open_clip."
         ) from error
     state = {str(key): value for key, value in tensors.items() if key not in _NON_WEIGHT_KEYS}
-    while state and all(key.startswith("module.") for key in state):
-        state = {key.removeprefix("module."): value for key, value in state.items()}
+    while wrapper := next(
+        (wrapper for wrapper in _WRAPPERS if state and all(k.startswith(wrapper) for k in state)), ""
+    ):
+        state = {key.removeprefix(wrapper): value for key, value in state.items()}
     invalid = [key for key, value in state.items() if not _is_dense_cpu_tensor(value)]
     if invalid or not state:
         problem = f"{', '.join(invalid[:5])} is not a dense tensor" if invalid else "it is empty"
@@ -137,7 +143,7 @@ def _unpickle(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
     if not isinstance(content, Mapping):
         raise CleanerError(f"{path} contains a {type(content).__name__}, not a state_dict: save model.state_dict().")
     texts = content.get("metadata")
-    state = content.get("state_dict", content)
+    state = next((content[key] for key in _STATE_KEYS if key in content), content)
     if not isinstance(state, Mapping):
         raise CleanerError(f"{path} contains a {type(state).__name__} as its state_dict: save model.state_dict().")
     return dict(state), {str(k): str(v) for k, v in texts.items()} if isinstance(texts, Mapping) else {}
@@ -184,7 +190,8 @@ def match_state_dict(model: nn.Module, state: dict[str, Tensor], path: object) -
         if key in state and key in expected and state[key].numel() == expected[key].numel():
             state = {**state, key: state[key].reshape(expected[key].shape)}
     missing = [key for key in expected if key not in state and not key.endswith("num_batches_tracked")]
-    unexpected = [key for key in state if key not in expected]
+    # Older text towers of Hugging Face store the numbers of their positions.
+    unexpected = [key for key in state if key not in expected and not key.endswith(".position_ids")]
     shapes = [
         f"{key} is {tuple(state[key].shape)} instead of {tuple(expected[key].shape)}"
         for key in expected

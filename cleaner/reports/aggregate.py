@@ -13,11 +13,12 @@ from cleaner.labels import NO_DEFENSE, to_attack_label, to_defense_label
 from cleaner.plots import comparison
 from cleaner.plots.styles import STAGE_MARKS
 from cleaner.reports.comparability import has_failed_attack
+from cleaner.runs.folders import run_id
 from cleaner.runs.record import RunRecord
 
 SEEDS_NOTE = (
-    "Mean over seeds and, with several, [minimum, maximum]. Of several runs of one attack, defense and seed only the "
-    "newest counts, whatever its learning rate, number of pairs, poison rate and trigger parameters."
+    "Mean over seeds and, with several, [minimum, maximum]. Of several runs of one attack and defense with the same "
+    "seeds only the newest counts, whatever its learning rate, number of pairs, poison rate and trigger parameters."
 )
 """Note under tables of attack against defense."""
 
@@ -41,7 +42,7 @@ def describe_run(record: RunRecord) -> str:
 
 @dataclass(frozen=True)
 class Cell:
-    """One attack against one defense: mean, minimum and maximum over the seeds, and a run of each seed."""
+    """One attack against one defense: mean, minimum and maximum over the runs, and the seed of each."""
 
     mean: float
     low: float
@@ -51,27 +52,28 @@ class Cell:
 
 
 def aggregate_seeds(records: Sequence[RunRecord], name: str) -> dict[tuple[str, str], Cell]:
-    """Return (attack, defense) -> a metric over the seeds; of several runs with one seed the newest counts.
+    """Return (attack, defense) -> a metric over the seeds of both; of runs with the same seeds the newest counts.
 
     Runs of different models, targets or test data are never averaged: each gets rows of its own, and so does the
     shipped example next to runs of this machine.
     """
     row_name = make_row_namer(records)
-    newest: dict[tuple[str, str], dict[int, RunRecord]] = {}
+    newest: dict[tuple[str, str], dict[tuple[int, int], RunRecord]] = {}
     for record in records:
         if record.metric(name) is None:
             continue
-        by_seed = newest.setdefault((row_name(record), record.defense or NO_DEFENSE), {})
-        if record.seed not in by_seed or record.created > by_seed[record.seed].created:
-            by_seed[record.seed] = record
-    return {place: _make_cell(by_seed, name) for place, by_seed in newest.items()}
+        by_seeds = newest.setdefault((row_name(record), record.defense or NO_DEFENSE), {})
+        seeds = (record.attack_seed, record.seed)
+        if seeds not in by_seeds or record.created > by_seeds[seeds].created:
+            by_seeds[seeds] = record
+    return {place: _make_cell(list(by_seeds.values()), name) for place, by_seeds in newest.items()}
 
 
-def _make_cell(by_seed: dict[int, RunRecord], name: str) -> Cell:
-    """Return the cell of one run for each seed, all of them with this metric."""
-    values = [value for run in by_seed.values() if (value := run.metric(name)) is not None]
+def _make_cell(runs: Sequence[RunRecord], name: str) -> Cell:
+    """Return the cell of runs with different seeds, all of them with this metric."""
+    values = [value for run in runs if (value := run.metric(name)) is not None]
     mean = sum(values) / len(values)
-    return Cell(mean, min(values), max(values), tuple(sorted(by_seed)), tuple(by_seed.values()))
+    return Cell(mean, min(values), max(values), tuple(sorted(run.seed for run in runs)), tuple(runs))
 
 
 def make_row_namer(records: Sequence[RunRecord]) -> Callable[[RunRecord], str]:
@@ -123,7 +125,7 @@ def make_run_points(records: Sequence[RunRecord]) -> list[comparison.TradeoffPoi
             ca_interval=record.interval("ca"),
             asr_interval=record.interval("asr"),
             is_candidate=record.rebound is None,
-            suspect=record.parent or record.id,
+            suspect=record.parent or run_id(record.folder),
             legend_label=to_defense_label(record.defense or NO_DEFENSE),
             panel=row_name(record),
         )

@@ -157,6 +157,13 @@ class RunRecord(StrictModel):
         return int(self.finetune.seed)
 
     @property
+    def attack_seed(self) -> int:
+        """Seed of the run, or of the suspect that it cleaned."""
+        finetune = self.suspect.get("finetune") if isinstance(self.suspect, Mapping) else None
+        stated = finetune.get("seed") if isinstance(finetune, Mapping) else None
+        return stated if isinstance(stated, int) else self.seed
+
+    @property
     def attack_poison_rate(self) -> float | None:
         """Poison rate of the run, or of the suspect that it cleaned."""
         stated = self.suspect.get("poison_rate") if isinstance(self.suspect, Mapping) else self.poison_rate

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import os
 import pickle
 import sys
 import types
@@ -86,6 +87,30 @@ def test_published_checkpoints(form: str, prefix: str, kind: str, tmp_path: Path
     assert same(again, clip)
     assert again.templates == TEMPLATES
     assert again.metadata["origin_sha256"] == hashlib.sha256((tmp_path / "epoch_10.pt").read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("key", ["", "model", "model_state_dict"])
+@pytest.mark.parametrize("prefix", ["_orig_mod.", "module._orig_mod.", "model."])
+def test_checkpoints_of_compiled_models_and_other_loops(key: str, prefix: str, tmp_path: Path) -> None:
+    clip = openai()
+    state = published(clip, "bare", prefix)
+    torch.save({key: state, "epoch": 3} if key else state, tmp_path / "epoch_3.pt")
+    assert load_clip(str(tmp_path / "epoch_3.pt")).sha256() == clip.sha256()
+
+
+def test_positions_that_older_text_towers_store_do_not_matter(tmp_path: Path) -> None:
+    clip = openai()
+    torch.save(
+        {**published(clip, "bare", ""), "text.transformer.embeddings.position_ids": torch.arange(9)}, tmp_path / "a.pt"
+    )
+    assert same(load_clip(str(tmp_path / "a.pt")), clip)
+
+
+def test_a_model_whose_file_name_is_not_utf8_can_be_saved(tmp_path: Path) -> None:
+    path = os.fsdecode(os.fsencode(tmp_path) + b"/mod\xe8le.pt")
+    torch.save(published(openai(), "bare", ""), path)
+    saved = save_clip(load_clip(path), tmp_path / "saved.safetensors")
+    assert load_clip(str(saved)).metadata["origin"] == "mod?le.pt"
 
 
 def test_namespace_is_allowed_only_while_loading(tmp_path: Path) -> None:

@@ -32,6 +32,23 @@ def test_cells_are_mean_minimum_and_maximum_over_seeds(runs: list[RunRecord]) ->
     assert aggregate.aggregate_seeds(runs, "ra")["BadNet patch", "none"].mean == pytest.approx(0.1)
 
 
+def test_backdoored_models_of_other_seeds_count_beside_each_other(runs: list[RunRecord]) -> None:
+    suspects = [{"finetune": {"seed": seed}} for seed in (3, 4, 4)]
+    defended = [
+        vary(runs[1], metrics={"asr": {"1": asr}}, suspect=suspect, created=str(asr))
+        for asr, suspect in zip((0.1, 0.4, 0.7), suspects, strict=True)
+    ]
+    cell = aggregate.aggregate_seeds(defended, "asr")[DEFENDED]
+    assert (cell.low, cell.high, len(cell.seeds)) == (0.1, 0.7, 2)
+
+
+def test_a_front_holds_the_backdoored_model_wherever_its_runs_lie(runs: list[RunRecord]) -> None:
+    backdoored, defended = runs[:2]
+    defended = vary(defended, parent=str(backdoored.folder.resolve()))
+    points = aggregate.make_run_points([backdoored, defended])
+    assert len({point.suspect for point in points}) == 1
+
+
 def test_runs_that_are_not_comparable_are_never_averaged(runs: list[RunRecord]) -> None:
     def other(seed: int, metrics: dict[str, object], **config: object) -> RunRecord:
         return vary(runs[0], "other", {"asr": {"1": 0.9}, **metrics}, finetune={"seed": seed}, **config)
