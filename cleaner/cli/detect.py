@@ -10,10 +10,10 @@ import torch
 import tyro
 
 from cleaner.cli.folders import reserve_run_folder
-from cleaner.cli.inputs import load_split
+from cleaner.cli.inputs import load_split, print_skipped
 from cleaner.cli.options import instantiate
 from cleaner.cli.output import Progress, format_table, print_json
-from cleaner.cli.training import OUT_HELP, train
+from cleaner.cli.training import OUT_HELP, describe_result, print_result
 from cleaner.data.poison import PoisonedData
 from cleaner.detectors import DETECTORS
 from cleaner.detectors.base import REFERENCE_SIZE, find_detectors
@@ -30,10 +30,11 @@ from cleaner.inspection.pair_detection import (
     score_pairs,
 )
 from cleaner.inspection.training_pairs import load_training_pairs
+from cleaner.jobs.execution import execute_request
 from cleaner.labels import to_label
 from cleaner.runs.folders import is_run_folder, run_id
 from cleaner.runs.request import get_test_data, make_retrain_request
-from cleaner.runs.run import Run, load_run
+from cleaner.runs.run import Run, load_run, save_run
 from cleaner.types import CleanerError
 
 PAIR_COLUMNS = ("detector", "AUROC, 95% interval", "average precision", "caught at 1%", "caught at 5%", "precision")
@@ -79,10 +80,13 @@ class Detect:
             raise CleanerError("--train-without requires --question pairs.")
         detectors = self._find_detectors()
         run = load_run(self.suspect)
-        if self.question == "pairs":
-            self._detect_pairs(run, detectors)
-        else:
+        if self.question == "image":
             self._detect_images(run, detectors)
+        elif self.train_without:
+            with reserve_run_folder(self.out, f"{Path(self.suspect).name}_without_flagged") as folder:
+                self._detect_pairs(run, detectors, folder)
+        else:
+            self._detect_pairs(run, detectors)
 
     def _validate_counts(self) -> None:
         """Raise `CleanerError` for a count that is too small."""
@@ -102,7 +106,8 @@ class Detect:
             raise CleanerError(f"{self.detector[0]} does not detect {self.question}: choose one of {', '.join(kinds)}.")
         return {self.detector[0]: detector}
 
-    def _detect_pairs(self, run: Run, detectors: dict[str, Any]) -> None:
+    def _detect_pairs(self, run: Run, detectors: dict[str, Any], folder: Path | None = None) -> None:
+        """Print the figures of the detectors; with a folder, train again into it."""
         pairs = load_training_pairs(Path(self.suspect), run.clip.framing, Progress())
         features = extract_pair_features(run.clip, pairs, limit_pairs(run.clip, pairs, self.pairs or None), Progress())
         reference = None
@@ -115,15 +120,21 @@ class Detect:
         truth = pairs.is_poisoned.numpy()[: len(features.image)]
         figures = {name: measure_detection(each[~truth], each[truth]) for name, each in scores.items()}
         first = next(iter(scores))
-        if self.json:
-            top = rank(scores[first])[: self.top].tolist()
-            print_json({"pairs": len(truth), "figures": {n: asdict(f) for n, f in figures.items()}, "top": top})
-        else:
+        ranking = rank(scores[first]).tolist()
+        result: dict[str, Any] = {"pairs": len(truth), "top": ranking[: self.top]}
+        result["figures"] = {name: asdict(each) for name, each in figures.items()}
+        if not self.json:
             print(format_table([_format_figures(name, each) for name, each in figures.items()], PAIR_COLUMNS))
             print(f"\n{len(truth):,} training pairs of {pairs.name}, {truth.sum():,} poisoned. {PAIRS_NOTE}\n")
             self._print_top(first, scores[first], pairs)
-        if self.train_without:
-            self._retrain(run, first, rank(scores[first])[: self.train_without].tolist(), len(pairs))
+        if folder is not None:
+            flagged = ranking[: self.train_without]
+            retrained, folder = self._retrain(flagged, first, len(pairs), folder)
+            result["retrained"] = describe_result(retrained, folder)
+            if not self.json:
+                print_result(retrained, folder, label=f"without {len(flagged)} flagged", as_json=False)
+        if self.json:
+            print_json(result)
 
     def _print_top(self, name: str, scores: Scores, pairs: PoisonedData) -> None:
         """Print the most suspicious pairs of a detector."""
@@ -134,11 +145,12 @@ class Detect:
         print(f"Most suspicious by {to_label(name)}:")
         print(format_table(rows, ("pair", "score", "truth", "caption")))
 
-    def _retrain(self, run: Run, detector: str, flagged: list[int], total: int) -> None:
+    def _retrain(self, flagged: list[int], detector: str, total: int, folder: Path) -> tuple[Run, Path]:
+        """Train on all `total` pairs but the flagged ones; return the run and its folder."""
         config = read_json(Path(self.suspect) / "config.json")
         request = make_retrain_request(config, run_id(Path(self.suspect)), flagged, detector, total=total)
-        with reserve_run_folder(self.out, f"{Path(self.suspect).name}_without_flagged") as folder:
-            train(request, folder, label=f"without {len(flagged)} flagged", as_json=self.json)
+        run = execute_request(request, Progress(), on_data=print_skipped)
+        return run, save_run(run, folder)
 
     def _detect_images(self, run: Run, detectors: dict[str, Any]) -> None:
         if run.trigger is None or run.target_class is None:

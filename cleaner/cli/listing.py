@@ -54,7 +54,7 @@ class InspectData:
 class Runs:
     """List all runs on this machine, or cancel, pause or resume some."""
 
-    json: Annotated[bool, tyro.conf.arg(help="Print the runs as JSON.")] = False
+    json: Annotated[bool, tyro.conf.arg(help="Print as JSON.")] = False
     cancel: Annotated[tuple[str, ...], tyro.conf.arg(help="Runs to cancel, by name or folder.")] = ()
     pause: Annotated[tuple[str, ...], tyro.conf.arg(help="Runs to pause, by name or folder.")] = ()
     resume: Annotated[tuple[str, ...], tyro.conf.arg(help="Stopped runs to continue in the background.")] = ()
@@ -72,6 +72,7 @@ class Runs:
             print(*map(_format_run, runs), sep="\n")
 
     def _control_runs(self) -> None:
+        states = []
         actions = (self.cancel, local.cancel, watch_run), (self.pause, local.pause, watch_run)
         for names, act, find_status in (*actions, (self.resume, local.start, local.poll_status)):
             for name in names:
@@ -79,7 +80,11 @@ class Runs:
                 if not is_run_folder(folder):
                     raise CleanerError(f"there is no run {name}; list them with: python -m cleaner runs")
                 act(folder)
-                print(f"{folder}: {state_label(find_status(folder).state)}")
+                states.append({"folder": str(folder), "state": find_status(folder).state})
+                if not self.json:
+                    print(f"{folder}: {state_label(states[-1]['state'])}")
+        if self.json:
+            print_json(states)
 
 
 def _format_run(run: RunRecord) -> str:

@@ -83,12 +83,15 @@ if TYPE_CHECKING:
     SweepFinetune = FinetuneConfig
     FinetuneWithoutLr = FinetuneConfig
     ReboundFinetune = FinetuneConfig
+    PretrainFinetune = FinetuneConfig
 else:
     Finetune = make_options_class(FinetuneConfig)
     SweepFinetune = make_options_class(FinetuneConfig, exclude=("lr", "seed"))
     FinetuneWithoutLr = make_options_class(FinetuneConfig, exclude=("lr",))
     # A rebound test is limited by steps, and plain finetuning uses no augmentation.
     ReboundFinetune = make_options_class(FinetuneConfig, exclude=("epochs", "augmentation", "redraw"))
+    # Pretraining draws all views anew in each epoch and is measured at its end.
+    PretrainFinetune = make_options_class(FinetuneConfig, exclude=("redraw", "eval_every"))
 
 
 def options_from_config(options_class: type[FinetuneConfig], config: FinetuneConfig) -> Any:

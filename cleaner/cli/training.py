@@ -6,7 +6,7 @@ import sys
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
@@ -27,8 +27,8 @@ from cleaner.cli.inputs import (
     resolve_trigger,
 )
 from cleaner.cli.options import (
-    Finetune,
     FinetuneWithoutLr,
+    PretrainFinetune,
     ReboundFinetune,
     apply_preset,
     instantiate,
@@ -87,7 +87,9 @@ class Pretrain:
             help="Folder for weights and card. Default: assets/MODEL. A finished model is never overwritten."
         ),
     ] = None
-    finetune: Annotated[Finetune, tyro.conf.arg(name="")] = Finetune(**vars(presets.PRETRAIN))
+    finetune: Annotated[PretrainFinetune, tyro.conf.arg(name="")] = options_from_config(
+        PretrainFinetune, presets.PRETRAIN
+    )
 
     def run(self) -> None:
         from cleaner.pretrain import pretrain
@@ -296,13 +298,19 @@ def train(
     print_result(run, folder, label=label, as_json=as_json)
 
 
+def describe_result(run: Run, folder: Path) -> dict[str, Any]:
+    """Return folder, config and metrics of a finished run."""
+    assert run.metrics is not None
+    return {"folder": str(folder), "config": run.config, "metrics": run.metrics.to_dict()}
+
+
 def print_result(run: Run, folder: Path, *, label: str, as_json: bool) -> None:
     """Print the metrics of a finished run."""
+    if as_json:
+        print_json(describe_result(run, folder))
+        return
     metrics = run.metrics
     assert metrics is not None
-    if as_json:
-        print_json({"folder": str(folder), "config": run.config, "metrics": metrics.to_dict()})
-        return
     table = format_table([format_row(label, metrics, run.config["seconds"])])
     print(table, describe_protocol(metrics), metric_legend(), sep="\n\n")
     if run.stage == "backdoored":

@@ -34,6 +34,11 @@ def test_train_without(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
     options = ["--detector", "clip_score", "--train-without", "10", "--out", str(tmp_path / "again")]
     assert main(["detect", str(run), *options]) == 0
     assert "without 10 flagged" in capsys.readouterr().out
+    assert main(["detect", str(run), "--json", *options[:-1], str(tmp_path / "as_json")]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert (result["pairs"], result["retrained"]["folder"]) == (64, str(tmp_path / "as_json"))
+    assert main(["detect", str(run), *options]) == 2
+    assert capsys.readouterr().err.startswith("error: "), "the folder is taken, which is known before any progress"
     config = json.loads((tmp_path / "again" / "config.json").read_text())
     assert (config["stage"], config["pairs"]) == ("defended", 54)
     assert len(config["request"]["excluded"]) == 10

@@ -377,8 +377,8 @@ def test_command_line(request_: Request, queue: Path, tmp_path: Path, capsys: py
     assert main(["runs", "--cancel", "nothing"]) == 2
     assert main(["runs", "--resume", "cleaned"]) == 0
     assert capsys.readouterr().out == f"{out}: queued\n"
-    assert main(["runs", "--cancel", "cleaned"]) == 0
-    assert capsys.readouterr().out == f"{out}: canceled\n"
+    assert main(["runs", "--cancel", "cleaned", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == [{"folder": str(out), "state": "cancelled"}]
     local.delete(out)
     (queue / "hold").unlink()
     assert main([*on_slurm, "--json"]) == 0
