@@ -48,7 +48,7 @@ def format_metrics(rows: Sequence[Row]) -> tuple[str, ...]:
         cell("ca"),
         format_mean_range(cf, cf_interval),
         cell("asr"),
-        cell("asr", 3) + ("" if is_meaningful else " n. m."),
+        cell("asr", 3) + ("" if is_meaningful else " (n.m.)"),
         cell("ra"),
         cell("asr_clean_model"),
         cell("base_rate"),

@@ -104,7 +104,8 @@ def _format_caption(chosen: Mapping[str, Sequence[Cell]], columns: Sequence[Colu
     seeds = "; ".join(dict.fromkeys(column.seeds for column in columns))
     return (
         "CA, CF: at the learning rate that clean accuracy chose, mean over the attacks. ASR@1: mean over seeds "
-        "[minimum, maximum]; at so many points of accuracy lost it is the lowest that a method reaches, and the model "
-        f"may stay as it is. Seeds: {seeds}. {describe_protocol([cell.row for cell in cells])}. {LOST_ACCURACY_NOTE} "
+        "[minimum, maximum], the lowest that a method reaches within that loss of accuracy; if no learning rate "
+        f"qualifies, that of the backdoored model. Seeds: {seeds}. {describe_protocol([cell.row for cell in cells])}. "
+        f"{LOST_ACCURACY_NOTE} "
         f"`{COMMAND}`; commits, processor and every seed: {LINK}."
     )

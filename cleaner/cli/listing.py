@@ -52,7 +52,7 @@ class InspectData:
 
 @dataclass(frozen=True)
 class Runs:
-    """List all runs on this machine, or cancel, pause or resume some."""
+    """List the stored runs, those of the app and those made without --out; or cancel, pause or resume some."""
 
     json: Annotated[bool, tyro.conf.arg(help="Print as JSON.")] = False
     cancel: Annotated[tuple[str, ...], tyro.conf.arg(help="Runs to cancel, by name or folder.")] = ()

@@ -36,7 +36,10 @@ from cleaner.workflow import supported_ks
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Evaluate a model zero-shot, with or without a trigger."""
+    """Evaluate a model zero-shot, with or without a trigger.
+
+    Weights run in fp32; the metrics stored with a run were measured in its precision and may differ by an image or two.
+    """
 
     model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN|MODEL", help=RUN_OR_MODEL_HELP)]
     data: Annotated[tuple[str, ...], tyro.conf.arg(help=f"{OWN_DATA_HELP} The test split is used.")] = ()
@@ -84,9 +87,8 @@ class Evaluate:
         if self.json:
             print_json(metrics.to_dict() | ({"is_estimate": True} if is_estimate else {}))
         else:
-            print(
-                format_table([format_row(clip.name, metrics)]), describe_protocol(metrics), metric_legend(), sep="\n\n"
-            )
+            name = Path(self.model).resolve().name if run else clip.name
+            print(format_table([format_row(name, metrics)]), describe_protocol(metrics), metric_legend(), sep="\n\n")
             if is_estimate:
                 print(f"\nASR: {ESTIMATE_NOTE[0].lower()}{ESTIMATE_NOTE[1:]}")
 

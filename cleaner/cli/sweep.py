@@ -25,6 +25,7 @@ from cleaner.cli.output import (
     headline_metrics,
     print_json,
 )
+from cleaner.cli.training import SUSPECT_HELP
 from cleaner.data.base import load_data
 from cleaner.defenses import DEFENSES
 from cleaner.evaluation.evaluate import validate_eval_data
@@ -53,7 +54,7 @@ class Sweep:
     of a run are shown once it is done. On a cluster the runs are one job array, which continues after Ctrl-C.
     """
 
-    suspect: Annotated[str, tyro.conf.Positional, tyro.conf.arg(help="Folder of a run made by poison, or a model.")]
+    suspect: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN|MODEL", help=SUSPECT_HELP)]
     defenses: Annotated[tuple[str, ...], tyro.conf.arg(help=DEFENSES_HELP)] = ("cleanclip", "ta_cleaner")
     lrs: Annotated[tuple[float, ...], tyro.conf.arg(help="Learning rates.")] = (1e-5, 1e-4, 1e-3)
     seeds: Annotated[tuple[int, ...], tyro.conf.arg(help="Seeds.")] = (0,)
@@ -209,7 +210,7 @@ def watch_sweep(name: str) -> None:
                 sys.stderr.write(f"\x1b[{drawn}F\x1b[J{text}" if drawn else text)
                 drawn = text.count("\n")
             elif (line := _describe_active(records)) != last_line:
-                sys.stderr.write(f"{format_progress(records)}; {line}\n")
+                sys.stderr.write(f"{format_progress(records)}{line and '; '}{line}\n")
                 last_line = line
             sys.stderr.flush()
             if not sweep.is_active(records):

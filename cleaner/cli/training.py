@@ -245,7 +245,7 @@ class Rebound:
     """Rebound test: finetune a defended run on clean pairs and measure whether the backdoor returns."""
 
     defended: Annotated[
-        str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN", help="Folder of a run whose trigger is known.")
+        str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN", help="Folder of a defended run whose trigger is known.")
     ]
     data: Annotated[tuple[str, ...], tyro.conf.arg(help=CLEAN_DATA_HELP)] = ()
     pairs: Annotated[int, tyro.conf.arg(help="Number of clean pairs.")] = presets.CLEAN_PAIRS

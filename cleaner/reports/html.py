@@ -90,7 +90,7 @@ def _format_cell(record: RunRecord, row: Metric, k: int) -> str:
         return "–"
     interval = record.interval(row.key, k) if _shows_bounds(row, k) else None
     bounds = f" [{row.format(interval[0])}, {row.format(interval[1])}]" if interval else ""
-    mark = "" if k == 1 or not row.ranks_classes or record.is_meaningful(k) else " n. m."
+    mark = "" if k == 1 or not row.ranks_classes or record.is_meaningful(k) else " (n.m.)"
     return f"{row.format(value)}{bounds}{mark}"
 
 

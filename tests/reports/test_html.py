@@ -28,8 +28,8 @@ def test_a_k_too_large_for_the_classes_is_marked(runs: list[RunRecord]) -> None:
         vary(runs[0], metrics={**runs[0].metrics, "classes": classes, "asr": {"1": 0.9, "3": 1.0}})
         for classes in (9, 10)
     )
-    assert " n. m.</td>" in html.render_html([few])
-    assert " n. m.</td>" not in html.render_html([many])
+    assert " (n.m.)</td>" in html.render_html([few])
+    assert " (n.m.)</td>" not in html.render_html([many])
 
 
 def test_metrics_of_few_attacks_have_a_column_where_they_are_measured(runs: list[RunRecord]) -> None:

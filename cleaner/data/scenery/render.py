@@ -60,7 +60,7 @@ def render(scene: Scene, size: int = 64) -> NDArray[np.uint8]:
 
 
 def _light_direction(appearance: tuple[float, ...]) -> Light:
-    """Return the unit vector towards the light, which comes from above, left or right (y down)."""
+    """Return the unit vector toward the light, which comes from above, left or right (y down)."""
     angle, height = math.radians(-90 + 130 * (appearance[0] - 0.5)), math.radians(48 + 12 * appearance[1])
     return (math.cos(angle) * math.cos(height), math.sin(angle) * math.cos(height), math.sin(height))
 
