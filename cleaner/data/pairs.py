@@ -100,7 +100,7 @@ class FileData(CaptionData):
         validate_choice("split", split, SPLITS)
         validate_choice("check", check, CHECKS)
         if size is not None and size <= 0:
-            raise CleanerError(f"size must be at least 1, not {size}.")
+            raise CleanerError(f"the number of pairs must be at least 1, not {size}.")
         max_broken_share = _parse_share(most_broken)
         _validate_table(table, name)
         _name_in_words(table)

@@ -68,7 +68,7 @@ class Scenes(CaptionData):
         mode = captions or ("mixed" if split == "train" else "full")
         validate_choice("captions", mode, CAPTION_MODES)
         if size <= 0:
-            raise CleanerError(f"size must be at least 1, not {size}.")
+            raise CleanerError(f"the number of pairs must be at least 1, not {size}.")
         if not 16 <= image_size <= 1024:
             raise CleanerError(f"image_size must be between 16 and 1024 px, not {image_size}.")
         if seed < 0:

@@ -186,8 +186,8 @@ def test_unusable_options_are_refused_before_any_run_is_created(
 ) -> None:
     command = ["sweep", str(base.model), "--defenses", "finetune", "--lrs", "1e-4"]
     for options, message in (
-        (["--pairs", "0"], "size must be at least 1, not 0"),
-        (["--test-pairs", "-1"], "size must be at least 1, not -1"),
+        (["--pairs", "0"], "the number of pairs must be at least 1, not 0"),
+        (["--test-pairs", "-1"], "the number of pairs must be at least 1, not -1"),
         (["--data", str(write_table(tmp_path))], "name the classes with classes="),
     ):
         assert main([*command, *options]) == 2
@@ -195,7 +195,10 @@ def test_unusable_options_are_refused_before_any_run_is_created(
     assert local.poll_entries() == []
     monkeypatch.setattr(Sweep, "_probe_data", lambda *_: None)
     assert main([*command, "--pairs", "0"]) == 2
-    assert "1 of 1 runs are not done (size must be at least 1, not 0.)" in capsys.readouterr().err.splitlines()[-1]
+    assert (
+        "1 of 1 runs are not done (the number of pairs must be at least 1, not 0.)"
+        in capsys.readouterr().err.splitlines()[-1]
+    )
 
 
 def test_command_line(base: Request, capsys: pytest.CaptureFixture[str]) -> None:
