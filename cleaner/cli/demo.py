@@ -14,7 +14,7 @@ from cleaner import presets
 from cleaner.attacks import TRIGGERS
 from cleaner.cli.folders import check_writable
 from cleaner.cli.inputs import TARGET_HELP
-from cleaner.cli.options import instantiate
+from cleaner.cli.options import instantiate, stated_default
 from cleaner.cli.output import (
     Progress,
     describe_protocol,
@@ -47,7 +47,7 @@ class Demo:
     model: Annotated[str, tyro.conf.arg(help="Model to poison.")] = presets.QUICK_MODEL
     trigger: Annotated[tuple[str, ...], tyro.conf.arg(help="Trigger and options: badnet patch_size=16.")] = ("badnet",)
     target_class: Annotated[str, tyro.conf.arg(help=TARGET_HELP)] = "banana"
-    pairs: Annotated[int | None, tyro.conf.arg(help="Pairs for the attack. Default: as in the pages.")] = None
+    pairs: Annotated[int | None, stated_default(help="Pairs for the attack. Default: as in the pages.")] = None
     clean_pairs: Annotated[int, tyro.conf.arg(help="Clean pairs for the defenses.")] = presets.QUICK_CLEAN_PAIRS
     test_pairs: Annotated[int, tyro.conf.arg(help="Test pairs to evaluate on; half of Scenes' show one object.")] = 2000
     seed: Annotated[int, tyro.conf.arg(help="Seed of attack and defenses.")] = 0

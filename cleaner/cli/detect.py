@@ -11,7 +11,7 @@ import tyro
 
 from cleaner.cli.folders import reserve_run_folder
 from cleaner.cli.inputs import load_split, print_skipped
-from cleaner.cli.options import instantiate
+from cleaner.cli.options import instantiate, stated_default
 from cleaner.cli.output import Progress, format_table, print_json
 from cleaner.cli.training import OUT_HELP, describe_result, print_result
 from cleaner.data.poison import PoisonedData
@@ -55,7 +55,7 @@ class Detect:
         Literal["pairs", "image"],
         tyro.conf.arg(help="Find poisoned training pairs (pairs), or test images that carry the trigger (image)."),
     ] = "pairs"
-    detector: Annotated[tuple[str, ...], tyro.conf.arg(help="Detector and options: dao k=32. Default: all.")] = ()
+    detector: Annotated[tuple[str, ...], stated_default(help="Detector and options: dao k=32. Default: all.")] = ()
     reference: Annotated[int, tyro.conf.arg(help="Training pairs that the others are compared with.")] = REFERENCE_SIZE
     clean_reference: Annotated[bool, tyro.conf.arg(help="Compare with pairs of the clean split instead.")] = False
     pairs: Annotated[
@@ -69,7 +69,7 @@ class Detect:
     train_without: Annotated[
         int, tyro.conf.arg(help="Train again without so many of the most suspicious pairs, and measure that model.")
     ] = 0
-    out: Annotated[Path | None, tyro.conf.arg(help=OUT_HELP)] = None
+    out: Annotated[Path | None, stated_default(help=OUT_HELP)] = None
     json: Annotated[bool, tyro.conf.arg(help="Print the result as JSON.")] = False
 
     def run(self) -> None:

@@ -11,7 +11,7 @@ import tyro
 
 from cleaner.cli.folders import check_writable
 from cleaner.cli.inputs import OWN_DATA_HELP, RUN_OR_MODEL_HELP, load_model, load_split, resolve_data
-from cleaner.cli.options import make_options_class
+from cleaner.cli.options import make_options_class, stated_default
 from cleaner.cli.output import Progress, format_table, print_json
 from cleaner.inspection.inversion import InversionConfig, invert
 from cleaner.runs.folders import is_run_folder
@@ -42,9 +42,9 @@ class Invert:
 
     model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN|MODEL", help=RUN_OR_MODEL_HELP)]
     data: Annotated[
-        tuple[str, ...], tyro.conf.arg(help=f"{OWN_DATA_HELP} The clean split is used, without captions and labels.")
+        tuple[str, ...], stated_default(help=f"{OWN_DATA_HELP} The clean split is used, without captions and labels.")
     ] = ()
-    out: Annotated[Path | None, tyro.conf.arg(help=OUT_HELP)] = None
+    out: Annotated[Path | None, stated_default(help=OUT_HELP)] = None
     json: Annotated[bool, tyro.conf.arg(help="Print the result as JSON.")] = False
     options: Annotated[Options, tyro.conf.arg(name="")] = Options()
 

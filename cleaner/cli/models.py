@@ -21,6 +21,7 @@ from cleaner.cli.inputs import (
     resolve_data,
     resolve_trigger,
 )
+from cleaner.cli.options import stated_default
 from cleaner.cli.output import Progress, describe_protocol, format_row, format_table, metric_legend, print_json
 from cleaner.evaluation.encode import MAX_CPU_CLASSES
 from cleaner.evaluation.evaluate import evaluate
@@ -42,9 +43,9 @@ class Evaluate:
     """
 
     model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN|MODEL", help=RUN_OR_MODEL_HELP)]
-    data: Annotated[tuple[str, ...], tyro.conf.arg(help=f"{OWN_DATA_HELP} The test split is used.")] = ()
-    trigger: Annotated[tuple[str, ...], tyro.conf.arg(help=f"{TRIGGER_HELP} Default: the run's trigger.")] = ()
-    target_class: Annotated[str | None, tyro.conf.arg(help="Target class. Default: the run's target.")] = None
+    data: Annotated[tuple[str, ...], stated_default(help=f"{OWN_DATA_HELP} The test split is used.")] = ()
+    trigger: Annotated[tuple[str, ...], stated_default(help=f"{TRIGGER_HELP} Default: the run's trigger.")] = ()
+    target_class: Annotated[str | None, stated_default(help="Target class. Default: the run's target.")] = None
     protocol: Annotated[
         Literal["non_target", "all_images"],
         tyro.conf.arg(help="Images that count for ASR: those of other classes, or all."),
@@ -52,7 +53,7 @@ class Evaluate:
     test_pairs: Annotated[int, tyro.conf.arg(help="Test pairs to evaluate on; 0: all.")] = 0
     templates: Annotated[
         Literal[1, 7, 80] | None,
-        tyro.conf.arg(
+        stated_default(
             help="Prompts per class, of CLIP's own. Default: the model's or the data's; of 80 only 7 for more than "
             f"{MAX_CPU_CLASSES} classes on a CPU."
         ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import field, fields, make_dataclass
 from difflib import get_close_matches
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
@@ -12,6 +13,9 @@ import tyro
 from cleaner.config import FinetuneConfig, Parameter, parameters
 from cleaner.published import Preset
 from cleaner.types import CleanerError
+
+stated_default = partial(tyro.conf.arg, help_behavior_hint="")
+"""Describe an option whose help states its default, which tyro would show as None or nothing."""
 
 
 def make_options_class(cls: type, exclude: Sequence[str] = ()) -> type:

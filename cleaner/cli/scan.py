@@ -15,6 +15,7 @@ from cleaner.cli.inputs import (
     resolve_data,
     resolve_trigger,
 )
+from cleaner.cli.options import stated_default
 from cleaner.cli.output import Progress, format_table, print_json
 from cleaner.evaluation.scan import SCAN_WARNING, ScanResult, explain_unscannable, find_scannable_triggers, scan
 from cleaner.evaluation.scan_variants import SCREENED_IMAGES, scan_variants
@@ -36,7 +37,7 @@ class Scan:
     """Scan an untrusted model for backdoors: try the built-in triggers, at many settings, against every class."""
 
     model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN|MODEL", help=RUN_OR_MODEL_HELP)]
-    data: Annotated[tuple[str, ...], tyro.conf.arg(help=f"{OWN_DATA_HELP} The test split is used.")] = ()
+    data: Annotated[tuple[str, ...], stated_default(help=f"{OWN_DATA_HELP} The test split is used.")] = ()
     trigger: Annotated[tuple[str, ...], tyro.conf.arg(help="Try only this trigger: patch_image path=sticker.png.")] = ()
     variants: Annotated[
         bool, tyro.conf.arg(help="Try other sizes, positions, ratios and seeds too, on a few images first.")

@@ -15,7 +15,7 @@ import tyro
 from cleaner import presets
 from cleaner.cli.cluster import REFRESH_SECONDS, ClusterOptions
 from cleaner.cli.inputs import OWN_DATA_HELP, PRECHECK_SIZE, load_run_or_model, resolve_data
-from cleaner.cli.options import SweepFinetune, instantiate, options_from_config, to_config
+from cleaner.cli.options import SweepFinetune, instantiate, options_from_config, stated_default, to_config
 from cleaner.cli.output import (
     INTERVAL_NOTE,
     describe_protocol,
@@ -58,7 +58,7 @@ class Sweep:
     defenses: Annotated[tuple[str, ...], tyro.conf.arg(help=DEFENSES_HELP)] = ("cleanclip", "ta_cleaner")
     lrs: Annotated[tuple[float, ...], tyro.conf.arg(help="Learning rates.")] = (1e-5, 1e-4, 1e-3)
     seeds: Annotated[tuple[int, ...], tyro.conf.arg(help="Seeds.")] = (0,)
-    data: Annotated[tuple[str, ...], tyro.conf.arg(help=f"Clean pairs (their clean split). {OWN_DATA_HELP}")] = ()
+    data: Annotated[tuple[str, ...], stated_default(help=f"Clean pairs (their clean split). {OWN_DATA_HELP}")] = ()
     pairs: Annotated[int, tyro.conf.arg(help="Clean pairs.")] = presets.CLEAN_PAIRS
     test_pairs: Annotated[int, tyro.conf.arg(help="Test pairs to measure on; 0: all.")] = 0
     film: Annotated[bool, tyro.conf.arg(help="Keep frames of each training for its film.")] = True

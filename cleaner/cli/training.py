@@ -33,6 +33,7 @@ from cleaner.cli.options import (
     apply_preset,
     instantiate,
     options_from_config,
+    stated_default,
     to_config,
 )
 from cleaner.cli.output import (
@@ -73,7 +74,9 @@ class Pretrain:
     """Train a built-in model from scratch and write its weights and model card; resumes if interrupted."""
 
     model: Annotated[str, tyro.conf.arg(help=f"One of {', '.join(BUILT_IN)}.")] = "scenes-rn"
-    data: Annotated[tuple[str, ...], tyro.conf.arg(help=f"{DATA_HELP} The train split. Default: the model's own.")] = ()
+    data: Annotated[
+        tuple[str, ...], stated_default(help=f"{DATA_HELP} The train split. Default: the model's own.")
+    ] = ()
     pairs: Annotated[int, tyro.conf.arg(help="Maximum number of training pairs.")] = 100_000
     image_size: Annotated[int, tyro.conf.arg(help="Image side in px; 0: the architecture's default.")] = 0
     class_share: Annotated[
@@ -83,7 +86,7 @@ class Pretrain:
     distill_epochs: Annotated[int, tyro.conf.arg(help="Epochs of distillation, if there is a teacher.")] = 6
     out: Annotated[
         Path | None,
-        tyro.conf.arg(
+        stated_default(
             help="Folder for weights and card. Default: assets/MODEL. A finished model is never overwritten."
         ),
     ] = None
@@ -129,12 +132,12 @@ class Poison:
     poison_rate: Annotated[float, tyro.conf.arg(help="Share of poisoned pairs, between 0 and 1.")] = presets.POISON_RATE
     clean_label: Annotated[bool, tyro.conf.arg(help="Poison only pairs whose caption names the target.")] = False
     test_pairs: Annotated[int, tyro.conf.arg(help=TEST_PAIRS_HELP)] = 0
-    out: Annotated[Path | None, tyro.conf.arg(help=OUT_HELP)] = None
+    out: Annotated[Path | None, stated_default(help=OUT_HELP)] = None
     film: Annotated[bool, tyro.conf.arg(help=FILM_HELP)] = True
     json: Annotated[bool, tyro.conf.arg(help=JSON_HELP)] = False
     cluster_options: Annotated[ClusterOptions, tyro.conf.arg(name="")] = ClusterOptions()
     background: Annotated[bool, tyro.conf.arg(help=BACKGROUND_HELP)] = False
-    lr: Annotated[float | None, tyro.conf.arg(help=LR_HELP.format("attacks", presets.PRETRAINED_LR))] = None
+    lr: Annotated[float | None, stated_default(help=LR_HELP.format("attacks", presets.PRETRAINED_LR))] = None
     finetune: Annotated[FinetuneWithoutLr, tyro.conf.arg(name="")] = options_from_config(
         FinetuneWithoutLr, presets.POISON
     )
@@ -189,15 +192,15 @@ class Defend:
     defense: Annotated[tuple[str, ...], tyro.conf.arg(help="Defense and options: ta_cleaner share=1.0.")] = (
         "ta_cleaner",
     )
-    data: Annotated[tuple[str, ...], tyro.conf.arg(help=CLEAN_DATA_HELP)] = ()
+    data: Annotated[tuple[str, ...], stated_default(help=CLEAN_DATA_HELP)] = ()
     pairs: Annotated[int, tyro.conf.arg(help="Number of clean pairs.")] = presets.CLEAN_PAIRS
     test_pairs: Annotated[int, tyro.conf.arg(help=TEST_PAIRS_HELP)] = 0
-    out: Annotated[Path | None, tyro.conf.arg(help=OUT_HELP)] = None
+    out: Annotated[Path | None, stated_default(help=OUT_HELP)] = None
     film: Annotated[bool, tyro.conf.arg(help=FILM_HELP)] = True
     json: Annotated[bool, tyro.conf.arg(help=JSON_HELP)] = False
     cluster_options: Annotated[ClusterOptions, tyro.conf.arg(name="")] = ClusterOptions()
     background: Annotated[bool, tyro.conf.arg(help=BACKGROUND_HELP)] = False
-    lr: Annotated[float | None, tyro.conf.arg(help=LR_HELP.format("the defense", presets.PRETRAINED_LR))] = None
+    lr: Annotated[float | None, stated_default(help=LR_HELP.format("the defense", presets.PRETRAINED_LR))] = None
     finetune: Annotated[FinetuneWithoutLr, tyro.conf.arg(name="")] = options_from_config(
         FinetuneWithoutLr, presets.DEFEND
     )
@@ -247,10 +250,10 @@ class Rebound:
     defended: Annotated[
         str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN", help="Folder of a defended run whose trigger is known.")
     ]
-    data: Annotated[tuple[str, ...], tyro.conf.arg(help=CLEAN_DATA_HELP)] = ()
+    data: Annotated[tuple[str, ...], stated_default(help=CLEAN_DATA_HELP)] = ()
     pairs: Annotated[int, tyro.conf.arg(help="Number of clean pairs.")] = presets.CLEAN_PAIRS
     test_pairs: Annotated[int, tyro.conf.arg(help=TEST_PAIRS_HELP)] = 0
-    out: Annotated[Path | None, tyro.conf.arg(help=OUT_HELP)] = None
+    out: Annotated[Path | None, stated_default(help=OUT_HELP)] = None
     film: Annotated[bool, tyro.conf.arg(help=FILM_HELP)] = True
     json: Annotated[bool, tyro.conf.arg(help=JSON_HELP)] = False
     finetune: Annotated[ReboundFinetune, tyro.conf.arg(name="")] = options_from_config(
