@@ -40,7 +40,7 @@ def raise_if_claimed(folder: Path) -> None:
             return
         claim = read_json(folder / CLAIM)
         (folder / CLAIM).unlink(missing_ok=True)
-        worker = {"pid": claim["pid"], "started": claim["started"], "token": claim["token"]}
+        worker = {name: claim[name] for name in ("pid", "started", "start_ticks", "token")}
         if process.find_process(folder, Status(**worker)) is not None:
             raise HandedOver(worker)
 
@@ -53,7 +53,7 @@ def claim_next(folder: Path, device: str, token: str) -> Path | None:
     """
     if process.is_distributed() or not process.is_own_argument(token):
         return None
-    worker = {"pid": os.getpid(), "started": process.own_start_time(), "token": token}
+    worker = process.own_identity(token)
     waiting = [
         entry
         for entry in list_entries(folder.parent)

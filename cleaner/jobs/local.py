@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from cleaner.files import write_error
-from cleaner.jobs import process, slurm, slurm_queue, spare
+from cleaner.jobs import locks, process, slurm, slurm_queue, spare
 from cleaner.jobs.slurm import SlurmResources
 from cleaner.runs.record import RunRecord
 from cleaner.runs.status import ACTIVE, STARTABLE, Status, read_status, write_status
@@ -166,14 +166,26 @@ def cancel(folder: Path) -> None:
     status = poll_status(folder)
     if status.state == "done":
         raise CleanerError(f"the run {folder.name} is done: there is nothing to cancel.")
-    if status.state in ACTIVE or status.place:  # a silent worker on a cluster may wake up
+    # A silent worker on a cluster may wake up; one that is not found, but works, discards its checkpoint by itself.
+    has_worker = _has_hidden_worker(folder, status)
+    if status.state in ACTIVE or status.place or has_worker:
         _request_stop(folder, CANCEL)
+    if has_worker:
+        return
     if status.state not in ACTIVE or (status.place and status.state == "queued"):
         _force_cancel(folder, status)
         return
     timeout = SLURM_KILL_TIMEOUT_SECONDS if status.place else KILL_TIMEOUT_SECONDS
     arguments = folder, status.queued, timeout
     threading.Thread(target=_kill_after, args=arguments, name=f"cancel-{folder.name}", daemon=True).start()
+
+
+def _has_hidden_worker(folder: Path, status: Status) -> bool:
+    """Return whether a run of this machine is locked by a worker, although its process is not found."""
+    if status.state in ACTIVE or status.place or read_status(folder).state not in ACTIVE:
+        return False
+    with locks.try_lock(folder) as is_free:
+        return not is_free
 
 
 def _kill_after(folder: Path, queued: float, seconds: float) -> None:
@@ -232,6 +244,8 @@ def delete(folder: Path) -> None:
     status = poll_status(folder)
     if status.state in ACTIVE:
         raise CleanerError(f"the run {folder.name} is {status.state}: cancel it first, then delete it.")
+    if _has_hidden_worker(folder, status):
+        raise CleanerError(f"a worker still has the run {folder.name}: cancel it first, then delete it.")
     _leave_cluster(folder, status)
     remove_run_folder(folder)
 

@@ -1,7 +1,7 @@
 """Worker processes: start them detached, find them again, tell whether they are alive, kill them.
 
-A pid alone may belong to another process by now. A process is trusted, and signaled, only if psutil confirms its start
-time and the token of status.json in its command line (the run folder for the first run of a worker).
+A pid alone may belong to another process by now. A process is trusted, and signaled, only if its start and its command
+line are those of status.json: the time it started, and the token (the run folder for the first run of a worker).
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ def find_process(folder: Path, status: Status) -> psutil.Process | None:
     try:
         process = psutil.Process(status.pid)
         with process.oneshot():
-            if abs(process.create_time() - status.started) > 1 or process.status() == psutil.STATUS_ZOMBIE:
+            if not _has_started(process, status) or process.status() == psutil.STATUS_ZOMBIE:
                 return None
             if status.token:
                 return process if status.token in process.cmdline() else None
@@ -135,6 +135,25 @@ def find_process(folder: Path, status: Status) -> psutil.Process | None:
             return process if os.path.realpath(folder) in arguments else None
     except (psutil.Error, OSError, ValueError):
         return None
+
+
+def _has_started(process: psutil.Process, status: Status) -> bool:
+    """Return whether a process started when the worker in a status did."""
+    if status.start_ticks:
+        return read_start_ticks(process.pid) == status.start_ticks
+    return abs(process.create_time() - status.started) <= 1
+
+
+def read_start_ticks(pid: int) -> int:
+    """Return the clock ticks from the boot to the start of a process on Linux; 0 elsewhere, or if it is gone.
+
+    The wall-clock time of a start, as psutil computes it on Linux, moves with every step of the clock: after one, all
+    living workers would seem to be other processes.
+    """
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[19])  # proc(5): starttime
+    except (OSError, IndexError, ValueError):
+        return 0
 
 
 def is_own_argument(token: str) -> bool:
@@ -150,9 +169,10 @@ def has_same_settings(folder: Path, status: Status) -> bool:
     return False
 
 
-def own_start_time() -> float:
-    """Return the start time of this process, as `find_process` compares it."""
-    return psutil.Process().create_time()
+def own_identity(token: str) -> dict[str, Any]:
+    """Return the fields of status.json by which `find_process` finds this process; `token`: one of its arguments."""
+    own = psutil.Process()
+    return {"pid": own.pid, "started": own.create_time(), "start_ticks": read_start_ticks(own.pid), "token": token}
 
 
 def kill(process: psutil.Process) -> None:

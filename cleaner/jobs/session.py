@@ -49,10 +49,8 @@ class RunSession:
             verdict=None,
             stage="",
             eta=0.0,
-            pid=os.getpid(),
-            started=process.own_start_time(),
             host=socket.gethostname(),
-            token=token,
+            **process.own_identity(token),
             queued=before.queued or time.time(),
             place=slurm.SLURM if os.environ.get(slurm.JOB_VARIABLE) else "",
         )

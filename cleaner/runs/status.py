@@ -36,6 +36,9 @@ class Status:
     updated: float = 0.0
     pid: int = 0
     started: float = 0.0
+    """Time at which its process started."""
+    start_ticks: int = 0
+    """The same in clock ticks since the boot, which no step of the clock moves; 0: not known."""
     host: str = ""
     token: str = ""
     """Argument in the command line of its worker: the token of a spare, or the folder of the worker's first run."""

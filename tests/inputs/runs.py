@@ -224,7 +224,19 @@ def odd_lines(case: Case) -> Read:
 def odd_process(case: Case) -> Read:
     """An active run whose process, machine and times are invented."""
     content = {**json.loads(original(case)), "state": case.pick("running", "queued", "new", "paused", "odd", "")}
-    for name in ("pid", "started", "queued", "updated", "host", "spare", "place", "eta", "step", "total"):
+    for name in (
+        "pid",
+        "started",
+        "start_ticks",
+        "queued",
+        "updated",
+        "host",
+        "spare",
+        "place",
+        "eta",
+        "step",
+        "total",
+    ):
         if case.pick(True, False):
             content[name] = case.draw(ODD_NUMBERS | st.sampled_from([1, "x", "", "slurm", None, 10**12]))
     return rewrite(case, content)

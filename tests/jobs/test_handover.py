@@ -93,8 +93,9 @@ def test_a_run_with_other_settings_keeps_its_process(request_: Request, monkeypa
 
 
 def test_only_a_living_worker_that_proves_its_identity_gets_a_run(tmp_path: Path) -> None:
-    claim = {"pid": os.getpid(), "started": process.own_start_time(), "token": "no argument of this process"}
-    for content in (claim, claim | {"started": 0.0}, {"pid": 1}):
+    claim = process.own_identity("no argument of this process")
+    own = process.own_identity(psutil.Process().cmdline()[-1])
+    for content in (claim, own | {"started": 0.0, "start_ticks": 0}, own | {"start_ticks": 1}, {"pid": 1}):
         write_json(tmp_path / handover.CLAIM, content)
         handover.raise_if_claimed(tmp_path)
         assert not (tmp_path / handover.CLAIM).exists()

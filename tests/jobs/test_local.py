@@ -211,6 +211,32 @@ def test_a_reused_pid_is_neither_trusted_nor_signaled(tmp_path: Path) -> None:
             running.wait()
 
 
+@pytest.mark.skipif(not process.read_start_ticks(os.getpid()), reason="the start of a process is a time here")
+def test_a_step_of_the_clock_hides_no_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = process.own_identity(psutil.Process().cmdline()[-1])
+    create_time = psutil.Process.create_time
+    monkeypatch.setattr(psutil.Process, "create_time", lambda self: create_time(self) + 5)
+    assert process.find_process(tmp_path, Status("running", **own)) is not None
+    own["start_ticks"] -= 1  # an earlier process with this pid and command line
+    assert process.find_process(tmp_path, Status("running", **own)) is None
+
+
+def test_a_run_without_a_known_process_keeps_its_files_while_a_worker_has_it(request_: Request) -> None:
+    folder = create_run(request_)
+    write_status(folder, Status("running", pid=os.getpid(), host=process.socket.gethostname()))
+    (folder / "checkpoint.pt").touch()
+    with locks.try_lock(folder):
+        assert local.poll_status(folder).state == "died"
+        local.cancel(folder)
+        assert (folder / local.CANCEL).exists()
+        assert (folder / "checkpoint.pt").exists()
+        with pytest.raises(CleanerError, match=folder.name):
+            local.delete(folder)
+    local.cancel(folder)
+    assert not (folder / "checkpoint.pt").exists()
+    local.delete(folder)
+
+
 @pytest.mark.parametrize("name", ["run", "link/run", "run/../run"])
 def test_a_worker_started_by_hand_is_found_by_any_path_of_its_folder(name: str, tmp_path: Path) -> None:
     folder = tmp_path / "run"
