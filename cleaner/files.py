@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import shutil
 import socket
 import stat
@@ -113,12 +114,12 @@ def _remove_abandoned(path: Path) -> None:
     """Delete the temporary files that killed processes of this machine left next to `path`."""
     if os.name != "posix":  # elsewhere, asking whether a process lives may end it
         return
-    start = f".{path.name}.{socket.gethostname()}-"
+    start = re.escape(f".{path.name}.{socket.gethostname()}-")
     for name in os.listdir(path.parent):
-        if name.startswith(start) and name.endswith(".tmp"):
-            pid = name.removeprefix(start).partition("-")[0]
-            if pid.isdigit() and not _is_alive(int(pid)):
-                path.with_name(name).unlink(missing_ok=True)
+        # Exactly pid and thread: the files of a machine called node-2 start like those of one called node.
+        own = re.fullmatch(rf"{start}([0-9]+)-[0-9]+\.tmp", name)
+        if own is not None and not _is_alive(int(own[1])):
+            path.with_name(name).unlink(missing_ok=True)
 
 
 def _is_alive(pid: int) -> bool:

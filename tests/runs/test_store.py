@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,17 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
         fail()
     assert path.read_text() == "old"
     assert os.listdir(path.parent) == ["x.json"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="temporary files stay")
+def test_a_write_removes_the_temporary_files_of_dead_processes_of_this_machine_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(socket, "gethostname", lambda: "node")
+    for name in (".x.json.node-4194305-1.tmp", ".x.json.node-4194305-4194306-1.tmp"):
+        (tmp_path / name).touch()
+    write_text(tmp_path / "x.json", "new")  # the second file is that of node-4194305
+    assert sorted(os.listdir(tmp_path)) == [".x.json.node-4194305-4194306-1.tmp", "x.json"]
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS])
