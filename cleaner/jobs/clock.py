@@ -89,7 +89,7 @@ def kind_of(request: Request) -> str:
     method = request.defense or {"name": "finetune"}
     values = {
         "host": socket.gethostname(),
-        "threads": int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1),
+        "threads": _count_threads(),
         "stage": request.stage,
         "data": request.data,
         "model": _model_of(request),
@@ -100,6 +100,14 @@ def kind_of(request: Request) -> str:
         "config": {name: getattr(config, name) for name in COST_SETTINGS},
     }
     return json.dumps(values, sort_keys=True)
+
+
+def _count_threads() -> int:
+    """Return the threads of this process; OMP_NUM_THREADS may be a list, one number for each level of nesting."""
+    first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
+    with suppress(ValueError):
+        return int(first)
+    return os.cpu_count() or 1
 
 
 def _model_of(request: Request) -> str:

@@ -107,18 +107,21 @@ def _execute(session: RunSession) -> bool:
 def _record_timing(run: Run, request: Request, run_clock: clock.RunClock) -> None:
     """Add predicted and real seconds to the run's config, and keep the real ones for the next prediction.
 
-    A resumed training has no timing: its first part was elsewhere.
+    A resumed training has no timing: its first part was elsewhere. An error is only logged: the run is complete.
     """
-    phases, pairs = run_clock.phases(), int(run.config["pairs"])
-    if phases is None or run_clock.step_count < clock.count_steps(pairs, request.finetune):
-        return
-    predicted, real = clock.predict(request, pairs), run_clock.seconds
-    run.config["timing"] = {
-        "predicted": None if predicted is None else [round(predicted.low, 2), round(predicted.high, 2)],
-        "real": round(real, 2),
-        "phases": {name: round(seconds, 4) for name, seconds in asdict(phases).items()},
-    }
-    clock.record(request, phases, predicted, real)
+    try:
+        phases, pairs = run_clock.phases(), int(run.config["pairs"])
+        if phases is None or run_clock.step_count < clock.count_steps(pairs, request.finetune):
+            return
+        predicted, real = clock.predict(request, pairs), run_clock.seconds
+        run.config["timing"] = {
+            "predicted": None if predicted is None else [round(predicted.low, 2), round(predicted.high, 2)],
+            "real": round(real, 2),
+            "phases": {name: round(seconds, 4) for name, seconds in asdict(phases).items()},
+        }
+        clock.record(request, phases, predicted, real)
+    except Exception:
+        traceback.print_exc()
 
 
 def draw_map(session: RunSession) -> None:

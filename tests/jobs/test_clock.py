@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, replace
@@ -160,6 +162,24 @@ def test_a_measurement_predicts_and_the_run_records_predicted_and_real_seconds(r
     assert clock.predict(defense) is None
     assert timing.measure(asdict(defense))
     assert clock.predict(defense) is not None
+
+
+@pytest.mark.parametrize(("value", "count"), [("3", 3), ("3,1", 3), ("many", os.cpu_count()), ("", os.cpu_count())])
+def test_any_number_of_threads_has_observations(
+    value: str, count: int, request_: Request, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", value)
+    assert json.loads(clock.kind_of(request_))["threads"] == count
+
+
+def test_a_run_without_its_timing_is_done(request_: Request, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr(clock, "record", fail)
+    folder = create_run(request_)
+    worker.run_job(session.RunSession(folder))
+    assert read_record(folder).status.state == "done"
 
 
 def test_rendering_does_not_count_as_the_time_of_a_step(
