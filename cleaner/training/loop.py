@@ -56,9 +56,9 @@ def finetune(
 
     Every random choice is a function of (seed, epoch, index). `monitor` runs every `config.eval_every` steps, or less
     often to stay within its share of the time (`ValidationLooks`); `recorder` keeps the frames of a film
-    (`FrameSchedule`). The state is written to `checkpoint` after each
-    epoch and when `on_step` raises (except `Cancelled`); the same call with equal model, captions, settings and
-    `attack` (JSON-ready) resumes from it and ends with the same weights. Processes started by torchrun share every
+    (`FrameSchedule`). The state is written to `checkpoint` after each epoch, after the last step and when `on_step`
+    raises (except `Cancelled`); the same call with equal model, captions, settings and `attack` (JSON-ready) resumes
+    from it and ends with the same weights. Processes started by torchrun share every
     batch; rank 0 alone monitors, reports and writes.
 
     Raises `CleanerError` for an unsupported model or pairs, a broken or foreign checkpoint, or a loss that diverges.
@@ -85,14 +85,15 @@ def finetune(
             lr = set_learning_rate(optimizer, defense, config, step=step, total=total)
             compute = partial(train_step.backward, batch, partial(batches.start, step + 1))
             losses = _descend(student, optimizer, compute, config, step)
-            if batches.ends_epoch(step) or step + 1 == total:
+            is_saved = batches.ends_epoch(step) or step + 1 == total  # a failed evaluation repeats no step
+            if is_saved:
                 _validate_weights(student, step, config.lr)  # a checkpoint of such weights would end every resume
             metrics = looks.measure(student, step, clock.seconds) if distributed.is_rank_zero() else {}
             report = StepReport(stage, step + 1, total, clock.seconds, batch.epoch, losses, metrics, lr)
             history.append(report)
             with state.saved_on_stop(history, clock):
                 distributed.report_step(on_step, report)
-            if batches.ends_epoch(step):
+            if is_saved:
                 state.save(history, clock.cpu_seconds)
     student.model.requires_grad_(True)
     return FinetuneResult(student, history, clock.seconds, clock.cpu_seconds)

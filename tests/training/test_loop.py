@@ -62,6 +62,16 @@ def test_resumed_run_equals_an_uninterrupted_one(kind: str, stop_at: int, toy_da
     assert resumed.cpu_seconds > kept["cpu_seconds"] > 0
 
 
+def test_a_training_that_ends_inside_an_epoch_repeats_no_step(toy_data: TensorData, tmp_path: Path) -> None:
+    config, seen = replace(CONFIG, steps=4), list[int]()
+    whole, again = (
+        finetune(make_clip(), toy_data, DEFENSE, config, checkpoint=tmp_path / "c.pt", on_step=on_step)
+        for on_step in (None, lambda report: seen.append(report.step))
+    )
+    assert seen == []
+    assert again.clip.sha256() == whole.clip.sha256()
+
+
 def test_checkpoint_of_other_settings_is_refused(tiny_clip: Clip, toy_data: TensorData, tmp_path: Path) -> None:
     checkpoint = tmp_path / "checkpoint.pt"
     finetune(tiny_clip, toy_data, DEFENSES["finetune"](), CONFIG, checkpoint=checkpoint)
