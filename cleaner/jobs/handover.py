@@ -23,6 +23,8 @@ CLAIM = "CLAIM"
 """File in the folder of a waiting run that names the worker which takes it over."""
 TIMEOUT_SECONDS = 3.0
 """Seconds in which a waiting process must answer a claim."""
+ACCEPTED_SECONDS = 60.0
+"""Seconds for the answer of a process that has already removed the claim, however busy the machine is."""
 
 
 class HandedOver(Exception):
@@ -39,7 +41,7 @@ def raise_if_claimed(folder: Path) -> None:
         if not (folder / CLAIM).exists():
             return
         claim = read_json(folder / CLAIM)
-        (folder / CLAIM).unlink(missing_ok=True)
+        (folder / CLAIM).unlink()  # fails if it was withdrawn meanwhile
         worker = {name: claim[name] for name in ("pid", "started", "start_ticks", "token")}
         if process.find_process(folder, Status(**worker)) is not None:
             raise HandedOver(worker)
@@ -68,12 +70,25 @@ def claim_next(folder: Path, device: str, token: str) -> Path | None:
 def _claim(folder: Path, worker: dict[str, Any]) -> bool:
     """Claim a run; return whether its process has answered and ended."""
     write_json(folder / CLAIM, worker)
-    deadline = time.monotonic() + TIMEOUT_SECONDS
+    if _wait_for_answer(folder, TIMEOUT_SECONDS):
+        return True
+    try:
+        (folder / CLAIM).unlink()
+    except FileNotFoundError:  # accepted: without this worker, the run would have no process
+        return _wait_for_answer(folder, ACCEPTED_SECONDS)
+    return False
+
+
+def _wait_for_answer(folder: Path, seconds: float) -> bool:
+    """Wait until the process of a waiting run has named this one and ended; False if it does not, or is gone."""
+    deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        if read_status(folder).pid == os.getpid():
+        status = read_status(folder)
+        if status.state != "queued" or not process.is_alive(folder, status):
+            return False
+        if status.pid == os.getpid():
             with locks.try_lock(folder) as is_free:
                 if is_free:
                     return True
         time.sleep(locks.POLL_SECONDS / 8)
-    (folder / CLAIM).unlink(missing_ok=True)
     return False

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
+import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +18,7 @@ from cleaner.files import write_json
 from cleaner.jobs import handover, local, process
 from cleaner.runs.request import Request
 from cleaner.runs.run import load_run
-from cleaner.runs.status import read_status
+from cleaner.runs.status import Status, read_status, write_status
 from cleaner.runs.store import create_run
 from tests.jobs.test_local import CONFIG, make_request, seconds_to_cancel
 from tests.waiting import wait_until, wait_until_state, wait_until_step
@@ -100,3 +104,37 @@ def test_only_a_living_worker_that_proves_its_identity_gets_a_run(tmp_path: Path
         handover.raise_if_claimed(tmp_path)
         assert not (tmp_path / handover.CLAIM).exists()
     assert handover.claim_next(tmp_path, "cpu", "no argument of this process") is None
+
+
+def test_the_answer_to_a_claim_may_come_late(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(handover, "TIMEOUT_SECONDS", 0.2)
+    own = process.own_identity(psutil.Process().cmdline()[-1])
+    waiting = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", str(tmp_path)])
+    wait_until(lambda: psutil.Process(waiting.pid).cmdline())
+    started = psutil.Process(waiting.pid).create_time()
+    write_status(tmp_path, Status("queued", pid=waiting.pid, started=started, host=process.socket.gethostname()))
+
+    def answer() -> None:
+        wait_until((tmp_path / handover.CLAIM).exists)
+        with pytest.raises(handover.HandedOver) as claimed:
+            handover.raise_if_claimed(tmp_path)
+        time.sleep(1)
+        write_status(tmp_path, replace(read_status(tmp_path), **claimed.value.worker))
+
+    thread = threading.Thread(target=answer)
+    thread.start()
+    try:
+        assert handover._claim(tmp_path, own)
+    finally:
+        thread.join()
+        waiting.kill()
+        waiting.wait()
+
+
+def test_a_claim_that_is_withdrawn_while_it_is_read_is_not_accepted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = process.own_identity(psutil.Process().cmdline()[-1])
+    write_json(tmp_path / handover.CLAIM, own)
+    monkeypatch.setattr(handover, "read_json", lambda path: path.unlink() or own)
+    handover.raise_if_claimed(tmp_path)
