@@ -1,7 +1,8 @@
-"""Locks: one worker for a run, and one run at a time on a device of this machine, first come, first served."""
+"""Locks: one worker for a run, one command for a folder, one run at a time on a device, first come, first served."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import socket
 import time
@@ -74,10 +75,36 @@ def try_device_lock(device: str) -> Iterator[bool]:
         lock.release()
 
 
+@contextmanager
+def try_output_lock(folder: Path) -> Iterator[bool]:
+    """Lock the folder that a command writes in the end; yields False if another command has locked it.
+
+    The lock is not in the folder, which a job may lock for its worker, and which stays absent after an error. Where the
+    cache cannot be written, nothing is locked.
+    """
+    digest = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()
+    try:
+        lock = FileLock(_lock_path(f"out-{digest[:16]}"))
+        lock.acquire(timeout=0)
+    except Timeout:
+        yield False
+        return
+    except OSError:
+        yield True
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
+
+
 def _device_lock_path(device: str) -> Path:
     # Machines may share the cache, and CUDA_VISIBLE_DEVICES may give each process other GPUs of one machine.
     gpus = os.environ.get("CUDA_VISIBLE_DEVICES", "") if device.startswith("cuda") else ""
-    name = "-".join(filter(None, (socket.gethostname(), device.replace(":", ""), gpus.replace(",", "_"))))
+    return _lock_path("-".join(filter(None, (socket.gethostname(), device.replace(":", ""), gpus.replace(",", "_")))))
+
+
+def _lock_path(name: str) -> Path:
     path = cache_root() / "queues" / f"{name}.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
     return path

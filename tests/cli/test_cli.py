@@ -130,6 +130,18 @@ def test_two_runs_started_at_once_get_two_folders(tmp_path: Path, monkeypatch: p
     assert (tmp_path / "far" / "config.json").exists()
 
 
+def test_a_folder_is_refused_while_another_command_has_it(tmp_path: Path) -> None:
+    out = tmp_path / "my-run"
+    with folders.reserve_run_folder(out, ""):
+        with pytest.raises(CleanerError, match="another command"), folders.reserve_run_folder(out / ".", ""):
+            pass
+        with folders.reserve_run_folder(tmp_path / "other", ""):
+            pass
+    assert list(tmp_path.iterdir()) == []
+    with folders.reserve_run_folder(out, ""):
+        pass
+
+
 def test_the_demo_prints_its_metrics_before_it_writes_them(
     model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
