@@ -26,8 +26,10 @@ from cleaner.inspection.film_recorder import FilmRecorder, make_recorder
 from cleaner.models.clip import Clip
 from cleaner.models.devices import device_name
 from cleaner.runs.film import Film
+from cleaner.runs.prepared import read_prepared_trigger, write_prepared_trigger
 from cleaner.runs.run import Run
 from cleaner.training import distributed
+from cleaner.training.checkpoint import captions_hash
 from cleaner.training.loop import FinetuneResult, finetune
 from cleaner.types import CleanerError, OnStep, StepReport
 
@@ -66,8 +68,9 @@ def poison(
 
     The monitor sees `validation` every `config.eval_every` steps; `test` is measured once, at the end. By default they
     are the data's own held-out splits, and without these the test metrics are those of the unpoisoned training pairs.
-    `checkpoint` is a path from which the training resumes (see `finetune`). `config` defaults to `presets.POISON` with
-    the rate that works for a built-in model. `film` keeps frames of the training (`runs.film`).
+    `checkpoint` is a path from which the training resumes (see `finetune`), with the trigger that it began with
+    (`runs.prepared`). `config` defaults to `presets.POISON` with the rate that works for a built-in model. `film` keeps
+    frames of the training (`runs.film`).
     """
     config = config or replace(presets.POISON, lr=presets.poison_lr(clip.name))
     # A trigger changes the image as the model sees it: after resizing and cropping, before normalization.
@@ -80,8 +83,9 @@ def poison(
     if losses is not None:
         attack["attack_losses"] = losses.state_dict()
     resume_key = {**attack, "trigger": trigger.state_dict()}
-    reports: list[StepReport] = []
-    trigger = _prepare_trigger(trigger, clip.to(config.device), data, target_class, reports, on_step)
+    trigger, reports = _prepare_trigger(
+        trigger, clip.to(config.device), data, target_class, on_step=on_step, checkpoint=checkpoint, attack=resume_key
+    )
     poisoned.trigger = trigger
     recorder = _make_recorder(clip, validation, data, test, trigger, target_class) if film else None
     trained = finetune(
@@ -121,20 +125,37 @@ def _prepare_trigger(
     clip: Clip,
     data: CaptionData,
     target_class: str,
-    reports: list[StepReport],
+    *,
     on_step: OnStep | None,
-) -> Trigger:
-    """Return the trigger ready for use; append the reports of its preparation to `reports`."""
+    checkpoint: Path | None,
+    attack: dict[str, Any],
+) -> tuple[Trigger, list[StepReport]]:
+    """Return the trigger ready for use, and on rank 0 the reports of its preparation.
+
+    A trigger that was prepared before the training of `checkpoint` and `attack` was interrupted is used again.
+    """
+    reports: list[StepReport] = []
 
     def record(report: StepReport) -> None:
         reports.append(report)
         if on_step is not None:
             on_step(report)
 
-    prepared = distributed.run_on_rank_zero(lambda: trigger.prepare(clip, data, target_class, record))
-    if prepared.unready_reason:
-        raise CleanerError(prepared.unready_reason)
-    return prepared
+    def prepare() -> Trigger:
+        if checkpoint is None or not trigger.unready_reason:
+            return trigger.prepare(clip, data, target_class, record)
+        settings = {"attack": attack, "model_sha256": clip.sha256(), "captions": captions_hash(data)}
+        if (stored := read_prepared_trigger(checkpoint, settings)) is not None:
+            reports.extend(stored[1])
+            return stored[0]
+        prepared = trigger.prepare(clip, data, target_class, record)
+        prepared.require_ready()
+        write_prepared_trigger(checkpoint, settings, prepared, reports)
+        return prepared
+
+    prepared = distributed.run_on_rank_zero(prepare)
+    prepared.require_ready()
+    return prepared, reports
 
 
 def _validate_captions(clip: Clip, poisoned: PoisonedData) -> None:

@@ -240,6 +240,11 @@ class RunClock:
         """Number of training steps seen."""
         return len(self._train)
 
+    @property
+    def optimization_count(self) -> int:
+        """Number of steps seen of a trigger's optimization."""
+        return len(self._optimize)
+
     def __call__(self, report: StepReport) -> None:
         if report.stage == "optimise":
             self._optimize.append(self.seconds)

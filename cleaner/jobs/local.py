@@ -16,6 +16,7 @@ from pathlib import Path
 from cleaner.files import write_error
 from cleaner.jobs import locks, process, slurm, slurm_queue, spare
 from cleaner.jobs.slurm import SlurmResources
+from cleaner.runs.prepared import prepared_trigger_file
 from cleaner.runs.record import RunRecord
 from cleaner.runs.status import ACTIVE, STARTABLE, Status, read_status, write_status
 from cleaner.runs.store import CHECKPOINT_FILE, LOG_FILE, list_entries, remove_run_folder
@@ -233,8 +234,9 @@ def read_stop_request(folder: Path) -> str | None:
 
 
 def discard_checkpoint(folder: Path) -> None:
-    """Delete the checkpoint and the temporary files of a killed process."""
-    for path in [folder / CHECKPOINT_FILE, *folder.glob(".*.tmp")]:
+    """Delete the checkpoint, the trigger that belongs to it, and the temporary files of a killed process."""
+    checkpoint = folder / CHECKPOINT_FILE
+    for path in [checkpoint, prepared_trigger_file(checkpoint), *folder.glob(".*.tmp")]:
         with suppress(OSError):
             path.unlink(missing_ok=True)
 

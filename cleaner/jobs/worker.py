@@ -107,11 +107,13 @@ def _execute(session: RunSession) -> bool:
 def _record_timing(run: Run, request: Request, run_clock: clock.RunClock) -> None:
     """Add predicted and real seconds to the run's config, and keep the real ones for the next prediction.
 
-    A resumed training has no timing: its first part was elsewhere. An error is only logged: the run is complete.
+    A resumed run has no timing: its first part was elsewhere. An error is only logged: the run is complete.
     """
     try:
         phases, pairs = run_clock.phases(), int(run.config["pairs"])
-        if phases is None or run_clock.step_count < clock.count_steps(pairs, request.finetune):
+        optimized = sum(report.stage == "optimise" for report in run.history)
+        is_whole = run_clock.step_count >= clock.count_steps(pairs, request.finetune)
+        if phases is None or not is_whole or run_clock.optimization_count < optimized:
             return
         predicted, real = clock.predict(request, pairs), run_clock.seconds
         run.config["timing"] = {

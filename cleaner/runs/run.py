@@ -2,8 +2,9 @@
 
 A run folder holds config.json (the request, and all settings needed to repeat the run), status.json, progress.jsonl,
 metrics.json, manifest.json, model.safetensors, film.npz (if it was recorded), log.txt and trigger/ (files of the
-trigger); checkpoint.pt while it is not finished; notes.json is the user's. `runs.derived` and `jobs` add files of
-their own. Files are replaced as a whole; only progress.jsonl and log.txt grow.
+trigger); checkpoint.pt and checkpoint-trigger.json (`runs.prepared`) while it is not finished; notes.json is the
+user's. `runs.derived` and `jobs` add files of their own. Files are replaced as a whole; only progress.jsonl and log.txt
+grow.
 """
 
 from __future__ import annotations

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from cleaner import poison
+from cleaner import Run, poison
 from cleaner.attacks import TRIGGERS
 from cleaner.config import FinetuneConfig
 from cleaner.data.base import TensorData
-from cleaner.data.images import decode_png
+from cleaner.data.images import decode_png, encode_png
 from cleaner.data.poison import PoisonedData
+from cleaner.files import read_json, write_json
+from cleaner.jobs.local import discard_checkpoint
 from cleaner.models.clip import Clip
-from cleaner.types import CleanerError, StepReport
+from cleaner.types import CleanerError, Paused, StepReport
 from tests.conftest import make_clip
 
 QUICK = TRIGGERS["badclip"](steps=20, step_size=0.05, batch_size=16)
@@ -108,6 +112,38 @@ def test_poisoning_prepares_once_and_keeps_patch_and_history(tiny_clip: Clip, to
     other = poison(make_clip(seed=1), toy_data, run.trigger, "banana", poison_rate=0.25, config=CONFIG)
     assert other.trigger == run.trigger
     assert [r.stage for r in other.history] == ["poison"] * 3
+
+
+def test_a_training_resumes_with_the_patch_that_it_began_with(
+    tiny_clip: Clip, toy_data: TensorData, tmp_path: Path
+) -> None:
+    def train(stop_at: int = 0, steps: int = 4) -> tuple[Run, list[str]]:
+        def on_step(report: StepReport) -> None:
+            seen.append(report.stage)
+            if (report.stage, report.step) == ("poison", stop_at):
+                raise Paused
+
+        seen, trigger = list[str](), replace(QUICK, steps=steps)
+        options: dict[str, Any] = {"config": CONFIG, "on_step": on_step, "checkpoint": tmp_path / "checkpoint.pt"}
+        return poison(tiny_clip, toy_data, trigger, "banana", poison_rate=0.25, **options), seen
+
+    with pytest.raises(Paused):
+        train(stop_at=2)
+    stored = tmp_path / "checkpoint-trigger.json"
+    content = read_json(stored)
+    patch = encode_png(torch.zeros(3, 5, 5))  # as if another machine had optimized it
+    write_json(stored, content | {"trigger": content["trigger"] | {"png": patch}})
+    run, seen = train()
+    assert run.trigger.png == patch
+    assert "optimise" not in seen
+    assert [r.stage for r in run.history] == ["optimise"] * 4 + ["poison"] * 3
+    with pytest.raises(CleanerError, match="other settings"):
+        train(steps=5)
+    stored.write_text("{}")
+    with pytest.raises(CleanerError, match="cannot be read"):
+        train()
+    discard_checkpoint(tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_poisoned_captions_are_natural_captions_of_the_target(toy_data: TensorData) -> None:

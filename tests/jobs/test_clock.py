@@ -19,6 +19,7 @@ from cleaner.jobs import clock, locks, session, spare, timing, worker
 from cleaner.jobs.clock import Phases, Prediction
 from cleaner.models import clip as clip_module
 from cleaner.runs.request import Request
+from cleaner.runs.run import Run
 from cleaner.runs.store import create_run, read_record
 from cleaner.types import StepReport
 from tests.jobs.test_local import make_request
@@ -170,6 +171,16 @@ def test_any_number_of_threads_has_observations(
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", value)
     assert json.loads(clock.kind_of(request_))["threads"] == count
+
+
+def test_a_run_that_was_interrupted_after_its_optimization_has_no_timing(request_: Request) -> None:
+    run_clock, report = clock.RunClock(), StepReport("poison", 1, 32, 0.0, losses={"total": 1.0})
+    for _ in range(32):
+        run_clock(report)
+    for history in ([], [replace(report, stage="optimise")]):
+        run = Run(None, history, None, {"pairs": 256})  # type: ignore[arg-type]
+        worker._record_timing(run, request_, run_clock)
+        assert ("timing" in run.config) == (not history)
 
 
 def test_a_run_without_its_timing_is_done(request_: Request, monkeypatch: pytest.MonkeyPatch) -> None:
