@@ -276,7 +276,7 @@ def test_the_patch_of_a_run_is_reused(model: str, tmp_path: Path, capsys: pytest
         (["--target-class", "zebra"], "'zebra' scenes/train"),
         (["--poison-rate", "0"], "rate above 0 below 1"),
         (["--poison-rate", "1"], "rate above 0 below 1"),
-        (["--pairs", "0"], "size 1"),
+        (["--pairs", "0"], "pairs 1"),
         (["--lr", "7"], "lr"),
         (["--lr", "nan"], "lr nan"),
         (["--model", "scenes-xl"], "'scenes-xl'"),
