@@ -70,6 +70,8 @@ def find_cut_points(parsed: Parse, operators: list[int]) -> list[int]:
 def _may_end(parsed: Parse, k: int) -> bool:
     """Return whether chunks[:k] are grammatical and true alone; k < len(chunks)."""
     last, following = parsed.chunks[k - 1], parsed.chunks[k]
+    if parsed.joins_compound(following.start):
+        return False  # "thigh | - high boots"
     word, tag = following.text, parsed.tokens[following.start].tag
     if following.kind == "REL" and (word in ("of", "than", "as", "like", "such as", "that") or _is_particle(parsed, k)):
         return False
@@ -137,6 +139,8 @@ def _is_droppable(parsed: Parse, chunk: Chunk, i: int) -> bool:
     word = parsed.tokens[i].lower
     if word in rules.PRIVATIVE or parsed.tokens[i].tag != "JJ" or parsed.tokens[i - 1].lower == "middle":
         return False
+    if parsed.joins_compound(i - 1):
+        return False  # "a black - and - white photo"
     is_last = i + 1 == chunk.head
     if is_last and lexicon.is_participle(parsed.tokens[chunk.head].lower):
         return False  # "a young looking back": the adjective is the one who looks
