@@ -53,6 +53,14 @@ def test_nothing_is_dropped(caption: str, style: str) -> None:
 
 
 @pytest.mark.parametrize("style", POSITIVE_STYLES)
+@pytest.mark.parametrize("tone", ["light", "bright", "pale"])
+def test_a_tone_goes_with_its_color(tone: str, style: str) -> None:
+    texts = drawn(f"a {tone} red car on the road", style)
+    assert any("a red car" in text for text in texts)
+    assert not any(f"a {tone} car" in text for text in texts)
+
+
+@pytest.mark.parametrize("style", POSITIVE_STYLES)
 @pytest.mark.parametrize(
     "caption",
     [
