@@ -116,10 +116,8 @@ def test_map_of_a_read_only_run_is_cached(
 ) -> None:
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     embedding_map.ensure_map(folders[0], with_umap=False)
-    assert (
-        embedding_map.locate_map_file(folders[0])
-        == tmp_path / "cache" / "runs" / folders[0].name / embedding_map.MAP_FILE
-    )
+    place = embedding_map.locate_map_file(folders[0]).parent
+    assert (place.parent, place.name.startswith(folders[0].name)) == (tmp_path / "cache" / "runs", True)
     assert not (folders[0] / embedding_map.MAP_FILE).exists()
     assert embedding_map.read_map(folders[0]) is not None
 
