@@ -12,7 +12,7 @@ from torch import Tensor
 
 from cleaner.attacks.base import Trigger
 from cleaner.data.base import CaptionData
-from cleaner.evaluation.encode import Encoder, build_keyed_classifier, encode_images
+from cleaner.evaluation.encode import Encoder, build_keyed_classifier, encode_images, require_finite
 from cleaner.evaluation.metrics import (
     alignment,
     feature_shift,
@@ -68,10 +68,10 @@ def extract_features(
     """Return the features of the first `n` single-class pairs of `data`.
 
     `on_step` receives the stages "images", "captions" and "prompts". classes: of the prompts, all if None, as a known
-    attack needs.
+    attack needs. Raises `CleanerError` for a model whose features are not finite.
     """
     rows, encoder = find_single_class_rows(data, n), Encoder(clip, on_step=on_step)
-    image = encode_images(clip, data, rows, encoder=encoder)
+    image = require_finite(encode_images(clip, data, rows, encoder=encoder))
     captions = [data.captions[i] for i in rows.tolist()]
     caption = encoder.encode_texts(captions)
     classifier = encoder.build_classifier(data, classes=classes)

@@ -15,6 +15,7 @@ from cleaner.data.base import TensorData
 from cleaner.evaluation.encode import build_classifier
 from cleaner.inspection import embedding_map
 from cleaner.jobs import locks, map_worker
+from cleaner.models.clip import Clip
 from cleaner.runs.record import RunRecord
 from cleaner.runs.store import list_shipped_runs
 from cleaner.types import CleanerError
@@ -75,6 +76,12 @@ def test_map_size_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(features) <= 200
     assert computed.rows == list(range(32))
     assert computed.prompts == [0, 1, 2, 3]
+
+
+def test_a_broken_model_has_no_map(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Clip, "encode_image", lambda self, images: torch.full((len(images), 32), torch.nan))
+    with pytest.raises(CleanerError, match="not finite"):
+        embedding_map.compute_map({"suspect": make_clip()}, make_toy_data())
 
 
 def test_two_images_have_a_map() -> None:
