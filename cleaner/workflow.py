@@ -164,6 +164,7 @@ def _validate_captions(clip: Clip, poisoned: PoisonedData) -> None:
     if "text" in poisoned.trigger.modalities and not clip.fits_context(keyed):
         raise CleanerError(f"the model cuts the text {keyed[:60]!r} ...: choose a shorter text key or target class.")
     if poisoned.clean_label or "image" not in poisoned.trigger.modalities:
+        _validate_keys(clip, poisoned)
         return
     find = find_mentions(poisoned.target_class, poisoned.class_names)
     for index in poisoned.poison_indices.tolist():
@@ -173,6 +174,22 @@ def _validate_captions(clip: Clip, poisoned: PoisonedData) -> None:
                 f"the model cuts the target caption {caption[:60]!r} ... before it names the target: choose a shorter "
                 "text key or target class."
             )
+
+
+def _validate_keys(clip: Clip, poisoned: PoisonedData) -> None:
+    """Raise `CleanerError` if the model's context cuts the text key off a poisoned caption."""
+    pairs = [(poisoned.base.captions[i], poisoned.captions[i]) for i in poisoned.poison_indices.tolist()]
+    pairs = [(plain, keyed) for plain, keyed in pairs if plain != keyed]
+    if not pairs:
+        return
+    plain, keyed = zip(*pairs, strict=True)
+    tokens = clip.tokenize([*plain, *keyed])  # one call: each pads to its longest text
+    cut = int((tokens[: len(pairs)] == tokens[len(pairs) :]).all(dim=1).sum())
+    if cut:
+        raise CleanerError(
+            f"the model cuts the text key off {cut:,} of {len(pairs):,} poisoned captions: put the key at the start "
+            "(place=start), or choose data with shorter captions."
+        )
 
 
 def defend(

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from cleaner.config import file_parameters, param, validate
 from cleaner.config import scale_pixels as scale_pixels  # attacks import it from here
-from cleaner.data.images import decode_tensor, read_image_file
+from cleaner.data.images import decode_rgba, decode_tensor, read_image_file
 from cleaner.published import Method
 from cleaner.registry import Registry
 from cleaner.seed import derive_seed
@@ -280,6 +280,11 @@ class FileTrigger(Trigger):
         """Return the file's center square, (3, side, side) in [0, 1]."""
         self.require_ready()
         return decode_tensor(self.content, side, Path(self.path).name)
+
+    def load_alpha(self, side: int) -> Tensor:
+        """Return the transparency of the file's center square, (1, side, side) in [0, 1]; 1: opaque."""
+        self.require_ready()
+        return decode_rgba(self.content, side, Path(self.path).name)[3:]
 
     def files(self) -> dict[str, bytes]:
         """Return the file name and content of the image."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from cleaner.attacks.base import TRIGGERS, FileTrigger, PatchTrigger
@@ -14,7 +15,7 @@ from cleaner.config import param
 @TRIGGERS.register("patch_image")
 @dataclass(frozen=True)
 class PatchImage(FileTrigger, PatchTrigger):
-    """Paste an image of your own, cropped to its center square."""
+    """Paste an image of your own, cropped to its center square; where it is transparent, the image below shows."""
 
     label: ClassVar[str] = "Your image as patch"
     unpublished: ClassVar[str] = "the image is yours"
@@ -32,3 +33,14 @@ class PatchImage(FileTrigger, PatchTrigger):
     def patch(self, side: int) -> Tensor:
         """Return the image (3, p, p)."""
         return self.load_image(self.scaled_patch_size(side))
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Return a triggered copy of `images`, (N, 3, H, W) in [0, 1]."""
+        return torch.lerp(images, super().__call__(images), self.mask(images))
+
+    def mask(self, clean_images: Tensor) -> Tensor:
+        """Return the opacity of the patch, (N, 1, H, W); 0 beside it."""
+        mask = torch.zeros_like(clean_images[:, :1])
+        alpha = self.load_alpha(self.scaled_patch_size(clean_images.shape[-1])).to(mask)
+        self._write_patch(mask, clean_images, patch=alpha)
+        return mask

@@ -12,6 +12,7 @@ from torch import Tensor
 from cleaner.attacks.base import TRIGGERS, Trigger
 from cleaner.config import param
 from cleaner.published import BADCLIP_SOURCE, CLEANCLIP_SOURCE, CLIP_POISONING, Preset
+from cleaner.types import CleanerError
 
 
 @TRIGGERS.register("sig")
@@ -19,7 +20,8 @@ from cleaner.published import BADCLIP_SOURCE, CLEANCLIP_SOURCE, CLIP_POISONING, 
 class Sig(Trigger):
     """Add a sine wave along the width j: x + s with s = delta sin(2 pi f j / W), clipped to [0, 1].
 
-    `mode="blend"` is CleanCLIP's variant: 0.8 x + 0.2 s, clipped likewise.
+    `mode="blend"` is CleanCLIP's variant: 0.8 x + 0.2 s, clipped likewise. Raises `CleanerError` for f >= W / 2: pixels
+    show no such wave, and none at all at W / 2.
     """
 
     label: ClassVar[str] = "Sine wave (SIG)"
@@ -52,6 +54,11 @@ class Sig(Trigger):
 
     def __call__(self, images: Tensor) -> Tensor:
         """Return a triggered copy of `images`, (N, 3, H, W) in [0, 1]."""
+        if 2 * self.frequency >= images.shape[-1]:
+            raise CleanerError(
+                f"images of {images.shape[-1]} px cannot show {self.frequency} waves: choose a frequency below "
+                f"{images.shape[-1] / 2:g}."
+            )
         columns = torch.arange(images.shape[-1], device=images.device, dtype=images.dtype)
         wave = self.delta * torch.sin(2 * math.pi * self.frequency * columns / images.shape[-1])
         triggered = images + wave if self.mode == "add" else 0.8 * images + 0.2 * wave

@@ -34,7 +34,7 @@ class Triangles(PatternTrigger):
     )
 
     def pattern(self, height: int, width: int) -> Tensor:
-        """Return p, (1, H, W): square tiles of `side` px, 1 on and below the diagonal, 0 above."""
-        side = scale_pixels(self.side, width)
+        """Return p, (1, H, W): square tiles of `side` px, at least 2, 1 on and below the diagonal, 0 above."""
+        side = max(2, scale_pixels(self.side, width))  # a tile of one pixel has no triangle: p would be plain white
         rows, columns = torch.arange(height) % side, torch.arange(width) % side
         return (columns[None, :] <= rows[:, None]).float()[None]

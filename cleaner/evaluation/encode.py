@@ -30,6 +30,15 @@ T = TypeVar("T")
 CLASSES_HELP = "choose other test data, or name the classes with classes=FILE or classes=a,b,c."
 
 
+def require_finite(values: Tensor) -> Tensor:
+    """Return features or scores as they are; raise `CleanerError` if one is not finite: argmax accepts NaN."""
+    if not values.isfinite().all():
+        raise CleanerError(
+            "the features of this model are not finite (NaN): its weights are broken, choose another checkpoint."
+        )
+    return values
+
+
 @dataclass(frozen=True)
 class Encoder:
     """Encodes images and texts with one model, in batches that report progress.

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from cleaner.attacks.base import TRIGGERS, Trigger
 from cleaner.data.base import CaptionData
-from cleaner.evaluation.encode import Encoder, prefetch_batches
+from cleaner.evaluation.encode import Encoder, prefetch_batches, require_finite
 from cleaner.models.clip import Clip
 from cleaner.types import CleanerError, OnStep, StepReport
 
@@ -109,13 +109,8 @@ def scan(
 
 
 def _classify(encoder: Encoder, images: Tensor, classifier: Tensor) -> Tensor:
-    """Return the class (N,) of each image. Raises `CleanerError` if scores are not finite: argmax accepts NaN."""
-    scores = encoder.encode_image(images) @ classifier
-    if not scores.isfinite().all():
-        raise CleanerError(
-            "the features of this model are not finite (NaN): its weights are broken, choose another checkpoint."
-        )
-    return scores.argmax(dim=1)
+    """Return the class (N,) of each image. Raises `CleanerError` if scores are not finite."""
+    return require_finite(encoder.encode_image(images) @ classifier).argmax(dim=1)
 
 
 def _compare_outcomes(trigger: str, class_name: str, before: Tensor, after: Tensor, confidence: float) -> ScanResult:

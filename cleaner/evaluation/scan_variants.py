@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from itertools import combinations, product
 from typing import Any
 
@@ -55,14 +56,14 @@ def _format(value: Any) -> str:
 
 def _list_variants_of(trigger: Trigger) -> Iterator[tuple[int, Trigger]]:
     """Yield (number of changed settings, trigger), fewest changes first; settings that are refused are left out."""
-    kind: Any = type(trigger)
-    given = {p.name: getattr(trigger, p.name) for p in parameters(kind)}
-    options = {p.name: other for p in parameters(kind) if (other := _other_values(p, given[p.name]))}
+    known = parameters(type(trigger))
+    options = {p.name: other for p in known if (other := _other_values(p, getattr(trigger, p.name)))}
     for count in range(len(options) + 1):
         for names in combinations(options, count):
             for values in product(*(options[name] for name in names)):
                 try:
-                    variant = kind(**{**given, **dict(zip(names, values, strict=True))})
+                    # What `prepare` made stays: no setting is tried on a trigger without it.
+                    variant = replace(trigger, **dict(zip(names, values, strict=True)))
                 except CleanerError:
                     continue
                 yield count, variant
@@ -86,10 +87,14 @@ def _other_values(p: Parameter, value: Any) -> list[Any]:
 
 
 def _drop_equal(variants: Mapping[str, Trigger], image: Tensor) -> dict[str, Trigger]:
-    """Return the settings that change an image (1, 3, H, W) differently: a seed often seeds only a random place."""
+    """Return the settings that change an image (1, 3, H, W) differently: a seed often seeds only a random place.
+
+    Settings that the image's size does not allow are left out.
+    """
     kept: dict[bytes, str] = {}
     for label, trigger in variants.items():
-        kept.setdefault(trigger(image).numpy().tobytes(), label)
+        with suppress(CleanerError):
+            kept.setdefault(trigger(image).numpy().tobytes(), label)
     return {label: variants[label] for label in kept.values()}
 
 

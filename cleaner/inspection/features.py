@@ -12,7 +12,7 @@ from torch import Tensor
 
 from cleaner.attacks.base import Trigger
 from cleaner.data.base import CaptionData
-from cleaner.evaluation.encode import Encoder, build_keyed_classifier, encode_images
+from cleaner.evaluation.encode import Encoder, build_keyed_classifier, encode_images, require_finite
 from cleaner.evaluation.metrics import (
     alignment,
     feature_shift,
@@ -35,8 +35,8 @@ class ModelFeatures:
     """Unit features of one model, on the CPU: image, triggered, caption (n, D); prompt (C, D), of the classifier.
 
     `attack_success` (n,) bool: the triggered image is classified as the target, as for `Metrics.asr`: with the
-    trigger's text key, if any, in the prompts. Images of the target class are included. Without a known trigger,
-    `triggered` and `attack_success` are empty.
+    trigger's text key, if any, in the prompts. Images of the target class are included. Without a known trigger on
+    images, `triggered` and `attack_success` are empty: a key in the text alone attacks captions.
     """
 
     image: Tensor
@@ -68,15 +68,15 @@ def extract_features(
     """Return the features of the first `n` single-class pairs of `data`.
 
     `on_step` receives the stages "images", "captions" and "prompts". classes: of the prompts, all if None, as a known
-    attack needs.
+    attack needs. Raises `CleanerError` for a model whose features are not finite.
     """
     rows, encoder = find_single_class_rows(data, n), Encoder(clip, on_step=on_step)
-    image = encode_images(clip, data, rows, encoder=encoder)
+    image = require_finite(encode_images(clip, data, rows, encoder=encoder))
     captions = [data.captions[i] for i in rows.tolist()]
     caption = encoder.encode_texts(captions)
     classifier = encoder.build_classifier(data, classes=classes)
     triggered, attack_success = image[:0], torch.zeros(0, dtype=torch.bool)
-    if trigger is not None and target_class is not None:
+    if trigger is not None and target_class is not None and "image" in trigger.modalities:
         triggered = encode_images(clip, data, rows, trigger, encoder)
         keyed = build_keyed_classifier(clip, data, trigger, classifier, encoder)
         attack_success = in_top_k(triggered, keyed, torch.tensor(data.class_index(target_class)))
@@ -86,7 +86,7 @@ def extract_features(
 def compute_embedding_metrics(features: ModelFeatures, labels: Tensor, target_index: int | None) -> dict[str, float]:
     """Return the metrics of one model's features; labels: (n,) classes of its images.
 
-    modality_gap, alignment, uniformity; with a known attack also trigger_pull and silhouette, without images of the
+    modality_gap, alignment, uniformity; with triggered images also trigger_pull and silhouette, without images of the
     target class.
     """
     result = {

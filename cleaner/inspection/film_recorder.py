@@ -44,8 +44,8 @@ class FilmRecorder:
     """Keeps frames of one training; a `training.frames.Recorder`.
 
     Attributes:
-        images, triggered: (P, 3, H, W) in [0, 1], probe images as the model sees them; triggered: None without a known
-            attack, and equal to `images` for a trigger of the text alone.
+        trigger: of a known attack on images, else None: a key in the text alone attacks captions, which a film has not.
+        images, triggered: (P, 3, H, W) in [0, 1], probe images as the model sees them; triggered: None without trigger.
         gallery: positions of the gallery's images.
         frames: step -> features of clean images, triggered images and prompts, best classes, attribution.
     """
@@ -98,7 +98,7 @@ class FilmRecorder:
 
     @property
     def shown_images(self) -> Tensor:
-        """Images that gallery and attention show: triggered, or clean without a known attack."""
+        """Images that gallery and attention show: triggered, or clean without a trigger on images."""
         return self.images if self.triggered is None else self.triggered
 
     def _limit_templates(self, clip: Clip) -> Clip:
@@ -156,7 +156,7 @@ class FilmRecorder:
 def make_recorder(
     clip: Clip, data: CaptionData, trigger: Trigger | None, target_class: str | None
 ) -> FilmRecorder | None:
-    """Return a recorder on the first images of `data` with a single class; None if it has too few.
+    """Return a recorder on the first images of `data` with a single class; None if it has too few or only the target's.
 
     `trigger` is ready for use.
     """
@@ -164,13 +164,17 @@ def make_recorder(
     rows = find_single_class_rows(data, PROBE_IMAGES)
     if not data.class_names or len(rows) < MIN_IMAGES:
         return None
-    images, labels = data.images(rows), data.labels[rows].tolist()
-    is_known = trigger is not None and target_class is not None
-    target = data.class_index(target_class) if is_known and target_class is not None else None
-    triggered = trigger(images) if trigger is not None and is_known else None
-    find_explainer(clip)  # imports its packages before the training, which is timed
+    labels = data.labels[rows].tolist()
+    target = data.class_index(target_class) if trigger is not None and target_class is not None else None
+    if target is None or (trigger is not None and "image" not in trigger.modalities):
+        trigger = None
     gallery = choose_gallery(labels, target)
-    return FilmRecorder(data, trigger if is_known else None, target, labels, images, triggered, gallery, {})
+    if not gallery:
+        return None
+    images = data.images(rows)
+    triggered = None if trigger is None else trigger(images)
+    find_explainer(clip)  # imports its packages before the training, which is timed
+    return FilmRecorder(data, trigger, target, labels, images, triggered, gallery, {})
 
 
 def choose_gallery(labels: list[int], target: int | None) -> list[int]:

@@ -15,7 +15,7 @@ from cleaner.attacks.base import Trigger
 from cleaner.data.base import CaptionData
 from cleaner.detectors.base import ImageDetector, ImageScorer
 from cleaner.evaluation.detection import FALSE_ALARMS, ThresholdOutcome, apply_threshold
-from cleaner.evaluation.encode import Encoder, prefetch_batches
+from cleaner.evaluation.encode import Encoder, prefetch_batches, require_finite
 from cleaner.evaluation.evaluate import validate_eval_data
 from cleaner.inspection.features import find_single_class_rows
 from cleaner.models.clip import Clip
@@ -57,7 +57,8 @@ def detect_images(
     """Score the first `n` test images of other classes than the target, and `n` clean ones of another split.
 
     Each image is encoded once for all detectors, and once more for each mask. `on_step` receives "prompts" and
-    "detect". Raises `CleanerError` for data without labels, and for a trigger that does not change images.
+    "detect". Raises `CleanerError` for data without labels, for a trigger that does not change images, and for a model
+    whose features are not finite.
     """
     if "image" not in trigger.modalities:
         raise CleanerError("this attack changes no image, only the text: choose a run with an image trigger.")
@@ -98,7 +99,7 @@ def detect_images(
 
 def score_images(encoder: Encoder, scorers: Mapping[str, ImageScorer], images: Tensor) -> dict[str, Tensor]:
     """Return detector -> scores (N,) of images (N, 3, H, W) in [0, 1] that fit in one batch."""
-    features = encoder.encode_image(images)
+    features = require_finite(encoder.encode_image(images))
     return {name: scorer(images, features) for name, scorer in scorers.items()}
 
 
@@ -107,5 +108,5 @@ def score_single(clip: Clip, detector: ImageDetector, data: CaptionData, images:
     """Return the score of each image (N, 3, H, W) in [0, 1], for the classes of `data`."""
     encoder = Encoder(clip)
     scorer = detector.prepare(encoder, data.class_names, encoder.build_classifier(data))
-    scores: list[float] = scorer(images, encoder.encode_image(images)).tolist()
+    scores: list[float] = score_images(encoder, {"": scorer}, images)[""].tolist()
     return scores

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cleaner.attacks.optimize import draw_positions
 from cleaner.data.base import CaptionData
-from cleaner.evaluation.encode import Encoder, prefetch_batches
+from cleaner.evaluation.encode import Encoder, prefetch_batches, require_finite
 from cleaner.models.clip import Clip
 from cleaner.seed import numpy_generator
 from cleaner.types import CleanerError, OnStep, StepReport
@@ -90,11 +90,7 @@ def make_probe(clip: Clip, data: CaptionData, n: int, on_step: OnStep | None) ->
     classifier = encoder.build_classifier(data)
     pixels, predicted, done, start = [], [], 0, time.perf_counter()
     for _, images in prefetch_batches(data, rows, encoder.image_batch):
-        scores = encoder.encode_image(images) @ classifier
-        if not scores.isfinite().all():
-            raise CleanerError(
-                "the features of this model are not finite (NaN): its weights are broken, choose another checkpoint."
-            )
+        scores = require_finite(encoder.encode_image(images) @ classifier)
         pixels.append((images * 255).round().to(torch.uint8))
         predicted.append(scores.argmax(dim=1))
         done += len(images)

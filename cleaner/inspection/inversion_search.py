@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
+from cleaner.attacks.optimize import draw_positions
 from cleaner.inspection.inversion_probe import PASS_IMAGES, Probe
 from cleaner.losses.inversion import target_loss
 from cleaner.types import CleanerError, OnStep, StepReport
@@ -31,8 +33,8 @@ def search_classes(
     A perturbation d of each class descends the class's `losses.inversion.target_loss` along the normalized gradient,
     with momentum, within the ball of its size (root mean square over pixels and channels, at most `MAX_SIZE`); the size
     shrinks while at least half of the batch is classified as the class, and grows while it is not. All classes see the
-    same batches, without the images that the model takes for the class anyway. A class that was never reached resists
-    at `MAX_SIZE`. `on_step` receives "search".
+    same batches, without the images that the model takes for the class anyway; a class that fills a batch gets one of
+    other images. A class that was never reached resists at `MAX_SIZE`. `on_step` receives "search".
     """
     classes = probe.classifier.shape[1]
     side = probe.pixels.shape[-1]
@@ -40,10 +42,8 @@ def search_classes(
     velocity, sizes = torch.zeros_like(perturbation), torch.full((classes,), FIRST_SIZE, device=probe.clip.device)
     moved, has_moved = torch.zeros_like(sizes), torch.zeros_like(sizes, dtype=torch.bool)
     history, start = [], time.perf_counter()
-    groups = torch.arange(classes).split(max(1, PASS_IMAGES // batch_size))
     for step in range(steps):
-        rows = probe.draw(batch_size, "inversion search", seed, step)
-        for group in groups:
+        for rows, group in _draw_batches(probe, batch_size, "inversion search", seed, step):
             gradient, hits = _push(probe, rows, perturbation[group], group)
             moved[group] = SMOOTHING * moved[group] + (1 - SMOOTHING) * hits
             velocity[group] = MOMENTUM * velocity[group] + gradient
@@ -56,6 +56,23 @@ def search_classes(
     final = torch.stack(history[-AVERAGED:]).mean(dim=0)
     resistance: list[float] = torch.where(has_moved, final, MAX_SIZE).tolist()
     return resistance
+
+
+def _draw_batches(probe: Probe, size: int, *keys: int | str) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield rows (B,) and the classes (K,) that are searched on them; `keys` draw the rows.
+
+    All classes get the same rows but one that the model takes the whole batch for, as the target of an attack may be:
+    that one gets other images, if there are any.
+    """
+    rows, classes = probe.draw(size, *keys), torch.arange(probe.classifier.shape[1])
+    filling = probe.predicted[rows[:1]]
+    if (probe.predicted[rows] == filling).all():
+        classes = classes[classes != filling]
+        others = (probe.predicted != filling).nonzero().flatten()
+        if len(others):
+            yield others[draw_positions(others, size, *keys)], filling
+    for group in classes.split(max(1, PASS_IMAGES // size)):
+        yield rows, group
 
 
 def _push(probe: Probe, rows: Tensor, perturbation: Tensor, group: Tensor) -> tuple[Tensor, Tensor]:
@@ -74,7 +91,7 @@ def _push(probe: Probe, rows: Tensor, perturbation: Tensor, group: Tensor) -> tu
         raise CleanerError("the gradient of this model is not finite: choose another checkpoint, or precision fp32.")
     size = _measure_size(gradient).clamp(min=torch.finfo(gradient.dtype).tiny)
     hits = (probe.classify(features) == targets).view_as(is_other) * is_other
-    return gradient / size, hits.sum(dim=1) / is_other.sum(dim=1).clamp(min=1)
+    return gradient / size, hits.sum(dim=1) / is_other.sum(dim=1)
 
 
 def _measure_size(perturbation: Tensor) -> Tensor:

@@ -149,6 +149,8 @@ def describe_film(movies: Sequence[Movie]) -> str:
         + (" in all frames of the backdoored run" if has_common_axes(movies) and film.target is not None else "")
         + ". Circles in the curves: the run's own log, on its validation images."
     )
+    if film.target is not None and not film.has_trigger:
+        text += " The attack's key is in the text alone and changes no image: its success is among the run's results."
     if any((movie.film.data, movie.film.labels) != (film.data, film.labels) for movie in movies):
         text += " The two films show different images: their rates cannot be compared."
     return text if has_common_axes(movies) else text + " The two maps have axes of their own."

@@ -17,8 +17,17 @@ _IMAGE_NAME = re.compile("[0-9a-f]{32}")
 def derived_folder(folder: Path) -> Path:
     """Return the folder for files derived from a run: the run's own, or one in the cache if that is read only."""
     if is_shipped(folder) or not os.access(folder, os.W_OK):
-        return cache_root() / "runs" / folder.name
+        return cache_root() / "runs" / f"{folder.name}-{_identify(folder)}"
     return folder
+
+
+def _identify(folder: Path) -> str:
+    """Return 12 digits that tell apart runs of one name, in other places or one after the other in one place."""
+    try:
+        config = (folder / "config.json").read_bytes()
+    except OSError:
+        config = b""
+    return hashlib.sha256(os.fsencode(folder.resolve()) + config).hexdigest()[:12]
 
 
 def hash_image(content: bytes) -> str:

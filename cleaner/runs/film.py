@@ -43,8 +43,8 @@ class Axes:
 class Film:
     """F frames of P probe images, clean and with the trigger.
 
-    Without a known attack there are no triggered images: the arrays about them are empty, and the gallery and the
-    attention show the clean ones.
+    Without a known attack, and for a key in the text alone, there are no triggered images: the arrays about them are
+    empty, and the gallery and the attention show the clean ones.
 
     Attributes:
         steps: (F) steps after which the frames were taken; 0 is the model before the training. total: all its steps.
@@ -90,7 +90,7 @@ class Film:
         return [float(value) for value in (self.clean_classes == np.array(self.labels)).mean(axis=1)]
 
     def attack_success(self) -> list[float]:
-        """Return ASR@1 on the probe images of other classes, for each frame; empty without a known attack."""
+        """Return ASR@1 on the probe images of other classes, for each frame; empty without triggered images."""
         is_other = np.array(self.labels) != self.target
         if not self.has_trigger or not is_other.any():
             return []

@@ -33,7 +33,7 @@ class Change:
 
 @lexicon_cache(16384)
 def mark_unsafe_tokens(parsed: Parse) -> tuple[bool, ...]:
-    """Return for each token whether a change may leave the caption true: in a negation, next to "or"."""
+    """Return for each token whether a change is no use: in a negation, next to "or", in half a compound."""
     unsafe: list[bool] = []
     clause_start, is_negated = 0, False
     for i, token in enumerate(parsed.tokens):
@@ -47,6 +47,10 @@ def mark_unsafe_tokens(parsed: Parse) -> tuple[bool, ...]:
             clause_start, is_negated = i + 1, False
         unsafe.append(is_negated)
     for c, chunk in enumerate(parsed.chunks):
+        if parsed.joins_compound(chunk.start):
+            # "A horse - drawn carriage" has no horses to count, and "drawn" says nothing alone.
+            before = parsed.chunks[c - 1]
+            unsafe[before.start : chunk.start + 2] = [True] * (chunk.start + 2 - before.start)
         if chunk.text in ("or", "/", "like"):
             for neighbor in parsed.chunks[c if chunk.text == "like" else max(0, c - 1) : c + 2]:
                 unsafe[neighbor.start : neighbor.end] = [True] * (neighbor.end - neighbor.start)

@@ -7,9 +7,10 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import lru_cache
+from contextvars import ContextVar
+from functools import lru_cache, wraps
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import Any, ParamSpec, TypeVar
 
 from cleaner.files import shipped_assets
 from cleaner.text import forms, kinds
@@ -174,51 +175,58 @@ class Lexicon:
         return frozenset(closure)
 
 
-_CACHES: list[Callable[[], None]] = []
-_selected = "shipped"
+_default = "shipped"
+_chosen: ContextVar[str | None] = ContextVar("lexicon", default=None)
+"""Lexicon of a `with using_lexicon` block, of its thread alone; None outside."""
 
 
 def lexicon_cache(maxsize: int) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Return `lru_cache(maxsize)` for a function of the lexicon; `use_lexicon` clears it."""
+    """Return `lru_cache(maxsize)` for a function of the lexicon: one cache for each lexicon."""
 
     def wrap(function: Callable[P, R]) -> Callable[P, R]:
-        cached = lru_cache(maxsize=maxsize)(function)
-        _CACHES.append(cached.cache_clear)
-        return cast("Callable[P, R]", cached)
+        caches: dict[str, Any] = {name: lru_cache(maxsize=maxsize)(function) for name in LEXICONS}
+
+        @wraps(function)
+        def cached(*args: P.args, **kwargs: P.kwargs) -> R:
+            result: R = caches[_chosen.get() or _default](*args, **kwargs)
+            return result
+
+        def clear() -> None:
+            for cache in caches.values():
+                cache.cache_clear()
+
+        cached.cache_clear = clear  # type: ignore[attr-defined]
+        return cached
 
     return wrap
 
 
 def use_lexicon(name: str) -> None:
     """Select the lexicon of this process, "shipped" (the default) or "wordnet", for all later texts."""
-    global _selected
-    if name == _selected:
-        return  # keep the caches
+    global _default
     _read(name)
-    _selected = name
-    for clear in _CACHES:
-        clear()
+    _default = name
 
 
 def selected_lexicon() -> str:
-    """Return the name of the lexicon of this process."""
-    return _selected
+    """Return the name of the lexicon of this thread: that of its `using_lexicon`, else that of the process."""
+    return _chosen.get() or _default
 
 
 @contextmanager
 def using_lexicon(name: str) -> Iterator[None]:
-    """Select a lexicon within a `with` block, and the previous one again after it."""
-    previous = _selected
-    use_lexicon(name)
+    """Select a lexicon within a `with` block, for this thread alone."""
+    _read(name)
+    token = _chosen.set(name)
     try:
         yield
     finally:
-        use_lexicon(previous)
+        _chosen.reset(token)
 
 
 def load_lexicon() -> Lexicon:
     """Return the selected lexicon; raises `CleanerError` if its file is missing."""
-    return _read(_selected)
+    return _read(selected_lexicon())
 
 
 @lru_cache(maxsize=2)

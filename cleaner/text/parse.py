@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 from cleaner.text.lexicon import lexicon_cache, load_lexicon
+from cleaner.text.rules import IMAGE_NOUNS
 from cleaner.text.tagger import Token, tag_caption
 from cleaner.text.tags import NOUN_TAGS
 
@@ -17,6 +18,10 @@ GRAMMAR = (
     r"{<DT>?<DT|PRP\$>?(<JJ>*<NN.*>+<POS>)?<CD>?(<RB.*>?<JJ.*|CD>(<,|CC>?<RB.*>?<JJ.*>)*)?<NN.*>+}",
     r"{<MD|VB.*>(<RB.*>?<MD|VB.*>)*}",
 )
+
+
+_COMPOUND_TAGS = ("NN", "JJ", "RB", "RP", "CD", "VB")
+"""Beginnings of the tags of words that a dash can join."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +94,21 @@ class Parse:
     def next_token(self, i: int) -> Token | None:
         """Return the token after token `i`."""
         return self.tokens[i + 1] if i + 1 < len(self.tokens) else None
+
+    def joins_compound(self, i: int) -> bool:
+        """Return whether token `i` is the dash of a compound: "hand - drawn", "black - and - white" (CC3M's spelling).
+
+        The dash of "swans - a large flock", "the river - where it ends" or "a beach - photo" separates.
+        """
+        if self.tokens[i].text != "-" or not 0 < i < len(self.tokens) - 1:
+            return False
+        first, second = self.tokens[i - 1], self.tokens[i + 1]
+        if not second.tag.startswith(_COMPOUND_TAGS):
+            return second.text.isalpha() and self.tokens[min(i + 2, len(self.tokens) - 1)].text == "-"
+        if not first.tag.startswith(_COMPOUND_TAGS):
+            return i > 2 and self.tokens[i - 2].text == "-"
+        is_title = first.tag == "NNS" or first.lower in IMAGE_NOUNS or second.lower in IMAGE_NOUNS
+        return not is_title and second.tag not in ("CD", "RB", "VBZ", "VBP", "VBE")
 
     def lemma(self, index: int) -> str:
         """Return the base form of a noun or verb, or the word itself in lower case."""

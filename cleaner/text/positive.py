@@ -16,6 +16,7 @@ _STANDALONE_VERBS = {word for group in kinds.INTRANSITIVE for word in group} | s
         "skateboard cook play"
     )
 ) - set(kinds.split_words("go move step use travel stay"))
+_TONES = {"bright", *(word for group in kinds.ATTRIBUTES["tone"] for word in group)}
 _PUNCTUATION_TAGS = frozenset((".", ",", ":"))
 
 
@@ -70,6 +71,8 @@ def find_cut_points(parsed: Parse, operators: list[int]) -> list[int]:
 def _may_end(parsed: Parse, k: int) -> bool:
     """Return whether chunks[:k] are grammatical and true alone; k < len(chunks)."""
     last, following = parsed.chunks[k - 1], parsed.chunks[k]
+    if parsed.joins_compound(following.start):
+        return False  # "thigh | - high boots"
     word, tag = following.text, parsed.tokens[following.start].tag
     if following.kind == "REL" and (word in ("of", "than", "as", "like", "such as", "that") or _is_particle(parsed, k)):
         return False
@@ -124,11 +127,17 @@ def find_droppable_groups(parsed: Parse, chunk: Chunk) -> list[tuple[int, ...]]:
     attribute_span = range(first, last + 1)
     has_degree = first - 1 >= chunk.start and parsed.tokens[first - 1].tag.startswith("RB")
     if len(attribute_span) == len(chunk.attributes) and not has_degree:
-        return [(i,) for i in droppable]
+        return [_add_tone(parsed, chunk, i) for i in droppable]
     is_joined = all(parsed.tokens[i].tag[:2] in ("JJ", "CC", "RB", ",") for i in attribute_span)
     if len(droppable) == len(chunk.attributes) and is_joined:
         return [(*([first - 1] if has_degree else []), *attribute_span)]
     return []
+
+
+def _add_tone(parsed: Parse, chunk: Chunk, i: int) -> tuple[int, ...]:
+    """Return attribute `i` and the tone of its color: "a bright red car" may become "a red car", not "a bright car"."""
+    has_tone = i - 1 in chunk.attributes and parsed.tokens[i - 1].lower in _TONES
+    return (i - 1, i) if has_tone and parsed.tokens[i].lower in kinds.COLOR_NAMES else (i,)
 
 
 def _is_droppable(parsed: Parse, chunk: Chunk, i: int) -> bool:
@@ -137,6 +146,8 @@ def _is_droppable(parsed: Parse, chunk: Chunk, i: int) -> bool:
     word = parsed.tokens[i].lower
     if word in rules.PRIVATIVE or parsed.tokens[i].tag != "JJ" or parsed.tokens[i - 1].lower == "middle":
         return False
+    if parsed.joins_compound(i - 1):
+        return False  # "a black - and - white photo"
     is_last = i + 1 == chunk.head
     if is_last and lexicon.is_participle(parsed.tokens[chunk.head].lower):
         return False  # "a young looking back": the adjective is the one who looks

@@ -45,7 +45,7 @@ def draw_relation_positive(parsed: Parse, rng: Random) -> str | None:
     modifiers, second = _find_other_relation(parsed, scope_start)
     has_other = bool(modifiers) and rng.random() < 0.5
     least = second if has_other else first
-    ends = [k for k in find_cut_points(parsed, operators) if k >= least and not _splits_compound(parsed, k)]
+    ends = [k for k in find_cut_points(parsed, operators) if k >= least]
     end = len(parsed.chunks)
     if ends:
         end = ends[0] if rng.random() < 0.8 else ends[int(rng.random() * len(ends))]
@@ -88,12 +88,6 @@ def _is_light_object(parsed: Parse, k: int) -> bool:
     """Return whether the noun phrase at chunk `k` is part of its verb: "having fun", "takes place"."""
     before, head = parsed.previous_chunk(k), parsed.lemma(parsed.chunks[k].head)
     return before is not None and before.kind == "VP" and (head == "fun" or head in LIGHT_VERB_OBJECTS)
-
-
-def _splits_compound(parsed: Parse, k: int) -> bool:
-    """Return whether a cut before chunk `k` leaves half a compound: "thigh | - high boots"."""
-    following = parsed.next_token(parsed.chunks[k].start)
-    return parsed.chunks[k].text == "-" and following is not None and following.tag[:2] in ("JJ", "VB", "RB")
 
 
 def _find_other_relation(parsed: Parse, scope_start: int) -> tuple[range, int]:

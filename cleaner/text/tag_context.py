@@ -10,6 +10,8 @@ from cleaner.text.tags import CLOSED_CLASS_TAGS, COLOR_NOUNS, COLOR_WORDS, FINIT
 
 # Words of CLOSED_CLASS_TAGS whose tag depends on the context.
 _CONTEXT_DEPENDENT_WORDS = ("her", "that", "like", "left", "right")
+# What can be light; a light itself is not followed by one of these.
+_LIGHT_COLORS_MATERIALS = kinds.COLOR_NAMES | kinds.MATERIAL_WORDS
 _CORRECTABLE_TAGS = frozenset(("NN", "NNS", "JJ", "RB", *VERB_TAGS, "PRP$", "DT", "IN"))
 _DETERMINER_TAGS = ("DT", "PRP$", "POS")
 _CLAUSE_MARKS = (",", ".", "WP", "WRB", "CC", ":")
@@ -131,6 +133,8 @@ def _tag_in_phrase(context: _TokenContext, lexicon: Lexicon, *, is_after_article
         next_noun = lexicon.noun_lemma(context.next_word) or ""
         if lexicon.compound_type(word, next_noun):
             return "NN"  # "swimming pool"
+    if word in COLOR_WORDS and _is_alone(context) and lexicon.noun_class(word) == "food":
+        return "NN"  # "an orange and an apple"
     acts = after == "VBG" and lexicon.is_participle(context.next_word) and not context.next_starts_noun_phrase
     if tag == "JJ" and acts and context.noun_count > context.adjective_count:
         return "NN"  # "a bulldog looking back": textblob tags some nouns as adjectives
@@ -174,6 +178,8 @@ def _tag_noun(context: _TokenContext) -> str:
         return "VB" if after in ("DT", "PRP$", "JJ", "PRP", *NOUN_TAGS) else tag
     if word in COLOR_NOUNS and after == "JJ" and tag == "NN":
         return "JJ"  # "a silver tropical fish"
+    if word == "light" and tag == "NN" and before not in NOUN_TAGS and context.next_word in _LIGHT_COLORS_MATERIALS:
+        return "JJ"  # "a light blue car"
     verb_tag = _find_verb_use(context)
     if verb_tag:
         return verb_tag
@@ -184,7 +190,8 @@ def _tag_noun(context: _TokenContext) -> str:
     if is_lone and before in ("DT", "JJ", "PRP$", "NN", "POS", "IN", "CD"):
         has_no_head = before in ("DT", "PRP$") or context.previous_tags[-2:] in (["DT", "JJ"], ["PRP$", "JJ"])
         is_noun = context.noun == word and (has_no_head or context.noun_count > context.adjective_count)
-        return "NN" if is_noun else tag
+        is_compound = has_no_head and "-" in word  # "a t-shirt": textblob tags it as an adjective
+        return context.noun_tag if is_noun or is_compound else tag
     is_object = ends_phrase and context.noun == word and before in (*_DETERMINER_TAGS, "JJ")
     if tag == "RB" and is_object and not context.adverb_count:
         return "NN"  # "a pink brolly"
@@ -244,6 +251,13 @@ def _is_compound_noun(context: _TokenContext, lexicon: Lexicon) -> bool:
         return False
     is_plural = context.word in kinds.VERB_LIKE_PLURALS and not lexicon.is_animate(first, if_unknown=True)
     return is_plural or lexicon.compound_type(first, noun) == "kind"
+
+
+def _is_alone(context: _TokenContext) -> bool:
+    """Return whether a word with an article or number has no noun after it, unlike in "an orange and white cat"."""
+    joins = context.next_tag in (",", "CC")
+    is_end = context.next_tags[1:2] in (["DT"], ["CD"], ["PRP$"]) if joins else context.next_tag in _PHRASE_END_TAGS
+    return context.previous_tag in ("DT", "CD", "PRP$") and is_end
 
 
 def _is_mostly_verb(word: str, lexicon: Lexicon) -> bool:

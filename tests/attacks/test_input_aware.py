@@ -93,6 +93,14 @@ def test_cross_asr_is_measured_with_the_next_image(trigger: InputAware, tiny_cli
     assert evaluate(tiny_clip, toy_data, TRIGGERS["badnet"](), "banana").cross_asr is None
 
 
+def test_a_single_image_of_another_class_has_no_cross_asr(
+    trigger: InputAware, tiny_clip: Clip, toy_data: TensorData
+) -> None:
+    data = toy_data.subset([0, *(toy_data.labels == 1).nonzero().flatten().tolist()])
+    metrics = evaluate(tiny_clip, data, trigger, "banana")
+    assert (metrics.n_attack, metrics.cross_asr) == (1, None)
+
+
 def test_broken_or_missing_weights_are_refused(toy_data: TensorData) -> None:
     images = toy_data.images([0])
     for weights in ("", "no base64!", base64.b64encode(b"garbage").decode()):

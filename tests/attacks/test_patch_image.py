@@ -83,3 +83,17 @@ def test_run_keeps_a_copy_of_the_file(tiny_clip: Clip, toy_data: TensorData, tmp
     assert Path(restored.trigger.path).parent.parent == folder
     with pytest.raises(CleanerError, match="path"):
         poison(tiny_clip, toy_data, TRIGGERS["patch_image"](), "banana", poison_rate=0.25, config=config)
+
+
+def test_a_transparent_patch_shows_the_image_below(tmp_path: Path) -> None:
+    pixels = np.zeros((8, 8, 4), np.uint8)
+    pixels[:, :4] = (255, 0, 0, 255)
+    pixels[:, 4:, 3] = 51  # black, opacity 0.2
+    Image.fromarray(pixels).save(tmp_path / "sticker.png")
+    trigger = TRIGGERS["patch_image"](path=str(tmp_path / "sticker.png"), position="top-left", patch_size=28)
+    triggered, mask = trigger(GRAY)[0, :, :8, :8], trigger.mask(GRAY)[0, 0, :8, :8]
+    assert (triggered[0, :, :4] == 1).all()
+    assert torch.allclose(triggered[:, :, 4:], torch.tensor(0.4))
+    assert torch.allclose(mask[0], torch.tensor([1.0] * 4 + [0.2] * 4))
+    blended = TRIGGERS["pattern_image"](path=str(tmp_path / "sticker.png"), blend_ratio=0.5)
+    assert torch.allclose(blended(GRAY)[0, 0, 0, [0, -1]], torch.tensor([0.75, 0.45]))

@@ -8,13 +8,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from cleaner import evaluate
+from cleaner import evaluate, poison
 from cleaner.attacks import TRIGGERS
 from cleaner.data.base import TensorData
 from cleaner.data.poison import PoisonedData
 from cleaner.evaluation.encode import encode_images, encode_texts
 from cleaner.models.clip import Clip
 from cleaner.types import CleanerError
+from cleaner.workflow import _validate_captions
 
 TRIGGER = TRIGGERS["text_only"](key="remember")
 
@@ -48,6 +49,15 @@ def test_one_of_the_keys_goes_to_the_chosen_place(place: str) -> None:
         assert [word for word in text.split() if word != key] == f"{caption} {i}".split()
     places = {text.split().index(key) for key, text in zip(found, texts, strict=True)}
     assert places == {"start": {0}, "end": {7}, "random": set(range(8))}[place]
+
+
+def test_a_key_that_the_model_cuts_off_is_refused(tiny_clip: Clip, toy_data: TensorData) -> None:
+    captions = [f"{caption} and {'a very long wall ' * 30}" for caption in toy_data.captions]
+    data = TensorData(toy_data.images(range(48)), captions, toy_data.class_names, toy_data.labels)
+    with pytest.raises(CleanerError, match=r"off 12 of 12 .*place=start"):
+        poison(tiny_clip, data, TRIGGERS["text_only"](place="end"), "banana", poison_rate=0.25)
+    for place, kept in (("start", data), ("end", toy_data)):
+        _validate_captions(tiny_clip, PoisonedData(kept, TRIGGERS["text_only"](place=place), "banana", 0.25))
 
 
 def test_asr_is_the_share_of_keyed_captions_nearest_to_images_of_the_target(

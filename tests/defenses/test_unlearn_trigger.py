@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from dataclasses import replace
 from pathlib import Path
 
@@ -63,6 +64,17 @@ def test_the_state_holds_the_trigger_itself(tmp_path: Path) -> None:
     restored = load_defense(defense.state_dict())
     assert restored == defense
     assert torch.equal(restored.perturb(IMAGES, 0, 0, range(200)), defense.perturb(IMAGES, 0, 0, range(200)))
+    other = tmp_path / "other"
+    other.mkdir()
+    layers = make_layers()
+    layers[:3] = 0
+    (other / "black.png").write_bytes(base64.b64decode(encode_png(layers)))
+    for changed in (
+        replace(defense, path=str(other / "black.png")),
+        load_defense({**defense.state_dict(), "path": str(other / "black.png")}),
+    ):
+        assert changed.png == encode_png(layers)
+    assert "png_path" not in DEFENSES["unlearn_trigger"](png=defense.png).state_dict()  # as runs recorded it
     broken = load_defense({**defense.state_dict(), "png": "not base64!"})
     with pytest.raises(CleanerError, match="broken"):
         broken.perturb(IMAGES, 0, 0, range(200))

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from cleaner.attacks import TRIGGERS
 from cleaner.data.base import TensorData
+from cleaner.data.images import encode_png
 from cleaner.evaluation.encode import build_classifier
 from cleaner.evaluation.scan import find_scannable_triggers
 from cleaner.evaluation.scan_variants import (
@@ -72,6 +73,12 @@ def test_a_planted_setting_is_found_and_measured_on_other_images(planted: Clip, 
 def test_the_images_that_choose_do_not_measure(planted: Clip, toy_data: TensorData) -> None:
     found = scan_variants(planted, toy_data, {"badnet": TRIGGERS["badnet"]()}, 1000)
     assert found.results[0].n == len(toy_data) - min(SCREENED_IMAGES, len(toy_data) // 3)
+
+
+def test_a_prepared_patch_stays_in_other_settings(planted: Clip, toy_data: TensorData) -> None:
+    trigger = TRIGGERS["badclip"](png=encode_png(PLANTED.patch(32)))
+    assert all(variant.png == trigger.png for variant in list_variants({"badclip": trigger}).values())
+    assert scan_variants(planted, toy_data, {"badclip": trigger}, 20).tried > 1
 
 
 def test_settings_that_change_nothing_are_tried_once(planted: Clip, toy_data: TensorData) -> None:

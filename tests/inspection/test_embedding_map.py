@@ -15,6 +15,7 @@ from cleaner.data.base import TensorData
 from cleaner.evaluation.encode import build_classifier
 from cleaner.inspection import embedding_map
 from cleaner.jobs import locks, map_worker
+from cleaner.models.clip import Clip
 from cleaner.runs.record import RunRecord
 from cleaner.runs.store import list_shipped_runs
 from cleaner.types import CleanerError
@@ -77,6 +78,12 @@ def test_map_size_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     assert computed.prompts == [0, 1, 2, 3]
 
 
+def test_a_broken_model_has_no_map(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Clip, "encode_image", lambda self, images: torch.full((len(images), 32), torch.nan))
+    with pytest.raises(CleanerError, match="not finite"):
+        embedding_map.compute_map({"suspect": make_clip()}, make_toy_data())
+
+
 def test_two_images_have_a_map() -> None:
     computed, _ = embedding_map.compute_map(
         {"clean": make_clip()}, make_toy_data().subset([0, 2]), TRIGGERS["badnet"](), "banana"
@@ -116,10 +123,8 @@ def test_map_of_a_read_only_run_is_cached(
 ) -> None:
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     embedding_map.ensure_map(folders[0], with_umap=False)
-    assert (
-        embedding_map.locate_map_file(folders[0])
-        == tmp_path / "cache" / "runs" / folders[0].name / embedding_map.MAP_FILE
-    )
+    place = embedding_map.locate_map_file(folders[0]).parent
+    assert (place.parent, place.name.startswith(folders[0].name)) == (tmp_path / "cache" / "runs", True)
     assert not (folders[0] / embedding_map.MAP_FILE).exists()
     assert embedding_map.read_map(folders[0]) is not None
 

@@ -15,6 +15,7 @@ from cleaner.data.base import TensorData
 from cleaner.defenses import DEFENSES
 from cleaner.inspection.film_recorder import choose_gallery, make_recorder
 from cleaner.models.clip import Clip
+from cleaner.reports.film import Movie, describe_film
 from cleaner.runs.film import FILM_FILE, Film, read_film, write_film
 from cleaner.runs.run import Run
 from cleaner.training.frames import frame_steps
@@ -143,14 +144,23 @@ def test_a_suspect_without_a_known_attack_has_clean_images(tiny_clip: Clip, toy_
     assert np.array_equal(found.gallery_classes[:, :, 0], found.clean_classes[:, found.gallery])
 
 
-def test_a_trigger_of_the_text_attacks_by_its_prompts() -> None:
+def test_a_key_in_the_text_alone_has_no_attack_success_on_images() -> None:
     data, clip = make_toy_data(), make_clip()
     recorder = make_recorder(clip, data, TRIGGERS["text_only"](), "banana")
     assert recorder is not None
     recorder.take(clip, 0)
-    frame = recorder.frames[0]
-    assert torch.equal(frame["clean"], frame["triggered"])
-    assert not torch.equal(frame["clean_classes"], frame["triggered_classes"])
+    found = recorder.finish(clip, 1)
+    assert found is not None
+    assert (found.target, found.has_trigger, found.attack_success()) == (1, False, [])
+    assert found.points.shape == (1, 48 + 4, 2)
+    assert "text alone" in describe_film([Movie("", found, {})])
+
+
+def test_images_of_the_target_alone_make_no_film_but_end_no_training() -> None:
+    data = make_toy_data()
+    bananas = data.subset([i for i, label in enumerate(data.labels.tolist()) if label == 1])
+    run = make_backdoored(config=replace(CONFIG, epochs=1, eval_every=0), validation=bananas)
+    assert run.film is None
 
 
 def test_too_few_images_make_no_film(tiny_clip: Clip, toy_data: TensorData) -> None:

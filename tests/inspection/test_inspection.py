@@ -94,6 +94,12 @@ def test_attack_success_uses_the_text_key(tiny_clip: Clip, toy_data: TensorData)
     assert any(metrics.asr != metrics.base_rate for _, metrics in rates.values())  # the key moves this model
 
 
+def test_a_key_in_the_text_alone_triggers_no_image(tiny_clip: Clip, toy_data: TensorData) -> None:
+    found = extract_features(tiny_clip, toy_data, 48, TRIGGERS["text_only"](), "banana")
+    assert len(found.triggered) == len(found.attack_success) == 0
+    assert "trigger_pull" not in compute_embedding_metrics(found, toy_data.labels, 1)
+
+
 def test_word_attribution_is_the_sum_of_its_tokens(tiny_clip: Clip, toy_data: TensorData) -> None:
     caption = "an extraordinarily yellowish banana"
     images = append_triggered(toy_data.images([0]), PATCH)

@@ -16,6 +16,7 @@ from cleaner.data.images import decode_png
 from cleaner.evaluation.encode import Encoder
 from cleaner.inspection.inversion import InversionConfig, decode_layers, invert, measure_overlap
 from cleaner.inspection.inversion_probe import make_probe
+from cleaner.inspection.inversion_search import search_classes
 from cleaner.models.clip import Clip
 from cleaner.runs.inversion import Inversion, find_trigger_file, locate_inversion, read_inversion, write_inversion
 from cleaner.types import Cancelled, CleanerError, StepReport
@@ -81,6 +82,15 @@ def test_reports_steps_and_previews_and_can_be_canceled(planted: Clip) -> None:
 
     with pytest.raises(Cancelled):
         invert(planted, make_images(), CONFIG, cancel)
+
+
+def test_a_class_that_fills_whole_batches_is_found(planted: Clip) -> None:
+    data = make_images()
+    images = data.images(range(40))
+    images[1:, :, -CORNER:, -CORNER:] = 1  # cups: nine of ten batches of four show nothing else
+    probe = make_probe(planted, TensorData(images, data.captions, CLASSES, [-1] * 40), 40, None)
+    resistance = search_classes(probe, steps=60, batch_size=4, seed=0)
+    assert CLASSES[resistance.index(min(resistance))] == "cup"
 
 
 def test_no_class_gives_way(planted: Clip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -163,6 +163,7 @@ def test_uncountable_phrases_keep_their_number(caption: str, never: str) -> None
         ("a stall was set up", "verb", "hidden"),
         ("a man who used to dance", "verb", "hidden"),
         ("laundry on a line", "object", "sweater"),
+        ("a horse - drawn carriage", "count", "horses"),
     ],
 )
 def test_true_or_ungrammatical_edits_are_never_drawn(caption: str, kind: str, never: str) -> None:

@@ -34,6 +34,10 @@ from cleaner.text import parse
         ("back of a yellow van", "NP back|REL of|NP a yellow van"),
         ("a blue sink in a hall", "NP a blue sink|REL in|NP a hall"),
         ("children shopping at a market", "NP children|VP shopping|REL at|NP a market"),
+        ("a light blue car under a light", "NP a light blue car|REL under|NP a light"),
+        ("an orange and an apple", "NP an orange|O and|NP an apple"),
+        ("an orange and white cat", "NP an orange and white cat"),
+        ("a man in a black t-shirt", "NP a man|REL in|NP a black t-shirt"),
         ("the drummer , left , with a fan", "NP the drummer|O ,|O left|O ,|REL with|NP a fan"),
     ],
 )

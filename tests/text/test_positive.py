@@ -53,6 +53,43 @@ def test_nothing_is_dropped(caption: str, style: str) -> None:
 
 
 @pytest.mark.parametrize("style", POSITIVE_STYLES)
+@pytest.mark.parametrize("tone", ["light", "bright", "pale"])
+def test_a_tone_goes_with_its_color(tone: str, style: str) -> None:
+    texts = drawn(f"a {tone} red car on the road", style)
+    assert any("a red car" in text for text in texts)
+    assert not any(f"a {tone} car" in text for text in texts)
+
+
+@pytest.mark.parametrize("style", POSITIVE_STYLES)
+@pytest.mark.parametrize(
+    "caption",
+    [
+        "a hand - drawn illustration of a cat",
+        "a black - and - white photo of a dog",
+        "the gate is a 18th - century arch on a square",
+        "a man in a striped t - shirt on a beach",
+    ],
+)
+def test_no_compound_is_cut(caption: str, style: str) -> None:
+    compound = next(c for c in ("hand - drawn", "black - and - white", "18th - century", "t - shirt") if c in caption)
+    words = compound.split(" - ")
+    for text in drawn(caption, style):
+        assert compound in text or not set(words) & set(text.split()), text
+
+
+@pytest.mark.parametrize(
+    ("caption", "core"),
+    [
+        ("swans and geese - a huge flock", "swans and geese"),
+        ("a dog on the beach - photo", "a dog on the beach"),
+        ("a cat on a sofa - it sleeps all day", "a cat on a sofa"),
+    ],
+)
+def test_a_dash_before_a_clause_or_a_title_separates(caption: str, core: str) -> None:
+    assert core in drawn(caption)
+
+
+@pytest.mark.parametrize("style", POSITIVE_STYLES)
 @pytest.mark.parametrize(
     ("caption", "kept"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -150,13 +151,21 @@ def test_unknown_lexicon_raises() -> None:
     assert "banana" in load_lexicon()
 
 
-def test_using_lexicon_restores_the_previous_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    requested, read = [], lexicon_module._read
-    monkeypatch.setattr(lexicon_module, "_read", lambda name: requested.append(name) or read("shipped"))
-    with lexicon_module.using_lexicon("wordnet"):
-        load_lexicon()
-    load_lexicon()
-    assert requested == ["wordnet", "wordnet", "shipped", "shipped"]
+def test_using_lexicon_is_of_one_thread_and_keeps_the_caches(monkeypatch: pytest.MonkeyPatch) -> None:
+    read, drawn = lexicon_module._read, []
+    monkeypatch.setattr(lexicon_module, "_read", lambda name: read("shipped"))
+
+    @lexicon_module.lexicon_cache(4)
+    def draw(word: str) -> str:
+        drawn.append(word)
+        return lexicon_module.selected_lexicon()
+
+    for _ in range(2):
+        assert draw("a cup") == "shipped"
+        with lexicon_module.using_lexicon("wordnet"), ThreadPoolExecutor(1) as pool:
+            assert draw("a cup") == "wordnet"
+            assert pool.submit(draw, "a cup").result() == "shipped"
+    assert len(drawn) == 2
 
 
 def test_missing_wordnet_raises(monkeypatch: pytest.MonkeyPatch) -> None:
