@@ -53,7 +53,7 @@ def headline(root: Path) -> str:
     for attack in attacks.settings:
         cells = main_cells(measured, attack, attacks.targets[0])
         at_rates = select_chosen(cells)
-        if any(cell.task.method for cell in at_rates):
+        if {cell.task.method for cell in at_rates}.issuperset(plan.PLAIN):  # not only the rivals
             chosen[attack] = at_rates
             columns += _list_columns(attack, at_rates, drop_open_curves(cells, rows, methods.curves))
     return f"**`{MODEL}`**\n\n{_format_lines(chosen, columns, methods)}\n\n{_format_caption(chosen, columns)}"
@@ -62,7 +62,7 @@ def headline(root: Path) -> str:
 def _list_columns(attack: str, at_rates: Sequence[Cell], curves: Sequence[Cell]) -> list[Column]:
     """Return ASR@1 at equal accuracy where the protocol measures curves, else at the rate of each method."""
     asr = {name: _read(cells, "asr") for name, cells in by_method(at_rates).items()}
-    floor = mean(_read(at_rates, "asr_clean_model"))
+    floor = mean(_read([cell for cell in at_rates if not cell.task.method], "asr_clean_model"))
     if attack not in plan.JUDGES:
         return [Column(f"ASR@1 `{attack}`", asr, floor, f"{attack} {format_seeds(at_rates)}")]
     columns = []
@@ -102,6 +102,8 @@ def _format_lines(chosen: Mapping[str, Sequence[Cell]], columns: Sequence[Column
 def _format_caption(chosen: Mapping[str, Sequence[Cell]], columns: Sequence[Column]) -> str:
     cells = [cell for of_attack in chosen.values() for cell in of_attack]
     seeds = "; ".join(dict.fromkeys(column.seeds for column in columns))
+    if rivals := [cell for cell in cells if cell.task.method in plan.RIVALS[MODEL]]:
+        seeds += f" ({', '.join(f'`{name}`' for name in by_method(rivals))}: {format_seeds(rivals)})"
     return (
         "CA, CF: at the learning rate that clean accuracy chose, mean over the attacks. ASR@1: mean over seeds "
         "[minimum, maximum], the lowest that a method reaches within that loss of accuracy; if no learning rate "
