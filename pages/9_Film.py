@@ -18,10 +18,10 @@ LEAD = "Watch a backdoor appear, and **dissolve**: the same images at 16 moments
 
 
 def list_runs() -> list[RunRecord]:
-    """Return the run in view and its defenses, or the defenses of the model in view; newest defense first."""
+    """Return the defenses of the run in view, newest first, and the run; or the defenses of the model in view."""
     run, model = state.current_run(), state.current_model()
     if run is not None:
-        return [*state.defended_runs(run), run]
+        return sorted([*state.defended_runs(run), run], key=lambda other: other.is_retrained)
     return state.defenses_of_model(model) if model else []
 
 

@@ -17,7 +17,6 @@ from cleaner.labels import to_label
 from cleaner.plots import charts, detection, features
 from cleaner.runs.manifest import read_manifest
 from cleaner.runs.record import RunRecord
-from cleaner.runs.request import FLAGGED_DEFENSE
 from cleaner.types import CleanerError
 from pages._shared import cache, cards, durations, forms, jobs, live_jobs, requests, state
 from pages._shared.cancel import is_canceled, show_cancelable
@@ -270,7 +269,7 @@ def _show_retraining(run: RunRecord, found: PairDetection, ranking: Ranking, fla
         return
     if not live_jobs.show_jobs("detect"):
         live_jobs.show_ended_jobs("detect")
-    done = [other for other in state.defended_runs(run) if _is_retrained(other)]
+    done = [other for other in state.defended_runs(run) if other.is_retrained]
     if done:
         st.markdown(f"**{escape_markdown(to_label(done[0].defense or ''))}**")
         with st.container(horizontal=True, gap="large"):
@@ -279,6 +278,7 @@ def _show_retraining(run: RunRecord, found: PairDetection, ranking: Ranking, fla
             f"Differences are to the backdoored model. {escape_markdown(done[0].overlap_note)} Compare lists this run "
             "among the defenses."
         )
+        cards.show_measurement_notes(done[0])
     request = requests.build_retrain_request(run, flagged.tolist(), ranking.detector, found.pairs)
     poisons = int(found.poisoned[flagged].sum())
     plan = f"{request.pairs:,} pairs remain, {int(found.poisoned.sum()) - poisons:,} of them poisoned"
@@ -290,6 +290,3 @@ def _show_retraining(run: RunRecord, found: PairDetection, ranking: Ranking, fla
         partial(jobs.start_runs, "detect", [request]),
     )
 
-
-def _is_retrained(run: RunRecord) -> bool:
-    return run.defense_settings is not None and run.defense_settings.name == FLAGGED_DEFENSE
