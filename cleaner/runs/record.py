@@ -118,7 +118,8 @@ class RunRecord(StrictModel):
             return ""
         shared, pairs, poisoned = (self.overlap.get(key, 0) for key in ("shared", "pairs", "poisoned"))
         if self.is_retrained:
-            return f"{f'{shared:,}' if shared else 'None'} of the {poisoned:,} poisoned pairs remained among the {pairs:,} training pairs."
+            remained = f"{shared:,}" if shared else "None"
+            return f"{remained} of the {poisoned:,} poisoned pairs remained among the {pairs:,} training pairs."
         if shared:
             return f"{shared:,} of the {pairs:,} clean pairs show one of the {poisoned:,} poisoned images."
         return f"None of the {pairs:,} clean pairs shows one of the {poisoned:,} poisoned images."

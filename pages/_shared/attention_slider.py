@@ -40,7 +40,7 @@ def show(
     """
     pairs = {f"{a.label} | {b.label}": (a, b) for a, b in pairwise(stages)}
     names = list(pairs)
-    choice = st.segmented_control("Models", names, default=names[-1], key="attention.pair", **KEEP) or names[-1]
+    choice = st.segmented_control("Models", names, required=True, default=names[-1], key="attention.pair", **KEEP)
     shown = pairs.get(str(choice), pairs[names[-1]])
     largest = images.find_scale_end([m for stage in shown for m in maps[stage.label]], is_signed=is_signed)
     outline = [] if mask is None else [images.draw_outline(mask, OUTLINE_SCALE)]

@@ -148,6 +148,8 @@ def _show_figures(run: RunRecord | None) -> None:
     for column, (label, record) in zip(st.columns(len(shown)), shown, strict=True):
         with column:
             show_model_name(label, state.kind_of(record))
-            for place, (name, word) in zip(st.columns(2), (("asr", "attack success"), ("ca", "accuracy")), strict=True):
+            for place, (name, word) in zip(
+                st.columns(2), (("asr", "attack success"), ("ca", "clean accuracy")), strict=True
+            ):
                 with place, st.container(key=f"stage-{name}-{record.id}"):
                     st.metric(word.capitalize(), format_percent(record.metric(name), 0))

@@ -60,11 +60,14 @@ def test_pairs_are_ranked_and_the_model_is_trained_without_the_flagged_ones(dete
     assert figures["Detector"].str.endswith("◀").sum() == 1
     assert {"detect.scores", "detect.map", "detect.sizes"} <= set(chart_keys(app))
     names = [trace["name"] for trace in chart(app, "detect.map")["data"]]
-    assert names == ["clean pairs", "poisoned pairs", "flagged pairs"]
+    assert names == ["flagged pairs", "clean pairs", "poisoned pairs"]
     app.selectbox(key="detect.detector").set_value("clip_score").run()
     assert "detect.reference" not in widget_keys(app)
     app.selectbox(key="detect.detector").set_value("k_distance").run()
     app.select_slider(key="detect.reference").set_value(64).run()
+    sizes = table(app, "AUROC").set_index("Detector")["Reference pairs"].to_dict()
+    assert (sizes.pop("k-distance ◀"), sizes.pop("CLIP score")) == ("64", "–")
+    assert "64" not in sizes.values()
     app.toggle(key="detect.custom").set_value(True).run()
     app.slider(key="detect.k_distance.k").set_value(40).run()
     assert not app.exception

@@ -77,7 +77,7 @@ def test_map_has_ids_and_bounds_and_draws_all_arrows_as_one_trace() -> None:
         marked=coordinates[:1],
         bounds=(coordinates[0], coordinates[1]),
     )
-    arrows, points, ring = figure.data
+    arrows, ring, points = figure.data
     assert list(points.customdata) == ["image:0", "image:1"]
     assert points.text[0] == "&lt;b>"
     assert arrows.x[:2].tolist() == [0, 1]
