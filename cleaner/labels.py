@@ -10,6 +10,8 @@ from typing import Any
 
 NO_DEFENSE = "none"
 UNKNOWN_ATTACK = "unknown"
+FLAGGED_DEFENSE = "without_flagged_pairs"
+"""Name in place of a defense: the model before poisoning was trained again, without pairs that a detector flagged."""
 LABELED_PACKAGES = ("attacks", "data", "defenses", "detectors", "explain")
 """Packages whose registered classes may have a `label`."""
 LOSS_LABELS = {"clip_loss": "CLIP loss", "in_modal_loss": "In-modal loss", "total": "Sum"}
@@ -17,6 +19,7 @@ LOSS_LABELS = {"clip_loss": "CLIP loss", "in_modal_loss": "In-modal loss", "tota
 _REGISTERED_CLASS = re.compile(
     r'^@\w+\.register\("(?P<name>[^"]+)"\)\n(?:@.*\n)*class .*\n(?P<body>(?:(?:[ )].*)?\n)*)', re.MULTILINE
 )
+_FLAGGED = re.compile(rf"{FLAGGED_DEFENSE} detector (?P<detector>\w+), flagged (?P<pairs>\d+)")
 _LABEL = re.compile(r'^    label: [^=\n]* = "(?P<text>[^"]*)"$', re.MULTILINE)
 
 
@@ -35,6 +38,8 @@ def to_label(name: str) -> str:
     """
     if label := _read_class_labels().get(name) or LOSS_LABELS.get(name):
         return label
+    if flagged := _FLAGGED.fullmatch(name):
+        return f"Without {int(flagged['pairs']):,} flagged pairs ({to_label(flagged['detector'])})"
     if " " in name:
         method, _, difference = name.partition(" ")
         labels = _read_class_labels()

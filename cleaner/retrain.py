@@ -11,7 +11,7 @@ import torch
 from cleaner.config import FinetuneConfig
 from cleaner.data.poison import PoisonedData
 from cleaner.defenses.base import DEFENSES
-from cleaner.runs.request import FLAGGED_DEFENSE
+from cleaner.labels import FLAGGED_DEFENSE
 from cleaner.runs.run import Run
 from cleaner.types import CleanerError
 from cleaner.workflow import RunOptions, defend

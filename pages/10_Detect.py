@@ -21,13 +21,14 @@ def choose_question() -> str:
     question = st.segmented_control(
         "Question",
         list(QUESTIONS),
+        required=True,
         default="pairs",
         format_func=QUESTIONS.__getitem__,
         key="detect.question",
         label_visibility="collapsed",
         **KEEP,
     )
-    return str(question or "pairs")
+    return str(question)
 
 
 with page("Detect", LEAD):

@@ -37,13 +37,14 @@ def choose_method(subject: Subject) -> str:
     method = st.segmented_control(
         "Method",
         list(METHODS),
+        required=True,
         default="scan" if cache.load_inversion(subject.stored_folder) is None else "invert",
         format_func=METHODS.__getitem__,
         key="search.method",
         label_visibility="collapsed",
         **KEEP,
     )
-    return str(method or "scan")
+    return str(method)
 
 
 with page("Trigger search", LEAD):

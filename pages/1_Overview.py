@@ -50,6 +50,7 @@ GLOSSARY = """
 - **Rebound**: attack success of a cleaned model after further training on clean pairs; a rise means that the backdoor
   was only hidden.
 - **Subtext**: a short true text, or a false text with one small change, made from a caption.
+- **K**: share of the pairs that TA-Cleaner gives new subtexts in each epoch; K 100% means all of them.
 """
 
 

@@ -51,6 +51,7 @@ def choose_projection() -> str:
     method = st.segmented_control(
         "Projection",
         list(AXES),
+        required=True,
         default="pca",
         format_func=str.upper,
         key="embeddings.method",
@@ -58,7 +59,7 @@ def choose_projection() -> str:
         **KEEP,
         help="Fitted once on all models. PCA: the two directions of most variance. UMAP: preserves neighborhoods.",
     )
-    return str(method or "pca")
+    return str(method)
 
 
 def load_map_view(stages: list[pickers.Stage], method: str) -> MapView:
@@ -119,10 +120,13 @@ def choose_view(
         options["All models"] = (None, None)
     default = labels[min(1, len(labels) - 1)]
     with top:
-        option = st.segmented_control("Show", list(options), default=default, key="embeddings.show", **KEEP) or default
+        option = st.segmented_control(
+            "Show", list(options), required=True, default=default, key="embeddings.show", **KEEP
+        )
+    before, after = options.get(str(option), options[default])
     if len(labels) > 1:
-        help = "With two models under Show: a slider between their maps instead of arrows."
-        right.toggle("Before/after slider", key=BY_HAND, help=help, **KEEP)
+        help = f"A slider between two maps instead of arrows. Choose two models under Show: {labels[0]} → {labels[1]}."
+        right.toggle("Before/after slider", key=BY_HAND, help=help, disabled=before is None, **KEEP)
     available = [kind for kind, count in view.map.counts.items() if count]
     kinds = right.pills(
         "Points",
@@ -135,7 +139,6 @@ def choose_view(
         **KEEP,
     )
     coloring = right.selectbox("Color by", COLORINGS, key="embeddings.color", **KEEP)
-    before, after = options.get(str(option), options[default])
     return before, after, list(kinds), str(coloring)
 
 
@@ -170,7 +173,7 @@ def show_map(view: MapView) -> None:
         marked = np.array(visible) if visible else None
     coordinates = view.map.coordinates[view.method]
     bounds = (coordinates.min(0), coordinates.max(0))
-    by_hand = bool(st.session_state.get(BY_HAND))
+    by_hand = bool(st.session_state.get(BY_HAND)) and before is not None
     with left:
         if before is not None and after is not None and by_hand:
             show_before_after(view, (before, after), kinds, coloring, selected, bounds)

@@ -117,7 +117,14 @@ def _show_grid(
         strength=strength,
         masks=[outline] * len(rows),
     )
-    st.plotly_chart(stage.enlarge(figure), key="attention.grid", config=NO_MODE_BAR)
+    # The style sheet lets the maps grow with the window, stage mode sets a height of its own.
+    with st.container(key=f"attention-rows-{len(rows)}"):
+        st.plotly_chart(
+            stage.enlarge(figure),
+            height="content" if stage.is_on() else "stretch",
+            key="attention.grid",
+            config=NO_MODE_BAR,
+        )
 
 
 def _show_similarities(cosines: dict[str, float]) -> None:
@@ -141,7 +148,7 @@ def _show_trigger_table(
             "Model": s.label,
             "Similarity, clean": cosines[0],
             "Similarity, triggered": cosines[1],
-            ADDED: cosines[1] - cosines[0],
+            ADDED: _drop_rounded_zero(cosines[1] - cosines[0]),
         }
         shares = cache.shares(maps, sample, trigger_run)
         if shares.is_localized:
@@ -169,6 +176,11 @@ def _show_trigger_table(
 def _normalize_map(attribution: Any, raw: bool) -> Any:
     """Return a map (H, W) unchanged, or in percent of its sum of absolute values."""
     return attribution if raw else 100 * attribution / max(float(abs(attribution).sum()), 1e-12)
+
+
+def _drop_rounded_zero(value: float) -> float:
+    """Return 0 for a value that two digits show as "-0.00"."""
+    return 0.0 if abs(value) < 0.005 else value
 
 
 def _none_if_nan(value: float) -> float | None:
@@ -252,7 +264,9 @@ def show_word_attribution(stages: list[Stage], sample: Sample, trigger_run: Path
     is_triggered = False
     if trigger_run is not None:
         options = ["Clean image", "Triggered image"]
-        option = st.segmented_control("Image", options, default=options[1], key="attention.words", **KEEP)
+        option = st.segmented_control(
+            "Image", options, required=True, default=options[1], key="attention.words", **KEEP
+        )
         is_triggered = option != options[0]
     with st.spinner("Computing attributions …"):
         results = [cache.word_attribution(s.model, sample, trigger_run, caption) for s in stages]

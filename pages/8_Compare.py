@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from cleaner.evaluation.result import columns
+from cleaner.evaluation.result import PROTOCOL_LABELS, columns
 from cleaner.labels import NO_DEFENSE, UNKNOWN_ATTACK, to_attack_label, to_defense_label
 from cleaner.plots import comparison
 from cleaner.plots.styles import find_style
@@ -24,8 +24,10 @@ from pages._shared.state import KEEP, escape_markdown
 
 LEAD = "**The bottom right of the plot is best**: the backdoor is removed and the accuracy kept."
 SOURCES = {"runs": "Runs on this machine", "benchmark": "Project benchmark"}
-MAIN_COLUMNS = ("Defense", "Attack", "ASR@1", "CA", "Learning rate", "Seed", "Model", "Run")
+MAIN_COLUMNS = ("Defense", "Attack", "ASR@1", "n attack", "CA", "n", "Learning rate", "Seed", "Model", "Run")
 """Columns of the table that are shown at first."""
+MAX_PROTOCOLS = 4
+"""Most test sets that a caption names."""
 WEIGHT_FORMATS = {".safetensors": "safetensors", ".pt": "open_clip checkpoint (.pt)"}
 FILTERS: dict[str, tuple[str, Callable[[RunRecord], str]]] = {
     "model": ("Model", lambda e: e.model),
@@ -80,7 +82,9 @@ def show_table(entries: list[RunRecord]) -> None:
     has_all = st.toggle("All columns", key="compare.all_columns", **KEEP)
     table = pd.DataFrame([to_row(entry) for entry in entries])[list(names)].rename(columns=names)
     marks = [" (did not take)" if comparability.has_failed_attack(entry) else "" for entry in entries]
-    table["Attack"] = table["Attack"].map(to_attack_label) + marks
+    shipped = [" (shipped example)" if entry.is_shipped else "" for entry in entries]
+    table["Attack"] = table["Attack"].map(to_attack_label) + shipped + marks
+    table["Protocol"] = table["Protocol"].map(PROTOCOL_LABELS)
     table["Defense"] = [describe_defense(entry) for entry in entries]
     created = names["created"]
     table[created] = pd.to_datetime(table[created], utc=True, errors="coerce", format="ISO8601")
@@ -103,9 +107,6 @@ def show_table(entries: list[RunRecord]) -> None:
         notes.append("Floor: ASR@1 of the clean model.")
     if not all(entry.is_meaningful(3) for entry in entries):
         notes.append("With fewer than ten classes, ASR@3 is close to chance.")
-    shipped = [entry.id for entry in entries if entry.is_shipped]
-    if shipped:
-        notes.append(f"Shipped example: {escape_markdown(', '.join(shipped))}.")
     st.caption(" ".join(notes))
 
 
@@ -124,9 +125,11 @@ def show_tradeoff(entries: list[RunRecord]) -> None:
     st.plotly_chart(stage.enlarge(comparison.pareto(points)), key="compare.pareto", config=NO_MODE_BAR)
     for note in comparability.list_notes(entries):
         st.warning(escape_markdown(note), icon=":material/balance:")
-    tested = {entry.protocol for entry in entries if entry.metric("asr") is not None}
-    measured = f"Measured on {escape_markdown(tested.pop())}. " if len(tested) == 1 else ""
-    st.caption(f"{measured}Bars: 95% Wilson intervals. Dashed line: best trade-offs.")
+    tested = list(dict.fromkeys(entry.protocol for entry in entries if entry.metric("asr") is not None))
+    measured = " and on ".join(map(escape_markdown, tested[:MAX_PROTOCOLS]))
+    if len(tested) > MAX_PROTOCOLS:
+        measured += " and on further tests, see the table"
+    st.caption(f"Measured on {measured}. Bars: 95% Wilson intervals. Dashed line: best trade-offs.")
 
 
 def show_heatmap(entries: list[RunRecord]) -> None:
@@ -139,12 +142,13 @@ def show_heatmap(entries: list[RunRecord]) -> None:
     name = st.segmented_control(
         "Metric",
         names,
+        required=True,
         default=names[0],
         format_func=labels.__getitem__,
         key="compare.metric",
         **KEEP,
     )
-    heatmap = aggregate.plot_heatmap(aggregate.sort_by_name(entries), str(name or names[0]))
+    heatmap = aggregate.plot_heatmap(aggregate.sort_by_name(entries), str(name))
     st.plotly_chart(heatmap, key="compare.heatmap", config=NO_MODE_BAR)
     st.caption(aggregate.SEEDS_NOTE)
 
@@ -236,6 +240,7 @@ def choose_source() -> str:
     source = st.segmented_control(
         "Source",
         list(SOURCES),
+        required=True,
         default="runs",
         format_func=SOURCES.__getitem__,
         key="compare.source",
@@ -243,7 +248,7 @@ def choose_source() -> str:
         help="Runs on this machine with the shipped example, or the results in the project's README.",
         **KEEP,
     )
-    return str(source or "runs")
+    return str(source)
 
 
 with page("Compare", LEAD):

@@ -18,10 +18,10 @@ LEAD = "Watch a backdoor appear, and **dissolve**: the same images at 16 moments
 
 
 def list_runs() -> list[RunRecord]:
-    """Return the run in view and its defenses, or the defenses of the model in view; newest defense first."""
+    """Return the defenses of the run in view, newest first, and the run; or the defenses of the model in view."""
     run, model = state.current_run(), state.current_model()
     if run is not None:
-        return [*state.defended_runs(run), run]
+        return sorted([*state.defended_runs(run), run], key=lambda other: other.is_retrained)
     return state.defenses_of_model(model) if model else []
 
 
@@ -72,6 +72,7 @@ def show_downloads(movies: Sequence[film.Movie]) -> None:
 
 def explain_missing(runs: Sequence[RunRecord]) -> None:
     """Say why there is nothing to play, and what to do."""
+    st.markdown(f"##### {state.section_title('No film yet', state.current_run())}")
     if jobs.active_pages():
         st.info("The film of a training is ready when the training is done.", icon=":material/hourglass_top:")
     elif runs:
@@ -93,8 +94,8 @@ with page("Film", LEAD):
         for note in comparability.list_notes(chosen):
             st.warning(escape_markdown(note), icon=":material/warning:")
         show_downloads(movies)
-    st.markdown(state.section_title("About this film" if filmed else "No film", state.current_run()))
     if filmed:
+        st.markdown(state.section_title("About this film", state.current_run()))
         st.caption(escape_markdown(film.describe_film(movies)))
         missing = [run for run in runs if run not in filmed]
         if missing:

@@ -25,6 +25,7 @@ from cleaner.labels import defense_name, to_defense_label, to_label
         ("in_modal_loss", "In-modal loss"),
         ("blend_ratio", "Blend ratio"),
         ("retrained detector clip_score, flagged 8", "Retrained, detector CLIP score, flagged 8"),
+        ("without_flagged_pairs detector clip_score, flagged 1800", "Without 1,800 flagged pairs (CLIP score)"),
         ("scenes-rn", "Scenes rn"),
     ],
 )

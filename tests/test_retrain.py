@@ -16,10 +16,10 @@ from cleaner.data.poison import PoisonedData
 from cleaner.defenses import DEFENSES
 from cleaner.inspection.training_pairs import rebuild_training_pairs
 from cleaner.jobs import clock, execution
-from cleaner.labels import defense_name, to_label
+from cleaner.labels import FLAGGED_DEFENSE, defense_name, to_label
 from cleaner.models.weights import state_sha256
 from cleaner.retrain import retrain_without
-from cleaner.runs.request import FLAGGED_DEFENSE, Request, as_poisoning, load_request, make_retrain_request
+from cleaner.runs.request import Request, as_poisoning, load_request, make_retrain_request
 from cleaner.runs.store import create_run, read_entry
 from cleaner.types import CleanerError
 from tests.conftest import make_clip, make_toy_data
@@ -54,7 +54,7 @@ def test_it_is_the_training_of_the_clean_model_on_the_other_pairs(backdoored: Ru
     assert again.metrics.asr_clean_model == backdoored.metrics.asr_clean_model  # type: ignore[union-attr]
     name = defense_name(again.config)
     assert name.startswith(FLAGGED_DEFENSE)
-    assert to_label(name) == "Without flagged pairs, detector DAO, flagged 9"
+    assert to_label(name) == "Without 9 flagged pairs (DAO)"
 
 
 def test_bad_input(backdoored: Run) -> None:

@@ -15,7 +15,9 @@ from cleaner.detectors.neighbors import EPSILON, NeighborDetector, find_neighbor
 @DETECTORS.register("dao")
 @dataclass(frozen=True)
 class Dao(NeighborDetector):
-    """Mean of LID_j log(r_k(i) / r_k(j)) over the k nearest reference images j.
+    """How sparse an image's surroundings are, against those of its neighbors and in their local dimension.
+
+    Score: mean of LID_j log(r_k(i) / r_k(j)) over the k nearest reference images j.
 
     LID_j = -k / sum_{m<k} log(r_m(j) / r_k(j)), the local intrinsic dimension at j; r_m: distance to the m-th nearest
     reference row. Own rows are left out of queries and reference alike, and nothing is added in the logarithm; the

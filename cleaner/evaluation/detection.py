@@ -15,6 +15,8 @@ Scores = NDArray[Any]
 FALSE_ALARMS = (0.01, 0.05)
 """Shares of clean items that a threshold may flag."""
 MAX_CURVE_POINTS = 200
+CHANCE = 0.5
+"""AUROC of scores that tell nothing."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,11 @@ class DetectionFigures:
     top_precision: float
     clean: int
     poisoned: int
+
+    @property
+    def is_reversed(self) -> bool:
+        """Whether poisoned items score below clean ones, beyond the interval."""
+        return self.interval[1] < CHANCE
 
 
 def measure_detection(clean: Scores, poisoned: Scores) -> DetectionFigures:

@@ -51,6 +51,11 @@ class Metric:
         """Short name, meaning and direction in one line."""
         return f"{self.short}: {self.meaning}" + (f" {self.better.capitalize()} is better." if self.better else "")
 
+    def meaning_at(self, k: int) -> str:
+        """Return the meaning for one k: "... with the target among the 3 best classes."."""
+        place = "ranked first" if k == 1 else f"among the {k} best classes"
+        return self.meaning.replace("among the k best classes", place)
+
     def card_label(self, k: int) -> str:
         """Return "Clean accuracy", or "Attack success @3" for a metric with several k."""
         return f"{self.label} @{k}" if len(self.ks) > 1 else self.label

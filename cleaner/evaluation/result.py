@@ -233,6 +233,8 @@ class Metrics:
         return cls(**values)
 
 
+PROTOCOL_LABELS = {"non_target": "images of other classes", "all_images": "images of all classes"}
+"""`Metrics.protocol` -> the images that count for attack success, in words."""
 METRICS: dict[str, Metric] = {
     f.name: replace(f.metadata["metric"], key=f.name) for f in fields(Metrics) if "metric" in f.metadata
 }
@@ -256,12 +258,14 @@ def describe_metrics(view: View) -> list[str]:
 def format_protocol(metrics: Mapping[str, Any]) -> str:
     """Return what metrics (`Metrics.to_dict`) were measured on.
 
-    "scenes/test, n = 1,014, 4 prompts per class; attack on 988, protocol X"
+    "scenes/test, n = 1,014, 4 prompts per class; attack on 988 images of other classes"
     """
     if not metrics:
         return "not measured"
-    queries = " captions" if metrics.get("queries") == "captions" else ""
-    attack = f"; attack on {metrics.get('n_attack', 0):,}{queries}, protocol {metrics.get('protocol')}"
+    population = PROTOCOL_LABELS.get(str(metrics.get("protocol")), "images")
+    if metrics.get("queries") == "captions":
+        population = population.replace("images", "captions")
+    attack = f"; attack on {metrics.get('n_attack', 0):,} {population}"
     count = metrics.get("templates")
     prompts = f", {count} prompt{'s' * (count > 1)} per class" if count else ""
     return f"{metrics.get('data')}, n = {metrics.get('n', 0):,}{prompts}{attack if metrics.get('asr') else ''}"

@@ -14,19 +14,24 @@ from cleaner.plots.styles import DASHES, STAGE_COLORS
 
 Scores = NDArray[np.float32]
 CURVE_HEIGHT = 300
+HEADROOM = 1.25
+"""Height of a histogram over its highest column: room for the name of the threshold."""
 OUTLIER_SHARE = 0.5
 """Percent of the scores at either end that a histogram cuts off: single outliers would squeeze the rest."""
 
 
-def score_histogram(groups: Mapping[str, tuple[str, Scores]], threshold: float | None = None) -> go.Figure:
-    """Return the distribution of scores: label -> (key of `STAGE_COLORS`, scores); a line marks the threshold."""
+def score_histogram(groups: Mapping[str, tuple[str, Scores]], unit: str, threshold: float | None = None) -> go.Figure:
+    """Return the distribution of scores: label -> (key of `STAGE_COLORS`, scores); a line marks the threshold.
+
+    unit: what has a score, in the plural.
+    """
     values = np.concatenate([scores for _, scores in groups.values()])
     low, high = np.percentile(values, [OUTLIER_SHARE, 100 - OUTLIER_SHARE])
     span = (float(low), float(high if high > low else low + 1))
     colored = {
         label: (STAGE_COLORS[color], np.clip(scores, *span).tolist()) for label, (color, scores) in groups.items()
     }
-    figure = histogram(colored, span, "Score (higher is more suspicious)", "items")
+    figure = histogram(colored, span, "Score (higher is more suspicious)", unit)
     if threshold is not None:
         figure.add_vline(
             x=min(max(threshold, span[0]), span[1]),
@@ -34,6 +39,8 @@ def score_histogram(groups: Mapping[str, tuple[str, Scores]], threshold: float |
             annotation_text="flagged →",
             annotation_position="top right",
         )
+        highest = max(float(trace.y.max()) for trace in figure.data)
+        figure.update_yaxes(range=[0, highest * HEADROOM])
     return figure
 
 

@@ -20,6 +20,7 @@ from cleaner.plots.charts import (
 from cleaner.plots.styles import DASHES, find_style
 
 Array = NDArray[np.float32]
+LAST_IN_LEGEND = 1001
 MAX_ENTRIES_ABOVE = 8
 """Most groups for which the legend goes above a map, in one or two lines; else to its right."""
 
@@ -61,8 +62,6 @@ def embedding_map(
     head = 0.012 * float((bounds[1] - bounds[0]).max()) if bounds is not None else np.inf
     if arrows is not None and len(arrows[0]):
         figure.add_trace(_arrows(*arrows, head))
-    for group in groups:
-        _add_group(figure, group)
     if marked is not None and len(marked):
         figure.add_scattergl(
             x=marked[:, 0],
@@ -70,6 +69,7 @@ def embedding_map(
             mode="markers",
             name=marked_name,
             hoverinfo="skip",
+            legendrank=LAST_IN_LEGEND,
             marker={
                 "symbol": "circle-open",
                 "size": 14,
@@ -78,6 +78,8 @@ def embedding_map(
                 "opacity": 1 if len(marked) < 50 else 0.4,
             },
         )
+    for group in groups:  # after the rings, which would cover them
+        _add_group(figure, group)
     figure.update_layout(
         height=600,
         margin={"l": 8, "r": 8, "t": 8, "b": 8},
@@ -144,7 +146,7 @@ def _arrows(before: Array, after: Array, head: float) -> go.Scatter:
 def shift_histogram(shifts: Mapping[str, tuple[str, Sequence[float]]]) -> go.Figure:
     """Return how far items moved: label -> (color, 1 - cosine of before and after, per item)."""
     largest = max((v for _, values in shifts.values() for v in values), default=1.0)
-    figure = histogram(shifts, (0, largest or 1.0), "Shift of the features (1 − cosine)", "items")
+    figure = histogram(shifts, (0, largest or 1.0), "Shift of the features (1 − cosine)", "points")
     return figure.update_traces(fill="tozeroy")
 
 
@@ -170,7 +172,7 @@ def histogram(
             x=(edges[:-1] + edges[1:]) / 2,
             y=share,
             mode="lines",
-            name=f"{label} (n = {len(values)})",
+            name=f"{label} (n = {len(values):,})",
             line={"shape": "hvh", "color": color, "width": 2, "dash": dash},
             hovertemplate="%{x:.3f}: %{y:.1%}<extra></extra>",
         )

@@ -35,12 +35,21 @@ SIGNED_OVERLAY_COLORS = (
     (1.0, (213, 60, 0, 1.0)),
 )
 """(value 0..1, (red, green, blue, opacity)): transparent where the attribution is small."""
+SCALE_PERCENTILE = 99
 
 
 def _overlay_colorscale(*, is_signed: bool, strength: float) -> list[tuple[float, str]]:
     """Return the color scale of an overlay as Plotly takes it."""
     colors = SIGNED_OVERLAY_COLORS if is_signed else OVERLAY_COLORS
     return [(value, f"rgba({r},{g},{b},{strength * opacity})") for value, (r, g, b, opacity) in colors]
+
+
+def find_scale_end(maps: Sequence[Array], *, is_signed: bool) -> float:
+    """Return the value that ends the color scale of maps (H, W): of signed ones, which have single pixels far above all
+    others, the largest `SCALE_PERCENTILE` of a map's absolute values.
+    """
+    ends = [np.percentile(np.abs(m), SCALE_PERCENTILE if is_signed else 100) for m in maps]
+    return float(max(ends)) or max(float(np.abs(m).max()) for m in maps) or 1.0
 
 
 def draw_overlay(values: Array, largest: float, *, is_signed: bool, strength: float) -> PixelArray:
@@ -81,12 +90,16 @@ def attribution_grid(
     figure = make_subplots(
         len(rows),
         len(columns),
-        column_titles=[f"{find_style(kind).sign} {escape_html(label)}" for label, kind in columns],
+        # Only the mark is colored: as letters, some colors are too dark for a dark page.
+        column_titles=[
+            f'<span style="color:{find_style(kind).color}">{find_style(kind).sign}</span> {escape_html(label)}'
+            for label, kind in columns
+        ],
         row_titles=list(rows),
         horizontal_spacing=0.015,
         vertical_spacing=0.03,
     )
-    largest = max(float(np.abs(m).max()) for row in maps for m in row) or 1.0
+    largest = find_scale_end([m for row in maps for m in row], is_signed=is_signed)
     for r, image in enumerate(images, start=1):
         for c, values in enumerate(maps[r - 1], start=1):
             _add_overlay(figure, image, values, row=r, column=c)
@@ -119,8 +132,8 @@ def attribution_grid(
         margin={"l": 8, "r": 28, "t": 34, "b": 70},
         uirevision="keep",
     )
-    for annotation, (_, kind) in zip(figure.layout.annotations, columns, strict=False):
-        annotation.font = {"color": find_style(kind).color, "size": 15}
+    for annotation in figure.layout.annotations[: len(columns)]:
+        annotation.font.size = 15
     return figure
 
 
@@ -199,7 +212,8 @@ def share_distribution(
             annotation_position="top right",
             annotation_font_color=GRAY,
         )
-    figure.update_xaxes(categoryorder="array", categoryarray=order)
+    room = 0 if baseline is None else 0.15 * len(order)  # for the name of the line, to the right of the boxes
+    figure.update_xaxes(categoryorder="array", categoryarray=order, range=[-0.5, len(order) - 0.5 + room])
     figure.update_yaxes(title=axis_title, tickformat=".0%", rangemode="tozero", automargin=True)
     return figure.update_layout(height=360, margin={"l": 8, "r": 8, "t": 24, "b": 8})
 
@@ -234,8 +248,7 @@ def class_bars(rows: Sequence[tuple[str, float, float]], kind: str, target_class
         x=[p for _, p, _ in rows],
         orientation="h",
         text=[f"{p:.0%}" for _, p, _ in rows],
-        textposition="auto",
-        insidetextanchor="end",
+        textposition="outside",
         cliponaxis=False,
         customdata=[c for _, _, c in rows],
         hovertemplate="%{x:.1%}, cosine %{customdata:.3f}<extra></extra>",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cleaner.evaluation.result import METRICS, Metric, columns
+from cleaner.evaluation.result import METRICS, PROTOCOL_LABELS, Metric, columns
 from cleaner.labels import NO_DEFENSE, to_attack_label, to_defense_label
 from cleaner.plots import comparison
 from cleaner.plots.styles import STAGE_MARKS
@@ -99,7 +99,7 @@ def make_row_namer(records: Sequence[RunRecord]) -> Callable[[RunRecord], str]:
             f"n = {record.metrics.get('n', 0):,}" if sizes[data] > 1 else "",
             f"content {sha[:8]}" if sha and contents[test] > 1 else "",
             f"{count} prompts" if (count := record.metrics.get("templates")) and len(prompts) > 1 else "",
-            f"protocol {protocol}" if (protocol := record.metrics.get("protocol")) and len(protocols) > 1 else "",
+            PROTOCOL_LABELS.get(record.metrics.get("protocol", ""), "") if len(protocols) > 1 else "",
         ]
         shipped = " (shipped example)" if is_mixed and record.is_shipped else ""
         return "".join([to_attack_label(record.attack), *(f", {part}" for part in parts if part), shipped])
@@ -169,7 +169,7 @@ def heatmap_title(name: str) -> str:
     """Return the title of a heatmap: "ASR@1: Share of ... (lower is better)"."""
     row = METRICS[name]
     better = f" ({row.better} is better)" if row.better else ""
-    return f"{row.header(1)}: {row.meaning.rstrip('.')}{better}"
+    return f"{row.header(1)}: {row.meaning_at(1).rstrip('.')}{better}"
 
 
 def sort_by_name(records: Iterable[RunRecord]) -> list[RunRecord]:

@@ -132,7 +132,7 @@ class Movie {
     const title = add(head, "h3");
     add(title, "span", { style: `color: ${film.color}` }).textContent = film.sign;
     title.append(` ${film.label}`);
-    this.numbers = [film.asr.length && ["asr", "Attack success"], ["ca", "Accuracy"]].filter(Boolean).map(([name, label]) => {
+    this.numbers = [film.asr.length && ["asr", "Attack success"], ["ca", "Clean accuracy"]].filter(Boolean).map(([name, label]) => {
       const number = add(head, "div", { class: `number ${name}` });
       const value = add(number, "b");
       add(number, "small").textContent = label;
@@ -360,7 +360,7 @@ class Curves {
       label: isSingle ? word : `${film.label}: ${word.toLowerCase()}`,
       stroke: { class: `line ${isSingle ? name : ""}`, "stroke-dasharray": dash, ...(isSingle ? {} : { style: `stroke: ${film.color}` }) },
     });
-    return [make("asr", "Attack success", ""), make("ca", "Accuracy", "5 4")].filter((line) => line.values.length);
+    return [make("asr", "Attack success", ""), make("ca", "Clean accuracy", "5 4")].filter((line) => line.values.length);
   }
 
   draw(time) {

@@ -110,7 +110,7 @@ class _Panel:
         draw.text((self.left + GAP, 18), self.movie.label, TEXT, ImageFont.load_default(17), anchor="lm")
         step = f"step {film.steps[frame]:,} of {film.total:,}"
         draw.text((self.left + GAP, 40), step, GRAY, ImageFont.load_default(14), anchor="lm")
-        numbers = [("accuracy", CLEAN, film.accuracy()), ("attack success", TARGET, film.attack_success())]
+        numbers = [("clean accuracy", CLEAN, film.accuracy()), ("attack success", TARGET, film.attack_success())]
         for word, color, values in numbers:
             if values:
                 draw.text((right, 17), f"{values[frame]:.0%}", color, ImageFont.load_default(24), anchor="rm")

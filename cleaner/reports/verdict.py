@@ -41,10 +41,13 @@ def describe_defenses(before: Measured, defended: Mapping[str, Measured]) -> lis
     by_asr = sorted(measured, key=lambda label: measured[label][0])
     kept = [label for label in by_asr if accuracy - measured[label][1] <= ACCURACY_BUDGET]
     budget = f"{100 * ACCURACY_BUDGET:g} points of clean accuracy"
-    sentences = [f"Every defense lost more than {budget}."]
+    sentences = [f"Every defense lost more than {budget}."] if len(measured) > 1 else []
     if kept:
         best, *rest = kept
-        sentences = [f"Within {budget}, **{best}** left the least attack success: {_percent(measured[best][0])}."]
+        left = f"{_percent(measured[best][0])} attack success"
+        if len(measured) > 1:
+            left = f"the least attack success: {_percent(measured[best][0])}"
+        sentences = [f"Within {budget}, **{best}** left {left}."]
         for label in rest:
             tie = " (a tie within the 95% interval)" if _is_tie(defended[best], defended[label]) else ""
             sentences.append(f"**{label}** left {_percent(measured[label][0])}{tie}.")

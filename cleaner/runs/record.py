@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from pydantic import Field, ValidationError, field_validator
 
 from cleaner.evaluation.result import METRICS, MIN_VERDICT_IMAGES, WEAK_ASR, Interval, format_protocol
-from cleaner.labels import NO_DEFENSE, defense_name, is_meaningful, to_attack_label, to_label
+from cleaner.labels import FLAGGED_DEFENSE, NO_DEFENSE, defense_name, is_meaningful, to_attack_label, to_label
 from cleaner.runs.folders import is_shipped
 from cleaner.runs.integrity import HASHES_KEY, find_changed_files
 from cleaner.runs.parts import (
@@ -113,13 +113,21 @@ class RunRecord(StrictModel):
 
     @property
     def overlap_note(self) -> str:
-        """Whether the clean pairs of a defense share images with the poisoned ones, one sentence; "" if unknown."""
+        """Whether the pairs of a defense share images with the poisoned ones, one sentence; "" if unknown."""
         if not self.overlap:
             return ""
         shared, pairs, poisoned = (self.overlap.get(key, 0) for key in ("shared", "pairs", "poisoned"))
+        if self.is_retrained:
+            remained = f"{shared:,}" if shared else "None"
+            return f"{remained} of the {poisoned:,} poisoned pairs remained among the {pairs:,} training pairs."
         if shared:
             return f"{shared:,} of the {pairs:,} clean pairs show one of the {poisoned:,} poisoned images."
         return f"None of the {pairs:,} clean pairs shows one of the {poisoned:,} poisoned images."
+
+    @property
+    def is_retrained(self) -> bool:
+        """Whether the model before poisoning was trained again without flagged pairs, instead of being defended."""
+        return self.defense_settings is not None and self.defense_settings.name == FLAGGED_DEFENSE
 
     @property
     def is_shipped(self) -> bool:

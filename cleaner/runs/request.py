@@ -14,12 +14,11 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from cleaner.config import FinetuneConfig
+from cleaner.labels import FLAGGED_DEFENSE
 from cleaner.types import CleanerError
 
 TEST_SIZE = 2000
 """Default number of test pairs that a run is measured on."""
-FLAGGED_DEFENSE = "without_flagged_pairs"
-"""Name of the defense that trains again without the pairs that a detector flagged."""
 
 
 @dataclass(frozen=True)

@@ -40,9 +40,9 @@ def show(
     """
     pairs = {f"{a.label} | {b.label}": (a, b) for a, b in pairwise(stages)}
     names = list(pairs)
-    choice = st.segmented_control("Models", names, default=names[-1], key="attention.pair", **KEEP) or names[-1]
+    choice = st.segmented_control("Models", names, required=True, default=names[-1], key="attention.pair", **KEEP)
     shown = pairs.get(str(choice), pairs[names[-1]])
-    largest = max(float(abs(values).max()) for stage in shown for values in maps[stage.label])
+    largest = images.find_scale_end([m for stage in shown for m in maps[stage.label]], is_signed=is_signed)
     outline = [] if mask is None else [images.draw_outline(mask, OUTLINE_SCALE)]
     panels = []
     for row, title in reversed(list(enumerate(("Clean image", "Triggered image")[: len(pair)]))):

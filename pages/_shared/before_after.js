@@ -62,8 +62,19 @@ class View {
     if (!this.data || !this.root.clientWidth) return;
     this.slider.value = Math.round(1000 * this.share);
     this.root.dataset.share = this.share.toFixed(3);
+    this.before.classList.toggle("hidden-state", this.share <= 0); // where only one state is seen, its name stands out
+    this.after.classList.toggle("hidden-state", this.share >= 1);
     for (const panel of this.panels) panel.draw(this.share);
   }
+}
+
+function star(context, [x, y], radius) {
+  context.beginPath();
+  for (let i = 0; i < 10; i++) {
+    const length = i % 2 ? 0.4 * radius : radius, angle = (Math.PI * i) / 5;
+    context.lineTo(x + length * Math.sin(angle), y - length * Math.cos(angle));
+  }
+  context.fill();
 }
 
 function findZoom(kind) {
@@ -108,7 +119,7 @@ class Panel {
     for (const { name, color, symbol } of data.legend ?? []) {
       const entry = add(this.legend, "span");
       const mark = add(entry, "i");
-      mark.textContent = { star: "✕", diamond: "◆" }[symbol] ?? "●";
+      mark.textContent = { star: "★", diamond: "◆" }[symbol] ?? "●";
       mark.style.color = color;
       entry.append(` ${name}`);
     }
@@ -207,7 +218,7 @@ class Panel {
       context.globalAlpha = is_faint ? 0.3 : 0.8;
       for (const [px, py] of points) {
         const at = [(x + scale * px) * width, (y + scale * py) * height];
-        if (symbol === "star") cross(context, ...at, 4);
+        if (symbol === "star") star(context, at, 6);
         else if (symbol === "diamond") diamond(context, at, 4.5, true);
         else dot(context, at, 3);
       }

@@ -22,6 +22,7 @@ from pages._shared.plotly_charts import NO_MODE_BAR
 from pages._shared.state import KEEP, escape_markdown
 
 MAX_CARDS = 3
+CURVES_TAB = "Training curves"
 NEWLY_DONE = "defend.newly_done"
 """Beginning of the session keys of newly trained defenses; the id of the run that they started from follows."""
 
@@ -42,14 +43,24 @@ def show_results(run: RunRecord) -> None:
         chart = stage.enlarge(comparison.pareto(points(run, defended), floor))
         st.plotly_chart(chart, key="pareto", config=NO_MODE_BAR)
     _show_cards(run, compared)
-    table_tab, curves_tab = st.tabs(["All metrics", "Training curves"])
-    with table_tab:
-        st.dataframe(table([run, *defended]), hide_index=True, width="stretch")
-    labels = state.short_labels(compared)
-    with curves_tab:
-        histories = {labels[other.id]: read_progress(other.folder) for other in compared}
-        show_curves(histories, {labels[other.id]: state.kind_of(other) for other in compared}, "defend.past", floor)
+    _show_details(run, defended, compared)
     link("Subtexts", "View subtexts")
+
+
+@st.fragment
+def _show_details(run: RunRecord, defended: list[RunRecord], compared: list[RunRecord]) -> None:
+    """Draw the table of all metrics, or the training curves of the compared defenses."""
+    # Only the open tab is drawn: Plotly would lay out the legend of a hidden chart for another width, over the curves.
+    table_tab, curves_tab = st.tabs(["All metrics", CURVES_TAB], key="defend.details", on_change="rerun")
+    if table_tab.open:
+        with table_tab:
+            st.dataframe(table([run, *defended]), hide_index=True, width="stretch")
+    if curves_tab.open:
+        with curves_tab:
+            labels = state.defense_labels(compared)
+            histories = {labels[other.id]: read_progress(other.folder) for other in compared}
+            kinds = {labels[other.id]: state.kind_of(other) for other in compared}
+            show_curves(histories, kinds, "defend.past", run.metric("asr_clean_model"))
 
 
 def _choose_defenses(run: RunRecord, defended: list[RunRecord]) -> list[RunRecord]:

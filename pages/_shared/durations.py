@@ -45,7 +45,7 @@ def describe(requests: Sequence[Request], pairs: int | None = None) -> str:
     if not missing or not all(map(clock.is_measurable, missing)):
         return "duration unknown"
     if local.has_active_runs():
-        return "duration measured once no job runs"
+        return "duration unknown until the running job ends"
     local.keep_spare()
     context = get_script_run_ctx()
     return MEASURING if spare.measure(missing[0], context.session_id if context else "") else "duration unknown"

@@ -188,7 +188,7 @@ def _show_pipeline(title: str) -> None:
 def _pipeline_steps() -> list[PipelineStep]:
     """Return the five steps for the run or model in view."""
     run, active = state.current_run(), jobs.active_pages()
-    defended = state.defended_runs(run) if run is not None else []
+    defended = state.defenses_of_run(run) if run is not None else []
     model, attack, success, defenses, best = "choose one", "not yet", "not yet", "not yet", "not yet"
     if bare_model := state.current_model():
         model, defended = escape_markdown(Path(bare_model).name), state.defenses_of_model(bare_model)

@@ -12,7 +12,7 @@ from cleaner.labels import to_label
 from cleaner.plots import detection
 from cleaner.runs.record import RunRecord
 from cleaner.types import CleanerError
-from pages._shared import cache, forms, pickers, requests
+from pages._shared import cache, forms, pickers, requests, state
 from pages._shared.cancel import is_canceled, show_cancelable
 from pages._shared.pixels import enlarge
 from pages._shared.plotly_charts import NO_MODE_BAR
@@ -35,6 +35,7 @@ def show(run: RunRecord) -> None:
         if found is None:
             return
         outcome = apply_threshold(found.calibration, found.clean, found.triggered, allowed)
+        st.markdown(f"#### {state.section_title('Test images with and without the trigger', run)}")
         _show_outcome(found, outcome)
         scores, curve = st.columns([1.5, 1])
         groups = {
@@ -42,7 +43,7 @@ def show(run: RunRecord) -> None:
             "triggered": ("trigger", found.triggered),
             "clean, other split": ("floor", found.calibration),
         }
-        histogram = detection.score_histogram(groups, outcome.threshold)
+        histogram = detection.score_histogram(groups, "images", outcome.threshold)
         scores.plotly_chart(histogram, key="detect.images.scores", config=NO_MODE_BAR)
         roc = detection.roc_curves({to_label(detector.state_dict()["name"]): roc_curve(found.clean, found.triggered)})
         curve.plotly_chart(roc, key="detect.images.roc", config=NO_MODE_BAR)
@@ -58,6 +59,7 @@ def _choose_detector() -> tuple[Any, int, float]:
     allowed = st.segmented_control(
         "False alarms allowed",
         FALSE_ALARMS,
+        required=True,
         default=FALSE_ALARMS[-1],
         format_func="{:.0%}".format,
         key="detect.images.allowed",
@@ -68,7 +70,7 @@ def _choose_detector() -> tuple[Any, int, float]:
         st.caption(escape_markdown(kinds[name].describe()))
         n = st.select_slider("Images", IMAGE_COUNTS, DEFAULT_COUNT, key="detect.images.n", **KEEP)
         detector = forms.draw_form(kinds[name], f"detect.{name}")
-    return detector, int(n), float(allowed or FALSE_ALARMS[-1])
+    return detector, int(n), float(allowed)
 
 
 def _load(run: RunRecord, detector: Any, n: int) -> Any:
@@ -93,6 +95,8 @@ def _show_outcome(found: Any, outcome: Any) -> None:
     caught.caption(f"n = {figures.poisoned:,}, at the threshold")
     alarms.metric("Clean images flagged", format_percent(outcome.false_alarms))
     alarms.caption(f"n = {figures.clean:,}; {outcome.allowed:.0%} were allowed")
+    if figures.is_reversed:
+        st.markdown("The ranking is reversed: to this detector, triggered images look more usual than clean ones.")
 
 
 def _show_image(run: RunRecord, detector: Any, threshold: float) -> None:
@@ -104,8 +108,8 @@ def _show_image(run: RunRecord, detector: Any, threshold: float) -> None:
         st.columns(2), pixels, scores, ("Without trigger", "With trigger"), strict=True
     ):
         column.image(enlarge(image, 128), width="stretch")
-        verdict = ":violet[◆ **flagged**]" if score > threshold else ":blue[○ passes]"
-        column.caption(f"{label}  \n{verdict}, score {score:.3f}")
+        verdict = ":violet[◆] **flagged**" if score > threshold else ":blue[○] passes"
+        column.markdown(f":small[{label}]  \n:small[{verdict}, score {score:.3f}]")
 
 
 def _show_thresholds(found: Any) -> None:

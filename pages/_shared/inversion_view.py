@@ -64,7 +64,7 @@ def show(subject: Subject) -> None:
         if st.button(label, key="search.invert.go", type="primary", icon=":material/play_arrow:"):
             st.session_state[REQUEST] = work
             allow_again(work)
-        st.caption("Unlabeled clean images suffice. Minutes on a processor; stay on this page meanwhile.")
+        st.caption("Unlabeled clean images suffice. It takes minutes: stay on this page until it is done.")
     with right:
         if st.session_state.get(REQUEST) == work and not is_canceled(work):
             _run(subject, config, work)

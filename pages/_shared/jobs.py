@@ -17,7 +17,7 @@ from cleaner.jobs import local, sweep
 from cleaner.jobs.slurm import SlurmResources
 from cleaner.labels import to_label
 from cleaner.runs.record import RunRecord
-from cleaner.runs.request import FLAGGED_DEFENSE, Request
+from cleaner.runs.request import Request
 from cleaner.runs.status import ACTIVE, Status
 from cleaner.runs.store import create_run, remove_run_folder
 from cleaner.types import CleanerError, StepReport
@@ -122,8 +122,7 @@ def runs_of_page(kind: str) -> list[RunRecord]:
 
 def is_of_page(entry: RunRecord, kind: str) -> bool:
     """Return whether runs of this kind start on a page: trainings without flagged pairs on "detect" alone."""
-    name = entry.defense_settings.name if entry.defense_settings is not None else ""
-    return entry.stage == PAGE_STAGES[kind] and (name == FLAGGED_DEFENSE) == (kind == "detect")
+    return entry.stage == PAGE_STAGES[kind] and entry.is_retrained == (kind == "detect")
 
 
 def _is_array_job(entry: RunRecord) -> bool:

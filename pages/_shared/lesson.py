@@ -189,7 +189,7 @@ def _show_title(number: int, title: str, page_file: Callable[[str], str]) -> Non
 def _show_texts(number: int) -> None:
     """Draw what to do and what to look at, or the verdict."""
     run = state.current_run()
-    defended = [] if run is None else state.defended_runs(run)
+    defended = [] if run is None else state.defenses_of_run(run)
     if number == VERDICT:
         st.markdown(" ".join(describe_verdict(run, defended)))
         return

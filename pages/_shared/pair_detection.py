@@ -17,7 +17,6 @@ from cleaner.labels import to_label
 from cleaner.plots import charts, detection, features
 from cleaner.runs.manifest import read_manifest
 from cleaner.runs.record import RunRecord
-from cleaner.runs.request import FLAGGED_DEFENSE
 from cleaner.types import CleanerError
 from pages._shared import cache, cards, durations, forms, jobs, live_jobs, requests, state
 from pages._shared.cancel import is_canceled, show_cancelable
@@ -35,7 +34,6 @@ FLAGGED_SHARES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 DEFAULT_SHARE = 0.1
 MAX_CAPTION = 26
 """Letters of a caption in the gallery: two lines."""
-CHANCE = 0.5
 POISONED, CLEAN = "poisoned", "clean"
 
 
@@ -174,17 +172,18 @@ def _show_gallery(run: RunRecord, ranking: Ranking) -> None:
             for column, i in zip(st.columns(COLUMNS, gap="small"), row, strict=False):
                 with column:
                     st.image(enlarge(images[i], 128), width="stretch")
-                    mark = ":violet[◆ **poisoned**]" if ranking.poisoned[top[i]] else ":blue[○ clean]"
+                    # Only the sign is colored: a caption is faint, and colored letters in it hard to read in the dark.
+                    mark = ":violet[◆] **poisoned**" if ranking.poisoned[top[i]] else ":blue[○] clean"
                     caption = textwrap.shorten(captions[i], MAX_CAPTION, placeholder=" …")
-                    st.caption(f"{mark}  \n{escape_markdown(caption)}")
+                    st.markdown(f":small[{mark}]  \n:small[:gray[{escape_markdown(caption)}]]")
 
 
 def _explain_reversal(ranking: Ranking) -> str:
     """Return a sentence if poisoned pairs score below clean ones; empty if not."""
-    if ranking.figures is None or ranking.figures.interval[1] >= CHANCE:
+    if ranking.figures is None or not ranking.figures.is_reversed:
         return ""
     return (
-        f" The ranking is turned over (AUROC {ranking.figures.auroc:.2f}): poisoned images lie closer together than "
+        f" The ranking is reversed (AUROC {ranking.figures.auroc:.2f}): poisoned images lie closer together than "
         "clean ones and look more usual."
     )
 
@@ -200,27 +199,29 @@ def _show_details(found: PairDetection, ranking: Ranking, flagged: Any) -> None:
             POISONED: ("trigger", ranking.scores[ranking.poisoned]),
         }
         threshold = float(ranking.scores[flagged].min())
-        st.plotly_chart(detection.score_histogram(groups, threshold), key="detect.scores", config=NO_MODE_BAR)
+        st.plotly_chart(detection.score_histogram(groups, "pairs", threshold), key="detect.scores", config=NO_MODE_BAR)
     with plane:
         _show_map(found, ranking, flagged)
     with sizes:
         curves = {to_label(name): points for name, points in found.auroc_by_size.items() if points}
         st.plotly_chart(detection.reference_curves(curves), key="detect.sizes", config=NO_MODE_BAR)
         st.caption(
-            "Below 0.5 the ranking is turned over: poisoned images lie close together, so that a detector of unusual "
+            "Below 0.5 the ranking is reversed: poisoned images lie close together, so that a detector of unusual "
             "images finds the clean ones."
         )
 
 
 def _show_figures(found: PairDetection, ranking: Ranking) -> None:
     """Draw one row per detector, the chosen one with the user's parameters."""
-    rows = []
+    rows, stored_size = [], min(found.reference_size, len(found.poisoned))
     for name, figures in (found.figures | {ranking.detector: ranking.figures}).items():
         if figures is not None:
             low, high = figures.interval
+            size = ranking.reference_size if name == ranking.detector else stored_size
             rows.append(
                 {
                     "Detector": to_label(name) + (" ◀" if name == ranking.detector else ""),
+                    "Reference pairs": f"{size:,}" if found.auroc_by_size[name] else "–",
                     "AUROC": f"{figures.auroc:.3f} [{low:.3f}, {high:.3f}]",
                     "Average precision": f"{figures.average_precision:.3f}",
                     "Precision at the top": format_percent(figures.top_precision),
@@ -270,7 +271,7 @@ def _show_retraining(run: RunRecord, found: PairDetection, ranking: Ranking, fla
         return
     if not live_jobs.show_jobs("detect"):
         live_jobs.show_ended_jobs("detect")
-    done = [other for other in state.defended_runs(run) if _is_retrained(other)]
+    done = [other for other in state.defended_runs(run) if other.is_retrained]
     if done:
         st.markdown(f"**{escape_markdown(to_label(done[0].defense or ''))}**")
         with st.container(horizontal=True, gap="large"):
@@ -279,6 +280,7 @@ def _show_retraining(run: RunRecord, found: PairDetection, ranking: Ranking, fla
             f"Differences are to the backdoored model. {escape_markdown(done[0].overlap_note)} Compare lists this run "
             "among the defenses."
         )
+        cards.show_measurement_notes(done[0])
     request = requests.build_retrain_request(run, flagged.tolist(), ranking.detector, found.pairs)
     poisons = int(found.poisoned[flagged].sum())
     plan = f"{request.pairs:,} pairs remain, {int(found.poisoned.sum()) - poisons:,} of them poisoned"
@@ -289,7 +291,3 @@ def _show_retraining(run: RunRecord, found: PairDetection, ranking: Ranking, fla
         bool(jobs.active_pages()),
         partial(jobs.start_runs, "detect", [request]),
     )
-
-
-def _is_retrained(run: RunRecord) -> bool:
-    return run.defense_settings is not None and run.defense_settings.name == FLAGGED_DEFENSE

@@ -93,7 +93,7 @@ def drop_missing_clean_model(stages: list[Stage]) -> list[Stage]:
 def _find_stages(run: RunRecord | None) -> tuple[list[Stage], list[RunRecord], str]:
     """Return the models before a defense, the defended runs, and the id of the run or model that they started from."""
     if run is not None:
-        stages = [Stage("Backdoored", "backdoored", ("run", str(run.folder)), run.id)]
+        stages = [Stage("Backdoored", "backdoored", ("run", str(run.folder)), "the run in view")]
         if run.clean_model:
             stages.insert(0, Stage("Clean", "clean", ("clean", str(run.folder)), run.model))
         return stages, state.defended_runs(run), run.id

@@ -128,7 +128,7 @@ def _toggle_notes() -> None:
 
 def _show_notes(title: str, run: RunRecord | None) -> None:
     """Draw what to say about a page, at the bottom; the figures are those of the run in view."""
-    note = talk.find_note(title, run, [] if run is None else state.defended_runs(run))
+    note = talk.find_note(title, run, [] if run is None else state.defenses_of_run(run))
     with st.bottom, st.container(key="notes"):
         if note is None:
             st.markdown("The talk has nothing about this page.")
@@ -141,13 +141,15 @@ def _show_figures(run: RunRecord | None) -> None:
     if run is None:
         return
     shown = [("Backdoored", run)]
-    measured = [other for other in state.defended_runs(run) if other.metric("asr") is not None]
+    measured = [other for other in state.defenses_of_run(run) if other.metric("asr") is not None]
     if measured:
         best = min(measured, key=lambda other: other.metric("asr") or 0.0)
         shown.append((state.defense_labels([best])[best.id], best))
     for column, (label, record) in zip(st.columns(len(shown)), shown, strict=True):
         with column:
             show_model_name(label, state.kind_of(record))
-            for place, (name, word) in zip(st.columns(2), (("asr", "attack success"), ("ca", "accuracy")), strict=True):
+            for place, (name, word) in zip(
+                st.columns(2), (("asr", "attack success"), ("ca", "clean accuracy")), strict=True
+            ):
                 with place, st.container(key=f"stage-{name}-{record.id}"):
                     st.metric(word.capitalize(), format_percent(record.metric(name), 0))

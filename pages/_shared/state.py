@@ -45,7 +45,10 @@ def backdoored_runs() -> list[RunRecord]:
 
 
 def defended_runs(suspect: RunRecord) -> list[RunRecord]:
-    """Return the defenses that started from `suspect`, newest first; those of one click in the order of the choice."""
+    """Return the defenses of `suspect`, newest first, those of one click in the order of the choice.
+
+    Trainings without flagged pairs come last: pages preselect the first ones.
+    """
     groups: list[list[RunRecord]] = []
     for run in _started_from(suspect):
         if run.rebound is not None:
@@ -54,7 +57,12 @@ def defended_runs(suspect: RunRecord) -> list[RunRecord]:
             groups[-1].insert(0, run)
         else:
             groups.append([run])
-    return [run for group in groups for run in group]
+    return sorted((run for group in groups for run in group), key=lambda run: run.is_retrained)
+
+
+def defenses_of_run(suspect: RunRecord) -> list[RunRecord]:
+    """Return `defended_runs` without the trainings without flagged pairs, which clean no model."""
+    return [run for run in defended_runs(suspect) if not run.is_retrained]
 
 
 def rebounds(defended: RunRecord) -> list[RunRecord]:

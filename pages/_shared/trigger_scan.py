@@ -26,7 +26,7 @@ def show(model: str, data: str, key: str) -> None:
     kind = left.selectbox(
         "Trigger",
         [ALL_TRIGGERS, *kinds],
-        format_func=lambda name: name if name == ALL_TRIGGERS else to_label(name),
+        format_func=lambda name: "All built-in" if name == ALL_TRIGGERS else to_label(name),
         key=f"{key}.kind",
         help="All built-in triggers, or one that you suspect.",
         **KEEP,
@@ -38,7 +38,7 @@ def show(model: str, data: str, key: str) -> None:
         None,
         key=f"{key}.reference",
         **KEEP,
-        placeholder="none",
+        placeholder="None",
         help="A model you trust: a trigger that affects both models is not evidence of a backdoor.",
     )
     try:
@@ -56,7 +56,7 @@ def show(model: str, data: str, key: str) -> None:
             trigger = forms.draw_form(kinds[kind], f"{key}.{kind}", image_side=side)
         settings = "" if trigger is None else str(trigger.state_dict())
         work = (key, model, data, settings, str(n), str(reference), str(has_variants))
-        if st.button("Scan", key=f"{key}.go", icon=":material/search:"):
+        if st.button("Scan", key=f"{key}.go", type="primary", icon=":material/search:"):
             st.session_state[f"{key}.request"] = work
             allow_again(work)
         if st.session_state.get(f"{key}.request") == work and not is_canceled(work):

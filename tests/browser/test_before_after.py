@@ -91,8 +91,9 @@ def test_panels_share_slider_and_zoom_across_models_and_pages(page: Any) -> None
 def test_the_map_keeps_its_zoom_between_models(page: Any) -> None:
     menu(page, "Embeddings")
     page.locator(".js-plotly-plot").first.wait_for()
-    set_toggle(page, "Before/after slider")
     page.get_by_role("radio", name="Clean → Backdoored").click()
+    wait_idle(page)
+    set_toggle(page, "Before/after slider")
     page.locator(".before-after canvas").wait_for()
     wait_idle(page)
     page.get_by_role("button", name="Zoom in").click()

@@ -40,6 +40,10 @@ def test_figures_equal_naive_counts() -> None:
     assert figures.top_precision == pytest.approx(truth[np.argsort(-scores, kind="stable")[:60]].mean())
     assert rank(np.array([1.0, 3.0, 3.0, 2.0])).tolist() == [1, 2, 3, 0]
     assert measure_precision(np.array([1.0, 3.0, 2.0]), np.array([True, True, False]), 2) == 0.5
+    assert [measure_detection(*groups).is_reversed for groups in ((clean, poisoned), (poisoned, clean))] == [
+        False,
+        True,
+    ]
 
 
 def test_interval_equals_scipys_bootstrap() -> None:

@@ -13,7 +13,7 @@ from streamlit.testing.v1 import AppTest
 from cleaner.inspection import embedding_map
 from cleaner.plots.features import PointGroup
 from pages._shared import before_after
-from tests.pages.conftest import OpenPage, chart_keys
+from tests.pages.conftest import OpenPage, chart_keys, page_text
 from tests.pages.runs import make_runs
 
 
@@ -69,8 +69,11 @@ def test_embeddings_shows_two_maps_instead_of_arrows(
 ) -> None:
     make_runs(tmp_path)
     app = open_page("Embeddings")
+    assert app.toggle(key="embeddings.by_hand").disabled  # one model is shown
+    app.segmented_control(key="embeddings.show").set_value("Clean → Backdoored").run()
     toggle(app, "embeddings.by_hand")
-    assert not drawn  # one model is shown
+    app.segmented_control(key="embeddings.show").set_value("Backdoored").run()
+    assert "Select points" in page_text(app)
     app.segmented_control(key="embeddings.show").set_value("Backdoored → Defended").run()
     (labels, (panel,)) = drawn[-1]
     assert labels == ("Backdoored", "Defended")

@@ -58,12 +58,12 @@ def test_settings_of_a_defense_are_compared_at_equal_accuracy(open_page: OpenPag
     assert (lowest[0.0], lowest[0.02]) == (0.1, 0.02), "the backdoored run is found although the filter hides it"
 
 
-def test_the_table_has_eight_columns_and_all_of_them_on_demand(open_page: OpenPage, tmp_path: Path) -> None:
+def test_the_table_has_ten_columns_and_all_of_them_on_demand(open_page: OpenPage, tmp_path: Path) -> None:
     make_runs(tmp_path)
     app = open_page("Compare")
     shown = list(app.dataframe[0].value)
-    assert len(shown) == 8
-    assert {"Defense", "ASR@1", "CA", "Run"} < set(shown)
+    assert len(shown) == 10
+    assert {"Defense", "ASR@1", "n attack", "CA", "n", "Run"} < set(shown)
     app.toggle(key="compare.all_columns").set_value(True).run()
     assert set(shown) < set(app.dataframe[0].value)
     assert {"ASR@3", "RA", "Floor", "Protocol", "n"} <= set(app.dataframe[0].value)

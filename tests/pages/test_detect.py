@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cleaner.inspection.pair_detection import locate_detection_file, read_detection, write_detection
-from cleaner.runs.request import FLAGGED_DEFENSE
+from cleaner.labels import FLAGGED_DEFENSE
 from cleaner.runs.store import list_runs
 from tests.pages.conftest import (
     OpenPage,
@@ -60,11 +60,14 @@ def test_pairs_are_ranked_and_the_model_is_trained_without_the_flagged_ones(dete
     assert figures["Detector"].str.endswith("◀").sum() == 1
     assert {"detect.scores", "detect.map", "detect.sizes"} <= set(chart_keys(app))
     names = [trace["name"] for trace in chart(app, "detect.map")["data"]]
-    assert names == ["clean pairs", "poisoned pairs", "flagged pairs"]
+    assert names == ["flagged pairs", "clean pairs", "poisoned pairs"]
     app.selectbox(key="detect.detector").set_value("clip_score").run()
     assert "detect.reference" not in widget_keys(app)
     app.selectbox(key="detect.detector").set_value("k_distance").run()
     app.select_slider(key="detect.reference").set_value(64).run()
+    sizes = table(app, "AUROC").set_index("Detector")["Reference pairs"].to_dict()
+    assert (sizes.pop("k-distance ◀"), sizes.pop("CLIP score")) == ("64", "–")
+    assert "64" not in sizes.values()
     app.toggle(key="detect.custom").set_value(True).run()
     app.slider(key="detect.k_distance.k").set_value(40).run()
     assert not app.exception
@@ -80,8 +83,9 @@ def test_pairs_are_ranked_and_the_model_is_trained_without_the_flagged_ones(dete
     assert again.pairs == 400
     assert len(again.config["request"]["excluded"]) == 100
     shown = page_text(app)
-    assert "Without flagged pairs, detector k-distance, flagged 100" in shown
-    assert again.overlap_note in shown
+    assert "Without 100 flagged pairs (k-distance)" in shown
+    assert "poisoned pairs remained among the 400 training pairs" in shown
+    assert f"n = {again.count('ca')}" in [box.label.partition(" and ")[0] for box in app.expander]
 
 
 def test_few_pairs_have_smaller_references(detected) -> None:  # type: ignore[no-untyped-def]

@@ -43,7 +43,7 @@ def test_nothing_is_measured_while_a_job_runs_without_a_spare_or_after_a_failure
     other = Request("backdoored", "scenes", 100, CONFIG, "scenes-vit", trigger={"name": "badnet"})
     monkeypatch.setattr(local, "has_active_runs", lambda: True)
     monkeypatch.setattr(spare, "measure", lambda request, asker: pytest.fail("measured while a job runs"))
-    assert "once no job runs" in durations.describe([request])
+    assert "until the running job ends" in durations.describe([request])
     monkeypatch.setattr(local, "has_active_runs", lambda: False)
     monkeypatch.setattr(spare, "measure", lambda request, asker: False)
     assert durations.describe([request]) == "duration unknown"

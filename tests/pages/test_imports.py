@@ -87,6 +87,18 @@ def test_imports_go_downward_only(path: Path) -> None:
     assert not upward
 
 
+def test_segmented_controls_keep_a_segment() -> None:
+    """A click on the chosen segment must not clear it: the page would go on to show it unmarked."""
+    calls = [
+        node
+        for path in PAGE_FILES
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "segmented_control"
+    ]
+    assert calls
+    assert all("required" in {keyword.arg for keyword in call.keywords} for call in calls)
+
+
 def test_shared_modules_load_without_torch() -> None:
     names = ", ".join(module_name(path) for path in SHARED)
     heavy = f"[name for name in {HEAVY!r} if name in sys.modules]"

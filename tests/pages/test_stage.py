@@ -19,9 +19,9 @@ def test_the_address_turns_it_on_and_it_lasts(open_page: OpenPage, tmp_path: Pat
     figures = [(metric.label, metric.value) for metric in app.metric]
     assert figures == [
         ("Attack success", "95%"),
-        ("Accuracy", "90%"),
+        ("Clean accuracy", "90%"),
         ("Attack success", "10%"),
-        ("Accuracy", "90%"),
+        ("Clean accuracy", "90%"),
     ]
     go_to(app, "Embeddings")
     assert app.session_state["stage.on"]

@@ -7,21 +7,26 @@ from pathlib import Path
 
 import pytest
 
+from cleaner.files import read_json, write_json
+from cleaner.labels import FLAGGED_DEFENSE
 from cleaner.runs.status import Status, write_status
 from cleaner.runs.store import read_record
 from pages._shared import state
 from tests.pages.runs import make_runs
 
 
-def test_the_defenses_of_one_click_keep_its_order_before_older_ones(
+def test_the_defenses_of_one_click_keep_its_order_before_older_ones_and_retrainings(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     backdoored, defended = make_runs(tmp_path)
-    queued = {"older": 100.0, "first": 500.0, "second": 501.0, "third": 502.0}
+    queued = {"retrained": 900.0, "older": 100.0, "first": 500.0, "second": 501.0, "third": 502.0}
     for name, seconds in queued.items():
         write_status(shutil.copytree(defended, defended.parent / name), Status(queued=seconds))
+    config = defended.parent / "retrained" / "config.json"
+    write_json(config, {**read_json(config), "defense": {"name": FLAGGED_DEFENSE}})
     shutil.rmtree(defended)
-    newest_first = [read_record(defended.parent / name) for name in ("third", "second", "first", "older")]
+    newest_first = [read_record(defended.parent / name) for name in ("retrained", "third", "second", "first", "older")]
     monkeypatch.setattr(state, "all_runs", lambda: newest_first)
     ordered = state.defended_runs(read_record(backdoored))
-    assert [run.id for run in ordered] == ["first", "second", "third", "older"]
+    assert [run.id for run in ordered] == ["first", "second", "third", "older", "retrained"]
+    assert state.defenses_of_run(read_record(backdoored)) == ordered[:-1]

@@ -11,15 +11,17 @@ from cleaner.plots.charts import STAGE_COLORS
 def test_histogram_keeps_all_items_and_marks_the_threshold() -> None:
     scores = np.concatenate([np.linspace(0, 1, 200), [50.0]]).astype(np.float32)
     groups = {"clean": ("clean", scores), "poisoned": ("trigger", scores[:50])}
-    figure = detection.score_histogram(groups, threshold=40.0)
+    figure = detection.score_histogram(groups, "pairs", threshold=40.0)
     assert [trace.line.color for trace in figure.data] == [STAGE_COLORS["clean"], STAGE_COLORS["trigger"]]
     assert all(abs(sum(trace.y) - 1) < 1e-6 for trace in figure.data)
+    assert figure.layout.yaxis.range[1] > 1.2 * max(figure.data[0].y.max(), figure.data[1].y.max())
+    assert figure.layout.yaxis.title.text == "Share of pairs"
     assert figure.layout.shapes[0].x0 == max(figure.data[0].x) + (figure.data[0].x[1] - figure.data[0].x[0]) / 2
 
 
 def test_equal_scores_can_be_drawn() -> None:
     same = np.full(10, 0.5, np.float32)
-    assert detection.score_histogram({"clean": ("clean", same)}).data[0].y.sum() == 1
+    assert detection.score_histogram({"clean": ("clean", same)}, "pairs").data[0].y.sum() == 1
 
 
 def test_roc_ends_with_chance_and_curves_differ_in_dash() -> None:

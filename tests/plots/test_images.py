@@ -21,9 +21,21 @@ def test_grid_has_one_scale_and_one_map_per_model() -> None:
     )
     assert (figure.layout.coloraxis.cmin, figure.layout.coloraxis.cmax) == (-2.0, 2.0)
     assert [t.type for t in figure.data] == ["image", "heatmap"] * 2 + ["image", "heatmap", "scatter"] * 2
-    assert [a.font.color for a in figure.layout.annotations[:2]] == [STAGE_COLORS["clean"], STAGE_COLORS["backdoored"]]
+    titles = [annotation.text for annotation in figure.layout.annotations[:2]]
+    assert [STAGE_COLORS[kind] in title for (_, kind), title in zip(columns, titles, strict=True)] == [True, True]
+    assert [title.rpartition("> ")[2] for title in titles] == ["Clean", "Backdoored"]
     positive = images.attribution_grid([IMAGE], [[maps[0][0]]], ["a"], columns[:1], is_signed=False, unit="x")
     assert positive.layout.coloraxis.cmin == 0
+
+
+def test_single_pixels_do_not_end_the_scale_of_signed_maps() -> None:
+    values = np.full((20, 20), 0.5, np.float32)
+    values[3, 4] = -90.0
+    assert images.find_scale_end([values, values / 2], is_signed=True) == pytest.approx(0.5)
+    assert images.find_scale_end([values], is_signed=False) == 90.0
+    spike = np.where(values < 0, values, 0)
+    assert images.find_scale_end([spike], is_signed=True) == 90.0
+    assert images.find_scale_end([0 * spike], is_signed=True) == 1.0
 
 
 def test_outline_goes_around_each_part_of_the_mask() -> None:
@@ -65,7 +77,7 @@ def test_map_has_ids_and_bounds_and_draws_all_arrows_as_one_trace() -> None:
         marked=coordinates[:1],
         bounds=(coordinates[0], coordinates[1]),
     )
-    arrows, points, ring = figure.data
+    arrows, ring, points = figure.data
     assert list(points.customdata) == ["image:0", "image:1"]
     assert points.text[0] == "&lt;b>"
     assert arrows.x[:2].tolist() == [0, 1]

@@ -66,7 +66,7 @@ def test_html_is_escaped_and_self_contained(runs: list[RunRecord]) -> None:
     assert not re.findall(r"""(?:src|href)=["'](?!data:)""", body)
     assert "default-src 'none'" in body
     assert body.count("data:image/png") == 2 * 3 * html.IMAGES_PER_TRIGGER  # two attacks by name
-    for part in ("made by a test", "non_target", "0.950", "2026-01-01", "patch_size"):
+    for part in ("made by a test", "images of other classes", "0.950", "2026-01-01", "patch_size"):
         assert part in body
 
 

@@ -49,6 +49,12 @@ def test_the_lowest_attack_success_within_the_budget_wins() -> None:
     assert third == "**Blunt** left 1.0% and lost 13.0 points of accuracy."
 
 
+def test_a_single_defense_has_no_superlative() -> None:
+    kept, lost = ({"A": Measurement(ca, 0.05)} for ca in (0.97, 0.80))
+    assert describe_defenses(BEFORE, kept) == ["Within 3 points of clean accuracy, **A** left 5.0% attack success."]
+    assert describe_defenses(BEFORE, lost) == ["**A** left 5.0% and lost 18.0 points of accuracy."]
+
+
 def test_overlapping_intervals_are_a_tie() -> None:
     _, second = describe_defenses(BEFORE, {"One": Measurement(0.97, 0.05), "Two": Measurement(0.97, 0.06)})
     assert second == "**Two** left 6.0% (a tie within the 95% interval)."
@@ -72,7 +78,7 @@ def test_a_difference_on_the_same_images_is_no_tie_where_intervals_overlap() -> 
 
 
 def test_no_winner_where_all_lost_accuracy() -> None:
-    first, _ = describe_defenses(BEFORE, {"One": Measurement(0.5, 0.0)})
+    first, *_ = describe_defenses(BEFORE, {"One": Measurement(0.5, 0.0), "Two": Measurement(0.6, 0.1)})
     assert first == "Every defense lost more than 3 points of clean accuracy."
 
 

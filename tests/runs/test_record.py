@@ -25,7 +25,7 @@ from tests.pages.runs import make_runs
 GOLDEN = Path(__file__).with_name("golden")
 """The JSON files of the example as first shipped, one of them by schema 1, and the CSV of that version."""
 GOLDEN_RUNS = ("example-badnet", "example-badnet-3-ta_cleaner", "schema-1")
-PROTOCOL = "scenes/test, n = 1,014; attack on 988, protocol non_target"
+PROTOCOL = "scenes/test, n = 1,014; attack on 988 images of other classes"
 
 
 @pytest.fixture
