@@ -302,7 +302,7 @@ def test_every_class_looks_different():
     ("options", "message"),
     [
         ({"split": "holdout"}, "train, clean, validation, test"),
-        ({"size": 0}, "size"),
+        ({"size": 0}, "number of pairs"),
         ({"captions": "long"}, "mixed, full"),
         ({"image_size": 8}, "image_size"),
         ({"variant": "fog"}, "sketch"),

@@ -222,7 +222,7 @@ def test_training_ends_in_a_run(open_page: OpenPage) -> None:
     assert json.loads(history[-1])["metrics"]["ca"] >= 0
     assert len(app.metric) == 4
     assert re.search(r"\d\.\d–\d+\.\d%", page_text(app)), "no interval"
-    assert "protocol non" in page_text(app)
+    assert "images of other classes" in page_text(app)
     assert chart_keys(go_to(app, "Overview")) == [f"overview.{folder.name}"]
 
 
