@@ -149,16 +149,17 @@ def _format_range(values: Sequence[float | None]) -> str:
 def _format_defender_data(model: str, cells: Sequence[Cell], rows: Sequence[Row], methods: Methods) -> str:
     tables = []
     for attack, target in list_attacks(cells):
+        plain = select(cells, attack=attack, target=target, world="scenes", is_aware=False, steps=plan.STEPS)
+        at_rate = [cell for cell in plain if _is_key_method_at_rate(cell, methods)]
+        # The disjoint pairs of the main table have more seeds.
+        seeds = {cell.task.seed for cell in at_rate if cell.task.data != "disjoint"}
         lines = []
         for data in plan.DEFENDER_DATA:
-            at_rate = select(
-                cells, attack=attack, target=target, world="scenes", is_aware=False, data=data, steps=plan.STEPS
-            )
-            groups = by_method(cell for cell in at_rate if _is_at_rate(cell, methods))
-            for name in (name for name in plan.KEY_METHODS if name in groups):
-                values = [_format_range([COLUMNS[c](cell) for cell in groups[name]]) for c in SHORT_COLUMNS]
-                lines.append((data, f"`{name}`", format_seeds(groups[name]), *values))
-        if len({line[0] for line in lines}) > 1:
+            groups = by_method(cell for cell in select(at_rate, data=data) if cell.task.seed in seeds)
+            for name, found in sorted(groups.items(), key=lambda item: plan.KEY_METHODS.index(item[1][0].task.method)):
+                values = [_format_range([COLUMNS[c](cell) for cell in found]) for c in SHORT_COLUMNS]
+                lines.append((data, f"`{name}`", format_seeds(found), *values))
+        if lines:
             table = markdown_table(("clean pairs", "defense", "seeds", *SHORT_COLUMNS), lines)
             tables.append(f"**`{model}`, `{attack}`, target {target}**\n\n{table}")
     caption = (
@@ -168,9 +169,12 @@ def _format_defender_data(model: str, cells: Sequence[Cell], rows: Sequence[Row]
     return "\n\n".join([*tables, caption]) if tables else ""
 
 
-def _is_at_rate(cell: Cell, methods: Methods) -> bool:
-    choice = methods.rates.get((cell.task.method, cell.task.form))
-    return choice is not None and choice.lr == cell.task.lr
+def _is_key_method_at_rate(cell: Cell, methods: Methods) -> bool:
+    """Whether a cell is of a key method, in the form that goes on and at the rate that the rule chose."""
+    task = cell.task
+    choice = methods.rates.get((task.method, task.form))
+    is_key = task.method in plan.KEY_METHODS and (task.method != plan.FULL_METHOD or task.form == methods.form)
+    return is_key and choice is not None and choice.lr == task.lr
 
 
 def _format_aware(model: str, cells: Sequence[Cell], rows: Sequence[Row], methods: Methods) -> str:

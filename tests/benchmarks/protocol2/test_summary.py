@@ -137,6 +137,14 @@ def test_every_part_has_its_table(root: Path, tmp_path: Path, table: Any, expect
     assert "Not measured yet" in table(tmp_path)
 
 
+def test_all_kinds_of_clean_pairs_have_the_same_methods_and_seeds(root: Path) -> None:
+    for table in protocol2_tables.defender_data(root).split("**`")[1:]:
+        lines = [line.strip("| ").split(" | ") for line in table.splitlines() if line[:1] == "|"][2:]
+        names = [f"`{name}`" for name in plan.KEY_METHODS]
+        assert [tuple(line[:2]) for line in lines] == [(data, name) for data in plan.DEFENDER_DATA for name in names]
+        assert len({line[2] for line in lines}) == 1
+
+
 def test_lines_of_two_processors_are_never_mixed() -> None:
     suspect = Task("cell", "badclip", "cup", 3)
     defended = [Task("cell", "badclip", "cup", 3, method="finetune", lr=lr) for lr in (1e-4, 1e-3)]
