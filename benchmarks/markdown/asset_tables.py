@@ -34,7 +34,7 @@ SCREENSHOTS = {
     "compare": "Compare: all runs, accuracy against attack success",
     "film": "Film: a training plays, with map, curves and labels",
     "detect": "Detect: the most suspicious training pairs, with the truth",
-    "trigger_search": "Trigger search: how easily each class gives way, and the inverted trigger beside the true one",
+    "trigger_search": "Trigger search: how easily each class gives way, and the inverted trigger next to the true one",
 }
 
 

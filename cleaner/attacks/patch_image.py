@@ -39,7 +39,7 @@ class PatchImage(FileTrigger, PatchTrigger):
         return torch.lerp(images, super().__call__(images), self.mask(images))
 
     def mask(self, clean_images: Tensor) -> Tensor:
-        """Return the opacity of the patch, (N, 1, H, W); 0 beside it."""
+        """Return the opacity of the patch, (N, 1, H, W); 0 outside it."""
         mask = torch.zeros_like(clean_images[:, :1])
         alpha = self.load_alpha(self.scaled_patch_size(clean_images.shape[-1])).to(mask)
         self._write_patch(mask, clean_images, patch=alpha)

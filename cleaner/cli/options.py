@@ -94,7 +94,7 @@ else:
     FinetuneWithoutLr = make_options_class(FinetuneConfig, exclude=("lr",))
     # A rebound test is limited by steps, and plain finetuning uses no augmentation.
     ReboundFinetune = make_options_class(FinetuneConfig, exclude=("epochs", "augmentation", "redraw"))
-    # Pretraining draws all views anew in each epoch and is measured at its end.
+    # Pretraining redraws its views in every epoch, and validates nothing before its end.
     PretrainFinetune = make_options_class(FinetuneConfig, exclude=("redraw", "eval_every"))
 
 

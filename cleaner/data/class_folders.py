@@ -42,7 +42,7 @@ def tabulate_class_folders(keys: Iterable[str], read: Callable[[str], bytes]) ->
 
 
 def _count_wrappers(paths: Collection[list[str]]) -> int:
-    """Return how many outer folders wrap all class folders; a few stray images beside these do not matter."""
+    """Return how many outer folders wrap all class folders; a few stray images next to them do not matter."""
     depth = 0
     while (
         len({path[depth] for path in paths if len(path) > depth + 1}) == 1

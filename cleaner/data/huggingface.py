@@ -76,7 +76,7 @@ class ParquetData(HubRows):
 
     @staticmethod
     def recognizes(path: Path) -> bool:
-        # img2dataset writes a table of metadata beside each shard.
+        # img2dataset writes a table of metadata next to each shard.
         return bool(_list_files(path)) and not (path.is_dir() and any(path.glob("*.tar")))
 
 

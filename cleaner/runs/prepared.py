@@ -1,4 +1,4 @@
-"""The prepared trigger of a training that is not finished: a file beside its checkpoint.
+"""The prepared trigger of a training that is not finished: a file next to its checkpoint.
 
 An optimization can take longer than the training, and with another number of threads it ends in another patch. A
 training that resumes goes on with the patch that it began with.

@@ -188,7 +188,7 @@ def lexicon_cache(maxsize: int) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
         @wraps(function)
         def cached(*args: P.args, **kwargs: P.kwargs) -> R:
-            result: R = caches[_chosen.get() or _default](*args, **kwargs)
+            result: R = caches[selected_lexicon()](*args, **kwargs)
             return result
 
         def clear() -> None:
