@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 
 from benchmarks.markdown.cells import format_number, join_unique, markdown_table
@@ -25,7 +25,7 @@ def list_attacks(cells: Sequence[Cell]) -> list[tuple[str, str]]:
 
 
 def format_equal_accuracy(model: str, cells: Sequence[Cell], rows: Sequence[Row], methods: Methods) -> str:
-    tables = []
+    tables, shown = [], []
     for attack, target in list_attacks(cells):
         plain = drop_open_curves(main_cells(cells, attack, target), rows, methods.curves)
         if not any(cell.task.method and len({c.task.lr for c in plain if c.name == cell.name}) > 1 for cell in plain):
@@ -34,13 +34,14 @@ def format_equal_accuracy(model: str, cells: Sequence[Cell], rows: Sequence[Row]
             found = at_equal_accuracy(plain, budget)
             title = f"**`{model}`, `{attack}`, target {target}: ASR@1 at {100 * budget:g} points of accuracy**"
             tables.append(f"{title}\n\n{_gap_table(plain, found)}")
+        shown += plain
     if not tables:
         return ""
     caption = (
         "The lowest ASR@1 on test images while validation accuracy is at most so far below the backdoored model's, "
         "interpolated between neighboring learning rates; †: that of the backdoored model, because no learning rate "
         "within that loss is better. Gaps: ASR minus that of the other method, paired by seed, mean [95% interval over "
-        f"seeds, from {MIN_SEEDS} on]; below zero is better. {format_origin(rows)}"
+        f"seeds, from {MIN_SEEDS} on]; below zero is better. {format_origin(shown)}"
     )
     return "\n\n".join([*tables, caption])
 
@@ -94,7 +95,8 @@ def format_rates(model: str, rows: Sequence[Row], methods: Methods) -> str:
     table = markdown_table(("points lost at", *(f"{lr:g}" for lr in grid)), lines)
     note = (
         f"Validation accuracy lost against the badnet model of seed {plan.GRID_SEED}, {plan.STEPS} steps. Bold: "
-        f"chosen. -: below what the rule needed. Form of TA-Cleaner that goes on: {methods.form}. {format_origin(rows)}"
+        f"chosen. -: below what the rule needed. Form of TA-Cleaner that goes on: {methods.form}. "
+        f"{format_origin(trials)}"
     )
     return f"**`{model}`**\n\n{table}\n\n{note}"
 
@@ -115,7 +117,13 @@ def name_seeds(cells: Sequence[Cell]) -> str:
     return f"seeds {seeds}" if "," in seeds else f"seed {seeds}"
 
 
-def format_origin(rows: Sequence[Row], command: str = COMMAND) -> str:
-    """Return processor, threads and commits of all lines, and the command."""
-    processors = join_unique(f"{row['processor']['name']}, {row['processor']['threads']} thread(s)" for row in rows)
-    return f"{processors}; commit {join_unique(str(row.get('commit')) for row in rows)}; `{command}`."
+def format_origin(rows: Iterable[Row | Cell], command: str = COMMAND) -> str:
+    """Return processor, threads and commits of the lines of a table, and the command."""
+    lines = [row.row if isinstance(row, Cell) else row for row in rows]
+    processors = join_unique(f"{line['processor']['name']}, {_count_threads(line)}" for line in lines)
+    return f"{processors}; commit {join_unique(str(line.get('commit')) for line in lines)}; `{command}`."
+
+
+def _count_threads(row: Row) -> str:
+    threads = row["processor"]["threads"]
+    return f"{threads} thread{'s' if threads > 1 else ''}"

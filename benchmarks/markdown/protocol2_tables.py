@@ -115,16 +115,17 @@ def _each_model(root: Path, format_model: Format) -> str:
 
 
 def _format_at_rates(model: str, cells: Sequence[Cell], rows: Sequence[Row], methods: Methods) -> str:
-    tables = []
+    tables, shown = [], []
     for attack, target in list_attacks(cells):
         plain = select_chosen(main_cells(cells, attack, target))
         if any(cell.task.method for cell in plain):
             table = _metric_table(by_method(plain), COLUMNS, methods)
             tables.append(f"**`{model}`, `{attack}`, target {target}** ({name_seeds(plain)})\n\n{table}")
+            shown += plain
     caption = (
         "Mean [minimum, maximum] over seeds. Target CA: accuracy on the target class itself. Rebound: "
         f"{plan.REBOUND_STEPS} more steps of finetuning at {plan.REBOUND_LR:g}. Probe: a linear probe on the image "
-        f"tower. †: no rate met the budget of {100 * rule.BUDGET:g} points. {format_origin(rows)}"
+        f"tower. †: no rate met the budget of {100 * rule.BUDGET:g} points. {format_origin(shown)}"
     )
     return "\n\n".join([*tables, caption]) if tables else ""
 
@@ -147,24 +148,26 @@ def _format_range(values: Sequence[float | None]) -> str:
 
 
 def _format_defender_data(model: str, cells: Sequence[Cell], rows: Sequence[Row], methods: Methods) -> str:
-    tables = []
+    tables, shown = [], []
     for attack, target in list_attacks(cells):
         plain = select(cells, attack=attack, target=target, world="scenes", is_aware=False, steps=plan.STEPS)
         at_rate = [cell for cell in plain if _is_key_method_at_rate(cell, methods)]
         # The disjoint pairs of the main table have more seeds.
         seeds = {cell.task.seed for cell in at_rate if cell.task.data != "disjoint"}
+        compared = [cell for cell in at_rate if cell.task.seed in seeds]
         lines = []
         for data in plan.DEFENDER_DATA:
-            groups = by_method(cell for cell in select(at_rate, data=data) if cell.task.seed in seeds)
+            groups = by_method(select(compared, data=data))
             for name, found in sorted(groups.items(), key=lambda item: plan.KEY_METHODS.index(item[1][0].task.method)):
                 values = [_format_range([COLUMNS[c](cell) for cell in found]) for c in SHORT_COLUMNS]
                 lines.append((data, f"`{name}`", format_seeds(found), *values))
         if lines:
             table = markdown_table(("clean pairs", "defense", "seeds", *SHORT_COLUMNS), lines)
             tables.append(f"**`{model}`, `{attack}`, target {target}**\n\n{table}")
+            shown += compared
     caption = (
         f"{plan.STEPS} steps each, rates of the main table. Overlap: the attacker's own images, untriggered, with full "
-        f"true captions. {format_origin(rows)}"
+        f"true captions. {format_origin(shown)}"
     )
     return "\n\n".join([*tables, caption]) if tables else ""
 
@@ -179,20 +182,21 @@ def _is_key_method_at_rate(cell: Cell, methods: Methods) -> bool:
 
 def _format_aware(model: str, cells: Sequence[Cell], rows: Sequence[Row], methods: Methods) -> str:
     columns = {name: COLUMNS[name] for name in (*SHORT_COLUMNS, "probe ASR")}
-    tables = [
-        f"**`{model}`, `{attack}`, attacker {'knows the defense' if knows else 'does not'}**\n\n"
-        + _metric_table(by_method(found), columns, methods)
-        for attack in plan.JUDGES
-        for knows in (True, False)
-        if (found := _aware_cells(cells, attack, knows=knows))
-    ]
+    tables, shown = [], []
+    for attack in plan.JUDGES:
+        for knows in (True, False):
+            if found := _aware_cells(cells, attack, methods, knows=knows):
+                attacker = f"attacker {'knows the defense' if knows else 'does not'}"
+                table = _metric_table(by_method(found), columns, methods)
+                tables.append(f"**`{model}`, `{attack}`, {attacker}** ({name_seeds(found)})\n\n{table}")
+                shown += found
     caption = (
-        f"The attacker who knows the defense also minimizes the subtext loss while poisoning. {format_origin(rows)}"
+        f"The attacker who knows the defense also minimizes the subtext loss while poisoning. {format_origin(shown)}"
     )
     return "\n\n".join([*tables, caption]) if tables else ""
 
 
-def _aware_cells(cells: Sequence[Cell], attack: str, *, knows: bool) -> list[Cell]:
+def _aware_cells(cells: Sequence[Cell], attack: str, methods: Methods, *, knows: bool) -> list[Cell]:
     """Return the cells of the key methods for attackers who do or do not know, on the seeds that both have."""
     known = select(cells, attack=attack, is_aware=True)
     seeds, targets = ({getattr(cell.task, name) for cell in known} for name in ("seed", "target"))
@@ -202,7 +206,7 @@ def _aware_cells(cells: Sequence[Cell], attack: str, *, knows: bool) -> list[Cel
         for cell in found
         if cell.task.seed in seeds
         and cell.task.target in targets
-        and (not cell.task.method or (cell.task.method in plan.KEY_METHODS and cell.task.has_followups))
+        and (not cell.task.method or _is_key_method_at_rate(cell, methods))
     ]
 
 
@@ -213,17 +217,18 @@ def _format_fine(model: str, cells: Sequence[Cell], rows: Sequence[Row], methods
     table = _metric_table(by_method(found), FINE_COLUMNS, methods)
     caption = (
         f"352 classes, a color and an object each; target {plan.FINE_TARGET!r}, ASR on images without any banana. "
-        f"{name_seeds(found).capitalize()}. This project's own scale, not ImageNet's. {format_origin(rows)}"
+        f"{name_seeds(found).capitalize()}. This project's own scale, not ImageNet's. {format_origin(found)}"
     )
     return f"**`{model}`, `badclip`, `scenes-fine`**\n\n{table}\n\n{caption}"
 
 
 def _format_long(model: str, cells: Sequence[Cell], rows: Sequence[Row], methods: Methods) -> str:
-    tables = []
+    tables, shown = [], []
     for attack, target in list_attacks(cells):
         found = select(cells, attack=attack, target=target, world="scenes", is_aware=False, steps=plan.LONG_STEPS)
         defended = [cell for cell in found if cell.task.method]
         if defended:
             table = _metric_table(by_method(defended), COLUMNS, methods)
             tables.append(f"**`{model}`, `{attack}`, {plan.LONG_STEPS:,} steps** ({name_seeds(defended)})\n\n{table}")
-    return "\n\n".join([*tables, format_origin(rows)]) if tables else ""
+            shown += defended
+    return "\n\n".join([*tables, format_origin(shown)]) if tables else ""

@@ -145,6 +145,15 @@ def test_all_kinds_of_clean_pairs_have_the_same_methods_and_seeds(root: Path) ->
         assert len({line[2] for line in lines}) == 1
 
 
+def test_attackers_who_know_the_defense_and_those_who_do_not_meet_the_same_methods_and_seeds(root: Path) -> None:
+    tables = protocol2_tables.aware(root).split("**`")[1:]
+    assert len(tables) == 2 * len(plan.JUDGES)
+    for table in tables:
+        names = [line.split("|")[1].strip("` ") for line in table.splitlines() if line[:1] == "|"][2:]
+        assert set(names) == {summary.NO_METHOD, *plan.KEY_METHODS}
+        assert "(seeds 3, 4, 5)" in table
+
+
 def test_lines_of_two_processors_are_never_mixed() -> None:
     suspect = Task("cell", "badclip", "cup", 3)
     defended = [Task("cell", "badclip", "cup", 3, method="finetune", lr=lr) for lr in (1e-4, 1e-3)]
