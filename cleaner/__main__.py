@@ -6,9 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-import tyro
-
-from cleaner.cli.app import App
+from cleaner.cli.commands import run_command
 from cleaner.types import CleanerError
 
 BROKEN_PIPE_STATUS = 141
@@ -30,12 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(arguments: list[str]) -> int:
     prog = "ta-cleaner" if Path(sys.argv[0]).stem == "ta-cleaner" else "python -m cleaner"
     try:
-        if arguments[:1] == ["app"]:  # starts Streamlit without loading torch first
-            tyro.cli(App, prog=f"{prog} app", args=arguments[1:]).run()
-        else:
-            from cleaner.cli.commands import run_command
-
-            run_command(arguments, prog, __doc__)
+        run_command(arguments, prog, __doc__)
     except CleanerError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -16,6 +16,7 @@ from cleaner.config import FinetuneConfig, changed_parameters
 from cleaner.files import assets, shipped_assets, shipped_results
 from cleaner.labels import defense_name, to_label
 from cleaner.published import Method, Preset, Training
+from cleaner.registry import DEFENSES, TRIGGERS
 
 RESULTS_DIR = shipped_results()
 PHOTOS_RESULT = "cifar10.json"
@@ -250,8 +251,5 @@ def _published_presets(method: str) -> list[Preset]:
 
 def _find_method(name: str) -> type[Method]:
     """Return the class of an attack or a defense. Raises `CleanerError` for an unknown name."""
-    from cleaner.attacks import TRIGGERS  # imports torch; pages need this module's numbers before it is loaded
-    from cleaner.defenses import DEFENSES
-
     method: type[Method] = TRIGGERS[name] if name in TRIGGERS else DEFENSES[name]
     return method

@@ -1,10 +1,13 @@
-"""Registries: attacks, defenses, explainers and data sets by name. A new one is one new file."""
+"""Registries: attacks, defenses, detectors, explainers and data sets by name. A new one is one new file.
+
+Importing them loads nothing; the first lookup imports the package of the registry, and with it torch.
+"""
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any, Generic, TypeVar
 
@@ -12,6 +15,12 @@ from cleaner.config import to_dict
 from cleaner.types import CleanerError
 
 T = TypeVar("T")
+
+
+def suggest(word: str, known: Iterable[str]) -> str:
+    """Return " (did you mean 'x'?)" with the most similar of the known words; "" if none is similar."""
+    close = get_close_matches(word, list(known), n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""
 
 
 class Registry(Generic[T]):
@@ -48,8 +57,7 @@ class Registry(Generic[T]):
     def __getitem__(self, name: str) -> T:
         self._discover()
         if name not in self._entries:
-            close = get_close_matches(name, self._entries, n=1)
-            hint = f" (did you mean {close[0]!r}?)" if close else ""
+            hint = suggest(name, self._entries)
             raise CleanerError(f"there is no {self.kind} {name!r}{hint}. Choose one of: {', '.join(self)}.")
         return self._entries[name]
 
@@ -89,3 +97,10 @@ class Registry(Generic[T]):
                 f"the {self.kind} {state['name']!r} comes from another version of TA-Cleaner Lab ({error}): "
                 "use that version, or repeat the run."
             ) from error
+
+
+DATASETS: Registry[Any] = Registry("data set", "cleaner.data")
+DEFENSES: Registry[Any] = Registry("defense", "cleaner.defenses")
+DETECTORS: Registry[Any] = Registry("detector", "cleaner.detectors")
+EXPLAINERS: Registry[Any] = Registry("explainer", "cleaner.explain")
+TRIGGERS: Registry[Any] = Registry("trigger", "cleaner.attacks")

@@ -16,7 +16,7 @@ from cleaner.config import file_parameters, param, validate
 from cleaner.config import scale_pixels as scale_pixels  # attacks import it from here
 from cleaner.data.images import decode_rgba, decode_tensor, read_image_file
 from cleaner.published import Method
-from cleaner.registry import Registry
+from cleaner.registry import TRIGGERS as TRIGGERS  # part of this module's interface
 from cleaner.seed import derive_seed
 from cleaner.types import CleanerError, OnStep
 
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from cleaner.data.base import CaptionData
     from cleaner.models.clip import Clip
 
-TRIGGERS: Registry[Any] = Registry("trigger", "cleaner.attacks")
 NETWORK_BATCH = 16
 """Images per forward pass of a trigger's network (`run_in_batches`)."""
 POSITIONS = ("bottom-right", "bottom-left", "top-right", "top-left", "corners", "center", "random")

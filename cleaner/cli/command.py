@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from cleaner import presets
-from cleaner.attacks import TRIGGERS
 from cleaner.config import FinetuneConfig, parameters
-from cleaner.defenses import DEFENSES
+from cleaner.registry import DEFENSES, TRIGGERS
 from cleaner.runs.folders import find_run
 from cleaner.runs.request import Request
 

@@ -1,9 +1,13 @@
-"""All commands of the command line; importing this module loads torch."""
+"""All commands of the command line. Parsing their options loads no torch: it takes seconds."""
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
-from typing import Annotated, Any
+from collections.abc import Sequence
+from contextlib import redirect_stderr
+from dataclasses import fields, is_dataclass, replace
+from io import StringIO
+from itertools import takewhile
+from typing import Annotated, Any, get_args, get_type_hints
 
 import tyro
 
@@ -19,8 +23,9 @@ from cleaner.cli.report import ExportTensorboard, Film, Report
 from cleaner.cli.scan import Scan
 from cleaner.cli.sweep import Sweep
 from cleaner.cli.training import Defend, Poison, Pretrain, Rebound
-from cleaner.models.devices import configure_torch
+from cleaner.registry import suggest
 from cleaner.runs.folders import resolve_run
+from cleaner.types import CleanerError
 
 RUN_ARGUMENTS = ("suspect", "defended", "model", "reference", "runs", "cancel", "pause", "resume")
 """Arguments that take a run, or several."""
@@ -51,11 +56,67 @@ Command = (
 
 def run_command(arguments: list[str], prog: str, description: str | None) -> None:
     """Parse the arguments, with the defaults of a preset that they name, and run the command."""
-    configure_torch()
+    command = _resolve_run_names(parse_command(arguments, prog, description))
+    if not isinstance(command, (App, Runs)):
+        from cleaner.models.devices import configure_torch
+
+        configure_torch()
+    command.run()
+
+
+def parse_command(arguments: Sequence[str], prog: str, description: str | None = None) -> Any:
+    """Return the command that the arguments describe. Raises `CleanerError` where they are wrong."""
+    commands = {mark.name: kind for kind, mark in map(get_args, get_args(Command))}
+    name = arguments[0] if arguments else ""
+    if name not in (*commands, "-h", "--help") and not name.startswith("--tyro-"):
+        fault = f"there is no command {name!r}{suggest(name, commands)}" if name else "the command is missing"
+        raise CleanerError(f"{fault}. Choose one of: {', '.join(commands)}.")
+    remedy = f"List the options: {prog} {name} --help"
+    flags = _list_flags(commands[name]) if name in commands else []
+    for word in takewhile(lambda word: word != "--", arguments[1:]):
+        flag = word.partition("=")[0]
+        if flag.startswith("--") and flags and flag.replace("_", "-") not in flags:
+            raise CleanerError(f"{name} has no option {flag!r}{suggest(flag, flags)}. {remedy}")
     preset = resolve_preset_defaults(arguments)
     defaults: dict[str, Any] = {} if preset is None else {"default": preset}
-    command = tyro.cli(Command, prog=prog, description=description, args=arguments, **defaults)
-    _resolve_run_names(command).run()
+    errors = StringIO()
+    try:
+        with redirect_stderr(errors):
+            command, unknown = tyro.cli(
+                Command, prog=prog, description=description, args=arguments, return_unknown_args=True, **defaults
+            )
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        raise CleanerError(f"{_read_box(errors.getvalue())}. {remedy}") from stop
+    if unknown:
+        raise CleanerError(f"{name} takes no argument {unknown[0]!r}. {remedy}")
+    return command
+
+
+def _list_flags(kind: type) -> list[str]:
+    """Return the flags of a command, those of its groups of options included."""
+    flags = ["--help"]
+    for name, hint in get_type_hints(kind, include_extras=True).items():
+        value, *marks = get_args(hint)
+        flag = name.replace("_", "-")
+        if isinstance(value, type) and is_dataclass(value):
+            flags += _list_flags(value)
+        elif tyro.conf.Positional not in marks:
+            flags += [f"--{flag}", f"--no-{flag}"] if value is bool else [f"--{flag}"]
+    return flags
+
+
+def _read_box(text: str) -> str:
+    """Return the message in the box that tyro prints: what is between its title and the next rule, in one line."""
+    parts: list[list[str]] = [[]]
+    for line in text.splitlines():
+        content = line.strip(" │")
+        if content.startswith("╭") or (content and not content.strip("─-")):
+            parts.append([])
+        elif content:
+            parts[-1].append(content)
+    return " ".join(parts[1] if len(parts) > 1 else parts[0]).rstrip(". ")
 
 
 def _resolve_run_names(command: Any) -> Any:

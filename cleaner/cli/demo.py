@@ -11,10 +11,8 @@ from typing import Annotated, Any
 import tyro
 
 from cleaner import presets
-from cleaner.attacks import TRIGGERS
 from cleaner.cli.folders import check_writable
-from cleaner.cli.inputs import TARGET_HELP
-from cleaner.cli.options import instantiate, stated_default
+from cleaner.cli.options import TARGET_HELP, instantiate, stated_default
 from cleaner.cli.output import (
     Progress,
     describe_protocol,
@@ -24,14 +22,11 @@ from cleaner.cli.output import (
     metric_legend,
     print_json,
 )
-from cleaner.data.base import load_data
-from cleaner.defenses import DEFENSES
 from cleaner.evaluation.result import Metrics
 from cleaner.labels import defense_name, to_label
-from cleaner.models.clip import load_clip
+from cleaner.registry import DEFENSES, TRIGGERS
 from cleaner.reports import results
 from cleaner.reports.verdict import describe_defenses
-from cleaner.workflow import attack_verdict, defend, poison
 
 DEMO_DEFENSES = ("finetune", "cleanclip", "cleanclip_short", "ta_cleaner")
 
@@ -56,6 +51,10 @@ class Demo:
     out: Annotated[Path | None, tyro.conf.arg(help="JSON file to write the result to.")] = None
 
     def run(self) -> None:
+        from cleaner.data.base import load_data
+        from cleaner.models.clip import load_clip
+        from cleaner.workflow import defend, poison
+
         if self.out is not None:
             check_writable(self.out, "file")
         start = time.perf_counter()
@@ -94,6 +93,8 @@ class Demo:
 
     def _print_comparison(self, rows: list[dict[str, Any]], seconds: float) -> None:
         """Print the comparison, then the one at the full setting."""
+        from cleaner.workflow import attack_verdict
+
         metrics = [results.parse_row_metrics(row) for row in rows]
         lines = [format_row(row["defense"] or "none", m, row["seconds"]) for row, m in zip(rows, metrics, strict=True)]
         verdict, reason = attack_verdict(metrics[0])

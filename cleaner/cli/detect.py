@@ -4,38 +4,35 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import torch
 import tyro
 
 from cleaner.cli.folders import reserve_run_folder
-from cleaner.cli.inputs import load_split, print_skipped
 from cleaner.cli.options import instantiate, stated_default
 from cleaner.cli.output import Progress, format_table, print_json
 from cleaner.cli.training import OUT_HELP, describe_result, print_result
-from cleaner.data.poison import PoisonedData
-from cleaner.detectors import DETECTORS
-from cleaner.detectors.base import REFERENCE_SIZE, find_detectors
-from cleaner.evaluation.detection import DetectionFigures, measure_detection, rank
-from cleaner.evaluation.encode import encode_images
+from cleaner.evaluation.detection import DEFAULT_IMAGES, DetectionFigures, measure_detection, rank
 from cleaner.files import read_json
-from cleaner.inspection.image_detection import DEFAULT_IMAGES, ImageDetection, detect_images
 from cleaner.inspection.pair_detection import (
     MAX_FULL_SIZE_PAIRS,
     MAX_PAIRS,
+    REFERENCE_SIZE,
     Scores,
     extract_pair_features,
     limit_pairs,
     score_pairs,
 )
-from cleaner.inspection.training_pairs import load_training_pairs
-from cleaner.jobs.execution import execute_request
 from cleaner.labels import to_label
+from cleaner.registry import DETECTORS
 from cleaner.runs.folders import is_run_folder, run_id
 from cleaner.runs.request import get_test_data, make_retrain_request
 from cleaner.runs.run import Run, load_run, save_run
 from cleaner.types import CleanerError
+
+if TYPE_CHECKING:
+    from cleaner.data.poison import PoisonedData
+    from cleaner.inspection.image_detection import ImageDetection
 
 PAIR_COLUMNS = ("detector", "AUROC, 95% interval", "average precision", "caught at 1%", "caught at 5%", "precision")
 IMAGE_COLUMNS = ("detector", "AUROC, 95% interval", "false alarms allowed", "clean flagged", "caught", "F1")
@@ -98,6 +95,8 @@ class Detect:
 
     def _find_detectors(self) -> dict[str, Any]:
         """Return name -> detector: the one that was named, or all that answer the question."""
+        from cleaner.detectors.base import find_detectors
+
         kinds = find_detectors(self.question)
         if not self.detector:
             return {name: kind() for name, kind in kinds.items()}
@@ -108,6 +107,12 @@ class Detect:
 
     def _detect_pairs(self, run: Run, detectors: dict[str, Any], folder: Path | None = None) -> None:
         """Print the figures of the detectors; with a folder, train again into it."""
+        import torch
+
+        from cleaner.cli.inputs import load_split
+        from cleaner.evaluation.encode import encode_images
+        from cleaner.inspection.training_pairs import load_training_pairs
+
         pairs = load_training_pairs(Path(self.suspect), run.clip.framing, Progress())
         features = extract_pair_features(run.clip, pairs, limit_pairs(run.clip, pairs, self.pairs or None), Progress())
         reference = None
@@ -147,12 +152,18 @@ class Detect:
 
     def _retrain(self, flagged: list[int], detector: str, total: int, folder: Path) -> tuple[Run, Path]:
         """Train on all `total` pairs but the flagged ones; return the run and its folder."""
+        from cleaner.cli.inputs import print_skipped
+        from cleaner.jobs.execution import execute_request
+
         config = read_json(Path(self.suspect) / "config.json")
         request = make_retrain_request(config, run_id(Path(self.suspect)), flagged, detector, total=total)
         run = execute_request(request, Progress(), on_data=print_skipped)
         return run, save_run(run, folder)
 
     def _detect_images(self, run: Run, detectors: dict[str, Any]) -> None:
+        from cleaner.cli.inputs import load_split
+        from cleaner.inspection.image_detection import detect_images
+
         if run.trigger is None or run.target_class is None:
             raise CleanerError("the trigger of this run is unknown: choose a run made by poison.")
         name, options, size = get_test_data(run.config)

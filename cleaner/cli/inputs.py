@@ -1,4 +1,7 @@
-"""Load the models, data and triggers that the command line names, and print facts about them before use."""
+"""Load the models, data and triggers that the command line names, and print facts about them before use.
+
+Loads torch, so commands import it where they run.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cleaner.attacks import TRIGGERS, Trigger
-from cleaner.cli.options import instantiate
+from cleaner.cli.options import PRECHECK_SIZE, instantiate
 from cleaner.cli.output import Progress
 from cleaner.data.base import CaptionData, load_data, resolve_data_paths
 from cleaner.evaluation.evaluate import evaluate
@@ -21,17 +24,6 @@ from cleaner.runs.inversion import find_trigger_file
 from cleaner.runs.request import get_test_data, parse_data_arguments
 from cleaner.runs.run import load_run, load_run_trigger
 from cleaner.types import CleanerError
-
-MODEL_HELP = (
-    "Built-in name, file, local-dir:FOLDER, hf-hub:NAME, ARCHITECTURE:FILE, or ARCHITECTURE/TAG as open_clip lists it."
-)
-RUN_OR_MODEL_HELP = f"Run folder or model. Models: {MODEL_HELP[0].lower()}{MODEL_HELP[1:]}"
-DATA_HELP = "Data (scenes, a table, an image folder, a .tar or a .zip) and options: pairs.csv classes=cat,dog."
-OWN_DATA_HELP = f"{DATA_HELP} Default: the run's data, else scenes."
-TRIGGER_HELP = "Trigger and options: badnet patch_size=16. Or the folder of a run or an inversion, to use its trigger."
-TARGET_HELP = "Class that the model should predict for triggered images."
-PRECHECK_SIZE = 500
-"""Test images on which a model from a file is evaluated before training."""
 
 
 def load_model(name: str) -> Clip:

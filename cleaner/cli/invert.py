@@ -10,16 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from cleaner.cli.folders import check_writable
-from cleaner.cli.inputs import OWN_DATA_HELP, RUN_OR_MODEL_HELP, load_model, load_split, resolve_data
-from cleaner.cli.options import make_options_class, stated_default
+from cleaner.cli.options import OWN_DATA_HELP, RUN_OR_MODEL_HELP, make_options_class, stated_default
 from cleaner.cli.output import Progress, format_table, print_json
-from cleaner.inspection.inversion import InversionConfig, invert
 from cleaner.runs.folders import is_run_folder
 from cleaner.runs.inversion import (
     ESTIMATE_NOTE,
     NOT_CONVERGED,
     RESULT_FILE,
     Inversion,
+    InversionConfig,
     locate_inversion,
     write_inversion,
 )
@@ -49,6 +48,9 @@ class Invert:
     options: Annotated[Options, tyro.conf.arg(name="")] = Options()
 
     def run(self) -> None:
+        from cleaner.cli.inputs import load_model, load_split, resolve_data
+        from cleaner.inspection.inversion import invert
+
         config = InversionConfig(**vars(self.options))
         is_run = is_run_folder(self.model)
         out = self.out or locate_inversion(Path(self.model) if is_run else None, self.model)

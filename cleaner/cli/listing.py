@@ -8,17 +8,13 @@ from typing import Annotated
 
 import tyro
 
-from cleaner.attacks import TRIGGERS
 from cleaner.cli.cluster import watch_run
-from cleaner.cli.inputs import DATA_HELP, load_split
+from cleaner.cli.options import DATA_HELP
 from cleaner.cli.output import print_json
 from cleaner.config import parameters
-from cleaner.data.base import DATASETS
-from cleaner.defenses import DEFENSES
-from cleaner.detectors import DETECTORS
 from cleaner.jobs import local
 from cleaner.labels import state_label
-from cleaner.models.clip import BUILT_IN
+from cleaner.registry import DATASETS, DEFENSES, DETECTORS, TRIGGERS
 from cleaner.runs.folders import is_run_folder, runs_root
 from cleaner.runs.record import RunRecord
 from cleaner.runs.request import parse_data_arguments
@@ -37,6 +33,8 @@ class InspectData:
     ]
 
     def run(self) -> None:
+        from cleaner.cli.inputs import load_split
+
         for split in ("train", "validation", "test"):
             data = load_split(parse_data_arguments(self.data), split)
             print(f"{data.name}: {len(data):,} pairs, {int((data.labels >= 0).sum()):,} of them with a class")
@@ -98,6 +96,8 @@ class List:
     """List the built-in models, data sets, triggers, defenses and detectors with their options."""
 
     def run(self) -> None:
+        from cleaner.models.architectures import BUILT_IN
+
         print("Models:", ", ".join(BUILT_IN))
         print("Data sets:", ", ".join(DATASETS))
         for title, registry in (("Triggers", TRIGGERS), ("Defenses", DEFENSES), ("Detectors", DETECTORS)):

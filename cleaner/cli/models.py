@@ -10,29 +10,13 @@ from typing import Annotated, Literal
 
 import tyro
 
-from cleaner.cli.inputs import (
-    OWN_DATA_HELP,
-    RUN_OR_MODEL_HELP,
-    TRIGGER_HELP,
-    load_model,
-    load_run_or_model,
-    load_split,
-    print_activation,
-    resolve_data,
-    resolve_trigger,
-)
-from cleaner.cli.options import stated_default
+from cleaner.cli.options import OWN_DATA_HELP, RUN_OR_MODEL_HELP, TRIGGER_HELP, stated_default
 from cleaner.cli.output import Progress, describe_protocol, format_row, format_table, metric_legend, print_json
-from cleaner.evaluation.encode import MAX_CPU_CLASSES
-from cleaner.evaluation.evaluate import evaluate
-from cleaner.evaluation.workload import predict_evaluation
 from cleaner.jobs.clock import describe_resolution, format_range
-from cleaner.models.clip import save_clip
 from cleaner.runs.folders import is_run_folder
 from cleaner.runs.inversion import ESTIMATE_NOTE
 from cleaner.runs.run import load_run
 from cleaner.types import CleanerError
-from cleaner.workflow import supported_ks
 
 
 @dataclass(frozen=True)
@@ -54,13 +38,18 @@ class Evaluate:
     templates: Annotated[
         Literal[1, 7, 80] | None,
         stated_default(
-            help="Prompts per class, of CLIP's own. Default: the model's or the data's; of 80 only 7 for more than "
-            f"{MAX_CPU_CLASSES} classes on a CPU."
+            help="Prompts per class, of CLIP's own. Default: the model's or the data's; of 80 only 7 for many classes "
+            "on a CPU."
         ),
     ] = None
     json: Annotated[bool, tyro.conf.arg(help="Print the metrics as JSON.")] = False
 
     def run(self) -> None:
+        from cleaner.cli.inputs import load_model, load_split, print_activation, resolve_data, resolve_trigger
+        from cleaner.evaluation.evaluate import evaluate
+        from cleaner.evaluation.workload import predict_evaluation
+        from cleaner.workflow import supported_ks
+
         run = load_run(self.model) if is_run_folder(self.model) else None
         clip = run.clip if run else load_model(self.model)
         trigger = resolve_trigger(self.trigger) if self.trigger else (run.trigger if run else None)
@@ -102,6 +91,9 @@ class Export:
     out: Annotated[Path, tyro.conf.arg(help="FILE.safetensors, FILE.pt (open_clip checkpoint), or a local-dir folder.")]
 
     def run(self) -> None:
+        from cleaner.cli.inputs import load_run_or_model
+        from cleaner.models.clip import save_clip
+
         clip = load_run_or_model(self.model)
         if os.path.exists(self.out):
             raise CleanerError(f"{self.out} exists and was not overwritten: choose another --out.")

@@ -1,10 +1,9 @@
-"""Command-line options as dataclasses, from which tyro makes flags, types and help."""
+"""Command-line options as dataclasses, from which tyro makes flags, types and help. Loads no torch."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import field, fields, make_dataclass
-from difflib import get_close_matches
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -12,10 +11,22 @@ import tyro
 
 from cleaner.config import FinetuneConfig, Parameter, parameters
 from cleaner.published import Preset
+from cleaner.registry import suggest
 from cleaner.types import CleanerError
 
 stated_default = partial(tyro.conf.arg, help_behavior_hint="")
 """Describe an option whose help states its default, which tyro would show as None or nothing."""
+MODEL_HELP = (
+    "Built-in name, file, local-dir:FOLDER, hf-hub:NAME, ARCHITECTURE:FILE, or ARCHITECTURE/TAG as open_clip lists it."
+)
+RUN_OR_MODEL_HELP = f"Run folder or model. Models: {MODEL_HELP[0].lower()}{MODEL_HELP[1:]}"
+DATA_HELP = "Data (scenes, a table, an image folder, a .tar or a .zip) and options: pairs.csv classes=cat,dog."
+OWN_DATA_HELP = f"{DATA_HELP} Default: the run's data, else scenes."
+TRIGGER_HELP = "Trigger and options: badnet patch_size=16. Or the folder of a run or an inversion, to use its trigger."
+SUSPECT_HELP = "Folder of a run made by poison, or a model."
+TARGET_HELP = "Class that the model should predict for triggered images."
+PRECHECK_SIZE = 500
+"""Test images on which a model from a file is evaluated before training."""
 
 
 def make_options_class(cls: type, exclude: Sequence[str] = ()) -> type:
@@ -51,8 +62,7 @@ def find_preset(name: str, registry: Any, presets_of: Callable[[str], list[Prese
     """Return a preset by name, from all entries of a registry; raises `CleanerError` if there is none."""
     by_name = {preset.name: preset for method in registry for preset in presets_of(method)}
     if name not in by_name:
-        close = get_close_matches(name, by_name, n=1)
-        hint = f" (did you mean {close[0]!r}?)" if close else ""
+        hint = suggest(name, by_name)
         raise CleanerError(f"there is no {registry.kind} preset {name!r}{hint}. List them: python -m cleaner presets")
     return by_name[name]
 

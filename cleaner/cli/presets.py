@@ -11,12 +11,9 @@ from typing import Annotated, Any
 
 import tyro
 
-from cleaner.attacks import TRIGGERS
 from cleaner.cli.options import FinetuneWithoutLr, find_preset, options_from_config
 from cleaner.cli.output import print_json
 from cleaner.cli.training import Defend, Poison, original_model
-from cleaner.defenses import DEFENSES
-from cleaner.models.architectures import BUILT_IN
 from cleaner.presets import (
     NOT_RUN,
     PHOTO_POISON,
@@ -29,6 +26,7 @@ from cleaner.presets import (
     scenes_attack_preset,
 )
 from cleaner.published import Preset
+from cleaner.registry import DEFENSES, TRIGGERS
 from cleaner.runs.folders import is_run_folder, resolve_run
 
 RUN_BY_US = "run by us"
@@ -159,13 +157,15 @@ def resolve_preset_defaults(arguments: Sequence[str]) -> Poison | Defend | None:
         )
     finetune = options_from_config(FinetuneWithoutLr, training.finetune)
     command = replace(command, pairs=training.pairs, lr=training.finetune.lr, finetune=finetune)
-    if isinstance(command, Defend) and suspect not in ("", *BUILT_IN):
+    if isinstance(command, Defend) and suspect and is_run_folder(suspect):
         return command
     return replace(command, data=(training.data,) if training.data else tyro.MISSING)
 
 
 def _find_suspect(arguments: Sequence[str]) -> str:
     """Return the folder of the run, or the built-in model, that the arguments of `defend` name; "" if none."""
+    from cleaner.models.architectures import BUILT_IN
+
     names = map(resolve_run, arguments)
     return next((name for name in names if name in BUILT_IN or is_run_folder(name)), "")
 

@@ -12,21 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from cleaner.attacks import TRIGGERS, Trigger
 from cleaner.cli.folders import check_writable
-from cleaner.cli.inputs import MODEL_HELP, TARGET_HELP, load_model, print_skipped
-from cleaner.cli.options import find_preset, instantiate, make_options_class
+from cleaner.cli.options import MODEL_HELP, TARGET_HELP, find_preset, instantiate, make_options_class
 from cleaner.cli.output import Progress, describe_protocol, format_duration, format_table
 from cleaner.cli.recipe_plan import Stage, describe_stage, probe_data
 from cleaner.config import FinetuneConfig, parameters
-from cleaner.data.base import CaptionData, load_data, resolve_data_paths
-from cleaner.defenses import DEFENSES
-from cleaner.evaluation.evaluate import Metrics, evaluate
+from cleaner.evaluation.result import Metrics
 from cleaner.files import read_json, write_json
 from cleaner.jobs.local import discard_checkpoint
-from cleaner.models.clip import Clip
-from cleaner.models.devices import pick_device
-from cleaner.models.lookup import validate_model_name
 from cleaner.presets import (
     NOT_RUN,
     RECIPE_ATTACK,
@@ -35,11 +28,15 @@ from cleaner.presets import (
     defense_presets,
 )
 from cleaner.published import CLIP_POISONING, Preset
+from cleaner.registry import DEFENSES, TRIGGERS
 from cleaner.runs.request import parse_data_arguments
 from cleaner.runs.run import Run, load_run, save_run
 from cleaner.runs.store import CHECKPOINT_FILE
 from cleaner.types import CleanerError
-from cleaner.workflow import defend, poison
+
+if TYPE_CHECKING:
+    from cleaner.data.base import CaptionData
+    from cleaner.models.clip import Clip
 
 PROTOCOL, KS = "all_images", (1, 10)
 """Attack success as the papers count it: on all images, the target class included, in the top 1 and 10 classes."""
@@ -78,6 +75,8 @@ class Recipe:
     machine: Annotated[MachineOptions, tyro.conf.arg(name="")] = MachineOptions()
 
     def run(self) -> None:
+        from cleaner.cli.inputs import load_model
+
         for option in ("poison_pairs", "clean_pairs", "test_pairs"):
             if getattr(self, option) < 0:
                 raise CleanerError(f"--{option.replace('_', '-')} must be at least 0, not {getattr(self, option)}.")
@@ -96,13 +95,15 @@ class Recipe:
     # Planning: all inputs are checked before any work.
 
     def _plan_attack(self) -> Stage:
+        from cleaner.data.base import resolve_data_paths
+        from cleaner.models.devices import pick_device
+        from cleaner.models.lookup import validate_model_name
+
         pick_device(self.machine.device)
         validate_model_name(self.model)
         preset = find_preset(RECIPE_ATTACK, TRIGGERS, attack_presets)
         steps = [f"steps={self.steps}"] if self.steps else []
-        trigger: Trigger = instantiate(
-            TRIGGERS, [preset.method, *preset.arguments, f"seed={self.machine.seed}", *steps]
-        )
+        trigger = instantiate(TRIGGERS, [preset.method, *preset.arguments, f"seed={self.machine.seed}", *steps])
         names = probe_data(self.imagenet, 1, "--test-pairs").class_names
         if self.target_class not in names:
             raise CleanerError(
@@ -189,6 +190,9 @@ class Recipe:
     # Execution.
 
     def _load_data(self, spec: tuple[str, ...], size: int, split: str = "all", **defaults: Any) -> CaptionData:
+        from cleaner.cli.inputs import print_skipped
+        from cleaner.data.base import load_data
+
         name, options = parse_data_arguments(spec)
         sized = {"size": size} if size else {}
         data = load_data(name, split=split, on_step=Progress(), **sized, **{**defaults, **options})
@@ -213,6 +217,8 @@ class Recipe:
         return run
 
     def _poison(self, clip: Clip, stage: Stage, test: CaptionData, checkpoint: Path) -> Run:
+        from cleaner.workflow import poison
+
         # The class names are ImageNet's: a caption that names one labels its image.
         data = self._load_data(self.poison_data, stage.pairs, classes=test.class_names)
         return poison(
@@ -228,6 +234,8 @@ class Recipe:
         )
 
     def _defend(self, backdoored: Run, stage: Stage, test: CaptionData, checkpoint: Path) -> Run:
+        from cleaner.workflow import defend
+
         data = self._load_data(self.clean_data, stage.pairs)
         return defend(
             backdoored,
@@ -241,6 +249,8 @@ class Recipe:
 
     def _evaluate(self, test: CaptionData, clean: Clip, runs: list[Run], stages: list[Stage]) -> None:
         """Evaluate with the papers' protocol, print the table and write evaluation.json."""
+        from cleaner.evaluation.evaluate import evaluate
+
         ks = tuple(k for k in KS if k <= len(test.class_names))
         rows, metrics_by_stage, metrics = [], {}, None
         for run, stage in zip(runs, stages, strict=True):

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cleaner.config import FinetuneConfig
-from cleaner.data.base import load_data, resolve_source
-from cleaner.data.pairs import FileData
 from cleaner.published import Preset, Training
 from cleaner.runs.request import parse_data_arguments
 from cleaner.types import CleanerError
+
+if TYPE_CHECKING:
+    from cleaner.data.pairs import FileData
 
 PROBE_PAIRS = 20
 """Pairs that are loaded to check a data set."""
@@ -34,6 +35,9 @@ def probe_data(spec: Sequence[str], required: int, option: str) -> FileData:
 
     option: the flag that lowers the required number.
     """
+    from cleaner.data.base import load_data, resolve_source
+    from cleaner.data.pairs import FileData
+
     name, options = parse_data_arguments(spec)
     source, _ = resolve_source(name)
     if not (isinstance(source, type) and issubclass(source, FileData)):

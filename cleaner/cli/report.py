@@ -1,4 +1,7 @@
-"""The commands that present runs to others: report, film and export-tensorboard."""
+"""The commands that present runs to others: report, film and export-tensorboard.
+
+The reports load plotly, so they are imported where they are written.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,6 @@ import tyro
 
 from cleaner.cli.folders import check_writable
 from cleaner.cli.output import format_command_line
-from cleaner.reports import film, film_animation, tensorboard
-from cleaner.reports.html import write_report
 from cleaner.runs.store import read_record
 
 
@@ -23,6 +24,8 @@ class Report:
     out: Annotated[Path, tyro.conf.arg(help="HTML file to write.")] = Path("report.html")
 
     def run(self) -> None:
+        from cleaner.reports.html import write_report
+
         check_writable(self.out, "file")
         path = write_report(self.runs, self.out, format_command_line())
         print(f"Report: {path}")
@@ -36,6 +39,8 @@ class Film:
     out: Annotated[Path, tyro.conf.arg(help="File to write: .html, .webp or .gif.")] = Path("film.html")
 
     def run(self) -> None:
+        from cleaner.reports import film, film_animation
+
         check_writable(self.out, "file")
         movies = film.load_movies([read_record(folder) for folder in self.runs])
         write = film.write_film_html if self.out.suffix.lower() == ".html" else film_animation.write_animation
@@ -53,5 +58,7 @@ class ExportTensorboard:
     out: Annotated[Path, tyro.conf.arg(help="Output folder, with a folder for each run.")] = Path("tensorboard")
 
     def run(self) -> None:
+        from cleaner.reports import tensorboard
+
         for folder in tensorboard.export_runs(self.runs, self.out):
             print(f"Exported: {folder}")

@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from cleaner.cli.inputs import (
-    OWN_DATA_HELP,
-    RUN_OR_MODEL_HELP,
-    load_run_or_model,
-    load_split,
-    resolve_data,
-    resolve_trigger,
-)
-from cleaner.cli.options import stated_default
+from cleaner.cli.options import OWN_DATA_HELP, RUN_OR_MODEL_HELP, stated_default
 from cleaner.cli.output import Progress, format_table, print_json
-from cleaner.evaluation.scan import SCAN_WARNING, ScanResult, explain_unscannable, find_scannable_triggers, scan
-from cleaner.evaluation.scan_variants import SCREENED_IMAGES, scan_variants
 from cleaner.types import CleanerError
+
+if TYPE_CHECKING:
+    from cleaner.evaluation.scan import ScanResult
 
 TOP_LINES = 10
 SCAN_COLUMNS = (
@@ -47,6 +40,10 @@ class Scan:
     json: Annotated[bool, tyro.conf.arg(help="Print all results as JSON.")] = False
 
     def run(self) -> None:
+        from cleaner.cli.inputs import load_run_or_model, load_split, resolve_data, resolve_trigger
+        from cleaner.evaluation.scan import SCAN_WARNING, explain_unscannable, find_scannable_triggers, scan
+        from cleaner.evaluation.scan_variants import SCREENED_IMAGES, scan_variants
+
         if self.images < 1:
             raise CleanerError(f"--images must be at least 1, not {self.images}.")
         triggers, skipped = find_scannable_triggers()

@@ -14,8 +14,16 @@ import tyro
 
 from cleaner import presets
 from cleaner.cli.cluster import REFRESH_SECONDS, ClusterOptions
-from cleaner.cli.inputs import OWN_DATA_HELP, PRECHECK_SIZE, load_run_or_model, resolve_data
-from cleaner.cli.options import SweepFinetune, instantiate, options_from_config, stated_default, to_config
+from cleaner.cli.options import (
+    OWN_DATA_HELP,
+    PRECHECK_SIZE,
+    SUSPECT_HELP,
+    SweepFinetune,
+    instantiate,
+    options_from_config,
+    stated_default,
+    to_config,
+)
 from cleaner.cli.output import (
     INTERVAL_NOTE,
     describe_protocol,
@@ -25,16 +33,13 @@ from cleaner.cli.output import (
     headline_metrics,
     print_json,
 )
-from cleaner.cli.training import SUSPECT_HELP
-from cleaner.data.base import load_data
-from cleaner.defenses import DEFENSES
-from cleaner.evaluation.evaluate import validate_eval_data
 from cleaner.evaluation.result import Metrics
 from cleaner.files import read_json
 from cleaner.jobs import sweep
 from cleaner.jobs.local import poll_entries
 from cleaner.labels import state_label
 from cleaner.models.resolve import resolve_model_name
+from cleaner.registry import DEFENSES
 from cleaner.reports.comparability import list_notes
 from cleaner.runs.folders import is_run_folder, run_id, runs_root
 from cleaner.runs.inversion import adopt_inversion
@@ -94,6 +99,8 @@ class Sweep:
             )
 
     def _build_requests(self) -> list[Request]:
+        from cleaner.cli.inputs import load_run_or_model, resolve_data
+
         run = Path(self.suspect) if is_run_folder(self.suspect) else None
         chosen = [instantiate(DEFENSES, _split_spec(spec)) for spec in self.defenses]
         defenses = [adopt_inversion(defense, run, self.suspect).state_dict() for defense in chosen]
@@ -117,6 +124,9 @@ class Sweep:
 
     def _probe_data(self, data: str, options: Mapping[str, Any]) -> None:
         """Raise `CleanerError` before any run is created if a few samples of the data are already unusable."""
+        from cleaner.data.base import load_data
+        from cleaner.evaluation.evaluate import validate_eval_data
+
         target = read_json(Path(self.suspect) / "config.json").get("target_class")
         load_data(data, split="clean", size=min(self.pairs, PRECHECK_SIZE), **options)
         validate_eval_data(

@@ -11,22 +11,15 @@ from typing import Annotated, Any
 import tyro
 
 from cleaner import presets
-from cleaner.attacks import TRIGGERS
 from cleaner.cli.cluster import ClusterOptions, submit_run, wait_for_run
 from cleaner.cli.folders import check_writable, reserve_run_folder
-from cleaner.cli.inputs import (
+from cleaner.cli.options import (
     DATA_HELP,
     MODEL_HELP,
     OWN_DATA_HELP,
+    SUSPECT_HELP,
     TARGET_HELP,
     TRIGGER_HELP,
-    print_clean_accuracy,
-    print_model_file,
-    print_skipped,
-    resolve_data,
-    resolve_trigger,
-)
-from cleaner.cli.options import (
     FinetuneWithoutLr,
     PretrainFinetune,
     ReboundFinetune,
@@ -45,23 +38,18 @@ from cleaner.cli.output import (
     metric_legend,
     print_json,
 )
-from cleaner.data.base import resolve_data_paths
-from cleaner.defenses import DEFENSES
 from cleaner.files import read_json
-from cleaner.jobs.execution import execute_request
-from cleaner.models.clip import BUILT_IN
 from cleaner.models.resolve import resolve_model_name
+from cleaner.registry import DEFENSES, TRIGGERS
 from cleaner.runs.folders import is_run_folder, run_id
 from cleaner.runs.inversion import adopt_inversion
 from cleaner.runs.request import Request, make_rebound_request, parse_data_arguments
 from cleaner.runs.run import Run, save_run
 from cleaner.types import CleanerError
-from cleaner.workflow import attack_verdict
 
 PRESET_HELP = "Preset to start from; other options override it. List: python -m cleaner presets."
 LR_HELP = "Peak learning rate. Default: the rate tuned for {} on a built-in model, else {:g}."
 CLEAN_DATA_HELP = f"{OWN_DATA_HELP} The clean split is used."
-SUSPECT_HELP = "Folder of a run made by poison, or a model."
 TEST_PAIRS_HELP = "Test pairs to evaluate on; 0: all."
 OUT_HELP = "Run folder. Default: a new one in the folder of all runs."
 FILM_HELP = "Keep frames of the training for its film: at most 7% of its time, or 3 s."
@@ -73,7 +61,7 @@ BACKGROUND_HELP = "With --cluster: return once the job is submitted."
 class Pretrain:
     """Train a built-in model from scratch and write its weights and model card; resumes if interrupted."""
 
-    model: Annotated[str, tyro.conf.arg(help=f"One of {', '.join(BUILT_IN)}.")] = "scenes-rn"
+    model: Annotated[str, tyro.conf.arg(help="Built-in model; list them: python -m cleaner list.")] = "scenes-rn"
     data: Annotated[
         tuple[str, ...], stated_default(help=f"{DATA_HELP} The train split. Default: the model's own.")
     ] = ()
@@ -155,6 +143,10 @@ class Poison:
             )
 
     def _build_request(self) -> Request:
+        from cleaner.cli.inputs import print_clean_accuracy, print_model_file, resolve_trigger
+        from cleaner.data.base import resolve_data_paths
+        from cleaner.models.architectures import BUILT_IN
+
         presets_of = partial(presets.attack_presets, model=self.model)
         trigger = resolve_trigger(apply_preset(self.preset, self.trigger, TRIGGERS, presets_of))
         data, options = resolve_data_paths(*parse_data_arguments(self.data))
@@ -206,6 +198,9 @@ class Defend:
     )
 
     def run(self) -> None:
+        from cleaner.cli.inputs import print_clean_accuracy, print_model_file, resolve_data
+        from cleaner.models.architectures import BUILT_IN
+
         model = original_model(self.suspect)
         presets_of = partial(presets.defense_presets, model=model)
         defense = instantiate(DEFENSES, apply_preset(self.preset, self.defense, DEFENSES, presets_of))
@@ -261,6 +256,8 @@ class Rebound:
     )
 
     def run(self) -> None:
+        from cleaner.cli.inputs import resolve_data
+
         if not is_run_folder(self.defended):
             raise CleanerError(f"{self.defended} is not a run folder; list them with: python -m cleaner runs")
         parent, config = Path(self.defended), replace(presets.DEFEND, **vars(self.finetune))
@@ -290,6 +287,9 @@ def train(
     if resources is None:
         if background:
             raise CleanerError("--background requires --cluster slurm.")
+        from cleaner.cli.inputs import print_skipped
+        from cleaner.jobs.execution import execute_request
+
         run = execute_request(request, Progress(), on_data=print_skipped)
         folder = save_run(run, folder)
     else:
@@ -317,6 +317,8 @@ def print_result(run: Run, folder: Path, *, label: str, as_json: bool) -> None:
     table = format_table([format_row(label, metrics, run.config["seconds"])])
     print(table, describe_protocol(metrics), metric_legend(), sep="\n\n")
     if run.stage == "backdoored":
+        from cleaner.workflow import attack_verdict
+
         verdict, reason = attack_verdict(metrics)
         print(f"\nThe attack {verdict}. {reason}")
     print(f"\nRun folder: {folder}")

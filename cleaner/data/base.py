@@ -17,7 +17,7 @@ from cleaner.access import validate_allowed
 from cleaner.data.options import ANY_OPTION, accepted_options, convert_option
 from cleaner.files import resolve_path
 from cleaner.models.framing import ImageTransform
-from cleaner.registry import Registry
+from cleaner.registry import DATASETS as DATASETS  # part of this module's interface
 from cleaner.text.forms import list_stems, match_stems
 from cleaner.types import CleanerError
 
@@ -221,9 +221,6 @@ class TensorData(CaptionData):
 
     def images(self, indices: Indices) -> Tensor:
         return self._images[torch.as_tensor(indices, dtype=torch.long)]
-
-
-DATASETS: Registry[Any] = Registry("data set", "cleaner.data")
 
 
 def validate_choice(option: str, value: str, choices: Iterable[str]) -> None:

@@ -16,12 +16,9 @@ from cleaner.losses import Features, feature_repelling_loss
 from cleaner.models.blocks import find_blocks
 from cleaner.models.clip import Clip
 from cleaner.published import Method
-from cleaner.registry import Registry
+from cleaner.registry import DEFENSES as DEFENSES  # part of this module's interface
 from cleaner.seed import numpy_generator
 from cleaner.text import SubtextPair
-
-DEFENSES: Registry[Any] = Registry("defense", "cleaner.defenses")
-
 
 T = TypeVar("T")
 

@@ -12,13 +12,10 @@ from torch import Tensor
 
 from cleaner.config import validate
 from cleaner.published import Method
-from cleaner.registry import Registry
+from cleaner.registry import DETECTORS as DETECTORS  # part of this module's interface
 from cleaner.seed import numpy_generator
 from cleaner.types import CleanerError
 
-DETECTORS: Registry[Any] = Registry("detector", "cleaner.detectors")
-REFERENCE_SIZE = 256
-"""Default rows of a reference. Poisons that are dense among their neighbors look normal, so it is small."""
 ImageScorer = Callable[[Tensor, Tensor], Tensor]
 """(images (N, 3, H, W) in [0, 1], their unit features (N, D)) -> scores (N,), higher is more suspicious."""
 

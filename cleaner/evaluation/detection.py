@@ -12,6 +12,7 @@ from cleaner.evaluation.bootstrap import auroc_interval
 from cleaner.types import CleanerError
 
 Scores = NDArray[Any]
+DEFAULT_IMAGES = 500
 FALSE_ALARMS = (0.01, 0.05)
 """Shares of clean items that a threshold may flag."""
 MAX_CURVE_POINTS = 200

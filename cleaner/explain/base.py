@@ -16,10 +16,9 @@ from torch import Tensor
 from cleaner.config import validate
 from cleaner.models.clip import Clip
 from cleaner.published import Method
-from cleaner.registry import Registry
+from cleaner.registry import EXPLAINERS as EXPLAINERS  # part of this module's interface
 from cleaner.types import CleanerError
 
-EXPLAINERS: Registry[Any] = Registry("explainer", "cleaner.explain")
 Inputs = TypeVar("Inputs", Tensor, Sequence[str])
 FORWARD_BATCH = 256
 """Images or captions in one forward pass."""

@@ -14,14 +14,12 @@ from torch import Tensor
 from cleaner.attacks.base import Trigger
 from cleaner.data.base import CaptionData
 from cleaner.detectors.base import ImageDetector, ImageScorer
-from cleaner.evaluation.detection import FALSE_ALARMS, ThresholdOutcome, apply_threshold
+from cleaner.evaluation.detection import DEFAULT_IMAGES, FALSE_ALARMS, ThresholdOutcome, apply_threshold
 from cleaner.evaluation.encode import Encoder, prefetch_batches, require_finite
 from cleaner.evaluation.evaluate import validate_eval_data
 from cleaner.inspection.features import find_single_class_rows
 from cleaner.models.clip import Clip
 from cleaner.types import CleanerError, OnStep, StepReport
-
-DEFAULT_IMAGES = 500
 
 
 @dataclass(frozen=True)

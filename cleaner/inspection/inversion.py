@@ -8,13 +8,12 @@ suspect. 2: patch and mask of the suspect, as in Neural Cleanse (doi:10.1109/SP.
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 
 import torch
 from torch import Tensor
 
 from cleaner.attacks.base import Trigger
-from cleaner.config import param, validate
 from cleaner.data.base import CaptionData
 from cleaner.data.images import blend_rgba, decode_base64, decode_rgba, encode_png
 from cleaner.evaluation.metrics import wilson_interval
@@ -23,28 +22,13 @@ from cleaner.inspection.inversion_probe import Probe, make_probe
 from cleaner.inspection.inversion_search import MAX_SIZE, search_classes
 from cleaner.models.clip import Clip
 from cleaner.runs.inversion import Inversion
+from cleaner.runs.inversion import InversionConfig as InversionConfig  # part of this module's interface
 from cleaner.types import CleanerError, OnStep
 
 MIN_IMAGES, HELD_OUT = 4, 0.25
 """Fewest images, and the share of them that measures the result and is not searched."""
 MASKED, MAX_MASK = 0.5, 0.5
 """Mask above which a pixel counts as part of the trigger, and the share of the image up to which masks are compared."""
-
-
-@dataclass(frozen=True)
-class InversionConfig:
-    """Settings of a trigger inversion."""
-
-    images: int = param(1000, low=4, high=100_000, help="Unlabeled images; a quarter of them measure the result.")
-    search_steps: int = param(60, low=10, high=10_000, help="Steps of the search, for all classes at once.")
-    search_batch: int = param(8, low=1, high=256, help="Images per class and step of the search.")
-    patch_steps: int = param(200, low=10, high=10_000, help="Steps of patch and mask.")
-    batch_size: int = param(32, low=2, high=512, help="Images of a step of patch and mask.")
-    success: float = param(0.9, low=0.1, high=1.0, step=0.01, help="Share of the images that the patch has to move.")
-    seed: int = param(0, low=0, high=2**31 - 1, help="Seeds the batches and the first pattern.")
-
-    def __post_init__(self) -> None:
-        validate(self)
 
 
 def invert(

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 DETECTION_FILE = "detection.npz"
 MAX_PAIRS, MAX_FULL_SIZE_PAIRS = 20_000, 1_000
 """Most training pairs that are scored; fewer for a full-size model, which encodes some tens a second on a CPU."""
+REFERENCE_SIZE = 256
+"""Default rows of a reference. Poisons that are dense among their neighbors look normal, so it is small."""
 REFERENCE_SIZES = (64, 128, 256, 512, 1024, 2048)
 Scores = NDArray[np.float32]
 
@@ -114,7 +116,7 @@ def detect_pairs(
 
     features: of the first N pairs, if known. `on_step` receives "images", "captions" and "detect".
     """
-    from cleaner.detectors.base import REFERENCE_SIZE, find_detectors
+    from cleaner.detectors.base import find_detectors
     from cleaner.inspection.projection import Projection
 
     features = features or extract_pair_features(clip, pairs, limit_pairs(clip, pairs), on_step)

@@ -10,7 +10,6 @@ import json
 import pickle
 import zlib
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from os.path import isdir, isfile, join  # unlike pathlib's, they take a name of any length
 from pathlib import Path
 from typing import Any
@@ -33,6 +32,7 @@ from cleaner.models.architectures import (
 from cleaner.models.delta import apply_delta
 from cleaner.models.infer import infer_architecture
 from cleaner.models.weights import file_sha256, match_state_dict, read_weights, state_sha256, validate_values
+from cleaner.registry import suggest
 from cleaner.types import CleanerError
 
 ASSETS = assets()
@@ -219,11 +219,9 @@ def validate_tag(name: str) -> None:
                 f"the folder {name} is not a complete run (config.json is missing or broken): choose another run, or "
                 "name the weights in it. For an open_clip folder, write local-dir:FOLDER."
             )
-        close = get_close_matches(name, [*BUILT_IN, *names], n=1)
-        hint = f" (did you mean {close[0]!r}?)" if close else ""
         raise CleanerError(
-            f"there is no model {name!r}{hint}. Choose one of: {', '.join(BUILT_IN)}, a file "
-            f"({', '.join(WEIGHT_SUFFIXES)}), a local-dir: or hf-hub: name, or architecture/pretrained-tag of "
+            f"there is no model {name!r}{suggest(name, [*BUILT_IN, *names])}. Choose one of: {', '.join(BUILT_IN)}, a "
+            f"file ({', '.join(WEIGHT_SUFFIXES)}), a local-dir: or hf-hub: name, or architecture/pretrained-tag of "
             "open_clip, such as ViT-B-32/laion2b_s34b_b79k."
         )
 

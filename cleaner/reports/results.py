@@ -9,12 +9,9 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from cleaner.config import file_parameters
 from cleaner.evaluation.result import Metrics
 from cleaner.files import source_root, write_text
-from cleaner.models.devices import pick_device
 from cleaner.presets import RESULTS_DIR as RESULTS_DIR  # for the programs that write there
 from cleaner.runs.run import Run
 
@@ -51,6 +48,8 @@ def parse_row_metrics(row: dict[str, Any]) -> Metrics:
 
 def add_provenance(command: str, **content: Any) -> dict[str, Any]:
     """Return content with command, commit, device and torch's version."""
+    import torch  # here, so that the commands that write results parse their options without it
+
     return {
         "command": command,
         "commit": read_git_commit(),
@@ -81,6 +80,10 @@ def read_git_commit() -> str:
 
 def describe_device() -> str:
     """Return the GPU's name, or the kind of processor and its number of cores."""
+    import torch
+
+    from cleaner.models.devices import pick_device
+
     kind = pick_device("auto")
     if kind.type == "cuda":
         return torch.cuda.get_device_name(0)

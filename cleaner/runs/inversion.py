@@ -1,4 +1,4 @@
-"""Inversion: the suspect class of a model and its inverted trigger, as files. Importing it does not load torch.
+"""Inversion: its settings, and its result as files: the suspect class of a model and the inverted trigger. No torch.
 
 A result folder holds inversion.json and, if a class gives way, trigger.png: the pattern with the mask as transparency.
 """
@@ -15,6 +15,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from cleaner.config import param, validate
 from cleaner.files import (
     MAX_JSON_BYTES,
     atomic_write,
@@ -40,6 +41,22 @@ ESTIMATE_NOTE = (
     "An estimate: another trigger than the attacker's may do the same, and optimization finds a trigger for some class "
     "of a clean model too."
 )
+
+
+@dataclass(frozen=True)
+class InversionConfig:
+    """Settings of a trigger inversion."""
+
+    images: int = param(1000, low=4, high=100_000, help="Unlabeled images; a quarter of them measure the result.")
+    search_steps: int = param(60, low=10, high=10_000, help="Steps of the search, for all classes at once.")
+    search_batch: int = param(8, low=1, high=256, help="Images per class and step of the search.")
+    patch_steps: int = param(200, low=10, high=10_000, help="Steps of patch and mask.")
+    batch_size: int = param(32, low=2, high=512, help="Images of a step of patch and mask.")
+    success: float = param(0.9, low=0.1, high=1.0, step=0.01, help="Share of the images that the patch has to move.")
+    seed: int = param(0, low=0, high=2**31 - 1, help="Seeds the batches and the first pattern.")
+
+    def __post_init__(self) -> None:
+        validate(self)
 
 
 @dataclass(frozen=True)

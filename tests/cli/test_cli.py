@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -228,8 +229,7 @@ def test_a_scan_reads_only_the_images_it_needs(
 
 
 def test_a_protocol_is_one_of_two(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit, match="2"):
-        main(["evaluate", "scenes-rn", "--protocol", "mine"])
+    assert main(["evaluate", "scenes-rn", "--protocol", "mine"]) == 2
     assert "all_images" in capsys.readouterr().err
 
 
@@ -300,10 +300,47 @@ def test_a_run_is_never_overwritten(model: str, tmp_path: Path, capsys: pytest.C
     assert (tmp_path / "a" / "config.json").read_text() == "{}"
 
 
-def test_unknown_flag_is_named(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit, match="2"):
-        main(["poison", "--triger", "badnet"])
-    assert "--triger" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("arguments", "tokens"),
+    [
+        (["poison", "--triger", "badnet"], "'--triger' '--trigger' poison --help"),
+        (["poison", "--lrr=3"], "'--lrr' '--lr'"),
+        (["evaluate", "--no-jsn", "scenes-rn"], "'--no-json'"),
+        (["sweep", "scenes-rn", "--prtition", "gpu"], "'--prtition' '--partition'"),
+        (["evaluate", "scenes-rn", "scenes"], "argument 'scenes'"),
+        (["evaluate"], "RUN|MODEL"),
+        (["recipe"], "--poison-data --imagenet"),
+        (["poison", "--pairs", "many"], "--pairs 'many'"),
+        (["poison", "--pairs"], "'--pairs'"),
+        (["poison", "--precision", "fp8"], "'fp8' '--precision' 'bf16'"),
+        (["evaluate", "scenes-rn", "--templates", "3"], "'3' '7'"),
+        (["app", "--prt", "80"], "'--prt' '--port'"),
+        (["posion"], "'posion' 'poison'"),
+        (["--json"], "'--json' export-tensorboard"),
+        ([], "poison"),
+    ],
+)
+def test_wrong_options_get_one_sentence(arguments: list[str], tokens: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 2
+    (error,) = capsys.readouterr().err.splitlines()
+    assert error.startswith("error: ")
+    assert all(token in error for token in tokens.split())
+
+
+def test_options_are_parsed_without_torch() -> None:
+    """It takes seconds to load: help and wrong options answer before."""
+    code = (
+        "import sys; from cleaner.__main__ import main\n"
+        f"for name in {command_names()!r}:\n"
+        "    try: main([name, '--help'])\n"
+        "    except SystemExit: pass\n"
+        "    assert main([name, '--unknown', '1']) == 2\n"
+        "assert main(['runs']) == 0\n"
+        "loaded = {'torch', 'open_clip', 'scipy', 'plotly'} & sys.modules.keys()\n"
+        "sys.exit(str(loaded) if loaded else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def command_names() -> list[str]:
@@ -350,5 +387,3 @@ def test_evaluate_takes_a_number_of_prompts_and_says_how_long_a_full_size_model_
     shown = capsys.readouterr()
     assert json.loads(shown.out)["templates"] == 7
     assert "points wide" in shown.err
-    with pytest.raises(SystemExit):
-        main([*command, "3"])

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-import cleaner.cli.invert
 from cleaner.__main__ import main
 from cleaner.data.base import CaptionData
 from cleaner.data.images import encode_png
@@ -35,7 +34,7 @@ def find_anything(clip: Clip, data: CaptionData, config: InversionConfig, on_ste
 def test_the_result_is_used_by_evaluate_and_the_defense(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cleaner.cli.invert, "invert", find_anything)
+    monkeypatch.setattr("cleaner.inspection.inversion.invert", find_anything)
     assert main(["invert", str(run), *FEW]) == 0
     shown = capsys.readouterr()
     assert "Suspect: " in shown.out
