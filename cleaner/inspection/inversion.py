@@ -89,15 +89,11 @@ def _measure(inversion: Inversion, held_out: Probe) -> Inversion:
     index = list(inversion.classes).index(inversion.suspect)
     layers = decode_layers(inversion, held_out.pixels.shape[-1])
     others = held_out.others(index)
-    hits = others.count(lambda images: blend_rgba(images, layers.to(images)), index)
-    asr = hits / max(len(others), 1)
-    return replace(
-        inversion,
-        asr=asr if len(others) else None,
-        interval=wilson_interval(asr, len(others)) if len(others) else None,
-        n=len(others),
-        masked_share=layers[3].mean().item(),
-    )
+    inversion = replace(inversion, n=len(others), masked_share=layers[3].mean().item())
+    if not len(others):  # the model takes every held-out image for the suspect
+        return inversion
+    asr = others.count(lambda images: blend_rgba(images, layers.to(images)), index) / len(others)
+    return replace(inversion, asr=asr, interval=wilson_interval(asr, len(others)))
 
 
 def _compare(inversion: Inversion, others: Probe, trigger: Trigger, target: int) -> Inversion:

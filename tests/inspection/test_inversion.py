@@ -14,6 +14,7 @@ from cleaner.attacks import TRIGGERS
 from cleaner.data.base import TensorData
 from cleaner.data.images import decode_png
 from cleaner.evaluation.encode import Encoder
+from cleaner.inspection import inversion
 from cleaner.inspection.inversion import InversionConfig, decode_layers, invert, measure_overlap
 from cleaner.inspection.inversion_probe import make_probe
 from cleaner.inspection.inversion_search import search_classes
@@ -59,6 +60,15 @@ def test_finds_the_planted_class_and_its_place(planted: Clip) -> None:
     mask = decode_layers(found, 32)[3]
     assert mask[-CORNER:, -CORNER:].sum() > 0.8 * mask.sum()
     assert found.masked_share == pytest.approx(mask.mean().item())
+
+
+def test_a_suspect_that_all_held_out_images_show_has_no_success_rate(
+    planted: Clip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inversion, "_split", lambda probe: (probe, probe.subset(slice(0, 0))))
+    found = invert(planted, make_images(), CONFIG)
+    assert (found.suspect, found.n, found.asr, found.interval) == ("cup", 0, None, None)
+    assert found.masked_share
 
 
 def test_is_deterministic_under_its_seed(planted: Clip) -> None:
