@@ -6,7 +6,6 @@ import os
 import sys
 from pathlib import Path
 
-from cleaner.cli.commands import run_command
 from cleaner.types import CleanerError
 
 BROKEN_PIPE_STATUS = 141
@@ -28,6 +27,8 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(arguments: list[str]) -> int:
     prog = "ta-cleaner" if Path(sys.argv[0]).stem == "ta-cleaner" else "python -m cleaner"
     try:
+        from cleaner.cli.commands import run_command  # here, for Ctrl-C
+
         run_command(arguments, prog, __doc__)
     except CleanerError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -99,7 +99,13 @@ def validate(settings: Any) -> None:
             raise CleanerError(f"{p.name} must be one of {', '.join(map(str, p.choices))}, not {value!r}.")
         # Written as `not (...)` to refuse NaN as well, which is neither below nor above any bound.
         if not ((p.low is None or value >= p.low) and (p.high is None or value <= p.high)):
-            raise CleanerError(f"{p.name} must be between {p.low:g} and {p.high:g}, not {value:g}.")
+            low, high, given = map(format_number, (p.low, p.high, value))
+            raise CleanerError(f"{p.name} must be between {low} and {high}, not {given}.")
+
+
+def format_number(number: Any) -> str:
+    """Return a number as messages show it, whole ones with all their digits."""
+    return f"{number:,}" if isinstance(number, int) else f"{number:g}"
 
 
 def to_dict(settings: Any) -> dict[str, Any]:

@@ -83,6 +83,9 @@ def pretrain(
     clip.name = out.name
     if class_share and clip.has_sigmoid_loss:
         raise CleanerError(f"{name} has a sigmoid loss, which takes no class share: set --class-share 0.")
+    teacher_clip = None if teacher is None else load_clip(teacher)
+    if teacher_clip is not None:
+        copy_text_tower(clip, teacher_clip)
     data = load_data(data_name, split="train", size=pairs, on_step=on_step, **options).with_transform(clip.framing)
     checkpoints = out / "distil.ckpt", out / "pretrain.ckpt"
     trained_on = read_json(out / "card.json").get("data")
@@ -93,10 +96,9 @@ def pretrain(
         raise CleanerError(f"{out} holds {what}: choose another folder with --out.")
     validate_eval_data(load_data(data_name, split="test", **options))
     distill_seconds = 0.0
-    if teacher is not None:
-        copy_text_tower(clip, load_clip(teacher))
+    if teacher_clip is not None:
         distill_config = replace(config, epochs=distill_epochs)
-        clip, distill_seconds = distill(clip, load_clip(teacher), data, distill_config, checkpoints[0], on_step)
+        clip, distill_seconds = distill(clip, teacher_clip, data, distill_config, checkpoints[0], on_step)
     method = Pretraining(config.augmentation, class_share)
     trained = finetune(clip, data, method, config, on_step=on_step, checkpoint=checkpoints[1], stage="pretrain")
     shipped = load_clip(str(_save_shipped(trained.clip, out, data_name)))

@@ -119,6 +119,11 @@ def test_distillation_resumes_only_with_equal_settings(
     assert run() == run(tmp_path / "whole" / "own")
 
 
+def test_a_missing_teacher_is_reported_before_the_data_are_loaded(tmp_path: Path) -> None:
+    with pytest.raises(CleanerError, match="no model 'scenes-xl'"):
+        module.pretrain("scenes-vit", data_name="missing.csv", teacher="scenes-xl", out=tmp_path)
+
+
 def test_distillation_of_less_than_a_batch(pairs: Path, tmp_path: Path) -> None:
     student, teacher = new_clip("scenes-vit", 0), new_clip("scenes-vit", 1)
     data = load_data(str(pairs), size=10).with_transform(student.framing)

@@ -59,17 +59,18 @@ class Demo:
             check_writable(self.out, "file")
         start = time.perf_counter()
         trigger = instantiate(TRIGGERS, self.trigger)
+        setting = presets.quick_poison(self.model)
+        config = replace(setting.finetune, seed=self.seed, device=self.device)
         clip = load_clip(self.model)
         load = partial(load_data, presets.home_data(self.model), on_step=Progress())
         clean_data, test = load(split="clean", size=self.clean_pairs), load(split="test", size=self.test_pairs)
-        setting = presets.quick_poison(self.model)
         backdoored = poison(
             clip,
             load(split="train", size=self.pairs or setting.pairs),
             trigger,
             target_class=self.target_class,
             poison_rate=setting.rate,
-            config=replace(setting.finetune, seed=self.seed, device=self.device),
+            config=config,
             test=test,
             on_step=Progress(self.trigger[0]),
         )

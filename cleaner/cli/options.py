@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from cleaner.config import FinetuneConfig, Parameter, parameters
+from cleaner.config import FinetuneConfig, Parameter, format_number, parameters
 from cleaner.published import Preset
 from cleaner.registry import suggest
 from cleaner.types import CleanerError
@@ -34,7 +34,7 @@ def make_options_class(cls: type, exclude: Sequence[str] = ()) -> type:
     annotated = []
     for p in (p for p in parameters(cls) if p.name not in exclude):
         kind: Any = Literal[p.choices] if p.choices else p.kind
-        bounds = "" if p.low is None or p.high is None else f" {p.low:g} to {p.high:g}."
+        bounds = "" if p.low is None or p.high is None else f" {format_number(p.low)} to {format_number(p.high)}."
         annotated.append((p.name, Annotated[kind, tyro.conf.arg(help=p.help + bounds)], field(default=p.default)))
     return make_dataclass(cls.__name__, annotated, frozen=True)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import dataclass, replace
 from functools import partial
@@ -132,7 +133,8 @@ class Poison:
 
     def run(self) -> None:
         kind = Path(self.trigger[0]).name if self.trigger else ""
-        with reserve_run_folder(self.out, f"{self.model}_{kind}") as folder:
+        model = Path(self.model).name if os.path.exists(self.model) else self.model
+        with reserve_run_folder(self.out, f"{model}_{kind}") as folder:
             train(
                 self._build_request(),
                 folder,

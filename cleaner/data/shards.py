@@ -87,7 +87,7 @@ def expand_shards(path: str) -> list[Path]:
     missing = [shard for shard in shards if not os.path.isfile(shard)]
     if missing or not shards:
         raise CleanerError(
-            f"there is no shard {missing[0] if missing else path!r}: give files, as in shards:/folder/*.tar."
+            f"there is no shard {str(missing[0] if missing else path)!r}: give files, as in shards:/folder/*.tar."
         )
     return shards
 

@@ -279,6 +279,7 @@ def test_the_patch_of_a_run_is_reused(model: str, tmp_path: Path, capsys: pytest
         (["--pairs", "0"], "pairs 1"),
         (["--lr", "7"], "lr"),
         (["--lr", "nan"], "lr nan"),
+        (["--seed", "-1"], "seed 2,147,483,647 -1"),
         (["--model", "scenes-xl"], "'scenes-xl'"),
     ],
 )
@@ -290,6 +291,14 @@ def test_bad_input_gets_one_sentence_and_leaves_nothing(
     assert error.startswith("error: ")
     assert all(token in error for token in tokens.split())
     assert not (tmp_path / "x").exists()
+
+
+def test_a_run_is_named_after_the_file_of_its_model_not_its_path(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    names: list[str] = []
+    monkeypatch.setattr(training, "train", lambda request, folder, **_: names.append(folder.name))
+    monkeypatch.setattr(training.Poison, "_build_request", lambda self: None)
+    assert main(["poison", "--model", model]) == main(["poison", "--model", "ViT-B-32/openai"]) == 0
+    assert names == ["tiny.safetensors_badnet", "ViT-B-32-openai_badnet"]
 
 
 def test_a_run_is_never_overwritten(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

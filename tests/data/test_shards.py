@@ -90,7 +90,7 @@ def test_urls_pipes_and_missing_shards_raise(tmp_path: Path) -> None:
     (tmp_path / "x.tar").write_bytes(b"nothing")
     with pytest.raises(CleanerError, match=r"x\.tar .*tar"):
         load_data(str(tmp_path / "x.tar"))
-    with pytest.raises(CleanerError, match="no shard"):
+    with pytest.raises(CleanerError, match=f"no shard '{tmp_path}/0000.tar'"):
         load_data(f"shards:{tmp_path}/0000.tar")
 
 
