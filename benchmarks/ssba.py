@@ -30,9 +30,8 @@ from cleaner.attacks.steganography import (
 )
 from cleaner.data.base import CaptionData, load_data, resize_square
 from cleaner.data.images import psnr
-from cleaner.files import write_json
+from cleaner.files import file_sha256, write_json
 from cleaner.models.saving import write_checkpoint
-from cleaner.models.weights import file_sha256
 from cleaner.reports import results
 from cleaner.seed import torch_generator
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -230,6 +231,17 @@ def file_version(path: str | Path) -> FileVersion | None:
     except OSError:
         return None
     return stat.st_mtime_ns, stat.st_size, stat.st_ino
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 (hex) of a file; cached until the file changes. Raises `OSError` if it cannot be read."""
+    return _hash_version(path, file_version(path))
+
+
+@lru_cache(maxsize=10_000)
+def _hash_version(path: Path, version: FileVersion | None) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_json_cached(path: Path) -> dict[str, Any]:

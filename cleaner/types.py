@@ -28,6 +28,11 @@ class CleanerError(ValueError):
         super().__init__(text)
 
 
+def first_line(error: Exception) -> str:
+    """Return the first line of a library's error, up to 200 characters; some have none."""
+    return (str(error).splitlines() or [""])[0][:200]
+
+
 class Cancelled(Exception):
     """Raised by an `on_step` callback to stop the work; no partial files are left."""
 

@@ -18,7 +18,7 @@ from cleaner.data.pairs import FileData, PairTable, read_image
 from cleaner.data.splits import SPLIT_NAMES, find_split
 from cleaner.data.table import CAPTION_COLUMNS, CLASS_COLUMNS, PATH_COLUMNS, SPLIT_COLUMNS
 from cleaner.files import cache_root
-from cleaner.types import CleanerError
+from cleaner.types import CleanerError, first_line
 
 FORMATS = {".parquet": "parquet", ".arrow": "arrow"}
 IMAGE_COLUMNS = (*PATH_COLUMNS, "images", "jpg", "jpeg", "png", "webp", "bytes", "image_bytes")
@@ -128,9 +128,9 @@ def _load(builder: str, path: str, **options: Any) -> Mapping[str, Any]:
         loaded = datasets.load_dataset(builder, cache_dir=str(_cache_folder()), **options)
         return {split: _keep_files(table) for split, table in loaded.items()}
     except Exception as error:  # pyarrow's, fsspec's, the hub's: they share no base class
-        reason = str(error).splitlines()[0][:200] if str(error) else ""
         raise CleanerError(
-            f"{path} cannot be read ({type(error).__name__}: {reason}): check the name, the network and the files."
+            f"{path} cannot be read ({type(error).__name__}: {first_line(error)}): check the name, the network and "
+            "the files."
         ) from error
 
 

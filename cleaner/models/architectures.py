@@ -14,7 +14,7 @@ from torch import nn
 from cleaner.models.architecture_faults import find_faults
 from cleaner.models.framing import ImageTransform
 from cleaner.models.prompts import PROMPTS_KEY, install_prompts
-from cleaner.types import CleanerError
+from cleaner.types import CleanerError, first_line
 
 TEMPLATES = tuple(template("{}") for template in open_clip.OPENAI_IMAGENET_TEMPLATES)
 """OpenAI's 80 prompts, with which published CLIP models are evaluated."""
@@ -140,10 +140,9 @@ class Architecture:
         try:
             return self._build()
         except _BUILD_ERRORS as error:
-            reason = (str(error).splitlines() or [""])[0][:200]
             raise CleanerError(
-                f"open_clip cannot build this architecture ({type(error).__name__}: {reason}): if you know the right "
-                "one, name it before the weights, as in ViT-B-32:weights.pt."
+                f"open_clip cannot build this architecture ({type(error).__name__}: {first_line(error)}): if you know the "
+                "right one, name it before the weights, as in ViT-B-32:weights.pt."
             ) from error
 
     def _build(self) -> nn.Module:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from cleaner.access import validate_allowed
 from cleaner.config import DATA_VERSIONS
-from cleaner.files import MAX_JSON_BYTES, assets, parse_json, read_limited, validate_regular
+from cleaner.files import MAX_JSON_BYTES, assets, file_sha256, parse_json, read_limited, validate_regular
 from cleaner.models.architecture_faults import find_tokenizer_faults
 from cleaner.models.architectures import (
     BUILT_IN,
@@ -31,9 +31,9 @@ from cleaner.models.architectures import (
 )
 from cleaner.models.delta import apply_delta
 from cleaner.models.infer import infer_architecture
-from cleaner.models.weights import file_sha256, match_state_dict, read_weights, state_sha256, validate_values
+from cleaner.models.weights import match_state_dict, read_weights, state_sha256, validate_values
 from cleaner.registry import suggest
-from cleaner.types import CleanerError
+from cleaner.types import CleanerError, first_line
 
 ASSETS = assets()
 """Folder of the built-in models."""
@@ -242,7 +242,7 @@ def _create_pretrained(name: str, **options: Any) -> Any:
         return open_clip.create_model(name, require_pretrained=True, weights_only=True, **options).eval()
     except (RuntimeError, OSError, ValueError, KeyError, TypeError, ImportError, pickle.UnpicklingError) as error:
         raise CleanerError(
-            f"open_clip could not load {name} ({type(error).__name__}: {str(error).splitlines()[0][:200]}): check the "
+            f"open_clip could not load {name} ({type(error).__name__}: {first_line(error)}): check the "
             "network, or download the weights elsewhere and give them as ARCHITECTURE:FILE or local-dir:FOLDER."
         ) from error
 

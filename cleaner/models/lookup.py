@@ -8,6 +8,7 @@ from pathlib import Path
 import open_clip
 
 from cleaner.access import validate_allowed
+from cleaner.files import file_sha256
 from cleaner.models.architectures import BUILT_IN, get_open_clip_architecture
 from cleaner.models.checkpoints import (
     OPEN_CLIP_CONFIG_FILE,
@@ -17,7 +18,6 @@ from cleaner.models.checkpoints import (
     validate_tag,
 )
 from cleaner.models.framing import ImageTransform
-from cleaner.models.weights import file_sha256
 from cleaner.types import CleanerError
 
 

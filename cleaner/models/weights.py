@@ -35,21 +35,6 @@ _EXPANDS_TOO_MUCH = (
 )
 
 
-def file_sha256(path: Path) -> str:
-    """Return the SHA-256 (hex) of a file; cached until the file changes."""
-    facts = path.stat()
-    return _sha256(path, facts.st_mtime_ns, facts.st_size)
-
-
-@lru_cache(maxsize=32)
-def _sha256(path: Path, modified_ns: int, size: int) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 def state_sha256(state: Mapping[str, Tensor]) -> str:
     """Return the SHA-256 (hex) over names and float32 values of all weights."""
     digest = hashlib.sha256()

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from cleaner.files import FileVersion, file_version, validate_regular
+from cleaner.files import file_sha256, validate_regular
 from cleaner.types import CleanerError
 
 HASHES_KEY = "files_sha256"
@@ -27,16 +25,9 @@ def find_changed_files(folder: Path, stated: Mapping[str, Any]) -> list[str]:
 
 
 def _hash(path: Path) -> str:
-    """Return the SHA-256 of a file; empty if it cannot be read. A file that has not changed is not read again."""
-    version = file_version(path)
-    return "" if version is None else _hash_version(path, version)
-
-
-@lru_cache(maxsize=10_000)
-def _hash_version(path: Path, version: FileVersion) -> str:
+    """Return the SHA-256 of a file; empty if it cannot be read."""
     try:
         validate_regular(path)
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return file_sha256(path)
     except (OSError, CleanerError):
         return ""

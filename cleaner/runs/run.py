@@ -10,7 +10,7 @@ grow.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -98,10 +98,9 @@ def write_run(run: Run, folder: Path) -> None:
     write_json(folder / "config.json", {"schema": SCHEMA_VERSION, **run.config, **hashes})
 
 
-def load_run(folder: str | Path, load_clean: Callable[[str], Clip] | None = None) -> Run:
+def load_run(folder: str | Path) -> Run:
     """Return the finished run in `folder`; without the model before poisoning where that is no longer available.
 
-    load_clean: loads the model before poisoning by its name or path, default `load_clip`; a cache shares it among runs.
     Raises `CleanerError` if there is none, or one of a newer version.
     """
     from cleaner.evaluation.result import Metrics
@@ -111,7 +110,7 @@ def load_run(folder: str | Path, load_clean: Callable[[str], Clip] | None = None
     config = read_complete_config(folder)
     metrics = read_metrics(folder)
     try:
-        clean_clip = (load_clean or load_clip)(config["clean_model"]) if config.get("clean_model") else None
+        clean_clip = load_clip(config["clean_model"]) if config.get("clean_model") else None
     except CleanerError:
         clean_clip = None  # moved or deleted since; metrics.json still holds the floor that was measured with it
     return Run(

@@ -10,7 +10,14 @@ from typing import Any
 import streamlit as st
 
 from cleaner.plots import inversion as charts
-from cleaner.runs.inversion import ESTIMATE_NOTE, NOT_CONVERGED, Inversion, find_inversion, locate_inversion
+from cleaner.runs.inversion import (
+    ESTIMATE_NOTE,
+    NOT_CONVERGED,
+    Inversion,
+    InversionConfig,
+    find_inversion,
+    locate_inversion,
+)
 from cleaner.runs.record import RunRecord
 from cleaner.types import OnStep, StepReport
 from pages._shared import cache, forms
@@ -80,12 +87,11 @@ def show(subject: Subject) -> None:
             _show_result(subject, stored)
 
 
-def _choose_config() -> Any:
+def _choose_config() -> InversionConfig:
     images = st.select_slider("Images", IMAGE_COUNTS, DEFAULT_COUNT, key="search.invert.images", **KEEP)
     with st.expander("Parameters"):
-        kind = cache.inversion_config()
-        values = forms.draw_widgets(kind, "search.invert", SETTINGS)
-    return kind(images=int(images), **values)
+        values = forms.draw_widgets(InversionConfig, "search.invert", SETTINGS)
+    return InversionConfig(images=int(images), **values)
 
 
 def _run(subject: Subject, config: Any, work: tuple[str, ...]) -> None:

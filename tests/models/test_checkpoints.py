@@ -669,3 +669,12 @@ def test_a_nested_configuration_is_rejected(tmp_path: Path) -> None:
 def test_open_clips_architectures_are_valid() -> None:
     for name in open_clip.list_models():
         assert get_open_clip_architecture(name).validate()
+
+
+def test_an_error_of_open_clip_without_text_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr(open_clip, "create_model", fail)
+    with pytest.raises(CleanerError, match="could not load ViT-B-32"):
+        load_clip("ViT-B-32/openai")

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from cleaner.files import file_sha256
 from cleaner.jobs import local, sweep
 from cleaner.models.clip import save_clip
-from cleaner.models.weights import file_sha256
 from cleaner.runs.store import list_runs
 from pages._shared.run_table import STATE_LABELS
 from tests.conftest import make_clip

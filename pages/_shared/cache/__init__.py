@@ -42,7 +42,7 @@ from pages._shared.cache.detections import (
 )
 from pages._shared.cache.embeddings import fit_umap, make_map, make_model_map, read_map
 from pages._shared.cache.external_models import Scanned, describe, inspect_model, scan
-from pages._shared.cache.inversions import draw_attack, draw_inverted, inversion_config, load_inversion, make_inversion
+from pages._shared.cache.inversions import draw_attack, draw_inverted, load_inversion, make_inversion
 from pages._shared.cache.loaders import (
     apply_framing,
     attack_verdict,

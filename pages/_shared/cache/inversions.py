@@ -16,15 +16,6 @@ if TYPE_CHECKING:
     from cleaner.types import OnStep
 
 
-@st.cache_resource(show_spinner=False)
-def inversion_config() -> Any:
-    """Return the class of the settings."""
-    import_library()
-    from cleaner.inspection.inversion import InversionConfig
-
-    return InversionConfig
-
-
 def load_inversion(folder: Path) -> Inversion | None:
     """Return a stored inversion, or None. Does not import torch."""
     try:
