@@ -141,8 +141,8 @@ class Architecture:
             return self._build()
         except _BUILD_ERRORS as error:
             raise CleanerError(
-                f"open_clip cannot build this architecture ({type(error).__name__}: {first_line(error)}): if you know the "
-                "right one, name it before the weights, as in ViT-B-32:weights.pt."
+                f"open_clip cannot build this architecture ({type(error).__name__}: {first_line(error)}): if you know "
+                "the right one, name it before the weights, as in ViT-B-32:weights.pt."
             ) from error
 
     def _build(self) -> nn.Module:
