@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from contextlib import redirect_stderr
 from dataclasses import fields, is_dataclass, replace
@@ -88,7 +89,7 @@ def parse_command(arguments: Sequence[str], prog: str, description: str | None =
     except SystemExit as stop:
         if not stop.code:
             raise
-        raise CleanerError(f"{_read_box(errors.getvalue())}. {remedy}") from stop
+        raise CleanerError(f"{_read_error(errors.getvalue(), name)}. {remedy}") from stop
     if unknown:
         raise CleanerError(f"{name} takes no argument {unknown[0]!r}. {remedy}")
     return command
@@ -107,8 +108,8 @@ def _list_flags(kind: type) -> list[str]:
     return flags
 
 
-def _read_box(text: str) -> str:
-    """Return the message in the box that tyro prints: what is between its title and the next rule, in one line."""
+def _read_error(text: str, name: str) -> str:
+    """Return in one line what the box says that tyro prints: the part between its title and the next rule."""
     parts: list[list[str]] = [[]]
     for line in text.splitlines():
         content = line.strip(" │")
@@ -116,7 +117,13 @@ def _read_box(text: str) -> str:
             parts.append([])
         elif content:
             parts[-1].append(content)
-    return " ".join(parts[1] if len(parts) > 1 else parts[0]).rstrip(". ")
+    message = " ".join(parts[1] if len(parts) > 1 else parts[0]).rstrip(". ")
+    if message.startswith("Missing from "):
+        missing = re.findall(r"(?:\(required\)|Missing from .*?:) (\S+)", message)
+        return f"{name} needs {', '.join(missing)}"
+    if bad := re.match(r"Error parsing (\S+): .*'(.*)'", message):
+        return f"{bad[1]} cannot be {bad[2]!r}"
+    return message
 
 
 def _resolve_run_names(command: Any) -> Any:
