@@ -36,8 +36,10 @@ from pages._shared import (
     live_jobs,
     requests,
     sources,
+    stage,
     state,
 )
+from pages._shared.fragments import show_tabs
 from pages._shared.frame import link, page, show_error
 from pages._shared.sample import DataKey
 from pages._shared.state import KEEP, escape_markdown
@@ -246,13 +248,27 @@ def show_result(run: RunRecord) -> None:
         cards.show_measurement_notes(run)
 
 
+def show_preview(attack: requests.PoisonSettings, run: RunRecord | None) -> None:
+    """Draw the poisoned images; in tabs beside them, their captions and the training curves of the run in view."""
+    plan = attack.plan()
+    if stage.is_on():  # which hides all but the gallery
+        gallery.show_gallery(attack, plan)
+        return
+    views = {
+        "Images": lambda: gallery.show_gallery(attack, plan),
+        "Captions": lambda: gallery.show_captions(plan),
+        curves.TAB: lambda: show_training_curves(run),
+    }
+    show_tabs("poison.tabs", views)
+
+
 def show_training_curves(run: RunRecord | None) -> None:
     """Draw the training curves of the run in view."""
     history = read_progress(run.folder) if run is not None else []
     if run is None or not history:
-        st.info("No training yet: press Train.", icon=":material/show_chart:")
+        st.info("No training recorded yet: press **Train model**.", icon=":material/show_chart:")
         return
-    st.markdown(f"#### {state.section_title('Training', run)}")
+    st.markdown(f"##### {state.section_title('Training', run)}")
     curves.show_curves(
         {"poisoning": history}, {"poisoning": run.stage}, "poison.past", floor=run.metric("asr_clean_model")
     )
@@ -277,11 +293,4 @@ with page("Poison", LEAD):
         if not live_jobs.show_jobs("poison"):
             live_jobs.show_ended_jobs("poison")
         if attack is not None:
-            plan = attack.plan()
-            images_tab, captions_tab, curves_tab = st.tabs(["Images", "Captions", "Training curves"])
-            with images_tab:
-                gallery.show_gallery(attack, plan)
-            with captions_tab:
-                gallery.show_captions(plan)
-            with curves_tab:
-                show_training_curves(run)
+            show_preview(attack, run)

@@ -16,6 +16,7 @@ from cleaner.jobs import map_worker
 from cleaner.plots import charts, features
 from cleaner.types import CleanerError
 from pages._shared import before_after, cache, pickers, stage, state
+from pages._shared.fragments import fragment
 from pages._shared.frame import page
 from pages._shared.map_view import COLORINGS, KIND_STYLES, MapView, PointId, group_points
 from pages._shared.pixels import enlarge
@@ -88,7 +89,7 @@ def load_map_view(stages: list[pickers.Stage], method: str) -> MapView:
 def _fit_umap(folder: Path, parent: Path) -> None:
     """Fit the UMAP of a run in the background and show progress until it is there."""
 
-    @st.fragment
+    @fragment
     def watch() -> None:
         is_running = cache.fit_umap(folder, parent)
         started = st.session_state.setdefault(FIT_STARTED, time.monotonic())
@@ -152,7 +153,7 @@ def _clear() -> None:
     st.session_state.pop(SELECTED, None)
 
 
-@st.fragment
+@fragment
 def show_map(view: MapView) -> None:
     """Draw the map, and the images and captions of the selected points."""
     top, (left, right) = st.container(), st.columns([2, 1], gap="medium")

@@ -15,6 +15,8 @@ from pages._shared.plotly_charts import NO_MODE_BAR
 OPTIMIZE_STAGE = "optimise"
 """Stage of the step reports of a trigger optimization."""
 MAX_CURVE_POINTS = 500
+TAB = "Training curves"
+"""Label of the tab with the curves."""
 
 History = Sequence[Mapping[str, Any]]
 """Step reports of one run, as dictionaries."""

@@ -14,15 +14,14 @@ from cleaner.presets import CLEAN_PAIRS, DEFEND, REBOUND_STEPS
 from cleaner.reports.verdict import describe_defenses
 from cleaner.runs.record import RunRecord
 from cleaner.runs.run import read_progress
-from pages._shared import cards, jobs, requests, stage, state
-from pages._shared.curves import show_curves
+from pages._shared import cards, curves, jobs, requests, stage, state
+from pages._shared.fragments import show_tabs
 from pages._shared.frame import link
 from pages._shared.model_names import show_model_name
 from pages._shared.plotly_charts import NO_MODE_BAR
 from pages._shared.state import KEEP, escape_markdown
 
 MAX_CARDS = 3
-CURVES_TAB = "Training curves"
 NEWLY_DONE = "defend.newly_done"
 """Beginning of the session keys of newly trained defenses; the id of the run that they started from follows."""
 
@@ -43,24 +42,20 @@ def show_results(run: RunRecord) -> None:
         chart = stage.enlarge(comparison.pareto(points(run, defended), floor))
         st.plotly_chart(chart, key="pareto", config=NO_MODE_BAR)
     _show_cards(run, compared)
-    _show_details(run, defended, compared)
+    views = {
+        "All metrics": lambda: st.dataframe(table([run, *defended]), hide_index=True, width="stretch"),
+        curves.TAB: lambda: _show_curves(run, compared),
+    }
+    show_tabs("defend.details", views)
     link("Subtexts", "View subtexts")
 
 
-@st.fragment
-def _show_details(run: RunRecord, defended: list[RunRecord], compared: list[RunRecord]) -> None:
-    """Draw the table of all metrics, or the training curves of the compared defenses."""
-    # Only the open tab is drawn: Plotly would lay out the legend of a hidden chart for another width, over the curves.
-    table_tab, curves_tab = st.tabs(["All metrics", CURVES_TAB], key="defend.details", on_change="rerun")
-    if table_tab.open:
-        with table_tab:
-            st.dataframe(table([run, *defended]), hide_index=True, width="stretch")
-    if curves_tab.open:
-        with curves_tab:
-            labels = state.defense_labels(compared)
-            histories = {labels[other.id]: read_progress(other.folder) for other in compared}
-            kinds = {labels[other.id]: state.kind_of(other) for other in compared}
-            show_curves(histories, kinds, "defend.past", run.metric("asr_clean_model"))
+def _show_curves(run: RunRecord, compared: list[RunRecord]) -> None:
+    """Draw the training curves of the compared defenses."""
+    labels = state.defense_labels(compared)
+    histories = {labels[other.id]: read_progress(other.folder) for other in compared}
+    kinds = {labels[other.id]: state.kind_of(other) for other in compared}
+    curves.show_curves(histories, kinds, "defend.past", run.metric("asr_clean_model"))
 
 
 def _choose_defenses(run: RunRecord, defended: list[RunRecord]) -> list[RunRecord]:

@@ -20,6 +20,7 @@ from cleaner.runs.record import RunRecord
 from cleaner.types import CleanerError
 from pages._shared import cache, cards, durations, forms, jobs, live_jobs, requests, state
 from pages._shared.cancel import is_canceled, show_cancelable
+from pages._shared.fragments import show_tabs
 from pages._shared.frame import link
 from pages._shared.pixels import enlarge
 from pages._shared.plotly_charts import NO_MODE_BAR
@@ -71,7 +72,13 @@ def show(run: RunRecord) -> None:
         flagged = _choose_flagged(ranking)
     with right:
         _show_gallery(run, ranking)
-    _show_details(found, ranking, flagged)
+    views = {
+        "Detectors": lambda: _show_figures(found, ranking),
+        "Scores": lambda: _show_scores(ranking, flagged),
+        "Map": lambda: _show_map(found, ranking, flagged),
+        "Reference size": lambda: _show_reference_sizes(found),
+    }
+    show_tabs("detect.details", views)
     _show_retraining(run, found, ranking, flagged)
 
 
@@ -188,27 +195,24 @@ def _explain_reversal(ranking: Ranking) -> str:
     )
 
 
-def _show_details(found: PairDetection, ranking: Ranking, flagged: Any) -> None:
-    """Draw figures, distribution, map and table of all pairs."""
-    table, scores, plane, sizes = st.tabs(["Detectors", "Scores", "Map", "Reference size"])
-    with table:
-        _show_figures(found, ranking)
-    with scores:
-        groups = {
-            CLEAN: ("clean", ranking.scores[~ranking.poisoned]),
-            POISONED: ("trigger", ranking.scores[ranking.poisoned]),
-        }
-        threshold = float(ranking.scores[flagged].min())
-        st.plotly_chart(detection.score_histogram(groups, "pairs", threshold), key="detect.scores", config=NO_MODE_BAR)
-    with plane:
-        _show_map(found, ranking, flagged)
-    with sizes:
-        curves = {to_label(name): points for name, points in found.auroc_by_size.items() if points}
-        st.plotly_chart(detection.reference_curves(curves), key="detect.sizes", config=NO_MODE_BAR)
-        st.caption(
-            "Below 0.5 the ranking is reversed: poisoned images lie close together, so that a detector of unusual "
-            "images finds the clean ones."
-        )
+def _show_scores(ranking: Ranking, flagged: Any) -> None:
+    """Draw the distribution of the scores of clean and poisoned pairs."""
+    groups = {
+        CLEAN: ("clean", ranking.scores[~ranking.poisoned]),
+        POISONED: ("trigger", ranking.scores[ranking.poisoned]),
+    }
+    threshold = float(ranking.scores[flagged].min())
+    st.plotly_chart(detection.score_histogram(groups, "pairs", threshold), key="detect.scores", config=NO_MODE_BAR)
+
+
+def _show_reference_sizes(found: PairDetection) -> None:
+    """Draw the AUROC of each detector over the number of reference pairs."""
+    curves = {to_label(name): points for name, points in found.auroc_by_size.items() if points}
+    st.plotly_chart(detection.reference_curves(curves), key="detect.sizes", config=NO_MODE_BAR)
+    st.caption(
+        "Below 0.5 the ranking is reversed: poisoned images lie close together, so that a detector of unusual "
+        "images finds the clean ones."
+    )
 
 
 def _show_figures(found: PairDetection, ranking: Ranking) -> None:

@@ -17,8 +17,8 @@ from cleaner.runs.request import Request
 from cleaner.runs.run import read_progress
 from cleaner.runs.status import Status, write_status
 from cleaner.runs.store import create_run, list_runs
-from pages._shared import durations, requests
-from pages._shared.defense_results import CURVES_TAB, MAX_CARDS
+from pages._shared import curves, durations, requests
+from pages._shared.defense_results import MAX_CARDS
 from pages._shared.run_table import STATE_LABELS
 from pages._shared.state import format_percent
 from tests.pages.conftest import (
@@ -76,7 +76,7 @@ def test_two_defenses_in_one_start(open_page: OpenPage) -> None:
     (backdoored,) = (run.id for run in list_runs() if run.stage == "backdoored")
     assert len(app.multiselect(key=f"defend.shown.{backdoored}").value) == 2
     assert "defend.past.loss" not in chart_keys(app)  # a chart in a closed tab has its legend on the curves
-    app.session_state["defend.details"] = CURVES_TAB
+    app.session_state["defend.details"] = curves.TAB
     app.run()
     assert {len(chart(app, key)["data"]) > 0 for key in ("pareto", "defend.past.loss")} == {True}
     assert [m.label for m in app.metric].count("Attack success @1") == 3

@@ -58,9 +58,14 @@ def test_pairs_are_ranked_and_the_model_is_trained_without_the_flagged_ones(dete
     figures = table(app, "AUROC")
     assert len(figures) == 6
     assert figures["Detector"].str.endswith("◀").sum() == 1
-    assert {"detect.scores", "detect.map", "detect.sizes"} <= set(chart_keys(app))
+    assert not chart_keys(app)  # their tabs are closed
+    for tab, key in (("Scores", "detect.scores"), ("Reference size", "detect.sizes"), ("Map", "detect.map")):
+        app.session_state["detect.details"] = tab
+        app.run()
+        assert chart_keys(app) == [key]
     names = [trace["name"] for trace in chart(app, "detect.map")["data"]]
     assert names == ["flagged pairs", "clean pairs", "poisoned pairs"]
+    app.session_state["detect.details"] = "Detectors"
     app.selectbox(key="detect.detector").set_value("clip_score").run()
     assert "detect.reference" not in widget_keys(app)
     app.selectbox(key="detect.detector").set_value("k_distance").run()

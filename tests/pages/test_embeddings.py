@@ -15,7 +15,7 @@ from streamlit.testing.v1 import AppTest
 
 from cleaner.inspection import embedding_map
 from cleaner.jobs import map_worker
-from tests.pages.conftest import OpenPage, chart, page_text, table, widget_keys
+from tests.pages.conftest import OpenPage, chart, errors, page_text, table, widget_keys
 from tests.pages.runs import make_runs
 
 NAMES = ["Clean images", "Triggered images", "Class prompts"]
@@ -152,6 +152,22 @@ def test_a_missing_umap_is_fitted_once_and_then_read(
     assert "trustworthiness 0.50" in page_text(app)
     for process in processes:
         process.kill()
+
+
+def test_a_failed_umap_is_one_message(open_page: OpenPage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_runs(tmp_path)
+    app = open_page("Embeddings")
+
+    def start(folder: Path, parent: Path | None) -> subprocess.Popen[bytes]:
+        process = subprocess.Popen([sys.executable, "-c", "raise SystemExit(1)"])
+        process.wait()
+        return process
+
+    monkeypatch.setattr(map_worker, "start_map_process", start)
+    app.segmented_control(key="embeddings.method").set_value("umap").run()
+    assert not app.exception, [e.message for e in app.exception]
+    assert "UMAP failed" in errors(app)[0]
+    assert traces(app), "the map by PCA stays"
 
 
 def test_a_saved_map_needs_no_model(open_page: OpenPage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

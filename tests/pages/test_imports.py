@@ -22,7 +22,7 @@ LAYERS = (
     {"attention_slider", "pair_detection", "image_detection", "inversion_view", "trigger_scan"},
     {"live_jobs", "map_view", "gallery", "run_table"},
     {"live_charts"},
-    {"forms", "sources", "pickers", "cards", "curves", "cancel"},
+    {"forms", "sources", "pickers", "cards", "curves", "cancel", "fragments"},
     {"downloads"},
     {"frame", "progress"},
     {"warm", "address"},

@@ -27,7 +27,7 @@ from cleaner.presets import (
 from cleaner.runs.request import Request
 from cleaner.runs.status import Status, write_status
 from cleaner.runs.store import create_run, list_runs
-from pages._shared import durations, sources
+from pages._shared import curves, durations, sources
 from tests.conftest import make_clip
 from tests.data.files import image_bytes, write_class_folder, write_table
 from tests.pages.conftest import (
@@ -40,6 +40,7 @@ from tests.pages.conftest import (
     go_to,
     page_text,
     press,
+    table,
     wait_for_training,
     widget_keys,
 )
@@ -58,6 +59,20 @@ def test_gallery_follows_the_trigger(open_page: OpenPage) -> None:
     assert "arrow_downward" in page_text(app)  # captions change
     app.toggle(key="poison.clean_label").set_value(True).run()
     assert "arrow_downward" not in page_text(app)
+
+
+def test_the_captions_are_those_of_the_poisoned_pairs(open_page: OpenPage) -> None:
+    app = choose_small_training(open_page("Poison"))
+    assert not app.dataframe
+    app.session_state["poison.tabs"] = "Captions"
+    app.run()
+    captions = table(app, "Caption before")
+    assert len(captions) == 25
+    assert captions["Caption after"].str.contains("banana").all()
+    app.session_state["stage.on"] = True
+    app.run()
+    assert not app.dataframe, "stage mode shows the gallery, whichever tab was open"
+    assert "PSNR" in page_text(app)
 
 
 def test_every_trigger_draws_its_widgets_and_images(open_page: OpenPage) -> None:
@@ -194,6 +209,8 @@ def test_an_optimized_patch_is_shown_with_its_curve(open_page: OpenPage) -> None
     press(app, "poison.go")
     wait_for_training(app)
     assert "PSNR" in page_text(app)
+    app.session_state["poison.tabs"] = curves.TAB
+    app.run()
     assert "poison.past.poisoning.optimise" in chart_keys(app)
     assert "by key" in page_text(app)
 
@@ -220,6 +237,11 @@ def test_training_ends_in_a_run(open_page: OpenPage) -> None:
     history = (folder / "progress.jsonl").read_text().splitlines()
     assert len(history) == 7
     assert json.loads(history[-1])["metrics"]["ca"] >= 0
+    assert not chart_keys(app)  # the tab with the curves is closed
+    app.session_state["poison.tabs"] = curves.TAB
+    app.run()
+    assert chart_keys(app) == ["poison.past.loss", "poison.past.validation"]
+    assert "PSNR" not in page_text(app)
     assert len(app.metric) == 4
     assert re.search(r"\d\.\d–\d+\.\d%", page_text(app)), "no interval"
     assert "images of other classes" in page_text(app)
