@@ -67,8 +67,8 @@ def defense_name(config: Mapping[str, Any]) -> str:
 
 
 def to_defense_label(name: str) -> str:
-    """Return the label of a defense, or of `NO_DEFENSE`."""
-    return "No defense" if name == NO_DEFENSE else to_label(name)
+    """Return the label of a defense; of `NO_DEFENSE` that of the backdoored model, which has none."""
+    return "Backdoored" if name == NO_DEFENSE else to_label(name)
 
 
 def _describe_parameter(key: str, value: Any) -> str:

@@ -24,7 +24,7 @@ from pages._shared.state import KEEP, escape_markdown
 
 LEAD = "**The bottom right of the plot is best**: the backdoor is removed and the accuracy kept."
 SOURCES = {"runs": "Runs on this machine", "benchmark": "Project benchmark"}
-MAIN_COLUMNS = ("Defense", "Attack", "ASR@1", "n attack", "CA", "n", "Learning rate", "Seed", "Model", "Run")
+MAIN_COLUMNS = ("Defense", "Attack", "ASR@1", "n (ASR)", "CA", "n (CA)", "Learning rate", "Seed", "Model", "Run")
 """Columns of the table that are shown at first."""
 MAX_PROTOCOLS = 4
 """Most test sets that a caption names."""
@@ -71,8 +71,8 @@ def show_table(entries: list[RunRecord]) -> None:
         "lr": "Learning rate",
         "seed": "Seed",
         **{metric.csv_name(k): metric.header(k) for metric, k in metrics},
-        "n": "n",
-        "n_attack": "n attack",
+        "n": "n (CA)",
+        "n_attack": "n (ASR)",
         "protocol": "Protocol",
         "model": "Model",
         "seconds": "Seconds",
@@ -94,7 +94,7 @@ def show_table(entries: list[RunRecord]) -> None:
         table[name] = (100 if metric.is_share else 1) * table[name].astype(float)
         number_format = "%.1f%%" if metric.is_share else "%.4g"
         styles[name] = st.column_config.NumberColumn(format=number_format, help=metric.help)
-    styles |= {name: st.column_config.NumberColumn(format="localized") for name in ("n", "n attack")}
+    styles |= {name: st.column_config.NumberColumn(format="localized") for name in ("n (CA)", "n (ASR)")}
     styles |= {
         "Learning rate": st.column_config.NumberColumn(format="%g"),
         "Seconds": st.column_config.NumberColumn(format="%.0f"),

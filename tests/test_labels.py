@@ -62,7 +62,7 @@ def test_defense_name_has_the_changed_parameters(config: dict[str, Any], name: s
 
 
 def test_no_defense_has_a_label() -> None:
-    assert to_defense_label("none") == "No defense"
+    assert to_defense_label("none") == "Backdoored"
     assert to_defense_label("cleanclip") == "CleanCLIP"
 
 

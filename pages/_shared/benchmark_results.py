@@ -80,8 +80,8 @@ def show_accuracy_cost(entries: Sequence[BenchmarkRecord]) -> None:
         st.subheader("Attack success against accuracy lost", anchor=False)
         st.plotly_chart(figure, key="benchmark.cost", config=NO_MODE_BAR)
         st.caption(
-            "One mark per learning rate, mean and range over seeds. Dashed: no defense (orange), and the trigger on "
-            "the never poisoned model (gray). Dotted: 2 and 5 points of accuracy."
+            "One mark per learning rate, mean and range over seeds. Dashed: the backdoored model (orange), and the "
+            "trigger on the never poisoned model (gray). Dotted: 2 and 5 points of accuracy."
         )
 
 

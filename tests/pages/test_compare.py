@@ -63,10 +63,10 @@ def test_the_table_has_ten_columns_and_all_of_them_on_demand(open_page: OpenPage
     app = open_page("Compare")
     shown = list(app.dataframe[0].value)
     assert len(shown) == 10
-    assert {"Defense", "ASR@1", "n attack", "CA", "n", "Run"} < set(shown)
+    assert {"Defense", "ASR@1", "n (ASR)", "CA", "n (CA)", "Run"} < set(shown)
     app.toggle(key="compare.all_columns").set_value(True).run()
     assert set(shown) < set(app.dataframe[0].value)
-    assert {"ASR@3", "RA", "Floor", "Protocol", "n"} <= set(app.dataframe[0].value)
+    assert {"ASR@3", "RA", "Floor", "Protocol", "n (CA)"} <= set(app.dataframe[0].value)
     assert set(app.dataframe[0].value["Defense"]) == {
         f"{find_style(name).sign} {to_defense_label(defense)}"
         for name, defense in (("ta_cleaner", "ta_cleaner"), ("backdoored", NO_DEFENSE))
