@@ -52,7 +52,7 @@ with page("Trigger search", LEAD):
     method = choose_method(subject)
     with st.spinner("Loading PyTorch …"):
         cache.triggers()
-    st.markdown(f"#### {state.section_title(TITLES[method], subject.run)}")
+    st.markdown(f"##### {state.section_title(TITLES[method], subject.run)}")
     if subject.run is not None and has_failed_attack(subject.run):
         st.warning("The attack did not take: there may be no trigger to find.", icon=":material/warning:")
     if method == "scan":

@@ -186,7 +186,7 @@ def show_exports(entries: list[RunRecord]) -> None:
     with st.container(horizontal=True):
         st.download_button(
             "Results (CSV)",
-            to_csv(entries),
+            lambda: to_csv(entries),
             "runs.csv",
             "text/csv",
             key="compare.csv",
@@ -195,7 +195,7 @@ def show_exports(entries: list[RunRecord]) -> None:
         )
         st.download_button(
             "Results (JSON)",
-            to_json(entries),
+            lambda: to_json(entries),
             "runs.json",
             "application/json",
             key="compare.json",

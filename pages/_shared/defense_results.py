@@ -30,7 +30,7 @@ def show_results(run: RunRecord) -> None:
     """Draw the backdoored model and its defenses: the trade-off first."""
     defended = state.defended_runs(run)
     if not defended:
-        st.info("No defenses of this model yet: press Start.", icon=":material/science:")
+        st.info("No defenses of this model yet: press **Start defenses**.", icon=":material/science:")
         return
     st.markdown(f"##### {state.section_title('Is the backdoor gone?', run)}")
     verdict_place, plot_place = st.container(), st.container()
