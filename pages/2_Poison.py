@@ -8,6 +8,7 @@ from typing import Any
 import streamlit as st
 
 from cleaner.config import FinetuneConfig
+from cleaner.jobs import clock
 from cleaner.jobs.slurm import SlurmResources
 from cleaner.labels import to_label
 from cleaner.presets import (
@@ -224,7 +225,7 @@ def show_start_section(attack: requests.PoisonSettings | None) -> None:
         st.caption(":material/error: Complete or correct the settings below.")
         return
     pairs = len(cache.load_data(attack.training_data))
-    steps = requests.count_training_steps(pairs, attack.config)
+    steps = clock.count_steps(pairs, attack.config)
     optimization_steps = getattr(attack.trigger, "steps", 0)
     first = f", before them {optimization_steps:,} steps of trigger optimization" if optimization_steps else ""
     epochs = f"{attack.config.epochs} epoch{'s' if attack.config.epochs > 1 else ''}"

@@ -11,6 +11,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from cleaner.config import FinetuneConfig
+from cleaner.jobs import clock
 from cleaner.jobs.slurm import SlurmResources
 from cleaner.labels import to_label
 from cleaner.plots.styles import find_style
@@ -194,7 +195,7 @@ def _draw_plan(plan: DefensePlan, run_requests: list[Request], pairs: int) -> No
                 "Seed": ", ".join(map(str, seeds)),
                 "Runs": len(configs),
                 "Pairs": f"{pairs:,}",
-                "Steps": f"{requests.count_training_steps(pairs, configs[0]):,}",
+                "Steps": f"{clock.count_steps(pairs, configs[0]):,}",
                 "Duration": "unknown" if duration is None else str(duration),
             }
         )

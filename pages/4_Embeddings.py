@@ -18,7 +18,7 @@ from cleaner.types import CleanerError
 from pages._shared import before_after, cache, pickers, stage, state
 from pages._shared.fragments import fragment
 from pages._shared.frame import page
-from pages._shared.map_view import COLORINGS, KIND_STYLES, MapView, PointId, group_points
+from pages._shared.map_view import AXES, COLORINGS, KIND_STYLES, MapView, PointId, group_points
 from pages._shared.pixels import enlarge
 from pages._shared.plotly_charts import NO_MODE_BAR, read_selected_ids
 from pages._shared.progress import show_progress
@@ -33,10 +33,6 @@ CHART, SELECTED, DRAWN = "embeddings.map", "embeddings.selected", "embeddings.dr
 BY_HAND = "embeddings.by_hand"
 FIT_STARTED = "embeddings.fit_started"
 CAPTION_SUFFIXES = {"image": "", "triggered": " · triggered", "caption": " · caption"}
-AXES = {
-    "pca": ("Principal component 1 (cosine space)", "Principal component 2"),
-    "umap": ("UMAP 1 (no unit)", "UMAP 2 (no unit)"),
-}
 METRIC_LABELS = {
     "trigger_pull": ("Trigger pull", "How far the trigger moves images toward the target's text; 0: not at all."),
     "silhouette": ("Silhouette", "Separation of triggered from clean images; 0: mixed, 1: separate."),

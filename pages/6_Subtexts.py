@@ -207,11 +207,10 @@ def show_diagnostics(data_key: DataKey, seed: int, negatives: int) -> None:
 def _describe_time_share(pairs: int, stats: list[DrawStats]) -> str:
     """Return a sentence with the share of an epoch spent on subtexts, from the newest training on this machine."""
     for run in state.all_runs():
-        has_subtexts = "share" in (run.config.get("defense") or {})
-        step_seconds = requests.measure_step_seconds([run]) if has_subtexts else None
-        if step_seconds:
-            epoch_steps = requests.count_epoch_steps(pairs, int(run.finetune.batch_size))
-            share = sum(s.seconds for s in stats) / len(stats) / (step_seconds * epoch_steps)
+        has_subtexts, steps = "share" in (run.config.get("defense") or {}), requests.count_steps(run)
+        if has_subtexts and steps and run.seconds and not run.is_shipped:
+            epoch_seconds = run.seconds / steps * max(1, pairs // int(run.finetune.batch_size))
+            share = sum(s.seconds for s in stats) / len(stats) / epoch_seconds
             return f"**Time**: {format_percent(share)} of an epoch (compared with {escape_markdown(run.label)})."
     return "**Time**: to draw and write the texts, on this machine."
 
@@ -254,7 +253,7 @@ with page("Subtexts", LEAD):
     with right:
         pair = cache.draw_subtexts(caption, data_key, sample.index, draw)
         st.subheader(state.section_title("Scores of the models", run), anchor=False)
-        stages = pickers.choose_compared_stages(run, label_visibility="collapsed")
+        stages = pickers.choose_compared_stages(run)
         with st.spinner("Loading models …"):
             stages = pickers.drop_missing_clean_model(stages)
         show_similarities(stages, sample, caption, pair)

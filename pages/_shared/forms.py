@@ -186,10 +186,12 @@ def _show_preset_source(preset: Preset, command: str, *, has_published: bool) ->
         st.caption(escape_markdown(f"Source: {preset.citation}"), help=help)
 
 
-def choose_learning_rate(key: str, default: float, help: str = "", label: str = "Learning rate") -> float:
+def choose_learning_rate(key: str, default: float, help: str = "") -> float:
     """Draw a slider over common learning rates and the default."""
     options = sorted({*LEARNING_RATES, default})
-    return float(st.select_slider(label, options, default, format_func="{:g}".format, key=key, help=help, **KEEP))
+    return float(
+        st.select_slider("Learning rate", options, default, format_func="{:g}".format, key=key, help=help, **KEEP)
+    )
 
 
 def choose_usable(label: str, reasons: Mapping[str, str | None], *, default: str, key: str, help: str) -> str:

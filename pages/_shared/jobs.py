@@ -9,7 +9,6 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import streamlit as st
 
@@ -225,11 +224,6 @@ def describe_active() -> str:
     status = running[0].status
     progress = f": {_stage_label(status).lower()}{describe_time_left(status)}" if status.stage else " starts"
     return f"{job_label(running[0])}{progress}{waiting}"
-
-
-def apply(action: Callable[[Path], None], folder: Path) -> None:
-    """Run a button's action on a run folder, before the page is drawn."""
-    run_action(lambda: action(folder))
 
 
 def run_action(action: Callable[[], None]) -> None:

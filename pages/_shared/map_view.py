@@ -31,6 +31,11 @@ KIND_STYLES = {
     "caption": KindStyle("Captions", "#E69F00", "square"),
     "prompt": KindStyle("Class prompts", "#7F8894", "star"),
 }
+AXES = {
+    "pca": ("Principal component 1 (cosine space)", "Principal component 2"),
+    "umap": ("UMAP 1 (no unit)", "UMAP 2 (no unit)"),
+}
+"""Projection -> titles of its axes."""
 COLORINGS = ("Kind", "Class", "Model", "Trigger success")
 PointId = tuple[str, int]
 """Kind and row of a point; "kind:row" in the chart."""

@@ -22,6 +22,7 @@ from pages._shared import cache, cards, durations, forms, jobs, live_jobs, reque
 from pages._shared.cancel import is_canceled, show_cancelable
 from pages._shared.fragments import show_tabs
 from pages._shared.frame import link
+from pages._shared.map_view import AXES
 from pages._shared.pixels import enlarge
 from pages._shared.plotly_charts import NO_MODE_BAR
 from pages._shared.state import KEEP, escape_markdown, format_percent
@@ -165,7 +166,7 @@ def _show_gallery(run: RunRecord, ranking: Ranking) -> None:
     top = ranking.order[: COLUMNS * ROWS]
     hits = int(ranking.poisoned[top].sum())
     chance = format_percent(float(ranking.poisoned.mean()), 0)
-    st.markdown(f"#### {state.section_title('Most suspicious pairs', run)}")
+    st.markdown(f"##### {state.section_title('Most suspicious pairs', run)}")
     st.markdown(
         f"{to_label(ranking.detector)}: **{hits} of the top {len(top)} are poisoned**; of pairs at random {chance} are."
         + _explain_reversal(ranking)
@@ -259,9 +260,8 @@ def _show_map(found: PairDetection, ranking: Ranking, flagged: Any) -> None:
             features.PointGroup(label, color, symbol, found.coordinates[rows], ids, texts, is_faint=symbol == "circle")
         )
     bounds = (found.coordinates.min(0), found.coordinates.max(0))
-    axes = ("Principal component 1 (cosine space)", "Principal component 2")
     figure = features.embedding_map(
-        groups, axes, marked=found.coordinates[flagged], marked_name="flagged pairs", bounds=bounds
+        groups, AXES["pca"], marked=found.coordinates[flagged], marked_name="flagged pairs", bounds=bounds
     )
     st.plotly_chart(figure, key="detect.map", config=NO_MODE_BAR)
     st.caption("Training images in the backdoored model, by PCA; ringed: flagged.")

@@ -62,7 +62,7 @@ def choose_stages(run: RunRecord | None, label_visibility: LabelVisibility = "vi
     return [*stages, _make_defended_stage("Defended", runs[run_id], labels[run_id])]
 
 
-def choose_compared_stages(run: RunRecord | None, label_visibility: LabelVisibility = "visible") -> list[Stage]:
+def choose_compared_stages(run: RunRecord | None) -> list[Stage]:
     """Draw the choice of several defended models; return all models, each under its own label."""
     stages, defended, suspect = _find_stages(run)
     runs, labels = {other.id: other for other in defended}, state.short_labels(defended)
@@ -74,7 +74,7 @@ def choose_compared_stages(run: RunRecord | None, label_visibility: LabelVisibil
         format_func=labels.get,
         key=f"subtexts.runs.{suspect}",
         placeholder="Choose" if runs else "None yet: train one on the Defend page",
-        label_visibility=label_visibility,
+        label_visibility="collapsed",
         **KEEP,
     )
     return stages + [_make_defended_stage(labels[run_id], runs[run_id], labels[run_id]) for run_id in run_ids]

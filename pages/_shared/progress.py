@@ -10,20 +10,16 @@ import streamlit as st
 
 from cleaner.types import OnStep, StepReport
 from pages._shared import cache
-from pages._shared.jobs import describe_time_left
+from pages._shared.jobs import STEP_STAGE_LABELS, describe_time_left
 from pages._shared.sample import DataKey
 
 if TYPE_CHECKING:
     from cleaner.data.base import CaptionData
 
 
-ACTIONS = {
-    "check images": "Checking images",
-    "render": "Rendering images",
+ACTIONS = STEP_STAGE_LABELS | {
     "evaluate": "Encoding images",
     "images": "Encoding images",
-    "captions": "Encoding captions",
-    "prompts": "Encoding class prompts",
     "screen": "Trying settings",
     "scan": "Scanning",
     "search": "Comparing classes",
@@ -53,20 +49,7 @@ def show_progress(message: str) -> Iterator[OnStep]:
 
 def load_data_with_progress(key: DataKey) -> CaptionData:
     """Return data with decoded images; show a progress bar while they are rendered the first time."""
-    placeholder, is_loading = st.empty(), True
-
-    def on_step(report: StepReport) -> None:
-        if not is_loading:  # cached data keep this callback after the page run that drew the bar
-            return
-        action = "Checking" if report.stage == "check images" else "Rendering"
-        text = f"{action} {report.total:,} images (first time only){describe_time_left(report)}"
-        placeholder.progress(report.step / max(report.total, 1), text=text)
-
-    try:
-        with st.spinner("Loading images …"):
-            data = cache.load_data(key, on_step)
-            data.images([0])
-    finally:  # also after a click that ends this page run
-        is_loading = False
-    placeholder.empty()
+    with show_progress("Loading images, first time only …") as on_step:
+        data = cache.load_data(key, on_step)
+        data.images([0])
     return data

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -70,28 +70,18 @@ Suspect = RunRecord | ExternalModel
 """What a defense starts from."""
 
 
-def count_epoch_steps(pairs: int, batch_size: int) -> int:
-    """Return the steps per epoch; an incomplete last batch is dropped unless it is the only one."""
-    return max(1, pairs // batch_size)
-
-
-def count_training_steps(pairs: int, config: FinetuneConfig) -> int:
-    """Return the steps of a training."""
-    return clock.count_steps(pairs, config)
-
-
 def count_steps(run: RunRecord) -> int:
     """Return the steps that a run trained; 0 if its settings do not say."""
     settings = run.finetune
     if settings.steps:
         return int(settings.steps)
     pairs, batch_size = int(run.pairs), int(settings.batch_size or 1)
-    return int(settings.epochs * count_epoch_steps(pairs, batch_size)) if pairs else 0
+    return int(settings.epochs * max(1, pairs // batch_size)) if pairs else 0
 
 
 def set_eval_interval(pairs: int, config: FinetuneConfig) -> FinetuneConfig:
     """Return the settings with about ten evaluations on the validation split."""
-    return replace(config, eval_every=max(1, count_training_steps(pairs, config) // 10))
+    return replace(config, eval_every=max(1, clock.count_steps(pairs, config) // 10))
 
 
 def build_poison_request(attack: PoisonSettings) -> Request:
@@ -171,12 +161,3 @@ def read_test_data(run: RunRecord) -> DataKey:
     """Return the test split on which a run was evaluated."""
     name, options, size = get_test_data(run.config)
     return DataKey(format_data(name, options), "test", size)
-
-
-def measure_step_seconds(runs: Iterable[RunRecord]) -> float | None:
-    """Return the seconds per step of the first run trained on this machine, or None."""
-    for run in runs:
-        steps, seconds = count_steps(run), run.seconds
-        if steps and seconds and not run.is_shipped:
-            return float(seconds / steps)
-    return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 
@@ -109,21 +110,18 @@ def _show_run(entry: RunRecord) -> None:
             icon=":material/play_arrow:",
             width="stretch",
             help="Continues from the last checkpoint, if there is one.",
-            on_click=jobs.apply,
-            args=(local.start, entry.folder),
+            on_click=jobs.run_action,
+            args=(partial(local.start, entry.folder),),
         )
     with delete.popover("Delete …", icon=":material/delete:", width="stretch"):
         st.markdown(
             f"Delete **{escape_markdown(entry.folder.name)}** with its model and results? This cannot be undone."
         )
-        st.button("Delete", key=f"{key}.delete", on_click=jobs.apply, args=(local.delete, entry.folder))
+        action = partial(local.delete, entry.folder)
+        st.button("Delete", key=f"{key}.delete", on_click=jobs.run_action, args=(action,))
 
 
 def _save_notes(folder: Path, key: str) -> None:
     """Save name, note and tags from the form."""
-
-    def write(folder: Path) -> None:
-        name, note, tags = (str(st.session_state[f"{key}.{field}"]) for field in ("name", "note", "tags"))
-        annotate(folder, name=name, note=note, tags=tags.split(","))
-
-    jobs.apply(write, folder)
+    name, note, tags = (str(st.session_state[f"{key}.{field}"]) for field in ("name", "note", "tags"))
+    jobs.run_action(partial(annotate, folder, name=name, note=note, tags=tags.split(",")))
