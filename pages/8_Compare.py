@@ -210,13 +210,15 @@ def show_weights_export(entries: list[RunRecord]) -> None:
     left, middle, right = st.columns([2, 1, 1], vertical_alignment="bottom")
     by_id = {entry.id: entry for entry in entries}
     labels = {entry.id: aggregate.describe_run(entry) for entry in entries}
-    entry = by_id[left.selectbox("Weights", list(labels), format_func=labels.__getitem__, key="compare.weights_of")]
+    run_id = left.selectbox("Weights", list(labels), format_func=labels.__getitem__, key="compare.weights_of", **KEEP)
+    entry = by_id[run_id]
     suffix = middle.selectbox(
         "Format",
         cache.weight_formats(entry.folder),
         format_func=WEIGHT_FORMATS.__getitem__,
         key=f"compare.format.{entry.id}",
         help="The .pt checkpoint is for open_clip's create_model and needs an architecture that open_clip lists.",
+        **KEEP,
     )
     right.download_button(
         "Download",

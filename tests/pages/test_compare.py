@@ -9,7 +9,17 @@ from pathlib import Path
 from cleaner.labels import NO_DEFENSE, defense_name, to_defense_label, to_label
 from cleaner.plots.styles import find_style
 from cleaner.reports import claim
-from tests.pages.conftest import OpenPage, chart, chart_keys, hover_text, link_labels, page_text, table, widget_keys
+from tests.pages.conftest import (
+    OpenPage,
+    chart,
+    chart_keys,
+    go_to,
+    hover_text,
+    link_labels,
+    page_text,
+    table,
+    widget_keys,
+)
 from tests.pages.runs import make_runs
 
 NO_DEFENSE_LABEL = to_defense_label(NO_DEFENSE)
@@ -71,6 +81,17 @@ def test_the_table_has_ten_columns_and_all_of_them_on_demand(open_page: OpenPage
         f"{find_style(name).sign} {to_defense_label(defense)}"
         for name, defense in (("ta_cleaner", "ta_cleaner"), ("backdoored", NO_DEFENSE))
     }
+
+
+def test_the_run_to_export_survives_a_page_switch_and_yields_to_a_filter(open_page: OpenPage, tmp_path: Path) -> None:
+    backdoored, defended = make_runs(tmp_path)
+    app = open_page("Compare")
+    app.selectbox(key="compare.weights_of").set_value(defended.name).run()
+    go_to(go_to(app, "Overview"), "Compare")
+    assert app.selectbox(key="compare.weights_of").value == defended.name
+    app.multiselect(key="compare.defense").set_value(["none"]).run()
+    assert not app.exception
+    assert app.selectbox(key="compare.weights_of").value == backdoored.name
 
 
 def test_few_classes_are_noted(open_page: OpenPage, tmp_path: Path) -> None:
