@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from statistics import fmean
 
-TOLERANCE = 1e-9
-"""Rounding error of a loss, the difference of two shares, by which it may exceed a budget."""
+TOLERANCE = 1e-6
+"""Rounding error of a loss, the difference of two float32 shares, by which it may exceed a budget."""
 
 
 @dataclass(frozen=True)

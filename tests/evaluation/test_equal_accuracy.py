@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
+import torch
 
 from cleaner.evaluation.equal_accuracy import (
     Setting,
@@ -22,6 +23,8 @@ def test_the_lowest_asr_within_the_loss_counts() -> None:
     assert lowest_asr(CURVE, 0.03, undefended=0.9) == 0.4
     assert lowest_asr(CURVE, 0.005, undefended=0.9) == 0.9, "the model may stay as it is"
     assert lowest_asr([Setting(1e-3, -0.01, 0.95)], 0.0, undefended=0.9) == 0.9
+    before, after = torch.tensor([0.97, 0.95]).tolist()
+    assert lowest_asr([Setting(1e-3, before - after, 0.4)], 0.02, undefended=0.9) == 0.4, "shares are float32"
 
 
 def test_between_neighbors_asr_and_loss_are_linear() -> None:

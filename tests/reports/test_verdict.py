@@ -49,6 +49,13 @@ def test_the_lowest_attack_success_within_the_budget_wins() -> None:
     assert third == "**Blunt** left 1.0% and lost 13.0 points of accuracy."
 
 
+def test_a_loss_of_the_whole_budget_is_within_it() -> None:
+    before, after = (Measurement(float(np.float32(share)), asr) for share, asr in ((0.98, 0.99), (0.95, 0.05)))
+    cheap = Measurement(before.ca, 0.4)
+    assert describe_defenses(before, {"A": after, "B": cheap})[0].startswith("Within 3 points of clean accuracy, **A**")
+    assert conclude(before, {"A": after, "B": cheap})[1].startswith("**A** left 5% and lost 3 points")
+
+
 def test_a_single_defense_has_no_superlative() -> None:
     kept, lost = ({"A": Measurement(ca, 0.05)} for ca in (0.97, 0.80))
     assert describe_defenses(BEFORE, kept) == ["Within 3 points of clean accuracy, **A** left 5.0% attack success."]
