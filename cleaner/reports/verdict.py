@@ -88,9 +88,11 @@ def conclude(before: Measured, defended: Mapping[str, Measured]) -> list[str]:
     defended = {label: run for label, run in defended.items() if is_same_test(_read_test(before), _read_test(run))}
     if too_few := _describe_too_few(before, *defended.values()):
         return [too_few]
+    queries = _read_test(before).get("queries") or "images"
+    success = f"the model takes {_round(attack)} of the {queries} with the trigger for the target"
     if attack < WEAK_ASR:
-        return [f"The attack did not take: the trigger changed {_round(attack)} of the predictions."]
-    sentences = [f"The trigger turned {_round(attack)} of the images into the target."]
+        return [f"The attack did not take: {success}."]
+    sentences = [f"{success[0].upper()}{success[1:]}."]
     figures = {
         label: (asr, accuracy - ca)
         for label, run in defended.items()
@@ -98,18 +100,15 @@ def conclude(before: Measured, defended: Mapping[str, Measured]) -> list[str]:
     }
     if not figures:
         return sentences
-    by_asr = sorted(figures, key=lambda label: figures[label][0])
-    first, *others = by_asr
-    cheapest = min(by_asr, key=lambda label: figures[label][1])
+    first, *others = sorted(figures, key=lambda label: figures[label][0])
     asr, lost = figures[first]
+    tied = [label for label in others if _is_tie(defended[first], defended[label])]
     if asr > WEAK_ASR:
         removed = f"No defense removed it: **{first}** left {_round(asr)}"
-    elif not _is_affordable(lost) and cheapest != first:
+    elif not tied and not _is_affordable(lost) and any(figures[label][1] < lost for label in others):
         removed = f"**{first}** removed more than the others ({_round(asr)} left), but {_cost(lost)}"
-        return [*sentences, f"{removed}; {_list_others(others, figures)}."]
     else:
         removed = f"**{first}** left {_round(asr)} and {_cost(lost)}"
-    tied = [label for label in others if _is_tie(defended[first], defended[label])]
     rest = f"; {_list_others(others, figures)}" if others else ""
     tie = f" {' and '.join([first, *tied])} are a tie within the 95% interval." if tied else ""
     return [*sentences, f"{removed}{rest}.{tie}"]

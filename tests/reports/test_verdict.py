@@ -109,7 +109,7 @@ def test_no_winner_against_an_attack_that_did_not_take() -> None:
 
 def test_the_conclusion_weighs_what_was_removed_against_its_cost() -> None:
     first, second = conclude(BEFORE, {"Mild": Measurement(0.94, 0.04), "Blunt": Measurement(0.83, 0.001)})
-    assert first == "The trigger turned 99% of the images into the target."
+    assert first == "The model takes 99% of the images with the trigger for the target."
     assert second == (
         "**Blunt** removed more than the others (under 1% left), but lost 15 points of accuracy; **Mild** left 4% and "
         "lost 4 points of accuracy."
@@ -124,13 +124,23 @@ def test_the_conclusion_names_ties_and_failures() -> None:
     _, tie = conclude(BEFORE, {"One": Measurement(0.98, 0.05), "Two": Measurement(0.97, 0.06)})
     assert tie.startswith("**One** left 5% and kept the accuracy; ")
     assert tie.endswith("One and Two are a tie within the 95% interval.")
+    _, equal = conclude(BEFORE, {"Blunt": Measurement(0.8, 0.01), "Mild": Measurement(0.97, 0.01)})
+    assert equal == (
+        "**Blunt** left 1% and lost 18 points of accuracy; **Mild** left 1% and lost 1 point of accuracy. "
+        "Blunt and Mild are a tie within the 95% interval."
+    )
     _, failure = conclude(BEFORE, {"One": Measurement(0.97, 0.8)})
     assert failure == "No defense removed it: **One** left 80%."
     assert conclude(Measurement(0.9, 0.1), {"One": Measurement(0.9, 0.05)}) == [
-        "The attack did not take: the trigger changed 10% of the predictions."
+        "The attack did not take: the model takes 10% of the images with the trigger for the target."
     ]
     assert conclude(Measurement(0.9, None), {}) == []
     assert len(conclude(BEFORE, {})) == 1
+
+
+def test_an_attack_on_captions_is_told_of_captions() -> None:
+    metrics = Metrics(ca={1: 0.9}, n=100, classes=10, data="d/test", asr={1: 0.9}, n_attack=90, queries="captions")
+    assert conclude(metrics, {}) == ["The model takes 90% of the captions with the trigger for the target."]
 
 
 def test_a_few_images_decide_nothing() -> None:
