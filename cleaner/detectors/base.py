@@ -71,7 +71,8 @@ class PairDetector(Detector):
         elsewhere. captions: features (N, D) of the pairs' captions, for detectors that need them. Raises `CleanerError`
         for too few reference rows, features that are not finite, or missing captions.
         """
-        if not features.isfinite().all():
+        given = [values for values in (features, reference, captions) if values is not None]
+        if not all(values.isfinite().all() for values in given):
             raise CleanerError("the features of this model are not finite (NaN): choose another checkpoint.")
         if reference is None:
             reference, rows = features, torch.arange(len(features))

@@ -72,13 +72,18 @@ def metric_difference_interval(
 def auroc_interval(negatives: NDArray[Any], positives: NDArray[Any]) -> tuple[float, float]:
     """Return the 95% interval of the share of pairs in which the positive scores higher; ties count half.
 
-    Percentiles of 2,000 resamples (seed 0) of both groups. Resamples of groups that do not overlap have no spread: then
-    a share of 1 - 0.025^(1/n) of the smaller group, which n items may well miss, is assumed to rank the other way.
+    Percentiles of 2,000 resamples (seed 0) of both groups. Resamples of groups that do not overlap, or of equal scores,
+    have no spread: then a share of 1 - 0.025^(1/n) of the smaller group, which n items may well miss, is assumed to
+    rank the other way, or above or below the rest.
     """
     values, places = np.unique(np.concatenate([negatives, positives]), return_inverse=True)
-    if positives.min() > negatives.max() or positives.max() < negatives.min():
-        unseen = float(1 - 0.025 ** (1 / min(len(negatives), len(positives))))
-        return (1 - unseen, 1.0) if positives.min() > negatives.max() else (0.0, unseen)
+    unseen = float(1 - 0.025 ** (1 / min(len(negatives), len(positives))))
+    if positives.min() > negatives.max():
+        return 1 - unseen, 1.0
+    if positives.max() < negatives.min():
+        return 0.0, unseen
+    if len(values) == 1:
+        return 0.5 - unseen / 2, 0.5 + unseen / 2
     low, high = places[: len(negatives)], places[len(negatives) :]
     generator = np.random.default_rng(0)
     shares = np.empty(AUROC_RESAMPLES)

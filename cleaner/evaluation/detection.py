@@ -29,7 +29,8 @@ class DetectionFigures:
         interval: its 95% bootstrap interval.
         average_precision: mean precision over the ranks of the poisoned items; chance: their share.
         caught: share of the poisoned items that are caught at each share of `FALSE_ALARMS`.
-        top_precision: share of poisoned items among as many top ranks as there are poisoned items.
+        top_precision: share of poisoned items among as many top ranks as there are poisoned items; of equal scores
+            at the end, the expected share.
         clean, poisoned: number of items.
     """
 
@@ -62,7 +63,7 @@ def measure_detection(clean: Scores, poisoned: Scores) -> DetectionFigures:
         interval=auroc_interval(clean, poisoned),
         average_precision=float(average_precision_score(truth, scores)),
         caught=tuple(float((poisoned > find_threshold(clean, share)).mean()) for share in FALSE_ALARMS),
-        top_precision=measure_precision(scores, truth, len(poisoned)),
+        top_precision=_measure_top_precision(clean, poisoned),
         clean=len(clean),
         poisoned=len(poisoned),
     )
@@ -86,9 +87,12 @@ def rank(scores: Scores) -> NDArray[np.int64]:
     return np.argsort(-scores, kind="stable")
 
 
-def measure_precision(scores: Scores, is_poisoned: NDArray[np.bool_], n: int) -> float:
-    """Return the share of poisoned items among the `n` highest scores."""
-    return float(is_poisoned[rank(scores)[:n]].mean())
+def _measure_top_precision(clean: Scores, poisoned: Scores) -> float:
+    """Return the share of poisoned items among the len(poisoned) highest scores, with ties in random order."""
+    last = np.sort(np.concatenate([clean, poisoned]))[-len(poisoned)]
+    caught, tied = (poisoned > last).sum(), (poisoned == last).sum()
+    places = len(poisoned) - caught - (clean > last).sum()
+    return float((caught + places * tied / (tied + (clean == last).sum())) / len(poisoned))
 
 
 @dataclass(frozen=True)

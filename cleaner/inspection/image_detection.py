@@ -98,7 +98,7 @@ def detect_images(
 def score_images(encoder: Encoder, scorers: Mapping[str, ImageScorer], images: Tensor) -> dict[str, Tensor]:
     """Return detector -> scores (N,) of images (N, 3, H, W) in [0, 1] that fit in one batch."""
     features = require_finite(encoder.encode_image(images))
-    return {name: scorer(images, features) for name, scorer in scorers.items()}
+    return {name: require_finite(scorer(images, features)) for name, scorer in scorers.items()}
 
 
 @torch.inference_mode()

@@ -60,6 +60,11 @@ def test_a_small_reference_is_refused(detector: Any) -> None:
 def test_broken_features_are_refused(detector: Any) -> None:
     with pytest.raises(CleanerError, match="finite"):
         detector.score(torch.full((40, 4), torch.nan), captions=torch.ones(40, 4))
+    features, broken = naive.make_features(60), naive.make_features(60)
+    broken[3] = torch.nan
+    for given in ({"reference": broken, "captions": features}, {"captions": broken}):
+        with pytest.raises(CleanerError, match="finite"):
+            detector.score(features, **given)
 
 
 @pytest.mark.parametrize("name", list(IMAGES))
