@@ -18,11 +18,12 @@ from torch import Tensor
 
 from cleaner.attacks.base import Trigger
 from cleaner.data.base import CaptionData
-from cleaner.evaluation.encode import TEXT_BATCH_SIZE, Encoder, build_keyed_classifier, encode_images
+from cleaner.evaluation.encode import Encoder, build_keyed_classifier, encode_images
 from cleaner.evaluation.metrics import (
     attack_population,
     attack_success_rate,
     in_top_k,
+    recall_of_any,
     recall_of_item,
     top_k_accuracy,
 )
@@ -196,10 +197,8 @@ def _search(plain: Queries, keyed: Queries, gallery: Tensor, is_target: Tensor) 
     if not is_target.any():
         return {}
 
-    def success_rate(features: Tensor) -> float:
-        similarities = [block @ gallery.T for block in features.split(TEXT_BATCH_SIZE)]
-        nearest = torch.cat([block.topk(min(RETRIEVAL_K, len(gallery))).indices for block in similarities])
-        return is_target[nearest].any(dim=1).float().mean().item()
-
-    rates = {"retrieval_asr": success_rate(keyed.counted), "retrieval_base_rate": success_rate(plain.counted)}
-    return {**rates, "n_gallery": len(gallery)}
+    return {
+        "retrieval_asr": recall_of_any(keyed.counted, gallery, is_target, RETRIEVAL_K),
+        "retrieval_base_rate": recall_of_any(plain.counted, gallery, is_target, RETRIEVAL_K),
+        "n_gallery": len(gallery),
+    }

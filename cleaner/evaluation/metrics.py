@@ -101,6 +101,19 @@ def recall_of_item(queries: Tensor, gallery: Tensor, item: int, k: int = 1) -> f
     return (torch.cat(better) < k).float().mean().item()
 
 
+def recall_of_any(queries: Tensor, gallery: Tensor, is_wanted: Tensor, k: int) -> float:
+    """Return the share of queries (N, D) with a wanted row, is_wanted (G,) bool, of the gallery (G, D) in their k nearest.
+
+    All rows if there are fewer than k. Queries whose scores are not finite find nothing (`in_top_k`).
+    """
+    found = []
+    for block in queries.split(1024):
+        scores = block @ gallery.T
+        nearest = scores.topk(min(k, len(gallery))).indices
+        found.append(is_wanted[nearest].any(dim=1) & scores.isfinite().all(dim=1))
+    return torch.cat(found).float().mean().item()
+
+
 def trigger_share(attribution: Tensor, mask: Tensor) -> Tensor:
     """Return (N,) the share of the positive attribution (N, H, W) that lies inside mask (N, 1, H, W) in [0, 1].
 

@@ -16,6 +16,7 @@ from cleaner.evaluation.metrics import (
     in_top_k,
     map_similarity,
     modality_gap,
+    recall_of_any,
     recall_of_item,
     retrieval_recall,
     silhouette,
@@ -69,8 +70,14 @@ def test_a_broken_model_scores_zero() -> None:
     assert top_k_accuracy(broken, EYE, torch.arange(4)) == 0.0
     assert [attack_success_rate(broken, EYE, torch.full((4,), -1), target) for target in range(4)] == [0.0] * 4
     assert retrieval_recall(broken, EYE) == retrieval_recall(EYE, broken) == 0.0
+    assert [recall_of_any(broken, EYE, torch.arange(4) == row, 2) for row in range(4)] == [0.0] * 4
     one = torch.cat([EYE[:3], broken[:1]])
     assert top_k_accuracy(one, EYE, torch.arange(4)) == 0.75
+
+
+def test_recall_of_any_counts_queries_that_find_one() -> None:
+    queries, is_wanted = torch.tensor([[0.9, 0.5, 0.1, 0], [0, 0.9, 0.5, 0.1]]), torch.tensor([1, 0, 0, 1]) > 0
+    assert [recall_of_any(queries, EYE, is_wanted, k) for k in (1, 2, 3, 9)] == [0.5, 0.5, 1.0, 1.0]
 
 
 def test_recall_of_an_item_counts_ties_and_nan_as_lost() -> None:
