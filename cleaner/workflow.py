@@ -21,7 +21,7 @@ from cleaner.data.poison import PoisonedData, count_shared_images
 from cleaner.defenses.base import DEFENSES, Defense
 from cleaner.evaluation.evaluate import Metrics, evaluate, validate_eval_data
 from cleaner.evaluation.monitor import build_monitor
-from cleaner.evaluation.result import MIN_VERDICT_IMAGES, SUCCESS_ASR, WEAK_ASR
+from cleaner.evaluation.result import MIN_VERDICT_IMAGES, SUCCESS_ASR, WEAK_ASR, success_share
 from cleaner.inspection.film_recorder import FilmRecorder, make_recorder
 from cleaner.models.clip import Clip
 from cleaner.models.devices import device_name
@@ -288,7 +288,7 @@ def compare(
 
 def attack_verdict(metrics: Metrics) -> tuple[str, str]:
     """Return ("took" | "weak" | "did not take" | "is unclear", one sentence with the reason and what to change)."""
-    asr = (metrics.own_recall or metrics.asr or {}).get(1, 0.0)
+    asr = success_share(metrics) or 0.0
     name = "ASR@1" if metrics.own_recall is None else "The share that finds the attacker's image first"
     figure = f"{name} is {asr:.0%} on {metrics.n_attack:,} {metrics.queries} of other classes"
     if metrics.n_attack < MIN_VERDICT_IMAGES:

@@ -15,7 +15,7 @@ from cleaner.labels import is_meaningful
 from cleaner.types import CleanerError
 
 WEAK_ASR, SUCCESS_ASR = 0.5, 0.9
-"""ASR@1 below which an attack did not take, and from which on it took; between them it is weak."""
+"""Success (`success_share`) below which an attack did not take, and from which on it took; between them it is weak."""
 MIN_VERDICT_IMAGES = 30
 """Images below which an attack success rate is no verdict: a 95% interval is 30 points wide and more."""
 
@@ -30,6 +30,15 @@ class Measured(Protocol):
     def count(self, name: str) -> int: ...
 
     def is_meaningful(self, k: int) -> bool: ...
+
+
+def success_share(measured: Measured) -> float | None:
+    """Return the share by which an attack is judged; None without one.
+
+    ASR@1, or for an attack that plants an image the share of keyed captions that find it first (`own_recall`).
+    """
+    own = measured.metric("own_recall")
+    return measured.metric("asr") if own is None else own
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from cleaner.evaluation.result import WEAK_ASR
+from cleaner.evaluation.result import WEAK_ASR, success_share
 from cleaner.evaluation.same_test import is_same_test
 from cleaner.runs.folders import find_run
 from cleaner.runs.record import RunRecord
@@ -21,7 +21,7 @@ def list_notes(records: Sequence[RunRecord]) -> list[str]:
         notes.append(f"Not comparable with each other: {len(tests)} different tests: {names}.")
     if failed := [record.id for record in records if has_failed_attack(record)]:
         notes.append(
-            f"The attack did not take (ASR@1 below {WEAK_ASR:.0%}), so that there was little to remove: "
+            f"The attack did not take (success below {WEAK_ASR:.0%}), so that there was little to remove: "
             f"{', '.join(failed)}."
         )
     return notes
@@ -58,7 +58,7 @@ def has_failed_attack(record: RunRecord) -> bool:
     while attacked is not None and attacked.stage == "defended" and attacked.folder not in seen:
         seen.add(attacked.folder)
         attacked = _find_suspect(attacked)
-    asr = attacked.metric("asr") if attacked is not None and attacked.stage == "backdoored" else None
+    asr = success_share(attacked) if attacked is not None and attacked.stage == "backdoored" else None
     return asr is not None and asr < WEAK_ASR
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from cleaner.evaluation.bootstrap import metric_difference_interval
 from cleaner.evaluation.equal_accuracy import TOLERANCE
-from cleaner.evaluation.result import MIN_VERDICT_IMAGES, WEAK_ASR, Measured
+from cleaner.evaluation.result import MIN_VERDICT_IMAGES, WEAK_ASR, Measured, success_share
 from cleaner.evaluation.same_test import is_same_test
 
 ACCURACY_BUDGET = 0.03
@@ -22,7 +22,7 @@ def describe_defenses(before: Measured, defended: Mapping[str, Measured]) -> lis
     The winner is the lowest ASR@1 among the defenses that lost at most `ACCURACY_BUDGET` of clean accuracy. A
     difference whose 95% interval holds 0 is called a tie.
     """
-    attack, accuracy = before.metric("asr"), before.metric("ca")
+    attack, accuracy = success_share(before), before.metric("ca")
     measured = {
         label: (asr, ca)
         for label, run in defended.items()
@@ -90,7 +90,7 @@ def conclude(before: Measured, defended: Mapping[str, Measured]) -> list[str]:
         return [too_few]
     queries = _read_test(before).get("queries") or "images"
     success = f"the model takes {_round(attack)} of the {queries} with the trigger for the target"
-    if attack < WEAK_ASR:
+    if (success_share(before) or 0.0) < WEAK_ASR:
         return [f"The attack did not take: {success}."]
     sentences = [f"{success[0].upper()}{success[1:]}."]
     figures = {

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from pydantic import Field, ValidationError, field_validator
 
-from cleaner.evaluation.result import METRICS, MIN_VERDICT_IMAGES, WEAK_ASR, Interval, format_protocol
+from cleaner.evaluation.result import METRICS, MIN_VERDICT_IMAGES, WEAK_ASR, Interval, format_protocol, success_share
 from cleaner.labels import FLAGGED_DEFENSE, NO_DEFENSE, defense_name, is_meaningful, to_attack_label, to_label
 from cleaner.runs.folders import is_shipped
 from cleaner.runs.integrity import HASHES_KEY, find_changed_files
@@ -209,9 +209,9 @@ class RunRecord(StrictModel):
     @property
     def verdict_mark(self) -> str:
         """End of the label of an attack from which a defense cannot be judged: it did not take, or hardly measured."""
-        asr = self.metric("asr")
         if self.has_few_images:
             return " · few test images"
+        asr = success_share(self)
         return " · did not take" if asr is not None and asr < WEAK_ASR else ""
 
     def with_status(self, status: Status) -> RunRecord:

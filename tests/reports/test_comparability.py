@@ -13,7 +13,7 @@ from cleaner.cli.sweep import Sweep
 from cleaner.evaluation.same_test import is_same_test
 from cleaner.reports import aggregate, film, html
 from cleaner.reports.comparability import has_failed_attack, list_notes
-from cleaner.reports.verdict import describe_defenses
+from cleaner.reports.verdict import conclude, describe_defenses
 from cleaner.runs.record import RunRecord
 from cleaner.runs.store import read_record
 from tests.pages.runs import make_runs
@@ -86,6 +86,17 @@ def test_an_attack_that_did_not_take_marks_what_followed(failed: list[RunRecord]
     assert "did not take" in aggregate.describe_run(failed[1])
     assert "did not take" in film.make_label(failed[0])
     assert "did not take" in film.make_label(failed[2])
+
+
+def test_an_attack_that_plants_an_image_is_judged_by_it(runs: list[RunRecord]) -> None:
+    planted = vary(runs[0], metrics={**runs[0].metrics, "asr": {"1": 0.2}, "own_recall": {"1": 0.95}})
+    assert list_notes([planted]) == []
+    assert "did not take" not in planted.label
+    assert "did not take" not in " ".join(describe_defenses(planted, {"A": planted}) + conclude(planted, {}))
+    missed = vary(planted, metrics={**planted.metrics, "own_recall": {"1": 0.1}})
+    assert has_failed_attack(missed)
+    assert "did not take" in missed.label
+    assert "did not take (10.0%)" in describe_defenses(missed, {"A": missed})[0]
 
 
 def test_a_run_that_is_its_own_parent_ends(failed: list[RunRecord]) -> None:

@@ -22,7 +22,7 @@ class Measurement:
     n: int = 1000
 
     def metric(self, name: str, k: int = 1) -> float | None:
-        value: float | None = getattr(self, name)
+        value: float | None = getattr(self, name, None)
         return value
 
     def interval(self, name: str, k: int = 1) -> tuple[float, float] | None:
