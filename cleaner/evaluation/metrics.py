@@ -102,9 +102,9 @@ def recall_of_item(queries: Tensor, gallery: Tensor, item: int, k: int = 1) -> f
 
 
 def recall_of_any(queries: Tensor, gallery: Tensor, is_wanted: Tensor, k: int) -> float:
-    """Return the share of queries (N, D) with a wanted row, is_wanted (G,) bool, of the gallery (G, D) in their k nearest.
+    """Return the share of queries (N, D) with a wanted row of the gallery (G, D) among their k nearest.
 
-    All rows if there are fewer than k. Queries whose scores are not finite find nothing (`in_top_k`).
+    is_wanted: (G,) bool. Queries whose scores are not finite find nothing (`in_top_k`).
     """
     found = []
     for block in queries.split(1024):

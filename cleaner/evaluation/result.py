@@ -130,7 +130,7 @@ class Metrics:
         metadata=row(
             "Fine detail",
             "CF",
-            "Share of captions that score above all three of their negative subtexts.",
+            "Share of captions that score above all of their negative subtexts, three at most.",
             better="higher",
             count="n_counterfactual",
             view="table",

@@ -141,13 +141,11 @@ def describe_film(movies: Sequence[Movie]) -> str:
     """Return in a few sentences what the film shows, and on how many images."""
     film = movies[0].film
     others = sum(label != film.target for label in film.labels)
+    attacked = f", {others} of them not of the target class" if film.has_trigger else ""
     text = (
-        f"{len(film.labels)} images of {film.data}"
-        + (f", {others} of them not of the target class" if film.has_trigger else "")
-        + f", seen by the model at {len(film.steps)} steps; between them, points move on straight lines. Axes: the two "
-        "main directions of the images"
-        + (" in all frames of the backdoored run" if has_common_axes(movies) and film.target is not None else "")
-        + ". Circles in the curves: the run's own log, on its validation images."
+        f"{len(film.labels)} images of {film.data}{attacked}, seen by the model at {len(film.steps)} steps; between "
+        "them, points move on straight lines. Axes: two main directions of the images, the same in all frames. "
+        "Circles in the curves: the run's own log, on its validation images."
     )
     if film.target is not None and not film.has_trigger:
         text += " The attack's key is in the text alone and changes no image: its success is among the run's results."

@@ -53,7 +53,7 @@ class Film:
         prompts: classes whose prompts are on the map; templates: prompts averaged for each class.
         gallery: (G) probe images of the gallery; explainer: label of the attribution method, empty for none.
         images: (G) images of the gallery, WebP files, as the model saw them in `gallery_classes`.
-        axes: fitted on the frames of the backdoored run; its defenses have the same.
+        axes: fitted on the frames of the backdoored run, whose defenses have the same; without its film, on this one.
         points: (F, P + P + prompts, 2) float16 coordinates: clean images, triggered images, prompts.
         clean_classes, triggered_classes: (F, P) int32 best class of each probe image; -1 for one without finite scores.
         gallery_classes, gallery_scores: (F, G, k) best classes of the gallery's images, best first, and their softmax
