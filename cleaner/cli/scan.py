@@ -74,7 +74,8 @@ class Scan:
         ]
         print(format_table(rows, SCAN_COLUMNS))
         summary = f"{tried:,} settings tried. "
-        summary += f"Top {len(rows)} of {len(results):,} lines by rise, n = {results[0].n:,} images of {data.name}"
+        summary += f"Top {len(rows)} of {len(results):,} lines by the lower end of the rise, "
+        summary += f"n = {results[0].n:,} images of {data.name}"
         print(f"\n{summary}. {SCAN_WARNING}")
         print(*(f"Not tried: {name}, {reason}" for name, reason in skipped.items()), sep="\n")
 

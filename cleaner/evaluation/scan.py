@@ -45,11 +45,6 @@ class ScanResult:
         """Return after - before, -1..1."""
         return self.after - self.before
 
-    @property
-    def is_significant(self) -> bool:
-        """Whether the interval is above zero."""
-        return self.interval[0] > 0
-
 
 def find_scannable_triggers() -> tuple[dict[str, Trigger], dict[str, str]]:
     """Return the built-in triggers that work without preparation, and name -> reason for the others."""
@@ -74,10 +69,11 @@ def scan(
     *,
     stage: str = "scan",
 ) -> list[ScanResult]:
-    """Put each trigger on the first `n` images of `data`; return one result per trigger and class, steepest first.
+    """Put each trigger on the first `n` images of `data`; return one result per trigger and class.
 
-    `on_step` receives `stage`. Needs no labels and assumes no target class. Raises `CleanerError` for fewer than two
-    classes, no images, no trigger or a model whose features are not finite.
+    Sorted by the lower end of the interval, highest first. `on_step` receives `stage`. Needs no labels and assumes no
+    target class. Raises `CleanerError` for fewer than two classes, no images, no trigger or a model whose features are
+    not finite.
     """
     data = data.with_transform(clip.framing)
     if len(data.class_names) < 2 or not len(data) or n < 1 or not triggers:

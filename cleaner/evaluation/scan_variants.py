@@ -100,7 +100,7 @@ def _drop_equal(variants: Mapping[str, Trigger], image: Tensor) -> dict[str, Tri
 
 @dataclass(frozen=True)
 class VariantScan:
-    """The results of the most promising settings, largest rise first.
+    """The results of the most promising settings, in the order of `scan`.
 
     Attributes:
         triggers: label -> trigger of the settings in `results`.

@@ -225,7 +225,7 @@ def test_a_scan_reads_only_the_images_it_needs(
     data = [str(write_table(tmp_path, 120)), "classes=red,green,blue"]
     assert main(["scan", model, "--data", *data, "--trigger", "badnet", "--images", "10"]) == 0
     assert sizes == [10]
-    assert "Top 3 of 3 lines by rise, n = 10 images" in capsys.readouterr().out
+    assert "Top 3 of 3 lines by the lower end of the rise, n = 10 images" in capsys.readouterr().out
 
 
 def test_a_protocol_is_one_of_two(capsys: pytest.CaptureFixture[str]) -> None:

@@ -37,15 +37,15 @@ def test_a_planted_trigger_ranks_first(planted: Clip, toy_data: TensorData) -> N
     assert len(results) == 2 * len(toy_data.class_names)
     first = results[0]
     assert (first.trigger, first.class_name, first.before, first.after) == ("patch", toy_data.class_names[2], 0.0, 1.0)
-    assert first.is_significant
+    assert first.interval[0] > 0
     assert first.n == 40
-    assert [result for result in results if result.is_significant] == [first]
+    assert [result for result in results if result.interval[0] > 0] == [first]
     assert (seen[-1].step, seen[-1].total) == (2, 2)
 
 
 def test_a_clean_model_has_no_significant_result(planted: Clip, toy_data: TensorData) -> None:
     results = scan(planted, toy_data, {"other": OTHER})
-    assert not any(result.is_significant for result in results)
+    assert not any(result.interval[0] > 0 for result in results)
     assert {result.rise for result in results} == {0.0}
 
 

@@ -62,7 +62,7 @@ def test_a_planted_setting_is_found_and_measured_on_other_images(planted: Clip, 
     assert (best.trigger, best.class_name) == (describe_variant(PLANTED), toy_data.class_names[2])
     assert found.triggers[best.trigger] == PLANTED
     assert (best.before, best.after, best.n) == (0.0, 1.0, 20)
-    assert best.is_significant
+    assert best.interval[0] > 0
     assert 0 < found.tried <= len(list_variants(triggers))
     assert {"badnet", "blended"} <= set(found.triggers)
     assert len(found.triggers) <= CONFIRMED + 2
