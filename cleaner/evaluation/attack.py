@@ -18,7 +18,7 @@ from torch import Tensor
 
 from cleaner.attacks.base import Trigger
 from cleaner.data.base import CaptionData
-from cleaner.evaluation.encode import Encoder, build_keyed_classifier, encode_images
+from cleaner.evaluation.encode import Encoder, encode_images
 from cleaner.evaluation.metrics import (
     attack_population,
     attack_success_rate,
@@ -128,7 +128,7 @@ class Attack:
         if is_attacked:
             encoder, known = self.encoders[model], self.classifier if model == 0 else None
             features = self.triggered[model]
-            classes = build_keyed_classifier(encoder.clip, self.data, self.trigger, known, encoder)
+            classes = encoder.build_classifier(self.data, self.trigger, plain=known)
         return Queries(features, classes, self.labels, self.data.class_index(self.target_class), self.protocol)
 
     def text_queries(self, model: int, is_attacked: bool) -> Queries:

@@ -10,12 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cleaner.evaluation.result import METRICS
-from cleaner.evaluation.same_test import has_same_prompts
+from cleaner.evaluation.same_test import IMAGE_FIELDS, has_same_prompts
 
 RESAMPLES = 10_000
 AUROC_RESAMPLES = 2_000
-MATCHING_FIELDS = ("data", "data_sha256", "protocol", "target_class")
-"""Fields of `Metrics.to_dict` that are equal for two models measured on the same images."""
 COUNT_FIELDS = {name: METRICS[name].count for name in ("ca", "asr", "ra")}
 """Metric -> the field with its number of images."""
 
@@ -61,7 +59,7 @@ def metric_difference_interval(
     """
     texts = [text for m in (before, after) if (text := (m.get("outcomes") or {}).get(name))]
     is_paired = has_same_prompts(before, after) and all(
-        before.get(field) == after.get(field) for field in (*MATCHING_FIELDS, COUNT_FIELDS[name])
+        before.get(field) == after.get(field) for field in (*IMAGE_FIELDS, COUNT_FIELDS[name])
     )
     if not is_paired or len(texts) < 2:
         return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeVar
 
@@ -101,12 +101,20 @@ class Encoder:
         return torch.cat(features)
 
     def build_classifier(
-        self, data: CaptionData, trigger: Trigger | None = None, classes: Sequence[int] | None = None
+        self,
+        data: CaptionData,
+        trigger: Trigger | None = None,
+        classes: Sequence[int] | None = None,
+        *,
+        plain: Tensor | None = None,
     ) -> Tensor:
         """Return the zero-shot classifier (D, C), on the CPU; with the trigger's text key, if any, in the prompts.
 
-        classes: the C classes to encode, all if None.
+        classes: the C classes to encode, all if None; plain: the classifier without key, if it is already computed.
         """
+        # Without a key the prompts are the same, and ImageNet has 80,000.
+        if plain is not None and (trigger is None or "text" not in trigger.modalities):
+            return plain
         if not data.class_names:
             raise CleanerError(f"{data.name or 'the data'} has no class names: {CLASSES_HELP}")
         templates = self.choose_templates(data)
@@ -171,19 +179,6 @@ def encode_texts(clip: Clip, texts: Sequence[str]) -> Tensor:
 def build_classifier(clip: Clip, data: CaptionData) -> Tensor:
     """Return the zero-shot classifier (D, C), on the CPU, with the templates that `Encoder` chooses."""
     return Encoder(clip).build_classifier(data)
-
-
-def build_keyed_classifier(
-    clip: Clip, data: CaptionData, trigger: Trigger, plain: Tensor | None = None, encoder: Encoder | None = None
-) -> Tensor:
-    """Return the zero-shot classifier (D, C) whose prompts contain the trigger's text key, if it has one.
-
-    plain: the classifier without key, if it is already computed; encoder: how to encode prompts.
-    """
-    # Without a key the prompts are the same, and ImageNet has 80,000.
-    if plain is not None and "text" not in trigger.modalities:
-        return plain
-    return replace(encoder or Encoder(clip), clip=clip).build_classifier(data, trigger)
 
 
 def encode_images(

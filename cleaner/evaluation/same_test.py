@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-TEST_FIELDS = ("n", "data", "n_attack", "data_sha256", "protocol", "target_class")
-"""Fields of `Metrics.to_dict` that are equal for two models measured on the same images."""
+IMAGE_FIELDS = ("data", "data_sha256", "protocol", "target_class")
+TEST_FIELDS = (*IMAGE_FIELDS, "n", "n_attack")
+"""Fields of `Metrics.to_dict` that are equal for two models measured on the same images; without and with numbers."""
 PROMPT_FIELDS = ("templates", "class_names_sha256")
 """Fields that are equal for two models measured with the same prompts: their number per class, and the classes."""
 

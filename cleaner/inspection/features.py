@@ -12,7 +12,7 @@ from torch import Tensor
 
 from cleaner.attacks.base import Trigger
 from cleaner.data.base import CaptionData
-from cleaner.evaluation.encode import Encoder, build_keyed_classifier, encode_images, require_finite
+from cleaner.evaluation.encode import Encoder, encode_images, require_finite
 from cleaner.evaluation.metrics import (
     alignment,
     feature_shift,
@@ -78,7 +78,7 @@ def extract_features(
     triggered, attack_success = image[:0], torch.zeros(0, dtype=torch.bool)
     if trigger is not None and target_class is not None and "image" in trigger.modalities:
         triggered = encode_images(clip, data, rows, trigger, encoder)
-        keyed = build_keyed_classifier(clip, data, trigger, classifier, encoder)
+        keyed = encoder.build_classifier(data, trigger, plain=classifier)
         attack_success = in_top_k(triggered, keyed, torch.tensor(data.class_index(target_class)))
     return ModelFeatures(image, triggered, caption, classifier.T.contiguous(), attack_success)
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from cleaner.attacks.base import Trigger
 from cleaner.data.base import CaptionData
 from cleaner.data.images import to_uint8
-from cleaner.evaluation.encode import Encoder, build_keyed_classifier
+from cleaner.evaluation.encode import Encoder
 from cleaner.explain.base import EXPLAINERS
 from cleaner.inspection.features import find_single_class_rows
 from cleaner.inspection.projection import Projection
@@ -68,7 +68,7 @@ class FilmRecorder:
             shown = self.images if self.triggered is None else torch.cat([self.images, self.triggered])
             features = encoder.encode_image(shown)
         clean, triggered = features[: len(self.labels)], features[len(self.labels) :]
-        keyed = plain if self.trigger is None else build_keyed_classifier(clip, self.data, self.trigger, plain, encoder)
+        keyed = encoder.build_classifier(self.data, self.trigger, plain=plain)
         seen, classifier = (clean, plain) if self.triggered is None else (triggered, keyed)
         scores = seen[self.gallery] @ classifier
         top = (clip.logit_scale.detach().cpu() * scores).softmax(1).topk(min(TOP_CLASSES, scores.shape[1]), dim=1)

@@ -123,10 +123,8 @@ def warm_classifier(model: ModelKey, data: DataKey, text_key_run: Path | None, o
 @st.cache_resource(show_spinner=False, max_entries=24)
 def _build_classifier(model: ModelKey, data: DataKey, text_key_run: Path | None, _on_step: OnStep | None = None) -> Any:
     """Return a model's zero-shot classifier (D, C); cached because mostly only the image changes."""
-    from cleaner.evaluation.encode import Encoder, build_keyed_classifier
+    from cleaner.evaluation.encode import Encoder
 
     labeled, encoder = load_data(data), Encoder(load_model(model), on_step=wrap_in_thread(_on_step))
     trigger = load_run(text_key_run).trigger if text_key_run is not None else None
-    if trigger is None:
-        return encoder.build_classifier(labeled)
-    return build_keyed_classifier(encoder.clip, labeled, trigger, encoder=encoder)
+    return encoder.build_classifier(labeled, trigger)
