@@ -28,7 +28,7 @@ from cleaner.evaluation.metrics import (
     top_k_accuracy,
     wilson_interval,
 )
-from cleaner.evaluation.negatives import draw_negatives
+from cleaner.evaluation.negatives import Negatives, draw_negatives
 from cleaner.evaluation.result import Metrics as Metrics  # re-exported: evaluate() returns it
 from cleaner.losses.info_nce import pad_rows
 from cleaner.models.clip import Clip
@@ -79,7 +79,7 @@ def evaluate(
         values |= attack_values
         outcomes |= attack_outcomes
     if counterfactual:
-        values |= counterfactual_accuracy(clip, data, known=(rows, clean), encoder=encoders[0])
+        values |= counterfactual_accuracy(encoders[0], data, known=(rows, clean))
     return Metrics(
         n=len(rows),
         classes=len(data.class_names),
@@ -125,23 +125,14 @@ def validate_eval_data(
 
 @torch.inference_mode()
 def counterfactual_accuracy(
-    clip: Clip,
-    data: CaptionData,
-    *,
-    n: int = NEGATIVES,
-    seed: int = 0,
-    known: tuple[Tensor, Tensor] | None = None,
-    encoder: Encoder | None = None,
+    encoder: Encoder, data: CaptionData, *, known: tuple[Tensor, Tensor] | None = None
 ) -> dict[str, Any]:
     """Return the three counterfactual fields of `Metrics` on the first 1,500 pairs that have negatives.
 
-    `seed` fixes the `n` negatives of a pair, so that all models are compared on the same ones. Left out are those whose
-    edit lies behind the model's context: it cannot tell them from the caption. known: rows (M,) whose image features
-    (M, D) are already computed; encoder: how to encode.
+    All models are compared on the same negatives. Left out are those whose edit lies behind the model's context: it
+    cannot tell them from the caption. known: rows (M,) whose image features (M, D) are already computed.
     """
-    encoder = encoder or Encoder(clip)
-    drawn = draw_negatives(tuple(data.captions), n=n, seed=seed, limit=COUNTERFACTUAL_PAIRS)
-    indices, negatives = _drop_invisible(clip, data.captions, *drawn)
+    indices, negatives = _drop_invisible(encoder.clip, data.captions, *_draw(data))
     if not indices:
         return {}
     image = _encode_missing(encoder, data, torch.tensor(indices), known)
@@ -177,7 +168,11 @@ def _drop_invisible(
 
 def prepare_evaluation(data: CaptionData) -> None:
     """Do what `evaluate` does with `data` whatever the model, so that it does not take that time."""
-    draw_negatives(tuple(data.captions), n=NEGATIVES, seed=0, limit=COUNTERFACTUAL_PAIRS)
+    _draw(data)
+
+
+def _draw(data: CaptionData) -> Negatives:
+    return draw_negatives(tuple(data.captions), n=NEGATIVES, seed=0, limit=COUNTERFACTUAL_PAIRS)
 
 
 def _encode_missing(encoder: Encoder, data: CaptionData, rows: Tensor, known: tuple[Tensor, Tensor] | None) -> Tensor:

@@ -60,11 +60,11 @@ def attack_success_rate(
     return in_top_k(triggered_features[population], classifier, target, k).float().mean().item()
 
 
-def wilson_interval(share: float, n: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Return Wilson's interval for a share of n independent images; (0, 1) for n = 0."""
+def wilson_interval(share: float, n: int) -> tuple[float, float]:
+    """Return Wilson's 95% interval for a share of n independent images; (0, 1) for n = 0."""
     if n == 0:
         return (0.0, 1.0)
-    interval = binomtest(round(share * n), n).proportion_ci(confidence, method="wilson")
+    interval = binomtest(round(share * n), n).proportion_ci(0.95, method="wilson")
     return (float(interval.low), float(interval.high))
 
 

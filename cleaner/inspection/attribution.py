@@ -43,13 +43,8 @@ class TriggerAttribution:
         return 0 < self.area <= MAX_MASK_AREA
 
 
-def compare_maps(clean: Tensor, triggered: Tensor, *, mask: Tensor) -> TriggerAttribution:
-    """Compare maps (N, H, W) of the same images without and with trigger; mask: (N, 1, H, W) in [0, 1]."""
-    return _summarize_statistics(_compute_map_statistics(clean, triggered, mask=mask))
-
-
 def _compute_map_statistics(clean: Tensor, triggered: Tensor, *, mask: Tensor) -> Tensor:
-    """Return (4, N): share without and with trigger, similarity of the maps, area of the mask."""
+    """Return (4, N): share without and with trigger, similarity of the maps (N, H, W), area of mask (N, 1, H, W)."""
     area = mask.mean(dim=(1, 2, 3))
     return torch.stack(
         [trigger_share(clean, mask), trigger_share(triggered, mask), map_similarity(clean, triggered), area]
@@ -65,9 +60,9 @@ def _summarize_statistics(statistics: Tensor) -> TriggerAttribution:
 
 
 def compare_map_pair(maps: NDArray[np.float32], mask: NDArray[np.float32]) -> TriggerAttribution:
-    """Return `compare_maps` of one image; maps: (2, H, W), without and with trigger; mask: (H, W)."""
+    """Compare the maps (2, H, W) of one image without and with trigger; mask: (H, W) in [0, 1]."""
     pair = torch.from_numpy(maps)
-    return compare_maps(pair[:1], pair[1:], mask=torch.from_numpy(mask)[None, None])
+    return _summarize_statistics(_compute_map_statistics(pair[:1], pair[1:], mask=torch.from_numpy(mask)[None, None]))
 
 
 def append_triggered(images: Tensor, trigger: Trigger | None) -> Tensor:
@@ -85,7 +80,7 @@ def measure_trigger_attribution(
     n: int = 256,
     on_step: OnStep | None = None,
 ) -> TriggerAttribution:
-    """Return `compare_maps` on the first `n` images of `data` with a single class other than the target.
+    """Compare the maps of the first `n` images of `data` with a single class other than the target.
 
     `explainer` attributes the cosine with `text`. Raises `CleanerError` if there are no such images.
     """

@@ -199,7 +199,7 @@ def write_detection(detection: PairDetection, file: Path) -> None:
         np.savez_compressed(stream, **arrays)
 
 
-def ensure_detection(folder: Path, on_step: OnStep | None = None, output_folder: Path | None = None) -> PairDetection:
+def ensure_detection(folder: Path, output_folder: Path | None = None) -> PairDetection:
     """Return a backdoored run's detection, computed and stored if it is missing.
 
     output_folder: where to store it, by default the run's derived folder. Raises `CleanerError` as
@@ -211,8 +211,8 @@ def ensure_detection(folder: Path, on_step: OnStep | None = None, output_folder:
     if (stored := read_detection(folder)) is not None:
         return stored
     clip = load_clip(str(folder / "model.safetensors"))
-    pairs = load_training_pairs(folder, clip.framing, on_step)
-    return store_detection(folder, clip, pairs, on_step=on_step, output_folder=output_folder)
+    pairs = load_training_pairs(folder, clip.framing)
+    return store_detection(folder, clip, pairs, output_folder=output_folder)
 
 
 def store_detection(

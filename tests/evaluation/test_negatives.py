@@ -68,7 +68,7 @@ def test_other_code_and_lexicons_have_their_own_files(folder: Path, monkeypatch:
 def test_each_clean_image_is_encoded_once(tiny_clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
     data = make_toy_data()
     data.labels[::3] = -1
-    expected = evaluation.counterfactual_accuracy(tiny_clip, data)
+    expected = evaluation.counterfactual_accuracy(evaluation.Encoder(tiny_clip), data)
     assert expected
     encoded: list[int] = []
     encode_images = evaluation.encode_images
@@ -96,4 +96,4 @@ def test_an_edit_behind_the_model_s_context_does_not_count(folder: Path, tiny_cl
         assert all(not torch.equal(*tiny_clip.tokenize([captions[1], negative.text])) for negative in row)
     late = [Subtext(filler + "a blue cup", "attribute")]
     assert evaluation._drop_invisible(tiny_clip, captions, [1], [late]) == ([], [])
-    assert evaluation.counterfactual_accuracy(tiny_clip, data)["n_counterfactual"] == len(indices)
+    assert evaluation.counterfactual_accuracy(evaluation.Encoder(tiny_clip), data)["n_counterfactual"] == len(indices)

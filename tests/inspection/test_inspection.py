@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
@@ -12,7 +13,7 @@ from cleaner.evaluation.evaluate import evaluate
 from cleaner.explain import EXPLAINERS
 from cleaner.inspection.attribution import (
     append_triggered,
-    compare_maps,
+    compare_map_pair,
     measure_trigger_attribution,
     word_attribution,
 )
@@ -30,13 +31,13 @@ PATCH = TRIGGERS["badnet"]()
 
 
 def test_share_of_a_uniform_map_is_the_area() -> None:
-    mask = PATCH.mask(torch.rand(3, 3, 32, 32))
-    result = compare_maps(torch.ones(3, 32, 32), mask[:, 0], mask=mask)
-    assert result.clean == pytest.approx([result.area] * 3)
-    assert result.triggered == pytest.approx([1.0] * 3)
-    everywhere = compare_maps(torch.ones(2, 8, 8), torch.ones(2, 8, 8), mask=torch.ones(2, 1, 8, 8))
+    mask = PATCH.mask(torch.rand(1, 3, 32, 32))[0, 0].numpy()
+    result = compare_map_pair(np.stack([np.ones_like(mask), mask]), mask)
+    assert result.clean == pytest.approx([result.area])
+    assert result.triggered == pytest.approx([1.0])
+    everywhere = compare_map_pair(np.ones((2, 8, 8), np.float32), np.ones((8, 8), np.float32))
     assert not everywhere.is_localized
-    assert everywhere.similarity == pytest.approx([1.0, 1.0])
+    assert everywhere.similarity == pytest.approx([1.0])
     assert everywhere.clean == []
 
 
