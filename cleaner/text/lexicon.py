@@ -112,6 +112,10 @@ class Lexicon:
             return False
         return self.count("v", self.verb_lemma(word)) > 20 * self.count("n", word)
 
+    def is_mostly_verb(self, form: str) -> bool:
+        """Return whether a word is more often a form of a verb than a noun: "see", "built", but not "puppy"."""
+        return self.count("v", self.verb_lemma(form)) > self.count("n", self.noun_lemma(form))
+
     def compound_type(self, first: str, second: str) -> str | None:
         """Return "kind" for a kind of `second` ("polar bear"), "own" for "hot dog", None for no noun."""
         return self._compounds.get(f"{first} {second}")

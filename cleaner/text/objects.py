@@ -163,6 +163,8 @@ def find_compound_start(parsed: Parse, chunk: Chunk) -> int:
         compound = lexicon.compound_type(word.lower, parsed.lemma(start))
         if word.lower[0].isdigit():
             return chunk.head  # "an 18th century gown" keeps its century
+        if parsed.joins_compound(start - 2):
+            break  # "an off - road vehicle": the road is no part of the vehicle
         is_privative = word.tag == "JJ" and start < chunk.head and word.lower in rules.PRIVATIVE
         is_plain = compound is None and word.tag not in NOUN_TAGS
         is_adjective = compound == "kind" and word.tag == "JJ" and not word.lower.endswith("ing")

@@ -98,16 +98,22 @@ class Parse:
     def joins_compound(self, i: int) -> bool:
         """Return whether token `i` is the dash of a compound: "hand - drawn", "black - and - white" (CC3M's spelling).
 
-        The dash of "swans - a large flock", "the river - where it ends" or "a beach - photo" separates.
+        A preposition may be its first word ("an on - screen guide") or, after a verb, its last ("see - through dress").
+        The dash of "swans - a large flock", "a friend - in love" or "a beach - photo" separates.
         """
         if self.tokens[i].text != "-" or not 0 < i < len(self.tokens) - 1:
             return False
-        first, second = self.tokens[i - 1], self.tokens[i + 1]
-        if not second.tag.startswith(_COMPOUND_TAGS):
-            return second.text.isalpha() and self.tokens[min(i + 2, len(self.tokens) - 1)].text == "-"
-        if not first.tag.startswith(_COMPOUND_TAGS):
-            return i > 2 and self.tokens[i - 2].text == "-"
+        first, second, third = self.tokens[i - 1], self.tokens[i + 1], self.next_token(i + 1)
         is_title = first.tag == "NNS" or first.lower in IMAGE_NOUNS or second.lower in IMAGE_NOUNS
+        if not second.tag.startswith(_COMPOUND_TAGS):
+            if third is None or not second.text.isalpha():
+                return False
+            is_before_noun = second.tag in ("IN", "TO") and third.tag.startswith(("NN", "JJ"))
+            follows_verb = is_before_noun and not is_title and load_lexicon().is_mostly_verb(first.lower)
+            return third.text == "-" or follows_verb
+        if not first.tag.startswith(_COMPOUND_TAGS):
+            is_after_noun = i > 1 and self.tokens[i - 2].tag.startswith("NN")  # "a view of - nature"
+            return (first.tag in ("IN", "TO") and not is_after_noun) or (i > 2 and self.tokens[i - 2].text == "-")
         return not is_title and second.tag not in ("CD", "RB", "VBZ", "VBP", "VBE")
 
     def lemma(self, index: int) -> str:

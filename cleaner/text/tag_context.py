@@ -101,7 +101,9 @@ def _tag_closed_word(i: int, lower: list[str], tags: list[str], lexicon: Lexicon
         return "PRP" if next_tag in ("END", ".", ",", "IN", "TO", "CC", "RP", "VBG", "REL") else tag
     if word == "that":
         starts_clause = next_tag in (*VERB_TAGS, "VBE", "MD", "RB", "PRP") or (
-            i + 1 < len(lower) and _is_mostly_verb(lower[i + 1], lexicon)
+            i + 1 < len(lower)
+            and lexicon.verb_lemma(lower[i + 1]) == lower[i + 1]
+            and lexicon.is_mostly_verb(lower[i + 1])
         )
         return "WP" if previous_tag in NOUN_TAGS and starts_clause else "IN" if previous_tag in VERB_TAGS else tag
     if word == "like":
@@ -258,8 +260,3 @@ def _is_alone(context: _TokenContext) -> bool:
     joins = context.next_tag in (",", "CC")
     is_end = context.next_tags[1:2] in (["DT"], ["CD"], ["PRP$"]) if joins else context.next_tag in _PHRASE_END_TAGS
     return context.previous_tag in ("DT", "CD", "PRP$") and is_end
-
-
-def _is_mostly_verb(word: str, lexicon: Lexicon) -> bool:
-    """Return whether a word in its base form is more often a verb than a noun: "ideas that blend colors"."""
-    return lexicon.verb_lemma(word) == word and lexicon.count("v", word) > lexicon.count("n", word)

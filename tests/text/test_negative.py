@@ -164,6 +164,7 @@ def test_uncountable_phrases_keep_their_number(caption: str, never: str) -> None
         ("a man who used to dance", "verb", "hidden"),
         ("laundry on a line", "object", "sweater"),
         ("a horse - drawn carriage", "count", "horses"),
+        ("a woman in a see - through dress", "relation", "around"),
     ],
 )
 def test_true_or_ungrammatical_edits_are_never_drawn(caption: str, kind: str, never: str) -> None:
@@ -171,6 +172,13 @@ def test_true_or_ungrammatical_edits_are_never_drawn(caption: str, kind: str, ne
     assert not [
         text for text in drawn(caption, kind, 60) | drawn(caption, kind, 60, vocabulary) if never in text.split()
     ]
+
+
+@pytest.mark.parametrize("compound", ["stained - glass", "off - road", "off - the - shoulder"])
+def test_a_replaced_noun_leaves_the_compound_before_it_whole(compound: str) -> None:
+    texts = drawn(f"the {compound} window vase", "object")
+    assert texts
+    assert all(f"the {compound} " in text for text in texts)
 
 
 def test_in_a_garment_becomes_without_it() -> None:
