@@ -151,9 +151,11 @@ def read_checkpoint(path: Path, device: torch.device, settings: Mapping[str, Any
         state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
     except Exception as error:  # the error type depends on where the file is cut off
         raise _unreadable(path) from error
-    if not isinstance(state, dict) or not isinstance(state.get("settings"), dict):
-        raise _unreadable(path)
-    if _complete_defense(state["settings"]) != settings:
+    try:
+        has_same_settings = bool(_complete_defense(state["settings"]) == settings)
+    except DAMAGE_ERRORS as error:
+        raise _unreadable(path) from error
+    if not has_same_settings:
         raise CleanerError(f"the checkpoint {path} belongs to a run with other settings: choose another folder.")
     return state
 

@@ -101,6 +101,15 @@ def test_checkpoint_from_before_a_parameter_existed_resumes(
         finetune(tiny_clip, toy_data, other, replace(CONFIG, epochs=1), checkpoint=path)
 
 
+@pytest.mark.parametrize("settings", [None, [], {"defense": ["ta_cleaner"]}, {"defense": {"name": ["ta_cleaner"]}}])
+def test_a_checkpoint_with_damaged_settings_is_refused(
+    settings: object, tiny_clip: Clip, toy_data: TensorData, tmp_path: Path
+) -> None:
+    torch.save({"settings": settings}, tmp_path / "c.pt")
+    with pytest.raises(CleanerError, match="cannot be read"):
+        finetune(tiny_clip, toy_data, DEFENSES["finetune"](), CONFIG, checkpoint=tmp_path / "c.pt")
+
+
 def test_a_defense_that_trains_on_classes_resumes_only_on_the_same_ones(toy_data: TensorData, tmp_path: Path) -> None:
     path, defense = tmp_path / "c.pt", DEFENSES["rvpt"](prompt_tokens=3)
     finetune(make_clip(), toy_data, defense, replace(CONFIG, epochs=1), checkpoint=path)
