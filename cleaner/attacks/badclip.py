@@ -56,7 +56,7 @@ class BadCLIP(OptimizedPatch):
 
     target_captions: ClassVar[str] = "natural"
     triplet_weight: float = param(500.0, low=0.0, high=10000.0, help="w, the weight of image_pull.")
-    margin: float = param(1.0, low=0.0, high=2.0, step=0.1, help="Margin of image_pull.")
+    margin: float = param(1.0, low=0.1, high=2.0, step=0.1, help="Margin of image_pull.")
     negatives: str = param(
         "captions",
         choices=("captions", "targets"),

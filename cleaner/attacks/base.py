@@ -235,7 +235,7 @@ class TextTrigger(Trigger):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.key.strip(" ,"):
+        if not self.key.replace(",", " ").strip():
             raise CleanerError("the text key is empty: give a word, such as consider.")
 
     def __call__(self, images: Tensor) -> Tensor:

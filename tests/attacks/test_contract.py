@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +40,15 @@ def image_file(folder: Path) -> Path:
 @pytest.fixture(params=[32, 64, 224])
 def images(request: pytest.FixtureRequest) -> torch.Tensor:
     return torch.rand(3, 3, request.param, request.param, generator=torch.Generator().manual_seed(1))
+
+
+def test_both_ends_of_each_range_work(trigger: Trigger) -> None:
+    unprepared = {name: "" for name in ("png", "weights") if hasattr(trigger, name)}
+    for p in parameters(type(trigger)):
+        for end in {p.low, p.high} - {None} if p.name != "steps" else ():
+            changed = replace(trigger, **{p.name: end, **unprepared})
+            triggered = changed.prepare(make_clip(), make_toy_data(), "banana")(torch.full((1, 3, 224, 224), 0.5))
+            assert triggered.isfinite().all(), (p.name, end)
 
 
 def test_keeps_shape_range_dtype_and_input(trigger: Trigger, images: torch.Tensor) -> None:

@@ -51,6 +51,12 @@ def test_one_of_the_keys_goes_to_the_chosen_place(place: str) -> None:
     assert places == {"start": {0}, "end": {7}, "random": set(range(8))}[place]
 
 
+@pytest.mark.parametrize("key", ["", " , ", "\n", "\t,"])
+def test_an_empty_key_is_refused(key: str) -> None:
+    with pytest.raises(CleanerError, match="key is empty"):
+        TRIGGERS["text_only"](key=key)
+
+
 def test_a_key_that_the_model_cuts_off_is_refused(tiny_clip: Clip, toy_data: TensorData) -> None:
     captions = [f"{caption} and {'a very long wall ' * 30}" for caption in toy_data.captions]
     data = TensorData(toy_data.images(range(48)), captions, toy_data.class_names, toy_data.labels)
