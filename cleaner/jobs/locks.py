@@ -7,7 +7,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -26,14 +26,11 @@ def try_lock(folder: Path, seconds: float = 0.0) -> Iterator[bool]:
     """Lock a folder for one worker; yields False if another process still holds the lock after `seconds`."""
     lock = FileLock(folder / ".worker.lock")
     try:
-        lock.acquire(timeout=seconds)
-    except Timeout:
-        yield False
-        return
+        is_locked = _acquire(lock, seconds)
     except OSError as error:
         raise write_error(folder, error) from error
     try:
-        yield True
+        yield is_locked
     finally:
         lock.release()
 
@@ -41,15 +38,13 @@ def try_lock(folder: Path, seconds: float = 0.0) -> Iterator[bool]:
 @contextmanager
 def device_lock(folder: Path, device: str, on_wait: Callable[[], None]) -> Iterator[None]:
     """Lock `device` of this machine for a run, in the order of submission; `on_wait` may raise to give up."""
-    lock = FileLock(_device_lock_path(device))
+    lock = _cache_lock(_name_device(device))
     while True:
         try:
-            lock.acquire(timeout=0)
-            if not _has_earlier_run(folder, device):
-                break
-            lock.release()
-        except Timeout:
-            pass
+            if _acquire(lock):
+                if not _has_earlier_run(folder, device):
+                    break
+                lock.release()
         except OSError as error:
             raise write_error(cache_root(), error, "Set CLEANER_CACHE to a writable folder.") from error
         on_wait()
@@ -60,54 +55,52 @@ def device_lock(folder: Path, device: str, on_wait: Callable[[], None]) -> Itera
         lock.release()
 
 
-@contextmanager
-def try_device_lock(device: str) -> Iterator[bool]:
+def try_device_lock(device: str) -> AbstractContextManager[bool]:
     """Lock `device` of this machine for a moment; yields False if a run has it."""
-    lock = FileLock(_device_lock_path(device))
-    try:
-        lock.acquire(timeout=0)
-    except (Timeout, OSError):
-        yield False
-        return
-    try:
-        yield True
-    finally:
-        lock.release()
+    return _try_cache_lock(_name_device(device), if_unwritable=False)
 
 
-@contextmanager
-def try_output_lock(folder: Path) -> Iterator[bool]:
+def try_output_lock(folder: Path) -> AbstractContextManager[bool]:
     """Lock the folder that a command writes in the end; yields False if another command has locked it.
 
     The lock is not in the folder, which a job may lock for its worker, and which stays absent after an error. Where the
     cache cannot be written, nothing is locked.
     """
     digest = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()
+    return _try_cache_lock(f"out-{digest[:16]}", if_unwritable=True)
+
+
+@contextmanager
+def _try_cache_lock(name: str, *, if_unwritable: bool) -> Iterator[bool]:
+    lock = _cache_lock(name)
     try:
-        lock = FileLock(_lock_path(f"out-{digest[:16]}"))
-        lock.acquire(timeout=0)
-    except Timeout:
-        yield False
-        return
+        is_locked = _acquire(lock)
     except OSError:
-        yield True
-        return
+        is_locked = if_unwritable
     try:
-        yield True
+        yield is_locked
     finally:
         lock.release()
 
 
-def _device_lock_path(device: str) -> Path:
+def _cache_lock(name: str) -> FileLock:
+    return FileLock(cache_root() / "queues" / f"{name}.lock")
+
+
+def _acquire(lock: FileLock, seconds: float = 0.0) -> bool:
+    """Return whether the lock could be acquired within `seconds`. Raises `OSError` if its file cannot be written."""
+    Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
+    try:
+        lock.acquire(timeout=seconds)
+    except Timeout:
+        return False
+    return True
+
+
+def _name_device(device: str) -> str:
     # Machines may share the cache, and CUDA_VISIBLE_DEVICES may give each process other GPUs of one machine.
     gpus = os.environ.get("CUDA_VISIBLE_DEVICES", "") if device.startswith("cuda") else ""
-    return _lock_path("-".join(filter(None, (socket.gethostname(), device.replace(":", ""), gpus.replace(",", "_")))))
-
-
-def _lock_path(name: str) -> Path:
-    path = cache_root() / "queues" / f"{name}.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path
+    return "-".join(filter(None, (socket.gethostname(), device.replace(":", ""), gpus.replace(",", "_"))))
 
 
 def _has_earlier_run(folder: Path, device: str) -> bool:

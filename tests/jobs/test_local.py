@@ -371,6 +371,18 @@ def test_a_run_that_cannot_be_written_ends_in_one_sentence(
     assert "(Read-only file system)" in error
 
 
+def test_a_cache_that_cannot_be_written_ends_a_run_in_one_sentence(
+    request_: Request, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("CLEANER_CACHE", str(tmp_path / "file"))
+    status = run_here(create_run(request_))
+    assert status.state == "failed"
+    assert "Set CLEANER_CACHE to a writable folder." in status.message
+    with locks.try_device_lock("cpu") as is_locked:
+        assert not is_locked
+
+
 def test_steps_are_thinned_but_metrics_are_kept_and_a_resumed_stage_replaces_its_steps(request_: Request) -> None:
     folder = create_run(request_)
 
