@@ -1,7 +1,6 @@
 """Captions as text: parse, true and false subtexts, EDA, vocabulary; nothing here uses images."""
 
 from cleaner.text.eda import eda
-from cleaner.text.lexicon import use_lexicon
 from cleaner.text.parse import Chunk, Parse, Relation, parse
 from cleaner.text.relational import holds_relations
 from cleaner.text.subtext import (
@@ -32,5 +31,4 @@ __all__ = [
     "negative_subtexts",
     "parse",
     "positive_subtexts",
-    "use_lexicon",
 ]

@@ -179,9 +179,7 @@ class Lexicon:
         return frozenset(closure)
 
 
-_default = "shipped"
-_chosen: ContextVar[str | None] = ContextVar("lexicon", default=None)
-"""Lexicon of a `with using_lexicon` block, of its thread alone; None outside."""
+_chosen: ContextVar[str] = ContextVar("lexicon", default="shipped")
 
 
 def lexicon_cache(maxsize: int) -> Callable[[Callable[P, R]], Callable[P, R]]:
@@ -205,21 +203,14 @@ def lexicon_cache(maxsize: int) -> Callable[[Callable[P, R]], Callable[P, R]]:
     return wrap
 
 
-def use_lexicon(name: str) -> None:
-    """Select the lexicon of this process, "shipped" (the default) or "wordnet", for all later texts."""
-    global _default
-    _read(name)
-    _default = name
-
-
 def selected_lexicon() -> str:
-    """Return the name of the lexicon of this thread: that of its `using_lexicon`, else that of the process."""
-    return _chosen.get() or _default
+    """Return the name of the lexicon of this thread: that of its `using_lexicon`, else "shipped"."""
+    return _chosen.get()
 
 
 @contextmanager
 def using_lexicon(name: str) -> Iterator[None]:
-    """Select a lexicon within a `with` block, for this thread alone."""
+    """Select a lexicon, one of `LEXICONS`, within a `with` block, for this thread alone."""
     _read(name)
     token = _chosen.set(name)
     try:

@@ -13,10 +13,9 @@ from cleaner.text import (
     forms,
     negative_subtexts,
     positive_subtexts,
-    use_lexicon,
 )
 from cleaner.text import lexicon as lexicon_module
-from cleaner.text.lexicon import LEXICON_PATH, load_lexicon
+from cleaner.text.lexicon import LEXICON_PATH, load_lexicon, using_lexicon
 from cleaner.types import CleanerError
 
 CAPTION = "a small cat sits on the old sofa near a window and looks at a bird"
@@ -145,9 +144,8 @@ def test_missing_lexicon_raises(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
 
 
 def test_unknown_lexicon_raises() -> None:
-    use_lexicon("shipped")
-    with pytest.raises(CleanerError, match="shipped"):
-        use_lexicon("other")
+    with pytest.raises(CleanerError, match="shipped"), using_lexicon("other"):
+        pass
     assert "banana" in load_lexicon()
 
 
@@ -172,8 +170,8 @@ def test_missing_wordnet_raises(monkeypatch: pytest.MonkeyPatch) -> None:
     import nltk
 
     monkeypatch.setattr(nltk.data, "path", [])
-    with pytest.raises(CleanerError, match="no WordNet"):
-        use_lexicon("wordnet")
+    with pytest.raises(CleanerError, match="no WordNet"), using_lexicon("wordnet"):
+        pass
     assert "banana" in load_lexicon()
 
 
@@ -181,12 +179,9 @@ def test_missing_wordnet_raises(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_all_of_wordnet() -> None:
     """Takes twenty seconds to read, which is why the shipped excerpt is the default."""
     try:
-        use_lexicon("wordnet")
+        with using_lexicon("wordnet"):
+            assert "aardvark" in load_lexicon()
+            assert positive_subtexts("a big aardvark")
+            assert negative_subtexts("a big aardvark")
     except CleanerError as error:
         pytest.skip(str(error))
-    try:
-        assert "aardvark" in load_lexicon()
-        assert positive_subtexts("a big aardvark")
-        assert negative_subtexts("a big aardvark")
-    finally:
-        use_lexicon("shipped")
