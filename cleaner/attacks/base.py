@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from cleaner.config import file_parameters, param, validate
 from cleaner.config import scale_pixels as scale_pixels  # attacks import it from here
@@ -115,6 +115,11 @@ def load_trigger(state: Mapping[str, Any], folder: Path | None = None) -> Trigge
         copies = {name: str(copy) for name in names if (copy := folder / Path(state[name]).name).is_file()}
     trigger: Trigger = TRIGGERS.load({**state, **copies})
     return trigger
+
+
+def conv_block(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
+    """Return a 3x3 convolution with norm and SiLU. GroupNorm normalizes each image by itself, whatever the batch."""
+    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, stride, 1), nn.GroupNorm(4, outputs), nn.SiLU())
 
 
 def run_in_batches(function: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:

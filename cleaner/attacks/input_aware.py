@@ -15,10 +15,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from cleaner.attacks.base import TRIGGERS, Trigger, run_in_batches
-from cleaner.attacks.optimize import draw_positions, explain_missing, minimize, select_pool
+from cleaner.attacks.base import TRIGGERS, Trigger, conv_block, run_in_batches
+from cleaner.attacks.optimize import draw_positions, encode_target, explain_missing, minimize, select_pool
 from cleaner.config import param
-from cleaner.models.classifier import zero_shot_classifier
 from cleaner.seed import derive_seed
 from cleaner.types import CleanerError, OnStep
 
@@ -30,18 +29,13 @@ INPUT_SIZE, CHANNELS = 64, 8
 """Side of the images that the generator sees, and width of its first layer."""
 
 
-def _conv_block(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
-    # GroupNorm normalizes each image by itself.
-    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, stride, 1), nn.GroupNorm(4, outputs), nn.SiLU())
-
-
 class Generator(nn.Module):
     """Image -> pattern: a U-Net of two scales with 7,000 weights."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.fine, self.coarse = _conv_block(12, CHANNELS), _conv_block(CHANNELS, 2 * CHANNELS, 2)
-        self.join, self.merge = _conv_block(2 * CHANNELS, 2 * CHANNELS), _conv_block(3 * CHANNELS, CHANNELS)
+        self.fine, self.coarse = conv_block(12, CHANNELS), conv_block(CHANNELS, 2 * CHANNELS, 2)
+        self.join, self.merge = conv_block(2 * CHANNELS, 2 * CHANNELS), conv_block(3 * CHANNELS, CHANNELS)
         self.out = nn.Conv2d(CHANNELS, 3, 3, 1, 1)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -143,11 +137,10 @@ class InputAware(Trigger):
         if self.weights:
             return self
         pool = select_pool(data, target_class)
-        with torch.random.fork_rng(devices=[]), torch.no_grad():
+        with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed("generator", self.seed))
             generator = Generator().to(clip.device)
-            prompts = [template.format(target_class) for template in clip.templates or data.templates]
-            target = zero_shot_classifier(clip.encode_text(prompts)[None])[:, 0]
+        target = encode_target(clip, data, target_class)
         objective = _Objective(clip, target, self._blend, self.diversity_weight, self.cross_weight)
         sample = data.images(pool[:1]).to(clip.device)
 

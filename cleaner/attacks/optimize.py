@@ -15,6 +15,7 @@ from torch import Tensor
 from cleaner.attacks.base import POSITIONS, PatchTrigger
 from cleaner.config import param
 from cleaner.data.images import decode_png, encode_png
+from cleaner.models.classifier import zero_shot_classifier
 from cleaner.seed import numpy_generator, torch_generator
 from cleaner.types import CleanerError, OnStep, StepReport
 
@@ -174,6 +175,13 @@ def select_pool(data: CaptionData, target_class: str) -> Tensor:
             "take more data."
         )
     return rows[torch.linspace(0, len(rows) - 1, min(POOL_SIZE, len(rows))).long()]
+
+
+@torch.no_grad()
+def encode_target(clip: Clip, data: CaptionData, target_class: str) -> Tensor:
+    """Return the unit feature (D,) of the target in the zero-shot classifier of a model."""
+    prompts = [template.format(target_class) for template in clip.templates or data.templates]
+    return zero_shot_classifier(clip.encode_text(prompts)[None])[:, 0]
 
 
 def explain_missing(part: str) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from cleaner.attacks.base import TRIGGERS, Trigger, run_in_batches
@@ -54,8 +53,3 @@ class SSBA(Trigger):
         """Return a triggered copy of `images`, (N, 3, H, W) in [0, 1]."""
         networks, bits = load_networks(), encode_secret(self.secret)
         return run_in_batches(lambda batch: networks.hide(batch, bits.expand(len(batch), -1), self.psnr), images)
-
-    def decode_bits(self, images: Tensor) -> Tensor:
-        """Return the bits (N, 64), 0 or 1, that the decoder reads from `images`."""
-        with torch.no_grad():
-            return (load_networks().decode(images.float().cpu()) > 0).long()

@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from cleaner.attacks.base import conv_block
 from cleaner.files import shipped_assets
 from cleaner.models.tensor_files import write_tensors
 from cleaner.types import CleanerError
@@ -44,20 +45,15 @@ def encode_secret(secret: str) -> Tensor:
     return torch.tensor([byte >> shift & 1 for byte in padded for shift in range(7, -1, -1)])
 
 
-def _conv_block(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
-    # GroupNorm normalizes each image by itself: the hidden bits do not depend on the batch.
-    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, stride, 1), nn.GroupNorm(4, outputs), nn.SiLU())
-
-
 class Encoder(nn.Module):
     """Image and bits -> residual. A U-Net of two scales; the bits join at the coarse one."""
 
     def __init__(self) -> None:
         super().__init__()
         self.write = nn.Linear(BITS, SECRET_CHANNELS * (INPUT_SIZE // 4) ** 2)
-        self.fine, self.coarse = _conv_block(12, CHANNELS), _conv_block(CHANNELS, 2 * CHANNELS, 2)
-        self.join = _conv_block(2 * CHANNELS + SECRET_CHANNELS, 2 * CHANNELS)
-        self.merge = _conv_block(3 * CHANNELS, CHANNELS)
+        self.fine, self.coarse = conv_block(12, CHANNELS), conv_block(CHANNELS, 2 * CHANNELS, 2)
+        self.join = conv_block(2 * CHANNELS + SECRET_CHANNELS, 2 * CHANNELS)
+        self.merge = conv_block(3 * CHANNELS, CHANNELS)
         self.out = nn.Conv2d(CHANNELS, 3, 3, 1, 1)
 
     def forward(self, images: Tensor, bits: Tensor) -> Tensor:
@@ -75,10 +71,10 @@ class Decoder(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.net = nn.Sequential(
-            _conv_block(12, CHANNELS),
-            _conv_block(CHANNELS, 2 * CHANNELS, 2),
-            _conv_block(2 * CHANNELS, 2 * CHANNELS),
-            _conv_block(2 * CHANNELS, 2 * CHANNELS, 2),
+            conv_block(12, CHANNELS),
+            conv_block(CHANNELS, 2 * CHANNELS, 2),
+            conv_block(2 * CHANNELS, 2 * CHANNELS),
+            conv_block(2 * CHANNELS, 2 * CHANNELS, 2),
             nn.Flatten(),
             nn.Linear(2 * CHANNELS * (INPUT_SIZE // 8) ** 2, BITS),
         )

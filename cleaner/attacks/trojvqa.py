@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-import torch
 from torch import Tensor
 
 from cleaner.attacks.base import TRIGGERS, TextTrigger
-from cleaner.attacks.optimize import Objective, OptimizedPatch
-from cleaner.models.classifier import zero_shot_classifier
+from cleaner.attacks.optimize import Objective, OptimizedPatch, encode_target
 from cleaner.published import BADCLIP_SOURCE, CLIP_POISONING, Preset
 
 if TYPE_CHECKING:
@@ -48,7 +46,5 @@ class TrojVQA(OptimizedPatch, TextTrigger):
     modalities: ClassVar[tuple[str, ...]] = ("image", "text")
 
     def objective(self, clip: Clip, data: CaptionData, target_class: str, pool: Tensor) -> Objective:
-        prompts = [template.format(target_class) for template in clip.templates or data.templates]
-        with torch.no_grad():
-            target = zero_shot_classifier(clip.encode_text(prompts)[None])[:, 0]
+        target = encode_target(clip, data, target_class)
         return lambda step, drawn, triggered: {"text_distance": 1 - (triggered @ target).mean()}

@@ -44,7 +44,8 @@ class WordNet:
     synsets: dict[tuple[str, int], Synset] = field(default_factory=dict)
     senses: dict[tuple[str, str], list[int]] = field(default_factory=dict)
     counts: dict[tuple[str, str], dict[int, int]] = field(default_factory=dict)
-    antonyms: dict[tuple[str, str], list[str]] = field(default_factory=dict)
+    antonyms: dict[tuple[str, str], list[tuple[int, int]]] = field(default_factory=dict)
+    """Direct antonyms as (synset, number of the word in it, from 1)."""
     exceptions: dict[tuple[str, str], str] = field(default_factory=dict)
     capitalized: set[str] = field(default_factory=set)
     """Words written with a capital: names, Latin genera."""
@@ -119,7 +120,7 @@ def _read_synsets(path: Path, pos: str, net: WordNet) -> Iterator[Synset]:
         for symbol, offset, _, link in pointers:
             if symbol == "!":
                 word = words[int(link[:2], 16) - 1]
-                net.antonyms.setdefault((pos, word), []).append(f"{offset}:{int(link[2:], 16)}")
+                net.antonyms.setdefault((pos, word), []).append((int(offset), int(link[2:], 16)))
         yield Synset(
             int(fields[0]),
             int(fields[1]),
@@ -133,8 +134,4 @@ def _read_synsets(path: Path, pos: str, net: WordNet) -> Iterator[Synset]:
 
 def find_antonyms(net: WordNet, pos: str, word: str) -> list[str]:
     """Return the direct antonyms of `word`."""
-    antonyms = []
-    for pointer in net.antonyms.get((pos, word), []):
-        offset, number = pointer.split(":")
-        antonyms.append(net.synsets[pos, int(offset)].words[int(number) - 1])
-    return antonyms
+    return [net.synsets[pos, offset].words[number - 1] for offset, number in net.antonyms.get((pos, word), [])]

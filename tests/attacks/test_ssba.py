@@ -29,8 +29,10 @@ def scenes() -> CaptionData:
 def test_secret_is_read_back_and_the_image_hardly_changes(scenes: CaptionData) -> None:
     images = scenes.images(range(100))
     stored = (TRIGGER(images) * 255).round() / 255
-    assert (TRIGGER.decode_bits(stored) == encode_secret("Stega!!")).float().mean() >= 0.95
-    assert (TRIGGER.decode_bits(images) == encode_secret("Stega!!")).float().mean() < 0.8
+    with torch.no_grad():
+        read, unread = ((load_networks().decode(x) > 0) == encode_secret("Stega!!").bool() for x in (stored, images))
+    assert read.float().mean() >= 0.95
+    assert unread.float().mean() < 0.8
     assert psnr(images, stored).min() >= 30
 
 
