@@ -11,6 +11,7 @@ from typing import NamedTuple
 import pandas  # noqa: F401  # before any chart: plotly fails while another thread is still importing pandas
 import streamlit as st
 
+from cleaner.evaluation.result import SUCCESS_ASR, success_share
 from cleaner.labels import to_attack_label
 from cleaner.runs.record import RunRecord
 from cleaner.types import CleanerError
@@ -40,8 +41,6 @@ OTHER_PAGES = "Investigate"
 STEP_ICONS = {"current": "location_on", "failed": "warning", "done": "check_circle", "open": "radio_button_unchecked"}
 """State of a pipeline step, which is also its CSS class -> icon."""
 STEP_OF_PAGE = {"Poison": 1, "Defend": 3, "Compare": 4}
-ATTACK_SUCCEEDED = 0.9
-"""ASR@1 below which the pipeline marks the attack as failed."""
 FRAME_SECONDS = 0.03
 """Pause that sends the frame before the charts: sent together, both are painted only when the charts are."""
 STYLE = Path(__file__).with_name("style.css")
@@ -192,17 +191,17 @@ def _pipeline_steps() -> list[PipelineStep]:
     model, attack, success, defenses, best = "choose one", "not yet", "not yet", "not yet", "not yet"
     if bare_model := state.current_model():
         model, defended = escape_markdown(Path(bare_model).name), state.defenses_of_model(bare_model)
-    asr = run.metric("asr") if run is not None else None
+    share = success_share(run) if run is not None else None
     if run is not None:
         model = escape_markdown(run.model)
         attack = escape_markdown(f"{to_attack_label(run.attack)}, {format_percent(run.poison_rate, 0)}")
-        success = format_percent(asr, 0) + (f" of {run.count('asr')} images" if run.has_few_images else "")
+        success = format_percent(share, 0) + (f" of {run.count('asr')} images" if run.has_few_images else "")
     if defended:
         defenses = "1 defense" if len(defended) == 1 else f"{len(defended)} defenses"
-        lowest = min((value for other in defended if (value := other.metric("asr")) is not None), default=None)
+        lowest = min((value for other in defended if (value := success_share(other)) is not None), default=None)
         best = "success unknown" if lowest is None else f"lowest success {format_percent(lowest, 0)}"
     poisoned, cleaned = "done" if run is not None else "open", "done" if defended else "open"
-    success_state = "failed" if asr is not None and asr < ATTACK_SUCCEEDED else poisoned
+    success_state = "failed" if share is not None and share < SUCCESS_ASR else poisoned
     if run is not None and run.has_few_images:
         success_state = "open"
     return [
