@@ -63,6 +63,7 @@ FINE_COLUMNS: dict[str, Read] = {
     "ASR@10": lambda cell: read(cell.row, "fine", "asr", "10"),
     "base rate@10": lambda cell: read(cell.row, "fine", "base_rate", "10"),
     "floor@1": lambda cell: read(cell.row, "fine", "asr_clean_model", "1"),
+    "floor@10": lambda cell: read(cell.row, "fine", "asr_clean_model", "10"),
 }
 
 
@@ -190,9 +191,7 @@ def _format_aware(model: str, cells: Sequence[Cell], rows: Sequence[Row], method
                 table = _metric_table(by_method(found), columns, methods)
                 tables.append(f"**`{model}`, `{attack}`, {attacker}** ({name_seeds(found)})\n\n{table}")
                 shown += found
-    caption = (
-        f"The attacker who knows the defense also minimizes the subtext loss while poisoning. {format_origin(shown)}"
-    )
+    caption = f"Mean [minimum, maximum] over seeds. {format_origin(shown)}"
     return "\n\n".join([*tables, caption]) if tables else ""
 
 
