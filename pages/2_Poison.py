@@ -250,7 +250,7 @@ def show_result(run: RunRecord) -> None:
 
 
 def show_preview(attack: requests.PoisonSettings, run: RunRecord | None) -> None:
-    """Draw the poisoned images; in tabs beside them, their captions and the training curves of the run in view."""
+    """Draw tabs with the poisoned images, their captions, and the training curves of the run in view."""
     plan = attack.plan()
     if stage.is_on():  # which hides all but the gallery
         gallery.show_gallery(attack, plan)

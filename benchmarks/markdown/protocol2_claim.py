@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from statistics import fmean
 
 from benchmarks.markdown.cells import format_number, join_unique, markdown_table
@@ -34,7 +34,7 @@ def format_equal_accuracy(model: str, cells: Sequence[Cell], rows: Sequence[Row]
             found = at_equal_accuracy(plain, budget)
             title = f"**`{model}`, `{attack}`, target {target}: ASR@1 at {100 * budget:g} points of accuracy**"
             tables.append(f"{title}\n\n{_gap_table(plain, found)}")
-        shown += plain
+        shown += [cell.row for cell in plain]
     if not tables:
         return ""
     caption = (
@@ -117,11 +117,10 @@ def name_seeds(cells: Sequence[Cell]) -> str:
     return f"seeds {seeds}" if "," in seeds else f"seed {seeds}"
 
 
-def format_origin(rows: Iterable[Row | Cell], command: str = COMMAND) -> str:
+def format_origin(rows: Sequence[Row], command: str = COMMAND) -> str:
     """Return processor, threads and commits of the lines of a table, and the command."""
-    lines = [row.row if isinstance(row, Cell) else row for row in rows]
-    processors = join_unique(f"{line['processor']['name']}, {_count_threads(line)}" for line in lines)
-    return f"{processors}; commit {join_unique(str(line.get('commit')) for line in lines)}; `{command}`."
+    processors = join_unique(f"{row['processor']['name']}, {_count_threads(row)}" for row in rows)
+    return f"{processors}; commit {join_unique(str(row.get('commit')) for row in rows)}; `{command}`."
 
 
 def _count_threads(row: Row) -> str:

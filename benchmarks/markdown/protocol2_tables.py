@@ -122,7 +122,7 @@ def _format_at_rates(model: str, cells: Sequence[Cell], rows: Sequence[Row], met
         if any(cell.task.method for cell in plain):
             table = _metric_table(by_method(plain), COLUMNS, methods)
             tables.append(f"**`{model}`, `{attack}`, target {target}** ({name_seeds(plain)})\n\n{table}")
-            shown += plain
+            shown += [cell.row for cell in plain]
     caption = (
         "Mean [minimum, maximum] over seeds. Target CA: accuracy on the target class itself. Rebound: "
         f"{plan.REBOUND_STEPS} more steps of finetuning at {plan.REBOUND_LR:g}. Probe: a linear probe on the image "
@@ -165,7 +165,7 @@ def _format_defender_data(model: str, cells: Sequence[Cell], rows: Sequence[Row]
         if lines:
             table = markdown_table(("clean pairs", "defense", "seeds", *SHORT_COLUMNS), lines)
             tables.append(f"**`{model}`, `{attack}`, target {target}**\n\n{table}")
-            shown += compared
+            shown += [cell.row for cell in compared]
     caption = (
         f"{plan.STEPS} steps each, rates of the main table. Overlap: the attacker's own images, untriggered, with full "
         f"true captions. {format_origin(shown)}"
@@ -190,7 +190,7 @@ def _format_aware(model: str, cells: Sequence[Cell], rows: Sequence[Row], method
                 attacker = f"attacker {'knows the defense' if knows else 'does not'}"
                 table = _metric_table(by_method(found), columns, methods)
                 tables.append(f"**`{model}`, `{attack}`, {attacker}** ({name_seeds(found)})\n\n{table}")
-                shown += found
+                shown += [cell.row for cell in found]
     caption = f"Mean [minimum, maximum] over seeds. {format_origin(shown)}"
     return "\n\n".join([*tables, caption]) if tables else ""
 
@@ -216,7 +216,8 @@ def _format_fine(model: str, cells: Sequence[Cell], rows: Sequence[Row], methods
     table = _metric_table(by_method(found), FINE_COLUMNS, methods)
     caption = (
         f"352 classes, a color and an object each; target {plan.FINE_TARGET!r}, ASR on images without any banana. "
-        f"{name_seeds(found).capitalize()}. This project's own scale, not ImageNet's. {format_origin(found)}"
+        f"{name_seeds(found).capitalize()}. This project's own scale, not ImageNet's. "
+        f"{format_origin([cell.row for cell in found])}"
     )
     return f"**`{model}`, `badclip`, `scenes-fine`**\n\n{table}\n\n{caption}"
 
@@ -229,5 +230,5 @@ def _format_long(model: str, cells: Sequence[Cell], rows: Sequence[Row], methods
         if defended:
             table = _metric_table(by_method(defended), COLUMNS, methods)
             tables.append(f"**`{model}`, `{attack}`, {plan.LONG_STEPS:,} steps** ({name_seeds(defended)})\n\n{table}")
-            shown += defended
+            shown += [cell.row for cell in defended]
     return "\n\n".join([*tables, format_origin(shown)]) if tables else ""

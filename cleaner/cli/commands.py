@@ -1,4 +1,4 @@
-"""All commands of the command line. Parsing their options loads no torch: it takes seconds."""
+"""All commands of the command line. Parsing their options does not load torch, which takes seconds."""
 
 from __future__ import annotations
 
