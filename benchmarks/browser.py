@@ -36,6 +36,10 @@ IS_IDLE_JS = """() => { const app = document.querySelector('[data-testid="stApp"
  && app.getAttribute('data-test-script-state') === 'notRunning'
  && !document.querySelector('[data-testid="stSkeleton"]') }"""
 
+MISSING_IMAGES_JS = (
+    "[...document.images].filter(image => image.complete && !image.naturalWidth).map(image => image.src)"
+)
+
 
 def find_chromium() -> str:
     """Return the path of Chromium; raises `SystemExit` with the remedy if it or playwright is missing."""
@@ -48,7 +52,7 @@ def find_chromium() -> str:
 
 
 def wait_idle(page: Any) -> None:
-    """Wait until a page of the app is fully drawn; fail on an exception box."""
+    """Wait until a page of the app is fully drawn; fail on an exception box or an image that was not loaded."""
     while True:
         page.wait_for_function(IS_IDLE_JS)
         page.wait_for_timeout(150)
@@ -56,6 +60,8 @@ def wait_idle(page: Any) -> None:
             break
     boxes = page.query_selector_all('[data-testid="stException"]')
     assert not boxes, boxes[0].inner_text()
+    missing = page.evaluate(MISSING_IMAGES_JS)
+    assert not missing, missing
 
 
 @contextmanager
@@ -127,13 +133,13 @@ def set_hidden(page: Any, hidden: bool = True) -> None:
     )
 
 
-def launch_chromium(playwright: Any) -> Any:
+def launch_chromium(playwright: Any, *flags: str) -> Any:
     """Return headless Chromium with shared memory as on a user's machine.
 
     Playwright's default puts it into files, and writing these to disk takes a third of a core while a page changes.
     """
     return playwright.chromium.launch(
-        executable_path=find_chromium(), args=CHROMIUM_FLAGS, ignore_default_args=["--disable-dev-shm-usage"]
+        executable_path=find_chromium(), args=[*CHROMIUM_FLAGS, *flags], ignore_default_args=["--disable-dev-shm-usage"]
     )
 
 

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from benchmarks.browser import wait_idle
-from tests.browser.conftest import StartServer
 from tests.browser.test_poison_defend import menu
 
 READ_ZOOM = "canvas => canvas.panel.zoom"
@@ -28,9 +27,9 @@ def read_picture(page: Any, number: int = 0) -> str:
 
 
 @pytest.fixture
-def page(start_server: StartServer, browser_page: Any) -> Any:
+def page(example_server: str, browser_page: Any) -> Any:
     """The page Try it on the shipped example."""
-    browser_page.goto(f"{start_server(shipped=True)}/Try_it")
+    browser_page.goto(f"{example_server}/Try_it")
     browser_page.locator(".before-after canvas").wait_for()
     wait_idle(browser_page)
     yield browser_page

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,7 +10,6 @@ from benchmarks.browser import wait_idle
 from pages._shared.frame import titles
 from pages._shared.lesson import STEPS, VERDICT, VERDICT_PAGE
 from pages._shared.stage import PICTURES
-from tests.browser.conftest import run_servers
 
 SIZES = ((1280, 720), (1920, 1080))
 MAX_FRAME = 150
@@ -23,13 +21,6 @@ MEASURE = """selectors => Object.fromEntries(Object.entries(selectors).map(([nam
     const box = document.querySelector(selector)?.getBoundingClientRect();
     return [name, box ? [box.top, box.bottom] : [0, 0]];
 }))"""
-
-
-@pytest.fixture(scope="module")
-def example_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a server with the built-in models and the shipped example."""
-    with run_servers(tmp_path_factory.mktemp("server")) as start:
-        yield start(shipped=True)
 
 
 def open_page(page: Any, address: str, title: str, query: str) -> dict[str, list[float]]:
@@ -71,31 +62,51 @@ def test_the_main_picture_comes_first(title: str, example_server: str, browser_p
     assert page.problems == []
 
 
-@pytest.mark.parametrize(("size", "scheme"), [(SIZES[0], "light"), (SIZES[1], "dark")], ids=str)
-def test_stage_mode_shows_one_picture_that_fits(
-    size: tuple[int, int], scheme: str, example_server: str, browser_page: Any
-) -> None:
+def test_stage_mode_shows_one_picture_that_fits_and_keys_change_it(example_server: str, browser_page: Any) -> None:
     page = browser_page
-    page.set_viewport_size({"width": size[0], "height": size[1]})
-    page.emulate_media(color_scheme=scheme)
-    for title in titles():
-        open_page(page, example_server, title, "?stage=1")
-        page.wait_for_timeout(500)  # the height of the window is on its way to the server
-        found = measure(page, title)
-        top, bottom = found["picture"]
-        print(f"{title} {size[0]}x{size[1]} {scheme}: picture y {top:.0f} to {bottom:.0f}")
-        assert top < 0.3 * size[1], title
-        assert min(bottom, size[1]) - top >= 0.5 * (bottom - top), title
-        charts = page.locator(PICTURES[title]).locator(".main-svg")
-        widths = charts.evaluate_all("charts => charts.map(chart => chart.getBoundingClientRect().right)")
-        assert all(right <= size[0] for right in widths), (title, "a chart is cut off")
-        assert page.get_by_test_id("stSidebar").is_hidden(), title
-        assert page.locator(".st-key-pipeline").is_hidden(), title
-        assert page.get_by_test_id("stSelectbox").locator("visible=true").count() == 0, title
-        figures = page.locator(".st-key-stage [data-testid=stMetricValue]")
-        assert figures.count() == 4, title
-        assert figures.first.evaluate("e => parseFloat(getComputedStyle(e).fontSize)") >= 44, title
+    order = titles()
+    open_page(page, example_server, order[0], "?stage=1")
+    for title in order:
+        page.locator(".st-key-stage").get_by_role("heading", name=title, exact=True).wait_for()
+        page.locator(PICTURES[title]).first.wait_for()
+        for size in SIZES:
+            check_stage(page, title, *size)
+        page.keyboard.press("ArrowRight")
+    page.locator(".st-key-stage").get_by_role("heading", name=order[0], exact=True).wait_for()  # the talk goes round
+    wait_idle(page)
+    page.keyboard.press("ArrowLeft")
+    page.locator(".st-key-stage").get_by_role("heading", name=order[-1], exact=True).wait_for()
+    wait_idle(page)
+    page.keyboard.press("n")
+    page.locator(".st-key-notes").wait_for()
+    page.keyboard.press("n")
+    page.locator(".st-key-notes").wait_for(state="detached")
+    wait_idle(page)
+    page.keyboard.press("Escape")
+    page.locator(".st-key-stage").wait_for(state="detached")
+    wait_idle(page)
+    assert page.get_by_test_id("stSidebar").is_visible()
     assert page.problems == []
+
+
+def check_stage(page: Any, title: str, width: int, height: int) -> None:
+    """Check that a window of this size holds the picture of a page in stage mode, four figures, and nothing else."""
+    page.set_viewport_size({"width": width, "height": height})
+    page.wait_for_timeout(500)  # the height of the window is on its way to the server
+    found = measure(page, title)
+    top, bottom = found["picture"]
+    print(f"{title} {width}x{height}: picture y {top:.0f} to {bottom:.0f}")
+    assert top < 0.3 * height, title
+    assert min(bottom, height) - top >= 0.5 * (bottom - top), title
+    charts = page.locator(PICTURES[title]).locator(".main-svg")
+    widths = charts.evaluate_all("charts => charts.map(chart => chart.getBoundingClientRect().right)")
+    assert all(right <= width for right in widths), (title, "a chart is cut off")
+    assert page.get_by_test_id("stSidebar").is_hidden(), title
+    assert page.locator(".st-key-pipeline").is_hidden(), title
+    assert page.get_by_test_id("stSelectbox").locator("visible=true").count() == 0, title
+    figures = page.locator(".st-key-stage [data-testid=stMetricValue]")
+    assert figures.count() == 4, title
+    assert figures.first.evaluate("e => parseFloat(getComputedStyle(e).fontSize)") >= 44, title
 
 
 def test_cards_line_up(example_server: str, browser_page: Any) -> None:

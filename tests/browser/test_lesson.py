@@ -4,6 +4,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from benchmarks.browser import wait_idle
 from cleaner.jobs import local
 from cleaner.labels import to_label
@@ -80,6 +82,7 @@ def find_run(folder: Path, stage: str) -> RunRecord:
     return next(run for run in list_entries(folder / "runs") if run.stage == stage)
 
 
+@pytest.mark.slow
 def test_the_lesson_with_the_student_s_own_run(start_server: StartServer, browser_page: Any, tmp_path: Path) -> None:
     page = browser_page
     page.goto(start_server())

@@ -2,17 +2,34 @@
 
 import os
 import signal
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
 from benchmarks.browser import set_hidden, wait_idle
+from cleaner import FinetuneConfig
+from cleaner.jobs import local
 from cleaner.runs.progress import read_progress
-from tests.browser.conftest import StartServer
-from tests.browser.test_poison_defend import menu, slide_to_start, type_number
+from cleaner.runs.request import Request
+from cleaner.runs.store import create_run, list_entries
+from tests.browser.conftest import StartServer, run_servers
+from tests.browser.test_poison_defend import menu
+
+LONG = Request(
+    stage="backdoored",
+    model="scenes-rn",
+    data="scenes",
+    pairs=500,
+    trigger={"name": "badnet"},
+    target_class="banana",
+    poison_rate=0.05,
+    finetune=FinetuneConfig(epochs=1000, batch_size=64, device="cpu"),
+    validation_size=100,
+    test_size=100,
+)
+"""A training that no test sees end."""
 
 
 def read_steps(page: Any) -> list[int]:
@@ -31,15 +48,31 @@ def wait_for_more_points(page: Any, count: int) -> int:
     return now
 
 
-def written_steps(folder: Path) -> list[int]:
+def written_steps() -> list[int]:
     """Return the training steps in progress.jsonl of the only run."""
-    (run,) = (folder / "runs").iterdir()
-    return [report["step"] for report in read_progress(run) if report.get("losses")]
+    (run,) = list_entries()
+    return [report["step"] for report in read_progress(run.folder) if report.get("losses")]
+
+
+@pytest.fixture(scope="module")
+def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartServer]:
+    """The function that starts a server on one long training; it ends with the last test."""
+    folder = tmp_path_factory.mktemp("server")
+    with run_servers(folder) as start, pytest.MonkeyPatch.context() as patch:
+        for name in ("runs", "cache", "assets"):
+            patch.setenv(f"CLEANER_{name.upper()}", str(folder / name))
+        local.start(create_run(LONG))
+        yield start
+
+
+@pytest.fixture(scope="module")
+def address(start_server: StartServer) -> str:
+    return start_server()
 
 
 @pytest.fixture
-def training_page(start_server: StartServer, browser_page: Any) -> Any:
-    """A page on a training that goes on until it is canceled.
+def training_page(address: str, browser_page: Any) -> Iterator[Any]:
+    """The page Poison while the training runs.
 
     `page.sent` lists the messages of the browser, `page.runs` how each run of the page or of a fragment ended.
     """
@@ -56,25 +89,22 @@ def training_page(start_server: StartServer, browser_page: Any) -> Any:
         socket.on("framereceived", receive)
 
     page.on("websocket", listen)
-    page.goto(f"{start_server()}/Poison")
-    page.get_by_role("heading", name="Poison", exact=True).wait_for()
-    wait_idle(page)
-    slide_to_start(page, "Training pairs")
-    slide_to_start(page, "Test images")
-    type_number(page, "Epochs", 1000)
-    page.get_by_role("button", name="Train model").click()
-    page.locator("path.line").first.wait_for()
-    wait_idle(page)
+    open_training(page, address)
     page.sent.clear()
     page.runs.clear()
     yield page
-    page.get_by_role("button", name="Cancel", exact=True).click()
-    page.get_by_text("Training · continues when").wait_for(state="detached")
-    wait_idle(page)
     assert page.problems == []
 
 
-def test_curves_grow_in_place_while_visible(training_page: Any, tmp_path: Path) -> None:
+def open_training(page: Any, address: str) -> None:
+    """Open Poison and wait for the curves of the training."""
+    page.goto(f"{address}/Poison")
+    page.get_by_role("heading", name="Poison", exact=True).wait_for()
+    page.locator("path.line").first.wait_for()
+    wait_idle(page)
+
+
+def test_curves_grow_in_place_while_visible(training_page: Any) -> None:
     page = training_page
     chart = page.locator("[data-chart=loss]").element_handle()
     count = wait_for_more_points(page, wait_for_more_points(page, count_points(page)))
@@ -95,12 +125,12 @@ def test_curves_grow_in_place_while_visible(training_page: Any, tmp_path: Path) 
     assert count_points(page) >= count  # a new page gets the whole curve
     wait_for_more_points(page, count)
     steps = read_steps(page)
-    assert steps == written_steps(tmp_path)[: len(steps)]  # none twice, none lost
+    assert steps == written_steps()[: len(steps)]  # none twice, none lost
 
 
 def test_nothing_is_asked_while_the_page_changes(training_page: Any, start_server: StartServer) -> None:
     """A question of the page that is being left would clear the window once the new page is drawn."""
-    page, (server,) = training_page, start_server.running  # type: ignore[attr-defined]
+    page, server = training_page, start_server.running[-1]  # type: ignore[attr-defined]
     link = page.get_by_test_id("stSidebar").get_by_test_id("stPageLink").filter(has_text="Defend")
     check_silence(page, server, link.click, "Defend")
     menu(page, "Poison")
@@ -127,8 +157,13 @@ def check_silence(page: Any, server: Any, change_page: Callable[[], None], title
     wait_idle(page)
 
 
-def test_the_training_is_paused_and_resumed(training_page: Any) -> None:
+def test_it_survives_its_server_is_paused_resumed_and_canceled(training_page: Any, start_server: StartServer) -> None:
     page = training_page
+    server = start_server.running[-1]  # type: ignore[attr-defined]
+    os.killpg(server.pid, signal.SIGKILL)
+    server.wait()
+    open_training(page, start_server())
+    page.problems.clear()  # the browser missed the first server
     page.get_by_role("button", name="Pause", exact=True).click()
     page.get_by_text("paused at step").wait_for()
     page.locator("path.line").first.wait_for(state="detached")
@@ -139,3 +174,6 @@ def test_the_training_is_paused_and_resumed(training_page: Any) -> None:
     page.get_by_role("button", name="Resume").click()
     page.locator("path.line").first.wait_for()
     wait_for_more_points(page, count_points(page))
+    page.get_by_role("button", name="Cancel", exact=True).click()
+    page.get_by_text("Training · continues when").wait_for(state="detached")
+    wait_idle(page)
