@@ -21,6 +21,7 @@ from cleaner.cli.output import Progress
 from cleaner.config import FinetuneConfig
 from cleaner.data.base import CaptionData, load_data
 from cleaner.defenses import Defense
+from cleaner.evaluation.equal_accuracy import TOLERANCE
 from cleaner.evaluation.evaluate import evaluate
 from cleaner.models.devices import configure_torch
 from cleaner.reports import results
@@ -63,8 +64,13 @@ def main(options: Options) -> None:
                     suspect, name, defense, config, clean=clean, validation=validation, backdoored_ca=before
                 )
                 write_trials([*read_trials(), trial])
-            if trial["ca"] >= trial["backdoored_ca"] - protocol.ACCURACY_BUDGET and not options.all:
+            if is_affordable(trial) and not options.all:
                 break
+
+
+def is_affordable(trial: dict[str, Any]) -> bool:
+    """Return whether a trial loses no more accuracy than the budget."""
+    return bool(trial["backdoored_ca"] - trial["ca"] <= protocol.ACCURACY_BUDGET + TOLERANCE)
 
 
 def find_trial(model: str, name: str, lr: float) -> dict[str, Any] | None:
@@ -135,7 +141,7 @@ def choose_rates(
     lost = []
     for model, name in sorted({(t["model"], t["defense"]) for t in trials}):
         of_method = [t for t in trials if (t["model"], t["defense"]) == (model, name) and t["lr"] in grid]
-        affordable = [t for t in of_method if t["ca"] >= t["backdoored_ca"] - protocol.ACCURACY_BUDGET]
+        affordable = [t for t in of_method if is_affordable(t)]
         if not affordable and len(of_method) < len(grid):
             continue
         best = max(affordable, key=lambda t: t["lr"]) if affordable else max(of_method, key=lambda t: t["ca"])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from benchmarks.learning_rates import choose_rates
 
 GRID = (1e-4, 3e-4, 1e-3)
@@ -27,3 +29,10 @@ def test_the_most_accurate_rate_is_chosen_and_marked_if_none_is_affordable() -> 
 def test_rates_outside_the_grid_are_ignored() -> None:
     trials = [trial(3e-3, 0.98), trial(1e-3, 0.96), trial(3e-4, 0.975)]
     assert choose_rates(trials, GRID)[0] == {"rn": {"finetune": 3e-4}}
+
+
+def test_a_loss_of_exactly_the_budget_is_affordable_in_float32() -> None:
+    before, after = float(np.float32(0.98)), float(np.float32(0.96))
+    assert before - after > 0.02
+    trials = [{**trial(1e-3, after), "backdoored_ca": before}, trial(3e-4, 0.99)]
+    assert choose_rates(trials, GRID)[0] == {"rn": {"finetune": 1e-3}}
