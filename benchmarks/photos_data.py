@@ -30,18 +30,18 @@ def find_photos() -> str:
 
 def load_photos(role: str, size: int | None = None) -> CaptionData:
     """Return the pairs of a role (`ROLES`), or the first `size` of them; downloads 170 MB if there are none here."""
-    return _load_role(find_photos(), role, size)
+    data = _load_role(find_photos(), role)
+    data = data if size is None else data.subset(range(min(size, len(data))))
+    data.name = f"CIFAR-10/{role}"  # without the path, which is of this machine
+    return data
 
 
 @lru_cache(maxsize=8)
-def _load_role(name: str, role: str, size: int | None) -> CaptionData:
+def _load_role(name: str, role: str) -> CaptionData:
     split, most = ROLES[role]
     data = _load_all(name).load_split(split)
     assert data is not None
-    count = min(size or len(data), most or len(data))
-    data = data.subset(range(count)) if count < len(data) else data
-    data.name = f"CIFAR-10/{role}"  # without the path, which is of this machine
-    return data
+    return data if most is None or most >= len(data) else data.subset(range(most))
 
 
 @lru_cache(maxsize=1)

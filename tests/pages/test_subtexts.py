@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
-from cleaner.presets import QUICK_CLEAN_PAIRS
+from cleaner import presets
 from pages._shared.annotated_text import Piece, edited_pieces, make_html, shortened_pieces
 from tests.pages.conftest import OpenPage, chart, page_text, table
 from tests.pages.runs import make_runs
@@ -82,7 +82,8 @@ def test_small_data_are_counted_by_their_own_size(open_page: OpenPage, tmp_path:
     assert f"First {pairs} " in page_text(app)
 
 
-def test_margins_and_diagnostics(open_page: OpenPage, tmp_path: Path) -> None:
+def test_margins_and_diagnostics(open_page: OpenPage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(presets, "QUICK_CLEAN_PAIRS", 400)
     make_runs(tmp_path)
     app = open_page("Subtexts")
     before = len(app.dataframe)
@@ -96,7 +97,7 @@ def test_margins_and_diagnostics(open_page: OpenPage, tmp_path: Path) -> None:
     assert len(worst) == 20
     stats = table(app, "New texts")
     assert stats["Epoch"].tolist() == list(range(7))
-    assert stats["Pairs drawn"].tolist() == [QUICK_CLEAN_PAIRS // 10] * 7
+    assert stats["Pairs drawn"].tolist() == [40] * 7
     assert stats["New texts"].tolist()[0] == 1.0
     assert {"False: object", "False: attribute"} <= set(stats.columns)
     assert "First 300 " in page_text(app)

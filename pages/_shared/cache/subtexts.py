@@ -75,7 +75,8 @@ def margins(model: ModelKey, data: DataKey, count: int, draw: DrawKey) -> list[M
 
     pairs = load_data(data)
     texts = defenses()["ta_cleaner"](share=1.0, negatives=draw.negatives).plan(pairs.captions, draw.seed)(draw.epoch)
-    return compute_margins(load_model(model), pairs, {i: pair for i, pair in texts.drawn.items() if i < count})
+    drawn = {i: texts.drawn[i] for i in range(count) if i in texts.drawn}
+    return compute_margins(load_model(model), pairs, drawn)
 
 
 @st.cache_resource(show_spinner=False, max_entries=24)
