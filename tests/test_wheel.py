@@ -71,11 +71,10 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
-def environment(tmp_path: Path) -> dict[str, str]:
+def environment(folder: Path) -> dict[str, str]:
     """Environment variables without any that lead back to the checkout or to this machine's runs."""
     variables = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "CLEANER_"))}
-    places = {"CLEANER_RUNS": tmp_path / "runs", "CLEANER_CACHE": tmp_path / "cache"}
+    places = {"CLEANER_RUNS": folder / "runs", "CLEANER_CACHE": folder / "cache"}
     return variables | {name: str(path) for name, path in places.items()}
 
 
@@ -106,16 +105,22 @@ def test_wheel_holds_every_file_once(checkout: Path, wheel: Path) -> None:
     assert wheel.stat().st_size < 80e6
 
 
-def test_commands_work_outside_the_checkout(installed: Path, environment: dict[str, str], tmp_path: Path) -> None:
-    command = bin_folder(installed) / "ta-cleaner"
-    listed = check_run([command, "list"], cwd=tmp_path, env=environment)
+@pytest.fixture(scope="module")
+def outcome(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What commands, a page and a job of the installed package say, from one process outside the checkout."""
+    script = Path(__file__).with_name("installed_page.py")
+    folder = tmp_path_factory.mktemp("outside")
+    command = [bin_folder(installed) / "python", "-P", script]
+    outcome: dict[str, Any] = json.loads(check_run(command, cwd=folder, env=environment(folder)).splitlines()[-1])
+    assert all(Path(path).is_relative_to(installed) for path in outcome["files"])
+    return outcome
+
+
+def test_commands_work_outside_the_checkout(outcome: dict[str, Any]) -> None:
     for name in (*BUILT_IN, *DATASETS, *TRIGGERS, *DEFENSES):
-        assert name in listed
-    measured = check_run(
-        [command, "evaluate", "scenes-rn", "--test-pairs", "40", "--json"], cwd=tmp_path, env=environment
-    )
-    assert json.loads(measured)["ca"]["1"] > 0.8
-    presets = json.loads(check_run([command, "presets", "--json"], cwd=tmp_path, env=environment))
+        assert name in outcome["list"]
+    assert json.loads(outcome["evaluate"])["ca"]["1"] > 0.8
+    presets = json.loads(outcome["presets"])
     defenses = [row for row in presets if "defense" in row and row["name"].endswith(f"-{SCENES_VARIANT}")]
     rates = {row["defense"]: row["training"]["finetune"]["lr"] for row in defenses}
     assert rates == {name: recommended_lr("scenes-rn", name) for name in DEFENSES}
@@ -123,20 +128,14 @@ def test_commands_work_outside_the_checkout(installed: Path, environment: dict[s
     assert any(row["ran"] for row in presets)
 
 
-def test_overview_shows_the_example_and_a_job_trains(
-    installed: Path, environment: dict[str, str], tmp_path: Path
-) -> None:
-    script = Path(__file__).with_name("installed_page.py")
-    command = [bin_folder(installed) / "python", "-P", script]
-    page = json.loads(check_run(command, cwd=tmp_path, env=environment).splitlines()[-1])
-    assert all(Path(path).is_relative_to(installed) for path in page["files"])
-    assert page["exceptions"] == []
-    assert page["title"] == ["Overview"]
-    assert page["in_view"] == "example-badnet"
-    assert page["state"] == "done", page["log"]
+def test_overview_shows_the_example_and_a_job_trains(outcome: dict[str, Any]) -> None:
+    assert outcome["exceptions"] == []
+    assert outcome["title"] == ["Overview"]
+    assert outcome["in_view"] == "example-badnet"
+    assert outcome["state"] == "done", outcome["log"]
 
 
-def test_app_starts_on_this_machine_only(installed: Path, environment: dict[str, str], tmp_path: Path) -> None:
+def test_app_starts_on_this_machine_only(installed: Path, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     (tmp_path / "cleaner").mkdir()  # must not shadow the package
@@ -144,7 +143,7 @@ def test_app_starts_on_this_machine_only(installed: Path, environment: dict[str,
     command = [bin_folder(installed) / "ta-cleaner", "app", "--headless", "--port", str(port)]
     log = tmp_path / "log.txt"
     with log.open("wb") as output:
-        server = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=output, stderr=output)
+        server = subprocess.Popen(command, cwd=tmp_path, env=environment(tmp_path), stdout=output, stderr=output)
     try:
         wait_until(lambda: server.poll() is not None or is_healthy(port), timeout=120)
         assert server.poll() is None, log.read_text()
