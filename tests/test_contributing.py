@@ -42,10 +42,10 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(repository: Path, *arguments: str) -> None:
-    """Run a Python module in the copy; its output is shown if it fails."""
+    """Run Python in the copy; its output is shown if it fails."""
     environment = {**os.environ, "PYTHONPATH": str(repository), "PYTHONDONTWRITEBYTECODE": "1"}
     process = subprocess.run(
-        [sys.executable, "-m", *arguments], cwd=repository, env=environment, capture_output=True, text=True, timeout=600
+        [sys.executable, *arguments], cwd=repository, env=environment, capture_output=True, text=True, timeout=600
     )
     assert process.returncode == 0, process.stdout[-5000:] + process.stderr[-3000:]
 
@@ -57,24 +57,31 @@ def test_every_example_is_one_file_and_one_test() -> None:
     assert set(FILES) == {*(source.as_posix() for source in sources), *tests}
 
 
-def test_examples_pass_the_contracts_and_the_tests_of_the_registries(repository: Path) -> None:
+TABLES_AND_TESTS = """
+import sys, pytest
+from benchmarks import tables
+tables.main(tables.Options())
+sys.exit(pytest.main(sys.argv[1:]))
+"""
+
+
+def test_examples_are_added_to_the_docs_and_pass_the_contracts_and_the_tests_of_the_registries(
+    repository: Path,
+) -> None:
+    """`make tables` and pytest, in one process, which loads torch once."""
     own_tests = [name for name in FILES if name.startswith("tests/")]
     paths = [*own_tests, *(f"tests/{name}" for name in (*CONTRACTS, *REGISTRY_TESTS))]
     selected = " or ".join((*NEW_NAMES, *(Path(name).stem for name in REGISTRY_TESTS)))
-    run(repository, "pytest", "-q", "-p", "no:cacheprovider", *paths, "-k", selected)
-
-
-def test_examples_pass_the_linters(repository: Path) -> None:
-    run(repository, "ruff", "check", "--no-cache", *FILES)
-    run(repository, "ruff", "format", "--no-cache", "--check", *FILES)
-
-
-def test_make_tables_adds_the_examples_to_the_docs(repository: Path) -> None:
-    run(repository, "benchmarks.tables")
+    run(repository, "-c", TABLES_AND_TESTS, "-q", "-p", "no:cacheprovider", *paths, "-k", selected)
     text = "".join(path.read_text(encoding="utf-8") for path in repository.glob("**/*.md"))
     for table, name in (("attacks", "checker"), ("defenses", "image_views"), ("detectors", "center_distance")):
         blocks = re.findall(rf"<!-- table:{table} -->(.*?)<!-- /table -->", text, re.DOTALL)
         assert all(f"| `{name}` |" in block for block in blocks)
+
+
+def test_examples_pass_the_linters(repository: Path) -> None:
+    run(repository, "-m", "ruff", "check", "--no-cache", *FILES)
+    run(repository, "-m", "ruff", "format", "--no-cache", "--check", *FILES)
 
 
 def test_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
