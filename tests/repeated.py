@@ -98,8 +98,8 @@ def stop_after_epoch(report: StepReport) -> None:
 def main(out: Path, model: str, image: str, mode: str = "") -> None:
     configure_torch()
     for name, train in cases(load_setting(model), image).items():
-        checkpoint = out / name / "checkpoint.pt"
-        if mode == "stop":
+        checkpoint = out / name / "checkpoint.pt" if mode == "stop" else None
+        if checkpoint:
             try:
                 train(on_step=stop_after_epoch, checkpoint=checkpoint)
                 raise AssertionError(f"{name} was not paused")

@@ -67,14 +67,8 @@ def digests(folder: Path) -> dict[str, Any]:
     return {**files, "trigger": read_json(folder / "config.json")["trigger"], "losses": losses}
 
 
-def assert_all_repeat(out: Path, model: str, processes: int, threads: int, timeout: float) -> None:
-    """Train every attack and defense in each process; every second process pauses and resumes each training."""
-    image = str(image_file(out))
-    folders = [out / str(i) for i in range(processes)]
-    commands = [
-        ["-m", "tests.repeated", str(folder), model, image, "stop" if i % 2 else ""] for i, folder in enumerate(folders)
-    ]
-    run_processes(commands, threads, timeout)
+def assert_equal_runs(folders: list[Path]) -> None:
+    """Compare the runs of every attack and defense in each folder."""
     expected = {f"attack-{name}" for name in TRIGGERS} | {f"defense-{name}" for name in DEFENSES}
     assert {folder.name for folder in folders[0].iterdir()} == expected
     first = {name: digests(folders[0] / name) for name in expected}
@@ -83,14 +77,26 @@ def assert_all_repeat(out: Path, model: str, processes: int, threads: int, timeo
 
 
 def test_every_attack_and_defense_repeats_and_resumes_in_another_process(tmp_path: Path) -> None:
-    assert_all_repeat(tmp_path, "tiny", processes=2, threads=1, timeout=600)
+    image = str(image_file(tmp_path))
+    here, there = tmp_path / "here", tmp_path / "there"
+    run_processes([["-m", "tests.repeated", str(there), "tiny", image, "stop"]], threads=1, timeout=600)
+    repeated.main(here, "tiny", image)
+    assert_equal_runs([here, there])
 
 
 @pytest.mark.slow
 def test_every_attack_and_defense_repeats_with_two_threads_under_load(tmp_path: Path) -> None:
+    """Every second process pauses and resumes each training."""
+    image = str(image_file(tmp_path))
     repeated.load_setting("scenes-lite")  # draws the images once for all processes
+    folders = [tmp_path / str(i) for i in range(5)]
+    commands = [
+        ["-m", "tests.repeated", str(folder), "scenes-lite", image, "stop" if i % 2 else ""]
+        for i, folder in enumerate(folders)
+    ]
     with processor_load(os.cpu_count() or 1):
-        assert_all_repeat(tmp_path, "scenes-lite", processes=5, threads=2, timeout=3600)
+        run_processes(commands, threads=2, timeout=3600)
+    assert_equal_runs(folders)
 
 
 INDEX_PUTS = (torch.ops.aten.index_put, torch.ops.aten.index_put_, torch.ops.aten._index_put_impl_)
