@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 import pytest
 import torch
 
+from cleaner.data import scenes
 from cleaner.data.base import TensorData
 from cleaner.models.clip import Architecture, Clip, _build_clip
 
@@ -39,6 +41,7 @@ def scene_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setenv("CLEANER_CACHE", str(folder))
         patch.setenv("CLEANER_SPARE", "0")  # tests of the spare worker start their own
         patch.setenv("CLEANER_RUNS", str(tmp_path_factory.mktemp("runs")))
+        patch.setattr(scenes, "render", lru_cache(4000)(scenes.render))  # tests show the same first images
         yield folder
 
 

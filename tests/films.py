@@ -14,7 +14,7 @@ from tests.conftest import make_clip, make_toy_data
 
 CONFIG = FinetuneConfig(
     lr=3e-3,
-    epochs=30,
+    epochs=20,
     batch_size=16,
     warmup_steps=4,
     precision="fp32",
@@ -23,7 +23,7 @@ CONFIG = FinetuneConfig(
     eval_every=1,
 )
 TRIGGER = TRIGGERS["badnet"](patch_size=56)
-TOTAL = 90
+TOTAL = 60
 """Steps of a training with `CONFIG`."""
 
 
@@ -40,7 +40,7 @@ def train_runs() -> dict[str, Run]:
     backdoored, data = make_backdoored(), make_toy_data()
     runs = {"attack": backdoored}
     for name, rate in (("finetune", 1e-3), ("cleanclip", 3e-3)):
-        config = replace(CONFIG, epochs=10, lr=rate)
+        config = replace(CONFIG, epochs=5, lr=rate)
         runs[name] = defend(backdoored, DEFENSES[name](), data, config, validation=data, test=data, film=True)
         runs[name].config |= {"parent": "attack"}
     return runs
