@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -13,6 +14,7 @@ import torch
 from cleaner.data import scenes
 from cleaner.data.base import TensorData
 from cleaner.models.clip import Architecture, Clip, _build_clip
+from tests import warm
 
 # Tiny models gain nothing from threads, and threads slow down tests on a busy machine.
 torch.set_num_threads(1)
@@ -43,6 +45,22 @@ def scene_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setenv("CLEANER_RUNS", str(tmp_path_factory.mktemp("runs")))
         patch.setattr(scenes, "render", lru_cache(4000)(scenes.render))  # tests show the same first images
         yield folder
+
+
+@pytest.fixture(scope="session")
+def warm_command(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The path of a Python that has already loaded the libraries; where there is none, of the real one."""
+    if sys.platform != "linux":
+        yield sys.executable
+        return
+    with warm.install(tmp_path_factory.mktemp("warm")) as command:
+        yield command
+
+
+@pytest.fixture
+def warm_python(warm_command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have all processes that the library starts forked instead of loading the libraries."""
+    monkeypatch.setattr(sys, "executable", warm_command)
 
 
 def make_clip(kind: str = "vit", seed: int = 0) -> Clip:

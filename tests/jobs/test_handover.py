@@ -27,7 +27,7 @@ FIRST = replace(CONFIG, epochs=8)
 
 
 @pytest.fixture
-def request_(tiny_model: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Request:
+def request_(tiny_model: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, warm_python: None) -> Request:
     """A small poisoning, in a run store of its own."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("CLEANER_RUNS", str(tmp_path))
@@ -86,14 +86,28 @@ def test_a_run_that_was_taken_over_is_paused_resumed_and_found_dead(request_: Re
     assert "process is gone" in wait_until_state(second, "died").message
 
 
-def test_a_run_with_other_settings_keeps_its_process(request_: Request, monkeypatch: pytest.MonkeyPatch) -> None:
-    first, second = create_run(replace(request_, finetune=FIRST)), create_run(request_)
-    local.start(first)
-    monkeypatch.setenv("CLEANER_OTHER", "1")
-    local.start(second)
-    wait_until(lambda: read_status(second).device)
-    own = read_status(second).pid
-    assert wait_until_state(second, "done").pid == own
+def test_a_run_with_other_settings_keeps_its_process(
+    request_: Request, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handover, "_claim", lambda folder, worker: True)
+    own, folder = psutil.Process(), create_run(request_)
+    for cwd, environment, is_claimed in (
+        (own.cwd(), own.environ(), True),
+        (own.cwd(), own.environ() | {"CLEANER_OTHER": "1"}, False),
+        (str(tmp_path), own.environ(), False),
+    ):
+        sleep = [sys.executable, "-c", "import time; time.sleep(60)", str(folder)]
+        waiting = subprocess.Popen(sleep, cwd=cwd, env=environment)
+        try:
+            wait_until(lambda pid=waiting.pid: psutil.Process(pid).cmdline())  # Linux fills it in after exec
+            started = psutil.Process(waiting.pid).create_time()
+            host = process.socket.gethostname()
+            write_status(folder, Status("queued", device="cpu", pid=waiting.pid, started=started, host=host))
+            claimed = handover.claim_next(tmp_path / "done", "cpu", own.cmdline()[-1])
+            assert claimed == (folder if is_claimed else None)
+        finally:
+            waiting.kill()
+            waiting.wait()
 
 
 def test_only_a_living_worker_that_proves_its_identity_gets_a_run(tmp_path: Path) -> None:

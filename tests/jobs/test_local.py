@@ -35,7 +35,9 @@ CONFIG = FinetuneConfig(
 )
 
 
-LONG = replace(CONFIG, epochs=24, eval_every=96)  # 384 steps: too many to end before it is stopped
+LONG = replace(CONFIG, epochs=8, eval_every=32)
+LONG_STEPS = 128
+"""Too many to end before the run is stopped."""
 
 
 def make_request(model: str) -> Request:
@@ -55,7 +57,7 @@ def make_request(model: str) -> Request:
 
 
 @pytest.fixture
-def request_(tiny_model: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Request]:
+def request_(tiny_model: str, monkeypatch: pytest.MonkeyPatch, warm_python: None) -> Iterator[Request]:
     """A small poisoning of a tiny model; its workers are killed at the end."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     yield make_request(tiny_model)
@@ -94,7 +96,7 @@ def has_same_film(run: Run, other: Run) -> bool:
     assert films[0] is not None
     assert films[1] is not None
     names = ("points", "clean_classes", "triggered_classes", "gallery_scores", "attention")
-    is_complete = films[0].steps == films[1].steps == frame_steps(384)
+    is_complete = films[0].steps == films[1].steps == frame_steps(LONG_STEPS)
     return is_complete and all(np.array_equal(*(getattr(film, name) for film in films)) for name in names)
 
 
@@ -138,7 +140,7 @@ def test_paused_and_resumed_equals_uninterrupted(request_: Request, uninterrupte
     thread.join()
     paused = local.poll_status(folder)
     assert paused.state == "paused"
-    assert 0 < paused.step < 384
+    assert 0 < paused.step < LONG_STEPS
     (folder / local.PAUSE).unlink(missing_ok=True)
     assert run_here(folder).state == "done"
     assert is_same(load_run(folder), uninterrupted)

@@ -57,7 +57,7 @@ def queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 @pytest.fixture
-def request_(tiny_model: str, queue: Path) -> Request:
+def request_(tiny_model: str, queue: Path, warm_python: None) -> Request:
     """A small defense of a tiny suspicious model."""
     return Request(
         stage="defended",
@@ -130,13 +130,13 @@ def test_a_job_that_is_still_ending_leaves_nothing(tmp_path: Path, monkeypatch: 
 
 
 def test_a_requeued_run_equals_an_uninterrupted_one(request_: Request) -> None:
-    request = replace(request_, finetune=replace(CONFIG, epochs=30))  # 30 x 3 steps
+    request = replace(request_, finetune=replace(CONFIG, epochs=6, batch_size=4))  # 6 x 12 steps
     folder = start_on_slurm(request)
     job = slurm_queue.read_job_id(folder)
     wait_until_step(folder, 5, "defend")
     subprocess.run(["scancel", job, "--signal", "USR2"], check=True)
     wait_until(lambda: read_status(folder).state == "queued")
-    assert 0 < read_status(folder).step < 90
+    assert 0 < read_status(folder).step < 72
     wait_until_state(folder, "done")
     assert slurm_queue.read_job_id(folder) == job
     uninterrupted, run = execution.execute_request(request), load_run(folder)
@@ -388,7 +388,11 @@ def test_command_line(request_: Request, queue: Path, tmp_path: Path, capsys: py
 
 
 def test_the_commands_of_the_manual_run(
-    queue: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    queue: Path,
+    warm_python: None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CLEANER_RUNS", str(tmp_path / "runs"))
