@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import random
-import secrets
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -43,7 +40,8 @@ MAX_DELAY_SECONDS = 3.0
 class Machine:
     """Servers and workers that can be killed, and what was counted."""
 
-    zygote: subprocess.Popen[str]
+    python: str
+    command: subprocess.Popen[str] | None = None
     server: int = 0
     kills: int = 0
     kills_in_a_write: int = 0
@@ -51,19 +49,19 @@ class Machine:
 
     def start(self, folder: Path, max_bytes: int = 0) -> None:
         """Start a new server, which starts the run unless it is active."""
-        assert self.zygote.stdin is not None
-        assert self.zygote.stdout is not None
-        self.zygote.stdin.write(json.dumps({"folder": str(folder), "max_bytes": max_bytes}) + "\n")
-        self.zygote.stdin.flush()
-        self.server = int(self.zygote.stdout.readline())
+        arguments = ["-m", "tests.faults.server", str(folder), str(max_bytes)]
+        self.command = subprocess.Popen([self.python, *arguments], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        assert self.command.stdout is not None
+        with self.command.stdout as said:
+            self.server = int(said.readline())
 
     def kill_server(self) -> None:
         """Kill the server, if any; its worker lives on."""
-        if self.server:
+        if self.command is not None:
             with suppress(ProcessLookupError):
                 os.kill(self.server, signal.SIGKILL)
-            wait_until(lambda: not psutil.pid_exists(self.server))
-        self.server = 0
+            self.command.wait()
+        self.command = None
 
     def kill_worker(self, folder: Path) -> bool:
         """Kill the worker of a run; return whether there was one."""
@@ -89,18 +87,12 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def machine(place: Path) -> Iterator[Machine]:
-    command = [sys.executable, "-m", "tests.faults.zygote", secrets.token_hex(16)]
-    zygote = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert zygote.stdout is not None
-    assert zygote.stdout.readline() == "ready\n"
-    machine = Machine(zygote)
+def machine(place: Path, warm_command: str) -> Iterator[Machine]:
+    machine = Machine(warm_command)
     yield machine
     machine.kill_server()
     for entry in list_entries():
         machine.kill_worker(entry.folder)
-    zygote.kill()
-    zygote.wait()
 
 
 @pytest.fixture(scope="module")

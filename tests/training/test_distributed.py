@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
-import sys
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
@@ -30,7 +29,7 @@ from tests.conftest import make_clip
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def torchrun(module: str, argument: Path, patience: float = 240) -> list[str]:
+def torchrun(python: str, module: str, argument: Path, patience: float = 240) -> list[str]:
     """Run a module in two processes as torchrun does; return the stderr of each."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -38,7 +37,7 @@ def torchrun(module: str, argument: Path, patience: float = 240) -> list[str]:
     common = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
     processes = [
         subprocess.Popen(
-            [sys.executable, "-m", module, str(argument)],
+            [python, "-m", module, str(argument)],
             cwd=ROOT,
             stderr=subprocess.PIPE,
             text=True,
@@ -56,10 +55,10 @@ def torchrun(module: str, argument: Path, patience: float = 240) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+def results(tmp_path_factory: pytest.TempPathFactory, warm_command: str) -> list[dict[str, Any]]:
     """The results of two processes of `tests/ranks.py`."""
     out = tmp_path_factory.mktemp("ranks")
-    torchrun("tests.ranks", out)
+    torchrun(warm_command, "tests.ranks", out)
     return [torch.load(out / f"rank{rank}.pt") for rank in range(2)]
 
 
@@ -83,11 +82,11 @@ def test_two_processes_train_as_one(results: list[dict[str, Any]], kind: str, na
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["scenes-vit", "scenes-rn"])
 def test_two_processes_train_a_built_in_model_as_one(
-    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: str, tmp_path: Path, warm_command: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CLEANER_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("KINDS", kind)
-    torchrun("tests.ranks", tmp_path, 1500)
+    torchrun(warm_command, "tests.ranks", tmp_path, 1500)
     both = torch.load(tmp_path / "rank0.pt", mmap=True)
     for name in (name for case, name in ranks.CASES if case == kind):
         before = DEFENSES[name]().prepare(load_clip(kind), ranks.CONFIG.seed).model.state_dict()
@@ -119,16 +118,14 @@ def test_rank_zero_reports_and_cancels_all(results: list[dict[str, Any]]) -> Non
     assert first["computed"] == second["computed"] == 10
 
 
-def test_worker_in_two_processes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_worker_in_two_processes(tmp_path: Path, warm_command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLEANER_RUNS", str(tmp_path / "runs"))
     monkeypatch.setenv("CLEANER_CACHE", str(tmp_path / "cache"))
     model = save_clip(make_clip(), tmp_path / "tiny.safetensors")
     config = FinetuneConfig(epochs=2, batch_size=16, precision="fp32", device="cpu", augmentation="none")
     defense = {"name": "cleanclip"}
     folder = create_run(Request("defended", "scenes", 48, config, str(model), defense=defense, test_size=40))
-    torchrun("cleaner.worker", folder)
+    torchrun(warm_command, "cleaner.worker", folder)
     assert read_status(folder).state == "done"
     assert [r["step"] for r in read_progress(folder)][-1] == 6
     assert '"processes": 2' in (folder / "config.json").read_text()
