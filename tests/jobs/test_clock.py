@@ -23,7 +23,6 @@ from cleaner.runs.run import Run
 from cleaner.runs.store import create_run, read_record
 from cleaner.types import StepReport
 from tests.jobs.test_local import make_request
-from tests.waiting import wait_until
 
 PHASES = Phases(start=2.0, step=0.5, look=1.0, evaluate=4.0)
 
@@ -276,16 +275,3 @@ def test_the_images_of_the_defenses_are_prepared_unless_a_run_comes(
     assert not list((tmp_path / "cache").rglob("*.tmp"))
     timing.prepare_defenses(asdict(request_))
     assert len(prepared()) == 1
-
-
-def test_the_spare_measures(tiny_model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CLEANER_CACHE", str(tmp_path / "cache"))
-    monkeypatch.delenv(spare.SWITCH)
-    request = make_request(tiny_model)
-    assert not spare.measure(request)
-    spare.ensure()
-    try:
-        assert spare.measure(request)
-        wait_until(lambda: clock.predict(request) is not None)
-    finally:
-        spare.dismiss()

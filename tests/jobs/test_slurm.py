@@ -133,7 +133,7 @@ def test_a_requeued_run_equals_an_uninterrupted_one(request_: Request) -> None:
     request = replace(request_, finetune=replace(CONFIG, epochs=6, batch_size=4))  # 6 x 12 steps
     folder = start_on_slurm(request)
     job = slurm_queue.read_job_id(folder)
-    wait_until_step(folder, 5, "defend")
+    wait_until_step(folder, 1, "defend")
     subprocess.run(["scancel", job, "--signal", "USR2"], check=True)
     wait_until(lambda: read_status(folder).state == "queued")
     assert 0 < read_status(folder).step < 72

@@ -16,22 +16,29 @@ from typing import Any
 import psutil
 import pytest
 
-from cleaner.jobs import local, process, spare
+from cleaner import files
+from cleaner.jobs import clock, local, process, spare
 from cleaner.runs.request import Request
 from cleaner.runs.run import load_run
 from cleaner.runs.status import Status, read_status, write_status
 from cleaner.runs.store import create_run
-from tests.jobs.test_local import CONFIG, LONG, make_request, seconds_to_cancel
+from tests.jobs.conftest import save_tiny_model
+from tests.jobs.test_local import CONFIG, make_request, seconds_to_cancel
 from tests.waiting import wait_until, wait_until_state, wait_until_step
 
 
-@pytest.fixture
-def request_(tiny_model: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Request]:
-    """A small poisoning; no spare is left at the end."""
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.delenv(spare.SWITCH)
-    yield make_request(tiny_model)
-    spare.dismiss()
+@pytest.fixture(scope="module")
+def request_(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Request]:
+    """A small poisoning. All tests have the same environment, and thereby share a spare that is ready."""
+    folder = tmp_path_factory.mktemp("spare")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CLEANER_RUNS", str(folder / "runs"))
+        patch.setenv("OMP_NUM_THREADS", "1")
+        patch.delenv(spare.SWITCH)
+        # pytest sets this one anew for each test.
+        patch.setattr(files, "LIBRARY_VARIABLES", files.LIBRARY_VARIABLES | {"PYTEST_CURRENT_TEST"})
+        yield make_request(save_tiny_model(folder))
+        spare.dismiss()
 
 
 def waiting_process() -> psutil.Process:
@@ -70,19 +77,46 @@ def test_a_spare_executes_run_after_run(request_: Request) -> None:
     assert not any((folder / "log.txt").read_text() for folder in (first, second, third))
 
 
-def test_a_run_of_a_spare_is_canceled_and_its_kill_is_noticed(request_: Request) -> None:
-    """Both also while the spare still loads its libraries."""
-    folder = create_run(replace(request_, finetune=replace(CONFIG, epochs=900)))
+def test_the_spare_measures(request_: Request) -> None:
+    request = replace(request_, finetune=replace(CONFIG, batch_size=8))
+    assert clock.predict(request) is None
     spare.ensure()
-    local.start(folder)
-    wait_until(lambda: read_status(folder).pid)
-    assert seconds_to_cancel(folder) < 2.5
+    assert spare.measure(request)
+    wait_until(lambda: clock.predict(request) is not None)
 
+
+def test_a_warm_spare_trains_within_seconds(request_: Request) -> None:
+    """A generous bound for busy machines; benchmarks/startup.py measures it."""
+    spare.ensure()
+    time.sleep(0.5)
+    running = waiting_process()
+    wait_until(lambda: is_idle(running))
+    folder = create_run(request_)
+    start = time.monotonic()
+    local.start(folder)
+    wait_until_step(folder, 1)
+    assert time.monotonic() - start < 20
+    wait_until_state(folder, "done")
+
+
+def is_idle(running: psutil.Process) -> bool:
+    """Return whether a process has loaded torch and uses no processor time."""
+    has_torch = running.memory_info().rss > 200e6
+    return has_torch and running.cpu_percent(interval=0.3) == 0.0
+
+
+def test_a_run_of_a_spare_is_canceled_and_its_kill_is_noticed(request_: Request) -> None:
+    folder = create_run(replace(request_, finetune=replace(CONFIG, epochs=900)))
     spare.ensure()
     local.start(folder)
     wait_until_step(folder, 3)
     os.kill(read_status(folder).pid, signal.SIGKILL)
     assert "process is gone" in wait_until_state(folder, "died").message
+
+    spare.ensure()
+    local.start(folder)
+    wait_until(lambda: read_status(folder).pid)  # it still loads its libraries
+    assert seconds_to_cancel(folder) < 2.5
 
 
 def test_a_reused_pid_of_a_spare_is_neither_trusted_nor_signaled(tmp_path: Path) -> None:
@@ -116,7 +150,7 @@ time.sleep(600)
 
 @pytest.mark.parametrize("has_run", [False, True])
 def test_a_killed_server_ends_a_waiting_spare_but_not_a_run(has_run: bool, request_: Request) -> None:
-    folder = create_run(replace(request_, finetune=LONG))
+    folder = create_run(replace(request_, finetune=replace(CONFIG, epochs=900)))
     arguments = [str(folder)] if has_run else []
     server = subprocess.Popen([sys.executable, "-c", SERVER, *arguments], stdout=subprocess.PIPE, text=True)
     assert server.stdout is not None
@@ -156,25 +190,7 @@ def test_an_unusable_spare_is_replaced_and_an_idle_one_ends(
     monkeypatch.setenv(spare.SWITCH, "0")
     spare.ensure()
     assert not spare.is_waiting()
-
-
-def test_a_warm_spare_trains_within_seconds(request_: Request) -> None:
-    """A generous bound for busy machines; benchmarks/startup.py measures it."""
-    spare.ensure()
-    time.sleep(0.5)
-    running = waiting_process()
-    wait_until(lambda: is_idle(running))
-    folder = create_run(request_)
-    start = time.monotonic()
-    local.start(folder)
-    wait_until_step(folder, 1)
-    assert time.monotonic() - start < 20
-
-
-def is_idle(running: psutil.Process) -> bool:
-    """Return whether a process has loaded torch and uses no processor time."""
-    has_torch = running.memory_info().rss > 200e6
-    return has_torch and running.cpu_percent(interval=0.3) == 0.0
+    assert not spare.measure(request_)
 
 
 class Listener(spare.Spare):
