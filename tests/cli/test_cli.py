@@ -43,7 +43,7 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return str(save_clip(clip, tmp_path / "tiny.safetensors"))
 
 
-SMALL = ["--test-pairs", "40", "--epochs", "1", "--batch-size", "16", "--precision", "fp32"]
+SMALL = ["--test-pairs", "40", "--epochs", "1", "--batch-size", "16", "--precision", "fp32", "--no-film"]
 
 
 def test_poison_defend_evaluate_end_to_end(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

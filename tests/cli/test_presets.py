@@ -21,7 +21,7 @@ from cleaner.runs.run import load_run
 from tests.conftest import make_clip
 
 SMALL = ["--data", "scenes", "--pairs", "64", "--test-pairs", "40", "--epochs", "1"]
-SMALL += ["--batch-size", "16", "--precision", "fp32"]
+SMALL += ["--batch-size", "16", "--precision", "fp32", "--no-film"]
 
 
 def test_options_win_over_the_preset(tmp_path: Path) -> None:
