@@ -98,7 +98,7 @@ def machine(place: Path, warm_command: str) -> Iterator[Machine]:
 @pytest.fixture(scope="module")
 def new_run(place: Path) -> Callable[[], Path]:
     """Return a function that creates the run that all of these tests train."""
-    request = replace(make_request(save_tiny_model(place)), pairs=64, finetune=CONFIG, test_size=40)
+    request = replace(make_request(save_tiny_model(place)), pairs=64, finetune=CONFIG, test_size=40, film=True)
     return lambda: create_run(request)
 
 

@@ -53,6 +53,7 @@ def make_request(model: str) -> Request:
         poison_rate=0.05,
         validation_size=40,
         test_size=60,
+        film=False,
     )
 
 
@@ -71,7 +72,7 @@ def request_(tiny_model: str, monkeypatch: pytest.MonkeyPatch, warm_python: None
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """The result of `LONG`, trained without a stop."""
     model = save_tiny_model(tmp_path_factory.mktemp("model"))
-    return execution.execute_request(replace(make_request(model), finetune=LONG))
+    return execution.execute_request(replace(make_request(model), finetune=LONG, film=True))
 
 
 def run_here(folder: Path) -> Status:
@@ -101,7 +102,7 @@ def has_same_film(run: Run, other: Run) -> bool:
 
 
 def test_killed_and_resumed_equals_uninterrupted(request_: Request, uninterrupted: Run) -> None:
-    folder = create_run(replace(request_, finetune=LONG))
+    folder = create_run(replace(request_, finetune=LONG, film=True))
     local.start(folder)
     with pytest.raises(CleanerError, match=folder.name):
         local.start(folder)
@@ -128,7 +129,7 @@ def test_killed_and_resumed_equals_uninterrupted(request_: Request, uninterrupte
 
 @pytest.mark.parametrize("stop", ["pause", "sigterm"])
 def test_paused_and_resumed_equals_uninterrupted(request_: Request, uninterrupted: Run, stop: str) -> None:
-    folder = create_run(replace(request_, finetune=LONG))
+    folder = create_run(replace(request_, finetune=LONG, film=True))
     run_session = session.RunSession(folder)
     thread = threading.Thread(target=worker.run_job, args=(run_session,))
     thread.start()
