@@ -2,6 +2,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+INSTALL = $(BIN)/python -m pip install --disable-pip-version-check --no-compile
+# On all cores, where pip compiles on one; fails for the few files of packages that are no Python of this version.
+COMPILE = $(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
 QUICK_TESTS := $(addprefix tests/, losses plots runs text/test_parse.py text/test_positive.py text/test_negative.py \
 	text/test_words.py attacks/test_badnet.py attacks/test_blended.py attacks/test_sig.py attacks/test_wanet.py \
 	data/test_augment.py data/test_images.py data/test_table.py evaluation/test_bootstrap.py evaluation/test_metrics.py \
@@ -58,14 +61,16 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/base.stamp: requirements.txt | $(BIN)/python
-	$(BIN)/python -m pip install --disable-pip-version-check -r requirements.txt
+	$(INSTALL) -r requirements.txt
 	touch $@
 
 # The first import of umap compiles for about 15 seconds; done here so that no page waits for it.
 $(VENV)/run.stamp: $(VENV)/base.stamp
+	$(COMPILE)
 	$(BIN)/python -c "import umap"
 	touch $@
 
 $(VENV)/dev.stamp: $(VENV)/base.stamp requirements-dev.txt
-	$(BIN)/python -m pip install --disable-pip-version-check -r requirements-dev.txt
+	$(INSTALL) -r requirements-dev.txt
+	$(COMPILE)
 	touch $@

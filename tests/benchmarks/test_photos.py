@@ -34,6 +34,7 @@ CARD = {
 }
 
 
+@pytest.mark.slow  # hashes 60,000 photos
 def test_parts_are_disjoint(real_data: Path) -> None:
     data_of = {role: photos_data.load_photos(role) for role in photos_data.ROLES}
     assert {role: len(data) for role, data in data_of.items()} == {

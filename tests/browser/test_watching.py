@@ -114,7 +114,7 @@ def test_curves_grow_in_place_while_visible(training_page: Any) -> None:
     set_hidden(page)
     page.wait_for_timeout(1000)  # an answer may be under way
     count, sent = count_points(page), len(page.sent)
-    page.wait_for_timeout(5000)
+    page.wait_for_timeout(3000)
     assert (count_points(page), len(page.sent)) == (count, sent)
     set_hidden(page, False)
     count = wait_for_more_points(page, count)
@@ -149,7 +149,7 @@ def check_silence(page: Any, server: Any, change_page: Callable[[], None], title
     os.kill(server.pid, signal.SIGSTOP)
     try:
         change_page()
-        page.wait_for_timeout(5000)
+        page.wait_for_timeout(3000)
         assert len(page.sent) == sent + 1
     finally:
         os.kill(server.pid, signal.SIGCONT)
@@ -169,7 +169,7 @@ def test_it_survives_its_server_is_paused_resumed_and_canceled(training_page: An
     page.locator("path.line").first.wait_for(state="detached")
     wait_idle(page)
     sent = len(page.sent)
-    page.wait_for_timeout(4000)
+    page.wait_for_timeout(3000)
     assert len(page.sent) == sent  # nothing to watch
     page.get_by_role("button", name="Resume").click()
     page.locator("path.line").first.wait_for()

@@ -1,4 +1,4 @@
-"""A real browser compares before and after by hand, zooms, and clicks the trigger into place (shipped example)."""
+"""A real browser on the shipped example: controls redraw maps and heatmaps, images are compared, zoomed and clicked."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 
 from benchmarks.browser import wait_idle
+from tests.browser.test_lesson import lasso
 from tests.browser.test_poison_defend import menu
 
 READ_ZOOM = "canvas => canvas.panel.zoom"
+LEGEND = """text => [...document.querySelectorAll('.legendtext')].some(e => e.textContent.startsWith(text))"""
 
 
 def set_toggle(page: Any, label: str) -> None:
@@ -101,3 +103,54 @@ def test_the_map_keeps_its_zoom_between_models(page: Any) -> None:
     page.get_by_role("radio", name="Backdoored → Defended").click()
     wait_idle(page)
     assert page.locator(".before-after canvas").first.evaluate(READ_ZOOM) == zoom
+
+
+def test_controls_redraw_their_chart(example_server: str, browser_page: Any) -> None:
+    page = browser_page
+    page.goto(f"{example_server}/Embeddings")
+    check_embeddings(page)
+    menu(page, "Attention")
+    check_attention(page)
+    page.reload()
+    page.get_by_role("heading", name="Attention", exact=True).wait_for()
+    wait_idle(page)
+    assert page.problems == []
+
+
+def check_embeddings(page: Any) -> None:
+    """Color, switch and select the points of the map."""
+    page.wait_for_function(LEGEND, arg="Clean images")
+    wait_idle(page)
+    page.get_by_role("heading", name="Metrics").first.wait_for()
+    for name, label in (("Trigger success", "Classified"), ("Model", "Backdoored: clean"), ("Kind", "Clean")):
+        page.get_by_role("combobox", name="Color by").click()
+        page.get_by_role("option", name=name).click()
+        page.wait_for_function(LEGEND, arg=label)
+        wait_idle(page)
+    for name, label in (("Clean → Backdoored", "moved"), ("Backdoored", "Clean images")):
+        page.get_by_test_id("stMain").get_by_role("radio", name=name, exact=True).click()
+        page.wait_for_function(
+            f"([label, moved]) => ({LEGEND})(label) && ({LEGEND})('moved') === moved", arg=[label, label == "moved"]
+        )
+        wait_idle(page)
+    page.get_by_test_id("stMain").get_by_role("button", name="Captions", exact=True).click()
+    page.wait_for_function(LEGEND, arg="Captions")
+    wait_idle(page)
+    for _ in range(2):
+        lasso(page)
+        page.locator('[data-testid="stImage"] img').first.wait_for()
+        wait_idle(page)
+        page.get_by_role("button", name="Clear selection").click()
+        page.get_by_text("Points selected").wait_for(state="detached")
+        wait_idle(page)
+
+
+def check_attention(page: Any) -> None:
+    """Draw the maps of each method."""
+    page.locator(".js-plotly-plot .heatmaplayer").first.wait_for()
+    wait_idle(page)
+    box = page.get_by_role("combobox", name="Method")
+    for method in ("Integrated gradients", "GradCAM", "Occlusion"):
+        box.click()
+        page.get_by_role("option", name=method).click()
+        wait_idle(page)
