@@ -133,19 +133,24 @@ def set_hidden(page: Any, hidden: bool = True) -> None:
     )
 
 
-def launch_chromium(playwright: Any, *flags: str) -> Any:
-    """Return headless Chromium with shared memory as on a user's machine.
+def launch_options(*flags: str) -> dict[str, Any]:
+    """Return playwright's options for headless Chromium with shared memory as on a user's machine.
 
     Playwright's default puts it into files, and writing these to disk takes a third of a core while a page changes. It
     stays where there is little shared memory, as in a container: tabs would crash.
     """
     memory = Path("/dev/shm")
     has_room = memory.is_dir() and shutil.disk_usage(memory).free >= 2**30
-    return playwright.chromium.launch(
-        executable_path=find_chromium(),
-        args=[*CHROMIUM_FLAGS, *flags],
-        ignore_default_args=["--disable-dev-shm-usage"] if has_room else None,
-    )
+    return {
+        "executable_path": find_chromium(),
+        "args": [*CHROMIUM_FLAGS, *flags],
+        "ignore_default_args": ["--disable-dev-shm-usage"] if has_room else None,
+    }
+
+
+def launch_chromium(playwright: Any, *flags: str) -> Any:
+    """Return headless Chromium, see `launch_options`."""
+    return playwright.chromium.launch(**launch_options(*flags))
 
 
 @contextmanager

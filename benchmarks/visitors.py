@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from benchmarks.browser import CHROMIUM_FLAGS, IS_IDLE_JS, find_chromium
+from benchmarks.browser import IS_IDLE_JS, launch_options
 from cleaner.files import app_file
 
 LISTS_ALL_RUNS = ("Overview", "Compare")
@@ -146,9 +146,7 @@ async def open_visitors(count: int, address: str) -> AsyncIterator[list[Visitor]
     from playwright.async_api import async_playwright
 
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(
-            executable_path=find_chromium(), args=CHROMIUM_FLAGS, ignore_default_args=["--disable-dev-shm-usage"]
-        )
+        browser = await playwright.chromium.launch(**launch_options())
         visitors = []
         for number in range(count):
             context = await browser.new_context(viewport={"width": 1280, "height": 720})

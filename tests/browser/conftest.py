@@ -36,6 +36,11 @@ def find_chromium() -> str:
         pytest.skip(str(reason))
 
 
+def server_folders(folder: Path) -> dict[str, str]:
+    """Return the environment variables that name the folders of a server."""
+    return {f"CLEANER_{name.upper()}": str(folder / name) for name in ("runs", "cache", "assets")}
+
+
 @contextmanager
 def run_servers(folder: Path) -> Iterator[StartServer]:
     """Yield a function that starts a server on the runs of `folder` and returns its address; end all servers.
@@ -52,8 +57,7 @@ def run_servers(folder: Path) -> Iterator[StartServer]:
     clip.name = "scenes-rn"
     save_clip(clip, folder / "assets" / "scenes-rn" / "model.safetensors", metadata={"stage": "clean"})
     running: list[subprocess.Popen[bytes]] = []
-    names = {"CLEANER_RUNS": "runs", "CLEANER_CACHE": "cache", "CLEANER_ASSETS": "assets"}
-    folders = {variable: str(folder / name) for variable, name in names.items()}
+    folders = server_folders(folder)
 
     def start(shipped: bool = False) -> str:
         variables = {name: value for name, value in folders.items() if not (shipped and name == "CLEANER_ASSETS")}

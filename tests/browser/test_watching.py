@@ -14,7 +14,7 @@ from cleaner.jobs import local
 from cleaner.runs.progress import read_progress
 from cleaner.runs.request import Request
 from cleaner.runs.store import create_run, list_entries
-from tests.browser.conftest import StartServer, run_servers
+from tests.browser.conftest import StartServer, run_servers, server_folders
 from tests.browser.test_poison_defend import menu
 
 LONG = Request(
@@ -59,8 +59,8 @@ def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartServ
     """The function that starts a server on one long training; it ends with the last test."""
     folder = tmp_path_factory.mktemp("server")
     with run_servers(folder) as start, pytest.MonkeyPatch.context() as patch:
-        for name in ("runs", "cache", "assets"):
-            patch.setenv(f"CLEANER_{name.upper()}", str(folder / name))
+        for name, value in server_folders(folder).items():
+            patch.setenv(name, value)
         local.start(create_run(LONG))
         yield start
 
@@ -114,7 +114,7 @@ def test_curves_grow_in_place_while_visible(training_page: Any) -> None:
     set_hidden(page)
     page.wait_for_timeout(1000)  # an answer may be under way
     count, sent = count_points(page), len(page.sent)
-    page.wait_for_timeout(3000)
+    page.wait_for_timeout(5000)
     assert (count_points(page), len(page.sent)) == (count, sent)
     set_hidden(page, False)
     count = wait_for_more_points(page, count)
@@ -149,7 +149,7 @@ def check_silence(page: Any, server: Any, change_page: Callable[[], None], title
     os.kill(server.pid, signal.SIGSTOP)
     try:
         change_page()
-        page.wait_for_timeout(3000)
+        page.wait_for_timeout(5000)
         assert len(page.sent) == sent + 1
     finally:
         os.kill(server.pid, signal.SIGCONT)
@@ -169,7 +169,7 @@ def test_it_survives_its_server_is_paused_resumed_and_canceled(training_page: An
     page.locator("path.line").first.wait_for(state="detached")
     wait_idle(page)
     sent = len(page.sent)
-    page.wait_for_timeout(3000)
+    page.wait_for_timeout(4000)
     assert len(page.sent) == sent  # nothing to watch
     page.get_by_role("button", name="Resume").click()
     page.locator("path.line").first.wait_for()

@@ -35,7 +35,7 @@ def request_(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Request]:
         patch.setenv("CLEANER_RUNS", str(folder / "runs"))
         patch.setenv("OMP_NUM_THREADS", "1")
         patch.delenv(spare.SWITCH)
-        # pytest sets this one anew for each test.
+        # pytest changes this variable with every test.
         patch.setattr(files, "LIBRARY_VARIABLES", files.LIBRARY_VARIABLES | {"PYTEST_CURRENT_TEST"})
         yield make_request(save_tiny_model(folder))
         spare.dismiss()
