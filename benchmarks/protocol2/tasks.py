@@ -206,7 +206,7 @@ def _decide_rates(log: Log, suspect: Task, methods: Sequence[tuple[str, str]]) -
 
 def _missing_in(part: str, model: str, log: Log, attacks: Attacks) -> list[Task]:
     """Return the missing tasks of a part that follows the grid."""
-    methods = decide_methods(log, attacks, plan.RIVALS[model] if part == "rivals" else ())
+    methods = decide_methods(log, attacks, plan.RIVALS[model] if part in ("others", "rivals") else ())
     groups = planned_groups(part, model, attacks, methods) if not methods.missing else []
     cells = [task for group in groups if not log.is_complete(group) for task in group if log.find(task) is None]
     return methods.missing + cells
@@ -232,19 +232,16 @@ def planned_groups(part: str, model: str, attacks: Attacks, methods: Methods) ->
     elif part == "aware":
         groups = [cells.of_key_methods(attack, target, seed, is_aware=True) for seed in few for attack in pair]
     elif part == "others":
-        groups = [
-            cells.at_rates(attack, target, seed) for seed in few for attack in own.attacks if attack not in JUDGES
-        ]
-    elif part == "rivals":
-        groups = [cells.of_rivals(attack, target, seed, plan.RIVALS[model]) for seed in few for attack in pair]
-        # Not in protocol.json, added while seed 7 was measured: the other attacks too, at the same rate.
+        # Not in protocol.json, added while seed 7 was measured: the rivals, at the rates that the rule gives them.
         rivals = [(name, "") for name in plan.RIVALS[model]]
-        groups += [
-            cells.at_rates(attack, target, seed, methods=rivals)
+        groups = [
+            cells.at_rates(attack, target, seed, rivals=rivals)
             for seed in few
             for attack in own.attacks
             if attack not in JUDGES
         ]
+    elif part == "rivals":
+        groups = [cells.of_rivals(attack, target, seed, plan.RIVALS[model]) for seed in few for attack in pair]
     elif part == "long":
         groups = [cells.at_rates(attack, target, seed, steps=plan.LONG_STEPS) for seed in few for attack in pair]
     elif part == "rest":
@@ -277,17 +274,11 @@ class _Cells:
         ]
 
     def at_rates(
-        self,
-        attack: str,
-        target: str,
-        seed: int,
-        steps: int = plan.STEPS,
-        methods: Sequence[tuple[str, str]] | None = None,
+        self, attack: str, target: str, seed: int, steps: int = plan.STEPS, rivals: Sequence[tuple[str, str]] = ()
     ) -> list[Task]:
-        """Return the backdoored model, and these methods at their rates; None: all of the table."""
-        suspect = self._suspect(attack, target, seed)
-        chosen = self._table_methods() if methods is None else methods
-        return [suspect, *self._at_rate(suspect, chosen, steps=steps, has_followups=True)]
+        """Return the backdoored model, and all methods of the table and the rivals at their rates."""
+        suspect, methods = self._suspect(attack, target, seed), [*self._table_methods(), *rivals]
+        return [suspect, *self._at_rate(suspect, methods, steps=steps, has_followups=True)]
 
     def over_rates(self, attack: str, target: str, seed: int) -> list[Task]:
         """Return the backdoored model, and every method of the table over the rates of its curve."""
