@@ -13,7 +13,8 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
-from functools import lru_cache, partial
+from functools import cache, lru_cache, partial
+from pathlib import Path
 from typing import Any
 
 import tyro
@@ -28,6 +29,7 @@ from cleaner.attacks import TRIGGERS, Trigger
 from cleaner.cli.output import Progress
 from cleaner.config import FinetuneConfig
 from cleaner.data.corruptions import CORRUPTIONS, Corrupted
+from cleaner.evaluation.equal_accuracy import TOLERANCE
 from cleaner.evaluation.evaluate import evaluate
 from cleaner.files import assets, cache_root, read_json
 from cleaner.models.clip import Clip, load_clip
@@ -75,14 +77,69 @@ def main(options: Options) -> None:
     if not options.gather:
         configure_torch()
         task_file().run_phase("attack_trials", attack_trials())
-        task_file().run_phase("rate_trials", rate_trials())
-        task_file().run_phase("rows", cells())
+        task_file().run_phase("rate_trials", rate_trials(), select_trials)
+        task_file().run_phase("rows", cells(), select_cells)
     results.write_result(RESULT_PATH, gather())
 
 
 def task_file() -> TaskFile:
     """Return the finished tasks."""
     return TaskFile(LINES_PATH, cache_root() / "photos")
+
+
+def read_trials() -> list[Row]:
+    """Return the finished trials of learning rates, all of one backdoored model."""
+    return select_trials(task_file().rows("rate_trials"))
+
+
+def read_cells() -> list[Row]:
+    """Return the finished cells; those of one attack and seed are of one backdoored model."""
+    return select_cells(task_file().rows("rows"))
+
+
+def select_trials(rows: list[Row]) -> list[Row]:
+    """Return the trials of one backdoored model."""
+    return select_suspect(rows, len(rate_trials()), "badnet", 0)
+
+
+def select_cells(rows: list[Row]) -> list[Row]:
+    """Return, of each attack and seed, the cells of one backdoored model."""
+    groups: dict[tuple[str, int], list[Row]] = {}
+    for row in rows:
+        groups.setdefault((row["trigger"], row["seed"]), []).append(row)
+    size = 1 + len(protocol.METHODS)
+    return [row for (attack, seed), group in groups.items() for row in select_suspect(group, size, attack, seed)]
+
+
+def select_suspect(rows: list[Row], size: int, attack: str, seed: int) -> list[Row]:
+    """Return the rows of one backdoored model: of one that has all `size`, else of the one stored here.
+
+    The same attack and seed give other weights on another processor: what was measured against those does not count.
+    While no model is stored here, the rows of the one with most count.
+    """
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(row["suspect_sha256"], []).append(row)
+    fullest = max(groups.values(), key=len, default=[])
+    if len(fullest) == size or not has_config(folder := suspect_folder(attack, seed)):
+        return fullest
+    return groups.get(hash_suspect(folder), [])
+
+
+def suspect_folder(attack: str, seed: int) -> Path:
+    """Return the folder of a backdoored run of the table."""
+    return runs_root() / f"photos_{attack}_{seed}"
+
+
+def has_config(folder: Path) -> bool:
+    """Return whether a run was stored completely."""
+    return (folder / "config.json").exists()
+
+
+@cache
+def hash_suspect(folder: Path) -> str:
+    """Return the hash of a stored run's weights."""
+    return load_run(folder).clip.sha256()
 
 
 @lru_cache(maxsize=1)
@@ -151,16 +208,16 @@ def choose_attack_setting(trials: list[Row], clean_ca: float) -> PoisonSetting:
     }
     mean_ca = {setting: statistics.fmean(m.ca[1] for m in group) for setting, group in metrics.items()}
     mean_asr = {setting: statistics.fmean((m.asr or {})[1] for m in group) for setting, group in metrics.items()}
-    affordable = [setting for setting in ATTACK_GRID if mean_ca[setting] >= clean_ca - ATTACK_BUDGET]
+    affordable = [setting for setting in ATTACK_GRID if mean_ca[setting] >= clean_ca - ATTACK_BUDGET - TOLERANCE]
     return max(affordable, key=mean_asr.__getitem__) if affordable else max(ATTACK_GRID, key=mean_ca.__getitem__)
 
 
 def load_or_poison(attack: str, seed: int) -> Run:
     """Return a backdoored run of the table; the first call poisons it and stores it."""
-    folder = runs_root() / f"photos_{attack}_{seed}"
+    folder = suspect_folder(attack, seed)
     setting = choose_attack_setting(task_file().rows("attack_trials"), measure_clean_accuracy())
     with task_file().lock(folder.name):  # another process may be making it
-        if not (folder / "config.json").exists():
+        if not has_config(folder):
             save_run(poison_model(attack, setting, seed=seed, test_role="test"), folder)
     run = load_run(folder)
     if (run.config["model_sha256"], read_setting(run.config)) != (load_model().sha256(), setting):
@@ -213,7 +270,7 @@ def measure_cell(attack: str, seed: int, name: str | None) -> Row:
     """Return the test metrics of one attack, seed and method; None: the backdoored model."""
     run = load_or_poison(attack, seed)
     if name is not None:
-        rate = learning_rates.choose_rates(task_file().rows("rate_trials"), LR_GRID)[0][MODEL][name]
+        rate = learning_rates.choose_rates(read_trials(), LR_GRID)[0][MODEL][name]
         progress = Progress(f"{attack} {seed} {name}")
         clean, test = load_photos("clean", CLEAN_PAIRS), load_photos("test")
         run = defend(run, protocol.METHODS[name], clean, defense_config(rate, seed), test=test, on_step=progress)
@@ -241,7 +298,7 @@ def gather() -> dict[str, Any]:
     if missing:
         raise SystemExit(f"{len(missing)} of {len(attack_trials())} attack trials are not measured yet.")
     card = read_json(assets() / MODEL / "card.json")
-    trials = task_file().rows("rate_trials")
+    trials = read_trials()
     chosen, lost = learning_rates.choose_rates(trials, LR_GRID)
     clean_ca = measure_clean_accuracy()
     return results.add_provenance(
@@ -259,7 +316,7 @@ def gather() -> dict[str, Any]:
         lost_accuracy=lost,
         attack_trials=sort_rows(task_file().rows("attack_trials")),
         rate_trials=trials,
-        rows=sort_rows(task_file().rows("rows")),
+        rows=sort_rows(read_cells()),
     )
 
 

@@ -13,6 +13,8 @@ from filelock import FileLock, Timeout
 from benchmarks.markdown.cells import Row
 
 Task = Callable[[], Row]
+Select = Callable[[list[Row]], list[Row]]
+"""Which of the finished tasks count."""
 WAIT_SECONDS = 20.0
 """Time between looks at whether other processes have finished a phase."""
 
@@ -29,18 +31,18 @@ class TaskFile:
         self.locks.mkdir(parents=True, exist_ok=True)
         return FileLock(self.locks / f"{name.replace('%', '').replace(' ', '_')}.lock")
 
-    def run_phase(self, phase: str, tasks: Mapping[str, Task]) -> None:
+    def run_phase(self, phase: str, tasks: Mapping[str, Task], select: Select = list) -> None:
         """Run the missing tasks that no other process runs; return when all are done, by whichever process."""
-        while missing := [key for key in tasks if key not in self.keys(phase)]:
+        while missing := [key for key in tasks if key not in self.keys(phase, select)]:
             for key in missing:
-                self._run_if_free(phase, key, tasks[key])
-            if any(key not in self.keys(phase) for key in missing):
+                self._run_if_free(phase, key, tasks[key], select)
+            if any(key not in self.keys(phase, select) for key in missing):
                 time.sleep(WAIT_SECONDS)
 
-    def _run_if_free(self, phase: str, key: str, task: Task) -> None:
+    def _run_if_free(self, phase: str, key: str, task: Task, select: Select) -> None:
         try:
             with self.lock(f"{phase} {key}").acquire(timeout=0):
-                if key not in self.keys(phase):
+                if key not in self.keys(phase, select):
                     self._append({"phase": phase, "key": key, **task()})
         except Timeout:
             return
@@ -50,9 +52,9 @@ class TaskFile:
         lines = self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else []
         return [row for row in map(_parse_line, lines) if row.get("phase") == phase]
 
-    def keys(self, phase: str) -> set[str]:
+    def keys(self, phase: str, select: Select = list) -> set[str]:
         """Return the keys of the finished tasks of a phase."""
-        return {row["key"] for row in self.rows(phase)}
+        return {row["key"] for row in select(self.rows(phase))}
 
     def _append(self, row: Row) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)

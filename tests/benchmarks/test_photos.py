@@ -82,6 +82,24 @@ def test_the_strongest_affordable_attack_setting_is_chosen(monkeypatch: pytest.M
     assert photos.choose_attack_setting(trials, clean_ca=0.9) == a  # none is affordable: the most accurate
 
 
+def test_what_two_backdoored_models_gave_is_never_mixed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On another processor the same attack and seed give other weights."""
+    cells = [None, *protocol.METHODS]
+
+    def rows_of(suspect: str, count: int, attack: str = "badnet") -> list[dict[str, Any]]:
+        row = {"trigger": attack, "seed": 0, "suspect_sha256": suspect}
+        return [row | {"key": f"{attack} 0 {name or 'none'}", "defense": name} for name in cells[:count]]
+
+    rows = [*rows_of("first", 4), *rows_of("here", 2), *rows_of("first", 1, "blended")]
+    monkeypatch.setattr(photos, "has_config", lambda folder: "badnet" in folder.name)
+    monkeypatch.setattr(photos, "hash_suspect", lambda folder: "here")
+    assert photos.select_cells(rows) == [*rows_of("here", 2), *rows_of("first", 1, "blended")]
+    complete = rows_of("first", len(cells))
+    assert photos.select_cells([*complete, *rows_of("here", 2)]) == complete
+    monkeypatch.setattr(photos, "has_config", lambda folder: False)
+    assert photos.select_cells(rows_of("first", 4) + rows_of("here", 2)) == rows_of("first", 4)
+
+
 def test_the_preset_is_the_setting_that_was_chosen() -> None:
     result = read_json(photos.RESULT_PATH)
     chosen = result.get("attack_setting", asdict(presets.PHOTO_POISON[photos.MODEL]))

@@ -49,3 +49,10 @@ def test_a_task_of_another_process_is_waited_for(tmp_path: Path, monkeypatch: py
     file.run_phase("p", {"slow": lambda: {"by": 2}, "fast": fast})
     first.join()
     assert {row["key"]: row["by"] for row in file.rows("p")} == {"fast": 2, "slow": 1}
+
+
+def test_tasks_whose_rows_do_not_count_are_run_again(tmp_path: Path) -> None:
+    file = TaskFile(tmp_path / "a.jsonl", tmp_path / "locks")
+    file.run_phase("p", {"x": lambda: {"model": "old"}})
+    file.run_phase("p", {"x": lambda: {"model": "new"}}, lambda rows: [row for row in rows if row["model"] == "new"])
+    assert [row["model"] for row in file.rows("p")] == ["old", "new"]
