@@ -55,7 +55,7 @@ def metric_header() -> tuple[str, ...]:
 
 def metric_legend() -> str:
     """Return what the columns of a table of models mean, one line each."""
-    return "\n".join([*describe_metrics("table"), f"{INTERVAL_NOTE} (n.m.): not meaningful with so few classes."])
+    return "\n".join([*describe_metrics(columns("table")), f"{INTERVAL_NOTE} (n.m.): not meaningful with so few classes."])
 
 
 def headline_metrics() -> list[Metric]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Protocol
 
@@ -258,9 +258,9 @@ def columns(view: View) -> Iterator[tuple[Metric, int]]:
                 yield metric, k
 
 
-def describe_metrics(view: View) -> list[str]:
-    """Return one line for each metric of a view: "CA: Share of ..."."""
-    metrics = dict.fromkeys(metric for metric, _ in columns(view))
+def describe_metrics(shown: Iterable[tuple[Metric, int]]) -> list[str]:
+    """Return one line for each metric of some columns: "CA: Share of ..."."""
+    metrics = dict.fromkeys(metric for metric, _ in shown)
     return [f"{metric.header('k')}: {metric.meaning}" for metric in metrics]
 
 

@@ -58,7 +58,7 @@ def render_html(records: Sequence[RunRecord], origin: str = "") -> str:
             }
             for record in records
         ],
-        legend=describe_metrics("report"),
+        legend=describe_metrics(report_columns),
         plots=plots,
         notes=list_notes(records),
         variation=describe_variation(),

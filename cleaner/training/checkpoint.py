@@ -137,11 +137,13 @@ def _hash_classes(data: CaptionData) -> str:
     return hashlib.sha256(data.hash_class_names().encode() + data.labels.numpy().tobytes()).hexdigest()
 
 
-def _complete_defense(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return stored settings with the defaults of parameters that the defense did not have yet."""
+def _complete_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return stored settings with the defaults of parameters that schedule and defense did not have yet."""
+    completed = {**settings, "config": {**asdict(FinetuneConfig()), **settings.get("config", {})}}
     defense = settings.get("defense") or {}
-    known = defense.get("name") in DEFENSES
-    return {**settings, "defense": load_defense(defense).state_dict()} if known else dict(settings)
+    if defense.get("name") in DEFENSES:
+        completed["defense"] = load_defense(defense).state_dict()
+    return completed
 
 
 def read_checkpoint(path: Path, device: torch.device, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -152,7 +154,7 @@ def read_checkpoint(path: Path, device: torch.device, settings: Mapping[str, Any
     except Exception as error:  # the error type depends on where the file is cut off
         raise _unreadable(path) from error
     try:
-        has_same_settings = bool(_complete_defense(state["settings"]) == settings)
+        has_same_settings = bool(_complete_settings(state["settings"]) == settings)
     except DAMAGE_ERRORS as error:
         raise _unreadable(path) from error
     if not has_same_settings:

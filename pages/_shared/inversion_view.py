@@ -169,7 +169,7 @@ def _show_figures(found: Inversion) -> None:
 
 def _show_triggers(subject: Subject, found: Inversion) -> None:
     """Draw the inverted trigger and its mask, beside the true one where it is known."""
-    inverted, true = st.columns(2)
+    inverted, true = st.container(key="triggers").columns(2)
     inverted.image(enlarge(cache.draw_inverted(found.png), PICTURE_SIDE))
     inverted.caption(f"Inverted trigger and its mask ({format_percent(found.masked_share)} of the image)")
     attack = cache.draw_attack(subject.run_folder) if subject.run_folder is not None else None

@@ -35,9 +35,10 @@ def test_a_k_too_large_for_the_classes_is_marked(runs: list[RunRecord]) -> None:
 def test_metrics_of_few_attacks_have_a_column_where_they_are_measured(runs: list[RunRecord]) -> None:
     own = vary(runs[0], metrics={**runs[0].metrics, "classes": 9, "own_recall": {"1": 0.91, "10": 0.97}})
     text = html.render_html([own])
-    assert "Own@10" in text
+    assert "<th>Own@10" in text
+    assert "Own@k: " in text
     assert '<td class="number">0.970</td>' in text, "k counts images, not classes"
-    assert "<th>Own@10" not in html.render_html([runs[0]])
+    assert "Own@" not in html.render_html([runs[0]]), "neither column nor explanation"
 
 
 def test_overlap_with_the_poisoned_images_is_said(runs: list[RunRecord]) -> None:

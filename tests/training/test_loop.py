@@ -93,7 +93,7 @@ def test_checkpoint_from_before_a_parameter_existed_resumes(
     path, defense = tmp_path / "c.pt", DEFENSES["ta_cleaner"](share=0.5)
     finetune(tiny_clip, toy_data, defense, replace(CONFIG, epochs=1), checkpoint=path)
     state = torch.load(path, weights_only=True)
-    del state["settings"]["defense"]["formula"]
+    del state["settings"]["defense"]["formula"], state["settings"]["config"]["redraw"]
     torch.save(state, path)
     assert finetune(tiny_clip, toy_data, defense, replace(CONFIG, epochs=1), checkpoint=path).history
     other = replace(defense, formula="reviewed", negatives=1)
