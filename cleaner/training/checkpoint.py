@@ -139,8 +139,9 @@ def _hash_classes(data: CaptionData) -> str:
 
 def _complete_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return stored settings with the defaults of parameters that schedule and defense did not have yet."""
-    completed = {**settings, "config": {**asdict(FinetuneConfig()), **settings.get("config", {})}}
-    defense = settings.get("defense") or {}
+    completed, defense = dict(settings), settings.get("defense") or {}
+    if "config" in settings:
+        completed["config"] = {**asdict(FinetuneConfig()), **settings["config"]}
     if defense.get("name") in DEFENSES:
         completed["defense"] = load_defense(defense).state_dict()
     return completed
