@@ -24,6 +24,7 @@ from cleaner.cli.report import ExportTensorboard, Film, Report
 from cleaner.cli.scan import Scan
 from cleaner.cli.sweep import Sweep
 from cleaner.cli.training import Defend, Poison, Pretrain, Rebound
+from cleaner.loading import loading_libraries
 from cleaner.registry import suggest
 from cleaner.runs.folders import resolve_run
 from cleaner.types import CleanerError
@@ -59,7 +60,8 @@ def run_command(arguments: list[str], prog: str, description: str | None) -> Non
     """Parse the arguments, with the defaults of a preset that they name, and run the command."""
     command = _resolve_run_names(parse_command(arguments, prog, description))
     if not isinstance(command, (App, Runs)):
-        from cleaner.models.devices import configure_torch
+        with loading_libraries():
+            from cleaner.models.devices import configure_torch
 
         configure_torch()
     command.run()

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from cleaner.jobs import process
+from cleaner.loading import loading_libraries
 
 RETRY_SECONDS = 0.5
 """Seconds between two attempts to measure while a run uses the device."""
@@ -71,11 +72,10 @@ class SpareWorker:
 
 def load_libraries() -> None:
     """Load what every run needs: torch, the models, the methods, the explainers of its film, the lexicon."""
-    from cleaner.explain import EXPLAINERS
-    from cleaner.jobs import execution  # noqa: F401
-    from cleaner.models.devices import freeze_garbage_collection
-    from cleaner.text import parse
+    with loading_libraries():
+        from cleaner.explain import EXPLAINERS
+        from cleaner.jobs import execution  # noqa: F401
+        from cleaner.text import parse
 
-    list(EXPLAINERS)
-    parse("a red car on the grass")
-    freeze_garbage_collection()
+        list(EXPLAINERS)
+        parse("a red car on the grass")

@@ -24,6 +24,7 @@ from cleaner.files import read_json
 from cleaner.jobs import clock, handover, local, locks, process, spare
 from cleaner.jobs.session import STOP_POLL_SECONDS, RunSession
 from cleaner.jobs.spare_worker import SpareWorker
+from cleaner.loading import loading_libraries
 from cleaner.runs import store
 from cleaner.runs.record import is_from_newer_version
 from cleaner.runs.request import Request, load_request
@@ -80,10 +81,8 @@ def _execute(session: RunSession) -> bool:
     with nullcontext() if session.status.place else locks.device_lock(folder, device, session.raise_if_not_to_wait):
         run_clock = clock.RunClock(elapsed)
         session.update_status(state="running")
-        from cleaner.jobs import execution
-        from cleaner.models.devices import freeze_garbage_collection
-
-        freeze_garbage_collection()
+        with loading_libraries():
+            from cleaner.jobs import execution
         join_process_group(request)
         session.has_joined = True
 

@@ -8,6 +8,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from functools import cache
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ import streamlit as st
 from streamlit.runtime.scriptrunner import add_script_run_ctx, get_script_run_ctx
 
 from cleaner.jobs import local
+from cleaner.loading import loading_libraries
 
 if TYPE_CHECKING:
     from cleaner.types import OnStep, StepReport
@@ -31,6 +33,12 @@ import_lock = threading.RLock()
 def import_library() -> None:
     """Import what the pages need; other threads wait. Free after the first call."""
     with import_lock:
+        _import_once()
+
+
+@cache
+def _import_once() -> None:
+    with loading_libraries():
         import cleaner.data.images
         import cleaner.data.scenes
         import cleaner.workflow  # noqa: F401
@@ -46,21 +54,14 @@ def load_grammar() -> None:
 
 
 def _load_all() -> None:
-    load_grammar()
-    with import_lock:
-        from cleaner.data.images import load_ssim
+    with loading_libraries():  # a collection after each page run would hold up answers for 0.3 s
+        load_grammar()
+        with import_lock:
+            from cleaner.data.images import load_ssim
 
-        load_ssim()  # else Poison's first gallery waits for it
-        import cleaner.explain  # noqa: F401  # captum
-    freeze_libraries()
+            load_ssim()  # else Poison's first gallery waits for it
+            import cleaner.explain  # noqa: F401  # captum
     keep_spare()
-
-
-def freeze_libraries() -> None:
-    """Leave what is loaded out of the collection after each page run, which else holds up answers for 0.3 s."""
-    from cleaner.models.devices import freeze_garbage_collection
-
-    freeze_garbage_collection()
 
 
 def keep_spare() -> None:

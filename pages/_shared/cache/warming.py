@@ -8,9 +8,10 @@ from typing import NamedTuple
 
 import streamlit as st
 
+from cleaner.loading import freeze_garbage_collection
 from cleaner.types import CleanerError
 from pages._shared.cache.attributions import warm_attributions
-from pages._shared.cache.background import freeze_libraries, import_library, run_later
+from pages._shared.cache.background import import_library, run_later
 from pages._shared.cache.loaders import is_loadable, load_data
 from pages._shared.cache.subtexts import warm_vocabulary
 from pages._shared.sample import DataKey, ModelKey, Sample, format_prompt
@@ -54,5 +55,5 @@ def _freeze_once() -> bool:
 
     Not those of each run: what sessions and models leave behind would stay as well.
     """
-    freeze_libraries()
+    freeze_garbage_collection()
     return True

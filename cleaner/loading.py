@@ -1,0 +1,33 @@
+"""Keep Python's garbage collector away from what a process loads once."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def loading_libraries() -> Iterator[None]:
+    """Collect no garbage in the block, and leave all objects of this process out of later collections.
+
+    torch and its companions create a million objects that stay; to look for garbage among them takes a sixth of the
+    time to load them.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        if was_enabled:
+            gc.enable()
+
+
+def freeze_garbage_collection() -> None:
+    """Leave all objects of this process out of later garbage collections.
+
+    With torch and the parses of 8,000 captions a full collection takes 0.5 s, and a training of a minute has five.
+    """
+    gc.collect()
+    gc.freeze()
