@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import weakref
 from collections.abc import Iterator
 
 import pytest
@@ -26,8 +27,23 @@ def test_nothing_is_collected_while_libraries_load_and_they_are_frozen() -> None
         assert not gc.isenabled()
     assert gc.isenabled()
     assert gc.get_freeze_count() > len(loaded)
-    gc.collect()
     assert not any(item is loaded for item in gc.get_objects())
+
+
+class Node:
+    """Refers to itself."""
+
+    def __init__(self) -> None:
+        self.me = self
+
+
+def test_garbage_of_an_earlier_run_is_not_kept() -> None:
+    with loading_libraries():
+        pass
+    garbage = weakref.ref(Node())
+    with loading_libraries():
+        assert garbage() is not None
+    assert garbage() is None
 
 
 def test_a_collector_that_is_off_stays_off_and_an_error_turns_it_on() -> None:
