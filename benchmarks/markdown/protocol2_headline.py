@@ -26,8 +26,6 @@ from benchmarks.protocol2.tasks import Methods
 
 LINK = "[docs/claim.md](docs/claim.md)"
 MODEL = next(iter(plan.MODELS))
-ORDER = ("", *plan.PLAIN, *plan.RIVALS[MODEL], *sorted(plan.SHARES))
-"""Methods of the table by line, the backdoored models first."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +84,7 @@ def _format_lines(chosen: Mapping[str, Sequence[Cell]], columns: Sequence[Column
     groups = [by_method(cells) for cells in chosen.values()]
     lines = []
     everything = [cell for of_attack in chosen.values() for cell in of_attack]
-    for name, cells in by_method(sorted(everything, key=lambda cell: ORDER.index(cell.task.method))).items():
+    for name, cells in by_method(everything).items():
         task = cells[0].task
         # Every attack weighs the same, however many seeds it has.
         shares = [

@@ -84,9 +84,9 @@ def select_chosen(cells: Iterable[Cell]) -> list[Cell]:
 
 
 def by_method(cells: Iterable[Cell]) -> dict[str, list[Cell]]:
-    """Return name in tables -> cells, in order of appearance."""
+    """Return name in tables -> cells, in the order of tables; formulas in order of appearance."""
     groups: dict[str, list[Cell]] = {}
-    for cell in cells:
+    for cell in sorted(cells, key=lambda cell: plan.ORDER.index(cell.task.method)):
         groups.setdefault(claim.name_method(cell.row) or NO_METHOD, []).append(cell)
     return groups
 

@@ -112,7 +112,10 @@ def test_the_headline_has_every_method_once_and_marks_what_lost_accuracy(root: P
     names = [line[0].strip("`† ") for line in lines]
     assert names[0] == "none (backdoored)"
     assert names[-1] == "floor: never poisoned"
-    assert len(set(names)) == len(names) == 2 + len(protocol2_headline.ORDER)
+    model = protocol2_headline.MODEL
+    known = [name for name in plan.ORDER if name in (*plan.PLAIN, *plan.SHARES, *plan.RIVALS[model])]
+    assert len(set(names)) == len(names) == 3 + len(known), "the other formula is a line of its own"
+    assert [name.partition(",")[0] for name in names[1:-1]] == [*known, plan.FULL_METHOD]
     cleanclip = lines[names.index("cleanclip")]
     assert cleanclip[header.index("ASR@1 `badclip`, 2 points lost")] == "0.470 [0.450, 0.490]"
     assert "Not measured yet" in protocol2_headline.headline(root / "nowhere")
