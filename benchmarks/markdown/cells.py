@@ -53,9 +53,14 @@ def format_number(value: float | None, digits: int = 3) -> str:
 
 
 def format_mean_range(values: Sequence[float], interval: tuple[float, float] | None) -> str:
-    """Return "mean [low, high]": the interval of a single value, else minimum and maximum; "-" for no values."""
+    """Return "mean [low, high]": the interval of a single value, else minimum and maximum; "-" for no values.
+
+    A single value without an interval stands alone.
+    """
     if not values:
         return "-"
+    if len(values) == 1 and interval is None:
+        return format_number(values[0])
     low, high = interval or (min(values), max(values))
     return f"{statistics.fmean(values):.3f} [{low:.3f}, {high:.3f}]"
 

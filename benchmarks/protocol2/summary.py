@@ -79,8 +79,17 @@ def main_cells(cells: Iterable[Cell], attack: str, target: str) -> list[Cell]:
 
 
 def select_chosen(cells: Iterable[Cell]) -> list[Cell]:
-    """Return the backdoored models and each method at the rate that the rule chose."""
-    return [cell for cell in cells if cell.task.has_followups or not cell.task.method]
+    """Return the backdoored models and each method at the rate that the rule chose, for one attack and target.
+
+    Seeds on which a method other than the rivals is missing are left out, unless all are such: means over different
+    seeds cannot be compared.
+    """
+    chosen = [cell for cell in cells if cell.task.has_followups or not cell.task.method]
+    measured: dict[int, set[str]] = {}
+    for cell in chosen:
+        measured.setdefault(cell.task.seed, set()).add(cell.task.method)
+    complete = {seed for seed, names in measured.items() if names.issuperset((*plan.PLAIN, *plan.SHARES))}
+    return [cell for cell in chosen if not complete or cell.task.seed in complete]
 
 
 def by_method(cells: Iterable[Cell]) -> dict[str, list[Cell]]:

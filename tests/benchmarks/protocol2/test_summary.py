@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from benchmarks import plots
 from benchmarks.markdown import protocol2_headline, protocol2_tables
 from benchmarks.protocol2 import plan, rule, summary
+from benchmarks.protocol2.summary import Cell, select_chosen
 from benchmarks.protocol2.tasks import Task
 from cleaner import presets
 from cleaner.reports import benchmark, claim
@@ -119,6 +121,16 @@ def test_the_headline_has_every_method_once_and_marks_what_lost_accuracy(root: P
     cleanclip = lines[names.index("cleanclip")]
     assert cleanclip[header.index("ASR@1 `badclip`, 2 points lost")] == "0.470 [0.450, 0.490]"
     assert "Not measured yet" in protocol2_headline.headline(root / "nowhere")
+
+
+def test_seeds_on_which_methods_are_missing_are_left_out() -> None:
+    def cells(seed: int, names: Iterable[str]) -> list[Cell]:
+        return [Cell(Task("cell", "ssba", FIRST_TARGET, seed, method=name, has_followups=True), {}) for name in names]
+
+    complete = cells(3, (name for name in plan.ORDER if name not in plan.RIVALS[LITE]))
+    partial = [*cells(4, ("", "finetune")), *cells(5, ("", *plan.RIVALS[LITE]))]
+    assert select_chosen([*complete, *partial]) == complete
+    assert select_chosen(partial) == partial, "while no seed is complete"
 
 
 @pytest.mark.parametrize(
