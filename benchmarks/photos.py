@@ -92,11 +92,6 @@ def read_trials() -> list[Row]:
     return select_trials(task_file().rows("rate_trials"))
 
 
-def read_cells() -> list[Row]:
-    """Return the finished cells; those of one attack and seed are of one backdoored model."""
-    return select_cells(task_file().rows("rows"))
-
-
 def select_trials(rows: list[Row]) -> list[Row]:
     """Return the trials of one backdoored model."""
     return select_suspect(rows, len(rate_trials()), "badnet", 0)
@@ -316,7 +311,7 @@ def gather() -> dict[str, Any]:
         lost_accuracy=lost,
         attack_trials=sort_rows(task_file().rows("attack_trials")),
         rate_trials=trials,
-        rows=sort_rows(read_cells()),
+        rows=sort_rows(select_cells(task_file().rows("rows"))),
     )
 
 

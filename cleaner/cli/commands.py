@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from contextlib import redirect_stderr
 from dataclasses import fields, is_dataclass, replace
+from functools import cache
 from io import StringIO
 from itertools import takewhile
 from typing import Annotated, Any, get_args, get_type_hints
@@ -60,11 +61,17 @@ def run_command(arguments: list[str], prog: str, description: str | None) -> Non
     """Parse the arguments, with the defaults of a preset that they name, and run the command."""
     command = _resolve_run_names(parse_command(arguments, prog, description))
     if not isinstance(command, (App, Runs)):
-        with loading_libraries():
-            from cleaner.models.devices import configure_torch
+        _load_torch()
+        from cleaner.models.devices import configure_torch
 
         configure_torch()
     command.run()
+
+
+@cache
+def _load_torch() -> None:
+    with loading_libraries():
+        import torch  # noqa: F401
 
 
 def parse_command(arguments: Sequence[str], prog: str, description: str | None = None) -> Any:

@@ -55,8 +55,8 @@ def metric_header() -> tuple[str, ...]:
 
 def metric_legend() -> str:
     """Return what the columns of a table of models mean, one line each."""
-    not_meaningful = f"{INTERVAL_NOTE} (n.m.): not meaningful with so few classes."
-    return "\n".join([*describe_metrics(columns("table")), not_meaningful])
+    note = f"{INTERVAL_NOTE} (n.m.): not meaningful with so few classes."
+    return "\n".join([*describe_metrics(columns("table")), note])
 
 
 def headline_metrics() -> list[Metric]:

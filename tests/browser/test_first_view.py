@@ -90,7 +90,7 @@ def test_stage_mode_shows_one_picture_that_fits_and_keys_change_it(example_serve
 
 
 def check_stage(page: Any, title: str, width: int, height: int) -> None:
-    """Check that a window of this size shows the main picture of a page and four figures, and nothing else."""
+    """Check that stage mode fits a window of this size: the page's main picture and four figures, nothing else."""
     page.set_viewport_size({"width": width, "height": height})
     page.wait_for_timeout(500)  # the height of the window is on its way to the server
     found = measure(page, title)
