@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -22,6 +23,9 @@ from cleaner.types import CleanerError
 
 MAX_CLASSES, MAX_CAPTIONS = 12, 5
 """Class names and captions that `inspect` prints."""
+NamedRuns = tuple[str, ...] | None
+"""None: the option was not given. Empty: it was, without a run, which is an error."""
+_runs = partial(tyro.conf.arg, metavar="RUN [RUN ...]", help_behavior_hint="")
 
 
 @dataclass(frozen=True)
@@ -53,12 +57,12 @@ class Runs:
     """List the stored runs, those of the app and those made without --out; or cancel, pause or resume some."""
 
     json: Annotated[bool, tyro.conf.arg(help="Print as JSON.")] = False
-    cancel: Annotated[tuple[str, ...], tyro.conf.arg(help="Runs to cancel, by name or folder.")] = ()
-    pause: Annotated[tuple[str, ...], tyro.conf.arg(help="Runs to pause, by name or folder.")] = ()
-    resume: Annotated[tuple[str, ...], tyro.conf.arg(help="Stopped runs to continue in the background.")] = ()
+    cancel: Annotated[NamedRuns, _runs(help="Runs to cancel, by name or folder.")] = None
+    pause: Annotated[NamedRuns, _runs(help="Runs to pause, by name or folder.")] = None
+    resume: Annotated[NamedRuns, _runs(help="Stopped runs to continue in the background.")] = None
 
     def run(self) -> None:
-        if self.cancel or self.pause or self.resume:
+        if any(names is not None for names in (self.cancel, self.pause, self.resume)):
             self._control_runs()
             return
         runs = local.poll_entries()
@@ -70,13 +74,20 @@ class Runs:
             print(*map(_format_run, runs), sep="\n")
 
     def _control_runs(self) -> None:
-        states = []
-        actions = (self.cancel, local.cancel, watch_run), (self.pause, local.pause, watch_run)
-        for names, act, find_status in (*actions, (self.resume, local.start, local.poll_status)):
-            for name in names:
-                folder = Path(name)
-                if not is_run_folder(folder):
+        actions = {
+            "cancel": (self.cancel, local.cancel, watch_run),
+            "pause": (self.pause, local.pause, watch_run),
+            "resume": (self.resume, local.start, local.poll_status),
+        }
+        for option, (names, _, _) in actions.items():
+            if names == ():
+                raise CleanerError(f"--{option} needs the name of a run; list them with: python -m cleaner runs")
+            for name in names or ():
+                if not is_run_folder(Path(name)):
                     raise CleanerError(f"there is no run {name}; list them with: python -m cleaner runs")
+        states = []
+        for names, act, find_status in actions.values():
+            for folder in map(Path, names or ()):
                 act(folder)
                 states.append({"folder": str(folder), "state": find_status(folder).state})
                 if not self.json:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -87,7 +88,7 @@ def compute_embedding_metrics(features: ModelFeatures, labels: Tensor, target_in
     """Return the metrics of one model's features; labels: (n,) classes of its images.
 
     modality_gap, alignment, uniformity; with triggered images also trigger_pull and silhouette, without images of the
-    target class.
+    target class. A metric that is undefined, such as the uniformity of one image, is left out.
     """
     result = {
         "modality_gap": modality_gap(features.image, features.caption),
@@ -99,7 +100,7 @@ def compute_embedding_metrics(features: ModelFeatures, labels: Tensor, target_in
         clean, triggered = features.image[is_other], features.triggered[is_other]
         result["trigger_pull"] = trigger_pull(clean, triggered, target=features.prompt[target_index])
         result["silhouette"] = silhouette(torch.cat([clean, triggered]), torch.arange(2).repeat_interleave(len(clean)))
-    return result
+    return {name: value for name, value in result.items() if not math.isnan(value)}
 
 
 def compute_feature_shifts(before: ModelFeatures, after: ModelFeatures) -> dict[str, list[float]]:

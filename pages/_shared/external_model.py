@@ -42,14 +42,15 @@ def show_facts(external: ExternalModel) -> None:
         st.caption(escape_markdown(description) if description else "Not a file: opening it may download the model.")
         opened = st.session_state.setdefault(state.OPENED_MODELS, [])
         if external not in opened:
-            icon = ":material/folder_open:"
-            st.button("Open model", key="defend.external.open", icon=icon, on_click=opened.append, args=(external,))
+            _draw_open_button(opened, external)
             return
         try:
             with show_progress("Opening and evaluating the model …") as on_step, _offer_cancel(opened, external):
                 sentences, metrics = cache.inspect_model(external.model, external.data, on_step)
         except CleanerError as error:
+            opened.remove(external)
             show_error(error)
+            _draw_open_button(opened, external)
             return
         low, high = metrics.interval("ca")
         st.metric(
@@ -66,14 +67,21 @@ def show_facts(external: ExternalModel) -> None:
         st.markdown("\n".join(f"- {escape_markdown(sentence)}" for sentence in sentences))
 
 
+def _draw_open_button(opened: list[ExternalModel], external: ExternalModel) -> None:
+    icon = ":material/folder_open:"
+    st.button("Open model", key="defend.external.open", icon=icon, on_click=opened.append, args=(external,))
+
+
 @contextmanager
 def _offer_cancel(opened: list[ExternalModel], external: ExternalModel) -> Iterator[None]:
     """Draw a button that closes the model again, until the work is done; prompts encoded so far are kept."""
     placeholder = st.empty()
     icon = ":material/close:"
     placeholder.button("Cancel", key="defend.external.cancel", icon=icon, on_click=opened.remove, args=(external,))
-    yield
-    placeholder.empty()
+    try:
+        yield
+    finally:
+        placeholder.empty()
 
 
 def show_results(external: ExternalModel) -> None:

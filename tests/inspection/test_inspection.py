@@ -156,5 +156,8 @@ def test_extracted_features_are_those_of_the_model(tiny_clip: Clip, toy_data: Te
     other = toy_data.labels[:8] != 1
     pull = ((result.triggered - result.image)[other] @ result.prompt[1]).mean().item()
     assert figures["trigger_pull"] == pytest.approx(pull, abs=1e-6)
+    one = extract_features(tiny_clip, toy_data, 1, PATCH, "banana")
+    only_target = compute_embedding_metrics(one, torch.tensor([1]), 1)
+    assert set(only_target) == {"modality_gap", "alignment"}, "no pair of images, and none outside the target class"
     assert max(compute_feature_shifts(result, result)["image"]) == pytest.approx(0, abs=1e-6)
     assert "triggered" not in compute_feature_shifts(clean, clean)

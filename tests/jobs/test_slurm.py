@@ -374,7 +374,10 @@ def test_command_line(request_: Request, queue: Path, tmp_path: Path, capsys: py
     assert all(token in shown for token in ("queued", "defended", "finetune", "Slurm job 1"))
     assert main(["runs", "--cancel", "cleaned"]) == 0
     assert capsys.readouterr().out == f"{out}: canceled\n"
-    assert main(["runs", "--cancel", "nothing"]) == 2
+    assert main(["runs", "--resume", "cleaned", "nothing"]) == 2  # and the first one stays canceled
+    assert not capsys.readouterr().out
+    assert main(["runs", "--cancel"]) == 2
+    assert "--cancel needs the name of a run" in capsys.readouterr().err
     assert main(["runs", "--resume", "cleaned"]) == 0
     assert capsys.readouterr().out == f"{out}: queued\n"
     assert main(["runs", "--cancel", "cleaned", "--json"]) == 0
