@@ -39,6 +39,14 @@ def next_rate(losses: Losses, grid: Sequence[float] = GRID) -> float | None:
     return None if is_decided or not untried else untried[0]
 
 
+def needed_losses(losses: Losses, grid: Sequence[float] = GRID) -> Losses:
+    """Return the losses that `next_rate` asked for: the rest of the grid, measured later, changes no curve."""
+    needed: dict[float, float] = {}
+    while (lr := next_rate(needed, grid)) is not None and lr in losses:
+        needed[lr] = losses[lr]
+    return needed
+
+
 def choose_rate(losses: Losses, budget: float = BUDGET) -> Choice:
     """Return the largest rate that loses at most `budget`, else the most accurate one."""
     affordable = [lr for lr, loss in losses.items() if loss <= budget + TOLERANCE]

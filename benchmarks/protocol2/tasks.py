@@ -194,7 +194,7 @@ def decide_methods(log: Log, attacks: Attacks, rivals: Sequence[str] = ()) -> Me
 def _decide_rates(log: Log, suspect: Task, methods: Sequence[tuple[str, str]]) -> Methods:
     decided = Methods("", {}, {}, [])
     for method, form in methods:
-        losses = log.losses(method, form, suspect.target)
+        losses = rule.needed_losses(log.losses(method, form, suspect.target))
         lr = rule.next_rate(losses)
         if lr is not None:
             decided.missing.append(replace(suspect, method=method, form=form, lr=lr))

@@ -17,6 +17,13 @@ def test_rates_are_tried_from_the_largest_until_one_is_affordable_and_five_were_
     assert rule.next_rate(never) is None
 
 
+def test_the_rest_of_the_grid_changes_no_curve() -> None:
+    rest = FLAT | {1e-4: 0.035, 3e-5: 0.035}
+    assert rule.curve_rates(rest) != rule.curve_rates(FLAT)
+    assert rule.needed_losses(rest) == FLAT
+    assert rule.needed_losses({1e-4: 0.035}) == {}, "the largest rate is missing"
+
+
 def test_the_largest_affordable_rate_is_chosen_else_the_most_accurate() -> None:
     assert rule.choose_rate(FLAT) == rule.Choice(2e-3, 0.019, lost_accuracy=False)
     assert rule.choose_rate(FLAT, rule.WIDE_BUDGET).lr == 3e-3

@@ -10,6 +10,7 @@ from benchmarks.protocol2 import plan, rule
 from benchmarks.protocol2.tasks import Log, Task, decide_attacks, decide_methods, pending
 from cleaner.types import CleanerError
 from tests.benchmarks.protocol2.simulated import (
+    BACKDOORED_CA,
     FIRST_TARGET,
     OTHER_PROCESSOR,
     PROCESSOR,
@@ -36,6 +37,14 @@ def test_everything_is_measured_once(measured: list[dict[str, Any]]) -> None:
     tasks = tasks_of(measured)
     assert len(set(tasks)) == len(tasks)
     assert pending(LITE, Log(measured, PROCESSOR)) == []
+
+
+def test_the_rest_of_the_grid_asks_for_no_further_cell() -> None:
+    def simulate_hump(task: Task) -> dict[str, Any]:
+        return simulate(task, ca=BACKDOORED_CA - (0.035 if 0 < task.lr < 3e-4 else 4 * task.lr))
+
+    rows = measure_all(LITE, ["main", "rest"], simulated=simulate_hump)
+    assert pending(LITE, Log(rows, PROCESSOR), ("main",)) == []
 
 
 def test_attacks_and_grid_come_before_any_test_figure(measured: list[dict[str, Any]]) -> None:
