@@ -43,7 +43,9 @@ def test_the_rest_of_the_grid_asks_for_no_further_cell() -> None:
     def simulate_hump(task: Task) -> dict[str, Any]:
         return simulate(task, ca=BACKDOORED_CA - (0.035 if 0 < task.lr < 3e-4 else 4 * task.lr))
 
-    rows = measure_all(LITE, ["main", "rest"], simulated=simulate_hump)
+    rows = measure_all(
+        LITE, ["rest"], rows=measure_all(LITE, ["main"], simulated=simulate_hump), simulated=simulate_hump
+    )
     assert pending(LITE, Log(rows, PROCESSOR), ("main",)) == []
 
 
