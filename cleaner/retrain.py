@@ -51,5 +51,8 @@ def retrain_without(
     settings = config or FinetuneConfig(**run.config["finetune"])
     trained = defend(start, DEFENSES["finetune"](), kept, settings, **options)
     choice = {"detector": detector, "flagged": int((~is_kept).sum())}
-    trained.config |= {"defense": {"name": FLAGGED_DEFENSE, **choice}, "variant": choice}
+    # Counted by pair: the image of a poisoned caption can be in an ordinary pair, too.
+    remaining = int(is_kept[pairs.poison_indices].sum())
+    overlap = {"pairs": len(kept), "poisoned": len(pairs.poison_indices), "shared": remaining}
+    trained.config |= {"defense": {"name": FLAGGED_DEFENSE, **choice}, "variant": choice, "overlap": overlap}
     return trained

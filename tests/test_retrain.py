@@ -57,6 +57,14 @@ def test_it_is_the_training_of_the_clean_model_on_the_other_pairs(backdoored: Ru
     assert to_label(name) == "Without 9 flagged pairs (DAO)"
 
 
+def test_poisoned_pairs_are_counted_where_their_images_stay(backdoored: Run) -> None:
+    trigger = TRIGGERS["text_only"]()
+    pairs = PoisonedData(make_toy_data(), trigger, "banana", 0.25, CONFIG.seed)
+    run = replace(backdoored, trigger=trigger, manifest=pairs.manifest())
+    again = retrain_without(run, pairs, pairs.poison_indices.tolist(), replace(CONFIG, epochs=1), detector="dao")
+    assert again.config["overlap"] == {"pairs": 48 - len(pairs.poison_indices), "poisoned": 12, "shared": 0}
+
+
 def test_bad_input(backdoored: Run) -> None:
     pairs = rebuild(backdoored)
     for flagged, message in ((range(48), "would remain"), ([48], "from 0 to 47"), ([-1], "from 0 to 47")):

@@ -30,6 +30,7 @@ from cleaner.data.images import encode_png
 from cleaner.defenses import DEFENSES
 from cleaner.evaluation.encode import build_classifier, encode_images
 from cleaner.evaluation.evaluate import Metrics
+from cleaner.evaluation.monitor import build_monitor
 from cleaner.labels import defense_name
 from cleaner.models.clip import Clip
 from cleaner.types import CleanerError, Paused, StepReport
@@ -210,6 +211,16 @@ def test_test_data_is_validated_before_training(backdoored: Run, toy_data: Tenso
     bananas.class_names = ["apple", "kiwi"]
     with pytest.raises(CleanerError, match="the class 'banana' is not in toy"):
         defend(backdoored, DEFENSES["finetune"](), toy_data, CONFIG, test=bananas, on_step=no_step)
+
+
+def test_a_text_trigger_without_an_image_to_find_is_not_watched(tiny_clip: Clip, toy_data: TensorData) -> None:
+    config, trigger = replace(CONFIG, eval_every=1), TRIGGERS["text_only"]()
+    others = toy_data.subset((toy_data.labels != 1).nonzero().flatten())
+    watched, accuracy_alone = (build_monitor(config, data, data, trigger, "banana") for data in (toy_data, others))
+    assert watched is not None
+    assert set(watched(tiny_clip)) == {"ca", "asr"}
+    assert accuracy_alone is not None
+    assert set(accuracy_alone(tiny_clip)) == {"ca"}
 
 
 def test_pairs_are_validated_before_a_patch_is_optimized(tiny_clip: Clip, toy_data: TensorData) -> None:

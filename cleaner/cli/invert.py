@@ -85,11 +85,15 @@ def describe_findings(inversion: Inversion) -> list[str]:
     """Return what was found, one sentence or two each."""
     if inversion.suspect is None:
         return ["No class gives way, at any size of the perturbation that was tried: no suspect and no trigger."]
-    verdict = "stands out" if inversion.is_anomalous else "does not stand out from the others: no sign of a backdoor"
-    lines = [
-        f"Suspect: {inversion.suspect}, which {verdict} (outlier index {inversion.outlier_index:.1f}; it resists "
-        f"{inversion.margin:.0%} less than the next class)."
-    ]
+    index = inversion.outlier_index
+    if index is None:
+        verdict = "may or may not stand out: two classes are too few for an outlier index ("
+    elif inversion.is_anomalous:
+        verdict = f"stands out (outlier index {index:.1f}; "
+    else:
+        verdict = f"does not stand out from the others: no sign of a backdoor (outlier index {index:.1f}; "
+    margin = f"it resists {inversion.margin:.0%} less than the next class)."
+    lines = [f"Suspect: {inversion.suspect}, which {verdict}{margin}"]
     if inversion.asr is not None and inversion.interval is not None and inversion.masked_share is not None:
         low, high = inversion.interval
         lines.append(

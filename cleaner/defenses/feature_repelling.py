@@ -22,7 +22,8 @@ class FeatureRepelling(RepellingDefense):
 
     clip_loss + repelling_weight * FR on all weights; FR is the mean cosine between the class tokens of both models over
     the later blocks of a ViT, as published. On a ResNet, which is this project's extension, it compares the pooled
-    outputs of the later stages. Captions suffice. At the first step both models agree: FR is 1 and has no gradient yet.
+    outputs of the later stages. Captions suffice. On a ViT both models agree at the first step: FR is 1 and has no
+    gradient yet.
     """
 
     label: ClassVar[str] = "Feature repelling"

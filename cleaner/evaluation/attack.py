@@ -173,15 +173,15 @@ class Attack:
         return values
 
     def _measure_cross(self, plain: Queries) -> float | None:
-        """Return the ASR@1 of images with the trigger of the next image of their batch; None below two images."""
+        """Return the ASR@1 of images with the trigger of the previous image of their batch; None below two images."""
         rows = self.rows[plain.population][:CROSS_IMAGES]
-        rows = rows[: len(rows) - (len(rows) % self.encoders[0].image_batch == 1)]  # one alone has no next image
+        rows = rows[: len(rows) - (len(rows) % self.encoders[0].image_batch == 1)]  # one alone has no other image
         if not len(rows):
             return None
-        features = encode_images(self.encoders[0].clip, self.data, rows, self._cross_next, self.encoders[0])
+        features = encode_images(self.encoders[0].clip, self.data, rows, self._cross, self.encoders[0])
         return in_top_k(features, plain.classes, torch.tensor(plain.target)).float().mean().item()
 
-    def _cross_next(self, images: Tensor) -> Tensor:
+    def _cross(self, images: Tensor) -> Tensor:
         return self.trigger.cross(images, images.roll(1, 0))
 
 

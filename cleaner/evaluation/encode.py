@@ -45,7 +45,7 @@ class Encoder:
 
     Attributes:
         templates: prompts per class, a key of `TEMPLATE_SETS`; None: those of the model or the data, but 7 instead of
-            80 for more than `MAX_CPU_CLASSES` classes on a CPU.
+            80 where a full-size model has more than `MAX_CPU_CLASSES` classes on a CPU.
         on_step: receives the stages "captions" and "prompts" where these take more than one batch.
         use_store: whether a full-size model may read and write the feature store; not for a model in training.
     """

@@ -66,7 +66,7 @@ def evaluate(
     if (trigger is None) != (target_class is None):
         raise CleanerError("an attack success rate needs both a trigger and a target class.")
     labels = data.labels[rows]
-    models = [clip] if clean_clip is None or trigger is None else [clip, clean_clip]
+    models = [clip] if clean_clip is None or trigger is None else [clip, _move_beside(clean_clip, clip)]
     encoders = [Encoder(model, templates, on_step, use_store) for model in models]
     prompts_per_class = len(encoders[0].choose_templates(data))
     clean, triggered = encode_clean_and_triggered(encoders, data, rows, trigger, on_step)
@@ -92,6 +92,11 @@ def evaluate(
         outcomes={name: pack_outcomes(hits.numpy()) for name, hits in outcomes.items()},
         **values,
     )
+
+
+def _move_beside(clean: Clip, clip: Clip) -> Clip:
+    """Return the clean model on the device of `clip`: on a CPU it would be slower, and choose fewer prompts."""
+    return clean if clean.device == clip.device else clean.to(clip.device, clip.precision)
 
 
 def validate_eval_data(

@@ -36,9 +36,11 @@ def build_monitor(
     if len(rows) == 0:
         return None
     if trigger is not None and target is not None and "image" not in trigger.modalities:
-        # Texts must have images of the target to find, and the first 512 of many classes may show none.
+        # Texts must have images of the target to find, and the first rows of many classes may show none.
         is_target = validation.labels[rows] == validation.class_index(target)
         rows = torch.cat([rows[is_target][:TARGET_IMAGES], rows[~is_target]])
+        if not is_target.any():  # a small validation split: its accuracy alone is watched
+            trigger = target = None
     chosen = validation.subset(rows[:MONITOR_IMAGES])
     return partial(_measure_validation, validate_eval_data(chosen, target, trigger=trigger), trigger, target)
 

@@ -36,6 +36,8 @@ ANOMALY = 2.0
 """Outlier index from which a class counts as anomalous, as in Neural Cleanse."""
 MAD_SCALE = 1.4826
 """Makes the median absolute deviation of normal values their standard deviation."""
+MEAN_AD_SCALE = 1.2533
+"""The same for the mean absolute deviation: sqrt(pi / 2)."""
 NOT_CONVERGED = "The patch moves fewer images than asked for: raise the steps of patch and mask, or lower the share."
 ESTIMATE_NOTE = (
     "An estimate: another trigger than the attacker's may do the same, and optimization finds a trigger for some class "
@@ -96,17 +98,24 @@ class Inversion:
         return sorted(self.classes, key=self.classes.__getitem__)
 
     @property
-    def outlier_index(self) -> float:
-        """Return how far the first class is below the others: (median - value) / (1.4826 MAD), as Neural Cleanse."""
+    def outlier_index(self) -> float | None:
+        """Return how far the first class is below the others: (median - value) / (1.4826 MAD), as Neural Cleanse.
+
+        Where most classes resist equally, MAD is 0; the mean absolute deviation, scaled likewise, takes its place.
+        None for two classes, which are equally far from their median.
+        """
         values = list(self.classes.values())
+        if len(values) < 3:
+            return None
         median = statistics.median(values)
-        spread = MAD_SCALE * statistics.median(abs(value - median) for value in values)
+        deviations = [abs(value - median) for value in values]
+        spread = MAD_SCALE * statistics.median(deviations) or MEAN_AD_SCALE * statistics.fmean(deviations)
         return (median - min(values)) / spread if spread else 0.0
 
     @property
     def is_anomalous(self) -> bool:
         """Whether the first class stands out: its outlier index is at least `ANOMALY`."""
-        return self.suspect is not None and self.outlier_index >= ANOMALY
+        return self.suspect is not None and self.outlier_index is not None and self.outlier_index >= ANOMALY
 
     @property
     def margin(self) -> float:

@@ -44,7 +44,8 @@ class RunRecord(StrictModel):
         clip_name, clean_model: name of the trained model, and of the model before poisoning.
         defense_settings, variant: `state_dict` of the defense; its parameters that differ from the defaults.
         source: data that were trained on, with their split.
-        overlap: clean pairs that show a poisoned image (`data.poison.count_shared_images`); None: not known.
+        overlap: clean pairs that show a poisoned image (`data.poison.count_shared_images`), or poisoned pairs that
+            remained (`retrain.retrain_without`); None: not known.
         suspect: config of the backdoored run, for a defense that was trained in the same process.
     """
 

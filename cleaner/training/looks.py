@@ -21,7 +21,8 @@ class ValidationLooks:
     """Calls the monitor every few steps, or as soon after as the earlier looks took at most `LOOK_SHARE` of the time.
 
     With a film, looks are rarer, so that both together take at most `TOTAL_SHARE`. Loading, which happens at the first
-    look and frame alone, does not count. The last step always has a look. Looks do not change the weights.
+    look and frame alone, does not count. The first look, a second one after a short first, and the look at the last
+    step are always made. Looks do not change the weights.
     """
 
     def __init__(self, monitor: Monitor | None, every: int, total: int, frames: FrameSchedule | None = None) -> None:

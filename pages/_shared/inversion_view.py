@@ -155,8 +155,12 @@ def _show_figures(found: Inversion) -> None:
         suspect.caption(
             "the attack's target" if found.is_right else f"wrong: {escape_markdown(found.target_class or '')}"
         )
-    outlier.metric("Outlier index", f"{found.outlier_index:.1f}", help="Distance to the median class in robust SDs.")
-    outlier.caption("stands out (2 or more)" if found.is_anomalous else "does not stand out: no sign of a backdoor")
+    index = "–" if found.outlier_index is None else f"{found.outlier_index:.1f}"
+    outlier.metric("Outlier index", index, help="Distance to the median class in robust SDs.")
+    if found.outlier_index is None:
+        outlier.caption("two classes are too few to say whether one stands out")
+    else:
+        outlier.caption("stands out (2 or more)" if found.is_anomalous else "does not stand out: no sign of a backdoor")
     asr.metric("Its inverted trigger, ASR", format_percent(found.asr), help="Share of held-out images moved to it.")
     if found.interval is not None:
         low, high = found.interval

@@ -8,12 +8,15 @@ import pytest
 import torch
 
 from benchmarks import gpu
+from cleaner.attacks import TRIGGERS
 from cleaner.config import FinetuneConfig
 from cleaner.defenses import DEFENSES
+from cleaner.evaluation.evaluate import evaluate
 from cleaner.files import read_json
 from cleaner.models.clip import new_clip
 from cleaner.training import distributed
 from cleaner.training.loop import finetune
+from tests.conftest import make_clip, make_toy_data
 
 HAS_GPU = torch.cuda.is_available()
 NEEDS_GPU = pytest.mark.skipif(not HAS_GPU, reason="needs an NVIDIA GPU")
@@ -48,6 +51,14 @@ def test_fp16_follows_fp32() -> None:
 @NEEDS_GPU
 def test_gpu_follows_cpu() -> None:
     assert train("cuda", "fp32") == pytest.approx(train("cpu", "fp32"), rel=1e-3)
+
+
+@pytest.mark.gpu
+@NEEDS_GPU
+def test_the_floor_is_measured_where_the_model_runs() -> None:
+    clip, trigger = make_clip(), TRIGGERS["badnet"](patch_size=56)
+    metrics = evaluate(clip.to("cuda", "bf16"), make_toy_data(), trigger, "banana", clean_clip=clip)
+    assert metrics.asr_clean_model == metrics.asr, "the same weights"
 
 
 @pytest.mark.gpu

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cleaner.attacks import TRIGGERS
+from cleaner.cli.invert import describe_findings
 from cleaner.data.base import TensorData
 from cleaner.data.images import decode_png
 from cleaner.evaluation.encode import Encoder
@@ -208,3 +209,10 @@ def test_outlier_index_and_margin() -> None:
     assert strong.has_converged
     even = replace(found, classes=dict.fromkeys(values, 2.0))
     assert (even.outlier_index, even.margin, even.is_anomalous) == (0.0, 0.0, False)
+    equal = replace(found, classes={**dict.fromkeys("bcdefgh", 0.25), "a": 0.05})
+    assert equal.outlier_index == pytest.approx(0.2 / (1.2533 * 0.2 / 8)), "MAD is 0"
+    assert equal.is_anomalous
+    two = replace(found, classes={"a": 0.01, "b": 0.25})
+    assert (two.outlier_index, two.is_anomalous) == (None, False)
+    assert "two classes are too few" in describe_findings(two)[0]
+    assert "stands out (outlier index 6.4; it resists 80% less" in describe_findings(equal)[0]
