@@ -176,13 +176,28 @@ def own_identity(token: str) -> dict[str, Any]:
 
 
 def kill(process: psutil.Process) -> None:
-    """Kill a process and all its descendants."""
-    _kill_all([*process.children(recursive=True), process])
+    """Kill a process and its descendants, without those that it detached."""
+    _kill_all([*_attached_children(process), process])
 
 
 def kill_children() -> None:
-    """Kill all descendants of this process."""
-    _kill_all(psutil.Process().children(recursive=True))
+    """Kill the descendants of this process, without those that it detached."""
+    _kill_all(_attached_children(psutil.Process()))
+
+
+def _attached_children(process: psutil.Process) -> list[psutil.Process]:
+    """Return the descendants in the session of a process: the next run of a sweep, which it starts, has its own."""
+    children = process.children(recursive=True)
+    if sys.platform == "win32":
+        return children
+    session = _read_session(process.pid)
+    return [child for child in children if _read_session(child.pid) == session]
+
+
+def _read_session(pid: int) -> int | None:
+    with suppress(OSError):
+        return os.getsid(pid)
+    return None
 
 
 def _kill_all(processes: Iterable[psutil.Process]) -> None:

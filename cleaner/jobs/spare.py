@@ -22,7 +22,7 @@ from typing import Any
 from cleaner.files import child_environment
 from cleaner.jobs import process
 from cleaner.runs.request import Request
-from cleaner.runs.status import ACTIVE, read_status
+from cleaner.runs.status import read_status
 from cleaner.runs.store import LOG_FILE, list_entries
 
 OPTION = "--spare"
@@ -45,18 +45,23 @@ class Spare:
     run: Path | None = None
     """Folder of the last run that it was given."""
 
-    def is_ready(self) -> bool:
-        """Return whether it waits for a run, and a worker started now would have the same folder and environment."""
-        same_place = (self.cwd, self.environment) == (os.getcwd(), child_environment())
-        return self.process.poll() is None and same_place and not self._is_busy()
+    def is_ready(self, run: Path | None = None) -> bool:
+        """Return whether it waits for a run, and a worker started now would have the same folder and environment.
 
-    def _is_busy(self) -> bool:
-        """Return whether its last run is not done, or it has taken over another."""
+        run: folder of the run that it is to execute, which may be queued.
+        """
+        same_place = (self.cwd, self.environment) == (os.getcwd(), child_environment())
+        return self.process.poll() is None and same_place and not self._is_busy(run)
+
+    def _is_busy(self, run: Path | None) -> bool:
+        """Return whether it has a run, may be taking over one that waits, or is about to end."""
         if self.run is None:
             return False
-        entries = list_entries(self.run.parent)
-        has_run = any(entry.status.token == self.token and entry.status.state in ACTIVE for entry in entries)
-        return has_run or read_status(self.run).state != "done"
+        others = [entry.status for entry in list_entries(self.run.parent) if entry.folder != run]
+        own = [read_status(self.run), *(status for status in others if status.token == self.token)]
+        # After any other end than this one it ends itself, and would lose the run.
+        has_ended = any((status.state, status.device) != ("done", "cpu") for status in own)
+        return has_ended or any(status.state == "queued" and not status.place for status in others)
 
     def order(self, value: dict[str, Any]) -> bool:
         """Send an order; return False if the process is gone."""
@@ -126,7 +131,7 @@ def is_waiting() -> bool:
 def execute(folder: Path) -> bool:
     """Hand a run to the spare; return False if there is none that can take it. Its output goes to the run's log."""
     with _lock:
-        if _spare is None or not _spare.is_ready():
+        if _spare is None or not _spare.is_ready(folder):
             return False
         if not _spare.order({"run": str(folder), "log": str(folder / LOG_FILE)}):
             return False

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import psutil
 import pytest
@@ -75,6 +75,22 @@ def test_a_spare_executes_run_after_run(request_: Request) -> None:
     assert wait_until_state(third, "done").pid == running.pid
     assert len({load_run(folder).clip.sha256() for folder in (first, second, third)}) == 1
     assert not any((folder / "log.txt").read_text() for folder in (first, second, third))
+
+
+def test_a_spare_that_ends_or_may_take_over_another_run_is_given_none(request_: Request) -> None:
+    first, second = create_run(request_), create_run(request_)
+    done = Status("done", device="cpu", token="its own")
+    idle = spare.Spare(cast(Any, SimpleNamespace(poll=lambda: None)), done.token, run=first)
+    write_status(first, done)
+    assert idle.is_ready()
+    write_status(second, Status("queued"))
+    assert not idle.is_ready(), "it may be taking this run over"
+    assert idle.is_ready(second)
+    write_status(second, replace(done, state="failed"))
+    assert not idle.is_ready(), "after a failure it ends"
+    write_status(second, done)
+    write_status(first, replace(done, device="cuda"))
+    assert not idle.is_ready(), "after a run on a GPU it ends"
 
 
 def test_the_spare_measures(request_: Request) -> None:

@@ -1,0 +1,40 @@
+"""Processes of jobs: which ones end with a worker."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from cleaner.jobs import process
+from tests.waiting import wait_until
+
+PARENT = """
+import subprocess, sys, time
+from pathlib import Path
+from cleaner.jobs import process
+sleep = "import time; time.sleep(60)"
+attached = subprocess.Popen([sys.executable, "-c", sleep])
+detached = process.start_detached("timeit", "-n1", "-r1", sleep, log=Path(sys.argv[1]))
+print(attached.pid, detached.pid, flush=True)
+if sys.argv[2] == "children":
+    process.kill_children()
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("how", ["parent", "children"])
+def test_a_detached_process_outlives_its_killed_parent(how: str, tmp_path: Path) -> None:
+    arguments = [sys.executable, "-c", PARENT, str(tmp_path / "log.txt"), how]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True, start_new_session=True) as parent:
+        assert parent.stdout is not None
+        attached, detached = (psutil.Process(int(pid)) for pid in parent.stdout.readline().split())
+        if how == "parent":
+            process.kill(psutil.Process(parent.pid))
+        wait_until(lambda: not attached.is_running() or attached.status() == psutil.STATUS_ZOMBIE)
+        assert detached.is_running()
+        detached.kill()
+        parent.kill()
