@@ -56,7 +56,7 @@ def _apply_run_link(run: RunRecord, link: dict[str, str]) -> None:
     state.select_run(run.id)
     data = pickers.find_test_data(run)
     sample_key = f"view.sample.{data.name}"
-    index = _parse_int(link.get("sample"), min(pickers.MAX_SAMPLES, data.size) - 1)
+    index = _parse_int(link.get("sample"), min(pickers.MAX_SAMPLES, data.size or pickers.MAX_SAMPLES) - 1)
     if index is not None:
         st.session_state[sample_key] = index
     elif (content := derived.read_image(run.folder, link.get("own", ""))) is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from cleaner import presets
@@ -21,7 +22,8 @@ def format_command(request: Request) -> str:
         words += ["--trigger", *_format_method(TRIGGERS, request.trigger or {})]
         words += ["--target-class", str(request.target_class), "--poison-rate", repr(request.poison_rate)]
         words += ["--clean-label"] if request.clean_label else []
-        defaults = presets.POISON
+        setting = presets.PHOTO_POISON.get(str(request.model))
+        defaults = replace(presets.POISON, epochs=setting.epochs) if setting else presets.POISON
     else:
         suspect = find_run(request.parent) if request.parent else request.model
         words += ["defend", str(suspect), *_format_data(request)]

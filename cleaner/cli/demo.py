@@ -84,7 +84,13 @@ class Demo:
             rows.append(results.make_row(defense_name(run.config), run))
             del run  # frees memory for the next one
         seconds = time.perf_counter() - start
-        result = results.add_provenance(format_command_line(), seeds=[self.seed], seconds=round(seconds, 1), rows=rows)
+        result = results.add_provenance(
+            format_command_line(),
+            device=results.describe_device(self.device),
+            seeds=[self.seed],
+            seconds=round(seconds, 1),
+            rows=rows,
+        )
         if self.json:
             print_json(result)
         else:

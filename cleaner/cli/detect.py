@@ -123,13 +123,17 @@ class Detect:
             name: score_pairs(features, each, self.reference, reference=reference) for name, each in detectors.items()
         }
         truth = pairs.is_poisoned.numpy()[: len(features.image)]
-        figures = {name: measure_detection(each[~truth], each[truth]) for name, each in scores.items()}
+        has_both = truth.any() and not truth.all()
+        figures = {name: measure_detection(each[~truth], each[truth]) for name, each in scores.items() if has_both}
         first = next(iter(scores))
         ranking = rank(scores[first]).tolist()
         result: dict[str, Any] = {"pairs": len(truth), "top": ranking[: self.top]}
         result["figures"] = {name: asdict(each) for name, each in figures.items()}
         if not self.json:
-            print(format_table([_format_figures(name, each) for name, each in figures.items()], PAIR_COLUMNS))
+            if has_both:
+                print(format_table([_format_figures(name, each) for name, each in figures.items()], PAIR_COLUMNS))
+            else:
+                print("Not measured: score more pairs (--pairs), so that there are poisoned and clean ones.")
             print(f"\n{len(truth):,} training pairs of {pairs.name}, {truth.sum():,} poisoned. {PAIRS_NOTE}\n")
             self._print_top(first, scores[first], pairs)
         if folder is not None:

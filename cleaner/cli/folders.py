@@ -47,7 +47,8 @@ def reserve_run_folder(out: Path | None, name: str) -> Iterator[Path]:
 def check_writable(out: Path, kind: Literal["folder", "file"] = "folder") -> None:
     """Raise `CleanerError` if `out` cannot be written as a folder or file."""
     try:
-        if stat.S_ISDIR(out.stat().st_mode) != (kind == "folder"):
+        is_kind = stat.S_ISDIR if kind == "folder" else stat.S_ISREG  # a device would be replaced by the file
+        if not is_kind(out.stat().st_mode):
             raise CleanerError(f"{out} is not a {kind}: choose another --out.")
     except FileNotFoundError:
         pass

@@ -47,12 +47,12 @@ class Presets:
             entries += [_to_dict(p, "defense", has_results(p, rows)) for presets in defenses.values() for p in presets]
             print_json(entries)
             return
-        for command, methods in (("poison", attacks), ("defend RUN", defenses)):
+        for command, registry, methods in (("poison", TRIGGERS, attacks), ("defend RUN", DEFENSES, defenses)):
             print(f"python -m cleaner {command} --preset NAME")
             for preset in (preset for presets in methods.values() for preset in presets):
                 state = RUN_BY_US if has_results(preset, rows) else NOT_RUN
                 print(f"  {preset.name} ({state})\n      {_describe(preset)}")
-            unpublished = [name for name, presets in methods.items() if len(presets) == 1]
+            unpublished = [name for name in methods if not registry[name].published]
             print(*(f"  {name}-published: {explain_unpublished(name)}" for name in unpublished), "", sep="\n")
         parts = " and ".join((RECIPE_ATTACK, *RECIPE_DEFENSES))
         print(f"python -m cleaner recipe ({NOT_RUN})\n  {parts} in one command, measured on ImageNet.")

@@ -151,6 +151,8 @@ def _explain_slurm_death(folder: Path, status: Status, job: str, silence: float)
     if status.pid:  # it ran, and had time to write its checkpoint before it was ended
         message = f"Slurm job {job} was ended from outside: resume the run from its last checkpoint.{log_end}"
         return replace(status, state="paused", message=message)
+    if not job:
+        return replace(status, state="died", message="It was not submitted to Slurm: start it again.")
     return replace(status, state="died", message=f"Slurm job {job} ended before its training began.{log_end}")
 
 

@@ -25,7 +25,7 @@ from cleaner.models.devices import configure_torch, pick_device
 from cleaner.models.weights import count_bytes
 from cleaner.presets import QUICK_CLEAN_PAIRS
 from cleaner.runs.folders import find_run
-from cleaner.runs.request import TEST_SIZE, Request, as_poisoning, load_request
+from cleaner.runs.request import Request, as_poisoning, load_request
 from cleaner.runs.run import load_run
 from cleaner.text import parse
 from cleaner.training.loop import FinetuneResult, finetune
@@ -84,7 +84,7 @@ class _Measurement:
         clip, trigger, target, clean = self._load_model()
         split = "train" if request.stage == "backdoored" else "clean"
         data = self.load(split, request.pairs)
-        test = self.load("test", request.test_size or TEST_SIZE)
+        test = self.load("test", request.test_size)
         loading = time.perf_counter() - start
         data.prepare()  # done once: a step that renders the split would count as the time of every step
         data, optimize = data.with_transform(clip.framing), 0.0
@@ -138,10 +138,10 @@ class _Measurement:
             if self.should_stop() or not is_free:
                 raise Cancelled
 
-    def load(self, split: str, size: int) -> CaptionData:
+    def load(self, split: str, size: int | None) -> CaptionData:
         """Return a split of the data. Rendering it raises `Cancelled` if the device is to be left to a run."""
-        request = self.request
-        return load_data(request.data, split=split, size=size, on_step=self.check, **request.data_options)
+        request, sized = self.request, {} if size is None else {"size": size}
+        return load_data(request.data, split=split, on_step=self.check, **sized, **request.data_options)
 
     def _load_model(self) -> tuple[Clip, Trigger | None, str | None, Clip | None]:
         """Return the model to train, attack and target class, and the clean model that the run evaluates, if any."""

@@ -47,7 +47,7 @@ def parse_row_metrics(row: dict[str, Any]) -> Metrics:
 
 
 def add_provenance(command: str, **content: Any) -> dict[str, Any]:
-    """Return content with command, commit, device and torch's version."""
+    """Return content with command, commit, torch's version and, unless it names one, the default device."""
     import torch  # here, so that the commands that write results parse their options without it
 
     return {
@@ -78,15 +78,15 @@ def read_git_commit() -> str:
         return "unknown"
 
 
-def describe_device() -> str:
+def describe_device(device: str = "auto") -> str:
     """Return the GPU's name, or the kind of processor and its number of cores."""
     import torch
 
     from cleaner.models.devices import pick_device
 
-    kind = pick_device("auto")
+    kind = pick_device(device)
     if kind.type == "cuda":
-        return torch.cuda.get_device_name(0)
+        return torch.cuda.get_device_name(kind)
     return f"{kind.type}, {os.cpu_count()} cores, {platform.machine()}"
 
 

@@ -114,14 +114,14 @@ def _request_type() -> TypeAdapter[Request]:
     return TypeAdapter(Request)
 
 
-def get_test_data(config: Mapping[str, Any]) -> tuple[str, dict[str, Any], int]:
-    """Return name and options of a run's data, and the size of its test split."""
+def get_test_data(config: Mapping[str, Any]) -> tuple[str, dict[str, Any], int | None]:
+    """Return name and options of a run's data, and the number of its test pairs at most; None: all of the split."""
     name = config.get("data_name") or strip_split(str(config.get("data", "scenes")))
-    options, size = config.get("data_options"), config.get("test_size")
+    options, size = config.get("data_options"), config.get("test_size", TEST_SIZE)
     return (
         str(name),
         dict(options) if isinstance(options, Mapping) else {},
-        size if isinstance(size, int) else TEST_SIZE,
+        size if size is None or isinstance(size, int) else TEST_SIZE,
     )
 
 

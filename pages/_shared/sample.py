@@ -16,8 +16,8 @@ class DataKey:
     name: str
     """Name, optionally with path and options: "pairs.csv classes=cat,dog"."""
     split: str
-    size: int
-    """Maximum number of pairs."""
+    size: int | None
+    """Maximum number of pairs; None: all."""
 
 
 @dataclass(frozen=True)

@@ -184,6 +184,7 @@ LONG = "x" * 300
         (["poison", "--out", LONG], "(File name too long). Choose another --out"),
         (["demo", "--out", "."], "--out"),
         (["report", "run", "--out", "."], "--out"),
+        (["report", "run", "--out", "/dev/null"], "/dev/null is not a file"),
         (["film", "run", "--out", "."], "--out"),
         (["poison", "--trigger", LONG], LONG),
         (["poison", "--model", LONG], LONG),

@@ -16,7 +16,7 @@ from cleaner.cli.command import format_command
 from cleaner.config import FinetuneConfig, file_parameters
 from cleaner.defenses import DEFENSES
 from cleaner.models.clip import save_clip
-from cleaner.presets import POISON
+from cleaner.presets import PHOTO_POISON, POISON
 from cleaner.runs.request import Request
 from tests.conftest import make_clip
 from tests.data.files import write_table
@@ -54,6 +54,14 @@ def test_each_attack(name: str, read_back: Any) -> None:
         clean_label=True,
         test_size=500,
     )
+    assert read_back(format_command(request)) == request
+
+
+@pytest.mark.parametrize("epochs", [POISON.epochs, PHOTO_POISON["photos-rn"].epochs])
+def test_a_model_with_a_setting_of_its_own(epochs: int, read_back: Any) -> None:
+    trigger = TRIGGERS["badnet"]().state_dict()
+    config = FinetuneConfig(epochs=epochs, device="cpu")
+    request = Request("backdoored", "scenes", 100, config, "photos-rn", trigger=trigger, target_class="banana")
     assert read_back(format_command(request)) == request
 
 

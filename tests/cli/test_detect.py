@@ -30,6 +30,16 @@ def test_pairs_and_images(run: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert [t["allowed"] for t in images["masking"]["thresholds"]] == [0.01, 0.05]
 
 
+def test_pairs_without_a_poisoned_one_are_ranked(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first = min(json.loads((run / "manifest.json").read_text())["poison_indices"])
+    few = ["detect", str(run), "--pairs", str(first), "--reference", "1", "--detector", "clip_score"]
+    assert main([*few, "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert (printed["figures"], len(printed["top"])) == ({}, min(first, 10))
+    assert main(few) == 0
+    assert "score more pairs (--pairs)" in capsys.readouterr().out
+
+
 def test_train_without(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = ["--detector", "clip_score", "--train-without", "10", "--out", str(tmp_path / "again")]
     assert main(["detect", str(run), *options]) == 0

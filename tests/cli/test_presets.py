@@ -101,6 +101,7 @@ def test_list_has_every_preset(capsys: pytest.CaptureFixture[str]) -> None:
     output = capsys.readouterr().out
     assert all(f"  {preset.name} (" in output and preset.source in output for preset in presets)
     assert "text_only-published: not stated" in output
+    assert "cleanclip_short-published: not stated: a control of this project" in output
     assert "recipe (not run by us)" in output
 
 

@@ -110,6 +110,7 @@ def test_a_request_with_other_types_names_the_field(change: dict[str, Any], name
 
 def test_test_data_of_an_edited_config_have_defaults() -> None:
     assert get_test_data({"data_options": [[]], "test_size": "x"}) == ("scenes", {}, 2000)
+    assert get_test_data({"test_size": None}) == ("scenes", {}, None), "all of the split, as from the command line"
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

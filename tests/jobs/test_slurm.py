@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -236,6 +236,13 @@ def test_a_job_that_never_starts_shows_the_end_of_its_error_log(request_: Reques
     status = local.poll_status(folder)
     assert status.state == "died"
     assert status.message.endswith(": one / two / slurmstepd: error: no such python")
+
+
+def test_a_submission_that_was_interrupted_is_named(request_: Request, queue: Path) -> None:
+    folder = create_run(request_)
+    write_json(folder / "status.json", asdict(Status("queued", place=slurm.SLURM, updated=time.time() - 600)))
+    status = local.poll_status(folder)
+    assert (status.state, status.message) == ("died", "It was not submitted to Slurm: start it again.")
 
 
 def test_a_worker_that_cannot_start_is_reported_at_once(request_: Request, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,6 +20,7 @@ from cleaner.runs.store import create_run, list_runs
 from pages._shared import curves, durations, requests
 from pages._shared.defense_results import MAX_CARDS
 from pages._shared.run_table import STATE_LABELS
+from pages._shared.sample import DataKey
 from pages._shared.state import format_percent
 from tests.pages.conftest import (
     OpenPage,
@@ -245,6 +246,7 @@ def test_a_defense_is_tested_on_the_test_set_of_its_attack(open_page: OpenPage, 
     parent, _ = make_runs(tmp_path)
     suspect = RunRecord.from_config(parent, {**read_json(parent / "config.json"), "test_size": None})
     assert requests.build_defense_request(suspect, DEFENSES["finetune"](), 200, QUICK_DEFEND).test_size is None
+    assert requests.read_test_data(suspect) == DataKey("scenes", "test", None)
 
 
 def test_a_stopped_sweep_can_be_canceled_and_continued(open_page: OpenPage, tmp_path: Path) -> None:

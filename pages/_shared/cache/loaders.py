@@ -41,7 +41,8 @@ def _load_data(key: DataKey, _on_step: OnStep | None) -> CaptionData:
     from cleaner.data.base import load_data
 
     name, options = parse_data(key.name)
-    return load_data(name, split=key.split, size=key.size, on_step=wrap_in_thread(_on_step), **options)
+    sized = {} if key.size is None else {"size": key.size}
+    return load_data(name, split=key.split, on_step=wrap_in_thread(_on_step), **sized, **options)
 
 
 def load_data(key: DataKey, on_step: OnStep | None = None) -> CaptionData:
