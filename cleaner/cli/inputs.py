@@ -96,7 +96,6 @@ def print_activation(clip: Clip, data: CaptionData) -> None:
 
 
 def print_skipped(data: CaptionData) -> None:
-    """Print the images that were skipped, on stderr."""
-    if data.skipped_items:
-        items = "; ".join(data.skipped_items[:5])
-        print(f"{data.name}: {len(data.skipped_items)} skipped: {items}", file=sys.stderr, flush=True)
+    """Print on stderr what was left out or changed when the files were read."""
+    if skipped := data.describe_skipped():
+        print(f"{data.name}: {skipped}", file=sys.stderr, flush=True)

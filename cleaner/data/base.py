@@ -37,7 +37,7 @@ class CaptionData(ABC):
         name: the data's name in a run's config ("scenes/test").
         transfer_variants: registered data sets with the same classes in another style, for transfer accuracy.
         format_summary: how the files were parsed (separator, columns), for display.
-        skipped_items: images and rows that were left out, each with its reason.
+        skipped_items: what was left out or changed when the files were read, one line each; a line can stand for many.
         split_rule: how validation and test pairs are held out, for display.
     """
 
@@ -58,6 +58,11 @@ class CaptionData(ABC):
     @abstractmethod
     def images(self, indices: Indices) -> Tensor:
         """Return (N, 3, H, W) float32 images in [0, 1] for `indices`, freshly allocated."""
+
+    def describe_skipped(self, limit: int = 5) -> str:
+        """Return the first `limit` lines of `skipped_items`, and how many more there are; "" without any."""
+        lines, more = list(self.skipped_items[:limit]), len(self.skipped_items) - limit
+        return f"left out or changed: {'; '.join([*lines, f'{more:,} more'] if more > 0 else lines)}" if lines else ""
 
     def prefetch(self, indices: Indices) -> None:  # noqa: B027
         """Announce the next call of `images`; data in files start to decode in the background."""
@@ -240,7 +245,8 @@ def resolve_source(name: str) -> tuple[Any, dict[str, str]]:
     if path and kind in DATASETS:
         if not {"path", ANY_OPTION} & accepted_options(DATASETS[kind]).keys():
             raise CleanerError(f"the data set {kind} takes no path: write {kind}, or give the path alone.")
-        validate_allowed(path)
+        if not getattr(DATASETS[kind], "is_remote", False):
+            validate_allowed(path)
         return DATASETS[kind], {"path": path}
     if name not in DATASETS and (os.path.exists(name) or any(mark in name for mark in ".:/\\")):
         validate_allowed(name)

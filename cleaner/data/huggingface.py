@@ -250,7 +250,7 @@ def _tabulate(tables: Mapping[str, Any], columns: _Columns, folder: Path) -> Pai
                 pairs.images.append(str(values[columns.image]))
             if pairs.classes is not None:
                 pairs.classes.append(class_name)
-    if set(splits) != {"train"}:
+    if columns.split or {"train"} < set(splits):  # the only split of a set is divided, whatever its name
         pairs.splits = splits
     return pairs
 

@@ -40,6 +40,8 @@ ENDING_SECONDS = 30.0
 """Seconds for which a worker of a run that is started again waits for the one that was stopped, and is still ending."""
 RANK_EXIT_SECONDS = 2.0
 """Seconds that the other ranks may take to end after rank 0 has ended the run."""
+MAX_LOGGED = 1000
+"""Lines in log.txt on what was left out of the data."""
 
 
 def run_job(session: RunSession) -> None:
@@ -188,9 +190,9 @@ def _stop_before_evaluation(report: StepReport) -> None:
 
 
 def _log_skipped(data: CaptionData) -> None:
-    """Write to log.txt which images were skipped."""
-    if data.skipped_items:
-        sys.stderr.write(f"{data.name}: {len(data.skipped_items)} skipped: {'; '.join(data.skipped_items)}\n")
+    """Write to log.txt what was left out or changed when the files were read."""
+    if skipped := data.describe_skipped(limit=MAX_LOGGED):
+        sys.stderr.write(f"{data.name}: {skipped}\n")
 
 
 def _resolve_device(device: str) -> str:

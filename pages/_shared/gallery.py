@@ -33,17 +33,16 @@ def show_gallery(attack: PoisonSettings, plan: PoisonPlan) -> None:
     """Draw some poisoned pairs: clean image, triggered image, difference and captions."""
     data = load_data_with_progress(attack.training_data)
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
-        st.markdown(f"**{len(plan):,} of {len(data):,} pairs are poisoned**", width="content")
+        verb = "is" if len(plan) == 1 else "are"
+        st.markdown(f"**{len(plan):,} of {len(data):,} pairs {verb} poisoned**", width="content")
         pairs = _choose_pairs(plan)
     trigger = _find_ready_trigger(attack)
     if trigger is None:
         reason = state.capitalize_message(attack.trigger.unready_reason)
         st.info(escape_markdown(reason), icon=":material/hourglass_empty:")
         return
-    if data.skipped_items:
-        reasons = "; ".join(data.skipped_items[:5])
-        count = len(data.skipped_items)
-        st.warning(f"{count:,} images skipped: {escape_markdown(reasons)}", icon=":material/broken_image:")
+    if skipped := data.describe_skipped():
+        st.warning(escape_markdown(state.capitalize_message(skipped)), icon=":material/broken_image:")
     data = cache.apply_framing(data, attack.model)
     own_image = st.session_state.get(uploads.OWN_IMAGE)
     captions = [(f"pair {index:,}", before, after) for index, before, after in pairs]

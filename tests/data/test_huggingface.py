@@ -109,6 +109,7 @@ def test_a_stream_is_stored_once_and_cut(tmp_path: Path, monkeypatch: pytest.Mon
         return {"train": stream}
 
     monkeypatch.setattr(huggingface, "_load", load)
+    monkeypatch.setenv("CLEANER_DATA_ROOTS", str(tmp_path))  # the name on the hub is no path
     first, again = (load_data("hf:org/name", split="all", max_pairs=25) for _ in range(2))
     assert first.captions == again.captions
     assert sorted(first.captions) == sorted(make_caption(i) for i in range(25))
@@ -129,6 +130,14 @@ def test_a_column_of_splits_assigns_the_rows(tmp_path: Path) -> None:
     data = load_data(path, split="all")
     assert data.skipped_items == ["train/11 has an unknown split ('unused')"]
     assert "split in 'split'" in data.format_summary
+
+
+def test_a_set_without_training_pairs_is_divided(tmp_path: Path) -> None:
+    images = [{"bytes": image_bytes(i % 5), "path": None} for i in range(200)]
+    (tmp_path / "set").mkdir()
+    write(tmp_path / "set" / "test-00000-of-00001.parquet", image=images, caption=["a wall"] * 200)
+    sizes = [len(load_data(str(tmp_path / "set"), split=split)) for split in ("train", "validation", "test")]
+    assert min(sizes) > 0, sizes
 
 
 def test_rows_of_one_image_share_a_split(tmp_path: Path) -> None:

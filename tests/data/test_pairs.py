@@ -303,5 +303,10 @@ def test_classes_without_a_name_are_listed(tmp_path: Path) -> None:
     write_class_folder(tmp_path, 12)
     data = load_data(str(tmp_path), split="all", classes="red,greens")
     assert data.skipped_items == ["classes has no name for blue, green: 8 images have no class"]
+    assert data.describe_skipped() == f"left out or changed: {data.skipped_items[0]}"
+    data.skipped_items = list("abcdefgh")
+    assert data.describe_skipped() == "left out or changed: a; b; c; d; e; 3 more"
+    data.skipped_items = []
+    assert not data.describe_skipped()
     with pytest.raises(CleanerError, match="'red' twice"):
         load_data(str(tmp_path), classes="red,green,red")
