@@ -19,8 +19,8 @@ from cleaner.published import Method, Preset, Training
 from cleaner.registry import DEFENSES, TRIGGERS
 
 RESULTS_DIR = shipped_results()
-PHOTOS_RESULT = "cifar10.json"
-"""Result file of the table on photos (benchmarks/photos.py)."""
+LEARNING_RATES_RESULT, PHOTOS_RESULT = "learning_rates.json", "cifar10.json"
+"""Result files of the learning rates chosen on Scenes (benchmarks/learning_rates.py) and on photos (photos.py)."""
 
 PRETRAIN = FinetuneConfig(
     lr=1e-3, epochs=7, batch_size=128, warmup_steps=200, weight_decay=0.1, beta2=0.98, augmentation="none"
@@ -97,7 +97,7 @@ def recommended_lr(model: str, defense: str, default: float = DEFEND.lr) -> floa
 
     A model or a defense without trials gets `default`.
     """
-    chosen = _read_result("learning_rates.json").get("chosen", {}) | _read_result(PHOTOS_RESULT).get("chosen", {})
+    chosen = _read_result(LEARNING_RATES_RESULT).get("chosen", {}) | _read_result(PHOTOS_RESULT).get("chosen", {})
     return float(chosen.get(model, {}).get(defense, default))
 
 
@@ -237,7 +237,8 @@ def _scenes_defense_preset(defense: str, variant: str, parameters: Mapping[str, 
     name = defense_name({"defense": {"name": defense}, "variant": parameters})
     rates = {candidate: recommended_lr(candidate, name, default=0.0) for candidate in (model, "scenes-rn")}
     base, lr = next(((candidate, rate) for candidate, rate in rates.items() if rate), ("", 0.0))
-    how = f"chosen by accuracy alone on {base} (benchmarks/results/learning_rates.json)" if lr else "not chosen yet"
+    file = PHOTOS_RESULT if base in _read_result(PHOTOS_RESULT).get("chosen", {}) else LEARNING_RATES_RESULT
+    how = f"chosen by accuracy alone on {base} (benchmarks/results/{file})" if lr else "not chosen yet"
     kind = "variant" if parameters else "setting"
     source = f"this project's {kind} for {to_label(home_data(model))}; learning rate {how}"
     finetune = replace(DEFEND, lr=lr or DEFEND.lr)

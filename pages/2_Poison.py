@@ -15,6 +15,7 @@ from cleaner.presets import (
     PHOTO_POISON,
     POISON_LR,
     QUICK_MODEL,
+    SCENES_VARIANT,
     STRONGER_ATTACKS,
     attack_presets,
     default_target,
@@ -67,8 +68,9 @@ def choose_trigger() -> Any:
     )
     model = sources.find_chosen_model(MODEL, QUICK_MODEL)
     presets = presets_for_model(attack_presets(name), model)
-    preset, key = forms.choose_preset(presets, f"poison.{name}", "poison")
-    show_required_settings(model, name)
+    preset, key = forms.choose_preset(presets, trigger_key(model, name), "poison")
+    if preset.variant == SCENES_VARIANT:
+        show_required_settings(model, name, key)
     trigger = None
     try:
         framing = cache.find_framing(model)
@@ -83,14 +85,27 @@ def choose_trigger() -> Any:
     return trigger
 
 
-def show_required_settings(model: str, trigger: str) -> None:
-    """Draw the settings that a built-in model needs to learn an attack, and the button that sets them."""
+def trigger_key(model: str, trigger: str) -> str:
+    """Return the key prefix of a trigger's widgets.
+
+    Models whose parameters differ have their own widgets: a default applies only until a widget is drawn.
+    """
+    if is_pretrained(model):
+        return f"poison.pretrained.{trigger}"
+    return f"poison.{model}.{trigger}" if (model, trigger) in STRONGER_ATTACKS else f"poison.{trigger}"
+
+
+def show_required_settings(model: str, trigger: str, key: str) -> None:
+    """Draw the settings that a built-in model needs to learn an attack, and the button that sets them.
+
+    key: prefix of the trigger's widgets.
+    """
     if (model, trigger) not in STRONGER_ATTACKS:
         return
     parameters, pairs, epochs = STRONGER_ATTACKS[model, trigger]
     settings = [*(f"{to_label(name).lower()} {value:g}" for name, value in parameters.items()), f"{pairs:,} pairs"]
     st.caption(f"{model} needs {', '.join(settings)} and {epochs} epochs to learn this attack.")
-    values: dict[str, Any] = {f"poison.{trigger}.{name}": value for name, value in parameters.items()}
+    values: dict[str, Any] = {f"{key}.{name}": value for name, value in parameters.items()}
     values |= {"poison.pairs": pairs, f"{training_key(model)}.epochs": epochs}
     st.button("Apply", key="poison.needed", on_click=st.session_state.update, args=(values,), width="stretch")
 

@@ -228,7 +228,7 @@ def show_epoch(data_key: DataKey, draw: DrawKey) -> None:
             DEFAULT_SHARE,
             key="subtexts.share",
             **KEEP,
-            help="Drawn per epoch. The paper says “a few”; the default in training is 10%.",
+            help="Drawn per epoch. The paper says “a few”; the default is 10%. The quick setting of Defend draws 100%.",
         )
         with st.spinner("Drawing subtexts …"):
             rows, skipped = cache.draw_epoch(data_key, percent / 100, draw)

@@ -170,7 +170,8 @@ def show_predictions(
     classes = len(cache.load_data(sample.data).class_names)
     target_note = f" Target: {escape_markdown(str(target))} (pink)." if target else ""
     st.caption(
-        f"Top five of {classes} classes; probability: softmax of logit scale × cosine.{target_note} One image, n = 1."
+        f"Top {min(5, classes)} of {classes} classes; probability: softmax of logit scale × cosine.{target_note} "
+        "One image, n = 1."
     )
 
 

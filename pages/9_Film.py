@@ -14,7 +14,7 @@ from pages._shared import film_player, jobs, state
 from pages._shared.frame import link, page
 from pages._shared.state import KEEP, escape_markdown
 
-LEAD = "Watch a backdoor appear, and **dissolve**: the same images at 16 moments of a training. Space plays."
+LEAD = "Watch a backdoor appear, and **dissolve**: the same images at up to 16 moments of a training. Space plays."
 
 
 def list_runs() -> list[RunRecord]:

@@ -63,13 +63,18 @@ def _find_group(row: Mapping[str, Any]) -> tuple[Any, ...]:
     return (row.get("model"), *(row["task"][name] for name in GROUP))
 
 
+def rank_targets(records: Iterable[BenchmarkRecord]) -> list[str]:
+    """Return the target classes, the one with most records first."""
+    return [target for target, _ in Counter(record.target_class or "" for record in records).most_common()]
+
+
 def plot(records: Sequence[BenchmarkRecord]) -> Any:
     """Return ASR left against accuracy lost, one panel per attack on the target with most records; None without any.
 
     Each mark is a rate, the mean over seeds, with a bar from the lowest to the highest ASR.
     """
-    targets = Counter(record.target_class for record in records).most_common(1)
-    found = [record for record in records if record.target_class == targets[0][0]]
+    targets = rank_targets(records)
+    found = [record for record in records if record.target_class == targets[0]]
     panels = [_make_panel(attack, found) for attack in dict.fromkeys(record.attack for record in found)]
     shown = [panel for panel in panels if any(len(points) > 1 for points in panel.curves.values())]
     return accuracy_cost(shown, BUDGETS) if shown else None

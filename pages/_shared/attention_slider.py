@@ -63,7 +63,9 @@ def show(
         (find_style(shown[0].kind).color, find_style(shown[1].kind).color),
         panels,
     )
-    st.caption("Drag the line. Images share their zoom: buttons, or the wheel after a click. Ring: this image.")
+    has_ring = panel is not None and any(layer["marks"] for layer in panel["layers"])
+    ring = " Ring: this image." if has_ring else ""
+    st.caption(f"Drag the line. Images share their zoom: buttons, or the wheel after a click.{ring}")
 
 
 def _make_map_panel(stages: list[Stage], shown: tuple[Stage, Stage], sample: Sample) -> before_after.Panel | None:

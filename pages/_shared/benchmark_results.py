@@ -70,18 +70,27 @@ def show(entries: Sequence[BenchmarkRecord]) -> None:
         key="benchmark.attack",
         **KEEP,
     )
-    show_attack([entry for entry in entries if entry.attack == attack])
+    of_attack = [entry for entry in entries if entry.attack == attack]
+    targets = claim.rank_targets(of_attack)
+    target = targets[0]
+    if len(targets) > 1:  # each target is another backdoored model
+        target = st.segmented_control(
+            "Target class", targets, required=True, default=target, key="benchmark.target", **KEEP
+        )
+    show_attack([entry for entry in of_attack if entry.target_class == target])
 
 
 def show_accuracy_cost(entries: Sequence[BenchmarkRecord]) -> None:
     """Draw what every method of the second protocol leaves of the attack over the accuracy that it costs."""
-    figure = claim.plot([entry for entry in entries if entry.part in (claim.PART, claim.CURVE_PART)])
+    shown = [entry for entry in entries if entry.part in (claim.PART, claim.CURVE_PART)]
+    figure = claim.plot(shown)
     if figure is not None:
         st.subheader("Attack success against accuracy lost", anchor=False)
         st.plotly_chart(figure, key="benchmark.cost", config=NO_MODE_BAR)
         st.caption(
-            "One mark per learning rate, mean and range over seeds. Dashed: the backdoored model (orange), and the "
-            "trigger on the never poisoned model (gray). Dotted: 2 and 5 points of accuracy."
+            f"Target: {claim.rank_targets(shown)[0]}. One mark per learning rate, mean and range over seeds. Dashed: "
+            "the backdoored model (orange), and the trigger on the never poisoned model (gray). Dotted: 2 and 5 points "
+            "of accuracy."
         )
 
 
@@ -126,7 +135,7 @@ def show_attack(entries: Sequence[BenchmarkRecord]) -> None:
     commits = ", ".join(dict.fromkeys(str(e.commit) for e in entries))
     devices = ", ".join(dict.fromkeys(str(e.device) for e in entries))
     st.caption(
-        f"Measured on {escape_markdown(entries[0].protocol)}, with {escape_markdown(devices)}. TA-Cleaner is a "
-        "re-implementation from the public description.",
+        f"Target: {entries[0].target_class}. Measured on {escape_markdown(entries[0].protocol)}, with "
+        f"{escape_markdown(devices)}. TA-Cleaner is a re-implementation from the public description.",
         help=f"Commits of the code: {commits}. More results: docs/results.md.",
     )

@@ -6,6 +6,7 @@ import streamlit as st
 
 from cleaner.labels import to_label
 from cleaner.presets import HOME_DATA, home_data
+from cleaner.runs.request import format_data, parse_data
 from cleaner.types import CleanerError
 from pages._shared import cache
 from pages._shared.frame import show_error
@@ -33,13 +34,13 @@ def choose(key: str, name: str) -> str:
         help="A folder with torchvision's files, or with train.tar, test.tar and their tables of captions.",
         **KEEP,
     ).strip()
-    return f"{name}:{folder}" if folder else ""
+    return format_data(f"{name}:{folder}", {}) if folder else ""
 
 
 def show_home_data(model: str, data: str, key: str) -> None:
     """Draw which data a built-in model was trained on, and the button that sets them, if the chosen ones are others."""
     home = home_data(model)
-    if model in HOME_DATA and data and data.partition(":")[0] != home:
+    if model in HOME_DATA and data and parse_data(data)[0].partition(":")[0] != home:
         st.caption(f"{model} was trained on {to_label(home)}.")
         change, values = st.session_state.update, {key: home}
         st.button("Use these data", key=f"{key}.home", on_click=change, args=(values,), width="stretch")

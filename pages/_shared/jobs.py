@@ -44,7 +44,8 @@ _START_LOCK = threading.Lock()  # when the user opens another page, Streamlit ru
 
 def start_runs(kind: str, requests: Sequence[Request], cluster: SlurmResources | None = None) -> None:
     """Create a run folder per request and queue the runs on this machine or a cluster."""
-    started = started_ids()  # here, as a click on the menu may interrupt any access to the session
+    # Here, as a click on the menu may interrupt any access to the session.
+    started, earlier = started_ids(), _list_unfinished(kind)
     folders = [create_run(request) for request in _use_cluster_device(requests, cluster)]
     try:
         local.start_all(folders, cluster)
@@ -52,7 +53,7 @@ def start_runs(kind: str, requests: Sequence[Request], cluster: SlurmResources |
         for folder in folders if cluster else ():
             remove_run_folder(folder)
         raise
-    started[kind] = [folder.name for folder in folders]
+    started[kind] = [*earlier, *(folder.name for folder in folders)]
 
 
 def _use_cluster_device(requests: Sequence[Request], cluster: SlurmResources | None) -> Sequence[Request]:
@@ -62,9 +63,9 @@ def _use_cluster_device(requests: Sequence[Request], cluster: SlurmResources | N
 
 def start_sweep(kind: str, requests: Sequence[Request], cluster: SlurmResources | None = None) -> None:
     """Start a sweep or continue it; `sweeps.show` draws its runs."""
-    started = started_ids()  # here, as in `start_runs`
+    started, earlier = started_ids(), _list_unfinished(kind)  # here, as in `start_runs`
     entries = sweep.list_sweep_runs(sweep.start_sweep(_use_cluster_device(requests, cluster), cluster))
-    started[kind] = []
+    started[kind] = earlier
     if all(entry.status.state == "done" for entry in entries):
         st.toast("All runs of this sweep are done. Add a rate, a seed or a defense.", icon=":material/done_all:")
 
@@ -103,7 +104,7 @@ def run_pending_start(page: str) -> None:
 
 
 def started_ids() -> dict[str, list[str]]:
-    """Return page -> ids of the runs that this session started there last."""
+    """Return page -> ids of the runs that this session started there last, and of earlier ones still unfinished."""
     started: dict[str, list[str]] = st.session_state.setdefault(_STARTED, {})
     return started
 
@@ -141,14 +142,18 @@ def is_processor_busy() -> bool:
 
 
 def started_runs(kind: str) -> list[RunRecord]:
-    """Return the runs that this session started last, in any state."""
+    """Return the runs of `started_ids`, in any state."""
     names = started_ids().get(kind, [])
     return [entry for entry in local.poll_entries() if entry.id in names] if names else []
 
 
 def list_unfinished_started() -> list[str]:
     """Return the ids of the runs that this session started and that are not finished."""
-    return [entry.id for kind in PAGE_STAGES for entry in started_runs(kind) if entry.status.state in UNFINISHED]
+    return [name for kind in PAGE_STAGES for name in _list_unfinished(kind)]
+
+
+def _list_unfinished(kind: str) -> list[str]:
+    return [entry.id for entry in started_runs(kind) if entry.status.state in UNFINISHED]
 
 
 def restore_started(ids: Sequence[str]) -> None:

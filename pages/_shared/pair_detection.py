@@ -58,7 +58,7 @@ class Ranking:
 def show(run: RunRecord) -> None:
     """Draw the half of the page on training pairs."""
     try:
-        read_manifest(run.folder)
+        poisons = len(read_manifest(run.folder)["poison_indices"])
     except CleanerError as error:
         st.subheader(state.section_title("Training pairs", run), anchor=False)
         st.info(escape_markdown(state.capitalize_message(str(error))), icon=":material/info:")
@@ -70,7 +70,7 @@ def show(run: RunRecord) -> None:
     left, right = st.columns([1, 2.9], gap="medium")
     with left:
         ranking = _choose_ranking(run, found)
-        flagged = _choose_flagged(ranking)
+        flagged = _choose_flagged(ranking, found.pairs)
     with right:
         _show_gallery(run, ranking)
     views = {
@@ -80,7 +80,7 @@ def show(run: RunRecord) -> None:
         "Reference size": lambda: _show_reference_sizes(found),
     }
     show_tabs("detect.details", views)
-    _show_retraining(run, found, ranking, flagged)
+    _show_retraining(run, ranking, flagged, pairs=found.pairs, poisons=poisons)
 
 
 def _load(run: RunRecord) -> PairDetection | None:
@@ -141,8 +141,8 @@ def _draw_parameters(name: str) -> Any:
     return forms.draw_form(kind, f"detect.{name}")
 
 
-def _choose_flagged(ranking: Ranking) -> Any:
-    """Draw how many of the most suspicious pairs are flagged; return their indices."""
+def _choose_flagged(ranking: Ranking, pairs: int) -> Any:
+    """Draw how many of the most suspicious pairs are flagged; return their indices. pairs: all that were trained on."""
     share = st.select_slider(
         "Flag the most suspicious",
         FLAGGED_SHARES,
@@ -154,8 +154,9 @@ def _choose_flagged(ranking: Ranking) -> Any:
     )
     flagged = ranking.order[: max(1, round(share * len(ranking.scores)))]
     caught, total = int(ranking.poisoned[flagged].sum()), int(ranking.poisoned.sum())
+    scored = f"{len(ranking.scores):,}" if len(ranking.scores) == pairs else f"the first {len(ranking.scores):,}"
     st.caption(
-        f"{len(flagged):,} of {len(ranking.scores):,} pairs flagged: **{caught:,} of the {total:,} poisoned pairs**, "
+        f"{len(flagged):,} of {scored} pairs flagged: **{caught:,} of the {total:,} poisoned ones**, "
         f"and {len(flagged) - caught:,} clean ones."
     )
     return flagged
@@ -165,7 +166,7 @@ def _show_gallery(run: RunRecord, ranking: Ranking) -> None:
     """Draw the most suspicious pairs, each with the truth."""
     top = ranking.order[: COLUMNS * ROWS]
     hits = int(ranking.poisoned[top].sum())
-    chance = format_percent(float(ranking.poisoned.mean()), 0)
+    chance = format_percent(float(ranking.poisoned.mean()))
     st.markdown(f"##### {state.section_title('Most suspicious pairs', run)}")
     st.markdown(
         f"{to_label(ranking.detector)}: **{hits} of the top {len(top)} are poisoned**; of pairs at random {chance} are."
@@ -267,8 +268,11 @@ def _show_map(found: PairDetection, ranking: Ranking, flagged: Any) -> None:
     st.caption("Training images in the backdoored model, by PCA; ringed: flagged.")
 
 
-def _show_retraining(run: RunRecord, found: PairDetection, ranking: Ranking, flagged: Any) -> None:
-    """Draw the training without the flagged pairs: progress, the latest result, estimate, button."""
+def _show_retraining(run: RunRecord, ranking: Ranking, flagged: Any, *, pairs: int, poisons: int) -> None:
+    """Draw the training without the flagged pairs: progress, the latest result, estimate, button.
+
+    pairs, poisons: all that the run was trained on, of which the ranking may hold the first.
+    """
     st.subheader("Train again without the flagged pairs", anchor=False)
     if not run.clean_model:
         st.info("This run does not record the model before poisoning, which the training starts from.")
@@ -285,9 +289,9 @@ def _show_retraining(run: RunRecord, found: PairDetection, ranking: Ranking, fla
             "among the defenses."
         )
         cards.show_measurement_notes(done[0])
-    request = requests.build_retrain_request(run, flagged.tolist(), ranking.detector, found.pairs)
-    poisons = int(found.poisoned[flagged].sum())
-    plan = f"{request.pairs:,} pairs remain, {int(found.poisoned.sum()) - poisons:,} of them poisoned"
+    request = requests.build_retrain_request(run, flagged.tolist(), ranking.detector, pairs)
+    remaining = poisons - int(ranking.poisoned[flagged].sum())
+    plan = f"{request.pairs:,} pairs remain, {remaining:,} of them poisoned"
     durations.show([request], lambda duration: st.caption(f"{plan}: {duration}."))
     live_jobs.show_start_button(
         f"Train without {len(flagged):,} pairs",

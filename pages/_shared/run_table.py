@@ -48,9 +48,8 @@ def show_run_table() -> None:
         on_select="rerun",
         selection_mode="single-row",
     )
-    st.caption(
-        f"{len(local_entries):,} runs in {escape_markdown(str(runs_root()))}. Select a row to edit or delete a run."
-    )
+    runs = "1 run" if len(local_entries) == 1 else f"{len(local_entries):,} runs"
+    st.caption(f"{runs} in {escape_markdown(str(runs_root()))}. Select a row to edit or delete a run.")
     if error := jobs.last_error():
         show_error(error)
     if rows := selected["selection"]["rows"]:

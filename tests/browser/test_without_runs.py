@@ -53,7 +53,7 @@ def test_a_photo_is_taken_and_classified(empty_server: str, browser_page: Any) -
     wait_idle(page)
     page.get_by_role("combobox", name="Image").click()
     page.get_by_role("option", name="Own image: camera.jpg").click()
-    page.get_by_text("Top five of").wait_for()
+    page.get_by_text("Top 5 of").wait_for()
     wait_idle(page)
     assert page.locator('[data-testid="stAlert"]').count() == 0
     assert page.problems == []

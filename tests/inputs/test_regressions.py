@@ -24,7 +24,7 @@ from cleaner.runs.request import Request, get_test_data, load_request, parse_dat
 from cleaner.runs.store import LOG_TAIL_BYTES, last_lines, list_entries
 from cleaner.training.checkpoint import TrainingCheckpoint
 from cleaner.types import CleanerError
-from pages._shared.cache.loaders import read_mtime
+from pages._shared.cache.loaders import read_model_mtime, read_mtime
 from pages._shared.state import escape_markdown
 from tests.conftest import make_clip
 
@@ -70,6 +70,7 @@ def test_a_path_that_cannot_be_looked_at_is_no_file(error: int, monkeypatch: pyt
     monkeypatch.setattr(os, "stat", stat)
     assert is_pretrained("/closed/model.pt")
     assert read_mtime("/closed/model.pt") == read_mtime("ViT-B-32:/closed/model.pt") == 0
+    assert read_model_mtime("/closed") == read_model_mtime("x" * 300) == 0
     for name in ("/closed/pairs.csv", "cifar10:/closed", "coco:/closed annotations=/closed/captions.json"):
         source, options = parse_data(name)
         with pytest.raises(CleanerError):

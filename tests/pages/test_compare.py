@@ -137,6 +137,13 @@ def test_the_benchmark_of_the_project(open_page: OpenPage) -> None:
     assert app.selectbox(key="benchmark.part").value == claim.PART, "the second protocol comes first"
     titles = {annotation["text"] for annotation in chart(app, "benchmark.cost")["layout"]["annotations"]}
     assert {"BadNet patch", "BadCLIP"} <= titles
+    app.segmented_control(key="benchmark.attack").set_value("badclip").run()
+    on_main = app.dataframe[0].value
+    app.segmented_control(key="benchmark.target").set_value("cup").run()
+    assert "Target: cup. Measured on" in page_text(app)
+    assert len(app.dataframe[0].value) < len(on_main), "one seed, where the first target has five"
+    app.segmented_control(key="benchmark.attack").set_value("badnet").run()
+    assert not app.exception
     app.selectbox(key="benchmark.model").set_value("scenes-rn").run()
     assert not app.exception
 

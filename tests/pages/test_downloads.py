@@ -19,7 +19,7 @@ NAMES = ("cat", "dog", "frog")
 def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of photos in two tars; the user's own folder has none."""
     monkeypatch.setattr("cleaner.data.cifar.photos_root", lambda: tmp_path / "own")
-    return write_photo_tars(tmp_path / "photos", NAMES, train=300, test=300)
+    return write_photo_tars(tmp_path / "my photos", NAMES, train=300, test=300)
 
 
 def test_photos_are_offered_with_their_size_and_read_from_a_folder(open_page: OpenPage, photos: Path) -> None:
@@ -31,7 +31,7 @@ def test_photos_are_offered_with_their_size_and_read_from_a_folder(open_page: Op
     app.text_input(key="poison.data.cifar10.folder").set_value(str(photos)).run()
     assert not app.exception
     assert not errors(app)
-    assert app.selectbox(key=f"poison.target.cifar10:{photos}").options == list(NAMES)
+    assert app.selectbox(key=f"poison.target.'cifar10:{photos}'").options == list(NAMES)
     assert "photo of a" in page_text(app)
 
 

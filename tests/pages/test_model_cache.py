@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
 
+from cleaner.files import assets
 from cleaner.models.clip import Clip
 from cleaner.models.weights import count_bytes
 from pages._shared.cache import model_cache
+from pages._shared.cache.loaders import read_model_mtime
 from pages._shared.cache.model_cache import ModelCache
 from tests.conftest import make_clip
 
@@ -20,6 +25,16 @@ class Loader:
     def __call__(self, name: str) -> Clip:
         self.loaded.append(name)
         return make_clip()
+
+
+def test_a_model_in_a_folder_is_read_again_when_its_files_change(tmp_path: Path) -> None:
+    for number, name in enumerate(("open_clip_config.json", "open_clip_model.safetensors")):
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (1000 + number, 1000 + number))
+    assert read_model_mtime(str(tmp_path)) == read_model_mtime(f"local-dir:{tmp_path}") == 1001
+    os.utime(tmp_path / "open_clip_model.safetensors", (2000, 2000))
+    assert read_model_mtime(str(tmp_path)) == 2000
+    assert read_model_mtime("scenes-lite") >= (assets() / "scenes-lite" / "model.safetensors").stat().st_mtime
 
 
 def test_the_models_used_last_stay(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -133,10 +133,21 @@ def test_required_settings_of_a_model_can_be_applied(open_page: OpenPage) -> Non
     press(app, "poison.needed")
     assert not app.warning
     for name, value in needed.items():
-        assert app.slider(key=f"poison.blended.{name}").value == value
+        assert app.slider(key=f"poison.scenes-vit.blended.{name}").value == value
     assert app.select_slider(key="poison.pairs").value == pairs
     assert app.number_input(key="poison.train.scenes-vit.epochs").value == epochs
     assert f"{epochs * (pairs // 64):,} training steps" in page_text(app)
+    app.radio(key="poison.scenes-vit.blended.settings").set_value("published").run()
+    assert "poison.needed" not in widget_keys(app), "the published settings have no such button"
+
+
+def test_a_trigger_has_the_parameters_of_the_model(open_page: OpenPage) -> None:
+    app = open_page("Poison")
+    app.selectbox(key="poison.trigger").set_value("badclip").run()
+    assert app.number_input(key="poison.badclip.triplet_weight").value == ATTACK_PARAMETERS["badclip"]["triplet_weight"]
+    choose_own_model(app, "poison.model", "scenes-vit")
+    needed = STRONGER_ATTACKS["scenes-vit", "badclip"][0]
+    assert app.number_input(key="poison.scenes-vit.badclip.triplet_weight").value == needed["triplet_weight"]
 
 
 def test_a_model_with_its_own_setting_starts_with_it(open_page: OpenPage) -> None:

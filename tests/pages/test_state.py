@@ -7,11 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from cleaner.config import FinetuneConfig
 from cleaner.files import read_json, write_json
+from cleaner.jobs import local
 from cleaner.labels import FLAGGED_DEFENSE
+from cleaner.runs.folders import runs_root
+from cleaner.runs.request import Request
 from cleaner.runs.status import Status, write_status
 from cleaner.runs.store import read_record
-from pages._shared import state
+from pages._shared import jobs, state
 from tests.pages.runs import make_runs
 
 
@@ -30,3 +34,21 @@ def test_the_defenses_of_one_click_keep_its_order_before_older_ones_and_retraini
     ordered = state.defended_runs(read_record(backdoored))
     assert [run.id for run in ordered] == ["first", "second", "third", "older", "retrained"]
     assert state.defenses_of_run(read_record(backdoored)) == ordered[:-1]
+
+
+def test_a_second_start_keeps_the_unfinished_runs_of_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def queue(folders: list[Path], cluster: None) -> None:
+        for folder in folders:
+            write_status(folder, Status("queued"))
+
+    monkeypatch.setenv("CLEANER_RUNS", str(tmp_path))
+    monkeypatch.setattr(jobs.st, "session_state", {})
+    monkeypatch.setattr(local, "start_all", queue)
+    trigger = {"name": "badnet"}
+    request = Request("backdoored", "scenes", 100, FinetuneConfig(), "scenes-lite", None, trigger, "banana")
+    for _ in range(2):
+        jobs.start_runs("poison", [request])
+    first, second = jobs.started_ids()["poison"]
+    write_status(runs_root() / first, Status("failed"))
+    jobs.start_runs("poison", [request])
+    assert jobs.started_ids()["poison"][:-1] == [second]

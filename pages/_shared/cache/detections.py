@@ -22,7 +22,7 @@ class CustomScores(NamedTuple):
     scores: Any
     """(N,), higher is more suspicious."""
     figures: Any
-    """`DetectionFigures`."""
+    """`DetectionFigures`; None without poisoned or without clean pairs."""
 
 
 @st.cache_resource(show_spinner=False)
@@ -104,7 +104,8 @@ def _score_pairs(
     features = pair_features(folder, _on_step)
     scores = score_pairs(features, _detector, reference_size)
     truth = training_pairs(folder).is_poisoned.numpy()[: len(scores)]
-    return CustomScores(scores, measure_detection(scores[~truth], scores[truth]))
+    has_both = truth.any() and not truth.all()
+    return CustomScores(scores, measure_detection(scores[~truth], scores[truth]) if has_both else None)
 
 
 def training_images(folder: Path, indices: tuple[int, ...]) -> Any:

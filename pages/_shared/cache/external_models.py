@@ -9,7 +9,7 @@ import streamlit as st
 
 from cleaner.types import CleanerError
 from pages._shared.cache.background import import_library, wrap_in_thread
-from pages._shared.cache.loaders import load_clip, load_data, read_mtime
+from pages._shared.cache.loaders import load_clip, load_data, read_model_mtime
 from pages._shared.sample import DataKey
 
 if TYPE_CHECKING:
@@ -29,12 +29,12 @@ def _describe(model: str, mtime: float) -> str | None:
 
 def describe(model: str) -> str | None:
     """Return facts about a model's file without opening it; None if it is not a file."""
-    return _describe(model, read_mtime(model))
+    return _describe(model, read_model_mtime(model))
 
 
 def inspect_model(model: str, data_name: str, on_step: OnStep) -> tuple[list[str], Any]:
     """Open a model; return sentences that describe it, and its `Metrics` on test images."""
-    return _inspect_model(model, data_name, read_mtime(model), on_step)
+    return _inspect_model(model, data_name, read_model_mtime(model), on_step)
 
 
 @st.cache_resource(show_spinner=False, max_entries=4)
@@ -96,5 +96,5 @@ def scan(
     if trigger is not None and (reason := explain_unscannable(trigger)):
         raise CleanerError(reason)
     settings = "" if trigger is None else str(trigger.state_dict())
-    models = tuple((name, read_mtime(name)) for name in (model, reference) if name)
+    models = tuple((name, read_model_mtime(name)) for name in (model, reference) if name)
     return _scan(models, data, settings, variants, trigger, on_step)

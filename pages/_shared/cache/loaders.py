@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
-from os.path import getmtime, isfile  # pathlib's is_file raises for a long name or a folder without permission
+from os import scandir
+from os.path import getmtime, isdir, isfile  # pathlib's is_file raises for a long name or a folder without permission
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
+from cleaner.files import assets
 from cleaner.runs.request import parse_data
 from cleaner.types import CleanerError
 from pages._shared.cache.background import import_library, wrap_in_thread
@@ -99,9 +102,19 @@ def read_mtime(name: str) -> float:
     return next((getmtime(path) for path in paths if isfile(path)), 0.0)
 
 
+def read_model_mtime(name: str) -> float:
+    """Return when the file behind a model's name, or one in its folder, was last changed; 0 if there is none."""
+    times = [read_mtime(name)]
+    for folder in (name, name.partition(":")[2], assets() / name):
+        if folder and isdir(folder):
+            with suppress(OSError):
+                times += [getmtime(entry) for entry in scandir(folder) if entry.is_file()]
+    return max(times)
+
+
 def load_clip(name: str) -> Clip:
     """Return a model by name or path, on the CPU in fp32; read it again when its file has changed."""
-    return load_model_file(name, read_mtime(name))
+    return load_model_file(name, read_model_mtime(name))
 
 
 @dataclass(frozen=True)
@@ -137,7 +150,7 @@ def load_run(folder: Path) -> CachedRun:
 
 def make_model_key(name: str) -> ModelKey:
     """Return the key of a model by name or path; it includes the file time, so a new file misses the caches."""
-    return "model", name, str(read_mtime(name))
+    return "model", name, str(read_model_mtime(name))
 
 
 def load_model(key: ModelKey) -> Clip:
