@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -134,9 +135,11 @@ def format_summary(rows: Sequence[Row], lost: Iterable[tuple[str, ...]] = ()) ->
     seeds = "; ".join(f"{attack} {format_seeds(r for r in rows if r['trigger'] == attack)}" for attack in attacks)
     header = ("defense", "attacks", "CA", "CF", *(f"ASR@1 `{attack}`" for attack in attacks))
     note = f" {LOST_ACCURACY_NOTE}" if marked & set(names) else ""
+    counts = Counter((row["trigger"], row["defense"]) for row in rows)
+    has_fewer = any(count < counts[attack, None] for (attack, _), count in counts.items())
     caption = (
         "CA, CF: mean over the attacks measured (second column). ASR@1: mean over seeds, [minimum, maximum] if there "
-        f"are several. Seeds: {seeds}; some methods have fewer. {describe_protocol(rows)}. "
+        f"are several. Seeds: {seeds}{'; some methods have fewer' if has_fewer else ''}. {describe_protocol(rows)}. "
         f"Commits, settings and all metrics: below.{note}"
     )
     return f"**`{model}`**\n\n{markdown_table(header, lines)}\n\n{caption}"

@@ -62,7 +62,7 @@ def unlearning(root: Path) -> str:
     return (
         f"{markdown_table(header, lines)}\n\nAll test images. Pairs and steps of the quick setting, both at {lr}, the "
         "learning rate of plain finetuning; nothing was tried for `unlearn_trigger`. "
-        f"{result['device']}; commit {result['commit']}; `{COMMAND}`."
+        f"{result['device']}; commit {result['commit']}; `{result['command']}`."
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 
+from benchmarks.markdown.captions import LOST_ACCURACY_NOTE
 from benchmarks.markdown.cells import markdown_table, not_measured_note
 from benchmarks.markdown.protocol2_claim import (
     COMMAND,
@@ -31,6 +32,7 @@ from benchmarks.protocol2.summary import (
 from benchmarks.protocol2.tasks import Methods
 
 Read = Callable[[Cell], float | None]
+RANGE_NOTE = "Mean [minimum, maximum] over seeds."
 
 
 def read(row: Row, *keys: str) -> float | None:
@@ -124,7 +126,7 @@ def _format_at_rates(model: str, cells: Sequence[Cell], rows: Sequence[Row], met
             tables.append(f"**`{model}`, `{attack}`, target {target}** ({name_seeds(plain)})\n\n{table}")
             shown += [cell.row for cell in plain]
     caption = (
-        "Mean [minimum, maximum] over seeds. Target CA: accuracy on the target class itself. Rebound: "
+        f"{RANGE_NOTE} Target CA: accuracy on the target class itself. Rebound: "
         f"{plan.REBOUND_STEPS} more steps of finetuning at {plan.REBOUND_LR:g}. Probe: a linear probe on the image "
         f"tower. †: no rate met the budget of {100 * rule.BUDGET:g} points. {format_origin(shown)}"
     )
@@ -191,7 +193,7 @@ def _format_aware(model: str, cells: Sequence[Cell], rows: Sequence[Row], method
                 table = _metric_table(by_method(found), columns, methods)
                 tables.append(f"**`{model}`, `{attack}`, {attacker}** ({name_seeds(found)})\n\n{table}")
                 shown += [cell.row for cell in found]
-    caption = f"Mean [minimum, maximum] over seeds. {format_origin(shown)}"
+    caption = f"{RANGE_NOTE} {LOST_ACCURACY_NOTE} {format_origin(shown)}"
     return "\n\n".join([*tables, caption]) if tables else ""
 
 
@@ -216,7 +218,8 @@ def _format_fine(model: str, cells: Sequence[Cell], rows: Sequence[Row], methods
     table = _metric_table(by_method(found), FINE_COLUMNS, methods)
     caption = (
         f"352 classes, a color and an object each; target {plan.FINE_TARGET!r}, ASR on images without any banana. "
-        f"{name_seeds(found).capitalize()}. This project's own scale, not ImageNet's. "
+        f"{name_seeds(found).capitalize()}. This project's own scale, not ImageNet's. {RANGE_NOTE} "
+        f"{LOST_ACCURACY_NOTE} "
         f"{format_origin([cell.row for cell in found])}"
     )
     return f"**`{model}`, `badclip`, `scenes-fine`**\n\n{table}\n\n{caption}"
@@ -231,4 +234,5 @@ def _format_long(model: str, cells: Sequence[Cell], rows: Sequence[Row], methods
             table = _metric_table(by_method(defended), COLUMNS, methods)
             tables.append(f"**`{model}`, `{attack}`, {plan.LONG_STEPS:,} steps** ({name_seeds(defended)})\n\n{table}")
             shown += [cell.row for cell in defended]
-    return "\n\n".join([*tables, format_origin(shown)]) if tables else ""
+    caption = f"{RANGE_NOTE} {LOST_ACCURACY_NOTE} {format_origin(shown)}"
+    return "\n\n".join([*tables, caption]) if tables else ""

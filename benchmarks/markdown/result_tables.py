@@ -133,10 +133,14 @@ def other_triggers(root: Path) -> str:
         return not_measured_note(
             f"python -m benchmarks.attack_defense --attacks {' '.join(protocol.OTHER_TRIGGERS)} --methods ta_cleaner"
         )
-    lines = [other_trigger_line(group) for group in group_rows(rows, "trigger")]
-    without_trigger = [{**row, "config": {**row["config"], "trigger": None}} for row in rows]
-    caption = format_caption(without_trigger, result)
-    return f"{markdown_table(OTHER_TRIGGER_COLUMNS, lines)}\n\nAfter: `ta_cleaner`. {caption}"
+    tables = []
+    for of_model in group_rows(rows, "model"):
+        lines = [other_trigger_line(group) for group in group_rows(of_model, "trigger")]
+        without_trigger = [{**row, "config": {**row["config"], "trigger": None}} for row in of_model]
+        caption = format_caption(without_trigger, result)
+        table = markdown_table(OTHER_TRIGGER_COLUMNS, lines)
+        tables.append(f"**`{of_model[0]['model']}`**\n\n{table}\n\nAfter: `ta_cleaner`. {caption}")
+    return "\n\n".join(tables)
 
 
 def other_trigger_line(rows: list[Row]) -> tuple[str, ...]:

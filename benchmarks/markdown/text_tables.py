@@ -43,6 +43,7 @@ def compare_quickly(root: Path, name: str, command: str) -> str:
         group for attack in group_rows(result["rows"], "model", "trigger") for group in group_rows(attack, "defense")
     ]
     origin = join_unique(f"{row['device']}; commit {row['commit']}" for row in result["rows"])
+    models = join_unique(row["model"] for row in result["rows"])
     protocols = "; ".join(
         f"`{rows[0]['trigger']}`: {describe_protocol(rows)}" for rows in group_rows(result["rows"], "trigger")
     )
@@ -50,7 +51,7 @@ def compare_quickly(root: Path, name: str, command: str) -> str:
         f"{row['defense']} {row['config']['finetune']['lr']:g}" for row in result["rows"] if row["defense"]
     )
     return (
-        f"{markdown_table(COLUMNS, [format_line(group) for group in groups])}\n\n{protocols}. "
+        f"{markdown_table(COLUMNS, [format_line(group) for group in groups])}\n\nModel `{models}`. {protocols}. "
         f"{describe_seeds(result['rows'])}. Learning rates: {rates.replace(' / ', ', ')}. {origin}; "
         f"`{result['command']}`."
     )
