@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.inputs import runs
 from tests.inputs.cases import CASES, Case, drawing
-from tests.pages.conftest import OpenPage, builtin_model, go_to, open_page, scene_cache  # noqa: F401  # fixtures
+from tests.pages.conftest import OpenPage, builtin_model, go_to, open_page  # noqa: F401  # fixtures
 
 RUN_PAIRS = [pair for pair, builder in CASES.items() if builder.__module__ == runs.__name__]
 TITLES = ("Overview", "Poison", "Defend", "Compare")

@@ -356,7 +356,31 @@ def test_a_run_that_is_started_again_waits_for_its_worker_that_is_still_ending(r
     ending = locks.FileLock(folder / ".worker.lock", thread_local=False)
     ending.acquire()
     threading.Timer(0.5, ending.release).start()
-    assert run_here(folder).state == "done"
+    handlers = {name: signal.getsignal(name) for name in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        assert worker.main([str(folder)]) == 0
+    finally:
+        for name, handler in handlers.items():
+            signal.signal(name, handler)
+    assert read_status(folder).state == "done"
+
+
+def test_an_old_cancel_leaves_the_run_alone_that_was_started_again(request_: Request) -> None:
+    folder = create_run(request_)
+    checkpoint = folder / store.CHECKPOINT_FILE
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", "token"]) as process_:
+        try:
+            started = psutil.Process(process_.pid).create_time()
+            write_status(folder, Status("running", queued=2.0, pid=process_.pid, started=started, token="token"))
+            checkpoint.touch()
+            local._kill_after(folder, queued=1.0, seconds=0)
+            assert process_.poll() is None
+            assert checkpoint.exists()
+            local._kill_after(folder, queued=2.0, seconds=0)
+            assert process_.wait(10) == -signal.SIGKILL
+            assert not checkpoint.exists()
+        finally:
+            process_.kill()
 
 
 def test_a_run_that_cannot_be_written_ends_in_one_sentence(

@@ -38,11 +38,6 @@ WIDGETS = (
 
 
 @pytest.fixture(scope="session")
-def scene_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("images")
-
-
-@pytest.fixture(scope="session")
 def builtin_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The file of a tiny model under the name of a built-in one."""
     from cleaner.models.clip import save_clip

@@ -23,7 +23,7 @@ from cleaner.types import CleanerError
 from pages._shared import access, forms
 from tests.conftest import make_clip
 from tests.data.files import image_bytes, write_class_folder, write_shards, write_table, write_zip
-from tests.pages.conftest import builtin_model, open_page, scene_cache  # noqa: F401  # fixtures
+from tests.pages.conftest import builtin_model, open_page  # noqa: F401  # fixtures
 
 ROOT = Path(__file__).resolve().parents[2]
 SECRET = "correct horse"

@@ -22,7 +22,7 @@ from cleaner.runs.store import annotate, list_runs, read_record
 from pages._shared.frame import titles
 from pages._shared.state import escape_markdown
 from tests.films import save_runs
-from tests.pages.conftest import OpenPage, builtin_model, go_to, open_page, scene_cache  # noqa: F401  # fixtures
+from tests.pages.conftest import OpenPage, builtin_model, go_to, open_page  # noqa: F401  # fixtures
 from tests.pages.runs import make_runs
 
 HTML = "<img src=x onerror=alert(1)>"
