@@ -312,6 +312,8 @@ def test_run_round_trips_through_disk(tiny_clip: Clip, toy_data: TensorData, tmp
     assert json.loads(again.clip.metadata["trigger"])["name"] == "badnet"
     assert again.clean_clip is not None
     assert again.clean_clip.sha256() == clean.sha256()
+    save_clip(make_clip(seed=5), Path(clean.source))
+    assert load_run(folder).clean_clip is None, "the file holds other weights now"
     assert evaluate(again.clip, toy_data, again.trigger, "banana").asr == backdoored.metrics.asr
     with pytest.raises(CleanerError, match="nothing was overwritten"):
         save_run(backdoored, folder)

@@ -38,6 +38,11 @@ def run_id(folder: Path) -> str:
 
 
 def find_run(identity: str, sibling: Path | None = None) -> Path:
-    """Return the folder of a run by its id; one next to `sibling` wins, because folders may have moved together."""
-    places = [*([sibling.parent] if sibling is not None else []), runs_root(), shipped_root()]
-    return next((path for place in places if os.path.exists(path := place / identity)), runs_root() / identity)
+    """Return the folder of a run by its id; one next to `sibling` wins, because folders may have moved together.
+
+    An id that is a path counts first where it exists.
+    """
+    own = runs_root() / identity  # the path itself, if it is absolute
+    paths = [own] if os.path.isabs(identity) else []
+    paths += [sibling.parent / Path(identity).name] if sibling is not None else []
+    return next((path for path in (*paths, own, shipped_root() / identity) if os.path.exists(path)), own)

@@ -34,6 +34,19 @@ WRITTEN_LAST = ("schema", HASHES_KEY)
 R = TypeVar("R", bound="RunRecord")
 
 
+def find_attack_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the config of the backdoored run that a defense or rebound test goes back to; else the run's own."""
+    while isinstance(suspect := config.get("suspect"), Mapping):
+        config = suspect
+    return config
+
+
+def find_clean_sha256(config: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of the weights before poisoning that a run states; "" if it does not."""
+    attack = find_attack_config(config)
+    return str(attack.get("model_sha256") or "") if attack.get("stage") == "backdoored" else ""
+
+
 class RunRecord(StrictModel):
     """One run folder, finished or not: settings, status, the user's notes and test metrics.
 
@@ -167,15 +180,16 @@ class RunRecord(StrictModel):
 
     @property
     def attack_seed(self) -> int:
-        """Seed of the run, or of the suspect that it cleaned."""
-        finetune = self.suspect.get("finetune") if isinstance(self.suspect, Mapping) else None
+        """Seed of the run, or of the backdoored run that it goes back to."""
+        finetune = find_attack_config(self.config).get("finetune")
         stated = finetune.get("seed") if isinstance(finetune, Mapping) else None
         return stated if isinstance(stated, int) else self.seed
 
     @property
     def attack_poison_rate(self) -> float | None:
-        """Poison rate of the run, or of the suspect that it cleaned."""
-        stated = self.suspect.get("poison_rate") if isinstance(self.suspect, Mapping) else self.poison_rate
+        """Poison rate of the run, or of the backdoored run that it goes back to."""
+        attack = find_attack_config(self.config)
+        stated = self.poison_rate if attack is self.config else attack.get("poison_rate")
         return float(stated) if isinstance(stated, Number) else None
 
     @property
@@ -224,7 +238,12 @@ class RunRecord(StrictModel):
         if self.stage != "defended":
             return False
         if self.parent is not None:
-            return self.parent in (suspect.id, str(suspect.folder.resolve()))
+            created = self.suspect.get("created") if isinstance(self.suspect, Mapping) else None
+            if created and suspect.created and created != suspect.created:
+                return False  # another run had its name
+            is_beside = self.folder.parent == suspect.folder.parent and Path(self.parent).name == suspect.id
+            has_moved = bool(created) and is_beside  # with its parent, to another place
+            return has_moved or self.parent in (suspect.id, str(suspect.folder.resolve()))
         own = {key: value for key, value in suspect.config.items() if key not in WRITTEN_LAST}
         config = self.suspect  # trained in one process with its backdoored run, which had no id yet
         return isinstance(config, Mapping) and {k: v for k, v in config.items() if k not in WRITTEN_LAST} == own

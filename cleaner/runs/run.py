@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,7 @@ from cleaner.runs.integrity import HASHES_KEY, hash_files
 from cleaner.runs.parts import read_metrics
 from cleaner.runs.progress import PROGRESS_FILE
 from cleaner.runs.progress import read_progress as read_progress  # part of this module's interface
-from cleaner.runs.record import SCHEMA_VERSION, validate_config
+from cleaner.runs.record import SCHEMA_VERSION, find_clean_sha256, validate_config
 from cleaner.types import CleanerError, StepReport
 
 if TYPE_CHECKING:  # listing runs must not load torch
@@ -109,10 +110,12 @@ def load_run(folder: str | Path) -> Run:
     folder = Path(folder)
     config = read_complete_config(folder)
     metrics = read_metrics(folder)
-    try:
+    # Moved, deleted or replaced since, it is None; metrics.json still holds the floor that was measured with it.
+    clean_clip = None
+    with suppress(CleanerError):
         clean_clip = load_clip(config["clean_model"]) if config.get("clean_model") else None
-    except CleanerError:
-        clean_clip = None  # moved or deleted since; metrics.json still holds the floor that was measured with it
+    if clean_clip is not None and find_clean_sha256(config) not in ("", clean_clip.sha256()):
+        clean_clip = None
     return Run(
         clip=load_clip(str(folder / "model.safetensors")),
         history=[_parse_report(line) for line in read_progress(folder)],

@@ -57,6 +57,29 @@ def test_runs_of_earlier_versions_are_listed_and_described_as_before(golden: dic
     assert (backdoored.defense, backdoored.poison_rate, defended.attack_poison_rate) == (None, 0.03, 0.03)
 
 
+def test_a_defense_does_not_follow_the_next_run_of_the_same_name(golden: dict[str, RunRecord]) -> None:
+    backdoored, defended, _ = golden.values()
+    again = RunRecord.from_config(backdoored.folder, {**backdoored.config, "created": "2026-11-25T00:00:00Z"})
+    assert not defended.started_from(again)
+
+
+def test_a_defense_follows_its_parent_to_another_place(golden: dict[str, RunRecord]) -> None:
+    backdoored, defended, other = golden.values()
+    moved = RunRecord.from_config(defended.folder, {**defended.config, "parent": f"/elsewhere/{backdoored.id}"})
+    assert moved.started_from(backdoored)
+    assert not moved.started_from(other)
+    unknown = RunRecord.from_config(defended.folder, {**moved.config, "suspect": "epoch_10"})
+    assert not unknown.started_from(backdoored), "only the name is equal"
+
+
+def test_a_rebound_test_goes_back_to_the_attack(golden: dict[str, RunRecord]) -> None:
+    backdoored, defended, _ = golden.values()
+    attack = {**backdoored.config, "finetune": {**backdoored.config["finetune"], "seed": 5}, "poison_rate": 0.07}
+    between = {**defended.config, "suspect": attack}
+    rebound = RunRecord.from_config(defended.folder, {**defended.config, "suspect": between})
+    assert (rebound.attack_seed, rebound.attack_poison_rate) == (5, 0.07)
+
+
 def test_reports_of_earlier_versions_are_as_before(golden: dict[str, RunRecord]) -> None:
     expected = (GOLDEN / "expected.csv").read_text()
     assert list(csv.DictReader(io.StringIO(to_csv(golden.values())))) == list(csv.DictReader(io.StringIO(expected)))

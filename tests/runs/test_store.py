@@ -205,6 +205,8 @@ def test_a_parent_is_found_by_its_id_even_after_a_move(root: Path, tmp_path: Pat
     moved, child = finished(tmp_path / "big" / "p"), finished(tmp_path / "big" / "c")
     assert find_run("p", sibling=child) == moved
     assert not find_run("gone", sibling=child).exists()
+    assert find_run(str(elsewhere), sibling=child) == elsewhere
+    assert find_run("/left/behind/p", sibling=child) == moved, "both were moved from there"
 
 
 def test_delete_removes_run_folders_only(root: Path) -> None:

@@ -125,6 +125,8 @@ class CachedRun:
     trigger: Any
     target_class: str | None
     clean_model: str | None
+    clean_sha256: str
+    """SHA-256 of the weights before poisoning; empty if the run does not state it."""
 
     @property
     def clip(self) -> Clip:
@@ -134,12 +136,12 @@ class CachedRun:
 @st.cache_resource(show_spinner=False, max_entries=64)
 def _load_run(folder: str) -> CachedRun:
     import_library()
+    from cleaner.runs.record import find_clean_sha256
     from cleaner.runs.run import load_run_trigger, read_complete_config
 
     config = read_complete_config(Path(folder))
-    return CachedRun(
-        Path(folder), load_run_trigger(Path(folder)), config.get("target_class"), config.get("clean_model") or None
-    )
+    trigger, clean_model = load_run_trigger(Path(folder)), config.get("clean_model") or None
+    return CachedRun(Path(folder), trigger, config.get("target_class"), clean_model, find_clean_sha256(config))
 
 
 def load_run(folder: Path) -> CachedRun:
@@ -163,7 +165,14 @@ def load_model(key: ModelKey) -> Clip:
         return run.clip
     if run.clean_model is None:
         raise CleanerError("This run does not record its clean model: choose another run.")
+    if run.clean_sha256 not in ("", _hash_weights(run.clean_model, read_model_mtime(run.clean_model))):
+        raise CleanerError(f"{run.clean_model} holds other weights than before the poisoning: restore its file.")
     return load_clip(run.clean_model)
+
+
+@st.cache_data(show_spinner=False, max_entries=64)
+def _hash_weights(name: str, mtime: float) -> str:
+    return load_clip(name).sha256()
 
 
 def is_loadable(key: ModelKey) -> bool:
