@@ -120,8 +120,9 @@ def decode_base64(text: str) -> bytes:
 def decode_png(text: str) -> Tensor:
     """Return the image (3, H, W) in [0, 1] that `encode_png` wrote."""
     try:
-        image = Image.open(io.BytesIO(base64.b64decode(text, validate=True))).convert("RGB")
-    except (OSError, ValueError) as error:
+        # PNG alone: other decoders of Pillow start programs.
+        image = Image.open(io.BytesIO(base64.b64decode(text, validate=True)), formats=["PNG"]).convert("RGB")
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
         raise CleanerError("the stored patch of the trigger is broken: prepare the trigger again.") from error
     return torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1).float() / 255
 

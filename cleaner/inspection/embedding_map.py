@@ -18,7 +18,7 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from cleaner.files import atomic_write, validate_regular
+from cleaner.files import atomic_write, validate_npz
 from cleaner.runs.derived import derived_folder
 from cleaner.runs.folders import find_run
 from cleaner.runs.request import get_test_data
@@ -89,7 +89,7 @@ def locate_map_file(folder: Path) -> Path:
 def read_map(folder: Path) -> EmbeddingMap | None:
     """Return the stored map of a run; None if it is missing or broken."""
     try:
-        validate_regular(file := locate_map_file(folder))
+        validate_npz(file := locate_map_file(folder))
         with np.load(file, allow_pickle=False) as arrays:
             metadata = json.loads(arrays[_METADATA_KEY].tobytes())
             coordinates = {
@@ -100,7 +100,7 @@ def read_map(folder: Path) -> EmbeddingMap | None:
         fields = {name: metadata.pop(key) for name, key in _FILE_KEYS.items()}
         stages = tuple(metadata.pop("stages"))
         embedding_map = EmbeddingMap(**metadata, **fields, stages=stages, coordinates=coordinates)
-    except (OSError, ValueError, EOFError, KeyError, TypeError, BadZipFile, zlib.error):
+    except (OSError, ValueError, EOFError, KeyError, TypeError, MemoryError, BadZipFile, zlib.error):
         return None
     total = len(stages) * sum(embedding_map.counts.values())
     is_valid = coordinates and all(p.shape == (total, 2) and p.dtype == np.float32 for p in coordinates.values())

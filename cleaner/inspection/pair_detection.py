@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cleaner.evaluation.detection import DetectionFigures, compute_auroc, measure_detection
-from cleaner.files import atomic_write, validate_regular
+from cleaner.files import atomic_write, validate_npz
 from cleaner.runs.derived import derived_folder
 from cleaner.types import OnStep, StepReport
 
@@ -161,7 +161,7 @@ def locate_detection_file(folder: Path) -> Path:
 def read_detection(folder: Path) -> PairDetection | None:
     """Return the stored detection of a run; None if it is missing or broken."""
     try:
-        validate_regular(file := locate_detection_file(folder))
+        validate_npz(file := locate_detection_file(folder))
         with np.load(file, allow_pickle=False) as arrays:
             fields = json.loads(arrays["about"].tobytes())
             names, scores = fields.pop("detectors"), arrays["scores"]
@@ -173,7 +173,7 @@ def read_detection(folder: Path) -> PairDetection | None:
                 poisoned=np.unpackbits(arrays["poisoned"], count=scores.shape[1]).astype(bool),
                 coordinates=arrays["coordinates"],
             )
-    except (OSError, ValueError, EOFError, LookupError, TypeError, AttributeError, BadZipFile, zlib.error):
+    except (OSError, ValueError, EOFError, LookupError, TypeError, AttributeError, MemoryError, BadZipFile, zlib.error):
         return None
     is_valid = found.scores and scores.dtype == np.float32 and found.coordinates.shape == (len(found.poisoned), 2)
     return found if is_valid else None

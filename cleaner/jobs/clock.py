@@ -95,7 +95,7 @@ def kind_of(request: Request) -> str:
         "model": _model_of(request),
         # Weights of loss terms, learning rates and seeds cost no time.
         "method": {name: value for name, value in method.items() if not name.endswith("_weight")},
-        "trigger": {name: trigger[name] for name in ("name", "steps") if name in trigger},
+        "trigger": {name: trigger[name] for name in ("name", "steps", "batch_size") if name in trigger},
         "sizes": [request.test_size, request.validation_size],
         "config": {name: getattr(config, name) for name in COST_SETTINGS},
     }

@@ -256,7 +256,8 @@ def delete(folder: Path) -> None:
 
 def _leave_cluster(folder: Path, status: Status) -> None:
     if status.place:
-        slurm_queue.cancel_job(folder)
+        if status.state != "done":  # the number of a finished job may be that of another one by now
+            slurm_queue.cancel_job(folder)
         slurm_queue.remove_submission_files(folder)
 
 

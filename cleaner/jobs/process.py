@@ -19,6 +19,7 @@ from typing import Any
 
 import psutil
 
+from cleaner.access import PASSWORD
 from cleaner.files import child_environment
 from cleaner.runs.status import Status
 from cleaner.runs.store import last_lines
@@ -89,9 +90,13 @@ def lower_priority() -> None:
 
 
 def exported_environment() -> dict[str, str]:
-    """Return the environment variables that a worker on another machine needs: PYTHONPATH and CLEANER_*."""
+    """Return the environment variables that a worker on another machine needs: PYTHONPATH and CLEANER_*.
+
+    Job scripts hold them as text, so the app's password stays out.
+    """
     environment = child_environment()
-    return {name: environment[name] for name in environment if name == "PYTHONPATH" or name.startswith("CLEANER_")}
+    names = (name for name in environment if name == "PYTHONPATH" or name.startswith("CLEANER_"))
+    return {name: environment[name] for name in names if name != PASSWORD}
 
 
 def _detach_options() -> dict[str, Any]:

@@ -46,6 +46,19 @@ WARNING_SECONDS = 120
 """Seconds between Slurm's warning and the time limit: enough to reach the next step and write a checkpoint."""
 JOB_FILE_TIMEOUT_SECONDS = 60.0
 """Seconds a started job waits for its id to appear in the run folder."""
+OWN_OPTIONS = (
+    "array",
+    "chdir",
+    "error",
+    "export",
+    "export-file",
+    "job-name",
+    "open-mode",
+    "output",
+    "signal",
+    "wrap",
+)
+"""Options of sbatch that submitit sets, or that would write to other files."""
 MAX_REQUEUES = 1000
 """Times a run may be requeued at its time limit."""
 
@@ -90,6 +103,9 @@ class SlurmResources:
             raise CleanerError(f"sbatch options {self.sbatch!r}: close the quotation mark.") from error
         if invalid := [key for key, _, _ in words if not re.fullmatch("[a-z][a-z_-]*", key)]:
             raise CleanerError(f"{invalid[0]!r} is not an sbatch option: write account=lab qos=short.")
+        # sbatch completes abbreviated names.
+        if own := [key for key, _, _ in words if any(o.startswith(key.replace("_", "-")) for o in OWN_OPTIONS)]:
+            raise CleanerError(f"the sbatch option {own[0]!r} is set by this program: leave it out.")
         return {key: value if equals else True for key, equals, value in words}
 
 

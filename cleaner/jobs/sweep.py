@@ -78,7 +78,7 @@ def start_sweep(requests: Sequence[Request], resources: SlurmResources | None = 
 
 
 def _check_suspect_unchanged(request: Request, existing: Sequence[RunRecord]) -> None:
-    """Raise `CleanerError` if runs of a sweep started from another run of the suspect's name."""
+    """Raise `CleanerError` if runs of a sweep started from another run of the suspect's name, or other weights."""
     now = read_json(find_run(request.parent) / "config.json").get("created") if request.parent else None
     for record in existing:
         before = record.suspect
@@ -87,6 +87,17 @@ def _check_suspect_unchanged(request: Request, existing: Sequence[RunRecord]) ->
                 f"{record.id} of this sweep started from an older run named {request.parent}: delete the sweep's runs, "
                 "or rename the new run."
             )
+    finished = [record for record in existing if record.status.state == "done" and record.config.get("model_sha256")]
+    if request.model and finished:
+        from cleaner.models.clip import load_clip
+
+        weights = load_clip(request.model).sha256()
+        for record in finished:
+            if record.config["model_sha256"] != weights:
+                raise CleanerError(
+                    f"{record.id} of this sweep started from other weights of {request.model}: delete the sweep's "
+                    "runs, or give the new file another name."
+                )
 
 
 def _request_key(config: Mapping[str, Any]) -> str:

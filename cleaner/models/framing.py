@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import io
+import math
 import struct
-import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +22,7 @@ IMAGE_SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".avif", ".gif", ".bmp", ".tif", ".tiff"),
     *(".jp2", ".ppm", ".pgm"),
 )
+TOO_MANY_PIXELS = "{} has too many pixels: make it smaller than 80 megapixels."
 FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM", "JPEG2000", "AVIF", "TGA", "ICO")
 """Formats to decode, whatever the suffix. Not PostScript (EPS): PIL hands it to Ghostscript, which runs it."""
 DECODE_ERRORS = (
@@ -70,11 +71,9 @@ class ImageTransform:
 @contextmanager
 def _translate_decode_errors(name: str) -> Iterator[None]:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            yield
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-        raise CleanerError(f"{name} has too many pixels: make it smaller than 80 megapixels.") from error
+        yield
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:  # a warning if they are errors
+        raise CleanerError(TOO_MANY_PIXELS.format(name)) from error
     except DECODE_ERRORS as error:
         raise CleanerError(f"{name} cannot be read as an image: save it as PNG or JPEG and try again.") from error
 
@@ -85,6 +84,9 @@ def read_image_header(content: bytes, name: str) -> Image.Image:
         image = Image.open(io.BytesIO(content))
         if image.format not in FORMATS:
             raise ValueError(f"{image.format} is not decoded")
+    # Pillow only warns up to twice its limit, and filters of warnings are shared by all threads.
+    if image.width * image.height > (Image.MAX_IMAGE_PIXELS or math.inf):
+        raise CleanerError(TOO_MANY_PIXELS.format(name))
     return image
 
 

@@ -96,7 +96,7 @@ class _Panel:
 
     @cached_property
     def _tiles(self) -> list[Image.Image]:
-        return [Image.open(io.BytesIO(image)).convert("RGB") for image in self.movie.film.images]
+        return [Image.open(io.BytesIO(image), formats=["WEBP"]).convert("RGB") for image in self.movie.film.images]
 
     def _find_frame(self, time: float) -> tuple[int, float]:
         """Return the frame at a time, and the share 0..1 of the way to the next one."""

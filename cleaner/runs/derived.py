@@ -7,10 +7,12 @@ import os
 import re
 from pathlib import Path
 
-from cleaner.files import atomic_write, cache_root
+from cleaner.files import atomic_write, cache_root, read_limited
 from cleaner.runs.folders import is_shipped
+from cleaner.types import CleanerError
 
 IMAGES_FOLDER = "pictures"
+MAX_IMAGE_BYTES = 64_000_000
 _IMAGE_NAME = re.compile("[0-9a-f]{32}")
 
 
@@ -48,6 +50,6 @@ def read_image(folder: Path, name: str) -> bytes | None:
     if _IMAGE_NAME.fullmatch(name) is None:
         return None
     try:
-        return (derived_folder(folder) / IMAGES_FOLDER / name).read_bytes()
-    except OSError:
+        return read_limited(derived_folder(folder) / IMAGES_FOLDER / name, MAX_IMAGE_BYTES)
+    except (OSError, CleanerError):
         return None

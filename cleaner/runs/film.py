@@ -17,7 +17,7 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from cleaner.files import FileVersion, atomic_write, file_version
+from cleaner.files import FileVersion, atomic_write, file_version, validate_npz
 
 FILM_FILE = "film.npz"
 FILM_VERSION = 1
@@ -135,6 +135,7 @@ def read_film(folder: Path) -> Film | None:
 @lru_cache(maxsize=16)
 def _read_version(path: Path, version: FileVersion) -> Film | None:
     try:
+        validate_npz(path)
         with np.load(path, allow_pickle=False) as arrays:
             about = json.loads(arrays[_METADATA_KEY].tobytes())
             stored = {name: arrays[name] for name in _ARRAYS}
@@ -144,7 +145,7 @@ def _read_version(path: Path, version: FileVersion) -> Film | None:
         ends = np.cumsum([0, *about.pop("image_sizes")]).tolist()
         files = [images[begin:end] for begin, end in pairwise(ends)]
         film = Film(images=files, axes=axes, **stored, **about)
-    except (OSError, ValueError, EOFError, KeyError, TypeError, AttributeError, BadZipFile, zlib.error):
+    except (OSError, ValueError, EOFError, KeyError, TypeError, AttributeError, MemoryError, BadZipFile, zlib.error):
         return None
     return film if _is_consistent(film) else None
 

@@ -10,6 +10,7 @@ import hashlib
 import statistics
 from dataclasses import asdict, dataclass, replace
 from functools import cache
+from os.path import isfile
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 from cleaner.config import param, validate
 from cleaner.files import (
     MAX_JSON_BYTES,
+    assets,
     atomic_write,
     cache_root,
     file_version,
@@ -169,7 +171,9 @@ def locate_inversion(run: Path | None, model: str = "") -> Path:
     if run is not None:
         return derived_folder(run) / FOLDER
     name = resolve_path(model)
-    key = hashlib.sha256(f"{name} {file_version(name)}".encode(errors="surrogatepass")).hexdigest()
+    files = (name, name.partition(":")[2], assets() / name / "model.safetensors")
+    file = next((path for path in files if isfile(path)), name)  # of a folder, its own version counts
+    key = hashlib.sha256(f"{name} {file_version(file)}".encode(errors="surrogatepass")).hexdigest()
     return cache_root() / "inversions" / key[:32]
 
 

@@ -68,6 +68,9 @@ class _MetricsFile(StrictModel):
     n: int
     classes: int
     data: str | None
+    templates: int = 0
+    data_sha256: str = ""
+    class_names_sha256: str = ""
     protocol: str | None = None
     target_class: str | None = None
     n_attack: int = 0

@@ -20,4 +20,5 @@ def enlarge(pixels: Pixels, side: int = 256) -> Pixels:
 
 def decode_png(text: str) -> Pixels:
     """Decode a base64 PNG and enlarge it."""
-    return enlarge(np.asarray(Image.open(io.BytesIO(base64.b64decode(text))).convert("RGB")))
+    image = Image.open(io.BytesIO(base64.b64decode(text)), formats=["PNG"])
+    return enlarge(np.asarray(image.convert("RGB")))

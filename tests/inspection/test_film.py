@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from cleaner import defend, load_run, save_run
+from cleaner import defend, files, load_run, save_run
 from cleaner.attacks import TRIGGERS
 from cleaner.data.base import TensorData
 from cleaner.defenses import DEFENSES
@@ -202,3 +203,12 @@ def test_a_stored_film_is_small_and_a_broken_one_is_none(film: Film, tmp_path: P
     write_film(replace(film, gallery=[999] * len(film.gallery)), tmp_path)
     assert read_film(tmp_path) is None
     assert read_film(tmp_path / "nowhere") is None
+    path.unlink()
+    os.mkfifo(path)
+    assert read_film(tmp_path) is None, "a pipe would block"
+
+
+def test_a_film_that_unpacks_to_too_much_is_none(film: Film, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "MAX_NPZ_BYTES", 1000)
+    write_film(film, tmp_path)
+    assert read_film(tmp_path) is None

@@ -12,6 +12,15 @@ import pytest
 from cleaner.jobs import process
 from tests.waiting import wait_until
 
+
+def test_jobs_on_a_cluster_get_no_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLEANER_PASSWORD", "correct horse")
+    monkeypatch.setenv("CLEANER_RUNS", "/runs")
+    exported = process.exported_environment()
+    assert exported["CLEANER_RUNS"] == "/runs"
+    assert "CLEANER_PASSWORD" not in exported
+
+
 PARENT = """
 import subprocess, sys, time
 from pathlib import Path

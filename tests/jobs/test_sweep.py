@@ -14,11 +14,13 @@ from cleaner.__main__ import main
 from cleaner.cli.sweep import Sweep, format_rows
 from cleaner.config import FinetuneConfig
 from cleaner.jobs import local, sweep
+from cleaner.models.clip import save_clip
 from cleaner.runs.record import RunRecord
 from cleaner.runs.request import Request
 from cleaner.runs.status import ACTIVE, Status, read_status, write_status
 from cleaner.runs.store import create_run, remove_run_folder
 from cleaner.types import CleanerError
+from tests.conftest import make_clip
 from tests.data.files import write_table
 from tests.pages.conftest import run_workers_in_threads
 from tests.pages.runs import make_runs
@@ -150,6 +152,16 @@ def test_a_sweep_is_not_resumed_on_another_run_of_the_same_name(base: Request, t
     path = parent / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"created": "2027-01-01T00:00:00Z"}))
     with pytest.raises(CleanerError, match=f"older run named {parent.name}"):
+        sweep.start_sweep(requests)
+
+
+def test_a_sweep_is_not_resumed_on_other_weights(base: Request, tmp_path: Path) -> None:
+    model = save_clip(make_clip(), tmp_path / "epoch_10.safetensors")
+    requests = sweep.grid(replace(base, model=str(model)), METHODS[:1], rates=[1e-4], seeds=[0])
+    wait_until_stopped(sweep.start_sweep(requests))
+    sweep.start_sweep(requests)
+    save_clip(make_clip(seed=1), model)
+    with pytest.raises(CleanerError, match=r"other weights of .*epoch_10"):
         sweep.start_sweep(requests)
 
 

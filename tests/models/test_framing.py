@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import struct
 from typing import Any
@@ -9,9 +10,11 @@ from typing import Any
 import pytest
 from PIL import EpsImagePlugin, Image
 
+from cleaner.data.images import decode_png
 from cleaner.data.pairs import is_complete
 from cleaner.models.framing import decode_image
 from cleaner.types import CleanerError
+from pages._shared import pixels
 
 EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 50 50\n%%EndComments\nshowpage\n%%EOF\n"
 
@@ -22,6 +25,10 @@ def test_postscript_is_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(CleanerError, match=r"x\.png cannot be read as an image"):
         decode_image(EPS, "x.png")
     assert not is_complete(EPS)
+    text = base64.b64encode(EPS).decode()
+    for decode in (decode_png, pixels.decode_png):
+        with pytest.raises((CleanerError, OSError)):
+            decode(text)
     assert ran == []
 
 
