@@ -29,7 +29,7 @@ from benchmarks.protocol2.summary import (
     select_cells,
     select_chosen,
 )
-from benchmarks.protocol2.tasks import Methods
+from benchmarks.protocol2.tasks import Methods, Task
 
 Read = Callable[[Cell], float | None]
 RANGE_NOTE = "Mean [minimum, maximum] over seeds."
@@ -152,9 +152,9 @@ def _format_range(values: Sequence[float | None]) -> str:
 
 def _format_defender_data(model: str, cells: Sequence[Cell], rows: Sequence[Row], methods: Methods) -> str:
     tables, shown = [], []
+    of_data = select_cells(rows, lambda task: task.steps == plan.STEPS and _is_key_method_at_rate(task, methods))
     for attack, target in list_attacks(cells):
-        plain = select(cells, attack=attack, target=target, world="scenes", is_aware=False, steps=plan.STEPS)
-        at_rate = [cell for cell in plain if _is_key_method_at_rate(cell, methods)]
+        at_rate = select(of_data, attack=attack, target=target, world="scenes", is_aware=False)
         # The disjoint pairs of the main table have more seeds.
         seeds = {cell.task.seed for cell in at_rate if cell.task.data != "disjoint"}
         compared = [cell for cell in at_rate if cell.task.seed in seeds]
@@ -175,9 +175,8 @@ def _format_defender_data(model: str, cells: Sequence[Cell], rows: Sequence[Row]
     return "\n\n".join([*tables, caption]) if tables else ""
 
 
-def _is_key_method_at_rate(cell: Cell, methods: Methods) -> bool:
-    """Whether a cell is of a key method, in the form that goes on and at the rate that the rule chose."""
-    task = cell.task
+def _is_key_method_at_rate(task: Task, methods: Methods) -> bool:
+    """Whether a task is of a key method, in the form that goes on and at the rate that the rule chose."""
     choice = methods.rates.get((task.method, task.form))
     is_key = task.method in plan.KEY_METHODS and (task.method != plan.FULL_METHOD or task.form == methods.form)
     return is_key and choice is not None and choice.lr == task.lr
@@ -207,7 +206,7 @@ def _aware_cells(cells: Sequence[Cell], attack: str, methods: Methods, *, knows:
         for cell in found
         if cell.task.seed in seeds
         and cell.task.target in targets
-        and (not cell.task.method or _is_key_method_at_rate(cell, methods))
+        and (not cell.task.method or _is_key_method_at_rate(cell.task, methods))
     ]
 
 
@@ -227,9 +226,9 @@ def _format_fine(model: str, cells: Sequence[Cell], rows: Sequence[Row], methods
 
 def _format_long(model: str, cells: Sequence[Cell], rows: Sequence[Row], methods: Methods) -> str:
     tables, shown = [], []
+    of_steps = select_cells(rows, lambda task: task.steps == plan.LONG_STEPS)
     for attack, target in list_attacks(cells):
-        found = select(cells, attack=attack, target=target, world="scenes", is_aware=False, steps=plan.LONG_STEPS)
-        defended = [cell for cell in found if cell.task.method]
+        defended = select(of_steps, attack=attack, target=target, world="scenes", is_aware=False)
         if defended:
             table = _metric_table(by_method(defended), COLUMNS, methods)
             tables.append(f"**`{model}`, `{attack}`, {plan.LONG_STEPS:,} steps** ({name_seeds(defended)})\n\n{table}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -42,13 +42,21 @@ class Cell:
 
 
 def read_cells(path: Path) -> list[Cell]:
-    """Return the cells in a result file, in order; of each backdoored model those of one processor."""
+    """Return the cells of the main table in a result file, in order."""
     return select_cells(read_rows(path))
 
 
-def select_cells(rows: Iterable[Row]) -> list[Cell]:
-    """Return the cells with metrics; of each backdoored model those of one processor."""
-    return [Cell(Task(**row["task"]), dict(row)) for row in claim.select_rows(rows)]
+def _is_usual(task: Task) -> bool:
+    return task.data == "disjoint" and task.steps == plan.STEPS
+
+
+def select_cells(rows: Iterable[Row], is_compared: Callable[[Task], bool] = _is_usual) -> list[Cell]:
+    """Return the cells that a table compares, by default those with the usual clean pairs and steps.
+
+    Only cells with metrics; of each backdoored model those of one processor, which measured most of them.
+    """
+    compared = (row for row in rows if is_compared(Task(**row["task"])))
+    return [Cell(Task(**row["task"]), dict(row)) for row in claim.select_rows(compared)]
 
 
 def select(cells: Iterable[Cell], **fields: Any) -> list[Cell]:

@@ -213,7 +213,10 @@ def _missing_in(part: str, model: str, log: Log, attacks: Attacks) -> list[Task]
 
 
 def planned_groups(part: str, model: str, attacks: Attacks, methods: Methods) -> list[list[Task]]:
-    """Return the cells of a part, once everything is decided: one list per backdoored model, that model first."""
+    """Return the cells of a part, once everything is decided: one list per backdoored model, that model first.
+
+    A list has everything that a table compares with these cells, because one processor must have measured it all.
+    """
     own, cells = MODELS[model], _Cells(attacks, methods)
     target, others = attacks.targets[0], attacks.targets[1:]
     pair = [attack for attack in reversed(JUDGES) if attack in own.attacks]
@@ -292,10 +295,12 @@ class _Cells:
         return [suspect, *cells]
 
     def on_data(self, attack: str, target: str, seed: int) -> list[Task]:
-        """Return the backdoored model, and the key methods on each of the other defender's pairs."""
+        """Return the backdoored model, and the key methods on the usual pairs and on each of the defender's others."""
         suspect = self._suspect(attack, target, seed)
         methods = self._key_methods()
-        return [suspect, *(task for data in plan.OTHER_DATA for task in self._at_rate(suspect, methods, data=data))]
+        usual = self._at_rate(suspect, methods, has_followups=True)
+        others = [task for data in plan.OTHER_DATA for task in self._at_rate(suspect, methods, data=data)]
+        return [suspect, *usual, *others]
 
     def of_key_methods(self, attack: str, target: str, seed: int, **changes: Any) -> list[Task]:
         """Return another backdoored model, and the key methods on it."""
@@ -303,14 +308,14 @@ class _Cells:
         return [suspect, *self._at_rate(suspect, self._key_methods(), has_followups=True)]
 
     def of_rivals(self, attack: str, target: str, seed: int, rivals: Sequence[str]) -> list[Task]:
-        """Return the backdoored model, and the rivals over the rates of their curves."""
+        """Return the backdoored model, the methods of the table, and the rivals, all over the rates of their curves."""
         suspect, methods = self._suspect(attack, target, seed), self.methods
         cells = [
             replace(suspect, method=name, lr=lr, has_followups=lr == methods.rates[name, ""].lr)
             for name in rivals
             for lr in methods.curves[name, ""]
         ]
-        return [suspect, *cells]
+        return [*self.over_rates(attack, target, seed), *cells]
 
     def rest_of_grid(self, target: str) -> list[Task]:
         """Return the trials of the grid that the rule did not need, and those that it needed."""

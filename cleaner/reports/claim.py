@@ -23,7 +23,7 @@ GROUP = ("attack", "target", "seed", "world", "is_aware")
 
 def read_claim_records() -> list[BenchmarkRecord]:
     """Return the backdoored models and the methods on them, with the plain clean pairs and the usual steps."""
-    rows = [row for row in select_rows(presets.read_claim_rows()) if _is_plain(row["task"])]
+    rows = select_rows(row for row in presets.read_claim_rows() if _is_plain(row["task"]))
     return [_parse(row) for row in rows]
 
 
@@ -49,7 +49,10 @@ def name_method(row: Mapping[str, Any]) -> str | None:
 
 
 def select_rows(rows: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Return the lines with test metrics; of each backdoored model those of one processor, which measured most."""
+    """Return the lines with test metrics; of each backdoored model those of one processor, which measured most.
+
+    rows: what one table compares. Another table may need another processor.
+    """
     cells = [row for row in rows if row["task"]["kind"] == "cell" and row.get("metrics")]
     counts = Counter((_find_group(row), str(row["processor"])) for row in cells)
     best: dict[tuple[Any, ...], str] = {}

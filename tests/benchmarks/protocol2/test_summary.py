@@ -13,7 +13,7 @@ from benchmarks import plots
 from benchmarks.markdown import protocol2_headline, protocol2_tables
 from benchmarks.protocol2 import plan, rule, summary
 from benchmarks.protocol2.summary import Cell, select_chosen
-from benchmarks.protocol2.tasks import Task
+from benchmarks.protocol2.tasks import Log, Task, pending
 from cleaner import presets
 from cleaner.reports import benchmark, claim
 from cleaner.reports.benchmark import BenchmarkRecord
@@ -178,6 +178,31 @@ def test_lines_of_two_processors_are_never_mixed() -> None:
     assert [cell.row["processor"] for cell in cells] == [OTHER_PROCESSOR] * 3
     failed = simulate_cell(suspect) | {"processor": OTHER_PROCESSOR, "metrics": None}
     assert [cell.row["processor"] for cell in summary.select_cells([failed, *first])] == [PROCESSOR] * 2
+
+
+def test_a_part_measured_on_another_processor_is_in_its_table_and_changes_no_other(tmp_path: Path) -> None:
+    def simulate_elsewhere(task: Task) -> dict[str, Any]:
+        return simulate_cell(task) | {"processor": OTHER_PROCESSOR}
+
+    def write(name: str, lines: list[dict[str, Any]]) -> Path:
+        folder = tmp_path / name / "benchmarks" / "results"
+        folder.mkdir(parents=True)
+        (folder / f"protocol2_{LITE}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        return tmp_path / name
+
+    main = measure_all(LITE, ["main"], simulated=simulate_cell)
+    rows = measure_all(LITE, ["long", "data"], rows=main, simulated=simulate_elsewhere, processor=OTHER_PROCESSOR)
+    assert pending(LITE, Log(rows, PROCESSOR), ("main", "long", "data")) == []
+    before, after = write("before", main), write("after", rows)
+    for table in (protocol2_tables.equal_accuracy, protocol2_tables.at_rates, protocol2_headline.headline):
+        assert table(after) == table(before)
+    long, data = protocol2_tables.long(after), protocol2_tables.defender_data(after)
+    assert long.count(f"| `{plan.FULL_METHOD}` |") == len(plan.JUDGES)
+    usual = next(line for line in data.splitlines() if line.startswith("| disjoint | `cleanclip`"))
+    assert "| 3, 4, 5 |" in usual, "measured again, on the processor of the other pairs"
+    for text in (long, data):
+        assert OTHER_PROCESSOR["name"] in text
+        assert PROCESSOR["name"] not in text
 
 
 @pytest.fixture

@@ -165,3 +165,13 @@ def test_cells_of_one_backdoored_model_come_from_one_processor() -> None:
         LITE, ["main"], rows=rest, simulated=lambda t: simulate(t, processor=OTHER_PROCESSOR), processor=OTHER_PROCESSOR
     )
     assert pending(LITE, Log(finished, PROCESSOR), ("main",)) == []
+
+
+def test_rivals_come_from_the_processor_of_the_methods_beside_them() -> None:
+    rows = measure_all(LITE, ["rivals"], rows=measure_all(LITE, ["main"]))
+    seed3 = [task for task in tasks_of(rows, kind="cell", attack="badclip", seed=3)]
+    lost = next(row for row in rows if row["task"]["kind"] == "cell" and row["task"]["method"] in plan.RIVALS[LITE])
+    rest = [row for row in rows if row is not lost]
+    assert pending(LITE, Log(rest, PROCESSOR), ("rivals",)) == [Task(**lost["task"])]
+    elsewhere = pending(LITE, Log(rest, OTHER_PROCESSOR), ("rivals",))
+    assert len(elsewhere) == len(seed3), "the backdoored model, the methods and the rivals"
