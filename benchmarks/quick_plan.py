@@ -15,8 +15,9 @@ TRIAL_SEEDS = (200,)
 CONFIRM_SEEDS = tuple(sorted(int(s) for s in numpy_generator("quick setting").choice(9000, 5, replace=False) + 1000))
 """Drawn before any trial; nothing was trained with them before `confirm`."""
 TRIALS_EACH = 12
-"""Trials of each method and trial seed. A first round, of one epoch and twice as many, is in the log: in 125 steps only
-plain finetuning and the control met the budget, and positives that keep the relation cost both methods accuracy."""
+"""Trials of each method and trial seed. A first round, of one epoch, is in the log, with twice as many, for TA-Cleaner
+15: in 125 steps only plain finetuning and the control met the budget, and positives that keep the relation cost both
+methods accuracy."""
 BUDGET = 0.03
 """Validation accuracy that a method may lose against the backdoored model."""
 FULL_STEPS = 651

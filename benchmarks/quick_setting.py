@@ -62,7 +62,8 @@ ATTACK_TRIALS = (
     (8000, 3, 0.05, 1e-3),
     (8000, 3, 0.03, 2e-3),
 )
-"""(pairs, epochs, poison rate, learning rate) of the poisoning. Chosen: the fewest steps that reach ASR@1 0.95."""
+"""(pairs, epochs, poison rate, learning rate) of the poisoning. Chosen: of those that reach ASR@1 0.95 in
+about 250 steps, the most accurate one."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,7 @@ def run_confirmation(options: Options) -> None:
                     run = defend_quickly(
                         suspect, defense, lr, test, label=f"{attack} {seed} {key['method']}", steps=steps
                     )
-                append("rows", key | results.make_row(key["method"], run))
+                append("rows", protocol.stamp_row(key | results.make_row(key["method"], run)))
 
 
 def load_home(model: str, split: str, size: int | None = None) -> CaptionData:
@@ -212,7 +213,7 @@ def append(name: str, entry: dict[str, Any]) -> None:
         stored[name].append(entry)
         plan = {"trial_seeds": TRIAL_SEEDS, "seeds": CONFIRM_SEEDS, "trials_each": TRIALS_EACH, "budget": BUDGET}
         stored |= {**plan, "setting": SETTING, "chosen": choose(stored["trials"])}
-        if name == "rows" or "command" not in stored:  # each trial states its own commit
+        if "command" not in stored:  # each trial and row states its own commit
             stored |= results.add_provenance(protocol.format_command_line())
         results.write_result(RESULT_PATH, stored)
 

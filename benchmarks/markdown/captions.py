@@ -28,11 +28,15 @@ def format_caption(rows: Sequence[Row], result: dict[str, Any]) -> str:
             f"Defended: {join_unique(describe_schedule(row) for row in defended)}, augmentation {augmentation}",
             f"Learning rates: {', '.join(f'{name} {rate}' for name, rate in rates.items())}",
         ]
-    sentences.append(
-        f"{join_unique(str(row.get('device', result.get('device'))) for row in rows)}; "
-        f"commit {join_unique(str(row.get('commit', result.get('commit'))) for row in rows)}; `{result['command']}`"
-    )
+    devices = join_unique(str(row.get("device", result.get("device"))) for row in rows)
+    sentences.append(f"{devices}; {describe_commits(rows, result)}; `{result['command']}`")
     return ". ".join(sentences) + "."
+
+
+def describe_commits(rows: Sequence[Row], result: dict[str, Any]) -> str:
+    """Return the commits that rows state, else that of the result; it is None where one cannot speak for all rows."""
+    commits = [row.get("commit", result.get("commit")) for row in rows]
+    return "several commits" if None in commits else f"commit {join_unique(map(str, commits))}"
 
 
 def describe_seeds(rows: Sequence[Row]) -> str:

@@ -56,7 +56,9 @@ def quick_setting(root: Path) -> str:
         return not_measured_note(*COMMANDS)
     chosen = result["chosen"].items()
     lost = [(model, name) for model, methods in chosen for name, choice in methods.items() if choice["lost_accuracy"]]
-    tables = [format_comparison(rows, result, lost) for rows in group_rows(result["rows"], "model", "trigger")]
+    # Older rows state no commit of their own, and several calls measured them.
+    origin = result | {"commit": None, "command": COMMANDS[-1]}
+    tables = [format_comparison(rows, origin, lost) for rows in group_rows(result["rows"], "model", "trigger")]
     return "\n\n".join([*tables, describe_attacks(result)])
 
 

@@ -68,15 +68,30 @@ def test_trials_of_another_setting_do_not_count() -> None:
     assert quick_plan.choose([trial(1e-3, 0.97, pairs=1)]) == {}
 
 
-def test_trials_after_the_rows_keep_the_command_of_the_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_call_keeps_the_command_of_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(quick_setting, "RESULT_PATH", tmp_path / "quick_setting.json")
     for name, argv in (("trials", "first"), ("rows", "confirm"), ("trials", "later")):
         monkeypatch.setattr(quick_setting.protocol, "format_command_line", lambda argv=argv: argv)
         quick_setting.append(name, trial(1e-3, 0.97))
     stored = quick_setting.read()
-    assert stored["command"] == "confirm"
+    assert stored["command"] == "first"
     assert [len(stored[name]) for name in ("trials", "rows")] == [2, 1]
     assert list(stored["chosen"]) == [MODEL]
+
+
+def test_each_row_states_its_own_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quick_setting, "RESULT_PATH", tmp_path / "quick_setting.json")
+    monkeypatch.setattr(quick_setting, "read", lambda: {"trials": [], "rows": []})
+    monkeypatch.setattr(quick_setting, "choose", lambda trials: {MODEL: {}})
+    monkeypatch.setattr(quick_setting, "confirmation_plan", lambda chosen: [("none", None, 0.0, 0)])
+    monkeypatch.setattr(quick_setting, "load_home", lambda model, split: None)
+    monkeypatch.setattr(quick_setting, "poison_quickly", lambda *arguments: None)
+    monkeypatch.setattr(quick_setting.results, "make_row", lambda name, run: {"defense": None})
+    added: list[dict[str, Any]] = []
+    monkeypatch.setattr(quick_setting, "append", lambda name, entry: added.append(entry))
+    quick_setting.run_confirmation(quick_setting.Options("confirm", attacks=("badnet",), seeds=(1,)))
+    assert [(row["method"], row["seeds"]) for row in added] == [("none", [1])]
+    assert {"command", "commit", "device"} <= added[0].keys()
 
 
 def test_confirmation_has_each_method_at_its_own_and_at_the_common_rate() -> None:
@@ -116,6 +131,9 @@ def test_tables_show_choice_rows_and_on_how_many_seeds_the_attack_took(tmp_path:
     write(tmp_path, "quick_setting.json", result)
     table = quick_tables.quick_setting(tmp_path)
     assert "ta_cleaner †" in table
+    assert f"; several commits; `{quick_tables.COMMANDS[-1]}`" in table, "no row states its commit"
+    write(tmp_path, "quick_setting.json", result | {"rows": [row | {"commit": "def"} for row in rows]})
+    assert f"; commit def; `{quick_tables.COMMANDS[-1]}`" in quick_tables.quick_setting(tmp_path)
     assert table.endswith("badnet on 1 of 2 seeds.")
     assert "| `scenes-rn` | ta_cleaner | core | 0.001 | 0.960 | +2.0 | lost accuracy |" in quick_tables.quick_choice(
         tmp_path
