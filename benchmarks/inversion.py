@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 import tyro
 
 from benchmarks import protocol
@@ -48,6 +49,8 @@ class Options:
     """Seeds of the poisoning and of the inversion."""
     runs: tuple[Path, ...] = ()
     """Run folders to measure instead of models and attacks."""
+    threads: int = 1
+    """Threads; the stored models of protocol 2 were trained on one."""
     gather: bool = False
     """Run nothing; collect the finished cells in the table file."""
 
@@ -55,6 +58,7 @@ class Options:
 def main(options: Options) -> None:
     """Run missing cells, then write the table file."""
     configure_torch()
+    torch.set_num_threads(options.threads)
     for seed in () if options.gather or options.runs else options.seeds:
         for attack in options.attacks:
             path = CELLS_DIR / f"{protocol.run_name(options.model, attack, seed)}.json"

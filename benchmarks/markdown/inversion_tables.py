@@ -41,7 +41,7 @@ def inversion(root: Path) -> str:
         f"{table}\n\n{images:,} unlabeled images, a quarter of them held out for the ASR. Stands out: outlier index of "
         "2 or more; for a clean model this is a false alarm. Inside: share of the inverted mask inside the true one. "
         "Several seeds: mean [minimum, maximum]. "
-        f"Seconds on {result['device']}; commit {result['commit']}."
+        f"Seconds on {_describe_origin(rows)}"
     )
 
 
@@ -62,8 +62,14 @@ def unlearning(root: Path) -> str:
     return (
         f"{markdown_table(header, lines)}\n\nAll test images. Pairs and steps of the quick setting, both at {lr}, the "
         "learning rate of plain finetuning; nothing was tried for `unlearn_trigger`. "
-        f"{result['device']}; commit {result['commit']}; `{result['command']}`."
+        f"{_describe_origin(rows)}"
     )
+
+
+def _describe_origin(rows: list[Row]) -> str:
+    """Return the devices and commits that rows state; a call measures only what is missing."""
+    devices, commits = (join_unique(row[name] for row in rows) for name in ("device", "commit"))
+    return f"{devices}; commit {commits}; `{COMMAND}`."
 
 
 def _group(rows: list[Row]) -> list[list[Row]]:

@@ -6,6 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+import torch
+
+from benchmarks import inversion
 from benchmarks.inversion import describe
 from benchmarks.markdown import inversion_tables
 from cleaner.runs.inversion import Inversion
@@ -15,13 +19,14 @@ def make_row(trigger: str | None, seed: int, *, suspect: str | None, iou: float 
     target = None if trigger is None else "a"
     asr, values = (None, {"a": 4.0, "b": 4.0, "c": 5.0}) if suspect is None else (0.9, {"a": 1.0, "b": 4.0, "c": 5.0})
     found = Inversion("m", "d", values, suspect, {"images": 1000}, 20.0, asr, None, 250, 0.01, target, iou, iou, 0.99)
-    return {"model": "scenes-lite", "trigger": trigger, "seed": seed, **describe(found)}
+    origin = {"device": "cpu", "commit": f"abc{seed}", "command": "python -m benchmarks.inversion --seeds 5"}
+    return {"model": "scenes-lite", "trigger": trigger, "seed": seed, **describe(found), **origin}
 
 
 def write_rows(root: Path, rows: list[dict[str, Any]]) -> None:
     path = root / "benchmarks" / "results" / "inversion.json"
     path.parent.mkdir(parents=True)
-    path.write_text(json.dumps({"rows": rows, "device": "cpu", "commit": "abc"}))
+    path.write_text(json.dumps({"rows": rows, "device": "the last", "commit": "the last", "command": "the last"}))
 
 
 def test_a_line_per_attack_and_the_clean_model(tmp_path: Path) -> None:
@@ -39,6 +44,7 @@ def test_a_line_per_attack_and_the_clean_model(tmp_path: Path) -> None:
     assert cells[1][1:5] == ["none (clean model)", "-", "0.0", "no"]
     assert cells[1][5:8] == ["-", "0.99", "-"]
     assert cells[2][1:3] == ["BadNet patch, run `example`", "yes"]
+    assert lines[-1].endswith(f"cpu; commit abc0 / abc1; `{inversion_tables.COMMAND}`.")
 
 
 def test_success_and_accuracy_before_and_after_unlearning(tmp_path: Path) -> None:
@@ -62,6 +68,7 @@ def test_success_and_accuracy_before_and_after_unlearning(tmp_path: Path) -> Non
     assert cells[1:] == ["BadNet patch", "yes", "0.900", "0.100", "0.700", "0.950", "0.800", "0.850"]
     assert "BadNet patch, run `example`" in run_line  # a single run is no further seed of the attack
     assert "both at 0.0001" in note
+    assert note.endswith(f"cpu; commit abc0; `{inversion_tables.COMMAND}`.")
 
 
 def test_without_measurements_the_command_is_named(tmp_path: Path) -> None:
@@ -72,3 +79,15 @@ def test_without_measurements_the_command_is_named(tmp_path: Path) -> None:
 def test_a_row_has_no_image() -> None:
     found = Inversion("m", "d", {"a": 1.0, "b": 2.0}, "a", {}, 0.0, png="AAAA")
     assert describe(found)["inversion"]["png"] == ""
+
+
+def test_the_stored_models_of_protocol_2_are_found_on_one_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[int] = []
+    monkeypatch.setattr(torch, "set_num_threads", threads.append)
+    monkeypatch.setattr(inversion, "CELLS_DIR", tmp_path / "cells")
+    monkeypatch.setattr(inversion, "RESULT_PATH", tmp_path / "inversion.json")
+    inversion.main(inversion.Options(gather=True))
+    inversion.main(inversion.Options(gather=True, threads=2))
+    assert threads == [1, 2]
