@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
+import torch
 import tyro
 
 from benchmarks import protocol
@@ -50,7 +52,9 @@ class Options:
     seeds: tuple[int, ...] = (3,)
     """Seeds of the poisoning."""
     images: int = IMAGES
-    """Test images."""
+    """Test images; cells with another number are measured again, or left out of the table file."""
+    threads: int = 1
+    """Threads; the stored models of protocol 2 were trained on one."""
     gather: bool = False
     """Run nothing; collect the finished cells in the table file."""
 
@@ -58,13 +62,24 @@ class Options:
 def main(options: Options) -> None:
     """Run missing cells, then write the table file."""
     configure_torch()
+    torch.set_num_threads(options.threads)
     for seed in () if options.gather else options.seeds:
         for attack in options.attacks:
             path = CELLS_DIR / f"{protocol.run_name(options.model, attack, seed)}.json"
-            if not path.exists():
+            if not path.exists() or read_images(read_cell(path)) != options.images:
                 results.write_result(path, measure_cell(options, attack, seed))
-            gather()
-    gather()
+            gather(options.images)
+    gather(options.images)
+
+
+def read_cell(path: Path) -> dict[str, Any]:
+    """Return the row of a finished cell."""
+    return dict(json.loads(path.read_text(encoding="utf-8")))
+
+
+def read_images(row: dict[str, Any]) -> int:
+    """Return the number of test images of a row; older ones do not state it."""
+    return int(row.get("images", IMAGES))
 
 
 def measure_cell(options: Options, attack: str, seed: int) -> dict[str, Any]:
@@ -75,6 +90,7 @@ def measure_cell(options: Options, attack: str, seed: int) -> dict[str, Any]:
     pairs = rebuild_training_pairs(data, run.trigger, run.manifest)
     found = detect_pairs(run.clip, pairs, pairs.is_poisoned.numpy(), on_step=Progress(f"{attack} {seed}"))
     row |= {
+        "images": options.images,
         "pairs": describe_pairs(found),
         "image": {name: describe_images(each) for name, each in score_images(options, run, attack).items()},
         "retrained": retrain(run, pairs, found, f"{attack} {seed}"),
@@ -126,9 +142,9 @@ def retrain(run: Run, pairs: PoisonedData, found: PairDetection, label: str) -> 
     }
 
 
-def gather() -> None:
-    """Write all cells to one table file, in the order of the protocol."""
-    rows = [json.loads(path.read_text(encoding="utf-8")) for path in CELLS_DIR.glob("*.json")]
+def gather(images: int = IMAGES) -> None:
+    """Write the cells with so many test images to one table file, in the order of the protocol."""
+    rows = [row for path in CELLS_DIR.glob("*.json") if read_images(row := read_cell(path)) == images]
     order = [*protocol.ATTACKS, *protocol.OTHER_TRIGGERS]
     rows.sort(key=lambda row: (row["model"], order.index(row["trigger"]), row["seed"]))
     protocol.check_attacks(rows)

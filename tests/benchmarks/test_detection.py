@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from benchmarks import detection
 from benchmarks.markdown import detection_tables
 
 
@@ -61,3 +63,33 @@ def test_training_again_shows_before_and_after(root: Path) -> None:
 def test_without_measurements_the_command_is_named(tmp_path: Path) -> None:
     for table in (detection_tables.detection, detection_tables.detection_thresholds):
         assert detection_tables.COMMAND in table(tmp_path)
+
+
+def test_cells_of_another_number_of_images_are_measured_again_and_never_mixed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured: list[int] = []
+
+    def measure_cell(options: detection.Options, attack: str, seed: int) -> dict[str, Any]:
+        measured.append(seed)
+        trigger = {"config": {"trigger": {"name": attack}}}
+        return make_row(attack, seed, 0.9) | trigger | {"images": options.images}
+
+    def gathered(**options: Any) -> list[int]:
+        detection.main(detection.Options(attacks=("badnet",), **options))
+        return [row["seed"] for row in json.loads(detection.RESULT_PATH.read_text())["rows"]]
+
+    monkeypatch.setattr(detection, "CELLS_DIR", tmp_path / "cells")
+    monkeypatch.setattr(detection, "RESULT_PATH", tmp_path / "detection.json")
+    monkeypatch.setattr(detection, "measure_cell", measure_cell)
+    threads: list[int] = []
+    monkeypatch.setattr(torch, "set_num_threads", threads.append)
+    assert gathered(seeds=(3, 4)) == [3, 4]
+    for path in detection.CELLS_DIR.iterdir():  # older rows do not state the default
+        path.write_text(json.dumps({key: value for key, value in detection.read_cell(path).items() if key != "images"}))
+    assert gathered(seeds=(3, 4)) == [3, 4]
+    assert measured == [3, 4]
+    assert gathered(seeds=(3,), images=50) == [3]
+    assert measured == [3, 4, 3]
+    assert gathered(gather=True) == [4]
+    assert set(threads) == {1}, "as the stored models of protocol 2"
