@@ -294,6 +294,9 @@ def gather() -> dict[str, Any]:
         raise SystemExit(f"{len(missing)} of {len(attack_trials())} attack trials are not measured yet.")
     card = read_json(assets() / MODEL / "card.json")
     trials = read_trials()
+    open_rates = rate_trials().keys() - {trial["key"] for trial in trials}
+    if open_rates:  # a larger rate may be within the budget too
+        raise SystemExit(f"{len(open_rates)} of {len(rate_trials())} trials of learning rates are not measured yet.")
     chosen, lost = learning_rates.choose_rates(trials, LR_GRID)
     clean_ca = measure_clean_accuracy()
     return results.add_provenance(

@@ -149,5 +149,9 @@ def test_the_whole_program_on_few_photos(tmp_path: Path, monkeypatch: pytest.Mon
     lines = settings["LINES_PATH"].read_text()
     photos.main(photos.Options())  # nothing is measured twice
     assert settings["LINES_PATH"].read_text() == lines
+    kept = [line for line in lines.splitlines(keepends=True) if '"key": "ta_cleaner 0.0001"' not in line]
+    settings["LINES_PATH"].write_text("".join(kept))
+    with pytest.raises(SystemExit, match="1 of 2 trials of learning rates"):
+        photos.main(photos.Options(gather=True))
     assert "CA `jpeg_compression`" in result_tables.photos_by_attack(tmp_path)
     assert "python -m cleaner pretrain" in result_tables.photos(tmp_path)
