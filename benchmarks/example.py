@@ -3,8 +3,8 @@
 One model, backdoored and cleaned three ways in the quick setting, the default of the pages. Shipped runs contain only
 the quantized difference to the built-in model's weights; their metrics are those of the shipped weights, and their
 config has those of the full run. Their films show the training of the full run. The backdoored run has the scores of
-its training pairs and the inversion of its trigger. To remake shipped runs, delete their folders first; --remeasure
-only measures them.
+its training pairs and the inversion of its trigger. To remake the shipped runs, delete the
+folders of all four first; --remeasure only measures them.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from cleaner.inspection.similarity import best_classes
 from cleaner.models import delta
 from cleaner.models.clip import Clip, load_clip, save_delta
 from cleaner.models.devices import configure_torch
-from cleaner.runs.folders import shipped_root
+from cleaner.runs.folders import is_run_folder, shipped_root
 from cleaner.runs.inversion import FOLDER, RESULT_FILE, write_inversion
 from cleaner.runs.request import TEST_SIZE
 from cleaner.runs.run import Run, load_run, write_run
@@ -50,7 +50,7 @@ HISTORY_STRIDE = 4
 
 @dataclass(frozen=True)
 class Options:
-    """Train missing runs and write the shipped ones."""
+    """Train the four runs and write their shipped forms, unless they exist."""
 
     model: str = presets.QUICK_MODEL
     """Built-in model."""
@@ -59,7 +59,7 @@ class Options:
 
 
 def main(options: Options) -> None:
-    """Make all four runs that are missing."""
+    """Make the four runs unless they exist, and their maps, scores and inversion where they are missing."""
     configure_torch()
     clean, test = load_clip(options.model), load_data("scenes", split="test", size=TEST_SIZE)
     if options.remeasure:
@@ -67,19 +67,39 @@ def main(options: Options) -> None:
             run = load_run(entry.folder)
             write_json(entry.folder / "metrics.json", measure(run, run.clip, clean=clean, test=test).to_dict())
         return
-    suspect = poison_model(clean, test)
-    parent = f"example-{ATTACK}"
-    models = {"clean": clean, "backdoored": ship(suspect, shipped_root() / parent, clean, test)}
-    for number, name in enumerate(DEFENSE_NAMES, start=1):
-        run = defend_model(suspect, name, test)
-        run.config["parent"] = parent
-        models[name] = ship(run, shipped_root() / f"{parent}-{number}-{name}", clean, test)
-    write_json(shipped_root() / parent / "picture.json", find_example_image(suspect, models, test))
+    if not has_shipped_runs():
+        train_runs(clean, test)
     for entry in list_shipped_runs():
         embedding_map.ensure_map(entry.folder, output_folder=entry.folder)
         if entry.stage == "backdoored":
             pair_detection.ensure_detection(entry.folder, output_folder=entry.folder)
             ensure_inversion(entry.folder)
+
+
+def shipped_folders() -> dict[str, Path]:
+    """Return "backdoored" and each defense -> folder of the shipped run."""
+    parent = f"example-{ATTACK}"
+    defended = {name: f"{parent}-{number}-{name}" for number, name in enumerate(DEFENSE_NAMES, start=1)}
+    return {name: shipped_root() / folder for name, folder in {"backdoored": parent, **defended}.items()}
+
+
+def has_shipped_runs() -> bool:
+    """Return whether the shipped runs exist; raises `SystemExit` if only some do: all defend one backdoored model."""
+    missing = [folder.name for folder in shipped_folders().values() if not is_run_folder(folder)]
+    if missing and len(missing) < len(shipped_folders()):
+        raise SystemExit(f"{', '.join(missing)} missing: delete the folders of all shipped runs to train them again.")
+    return not missing
+
+
+def train_runs(clean: Clip, test: CaptionData) -> None:
+    """Train the four runs, and write their shipped forms and the picture that the pages show of them."""
+    folders, suspect = shipped_folders(), poison_model(clean, test)
+    models = {"clean": clean, "backdoored": ship(suspect, folders["backdoored"], clean, test)}
+    for name in DEFENSE_NAMES:
+        run = defend_model(suspect, name, test)
+        run.config["parent"] = folders["backdoored"].name
+        models[name] = ship(run, folders[name], clean, test)
+    write_json(folders["backdoored"] / "picture.json", find_example_image(suspect, models, test))
 
 
 def poison_model(clean: Clip, test: CaptionData) -> Run:
@@ -121,18 +141,17 @@ def with_looks(config: FinetuneConfig, pairs: int) -> FinetuneConfig:
 
 
 def ship(run: Run, folder: Path, clean: Clip, test: CaptionData) -> Clip:
-    """Write the shipped form of a run, unless it exists; return its model as loaded from there."""
-    if not (folder / "config.json").exists():
-        file = save_delta(run.clip, clean.name, folder / "change.safetensors")
-        clip = load_clip(str(file))
-        whole, shipped = (measure(run, model, clean=clean, test=test) for model in (run.clip, clip))
-        origin = {"step": delta.QUANTIZATION_STEP, "sha256": clip.sha256(), "whole": headline_metrics(whole)}
-        config = {**run.config, "data_name": "scenes", "test_size": TEST_SIZE, "shipped": origin}
-        history = [r for r in run.history if r.step % HISTORY_STRIDE == 1 or r.metrics or r.step == r.total]
-        write_run(replace(run, clip=clip, metrics=shipped, config=config, history=history), folder)
-        os.replace(file, folder / "model.safetensors")
-        (folder / "model.safetensors").chmod(0o644)
-        print(folder.name, "as trained", headline_metrics(whole), "as shipped", headline_metrics(shipped))
+    """Write the shipped form of a run; return its model as loaded from there."""
+    file = save_delta(run.clip, clean.name, folder / "change.safetensors")
+    clip = load_clip(str(file))
+    whole, shipped = (measure(run, model, clean=clean, test=test) for model in (run.clip, clip))
+    origin = {"step": delta.QUANTIZATION_STEP, "sha256": clip.sha256(), "whole": headline_metrics(whole)}
+    config = {**run.config, "data_name": "scenes", "test_size": TEST_SIZE, "shipped": origin}
+    history = [r for r in run.history if r.step % HISTORY_STRIDE == 1 or r.metrics or r.step == r.total]
+    write_run(replace(run, clip=clip, metrics=shipped, config=config, history=history), folder)
+    os.replace(file, folder / "model.safetensors")
+    (folder / "model.safetensors").chmod(0o644)
+    print(folder.name, "as trained", headline_metrics(whole), "as shipped", headline_metrics(shipped))
     return load_clip(str(folder / "model.safetensors"))
 
 

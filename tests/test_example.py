@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks import example
 from cleaner.data.base import load_data
 from cleaner.defenses import DEFENSES
 from cleaner.detectors.base import find_detectors
@@ -34,6 +35,16 @@ def test_one_model_was_cleaned_three_ways() -> None:
     for name in ("pairs", "data_sha256", "model_sha256"):
         assert len({entry.config[name] for entry in SHIPPED[:-1]}) == 1
     assert suspect.config["model_sha256"] == load_clip(suspect.config["clean_model"]).sha256()
+
+
+def test_a_new_defense_is_never_put_beside_older_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert {folder.name for folder in example.shipped_folders().values()} == {entry.folder.name for entry in SHIPPED}
+    assert example.has_shipped_runs()
+    monkeypatch.setattr(example, "DEFENSE_NAMES", (*example.DEFENSE_NAMES, "par"))
+    with pytest.raises(SystemExit, match="example-badnet-4-par missing: delete the folders of all"):
+        example.main(example.Options())
+    monkeypatch.setattr(example, "shipped_root", lambda: tmp_path)
+    assert not example.has_shipped_runs()
 
 
 @pytest.mark.parametrize("entry", SHIPPED, ids=lambda entry: entry.folder.name)
