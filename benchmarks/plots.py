@@ -129,13 +129,13 @@ def plot_rates() -> dict[str, go.Figure]:
 
 
 def plot_budgets() -> dict[str, go.Figure]:
-    """Return attack success and accuracy against steps and pairs, one figure per model and attack."""
+    """Return attack success and accuracy against steps and pairs, one figure per model, attack and seed."""
     path = results.RESULTS_DIR / "budget.json"
     if not path.exists():
         return {}
     result = json.loads(path.read_text(encoding="utf-8"))
     return {
-        f"budget-{rows[0]['model']}-{rows[0]['trigger']}": plot_budget(rows, result)
+        f"budget-{rows[0]['model']}-{rows[0]['trigger']}-{rows[0]['seed']}": plot_budget(rows, result)
         for rows in group_rows(result["rows"], "model", "trigger", "seed")
     }
 
