@@ -143,8 +143,12 @@ def table_part(attack: str, defense: str | None) -> str:
 
 
 def check_attacks(rows: Iterable[dict[str, Any]]) -> None:
-    """Stop if rows of one model, attack and seed have two triggers: they are not comparable."""
+    """Stop if rows of one model, attack and seed have two triggers or backdoored models: they are not comparable.
+
+    Older rows do not record their backdoored model.
+    """
     seen: dict[tuple[Any, ...], dict[str, Any]] = {}
+    suspects: dict[tuple[Any, ...], str] = {}
     for row in rows:
         state, key = row["config"]["trigger"], (row["model"], row["trigger"], row["seed"])
         kind = TRIGGERS[state["name"]]
@@ -155,6 +159,12 @@ def check_attacks(rows: Iterable[dict[str, Any]]) -> None:
             raise SystemExit(
                 f"The rows of {row['trigger']} on {row['model']}, seed {row['seed']}, have different triggers "
                 f"({row['defense'] or 'the backdoored model'} differs): measure them again."
+            )
+        suspect = row.get("suspect_sha256")
+        if suspect is not None and suspects.setdefault(key, suspect) != suspect:
+            raise SystemExit(
+                f"The rows of {row['trigger']} on {row['model']}, seed {row['seed']}, come from different backdoored "
+                f"models ({row['defense'] or 'the backdoored model'} differs): measure them again."
             )
 
 

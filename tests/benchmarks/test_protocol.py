@@ -59,3 +59,10 @@ def test_rows_of_two_patches_are_rejected() -> None:
     protocol.check_attacks([row(PATCHES[0]), row(PATCHES[0], defense="par"), row(PATCHES[1], seed=1)])
     with pytest.raises(SystemExit, match=r"badclip on scenes-rn, seed 0.*par"):
         protocol.check_attacks([row(PATCHES[0]), row(PATCHES[1], defense="par")])
+
+
+def test_rows_of_two_backdoored_models_are_rejected() -> None:
+    rows = [row(PATCHES[0], suspect_sha256="a"), row(PATCHES[0], defense="par"), row(PATCHES[0], defense="finetune")]
+    protocol.check_attacks([*rows, row(PATCHES[0], seed=1, suspect_sha256="b")])
+    with pytest.raises(SystemExit, match=r"badclip on scenes-rn, seed 0.*backdoored models \(cleanclip"):
+        protocol.check_attacks([*rows, row(PATCHES[0], defense="cleanclip", suspect_sha256="b")])
