@@ -9,11 +9,15 @@ largest down; --all also measures the rest of the grid. Every trial is kept; a s
 from __future__ import annotations
 
 import json
+import tempfile
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import tyro
+from filelock import FileLock
 
 from benchmarks import protocol
 from cleaner import presets
@@ -53,17 +57,17 @@ def main(options: Options) -> None:
     configure_torch()
     suspect = protocol.load_or_poison(options.model, "badnet", 0)
     clean, validation = protocol.load_clean_pairs(), load_data("scenes", split="validation")
-    before = evaluate(suspect.clip, validation, ks=(1,), counterfactual=False).ca[1]
+    before, digest = evaluate(suspect.clip, validation, ks=(1,), counterfactual=False).ca[1], suspect.clip.sha256()
     for name in options.defenses:
         defense = protocol.METHODS[name]
         for lr in sorted(options.rates, reverse=True):
-            trial = find_trial(options.model, name, lr)
+            trial = find_trial(options.model, name, lr, digest)
             if trial is None:
                 config = protocol.defense_config(lr, seed=0)
                 trial = run_trial(
                     suspect, name, defense, config, clean=clean, validation=validation, backdoored_ca=before
                 )
-                write_trials([*read_trials(), trial])
+                append_trial(trial)
             if is_affordable(trial) and not options.all:
                 break
 
@@ -73,10 +77,14 @@ def is_affordable(trial: dict[str, Any]) -> bool:
     return bool(trial["backdoored_ca"] - trial["ca"] <= protocol.ACCURACY_BUDGET + TOLERANCE)
 
 
-def find_trial(model: str, name: str, lr: float) -> dict[str, Any] | None:
-    """Return the stored trial of a method at a rate, or None."""
+def find_trial(model: str, name: str, lr: float, suspect_sha256: str) -> dict[str, Any] | None:
+    """Return the stored trial of a method at a rate against a backdoored model, or None.
+
+    Older trials do not record theirs; they count.
+    """
     for trial in current_trials(read_trials()):
-        if (trial["model"], trial["defense"], trial["lr"]) == (model, name, lr):
+        is_same = trial.get("suspect_sha256", suspect_sha256) == suspect_sha256
+        if is_same and (trial["model"], trial["defense"], trial["lr"]) == (model, name, lr):
             return trial
     return None
 
@@ -135,12 +143,13 @@ def choose_rates(
 ) -> tuple[dict[str, dict[str, float]], list[list[str]]]:
     """Return model -> method -> rate, and the (model, method) pairs that lost more accuracy than the budget.
 
-    Trials at rates outside the grid are ignored.
+    Trials at rates outside the grid are ignored, and those against another backdoored model than most of a method's.
     """
     chosen: dict[str, dict[str, float]] = {}
     lost = []
     for model, name in sorted({(t["model"], t["defense"]) for t in trials}):
         of_method = [t for t in trials if (t["model"], t["defense"]) == (model, name) and t["lr"] in grid]
+        of_method = select_suspect(of_method)
         affordable = [t for t in of_method if is_affordable(t)]
         if not affordable and len(of_method) < len(grid):
             continue
@@ -151,21 +160,30 @@ def choose_rates(
     return chosen, lost
 
 
-def write_trials(trials: list[dict[str, Any]]) -> None:
-    """Write trials and choice, atomically."""
-    chosen, lost = choose_rates(current_trials(trials))
-    result = results.add_provenance(
-        protocol.format_command_line(),
-        seeds=[0],
-        split="scenes/validation",
-        budget=protocol.ACCURACY_BUDGET,
-        grid=protocol.LR_GRID,
-        **TRAINING_BUDGET,
-        chosen=chosen,
-        lost_accuracy=lost,
-        trials=trials,
-    )
-    results.write_result(RESULT_PATH, result)
+def select_suspect(trials: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the trials against the backdoored model that most of them record, and those that record none."""
+    counts = Counter(t["suspect_sha256"] for t in trials if "suspect_sha256" in t)
+    kept = [digest for digest, _ in counts.most_common(1)]
+    return [t for t in trials if "suspect_sha256" not in t or t["suspect_sha256"] in kept]
+
+
+def append_trial(trial: dict[str, Any]) -> None:
+    """Add a trial to the result file and update the choice."""
+    with FileLock(Path(tempfile.gettempdir()) / "ta-cleaner-learning-rates.lock"):
+        trials = [*read_trials(), trial]
+        chosen, lost = choose_rates(current_trials(trials))
+        result = results.add_provenance(
+            protocol.format_command_line(),
+            seeds=[0],
+            split="scenes/validation",
+            budget=protocol.ACCURACY_BUDGET,
+            grid=protocol.LR_GRID,
+            **TRAINING_BUDGET,
+            chosen=chosen,
+            lost_accuracy=lost,
+            trials=trials,
+        )
+        results.write_result(RESULT_PATH, result)
 
 
 if __name__ == "__main__":
