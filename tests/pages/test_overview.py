@@ -44,6 +44,12 @@ def test_unknown_run_files_are_ignored(open_page: OpenPage, tmp_path: Path) -> N
     assert not app.exception
 
 
+def test_the_bars_show_the_measured_shares(open_page: OpenPage, tmp_path: Path) -> None:
+    backdoored, _ = make_runs(tmp_path)
+    bars = chart(open_page("Overview"), f"overview.{backdoored.name}")["data"]
+    assert {bar["name"]: bar["y"] for bar in bars} == {"attack success": [0.95, 0.1], "clean accuracy": [0.9, 0.9]}
+
+
 def test_equal_defenses_are_told_apart_in_the_chart(open_page: OpenPage, tmp_path: Path) -> None:
     backdoored, defended = make_runs(tmp_path)
     for name, seed, created in (("same", 0, "2026-01-02T00:00:00Z"), ("seed", 7, "2026-01-01T00:00:00Z")):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from cleaner.plots import charts
 from cleaner.plots.charts import STAGE_COLORS, similarity_bars, validation_curves
 from cleaner.plots.comparison import TradeoffPoint, pareto, pareto_front
@@ -33,6 +35,15 @@ def test_defense_has_one_symbol_and_one_legend_entry_in_all_panels() -> None:
     assert marks[0].xaxis != marks[2].xaxis
     assert [title.text for title in figure.layout.annotations] == ["a &lt; b", "c"]
     assert len([line for line in figure.data if line.mode == "lines"]) == 2
+
+
+def test_points_have_their_values_and_intervals() -> None:
+    measured = TradeoffPoint("x", "backdoored", 0.9, 0.7, (0.8, 0.93), (0.65, 0.78))
+    point, other = pareto([measured, TradeoffPoint("y", "defended", 0.6, 0.1)]).data[-2:]
+    assert (point.x, point.y, other.x, other.y) == ((0.9,), (0.7,), (0.6,), (0.1,))
+    bars = [length for error in (point.error_x, point.error_y) for length in (*error.arrayminus, *error.array)]
+    assert bars == pytest.approx([0.1, 0.03, 0.05, 0.08])
+    assert other.error_x.visible is other.error_y.visible is False
 
 
 def test_pareto_front_has_the_unbeaten_points() -> None:
@@ -67,6 +78,21 @@ def test_curves_without_an_attack() -> None:
     assert [trace.name for trace in figure.data] == ["clean accuracy"]
     assert charts.loss_curves({}, []).data == ()
     assert len(charts.before_after_bars([("Backdoored", "backdoored", 0.9, 0.8)]).data) == 2
+
+
+def test_bars_and_curves_have_the_values_of_their_names() -> None:
+    bars = charts.before_after_bars([("Backdoored", "backdoored", 0.9, 0.8), ("PAR", "par", 0.7, 0.1)])
+    assert {bar.name: (bar.y, bar.text) for bar in bars.data} == {
+        "attack success": ((0.8, 0.1), ("80%", "10%")),
+        "clean accuracy": ((0.9, 0.7), ("90%", "70%")),
+    }
+    lines = validation_curves({"par": [(1, 0.6, 0.9), (2, 0.7, 0.2)]}, ["par"]).data
+    assert {line.name: (line.x, line.y) for line in lines} == {
+        "attack success": ((1, 2), (0.9, 0.2)),
+        "clean accuracy": ((1, 2), (0.6, 0.7)),
+    }
+    (loss,) = charts.loss_curves({"par": [(1, 2.5), (2, 0.5)]}, ["par"]).data
+    assert (loss.x, loss.y) == ((1, 2), (2.5, 0.5))
 
 
 def test_equal_labels_have_bars_of_their_own() -> None:

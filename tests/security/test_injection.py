@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+from collections.abc import Iterable
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
+from streamlit.testing.v1.element_tree import Block
 
 from cleaner.files import read_json, write_json
 from cleaner.reports.film import load_movies, render_film_html
@@ -29,25 +31,27 @@ HTML = "<img src=x onerror=alert(1)>"
 LINK = "[evil](javascript:alert(1))"
 IMAGE = "![x](http://evil.example/x.png)"
 EVIL = f"{HTML}{LINK}{IMAGE}\n# :material/home: $x$ `y` **z**"
+PAGES_WITHOUT_NAMES = ("Film", "Detect", "Trigger search")
+"""Pages that name nothing of a run that has no film and no manifest."""
 FORMULAS = ("=1+1", "+1", "-1", "@SUM(1)", "\t=1", "\r=1", "\n=1", "  =1", "＝1", "＋1", "－1", "＠x")
 
 
-def poison_texts(folder: Path) -> None:
-    """Put hostile text in every name of a run that a user or a file can set."""
+def poison_texts(folder: Path, valid: Iterable[str] = ()) -> None:
+    """Put hostile text in every name of a run that a user or a file can set, but not in the `valid` ones."""
     config = read_json(folder / "config.json")
-    config |= {"target_class": EVIL, "model": EVIL, "clean_model": EVIL, "source": EVIL, "data": EVIL, "sweep": EVIL}
-    config["trigger"] = {**config["trigger"], "name": EVIL}
+    hostile = {"target_class": EVIL, "model": EVIL, "clean_model": EVIL, "source": EVIL, "data": EVIL, "sweep": EVIL}
+    hostile["trigger"] = {**config["trigger"], "name": EVIL}
     if config.get("defense"):
-        config["defense"], config["variant"] = {"name": EVIL}, {EVIL: EVIL}
-    config["created"] = EVIL
-    write_json(folder / "config.json", config)
+        hostile["defense"], hostile["variant"] = {"name": EVIL}, {EVIL: EVIL}
+    hostile["created"] = EVIL
+    write_json(folder / "config.json", config | {key: hostile[key] for key in hostile if key not in valid})
     metrics = read_json(folder / "metrics.json")
     write_json(folder / "metrics.json", {**metrics, "data": EVIL, "target_class": EVIL, "protocol": EVIL})
     annotate(folder, name=EVIL, note=EVIL, tags=[EVIL])
 
 
-def drawn_markdown(app: AppTest) -> list[str]:
-    """Return every text of a page that the browser reads as Markdown."""
+def drawn_markdown(app: AppTest | Block) -> list[str]:
+    """Return every text of a page, or of a part of it, that the browser reads as Markdown."""
     kinds = ("markdown", "caption", "info", "error", "warning", "success", "title", "header", "subheader", "metric")
     texts = [str(element.value) for kind in kinds for element in app.get(kind)]
     for kind in ("button", "selectbox", "multiselect", "radio", "toggle", "text_input", "expander", "metric", "tab"):
@@ -78,6 +82,22 @@ def test_pages_escape_every_name_of_a_run(open_page: OpenPage, tmp_path: Path, t
     assert [text for text in texts if not is_harmless(text)] == []
     for element in app.get("html"):
         assert HTML not in element.proto.body
+
+
+@pytest.mark.parametrize("title", titles())
+def test_pages_escape_the_names_of_a_run_that_they_load(open_page: OpenPage, tmp_path: Path, title: str) -> None:  # noqa: F811
+    backdoored, defended = make_runs(tmp_path)
+    valid = ["trigger", "clean_model", "defense", *(["target_class"] if title == "Embeddings" else [])]
+    for folder in (backdoored, defended):
+        poison_texts(folder, valid)
+    config = read_json(defended / "config.json")
+    write_json(defended / "config.json", {**config, "parent": backdoored.name})
+    app = go_to(open_page("Overview"), title)
+    assert not app.error
+    texts = drawn_markdown(app.main)
+    assert any("onerror" in text for text in texts) == (title not in PAGES_WITHOUT_NAMES)
+    assert [text for text in texts if not is_harmless(text)] == []
+    assert [element for element in app.get("html") if HTML in element.proto.body] == []
 
 
 class Parsed(HTMLParser):
