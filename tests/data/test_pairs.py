@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import tarfile
-import time
 import tracemalloc
 from collections.abc import Callable
+from concurrent.futures import wait
 from pathlib import Path
 from typing import Any
 
@@ -168,18 +168,11 @@ def test_prefetched_images_are_returned_once(tmp_path: Path) -> None:
 
 def test_prefetch_decodes_while_the_caller_computes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data: Any = load_data(str(write_table(tmp_path)))
-    decode = data._decode
-
-    def slow(row: int) -> torch.Tensor:
-        time.sleep(0.05)
-        return decode(row)  # type: ignore[no-any-return]
-
-    monkeypatch.setattr(data, "_decode", slow)
+    expected = data.images(range(3))
     data.prefetch(range(3))
-    time.sleep(0.3)
-    start = time.perf_counter()
-    data.images(range(3))
-    assert time.perf_counter() - start < 0.05
+    wait(data._prefetched.values(), timeout=60)
+    monkeypatch.setattr(data, "_decode", lambda row: pytest.fail("decoded again"))
+    assert torch.equal(data.images(range(3)), expected)
 
 
 def test_memory_grows_with_texts_not_with_pixels(tmp_path: Path) -> None:
