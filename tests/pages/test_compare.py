@@ -74,6 +74,9 @@ def test_the_table_has_ten_columns_and_all_of_them_on_demand(open_page: OpenPage
     shown = list(app.dataframe[0].value)
     assert len(shown) == 10
     assert {"Defense", "ASR@1", "n (ASR)", "CA", "n (CA)", "Run"} < set(shown)
+    counted = app.dataframe[0].value
+    assert counted[["n (CA)", "n (ASR)"]].values.tolist() == [[100, 96]] * 2
+    assert sorted(counted[["CA", "ASR@1"]].values.tolist()) == [[90, 10], [90, 95]]
     app.toggle(key="compare.all_columns").set_value(True).run()
     assert set(shown) < set(app.dataframe[0].value)
     assert {"ASR@3", "RA", "Floor", "Protocol", "n (CA)"} <= set(app.dataframe[0].value)

@@ -4,9 +4,12 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from cleaner import presets
 from cleaner.config import FinetuneConfig
 from cleaner.defenses import DEFENSES
+from cleaner.evaluation import bootstrap
 from cleaner.evaluation.same_test import TEST_FIELDS
 from cleaner.files import read_json, write_json
 from cleaner.jobs import local, sweep
@@ -36,7 +39,7 @@ from tests.pages.conftest import (
     wait_for_training,
     widget_keys,
 )
-from tests.pages.runs import make_runs
+from tests.pages.runs import make_metrics, make_runs
 from tests.waiting import wait_until
 
 
@@ -100,6 +103,38 @@ def test_new_defenses_are_preselected_for_the_model_they_started_from(open_page:
     app.selectbox(key="current_run").set_value(backdoored.name).run()
     assert not app.exception, [e.message for e in app.exception]
     assert len(app.multiselect(key=f"defend.shown.{backdoored.name}").value) == MAX_CARDS
+
+
+def test_cards_and_notes_have_the_figures_of_their_names(open_page: OpenPage, tmp_path: Path) -> None:
+    outcomes = [np.arange(96) < hits for hits in (91, 10)]
+    for folder, hit in zip(make_runs(tmp_path), outcomes, strict=True):
+        metrics = replace(
+            make_metrics(float(hit.mean())),
+            outcomes={"asr": bootstrap.pack_outcomes(hit)},
+            retrieval_asr=0.8,
+            retrieval_base_rate=0.05,
+            n_gallery=100,
+            cross_asr=0.3,
+        )
+        write_json(folder / "metrics.json", metrics.to_dict())
+    app = open_page("Defend")
+    before, after = (card for card in app.metric if card.label == "Attack success @1")
+    assert (before.value, before.delta, after.value, after.delta) == ("94.8%", "", "10.4%", "-84.4 points")
+    low, high = bootstrap.bootstrap_interval(*outcomes)
+    assert high < 0
+    assert f"n = 96; change {100 * low:+.1f} to {100 * high:+.1f} points" in after.help
+    assert "change" not in before.help
+    (notes,) = (box.caption[0].value for box in app.expander if box.label == "n = 100 and 96 · how measured")
+    assert (
+        "Floor: 1.0%, attack success on the clean model (target “banana”). "
+        "Base rate: 2.0% of the same queries without the trigger. "
+        "Search: for 80.0% of the triggered images, one of the five nearest of 100 captions names the target; without "
+        "the trigger, 5.0%. With the trigger of another image: 30.0%. "
+        "Fine detail: 70.0% of 80 captions score above all false subtexts."
+    ) in notes
+    shown = table(app, "n (CA)")
+    assert shown[["n (CA)", "n (ASR)"]].values.tolist() == [[100, 96]] * 2
+    assert shown["ASR@1"].tolist() == ["94.8%", "10.4%"]
 
 
 def test_a_rebound_test_adds_a_metric_to_its_defense(open_page: OpenPage, tmp_path: Path) -> None:

@@ -5,11 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from cleaner.inspection.image_detection import ImageDetection
 from cleaner.inspection.pair_detection import locate_detection_file, read_detection, write_detection
 from cleaner.labels import FLAGGED_DEFENSE
+from cleaner.runs.manifest import read_manifest
 from cleaner.runs.store import list_runs
+from pages._shared import cache
 from tests.pages.conftest import (
     OpenPage,
     chart,
@@ -54,7 +58,15 @@ def test_pairs_are_ranked_and_the_model_is_trained_without_the_flagged_ones(dete
     assert not errors(app)
     text = page_text(app)
     assert "of the top 16 are poisoned" in text
-    assert "50 of 500 pairs flagged" in text
+    (run,) = list_runs()
+    poisoned, found = set(read_manifest(run.folder)["poison_indices"]), read_detection(run.folder)
+    assert found is not None
+    order = np.argsort(-found.scores["clip_score"], kind="stable").tolist()
+    hits, caught, total = (len(poisoned.intersection(order[:n])) for n in (16, 50, 500))
+    assert f"CLIP score: **{hits} of the top 16 are poisoned**" in text
+    assert f"50 of 500 pairs flagged: **{caught} of the {total} poisoned ones**, and {50 - caught} clean ones." in text
+    assert f"450 pairs remain, {total - caught} of them poisoned" in text
+    assert app.button(key="detect.go").label == "Train without 50 pairs"
     figures = table(app, "AUROC")
     assert len(figures) == 6
     assert figures["Detector"].str.endswith("◀").sum() == 1
@@ -108,6 +120,24 @@ def test_few_pairs_have_smaller_references(detected) -> None:  # type: ignore[no
         sliders = [slider for slider in app.select_slider if slider.key == "detect.reference"]
         assert [option for slider in sliders for option in slider.options] == sizes
         assert [slider.value for slider in sliders] == ([n] if sizes else [])
+
+
+def test_a_threshold_flags_the_images_above_it(
+    open_page: OpenPage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_runs(tmp_path)
+    calibration, clean, triggered = (np.arange(100, dtype=np.float32) + shift for shift in (0, 10, 50))
+    found = ImageDetection(clean, triggered, calibration)
+    monkeypatch.setattr(cache, "detect_images", lambda *arguments: found)
+    app = open_page("Detect")
+    app.segmented_control(key="detect.question").set_value("image").run()
+    assert not app.exception, [e.message for e in app.exception]
+    shown = {metric.label: metric.value for metric in app.metric}
+    assert shown["Triggered images flagged"] == "55.0%"  # above 94, with 5% of the calibration images
+    assert shown["Clean images flagged"] == "15.0%"
+    table_columns = ["Clean test images flagged", "Triggered images flagged", "F1"]
+    rows = table(app, "Threshold")[table_columns].values.tolist()
+    assert rows == [["11.0%", "51.0%", f"{2 * 0.51 / 1.62:.3f}"], ["15.0%", "55.0%", f"{2 * 0.55 / 1.7:.3f}"]]
 
 
 def test_images_have_a_threshold_from_another_split(detected) -> None:  # type: ignore[no-untyped-def]

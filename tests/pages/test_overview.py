@@ -21,12 +21,13 @@ from tests.pages.conftest import (
     chart_keys,
     errors,
     go_to,
+    link_labels,
     press,
     select_run_row,
     table,
     widget_keys,
 )
-from tests.pages.runs import make_runs
+from tests.pages.runs import make_metrics, make_runs
 
 
 def test_without_runs_it_shows_no_numbers(open_page: OpenPage) -> None:
@@ -60,6 +61,16 @@ def test_equal_defenses_are_told_apart_in_the_chart(open_page: OpenPage, tmp_pat
     labels = bars["layout"]["xaxis"]["ticktext"]
     assert sorted(label.rpartition("<br>")[2] for label in labels[1:]) == ["01-01 00:00", "01-02 00:00", "seed 7"]
     assert len(bars["data"][0]["x"]) == len(labels) == 4
+
+
+def test_the_pipeline_names_the_lowest_success(open_page: OpenPage, tmp_path: Path) -> None:
+    _, defended = make_runs(tmp_path)
+    other = shutil.copytree(defended, defended.with_name("other"))
+    write_json(other / "metrics.json", make_metrics(0.4).to_dict())
+    labels = link_labels(open_page("Overview"))
+    assert "**Attack success** 95%" in labels
+    assert "**Defend** 2 defenses" in labels
+    assert "**Compare** lowest success 10%" in labels
 
 
 def test_the_run_table_names_tags_and_deletes_runs(open_page: OpenPage, tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,15 +17,27 @@ from tests.pages.conftest import OpenPage, chart, errors, link_labels, page_text
 from tests.pages.runs import make_runs
 
 
-def test_known_triggers_are_tried_at_many_settings(open_page: OpenPage, tmp_path: Path) -> None:
+def test_known_triggers_are_tried_at_many_settings(
+    open_page: OpenPage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     make_runs(tmp_path)
+    scan = cache.scan
+
+    def find_rise(*arguments: Any, **options: Any) -> cache.Scanned:
+        found = scan(*arguments, **options)
+        first = replace(found.results[0], class_name="cup", before=0.03, after=0.28, interval=(0.2, 0.31))
+        return found._replace(results=[first, *found.results[1:]])
+
+    monkeypatch.setattr(cache, "scan", find_rise)
     app = open_page("Trigger search")
     app.select_slider(key="search.scan.n").set_value(100).run()
     app.selectbox(key="search.scan.kind").set_value("badnet").run()
     assert "search.scan.variants" not in widget_keys(app)
     press(app, "search.scan.go")
     assert not errors(app)
-    assert set(table(app, "Increase (points)")["Trigger"]) == {"BadNet patch"}
+    rows = table(app, "Increase (points)")
+    assert set(rows["Trigger"]) == {"BadNet patch"}
+    assert rows.iloc[0].tolist()[1:] == ["cup", "3.0%", "28.0%", "+25.0 [+20.0, +31.0]"]
     assert "1 setting tried" in page_text(app)
 
 
