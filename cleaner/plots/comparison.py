@@ -57,20 +57,19 @@ def pareto(points: Sequence[TradeoffPoint], floor: float | None = None) -> go.Fi
         horizontal_spacing=0.03,
         vertical_spacing=0.22 / rows,
     )
-    if floor is not None:
-        figure.add_hline(
-            y=floor,
-            line={"color": GRAY, "dash": "dot"},
-            annotation_text="never poisoned model",
-            annotation_position="top left",
-            annotation_font_color=GRAY,
-        )
     in_legend: set[str] = set()
     for number, panel in enumerate(panels):
         cell = {"row": number // columns + 1, "col": number % columns + 1}
         panel_points = [p for p in points if p.panel == panel]
         _add_fronts(figure, panel_points, cell, in_legend)
         _add_points(figure, panel_points, styles, cell, in_legend)
+    if floor is not None:  # after the points: Plotly draws no line across an empty panel
+        figure.add_hline(
+            y=floor,
+            line={"color": GRAY, "dash": "dot"},
+            annotation_text="never poisoned model",
+            annotation_position="top left",
+        )
     height = (120 + 260 * rows if rows > 1 else 380) + 20 * max(0, len(styles) - 3)  # room for the lines of the legend
     apply_layout(figure, height)
     if len(panels) > 1:

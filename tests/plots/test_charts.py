@@ -46,6 +46,13 @@ def test_points_have_their_values_and_intervals() -> None:
     assert other.error_x.visible is other.error_y.visible is False
 
 
+def test_each_panel_has_the_floor() -> None:
+    points = [TradeoffPoint(panel, "defended", 0.9, 0.5, panel=panel) for panel in "abcd"]  # in 2 rows of 3 panels
+    floor = [shape.y0 for shape in pareto(points, 0.02).layout.shapes]
+    assert floor == [0.02] * 4
+    assert [shape.y0 for shape in pareto(points[:1], 0.02).layout.shapes] == [0.02]
+
+
 def test_pareto_front_has_the_unbeaten_points() -> None:
     a, b, c, d = (
         TradeoffPoint(n, "defended", ca, asr)
