@@ -8,6 +8,7 @@ from typing import Any
 
 import streamlit as st
 
+from cleaner.plots.component import read_component
 from cleaner.reports import talk
 from cleaner.runs.record import RunRecord
 from pages._shared import state
@@ -33,7 +34,7 @@ DEFAULT_HEIGHT, HEADER_HEIGHT, MIN_HEIGHT, FONT_SIZE = 720, 200, 360, 18
 _ON, _GO, _NOTES, _HEIGHT = "stage.on", "stage.go", "stage.notes_on", "stage.height"
 _FOLDER = Path(__file__).parent
 _CSS = (_FOLDER / "stage.css").read_text(encoding="utf-8")
-_keys = st.components.v2.component("stage_keys", js=(_FOLDER / "stage.js").read_text(encoding="utf-8"))
+_keys = st.components.v2.component("stage_keys", js=read_component(_FOLDER / "stage.js"))
 
 
 def is_on() -> bool:
@@ -102,7 +103,7 @@ def _press() -> None:
     key = (st.session_state.get("stage.keys") or {}).get("key")
     if key == "exit":
         stop()
-    elif key:  # acted on when the page is drawn: Streamlit may report one press twice
+    elif key:  # acted on by `update`, which knows the order of the pages
         st.session_state[_GO] = key
 
 
