@@ -5,7 +5,7 @@ const ANSWER_MS = 15000; // ask again if the server has not answered by then
 const BUSY_MS = 250; // look again whether the page still runs
 const SCRIPT_STATE = "data-test-script-state";
 const RERUNS = '[data-testid="stPageLink"] a, [data-testid="stButton"] button';
-const MAX_POINTS = 2000; // of a line; then every second one is dropped
+const MAX_POINTS = 2000; // of a line; then every second one is dropped, and every second later one
 const DASHES = { dash: "9 6", dot: "2 4", dashdot: "9 4 2 4", longdash: "15 6", longdashdot: "15 4 2 4" };
 
 class View {
@@ -85,12 +85,19 @@ function merge(known, news) {
   if (news.since && known?.cursor !== news.since) return { ...news, cursor: "", lines: [] };
   const lines = new Map(news.since ? known.lines.map((line) => [line.id, line]) : []);
   for (const line of news.lines) {
-    let points = [...(lines.get(line.id)?.points ?? []), ...line.points];
-    if (points.length > MAX_POINTS) points = points.filter((_, i) => i % 2 === (points.length - 1) % 2);
-    lines.set(line.id, { ...line, points });
+    lines.set(line.id, { ...line, ...extend(lines.get(line.id) ?? { kept: [], stride: 1, count: 0 }, line.points) });
   }
   const older = news.since ? known : {};
   return { ...news, lines: [...lines.values()], totals: { ...older.totals, ...news.totals }, picture: news.picture ?? older.picture };
+}
+
+// Return the points of a line with its new ones: each `stride`-th of all that ever came, and the newest.
+function extend({ kept, stride, count }, news) {
+  kept = [...kept, ...news.filter((_, i) => (count + i) % stride === 0)];
+  count += news.length;
+  for (; kept.length > MAX_POINTS; stride *= 2) kept = kept.filter((_, i) => i % 2 === 0);
+  const points = (count - 1) % stride ? [...kept, news.at(-1)] : kept;
+  return { kept, stride, count, points };
 }
 
 class Chart {
