@@ -65,8 +65,8 @@ class View {
     if (!this.root.clientWidth || !this.data) return;
     this.root.classList.toggle("single", this.data.is_single);
     for (const spec of this.data.charts) {
-      if (!this.charts.has(spec.id)) this.charts.set(spec.id, new Chart(this.root, spec));
-      this.charts.get(spec.id).draw([...this.runs.values()]);
+      if (!this.charts.has(spec.id)) this.charts.set(spec.id, new Chart(this.root, spec.id));
+      this.charts.get(spec.id).draw(spec, [...this.runs.values()]);
     }
   }
 }
@@ -101,10 +101,9 @@ function extend({ kept, stride, count }, news) {
 }
 
 class Chart {
-  constructor(root, spec) {
-    this.spec = spec;
-    this.box = add(root, "div", { class: "chart", "data-chart": spec.id });
-    add(this.box, "div", { class: "title" }).textContent = spec.title;
+  constructor(root, id) {
+    this.box = add(root, "div", { class: "chart", "data-chart": id });
+    this.title = add(this.box, "div", { class: "title" });
     this.legend = add(this.box, "div", { class: "legend" });
     const row = add(this.box, "div", { class: "row" });
     this.plot = add(row, "div", { class: "plot" });
@@ -117,8 +116,10 @@ class Chart {
     this.svg.addEventListener("pointerleave", () => this.leave());
   }
 
-  draw(runs) {
-    const { id, is_share } = this.spec;
+  draw(spec, runs) {
+    this.spec = spec; // its title depends on the number of runs
+    this.title.textContent = spec.title;
+    const { id, is_share } = spec;
     this.lines = runs.flatMap((run) => run.lines).filter((line) => line.chart === id && line.points.length);
     this.box.hidden = !this.lines.length;
     if (!this.lines.length) return;
@@ -131,7 +132,7 @@ class Chart {
     this.svg.replaceChildren();
     this.svg.setAttribute("width", this.width);
     const last = this.lines.map((line) => `${line.name} ${this.format(line.points.at(-1)[1])}`);
-    this.svg.setAttribute("aria-label", `${this.spec.title}, step ${this.lines[0].points.at(-1)[0]}: ${last.join(", ")}`);
+    this.svg.setAttribute("aria-label", `${spec.title}, step ${this.lines[0].points.at(-1)[0]}: ${last.join(", ")}`);
     this.drawAxes(ticks);
     this.lines.forEach((line) => this.drawLine(line));
     this.drawLegend();

@@ -49,7 +49,7 @@ def test_a_key_of_the_stage_mode_counts_once_and_not_after_its_end(mount: Mount)
 CHARTS_HTML = """
 <div data-testid="stApp" data-test-script-state="running"><div class="frame"><div class="charts"></div></div></div>
 """
-RECEIVE_POINTS = """([first, last]) => receive({ layout: "a", charts: [{ id: "loss", title: "Loss" }], runs: [{
+RECEIVE_POINTS = """([first, last, title]) => receive({ layout: title, charts: [{ id: "loss", title }], runs: [{
     id: "a", since: first > 1 ? `${first - 1}` : "", cursor: `${last}`, totals: {},
     lines: [{ id: "sum", chart: "loss", name: "Sum", color: "#000000", dash: "solid",
               points: Array.from({ length: last - first + 1 }, (_, i) => [first + i, 1]) }],
@@ -59,8 +59,16 @@ RECEIVE_POINTS = """([first, last]) => receive({ layout: "a", charts: [{ id: "lo
 def test_a_long_line_is_thinned_evenly_and_has_its_newest_point(mount: Mount) -> None:
     page = mount(FOLDER / "live_charts.js", CHARTS_HTML)
     for first in range(1, 10_000, 271):
-        page.evaluate(RECEIVE_POINTS, [first, first + 270])
+        page.evaluate(RECEIVE_POINTS, [first, first + 270, "Loss"])
     steps = page.locator("path.line").evaluate("path => path.points.map(point => point[0])")
     assert steps[-1] == first + 270
     assert 1000 < len(steps) <= 2001
     assert {after - before for before, after in pairwise(steps[:-1])} == {8}
+
+
+def test_a_chart_has_the_title_of_its_newest_runs(mount: Mount) -> None:
+    page = mount(FOLDER / "live_charts.js", CHARTS_HTML)
+    for title in ("Loss", "Loss (terms differ)"):
+        page.evaluate(RECEIVE_POINTS, [1, 2, title])
+        assert page.locator(".title").inner_text() == title
+    assert page.locator("svg[role=img]").get_attribute("aria-label").startswith("Loss (terms differ), step 2")
