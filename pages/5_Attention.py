@@ -247,11 +247,12 @@ def _show_distribution_chart(stages: list[Stage], results: list[Any]) -> None:
     pairs = list(zip(stages, results, strict=True))
     if results[0].is_localized:
         values = {s.label: (s.kind, _drop_nan(r.clean), _drop_nan(r.triggered)) for s, r in pairs}
-        axis, area = "Share of attribution inside the trigger", results[0].area
+        axis, area, tick_format = "Share of attribution inside the trigger", results[0].area, ".0%"
     else:
         values = {s.label: (s.kind, [], _drop_nan(r.similarity)) for s, r in pairs}
-        axis, area = "Cosine of the maps with and without trigger", None
-    st.plotly_chart(images.share_distribution(values, axis, area), key="attention.spread", config=NO_MODE_BAR)
+        axis, area, tick_format = "Cosine of the maps with and without trigger", None, ".2f"
+    chart = images.share_distribution(values, axis, area, tick_format=tick_format)
+    st.plotly_chart(chart, key="attention.spread", config=NO_MODE_BAR)
 
 
 def _drop_nan(values: list[float]) -> list[float]:

@@ -179,20 +179,30 @@ def _outline(figure: go.Figure, mask: Array, *, row: int, column: int) -> None:
 
 
 def share_distribution(
-    values: Mapping[str, tuple[str, Sequence[float], Sequence[float]]], axis_title: str, baseline: float | None = None
+    values: Mapping[str, tuple[str, Sequence[float], Sequence[float]]],
+    axis_title: str,
+    baseline: float | None = None,
+    *,
+    tick_format: str = ".0%",
 ) -> go.Figure:
     """Return boxes over the test images: label -> (stage or defense, values without trigger, values with
-    trigger), 0..1.
+    trigger); values that all belong to one of the two are named by their label alone.
 
     `baseline`: the value of a uniform map, drawn as a line.
     """
     figure = go.Figure()
-    for column, (word, shape) in enumerate((("without trigger", "circle-open"), ("with trigger", "circle"))):
+    words = ("without trigger", "with trigger")
+    is_split = all(any(len(both[column]) for _, *both in values.values()) for column in range(2))
+
+    def name_box(label: str, word: str) -> str:
+        return f"{label}<br>{word}" if is_split else label
+
+    for column, (word, shape) in enumerate(zip(words, ("circle-open", "circle"), strict=True)):
         for label, (kind, *both) in values.items():
             if len(both[column]):
                 figure.add_box(
                     y=both[column],
-                    x=[f"{label}<br>{word}"] * len(both[column]),
+                    x=[name_box(label, word)] * len(both[column]),
                     name=word,
                     showlegend=False,
                     marker={"color": find_style(kind).color, "symbol": shape, "size": 3},
@@ -203,18 +213,17 @@ def share_distribution(
                     fillcolor="rgba(0,0,0,0)",
                     hoverinfo="y",
                 )
-    order = [f"{label}<br>{word}" for label in values for word in ("without trigger", "with trigger")]
+    order = [name_box(label, words[i]) for label, (_, *both) in values.items() for i in range(2) if len(both[i])]
     if baseline is not None:
         figure.add_hline(
             y=baseline,
             line={"color": GRAY, "dash": "dot"},
             annotation_text="uniform map",
             annotation_position="top right",
-            annotation_font_color=GRAY,
         )
     room = 0 if baseline is None else 0.15 * len(order)  # for the name of the line, to the right of the boxes
-    figure.update_xaxes(categoryorder="array", categoryarray=order, range=[-0.5, len(order) - 0.5 + room])
-    figure.update_yaxes(title=axis_title, tickformat=".0%", rangemode="tozero", automargin=True)
+    figure.update_xaxes(categoryorder="array", categoryarray=order, range=[-0.5, max(len(order), 1) - 0.5 + room])
+    figure.update_yaxes(title=axis_title, tickformat=tick_format, rangemode="tozero", automargin=True)
     return figure.update_layout(height=360, margin={"l": 8, "r": 8, "t": 24, "b": 8})
 
 

@@ -79,7 +79,14 @@ def test_a_trigger_without_a_place_has_no_share(open_page: OpenPage, tmp_path: P
     measure(app)
     app.run()  # a cache hit, which must not draw the progress bar again
     assert not app.exception
-    assert [len(box["y"]) for box in chart(app, "attention.spread")["data"]] == [32] * 3
+    spread = chart(app, "attention.spread")
+    assert [(len(box["y"]), box["x"][0]) for box in spread["data"]] == [
+        (32, "Clean"),
+        (32, "Backdoored"),
+        (32, "Defended"),
+    ]
+    assert spread["layout"]["xaxis"]["range"] == [-0.5, 2.5]
+    assert spread["layout"]["yaxis"]["tickformat"] == ".2f"
 
 
 def test_maps_without_attribution_are_left_out_and_counted(

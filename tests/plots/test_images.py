@@ -63,6 +63,9 @@ def test_distribution_and_words() -> None:
     figure = images.share_distribution(values, "Share", 0.02)
     assert [list(t.y) for t in figure.data] == [[0.1, 0.2], [0.3, 0.4], [0.5]]
     assert figure.layout.shapes[0].y0 == 0.02
+    names = ["Clean<br>without trigger", "Clean<br>with trigger", "Defended<br>with trigger"]
+    assert list(figure.layout.xaxis.categoryarray) == names
+    assert [t.x[0] for t in figure.data] == names
     bars = images.word_bars(["<b>", "cup"], {"Clean": ("clean", [0.1, 0.2])})
     assert bars.layout.xaxis.ticktext == ("&lt;b>", "cup")
 
