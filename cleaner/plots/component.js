@@ -35,6 +35,13 @@ function fit(canvas) {
   return [width, height];
 }
 
+// Return the place of a pointer in pixels of an element: those of the event are larger where the stage mode zooms.
+function locate(event, element) {
+  const box = element.getBoundingClientRect();
+  const [x, y] = [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height];
+  return [x * element.clientWidth, y * element.clientHeight];
+}
+
 function dot(context, [x, y], radius) {
   context.beginPath();
   context.arc(x, y, radius, 0, 2 * Math.PI);

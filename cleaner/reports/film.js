@@ -168,15 +168,17 @@ class Movie {
   buildWall(choose) {
     this.tiles = this.film.images.map((source, i) => {
       const tile = add(this.wall, "figure", { class: "tile" });
-      add(tile, "img", { src: source, alt: this.film.classes[this.truth(i)], draggable: "false" });
+      const hasAttention = i < this.film.attention_count;
+      const button = hasAttention ? add(tile, "button", { type: "button" }) : null;
+      add(button ?? tile, "img", { src: source, alt: this.film.classes[this.truth(i)], draggable: "false" });
       const caption = add(tile, "figcaption");
       const mark = add(caption, "i");
       const text = add(caption, "span");
-      if (i < this.film.attention_count) {
+      if (hasAttention) {
         tile.classList.add("has-attention");
         tile.addEventListener("click", () => choose(i));
       }
-      return { tile, mark, text };
+      return { tile, button, mark, text };
     });
   }
 
@@ -221,11 +223,12 @@ class Movie {
   }
 
   drawWall({ i }, image) {
-    this.tiles.forEach(({ tile, mark, text }, n) => {
+    this.tiles.forEach(({ tile, button, mark, text }, n) => {
       const [classes, scores] = [this.film.gallery_classes[i][n], this.film.gallery_scores[i][n]];
       const seen = classes[0] === this.film.target ? "target" : classes[0] === this.truth(n) ? "truth" : "other";
       tile.dataset.seen = seen;
       tile.classList.toggle("chosen", n === image);
+      button?.setAttribute("aria-pressed", n === image);
       mark.textContent = MARKS[seen];
       text.textContent = this.film.classes[classes[0]];
       const best = classes.map((name, k) => `${this.film.classes[name]} ${Math.round(100 * scores[k])}%`).join(", ");
@@ -280,8 +283,7 @@ class Movie {
 
   hover(event) {
     if (!this.frameShown) return;
-    const box = this.canvas.getBoundingClientRect();
-    const [x, y] = [event.clientX - box.left, event.clientY - box.top];
+    const [x, y] = locate(event, this.canvas);
     let best = [12, -1];
     for (let n = 0; n < this.pointCount; n += 1) {
       const [px, py] = this.place(n, this.frameShown);
@@ -291,7 +293,7 @@ class Movie {
     this.tip.classList.toggle("shown", best[1] >= 0);
     if (best[1] < 0) return;
     this.tip.textContent = this.describe(best[1], this.frameShown.i);
-    this.tip.style.left = `${Math.min(x + 12, box.width - this.tip.offsetWidth - 4)}px`;
+    this.tip.style.left = `${Math.min(x + 12, this.canvas.clientWidth - this.tip.offsetWidth - 4)}px`;
     this.tip.style.top = `${Math.max(y - 30, 2)}px`;
   }
 
@@ -346,7 +348,7 @@ class Curves {
       }
     }
     const move = (event) => {
-      if (event.buttons) seek(Math.min(Math.max((event.offsetX - CURVE.left) / this.inner, 0), 1));
+      if (event.buttons) seek(Math.min(Math.max((locate(event, this.box)[0] - CURVE.left) / this.inner, 0), 1));
     };
     this.svg.addEventListener("pointerdown", move);
     this.svg.addEventListener("pointermove", move);

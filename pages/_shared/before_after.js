@@ -137,7 +137,8 @@ class Panel {
   }
 
   place(event) {
-    return [event.offsetX / this.canvas.clientWidth, event.offsetY / this.canvas.clientHeight];
+    const [x, y] = locate(event, this.canvas);
+    return [x / this.canvas.clientWidth, y / this.canvas.clientHeight];
   }
 
   pointerdown(event) {

@@ -107,6 +107,39 @@ def test_the_page_plays_and_scrubs(start_server: StartServer, browser_page: Any,
     assert page.problems == []
 
 
+def check_keys(page: Any) -> None:
+    """Choose the image of the attention by keys; space starts no film then."""
+    tiles = page.locator(".tile button")
+    tiles.nth(0).focus()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Space")
+    assert tiles.nth(1).get_attribute("aria-pressed") == "true"
+    assert page.locator(".tile button[aria-pressed=true]").count() == 1
+    page.get_by_role("button", name="Play", exact=True).wait_for()
+
+
+FIND_LONELY = """() => { const film = document.querySelector('.film'), movie = film.player.movies[0];
+    const places = Array.from({ length: movie.pointCount }, (_, n) => movie.place(n, movie.frameShown));
+    const gaps = places.map(([x, y]) => Math.min(...places.map(([a, b]) => Math.hypot(a - x, b - y) || Infinity)));
+    const n = gaps.indexOf(Math.max(...gaps)), box = movie.canvas.getBoundingClientRect();
+    const [left, top] = places[n].map((value) => 1.25 * value);
+    return { left: box.left + left, top: box.top + top, text: movie.describe(n, movie.frameShown.i) }; }"""
+
+
+def check_zoomed(page: Any) -> None:
+    """Hover over the most lonely point of the map, and click into the curves, zoomed as in the stage mode."""
+    page.evaluate("document.querySelector('.film').style.zoom = 1.25")
+    page.wait_for_timeout(100)  # it is drawn again
+    point = page.evaluate(FIND_LONELY)
+    page.mouse.move(point["left"], point["top"])
+    assert page.locator(".tip.shown").inner_text() == point["text"]
+    box = page.locator(".curves .plot").bounding_box()
+    page.mouse.click(box["x"] + box["width"] - 1.25 * 10, box["y"] + 50)  # CURVE.right
+    assert read_time(page) == pytest.approx(1, abs=0.01)
+    page.mouse.click(box["x"] + box["width"] / 2 + 1.25 * 15, box["y"] + 50)  # between CURVE.left and CURVE.right
+    assert read_time(page) == pytest.approx(0.5, abs=0.01)
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_file_plays_without_a_server(browser_page: Any, folders: list[Path], tmp_path: Path, scheme: str) -> None:
     page = browser_page
@@ -116,4 +149,6 @@ def test_the_file_plays_without_a_server(browser_page: Any, folders: list[Path],
     page.locator(".tile").first.wait_for()
     check_player(page, "finetune")
     assert is_drawn(page)
+    check_keys(page)
+    check_zoomed(page)
     assert page.problems == []
