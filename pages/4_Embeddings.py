@@ -13,7 +13,8 @@ import pandas as pd
 import streamlit as st
 
 from cleaner.jobs import map_worker
-from cleaner.plots import charts, features
+from cleaner.plots import features
+from cleaner.plots.styles import find_style
 from cleaner.types import CleanerError
 from pages._shared import before_after, cache, pickers, stage, state
 from pages._shared.fragments import fragment
@@ -79,7 +80,7 @@ def load_map_view(stages: list[pickers.Stage], method: str) -> MapView:
         else:
             st.info("UMAP is available for runs only: showing PCA.")
         method = "pca"
-    return MapView(embedding_map, method, data, pickers.find_trigger_run(run))
+    return MapView(embedding_map, method, data, pickers.find_trigger_run(run), stages[-1].defense)
 
 
 def _fit_umap(folder: Path, parent: Path) -> None:
@@ -214,7 +215,7 @@ def show_before_after(
     before_after.show(
         "embeddings.before_after",
         (view.stage_labels[stages[0]], view.stage_labels[stages[1]]),
-        (charts.STAGE_COLORS[view.map.stages[stages[0]]], charts.STAGE_COLORS[view.map.stages[stages[1]]]),
+        (find_style(view.kind_of(stages[0])), find_style(view.kind_of(stages[1]))),
         [before_after.map_panel(before, after, bounds, marks=marks)],
     )
 

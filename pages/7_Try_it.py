@@ -8,7 +8,8 @@ from urllib.parse import urlencode
 
 import streamlit as st
 
-from cleaner.plots import charts, images
+from cleaner.plots import images
+from cleaner.plots.styles import STAGE_COLORS, Style
 from cleaner.runs import derived
 from cleaner.runs.record import RunRecord
 from pages._shared import before_after, cache, jobs, pickers, state, uploads
@@ -142,7 +143,7 @@ def show_image(sample: Sample, trigger_run: Path | None, placement: Placement) -
     before_after.show(
         CLICK,
         ("Clean", "Triggered"),
-        (charts.STAGE_COLORS["clean"], charts.STAGE_COLORS["trigger"]),
+        (Style(STAGE_COLORS["clean"], "circle"), Style(STAGE_COLORS["trigger"], "diamond")),
         [before_after.image_panel([clean], [image], is_clickable=box is not None)],
         start=0.0,
         on_click=move_trigger,

@@ -60,7 +60,7 @@ def show(
     before_after.show(
         "attention.before_after",
         (shown[0].label, shown[1].label),
-        (find_style(shown[0].kind).color, find_style(shown[1].kind).color),
+        (find_style(shown[0].kind), find_style(shown[1].kind)),
         panels,
     )
     has_ring = panel is not None and any(layer["marks"] for layer in panel["layers"])

@@ -32,9 +32,12 @@ class View {
   receive({ data, setTriggerValue }) {
     this.data = data;
     this.send = (place) => setTriggerValue("click", place);
-    this.before.textContent = data.labels[0];
-    this.after.textContent = data.labels[1];
-    [this.before.style.color, this.after.style.color] = data.colors;
+    [this.before, this.after].forEach((name, i) => {
+      const sign = document.createElement("i"); // only the sign is colored: as letters, some colors are too pale
+      sign.textContent = data.signs[i];
+      sign.style.color = data.colors[i];
+      name.replaceChildren(sign, ` ${data.labels[i]}`);
+    });
     while (this.panels.length > data.panels.length) this.panels.pop().box.remove();
     while (this.panels.length < data.panels.length) this.panels.push(new Panel(this));
     this.panels.forEach((panel, i) => panel.receive(data.panels[i]));

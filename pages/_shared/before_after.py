@@ -12,6 +12,7 @@ import streamlit as st
 from cleaner.plots.component import read_component
 from cleaner.plots.features import PointGroup
 from cleaner.plots.images import to_data_uri
+from cleaner.plots.styles import Style
 
 _FOLDER = Path(__file__).parent
 _component = st.components.v2.component(
@@ -61,13 +62,13 @@ def map_panel(
 def show(
     key: str,
     labels: tuple[str, str],
-    colors: tuple[str, str],
+    styles: tuple[Style, Style],
     panels: Sequence[Panel],
     *,
     start: float = 0.5,
     on_click: Callable[[float, float], None] | None = None,
 ) -> None:
-    """Draw panels under one slider.
+    """Draw panels under one slider; labels and styles: of the states before and after.
 
     start: share of the width that first shows the state before. on_click: gets a click on a clickable panel as shares
     of the image's width and height. Slider and zoom keep their place while the page is drawn again.
@@ -78,5 +79,12 @@ def show(
         if place and on_click is not None:
             on_click(float(place["x"]), float(place["y"]))
 
-    data = {"key": key, "labels": labels, "colors": colors, "panels": list(panels), "start": start}
+    data = {
+        "key": key,
+        "labels": labels,
+        "colors": [style.color for style in styles],
+        "signs": [style.sign for style in styles],
+        "panels": list(panels),
+        "start": start,
+    }
     _component(key=key, data=data, on_click_change=click)

@@ -13,6 +13,7 @@ import numpy as np
 
 from cleaner.inspection import embedding_map
 from cleaner.plots import charts, features
+from cleaner.plots.styles import find_style
 from pages._shared import pickers
 from pages._shared.sample import DataKey, Sample
 
@@ -58,10 +59,17 @@ class MapView:
     method: str
     data: DataKey
     trigger_run: Path | None
+    defense: str = ""
+    """Of the defended model."""
 
     @cached_property
     def stage_labels(self) -> list[str]:
         return [stage.capitalize() for stage in self.map.stages]
+
+    def kind_of(self, stage: int) -> str:
+        """Return what decides the color of a model (`plots.styles`): the defense, else the stage."""
+        name = self.map.stages[stage]
+        return self.defense or name if name == "defended" else name
 
     def coordinates(self, stage: int, kind: str) -> Any:
         """Return the coordinates of one kind in one model, (n, 2)."""
@@ -91,7 +99,7 @@ class MapView:
             return PointStyle(self.class_of(kind, row), *features.class_style(self._class_index(kind, row)))
         if coloring == "Model":
             label = f"{self.stage_labels[stage]}: {style.label.lower()}"
-            return PointStyle(label, charts.STAGE_COLORS[self.map.stages[stage]], style.symbol)
+            return PointStyle(label, find_style(self.kind_of(stage)).color, style.symbol)
         if coloring == "Trigger success":
             return self._success_style(stage, kind, row)
         if kind == "prompt" and self.map.prompts[row] == self.map.target:

@@ -72,3 +72,37 @@ def test_a_chart_has_the_title_of_its_newest_runs(mount: Mount) -> None:
         page.evaluate(RECEIVE_POINTS, [1, 2, title])
         assert page.locator(".title").inner_text() == title
     assert page.locator("svg[role=img]").get_attribute("aria-label").startswith("Loss (terms differ), step 2")
+
+
+RECEIVE_PANEL = """() => { receive({
+    key: "a", start: 0.5, labels: ["Clean", "Triggered"], colors: ["#ff0000", "#0000ff"], signs: ["●", "◆"],
+    panels: [{ kind: "image", title: "", is_clickable: true, layers: [{}, {}] }],
+});
+document.querySelector('canvas').addEventListener('pointerdown', (event) => { window.pointer = event.pointerId; }); }"""
+
+
+@pytest.fixture
+def panel(mount: Mount) -> Any:
+    """A page with one clickable panel of 200 px under a slider in its middle."""
+    page = mount(FOLDER / "before_after.js", '<div class="before-after" style="width: 200px"></div>')
+    page.evaluate(RECEIVE_PANEL)
+    page.wait_for_function("document.querySelector('.before-after').dataset.share")
+    return page
+
+
+def test_labels_have_a_colored_sign_and_plain_letters(panel: Any) -> None:
+    assert panel.locator(".before, .after").all_inner_texts() == ["● Clean", "◆ Triggered"]
+    colors = [
+        panel.locator(selector).evaluate("e => getComputedStyle(e).color") for selector in (".before i", ".before")
+    ]
+    assert colors == ["rgb(255, 0, 0)", "rgb(0, 0, 0)"]
+
+
+def test_a_click_is_where_it_is_seen_on_a_zoomed_page(panel: Any) -> None:
+    panel.evaluate("document.querySelector('.before-after').style.zoom = 1.25")
+    panel.wait_for_timeout(100)  # it is drawn again
+    box = panel.locator("canvas").bounding_box()
+    panel.mouse.click(box["x"] + 0.25 * box["width"], box["y"] + 0.75 * box["height"])
+    [(name, place)] = panel.evaluate("sent")
+    assert name == "click"
+    assert (place["x"], place["y"]) == pytest.approx((0.25, 0.75), abs=0.02)

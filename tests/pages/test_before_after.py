@@ -12,17 +12,20 @@ from streamlit.testing.v1 import AppTest
 
 from cleaner.inspection import embedding_map
 from cleaner.plots.features import PointGroup
+from cleaner.plots.styles import Style, find_style
 from pages._shared import before_after
 from tests.pages.conftest import OpenPage, chart_keys, page_text
 from tests.pages.runs import make_runs
 
 
 @pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> list[tuple[tuple[str, str], list[Any]]]:
-    """Collect (labels, panels) of each slider that a page draws."""
-    found: list[tuple[tuple[str, str], list[Any]]] = []
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[tuple[tuple[str, str], tuple[Style, Style], list[Any]]]:
+    """Collect (labels, styles, panels) of each slider that a page draws."""
+    found: list[tuple[tuple[str, str], tuple[Style, Style], list[Any]]] = []
     monkeypatch.setattr(
-        before_after, "show", lambda key, labels, colors, panels, **options: found.append((labels, list(panels)))
+        before_after,
+        "show",
+        lambda key, labels, styles, panels, **options: found.append((labels, styles, list(panels))),
     )
     return found
 
@@ -45,18 +48,19 @@ def test_maps_share_their_axes() -> None:
 
 
 def test_attention_shows_images_and_the_map_under_one_slider(
-    open_page: OpenPage, tmp_path: Path, drawn: list[tuple[tuple[str, str], list[Any]]]
+    open_page: OpenPage, tmp_path: Path, drawn: list[tuple[tuple[str, str], tuple[Style, Style], list[Any]]]
 ) -> None:
     attacked, defended = make_runs(tmp_path)
     app = open_page("Attention")
     toggle(app, "attention.by_hand")
     assert "attention.grid" not in chart_keys(app)
-    labels, panels = drawn[-1]
+    labels, styles, panels = drawn[-1]
     assert labels == ("Backdoored", "Defended")
+    assert styles == (find_style("backdoored"), find_style("ta_cleaner"))
     assert [panel["title"] for panel in panels] == ["Triggered image", "Clean image"]  # no map was made yet
     embedding_map.ensure_map(defended, attacked, with_umap=False)
     app.segmented_control(key="attention.pair").set_value("Clean | Backdoored").run()
-    labels, panels = drawn[-1]
+    labels, _, panels = drawn[-1]
     assert labels == ("Clean", "Backdoored")
     assert [panel["kind"] for panel in panels] == ["image", "image", "map"]
     stacks = [layer["images"] for layer in panels[0]["layers"]]
@@ -65,7 +69,7 @@ def test_attention_shows_images_and_the_map_under_one_slider(
 
 
 def test_embeddings_shows_two_maps_instead_of_arrows(
-    open_page: OpenPage, tmp_path: Path, drawn: list[tuple[tuple[str, str], list[Any]]]
+    open_page: OpenPage, tmp_path: Path, drawn: list[tuple[tuple[str, str], tuple[Style, Style], list[Any]]]
 ) -> None:
     make_runs(tmp_path)
     app = open_page("Embeddings")
@@ -75,8 +79,9 @@ def test_embeddings_shows_two_maps_instead_of_arrows(
     app.segmented_control(key="embeddings.show").set_value("Backdoored").run()
     assert "Select points" in page_text(app)
     app.segmented_control(key="embeddings.show").set_value("Backdoored → Defended").run()
-    (labels, (panel,)) = drawn[-1]
+    (labels, styles, (panel,)) = drawn[-1]
     assert labels == ("Backdoored", "Defended")
+    assert styles == (find_style("backdoored"), find_style("ta_cleaner"))
     before, after = (layer["groups"] for layer in panel["layers"])
     assert [group["color"] for group in before] == [group["color"] for group in after]
     assert before[0]["points"] != after[0]["points"]

@@ -15,9 +15,12 @@ from streamlit.testing.v1 import AppTest
 
 from cleaner.inspection import embedding_map
 from cleaner.jobs import map_worker
+from cleaner.plots.styles import find_style
 from tests.pages.conftest import OpenPage, chart, errors, page_text, table, widget_keys
 from tests.pages.runs import make_runs
 
+KINDS = ("clean", "backdoored", "ta_cleaner")
+"""The models of `make_runs`, as `find_style` knows them."""
 NAMES = ["Clean images", "Triggered images", "Class prompts"]
 TRIGGERED_NOTE = " · triggered"
 
@@ -57,6 +60,8 @@ def test_models_share_the_axes_and_movement_has_arrows(open_page: OpenPage, tmp_
     show(app, "All models")
     app.selectbox(key="embeddings.color").set_value("Model").run()
     assert {name.partition(":")[0] for name in trace_names(app)} == {"Clean", "Backdoored", "Defended"}
+    colors = {trace["name"].partition(":")[0]: trace["marker"]["color"] for trace in traces(app)}
+    assert colors == {name: find_style(kind).color for name, kind in zip(colors, KINDS, strict=True)}
     for coloring in app.selectbox(key="embeddings.color").options:
         app.selectbox(key="embeddings.color").set_value(coloring).run()
         assert not app.exception, coloring
