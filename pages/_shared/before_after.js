@@ -145,6 +145,7 @@ class Panel {
   }
 
   pointerdown(event) {
+    if (event.button || !event.isPrimary) return;
     const [x, y] = this.place(event);
     const isLine = Math.abs(x - this.view.share) * this.canvas.clientWidth < GRAB;
     this.drag = { x, y, zoom: this.zoom, isLine, isClick: true };
@@ -152,9 +153,11 @@ class Panel {
   }
 
   pointermove(event) {
+    if (!event.isPrimary) return;
     const [x, y] = this.place(event);
     const isNear = Math.abs(x - this.view.share) * this.canvas.clientWidth < GRAB;
     this.canvas.classList.toggle("near", isNear);
+    if (!event.buttons) this.drag = null; // its end was not heard
     if (!this.drag) return;
     const { zoom } = this.drag, [dx, dy] = [x - this.drag.x, y - this.drag.y];
     if (Math.hypot(dx, dy) * this.canvas.clientWidth > CLICK) this.drag.isClick = false;
@@ -165,6 +168,7 @@ class Panel {
   }
 
   pointerup(event) {
+    if (!event.isPrimary) return;
     const isClick = this.drag?.isClick;
     this.drag = null;
     if (!isClick || !this.data.is_clickable) return;
@@ -191,6 +195,7 @@ class Panel {
 
   draw(share) {
     const [width, height] = fit(this.canvas);
+    this.canvas.classList.toggle("zoomed", this.zoom.scale > 1);
     const context = this.canvas.getContext("2d");
     context.clearRect(0, 0, width, height);
     const line = share * width;

@@ -79,6 +79,8 @@ RECEIVE_PANEL = """() => { receive({
     panels: [{ kind: "image", title: "", is_clickable: true, layers: [{}, {}] }],
 });
 document.querySelector('canvas').addEventListener('pointerdown', (event) => { window.pointer = event.pointerId; }); }"""
+POINTER = """(canvas, [name, options]) => canvas.dispatchEvent(new PointerEvent(
+    name, { pointerId: window.pointer, isPrimary: true, ...options }))"""
 
 
 @pytest.fixture
@@ -106,3 +108,30 @@ def test_a_click_is_where_it_is_seen_on_a_zoomed_page(panel: Any) -> None:
     [(name, place)] = panel.evaluate("sent")
     assert name == "click"
     assert (place["x"], place["y"]) == pytest.approx((0.25, 0.75), abs=0.02)
+
+
+def test_only_the_main_button_and_the_first_finger_move_things(panel: Any) -> None:
+    canvas, root = panel.locator("canvas"), panel.locator(".before-after")
+    box = canvas.bounding_box()
+    y = box["y"] + 20
+    for button in ("middle", "right"):
+        panel.mouse.click(box["x"] + 20, y, button=button)
+    assert panel.evaluate("sent") == []
+    panel.mouse.move(box["x"] + box["width"] / 2, y)
+    panel.mouse.down()
+    second = {"pointerId": 99, "isPrimary": False, "buttons": 1, "clientX": box["x"] + 10, "clientY": y}
+    for name in ("pointerdown", "pointermove", "pointerup"):
+        canvas.evaluate(POINTER, [name, second])
+    assert root.get_attribute("data-share") == "0.500"
+    panel.mouse.move(box["x"] + 0.75 * box["width"], y, steps=3)
+    assert float(root.get_attribute("data-share")) == pytest.approx(0.75, abs=0.02)
+    canvas.evaluate(POINTER, ["pointermove", {"buttons": 0, "clientX": box["x"] + 10, "clientY": y}])  # no pointerup
+    canvas.evaluate(POINTER, ["pointermove", {"buttons": 1, "clientX": box["x"] + 10, "clientY": y}])
+    assert float(root.get_attribute("data-share")) == pytest.approx(0.75, abs=0.02)
+
+
+def test_fingers_scroll_the_page_until_a_panel_is_zoomed(panel: Any) -> None:
+    read = "canvas => getComputedStyle(canvas).touchAction"
+    assert panel.locator("canvas").evaluate(read) == "pan-y"
+    panel.get_by_role("button", name="Zoom in").click()
+    assert panel.locator("canvas").evaluate(read) == "none"
