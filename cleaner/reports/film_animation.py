@@ -22,7 +22,7 @@ WIDTH, HEIGHT = 960, 560
 HEADER, CURVES, GAP = 56, 96, 10
 SUBSTEPS, MILLISECONDS, HOLD = 2, 170, 1800
 """Pictures per frame of the film, how long each stays, and how long the first and the last one stay."""
-BACKGROUND, TEXT, LINE = "#ffffff", "#1c2430", "#d9e0ea"
+BACKGROUND, TEXT, SMALL_TEXT, LINE = "#ffffff", "#1c2430", "#5b6573", "#d9e0ea"
 CLEAN, TARGET, TRUTH = STAGE_COLORS["clean"], STAGE_COLORS["backdoored"], STAGE_COLORS["defended"]
 Box = tuple[int, int, int, int]
 """Left, top, right, bottom in px."""
@@ -107,15 +107,17 @@ class _Panel:
 
     def _draw_header(self, draw: ImageDraw.ImageDraw, frame: int) -> None:
         film, right = self.movie.film, self.left + self.width - GAP
-        draw.text((self.left + GAP, 18), self.movie.label, TEXT, ImageFont.load_default(17), anchor="lm")
         step = f"step {film.steps[frame]:,} of {film.total:,}"
-        draw.text((self.left + GAP, 40), step, GRAY, ImageFont.load_default(14), anchor="lm")
+        draw.text((self.left + GAP, 40), step, SMALL_TEXT, ImageFont.load_default(14), anchor="lm")
         numbers = [("clean accuracy", CLEAN, film.accuracy()), ("attack success", TARGET, film.attack_success())]
         for word, color, values in numbers:
             if values:
                 draw.text((right, 17), f"{values[frame]:.0%}", color, ImageFont.load_default(24), anchor="rm")
-                draw.text((right, 40), word, GRAY, ImageFont.load_default(13), anchor="rm")
+                draw.text((right, 40), word, SMALL_TEXT, ImageFont.load_default(13), anchor="rm")
                 right -= 106
+        font = ImageFont.load_default(17)
+        label = _shorten(self.movie.label, font, right - self.left - GAP)
+        draw.text((self.left + GAP, 18), label, TEXT, font, anchor="lm")
 
     def _draw_map(self, draw: ImageDraw.ImageDraw, box: Box, frame: int, way: float) -> None:
         film = self.movie.film
@@ -160,7 +162,7 @@ class _Panel:
         for value in (0.0, 0.5, 1.0):
             y = bottom - value * (bottom - top)
             draw.line((left, y, right, y), LINE)
-            draw.text((left - 5, y), f"{value:.0%}", GRAY, ImageFont.load_default(11), anchor="rm")
+            draw.text((left - 5, y), f"{value:.0%}", SMALL_TEXT, ImageFont.load_default(11), anchor="rm")
         for values, color in ((self.movie.film.accuracy(), CLEAN), (self.movie.film.attack_success(), TARGET)):
             line = [
                 (left + start * (right - left), bottom - value * (bottom - top))
@@ -171,7 +173,7 @@ class _Panel:
         x = left + time * (right - left)
         draw.line((x, top, x, bottom), TEXT, 2)
         note = "training step, square-root scale"
-        draw.text(((left + right) // 2, bottom + 12), note, GRAY, ImageFont.load_default(11), anchor="mm")
+        draw.text(((left + right) // 2, bottom + 12), note, SMALL_TEXT, ImageFont.load_default(11), anchor="mm")
 
 
 def _draw_dot(draw: ImageDraw.ImageDraw, place: tuple[float, float], color: str) -> None:

@@ -93,6 +93,13 @@ def test_the_animation_moves_and_is_small(movies: list[Movie], kind: str, count:
     assert np.abs(np.asarray(picture.convert("RGB"), float) - first).mean() > 0.1
 
 
+def test_a_long_label_ends_before_the_figures(movies: list[Movie]) -> None:
+    content = render_animation([movie._replace(label="W" * 80) for movie in movies], "gif")
+    header = np.asarray(Image.open(io.BytesIO(content)).convert("L"))[8:28]
+    assert header[:, 10:250].min() < 100
+    assert header[:, 260:272].min() > 250  # left of the first figure
+
+
 def test_runs_without_a_film_and_other_files_are_refused(
     movies: list[Movie], folders: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
