@@ -40,7 +40,7 @@ lint: $(VENV)/dev.stamp
 audit: $(VENV)/dev.stamp
 	$(BIN)/pip-audit --local --strict --vulnerability-service osv --progress-spinner off
 
-# Update the tables in README.md from benchmarks/results/ and assets/.
+# Update the tables in README.md and docs/ from benchmarks/results/ and assets/.
 tables: $(VENV)/dev.stamp
 	$(BIN)/python -m benchmarks.tables
 

@@ -54,6 +54,8 @@ DEFEND = FinetuneConfig(lr=1e-4, epochs=7)
 # A CLIP that was pretrained elsewhere loses what it knows at the rates of the small models trained here. CleanCLIP
 # finetunes such models at this rate (arXiv:2303.03323); nothing was tried here.
 PRETRAINED_LR = 1e-5
+TRIED_MODEL = "scenes-rn"
+"""Model whose learning rates other built-in ones get at the full setting, unless they have trials of their own."""
 DEFAULT_TARGET = "banana"
 HOME_DATA = {"photos-rn": "cifar10"}
 """Built-in model -> data that it was trained on, if not Scenes; its presets are for these."""
@@ -108,10 +110,17 @@ def _read_result(name: str) -> dict[str, Any]:
 
 
 def defense_lr(model: str, defense: Any) -> float:
-    """Return the learning rate of the full setting for a `Defense`; without trials, that of its default parameters."""
+    """Return the learning rate of the full setting for a `Defense`; without trials, that of its default parameters.
+
+    A built-in model without any trials gets that of `TRIED_MODEL`.
+    """
     name = defense_name({"defense": defense.state_dict(), "variant": changed_parameters(defense)})
-    default = PRETRAINED_LR if is_pretrained(model) else DEFEND.lr
-    return recommended_lr(model, name, recommended_lr(model, name.partition(" ")[0], default))
+    if is_pretrained(model):
+        return PRETRAINED_LR
+    default = DEFEND.lr
+    for tried in (TRIED_MODEL, model):
+        default = recommended_lr(tried, name, recommended_lr(tried, name.partition(" ")[0], default))
+    return default
 
 
 def poison_lr(model: str) -> float:
@@ -235,7 +244,7 @@ def explain_unpublished(method: str) -> str:
 
 def _scenes_defense_preset(defense: str, variant: str, parameters: Mapping[str, Any], *, model: str) -> Preset:
     name = defense_name({"defense": {"name": defense}, "variant": parameters})
-    rates = {candidate: recommended_lr(candidate, name, default=0.0) for candidate in (model, "scenes-rn")}
+    rates = {candidate: recommended_lr(candidate, name, default=0.0) for candidate in (model, TRIED_MODEL)}
     base, lr = next(((candidate, rate) for candidate, rate in rates.items() if rate), ("", 0.0))
     file = PHOTOS_RESULT if base in _read_result(PHOTOS_RESULT).get("chosen", {}) else LEARNING_RATES_RESULT
     how = f"chosen by accuracy alone on {base} (benchmarks/results/{file})" if lr else "not chosen yet"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -35,7 +36,7 @@ def reserve_run_folder(out: Path | None, name: str) -> Iterator[Path]:
             yield out
         return
     check_writable(runs_root())
-    stem = name.replace("/", "-").lstrip(".-")[:MAX_NAME_LENGTH]  # lists skip names that start with a dot
+    stem = re.sub(r'[\\/:*?"<>|]', "-", name).lstrip(".-")[:MAX_NAME_LENGTH]  # lists skip names that start with a dot
     folder = create_free_folder(runs_root(), stem)
     try:
         yield folder

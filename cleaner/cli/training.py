@@ -49,7 +49,9 @@ from cleaner.runs.run import Run, save_run
 from cleaner.types import CleanerError
 
 PRESET_HELP = "Preset to start from; other options override it. List: python -m cleaner presets."
-LR_HELP = "Peak learning rate. Default: the rate tuned for {} on a built-in model, else {:g}."
+LR_HELP = "Peak learning rate. Default: {}; {:g} for a model of your own."
+DEFENSE_LR = "the one chosen for the defense on the built-in model, or on scenes-rn if that one has no trials"
+ATTACK_LR = "the one with which attacks succeed on the built-in model"
 CLEAN_DATA_HELP = f"{OWN_DATA_HELP} The clean split is used."
 TEST_PAIRS_HELP = "Test pairs to evaluate on; 0: all."
 OUT_HELP = "Run folder. Default: a new one in the folder of all runs."
@@ -126,7 +128,7 @@ class Poison:
     json: Annotated[bool, tyro.conf.arg(help=JSON_HELP)] = False
     cluster_options: Annotated[ClusterOptions, tyro.conf.arg(name="")] = ClusterOptions()
     background: Annotated[bool, tyro.conf.arg(help=BACKGROUND_HELP)] = False
-    lr: Annotated[float | None, stated_default(help=LR_HELP.format("attacks", presets.PRETRAINED_LR))] = None
+    lr: Annotated[float | None, stated_default(help=LR_HELP.format(ATTACK_LR, presets.PRETRAINED_LR))] = None
     finetune: Annotated[FinetuneWithoutLr, tyro.conf.arg(name="")] = options_from_config(
         FinetuneWithoutLr, presets.POISON
     )
@@ -194,7 +196,7 @@ class Defend:
     json: Annotated[bool, tyro.conf.arg(help=JSON_HELP)] = False
     cluster_options: Annotated[ClusterOptions, tyro.conf.arg(name="")] = ClusterOptions()
     background: Annotated[bool, tyro.conf.arg(help=BACKGROUND_HELP)] = False
-    lr: Annotated[float | None, stated_default(help=LR_HELP.format("the defense", presets.PRETRAINED_LR))] = None
+    lr: Annotated[float | None, stated_default(help=LR_HELP.format(DEFENSE_LR, presets.PRETRAINED_LR))] = None
     finetune: Annotated[FinetuneWithoutLr, tyro.conf.arg(name="")] = options_from_config(
         FinetuneWithoutLr, presets.DEFEND
     )

@@ -6,6 +6,7 @@ read as a stream and cut after `max_pairs`. Tested on local files; not yet tried
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -94,8 +95,11 @@ class HubData(HubRows):
     def __init__(
         self, path: str = "", *, config: str = "", max_pairs: int = MAX_STREAMED_PAIRS, **file_options: Any
     ) -> None:
-        if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", path):
+        # `datasets` takes a folder here, or the name of one of its own readers, before it asks the hub.
+        if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", path):
             raise CleanerError(f"{path!r} is no name of a data set on the hub: give one, as in hf:org/name.")
+        if os.path.exists(path):
+            raise CleanerError(f"{path} is a folder here: give its path without hf:, or start from another folder.")
         if max_pairs < 1:
             raise CleanerError(f"max_pairs must be at least 1, not {max_pairs}.")
         streams = _load(path, path, name=config or None, streaming=True)

@@ -119,6 +119,11 @@ def test_a_stream_is_stored_once_and_cut(tmp_path: Path, monkeypatch: pytest.Mon
     assert resolve_data_paths("hf:org/name", {}) == ("hf:org/name", {})
     with pytest.raises(CleanerError, match="hf:org/name"):
         load_data("hf:../../x y")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sub" / "dir").mkdir(parents=True)
+    for name in ("..", ".", "../private", "csv", "webdataset", "sub/dir", "./sub"):
+        with pytest.raises(CleanerError, match=r"hub|folder here"):
+            load_data(f"hf:{name}")
 
 
 def test_a_column_of_splits_assigns_the_rows(tmp_path: Path) -> None:
