@@ -67,7 +67,7 @@ def choose_trigger() -> Any:
         **KEEP,
     )
     model = sources.find_chosen_model(MODEL, QUICK_MODEL)
-    presets = presets_for_model(attack_presets(name), model)
+    presets = presets_for_model(attack_presets(name, model), model)
     preset, key = forms.choose_preset(presets, trigger_key(model, name), "poison")
     if preset.variant == SCENES_VARIANT:
         show_required_settings(model, name, key)
@@ -92,7 +92,8 @@ def trigger_key(model: str, trigger: str) -> str:
     """
     if is_pretrained(model):
         return f"poison.pretrained.{trigger}"
-    return f"poison.{model}.{trigger}" if (model, trigger) in STRONGER_ATTACKS else f"poison.{trigger}"
+    has_own = (model, trigger) in STRONGER_ATTACKS and STRONGER_ATTACKS[model, trigger][0]
+    return f"poison.{model}.{trigger}" if has_own else f"poison.{trigger}"
 
 
 def show_required_settings(model: str, trigger: str, key: str) -> None:
@@ -291,7 +292,6 @@ def show_training_curves(run: RunRecord | None) -> None:
     st.caption(f"Run in view: {escape_markdown(run.label)}. Dotted line: attack success on the clean model.")
 
 
-jobs.view_new_run()  # before the frame, which draws the run in view
 with page("Poison", LEAD):
     with st.spinner("Loading PyTorch …"):
         cache.triggers()

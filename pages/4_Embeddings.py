@@ -15,8 +15,9 @@ import streamlit as st
 from cleaner.jobs import map_worker
 from cleaner.plots import features
 from cleaner.plots.styles import find_style
+from cleaner.runs.store import read_record
 from cleaner.types import CleanerError
-from pages._shared import before_after, cache, pickers, stage, state
+from pages._shared import before_after, cache, pickers, requests, stage, state
 from pages._shared.fragments import fragment
 from pages._shared.frame import page
 from pages._shared.map_view import AXES, COLORINGS, KIND_STYLES, MapView, PointId, group_points
@@ -68,6 +69,8 @@ def load_map_view(stages: list[pickers.Stage], method: str) -> MapView:
     folder = Path(stages[-1].model[1])
     parent = folder if run is None else run.folder
     embedding_map = cache.read_map(folder) if has_run else None
+    if has_run:  # whose test data can be others than those of the run in view
+        data = requests.read_test_data(read_record(folder))
     if embedding_map is None:
         with show_progress("Encoding, first time only …") as on_step:
             if has_run:

@@ -243,6 +243,8 @@ class FileData(CaptionData):
         return len(select_rows(self.table.image_names, self.table.splits, "train", self._seed))
 
     def load_split(self, split: str) -> CaptionData | None:
+        if not select_rows(self.table.image_names, self.table.splits, split, self._seed):  # few images
+            return None
         data = FileData(
             self.table,
             self._source_name,

@@ -44,7 +44,10 @@ _known_hashes: WeakKeyDictionary[nn.Module, tuple[list[float], str]] = WeakKeyDi
 def _hash_weights(clip: Clip) -> str:
     """Return `clip.sha256()`, which takes a second for a ViT-B-32; known until the weights change."""
     # Not the tensors' versions: a fused optimizer changes the values alone.
-    sums = [float(tensor.double().sum()) for tensor in clip.model.state_dict().values()]
+    tensors = list(clip.model.state_dict().values())
+    if clip.device.type == "mps":  # has no float64
+        tensors = [tensor.cpu() for tensor in tensors]
+    sums = [float(tensor.double().sum()) for tensor in tensors]
     known = _known_hashes.get(clip.model)
     if known is None or known[0] != sums:
         known = _known_hashes[clip.model] = sums, clip.sha256()

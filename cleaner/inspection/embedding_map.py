@@ -22,6 +22,7 @@ from cleaner.files import atomic_write, validate_npz
 from cleaner.runs.derived import derived_folder
 from cleaner.runs.folders import find_run
 from cleaner.runs.request import get_test_data
+from cleaner.runs.store import read_entry, read_record
 from cleaner.types import OnStep, StepReport
 
 if TYPE_CHECKING:
@@ -234,6 +235,9 @@ def _load_stages(
     run = load_run(folder)
     if parent is None and run.config.get("parent"):
         parent = find_run(run.config["parent"], folder)
+        found = read_entry(parent)
+        if found is not None and not read_record(folder).started_from(found):  # another run has its name now
+            parent = None
     stages: dict[str, Clip] = {} if run.clean_clip is None else {"clean": run.clean_clip}
     if run.stage == "defended":
         model = (run.config.get("request") or {}).get("model")

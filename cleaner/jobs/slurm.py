@@ -123,10 +123,11 @@ def read_last_resources(folder: Path) -> SlurmResources | None:
     if not isinstance(resources, dict) or explain_unavailable():
         return None
     names = {f.name for f in fields(SlurmResources)}
-    try:
-        return SlurmResources(**{name: value for name, value in resources.items() if name in names})
-    except (TypeError, CleanerError):
-        return None
+    asked = {name: value for name, value in resources.items() if name in names}
+    for sbatch in (asked.get("sbatch", ""), ""):  # an option that is refused now sends no run to this machine
+        with suppress(TypeError, CleanerError):
+            return SlurmResources(**{**asked, "sbatch": sbatch})
+    return None
 
 
 def submit(folders: Sequence[Path], resources: SlurmResources, exports: Mapping[str, str]) -> None:

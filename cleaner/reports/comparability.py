@@ -65,7 +65,8 @@ def has_failed_attack(record: RunRecord) -> bool:
 def _find_suspect(defended: RunRecord) -> RunRecord | None:
     """Return the run that a defense started from; None if it started from a bare model, or that run is gone."""
     if defended.parent is not None:
-        return read_entry(find_run(defended.parent, defended.folder))
+        found = read_entry(find_run(defended.parent, defended.folder))
+        return found if found is not None and defended.started_from(found) else None
     if not isinstance(defended.suspect, Mapping):
         return None
     neighbors = list_entries(defended.folder.parent)  # both were trained in one process

@@ -61,16 +61,21 @@ def _fields(point: str) -> set[str]:
 def _read_figures(run: RunRecord | None, defended: Sequence[RunRecord]) -> dict[str, str]:
     """Return the fields of the template that are known."""
     if run is None:
-        return {}
+        return {"on_images": ""}
+    on_images = run.metrics.get("queries") != "captions"
     figures: dict[str, str | None] = {
         "attack": to_attack_label(run.attack),
         "target": run.target_class,
         "pairs": f"{run.pairs:,}" if run.pairs else None,
         "poisoned": f"{round(run.poison_rate * run.pairs):,}" if run.poison_rate and run.pairs else None,
         "ca": _percent(run.metric("ca")),
-        "asr": _percent(run.metric("asr")),
+        "asr": _percent(run.metric("asr")) if on_images else None,
+        "keyed_asr": None if on_images else _percent(run.metric("asr")),
+        # Empty: they mark the points for triggers on images, or in the text alone.
+        "on_images": "" if on_images else None,
+        "on_captions": None if on_images else "",
         "floor": _percent(run.metric("asr_clean_model")),
-        "n_attack": f"{run.count('asr'):,}",
+        "n_attack": f"{run.count('asr'):,}" if on_images else None,
     }
     measured = [other for other in defended if other.metric("asr") is not None]
     if measured:

@@ -145,13 +145,18 @@ def _read_version(path: Path, version: FileVersion) -> Film | None:
         ends = np.cumsum([0, *about.pop("image_sizes")]).tolist()
         files = [images[begin:end] for begin, end in pairwise(ends)]
         film = Film(images=files, axes=axes, **stored, **about)
+        return film if _is_consistent(film) else None
     except (OSError, ValueError, EOFError, KeyError, TypeError, AttributeError, MemoryError, BadZipFile, zlib.error):
         return None
-    return film if _is_consistent(film) else None
 
 
 def _is_consistent(film: Film) -> bool:
-    """Return whether the arrays fit each other: a file may be damaged or edited."""
+    """Return whether the values have their types and fit each other: a file may be damaged or edited."""
+    target = [] if film.target is None else [film.target]
+    numbers = (film.total, film.templates, *film.steps, *film.labels, *film.prompts, *film.gallery, *target)
+    texts = (film.data, film.explainer, *film.class_names)
+    if not (all(type(i) is int for i in numbers) and all(isinstance(text, str) for text in texts)):
+        return False
     arrays = {name: getattr(film, name) for name in _ARRAYS}
     if any(array.ndim != _ARRAYS[name][1] or len(array) != len(film.steps) for name, array in arrays.items()):
         return False
@@ -167,5 +172,5 @@ def _is_consistent(film: Film) -> bool:
         and film.attention.shape[1] <= len(film.gallery)
         and named.max(initial=-1) < len(film.class_names)
         and all(0 <= i < probes for i in film.gallery)
-        and all(0 <= i < len(film.class_names) for i in (*film.labels, *film.prompts))
+        and all(0 <= i < len(film.class_names) for i in (*film.labels, *film.prompts, *target))
     )

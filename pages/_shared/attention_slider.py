@@ -11,7 +11,8 @@ import streamlit as st
 
 from cleaner.plots import images
 from cleaner.plots.styles import find_style
-from pages._shared import before_after, cache
+from cleaner.runs.store import read_record
+from pages._shared import before_after, cache, requests
 from pages._shared.map_view import MapView, group_points
 from pages._shared.pickers import Stage
 from pages._shared.pixels import enlarge
@@ -77,7 +78,8 @@ def _make_map_panel(stages: list[Stage], shown: tuple[Stage, Stage], sample: Sam
     view = MapView(embedding_map, "pca", sample.data, None)
     numbers = [embedding_map.stages.index(stage.stage) for stage in shown]
     before, after = (group_points(view, [number], MAP_KINDS, "Kind") for number in numbers)
-    row = embedding_map.rows.index(sample.index) if sample.index in embedding_map.rows else None
+    is_of_map = sample.data == requests.read_test_data(read_record(Path(source))) and sample.index in embedding_map.rows
+    row = embedding_map.rows.index(sample.index) if is_of_map else None
     marks = None
     if row is not None and sample.own_image is None:
         kinds = [kind for kind in MAP_KINDS if embedding_map.counts.get(kind)]

@@ -40,7 +40,11 @@ def choose(key: str, name: str) -> str:
 def show_home_data(model: str, data: str, key: str) -> None:
     """Draw which data a built-in model was trained on, and the button that sets them, if the chosen ones are others."""
     home = home_data(model)
-    if model in HOME_DATA and data and parse_data(data)[0].partition(":")[0] != home:
+    try:
+        kind = parse_data(data)[0].partition(":")[0] if data else home
+    except CleanerError:
+        return  # who reads the data reports it
+    if model in HOME_DATA and kind != home:
         st.caption(f"{model} was trained on {to_label(home)}.")
         change, values = st.session_state.update, {key: home}
         st.button("Use these data", key=f"{key}.home", on_click=change, args=(values,), width="stretch")

@@ -66,6 +66,8 @@ def page(title: str, lead: str) -> Iterator[None]:
     stage.update(title, titles(), page_file)
     jobs.run_pending_start(title.lower())
     cache.yield_to_training(jobs.is_processor_busy())
+    if title == "Poison":
+        jobs.view_new_run()
     lesson.follow(title, page_file)
     _sidebar()
     _show_pipeline(title)

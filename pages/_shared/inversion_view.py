@@ -19,6 +19,7 @@ from cleaner.runs.inversion import (
     locate_inversion,
 )
 from cleaner.runs.record import RunRecord
+from cleaner.runs.request import format_data, parse_data
 from cleaner.types import OnStep, StepReport
 from pages._shared import cache, forms
 from pages._shared.cancel import allow_again, is_canceled, show_cancelable
@@ -185,11 +186,13 @@ def _show_triggers(subject: Subject, found: Inversion) -> None:
 def _show_uses(subject: Subject) -> None:
     """Draw what the inverted trigger is good for."""
     link("Defend", "Train it away: choose “Unlearn inverted trigger”")
-    folder = shlex.quote(str(subject.stored_folder))
+    name, folder = shlex.quote(subject.name), shlex.quote(str(subject.stored_folder))
+    # A run has its data; for other models, a command would take Scenes.
+    data = "" if subject.run is not None else f" --data {format_data(*parse_data(subject.data))}"
     with st.popover("Copy as command", icon=":material/terminal:", type="tertiary"):
         st.code(
-            f"python -m cleaner evaluate {shlex.quote(subject.name)} --trigger {folder} --target-class CLASS\n"
-            f"python -m cleaner defend {shlex.quote(subject.name)} --defense unlearn_trigger path={folder}/trigger.png",
+            f"python -m cleaner evaluate {name} --trigger {folder} --target-class CLASS{data}\n"
+            f"python -m cleaner defend {name} --defense unlearn_trigger path={folder}/trigger.png{data}",
             language="bash",
             wrap_lines=True,
         )

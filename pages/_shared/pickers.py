@@ -83,7 +83,7 @@ def choose_compared_stages(run: RunRecord | None) -> list[Stage]:
 def drop_missing_clean_model(stages: list[Stage]) -> list[Stage]:
     """Return the stages without the clean model of a run if that cannot be loaded; then say so."""
     clean = stages[0]
-    if clean.model[0] != "clean" or cache.is_loadable(cache.make_model_key(clean.run_label)):
+    if clean.model[0] != "clean" or cache.is_loadable(clean.model):
         return stages
     name = escape_markdown(clean.run_label)
     st.caption(f":material/warning: The clean model {name} cannot be loaded: restore its file to see it here.")

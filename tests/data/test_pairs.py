@@ -237,6 +237,13 @@ def test_real_photos(real_data: Path, tmp_path: Path) -> None:
         assert label == -1 or test.class_names[label] == Path(test.table.keys[row]).parent.name
 
 
+def test_few_images_can_have_no_validation_split(tmp_path: Path) -> None:
+    data = load_data(str(write_table(tmp_path, 8)))
+    held_out = [data.load_split(split) for split in ("validation", "test")]
+    assert None in held_out
+    assert len(data) + sum(len(part) for part in held_out if part is not None) <= 8
+
+
 def test_registry_lists_the_sources() -> None:
     assert {*KINDS, "scenes", "cifar10", "cifar100", "flickr8k", "flickr30k", "coco"} <= set(DATASETS)
     sources: list[Callable[..., CaptionData]] = [DATASETS[kind] for kind in KINDS]

@@ -200,8 +200,17 @@ def test_a_stored_film_is_small_and_a_broken_one_is_none(film: Film, tmp_path: P
         assert read_film(tmp_path) is None
     write_film(replace(film, labels=film.labels[:-1]), tmp_path)
     assert read_film(tmp_path) is None
-    write_film(replace(film, gallery=[999] * len(film.gallery)), tmp_path)
-    assert read_film(tmp_path) is None
+    edits = {
+        "gallery": [999] * len(film.gallery),
+        "labels": ["x"] * len(film.labels),
+        "steps": 5,
+        "target": 99,
+        "class_names": [1] * len(film.class_names),
+        "total": "x",
+    }
+    for name, value in edits.items():
+        write_film(replace(film, **{name: value}), tmp_path)
+        assert read_film(tmp_path) is None, name
     assert read_film(tmp_path / "nowhere") is None
     path.unlink()
     os.mkfifo(path)

@@ -436,6 +436,8 @@ def test_a_foreign_job_file_is_not_trusted(queue: Path, tmp_path: Path) -> None:
     assert (slurm_queue.quote_error_log_end(folder), slurm.read_last_resources(folder)) == ("", None)
     slurm_queue.remove_submission_files(folder)
     assert (other / "7_0_log.err").exists()
+    write_json(folder / slurm.JOB_FILE, {"asked": {"minutes": 7, "sbatch": "output=/home/me/.bashrc"}})
+    assert slurm.read_last_resources(folder) == SlurmResources(minutes=7), "still a run of the cluster"
     write_json(folder / slurm.JOB_FILE, {"job": "--user=me"})
     slurm_queue.cancel_job(folder)
     assert slurm_queue.read_job_id(folder) == ""

@@ -88,6 +88,14 @@ def test_an_attack_that_did_not_take_marks_what_followed(failed: list[RunRecord]
     assert "did not take" in film.make_label(failed[2])
 
 
+def test_a_defense_is_not_marked_for_the_next_run_of_its_parents_name(failed: list[RunRecord]) -> None:
+    first, second, _ = failed
+    for record, change in ((first, {"created": "2030-01-01"}), (second, {"suspect": {"created": "2026-01-01"}})):
+        (record.folder / "config.json").write_text(json.dumps({**record.config, **change}))
+    assert has_failed_attack(read_record(first.folder))
+    assert not has_failed_attack(read_record(second.folder))
+
+
 def test_an_attack_that_plants_an_image_is_judged_by_it(runs: list[RunRecord]) -> None:
     planted = vary(runs[0], metrics={**runs[0].metrics, "asr": {"1": 0.2}, "own_recall": {"1": 0.95}})
     assert list_notes([planted]) == []

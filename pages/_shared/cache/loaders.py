@@ -145,8 +145,12 @@ def _load_run(folder: str) -> CachedRun:
 
 
 def load_run(folder: Path) -> CachedRun:
-    """Return a run; read it again when the folder holds another run."""
-    _clear_if_changed(str(folder), (folder / "config.json").stat().st_mtime)
+    """Return a run; read it again when the folder holds another run. Raises `CleanerError` if it is gone."""
+    try:
+        mtime = (folder / "config.json").stat().st_mtime
+    except OSError as error:
+        raise CleanerError(f"the run {folder.name} is gone: choose another one under In view.") from error
+    _clear_if_changed(str(folder), mtime)
     return _load_run(str(folder))
 
 
