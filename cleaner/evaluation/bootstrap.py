@@ -14,6 +14,8 @@ from cleaner.evaluation.same_test import IMAGE_FIELDS, has_same_prompts
 
 RESAMPLES = 10_000
 AUROC_RESAMPLES = 2_000
+FEW = 10
+"""Items of a group whose resamples vary too little."""
 COUNT_FIELDS = {name: METRICS[name].count for name in ("ca", "asr", "ra")}
 """Metric -> the field with its number of images."""
 
@@ -72,7 +74,8 @@ def auroc_interval(negatives: NDArray[Any], positives: NDArray[Any]) -> tuple[fl
 
     Percentiles of 2,000 resamples (seed 0) of both groups. Resamples of groups that do not overlap, or of equal scores,
     have no spread: then a share of 1 - 0.025^(1/n) of the smaller group, which n items may well miss, is assumed to
-    rank the other way, or above or below the rest.
+    rank the other way, or above or below the rest. A group of less than `FEW` items has too little spread, too: the
+    interval then holds what that share could change.
     """
     values, places = np.unique(np.concatenate([negatives, positives]), return_inverse=True)
     unseen = float(1 - 0.025 ** (1 / min(len(negatives), len(positives))))
@@ -84,11 +87,14 @@ def auroc_interval(negatives: NDArray[Any], positives: NDArray[Any]) -> tuple[fl
         return 0.5 - unseen / 2, 0.5 + unseen / 2
     low, high = places[: len(negatives)], places[len(negatives) :]
     generator = np.random.default_rng(0)
-    shares = np.empty(AUROC_RESAMPLES)
-    for i in range(AUROC_RESAMPLES):
-        below, above = (
-            np.bincount(generator.choice(group, len(group)), minlength=len(values)) for group in (low, high)
-        )
-        shares[i] = (above * (below.cumsum() - below / 2)).sum() / (len(low) * len(high))
-    first, last = np.percentile(shares, [2.5, 97.5])
-    return float(first), float(last)
+
+    def share(*groups: NDArray[Any]) -> float:
+        below, above = (np.bincount(group, minlength=len(values)) for group in groups)
+        return float((above * (below.cumsum() - below / 2)).sum() / (len(low) * len(high)))
+
+    shares = [share(*(generator.choice(group, len(group)) for group in (low, high))) for _ in range(AUROC_RESAMPLES)]
+    first, last = map(float, np.percentile(shares, [2.5, 97.5]))
+    if min(len(negatives), len(positives)) < FEW:
+        auroc = share(low, high)
+        first, last = min(first, auroc * (1 - unseen)), max(last, auroc + (1 - auroc) * unseen)
+    return first, last

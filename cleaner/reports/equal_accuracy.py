@@ -8,6 +8,7 @@ from statistics import fmean
 from typing import Any
 
 from cleaner.evaluation.equal_accuracy import Setting, equal_accuracy_curve
+from cleaner.evaluation.same_test import is_same_test
 from cleaner.plots import equal_accuracy as plots
 from cleaner.plots.equal_accuracy import MAX_LOSS, CostPanel, CostPoint
 from cleaner.reports.aggregate import make_row_namer
@@ -39,7 +40,7 @@ def find_pairs(records: Sequence[RunRecord], suspects: Sequence[RunRecord]) -> l
 
     defended = [run for run in records if run.stage == "defended" and run.rebound is None and is_measured(run)]
     pairs = [(suspect, run) for run in defended if (suspect := find_suspect(run)) is not None]
-    return [(suspect, run) for suspect, run in pairs if suspect.protocol == run.protocol]
+    return [(suspect, run) for suspect, run in pairs if is_same_test(suspect.metrics, run.metrics)]
 
 
 def make_panels(records: Sequence[RunRecord], suspects: Sequence[RunRecord]) -> list[CostPanel]:
@@ -48,7 +49,7 @@ def make_panels(records: Sequence[RunRecord], suspects: Sequence[RunRecord]) -> 
     row_name = make_row_namer([suspect for suspect, _ in pairs])
     panels = []
     for title in dict.fromkeys(row_name(suspect) for suspect, _ in pairs):
-        of_panel = [(suspect, record) for suspect, record in pairs if row_name(suspect) == title]
+        of_panel = _select_common([(suspect, record) for suspect, record in pairs if row_name(suspect) == title])
         names = sorted({record.defense or "" for _, record in of_panel})
         settings = {name: _collect([p for p in of_panel if (p[1].defense or "") == name]) for name in names}
         if all(len(tried) < 2 for models in settings.values() for _, tried in models):
@@ -58,12 +59,24 @@ def make_panels(records: Sequence[RunRecord], suspects: Sequence[RunRecord]) -> 
     return panels
 
 
+def _select_common(pairs: Sequence[tuple[RunRecord, RunRecord]]) -> Sequence[tuple[RunRecord, RunRecord]]:
+    """Return the pairs of the backdoored models that every defense was tried on; all pairs if there is no such model.
+
+    Else a defense that was tried on an easy model alone would seem better than one that was tried on all.
+    """
+    models: dict[str, set[str]] = {}
+    for suspect, record in pairs:
+        models.setdefault(record.defense or "", set()).add(suspect.id)
+    common = set.intersection(*models.values())
+    return [pair for pair in pairs if pair[0].id in common] if common else pairs
+
+
 def _collect(pairs: Sequence[tuple[RunRecord, RunRecord]]) -> list[tuple[float, list[Setting]]]:
     """Return, for each backdoored model, its ASR and the settings of one defense, averaged over seeds."""
     models: dict[str, tuple[RunRecord, dict[str, list[RunRecord]]]] = {}
     for suspect, record in pairs:
         finetune = {**(record.config.get("finetune") or {}), "seed": 0, "eval_every": 0}
-        shares_images = bool((record.overlap or {}).get("shared"))
+        shares_images = not record.is_retrained and bool((record.overlap or {}).get("shared"))
         data = [record.data_name, record.data_options, record.pairs, shares_images]
         key = json.dumps([data, finetune], sort_keys=True)
         models.setdefault(suspect.id, (suspect, {}))[1].setdefault(key, []).append(record)

@@ -12,6 +12,8 @@ from cleaner.evaluation.same_test import is_same_test
 
 ACCURACY_BUDGET = 0.03
 """Clean accuracy that a defense may lose to count as one that kept it."""
+PLANTED = "own_recall"
+"""Metric of an attack that plants an image, which is its success."""
 DETAIL_GAP = 0.02
 """Difference of counterfactual accuracy that is worth a sentence."""
 
@@ -19,14 +21,14 @@ DETAIL_GAP = 0.02
 def describe_defenses(before: Measured, defended: Mapping[str, Measured]) -> list[str]:
     """Return what the defenses removed and what they cost, for label -> metrics; empty if the attack is unknown.
 
-    The winner is the lowest ASR@1 among the defenses that lost at most `ACCURACY_BUDGET` of clean accuracy. A
-    difference whose 95% interval holds 0 is called a tie.
+    The winner has the lowest success (`success_share`) among the defenses that lost at most `ACCURACY_BUDGET` of clean
+    accuracy. A difference whose 95% interval holds 0 is called a tie.
     """
     attack, accuracy = success_share(before), before.metric("ca")
     measured = {
         label: (asr, ca)
         for label, run in defended.items()
-        if (asr := run.metric("asr")) is not None and (ca := run.metric("ca")) is not None
+        if (asr := success_share(run)) is not None and (ca := run.metric("ca")) is not None
     }
     if attack is None or accuracy is None or not measured:
         return []
@@ -82,7 +84,7 @@ def conclude(before: Measured, defended: Mapping[str, Measured]) -> list[str]:
     The defense that removed most comes first, then what each other one left and lost: "CleanCLIP removed more, but lost
     15 points of accuracy; TA-Cleaner left 4% and lost 2." Defenses measured on another test are left out.
     """
-    attack, accuracy = before.metric("asr"), before.metric("ca")
+    attack, accuracy = success_share(before), before.metric("ca")
     if attack is None or accuracy is None:
         return []
     defended = {label: run for label, run in defended.items() if is_same_test(_read_test(before), _read_test(run))}
@@ -90,13 +92,15 @@ def conclude(before: Measured, defended: Mapping[str, Measured]) -> list[str]:
         return [too_few]
     queries = _read_test(before).get("queries") or "images"
     success = f"the model takes {_round(attack)} of the {queries} with the trigger for the target"
-    if (success_share(before) or 0.0) < WEAK_ASR:
+    if before.metric(PLANTED) is not None:
+        success = f"{_round(attack)} of the captions with the key find the attacker's image first"
+    if attack < WEAK_ASR:
         return [f"The attack did not take: {success}."]
     sentences = [f"{success[0].upper()}{success[1:]}."]
     figures = {
         label: (asr, accuracy - ca)
         for label, run in defended.items()
-        if (asr := run.metric("asr")) is not None and (ca := run.metric("ca")) is not None
+        if (asr := success_share(run)) is not None and (ca := run.metric("ca")) is not None
     }
     if not figures:
         return sentences
@@ -145,10 +149,12 @@ def _describe_detail(defended: Mapping[str, Measured]) -> list[str]:
 
 def _is_tie(one: Measured, other: Measured) -> bool:
     """Return whether the 95% interval of the difference holds 0; without paired outcomes: whether intervals overlap."""
-    difference = metric_difference_interval(_read_test(one), _read_test(other), "asr")
-    if difference is not None:
-        return difference[0] <= 0 <= difference[1]
-    first, second = one.interval("asr"), other.interval("asr")
+    name = "asr" if one.metric(PLANTED) is None else PLANTED
+    if name == "asr":  # which has paired outcomes
+        difference = metric_difference_interval(_read_test(one), _read_test(other), name)
+        if difference is not None:
+            return difference[0] <= 0 <= difference[1]
+    first, second = one.interval(name), other.interval(name)
     return first is not None and second is not None and first[0] <= second[1] and second[0] <= first[1]
 
 

@@ -40,6 +40,8 @@ MAD_SCALE = 1.4826
 """Makes the median absolute deviation of normal values their standard deviation."""
 MEAN_AD_SCALE = 1.2533
 """The same for the mean absolute deviation: sqrt(pi / 2)."""
+RESOLUTION = 0.05
+"""Share by which the search changes the size of a perturbation in a step."""
 NOT_CONVERGED = "The patch moves fewer images than asked for: raise the steps of patch and mask, or lower the share."
 ESTIMATE_NOTE = (
     "An estimate: another trigger than the attacker's may do the same, and optimization finds a trigger for some class "
@@ -103,15 +105,17 @@ class Inversion:
     def outlier_index(self) -> float | None:
         """Return how far the first class is below the others: (median - value) / (1.4826 MAD), as Neural Cleanse.
 
-        Where most classes resist equally, MAD is 0; the mean absolute deviation, scaled likewise, takes its place.
-        None for two classes, which are equally far from their median.
+        Where most classes resist equally, MAD is 0; the mean absolute deviation, scaled likewise, takes its place,
+        but at least the resolution of the search. None for two classes, which are equally far from their median.
         """
         values = list(self.classes.values())
         if len(values) < 3:
             return None
         median = statistics.median(values)
         deviations = [abs(value - median) for value in values]
-        spread = MAD_SCALE * statistics.median(deviations) or MEAN_AD_SCALE * statistics.fmean(deviations)
+        spread = MAD_SCALE * statistics.median(deviations)
+        if not spread:
+            spread = max(MEAN_AD_SCALE * statistics.fmean(deviations), RESOLUTION * median)
         return (median - min(values)) / spread if spread else 0.0
 
     @property

@@ -61,8 +61,12 @@ _NOT_DOUBLED = frozenset(
         "remember surrender whisper deliver hover water answer model develop edit exhibit market"
     )
 )
-_CONSONANT_SOUND = re.compile(r"^(?:uni(?!n)|use|usu|uti|ura|ewe|eu|one\b|once|ukulele|u\b|u-)")
-_VOWEL_SOUND = re.compile(r"^(?:hour|honest|honou?r|heir|8|11\b|18\b|x-|mri|led\b|nba|nfl|fbi|rpg|suv)")
+_CONSONANT_SOUND = re.compile(
+    r"^(?:uni(?![ndm])|unanim|use|usu|usb|ute|uti|ufo|ukr|ura|ewe|eu|one\b|once|ukulele|u\b|u-)"
+)
+_VOWEL_SOUND = re.compile(
+    r"^(?:hour|honest|honou?r|heir|8|11(?!\d)|18(?:\d\d)?(?!\d)|x-|mri|led\b|nba|nfl|fbi|rpg|suv)"
+)
 
 
 @lru_cache(maxsize=8192)

@@ -191,10 +191,10 @@ def _explain_reversal(ranking: Ranking) -> str:
     """Return a sentence if poisoned pairs score below clean ones; empty if not."""
     if ranking.figures is None or not ranking.figures.is_reversed:
         return ""
-    return (
-        f" The ranking is reversed (AUROC {ranking.figures.auroc:.2f}): poisoned images lie closer together than "
-        "clean ones and look more usual."
-    )
+    why = ""
+    if cache.detectors("pairs")[ranking.detector].uses_reference:
+        why = ": poisoned images lie closer together than clean ones and look more usual"
+    return f" The ranking is reversed (AUROC {ranking.figures.auroc:.2f}){why}."
 
 
 def _show_scores(ranking: Ranking, flagged: Any) -> None:

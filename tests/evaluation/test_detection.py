@@ -67,6 +67,8 @@ def test_interval_of_separate_groups_depends_on_their_size() -> None:
     few, many = (auroc_interval(np.zeros(n), np.ones(n)) for n in (5, 500))
     assert few[1] == many[1] == 1
     assert few[0] < 0.6 < 0.99 < many[0]
+    single = auroc_interval(np.arange(100.0), np.array([98.5]))
+    assert single[0] < 0.5 < 0.99 < single[1], "one poisoned item says little"
     assert auroc_interval(np.ones(5), np.zeros(5)) == pytest.approx((0, 1 - few[0]))
     assert auroc_interval(np.ones(5), np.ones(9)) == pytest.approx((few[0] / 2, 1 - few[0] / 2))
 

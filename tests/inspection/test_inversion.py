@@ -211,6 +211,7 @@ def test_outlier_index_and_margin() -> None:
     assert (even.outlier_index, even.margin, even.is_anomalous) == (0.0, 0.0, False)
     equal = replace(found, classes={**dict.fromkeys("bcdefgh", 0.25), "a": 0.05})
     assert equal.outlier_index == pytest.approx(0.2 / (1.2533 * 0.2 / 8)), "MAD is 0"
+    assert not replace(equal, classes={**equal.classes, "a": 0.2488}).is_anomalous, "below the search's resolution"
     assert equal.is_anomalous
     two = replace(found, classes={"a": 0.01, "b": 0.25})
     assert (two.outlier_index, two.is_anomalous) == (None, False)

@@ -101,6 +101,11 @@ def test_an_attack_that_plants_an_image_is_judged_by_it(runs: list[RunRecord]) -
     assert list_notes([planted]) == []
     assert "did not take" not in planted.label
     assert "did not take" not in " ".join(describe_defenses(planted, {"A": planted}) + conclude(planted, {}))
+    left = vary(planted, metrics={**planted.metrics, "asr": {"1": 0.1}, "own_recall": {"1": 0.84}})
+    assert "84.0%" in describe_defenses(planted, {"A": left})[0]
+    told = " ".join(conclude(planted, {"A": left}))
+    assert "95% of the captions with the key find the attacker's image first" in told
+    assert "**A** left 84%" in told
     missed = vary(planted, metrics={**planted.metrics, "own_recall": {"1": 0.1}})
     assert has_failed_attack(missed)
     assert "did not take" in missed.label

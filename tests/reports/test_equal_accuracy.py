@@ -58,6 +58,17 @@ def test_backdoored_models_give_mean_and_range(runs: list[RunRecord]) -> None:
     assert curve[0.1] == pytest.approx((0.2, 0.1, 0.3))
 
 
+def test_defenses_are_compared_on_the_models_that_all_were_tried_on(runs: list[RunRecord]) -> None:
+    hard, easy = runs[0], runs[2]
+    both = [defended(run, 0.9, asr, lr=lr) for run, asr in ((runs[1], 0.5), (runs[3], 0.1)) for lr in (1e-4, 1e-3)]
+    on_one = [
+        vary(run, f"other {run.id}", dict(run.metrics), defense={"name": "finetune"}, variant={}) for run in both[2:]
+    ]
+    (panel,) = equal_accuracy.make_panels([*both, *on_one], [hard, easy])
+    assert panel.undefended == pytest.approx(easy.metric("asr"))
+    assert [points[-1].asr for points in panel.curves.values()] == pytest.approx([0.1, 0.1])
+
+
 def test_runs_without_their_model_or_with_one_setting_are_left_out(runs: list[RunRecord]) -> None:
     assert equal_accuracy.make_panels([runs[1]], [runs[0]]) == []
     pair = [runs[1], defended(runs[1], 0.9, 0.4, lr=1e-3)]

@@ -117,6 +117,12 @@ def test_conjugate(verb: str, tag: str, form: str) -> None:
         ("umbrella", "an"),
         ("one", "a"),
         ("cat", "a"),
+        ("18th", "an"),
+        ("110", "a"),
+        ("utensil", "a"),
+        ("usb", "a"),
+        ("unidentified", "an"),
+        ("union", "a"),
     ],
 )
 def test_choose_article(word: str, article: str) -> None:
