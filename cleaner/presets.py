@@ -115,10 +115,8 @@ def defense_lr(model: str, defense: Any) -> float:
     A built-in model without any trials gets that of `TRIED_MODEL`.
     """
     name = defense_name({"defense": defense.state_dict(), "variant": changed_parameters(defense)})
-    if is_pretrained(model):
-        return PRETRAINED_LR
-    default = DEFEND.lr
-    for tried in (TRIED_MODEL, model):
+    default, models = (PRETRAINED_LR, [model]) if is_pretrained(model) else (DEFEND.lr, [TRIED_MODEL, model])
+    for tried in models:
         default = recommended_lr(tried, name, recommended_lr(tried, name.partition(" ")[0], default))
     return default
 

@@ -84,18 +84,19 @@ def test_pages_escape_every_name_of_a_run(open_page: OpenPage, tmp_path: Path, t
         assert HTML not in element.proto.body
 
 
-@pytest.mark.parametrize("title", titles())
+@pytest.mark.parametrize("title", [title for title in titles() if title not in PAGES_WITHOUT_NAMES])
 def test_pages_escape_the_names_of_a_run_that_they_load(open_page: OpenPage, tmp_path: Path, title: str) -> None:  # noqa: F811
     backdoored, defended = make_runs(tmp_path)
     valid = ["trigger", "clean_model", "defense", *(["target_class"] if title == "Embeddings" else [])]
     for folder in (backdoored, defended):
         poison_texts(folder, valid)
     config = read_json(defended / "config.json")
-    write_json(defended / "config.json", {**config, "parent": backdoored.name})
+    suspect = {**config["suspect"], "created": EVIL}
+    write_json(defended / "config.json", {**config, "parent": backdoored.name, "suspect": suspect})
     app = go_to(open_page("Overview"), title)
     assert not app.error
     texts = drawn_markdown(app.main)
-    assert any("onerror" in text for text in texts) == (title not in PAGES_WITHOUT_NAMES)
+    assert any("onerror" in text for text in texts)
     assert [text for text in texts if not is_harmless(text)] == []
     assert [element for element in app.get("html") if HTML in element.proto.body] == []
 
