@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import fmean
 
 import pandas as pd
 import streamlit as st
@@ -97,15 +98,20 @@ def show_accuracy_cost(entries: Sequence[BenchmarkRecord]) -> None:
 def show_attack(entries: Sequence[BenchmarkRecord]) -> None:
     """Draw one attack on one model: trade-off, attack success during training, and all runs."""
     curves = benchmark.plot_removal(entries)
+    backdoored = [entry for entry in entries if not entry.defense]
+    floors = [floor for entry in backdoored if (floor := entry.metric("asr_clean_model")) is not None]
     left, right = st.columns(2) if curves is not None else (st.container(), None)
     with left:
         st.subheader("Accuracy and attack success", anchor=False)
         st.plotly_chart(
-            comparison.pareto(aggregate.make_defense_points(entries), entries[0].metric("asr_clean_model")),
+            comparison.pareto(aggregate.make_defense_points(entries), fmean(floors) if floors else None),
             key="benchmark.pareto",
             config=NO_MODE_BAR,
         )
-        st.caption("Bottom right is best. Bars: range over seeds, or the 95% Wilson interval of a single seed.")
+        st.caption(
+            "Bottom right is best. Marks and dotted line: mean over seeds. Bars: range over seeds, or the 95% Wilson "
+            "interval of a single seed."
+        )
     if right is not None:
         with right:
             st.subheader("Attack success during training", anchor=False)
