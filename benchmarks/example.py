@@ -3,8 +3,8 @@
 One model, backdoored and cleaned three ways in the quick setting, the default of the pages. Shipped runs contain only
 the quantized difference to the built-in model's weights; their metrics are those of the shipped weights, and their
 config has those of the full run. Their films show the training of the full run. The backdoored run has the scores of
-its training pairs and the inversion of its trigger. To remake the shipped runs, delete the
-folders of all four first; --remeasure only measures them.
+its training pairs and the inversion of its trigger. To remake the shipped runs, delete the folders of all four first;
+--remeasure only measures them.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def has_shipped_runs() -> bool:
 
 
 def train_runs(clean: Clip, test: CaptionData) -> None:
-    """Train the four runs, and write their shipped forms and the picture that the pages show of them."""
+    """Train the four runs, and write their shipped forms and one picture for the pages."""
     folders, suspect = shipped_folders(), poison_model(clean, test)
     models = {"clean": clean, "backdoored": ship(suspect, folders["backdoored"], clean, test)}
     for name in DEFENSE_NAMES:

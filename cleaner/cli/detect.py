@@ -12,7 +12,7 @@ from cleaner.cli.folders import reserve_run_folder
 from cleaner.cli.options import instantiate, stated_default
 from cleaner.cli.output import Progress, format_table, print_json
 from cleaner.cli.training import OUT_HELP, describe_result, print_result
-from cleaner.evaluation.detection import DEFAULT_IMAGES, DetectionFigures, measure_detection, rank
+from cleaner.evaluation.detection import DEFAULT_IMAGES, DetectionFigures, measure_detection, measure_ranking, rank
 from cleaner.files import read_json
 from cleaner.inspection.pair_detection import (
     MAX_FULL_SIZE_PAIRS,
@@ -123,14 +123,14 @@ class Detect:
             name: score_pairs(features, each, self.reference, reference=reference) for name, each in detectors.items()
         }
         truth = pairs.is_poisoned.numpy()[: len(features.image)]
-        has_both = truth.any() and not truth.all()
-        figures = {name: measure_detection(each[~truth], each[truth]) for name, each in scores.items() if has_both}
+        measured = {name: measure_ranking(each, truth) for name, each in scores.items()}
+        figures = {name: each for name, each in measured.items() if each is not None}
         first = next(iter(scores))
         ranking = rank(scores[first]).tolist()
         result: dict[str, Any] = {"pairs": len(truth), "top": ranking[: self.top]}
         result["figures"] = {name: asdict(each) for name, each in figures.items()}
         if not self.json:
-            if has_both:
+            if figures:
                 print(format_table([_format_figures(name, each) for name, each in figures.items()], PAIR_COLUMNS))
             else:
                 print("Not measured: score more pairs (--pairs), so that there are poisoned and clean ones.")

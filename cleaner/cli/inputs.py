@@ -60,7 +60,7 @@ def resolve_data(spec: Sequence[str], model: str) -> tuple[str, dict[str, Any]]:
 def load_split(data: tuple[str, dict[str, Any]], split: str, size: int | None = None) -> CaptionData:
     """Return one split of data, given by name and options; skipped images are printed."""
     name, options = data
-    pairs = load_data(name, split=split, on_step=Progress(), **({"size": size} if size else {}), **options)
+    pairs = load_data(name, split=split, size=size or None, on_step=Progress(), **options)
     print_skipped(pairs)
     return pairs
 

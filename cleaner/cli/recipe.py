@@ -194,8 +194,7 @@ class Recipe:
         from cleaner.data.base import load_data
 
         name, options = parse_data_arguments(spec)
-        sized = {"size": size} if size else {}
-        data = load_data(name, split=split, on_step=Progress(), **sized, **{**defaults, **options})
+        data = load_data(name, split=split, size=size or None, on_step=Progress(), **{**defaults, **options})
         print_skipped(data)
         return data
 

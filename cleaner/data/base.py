@@ -284,11 +284,13 @@ def load_data(name: str, **options: Any) -> CaptionData:
     """Return the data for `name` (see `resolve_source`); `options` go to the source.
 
     `load_data("scenes", split="train", size=6000, seed=0)`, `load_data("pairs.csv", split="clean")`. `on_step` receives
-    the progress of sources that report it. Strings are converted where the source expects numbers. Raises
-    `CleanerError` for an unknown name or option and for a string that is not a number.
+    the progress of sources that report it; a size of None leaves the choice to the source, which takes the whole split.
+    Strings are converted where the source expects numbers. Raises `CleanerError` for an unknown name or option and for
+    a string that is not a number.
     """
     source, name_options = resolve_source(name)
     accepted = accepted_options(source)
+    options = {key: value for key, value in options.items() if key != "size" or value is not None}
     given = {key: value for key, value in options.items() if key != "on_step" or {key, ANY_OPTION} & accepted.keys()}
     unknown = [key for key in given if key in name_options or not {key, ANY_OPTION} & accepted.keys()]
     if unknown:

@@ -69,6 +69,13 @@ def measure_detection(clean: Scores, poisoned: Scores) -> DetectionFigures:
     )
 
 
+def measure_ranking(scores: Scores, is_poisoned: NDArray[np.bool_]) -> DetectionFigures | None:
+    """Return `measure_detection` of the scores of items; None if all of them are clean, or all poisoned."""
+    if not is_poisoned.any() or is_poisoned.all():
+        return None
+    return measure_detection(scores[~is_poisoned], scores[is_poisoned])
+
+
 def compute_auroc(scores: Scores, is_poisoned: NDArray[np.bool_]) -> float:
     """Return the share of (clean, poisoned) pairs of items in which the poisoned one scores higher; ties count half."""
     from sklearn.metrics import roc_auc_score

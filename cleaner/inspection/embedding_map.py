@@ -247,6 +247,5 @@ def _load_stages(
             stages["suspect"] = load_clip(model)
     stages[run.stage] = run.clip
     name, options, size = get_test_data(run.config)
-    sized = {} if size is None else {"size": size}
-    data = load_data(name, split="test", on_step=on_step, **sized, **options)
+    data = load_data(name, split="test", size=size, on_step=on_step, **options)
     return stages, data, run.trigger, run.target_class

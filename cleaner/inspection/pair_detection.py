@@ -17,7 +17,7 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from cleaner.evaluation.detection import DetectionFigures, compute_auroc, measure_detection
+from cleaner.evaluation.detection import DetectionFigures, compute_auroc, measure_ranking
 from cleaner.files import atomic_write, validate_npz
 from cleaner.runs.derived import derived_folder
 from cleaner.types import OnStep, StepReport
@@ -125,8 +125,8 @@ def detect_pairs(
     start, scores, figures, by_size = time.perf_counter(), {}, {}, {}
     for done, (name, detector) in enumerate(detectors.items(), start=1):
         scores[name] = score_pairs(features, detector, REFERENCE_SIZE)
-        if truth.any() and not truth.all():
-            figures[name] = measure_detection(scores[name][~truth], scores[name][truth])
+        if (measured := measure_ranking(scores[name], truth)) is not None:
+            figures[name] = measured
         by_size[name] = measure_by_size(features, detector, truth) if detector.uses_reference else []
         if on_step is not None:
             on_step(StepReport("detect", done, len(detectors), time.perf_counter() - start))

@@ -39,8 +39,7 @@ def execute_request(
     configure_torch()
 
     def load_split(split: str, size: int | None) -> CaptionData:
-        sized = {} if size is None else {"size": size}
-        data = load_data(request.data, split=split, on_step=on_step, **sized, **request.data_options)
+        data = load_data(request.data, split=split, size=size, on_step=on_step, **request.data_options)
         if on_data is not None:
             on_data(data)
         return data

@@ -140,8 +140,8 @@ class _Measurement:
 
     def load(self, split: str, size: int | None) -> CaptionData:
         """Return a split of the data. Rendering it raises `Cancelled` if the device is to be left to a run."""
-        request, sized = self.request, {} if size is None else {"size": size}
-        return load_data(request.data, split=split, on_step=self.check, **sized, **request.data_options)
+        request = self.request
+        return load_data(request.data, split=split, size=size, on_step=self.check, **request.data_options)
 
     def _load_model(self) -> tuple[Clip, Trigger | None, str | None, Clip | None]:
         """Return the model to train, attack and target class, and the clean model that the run evaluates, if any."""

@@ -37,18 +37,13 @@ def current() -> dict[str, str]:
     return dict(st.session_state.get(_PARAMETERS, {}))
 
 
-def _list_unseen() -> list[str]:
-    """Return the ids of finished runs of this session whose result it has not seen."""
-    return [entry.id for kind in jobs.PAGE_STAGES for entry in jobs.list_new_results(kind)]
-
-
 def _describe() -> dict[str, str]:
     """Return the parameters that stand for the state of this session; reads the state of its runs."""
     step, selection = lesson.current(), st.session_state.get(state.SELECTION)
     parameters = {
         RUN: selection or "",
         LESSON: "" if step is None else str(step + 1),
-        JOBS: ",".join([*jobs.list_unfinished_started(), *_list_unseen()]),
+        JOBS: ",".join(jobs.list_awaited()),
         STAGE: "1" if stage.is_on() else "",
     }
     return {name: value for name, value in parameters.items() if value}

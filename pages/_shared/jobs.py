@@ -147,9 +147,10 @@ def started_runs(kind: str) -> list[RunRecord]:
     return [entry for entry in local.poll_entries() if entry.id in names] if names else []
 
 
-def list_unfinished_started() -> list[str]:
-    """Return the ids of the runs that this session started and that are not finished."""
-    return [name for kind in PAGE_STAGES for name in _list_unfinished(kind)]
+def list_awaited() -> list[str]:
+    """Return the ids of the runs that this session started and that are unfinished, or whose result it has not seen."""
+    started = [entry for kind in PAGE_STAGES for entry in started_runs(kind)]
+    return [entry.id for entry in started if entry.status.state in UNFINISHED or _is_new_result(entry)]
 
 
 def _list_unfinished(kind: str) -> list[str]:
@@ -166,9 +167,12 @@ def restore_started(ids: Sequence[str]) -> None:
 
 def list_new_results(kind: str) -> list[RunRecord]:
     """Return the finished runs of this session whose result it has not seen; rebound tests are no results."""
-    seen = st.session_state.get(_SEEN, set())
-    done = [entry for entry in started_runs(kind) if entry.status.state == "done" and entry.rebound is None]
-    return [entry for entry in done if entry.id not in seen]
+    return [entry for entry in started_runs(kind) if _is_new_result(entry)]
+
+
+def _is_new_result(entry: RunRecord) -> bool:
+    is_result = entry.status.state == "done" and entry.rebound is None
+    return is_result and entry.id not in st.session_state.get(_SEEN, set())
 
 
 def mark_as_seen(entries: Iterable[RunRecord]) -> None:

@@ -271,7 +271,7 @@ def _show_map(found: PairDetection, ranking: Ranking, flagged: Any) -> None:
 def _show_retraining(run: RunRecord, ranking: Ranking, flagged: Any, *, pairs: int, poisons: int) -> None:
     """Draw the training without the flagged pairs: progress, the latest result, estimate, button.
 
-    pairs, poisons: all that the run was trained on, of which the ranking may hold the first.
+    pairs, poisons: how many the run was trained on; the ranking may hold only the first of them.
     """
     st.subheader("Train again without the flagged pairs", anchor=False)
     if not run.clean_model:

@@ -98,14 +98,13 @@ def score_pairs(folder: Path, detector: Any, reference_size: int, on_step: OnSte
 def _score_pairs(
     folder: Path, mtime: float, settings: str, reference_size: int, _detector: Any, _on_step: OnStep
 ) -> CustomScores:
-    from cleaner.evaluation.detection import measure_detection
+    from cleaner.evaluation.detection import measure_ranking
     from cleaner.inspection.pair_detection import score_pairs
 
     features = pair_features(folder, _on_step)
     scores = score_pairs(features, _detector, reference_size)
     truth = training_pairs(folder).is_poisoned.numpy()[: len(scores)]
-    has_both = truth.any() and not truth.all()
-    return CustomScores(scores, measure_detection(scores[~truth], scores[truth]) if has_both else None)
+    return CustomScores(scores, measure_ranking(scores, truth))
 
 
 def training_images(folder: Path, indices: tuple[int, ...]) -> Any:

@@ -44,8 +44,7 @@ def _load_data(key: DataKey, _on_step: OnStep | None) -> CaptionData:
     from cleaner.data.base import load_data
 
     name, options = parse_data(key.name)
-    sized = {} if key.size is None else {"size": key.size}
-    return load_data(name, split=key.split, on_step=wrap_in_thread(_on_step), **sized, **options)
+    return load_data(name, split=key.split, size=key.size, on_step=wrap_in_thread(_on_step), **options)
 
 
 def load_data(key: DataKey, on_step: OnStep | None = None) -> CaptionData:
