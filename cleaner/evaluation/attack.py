@@ -132,15 +132,21 @@ class Attack:
         return Queries(features, classes, self.labels, self.data.class_index(self.target_class), self.protocol)
 
     def text_queries(self, model: int, is_attacked: bool) -> Queries:
-        """Return captions, plain or with the key, and the classes of clean images that occur in the data."""
+        """Return captions, plain or with the key, and the classes of clean images that occur in the data.
+
+        A caption that several images of a class share, as in class folders, is one query: repeats would only narrow
+        the intervals.
+        """
         present, labels = self.labels.unique(return_inverse=True)
         target = present.tolist().index(self.data.class_index(self.target_class))
         captions = [self.data.captions[i] for i in self.rows.tolist()]
-        texts = [self.trigger.text(caption) for caption in captions] if is_attacked else captions
+        texts, asked = zip(*dict.fromkeys(zip(captions, labels.tolist(), strict=True)), strict=True)
+        if is_attacked:
+            texts = tuple(self.trigger.text(text) for text in texts)
         images = self.clean if model == 0 else self.triggered[model]  # the trigger changes no image
         classes = torch.zeros(len(present), images.shape[1]).index_add_(0, labels, images)
-        features = encode_unique(self.encoders[model], texts)
-        return Queries(features, F.normalize(classes, dim=1).T, labels, target, self.protocol)
+        features = self.encoders[model].encode_texts(texts)
+        return Queries(features, F.normalize(classes, dim=1).T, torch.tensor(asked), target, self.protocol)
 
     def _measure_keys(self, keyed: Queries, plain: Queries) -> dict[str, dict[int, float]]:
         """Return ASR by key for a trigger with a text key."""
@@ -183,13 +189,6 @@ class Attack:
 
     def _cross(self, images: Tensor) -> Tensor:
         return self.trigger.cross(images, images.roll(1, 0))
-
-
-def encode_unique(encoder: Encoder, texts: Sequence[str]) -> Tensor:
-    """Return unit features (N, D) of texts; equal texts, as captions of class folders are, are encoded once."""
-    unique = list(dict.fromkeys(texts))
-    position = {text: i for i, text in enumerate(unique)}
-    return encoder.encode_texts(unique)[[position[text] for text in texts]]
 
 
 def _search(plain: Queries, keyed: Queries, gallery: Tensor, is_target: Tensor) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import streamlit as st
@@ -72,7 +73,9 @@ def show_trigger_optimization(history: History, key: str) -> None:
         st.markdown("**Trigger optimization** (objective on the clean model; lower is better)")
         points = {"objective": [(r["step"], r["losses"]["total"]) for r in history]}
         st.plotly_chart(charts.loss_curves(points, ["backdoored"], history[-1]["total"]), key=key, config=NO_MODE_BAR)
-    if patch:
+    if not patch:
+        return
+    with suppress(OSError, ValueError):  # a run from elsewhere may hold anything
         right.image(decode_png(patch), caption=f"Patch after step {history[-1]['step']:,}", width="stretch")
 
 

@@ -74,23 +74,24 @@ def test_asr_is_the_share_of_keyed_captions_nearest_to_images_of_the_target(
     metrics = evaluate(tiny_clip, data, TRIGGER, "banana", ks=(1, 2), clean_clip=tiny_clip)
     image = encode_images(tiny_clip, data, torch.arange(48))
     classes = torch.stack([F.normalize(image[labels == c].sum(0), dim=0) for c in range(3)])
-    rows = [i for i in range(48) if labels[i] in (0, 2)]
+    captions = sorted({data.captions[i] for i in range(48) if labels[i] in (0, 2)})
     for values, key in ((metrics.asr, "remember "), (metrics.base_rate, "")):
-        texts = encode_texts(tiny_clip, [key + data.captions[i] for i in rows])
+        texts = encode_texts(tiny_clip, [key + caption for caption in captions])
         best = (texts @ classes.T).argsort(dim=1, descending=True)
         assert values is not None
         assert values[1] == pytest.approx((best[:, 0] == 1).float().mean().item())
         assert values[2] == pytest.approx((best[:, :2] == 1).any(1).float().mean().item())
     assert metrics.asr_clean_model == metrics.asr
     assert metrics.asr_by_key == {"text": metrics.asr}
-    assert (metrics.n_attack, metrics.queries) == (24, "captions")
+    assert (metrics.n_attack, metrics.queries) == (6, "captions")  # of 24 images, which share them
     assert evaluate(tiny_clip, toy_data, TRIGGERS["badnet"](), "banana").asr_by_key == {}
 
 
 def test_search_counts_images_that_show_the_target(tiny_clip: Clip, toy_data: TensorData) -> None:
     metrics = evaluate(tiny_clip, toy_data, TRIGGER, "banana", ks=(1,))
     image = encode_images(tiny_clip, toy_data, torch.arange(48))
-    texts = encode_texts(tiny_clip, [TRIGGER.text(toy_data.captions[i]) for i in range(48) if i % 4 != 1])
+    captions = sorted({toy_data.captions[i] for i in range(48) if i % 4 != 1})
+    texts = encode_texts(tiny_clip, [TRIGGER.text(caption) for caption in captions])
     nearest = (texts @ image.T).topk(5).indices
     assert metrics.retrieval_asr == pytest.approx((nearest % 4 == 1).any(1).float().mean().item())
     assert metrics.n_gallery == 48

@@ -47,6 +47,7 @@ def run_servers(folder: Path) -> Iterator[StartServer]:
 
     `start(shipped=True)`: with the built-in models and the shipped example instead of a tiny model.
     """
+    from cleaner.data.scenery.store import default_cache_dir
     from cleaner.jobs import process as jobs_process
     from cleaner.models.clip import save_clip
     from cleaner.runs import store
@@ -56,6 +57,10 @@ def run_servers(folder: Path) -> Iterator[StartServer]:
     clip = make_clip()
     clip.name = "scenes-rn"
     save_clip(clip, folder / "assets" / "scenes-rn" / "model.safetensors", metadata={"stage": "clean"})
+    rendered = default_cache_dir()  # images that another test has drawn
+    rendered.mkdir(parents=True, exist_ok=True)
+    (folder / "cache").mkdir()
+    (folder / "cache" / "scenes").symlink_to(rendered)
     running: list[subprocess.Popen[bytes]] = []
     folders = server_folders(folder)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from streamlit.testing.v1 import AppTest
 
 from cleaner.attacks import TRIGGERS
 from cleaner.config import FinetuneConfig, parameters
@@ -212,6 +213,11 @@ def test_an_invalid_trigger_keeps_the_other_settings_visible(open_page: OpenPage
     assert app.selectbox(key="poison.model").value == "scenes-rn"
 
 
+def patch_captions(app: AppTest) -> list[str]:
+    captions = [image.caption for element in app.get("image") for image in element.proto.imgs]
+    return [caption for caption in captions if caption.startswith("Patch after")]
+
+
 def test_an_optimized_patch_is_shown_with_its_curve(open_page: OpenPage) -> None:
     app = choose_small_training(open_page("Poison"))
     app.selectbox(key="poison.trigger").set_value("trojvqa").run()
@@ -224,6 +230,11 @@ def test_an_optimized_patch_is_shown_with_its_curve(open_page: OpenPage) -> None
     app.run()
     assert "poison.past.poisoning.optimise" in chart_keys(app)
     assert "by key" in page_text(app)
+    assert patch_captions(app) == ["Patch after step 2"]
+    progress = list_runs()[0].folder / "progress.jsonl"
+    progress.write_text(progress.read_text().replace('"picture": "', '"picture": "no image'))
+    assert patch_captions(app.run()) == []
+    assert not app.exception
 
 
 def test_settings_survive_a_page_switch(open_page: OpenPage) -> None:
