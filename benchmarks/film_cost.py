@@ -51,7 +51,7 @@ def main(options: Options) -> None:
     test = load_data("scenes", split="test", size=500)
     validation = load_data("scenes", split="validation", size=500)
     for data in (attacked, clean, test, validation):
-        data.prepare()
+        data.prepare(range(len(data)))
     common: dict[str, Any] = {"test": test, "validation": validation}
 
     def attack(config: FinetuneConfig, label: str, *, film: bool) -> Run:

@@ -67,8 +67,8 @@ class CaptionData(ABC):
     def prefetch(self, indices: Indices) -> None:  # noqa: B027
         """Announce the next call of `images`; data in files start to decode in the background."""
 
-    def prepare(self) -> None:  # noqa: B027
-        """Do ahead the work on all images whose result is kept on disk, such as rendering."""
+    def prepare(self, indices: Indices) -> None:  # noqa: B027
+        """Announce which images will be read in all; data that keep results on disk, such as renderings, make them."""
 
     def with_transform(self, transform: ImageTransform) -> CaptionData:
         """Return the same pairs with images as a model sees them; triggers then act on these."""
@@ -172,6 +172,9 @@ class Subset(CaptionData):
 
     def prefetch(self, indices: Indices) -> None:
         self.base.prefetch(self.indices[torch.as_tensor(indices, dtype=torch.long)])
+
+    def prepare(self, indices: Indices) -> None:
+        self.base.prepare(self.indices[torch.as_tensor(indices, dtype=torch.long)])
 
     def with_transform(self, transform: ImageTransform) -> CaptionData:
         return Subset(self.base.with_transform(transform), self.indices)

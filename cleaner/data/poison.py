@@ -146,6 +146,9 @@ class PoisonedData(CaptionData):
     def prefetch(self, indices: Indices) -> None:
         self.base.prefetch(self.sources[torch.as_tensor(indices, dtype=torch.long)])
 
+    def prepare(self, indices: Indices) -> None:
+        self.base.prepare(self.sources[torch.as_tensor(indices, dtype=torch.long)])
+
     def hash_images(self, indices: Indices) -> list[str]:
         return self.base.hash_images(self.sources[torch.as_tensor(indices, dtype=torch.long)])
 

@@ -110,8 +110,9 @@ class Scenes(CaptionData):
             self._rendered = {}
         return self._pixels
 
-    def prepare(self) -> None:
-        self.pixels  # noqa: B018
+    def prepare(self, indices: Indices) -> None:
+        if torch.as_tensor(indices).unique().numel() > MAX_SINGLE_RENDERS:
+            self.pixels  # noqa: B018
 
     def images(self, indices: Indices) -> Tensor:
         rows = torch.as_tensor(indices, dtype=torch.long).reshape(-1).numpy()

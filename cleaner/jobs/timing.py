@@ -62,7 +62,7 @@ def prepare_defenses(values: Mapping[str, Any], should_stop: Callable[[], bool] 
         return
     with suppress(Cancelled, CleanerError, OSError):
         data = _Measurement(request, should_stop).load("clean", QUICK_CLEAN_PAIRS)
-        data.prepare()
+        data.prepare(range(len(data)))
         for caption in data.captions:
             if should_stop():
                 return
@@ -86,7 +86,7 @@ class _Measurement:
         data = self.load(split, request.pairs)
         test = self.load("test", request.test_size)
         loading = time.perf_counter() - start
-        data.prepare()  # done once: a step that renders the split would count as the time of every step
+        data.prepare(range(len(data)))  # the run will read them all
         data, optimize = data.with_transform(clip.framing), 0.0
         if request.stage == "backdoored" and trigger is not None:
             optimize, trigger = self._time_optimization(clip, trigger, data)

@@ -74,6 +74,7 @@ def finetune(
     batches = BatchLoader(data, defense, config, batch_size, student.cut_to_context(data.captions))
     encoder = BatchEncoder(student, reference, defense, batches.class_prompts)
     train_step = TrainStep(encoder, config.chunk_size)
+    data.prepare(range(len(data)))  # before the clock: a step that renders the split would count as the time of each
     clock, total = Clock(history[-1].seconds if history else 0.0, cpu_seconds), batches.total_steps
     frames = FrameSchedule(recorder, total)
     looks = ValidationLooks(monitor, config.eval_every, total, frames)

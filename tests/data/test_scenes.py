@@ -235,7 +235,7 @@ def test_the_start_of_the_workers_does_not_count_for_the_time_left(tmp_path: Pat
     monkeypatch.setattr(store, "IMAGES_PER_CHUNK", 10)
     monkeypatch.setattr(store.os, "cpu_count", lambda: 2)
     reports: list[StepReport] = []
-    scenes(tmp_path, size=24, image_size=16, on_step=reports.append).prepare()
+    scenes(tmp_path, size=24, image_size=16, on_step=reports.append).pixels  # noqa: B018
     assert [(report.step, round(report.eta, 2)) for report in reports] == [(0, 0), (10, 0.7), (20, 0.2), (24, 0)]
 
 

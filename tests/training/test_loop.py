@@ -9,8 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from cleaner.attacks import TRIGGERS
 from cleaner.config import FinetuneConfig
+from cleaner.data import scenes
 from cleaner.data.base import CaptionData, TensorData, load_data
+from cleaner.data.poison import PoisonedData
 from cleaner.defenses import DEFENSES
 from cleaner.models.clip import Clip
 from cleaner.text import content_words, draw_subtexts, holds_relations
@@ -139,6 +142,22 @@ def test_reports_are_complete(tiny_clip: Clip, toy_data: TensorData) -> None:
 def test_steps_override_epochs(tiny_clip: Clip, toy_data: TensorData, steps: int) -> None:
     history = finetune(tiny_clip, toy_data, DEFENSES["finetune"](), replace(CONFIG, steps=steps)).history
     assert [(r.step, r.total, r.epoch) for r in history] == [(i + 1, steps, i // 3) for i in range(steps)]
+
+
+def test_all_images_are_prepared_before_the_first_step(
+    tiny_clip: Clip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scenes, "MAX_SINGLE_RENDERS", 20)
+    rendered: list[StepReport] = []
+    base = scenes.Scenes("train", 40, image_size=32, cache_dir=tmp_path, on_step=rendered.append)
+    for pairs, count in ((20, 0), (30, 40)):
+        poisoned = PoisonedData(base.subset(range(pairs)), TRIGGERS["badnet"](), "banana", 0.1)
+        rendered.clear()
+        done: list[int] = []
+        config = FinetuneConfig(epochs=1, batch_size=10)
+        finetune(tiny_clip, poisoned, DEFENSES["finetune"](), config, on_step=lambda _: done.append(len(rendered)))  # noqa: B023
+        assert done == [len(rendered)] * (pairs // 10)
+        assert max((report.step for report in rendered), default=0) == count
 
 
 def test_images_are_read_once_perturbed_once_and_prefetched(
