@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from os.path import exists  # pathlib's raises for a long name or a folder without permission
+from pathlib import Path
 from typing import Any
 
 from cleaner.config import FinetuneConfig, changed_parameters
@@ -139,7 +140,9 @@ def default_target(class_names: Sequence[str]) -> str:
 
 def is_pretrained(model: str) -> bool:
     """Return whether a model was trained elsewhere: it is none of the built-in ones."""
-    return not any(exists(folder / model / "model.safetensors") for folder in (assets(), shipped_assets()))
+    is_name = Path(model).name == model  # a path would leave the folders of the built-in models
+    folders = (assets(), shipped_assets())
+    return not (is_name and any(exists(folder / model / "model.safetensors") for folder in folders))
 
 
 def read_attack_defense_rows() -> list[dict[str, Any]]:

@@ -33,14 +33,14 @@ def find_subject() -> Subject:
 
 
 def choose_method(subject: Subject) -> str:
-    """Draw the choice of the method; return its key. A stored inversion is shown first."""
+    """Draw the choice of the method; return its key. The default is a stored inversion."""
     method = st.segmented_control(
         "Method",
         list(METHODS),
         required=True,
         default="scan" if cache.load_inversion(subject.stored_folder) is None else "invert",
         format_func=METHODS.__getitem__,
-        key="search.method",
+        key=f"search.method.{subject.name}",
         label_visibility="collapsed",
         **KEEP,
     )

@@ -8,7 +8,7 @@ from typing import Any
 import streamlit as st
 
 from cleaner.config import FinetuneConfig
-from cleaner.jobs import clock
+from cleaner.jobs import clock, local
 from cleaner.jobs.slurm import SlurmResources
 from cleaner.labels import to_label
 from cleaner.presets import (
@@ -234,7 +234,7 @@ def start(attack: requests.PoisonSettings, cluster: SlurmResources | None) -> No
 def show_start_section(attack: requests.PoisonSettings | None) -> None:
     """Draw the Train button, what it trains and the estimate of the duration."""
     cluster = forms.choose_cluster("poison")
-    is_busy = cluster is None and bool(jobs.active_pages())
+    is_busy = cluster is None and local.has_active_runs()
     on_start = None if attack is None else partial(start, attack, cluster)
     live_jobs.show_start_button("Train model", "poison", is_busy, on_start)
     if attack is None:

@@ -11,7 +11,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from cleaner.config import FinetuneConfig
-from cleaner.jobs import clock
+from cleaner.jobs import clock, local
 from cleaner.jobs.slurm import SlurmResources
 from cleaner.labels import to_label
 from cleaner.plots.styles import find_style
@@ -40,7 +40,7 @@ from pages._shared import (
     state,
     sweeps,
 )
-from pages._shared.frame import link, page
+from pages._shared.frame import link, page, show_error
 from pages._shared.requests import Suspect
 from pages._shared.sample import DataKey
 from pages._shared.state import KEEP, escape_markdown
@@ -216,7 +216,7 @@ def show_start_section(suspect: Suspect, choice: tuple[DefensePlan, int] | None)
     cluster = forms.choose_cluster("defend")
     is_ready = choice is not None and bool(choice[0])
     on_start = partial(start, suspect, *choice, cluster) if choice is not None and is_ready else None
-    live_jobs.show_start_button("Start defenses", "defend", cluster is None and bool(jobs.active_pages()), on_start)
+    live_jobs.show_start_button("Start defenses", "defend", cluster is None and local.has_active_runs(), on_start)
     if choice is not None and is_ready:
         show_preflight(suspect, *choice, cluster)
         plan, pairs = choice
@@ -252,7 +252,10 @@ def show_external_model(left: DeltaGenerator, right: DeltaGenerator) -> None:
         choice = choose_defenses(external.model, external.data, is_open=True) if external else None
         if external is not None:
             with start_place:
-                show_start_section(external, choice)
+                try:
+                    show_start_section(external, choice)
+                except CleanerError as error:
+                    show_error(error)  # here, so that active jobs stay visible
     with right:
         if external is None:
             external_model.show_hint()

@@ -88,17 +88,18 @@ def load_map_view(stages: list[pickers.Stage], method: str) -> MapView:
 
 def _fit_umap(folder: Path, parent: Path) -> None:
     """Fit the UMAP of a run in the background and show progress until it is there."""
+    start_key = f"{FIT_STARTED}.{folder}"
 
     @fragment
     def watch() -> None:
         is_running = cache.fit_umap(folder, parent)
-        started = st.session_state.setdefault(FIT_STARTED, time.monotonic())
+        started = st.session_state.setdefault(start_key, time.monotonic())
         if is_running:
             seconds = time.monotonic() - started
             st.info(f"Fitting UMAP: {seconds:.0f} s. Showing PCA meanwhile.", icon=":material/hourglass_top:")
             tick("embeddings.tick")
             return
-        st.session_state.pop(FIT_STARTED, None)
+        st.session_state.pop(start_key, None)
         embedding_map = cache.read_map(folder)
         if embedding_map is not None and "umap" in embedding_map.coordinates:
             st.rerun()
@@ -122,7 +123,7 @@ def choose_view(
     default = labels[min(1, len(labels) - 1)]
     with top:
         option = st.segmented_control(
-            "Show", list(options), required=True, default=default, key="embeddings.show", **KEEP
+            "Show", list(options), required=True, default=default, key=f"embeddings.show.{'.'.join(labels)}", **KEEP
         )
     before, after = options.get(str(option), options[default])
     if len(labels) > 1:
@@ -135,7 +136,7 @@ def choose_view(
         selection_mode="multi",
         default=[kind for kind in available if kind != "caption"],
         format_func=lambda kind: KIND_STYLES[kind].label,
-        key="embeddings.kinds",
+        key=f"embeddings.kinds.{'.'.join(available)}",  # a choice without an option would lose it for all models
         wrap=True,
         **KEEP,
     )

@@ -198,7 +198,10 @@ def show_link(
                 help="Copies the image to the run's folder on this machine.",
             )
             return
-    link |= {"left": placement.left, "top": placement.top, "strength": placement.strength}
+    trigger_run = pickers.find_trigger_run(run)
+    if trigger_run is not None and cache.trigger_box(sample, trigger_run) is not None:
+        link |= {"left": placement.left, "top": placement.top}
+    link["strength"] = placement.strength
     if has_text_key is not None:
         link["word"] = int(has_text_key)
     defended = next((s for s in stages if s.stage == "defended"), None)

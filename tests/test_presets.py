@@ -209,7 +209,9 @@ def test_training_is_described_in_one_line() -> None:
     assert "poisoned" not in replace(training, poison_rate=None).describe()
 
 
-def test_models_trained_elsewhere_get_a_small_rate_and_nothing_for_scenes() -> None:
+def test_models_trained_elsewhere_get_a_small_rate_and_nothing_for_scenes(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").touch()  # as the folder of a built-in model has
+    assert poison_lr(str(tmp_path)) == PRETRAINED_LR
     for presets_of_method in (attack_presets("badnet"), defense_presets("ta_cleaner")):
         own, *others = presets_for_model(presets_of_method, "/models/epoch_10.pt")
         assert own.training is not None

@@ -78,7 +78,7 @@ def _parse_cursor(cursor: str) -> tuple[int, int]:
 
 
 def _parse_lines(content: bytes) -> list[dict[str, Any]]:
-    """Return the valid reports; a number of `losses` or `metrics` that is not finite is left out."""
+    """Return the valid reports, all with `losses` and `metrics`; a number there that is not finite is left out."""
     reports = []
     for line in content.decode("utf-8", errors="replace").split("\n"):
         try:
@@ -87,7 +87,6 @@ def _parse_lines(content: bytes) -> list[dict[str, Any]]:
         except (ValueError, RecursionError, ValidationError):
             continue
         for name in ("losses", "metrics"):
-            if name in report:
-                report[name] = {key: value for key, value in report[name].items() if value is not None}
+            report[name] = {key: value for key, value in report.get(name, {}).items() if value is not None}
         reports.append(report)
     return reports

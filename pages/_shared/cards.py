@@ -147,7 +147,7 @@ def show_run_verdict(run: RunRecord) -> None:
 
 
 def show_verdict(verdict: str, reason: str) -> None:
-    """Draw a verdict ("took", "weak" or "did not take") and its reason."""
+    """Draw a verdict, the first part of `workflow.attack_verdict`, and its reason."""
     sentence, box, icon = VERDICTS.get(verdict, VERDICTS["did not take"])
     box(f"**{sentence}** {escape_markdown(reason)}", icon=f":material/{icon}:")
 

@@ -45,7 +45,7 @@ def show_curves(
     if not any(histories.values()):
         return
     evaluations = {
-        name: [(r["step"], r["metrics"]["ca"], r["metrics"].get("asr")) for r in history if r["metrics"]]
+        name: [(r["step"], r["metrics"]["ca"], r["metrics"].get("asr")) for r in history if "ca" in r["metrics"]]
         for name, history in histories.items()
     }
     is_single = len(histories) == 1
@@ -71,7 +71,7 @@ def show_trigger_optimization(history: History, key: str) -> None:
     left, right = st.columns([3, 1])
     with left:
         st.markdown("**Trigger optimization** (objective on the clean model; lower is better)")
-        points = {"objective": [(r["step"], r["losses"]["total"]) for r in history]}
+        points = {"objective": loss_points(history, "total")}
         st.plotly_chart(charts.loss_curves(points, ["backdoored"], history[-1]["total"]), key=key, config=NO_MODE_BAR)
     if not patch:
         return

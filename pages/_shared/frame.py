@@ -78,11 +78,15 @@ def page(title: str, lead: str) -> Iterator[None]:
         stage.show(title)
     else:
         lesson.show_bar(title, page_file)
+    error_place = st.empty()
     time.sleep(FRAME_SECONDS)
     try:
         yield
     except CleanerError as error:
         show_error(error)
+    if failed := jobs.last_error():  # of an action of this page, or of a start that another page was left for
+        with error_place:
+            show_error(failed)
     cache.warm_up()
     warm.warm_run_in_view()
     cache.keep_spare()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import streamlit as st
 
+from cleaner.models.resolve import resolve_model_name
 from pages._shared import cache, state, uploads
 from pages._shared.pixels import enlarge
 from pages._shared.progress import load_data_with_progress
@@ -80,11 +81,17 @@ def _choose_pairs(plan: PoisonPlan) -> PoisonPlan:
 
 
 def _find_ready_trigger(attack: PoisonSettings) -> Any:
-    """Return the trigger; if it has to be optimized first, the one of the run in view if equal, else None."""
+    """Return the trigger; if it has to be optimized first, that of the run in view if it is for the same attack."""
     if not attack.trigger.unready_reason:
         return attack.trigger
     run = state.current_run()
-    return cache.load_prepared_trigger(attack.trigger, run.config.get("trigger") if run is not None else None)
+    if run is None:
+        return None
+    name, options = cache.resolve_data_name(attack.data)
+    chosen = (attack.target_class, resolve_model_name(attack.model), name, options)
+    if chosen != (run.target_class, run.clean_model, run.data, run.data_options or {}):
+        return None
+    return cache.load_prepared_trigger(attack.trigger, run.config.get("trigger"))
 
 
 def _compare_images(

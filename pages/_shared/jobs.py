@@ -181,10 +181,10 @@ def mark_as_seen(entries: Iterable[RunRecord]) -> None:
 
 
 def view_new_run() -> None:
-    """Put a backdoored run that this session has just trained in view, once."""
-    for entry in (new := list_new_results("poison")):
-        state.select_run(entry.id)
-    mark_as_seen(new)
+    """Put the newest backdoored run that this session has just trained in view, once."""
+    if new := list_new_results("poison"):
+        state.select_run(new[0].id)
+        mark_as_seen(new)
 
 
 def job_label(entry: RunRecord) -> str:
@@ -241,6 +241,11 @@ def run_action(action: Callable[[], None]) -> None:
         action()
     except CleanerError as error:
         st.session_state[_LAST_ERROR] = error
+
+
+def has_error() -> bool:
+    """Return whether an action failed whose error was not shown yet."""
+    return _LAST_ERROR in st.session_state
 
 
 def last_error() -> CleanerError | None:

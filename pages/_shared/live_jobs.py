@@ -63,7 +63,7 @@ def show_jobs(kind: str) -> bool:
                 _show_active_job(entry)
             kinds = [state.kind_of(entry) for entry in current]
             show_live_curves(_label_runs(current), kinds, f"live.{kind}")
-        if not all(entry.status.state in ACTIVE for entry in current):
+        if jobs.has_error() or not all(entry.status.state in ACTIVE for entry in current):
             st.rerun()
 
     watch()

@@ -13,6 +13,7 @@ import streamlit as st
 
 from cleaner.evaluation.detection import DetectionFigures, rank
 from cleaner.inspection.pair_detection import REFERENCE_SIZES
+from cleaner.jobs import local
 from cleaner.labels import to_label
 from cleaner.plots import charts, detection, features
 from cleaner.runs.manifest import read_manifest
@@ -296,6 +297,6 @@ def _show_retraining(run: RunRecord, ranking: Ranking, flagged: Any, *, pairs: i
     live_jobs.show_start_button(
         f"Train without {len(flagged):,} pairs",
         "detect",
-        bool(jobs.active_pages()),
+        local.has_active_runs(),
         partial(jobs.start_runs, "detect", [request]),
     )

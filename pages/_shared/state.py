@@ -12,6 +12,7 @@ import streamlit as st
 from cleaner.files import assets, resolve_path
 from cleaner.labels import to_attack_label, to_label
 from cleaner.models.header import is_clip_file
+from cleaner.presets import is_pretrained
 from cleaner.runs.folders import find_run
 from cleaner.runs.record import RunRecord
 from cleaner.runs.store import list_runs, list_shipped_runs, read_entry
@@ -84,7 +85,7 @@ def selectable_models() -> list[str]:
 
 def is_built_in(model: str) -> bool:
     """Return whether a model came with the project, so it is known to be clean."""
-    return is_clip_file(assets() / model / "model.safetensors")
+    return not is_pretrained(model) and is_clip_file(assets() / model / "model.safetensors")
 
 
 def defenses_of_model(model: str) -> list[RunRecord]:

@@ -34,11 +34,12 @@ def _show_sweep(name: str) -> bool:
     @st.fragment
     def watch() -> None:
         current = sweep.list_sweep_runs(name)
+        is_active_now = sweep.is_active(current)
         _show_sweep_table(name, current)
-        if is_active:
+        if is_active_now:
             tick(f"{name}.tick")
-        if is_active and (_active_runs(current) != active_runs or not sweep.is_active(current)):
-            st.rerun()  # the live curves outside this fragment show the active runs
+        if jobs.has_error() or is_active_now != is_active or _active_runs(current) != active_runs:
+            st.rerun()  # the error and the live curves are outside this fragment
 
     watch()
     return is_active

@@ -16,6 +16,7 @@ from cleaner.plots.styles import Style, find_style
 from pages._shared import before_after
 from tests.pages.conftest import OpenPage, chart_keys, page_text
 from tests.pages.runs import make_runs
+from tests.pages.test_embeddings import show as show_map
 
 
 @pytest.fixture
@@ -74,11 +75,11 @@ def test_embeddings_shows_two_maps_instead_of_arrows(
     make_runs(tmp_path)
     app = open_page("Embeddings")
     assert app.toggle(key="embeddings.by_hand").disabled  # one model is shown
-    app.segmented_control(key="embeddings.show").set_value("Clean → Backdoored").run()
+    show_map(app, "Clean → Backdoored")
     toggle(app, "embeddings.by_hand")
-    app.segmented_control(key="embeddings.show").set_value("Backdoored").run()
+    show_map(app, "Backdoored")
     assert "Select points" in page_text(app)
-    app.segmented_control(key="embeddings.show").set_value("Backdoored → Defended").run()
+    show_map(app, "Backdoored → Defended")
     (labels, styles, (panel,)) = drawn[-1]
     assert labels == ("Backdoored", "Defended")
     assert styles == (find_style("backdoored"), find_style("ta_cleaner"))

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from cleaner import presets
 from cleaner.config import FinetuneConfig
@@ -20,6 +21,7 @@ from cleaner.runs.request import Request
 from cleaner.runs.run import read_progress
 from cleaner.runs.status import Status, write_status
 from cleaner.runs.store import create_run, list_runs
+from cleaner.types import CleanerError
 from pages._shared import curves, durations, requests
 from pages._shared.defense_results import MAX_CARDS
 from pages._shared.run_table import STATE_LABELS
@@ -30,6 +32,7 @@ from tests.pages.conftest import (
     chart,
     chart_keys,
     choose_small_training,
+    errors,
     go_to,
     hover_text,
     link_labels,
@@ -284,7 +287,12 @@ def test_a_defense_is_tested_on_the_test_set_of_its_attack(open_page: OpenPage, 
     assert requests.read_test_data(suspect) == DataKey("scenes", "test", None)
 
 
-def test_a_stopped_sweep_can_be_canceled_and_continued(open_page: OpenPage, tmp_path: Path) -> None:
+def test_a_stopped_sweep_can_be_canceled_and_continued(
+    open_page: OpenPage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full_disk(name: str) -> None:
+        raise CleanerError("the disk is full.")
+
     parent, _ = make_runs(tmp_path)
     config = FinetuneConfig(epochs=1, device="cpu", precision="fp32")
     base = Request("defended", "scenes", 200, config, parent=parent.name, test_size=100)
@@ -300,6 +308,11 @@ def test_a_stopped_sweep_can_be_canceled_and_continued(open_page: OpenPage, tmp_
     ]
     press(app, f"{name}.cancel")
     assert [local.poll_status(folder).state for folder in folders] == ["cancelled"] * 2
-    press(app, f"{name}.resume")
+    with monkeypatch.context() as patch:
+        patch.setattr(sweep, "resume", full_disk)
+        press(app.run(), f"{name}.resume")
+    assert errors(app) == ["The disk is full."]
+    press(app.run(), f"{name}.resume")
+    assert "Training" in page_text(app)  # the live view of its runs, beside its table
     wait_for_sweep(name)
     assert [local.poll_status(folder).state for folder in folders] == ["done"] * 2

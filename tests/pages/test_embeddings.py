@@ -16,6 +16,7 @@ from streamlit.testing.v1 import AppTest
 from cleaner.inspection import embedding_map
 from cleaner.jobs import map_worker
 from cleaner.plots.styles import find_style
+from pages._shared.state import MODEL_PREFIX
 from tests.pages.conftest import OpenPage, chart, errors, page_text, table, widget_keys
 from tests.pages.runs import make_runs
 
@@ -33,8 +34,12 @@ def trace_names(app: AppTest) -> list[str]:
     return [trace["name"] for trace in traces(app)]
 
 
+def shown_models(app: AppTest) -> Any:
+    return next(control for control in app.segmented_control if str(control.key).startswith("embeddings.show"))
+
+
 def show(app: AppTest, option: str) -> None:
-    app.segmented_control(key="embeddings.show").set_value(option).run()
+    shown_models(app).set_value(option).run()
     assert not app.exception, [e.message for e in app.exception]
 
 
@@ -47,6 +52,17 @@ def test_without_a_run(open_page: OpenPage) -> None:
     app = open_page("Embeddings")
     assert trace_names(app) == ["Clean images", "Class prompts"]
     assert "Trigger pull" not in table(app, "Metric")["Metric"].tolist()
+
+
+def test_a_look_at_a_clean_model_changes_no_choice(open_page: OpenPage, tmp_path: Path) -> None:
+    attacked, _ = make_runs(tmp_path)
+    app = open_page("Embeddings")
+    show(app, "Defended")
+    app.selectbox(key="current_run").set_value(f"{MODEL_PREFIX}scenes-rn").run()
+    assert trace_names(app) == ["Clean images", "Class prompts"]
+    app.selectbox(key="current_run").set_value(attacked.name).run()
+    assert trace_names(app)[:3] == NAMES
+    assert shown_models(app).value == "Defended"
 
 
 def test_models_share_the_axes_and_movement_has_arrows(open_page: OpenPage, tmp_path: Path) -> None:

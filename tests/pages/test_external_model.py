@@ -15,6 +15,7 @@ from pages._shared.run_table import STATE_LABELS
 from tests.conftest import make_clip
 from tests.pages.conftest import (
     OpenPage,
+    choose_own_data,
     choose_own_model,
     errors,
     go_to,
@@ -91,6 +92,13 @@ def test_it_is_defended_without_an_attack_success(page: AppTest, tmp_path: Path)
     assert all("%" in value for value in results["Clean accuracy"])
     go_to(go_to(page, "Compare"), "Defend")
     assert page.text_input(key="defend.external.model.path").value == str(tmp_path / "epoch_10.safetensors")
+
+
+def test_a_wrong_path_of_the_data_hides_no_other_part(page: AppTest, tmp_path: Path) -> None:
+    choose(page, tmp_path / "epoch_10.safetensors")
+    choose_own_data(page, "defend.external.data", tmp_path / "missing")
+    assert len(errors(page)) == 1
+    assert "defend.external.open" in widget_keys(page)
 
 
 def test_it_can_be_swept(page: AppTest, tmp_path: Path) -> None:

@@ -226,6 +226,10 @@ def test_an_optimized_patch_is_shown_with_its_curve(open_page: OpenPage) -> None
     press(app, "poison.go")
     wait_for_training(app)
     assert "PSNR" in page_text(app)
+    target = app.selectbox(key="poison.target.scenes")
+    target.set_value("apple").run()
+    assert "PSNR" not in page_text(app)  # the patch is for another target
+    target.set_value("banana").run()
     app.session_state["poison.tabs"] = curves.TAB
     app.run()
     assert "poison.past.poisoning.optimise" in chart_keys(app)

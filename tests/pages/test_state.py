@@ -36,6 +36,18 @@ def test_the_defenses_of_one_click_keep_its_order_before_older_ones_and_retraini
     assert state.defenses_of_run(read_record(backdoored)) == ordered[:-1]
 
 
+def test_of_two_new_results_the_newer_one_comes_into_view(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    newest_first = [read_record(make_runs(tmp_path, seed=seed)[0]) for seed in (1, 0)]
+    newest_first = [run.with_status(Status("done")) for run in newest_first]
+    monkeypatch.setattr(jobs.st, "session_state", {})
+    monkeypatch.setattr(jobs, "started_runs", lambda kind: newest_first)
+    viewed: list[str] = []
+    monkeypatch.setattr(state, "select_run", viewed.append)
+    jobs.view_new_run()
+    jobs.view_new_run()
+    assert viewed == [newest_first[0].id]
+
+
 def test_a_second_start_keeps_the_unfinished_runs_of_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def queue(folders: list[Path], cluster: None) -> None:
         for folder in folders:

@@ -45,7 +45,7 @@ def test_known_triggers_are_tried_at_many_settings(
 def test_the_start_button_starts_canceled_work_again(
     open_page: OpenPage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
-    make_runs(tmp_path)
+    attacked, _ = make_runs(tmp_path)
     started: list[object] = []
 
     def record(*arguments: object, **options: object) -> None:
@@ -54,7 +54,7 @@ def test_the_start_button_starts_canceled_work_again(
 
     monkeypatch.setattr(cache, "scan" if method == "scan" else "make_inversion", record)
     app = open_page("Trigger search")
-    app.segmented_control(key="search.method").set_value(method).run()
+    app.segmented_control(key=f"search.method.{attacked}").set_value(method).run()
     press(app, f"search.{method}.go")
     app.session_state["cancel.canceled"] = {app.session_state[f"search.{method}.request"]}
     app.run()
@@ -69,7 +69,7 @@ def test_a_trigger_is_inverted_and_kept(open_page: OpenPage, tmp_path: Path, mon
     attacked, _ = make_runs(tmp_path)
     monkeypatch.setattr(cleaner.inspection.inversion, "invert", find_anything)
     app = open_page("Trigger search")
-    app.segmented_control(key="search.method").set_value("invert").run()
+    app.segmented_control(key=f"search.method.{attacked}").set_value("invert").run()
     assert "Not searched yet" in page_text(app)
     app.select_slider(key="search.invert.images").set_value(200).run()
     app.number_input(key="search.invert.patch_steps").set_value(77).run()

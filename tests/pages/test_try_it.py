@@ -15,6 +15,7 @@ from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from cleaner.runs import derived
+from cleaner.types import CleanerError
 from pages._shared import cache
 from pages._shared.sample import Placement
 from tests.pages.conftest import ROOT, OpenPage, errors, go_to, page_text, press, widget_keys
@@ -85,6 +86,20 @@ def test_an_unmoved_trigger_has_its_own_position(open_page: OpenPage, tmp_path: 
     assert [position(folder) for folder in folders] == [[28, 28], [0, 0]]
     app.slider(key="try.left").set_value(10).run()
     assert position(folders[0]) == [10, 0]
+
+
+def test_the_link_of_a_trigger_without_a_place_has_none(open_page: OpenPage, tmp_path: Path) -> None:
+    make_runs(tmp_path, trigger="blended")
+    (link,) = (block.value for block in open_page("Try it").code)
+    assert "strength=100" in link
+    assert "left=" not in link
+
+
+def test_the_error_of_an_action_is_shown(open_page: OpenPage) -> None:
+    app = open_page("Try it")
+    app.session_state["jobs.last_error"] = CleanerError("the disk is full: delete runs.")
+    assert errors(app.run()) == ["The disk is full: delete runs."]
+    assert errors(app.run()) == []
 
 
 def test_the_prediction_without_trigger_is_for_the_same_image(

@@ -189,7 +189,7 @@ def is_loadable(key: ModelKey) -> bool:
 
 @st.cache_data(show_spinner=False, max_entries=64)
 def attack_verdict(folder: Path, metrics: dict[str, Any]) -> tuple[str, str]:
-    """Return the verdict ("took", "weak" or "did not take") and one sentence that explains it."""
+    """Return `workflow.attack_verdict` of a run: the verdict, and one sentence that explains it."""
     import_library()
     from cleaner.evaluation.evaluate import Metrics
     from cleaner.workflow import attack_verdict
