@@ -66,6 +66,11 @@ def start_all(folders: Sequence[Path], resources: SlurmResources | None = None) 
 
 def _mark_queued(folder: Path, status: Status, place: str) -> None:
     write_status(folder, Status("queued", step=status.step, total=status.total, queued=time.time(), place=place))
+    withdraw_stop_requests(folder)
+
+
+def withdraw_stop_requests(folder: Path) -> None:
+    """Remove the files that told the last worker of a run to stop."""
     for name in (CANCEL, PAUSE):
         (folder / name).unlink(missing_ok=True)
 

@@ -29,7 +29,7 @@ from cleaner.runs import store
 from cleaner.runs.record import is_from_newer_version
 from cleaner.runs.request import Request, load_request
 from cleaner.runs.run import write_run
-from cleaner.runs.status import ACTIVE, read_status
+from cleaner.runs.status import ACTIVE, STARTABLE, read_status
 from cleaner.types import Cancelled, CleanerError, Paused, StepReport
 
 if TYPE_CHECKING:
@@ -274,6 +274,8 @@ def run_folder(folder: Path, token: str, prepare: Callable[[], None] | None = No
                 reason = "already done" if is_locked else "running in another process"
                 sys.stderr.write(f"{folder} is {reason}\n")
                 return 2, None
+            if read_status(folder).state in STARTABLE:  # started by hand; one that waited may have been stopped since
+                local.withdraw_stop_requests(folder)
             session = RunSession(folder, token)
             for name in ("SIGTERM", "SIGINT"):
                 signal.signal(getattr(signal, name), lambda *_: session.terminated.set())

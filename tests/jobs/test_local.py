@@ -365,6 +365,23 @@ def test_a_run_that_is_started_again_waits_for_its_worker_that_is_still_ending(r
     assert read_status(folder).state == "done"
 
 
+@pytest.mark.parametrize(("state", "end"), [("paused", "done"), ("cancelled", "done"), ("queued", "paused")])
+def test_a_worker_started_by_hand_ignores_the_request_that_stopped_the_run(
+    state: str, end: str, request_: Request, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def execute(run_session: session.RunSession) -> None:
+        is_stopped = local.read_stop_request(run_session.folder) is not None
+        run_session.update_status(state="paused" if is_stopped else "done")
+
+    monkeypatch.setattr(worker, "run_job", execute)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    folder = create_run(request_)
+    write_status(folder, Status(state, queued=time.time()))
+    (folder / (local.CANCEL if state == "cancelled" else local.PAUSE)).touch()
+    assert worker.main([str(folder)]) == 0
+    assert read_status(folder).state == end
+
+
 def test_an_old_cancel_leaves_the_run_alone_that_was_started_again(request_: Request) -> None:
     folder = create_run(request_)
     checkpoint = folder / store.CHECKPOINT_FILE
