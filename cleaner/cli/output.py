@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 import sys
 import time
 from collections.abc import Sequence
@@ -33,7 +34,12 @@ class Progress:
         line += f", {format_duration(report.eta)} left" if report.step else ""
         line += "".join(f", {name} {value:.3f}" for name, value in report.losses.items() if name == "total")
         line += "".join(f", validation {name.upper()} {value:.3f}" for name, value in report.metrics.items())
-        sys.stderr.write(f"\r{line:<100}" + ("\n" if is_last else "") if is_terminal else line + "\n")
+        if is_terminal:
+            width = shutil.get_terminal_size().columns - 1  # a wrapped line could not be redrawn
+            line = f"\r{line[:width].ljust(width)}" + ("\n" if is_last else "")
+        else:
+            line += "\n"
+        sys.stderr.write(line)
         sys.stderr.flush()
 
 

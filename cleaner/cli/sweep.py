@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -205,7 +206,7 @@ def format_progress(records: Sequence[RunRecord]) -> str:
     """Return how many runs of a sweep are done, and how long the others will take."""
     done = sum(record.status.state == "done" for record in records)
     seconds = sweep.seconds_left(records)
-    left = "" if done == len(records) or seconds is None else f", about {format_duration(seconds)} left"
+    left = "" if seconds is None or not sweep.is_active(records) else f", about {format_duration(seconds)} left"
     return f"{done} of {len(records)} runs done{left}"
 
 
@@ -217,8 +218,11 @@ def watch_sweep(name: str) -> None:
             records = sweep.list_sweep_runs(name)
             text = f"{format_progress(records)}\n{format_sweep(records)}\n"
             if is_terminal:
-                sys.stderr.write(f"\x1b[{drawn}F\x1b[J{text}" if drawn else text)
-                drawn = text.count("\n")
+                columns, height = shutil.get_terminal_size()
+                # A wrapped line, or one that was scrolled away, could not be erased.
+                lines = [line[: columns - 1] for line in text.splitlines()[: height - 1]]
+                sys.stderr.write((f"\x1b[{drawn}F\x1b[J" if drawn else "") + "".join(f"{line}\n" for line in lines))
+                drawn = len(lines)
             elif (line := _describe_active(records)) != last_line:
                 sys.stderr.write(f"{format_progress(records)}{line and '; '}{line}\n")
                 last_line = line

@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -14,7 +15,7 @@ import pytest
 
 from cleaner.__main__ import main
 from cleaner.attacks import TRIGGERS
-from cleaner.cli import cluster, demo, folders, inputs, training
+from cleaner.cli import cluster, demo, folders, inputs, output, training
 from cleaner.cli.commands import Command
 from cleaner.cli.models import Evaluate
 from cleaner.cli.options import instantiate
@@ -29,7 +30,7 @@ from cleaner.published import CLEANCLIP_TRAINING
 from cleaner.runs.folders import runs_root
 from cleaner.runs.request import Request, load_request
 from cleaner.runs.store import list_entries
-from cleaner.types import CleanerError
+from cleaner.types import CleanerError, StepReport
 from tests.conftest import TINY_TEXT
 from tests.data.files import write_table
 
@@ -115,6 +116,16 @@ def test_a_run_is_trained_and_evaluated_on_its_own_data(tmp_path: Path, monkeypa
     assert inputs.resolve_data((), run) == tuple(own.values())
     (tmp_path / "a" / "config.json").write_text('{"data": "csv:/d/pairs.csv/train"}')  # created in Python
     assert inputs.resolve_data((), run) == ("csv:/d/pairs.csv", {})
+
+
+def test_progress_fits_one_line_of_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = StringIO()
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("COLUMNS", "40")
+    for label in ("short", "long" * 20):
+        output.Progress(label)(StepReport("poison", 2, 2, 0.0))
+    assert [len(line) for line in terminal.getvalue().replace("\r", "").splitlines()] == [39, 39]
 
 
 def test_two_runs_started_at_once_get_two_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

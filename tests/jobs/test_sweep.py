@@ -6,12 +6,13 @@ import json
 import os
 import time
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 
 import pytest
 
 from cleaner.__main__ import main
-from cleaner.cli.sweep import Sweep, format_rows
+from cleaner.cli.sweep import Sweep, format_progress, format_rows, watch_sweep
 from cleaner.config import FinetuneConfig
 from cleaner.jobs import local, sweep
 from cleaner.models.clip import save_clip
@@ -34,6 +35,13 @@ def base(tiny_model: str, monkeypatch: pytest.MonkeyPatch) -> Request:
     """A small defense of a tiny suspicious model; workers are threads of this process."""
     run_workers_in_threads(monkeypatch)
     return Request("defended", "scenes", 48, CONFIG, tiny_model, test_size=40, film=False)
+
+
+class Terminal(StringIO):
+    """What is written to a terminal."""
+
+    def isatty(self) -> bool:
+        return True
 
 
 def states(name: str) -> list[str]:
@@ -112,6 +120,38 @@ def test_the_time_left_leaves_out_what_a_worker_did_before(base: Request) -> Non
     write_status(folders[1], Status("running", queued=now - 10, started=now - 3600, pid=os.getpid()))
     seconds = sweep.seconds_left(sweep.list_sweep_runs(sweep.compute_sweep_id(base)))
     assert seconds == pytest.approx(20 + 2 * 30, abs=5)
+
+
+def test_a_sweep_that_stopped_has_no_time_left(base: Request) -> None:
+    name = sweep.compute_sweep_id(base)
+    requests = sweep.grid(base, METHODS[:1], rates=[1e-4, 1e-3, 1e-2], seeds=[0])
+    folders = [create_run(replace(request, sweep=name)) for request in requests]
+    now = time.time()
+    write_status(folders[0], Status("done", queued=now - 30, started=now - 30))
+    write_status(folders[1], Status("queued", queued=now))
+    assert "left" in format_progress(sweep.list_sweep_runs(name))
+    for state in ("paused", "cancelled"):
+        write_status(folders[1], Status(state))
+        if state == "cancelled":
+            write_status(folders[2], Status(state))
+        assert format_progress(sweep.list_sweep_runs(name)) == "1 of 3 runs done"
+
+
+def test_a_long_table_is_redrawn_in_place(base: Request, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = sweep.compute_sweep_id(base)
+    requests = sweep.grid(base, METHODS, rates=[1e-4, 1e-3], seeds=range(3))
+    folders = [create_run(replace(request, sweep=name)) for request in requests]
+    write_status(folders[0], Status("queued", queued=time.time()))
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    monkeypatch.setattr(time, "sleep", lambda _: [write_status(folder, Status("cancelled")) for folder in folders])
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setenv("LINES", "10")
+    watch_sweep(name)
+    first, second = terminal.getvalue().split("\x1b[9F\x1b[J")
+    for block in (first, second):
+        assert block.count("\n") == 9
+        assert max(map(len, block.splitlines())) == 59
 
 
 def test_a_run_that_ends_during_cancel_does_not_stop_the_cancel(base: Request, monkeypatch: pytest.MonkeyPatch) -> None:
