@@ -6,6 +6,7 @@ line see the same state. On this machine each device has one queue (`locks`); a 
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Sequence
@@ -90,7 +91,8 @@ def keep_spare() -> None:
 
 def has_active_runs(root: Path | None = None) -> bool:
     """Return whether a run of this machine is queued or running."""
-    return any(entry.status.state in ACTIVE and not entry.status.place for entry in poll_entries(root))
+    statuses = [entry.status for entry in poll_entries(root) if entry.status.state in ACTIVE]
+    return any(status.host in ("", socket.gethostname()) and not status.place for status in statuses)
 
 
 def count_runs_ahead(entry: RunRecord, entries: Sequence[RunRecord]) -> int:
@@ -98,7 +100,9 @@ def count_runs_ahead(entry: RunRecord, entries: Sequence[RunRecord]) -> int:
     own = entry.status
 
     def is_ahead(other: Status) -> bool:
-        if other.place or other.state not in ACTIVE or other.device not in ("", own.device):
+        if other.place or other.state not in ACTIVE:
+            return False
+        if other.device not in ("", own.device) or other.host not in ("", own.host):
             return False
         return other.state == "running" or other.queued < own.queued
 

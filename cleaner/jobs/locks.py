@@ -104,11 +104,15 @@ def _name_device(device: str) -> str:
 
 
 def _has_earlier_run(folder: Path, device: str) -> bool:
-    """Return whether another run of this store was queued earlier for the device, or for one not yet known."""
+    """Return whether another run of this store was queued earlier for the device, or for one not yet known.
+
+    Machines may share the store: a run that waits on another one does not count.
+    """
     queued = read_status(folder).queued
     for entry in list_entries(folder.parent):
         other = entry.status
         is_earlier = other.state == "queued" and other.queued < queued and other.device in ("", device)
-        if is_earlier and not other.place and process.is_alive(entry.folder, other):
+        is_here = other.host in ("", socket.gethostname()) and not other.place
+        if is_earlier and is_here and process.is_alive(entry.folder, other):
             return True
     return False

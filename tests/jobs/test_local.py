@@ -470,8 +470,8 @@ def test_a_map_is_started_once_the_device_is_free_unless_another_run_waits(
 
 
 def test_a_queued_run_knows_how_many_come_before_it(tmp_path: Path) -> None:
-    def make(name: str, state: str, queued: float, device: str = "cpu", place: str = "") -> RunRecord:
-        status = Status(state, queued=queued, device=device, place=place)
+    def make(name: str, state: str, queued: float, device: str = "cpu", **where: str) -> RunRecord:
+        status = Status(state, queued=queued, device=device, **where)
         return RunRecord(folder=tmp_path / name, status=status)
 
     entries = [
@@ -482,7 +482,21 @@ def test_a_queued_run_knows_how_many_come_before_it(tmp_path: Path) -> None:
         make("later", "queued", 3.0),
         make("gpu", "queued", 0.5, device="cuda"),
         make("slurm", "queued", 0.5, place="slurm"),
+        make("elsewhere", "running", 0.5, host="another-machine"),
         make("done", "done", 0.1),
     ]
     by_name = {entry.id: local.count_runs_ahead(entry, entries) for entry in entries}
     assert (by_name["first"], by_name["own"], by_name["later"]) == (1, 3, 4)
+
+
+def test_a_run_on_another_machine_that_shares_the_store_keeps_no_device_here(request_: Request) -> None:
+    own, other = create_run(request_), create_run(request_)
+    now = time.time()
+    write_status(own, Status("queued", queued=now, device="cpu"))
+    for host, is_waiting in (("another-machine", False), ("", True)):
+        write_status(other, Status("queued", queued=now - 1, device="cpu", host=host, pid=os.getpid() if host else 0))
+        assert locks._has_earlier_run(own, "cpu") is is_waiting
+    write_status(own, Status("done"))
+    assert local.has_active_runs()
+    write_status(other, Status("running", host="another-machine", pid=os.getpid()))
+    assert not local.has_active_runs()
