@@ -58,6 +58,8 @@ def submit_run(request: Request, folder: Path, resources: SlurmResources) -> Pat
     """Create a run and submit it to the cluster; return its folder."""
     with suppress(OSError):  # reserved, and still empty
         folder.rmdir()
+    if folder.exists():  # the run would get another name
+        raise CleanerError(f"{folder} exists and is not empty: choose another --out.")
     folder = create_run(request, folder.parent, folder.name)
     try:
         local.start(folder, resources)

@@ -142,6 +142,19 @@ def test_two_runs_started_at_once_get_two_folders(tmp_path: Path, monkeypatch: p
     assert (tmp_path / "far" / "config.json").exists()
 
 
+@pytest.mark.parametrize("out", ["full", "."])
+def test_a_run_for_the_cluster_is_not_created_in_another_folder(
+    out: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "notes.txt").touch()
+    monkeypatch.setattr(cluster.local, "start", lambda *_: None)
+    with pytest.raises(CleanerError, match="--out"):
+        cluster.submit_run(Request("defended", "scenes", 8, POISON), Path(out), SlurmResources())
+    assert [path.name for path in tmp_path.rglob("*")] == ["full", "notes.txt"]
+
+
 def test_a_folder_is_refused_while_another_command_has_it(tmp_path: Path) -> None:
     out = tmp_path / "my-run"
     with folders.reserve_run_folder(out, ""):
