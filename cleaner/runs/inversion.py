@@ -10,7 +10,7 @@ import hashlib
 import statistics
 from dataclasses import asdict, dataclass, replace
 from functools import cache
-from os.path import isfile
+from os.path import isdir, isfile
 from pathlib import Path
 from typing import Any
 
@@ -176,8 +176,12 @@ def locate_inversion(run: Path | None, model: str = "") -> Path:
         return derived_folder(run) / FOLDER
     name = resolve_path(model)
     files = (name, name.partition(":")[2], assets() / name / "model.safetensors")
-    file = next((path for path in files if isfile(path)), name)  # of a folder, its own version counts
-    key = hashlib.sha256(f"{name} {file_version(file)}".encode(errors="surrogatepass")).hexdigest()
+    file = next((path for path in files if isfile(path)), None)
+    folder = next((path for path in files[:2] if isdir(path)), None)
+    version: object = None if file is None else file_version(file)
+    if file is None and folder is not None:
+        version = [file_version(path) for path in sorted(Path(folder).glob("*"))]
+    key = hashlib.sha256(f"{name} {version}".encode(errors="surrogatepass")).hexdigest()
     return cache_root() / "inversions" / key[:32]
 
 

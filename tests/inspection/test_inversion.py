@@ -197,6 +197,16 @@ def test_files_of_an_inversion(tmp_path: Path, planted: Clip) -> None:
     assert locate_inversion(None, "scenes-lite") != locate_inversion(None, "scenes-rn")
 
 
+@pytest.mark.parametrize("name", ["{}", "local-dir:{}", "ViT-B-32:{}/weights.pt"])
+def test_an_inversion_is_that_of_the_present_weights(name: str, tmp_path: Path) -> None:
+    (tmp_path / "weights.pt").write_bytes(b"old")
+    model = name.format(tmp_path)
+    before = locate_inversion(None, model)
+    assert locate_inversion(None, model) == before
+    (tmp_path / "weights.pt").write_bytes(b"other")  # in place: the folder's own time stays
+    assert locate_inversion(None, model) != before
+
+
 def test_outlier_index_and_margin() -> None:
     values = {"a": 1.0, "b": 4.0, "c": 5.0, "d": 6.0, "e": 8.0}
     found = Inversion("model", "data", values, "a", {}, 0.0)
