@@ -12,7 +12,7 @@ import tyro
 
 from cleaner import presets
 from cleaner.cli.folders import check_writable
-from cleaner.cli.options import TARGET_HELP, instantiate, stated_default
+from cleaner.cli.options import TARGET_DEFAULT, TARGET_HELP, instantiate, stated_default
 from cleaner.cli.output import (
     Progress,
     describe_protocol,
@@ -41,7 +41,7 @@ class Demo:
 
     model: Annotated[str, tyro.conf.arg(help="Model to poison.")] = presets.QUICK_MODEL
     trigger: Annotated[tuple[str, ...], tyro.conf.arg(help="Trigger and options: badnet patch_size=16.")] = ("badnet",)
-    target_class: Annotated[str, tyro.conf.arg(help=TARGET_HELP)] = "banana"
+    target_class: Annotated[str | None, stated_default(help=f"{TARGET_HELP} {TARGET_DEFAULT}")] = None
     pairs: Annotated[int | None, stated_default(help="Pairs for the attack. Default: as in the pages.")] = None
     clean_pairs: Annotated[int, tyro.conf.arg(help="Clean pairs for the defenses.")] = presets.QUICK_CLEAN_PAIRS
     test_pairs: Annotated[int, tyro.conf.arg(help="Test pairs to evaluate on; half of Scenes' show one object.")] = 2000
@@ -62,13 +62,14 @@ class Demo:
         setting = presets.quick_poison(self.model)
         config = replace(setting.finetune, seed=self.seed, device=self.device)
         clip = load_clip(self.model)
-        load = partial(load_data, presets.home_data(self.model), on_step=Progress())
+        data = presets.home_data(self.model)
+        load = partial(load_data, data, on_step=Progress())
         clean_data, test = load(split="clean", size=self.clean_pairs), load(split="test", size=self.test_pairs)
         backdoored = poison(
             clip,
             load(split="train", size=self.pairs or setting.pairs),
             trigger,
-            target_class=self.target_class,
+            target_class=self.target_class or presets.default_target_of(data),
             poison_rate=setting.rate,
             config=config,
             test=test,
@@ -105,7 +106,7 @@ class Demo:
         metrics = [results.parse_row_metrics(row) for row in rows]
         lines = [format_row(row["defense"] or "none", m, row["seconds"]) for row, m in zip(rows, metrics, strict=True)]
         verdict, reason = attack_verdict(metrics[0])
-        setting = f"{self.model}, {self.trigger[0]}, target {self.target_class!r}, seed {self.seed}"
+        setting = f"{self.model}, {self.trigger[0]}, target {metrics[0].target_class!r}, seed {self.seed}"
         print(f"\n{setting}; {seconds:.0f} s in total")
         print(
             f"The attack {verdict}. {reason}\n",

@@ -25,6 +25,7 @@ OWN_DATA_HELP = f"{DATA_HELP} Default: the run's data, else scenes."
 TRIGGER_HELP = "Trigger and options: badnet patch_size=16. Or the folder of a run or an inversion, to use its trigger."
 SUSPECT_HELP = "Folder of a run made by poison, or a model."
 TARGET_HELP = "Class that the model should predict for triggered images."
+TARGET_DEFAULT = "Default: banana; airplane on CIFAR-10, apple on CIFAR-100."
 PRECHECK_SIZE = 500
 """Test images on which a model from a file is evaluated before training."""
 

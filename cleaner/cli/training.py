@@ -19,6 +19,7 @@ from cleaner.cli.options import (
     MODEL_HELP,
     OWN_DATA_HELP,
     SUSPECT_HELP,
+    TARGET_DEFAULT,
     TARGET_HELP,
     TRIGGER_HELP,
     FinetuneWithoutLr,
@@ -119,7 +120,7 @@ class Poison:
     data: Annotated[tuple[str, ...], tyro.conf.arg(help=DATA_HELP)] = ("scenes",)
     pairs: Annotated[int, tyro.conf.arg(help="Pairs of the train split.")] = presets.POISON_PAIRS
     trigger: Annotated[tuple[str, ...], tyro.conf.arg(help=TRIGGER_HELP)] = ("badnet",)
-    target_class: Annotated[str, tyro.conf.arg(help=TARGET_HELP)] = "banana"
+    target_class: Annotated[str | None, stated_default(help=f"{TARGET_HELP} {TARGET_DEFAULT}")] = None
     poison_rate: Annotated[float, tyro.conf.arg(help="Share of poisoned pairs, between 0 and 1.")] = presets.POISON_RATE
     clean_label: Annotated[bool, tyro.conf.arg(help="Poison only pairs whose caption names the target.")] = False
     test_pairs: Annotated[int, tyro.conf.arg(help=TEST_PAIRS_HELP)] = 0
@@ -165,7 +166,7 @@ class Poison:
             finetune=replace(to_config(self.finetune), lr=lr),
             model=resolve_model_name(self.model),
             trigger=trigger.state_dict(),
-            target_class=self.target_class,
+            target_class=self.target_class or presets.default_target_of(data),
             poison_rate=self.poison_rate,
             clean_label=self.clean_label,
             test_size=self.test_pairs or None,

@@ -188,6 +188,20 @@ def test_the_demo_prints_its_metrics_before_it_writes_them(
     assert "\nfinetune  " in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(("target", "expected"), [(None, "airplane"), ("frog", "frog")])
+def test_the_demo_of_the_model_of_photos_has_a_target_in_its_data(
+    target: str | None, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object, target_class: str, **__: object) -> None:
+        raise CleanerError(target_class)
+
+    monkeypatch.setattr("cleaner.data.base.load_data", lambda *_, **__: None)
+    monkeypatch.setattr("cleaner.models.clip.load_clip", lambda _: None)
+    monkeypatch.setattr("cleaner.workflow.poison", stop)
+    with pytest.raises(CleanerError, match=expected):
+        demo.Demo("photos-rn", target_class=target).run()
+
+
 def test_the_full_setting_of_the_demo_names_its_target(capsys: pytest.CaptureFixture[str]) -> None:
     demo.Demo(model="scenes-rn", target_class="cat")._print_full_setting()
     shown = capsys.readouterr().out

@@ -88,6 +88,9 @@ def test_a_model_of_other_data_is_poisoned_with_its_own_setting() -> None:
     own = PoisonSetting(command.pairs, command.finetune.epochs, command.poison_rate, command.lr or 0)
     assert own == PHOTO_POISON["photos-rn"]
     assert (command.model, command.data) == ("photos-rn", ("cifar10",))
+    assert command._build_request().target_class == "airplane"
+    for changes, target in (({"target_class": "frog"}, "frog"), ({"data": ("scenes",)}, "banana")):
+        assert replace(command, **changes)._build_request().target_class == target
 
 
 def test_list_has_every_preset(capsys: pytest.CaptureFixture[str]) -> None:
