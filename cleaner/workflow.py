@@ -223,9 +223,9 @@ def defend(
         clip, data, defense, config, on_step=on_step, monitor=monitor, recorder=recorder, checkpoint=checkpoint
     )
     floor = _find_known_floor(run, test) if run is not None else None
-    clean = run.clean_clip if run is not None and floor is None else None
-    ks = supported_ks(test)
-    metrics = evaluate(trained.clip, test, trigger, target, ks=ks, clean_clip=clean, on_step=on_step)
+    clean = run.clean_clip if run is not None else None
+    ks, measured = supported_ks(test), clean if floor is None else None
+    metrics = evaluate(trained.clip, test, trigger, target, ks=ks, clean_clip=measured, on_step=on_step)
     if floor is not None:
         metrics = replace(metrics, asr_clean_model=floor)
     settings = {

@@ -242,6 +242,7 @@ def test_rebound_finetunes_and_measures_again(backdoored: Run, toy_data: TensorD
     assert again.config["model_sha256"] == before
     assert again.metrics.asr == evaluate(again.clip, toy_data, TRIGGER, "banana").asr
     assert again.metrics.asr_clean_model == backdoored.metrics.asr_clean_model
+    assert again.clean_clip is cleaned.clean_clip is backdoored.clean_clip  # for a floor on other images
 
     def stop(report: StepReport) -> None:
         if report.step == 3:
