@@ -164,20 +164,22 @@ def _submit_array(
         write_json(folder / JOB_FILE, record)  # a job that starts at once waits for its id in this file
     submission.mkdir(parents=True)
     with redirect_stderr(io.StringIO()):  # submitit prints there what it also raises
-        executor = _make_executor(submission, resources, exports)
+        executor = _make_executor(submission, resources, exports, len(folders))
         jobs = executor.submit_array([SlurmJob(folder, resources) for folder in folders])
     for folder, job in zip(folders, jobs, strict=True):
         write_json(folder / JOB_FILE, {"job": job.job_id, **record, "errors": str(job.paths.stderr)})
 
 
-def _make_executor(submission: Path, resources: SlurmResources, exports: Mapping[str, str]) -> SlurmExecutor:
+def _make_executor(
+    submission: Path, resources: SlurmResources, exports: Mapping[str, str], count: int
+) -> SlurmExecutor:
     from submitit import SlurmExecutor
 
     executor = SlurmExecutor(submission, max_num_timeout=MAX_REQUEUES)
     optional = {
         "partition": resources.partition,
         "gpus_per_node": resources.gpus,
-        "array_parallelism": resources.at_once,
+        "array_parallelism": resources.at_once or count,  # submitit's default is a limit of 256
         "mem": f"{resources.memory_gb}GB" if resources.memory_gb else "",
     }
     executor.update_parameters(

@@ -76,6 +76,12 @@ def start_on_slurm(request: Request, resources: SlurmResources = RESOURCES) -> P
     return folder
 
 
+@pytest.mark.parametrize(("at_once", "limit"), [(0, 300), (2, 2)])
+def test_a_large_sweep_is_limited_only_on_request(at_once: int, limit: int, queue: Path, tmp_path: Path) -> None:
+    executor = slurm._make_executor(tmp_path / "jobs", replace(RESOURCES, at_once=at_once), {}, 300)
+    assert executor.parameters["array_parallelism"] == limit
+
+
 def test_a_sweep_becomes_one_array_of_workers(request_: Request, queue: Path) -> None:
     requests = sweep.grid(request_, [{"name": "finetune"}, {"name": "cleanclip"}], rates=[1e-4], seeds=[0])
     name = sweep.start_sweep(
