@@ -16,17 +16,16 @@ from cleaner.cli.output import format_duration
 from cleaner.jobs import local
 from cleaner.jobs.slurm import SlurmResources
 from cleaner.labels import state_label
+from cleaner.runs.folders import runs_root
 from cleaner.runs.request import Request
 from cleaner.runs.run import Run, load_run
-from cleaner.runs.status import ACTIVE, Status
+from cleaner.runs.status import ACTIVE, STATUS_FILE, Status
 from cleaner.runs.store import create_run, remove_run_folder
 from cleaner.types import CleanerError
 
 REFRESH_SECONDS = 0.5
 """Seconds between two updates of a status in the terminal."""
-DETACHED_MESSAGE = (
-    "The job continues. Show it: python -m cleaner runs. Cancel it: python -m cleaner runs --cancel {folder}"
-)
+DETACHED_MESSAGE = "The job continues. {show}. Cancel it: python -m cleaner runs --cancel {folder}"
 
 if TYPE_CHECKING:
     SlurmOptions = SlurmResources
@@ -70,27 +69,32 @@ def submit_run(request: Request, folder: Path, resources: SlurmResources) -> Pat
 
 
 def wait_for_run(folder: Path) -> Run:
-    """Show the progress of a run until it ends; return it, or raise `CleanerError` if it is not done."""
-    status = watch_run(folder)
+    """Show the progress of a run until it ends; return it, or raise `CleanerError` if it is not done.
+
+    Ctrl-C stops the display, not the run.
+    """
+    try:
+        status = watch_run(folder)
+    except KeyboardInterrupt:
+        is_listed = folder.resolve().parent == runs_root().resolve()
+        show = "Show it: python -m cleaner runs" if is_listed else f"Its state: {folder / STATUS_FILE}"
+        print(DETACHED_MESSAGE.format(show=show, folder=folder), file=sys.stderr)
+        raise
     if status.state != "done":
         raise CleanerError(f"the run in {folder} is {state_label(status.state)}. {status.message}".strip())
     return load_run(folder)
 
 
 def watch_run(folder: Path) -> Status:
-    """Show the status of a run on stderr until it ends; Ctrl-C stops the display, not the run."""
+    """Show the status of a run on stderr until it ends."""
     last_text, last_time = "", 0.0
-    try:
-        while (status := local.poll_status(folder)).state in ACTIVE:
-            text = status.message if status.state == "queued" else f"{status.state}: {status.stage}"
-            if text != last_text or (time.monotonic() - last_time > 10 and status.state == "running"):
-                last_text, last_time = text, time.monotonic()
-                sys.stderr.write(f"{_format_status(status)}\n")
-                sys.stderr.flush()
-            time.sleep(REFRESH_SECONDS)
-    except KeyboardInterrupt:
-        print(DETACHED_MESSAGE.format(folder=folder), file=sys.stderr)
-        raise
+    while (status := local.poll_status(folder)).state in ACTIVE:
+        text = status.message if status.state == "queued" else f"{status.state}: {status.stage}"
+        if text != last_text or (time.monotonic() - last_time > 10 and status.state == "running"):
+            last_text, last_time = text, time.monotonic()
+            sys.stderr.write(f"{_format_status(status)}\n")
+            sys.stderr.flush()
+        time.sleep(REFRESH_SECONDS)
     return status
 
 

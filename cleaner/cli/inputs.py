@@ -19,7 +19,7 @@ from cleaner.files import read_json
 from cleaner.inspection.activation import try_activations
 from cleaner.models.clip import Clip, load_clip
 from cleaner.models.lookup import describe_model_file
-from cleaner.runs.folders import is_run_folder
+from cleaner.runs.folders import is_run_folder, resolve_run
 from cleaner.runs.inversion import find_trigger_file
 from cleaner.runs.request import get_test_data, parse_data_arguments
 from cleaner.runs.run import load_run, load_run_trigger
@@ -38,7 +38,9 @@ def load_run_or_model(name: str) -> Clip:
 
 
 def resolve_trigger(spec: Sequence[str]) -> Trigger:
-    """Return the trigger of a run folder or an inversion, or the one that `NAME key=value ...` describes."""
+    """Return the trigger of a run or an inversion, or the one that `NAME key=value ...` describes."""
+    if len(spec) == 1 and spec[0] not in TRIGGERS:
+        spec = [resolve_run(spec[0])]
     if len(spec) == 1 and (file := find_trigger_file(Path(spec[0]))) is not None:
         spec = ["inverted", f"path={file}"]
     if len(spec) == 1 and is_run_folder(spec[0]):

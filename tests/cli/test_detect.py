@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from cleaner.__main__ import main
+from cleaner.cli.inputs import resolve_trigger
 from cleaner.detectors.base import find_detectors
 from cleaner.files import write_json
 
@@ -98,6 +99,9 @@ def test_a_stored_run_is_named_as_it_is_listed(
     assert main(["export", "my-attack", "--out", str(tmp_path / "x.safetensors")]) == 0
     assert "Exported" in (shown := capsys.readouterr().out)
     assert "my-attack" in shown
+    shutil.copytree(run, tmp_path / "runs" / "blended")
+    for name in ("my-attack", "blended"):
+        assert resolve_trigger([name]).state_dict()["name"] == ("badnet" if name == "my-attack" else "blended")
 
 
 def test_weights_have_the_mode_of_the_other_files(run: Path) -> None:
