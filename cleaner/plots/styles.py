@@ -73,7 +73,7 @@ class Style(NamedTuple):
     @property
     def sign(self) -> str:
         """The mark as a character."""
-        return SIGNS[next(mark for mark in (self.mark, self.mark.partition("-")[0]) if mark in SIGNS)]
+        return SIGNS[next(mark for mark in map(self.mark.removesuffix, FILLS) if mark in SIGNS)]
 
 
 def find_style(kind: str) -> Style:

@@ -96,4 +96,6 @@ def test_models_of_one_defense_differ_in_fill_and_dash() -> None:
 def test_every_mark_has_a_sign() -> None:
     for mark in (*DEFENSE_MARKS, *STAGE_MARKS.values()):
         assert mark in SIGNS
-    assert all(style.sign for style in find_styles(["ta_cleaner"] * len(FILLS) + ["clean", "clean"]))
+    for kind in (*DEFENSES, *STAGE_MARKS):
+        signs = {style.sign for style in find_styles([kind] * len(FILLS))}
+        assert SIGNS[find_style(kind).mark] in signs <= set(SIGNS.values())
