@@ -28,8 +28,9 @@ def score_histogram(groups: Mapping[str, tuple[str, Scores]], unit: str, thresho
     values = np.concatenate([scores for _, scores in groups.values()])
     low, high = np.percentile(values, [OUTLIER_SHARE, 100 - OUTLIER_SHARE])
     span = (float(low), float(high if high > low else low + 1))
-    colored = {
-        label: (STAGE_COLORS[color], np.clip(scores, *span).tolist()) for label, (color, scores) in groups.items()
+    colored = {  # in float64: float32 would round the bounds, some of them out of the range that is counted
+        label: (STAGE_COLORS[color], np.clip(scores.astype(np.float64), *span).tolist())
+        for label, (color, scores) in groups.items()
     }
     figure = histogram(colored, span, "Score (higher is more suspicious)", unit)
     if threshold is not None:

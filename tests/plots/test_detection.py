@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from cleaner.plots import detection
 from cleaner.plots.charts import STAGE_COLORS
@@ -17,6 +18,13 @@ def test_histogram_keeps_all_items_and_marks_the_threshold() -> None:
     assert figure.layout.yaxis.range[1] > 1.2 * max(figure.data[0].y.max(), figure.data[1].y.max())
     assert figure.layout.yaxis.title.text == "Share of pairs"
     assert figure.layout.shapes[0].x0 == max(figure.data[0].x) + (figure.data[0].x[1] - figure.data[0].x[0]) / 2
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_histogram_keeps_scores_of_32_bits(seed: int) -> None:
+    scores = np.random.default_rng(seed).normal(size=1000).astype(np.float32)
+    figure = detection.score_histogram({"clean": ("clean", scores)}, "pairs")
+    assert figure.data[0].y.sum() == pytest.approx(1, abs=1e-9)
 
 
 def test_equal_scores_can_be_drawn() -> None:
