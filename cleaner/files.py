@@ -146,11 +146,15 @@ def resolve_path(name: str) -> str:
 
 def create_free_folder(root: Path, stem: str) -> Path:
     """Create and return `root/stem`, or `stem-2`, `stem-3` ... if the name is taken, also by another process."""
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:  # FileExistsError too: a file or a broken link is in its place
+        raise write_error(root, error) from error
     number = 1
     while True:
         folder = root / (stem if number == 1 else f"{stem}-{number}")
         try:
-            folder.mkdir(parents=True)
+            folder.mkdir()
             return folder
         except FileExistsError:
             number += 1

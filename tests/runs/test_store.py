@@ -111,6 +111,13 @@ def test_a_full_or_read_only_disk_is_one_error(code: int, tmp_path: Path, monkey
     assert os.listdir(tmp_path) == ["x.json"]
 
 
+@pytest.mark.parametrize("below", ["", "runs"])
+def test_a_folder_of_runs_below_a_broken_link_is_one_error(below: str, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(CleanerError, match="cannot be written"):
+        create_run(REQUEST, tmp_path / "link" / below)
+
+
 def test_broken_and_newer_folders_are_listed_in_their_state(root: Path) -> None:
     finished(root / "whole")
     finished(root / "newer", schema=99)
