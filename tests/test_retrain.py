@@ -12,6 +12,7 @@ import torch
 
 from cleaner import FinetuneConfig, Run, finetune, load_data, load_run, poison, save_clip, save_run
 from cleaner.attacks import TRIGGERS
+from cleaner.data.base import CaptionData
 from cleaner.data.poison import PoisonedData
 from cleaner.defenses import DEFENSES
 from cleaner.inspection.training_pairs import rebuild_training_pairs
@@ -80,8 +81,15 @@ def make_request(folder: Path, flagged: list[int]) -> Request:
 
 
 def test_the_request_of_a_run_repeats_it(backdoored: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(execution, "load_data", lambda name, **options: make_toy_data())
-    folder, flagged = save_run(backdoored, tmp_path / "run"), backdoored.manifest["poison_indices"]
+    sizes = {}
+
+    def load_toy_data(name: str, split: str, size: int | None, **options: object) -> CaptionData:
+        sizes[split] = size
+        return make_toy_data()
+
+    monkeypatch.setattr(execution, "load_data", load_toy_data)
+    asked = replace(backdoored, config={**backdoored.config, "request": {"pairs": 50}})  # two images were broken
+    folder, flagged = save_run(asked, tmp_path / "run"), backdoored.manifest["poison_indices"]
     request = make_request(folder, flagged)
     created = create_run(request, tmp_path / "runs")
     assert load_request(json.loads((created / "config.json").read_text())) == request
@@ -92,6 +100,7 @@ def test_the_request_of_a_run_repeats_it(backdoored: Run, tmp_path: Path, monkey
     expected = retrain_without(load_run(folder), rebuild(backdoored), flagged, request.finetune, detector="dao")
     assert run.clip.sha256() == expected.clip.sha256()
     assert run.config["overlap"]["shared"] == 0
+    assert sizes["train"] == 50
     saved = load_run(save_run(run, tmp_path / "again"))
     assert saved.config["request"]["excluded"] == flagged
     assert torch.equal(next(saved.clip.model.parameters()), next(run.clip.model.parameters()))

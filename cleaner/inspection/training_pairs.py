@@ -10,7 +10,7 @@ from cleaner.attacks.base import Trigger
 from cleaner.data.base import CaptionData, load_data
 from cleaner.data.poison import PoisonedData
 from cleaner.models.framing import ImageTransform
-from cleaner.runs.manifest import read_manifest, validate_manifest
+from cleaner.runs.manifest import get_requested_pairs, read_manifest, validate_manifest
 from cleaner.runs.request import get_test_data
 from cleaner.runs.run import load_run_trigger, read_complete_config
 from cleaner.types import CleanerError, OnStep
@@ -23,7 +23,8 @@ def load_training_pairs(folder: Path, framing: ImageTransform, on_step: OnStep |
     """
     config, manifest = read_complete_config(folder), read_manifest(folder)
     name, options, _ = get_test_data(config)
-    data = load_data(name, split="train", size=manifest["pairs"], on_step=on_step, **options)
+    size = get_requested_pairs(config, manifest)
+    data = load_data(name, split="train", size=size, on_step=on_step, **options)
     return rebuild_training_pairs(data.with_transform(framing), load_run_trigger(folder), manifest)
 
 

@@ -14,7 +14,7 @@ from cleaner.models.clip import Clip, load_clip
 from cleaner.models.devices import configure_torch
 from cleaner.retrain import retrain_without
 from cleaner.runs.folders import find_run
-from cleaner.runs.manifest import validate_manifest
+from cleaner.runs.manifest import get_requested_pairs, validate_manifest
 from cleaner.runs.request import Request
 from cleaner.runs.run import Run, load_run
 from cleaner.types import CleanerError, OnStep
@@ -93,7 +93,8 @@ def _retrain(
     if not isinstance(suspect, Run) or suspect.clean_clip is None:
         raise CleanerError("the model before poisoning is gone: restore its file, or poison again.")
     validate_manifest(suspect.manifest)
-    data = load_split("train", suspect.manifest["pairs"]).with_transform(suspect.clean_clip.framing)
+    size = get_requested_pairs(suspect.config, suspect.manifest)
+    data = load_split("train", size).with_transform(suspect.clean_clip.framing)
     return retrain_without(
         suspect,
         rebuild_training_pairs(data, suspect.trigger, suspect.manifest),

@@ -25,3 +25,10 @@ def validate_manifest(manifest: Mapping[str, Any]) -> None:
         raise CleanerError(
             "this run does not list its poisoned pairs (manifest.json): choose a run made by poison, or poison again."
         )
+
+
+def get_requested_pairs(config: Mapping[str, Any], manifest: Mapping[str, Any]) -> int:
+    """Return how many pairs a backdoored run asked for: its manifest counts those whose images could be read."""
+    request = config.get("request")
+    pairs = request.get("pairs") if isinstance(request, Mapping) else None
+    return pairs if isinstance(pairs, int) else int(manifest["pairs"])

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from cleaner import FinetuneConfig, Run, poison, save_run
+from cleaner import FinetuneConfig, Run, load_data, poison, save_run
 from cleaner.attacks import TRIGGERS
 from cleaner.data.base import TensorData
+from cleaner.data.poison import PoisonedData
 from cleaner.detectors.base import find_detectors
 from cleaner.files import read_json, write_json
 from cleaner.inspection import pair_detection, training_pairs
@@ -28,6 +30,7 @@ from cleaner.inspection.training_pairs import load_training_pairs, rebuild_train
 from cleaner.models.clip import Clip
 from cleaner.types import CleanerError, StepReport
 from tests.conftest import make_clip, make_toy_data
+from tests.data.files import truncate, write_table
 
 CONFIG = FinetuneConfig(lr=3e-3, epochs=6, batch_size=16, warmup_steps=4, precision="fp32", device="cpu")
 TRIGGER = TRIGGERS["badnet"](patch_size=56)
@@ -53,6 +56,23 @@ def test_pairs_are_those_that_were_trained_on(backdoored: Run, folder: Path) -> 
     assert pairs.is_poisoned.nonzero().flatten().tolist() == indices
     assert [pairs.captions[i] for i in indices] == backdoored.manifest["captions_after"]
     assert pairs.images(indices).equal(TRIGGER(clean.images(indices)))
+
+
+def test_images_that_were_broken_at_the_training_are_left_out_again(tmp_path: Path, tiny_clip: Clip) -> None:
+    table = write_table(tmp_path)
+    options = {"classes": "red,green,blue", "most_broken": 0.2}
+    pairs: Any = load_data(str(table), split="train", size=30, **options)
+    for row in pairs.rows[:3]:
+        file = tmp_path / pairs.table.keys[row]
+        file.write_bytes(truncate(file.read_bytes()))
+    poisoned = PoisonedData(load_data(str(table), split="train", size=30, **options), TRIGGER, "red", 0.25)
+    config = {"stage": "backdoored", "trigger": TRIGGER.state_dict(), "data_name": str(table), "data_options": options}
+    write_json(tmp_path / "run" / "config.json", {**config, "pairs": 27, "request": {"pairs": 30}})
+    write_json(tmp_path / "run" / "manifest.json", poisoned.manifest())
+    (tmp_path / "run" / "model.safetensors").touch()
+    rebuilt = load_training_pairs(tmp_path / "run", tiny_clip.framing)
+    assert len(rebuilt) == 27
+    assert rebuilt.captions == poisoned.captions
 
 
 def test_captions_of_an_earlier_version_are_kept(backdoored: Run) -> None:
