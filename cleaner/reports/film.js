@@ -356,13 +356,14 @@ class Curves {
 
   lines(film) {
     const isSingle = this.films.length === 1;
+    const isTwin = film !== this.films[0] && film.color === this.films[0].color;
     const make = (name, word, dash) => ({
       name,
       values: film[name],
       label: isSingle ? word : `${film.label}: ${word.toLowerCase()}`,
       stroke: { class: `line ${isSingle ? name : ""}`, "stroke-dasharray": dash, ...(isSingle ? {} : { style: `stroke: ${film.color}` }) },
     });
-    return [make("asr", "Attack success", ""), make("ca", "Clean accuracy", "5 4")].filter((line) => line.values.length);
+    return [make("asr", "Attack success", isTwin ? "2 3" : ""), make("ca", "Clean accuracy", isTwin ? "9 3 2 3" : "5 4")].filter((line) => line.values.length);
   }
 
   draw(time) {

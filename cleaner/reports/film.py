@@ -47,14 +47,14 @@ def load_movies(records: Sequence[RunRecord]) -> list[Movie]:
     if not 1 <= len(records) <= MAX_FILMS:
         raise CleanerError(f"a film shows one or two runs, not {len(records)}: choose others.")
     movies = []
-    for record in records:
+    for record, label in zip(records, _make_labels(records), strict=True):
         film = read_film(record.folder)
         if film is None:
             raise CleanerError(
                 f"the run {record.label} has no film: it was made without one, or with data that name no classes. "
                 "Train it again to get one."
             )
-        movies.append(Movie(make_label(record), film, read_log(record.folder), record.defense or record.stage))
+        movies.append(Movie(label, film, read_log(record.folder), record.defense or record.stage))
     return movies
 
 
@@ -64,6 +64,15 @@ def make_label(record: RunRecord) -> str:
     if record.stage == "backdoored":
         return f"Poisoning: {to_attack_label(record.attack)}{mark}"
     return (to_defense_label(record.defense) if record.defense else "Defense") + mark
+
+
+def _make_labels(records: Sequence[RunRecord]) -> list[str]:
+    """Return the label of each film; equal ones with the first setting that differs, else the name of the run."""
+    labels = [make_label(record) for record in records]
+    for details in ([f"lr {r.lr:g}" for r in records], [f"seed {r.seed}" for r in records], [r.id for r in records]):
+        if len(set(labels)) < len(set(details)):
+            return [f"{label}, {detail}" for label, detail in zip(labels, details, strict=True)]
+    return labels
 
 
 def read_log(folder: Path) -> dict[str, list[tuple[int, float]]]:

@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -64,6 +65,20 @@ def test_two_defenses_share_clock_axes_and_frame(movies: list[Movie]) -> None:
     other = movies[1].film
     turned = replace(other, axes=replace(other.axes, directions=other.axes.directions[::-1]))
     assert "of their own" in film.describe_film([movies[0], movies[1]._replace(film=turned)])
+
+
+def test_two_films_of_one_kind_have_different_labels(folders: list[Path]) -> None:
+    record = read_record(folders[1])
+
+    def labels(**changes: object) -> list[str]:
+        other = record.model_copy(update=changes)
+        return [movie.label for movie in film.load_movies([record, other])]
+
+    lr, seed = record.finetune.lr, record.finetune.seed
+    faster, reseeded = (record.finetune.model_copy(update=u) for u in ({"lr": 2 * lr}, {"seed": seed + 1}))
+    assert labels(finetune=faster) == [f"Plain finetuning, lr {lr:g}", f"Plain finetuning, lr {2 * lr:g}"]
+    assert labels(finetune=reseeded) == [f"Plain finetuning, seed {seed}", f"Plain finetuning, seed {seed + 1}"]
+    assert len(set(labels(folder=shutil.copytree(folders[1], folders[1].with_name("copy"))))) == 2
 
 
 def test_html_is_escaped_and_asks_for_nothing(movies: list[Movie]) -> None:
