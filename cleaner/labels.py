@@ -43,7 +43,8 @@ def to_label(name: str) -> str:
     if " " in name:
         method, _, difference = name.partition(" ")
         labels = _read_class_labels()
-        words = re.sub(r"\w+", lambda word: labels.get(word[0], word[0]), difference.replace(" %", "%"))
+        # Not every word: "text" of "without text to text" is the name of an attack too.
+        words = re.sub(r"(?<=\bdetector )\w+", lambda word: labels.get(word[0], word[0]), difference.replace(" %", "%"))
         return f"{to_label(method)}, {words}"
     return to_words(name)
 

@@ -22,6 +22,7 @@ from cleaner.labels import defense_name, to_defense_label, to_label
         ("grad_cam", "GradCAM"),
         ("ta_cleaner K 100 %", "TA-Cleaner, K 100%"),
         ("ta_cleaner then rebound (3 steps)", "TA-Cleaner, then rebound (3 steps)"),
+        ("ta_cleaner without text to text, held out verb", "TA-Cleaner, without text to text, held out verb"),
         ("in_modal_loss", "In-modal loss"),
         ("blend_ratio", "Blend ratio"),
         ("retrained detector clip_score, flagged 8", "Retrained, detector CLIP score, flagged 8"),
