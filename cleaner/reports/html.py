@@ -126,7 +126,7 @@ def render_trigger_images(records: Sequence[RunRecord]) -> list[tuple[str, list[
         try:
             rows = _render_image_rows(record)
         except CleanerError:
-            continue  # without its data or weights a report has no images, but all metrics
+            continue  # a key in the text, or without data or weights: the report has no images, but all metrics
         rendered[trigger] = record, rows
     counts = Counter(record.attack for record, _ in rendered.values())
     return [
@@ -136,7 +136,10 @@ def render_trigger_images(records: Sequence[RunRecord]) -> list[tuple[str, list[
 
 
 def _render_image_rows(record: RunRecord) -> list[ImageRow]:
-    """Return some test images without and with the trigger of a run. Raises `CleanerError` if files are missing."""
+    """Return some test images without and with the trigger of a run.
+
+    Raises `CleanerError` if files are missing, or the trigger changes no image.
+    """
     from cleaner.data.base import load_data
     from cleaner.data.images import compare_triggered
     from cleaner.models.clip import load_clip
@@ -146,8 +149,8 @@ def _render_image_rows(record: RunRecord) -> list[ImageRow]:
     trigger, clip = load_run_trigger(record.folder), load_clip(str(record.folder / "model.safetensors"))
     data = load_data(name, split="test", size=64, **options)
     clean = data.with_transform(clip.framing).images(range(min(IMAGES_PER_TRIGGER, len(data))))
-    if trigger is None:
-        raise CleanerError(f"{record.folder} has no trigger.")
+    if trigger is None or "image" not in trigger.modalities:
+        raise CleanerError(f"{record.folder} has no trigger on images.")
     rows = compare_triggered(clean, trigger)
     return [
         (images.to_data_uri(row.clean), images.to_data_uri(row.triggered), images.to_data_uri(row.difference))

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from cleaner.__main__ import main
+from cleaner.attacks import TRIGGERS
 from cleaner.models.clip import load_clip
 from cleaner.plots.styles import find_style
 from cleaner.reports import html
@@ -90,6 +91,14 @@ def test_images_do_not_need_the_model_before_poisoning(runs: list[RunRecord], mo
     monkeypatch.setattr("cleaner.models.clip.load_clip", lambda name: opened.append(name) or load_clip(name))
     assert html.render_trigger_images(runs[:1])
     assert opened == [str(runs[0].folder / "model.safetensors")]  # the clean one may have to be downloaded
+
+
+def test_a_trigger_in_the_text_alone_shows_no_images(runs: list[RunRecord], tmp_path: Path) -> None:
+    folder = shutil.copytree(runs[0].folder, tmp_path / "run")
+    keyed = json.loads((folder / "config.json").read_text()) | {"trigger": TRIGGERS["text_only"]().state_dict()}
+    (folder / "config.json").write_text(json.dumps(keyed))
+    assert html.render_trigger_images([read_record(folder)]) == []
+    assert len(html.render_trigger_images([runs[0]])) == 1
 
 
 def test_a_trigger_without_a_name_leaves_the_report_without_images(runs: list[RunRecord], tmp_path: Path) -> None:
