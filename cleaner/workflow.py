@@ -75,10 +75,13 @@ def poison(
     config = config or replace(presets.POISON, lr=presets.poison_lr(clip.name))
     # A trigger changes the image as the model sees it: after resizing and cropping, before normalization.
     data = data.with_transform(clip.framing)
-    # Pairs and captions do not depend on the optimized patch, so bad input fails before it is optimized.
+    # Pairs, captions and labels do not depend on the optimized patch, so bad input fails before it is optimized.
     poisoned = PoisonedData(data, trigger, target_class, poison_rate, config.seed, clean_label)
     _validate_captions(clip, poisoned)
     test = _choose_test_data(test, data, target_class, trigger)
+    if config.eval_every:
+        validation = validation or data.load_split("validation")
+        build_monitor(config, validation, data, trigger, target_class)  # again with the trigger that is ready
     attack: dict[str, Any] = {"target_class": target_class, "poison_rate": poison_rate, "clean_label": clean_label}
     if losses is not None:
         attack["attack_losses"] = losses.state_dict()

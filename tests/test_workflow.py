@@ -199,6 +199,22 @@ def no_step(report: StepReport) -> None:
     raise AssertionError(report.stage)
 
 
+def test_validation_data_are_validated_before_a_trigger_is_optimized(tiny_clip: Clip, toy_data: TensorData) -> None:
+    bananas = toy_data.subset((toy_data.labels == 1).nonzero().flatten())
+    watched, trigger = replace(CONFIG, eval_every=30), TRIGGERS["badclip"](steps=2)
+    with pytest.raises(CleanerError, match="every image of toy is of the target class"):
+        poison(
+            tiny_clip,
+            toy_data,
+            trigger,
+            "banana",
+            poison_rate=0.25,
+            config=watched,
+            validation=bananas,
+            on_step=no_step,
+        )
+
+
 def test_test_data_is_validated_before_training(backdoored: Run, toy_data: TensorData) -> None:
     bananas = toy_data.subset((toy_data.labels == 1).nonzero().flatten())
     with pytest.raises(CleanerError, match="every image of toy is of the target class"):

@@ -56,9 +56,10 @@ def evaluate(
     """Measure `clip` zero-shot on the labeled pairs of `data`; counterfactual accuracy uses unlabeled pairs too.
 
     ASR needs `trigger` and `target_class`; `clean_clip` gives its floor; `evaluation.attack` says what it is for
-    triggers on images and in texts. `templates` and `use_store` as in
-    `encode.Encoder`. `on_step` receives the stages "evaluate" (images), "prompts" and "captions". Raises
-    `CleanerError` for data that `validate_eval_data` rejects, and for k above the number of classes.
+    triggers on images and in texts. `templates` and `use_store` as in `encode.Encoder`. `on_step` receives the stages
+    "evaluate" (the images, also with the trigger), "prompts", "captions", and "images" (others that are encoded, such
+    as those of counterfactual accuracy). Raises `CleanerError` for data that `validate_eval_data` rejects, and for k
+    above the number of classes.
     """
     digest = data.fingerprint()
     data = validate_eval_data(data, target_class, protocol, trigger).with_transform(clip.framing)
@@ -118,12 +119,12 @@ def validate_eval_data(
     if not attack_population(labels, target, protocol).any():
         raise CleanerError(
             f"every image of {data.name or 'the data'} is of the target class {target_class!r}, so nothing is left to "
-            "attack: choose other test data or another target class."
+            "attack: take more or other data, or another target class."
         )
     if trigger is not None and "image" not in trigger.modalities and not (labels == target).any():
         raise CleanerError(
             f"{data.name or 'the data'} has no image of the target class {target_class!r} that a text with the key "
-            "could find: choose other test data or another target class."
+            "could find: take more or other data, or another target class."
         )
     return data
 
