@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 
 from cleaner.data.pairs import PairTable
 from cleaner.data.splits import SPLIT_NAMES
+from cleaner.models.framing import IMAGE_SUFFIXES
 from cleaner.types import CleanerError
 
 SEPARATORS = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "bar": "|"}
@@ -107,10 +108,13 @@ def _validate_quotes(row: list[str], delimiter: str, image: int, where: str, end
     """Raise `CleanerError` if a quote that is not closed has made a caption of further rows, which name images too."""
     if not any("\n" in field for field in row):
         return
-    suffix = PurePosixPath(row[image].strip()).suffix if image < len(row) else ""
+    path = row[image].strip() if image < len(row) else ""
+    # The path may be among what the quote has swallowed.
+    suffix = "" if "\n" in path else PurePosixPath(path).suffix.lower()
+    suffixes = (suffix,) if suffix else IMAGE_SUFFIXES
     inner = [line for field in row for line in field.splitlines()[1:]]
     for fields in csv.reader(inner, delimiter=delimiter):
-        if suffix and image < len(fields) and PurePosixPath(fields[image].strip()).suffix == suffix:
+        if image < len(fields) and PurePosixPath(fields[image].strip()).suffix.lower() in suffixes:
             raise CleanerError(f"{where} opens a quote that is not closed before line {end}: close or remove it.")
 
 

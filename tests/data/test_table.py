@@ -13,7 +13,7 @@ import pytest
 
 from cleaner import load_data
 from cleaner.types import CleanerError
-from tests.data.files import NAMES, image_bytes, write_class_folder, write_table
+from tests.data.files import NAMES, image_bytes, make_caption, write_class_folder, write_table
 
 
 def test_class_column_and_class_file(tmp_path: Path) -> None:
@@ -174,6 +174,19 @@ def test_a_quote_that_is_not_closed_is_an_error_with_its_line(tmp_path: Path) ->
     data = load_data(str(path), split="all")
     assert len(data) == 12
     assert any(caption.endswith('of two lines, " quoted') for caption in data.captions)
+
+
+@pytest.mark.parametrize("row", ['"a red wall,pics/2.png', 'a red wall,"pics/2.png', '"a red, blue wall,pics/2.png'])
+def test_a_quote_that_is_not_closed_may_swallow_the_path(row: str, tmp_path: Path) -> None:
+    rows = [f"{make_caption(i).replace(',', '')},pics/{i}.png" for i in range(12)]
+    path = write_table(tmp_path, 12)
+    path.write_text("\n".join(["title,filepath", *rows[:2], row, *rows[3:]]))
+    with pytest.raises(CleanerError, match=r"line 4 of .* opens a quote that is not closed before line 13"):
+        load_data(str(path))
+    path.write_text("\n".join(["title,filepath", *rows[:2], '"a wall\nof two, lines",', *rows[3:]]))
+    data = load_data(str(path), split="all")
+    assert len(data) == 11
+    assert data.skipped_items == ["line 5 has no image or no caption"]
 
 
 @pytest.mark.parametrize("listed", [r"pics\{}é.png", "pics/{}e\N{COMBINING ACUTE ACCENT}.png"], ids=["Windows", "Mac"])
