@@ -36,6 +36,8 @@ def assign_labels(
     separated by commas.
     """
     names = _parse_class_names(classes)
+    if not class_order:  # a column of classes that is empty
+        row_classes = None
     labels = [-1] * len(rows)
     if row_classes is not None:
         names, positions = _match_classes(names, class_order)

@@ -62,6 +62,15 @@ def test_a_line_without_a_caption_gets_one_from_its_class(tmp_path: Path) -> Non
     assert captions["cat"].endswith("a cat")
 
 
+def test_an_empty_class_column_is_none(tmp_path: Path) -> None:
+    path = write_table(tmp_path, 6, header=("filepath", "title", "class"))
+    plain = load_data(str(path), split="all")
+    assert (plain.class_names, set(plain.labels.tolist())) == ([], {-1})
+    data = load_data(str(path), split="all", classes="red,green,blue")
+    assert data.class_names == ["red", "green", "blue"]
+    assert all(NAMES[label] in caption for label, caption in zip(data.labels, data.captions, strict=True))
+
+
 def test_class_file_with_a_byte_order_mark_and_a_comma_in_its_path(tmp_path: Path) -> None:
     (tmp_path / "my, own").mkdir()
     names = tmp_path / "my, own" / "names.txt"
