@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cleaner.data.base import DATASETS
-from cleaner.data.class_folders import tabulate_class_folders
+from cleaner.data.class_folders import is_hidden, tabulate_class_folders
 from cleaner.data.pairs import FileData, PairTable, read_image
 from cleaner.data.splits import SPLIT_NAMES
 from cleaner.models.framing import IMAGE_SUFFIXES
@@ -52,6 +52,9 @@ def _tabulate(root: Path) -> PairTable:
     tables = [file for file in sorted(root.iterdir()) if file.suffix.lower() in TABLE_SUFFIXES]
     if tables and len(set(table.classes or ())) < 2:
         raise CleanerError(f"{root} has no class folders, but a table: give that as the data, {tables[0]}.")
+    loose = sum(not is_hidden([file.name]) and file.suffix.lower() in IMAGE_SUFFIXES for file in root.iterdir())
+    if loose:  # not among the keys: however many, they say nothing about the folders
+        table.skipped_rows.append(f"outside of folders: {loose:,} without a class")
     table.skipped_rows += [f"{file.name} is not read: for its captions give it as the data" for file in tables]
     return table
 

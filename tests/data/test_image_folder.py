@@ -99,8 +99,11 @@ def test_what_is_in_no_split_is_named(tmp_path: Path) -> None:
     (tmp_path / "val").mkdir()
     for i in range(6):
         (tmp_path / "val" / f"{i}.png").write_bytes(image_bytes(i))
+    for name in ("a.JPG", "b.png", "._b.png", "notes.txt"):
+        (tmp_path / name).touch()
     data = load_data(str(tmp_path), split="all")
     assert len(data) == 30
+    assert "outside of folders: 2 without a class" in data.skipped_items
     assert "val: 6 without a class" in data.skipped_items
     assert "extra/red: 1 without a class" in data.skipped_items
 
