@@ -141,6 +141,7 @@ def _describe_data(data: CaptionData) -> dict[str, Any]:
         "data_sha256": data.fingerprint(),
         "heldout_by": data.split_rule,
         "pairs": len(data),
+        "left_out": data.describe_skipped(),
     }
 
 
@@ -215,7 +216,7 @@ def measure_for_card(clip: Clip, data_name: str, data_options: Mapping[str, Any]
         "n": metrics.n,
         "counterfactual_accuracy": metrics.counterfactual_accuracy,
         "n_counterfactual": metrics.n_counterfactual,
-        "image_to_text_recall_of_1000": image_to_text_recall(clip, test),
+        **({"image_to_text_recall_of_1000": image_to_text_recall(clip, test)} if len(test) >= 1000 else {}),
         "transfer": transfer_accuracy(clip, test),
     }
 

@@ -47,6 +47,9 @@ def pairs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_pretrain_on_a_table_of_images(pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data: Any = load_data(str(pairs))
+    broken = data.table.keys[data.rows[0]]
+    (tmp_path / broken).write_bytes(b"no image")
     words = ["pretrain", "--model", "scenes-vit", "--image-size", "16", "--epochs", "2", "--batch-size", "16"]
     words += ["--augmentation", "crops", "--data", str(pairs), "classes=fire,water", "--out", str(tmp_path / "own")]
     assert main(words) == 0
@@ -55,6 +58,8 @@ def test_pretrain_on_a_table_of_images(pairs: Path, tmp_path: Path, capsys: pyte
     assert card["heldout_by"].startswith("test: defined by the data; validation: 5% of the other pairs, by a hash")
     assert card["pairs"] == len(load_data(str(pairs))) < 60  # not the default of 100,000
     assert (card["model"], card["architecture"], card["image_size"], card["n"]) == ("own", "scenes-vit", 16, 20)
+    assert f"{broken} cannot be read" in card["left_out"]
+    assert "image_to_text_recall_of_1000" not in card  # of 20
     assert 0 < card["n_counterfactual"] <= 20  # every metric has its n
     assert card["finetune"]["augmentation"] == "crops"
     clip = load_clip(str(tmp_path / "own" / "model.safetensors"))
