@@ -27,7 +27,7 @@ from cleaner.types import CleanerError, OnStep, StepReport
 
 CHECKS = ("auto", "full", "quick")
 MAX_FULL_CHECK_PAIRS = 20_000
-"""Fully decode every image up to this many pairs; above, read only the first and last bytes."""
+"""Fully decode every image up to this many pairs; above, check header and end marker alone."""
 CHECK_CHUNK = 512
 """Images per progress report of the check."""
 MAX_PREFETCHED = 1024
@@ -77,7 +77,8 @@ class FileData(CaptionData):
     `classes` sets the class names: a text file with one per line, or names separated by commas; default: the data's
     own. Where the data define no class per image, a caption that names exactly one class gives the label. Broken
     images are left out and listed in `skipped_items`; a share above `most_broken` raises. `check`: "full" decodes
-    every image once, "quick" reads the first and last bytes, "auto" is full up to `MAX_FULL_CHECK_PAIRS` pairs.
+    every image once, "quick" checks the header and, of JPEG and PNG, the end marker; "auto" is full up to
+    `MAX_FULL_CHECK_PAIRS` pairs.
     """
 
     path_options: ClassVar[tuple[str, ...]] = ("root", "annotations", "classes")
@@ -187,7 +188,7 @@ class FileData(CaptionData):
             if full or not is_complete(content):  # a phone appends a film to a photo, which is complete all the same
                 decode_image(content, key, side=32)
         except CleanerError as error:
-            return str(error).split(":")[0]
+            return str(error).rpartition(": ")[0]  # without what to do; names may have colons
         except (OSError, KeyError, ValueError) as error:  # ValueError: an impossible file name
             return f"{key} cannot be read ({type(error).__name__})"
         return None

@@ -133,6 +133,14 @@ def test_pipes_devices_folders_and_impossible_names_are_broken_images(tmp_path: 
     assert "/dev/zero is not a regular file" in data.skipped_items
 
 
+def test_the_name_of_a_broken_image_may_have_a_colon(tmp_path: Path) -> None:
+    path = write_table(tmp_path, 8)
+    (tmp_path / "pics" / "a: b:c.png").write_bytes(b"no image")
+    path.write_text(path.read_text() + "\npics/a: b:c.png,a wall")
+    data = load_data(str(path), split="all", most_broken=0.5)
+    assert data.skipped_items == ["pics/a: b:c.png cannot be read as an image"]
+
+
 def test_arguments_set_by_the_source_are_not_options(tmp_path: Path) -> None:
     with pytest.raises(CleanerError, match=r"options: table\. Its options: root, "):
         load_data(str(write_table(tmp_path)), table="x")
