@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from cleaner.data.base import TensorData
@@ -45,3 +47,16 @@ def test_draw_stats_count_new_texts_kinds_and_skipped_captions() -> None:
     assert [(s.epoch, s.drawn, s.skipped) for s in results] == [(0, 3, 2), (1, 2, 0), (2, 0, 0)]
     assert [s.new_share for s in results] == [1.0, 0.75, 0.0]
     assert [s.kind_counts for s in results] == [{"attribute": 1, "object": 1}, {"object": 2}, {}]
+
+
+def test_draw_stats_time_the_making_of_subtexts() -> None:
+    def make(index: int) -> SubtextPair:
+        time.sleep(0.02)
+        return pair("a cup", ("a kite", "object"))
+
+    def plan(epoch: int) -> EpochTexts:
+        drawn = DrawnTexts(range(5), make)
+        return EpochTexts([], drawn, made=drawn)
+
+    (stats,) = compute_draw_stats(plan, 1)
+    assert stats.seconds >= 0.1
