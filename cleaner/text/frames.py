@@ -13,7 +13,8 @@ def rewrite(caption: str, frame: str) -> str:
     """Return a caption in one of the `FRAMES`, a function of the caption alone.
 
     The caption is split into its subject and the rest. A rest that begins with a finite verb ("a dog runs") gets no
-    verb of the frame: "it is a dog that runs", "when you look, a dog runs".
+    verb of the frame: "it is a dog that runs", "when you look, a dog runs". A caption that begins otherwise than with a
+    noun phrase is taken as a whole: "when you look, there is there is a cup".
     """
     parsed = parse(caption)
     end = _find_subject_end(parsed)
