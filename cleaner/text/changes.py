@@ -14,6 +14,7 @@ from cleaner.text.tags import FINITE_TAGS
 
 T = TypeVar("T")
 _CLAUSE_END_TAGS = (".", ",")
+_BOUNDS = (("at", "least"), ("at", "most"), ("up", "to"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ class Change:
 
 @lexicon_cache(16384)
 def mark_unsafe_tokens(parsed: Parse) -> tuple[bool, ...]:
-    """Return for each token whether a change is no use: in a negation, next to "or", in half a compound."""
+    """Return for each token whether a change is no use: in a negation or bound, next to "or", in half a compound."""
     unsafe: list[bool] = []
     clause_start, is_negated = 0, False
     for i, token in enumerate(parsed.tokens):
@@ -46,6 +47,11 @@ def mark_unsafe_tokens(parsed: Parse) -> tuple[bool, ...]:
         if token.tag in _CLAUSE_END_TAGS and i + 1 < len(parsed.tokens):
             clause_start, is_negated = i + 1, False
         unsafe.append(is_negated)
+    for i, token in enumerate(parsed.tokens):
+        if token.tag == "CD" and tuple(t.lower for t in parsed.tokens[max(0, i - 2) : i]) in _BOUNDS:
+            # "At least two dogs" is true of three, "up to two cats" of none.
+            end = next((chunk.end for chunk in parsed.chunks if chunk.count == i), i + 1)
+            unsafe[i - 2 : end] = [True] * (end - i + 2)
     for c, chunk in enumerate(parsed.chunks):
         if parsed.joins_compound(chunk.start):
             # "A horse - drawn carriage" has no horses to count, and "drawn" says nothing alone.

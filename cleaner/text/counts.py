@@ -29,6 +29,7 @@ _COUNTABLE_CONTAINERS = frozenset(
 _MANY = frozenset(kinds.split_words("many several few various other numerous multiple countless different"))
 _TO_PLURAL = {"is": "are", "was": "were", "has": "have", "does": "do"}
 _TO_SINGULAR = {plural: singular for singular, plural in _TO_PLURAL.items()}
+_RELATIVE_PRONOUNS = ("who", "which", "that")
 _CONJUNCTIONS = ("as", "before", "after", "because", "if", "although", "that", "until", "than")
 # After these tags a bare noun starts a phrase; after an adjective it does not ("pretty | girl").
 _TAGS_BEFORE_PHRASE = kinds.split_words("START . , CC VBZ VBP VBD VBG VB VBE WP WRB IN REL INREL TO")
@@ -108,8 +109,8 @@ def _pluralize_phrase(parsed: Parse, c: int, rng: Random) -> list[Change]:
     repairs = [] if is_only_noun else [(chunk.head, plural)]
     verb = _find_agreeing_verb(parsed, c)
     if verb is not None:
-        if any(v.kind == "VP" and parsed.tokens[v.start].tag == "VBZ" and v is not verb for v in parsed.chunks):
-            return []  # "smiles and nods": both verbs would have to agree
+        if any(v.kind == "VP" and v is not verb and _shares_subject(parsed, v, verb) for v in parsed.chunks):
+            return []  # "smiles and nods", "that is red is parked": both verbs would have to agree
         token = parsed.tokens[verb.start]
         if token.lower in _TO_PLURAL:
             repairs.append((verb.start, _TO_PLURAL[token.lower]))
@@ -202,7 +203,7 @@ def _is_unique(parsed: Parse, chunk: Chunk) -> bool:
 def _find_agreeing_verb(parsed: Parse, c: int) -> Chunk | None:
     """Return the verb that agrees with chunk `c`: after it, or before it as in "there is a cat"."""
     chunks = parsed.chunks
-    if c + 2 < len(chunks) and chunks[c + 1].text in ("who", "which", "that") and chunks[c + 2].kind == "VP":
+    if c + 2 < len(chunks) and chunks[c + 1].text in _RELATIVE_PRONOUNS and chunks[c + 2].kind == "VP":
         return chunks[c + 2]
     if c and chunks[c - 1].kind == "REL":
         # "as his bride arrives": here the preposition starts a clause.
@@ -219,6 +220,13 @@ def _find_agreeing_verb(parsed: Parse, c: int) -> Chunk | None:
     if k < len(chunks) and chunks[k].kind == "O" and parsed.tokens[chunks[k].start].tag == "RB":
         k += 1
     return chunks[k] if k < len(chunks) and _is_finite(parsed, chunks[k]) else None
+
+
+def _shares_subject(parsed: Parse, other: Chunk, verb: Chunk) -> bool:
+    """Return whether a singular verb may have the subject of `verb`; "is" has not before it, nor after "that"."""
+    token = parsed.tokens[other.start]
+    is_after = other.start > verb.start and parsed.tokens[other.start - 1].lower not in _RELATIVE_PRONOUNS
+    return token.tag == "VBZ" or (is_after and token.lower in _TO_PLURAL)
 
 
 def _is_finite(parsed: Parse, chunk: Chunk) -> bool:

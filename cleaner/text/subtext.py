@@ -149,7 +149,7 @@ def _make_negative(parsed: Parse, change: Change) -> Subtext:
     tokens = parsed.tokens
     start, end = tokens[change.start].start, tokens[change.end - 1].end
     old = parsed.caption[start:end]
-    new = change.new.capitalize() if old[:1].isupper() and old[1:].islower() else change.new
+    new = change.new.capitalize() if old[:1].isupper() and not old[1:].isupper() else change.new
     edits = [Edit(change.kind, (start, end), old, new)]
     for index, text in change.repairs:
         token = tokens[index]

@@ -95,6 +95,8 @@ def tag_in_context(i: int, lower: list[str], tags: list[str], lexicon: Lexicon) 
 def _tag_closed_word(i: int, lower: list[str], tags: list[str], lexicon: Lexicon) -> str:
     """Return the tag of a closed-class word that has two uses."""
     word, tag = lower[i], tags[i]
+    if tag in ("REL", "INREL"):
+        return tag  # "the left side of": a word of a compound preposition
     previous_tag = tags[i - 1] if i else "START"
     next_tag = tags[i + 1] if i + 1 < len(tags) else "END"
     if word == "her":

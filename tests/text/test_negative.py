@@ -47,6 +47,7 @@ def test_every_draw_of_a_kind(caption: str, kind: str, expected: set[str]) -> No
         ("on the grass is a cup", "on the grass are two cups"),
         ("dogs run on the beach", "a single dog runs on the beach"),
         ("a man who walks", "two men who walk"),
+        ("the left side of the road has a red car", "the left side of the road has two red cars"),
     ],
 )
 def test_count_edits_agree_with_the_verb(caption: str, text: str) -> None:
@@ -207,6 +208,23 @@ def test_words_of_the_caption_are_no_replacements() -> None:
 def test_after_a_negation_only_the_negation_is_edited() -> None:
     assert drawn("a man without a hat", "object") <= {text for text in drawn("a man without a hat") if "hat" in text}
     assert drawn("the car is not red") == {"the car is red"}
+
+
+@pytest.mark.parametrize("bound", ["at least", "at most", "up to"])
+def test_a_bound_and_what_it_counts_stay(bound: str) -> None:
+    texts = drawn(f"{bound} five dogs in a boat")
+    assert len(texts) > 5
+    assert all(text.startswith(f"{bound} five dogs ") for text in texts)
+
+
+@pytest.mark.parametrize("verb", ["is red", "was red"])
+def test_no_count_edit_leaves_a_second_verb_in_the_singular(verb: str) -> None:
+    assert not drawn(f"a car that {verb} is parked", "count")
+
+
+def test_a_capital_at_the_start_stays() -> None:
+    assert drawn("A red car", "count") == {"Two red cars", "Three red cars", "Four red cars"}
+    assert drawn("Red cars", "count") == {"A single red car"}
 
 
 def test_draws_cycle_through_the_kinds() -> None:

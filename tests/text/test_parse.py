@@ -39,6 +39,7 @@ from cleaner.text import parse
         ("an orange and white cat", "NP an orange and white cat"),
         ("a man in a black t-shirt", "NP a man|REL in|NP a black t-shirt"),
         ("the drummer , left , with a fan", "NP the drummer|O ,|O left|O ,|REL with|NP a fan"),
+        ("the left side of the road", "O the|REL left side of|NP the road"),
     ],
 )
 def test_chunks(caption: str, chunks: str) -> None:
