@@ -13,6 +13,7 @@ from cleaner.text.negative import draw_changes
 from cleaner.text.parse import Parse, parse
 from cleaner.text.positive import draw_positive
 from cleaner.text.relational import draw_relation_positive
+from cleaner.text.rules import NEGATIONS
 from cleaner.text.tags import NOUN_TAGS
 from cleaner.text.vocabulary import Vocabulary
 from cleaner.types import CleanerError
@@ -109,7 +110,7 @@ def draw_subtexts(
 
 
 def content_words(text: str) -> frozenset[str]:
-    """Return the base forms of nouns, adjectives, verbs, numbers and specific prepositions.
+    """Return the base forms of nouns, adjectives, verbs, numbers, negations and specific prepositions.
 
     A text whose words are a subset of another's is likely true of its image.
     """
@@ -124,7 +125,7 @@ def _content_words(text: str) -> frozenset[str]:
         is_content = token.tag in (*NOUN_TAGS, "CD", "REL", "INREL") or token.tag[:2] in ("JJ", "VB")
         if is_content and token.tag != "VBE":
             words.append(parsed.lemma(i))
-        elif token.tag == "IN" and token.lower not in _WEAK_PREPOSITIONS:
+        elif token.lower in NEGATIONS or (token.tag == "IN" and token.lower not in _WEAK_PREPOSITIONS):
             words.append(token.lower)
     return frozenset(words)
 

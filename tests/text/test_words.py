@@ -54,6 +54,15 @@ def test_content_words() -> None:
     assert content_words("") == frozenset()
 
 
+def test_a_negation_is_a_content_word() -> None:
+    for negated, caption in (
+        ("the door is not open", "the open door"),
+        ("no dogs on the beach", "dogs on the beach"),
+        ("a man never smiles", "a man smiles"),
+    ):
+        assert content_words(caption) < content_words(negated)
+
+
 @pytest.mark.parametrize(
     ("noun", "plural"),
     [
