@@ -62,7 +62,7 @@ _NOT_DOUBLED = frozenset(
     )
 )
 _CONSONANT_SOUND = re.compile(
-    r"^(?:uni(?![ndm])|unanim|use|usu|usb|ute|uti|ufo|ukr|ura|ewe|eu|one\b|once|ukulele|u\b|u-)"
+    r"^(?:uni(?![ndm])|unanim|use|usu|usb|ute|uti|ufo|ukr|ura|uk\b|us\b|ewe|eu|one\b|once|ukulele|u\b|u-)"
 )
 _VOWEL_SOUND = re.compile(
     r"^(?:hour|honest|honou?r|heir|8|11(?!\d)|18(?:\d\d)?(?!\d)|x-|mri|led\b|nba|nfl|fbi|rpg|suv)"

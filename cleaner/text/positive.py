@@ -144,7 +144,7 @@ def _is_droppable(parsed: Parse, chunk: Chunk, i: int) -> bool:
     """Return whether the noun phrase stays true and grammatical without the attribute at token `i`."""
     lexicon = load_lexicon()
     word = parsed.tokens[i].lower
-    if word in rules.PRIVATIVE or parsed.tokens[i].tag != "JJ" or parsed.tokens[i - 1].lower == "middle":
+    if word in rules.PRIVATIVE or parsed.tokens[i].tag != "JJ" or (i and parsed.tokens[i - 1].lower == "middle"):
         return False
     if parsed.joins_compound(i - 1):
         return False  # "a black - and - white photo"
@@ -217,8 +217,10 @@ def join_kept_tokens(parsed: Parse, kept: list[bool]) -> str:
     words = []
     for i, token in enumerate(tokens):
         text = token.text
-        if token.lower in ("a", "an") and i + 1 < len(tokens):
-            article = forms.choose_article(tokens[i + 1].lower)
+        following = tokens[i + 1] if i + 1 < len(tokens) else None
+        # Where nothing was dropped the caption knows better: "a US soldier".
+        if token.lower in ("a", "an") and following and parsed.next_token(parsed.tokens.index(token)) != following:
+            article = forms.choose_article(following.lower)
             text = text if token.lower == article else article.capitalize() if text[0].isupper() else article
         words.append(text)
     _fix_agreement(words)

@@ -25,6 +25,7 @@ def drawn(caption: str, style: str = "core", seeds: int = 40) -> set[str]:
         ("A big Dog.", "A Dog"),
         ("a noisy street with all sorts of dogs", "a street"),
         ("a kite shaped cake on a plate", "a cake"),
+        ("tall houses in the middle", "houses"),
     ],
 )
 def test_core_is_among_the_draws(caption: str, core: str) -> None:
@@ -116,6 +117,13 @@ def test_a_dash_before_a_clause_or_a_title_separates(caption: str, core: str) ->
 )
 def test_heads_and_scope_operators_stay(caption: str, kept: str, style: str) -> None:
     assert all(kept in text for text in drawn(caption, style))
+
+
+@pytest.mark.parametrize("style", POSITIVE_STYLES)
+def test_articles_change_only_where_the_next_word_was_dropped(style: str) -> None:
+    texts = drawn("a URL on a large orange sign", style)
+    assert "a URL on an orange sign" in texts
+    assert all(text.startswith("a URL") for text in texts)
 
 
 def test_a_minimal_caption_is_its_own_positive() -> None:

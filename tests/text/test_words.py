@@ -132,6 +132,9 @@ def test_conjugate(verb: str, tag: str, form: str) -> None:
         ("usb", "a"),
         ("unidentified", "an"),
         ("union", "a"),
+        ("US", "a"),
+        ("uk", "a"),
+        ("usher", "an"),
     ],
 )
 def test_choose_article(word: str, article: str) -> None:
