@@ -22,8 +22,11 @@ _PLURAL_TABLE = split_words(
 _PLURALS = dict(pair.split(":") for pair in _PLURAL_TABLE)
 _SINGULARS = {plural: noun for noun, plural in _PLURALS.items()}
 _ALREADY_PLURAL = ("clothes", "glasses", "pants", "jeans", "shorts", "trousers", "scissors", "tights", "goods", "men")
-# "spokesman" has "spokesmen"; these are not compounds of "man".
+# "spokesman" has "spokesmen"; these are no compounds of "man" or "men".
 _NOT_MAN_COMPOUNDS = frozenset(split_words("human german roman norman ottoman caiman shaman talisman"))
+_NOT_MEN_COMPOUNDS = frozenset(
+    split_words("specimen regimen omen abdomen stamen cyclamen dolmen albumen bitumen lumen rumen semen acumen hymen")
+)
 # lemma, past, participle
 _VERB_TABLE = (
     "sit sat sat|stand stood stood|lie lay lain|sleep slept slept|kneel knelt knelt|run ran run|"
@@ -47,7 +50,7 @@ _VERB_TABLE = (
     "bend bent bent|wind wound wound|sew sewed sewn|saw sawed sawn"
 )
 _IRREGULAR_VERBS = {lemma: (past, participle) for lemma, past, participle in map(split_words, _VERB_TABLE.split("|"))}
-_IRREGULAR_THIRD_PERSON = {"have": "has", "be": "is", "go": "goes", "do": "does"}
+_IRREGULAR_THIRD_PERSON = {"have": "has", "be": "is", "go": "goes", "do": "does", "echo": "echoes"}
 _IRREGULAR_VERB_FORMS = {
     **{form: lemma for lemma, forms in _IRREGULAR_VERBS.items() for form in forms},
     **dict.fromkeys(split_words("are was were am being"), "be"),
@@ -58,7 +61,7 @@ _DOUBLING = re.compile(r"(?:^|[^aeiou])[aeiou][bdgklmnprt]$")
 _NOT_DOUBLED = frozenset(
     split_words(
         "visit open enter gather scatter cover wander offer listen happen order linger shower travel fasten "
-        "remember surrender whisper deliver hover water answer model develop edit exhibit market"
+        "remember surrender whisper deliver hover water answer model develop edit exhibit market exit"
     )
 )
 _CONSONANT_SOUND = re.compile(
@@ -102,15 +105,19 @@ def match_stems(stems: Iterable[str]) -> re.Pattern[str]:
 def _pluralize_word(noun: str) -> str:
     if noun in _PLURALS:
         return _PLURALS[noun]
-    if noun.endswith(_ALREADY_PLURAL):
+    if noun.endswith(_ALREADY_PLURAL) and noun not in _NOT_MEN_COMPOUNDS:
         return noun
     if noun.endswith("man") and noun not in _NOT_MAN_COMPOUNDS:
         return noun[:-3] + "men"
-    if re.search(r"(?:s|x|z|ch|sh)$", noun):
-        return noun + "es"
-    if re.search(r"[^aeiou]y$", noun):
-        return noun[:-1] + "ies"
-    return noun + "s"
+    return _add_s(noun)
+
+
+def _add_s(word: str) -> str:
+    if re.search(r"(?:s|x|z|ch|sh)$", word):
+        return word + "es"
+    if re.search(r"[^aeiou]y$", word):
+        return word[:-1] + "ies"
+    return word + "s"
 
 
 @lru_cache(maxsize=8192)
@@ -152,7 +159,7 @@ def conjugate(lemma: str, tag: str) -> str:
     if tag in ("VBD", "VBN") and lemma in _IRREGULAR_VERBS:
         return _IRREGULAR_VERBS[lemma][tag == "VBN"]
     if tag == "VBZ":
-        return _IRREGULAR_THIRD_PERSON.get(lemma) or _pluralize_word(lemma)
+        return _IRREGULAR_THIRD_PERSON.get(lemma) or _add_s(lemma)
     is_past = tag != "VBG"
     if lemma.endswith("ie") and not is_past:
         return lemma[:-2] + "ying"

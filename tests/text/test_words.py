@@ -79,6 +79,8 @@ def test_a_negation_is_a_content_word() -> None:
         ("dish", "dishes"),
         ("human", "humans"),
         ("clothes", "clothes"),
+        ("specimen", "specimens"),
+        ("snowman", "snowmen"),
     ],
 )
 def test_pluralize_and_noun_lemma(noun: str, plural: str) -> None:
@@ -110,6 +112,11 @@ def test_pluralize_compounds() -> None:
         ("wash", "VBZ", "washes"),
         ("have", "VBZ", "has"),
         ("flee", "VBG", "fleeing"),
+        ("die", "VBZ", "dies"),
+        ("fish", "VBZ", "fishes"),
+        ("echo", "VBZ", "echoes"),
+        ("exit", "VBG", "exiting"),
+        ("exit", "VBD", "exited"),
     ],
 )
 def test_conjugate(verb: str, tag: str, form: str) -> None:
