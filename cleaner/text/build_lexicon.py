@@ -215,7 +215,7 @@ class LexiconBuilder:
                 continue
             synsets = self.ranker.common_noun_synsets(lemma)
             counts = self.ranker.caption_counts
-            if not synsets or not all(counts["n", w] or counts["a", w] for w in parts):
+            if not synsets or not (self.keep_all_words or all(counts["n", w] or counts["a", w] for w in parts)):
                 continue
             above = {w for i in self.net.hypernym_distances("n", synsets[0].id) for w in self.net.synsets["n", i].words}
             compounds[lemma] = "kind" if parts[1] in above else "own"

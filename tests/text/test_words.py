@@ -15,7 +15,9 @@ from cleaner.text import (
     positive_subtexts,
 )
 from cleaner.text import lexicon as lexicon_module
+from cleaner.text.build_lexicon import LexiconBuilder
 from cleaner.text.lexicon import LEXICON_PATH, load_lexicon, using_lexicon
+from cleaner.text.wordnet import NOUN_CLASSES, Synset, WordNet
 from cleaner.types import CleanerError
 
 CAPTION = "a small cat sits on the old sofa near a window and looks at a bird"
@@ -198,6 +200,19 @@ def test_missing_wordnet_raises(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(CleanerError, match="no WordNet"), using_lexicon("wordnet"):
         pass
     assert "banana" in load_lexicon()
+
+
+def test_all_of_wordnet_has_its_compounds() -> None:
+    names = {1: "animal", 2: "bear", 3: "polar bear", 4: "hot dog"}
+    above = {2: (1,), 3: (2,)}
+    animal = next(number for number, name in NOUN_CLASSES.items() if name == "animal")
+    synsets = {("n", i): Synset(i, animal, (name,), above.get(i, ()), (), False, "") for i, name in names.items()}
+    senses = {("n", name): [i] for i, name in names.items()} | {("a", word): [9] for word in ("polar", "hot")}
+    synsets["a", 9] = Synset(9, 0, ("polar", "hot"), (), (), False, "")
+    senses["n", "dog"] = [1]
+    net = WordNet(synsets, senses)
+    assert LexiconBuilder(net, [], keep_all_words=True).build()["compounds"] == {"polar bear": "kind", "hot dog": "own"}
+    assert LexiconBuilder(net, ["a hot dog"]).build()["compounds"] == {"hot dog": "own"}
 
 
 @pytest.mark.slow
