@@ -5,7 +5,7 @@ from cleaner.losses.clip import clip_loss
 from cleaner.losses.feature_repelling import feature_repelling_loss
 from cleaner.losses.in_modal import in_modal_loss
 from cleaner.losses.info_nce import Features, info_nce
-from cleaner.losses.par import push_loss
+from cleaner.losses.par import par_loss, push_loss
 from cleaner.losses.reviewed_subtext import reviewed_subtext_loss
 from cleaner.losses.subtext import subtext_loss
 from cleaner.losses.unified import unified_loss
@@ -17,6 +17,7 @@ __all__ = [
     "feature_repelling_loss",
     "in_modal_loss",
     "info_nce",
+    "par_loss",
     "push_loss",
     "reviewed_subtext_loss",
     "subtext_loss",

@@ -1,10 +1,11 @@
-"""The push of PAR's perturb-and-recover loss (arXiv:2412.00727)."""
+"""PAR's perturb-and-recover loss (arXiv:2412.00727)."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
+from cleaner.losses.clip import clip_loss
 from cleaner.losses.info_nce import Features
 
 PUBLISHED_TAU = 2.15
@@ -23,3 +24,8 @@ def push_loss(f: Features, reference: Features, tau: float = PUBLISHED_TAU) -> T
         return torch.where(distance <= tau, distance, torch.zeros_like(distance))
 
     return -0.5 * (cut(f.image, reference.image) + cut(f.text, reference.text))
+
+
+def par_loss(f: Features, reference: Features, tau: float = PUBLISHED_TAU) -> Tensor:
+    """Return clip_loss + push_loss, a scalar that may be negative."""
+    return clip_loss(f) + push_loss(f, reference, tau)

@@ -12,7 +12,7 @@ from cleaner.losses import (
     clip_loss,
     in_modal_loss,
     info_nce,
-    push_loss,
+    par_loss,
     reviewed_subtext_loss,
     subtext_loss,
 )
@@ -170,13 +170,13 @@ def test_subtext_loss_gradient_is_finite_under_masks() -> None:
 
 
 @pytest.mark.parametrize("tau", [0.5, 2.15, 4.0])
-def test_push_loss_cuts_the_batch_mean_at_tau(tau: float) -> None:
+def test_par_loss_cuts_the_batch_mean_at_tau(tau: float) -> None:
     f, reference = features(), features(image=unit(N, D, seed=8), text=unit(N, D, seed=9))
-    expected = 0.0
+    expected = clip_loss(f).item()
     for now, before in ((f.image, reference.image), (f.text, reference.text)):
         d = float(np.mean([np.sum((x - y) ** 2) for x, y in zip(now.numpy(), before.numpy(), strict=True)]))
         expected -= 0.5 * (d if d <= tau else 0.0)
-    assert push_loss(f, reference=reference, tau=tau).item() == pytest.approx(expected, rel=1e-5)
+    assert par_loss(f, reference=reference, tau=tau).item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_pad_rows_fills_up_to_the_largest_count() -> None:
