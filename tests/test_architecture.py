@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import importlib
+import inspect
 import re
 import subprocess
 import sys
@@ -90,6 +92,35 @@ def test_public_names_are_few_and_importable() -> None:
         assert getattr(cleaner, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         cleaner.nothing  # noqa: B018
+
+
+PURE_FUNCTIONS = {
+    "cleaner.losses": {
+        "info_nce": ("a", "b", "logit_scale"),
+        "clip_loss": ("f",),
+        "in_modal_loss": ("f",),
+        "subtext_loss": ("f",),
+        "par_loss": ("f", "reference", "tau"),
+    },
+    "cleaner.metrics": {
+        "zero_shot_classifier": ("prompt_features",),
+        "top_k_accuracy": ("image_features", "classifier", "labels", "k"),
+        "attack_success_rate": ("triggered_features", "classifier", "labels", "target_index", "k", "protocol"),
+    },
+    "cleaner.text": {
+        "parse": ("caption",),
+        "positive_subtexts": ("caption", "seed", "style"),
+        "negative_subtexts": ("caption", "n", "seed", "vocabulary"),
+    },
+}
+"""Module -> function -> parameters that programs on top of the library call it with; some have no caller here."""
+
+
+@pytest.mark.parametrize("module", PURE_FUNCTIONS)
+def test_pure_functions_keep_their_names_and_parameters(module: str) -> None:
+    for name, parameters in PURE_FUNCTIONS[module].items():
+        function = getattr(importlib.import_module(module), name)
+        assert set(parameters) <= set(inspect.signature(function).parameters), name
 
 
 @pytest.mark.parametrize("path", [p for p in LIBRARY if not MAY_PRINT & set(p.parts)], ids=relative)
