@@ -190,7 +190,7 @@ def test_deeply_nested_json_is_a_broken_file(root: Path) -> None:
 def test_a_broken_last_line_of_progress_is_skipped(tmp_path: Path) -> None:
     line = json.dumps({"stage": "poison", "step": 1, "total": 2, "seconds": 0.5})
     (tmp_path / "progress.jsonl").write_text(f'{line}\n[]\n{{"stage": "poison"}}\n{line[:20]}')
-    assert read_progress(tmp_path) == [json.loads(line)]
+    assert read_progress(tmp_path) == [{**json.loads(line), "losses": {}, "metrics": {}}]
     assert read_progress(tmp_path / "nowhere") == []
 
 
