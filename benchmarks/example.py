@@ -92,7 +92,7 @@ def has_shipped_runs() -> bool:
 
 
 def train_runs(clean: Clip, test: CaptionData) -> None:
-    """Train the four runs, and write their shipped forms and one picture for the pages."""
+    """Train the four runs, and write what is shipped: weights, metrics, and an example image for the pages."""
     folders, suspect = shipped_folders(), poison_model(clean, test)
     models = {"clean": clean, "backdoored": ship(suspect, folders["backdoored"], clean, test)}
     for name in DEFENSE_NAMES:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from random import Random
 
 from cleaner.text import forms, kinds, rules
@@ -209,20 +210,19 @@ def join_kept_tokens(parsed: Parse, kept: list[bool]) -> str:
     """
     if all(keep or t.tag in _PUNCTUATION_TAGS for keep, t in zip(kept, parsed.tokens, strict=True)):
         return parsed.caption
-    tokens = [t for t, keep in zip(parsed.tokens, kept, strict=True) if keep]
-    while tokens and tokens[-1].tag in _PUNCTUATION_TAGS:
-        tokens.pop()
-    while tokens and tokens[0].tag in _PUNCTUATION_TAGS:
-        tokens.pop(0)
-    words = []
-    for i, token in enumerate(tokens):
-        text = token.text
-        following = tokens[i + 1] if i + 1 < len(tokens) else None
+    places = [i for i, keep in enumerate(kept) if keep]
+    while places and parsed.tokens[places[-1]].tag in _PUNCTUATION_TAGS:
+        places.pop()
+    while places and parsed.tokens[places[0]].tag in _PUNCTUATION_TAGS:
+        places.pop(0)
+    tokens = [parsed.tokens[i] for i in places]
+    words = [token.text for token in tokens]
+    for i, (place, following) in enumerate(pairwise(places)):
         # Where nothing was dropped the caption knows better: "a US soldier".
-        if token.lower in ("a", "an") and following and parsed.next_token(parsed.tokens.index(token)) != following:
-            article = forms.choose_article(following.lower)
-            text = text if token.lower == article else article.capitalize() if text[0].isupper() else article
-        words.append(text)
+        if tokens[i].lower in ("a", "an") and following > place + 1:
+            article = forms.choose_article(tokens[i + 1].lower)
+            if tokens[i].lower != article:
+                words[i] = article.capitalize() if words[i][0].isupper() else article
     _fix_agreement(words)
     text = ""
     for i, token in enumerate(tokens):

@@ -313,6 +313,6 @@ def test_a_stopped_sweep_can_be_canceled_and_continued(
         press(app.run(), f"{name}.resume")
     assert errors(app) == ["The disk is full."]
     press(app.run(), f"{name}.resume")
-    assert "Training" in page_text(app)  # the live view of its runs, beside its table
+    assert "Training" in page_text(app)  # its runs are watched again
     wait_for_sweep(name)
     assert [local.poll_status(folder).state for folder in folders] == ["done"] * 2

@@ -236,7 +236,7 @@ def test_an_optimized_patch_is_shown_with_its_curve(open_page: OpenPage) -> None
     assert "by key" in page_text(app)
     assert patch_captions(app) == ["Patch after step 2"]
     progress = list_runs()[0].folder / "progress.jsonl"
-    progress.write_text(progress.read_text().replace('"picture": "', '"picture": "no image'))
+    progress.write_text(progress.read_text().replace('"picture": "', '"picture": "not a PNG'))
     assert patch_captions(app.run()) == []
     assert not app.exception
 
