@@ -48,8 +48,12 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def scene_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """One cache of Scenes images for all tests of this process; no test reads or writes the user's cache or runs."""
+    """One cache for all tests of this process, and of Scenes images for all processes; the user's stays untouched."""
     folder = tmp_path_factory.mktemp("cache")
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        rendered = tmp_path_factory.getbasetemp().parent / "scenes"
+        rendered.mkdir(exist_ok=True)
+        (folder / "scenes").symlink_to(rendered)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CLEANER_CACHE", str(folder))
         patch.setenv("CLEANER_SPARE", "0")  # tests of the spare worker start their own

@@ -65,6 +65,7 @@ sys.exit(pytest.main(sys.argv[1:]))
 """
 
 
+@pytest.mark.slow
 def test_examples_are_added_to_the_docs_and_pass_the_contracts_and_the_tests_of_the_registries(
     repository: Path,
 ) -> None:

@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[1]
 SNAPSHOT = """
 import importlib, json, os, pkgutil, signal, sys, warnings
@@ -77,6 +79,7 @@ def changes(*codes: str) -> list[set[str]]:
     return [set(json.loads(line)) for line in done.stdout.splitlines()[-len(codes) :]]
 
 
+@pytest.mark.slow
 def test_importing_every_module_changes_nothing_and_configure_torch_three_settings() -> None:
     imported, configured = changes(IMPORT_ALL, CONFIGURE)
     assert imported == set()
@@ -104,6 +107,7 @@ assert after == before, after.items() - before.items()
 """
 
 
+@pytest.mark.slow
 def test_loaded_libraries_do_not_change_the_environment_of_workers() -> None:
     """A worker takes over a run only from a process with the same environment, whenever that was started."""
     subprocess.run([sys.executable, "-c", LOAD_AS_A_SERVER], cwd=ROOT, check=True, timeout=120)

@@ -76,6 +76,7 @@ def assert_equal_runs(folders: list[Path]) -> None:
         assert {name: digests(folder / name) for name in expected} == first
 
 
+@pytest.mark.slow
 def test_every_attack_and_defense_repeats_and_resumes_in_another_process(tmp_path: Path) -> None:
     image = str(image_file(tmp_path))
     here, there = tmp_path / "here", tmp_path / "there"

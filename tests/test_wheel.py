@@ -116,6 +116,7 @@ def outcome(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[s
     return outcome
 
 
+@pytest.mark.slow
 def test_commands_work_outside_the_checkout(outcome: dict[str, Any]) -> None:
     for name in (*BUILT_IN, *DATASETS, *TRIGGERS, *DEFENSES):
         assert name in outcome["list"]
@@ -128,6 +129,7 @@ def test_commands_work_outside_the_checkout(outcome: dict[str, Any]) -> None:
     assert any(row["ran"] for row in presets)
 
 
+@pytest.mark.slow
 def test_overview_shows_the_example_and_a_job_trains(outcome: dict[str, Any]) -> None:
     assert outcome["exceptions"] == []
     assert outcome["title"] == ["Overview"]

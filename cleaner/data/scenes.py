@@ -9,6 +9,7 @@ bit on any machine, and a longer one starts with the shorter one.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,13 @@ SPLIT_SIZES = {"train": 100_000, "clean": 10_000, "validation": 11_000, "test": 
 """Splits and their default sizes. Splits share no image: the split's name is part of every image's seed."""
 MAX_SINGLE_RENDERS = 128
 """Most images rendered one by one; past this limit the whole split is rendered and cached."""
+
+
+@lru_cache(maxsize=1 << 15)
+def _describe(split: str, seed: int, index: int, variant: str, mode: str) -> tuple[Scene, str]:
+    """Return the facts and the caption of an image; kept, since a process loads the same pairs again and again."""
+    scene = make_scene(split, seed, index, variant)
+    return scene, make_caption(scene, split, seed, index, mode)
 
 
 @DATASETS.register("scenes")
@@ -76,8 +84,9 @@ class Scenes(CaptionData):
         self.split, self.seed, self.image_size, self.variant = split, seed, image_size, variant
         self.name = f"{'scenes' if variant == 'plain' else 'scenes-' + variant}/{split}"
         self.class_names = self.list_classes()
-        self.scenes: list[Scene] = [make_scene(split, seed, i, variant) for i in range(size)]
-        self.captions = [make_caption(scene, split, seed, i, mode) for i, scene in enumerate(self.scenes)]
+        described = [_describe(split, seed, i, variant, mode) for i in range(size)]
+        self.scenes: list[Scene] = [scene for scene, _ in described]
+        self.captions = [caption for _, caption in described]
         index = {name: i for i, name in enumerate(self.class_names)}
         has_label = [len(scene.objects) == 1 or variant == "crowd" for scene in self.scenes]
         self.labels = torch.tensor(

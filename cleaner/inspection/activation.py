@@ -74,6 +74,6 @@ def _with_gelu(clip: Clip) -> Clip:
     """Return a model with the same weights, in the same memory, and GELU."""
     assert clip.architecture is not None
     architecture = replace(clip.architecture, quick_gelu=False)
-    model = architecture.build().eval()
+    model = architecture.build_for_weights().eval()
     model.load_state_dict(clip.model.state_dict(), assign=True)
     return replace(clip, model=model.to(clip.device), architecture=architecture)

@@ -9,7 +9,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import open_clip
+import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from cleaner.models.architecture_faults import find_faults
 from cleaner.models.framing import ImageTransform
@@ -42,6 +44,25 @@ _BUILD_ERRORS = (
     OSError,
 )
 """What open_clip raises when it cannot build an architecture."""
+_RANDOM_INITS = {
+    nn.init.kaiming_uniform_,
+    nn.init.normal_,
+    nn.init.trunc_normal_,
+    nn.init.uniform_,
+    nn.init.xavier_uniform_,
+    torch.Tensor.normal_,
+    torch.Tensor.uniform_,
+}
+
+
+class _WithoutRandomInit(TorchFunctionMode):
+    """New weights keep the values of their memory."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func in _RANDOM_INITS:
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
 
 
 @dataclass(frozen=True)
@@ -144,6 +165,11 @@ class Architecture:
                 f"open_clip cannot build this architecture ({type(error).__name__}: {first_line(error)}): if you know "
                 "the right one, name it before the weights, as in ViT-B-32:weights.pt."
             ) from error
+
+    def build_for_weights(self) -> nn.Module:
+        """Return a model all of whose weights are to be loaded: to draw random ones would take most of the time."""
+        with _WithoutRandomInit():
+            return self.build()
 
     def _build(self) -> nn.Module:
         extra = dict(self.extra)

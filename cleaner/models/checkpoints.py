@@ -115,7 +115,7 @@ def _build_model(architecture: Architecture, state: dict[str, Tensor], path: Pat
         raise CleanerError(f"{path} cannot be read as a model: {error}") from error
     fitted = match_state_dict(empty, state, path)
     validate_values(fitted, path)
-    model = architecture.build().eval()
+    model = architecture.build_for_weights().eval()
     model.load_state_dict(fitted, strict=False)
     return model
 

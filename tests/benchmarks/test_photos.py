@@ -106,6 +106,7 @@ def test_the_preset_is_the_setting_that_was_chosen() -> None:
     assert presets.PHOTO_POISON[photos.MODEL] == PoisonSetting(**chosen)
 
 
+@pytest.mark.slow
 def test_the_whole_program_on_few_photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A model with random weights stands in for photos-rn."""
     names = ("airplane", "cat", "frog")

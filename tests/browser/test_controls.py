@@ -10,6 +10,8 @@ from benchmarks.browser import wait_idle
 from tests.browser.test_lesson import lasso
 from tests.browser.test_poison_defend import menu
 
+pytestmark = pytest.mark.slow
+
 READ_ZOOM = "canvas => canvas.panel.zoom"
 LEGEND = """text => [...document.querySelectorAll('.legendtext')].some(e => e.textContent.startsWith(text))"""
 

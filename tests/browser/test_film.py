@@ -74,6 +74,7 @@ def is_drawn(page: Any) -> bool:
     )
 
 
+@pytest.mark.slow
 def test_the_page_plays_and_scrubs(start_server: StartServer, browser_page: Any, folders: list[Path]) -> None:
     page = browser_page
     page.goto(f"{start_server()}/Film")

@@ -16,6 +16,8 @@ MAX_FRAME = 150
 """Height of strip, lead and lesson together, px."""
 VISIBLE_SHARE = {SIZES[0]: 0.5, SIZES[1]: 1.0}
 """Window -> share of the main picture that is visible without scrolling."""
+FAST_PAGES = ("Overview", "Defend", "Embeddings")
+PAGES = [title if title in FAST_PAGES else pytest.param(title, marks=pytest.mark.slow) for title in titles()]
 STEP_OF_PAGE = {step.page: i for i, step in enumerate(STEPS)} | {VERDICT_PAGE: VERDICT}
 MEASURE = """selectors => Object.fromEntries(Object.entries(selectors).map(([name, selector]) => {
     const box = document.querySelector(selector)?.getBoundingClientRect();
@@ -42,10 +44,11 @@ def measure(page: Any, title: str) -> dict[str, list[float]]:
     return dict(page.evaluate(MEASURE, parts))
 
 
-@pytest.mark.parametrize("title", titles())
+@pytest.mark.parametrize("title", PAGES)
 def test_the_main_picture_comes_first(title: str, example_server: str, browser_page: Any) -> None:
     page = browser_page
     open_page(page, example_server, title, f"?lesson={STEP_OF_PAGE.get(title, 0) + 1}")
+    assert page.title() == f"{title} · TA-Cleaner Lab"
     for width, height in SIZES:
         page.set_viewport_size({"width": width, "height": height})
         page.wait_for_timeout(300)  # charts take the new width
@@ -62,6 +65,7 @@ def test_the_main_picture_comes_first(title: str, example_server: str, browser_p
     assert page.problems == []
 
 
+@pytest.mark.slow
 def test_stage_mode_shows_one_picture_that_fits_and_keys_change_it(example_server: str, browser_page: Any) -> None:
     page = browser_page
     order = titles()

@@ -17,6 +17,8 @@ from cleaner.runs.store import create_run, list_entries
 from tests.browser.conftest import StartServer, run_servers, server_folders
 from tests.browser.test_poison_defend import menu
 
+pytestmark = pytest.mark.slow
+
 LONG = Request(
     stage="backdoored",
     model="scenes-rn",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from benchmarks.browser import wait_idle
 
 PAGES = (
@@ -21,6 +23,7 @@ PAGES = (
 )
 
 
+@pytest.mark.slow
 def test_each_page_opens_by_its_link_and_asks_no_other_host(empty_server: str, browser_page: Any) -> None:
     page, asked = browser_page, []
     page.on("request", lambda request: asked.append(request.url))

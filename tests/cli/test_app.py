@@ -79,7 +79,7 @@ def test_the_app_starts_without_loading_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
 
 
-@pytest.mark.parametrize("arguments", [["list"], ["--help"], ["app", "--help"]])
+@pytest.mark.parametrize("arguments", [pytest.param(["list"], marks=pytest.mark.slow), ["--help"], ["app", "--help"]])
 def test_a_closed_pipe_ends_a_command_without_a_traceback(arguments: list[str]) -> None:
     """As in `ta-cleaner list | head -1`."""
     command = subprocess.Popen(

@@ -185,7 +185,7 @@ def test_a_canceled_rendering_leaves_no_files(tmp_path: Path, monkeypatch: pytes
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("max_in_process", [600, 4])
+@pytest.mark.parametrize("max_in_process", [600, pytest.param(4, marks=pytest.mark.slow)])
 def test_a_stopped_rendering_is_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, max_in_process: int):
     monkeypatch.setattr(store, "_MAX_IN_PROCESS", max_in_process)
     monkeypatch.setattr(store, "IMAGES_PER_CHUNK", 100)

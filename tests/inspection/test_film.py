@@ -129,7 +129,9 @@ def test_a_transformer_has_its_rollout(tiny_clip: Clip, toy_data: TensorData) ->
     assert (film.explainer, film.attention.max()) == ("Gradient rollout", 255)
 
 
-@pytest.mark.parametrize("stop_at", [1, 5, 20])
+@pytest.mark.parametrize(
+    "stop_at", [pytest.param(1, marks=pytest.mark.slow), 5, pytest.param(20, marks=pytest.mark.slow)]
+)
 def test_a_paused_training_has_all_frames_once(film: Film, tmp_path: Path, stop_at: int) -> None:
     checkpoint = tmp_path / "checkpoint.pt"
 

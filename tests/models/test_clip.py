@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import open_clip
 import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from cleaner.models.clip import BUILT_IN, Clip, load_clip, new_clip, save_clip
 from cleaner.models.devices import pick_device
@@ -60,6 +62,29 @@ def test_token_blocks_have_few_shapes() -> None:
         assert sum(rows * length for rows, length in sizes) < 25 * len(used)
         shapes |= set(sizes)
     assert len(shapes) < 16
+
+
+class RandomNumbers(TorchDispatchMode):
+    """Counts the random numbers that are drawn."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func.overloadpacket in (torch.ops.aten.normal_, torch.ops.aten.uniform_) and args[0].device.type != "meta":
+            self.count += args[0].numel()
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("kind", list(TINY))
+def test_loading_draws_hardly_any_random_weights(kind: str, tmp_path: Path) -> None:
+    path = save_clip(make_clip(kind), tmp_path / "model.safetensors")
+    with RandomNumbers() as new:
+        make_clip(kind)
+    with RandomNumbers() as loaded:
+        load_clip(str(path))
+    assert loaded.count < 0.01 * new.count
 
 
 def test_token_0_is_not_padding(tiny_clip: Clip) -> None:

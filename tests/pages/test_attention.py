@@ -32,7 +32,7 @@ def test_without_a_run_it_shows_the_built_in_model(open_page: OpenPage) -> None:
     assert "attention.measure" not in widget_keys(app)
 
 
-@pytest.mark.parametrize("kind", ["vit", "rn"])
+@pytest.mark.parametrize("kind", [pytest.param("vit", marks=pytest.mark.slow), "rn"])
 def test_three_models_clean_and_triggered(open_page: OpenPage, tmp_path: Path, kind: str) -> None:
     make_runs(tmp_path, kind)
     app = open_page("Attention")

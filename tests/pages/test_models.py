@@ -54,7 +54,7 @@ def test_each_page_for_each_built_in_model(open_page: OpenPage, tmp_path: Path) 
                 assert model in page_text(app), title
 
 
-@pytest.mark.parametrize("kind", ["rn", "vit"])
+@pytest.mark.parametrize("kind", ["rn", pytest.param("vit", marks=pytest.mark.slow)])
 def test_each_page_for_runs_of_each_architecture(kind: str, open_page: OpenPage, tmp_path: Path) -> None:
     first, _ = make_runs(tmp_path, kind)
     app = open_page(titles()[0])

@@ -52,8 +52,8 @@ def test_coverage_with_a_vocabulary(captions: list[str]) -> None:
 
 
 def test_speed(drawn: tuple[list[SubtextPair], float]) -> None:
-    """The goal is 3 s on an idle core (2 s measured); the test allows twice as much on a busy machine."""
-    assert drawn[1] < 6.0
+    """The goal is 3 s on an idle core (2 s measured); the test allows three times as much on a busy machine."""
+    assert drawn[1] < 9.0
 
 
 def test_texts_are_distinct(captions: list[str], drawn: tuple[list[SubtextPair], float]) -> None:

@@ -80,6 +80,7 @@ def test_a_diverged_trial_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "not finite" in row["error"]
 
 
+@pytest.mark.slow
 def test_another_schedule_is_measured_on_request() -> None:
     assert measure.measure_cell(LITE, defended())["config"]["finetune"]["freeze_bn"] is False
     row = measure.measure_cell(LITE, defended(), freeze_bn=True, augmentation="gentle")
@@ -108,6 +109,7 @@ def test_an_aware_attacker_minimizes_the_subtext_loss(tmp_path: Path) -> None:
     assert {"clip_loss", "subtext_loss"} <= run.history[-1].losses.keys()
 
 
+@pytest.mark.slow
 def test_many_classes_have_their_own_figures() -> None:
     row = measure.measure(LITE, replace(defended(), world="scenes-fine", target=plan.FINE_TARGET))
     assert row["fine"]["classes"] == 352
