@@ -52,7 +52,7 @@ class Options:
     seeds: tuple[int, ...] = (3,)
     """Seeds of the poisoning."""
     images: int = IMAGES
-    """Test images; cells with another number are measured again, or left out of the table file."""
+    """Test images; cells that are not usable (`is_usable`) are measured again, or left out of the table file."""
     threads: int = 1
     """Threads; the stored models of protocol 2 were trained on one."""
     gather: bool = False
@@ -66,7 +66,7 @@ def main(options: Options) -> None:
     for seed in () if options.gather else options.seeds:
         for attack in options.attacks:
             path = CELLS_DIR / f"{protocol.run_name(options.model, attack, seed)}.json"
-            if not path.exists() or read_images(read_cell(path)) != options.images:
+            if not path.exists() or not is_usable(read_cell(path), options.images):
                 results.write_result(path, measure_cell(options, attack, seed))
             gather(options.images)
     gather(options.images)
@@ -77,9 +77,13 @@ def read_cell(path: Path) -> dict[str, Any]:
     return dict(json.loads(path.read_text(encoding="utf-8")))
 
 
-def read_images(row: dict[str, Any]) -> int:
-    """Return the number of test images of a row; older ones do not state it."""
-    return int(row.get("images", IMAGES))
+def is_usable(row: dict[str, Any], images: int) -> bool:
+    """Return whether a row has so many test images, and one test set for the model before and after.
+
+    Older rows do not state the number, and measured the model that was trained again on its training pairs.
+    """
+    before, after = row["metrics"], row["retrained"]["metrics"]
+    return row.get("images", IMAGES) == images and before["data_sha256"] == after["data_sha256"]
 
 
 def measure_cell(options: Options, attack: str, seed: int) -> dict[str, Any]:
@@ -131,7 +135,8 @@ def retrain(run: Run, pairs: PoisonedData, found: PairDetection, label: str) -> 
     """Return the metrics of the model that is trained without the flagged pairs."""
     flagged = rank(found.scores[FLAGGING_DETECTOR])[: round(FLAGGED_SHARE * len(pairs))].tolist()
     config = FinetuneConfig(**run.config["finetune"])
-    trained = retrain_without(run, pairs, flagged, config, detector=FLAGGING_DETECTOR, on_step=Progress(label))
+    test = load_data("scenes", split="test")
+    trained = retrain_without(run, pairs, flagged, config, detector=FLAGGING_DETECTOR, test=test, on_step=Progress(label))
     assert trained.metrics is not None
     return {
         "detector": FLAGGING_DETECTOR,
@@ -143,8 +148,8 @@ def retrain(run: Run, pairs: PoisonedData, found: PairDetection, label: str) -> 
 
 
 def gather(images: int = IMAGES) -> None:
-    """Write the cells with so many test images to one table file, in the order of the protocol."""
-    rows = [row for path in CELLS_DIR.glob("*.json") if read_images(row := read_cell(path)) == images]
+    """Write the usable cells to one table file, in the order of the protocol."""
+    rows = [row for path in CELLS_DIR.glob("*.json") if is_usable(row := read_cell(path), images)]
     order = [*protocol.ATTACKS, *protocol.OTHER_TRIGGERS]
     rows.sort(key=lambda row: (row["model"], order.index(row["trigger"]), row["seed"]))
     protocol.check_attacks(rows)

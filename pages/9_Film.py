@@ -47,7 +47,8 @@ def choose_runs(runs: Sequence[RunRecord]) -> list[RunRecord]:
 
 def show_downloads(movies: Sequence[film.Movie]) -> None:
     """Draw the buttons that save the films; each file is made when its button is pressed."""
-    name = "film-" + "-".join(movie.label.split(",")[0].split(":")[-1].strip().replace(" ", "-") for movie in movies)
+    methods = [movie.label.split(",")[0].split(":")[-1].strip().replace(" ", "-") for movie in movies]
+    name = "-".join(["film", *dict.fromkeys(methods)])
     with st.container(horizontal=True):
         st.download_button(
             "HTML",
