@@ -83,7 +83,7 @@ def is_usable(row: dict[str, Any], images: int) -> bool:
     Older rows do not state the number, and measured the model that was trained again on its training pairs.
     """
     before, after = row["metrics"], row["retrained"]["metrics"]
-    return row.get("images", IMAGES) == images and before["data_sha256"] == after["data_sha256"]
+    return bool(row.get("images", IMAGES) == images and before["data_sha256"] == after["data_sha256"])
 
 
 def measure_cell(options: Options, attack: str, seed: int) -> dict[str, Any]:
@@ -136,7 +136,9 @@ def retrain(run: Run, pairs: PoisonedData, found: PairDetection, label: str) -> 
     flagged = rank(found.scores[FLAGGING_DETECTOR])[: round(FLAGGED_SHARE * len(pairs))].tolist()
     config = FinetuneConfig(**run.config["finetune"])
     test = load_data("scenes", split="test")
-    trained = retrain_without(run, pairs, flagged, config, detector=FLAGGING_DETECTOR, test=test, on_step=Progress(label))
+    trained = retrain_without(
+        run, pairs, flagged, config, detector=FLAGGING_DETECTOR, test=test, on_step=Progress(label)
+    )
     assert trained.metrics is not None
     return {
         "detector": FLAGGING_DETECTOR,
