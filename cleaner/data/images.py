@@ -145,10 +145,13 @@ def place_trigger(image: Tensor, trigger: Any, left: int, top: int, strength: fl
     y0, y1, x0, x1 = box
     height, width = y1 - y0, x1 - x0
     top, left = min(max(top, 0), image.shape[-2] - height), min(max(left, 0), image.shape[-1] - width)
+    # Triggers with a blend ratio state where they blend, not how much.
+    opacity = trigger.mask(image)[..., y0:y1, x0:x1] * getattr(trigger, "blend_ratio", 1.0)
     result = image.clone()
-    alpha = strength * trigger.mask(image)[..., y0:y1, x0:x1]
     place = result[..., top : top + height, left : left + width]
-    place += alpha * (triggered[..., y0:y1, x0:x1] - place)
+    # The triggered box shows its own background through the trigger: exchange it for the one at the new place.
+    moved = triggered[..., y0:y1, x0:x1] + (1 - opacity) * (place - image[..., y0:y1, x0:x1])
+    place.lerp_(moved, strength)
     return result
 
 

@@ -15,6 +15,7 @@ from cleaner import load_run, poison, save_run
 from cleaner.attacks import TRIGGERS, load_trigger
 from cleaner.config import FinetuneConfig
 from cleaner.data.base import TensorData
+from cleaner.data.images import place_trigger
 from cleaner.models.clip import Clip
 from cleaner.types import CleanerError
 from tests.attacks.test_contract import image_file
@@ -97,3 +98,21 @@ def test_a_transparent_patch_shows_the_image_below(tmp_path: Path) -> None:
     assert torch.allclose(mask[0], torch.tensor([1.0] * 4 + [0.2] * 4))
     blended = TRIGGERS["pattern_image"](path=str(tmp_path / "sticker.png"), blend_ratio=0.5)
     assert torch.allclose(blended(GRAY)[0, 0, 0, [0, -1]], torch.tensor([0.75, 0.45]))
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "weight"),
+    [("patch_image", {"patch_size": 224}, 1.0), ("pattern_image", {"blend_ratio": 0.5}, 0.5)],
+)
+def test_a_transparent_trigger_is_moved_without_the_image_below(
+    tmp_path: Path, name: str, options: dict[str, float], weight: float
+) -> None:
+    pixels = np.zeros((64, 64, 4), np.uint8)
+    pixels[:8, :8, 3] = 51  # black, opacity 0.2
+    Image.fromarray(pixels).save(tmp_path / "sticker.png")
+    trigger = TRIGGERS[name](path=str(tmp_path / "sticker.png"), **options)
+    image = GRAY[:1].clone()
+    image[..., 32:] = 1
+    assert torch.equal(place_trigger(image, trigger, 0, 0), trigger(image))
+    moved = place_trigger(image, trigger, 40, 20)
+    assert torch.allclose(moved[..., 20:28, 40:48], torch.tensor(1 - 0.2 * weight))
