@@ -18,11 +18,12 @@ from cleaner.seed import torch_generator
 @TRIGGERS.register("wanet")
 @dataclass(frozen=True)
 class WaNet(Trigger):
-    """Shift each pixel slightly along a fixed smooth field; the mean shift in pixels is half the strength.
+    """Shift each pixel slightly along a fixed smooth field, on average by about 0.4 px per axis at strength 1.
 
     A k x k control grid, uniform in [-1, 1] over its mean absolute value, upsampled bicubically (align_corners) to
     g (H, W, 2); sampled bilinearly at clamp(identity + s g / H, -1, 1). WaNet: k = 4, s = 0.5; CleanCLIP: k = H, s = 1.
-    No model learns a shift of 0.25 px on 64 px images, hence the default s = 4.
+    The mean shift per axis is s / 2 px at the control points; between those of a small k it is less, in all 0.4 s px.
+    No model learns a shift of 0.2 px on 64 px images, hence the default s = 4.
     """
 
     label: ClassVar[str] = "Warp (WaNet)"
@@ -38,7 +39,7 @@ class WaNet(Trigger):
     )
 
     covers_image: ClassVar[bool] = True
-    strength: float = param(4.0, low=0.1, high=20.0, step=0.1, help="s; pixels move by s / 2 px on average.")
+    strength: float = param(4.0, low=0.1, high=20.0, step=0.1, help="s; pixels move by about 0.4 s px along each axis.")
     grid: int = param(4, low=0, high=64, help="k, control points along a side; 0: one per pixel, as in CleanCLIP.")
     seed: int = param(0, low=0, high=9999, help="Seeds the field.")
 

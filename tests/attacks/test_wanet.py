@@ -1,4 +1,4 @@
-"""WaNet: the field follows the published formula, and its mean shift is half the strength."""
+"""WaNet: the field follows the published formula, and its mean shift per axis is the one stated."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from cleaner.attacks import TRIGGERS
 from cleaner.data.images import find_trigger_box
 
 
-@pytest.mark.parametrize(("grid", "strength"), [(4, 4.0), (0, 1.0)])
-def test_mean_shift_is_half_the_strength(grid: int, strength: float) -> None:
+@pytest.mark.parametrize(("grid", "strength", "share"), [(4, 4.0, 0.38), (0, 1.0, 0.49)])
+def test_mean_shift(grid: int, strength: float, share: float) -> None:
     field = TRIGGERS["wanet"](grid=grid, strength=strength).sampling_grid(64, 64)
     line = torch.linspace(-1, 1, 64)
     identity = torch.stack(torch.meshgrid(line, line, indexing="xy"), dim=-1)
-    # Cubic interpolation smooths the control points, and the border clamps the field.
-    assert ((field - identity) * 64 / 2).abs().mean().item() == pytest.approx(strength / 2, rel=0.35)
+    # Cubic interpolation between few control points is smaller than they are, and the border clamps the field.
+    assert ((field - identity) * 64 / 2).abs().mean().item() == pytest.approx(share * strength, rel=0.03)
     assert field.abs().max() <= 1
 
 
