@@ -7,12 +7,15 @@ import json
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from cleaner.config import FinetuneConfig
 from cleaner.evaluation.result import METRICS
 from cleaner.files import read_json
 from cleaner.labels import NO_DEFENSE, UNKNOWN_ATTACK
+from cleaner.registry import DEFENSES
 from cleaner.runs.record import RunRecord, validate_config
 from cleaner.runs.run import read_progress
 from cleaner.runs.store import read_entry
@@ -82,7 +85,7 @@ def collect_step_scalars(report: Mapping[str, Any]) -> dict[str, float]:
 
 def collect_hparams(record: RunRecord) -> dict[str, Any]:
     """Return the settings by which runs are compared; those that are not stated are left out."""
-    config, finetune = record.config, record.config.get("finetune") or {}
+    config, finetune = record.config, _read_used_settings(record.config)
     names = ("stage", "model", "target_class", "poison_rate", "pairs")
     return {
         **{name: config[name] for name in names if config.get(name)},
@@ -90,6 +93,18 @@ def collect_hparams(record: RunRecord) -> dict[str, Any]:
         "defense": record.defense or NO_DEFENSE,
         **{name: finetune[name] for name in SETTINGS if name in finetune},
     }
+
+
+def _read_used_settings(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the settings of the training; config.json has the requested ones, some of which a method replaces."""
+    stated, method = config.get("finetune") or {}, config.get("defense") or config.get("attack_losses")
+    if not method:
+        return stated
+    try:
+        used = asdict(DEFENSES.load(method).adapt(FinetuneConfig(**stated)))
+    except (CleanerError, TypeError):  # no method that is trained, or settings of another version
+        return stated
+    return {name: used[name] for name in stated}
 
 
 def collect_test_scalars(record: RunRecord) -> dict[str, float]:

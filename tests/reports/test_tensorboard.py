@@ -10,6 +10,7 @@ import pytest
 
 from cleaner.__main__ import main
 from cleaner.reports import tensorboard
+from cleaner.runs.record import RunRecord
 from cleaner.runs.status import Status, write_status
 from cleaner.runs.store import read_record
 from cleaner.types import CleanerError
@@ -63,6 +64,16 @@ def test_settings_and_metrics(run: Path) -> None:
     scalars = tensorboard.collect_test_scalars(record)
     assert (scalars["test/ca@1"], scalars["test/n_attack"]) == (0.9, 96)
     assert scalars["test/counterfactual_accuracy"] == 0.7
+
+
+def test_settings_are_those_that_the_defense_trained_with(tmp_path: Path) -> None:
+    record = read_record(make_runs(tmp_path)[1])
+    finetune = {**record.config["finetune"], "weight_decay": 0.1}
+    for method, decay in (({"name": "par", "decay": 1e-3}, 1e-3), ({"name": "ta_cleaner"}, 0.1), ({"name": "?"}, 0.1)):
+        run = RunRecord.from_config(record.folder, {**record.config, "finetune": finetune, "defense": method})
+        hparams = tensorboard.collect_hparams(run)
+        assert (hparams["weight_decay"], hparams["lr"]) == (decay, 1e-4)
+        assert run.config["finetune"]["weight_decay"] == 0.1
 
 
 def test_bad_input(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
