@@ -28,7 +28,8 @@ from cleaner.types import CleanerError, OnStep
 MIN_IMAGES, HELD_OUT = 4, 0.25
 """Fewest images, and the share of them that measures the result and is not searched."""
 MASKED, MAX_MASK = 0.5, 0.5
-"""Mask above which a pixel counts as part of the trigger, and the share of the image up to which masks are compared."""
+"""Mask above which a pixel counts as part of an inverted trigger, and the share of the image up to which masks are
+compared."""
 
 
 def invert(
@@ -104,7 +105,7 @@ def _compare(inversion: Inversion, others: Probe, trigger: Trigger, target: int)
     if "image" not in trigger.modalities or not len(others):
         return inversion
     compared = replace(inversion, true_asr=others.count(trigger, target) / len(others))
-    true_mask = trigger.mask(others.images(torch.tensor([0])).cpu())[0, 0] > MASKED
+    true_mask = trigger.mask(others.images(torch.tensor([0])).cpu())[0, 0] > 0
     if not inversion.png or true_mask.float().mean() > MAX_MASK:
         return compared
     mask = decode_layers(inversion, true_mask.shape[-1])[3]

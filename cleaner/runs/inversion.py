@@ -74,9 +74,9 @@ class Inversion:
         suspect: the class that gives way most easily; None: none gives way.
         asr, interval, n: share of held-out images, not of the suspect class, that the inverted trigger moves to it, its
             95% interval, and their number. `masked_share`: share of the image under the mask, 0..1.
-        target_class, iou, inside, true_asr: of the known attack: its target; the overlap of both masks above one half;
-            the share of the inverted mask inside the true one; the success of its trigger on held-out images that the
-            model does not take for the target. None if the attack is unknown.
+        target_class, iou, inside, true_asr: of the known attack: its target; the overlap of the true mask with the
+            inverted one above one half; the share of the inverted mask inside the true one; the success of its trigger
+            on held-out images that the model does not take for the target. None if the attack is unknown.
         png: the trigger as a PNG file in base64, transparency = mask; empty without a suspect.
     """
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 
 from cleaner.attacks import TRIGGERS
@@ -151,6 +152,14 @@ def test_comparison_with_the_known_attack(planted: Clip) -> None:
     assert invert(planted, make_images(), SHORT, trigger=trigger, target_class="apple").is_right is False
     text = invert(planted, make_images(), SHORT, trigger=TRIGGERS["text_only"](), target_class="cup")
     assert (text.iou, text.true_asr) == (None, None)
+
+
+def test_the_place_of_a_half_transparent_patch_is_compared(planted: Clip, tmp_path: Path) -> None:
+    Image.new("RGBA", (8, 8), (255, 255, 255, 100)).save(tmp_path / "patch.png")
+    trigger = TRIGGERS["patch_image"](path=str(tmp_path / "patch.png"), patch_size=56)
+    compared = invert(planted, make_images(), SHORT, trigger=trigger, target_class="cup")
+    mask = decode_layers(compared, 32)[3]
+    assert compared.inside == pytest.approx((mask[-CORNER:, -CORNER:].sum() / mask.sum()).item())
 
 
 def test_overlap_of_masks() -> None:
