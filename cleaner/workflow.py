@@ -19,6 +19,7 @@ from cleaner.config import FinetuneConfig, changed_parameters
 from cleaner.data.base import CaptionData, find_mentions
 from cleaner.data.poison import PoisonedData, count_shared_images
 from cleaner.defenses.base import DEFENSES, Defense
+from cleaner.evaluation.encode import Encoder
 from cleaner.evaluation.evaluate import Metrics, evaluate, validate_eval_data
 from cleaner.evaluation.monitor import build_monitor
 from cleaner.evaluation.result import MIN_VERDICT_IMAGES, SUCCESS_ASR, WEAK_ASR, success_share
@@ -225,7 +226,7 @@ def defend(
     trained = finetune(
         clip, data, defense, config, on_step=on_step, monitor=monitor, recorder=recorder, checkpoint=checkpoint
     )
-    floor = _find_known_floor(run, test) if run is not None else None
+    floor = _find_known_floor(run, test, trained.clip) if run is not None else None
     clean = run.clean_clip if run is not None else None
     ks, measured = supported_ks(test), clean if floor is None else None
     metrics = evaluate(trained.clip, test, trigger, target, ks=ks, clean_clip=measured, on_step=on_step)
@@ -334,13 +335,15 @@ def _finish_film(recorder: FilmRecorder | None, trained: FinetuneResult, suspect
     return None if recorder is None else recorder.finish(trained.clip, len(trained.history), suspect)
 
 
-def _find_known_floor(run: Run, test: CaptionData) -> dict[int, float] | None:
-    """Return the clean model's ASR from the metrics of the backdoored run, if measured on the same images."""
+def _find_known_floor(run: Run, test: CaptionData, clip: Clip) -> dict[int, float] | None:
+    """Return the clean model's ASR from the metrics of the backdoored run, if measured as `clip` will be."""
     before = run.metrics
     if before is None or before.data_sha256 != test.fingerprint():
         return None
-    has_same_classes = before.class_names_sha256 in ("", test.hash_class_names())  # older runs do not state them
-    return before.asr_clean_model if has_same_classes else None
+    # Older runs state neither. Fewer prompts are chosen on a CPU.
+    has_same_classes = before.class_names_sha256 in ("", test.hash_class_names())
+    has_same_prompts = before.templates in (0, len(Encoder(clip).choose_templates(test)))
+    return before.asr_clean_model if has_same_classes and has_same_prompts else None
 
 
 def _describe_run(clip: Clip, data: CaptionData, config: FinetuneConfig, trained: FinetuneResult) -> dict[str, Any]:

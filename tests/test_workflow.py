@@ -171,6 +171,13 @@ def test_defend_a_run_and_a_bare_model(backdoored: Run, toy_data: TensorData) ->
     assert bare.trigger is None
 
 
+def test_floor_is_measured_again_with_other_prompts(backdoored: Run, toy_data: TensorData) -> None:
+    known = replace(backdoored.metrics, asr_clean_model={1: 0.77, 3: 0.88}, templates=7)
+    run = defend(replace(backdoored, metrics=known), DEFENSES["finetune"](), toy_data, replace(CONFIG, epochs=1))
+    assert run.metrics.templates != known.templates
+    assert run.metrics.asr_clean_model == backdoored.metrics.asr_clean_model
+
+
 def test_floor_is_measured_again_on_other_images(backdoored: Run, toy_data: TensorData) -> None:
     other = TensorData(toy_data.images(range(48)).flip(3), toy_data.captions, toy_data.class_names, toy_data.labels)
     other.name = toy_data.name
