@@ -29,6 +29,7 @@ from cleaner import defend, load_clip, load_data, poison, save_run
 from cleaner.attacks import TRIGGERS
 from cleaner.config import FinetuneConfig
 from cleaner.defenses import DEFENSES
+from cleaner.evaluation.scan import scan
 from cleaner.reports.html import write_report
 from tests.conftest import make_clip, make_toy_data
 import pages._shared.state
@@ -38,6 +39,7 @@ config = FinetuneConfig(lr=1e-3, epochs=1, steps=2, batch_size=16, precision="fp
 load_clip("scenes-lite").encode_text(["a red car"])
 load_data("scenes", size=2).images([0])
 run = poison(make_clip(), data, TRIGGERS["badnet"](), "banana", config=config, test=data)
+scan(run.clip, data, {"badnet": run.trigger}, n=8)
 defended = defend(run, DEFENSES["ta_cleaner"](), data, config, test=data)
 folders = [save_run(run, out / "a"), save_run(defended, out / "b")]
 write_report(folders, out / "report.html")
