@@ -148,7 +148,7 @@ with page("Overview", LEAD):
         show_example(example)
     if example is None and run is None:
         st.info(
-            "No results yet. Train a model on the Poison page, or run `python -m cleaner demo` in a terminal.",
+            "No results yet. Train a model on the Poison page, or run `python -m cleaner poison` in a terminal.",
             icon=":material/bar_chart:",
         )
     show_steps()

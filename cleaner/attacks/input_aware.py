@@ -167,6 +167,7 @@ def load_generator(weights: str) -> Generator:
         generator.load_state_dict({name: value.float() for name, value in state.items()})
     except (SafetensorError, RuntimeError, binascii.Error) as error:
         raise CleanerError(
-            f"the generator of this trigger cannot be read ({type(error).__name__}): prepare the trigger again."
+            f"the generator of this trigger cannot be read ({type(error).__name__}): poison again, or restore the "
+            "run's config.json."
         ) from error
     return generator

@@ -79,7 +79,8 @@ class Sweep:
         if self.status or self.cancel:
             names = self._find_sweeps()
             if not names:
-                raise CleanerError(f"there is no sweep of {self.suspect} in {runs_root()}: start one without --status.")
+                option = "--cancel" if self.cancel else "--status"
+                raise CleanerError(f"there is no sweep of {self.suspect} in {runs_root()}: start one without {option}.")
             for name in names if self.cancel else ():
                 sweep.cancel(name)
                 watch_sweep(name)

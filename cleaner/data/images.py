@@ -123,7 +123,9 @@ def decode_png(text: str) -> Tensor:
         # PNG alone: other decoders of Pillow start programs.
         image = Image.open(io.BytesIO(base64.b64decode(text, validate=True)), formats=["PNG"]).convert("RGB")
     except (OSError, ValueError, Image.DecompressionBombError) as error:
-        raise CleanerError("the stored patch of the trigger is broken: prepare the trigger again.") from error
+        raise CleanerError(
+            "the stored patch of the trigger is broken: poison again, or restore the run's config.json."
+        ) from error
     return torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1).float() / 255
 
 

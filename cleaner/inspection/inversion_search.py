@@ -88,7 +88,7 @@ def _push(probe: Probe, rows: Tensor, perturbation: Tensor, group: Tensor) -> tu
     loss = target_loss(features, probe.classifier, targets, probe.logit_scale)
     (gradient,) = torch.autograd.grad((loss * is_other.flatten()).sum(), perturbation)
     if not gradient.isfinite().all():
-        raise CleanerError("the gradient of this model is not finite: choose another checkpoint, or precision fp32.")
+        raise CleanerError("the gradient of this model is not finite: choose another checkpoint.")
     size = _measure_size(gradient).clamp(min=torch.finfo(gradient.dtype).tiny)
     hits = (probe.classify(features) == targets).view_as(is_other) * is_other
     return gradient / size, hits.sum(dim=1) / is_other.sum(dim=1)

@@ -85,7 +85,7 @@ def _check_suspect_unchanged(request: Request, existing: Sequence[RunRecord]) ->
         if now and isinstance(before, dict) and before.get("created") not in (None, now):
             raise CleanerError(
                 f"{record.id} of this sweep started from an older run named {request.parent}: delete the sweep's runs, "
-                "or rename the new run."
+                "or rename the folder of the new run."
             )
     finished = [record for record in existing if record.status.state == "done" and record.config.get("model_sha256")]
     if request.model and finished:

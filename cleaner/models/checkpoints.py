@@ -151,8 +151,9 @@ def _restore_from_delta(delta: dict[str, Tensor], metadata: dict[str, str], path
     base = load(name).model.state_dict()
     if state_sha256(base) != base_sha256:
         raise CleanerError(
-            f"{path} is a delta to other weights of {name} than those installed here: run python -m benchmarks.example "
-            "to create it again, or restore the weights that came with it."
+            f"{path} is a delta to other weights of {name} than those installed here: restore the built-in weights "
+            "that came with it, or in a checkout delete the four folders in assets/example and run "
+            "python -m benchmarks.example."
         )
     try:
         return apply_delta(delta, base)

@@ -103,8 +103,9 @@ def test_a_single_image_of_another_class_has_no_cross_asr(
 
 def test_broken_or_missing_weights_are_refused(toy_data: TensorData) -> None:
     images = toy_data.images([0])
-    for weights in ("", "no base64!", base64.b64encode(b"garbage").decode()):
-        with pytest.raises(CleanerError, match="prepare"):
+    garbage = base64.b64encode(b"garbage").decode()
+    for weights, remedy in (("", "prepare"), ("no base64!", "poison again"), (garbage, "poison again")):
+        with pytest.raises(CleanerError, match=remedy):
             TRIGGERS["input_aware"](weights=weights)(images)
 
 

@@ -137,6 +137,12 @@ def test_invalid_input_ends_with_one_sentence(planted: Clip, monkeypatch: pytest
     monkeypatch.setattr(Clip, "encode_image", lambda self, images: torch.full((len(images), 4), torch.nan))
     with pytest.raises(CleanerError, match="another checkpoint"):
         invert(planted, make_images(), CONFIG)
+    # Finite features, whose square root has no derivative at 0.
+    monkeypatch.setattr(
+        Clip, "encode_image", lambda self, images: (0 * images).sqrt().mean(dim=(2, 3))[:, [0, 1, 2, 0]]
+    )
+    with pytest.raises(CleanerError, match=r"gradient .* another checkpoint\.$"):
+        invert(planted, make_images(), CONFIG)
 
 
 def test_comparison_with_the_known_attack(planted: Clip) -> None:

@@ -191,7 +191,7 @@ def test_a_sweep_is_not_resumed_on_another_run_of_the_same_name(base: Request, t
     assert sweep.start_sweep(requests) == name
     path = parent / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"created": "2027-01-01T00:00:00Z"}))
-    with pytest.raises(CleanerError, match=f"older run named {parent.name}"):
+    with pytest.raises(CleanerError, match=f"older run named {parent.name}.*rename the folder"):
         sweep.start_sweep(requests)
 
 
@@ -226,8 +226,11 @@ def test_bad_grids_and_unknown_sweeps(base: Request, capsys: pytest.CaptureFixtu
     with pytest.raises(CleanerError, match="lr must be"):
         sweep.grid(base, METHODS, rates=[7.0], seeds=[0])
     assert sweep.list_sweep_runs("") == []
-    assert main(["sweep", str(base.model), "--status"]) == 2
-    assert "there is no sweep of" in capsys.readouterr().err
+    for option in ("--status", "--cancel"):
+        assert main(["sweep", str(base.model), option]) == 2
+        message = " ".join(capsys.readouterr().err.split())
+        assert "there is no sweep of" in message
+        assert f"start one without {option}." in message
     assert main(["sweep", "scenes-none"]) == 2
     assert main(["sweep", str(base.model), "--defenses", "finetune lr=3"]) == 2
     assert main(["sweep", str(base.model), "--defenses", "ta_cleaner share='1"]) == 2

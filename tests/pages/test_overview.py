@@ -33,6 +33,7 @@ def test_without_runs_it_shows_no_numbers(open_page: OpenPage) -> None:
     app = open_page("Overview")
     assert not chart_keys(app)
     assert not app.metric
+    assert "python -m cleaner poison" in app.info[0].value  # the demo stores no run
     assert len(app.info) == 1
 
 
