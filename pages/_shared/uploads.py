@@ -43,6 +43,8 @@ def keep_own_image(key: str, name: str | None = None) -> None:
         return
     name, content = name or file.name, file.getvalue()
     try:
+        if len(content) > MAX_UPLOAD_MB * 2**20:  # the camera has no limit of its own
+            raise CleanerError(f"{name} has {len(content) / 2**20:.0f} MB: at most {MAX_UPLOAD_MB} MB can be read.")
         cache.validate_image(content, name)
     except CleanerError as error:
         st.session_state[_ERROR] = error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import http.client
 import os
 import re
@@ -11,11 +12,14 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
 import pytest
 from streamlit import config
+
+from pages._shared import uploads
 
 ROOT = Path(__file__).resolve().parents[2]
 WEBSOCKET = {
@@ -125,7 +129,22 @@ def test_the_configuration_keeps_the_limits() -> None:
 
 
 def test_every_image_upload_is_limited() -> None:
+    """By the box, except for the one that also takes archives; a photo is limited when it is kept."""
+    assert uploads.MAX_UPLOAD_MB == 50
+    limits = []
     for path in (ROOT / "pages").rglob("*.py"):
-        text = path.read_text(encoding="utf-8")
-        for call in re.findall(r"st\.file_uploader\((.*?)\n    *\)", text, re.DOTALL):
-            assert "max_upload_size" in call or "accept_multiple_files" in call, path
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and getattr(node.func, "attr", "") in ("file_uploader", "camera_input"):
+                options = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
+                is_photo = ast.unparse(node.func).endswith("camera_input")
+                limits.append(options.get("on_change" if is_photo else "max_upload_size", path.name))
+    assert sorted(limits) == ["MAX_UPLOAD_MB", "sources.py", "uploads.MAX_UPLOAD_MB", "uploads.keep_own_image"]
+
+
+def test_a_large_photo_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    photo = SimpleNamespace(getvalue=lambda: bytes(uploads.MAX_UPLOAD_MB * 2**20 + 1))
+    session = {"photo": photo}
+    monkeypatch.setattr(uploads.st, "session_state", session)
+    uploads.keep_own_image("photo", "camera.jpg")
+    assert "at most 50 MB" in str(session["uploads.error"])
+    assert uploads.OWN_IMAGE not in session
