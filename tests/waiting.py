@@ -11,6 +11,9 @@ from cleaner.runs.run import read_progress
 from cleaner.runs.status import Status
 from cleaner.runs.store import LOG_FILE
 
+MAX_CANCEL_SECONDS = local.SLURM_KILL_TIMEOUT_SECONDS / 2
+"""Most seconds until a canceled run is gone: more than the timeout takes on a busy machine, less than the next one."""
+
 
 def wait_until(condition: Callable[[], object], timeout: float = 300) -> None:
     """Wait until `condition` is true; fail after `timeout` seconds."""

@@ -24,7 +24,7 @@ from cleaner.runs.status import Status, read_status, write_status
 from cleaner.runs.store import create_run
 from tests.jobs.conftest import save_tiny_model
 from tests.jobs.test_local import CONFIG, make_request, seconds_to_cancel
-from tests.waiting import wait_until, wait_until_state, wait_until_step
+from tests.waiting import MAX_CANCEL_SECONDS, wait_until, wait_until_state, wait_until_step
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +132,7 @@ def test_a_run_of_a_spare_is_canceled_and_its_kill_is_noticed(request_: Request)
     spare.ensure()
     local.start(folder)
     wait_until(lambda: read_status(folder).pid)  # it still loads its libraries
-    assert seconds_to_cancel(folder) < 2.5
+    assert seconds_to_cancel(folder) < MAX_CANCEL_SECONDS
 
 
 def test_a_reused_pid_of_a_spare_is_neither_trusted_nor_signaled(tmp_path: Path) -> None:
