@@ -125,5 +125,5 @@ def real_data() -> Path:
     """Real photos and captions in the folder CLEANER_TEST_DATA; without it, tests that need them are skipped."""
     folder = os.environ.get("CLEANER_TEST_DATA")
     if not folder or not Path(folder).is_dir():
-        pytest.skip("real data: set CLEANER_TEST_DATA to the folder that holds cifar10_small and cc3m_captions_5k.csv")
+        pytest.skip("real data: set CLEANER_TEST_DATA to the folder of cifar10, cifar10_small and cc3m_captions_5k.csv")
     return Path(folder)
