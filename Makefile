@@ -1,4 +1,5 @@
-# make run: the app. make test: all checks. make quick: the fast ones. Each creates the virtual environment if it is missing.
+# make run: the app. make test: all checks but the slow tests. make quick: the fast ones. Each creates the virtual
+# environment if it is missing.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
