@@ -19,6 +19,7 @@ from cleaner.cli.output import (
     format_command_line,
     format_row,
     format_table,
+    format_verdict,
     metric_legend,
     print_json,
 )
@@ -105,11 +106,10 @@ class Demo:
 
         metrics = [results.parse_row_metrics(row) for row in rows]
         lines = [format_row(row["defense"] or "none", m, row["seconds"]) for row, m in zip(rows, metrics, strict=True)]
-        verdict, reason = attack_verdict(metrics[0])
         setting = f"{self.model}, {self.trigger[0]}, target {metrics[0].target_class!r}, seed {self.seed}"
         print(f"\n{setting}; {seconds:.0f} s in total")
         print(
-            f"The attack {verdict}. {reason}\n",
+            f"{format_verdict(*attack_verdict(metrics[0]))}\n",
             format_table(lines),
             "",
             *(sentence.replace("**", "") for sentence in _describe(rows, metrics)),

@@ -100,6 +100,11 @@ def describe_protocol(metrics: Metrics) -> str:
     return f"{format_protocol(vars(metrics))}{target}; {metrics.classes} classes."
 
 
+def format_verdict(verdict: str, reason: str) -> str:
+    """Return what `workflow.attack_verdict` says as sentences."""
+    return f"The attack {'is weak' if verdict == 'weak' else verdict}. {reason}"
+
+
 def print_json(value: Any) -> None:
     """Print a value as JSON on stdout."""
     print(json.dumps(value, indent=1))

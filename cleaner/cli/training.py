@@ -37,6 +37,7 @@ from cleaner.cli.output import (
     format_command_line,
     format_row,
     format_table,
+    format_verdict,
     metric_legend,
     print_json,
 )
@@ -324,6 +325,5 @@ def print_result(run: Run, folder: Path, *, label: str, as_json: bool) -> None:
     if run.stage == "backdoored":
         from cleaner.workflow import attack_verdict
 
-        verdict, reason = attack_verdict(metrics)
-        print(f"\nThe attack {verdict}. {reason}")
+        print(f"\n{format_verdict(*attack_verdict(metrics))}")
     print(f"\nRun folder: {folder}")

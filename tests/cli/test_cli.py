@@ -454,3 +454,15 @@ def test_evaluate_takes_a_number_of_prompts_and_says_how_long_a_full_size_model_
     shown = capsys.readouterr()
     assert json.loads(shown.out)["templates"] == 7
     assert "points wide" in shown.err
+
+
+def test_each_verdict_is_a_sentence() -> None:
+    from cleaner.cli.output import format_verdict
+
+    sentences = [format_verdict(verdict, "Why.") for verdict in ("took", "weak", "did not take", "is unclear")]
+    assert sentences == [
+        "The attack took. Why.",
+        "The attack is weak. Why.",
+        "The attack did not take. Why.",
+        "The attack is unclear. Why.",
+    ]
