@@ -72,7 +72,7 @@ def choose_compared_stages(run: RunRecord | None) -> list[Stage]:
         list(runs)[:2],
         max_selections=MAX_COMPARED_DEFENSES,
         format_func=labels.get,
-        key=f"subtexts.runs.{suspect}",
+        key=f"subtexts.runs.{suspect}.{len(runs)}",  # a box drawn without options keeps its empty choice
         placeholder="Choose" if runs else "None yet: train one on the Defend page",
         label_visibility="collapsed",
         **KEEP,

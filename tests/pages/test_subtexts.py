@@ -61,6 +61,16 @@ def test_truncated_texts_are_not_judged(open_page: OpenPage) -> None:
     assert not judgments(app)
 
 
+def test_a_first_defense_is_shown_although_none_could_be_chosen_before(open_page: OpenPage, tmp_path: Path) -> None:
+    _, defended = make_runs(tmp_path)
+    defended.rename(tmp_path / "training")
+    app = open_page("Subtexts")
+    assert not app.multiselect[0].options
+    (tmp_path / "training").rename(defended)
+    app.run()
+    assert app.multiselect[0].value == [defended.name]
+
+
 def test_small_data_are_counted_by_their_own_size(open_page: OpenPage, tmp_path: Path) -> None:
     rows = [f"{i}.png,a small red car and a yellow banana on the grass" for i in range(60)]
     (tmp_path / "pairs.csv").write_text("\n".join(["image,caption", *rows]))
