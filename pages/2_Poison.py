@@ -310,3 +310,5 @@ with page("Poison", LEAD):
             live_jobs.show_ended_jobs("poison")
         if attack is not None:
             show_preview(attack, run)
+        else:
+            stage.explain_missing("The settings of the attack are incomplete: complete them outside stage mode.")

@@ -37,6 +37,7 @@ from pages._shared import (
     jobs,
     live_jobs,
     requests,
+    stage,
     state,
     sweeps,
 )
@@ -242,6 +243,8 @@ def show_backdoored(run: RunRecord, left: DeltaGenerator, right: DeltaGenerator)
             live_jobs.show_ended_jobs("defend")
         if not has_sweep and (defended or not has_jobs):
             defense_results.show_results(run)
+        else:
+            stage.explain_missing("Defenses are training: the plot follows when they are done.")
 
 
 def show_external_model(left: DeltaGenerator, right: DeltaGenerator) -> None:
@@ -257,6 +260,7 @@ def show_external_model(left: DeltaGenerator, right: DeltaGenerator) -> None:
                 except CleanerError as error:
                     show_error(error)  # here, so that active jobs stay visible
     with right:
+        stage.explain_missing("An external model has no plot: its trigger, and so its attack success, is unknown.")
         if external is None:
             external_model.show_hint()
             return

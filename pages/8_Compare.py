@@ -261,6 +261,7 @@ with page("Compare", LEAD):
         if entries:
             show_report_button(entries)
     if source == "benchmark":
+        stage.explain_missing("Stage mode shows runs on this machine: choose them as the source outside stage mode.")
         benchmark_results.show(benchmark)
     elif not runs:
         st.info("No runs yet: train a model on the Poison page.", icon=":material/table:")

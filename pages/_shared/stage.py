@@ -31,6 +31,7 @@ PICTURES = {
 """Page -> selector of its main picture, without :has, which CSS does not nest; other pages show all their content."""
 DEFAULT_HEIGHT, HEADER_HEIGHT, MIN_HEIGHT, FONT_SIZE = 720, 200, 360, 18
 """Of the window until it is known, of what is above the picture, and of a chart; px."""
+ICON = ":material/slideshow:"
 _ON, _GO, _NOTES, _HEIGHT = "stage.on", "stage.go", "stage.notes_on", "stage.height"
 _FOLDER = Path(__file__).parent
 _CSS = (_FOLDER / "stage.css").read_text(encoding="utf-8")
@@ -71,7 +72,7 @@ def show_switch() -> None:
         "Stage mode",
         key="stage.start",
         type="tertiary",
-        icon=":material/slideshow:",
+        icon=ICON,
         on_click=start,
         help="One picture, large figures. Arrows change the page, space plays a film, N shows notes, Escape ends it.",
     )
@@ -121,6 +122,12 @@ def enlarge(figure: Any) -> Any:
     figure.update_xaxes(title_font_size=FONT_SIZE, tickfont_size=FONT_SIZE)
     figure.update_yaxes(title_font_size=FONT_SIZE, tickfont_size=FONT_SIZE)
     return figure.update_layout(legend_font_size=FONT_SIZE)
+
+
+def explain_missing(reason: str) -> None:
+    """In stage mode, say why a page shows no picture."""
+    if is_on():
+        st.info(reason, icon=ICON)
 
 
 def _toggle_notes() -> None:

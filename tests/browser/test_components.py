@@ -46,6 +46,26 @@ def test_a_key_of_the_stage_mode_counts_once_and_not_after_its_end(mount: Mount)
     assert page.evaluate("sent") == [["key", "next"]]
 
 
+STAGE_HTML = """
+<div data-testid="stMainBlockContainer"><div data-testid="stLayoutWrapper"><div data-testid="stColumn">
+  <div data-testid="stElementContainer" id="form">Settings</div>
+  <div data-testid="stElementContainer" id="message"><div data-testid="stAlert">No runs yet.</div></div>
+</div></div></div>
+"""
+PICTURE_HTML = '<div data-testid="stElementContainer" class="st-key-pareto" id="picture">Plot</div>'
+
+
+def test_stage_mode_shows_the_picture_or_why_there_is_none(browser_page: Any) -> None:
+    style = (FOLDER / "stage.css").read_text().replace("PICTURE", ".st-key-pareto")
+
+    def visible(html: str) -> list[str]:
+        browser_page.set_content(f"<style>{style}</style>{html}")
+        return [e.get_attribute("id") for e in browser_page.locator("[id]").all() if e.is_visible()]
+
+    assert visible(STAGE_HTML) == ["message"]
+    assert visible(STAGE_HTML.replace("</div></div></div>\n", f"</div></div>{PICTURE_HTML}</div>\n")) == ["picture"]
+
+
 CHARTS_HTML = """
 <div data-testid="stApp" data-test-script-state="running"><div class="frame"><div class="charts"></div></div></div>
 """

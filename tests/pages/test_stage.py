@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from pages._shared import stage
 from pages._shared.frame import titles
+from pages._shared.sources import OWN_DATA
 from tests.pages.conftest import OpenPage, go_to, page_text
 from tests.pages.runs import make_runs
 
@@ -47,6 +51,27 @@ def test_notes_have_the_figures_of_the_run_in_view(open_page: OpenPage, tmp_path
     assert "95% are now" in page_text(app)
     app.button(key="stage.notes").click().run()
     assert "accuracy 90%" not in page_text(app)
+
+
+@pytest.mark.parametrize(
+    ("title", "choice"),
+    [
+        ("Trigger search", {}),
+        ("Compare", {"compare.source": "benchmark"}),
+        ("Defend", {"defend.external": True}),
+        ("Poison", {"poison.data": OWN_DATA}),
+    ],
+)
+def test_a_page_without_its_picture_says_why(
+    open_page: OpenPage, tmp_path: Path, title: str, choice: dict[str, Any]
+) -> None:
+    make_runs(tmp_path)
+    app = open_page(title)
+    for key, value in {**choice, "stage.on": True}.items():
+        app.session_state[key] = value
+    app.run()
+    assert not app.exception
+    assert stage.ICON in [info.icon for info in app.info]
 
 
 def test_every_page_has_its_picture() -> None:
