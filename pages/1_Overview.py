@@ -69,7 +69,7 @@ def show_run(run: RunRecord) -> None:
     notes.append(f"Measured on {escape_markdown(run.protocol)}.")
     if len(defended) > MAX_DEFENSES:
         notes.append(f"Newest {MAX_DEFENSES} of {len(defended)} defenses; Compare shows all.")
-    if run.is_shipped:
+    if all(other.is_shipped for other in [run, *shown]):
         notes.append(state.RATES_NOTE)
     st.caption(" ".join(notes))
 

@@ -99,7 +99,7 @@ def _show_cards(run: RunRecord, compared: list[RunRecord]) -> None:
             show_model_name(labels[other.id], state.kind_of(other), note)
             cards.show_cards(other, run)
             show_rebound(other)
-    note = f" {state.RATES_NOTE}" if run.is_shipped else ""
+    note = f" {state.RATES_NOTE}" if all(other.is_shipped for other in [run, *state.defended_runs(run)]) else ""
     st.caption(
         "Small print: 95% intervals. Changes: against the backdoored model, same test images; rebound tests: against "
         f"the defense.{note}"

@@ -210,7 +210,7 @@ def describe_verdict(run: RunRecord | None, defended: list[RunRecord]) -> list[s
     sentences = conclude(run, {escape_markdown(labels[other.id]): other for other in newest.values()})
     if not newest:
         sentences.append("No defense has finished yet: go back to step 2.")
-    if run.is_shipped:
+    if all(other.is_shipped for other in [run, *newest.values()]):
         sentences.append("This is the shipped example.")
     return sentences
 

@@ -9,6 +9,7 @@ import pytest
 
 from cleaner.files import write_json
 from cleaner.runs.store import list_runs
+from pages._shared import lesson, state
 from pages._shared.frame import titles
 from tests.pages.conftest import (
     OpenPage,
@@ -43,6 +44,23 @@ def test_each_page_shows_and_marks_it(example: list[Path], open_page: OpenPage) 
         assert app.selectbox(key="current_run").value == example[0].name
         headings = [str(heading.value) for heading in [*app.subheader, *app.markdown]]
         assert any(text.endswith(MARK) for text in headings), title
+
+
+def test_what_is_said_of_it_is_not_said_of_own_defenses(
+    example: list[Path], open_page: OpenPage, tmp_path: Path
+) -> None:
+    app = open_page("Film")
+    app.session_state["lesson.step"] = lesson.VERDICT
+
+    def is_said(title: str, sentence: str) -> bool:
+        return sentence in page_text(go_to(app, title))
+
+    sentences = {"Overview": state.RATES_NOTE, "Defend": state.RATES_NOTE, "Film": "This is the shipped example."}
+    assert all(is_said(*item) for item in sentences.items())
+    (tmp_path / "runs").mkdir()
+    os.replace(example[1], tmp_path / "runs" / example[1].name)
+    assert not any(is_said(*item) for item in sentences.items())
+    assert "TA-Cleaner" in page_text(app)
 
 
 def test_own_runs_come_first(example: list[Path], open_page: OpenPage, tmp_path: Path) -> None:
