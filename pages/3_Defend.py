@@ -154,11 +154,24 @@ def _choose_parameters(kind: type[Method], key: str, preset: Preset) -> dict[str
         return forms.draw_widgets(kind, key, defaults=preset.parameters)
 
 
+def _is_sweep(plan: DefensePlan) -> bool:
+    """Return whether a defense has several runs."""
+    return len(plan) > len({defense for defense, _ in plan})
+
+
 def show_preflight(suspect: Suspect, plan: DefensePlan, pairs: int, cluster: SlurmResources | None) -> None:
     """Draw the number of planned runs and their expected duration, and in a folded table one row per defense."""
     run_requests = [requests.build_defense_request(suspect, defense, pairs, config) for defense, config in plan]
     tested = _describe_test(suspect)
     runs = "1 run" if len(plan) == 1 else f"{len(plan)} runs"
+    if _is_sweep(plan) and any(is_done := jobs.find_done(run_requests, cluster)):
+        total = len(plan)
+        plan = [entry for entry, done in zip(plan, is_done, strict=True) if not done]
+        run_requests = [request for request, done in zip(run_requests, is_done, strict=True) if not done]
+        runs = f"{len(plan)} of {total} runs left"
+    if not plan:
+        st.caption(f"{runs}: this sweep is done.", help=tested)
+        return
     if cluster is not None:
         st.caption(f"{runs}, in parallel on the cluster.", help=tested)
         _draw_plan(plan, run_requests, pairs)
@@ -206,8 +219,7 @@ def _draw_plan(plan: DefensePlan, run_requests: list[Request], pairs: int) -> No
 
 def start(suspect: Suspect, plan: DefensePlan, pairs: int, cluster: SlurmResources | None) -> None:
     """Start the jobs, as a sweep if a defense has several."""
-    is_sweep = len(plan) > len({defense for defense, _ in plan})
-    start_jobs = jobs.start_sweep if is_sweep else jobs.start_runs
+    start_jobs = jobs.start_sweep if _is_sweep(plan) else jobs.start_runs
     run_requests = [requests.build_defense_request(suspect, defense, pairs, config) for defense, config in plan]
     start_jobs("defend", run_requests, cluster)
 

@@ -77,6 +77,16 @@ def start_sweep(requests: Sequence[Request], resources: SlurmResources | None = 
     return name
 
 
+def find_done(requests: Sequence[Request]) -> list[bool]:
+    """Return whether each run of a sweep is done, which `start_sweep` then leaves as it is."""
+    done = {
+        _request_key(record.config)
+        for record in list_sweep_runs(compute_sweep_id(replace(requests[0], map=False)))
+        if record.status.state == "done"
+    }
+    return [_request_key(request.initial_config()) in done for request in requests]
+
+
 def _check_suspect_unchanged(request: Request, existing: Sequence[RunRecord]) -> None:
     """Raise `CleanerError` if runs of a sweep started from another run of the suspect's name, or other weights."""
     now = read_json(find_run(request.parent) / "config.json").get("created") if request.parent else None

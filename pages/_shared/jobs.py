@@ -70,6 +70,11 @@ def start_sweep(kind: str, requests: Sequence[Request], cluster: SlurmResources 
         st.toast("All runs of this sweep are done. Add a rate, a seed or a defense.", icon=":material/done_all:")
 
 
+def find_done(requests: Sequence[Request], cluster: SlurmResources | None = None) -> list[bool]:
+    """Return whether each run of a sweep is done, so that `start_sweep` does not train it."""
+    return sweep.find_done(_use_cluster_device(requests, cluster))
+
+
 def pressed_starts() -> dict[str, Callable[[], None] | None]:
     """Return page -> what its start button starts, for the buttons that were pressed.
 

@@ -272,6 +272,11 @@ def test_a_sweep_is_one_set_of_runs(open_page: OpenPage, tmp_path: Path) -> None
     assert rows["Seed"].tolist() == [0, 1, 0, 1]
     assert all("%" in value for value in rows["ASR@1"])
     assert not app.toast
+    app.number_input(key="defend.seeds").set_value(3).run()
+    assert "2 of 6 runs left" in page_text(app)
+    assert table(app, "Steps").iloc[0]["Runs"] == 2
+    app.number_input(key="defend.seeds").set_value(2).run()
+    assert "0 of 4 runs left" in page_text(app)
     press(app, "defend.go")
     assert len(app.toast) == 1  # nothing left to train
     assert len(sweep.list_sweep_runs(name)) == 4
