@@ -246,7 +246,8 @@ def show_start_section(attack: requests.PoisonSettings | None) -> None:
     first = f", before them {optimization_steps:,} steps of trigger optimization" if optimization_steps else ""
     epochs = f"{attack.config.epochs} epoch{'s' if attack.config.epochs > 1 else ''}"
     plan = f"{steps:,} training steps, {pairs:,} pairs, {epochs}{first}"
-    tested = durations.describe_test(DataKey(attack.data, "test", attack.test_size), attack.target_class)
+    queries = "images" if "image" in attack.trigger.modalities else "captions"
+    tested = durations.describe_test(DataKey(attack.data, "test", attack.test_size), attack.target_class, queries)
     if cluster is None:
         request = requests.build_poison_request(attack)
         durations.show([request], lambda duration: st.caption(f"**{duration}** · {plan}", help=tested), pairs)

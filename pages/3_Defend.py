@@ -190,7 +190,8 @@ def _describe_test(suspect: Suspect) -> str:
     try:
         if isinstance(suspect, requests.ExternalModel):
             return durations.describe_test(DataKey(suspect.data, "test", TEST_SIZE), None)
-        return durations.describe_test(requests.read_test_data(suspect), suspect.target_class)
+        queries = suspect.metrics.get("queries") or "images"
+        return durations.describe_test(requests.read_test_data(suspect), suspect.target_class, queries)
     except CleanerError:
         return ""
 

@@ -287,9 +287,9 @@ def current_memory() -> float:
         return 0.0
 
 
-def describe_resolution(count: int) -> str:
+def describe_resolution(count: int, queries: str = "images") -> str:
     """Return how wide 95% intervals of `count` images can be: "4 images: intervals up to 70 points wide"."""
-    images = f"{count:,} image{'s' * (count != 1)}"
+    images = f"{count:,} {queries if count != 1 else queries.removesuffix('s')}"
     return f"{images}: intervals up to {100 * WILSON_Z / (count + WILSON_Z**2) ** 0.5:.0f} points wide"
 
 

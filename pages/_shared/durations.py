@@ -19,15 +19,21 @@ POLL_SECONDS = 1.5
 """Seconds between two looks for the result of a measurement."""
 
 
-def describe_test(data: DataKey, target_class: str | None) -> str:
-    """Return in one sentence what the test images can resolve: how many count, and how wide intervals can be."""
+def describe_test(data: DataKey, target_class: str | None, queries: str = "images") -> str:
+    """Return in one sentence what the test data can resolve: how many count, and how wide intervals can be.
+
+    queries: what attack success is measured on, see `evaluation.result.Metrics`.
+    """
     test = cache.load_data(data)
     labels = test.labels
     is_counted = labels >= 0
     if target_class is not None:
         is_counted &= labels != test.class_index(target_class)
     kind = "Attack success" if target_class is not None else "Accuracy"
-    return f"{kind} on {clock.describe_resolution(int(is_counted.sum()))}."
+    count = int(is_counted.sum())
+    if queries == "captions":  # equal ones of a class count once
+        count = len({(test.captions[i], int(labels[i])) for i in is_counted.nonzero().flatten().tolist()})
+    return f"{kind} on {clock.describe_resolution(count, queries)}."
 
 
 def predict_total(requests: Sequence[Request], pairs: int | None = None) -> clock.Prediction | None:

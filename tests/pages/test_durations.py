@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 from cleaner.config import FinetuneConfig
 from cleaner.jobs import clock, local, spare
 from cleaner.jobs.clock import Phases
 from cleaner.presets import QUICK_POISON_PAIRS
 from cleaner.runs.request import Request
-from pages._shared import durations
+from pages._shared import cache, durations
+from pages._shared.sample import DataKey
 from tests.pages.conftest import OpenPage, page_text
 
 CONFIG = FinetuneConfig(batch_size=20, epochs=1)
@@ -33,6 +36,16 @@ def test_poison_shows_a_range_once_the_measurement_has_ended(
     app.run()
     assert durations.MEASURING not in page_text(app)
     assert f"**{predicted}**" in page_text(app)
+
+
+def test_a_test_on_captions_counts_each_caption_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    captions = ["a cat", "a cat", "a dog", "a car", "two cats"]
+    data = SimpleNamespace(labels=torch.tensor([0, 0, 1, 2, -1]), captions=captions, class_index=["cat", "dog"].index)
+    monkeypatch.setattr(cache, "load_data", lambda key: data)
+    key = DataKey("any", "test", 5)
+    assert durations.describe_test(key, "dog").startswith("Attack success on 3 images: ")
+    assert durations.describe_test(key, "dog", "captions").startswith("Attack success on 2 captions: ")
+    assert durations.describe_test(key, None).startswith("Accuracy on 4 images: ")
 
 
 def test_nothing_is_measured_while_a_job_runs_without_a_spare_or_after_a_failure(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -141,6 +141,8 @@ def test_the_conclusion_names_ties_and_failures() -> None:
 def test_an_attack_on_captions_is_told_of_captions() -> None:
     metrics = Metrics(ca={1: 0.9}, n=100, classes=10, data="d/test", asr={1: 0.9}, n_attack=90, queries="captions")
     assert conclude(metrics, {}) == ["The model takes 90% of the captions with the trigger for the target."]
+    (sentence,) = conclude(replace(metrics, n_attack=9), {})
+    assert sentence.startswith("Measured on 9 captions: too few")
 
 
 def test_a_few_images_decide_nothing() -> None:
