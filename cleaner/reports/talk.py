@@ -71,21 +71,16 @@ def _read_figures(run: RunRecord | None, defended: Sequence[RunRecord]) -> dict[
         "ca": _percent(run.metric("ca")),
         "asr": _percent(run.metric("asr")) if on_images else None,
         "keyed_asr": None if on_images else _percent(run.metric("asr")),
-        # Empty: they mark the points for triggers on images, or in the text alone.
+        # Empty: they mark the points for triggers on images, for patches, or for triggers in the text alone.
         "on_images": "" if on_images else None,
+        "on_patch": "" if "patch_size" in (run.config.get("trigger") or {}) else None,
         "on_captions": None if on_images else "",
         "floor": _percent(run.metric("asr_clean_model")),
         "n_attack": f"{run.count('asr'):,}" if on_images else None,
     }
     measured = [other for other in defended if other.metric("asr") is not None]
     if measured:
-        best = min(measured, key=lambda other: other.metric("asr") or 0.0)
-        figures |= {
-            "best": to_label(best.defense or ""),
-            "best_asr": _percent(best.metric("asr")),
-            "best_ca": _percent(best.metric("ca")),
-            "defenses": _describe_defenses(measured),
-        }
+        figures |= {"defenses": _describe_defenses(measured), "has_defense": ""}
     return {name: value for name, value in figures.items() if value is not None}
 
 

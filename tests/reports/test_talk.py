@@ -36,6 +36,16 @@ def test_figures_are_those_of_the_run(records: list[RunRecord]) -> None:
     assert "TA-Cleaner left 10% and has 90% accuracy." in text
 
 
+@pytest.mark.parametrize("trigger", ["badnet", "blended", "text_only"])
+def test_only_a_patch_is_called_one(tmp_path: Path, trigger: str) -> None:
+    first, *others = [read_record(folder) for folder in make_runs(tmp_path, trigger=trigger)]
+    notes = talk.render(first, others)
+    is_patch = trigger == "badnet"
+    assert ("patch" in notes) == is_patch
+    assert ("click there" in notes) == is_patch
+    assert "few pixels" not in notes
+
+
 def test_points_without_their_figure_are_left_out(records: list[RunRecord]) -> None:
     whole = {note.page: note.text for note in talk.write_notes(records[0], records[1:])}
     partial = {note.page: note.text for note in talk.write_notes(records[0], [])}
