@@ -238,7 +238,9 @@ def show_epoch(data_key: DataKey, draw: DrawKey) -> None:
         )
         st.dataframe(table, hide_index=True, width="stretch", height=320)
         pairs = len(cache.load_data(data_key))  # files can hold fewer than requested
-        st.caption(f"{len(rows):,} of {pairs:,} clean pairs; {skipped} drawn pairs skipped (no subtexts).")
+        st.caption(
+            f"{len(rows):,} of {pairs:,} clean pairs; {skipped} drawn pair{'s' * (skipped != 1)} skipped (no subtexts)."
+        )
 
 
 with page("Subtexts", LEAD):

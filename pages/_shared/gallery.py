@@ -69,7 +69,7 @@ def show_captions(plan: PoisonPlan) -> None:
     """Draw the captions of all poisoned pairs, before and after."""
     table = pd.DataFrame(plan, columns=["Pair", "Caption before", "Caption after"])
     st.dataframe(table, hide_index=True, height=520, width="stretch")
-    st.caption(f"{len(plan):,} poisoned pairs; the seed determines which.")
+    st.caption(f"{len(plan):,} poisoned pair{'s' * (len(plan) != 1)}; the seed determines which.")
 
 
 def _choose_pairs(plan: PoisonPlan) -> PoisonPlan:

@@ -167,11 +167,12 @@ def _show_gallery(run: RunRecord, ranking: Ranking) -> None:
     """Draw the most suspicious pairs, each with the truth."""
     top = ranking.order[: COLUMNS * ROWS]
     hits = int(ranking.poisoned[top].sum())
+    verb = "is" if hits == 1 else "are"
     chance = format_percent(float(ranking.poisoned.mean()))
     st.markdown(f"##### {state.section_title('Most suspicious pairs', run)}")
     st.markdown(
-        f"{to_label(ranking.detector)}: **{hits} of the top {len(top)} are poisoned**; of pairs at random {chance} are."
-        + _explain_reversal(ranking)
+        f"{to_label(ranking.detector)}: **{hits} of the top {len(top)} {verb} poisoned**; of pairs at random {chance} "
+        "are." + _explain_reversal(ranking)
     )
     with st.spinner("Loading images …"):
         images = cache.training_images(run.folder, tuple(top.tolist()))

@@ -57,13 +57,13 @@ def test_pairs_are_ranked_and_the_model_is_trained_without_the_flagged_ones(dete
     app = detected
     assert not errors(app)
     text = page_text(app)
-    assert "of the top 16 are poisoned" in text
+    assert "of the top 16" in text
     (run,) = list_runs()
     poisoned, found = set(read_manifest(run.folder)["poison_indices"]), read_detection(run.folder)
     assert found is not None
     order = np.argsort(-found.scores["clip_score"], kind="stable").tolist()
     hits, caught, total = (len(poisoned.intersection(order[:n])) for n in (16, 50, 500))
-    assert f"CLIP score: **{hits} of the top 16 are poisoned**" in text
+    assert f"CLIP score: **{hits} of the top 16 {'is' if hits == 1 else 'are'} poisoned**" in text
     assert f"50 of 500 pairs flagged: **{caught} of the {total} poisoned ones**, and {50 - caught} clean ones." in text
     assert f"450 pairs remain, {total - caught} of them poisoned" in text
     assert app.button(key="detect.go").label == "Train without 50 pairs"
