@@ -45,6 +45,7 @@ from tests.pages.conftest import (
     wait_for_training,
     widget_keys,
 )
+from tests.pages.runs import make_runs
 
 
 def test_gallery_follows_the_trigger(open_page: OpenPage) -> None:
@@ -74,6 +75,31 @@ def test_the_captions_are_those_of_the_poisoned_pairs(open_page: OpenPage) -> No
     app.run()
     assert not app.dataframe, "stage mode shows the gallery, whichever tab was open"
     assert "PSNR" in page_text(app)
+
+
+def test_one_poisoned_pair_is_singular() -> None:
+    def draw() -> None:
+        from pages._shared import gallery
+
+        gallery.show_captions([(0, "a cat", "a banana")])
+
+    app = AppTest.from_function(draw).run()
+    assert app.caption[0].value.startswith("1 poisoned pair;")
+
+
+def test_the_floor_is_named_where_its_line_is_drawn(open_page: OpenPage, tmp_path: Path) -> None:
+    folder, _ = make_runs(tmp_path)
+    report = {"stage": "poison", "step": 1, "total": 2, "seconds": 1.0, "losses": {"total": 1.0}}
+    (folder / "progress.jsonl").write_text(json.dumps(report) + "\n")
+    app = open_page("Poison")
+    app.session_state["poison.tabs"] = curves.TAB
+    app.run()
+    assert "poison.past.loss" in chart_keys(app)
+    assert "otted line" not in page_text(app)
+    (folder / "progress.jsonl").write_text(json.dumps({**report, "metrics": {"ca": 0.5, "asr": 0.5}}) + "\n")
+    app.run()
+    assert "poison.past.validation" in chart_keys(app)
+    assert "Gray dotted line: attack success on the clean model." in page_text(app)
 
 
 def test_every_trigger_draws_its_widgets_and_images(open_page: OpenPage) -> None:
