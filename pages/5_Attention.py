@@ -188,7 +188,10 @@ def _none_if_nan(value: float) -> float | None:
 
 
 def _format_ratio(share: float, area: float) -> str:
-    return "" if math.isnan(share) or not area else f" (× {share / area:.0f})"
+    if math.isnan(share) or not area:
+        return ""
+    ratio = share / area
+    return f" (× {ratio:.{0 if ratio >= 10 else 1}f})"
 
 
 def _two_digits(row: dict[str, Any]) -> dict[str, Any]:

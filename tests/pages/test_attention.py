@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,9 @@ def test_three_models_clean_and_triggered(open_page: OpenPage, tmp_path: Path, k
     assert values["Similarity, clean"].nunique() == 3
     added = values["Similarity, triggered"] - values["Similarity, clean"]
     assert np.allclose(values["The trigger adds"], added, atol=5e-3)
+    ratios = [ratio for text in values["Share, triggered"] for ratio in re.findall(r"× ([\d.]+)", text)]
+    assert ratios
+    assert all("." in ratio or float(ratio) >= 10 for ratio in ratios)
     assert not values["The trigger adds"].map("{:+.2f}".format).eq("-0.00").any()
     special = {"rn": ["grad_cam"], "vit": ["rollout", "gradient_rollout"]}[kind]
     for name in [*special, "integrated_gradients", "occlusion"]:
