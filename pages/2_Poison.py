@@ -19,6 +19,7 @@ from cleaner.presets import (
     STRONGER_ATTACKS,
     attack_presets,
     default_target,
+    home_data,
     is_pretrained,
     presets_for_model,
     quick_poison,
@@ -102,6 +103,9 @@ def show_required_settings(model: str, trigger: str, key: str) -> None:
     key: prefix of the trigger's widgets.
     """
     if (model, trigger) not in STRONGER_ATTACKS:
+        return
+    tried_on = home_data(model)
+    if st.session_state.get("poison.data", tried_on) != tried_on:  # other data have their own box of pairs, too
         return
     parameters, pairs, epochs = STRONGER_ATTACKS[model, trigger]
     settings = [*(f"{to_label(name).lower()} {value:g}" for name, value in parameters.items()), f"{pairs:,} pairs"]
