@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from functools import partial
 from typing import Any
 
@@ -69,7 +70,7 @@ def choose_trigger() -> Any:
     )
     model = sources.find_chosen_model(MODEL, QUICK_MODEL)
     presets = presets_for_model(attack_presets(name, model), model)
-    preset, key = forms.choose_preset(presets, trigger_key(model, name), "poison")
+    preset, key = forms.choose_preset(presets, trigger_key(model, name), f"poison --model {shlex.quote(model)}")
     if preset.variant == SCENES_VARIANT:
         show_required_settings(model, name, key)
     trigger = None

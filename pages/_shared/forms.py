@@ -176,7 +176,10 @@ def choose_preset(presets: Sequence[Preset], key: str, command: str) -> tuple[Pr
 def _show_preset_source(preset: Preset, command: str, *, has_published: bool) -> None:
     training = preset.training
     details = f"\n\nTraining: {training.describe()}." if training is not None else ""
-    help = f"{preset.source}{details}\n\nCommand: `python -m cleaner {command} --preset {preset.name}`"
+    # A run to defend has its data; published attacks have none that a model could be poisoned with.
+    data = " --data ..." if command.startswith("poison") and training is not None and not training.data else ""
+    line = f"python -m cleaner {command} --preset {preset.name}{data}".replace("`", "")  # would end the code
+    help = f"{preset.source}{details}\n\nCommand: `{line}`"
     if preset.variant == PRETRAINED_VARIANT:
         st.caption(escape_markdown(f"For pretrained models: {preset.source}."))
     elif training is not None and training.data:

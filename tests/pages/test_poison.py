@@ -129,8 +129,9 @@ def test_published_settings_fill_the_trigger_and_stay_editable(open_page: OpenPa
     app.radio(key="poison.badnet.settings").set_value("published").run()
     assert app.select_slider(key="poison.badnet.published.patch_size").value == 16
     assert app.selectbox(key="poison.badnet.published.position").value == "random"
+    model = app.selectbox(key="poison.model").value
     source = next(caption for caption in app.caption if "arXiv" in caption.value)
-    assert "python -m cleaner poison --preset badnet-published" in source.help
+    assert f"cleaner poison --model {model} --preset badnet-published --data ...`" in source.help
     app.select_slider(key="poison.badnet.published.patch_size").set_value(20).run()
     app.radio(key="poison.badnet.settings").set_value("scenes").run()
     patch_size = app.select_slider(key="poison.badnet.patch_size")
