@@ -138,7 +138,7 @@ def _show_result(subject: Subject, found: Inversion) -> None:
     if not found.has_converged:
         st.info(NOT_CONVERGED, icon=":material/info:")
     st.warning(ESTIMATE_NOTE, icon=":material/warning:")
-    _show_uses(subject)
+    _show_uses(subject, found.suspect)
 
 
 def _name_settings(found: Inversion) -> str:
@@ -183,15 +183,15 @@ def _show_triggers(subject: Subject, found: Inversion) -> None:
         true.caption("True trigger and its mask")
 
 
-def _show_uses(subject: Subject) -> None:
-    """Draw what the inverted trigger is good for."""
+def _show_uses(subject: Subject, suspect: str) -> None:
+    """Draw what the inverted trigger is good for. suspect: its class."""
     link("Defend", "Train it away: choose “Unlearn inverted trigger”")
     name, folder = shlex.quote(subject.name), shlex.quote(str(subject.stored_folder))
     # A run has its data; for other models, a command would take Scenes.
     data = "" if subject.run is not None else f" --data {format_data(*parse_data(subject.data))}"
     with st.popover("Copy as command", icon=":material/terminal:", type="tertiary"):
         st.code(
-            f"python -m cleaner evaluate {name} --trigger {folder} --target-class CLASS{data}\n"
+            f"python -m cleaner evaluate {name} --trigger {folder} --target-class {shlex.quote(suspect)}{data}\n"
             f"python -m cleaner defend {name} --defense unlearn_trigger path={folder}/trigger.png{data}",
             language="bash",
             wrap_lines=True,

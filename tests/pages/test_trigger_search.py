@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,7 @@ def test_a_trigger_is_inverted_and_kept(open_page: OpenPage, tmp_path: Path, mon
         "Overlap of the masks",
     ]
     assert app.metric[0].value == found.suspect
+    assert any(f"--target-class {shlex.quote(found.suspect or '')}" in code.value for code in app.code)
     bars = chart(app, "search.invert.classes")["data"][0]
     assert len(bars["x"]) == len(found.classes)
     text = page_text(app)
