@@ -234,6 +234,8 @@ def describe_active() -> str:
     running = [entry for entry in active if entry.status.state == "running"]
     waiting = f", {len(active) - len(running)} more" if running and len(active) > len(running) else ""
     if not running:
+        if active and all(entry.status.place for entry in active):  # a cluster may let jobs wait for hours
+            return f"{job_label(active[0])}: {describe_progress(active[0])[1]}"
         return "Training starts"
     status = running[0].status
     progress = f": {_stage_label(status).lower()}{describe_time_left(status)}" if status.stage else " starts"

@@ -9,6 +9,7 @@ import pytest
 
 from cleaner.files import read_json
 from cleaner.jobs import local, slurm, slurm_queue, sweep
+from pages._shared import jobs
 from pages._shared.run_table import STATE_LABELS
 from tests import fake_slurm
 from tests.jobs.test_slurm import REFUSED
@@ -57,6 +58,7 @@ def test_poisoning_waits_in_the_queue_and_is_cancelled(open_page: OpenPage, queu
     assert "--gpus" not in script
     assert not app.get("progress")[0].proto.value
     assert "Slurm job 1" in app.get("progress")[0].proto.text.replace("\\", "")
+    assert "Slurm job 1" in jobs.describe_active()
     press(app, ".cancel")
     assert local.poll_status(entry.folder).state == "cancelled"
     assert not list(queue.glob("*.json"))
