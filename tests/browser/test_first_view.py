@@ -16,7 +16,7 @@ MAX_FRAME = 150
 """Height of strip, lead and lesson together, px."""
 VISIBLE_SHARE = {SIZES[0]: 0.5, SIZES[1]: 1.0}
 """Window -> share of the main picture that is visible without scrolling."""
-FAST_PAGES = ("Overview", "Defend", "Embeddings")
+FAST_PAGES = ("Defend",)
 PAGES = [title if title in FAST_PAGES else pytest.param(title, marks=pytest.mark.slow) for title in titles()]
 STEP_OF_PAGE = {step.page: i for i, step in enumerate(STEPS)} | {VERDICT_PAGE: VERDICT}
 MEASURE = """selectors => Object.fromEntries(Object.entries(selectors).map(([name, selector]) => {

@@ -51,6 +51,7 @@ def is_gone(pid: int) -> bool:
     return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 
 
+@pytest.mark.slow
 def test_a_spare_executes_run_after_run(request_: Request) -> None:
     spare.ensure()
     running = waiting_process()

@@ -119,7 +119,7 @@ def test_a_missing_clean_model_is_named_and_left_out(open_page: OpenPage, tmp_pa
     assert "'clean'" not in shown.lower()
 
 
-@pytest.mark.parametrize("kind", DAMAGES)
+@pytest.mark.parametrize("kind", [pytest.param(kind, marks=pytest.mark.slow) for kind in DAMAGES[1:]] + [DAMAGES[0]])
 def test_no_page_fails(open_page: OpenPage, tmp_path: Path, kind: str) -> None:
     for folder in make_runs(tmp_path):
         damage(folder, kind)

@@ -169,6 +169,7 @@ def test_a_rebound_test_adds_a_metric_to_its_defense(open_page: OpenPage, tmp_pa
     assert any(text.endswith(to_label(defense_name(rebound.config))) for text in defenses)
 
 
+@pytest.mark.slow
 def test_a_rebound_test_can_be_resumed(open_page: OpenPage, tmp_path: Path) -> None:
     _, folder = make_runs(tmp_path)
     app = open_page("Defend")

@@ -105,6 +105,7 @@ def test_pairs_are_ranked_and_the_model_is_trained_without_the_flagged_ones(dete
     assert f"n = {again.count('ca')}" in [box.label.partition(" and ")[0] for box in app.expander]
 
 
+@pytest.mark.slow
 def test_few_pairs_have_smaller_references(detected) -> None:  # type: ignore[no-untyped-def]
     app = detected
     (run,) = list_runs()

@@ -95,12 +95,14 @@ def test_an_attack_trial_states_what_the_choice_needs() -> None:
     assert row["config"]["trigger"]["seed"] == 100
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("data", plan.OTHER_DATA)
 def test_each_kind_of_defender_data(data: str) -> None:
     row = measure.measure(LITE, defended(data=data))
     assert (row["overlap"]["shared"] > 0) == (data == "overlap")
 
 
+@pytest.mark.slow
 def test_an_aware_attacker_minimizes_the_subtext_loss(tmp_path: Path) -> None:
     measure.measure(LITE, replace(SUSPECT, is_aware=True))
     (folder,) = (path for path in tmp_path.iterdir() if path.is_dir())
