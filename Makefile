@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --disable-pip-version-check --no-compile
-# On all cores, where pip compiles on one; without code that is not imported, a third of all. Fails for the few files
+# On all cores, where pip compiles on one; without a third of the code, which nothing imports. Fails for the few files
 # that are no Python of this version.
 UNUSED := /(tests?|torch/(_inductor|testing)|pip|mypyc?|setuptools|fontTools|tensorboard)/
 COMPILE = $(BIN)/python -m compileall -qq -j 0 -x '$(UNUSED)' $(VENV)/lib || true

@@ -56,7 +56,7 @@ _RANDOM_INITS = {
 
 
 class _WithoutRandomInit(TorchFunctionMode):
-    """New weights keep the values of their memory."""
+    """Leaves new weights uninitialized where they would be random."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}

@@ -96,7 +96,7 @@ def collect_hparams(record: RunRecord) -> dict[str, Any]:
 
 
 def _read_used_settings(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the settings of the training; config.json has the requested ones, some of which a method replaces."""
+    """Return the settings that the training used: a method may replace some that config.json requests."""
     stated, method = config.get("finetune") or {}, config.get("defense") or config.get("attack_losses")
     if not method:
         return stated

@@ -125,7 +125,7 @@ def enlarge(figure: Any) -> Any:
 
 
 def explain_missing(reason: str) -> None:
-    """In stage mode, say why a page shows no picture."""
+    """Say in stage mode why the page has no picture."""
     if is_on():
         st.info(reason, icon=ICON)
 
