@@ -10,7 +10,16 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from cleaner.evaluation.result import METRICS, Measured, Metric, Metrics, columns, describe_metrics, format_protocol
+from cleaner.evaluation.result import (
+    METRICS,
+    Measured,
+    Metric,
+    Metrics,
+    columns,
+    describe_metrics,
+    format_metric,
+    format_protocol,
+)
 from cleaner.types import StepReport
 
 INTERVAL_NOTE = "[..]: 95% Wilson interval."
@@ -74,16 +83,6 @@ def format_row(name: str, metrics: Measured, seconds: float | None = None) -> tu
     """Return one row of a table of models as text."""
     cells = [format_metric(metrics, row, k) for row, k in columns("table")]
     return (name, *cells, "-" if seconds is None else f"{seconds:.0f}")
-
-
-def format_metric(metrics: Measured, row: Metric, k: int = 1) -> str:
-    """Return one metric with its interval, or a mark where k is too large for the number of classes."""
-    value = metrics.metric(row.key, k)
-    if value is None:
-        return "-"
-    interval = metrics.interval(row.key, k) if row.has_bounds and k == 1 else None
-    bounds = f" [{row.format(interval[0])}, {row.format(interval[1])}]" if interval else ""
-    return row.format(value) + bounds + ("" if k == 1 or metrics.is_meaningful(k) else " (n.m.)")
 
 
 def format_table(rows: Sequence[Sequence[str]], header: Sequence[str] | None = None) -> str:

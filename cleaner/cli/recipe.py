@@ -14,10 +14,10 @@ import tyro
 
 from cleaner.cli.folders import check_writable
 from cleaner.cli.options import MODEL_HELP, TARGET_HELP, find_preset, instantiate, make_options_class
-from cleaner.cli.output import Progress, describe_protocol, format_duration, format_table
+from cleaner.cli.output import INTERVAL_NOTE, Progress, describe_protocol, format_duration, format_table
 from cleaner.cli.recipe_plan import Stage, describe_stage, probe_data
 from cleaner.config import FinetuneConfig, parameters
-from cleaner.evaluation.result import Metrics
+from cleaner.evaluation.result import METRICS, Metrics, format_metric
 from cleaner.files import read_json, write_json
 from cleaner.jobs.local import discard_checkpoint
 from cleaner.presets import (
@@ -269,15 +269,12 @@ class Recipe:
             metrics_by_stage[stage.name] = metrics.to_dict()
         assert metrics is not None
         print(format_table(rows, ("model", "CA@1", *(f"ASR@{k}" for k in KS), "floor@1", "training")))
-        print(f"\n{describe_protocol(metrics)} [..]: 95% Wilson interval. {NOT_RUN_WARNING}")
+        print(f"\n{describe_protocol(metrics)} {INTERVAL_NOTE} {NOT_RUN_WARNING}")
         write_json(self.out / "evaluation.json", {"note": NOT_RUN_WARNING, "metrics": metrics_by_stage})
         print(f"Runs and evaluation.json: {self.out}")
 
 
 def _format_row(name: str, metrics: Metrics, seconds: float) -> tuple[str, ...]:
-    def share(figure: str, k: int) -> str:
-        values = getattr(metrics, figure) or {}
-        low, high = metrics.interval(figure, k) if k in values else (0.0, 0.0)
-        return f"{values[k]:.3f} [{low:.3f}, {high:.3f}]" if k in values else "-"
-
-    return name, share("ca", 1), *(share("asr", k) for k in KS), share("asr_clean_model", 1), format_duration(seconds)
+    shown = [("ca", 1), *(("asr", k) for k in KS), ("asr_clean_model", 1)]
+    cells = [format_metric(metrics, METRICS[key], k, has_bounds=True) for key, k in shown]
+    return (name, *cells, format_duration(seconds))

@@ -29,12 +29,11 @@ from cleaner.cli.output import (
     INTERVAL_NOTE,
     describe_protocol,
     format_duration,
-    format_metric,
     format_table,
     headline_metrics,
     print_json,
 )
-from cleaner.evaluation.result import Metrics
+from cleaner.evaluation.result import Metrics, format_metric
 from cleaner.files import read_json
 from cleaner.jobs import sweep
 from cleaner.jobs.local import poll_entries

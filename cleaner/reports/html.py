@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from cleaner.evaluation.result import Metric, describe_metrics
+from cleaner.evaluation.result import describe_metrics, format_metric
 from cleaner.files import write_text
 from cleaner.labels import to_attack_label, to_defense_label
 from cleaner.plots import comparison, images
@@ -48,12 +48,12 @@ def render_html(records: Sequence[RunRecord], origin: str = "") -> str:
     template = Environment(autoescape=True).from_string(TEMPLATE.read_text(encoding="utf-8"))
     report_columns, plots = find_columns(records), _render_plots(records)
     return template.render(
-        headers=[f"{row.header(k)} [95%]" if _shows_bounds(row, k) else row.header(k) for row, k in report_columns],
+        headers=[f"{row.header(k)} [95%]" if row.has_bounds and k == 1 else row.header(k) for row, k in report_columns],
         rows=[
             to_row(record)
             | {
                 "protocol": _describe_test(record),
-                "cells": [_format_cell(record, row, k) for row, k in report_columns],
+                "cells": [format_metric(record, row, k, absent="–") for row, k in report_columns],
                 "style": find_style(record.defense or record.stage),
             }
             for record in records
@@ -77,21 +77,6 @@ def _describe_test(record: RunRecord) -> str:
     failed = "; the attack did not take" if has_failed_attack(record) else ""
     changed = ", ".join(record.changed_files)
     return record.protocol + failed + (f"; changed since the run: {changed}" if changed else "")
-
-
-def _shows_bounds(row: Metric, k: int) -> bool:
-    return row.has_bounds and k == 1
-
-
-def _format_cell(record: RunRecord, row: Metric, k: int) -> str:
-    """Return a metric of a run with its interval, and a mark where k is too large for the number of classes."""
-    value = record.metric(row.key, k)
-    if value is None:
-        return "–"
-    interval = record.interval(row.key, k) if _shows_bounds(row, k) else None
-    bounds = f" [{row.format(interval[0])}, {row.format(interval[1])}]" if interval else ""
-    mark = "" if k == 1 or not row.ranks_classes or record.is_meaningful(k) else " (n.m.)"
-    return f"{row.format(value)}{bounds}{mark}"
 
 
 def _render_plots(records: Sequence[RunRecord]) -> list[tuple[str, str]]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from cleaner.cli.output import format_row, format_table, metric_header, metric_legend
 from cleaner.evaluation import result
-from cleaner.evaluation.result import METRICS, Metric, Metrics, columns
+from cleaner.evaluation.result import METRICS, Metric, Metrics, columns, format_metric
 from cleaner.files import read_json
 from cleaner.reports import aggregate, html, tensorboard
 from cleaner.reports.tables import to_csv
@@ -54,6 +55,12 @@ def test_metrics_survive_json() -> None:
     assert {key for key in state if key.endswith("_interval")} == {
         f"{name}_interval" for name in ("ca", "asr", "ra", "base_rate", "asr_clean_model")
     }
+
+
+def test_only_a_k_that_counts_classes_is_marked_where_they_are_few() -> None:
+    few = replace(make_metrics(0.9), classes=9, asr={1: 0.9, 3: 1.0}, own_recall={1: 0.91, 10: 0.97})
+    assert format_metric(few, METRICS["asr"], 3) == "1.000 (n.m.)"
+    assert format_metric(few, METRICS["own_recall"], 10) == "0.970"
 
 
 def test_one_more_metric_is_written_and_read(stealth: Metric, folder: Path) -> None:
