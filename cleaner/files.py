@@ -171,6 +171,12 @@ def remove_tree(folder: Path) -> None:
     shutil.rmtree(renamed, ignore_errors=True)
 
 
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file, atomically."""
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(content)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file, atomically."""
     with atomic_write(path) as temporary:

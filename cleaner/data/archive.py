@@ -19,7 +19,7 @@ from cleaner.data.base import DATASETS
 from cleaner.data.class_folders import is_hidden, split_path, tabulate_class_folders
 from cleaner.data.pairs import FileData, PairTable
 from cleaner.data.table import ParsedTable, read_table
-from cleaner.files import atomic_write, validate_regular
+from cleaner.files import validate_regular, write_bytes
 from cleaner.models.framing import IMAGE_SUFFIXES
 from cleaner.types import CleanerError
 
@@ -164,8 +164,7 @@ def pack_uploads(files: Sequence[tuple[str, bytes]], folder: Path) -> Path:
     title = next((name for name in names if name.lower().endswith((".zip", ".csv", ".tsv"))), names[0])
     # No blanks: the path is part of a line of options, where a blank would need quotes.
     path = folder / (re.sub(r"[^\w.-]+", "_", PurePosixPath(title).stem)[:60] + suffix)
-    with atomic_write(path) as temporary:
-        temporary.write_bytes(content)
+    write_bytes(path, content)
     return path
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from cleaner.files import atomic_write
+from cleaner.files import write_bytes
 from cleaner.plots.charts import GRAY
 from cleaner.plots.styles import STAGE_COLORS
 from cleaner.reports.film import Bounds, Movie, count_points, find_bounds
@@ -51,9 +51,7 @@ def render_animation(movies: Sequence[Movie], kind: str = "webp") -> bytes:
 
 def write_animation(movies: Sequence[Movie], path: Path) -> Path:
     """Write the films as an animation of the kind that the suffix of `path` names, atomically."""
-    content = render_animation(movies, path.suffix.removeprefix(".").lower())
-    with atomic_write(path) as temporary:
-        temporary.write_bytes(content)
+    write_bytes(path, render_animation(movies, path.suffix.removeprefix(".").lower()))
     return path
 
 

@@ -7,7 +7,7 @@ import os
 import re
 from pathlib import Path
 
-from cleaner.files import atomic_write, cache_root, read_limited
+from cleaner.files import cache_root, read_limited, write_bytes
 from cleaner.runs.folders import is_shipped
 from cleaner.types import CleanerError
 
@@ -40,8 +40,7 @@ def hash_image(content: bytes) -> str:
 def save_image(folder: Path, content: bytes) -> str:
     """Save a copy of an image file with a run; return its name there."""
     name = hash_image(content)
-    with atomic_write(derived_folder(folder) / IMAGES_FOLDER / name) as temporary:
-        temporary.write_bytes(content)
+    write_bytes(derived_folder(folder) / IMAGES_FOLDER / name, content)
     return name
 
 

@@ -20,12 +20,12 @@ from cleaner.config import param, validate
 from cleaner.files import (
     MAX_JSON_BYTES,
     assets,
-    atomic_write,
     cache_root,
     file_version,
     read_json,
     read_limited,
     resolve_path,
+    write_bytes,
     write_json,
 )
 from cleaner.runs.derived import derived_folder
@@ -148,8 +148,7 @@ def _validator() -> TypeAdapter[Inversion]:
 def write_inversion(inversion: Inversion, folder: Path) -> Path:
     """Write the files of an inversion, atomically, inversion.json last; return the folder."""
     if inversion.png:
-        with atomic_write(folder / TRIGGER_FILE) as temporary:
-            temporary.write_bytes(base64.b64decode(inversion.png))
+        write_bytes(folder / TRIGGER_FILE, base64.b64decode(inversion.png))
     else:
         (folder / TRIGGER_FILE).unlink(missing_ok=True)
     write_json(folder / RESULT_FILE, {**asdict(replace(inversion, png="")), "outlier_index": inversion.outlier_index})

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cleaner.files import atomic_write, read_json, write_json, write_text
+from cleaner.files import read_json, write_bytes, write_json, write_text
 from cleaner.runs.film import FILM_FILE, Film, read_film, write_film
 from cleaner.runs.folders import is_run_folder
 from cleaner.runs.integrity import HASHES_KEY, hash_files
@@ -86,8 +86,7 @@ def write_run(run: Run, folder: Path) -> None:
     metadata["trigger"] = json.dumps(run.trigger.state_dict()) if run.trigger else "unknown"
     save_clip(run.clip, folder / "model.safetensors", metadata=metadata)
     for name, content in run.trigger.files().items() if run.trigger else ():
-        with atomic_write(folder / TRIGGER_FILES / name) as temporary:
-            temporary.write_bytes(content)
+        write_bytes(folder / TRIGGER_FILES / name, content)
     if run.film is not None:
         write_film(run.film, folder)
     else:

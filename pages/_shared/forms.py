@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import streamlit as st
 
 from cleaner.config import REFERENCE_SIDE, Parameter, parameters, scale_pixels
-from cleaner.files import atomic_write
+from cleaner.files import write_bytes
 from cleaner.jobs import slurm
 from cleaner.jobs.slurm import SlurmResources
 from cleaner.labels import to_label
@@ -140,8 +140,7 @@ def _keep_image(key: str) -> None:
     content = upload.getvalue()
     path = runs_root() / "uploads" / hashlib.sha256(content).hexdigest() / file_name(upload.name)
     try:
-        with atomic_write(path) as temporary:
-            temporary.write_bytes(content)
+        write_bytes(path, content)
     except CleanerError as error:
         st.session_state[f"{key}.error"] = error
         return
