@@ -34,7 +34,7 @@ LIBRARY_VARIABLES = {
 
 Children start without them: a worker takes over runs only from a process with the same environment.
 """
-MAX_JSON_BYTES = 100_000_000
+MAX_JSON_BYTES, MAX_IMAGE_BYTES = 100_000_000, 64_000_000
 MAX_NPZ_BYTES = 500_000_000
 """Bytes of the arrays in a .npz file of a run; a real one holds a few millions at most."""
 MAX_INTEGER_DIGITS = 18

@@ -19,12 +19,12 @@ from cleaner.data.base import DATASETS
 from cleaner.data.class_folders import is_hidden, split_path, tabulate_class_folders
 from cleaner.data.pairs import FileData, PairTable
 from cleaner.data.table import ParsedTable, read_table
-from cleaner.files import validate_regular, write_bytes
+from cleaner.files import MAX_IMAGE_BYTES, validate_regular, write_bytes
 from cleaner.models.framing import IMAGE_SUFFIXES
 from cleaner.types import CleanerError
 
 MAX_MEMBERS, MAX_TOTAL_BYTES = 1_000_000, 200 * 10**9
-MAX_MEMBER_BYTES, MAX_COMPRESSION_RATIO, RATIO_EXEMPT_BYTES = 64_000_000, 100, 100_000
+MAX_MEMBER_BYTES, MAX_COMPRESSION_RATIO, RATIO_EXEMPT_BYTES = MAX_IMAGE_BYTES, 100, 100_000
 """Limits of one member: its size, and its compression ratio where it is larger than `RATIO_EXEMPT_BYTES`."""
 # bz2 raises OSError; an unknown compression raises NotImplementedError, a RuntimeError.
 ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, EOFError, RuntimeError)

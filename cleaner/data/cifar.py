@@ -17,7 +17,7 @@ from PIL import Image
 from torchvision import datasets
 
 from cleaner.data.base import DATASETS
-from cleaner.data.pairs import FileData, PairTable
+from cleaner.data.pairs import TAR_ERRORS, FileData, PairTable
 from cleaner.data.photo_captions import describe_photos
 from cleaner.files import read_limited
 from cleaner.seed import derive_seed
@@ -26,8 +26,6 @@ from cleaner.types import CleanerError
 VALIDATION_SHARE = 0.1
 """Share of the training photos of each class that is the validation split."""
 MAX_TABLE_BYTES, MAX_PHOTO_BYTES = 100_000_000, 1_000_000
-TAR_ERRORS = (tarfile.TarError, OSError, EOFError, ValueError, ArithmeticError, RecursionError)
-"""What Python's reader raises for a damaged or crafted tar file."""
 Photo = tuple[str, str, str, "bytes | np.ndarray"]
 """Key, class, caption, and the file's content or the pixels (H, W, 3)."""
 

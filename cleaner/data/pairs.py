@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import tarfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,7 +22,7 @@ from cleaner.access import validate_allowed
 from cleaner.data.base import CaptionData, Indices, hash_content, validate_choice
 from cleaner.data.naming import assign_labels, fill_template, sort_class_names
 from cleaner.data.splits import SPLITS, describe_splits, select_rows
-from cleaner.files import read_limited
+from cleaner.files import MAX_IMAGE_BYTES, read_limited
 from cleaner.models.framing import ImageTransform, decode_image, read_image_header
 from cleaner.types import CleanerError, OnStep, StepReport
 
@@ -32,8 +33,8 @@ CHECK_CHUNK = 512
 """Images per progress report of the check."""
 MAX_PREFETCHED = 1024
 """Most decoded images waiting for a reader."""
-MAX_READ_BYTES = 64_000_000
-"""Bytes of the largest file that is read."""
+TAR_ERRORS = (tarfile.TarError, OSError, EOFError, ValueError, ArithmeticError, RecursionError)
+"""What Python's reader raises for a damaged or crafted tar file."""
 END_MARKERS = {"JPEG": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82"}
 
 
@@ -305,4 +306,4 @@ def is_complete(content: bytes) -> bool:
 def read_image(path: Path) -> bytes:
     """Return the bytes of an image file. Raises as `files.read_limited` and `files.validate_allowed`."""
     validate_allowed(path)
-    return read_limited(path, MAX_READ_BYTES)
+    return read_limited(path, MAX_IMAGE_BYTES)

@@ -15,16 +15,15 @@ from typing import Any
 from cleaner.access import validate_allowed
 from cleaner.data.base import DATASETS
 from cleaner.data.class_folders import tabulate_class_folders
-from cleaner.data.pairs import FileData, PairTable
+from cleaner.data.pairs import TAR_ERRORS, FileData, PairTable
 from cleaner.data.splits import find_split
+from cleaner.files import MAX_IMAGE_BYTES
 from cleaner.models.framing import IMAGE_SUFFIXES
 from cleaner.types import CleanerError
 
 CAPTION_SUFFIXES = (".txt", ".json")
-MAX_TEXT_BYTES, MAX_IMAGE_BYTES = 1_000_000, 64_000_000
+MAX_TEXT_BYTES = 1_000_000
 MAX_SHARDS = 100_000
-TAR_ERRORS = (tarfile.TarError, OSError, EOFError, ValueError, ArithmeticError, RecursionError)
-"""What Python's reader raises for a damaged or crafted tar file."""
 MemberLocation = tuple[int, int, int]
 """Shard number, byte offset and size in bytes."""
 

@@ -7,12 +7,11 @@ import os
 import re
 from pathlib import Path
 
-from cleaner.files import cache_root, read_limited, write_bytes
+from cleaner.files import MAX_IMAGE_BYTES, cache_root, read_limited, write_bytes
 from cleaner.runs.folders import is_shipped
 from cleaner.types import CleanerError
 
 IMAGES_FOLDER = "pictures"
-MAX_IMAGE_BYTES = 64_000_000
 _IMAGE_NAME = re.compile("[0-9a-f]{32}")
 
 
