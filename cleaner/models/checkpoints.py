@@ -31,6 +31,7 @@ from cleaner.models.architectures import (
 )
 from cleaner.models.delta import apply_delta
 from cleaner.models.infer import infer_architecture
+from cleaner.models.resolve import WEIGHT_SUFFIXES
 from cleaner.models.weights import match_state_dict, read_weights, state_sha256, validate_values
 from cleaner.registry import suggest
 from cleaner.types import CleanerError, first_line
@@ -41,7 +42,6 @@ BASE_KEY, BASE_SHA256_KEY = "base", "base_sha256"
 """Metadata keys of a delta file, which stores only the difference to a built-in model."""
 DELTA_READ_ERRORS = (KeyError, ValueError, RuntimeError, IndexError, zlib.error)
 """What a damaged delta file raises."""
-WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
 MAX_TEMPLATES, MAX_TEMPLATE_LENGTH = 200, 300
 OPEN_CLIP_CONFIG_FILE, OPEN_CLIP_WEIGHTS_FILE = "open_clip_config.json", "open_clip_model.safetensors"
 

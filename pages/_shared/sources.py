@@ -7,6 +7,7 @@ import os
 import streamlit as st
 
 from cleaner.labels import to_label
+from cleaner.models.resolve import WEIGHT_SUFFIXES
 from cleaner.runs.request import format_data, parse_data
 from cleaner.types import CleanerError
 from pages._shared import cache, downloads, path_field, uploads
@@ -18,7 +19,6 @@ OWN_DATA, OWN_MODEL = "My files …", "My model …"
 DATA_TYPES = ["zip", "csv", "tsv", *uploads.IMAGE_TYPES]
 """File types that upload boxes accept as data."""
 DATA_SUFFIXES = (".csv", ".tsv", ".parquet", ".arrow", ".tar", ".zip")
-MODEL_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
 
 
 def choose_model(key: str, default: str) -> str:
@@ -30,7 +30,7 @@ def choose_model(key: str, default: str) -> str:
         path_field.show(
             f"{key}.path",
             "Path of the model",
-            MODEL_SUFFIXES,
+            WEIGHT_SUFFIXES,
             placeholder="/data/epoch_10.pt",
             help="A checkpoint, an open_clip folder, ARCHITECTURE:FILE, or ARCHITECTURE/TAG of open_clip to download. "
             "Code in a file is never run.",
