@@ -88,12 +88,8 @@ def pretrain(
         copy_text_tower(clip, teacher_clip)
     data = load_data(data_name, split="train", size=pairs, on_step=on_step, **options).with_transform(clip.framing)
     checkpoints = out / "distil.ckpt", out / "pretrain.ckpt"
-    trained_on = read_json(out / "card.json").get("data")
     is_resumed = any(checkpoint.exists() for checkpoint in checkpoints)
-    has_model = any((out / name).exists() for name in ("model.safetensors", "config.json"))
-    if trained_on not in (None, data.name) or (not is_resumed and (trained_on or has_model)):
-        what = f"a model trained on {trained_on}" if trained_on else "a model or a run"
-        raise CleanerError(f"{out} holds {what}: choose another folder with --out.")
+    _validate_folder(out, data.name, is_resumed)
     validate_eval_data(load_data(data_name, split="test", **options))
     distill_seconds = 0.0
     if teacher_clip is not None:
@@ -125,6 +121,15 @@ def pretrain(
     for checkpoint in checkpoints:
         checkpoint.unlink(missing_ok=True)
     return card
+
+
+def _validate_folder(out: Path, data: str, is_resumed: bool) -> None:
+    """Raise `CleanerError` if `out` has a run, or a model that is not of this training."""
+    trained_on = read_json(out / "card.json").get("data")
+    has_model = any((out / name).exists() for name in ("model.safetensors", "config.json"))
+    if trained_on not in (None, data) or (not is_resumed and (trained_on or has_model)):
+        what = f"a model trained on {trained_on}" if trained_on else "a model or a run"
+        raise CleanerError(f"{out} holds {what}: choose another folder with --out.")
 
 
 def _save_shipped(clip: Clip, out: Path, data_name: str) -> Path:
@@ -171,8 +176,8 @@ def distill(
     models = {"student": student.sha256(), "teacher": teacher.sha256()}
     settings = {"config": asdict(config), "captions": captions_hash(data), **models}
     tower: nn.Module = student.model.visual  # type: ignore[assignment]
-    optimizer = torch.optim.AdamW(tower.parameters(), config.lr, (config.beta1, config.beta2), fused=True)
-    optimizer.param_groups[0]["weight_decay"] = config.weight_decay
+    betas = config.beta1, config.beta2
+    optimizer = torch.optim.AdamW(tower.parameters(), config.lr, betas, weight_decay=config.weight_decay, fused=True)
     batch_size = min(config.batch_size, len(data))
     epoch_steps = len(data) // batch_size
     total, first_epoch, earlier_seconds = config.epochs * epoch_steps, 0, 0.0
