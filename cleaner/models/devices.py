@@ -100,13 +100,11 @@ def device_name(device: str) -> str:
 
 def pick_device(device: str | torch.device = "auto") -> torch.device:
     """Return the device; "auto" is the first available of cuda, mps and cpu. Raises `CleanerError` if unavailable."""
-    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    usable = [name for name, reason in check_devices().items() if reason is None]
     if device == "auto":
-        return torch.device(next(name for name in ("cuda", "mps", "cpu") if available[name]))
-    kind = str(device).split(":")[0]
-    if not available.get(kind, False):
-        usable = ", ".join(name for name, is_available in available.items() if is_available)
-        raise CleanerError(f"the device {str(device)!r} is not available here. Use one of: {usable}.")
+        return torch.device(next(name for name in ("cuda", "mps", "cpu") if name in usable))
+    if str(device).split(":")[0] not in usable:
+        raise CleanerError(f"the device {str(device)!r} is not available here. Use one of: {', '.join(usable)}.")
     return torch.device(device)
 
 
