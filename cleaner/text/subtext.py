@@ -109,16 +109,12 @@ def draw_subtexts(
     return SubtextPair(_make_positive(caption, text), tuple(_make_negative(parsed, change) for change in changes))
 
 
+@lexicon_cache(16384)
 def content_words(text: str) -> frozenset[str]:
     """Return the base forms of nouns, adjectives, verbs, numbers, negations and specific prepositions.
 
     A text whose words are a subset of another's is likely true of its image.
     """
-    return _content_words(text)
-
-
-@lexicon_cache(16384)
-def _content_words(text: str) -> frozenset[str]:
     parsed = parse(text)
     words = []
     for i, token in enumerate(parsed.tokens):
