@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from cleaner.data.scenery.animals import ANIMAL_PAINTERS
 from cleaner.data.scenery.facts import Scene, SceneObject
 from cleaner.data.scenery.ground import crop
-from cleaner.data.scenery.pen import Color, FloatArray, Part, Pen, lighten
+from cleaner.data.scenery.pen import Color, FloatArray, Part, Pen, lighten, union
 from cleaner.data.scenery.plants import PLANT_PAINTERS
 from cleaner.data.scenery.things import THING_PAINTERS
 from cleaner.data.scenery.vehicles import VEHICLE_PAINTERS
@@ -139,10 +139,7 @@ def _draw_shaded(image: FloatArray, thing: SceneObject, light: Light) -> None:
     bright, shine = _shade(solids, light, px)
     view = image[:, window[0], window[1]]
 
-    outline = solids[0].distance
-    for part in solids[1:]:
-        outline = np.minimum(outline, part.distance)
-    _shadow(view, outline, light, px)
+    _shadow(view, union(*(part.distance for part in solids)), light, px)
 
     pattern = None if thing.pattern == "plain" else _pattern_mask(pen, thing, px)
     second = np.array(_contrast(pen.color), np.float32)[:, None, None]
