@@ -82,8 +82,7 @@ def decide(model: str, rows: Iterable[Row]) -> tuple[Attacks, Methods] | None:
 
 def main_cells(cells: Iterable[Cell], attack: str, target: str) -> list[Cell]:
     """Return the cells of the main table and its curves for one attack."""
-    plain = {"world": "scenes", "is_aware": False, "data": "disjoint", "steps": plan.STEPS}
-    return select(cells, attack=attack, target=target, **plain)
+    return select(cells, attack=attack, target=target, **claim.PLAIN_TASK)
 
 
 def select_chosen(cells: Iterable[Cell]) -> list[Cell]:
