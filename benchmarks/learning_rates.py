@@ -25,7 +25,7 @@ from cleaner.cli.output import Progress
 from cleaner.config import FinetuneConfig
 from cleaner.data.base import CaptionData, load_data
 from cleaner.defenses import Defense
-from cleaner.evaluation.equal_accuracy import TOLERANCE
+from cleaner.evaluation.equal_accuracy import is_within
 from cleaner.evaluation.evaluate import evaluate
 from cleaner.models.devices import configure_torch
 from cleaner.reports import results
@@ -74,7 +74,7 @@ def main(options: Options) -> None:
 
 def is_affordable(trial: dict[str, Any]) -> bool:
     """Return whether a trial loses no more accuracy than the budget."""
-    return bool(trial["backdoored_ca"] - trial["ca"] <= protocol.ACCURACY_BUDGET + TOLERANCE)
+    return is_within(trial["backdoored_ca"] - trial["ca"], protocol.ACCURACY_BUDGET)
 
 
 def find_trial(model: str, name: str, lr: float, suspect_sha256: str) -> dict[str, Any] | None:

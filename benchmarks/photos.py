@@ -29,7 +29,7 @@ from cleaner.attacks import TRIGGERS, Trigger
 from cleaner.cli.output import Progress
 from cleaner.config import FinetuneConfig
 from cleaner.data.corruptions import CORRUPTIONS, Corrupted
-from cleaner.evaluation.equal_accuracy import TOLERANCE
+from cleaner.evaluation.equal_accuracy import is_within
 from cleaner.evaluation.evaluate import evaluate
 from cleaner.files import assets, cache_root, read_json
 from cleaner.models.clip import Clip, load_clip
@@ -203,7 +203,7 @@ def choose_attack_setting(trials: list[Row], clean_ca: float) -> PoisonSetting:
     }
     mean_ca = {setting: statistics.fmean(m.ca[1] for m in group) for setting, group in metrics.items()}
     mean_asr = {setting: statistics.fmean((m.asr or {})[1] for m in group) for setting, group in metrics.items()}
-    affordable = [setting for setting in ATTACK_GRID if mean_ca[setting] >= clean_ca - ATTACK_BUDGET - TOLERANCE]
+    affordable = [setting for setting in ATTACK_GRID if is_within(clean_ca - mean_ca[setting], ATTACK_BUDGET)]
     return max(affordable, key=mean_asr.__getitem__) if affordable else max(ATTACK_GRID, key=mean_ca.__getitem__)
 
 

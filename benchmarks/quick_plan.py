@@ -9,6 +9,7 @@ from typing import Any
 from cleaner import presets
 from cleaner.config import changed_parameters
 from cleaner.defenses import DEFENSES, Defense
+from cleaner.evaluation.equal_accuracy import is_within
 from cleaner.seed import numpy_generator
 
 TRIAL_SEEDS = (200,)
@@ -89,7 +90,7 @@ def choose_form_and_rate(name: str, groups: dict[tuple[str, float], list[dict[st
     """
     ca = {key: mean(trial["ca"] for trial in group) for key, group in groups.items()}
     loss = {key: mean(trial["backdoored_ca"] - trial["ca"] for trial in group) for key, group in groups.items()}
-    affordable = [key for key in groups if loss[key] <= BUDGET]
+    affordable = [key for key in groups if is_within(loss[key], BUDGET)]
     best = max(affordable, key=lambda key: (key[1], ca[key])) if affordable else max(groups, key=lambda key: ca[key])
     form, lr = best
     return {

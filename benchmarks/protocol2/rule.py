@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from cleaner.evaluation.equal_accuracy import TOLERANCE
+from cleaner.evaluation.equal_accuracy import is_within
 from cleaner.reports import claim
 
 GRID = (3e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 2e-3, 3e-3, 5e-3)
@@ -34,7 +34,7 @@ def next_rate(losses: Losses, grid: Sequence[float] = GRID) -> float | None:
 
     It ends when one rate is within the budget and `CURVE_RATES` were tried: what is below removes less.
     """
-    is_decided = len(losses) >= CURVE_RATES and any(loss <= BUDGET + TOLERANCE for loss in losses.values())
+    is_decided = len(losses) >= CURVE_RATES and any(is_within(loss, BUDGET) for loss in losses.values())
     untried = [lr for lr in sorted(grid, reverse=True) if lr not in losses]
     return None if is_decided or not untried else untried[0]
 
@@ -49,7 +49,7 @@ def needed_losses(losses: Losses, grid: Sequence[float] = GRID) -> Losses:
 
 def choose_rate(losses: Losses, budget: float = BUDGET) -> Choice:
     """Return the largest rate that loses at most `budget`, else the most accurate one."""
-    affordable = [lr for lr, loss in losses.items() if loss <= budget + TOLERANCE]
+    affordable = [lr for lr, loss in losses.items() if is_within(loss, budget)]
     lr = max(affordable) if affordable else min(losses, key=lambda lr: (losses[lr], -lr))
     return Choice(lr, losses[lr], lost_accuracy=not affordable)
 

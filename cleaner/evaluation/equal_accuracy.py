@@ -24,12 +24,17 @@ class Setting:
     asr: float
 
 
+def is_within(loss: float, budget: float) -> bool:
+    """Return whether a loss is within a budget, but for rounding."""
+    return loss <= budget + TOLERANCE
+
+
 def lowest_asr(settings: Iterable[Setting], max_loss: float, *, undefended: float) -> float:
     """Return the lowest ASR among the settings that lose at most `max_loss`.
 
     `undefended`: ASR of the backdoored model, which loses nothing and is always a choice.
     """
-    return min([undefended, *(setting.asr for setting in settings if setting.loss <= max_loss + TOLERANCE)])
+    return min([undefended, *(setting.asr for setting in settings if is_within(setting.loss, max_loss))])
 
 
 def interpolate_asr(

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cleaner.evaluation.bootstrap import metric_difference_interval
-from cleaner.evaluation.equal_accuracy import TOLERANCE
+from cleaner.evaluation.equal_accuracy import is_within
 from cleaner.evaluation.result import MIN_VERDICT_IMAGES, WEAK_ASR, Measured, success_share
 from cleaner.evaluation.same_test import is_same_test
 
@@ -42,7 +42,7 @@ def describe_defenses(before: Measured, defended: Mapping[str, Measured]) -> lis
     if attack < WEAK_ASR:
         return [f"The attack did not take ({_percent(attack)}): there is no backdoor that a defense could remove."]
     by_asr = sorted(measured, key=lambda label: measured[label][0])
-    kept = [label for label in by_asr if _is_affordable(accuracy - measured[label][1])]
+    kept = [label for label in by_asr if is_within(accuracy - measured[label][1], ACCURACY_BUDGET)]
     budget = f"{100 * ACCURACY_BUDGET:g} points of clean accuracy"
     sentences = [f"Every defense lost more than {budget}."] if len(measured) > 1 else []
     if kept:
@@ -58,10 +58,6 @@ def describe_defenses(before: Measured, defended: Mapping[str, Measured]) -> lis
         asr, ca = measured[label]
         sentences.append(f"**{label}** left {_percent(asr)} and lost {100 * (accuracy - ca):.1f} points of accuracy.")
     return [*sentences, *_describe_detail({label: defended[label] for label in measured})]
-
-
-def _is_affordable(lost: float) -> bool:
-    return lost <= ACCURACY_BUDGET + TOLERANCE
 
 
 def _read_test(run: Measured) -> Mapping[str, Any]:
@@ -114,7 +110,7 @@ def conclude(before: Measured, defended: Mapping[str, Measured]) -> list[str]:
     tied = [label for label in others if _is_tie(defended[first], defended[label])]
     if asr > WEAK_ASR:
         removed = f"No defense removed it: **{first}** left {_round(asr)}"
-    elif not tied and not _is_affordable(lost) and any(figures[label][1] < lost for label in others):
+    elif not tied and not is_within(lost, ACCURACY_BUDGET) and any(figures[label][1] < lost for label in others):
         removed = f"**{first}** removed more than the others ({_round(asr)} left), but {_cost(lost)}"
     else:
         removed = f"**{first}** left {_round(asr)} and {_cost(lost)}"

@@ -41,6 +41,11 @@ def test_the_largest_rate_within_the_budget_is_chosen() -> None:
     assert chosen["loss"] == pytest.approx(0.028)
 
 
+def test_a_loss_above_the_budget_by_a_rounding_error_is_within_it() -> None:
+    assert quick_plan.BUDGET < 0.98 - 0.95
+    assert not quick_plan.choose([trial(1e-3, 0.95)])[MODEL]["cleanclip"]["lost_accuracy"]
+
+
 def test_attack_success_plays_no_part() -> None:
     trials = [trial(1e-3, 0.97), trial(2e-3, 0.952)]
     before = quick_plan.choose(trials)
