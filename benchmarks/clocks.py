@@ -73,15 +73,15 @@ def main(options: Options) -> None:
 
 def make_attack(options: Options, trigger: str) -> Request:
     """Return a poisoning with ten looks, as the pages start it."""
-    looks = max(1, options.steps // 10)
-    return protocol.make_quick_request(options.model, trigger, steps=options.steps, eval_every=looks, device="cpu")
+    request = protocol.make_quick_request(options.model, trigger, steps=options.steps, device="cpu")
+    return replace(request, finetune=clock.set_eval_interval(request.pairs, request.finetune))
 
 
 def make_defense(options: Options, name: str, parent: str) -> Request:
     """Return a defense with ten looks, as the pages start it."""
-    config = replace(presets.QUICK_DEFEND, device="cpu", steps=options.steps, eval_every=max(1, options.steps // 10))
+    pairs, config = presets.QUICK_CLEAN_PAIRS, replace(presets.QUICK_DEFEND, device="cpu", steps=options.steps)
     state = DEFENSES[name]().state_dict()
-    return Request("defended", "scenes", presets.QUICK_CLEAN_PAIRS, config, parent=parent, defense=state)
+    return Request("defended", "scenes", pairs, clock.set_eval_interval(pairs, config), parent=parent, defense=state)
 
 
 def run(request: Request) -> Path:

@@ -19,12 +19,12 @@ from cleaner.cli.options import Finetune, instantiate, to_config
 from cleaner.cli.output import Progress
 from cleaner.data.base import load_data
 from cleaner.defenses import DEFENSES
+from cleaner.jobs import clock
 from cleaner.models.devices import configure_torch
 from cleaner.reports import results
 from cleaner.workflow import defend
 
 RESULT_PATH = results.RESULTS_DIR / "defense_trials.json"
-EVAL_COUNT = 10
 
 
 @dataclass(frozen=True)
@@ -49,9 +49,7 @@ def main(options: Options) -> None:
     configure_torch()
     suspect = protocol.load_or_poison(options.model, options.attack, TRIAL_SEED)
     clean = load_data("scenes", split="clean", size=options.clean_pairs)
-    config = to_config(options.finetune)
-    steps = config.epochs * (options.clean_pairs // config.batch_size)
-    config = replace(config, seed=TRIAL_SEED, eval_every=max(1, steps // EVAL_COUNT))
+    config = clock.set_eval_interval(options.clean_pairs, replace(to_config(options.finetune), seed=TRIAL_SEED))
     label = " ".join((options.attack, *options.defense))
     run = defend(
         suspect,

@@ -21,7 +21,7 @@ from cleaner import presets
 from cleaner.attacks import TRIGGERS
 from cleaner.config import FinetuneConfig
 from cleaner.defenses import DEFENSES
-from cleaner.jobs import local
+from cleaner.jobs import clock, local
 from cleaner.reports import results
 from cleaner.runs import store
 from cleaner.runs.folders import run_id
@@ -86,8 +86,7 @@ def main(options: Options) -> None:
 
 def make_config(config: FinetuneConfig, pairs: int, options: Options) -> FinetuneConfig:
     """Return a preset with the requested epochs and ten validation measurements, like the pages."""
-    epochs = options.epochs or config.epochs
-    return replace(config, epochs=epochs, eval_every=max(1, epochs * (pairs // config.batch_size) // 10))
+    return clock.set_eval_interval(pairs, replace(config, epochs=options.epochs or config.epochs))
 
 
 def run_job(request: Request) -> tuple[Path, dict[str, Any]]:

@@ -19,7 +19,6 @@ from benchmarks import protocol
 from cleaner import presets
 from cleaner.attacks import TRIGGERS
 from cleaner.cli.output import Progress
-from cleaner.config import FinetuneConfig
 from cleaner.data.base import CaptionData, load_data
 from cleaner.data.images import encode_png
 from cleaner.defenses import DEFENSES
@@ -30,6 +29,7 @@ from cleaner.inspection.attribution import append_triggered
 from cleaner.inspection.features import find_single_class_rows
 from cleaner.inspection.inversion import InversionConfig, invert
 from cleaner.inspection.similarity import best_classes
+from cleaner.jobs import clock
 from cleaner.models import delta
 from cleaner.models.clip import Clip, load_clip, save_delta
 from cleaner.models.devices import configure_torch
@@ -42,8 +42,8 @@ from cleaner.workflow import defend, poison, supported_ks
 
 ATTACK, SEED = "badnet", 0
 DEFENSE_NAMES = ("cleanclip", "cleanclip_short", "ta_cleaner")
-VALIDATION_SIZE, LOOKS = 500, 10
-"""Validation pairs behind the shipped curves, and how often they were measured."""
+VALIDATION_SIZE = 500
+"""Validation pairs behind the shipped curves."""
 HISTORY_STRIDE = 4
 """Every fourth training step is shipped, and every step with metrics."""
 
@@ -111,7 +111,7 @@ def poison_model(clean: Clip, test: CaptionData) -> Run:
         TRIGGERS[ATTACK](**presets.scenes_attack_preset(ATTACK, clean.name).parameters),
         protocol.TARGET_CLASS,
         poison_rate=presets.QUICK_POISON_RATE,
-        config=with_looks(config, presets.QUICK_POISON_PAIRS),
+        config=clock.set_eval_interval(presets.QUICK_POISON_PAIRS, config),
         validation=load_data("scenes", split="validation", size=VALIDATION_SIZE),
         test=test,
         on_step=Progress(ATTACK),
@@ -127,17 +127,12 @@ def defend_model(suspect: Run, name: str, test: CaptionData) -> Run:
         suspect,
         DEFENSES[name](**preset.parameters),
         load_data("scenes", split="clean", size=preset.training.pairs),
-        with_looks(replace(preset.training.finetune, seed=SEED), preset.training.pairs),
+        clock.set_eval_interval(preset.training.pairs, replace(preset.training.finetune, seed=SEED)),
         validation=load_data("scenes", split="validation", size=VALIDATION_SIZE),
         test=test,
         on_step=Progress(name),
         film=True,
     )
-
-
-def with_looks(config: FinetuneConfig, pairs: int) -> FinetuneConfig:
-    """Return the settings with `LOOKS` measurements on the validation split."""
-    return replace(config, eval_every=max(1, config.epochs * (pairs // config.batch_size) // LOOKS))
 
 
 def ship(run: Run, folder: Path, clean: Clip, test: CaptionData) -> Clip:

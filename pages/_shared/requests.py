@@ -73,15 +73,8 @@ Suspect = RunRecord | ExternalModel
 def count_steps(run: RunRecord) -> int:
     """Return the steps that a run trained; 0 if its settings do not say."""
     settings = run.finetune
-    if settings.steps:
-        return int(settings.steps)
-    pairs, batch_size = int(run.pairs), int(settings.batch_size or 1)
-    return int(settings.epochs * max(1, pairs // batch_size)) if pairs else 0
-
-
-def set_eval_interval(pairs: int, config: FinetuneConfig) -> FinetuneConfig:
-    """Return the settings with about ten evaluations on the validation split."""
-    return replace(config, eval_every=max(1, clock.count_steps(pairs, config) // 10))
+    is_stated = settings.steps or (run.pairs and settings.batch_size)
+    return clock.count_steps(int(run.pairs), settings) if is_stated else 0
 
 
 def build_poison_request(attack: PoisonSettings) -> Request:
@@ -91,7 +84,7 @@ def build_poison_request(attack: PoisonSettings) -> Request:
         "backdoored",
         data,
         attack.pairs,
-        set_eval_interval(attack.pairs, attack.config),
+        clock.set_eval_interval(attack.pairs, attack.config),
         resolve_model_name(attack.model),
         trigger=attack.trigger.state_dict(),
         target_class=attack.target_class,
@@ -120,7 +113,7 @@ def build_defense_request(suspect: Suspect, defense: Any, pairs: int, config: Fi
         "defended",
         name,
         pairs,
-        set_eval_interval(pairs, config),
+        clock.set_eval_interval(pairs, config),
         defense=defense.state_dict(),
         validation_size=VALIDATION_SIZE,
         test_size=test_size,
@@ -146,7 +139,7 @@ def build_rebound_request(defended: RunRecord, steps: int) -> Request:
 def build_retrain_request(suspect: RunRecord, flagged: Sequence[int], detector: str, total: int) -> Request:
     """Return the request that trains the model before poisoning again without the flagged of `total` pairs."""
     request = make_retrain_request(suspect.config, run_id(suspect.folder), flagged, detector, total=total)
-    config = set_eval_interval(request.pairs, request.finetune)
+    config = clock.set_eval_interval(request.pairs, request.finetune)
     return replace(request, finetune=replace(config, device="auto"), validation_size=VALIDATION_SIZE)
 
 
