@@ -11,6 +11,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from benchmarks.markdown.cells import Row
+from cleaner.files import read_json_lines
 
 Task = Callable[[], Row]
 Select = Callable[[list[Row]], list[Row]]
@@ -49,8 +50,7 @@ class TaskFile:
 
     def rows(self, phase: str) -> list[Row]:
         """Return the results of a phase, in the order they were finished; a line cut off by a crash is skipped."""
-        lines = self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else []
-        return [row for row in map(_parse_line, lines) if row.get("phase") == phase]
+        return [row for row in read_json_lines(self.path) if row.get("phase") == phase]
 
     def keys(self, phase: str, select: Select = list) -> set[str]:
         """Return the keys of the finished tasks of a phase."""
@@ -62,10 +62,3 @@ class TaskFile:
             cut_off = self.path.exists() and self.path.read_bytes()[-1:] not in (b"", b"\n")
             with self.path.open("a", encoding="utf-8") as file:
                 file.write("\n" * cut_off + json.dumps(row) + "\n")
-
-
-def _parse_line(line: str) -> Row:
-    try:
-        return dict(json.loads(line))
-    except (ValueError, TypeError):
-        return {}

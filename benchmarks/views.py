@@ -17,10 +17,11 @@ import tyro
 from benchmarks import protocol
 from benchmarks.protocol2 import plan
 from benchmarks.protocol2.measure import describe, measure_cell, read_started_commit
-from benchmarks.protocol2.records import Row, append_row, claimed, describe_processor, read_rows, results_path
+from benchmarks.protocol2.records import Row, append_row, claimed, describe_processor, results_path
 from benchmarks.protocol2.summary import decide
 from benchmarks.protocol2.tasks import Task, planned_groups, to_json
 from cleaner import presets
+from cleaner.files import read_json_lines
 from cleaner.models.devices import configure_torch
 from cleaner.reports import results
 from cleaner.types import CleanerError
@@ -51,9 +52,9 @@ def main(threads: int = 1) -> None:
     configure_torch()
     torch.set_num_threads(threads)
     read_started_commit()
-    for task, variant in list_trials(read_rows(results_path(MODEL))):
+    for task, variant in list_trials(read_json_lines(results_path(MODEL))):
         with claimed(PATH, f"{to_json(task)} {variant}") as is_mine:
-            if is_mine and not any(matches(row, task, variant) for row in read_rows(PATH)):
+            if is_mine and not any(matches(row, task, variant) for row in read_json_lines(PATH)):
                 sys.stderr.write(f"{describe(task)} {variant}\n")
                 append_row(PATH, measure(task, variant))
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from os.path import exists  # pathlib's raises for a long name or a folder without permission
 from pathlib import Path
@@ -155,16 +154,6 @@ def is_pretrained(model: str) -> bool:
 def read_attack_defense_rows() -> list[dict[str, Any]]:
     """Return the rows of the attack x defense table at the full setting; empty if the file is missing."""
     return list(_read_result("attack_defense.json").get("rows", []))
-
-
-def read_claim_rows() -> list[dict[str, Any]]:
-    """Return the lines of the second protocol that were measured on test images; a cut-off line is left out."""
-    rows = []
-    for path in sorted(RESULTS_DIR.glob("protocol2_*.jsonl")):
-        for line in path.read_text(encoding="utf-8").splitlines():
-            with suppress(ValueError):
-                rows.append(json.loads(line))
-    return [row for row in rows if row["task"]["kind"] == "cell" and row.get("metrics")]
 
 
 SCENES_VARIANT = "scenes"

@@ -10,7 +10,6 @@ from benchmarks.markdown.captions import LOST_ACCURACY_NOTE, describe_protocol
 from benchmarks.markdown.cells import format_mean_range, format_number, markdown_table, mean, not_measured_note
 from benchmarks.markdown.protocol2_claim import COMMAND, format_mark, format_seeds
 from benchmarks.protocol2 import plan, rule
-from benchmarks.protocol2.records import read_rows
 from benchmarks.protocol2.summary import (
     NO_METHOD,
     Cell,
@@ -23,6 +22,7 @@ from benchmarks.protocol2.summary import (
     select_chosen,
 )
 from benchmarks.protocol2.tasks import Methods
+from cleaner.files import read_json_lines
 
 LINK = "[docs/claim.md](docs/claim.md)"
 MODEL = next(iter(plan.MODELS))
@@ -40,7 +40,7 @@ class Column:
 
 def headline(root: Path) -> str:
     """Return CA, CF and ASR@1 of every method on the first model and target of the protocol."""
-    rows = read_rows(root / "benchmarks" / "results" / f"protocol2_{MODEL}.jsonl")
+    rows = read_json_lines(root / "benchmarks" / "results" / f"protocol2_{MODEL}.jsonl")
     decided = decide(MODEL, rows)
     if decided is None:
         return not_measured_note(COMMAND)

@@ -19,7 +19,7 @@ from benchmarks.markdown.protocol2_claim import (
     name_seeds,
 )
 from benchmarks.protocol2 import plan, rule
-from benchmarks.protocol2.records import Row, read_rows
+from benchmarks.protocol2.records import Row
 from benchmarks.protocol2.summary import (
     Cell,
     by_method,
@@ -30,6 +30,7 @@ from benchmarks.protocol2.summary import (
     select_chosen,
 )
 from benchmarks.protocol2.tasks import Methods, Task
+from cleaner.files import read_json_lines
 
 Read = Callable[[Cell], float | None]
 RANGE_NOTE = "Mean [minimum, maximum] over seeds."
@@ -110,7 +111,7 @@ Format = Callable[[str, Sequence[Cell], Sequence[Row], Methods], str]
 def _each_model(root: Path, format_model: Format) -> str:
     parts = []
     for model in plan.MODELS:
-        rows = read_rows(root / "benchmarks" / "results" / f"protocol2_{model}.jsonl")
+        rows = read_json_lines(root / "benchmarks" / "results" / f"protocol2_{model}.jsonl")
         decided = decide(model, rows)
         if decided is not None:
             parts.append(format_model(model, select_cells(rows), rows, decided[1]))

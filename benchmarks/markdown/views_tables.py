@@ -10,8 +10,9 @@ from benchmarks import views
 from benchmarks.markdown.cells import format_number, markdown_table, not_measured_note
 from benchmarks.markdown.protocol2_claim import format_origin
 from benchmarks.protocol2 import rule
-from benchmarks.protocol2.records import read_rows, results_path
+from benchmarks.protocol2.records import results_path
 from benchmarks.protocol2.summary import Cell, at_equal_accuracy, select_cells
+from cleaner.files import read_json_lines
 
 COMMAND = "python -m benchmarks.views"
 HEADER = ("method", "views", "BatchNorm", "points lost at best", "rate", "CF", "ASR@1", "at 2 points", "at 5 points")
@@ -20,10 +21,10 @@ HEADER = ("method", "views", "BatchNorm", "points lost at best", "rate", "CF", "
 def gentler_views(root: Path) -> str:
     """Return one line per method and variant, whose five rates are measured: its cheapest rate, and equal accuracy."""
     folder = root / "benchmarks" / "results"
-    rows = read_rows(folder / views.PATH.name)
+    rows = read_json_lines(folder / views.PATH.name)
     if not rows:
         return not_measured_note(COMMAND)
-    protocol_rows = read_rows(folder / results_path(views.MODEL).name)
+    protocol_rows = read_json_lines(folder / results_path(views.MODEL).name)
     trials = views.list_trials(protocol_rows)
     suspect = trials[0][0].suspect
     protocol_cells = [Cell(replace(cell.task, has_followups=False), cell.row) for cell in select_cells(protocol_rows)]

@@ -18,8 +18,9 @@ import torch
 from benchmarks import protocol
 from benchmarks.protocol2 import plan, statement
 from benchmarks.protocol2.measure import describe, measure, read_started_commit
-from benchmarks.protocol2.records import Row, append_row, claimed, describe_processor, read_rows, results_path
+from benchmarks.protocol2.records import Row, append_row, claimed, describe_processor, results_path
 from benchmarks.protocol2.tasks import Log, Task, pending, to_json
+from cleaner.files import read_json_lines
 from cleaner.reports import results
 from cleaner.types import CleanerError
 
@@ -49,7 +50,7 @@ def run(model: str, parts: Sequence[str], *, threads: int = 1, limit: int = 0, o
 
 def write_protocol() -> None:
     """Write protocol.json; refused once a test figure exists."""
-    measured = [model for model in plan.MODELS if any(is_test_figure(row) for row in read_rows(results_path(model)))]
+    measured = [model for model in plan.MODELS if any(map(is_test_figure, read_json_lines(results_path(model))))]
     if measured:
         raise CleanerError(f"test figures of {', '.join(measured)} exist already: the protocol cannot change any more.")
     origin = results.add_provenance(protocol.format_command_line())
@@ -78,7 +79,7 @@ def require_committed(path: Path) -> None:
 
 def list_missing(model: str, parts: Sequence[str]) -> None:
     """Print how many tasks are missing, as far as they are known."""
-    tasks = pending(model, Log(read_rows(results_path(model)), describe_processor()), tuple(parts))
+    tasks = pending(model, Log(read_json_lines(results_path(model)), describe_processor()), tuple(parts))
     for (kind, attack), count in Counter((task.kind, task.attack) for task in tasks).items():
         print(f"{kind:14} {attack:10} {count}")
     print(f"{len(tasks)} tasks known to be missing; next: {describe(tasks[0]) if tasks else 'none'}")
@@ -90,7 +91,7 @@ def measure_missing(
     """Measure missing tasks in order until none is left, or `limit` were measured; return their number."""
     path, processor, done = results_path(model), describe_processor(), 0
     while not limit or done < limit:
-        tasks = pending(model, Log(read_rows(path), processor), tuple(parts))
+        tasks = pending(model, Log(read_json_lines(path), processor), tuple(parts))
         if not tasks:
             break
         if measure_first_free(model, tasks, path, measure_task):
@@ -112,7 +113,7 @@ def measure_first_free(
         if task.method and task.suspect in missing:
             continue
         with claimed(path, str(to_json(task))) as is_mine:
-            if not is_mine or Log(read_rows(path), describe_processor()).find(task) is not None:
+            if not is_mine or Log(read_json_lines(path), describe_processor()).find(task) is not None:
                 continue
             sys.stderr.write(f"[{os.getpid()}] {describe(task)}; {len(tasks)} known to be missing\n")
             append_row(path, measure_task(model, task))

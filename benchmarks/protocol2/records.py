@@ -38,17 +38,6 @@ def results_path(model: str) -> Path:
     return results.RESULTS_DIR / f"protocol2_{model}.jsonl"
 
 
-def read_rows(path: Path) -> list[Row]:
-    """Return the lines of a file in order; a line that was cut off by a kill is left out."""
-    rows = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
-        try:
-            rows.append(json.loads(line))
-        except ValueError:
-            continue
-    return [row for row in rows if isinstance(row, dict)]
-
-
 def append_row(path: Path, row: Row) -> None:
     """Add one line: a single write under a lock, on a line of its own even after a cut-off one."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from benchmarks.protocol2 import plan, rule
-from benchmarks.protocol2.records import Row, read_rows
+from benchmarks.protocol2.records import Row
 from benchmarks.protocol2.tasks import Attacks, Log, Methods, Task, decide_attacks, decide_methods
 from cleaner.evaluation.equal_accuracy import Setting, interpolate_asr
 from cleaner.reports import claim
@@ -39,11 +38,6 @@ class Cell:
     def loss(self) -> float:
         """Validation accuracy lost against the backdoored model."""
         return float(self.row["backdoored_validation_ca"]) - float(self.row["validation_ca"])
-
-
-def read_cells(path: Path) -> list[Cell]:
-    """Return the cells of the main table in a result file, in order."""
-    return select_cells(read_rows(path))
 
 
 def _is_usual(task: Task) -> bool:

@@ -8,6 +8,7 @@ from statistics import fmean
 from typing import Any
 
 from cleaner import presets
+from cleaner.files import read_json_lines
 from cleaner.labels import to_attack_label
 from cleaner.plots.equal_accuracy import CostPanel, CostPoint, accuracy_cost
 from cleaner.reports.benchmark import BenchmarkRecord, parse_row
@@ -26,8 +27,9 @@ GROUP = ("attack", "target", "seed", "world", "is_aware")
 
 def read_claim_records() -> list[BenchmarkRecord]:
     """Return the backdoored models and the methods on them, with the plain clean pairs and the usual steps."""
-    rows = select_rows(row for row in presets.read_claim_rows() if PLAIN_TASK.items() <= row["task"].items())
-    return [_parse(row) for row in rows]
+    paths = sorted(presets.RESULTS_DIR.glob("protocol2_*.jsonl"))
+    rows = (row for path in paths for row in read_json_lines(path) if PLAIN_TASK.items() <= row["task"].items())
+    return [_parse(row) for row in select_rows(rows)]
 
 
 def _parse(row: Mapping[str, Any]) -> BenchmarkRecord:

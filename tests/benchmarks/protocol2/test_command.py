@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from benchmarks.protocol2 import command, records, statement
-from benchmarks.protocol2.records import claimed, describe_processor, read_rows
+from benchmarks.protocol2.records import claimed, describe_processor
 from benchmarks.protocol2.tasks import Task, to_json
+from cleaner.files import read_json_lines
 from cleaner.types import CleanerError
 from tests.benchmarks.protocol2.simulated import measure_all, simulate
 
@@ -30,7 +31,7 @@ def measure(model: str, task: Task) -> dict[str, Any]:
 
 def test_a_stopped_command_continues(folder: Path) -> None:
     def stops(model: str, task: Task) -> dict[str, Any]:
-        if len(read_rows(records.results_path(LITE))) == 7:
+        if len(read_json_lines(records.results_path(LITE))) == 7:
             raise KeyboardInterrupt
         return measure(model, task)
 
@@ -38,7 +39,7 @@ def test_a_stopped_command_continues(folder: Path) -> None:
         command.measure_missing(LITE, ["grid"], measure_task=stops)
     assert command.measure_missing(LITE, ["grid"], limit=2, measure_task=measure) == 2
     command.measure_missing(LITE, ["grid"], measure_task=measure)
-    rows = read_rows(records.results_path(LITE))
+    rows = read_json_lines(records.results_path(LITE))
     assert len(rows) == len(measure_all(LITE, ["grid"]))
     assert command.measure_missing(LITE, ["grid"], measure_task=measure) == 0
 
@@ -49,7 +50,7 @@ def test_a_task_of_another_process_is_left_out(folder: Path) -> None:
     defended = Task("cell", "badnet", "cup", 3, method="finetune", lr=1e-3)
     with claimed(path, str(to_json(suspect))):
         assert command.measure_first_free(LITE, [suspect, defended, other], path, measure)
-        assert [row["task"] for row in read_rows(path)] == [to_json(other)]
+        assert [row["task"] for row in read_json_lines(path)] == [to_json(other)]
         assert not command.measure_first_free(LITE, [suspect, defended], path, measure), "the defense needs its model"
     assert command.measure_first_free(LITE, [suspect, defended], path, measure)
 

@@ -6,7 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from benchmarks.protocol2.records import append_row, claimed, describe_processor, read_rows
+from benchmarks.protocol2.records import append_row, claimed, describe_processor
+from cleaner.files import read_json_lines
 
 WRITER = """
 import sys
@@ -29,7 +30,7 @@ def test_two_processes_write_whole_lines(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     writers = [subprocess.Popen([sys.executable, "-c", WRITER, str(path), name]) for name in "ab"]
     assert [writer.wait(timeout=120) for writer in writers] == [0, 0]
-    rows = read_rows(path)
+    rows = read_json_lines(path)
     for name in "ab":
         assert [row["i"] for row in rows if row["writer"] == name] == list(range(40))
 
@@ -39,10 +40,10 @@ def test_a_line_that_was_cut_off_costs_only_itself(tmp_path: Path) -> None:
     append_row(path, {"i": 1})
     with path.open("a") as file:
         file.write('{"i": 2, "cut')
-    assert read_rows(path) == [{"i": 1}]
+    assert read_json_lines(path) == [{"i": 1}]
     append_row(path, {"i": 3})
-    assert read_rows(path) == [{"i": 1}, {"i": 3}]
-    assert read_rows(tmp_path / "missing.jsonl") == []
+    assert read_json_lines(path) == [{"i": 1}, {"i": 3}]
+    assert read_json_lines(tmp_path / "missing.jsonl") == []
 
 
 def test_a_claim_excludes_others_until_its_process_ends(tmp_path: Path) -> None:
