@@ -22,7 +22,7 @@ from cleaner.config import FinetuneConfig
 from cleaner.data.base import load_data
 from cleaner.data.poison import PoisonedData
 from cleaner.detectors.base import find_detectors
-from cleaner.evaluation.detection import measure_detection, rank
+from cleaner.evaluation.detection import rank
 from cleaner.inspection.image_detection import ImageDetection, detect_images
 from cleaner.inspection.pair_detection import PairDetection, detect_pairs
 from cleaner.inspection.training_pairs import rebuild_training_pairs
@@ -96,7 +96,7 @@ def measure_cell(options: Options, attack: str, seed: int) -> dict[str, Any]:
     row |= {
         "images": options.images,
         "pairs": describe_pairs(found),
-        "image": {name: describe_images(each) for name, each in score_images(options, run, attack).items()},
+        "image": {name: each.describe() for name, each in score_images(options, run, attack).items()},
         "retrained": retrain(run, pairs, found, f"{attack} {seed}"),
     }
     return protocol.stamp_row(row)
@@ -123,12 +123,6 @@ def score_images(options: Options, run: Run, attack: str) -> dict[str, ImageDete
         n=options.images,
         on_step=Progress(attack),
     )
-
-
-def describe_images(found: ImageDetection) -> dict[str, Any]:
-    """Return the figures on test images, and what thresholds fixed on clean validation images do."""
-    figures = measure_detection(found.clean, found.triggered)
-    return {**asdict(figures), "thresholds": [{**asdict(each), "f1": each.f1} for each in found.outcomes()]}
 
 
 def retrain(run: Run, pairs: PoisonedData, found: PairDetection, label: str) -> dict[str, Any]:

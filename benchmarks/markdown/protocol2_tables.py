@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from statistics import fmean
 
 from benchmarks.markdown.captions import LOST_ACCURACY_NOTE
-from benchmarks.markdown.cells import markdown_table, not_measured_note
+from benchmarks.markdown.cells import format_mean_range, markdown_table, not_measured_note
 from benchmarks.markdown.protocol2_claim import (
     COMMAND,
     format_equal_accuracy,
@@ -131,6 +130,10 @@ def _format_at_rates(model: str, cells: Sequence[Cell], rows: Sequence[Row], met
         f"{plan.REBOUND_STEPS} more steps of finetuning at {plan.REBOUND_LR:g}. Probe: a linear probe on the image "
         f"tower. †: no rate met the budget of {100 * rule.BUDGET:g} points. {format_origin(shown)}"
     )
+    return _join_tables(tables, caption)
+
+
+def _join_tables(tables: Sequence[str], caption: str) -> str:
     return "\n\n".join([*tables, caption]) if tables else ""
 
 
@@ -144,11 +147,7 @@ def _metric_table(groups: Mapping[str, Sequence[Cell]], columns: Mapping[str, Re
 
 
 def _format_range(values: Sequence[float | None]) -> str:
-    known = [value for value in values if value is not None]
-    if not known:
-        return "-"
-    span = f" [{min(known):.3f}, {max(known):.3f}]" if len(known) > 1 else ""
-    return f"{fmean(known):.3f}{span}"
+    return format_mean_range([value for value in values if value is not None], None)
 
 
 def _format_defender_data(model: str, cells: Sequence[Cell], rows: Sequence[Row], methods: Methods) -> str:
@@ -173,7 +172,7 @@ def _format_defender_data(model: str, cells: Sequence[Cell], rows: Sequence[Row]
         f"{plan.STEPS} steps each, rates of the main table. Overlap: the attacker's own images, untriggered, with full "
         f"true captions. {format_origin(shown)}"
     )
-    return "\n\n".join([*tables, caption]) if tables else ""
+    return _join_tables(tables, caption)
 
 
 def _is_key_method_at_rate(task: Task, methods: Methods) -> bool:
@@ -194,7 +193,7 @@ def _format_aware(model: str, cells: Sequence[Cell], rows: Sequence[Row], method
                 tables.append(f"**`{model}`, `{attack}`, {attacker}** ({name_seeds(found)})\n\n{table}")
                 shown += [cell.row for cell in found]
     caption = f"{RANGE_NOTE} {LOST_ACCURACY_NOTE} {format_origin(shown)}"
-    return "\n\n".join([*tables, caption]) if tables else ""
+    return _join_tables(tables, caption)
 
 
 def _aware_cells(cells: Sequence[Cell], attack: str, methods: Methods, *, knows: bool) -> list[Cell]:
@@ -235,4 +234,4 @@ def _format_long(model: str, cells: Sequence[Cell], rows: Sequence[Row], methods
             tables.append(f"**`{model}`, `{attack}`, {plan.LONG_STEPS:,} steps** ({name_seeds(defended)})\n\n{table}")
             shown += [cell.row for cell in defended]
     caption = f"{RANGE_NOTE} {LOST_ACCURACY_NOTE} {format_origin(shown)}"
-    return "\n\n".join([*tables, caption]) if tables else ""
+    return _join_tables(tables, caption)

@@ -182,7 +182,7 @@ class Detect:
             on_step=Progress(),
         )
         if self.json:
-            print_json({name: _describe_images(each) for name, each in found.items()})
+            print_json({name: each.describe() for name, each in found.items()})
             return
         rows = [row for name, each in found.items() for row in _format_outcomes(name, each)]
         print(format_table(rows, IMAGE_COLUMNS))
@@ -203,8 +203,3 @@ def _format_outcomes(name: str, found: ImageDetection) -> list[tuple[str, ...]]:
         (name, auroc, f"{o.allowed:.0%}", f"{o.false_alarms:.3f}", f"{o.caught:.3f}", f"{o.f1:.3f}")
         for o in found.outcomes()
     ]
-
-
-def _describe_images(found: ImageDetection) -> dict[str, Any]:
-    figures = asdict(measure_detection(found.clean, found.triggered))
-    return {**figures, "thresholds": [{**asdict(o), "f1": o.f1} for o in found.outcomes()]}

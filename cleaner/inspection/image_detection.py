@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +15,13 @@ from torch import Tensor
 from cleaner.attacks.base import Trigger
 from cleaner.data.base import CaptionData
 from cleaner.detectors.base import ImageDetector, ImageScorer
-from cleaner.evaluation.detection import DEFAULT_IMAGES, FALSE_ALARMS, ThresholdOutcome, apply_threshold
+from cleaner.evaluation.detection import (
+    DEFAULT_IMAGES,
+    FALSE_ALARMS,
+    ThresholdOutcome,
+    apply_threshold,
+    measure_detection,
+)
 from cleaner.evaluation.encode import Encoder, prefetch_batches, require_finite
 from cleaner.evaluation.evaluate import validate_eval_data
 from cleaner.inspection.features import find_single_class_rows
@@ -38,6 +45,11 @@ class ImageDetection:
     def outcomes(self) -> list[ThresholdOutcome]:
         """Return what thresholds fixed on the calibration images do, one for each share of `FALSE_ALARMS`."""
         return [apply_threshold(self.calibration, self.clean, self.triggered, share) for share in FALSE_ALARMS]
+
+    def describe(self) -> dict[str, Any]:
+        """Return the figures on test images, and the outcomes, as JSON has them."""
+        figures = measure_detection(self.clean, self.triggered)
+        return {**asdict(figures), "thresholds": [{**asdict(each), "f1": each.f1} for each in self.outcomes()]}
 
 
 @torch.inference_mode()
