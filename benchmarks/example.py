@@ -24,11 +24,13 @@ from cleaner.data.images import encode_png
 from cleaner.defenses import DEFENSES
 from cleaner.evaluation.evaluate import Metrics, evaluate
 from cleaner.files import write_json
-from cleaner.inspection import embedding_map, pair_detection
+from cleaner.inspection import embedding_map
 from cleaner.inspection.attribution import append_triggered
 from cleaner.inspection.features import find_single_class_rows
 from cleaner.inspection.inversion import InversionConfig, invert
+from cleaner.inspection.pair_detection import DETECTION_FILE, detect_pairs, read_detection, write_detection
 from cleaner.inspection.similarity import best_classes
+from cleaner.inspection.training_pairs import load_training_pairs
 from cleaner.jobs import clock
 from cleaner.models import delta
 from cleaner.models.clip import Clip, load_clip, save_delta
@@ -72,7 +74,7 @@ def main(options: Options) -> None:
     for entry in list_shipped_runs():
         embedding_map.ensure_map(entry.folder, output_folder=entry.folder)
         if entry.stage == "backdoored":
-            pair_detection.ensure_detection(entry.folder, output_folder=entry.folder)
+            ensure_detection(entry.folder)
             ensure_inversion(entry.folder)
 
 
@@ -158,6 +160,14 @@ def measure(run: Run, clip: Clip, *, clean: Clip, test: CaptionData) -> Metrics:
 def headline_metrics(metrics: Metrics) -> dict[str, float]:
     """Return CA, ASR@1 and RA."""
     return {"ca": metrics.ca[1], "asr": (metrics.asr or {})[1], "ra": (metrics.ra or {})[1]}
+
+
+def ensure_detection(folder: Path) -> None:
+    """Write the scores of a backdoored run's training pairs, unless they exist."""
+    if read_detection(folder) is None:
+        clip = load_clip(str(folder / "model.safetensors"))
+        pairs = load_training_pairs(folder, clip.framing)
+        write_detection(detect_pairs(clip, pairs, pairs.is_poisoned.numpy()), folder / DETECTION_FILE)
 
 
 def ensure_inversion(folder: Path) -> None:

@@ -199,22 +199,6 @@ def write_detection(detection: PairDetection, file: Path) -> None:
         np.savez_compressed(stream, **arrays)
 
 
-def ensure_detection(folder: Path, output_folder: Path | None = None) -> PairDetection:
-    """Return a backdoored run's detection, computed and stored if it is missing.
-
-    output_folder: where to store it, by default the run's derived folder. Raises `CleanerError` as
-    `training_pairs.load_training_pairs` does.
-    """
-    from cleaner.inspection.training_pairs import load_training_pairs
-    from cleaner.models.clip import load_clip
-
-    if (stored := read_detection(folder)) is not None:
-        return stored
-    clip = load_clip(str(folder / "model.safetensors"))
-    pairs = load_training_pairs(folder, clip.framing)
-    return store_detection(folder, clip, pairs, output_folder=output_folder)
-
-
 def store_detection(
     folder: Path,
     clip: Clip,
@@ -222,10 +206,9 @@ def store_detection(
     *,
     features: PairFeatures | None = None,
     on_step: OnStep | None = None,
-    output_folder: Path | None = None,
 ) -> PairDetection:
     """Compute a run's detection as `detect_pairs` does, store it and return it."""
     detection = detect_pairs(clip, pairs, pairs.is_poisoned.numpy(), features=features, on_step=on_step)
     if (folder / "config.json").exists():  # else deleted meanwhile: writing would create its folder again
-        write_detection(detection, (output_folder or derived_folder(folder)) / DETECTION_FILE)
+        write_detection(detection, derived_folder(folder) / DETECTION_FILE)
     return detection
