@@ -194,7 +194,7 @@ def encode_images(
     """
     encoder = encoder or Encoder(clip)
     features, start = [], time.perf_counter()
-    for _, images in prefetch_batches(data.with_transform(clip.framing), rows, encoder.image_batch):
+    for images in prefetch_batches(data.with_transform(clip.framing), rows, encoder.image_batch):
         features.append(encoder.encode_image(trigger(images) if trigger else images))
         if encoder.on_step is not None:
             done = sum(map(len, features))
@@ -202,16 +202,14 @@ def encode_images(
     return torch.cat(features)
 
 
-def prefetch_batches(
-    data: CaptionData, rows: Tensor, batch_size: int = EVAL_BATCH_SIZE
-) -> Iterator[tuple[int, Tensor]]:
-    """Yield the number, from 1, and the images of each batch, while the next batch is read in the background."""
+def prefetch_batches(data: CaptionData, rows: Tensor, batch_size: int) -> Iterator[Tensor]:
+    """Yield the images of each batch, while the next batch is read in the background."""
     batches = rows.split(batch_size)
     for number, batch in enumerate(batches, start=1):
         images = data.images(batch)
         if number < len(batches):
             data.prefetch(batches[number])
-        yield number, images
+        yield images
 
 
 def encode_clean_and_triggered(
@@ -223,7 +221,7 @@ def encode_clean_and_triggered(
     batch_size = min(encoder.image_batch for encoder in encoders)
     total = len(rows.split(batch_size))
     start = time.perf_counter()
-    for done, images in prefetch_batches(data, rows, batch_size):
+    for done, images in enumerate(prefetch_batches(data, rows, batch_size), start=1):
         clean.append(encoders[0].encode_image(images))
         if trigger is not None:
             triggered_images = trigger(images)

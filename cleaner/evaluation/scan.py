@@ -86,7 +86,7 @@ def scan(
     clean: list[Tensor] = []
     triggered: dict[str, list[Tensor]] = {name: [] for name in triggers}
     total, done = len(rows.split(encoder.image_batch)) * len(triggers), 0
-    for _, images in prefetch_batches(data, rows, encoder.image_batch):
+    for images in prefetch_batches(data, rows, encoder.image_batch):
         clean.append(_classify(encoder, images, classifier))
         for name, trigger in triggers.items():
             triggered[name].append(_classify(encoder, trigger(images), classifier))

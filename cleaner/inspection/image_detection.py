@@ -96,10 +96,10 @@ def detect_images(
         if on_step is not None:
             on_step(StepReport("detect", done, total, time.perf_counter() - start))
 
-    for _, images in prefetch_batches(test, rows, encoder.image_batch):
+    for images in prefetch_batches(test, rows, encoder.image_batch):
         add("clean", images)
         add("triggered", trigger(images))
-    for _, images in prefetch_batches(calibration, clean_rows, encoder.image_batch):
+    for images in prefetch_batches(calibration, clean_rows, encoder.image_batch):
         add("calibration", images)
     return {
         name: ImageDetection(**{kind: np.asarray(torch.cat(parts), np.float32) for kind, parts in kinds.items()})

@@ -89,7 +89,7 @@ def make_probe(clip: Clip, data: CaptionData, n: int, on_step: OnStep | None) ->
     encoder = Encoder(clip, on_step=on_step)
     classifier = encoder.build_classifier(data)
     pixels, predicted, done, start = [], [], 0, time.perf_counter()
-    for _, images in prefetch_batches(data, rows, encoder.image_batch):
+    for images in prefetch_batches(data, rows, encoder.image_batch):
         scores = require_finite(encoder.encode_image(images) @ classifier)
         pixels.append((images * 255).round().to(torch.uint8))
         predicted.append(scores.argmax(dim=1))

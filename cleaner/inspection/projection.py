@@ -27,10 +27,10 @@ class Projection:
     distance, 15 neighbors, 200 epochs, a fixed seed; distances between groups and their sizes mean nothing.
     """
 
-    def __init__(self, method: str = "pca", seed: int = 0) -> None:
+    def __init__(self, method: str = "pca") -> None:
         if method not in PROJECTIONS:
             raise CleanerError(f"the projection must be one of {', '.join(PROJECTIONS)}, not {method!r}.")
-        self.method, self.seed = method, seed
+        self.method = method
         self._center: Tensor | None = None
         self._axes: Tensor | None = None
         self._umap: Any = None
@@ -61,9 +61,9 @@ class Projection:
             from umap import UMAP
 
             n_neighbors = min(15, len(features) - 1)
-            self._umap = UMAP(
-                n_neighbors=n_neighbors, metric="cosine", n_epochs=200, random_state=self.seed, n_jobs=1
-            ).fit(features.numpy())
+            self._umap = UMAP(n_neighbors=n_neighbors, metric="cosine", n_epochs=200, random_state=0, n_jobs=1).fit(
+                features.numpy()
+            )
             return np.asarray(self._umap.embedding_, np.float32)
 
     def transform(self, features: Tensor) -> Array:

@@ -176,13 +176,6 @@ def is_measurable(request: Request) -> bool:
     return entry is None or bool(entry["phases"])
 
 
-def median_error() -> tuple[float, int] | None:
-    """Return the median of max(real / predicted, predicted / real) over the last runs, and their number."""
-    errors = _read_store()["errors"]
-    ratios = [max(real / predicted, predicted / real) for predicted, real in errors]
-    return (median(ratios), len(ratios)) if ratios else None
-
-
 def record(request: Request, phases: Phases | None, predicted: Prediction | None = None, real: float = 0.0) -> None:
     """Keep the phases of a run or of a measurement for the next prediction.
 

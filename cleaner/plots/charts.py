@@ -75,7 +75,6 @@ def loss_curves(
 def validation_curves(
     history: Mapping[str, Sequence[tuple[int, float, float | None]]],
     kinds: Sequence[str],
-    total: int | None = None,
     floor: float | None = None,
 ) -> go.Figure:
     """Return CA and ASR@1 of the validation split against step: name -> (step, ca, asr or None).
@@ -101,8 +100,7 @@ def validation_curves(
     if floor is not None:
         figure.add_hline(y=floor, line={"color": STAGE_COLORS["floor"], "dash": "dot"})
     apply_layout(figure, 270 + 14 * max(0, len(figure.data) - 2), "Training step", "Share of validation images")
-    figure.update_yaxes(range=[-0.03, 1.03], tickformat=".0%")
-    return figure.update_xaxes(range=[0, total] if total else None)
+    return figure.update_yaxes(range=[-0.03, 1.03], tickformat=".0%")
 
 
 def add_band(

@@ -59,7 +59,7 @@ def show_curves(
         return
     with right:
         st.markdown("**Validation during training**")
-        chart = charts.validation_curves(evaluations, [kinds[name] for name in evaluations], None, floor)
+        chart = charts.validation_curves(evaluations, [kinds[name] for name in evaluations], floor)
         st.plotly_chart(chart, key=f"{key}.validation", config=NO_MODE_BAR)
 
 

@@ -36,20 +36,9 @@ MAX_SLIDER_STEPS = 300
 LEARNING_RATES = (1e-6, 3e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3)
 
 
-def draw_form(
-    cls: type[T],
-    key: str,
-    only: Sequence[str] = (),
-    defaults: Mapping[str, Any] | None = None,
-    *,
-    image_side: int | None = None,
-) -> T:
-    """Draw the widgets of a settings dataclass and return the chosen instance.
-
-    only: names of the parameters to draw, in this order; empty: all. defaults: replace the class's own. image_side: of
-    the images in px, if it is known, in which lengths are shown.
-    """
-    return cls(**draw_widgets(cls, key, only, defaults, image_side=image_side))
+def draw_form(cls: type[T], key: str, *, defaults: Mapping[str, Any] | None = None, image_side: int | None = None) -> T:
+    """Draw the widgets of a settings dataclass, as `draw_widgets` does, and return the chosen instance."""
+    return cls(**draw_widgets(cls, key, defaults=defaults, image_side=image_side))
 
 
 def draw_widgets(
@@ -60,7 +49,11 @@ def draw_widgets(
     *,
     image_side: int | None = None,
 ) -> dict[str, Any]:
-    """Draw widgets as `draw_form` does and return name -> value."""
+    """Draw the widgets of a settings dataclass and return name -> value.
+
+    only: names of the parameters to draw, in this order; empty: all. defaults: replace the class's own. image_side: of
+    the images in px, if it is known, in which lengths are shown.
+    """
     by_name = {p.name: p for p in parameters(cls)}
     values = {name: p.default for name, p in by_name.items()} | dict(defaults or {})
     return {
@@ -82,7 +75,7 @@ def choose_length(p: Parameter, key: str, default: int, side: int) -> int:
 
 
 def draw_widget(p: Parameter, key: str, default: Any, *, image_side: int | None = None) -> Any:
-    """Draw the widget for a parameter's type and range; return its value. image_side: see `draw_form`."""
+    """Draw the widget for a parameter's type and range; return its value. image_side: see `draw_widgets`."""
     label = p.label
     if p.is_length and image_side:
         return choose_length(p, key, int(default), image_side)

@@ -81,7 +81,7 @@ def test_text_is_escaped() -> None:
 
 
 def test_curves_without_an_attack() -> None:
-    figure = validation_curves({"finetune": [(1, 0.5, None), (2, 0.6, None)]}, ["finetune"], 10)
+    figure = validation_curves({"finetune": [(1, 0.5, None), (2, 0.6, None)]}, ["finetune"])
     assert [trace.name for trace in figure.data] == ["clean accuracy"]
     assert charts.loss_curves({}, []).data == ()
     assert len(charts.before_after_bars([("Backdoored", "backdoored", 0.9, 0.8)]).data) == 2
