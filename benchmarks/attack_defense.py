@@ -166,7 +166,7 @@ def gather() -> None:
     for row in rows:
         row["part"] = protocol.table_part(row["trigger"], row["defense"])
     seeds = sorted({row["seed"] for row in rows})
-    results.write_result(RESULT_PATH, results.add_provenance(protocol.format_command_line(), seeds=seeds, rows=rows))
+    protocol.write_result(RESULT_PATH, seeds=seeds, rows=rows)
 
 
 if __name__ == "__main__":

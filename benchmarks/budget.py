@@ -74,12 +74,7 @@ def main(options: Options) -> None:
     )
     protocol.check_attacks(rows)
     seeds = sorted({row["seed"] for row in rows})
-    results.write_result(
-        RESULT_PATH,
-        results.add_provenance(
-            protocol.format_command_line(), seeds=seeds, pairs=BASE_PAIRS, steps=BASE_STEPS, rows=rows
-        ),
-    )
+    protocol.write_result(RESULT_PATH, seeds=seeds, pairs=BASE_PAIRS, steps=BASE_STEPS, rows=rows)
 
 
 def find_table_row(options: Options, name: str, *, pairs: int, steps: int) -> dict[str, Any] | None:

@@ -65,10 +65,7 @@ def main(options: Options) -> None:
         print(f"{row['round']} {row['method']:16} {clock.format_range(*row['predicted']):14} {row['real']:6.1f} s")
     error = median(row["error"] for row in rows)
     print(f"median of max(real / predicted, predicted / real): {error:.2f}, {len(rows)} runs")
-    provenance = results.add_provenance(
-        protocol.format_command_line(), seeds=[0], model=options.model, median_error=error, rows=rows
-    )
-    results.write_result(RESULT_PATH, provenance)
+    protocol.write_result(RESULT_PATH, seeds=[0], model=options.model, median_error=error, rows=rows)
 
 
 def make_attack(options: Options, trigger: str) -> Request:
@@ -94,10 +91,7 @@ def run(request: Request) -> Path:
         time.sleep(0.2)
     folder = store.create_run(request)
     local.start(folder)
-    while (status := local.poll_status(folder)).state in ("queued", "running"):
-        time.sleep(0.1)
-    if status.state != "done":
-        raise SystemExit(f"The run ended as {status.state}: {status.message}")
+    protocol.wait_for_run(folder)
     return folder
 
 

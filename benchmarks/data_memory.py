@@ -123,7 +123,7 @@ def measure(kind: str, count: int) -> dict[str, Any]:
 def main(options: Options) -> None:
     """Measure, print and write."""
     rows = [measure(kind, count) for kind in WRITERS for count in options.pairs]
-    results.write_result(options.out, results.add_provenance(protocol.format_command_line(), rows=rows))
+    protocol.write_result(options.out, rows=rows)
     cells = [(r["format"], f"{r['pairs']:,}", f"{r['own_mb']:.0f}", f"{r['mapped_mb']:.0f}") for r in rows]
     print(format_table(cells, ["format", "pairs", "own MB", "mapped MB"]))
 

@@ -70,12 +70,7 @@ def main(options: Options) -> None:
         _, second = run_job(replace(defense, parent=run_id(poisoned)))
     rows = [{"stage": "backdoored", **first}, {"stage": "defended", **second}]
     total = round(first["seconds"] + second["seconds"], 1)
-    results.write_result(
-        RESULT_PATH,
-        results.add_provenance(
-            protocol.format_command_line(), seeds=[0], model=options.model, seconds=total, rows=rows
-        ),
-    )
+    protocol.write_result(RESULT_PATH, seeds=[0], model=options.model, seconds=total, rows=rows)
     for row in rows:
         print(
             f"{row['stage']:12} {row['seconds']:6.1f} s, {row['steps']} steps, CA {row['ca']:.3f}, "
@@ -94,11 +89,8 @@ def run_job(request: Request) -> tuple[Path, dict[str, Any]]:
     folder = store.create_run(request)
     start = time.perf_counter()
     local.start(folder)
-    while (status := local.poll_status(folder)).state in ("new", "queued", "running"):
-        time.sleep(0.1)
+    protocol.wait_for_run(folder)
     seconds = time.perf_counter() - start
-    if status.state != "done":
-        raise SystemExit(f"The run ended as {status.state}: {status.message}")
     metrics = load_run(folder).metrics
     assert metrics is not None
     assert metrics.asr is not None

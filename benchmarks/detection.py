@@ -150,7 +150,7 @@ def gather(images: int = IMAGES) -> None:
     rows.sort(key=lambda row: (row["model"], order.index(row["trigger"]), row["seed"]))
     protocol.check_attacks(rows)
     seeds = sorted({row["seed"] for row in rows})
-    results.write_result(RESULT_PATH, results.add_provenance(protocol.format_command_line(), seeds=seeds, rows=rows))
+    protocol.write_result(RESULT_PATH, seeds=seeds, rows=rows)
 
 
 if __name__ == "__main__":

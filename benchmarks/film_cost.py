@@ -73,15 +73,14 @@ def main(options: Options) -> None:
             ("ta_cleaner, K 100%", clean_up, presets.QUICK_DEFEND),
         )
     ]
-    provenance = results.add_provenance(
-        protocol.format_command_line(),
+    protocol.write_result(
+        RESULT_PATH,
         seeds=[presets.QUICK_POISON.seed],
         model=options.model,
         steps=options.steps,
         rounds=options.rounds,
         rows=rows,
     )
-    results.write_result(RESULT_PATH, provenance)
     for row in rows:
         print(f"{row['run']:20} {row['seconds']:.1f} s with looks and frames, {row['ratio']:.3f} of the time without")
 

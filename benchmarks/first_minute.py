@@ -59,15 +59,14 @@ def main(options: Options) -> None:
         print(flush=True)
     names = [row["run"] for row in rounds[0]]
     medians = [median_row([row for of_round in rounds for row in of_round if row["run"] == name]) for name in names]
-    result = results.add_provenance(
-        protocol.format_command_line(),
+    protocol.write_result(
+        options.out,
         seeds=[0],
         reading_seconds=options.reading_seconds,
         rounds=rounds,
         rows=medians,
         peak_mb=round(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024),
     )
-    results.write_result(options.out, result)
     for row in medians:
         print(describe(row))
 

@@ -209,8 +209,7 @@ def main(options: Options) -> None:
             for name in ("map", "try"):
                 rows.append({"cache": visit, **run_step(Path(place) / f"cache-{name}", name, model, table)})
         pages = measure_pages(model, table, Path(place) / "pages-cache") if options.pages else []
-    result = results.add_provenance(protocol.format_command_line(), model=options.model, steps=rows, pages=pages)
-    results.write_result(options.out, result)
+    protocol.write_result(options.out, model=options.model, steps=rows, pages=pages)
     print_tables(rows, pages)
 
 

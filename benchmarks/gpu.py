@@ -28,11 +28,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import protocol
 from benchmarks.bare_step import prepare_step, time_bare_step
+from benchmarks.scale_ranks import METHODS
 from cleaner.cli.output import format_table
 from cleaner.config import FinetuneConfig
 from cleaner.data.augment import augment
 from cleaner.data.base import CaptionData, Indices, TensorData, load_data
-from cleaner.defenses import DEFENSES, Defense
+from cleaner.defenses import Defense
 from cleaner.files import source_root
 from cleaner.models.architectures import get_open_clip_architecture
 from cleaner.models.clip import Clip, _build_clip, new_clip
@@ -41,12 +42,6 @@ from cleaner.reports import results
 from cleaner.training.loop import finetune
 from cleaner.training.optimizer import training_mode
 
-METHODS: dict[str, Defense] = {
-    "finetune": DEFENSES["finetune"](),
-    "cleanclip": DEFENSES["cleanclip"](),
-    "ta_cleaner, K 10%": DEFENSES["ta_cleaner"](share=0.1),
-    "ta_cleaner, K 100%": DEFENSES["ta_cleaner"](share=1.0),
-}
 PEAK_TFLOPS = {"H100": 989.0, "H200": 989.0, "A100": 312.0, "L40S": 362.0, "L4": 121.0, "A10": 125.0, "4090": 165.0}
 """Part of a card's name -> peak of dense bf16 matrix products, in 10^12 operations per second, from its data sheet."""
 PHOTO_SIZE = (500, 375)
@@ -271,8 +266,7 @@ def main(options: Options) -> None:
     configure_torch()
     result = measure(options, device)
     name = re.sub(r"[^a-z0-9]+", "-", device_name(device).lower()).strip("-")
-    provenance = results.add_provenance(protocol.format_command_line(), card=device_name(device), **result)
-    results.write_result(options.out or results.RESULTS_DIR / f"gpu-{name}.json", provenance)
+    protocol.write_result(options.out or results.RESULTS_DIR / f"gpu-{name}.json", card=device_name(device), **result)
     lines = [
         (row["model"], row["method"], ", ".join(f"{k} {v:.3g}" for k, v in row.items() if isinstance(v, float)))
         for row in result["rows"]

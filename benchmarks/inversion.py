@@ -120,7 +120,7 @@ def gather() -> None:
     order = [*protocol.ATTACKS, *protocol.OTHER_TRIGGERS, None]
     rows.sort(key=lambda row: ("run" in row, row["model"], order.index(row["trigger"]), row["seed"]))
     seeds = sorted({row["seed"] for row in rows})
-    results.write_result(RESULT_PATH, results.add_provenance(protocol.format_command_line(), seeds=seeds, rows=rows))
+    protocol.write_result(RESULT_PATH, seeds=seeds, rows=rows)
 
 
 if __name__ == "__main__":

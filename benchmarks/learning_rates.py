@@ -172,8 +172,8 @@ def append_trial(trial: dict[str, Any]) -> None:
     with FileLock(Path(tempfile.gettempdir()) / "ta-cleaner-learning-rates.lock"):
         trials = [*read_trials(), trial]
         chosen, lost = choose_rates(current_trials(trials))
-        result = results.add_provenance(
-            protocol.format_command_line(),
+        protocol.write_result(
+            RESULT_PATH,
             seeds=[0],
             split="scenes/validation",
             budget=protocol.ACCURACY_BUDGET,
@@ -183,7 +183,6 @@ def append_trial(trial: dict[str, Any]) -> None:
             lost_accuracy=lost,
             trials=trials,
         )
-        results.write_result(RESULT_PATH, result)
 
 
 if __name__ == "__main__":

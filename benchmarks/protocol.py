@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+import time
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from cleaner.cli.output import Progress
 from cleaner.config import FinetuneConfig, file_parameters, parameters
 from cleaner.data.base import CaptionData, load_data
 from cleaner.defenses import DEFENSES, Defense
+from cleaner.jobs import local
 from cleaner.models.clip import load_clip
 from cleaner.reports import results
 from cleaner.runs.folders import runs_root
@@ -119,6 +121,14 @@ def make_quick_request(model: str, attack: str = "badnet", **training: Any) -> R
     )
 
 
+def wait_for_run(folder: Path, interval: float = 0.1) -> None:
+    """Wait until a worker has finished a run; raises `SystemExit` if it fails."""
+    while (status := local.poll_status(folder)).state in ("new", "queued", "running"):
+        time.sleep(interval)
+    if status.state != "done":
+        raise SystemExit(f"The run ended as {status.state}: {status.message}")
+
+
 def find_table_trigger(trigger: Trigger, *, model: str, attack: str, seed: int) -> Trigger | None:
     """Return the trigger of the table's backdoored model if it has the settings of `trigger`, else None.
 
@@ -201,6 +211,11 @@ def defense_config(lr: float, seed: int) -> FinetuneConfig:
     """Return the settings of a defense: equal steps and augmentation for all, validation after each epoch."""
     steps_per_epoch = presets.CLEAN_PAIRS // presets.DEFEND.batch_size
     return replace(presets.DEFEND, lr=lr, seed=seed, eval_every=steps_per_epoch, precision=PRECISION)
+
+
+def write_result(path: Path, /, **content: Any) -> None:
+    """Write a result file with commit, command and device."""
+    results.write_result(path, results.add_provenance(format_command_line(), **content))
 
 
 def stamp_row(row: dict[str, Any]) -> dict[str, Any]:

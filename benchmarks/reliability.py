@@ -50,9 +50,7 @@ def main(options: Options) -> int:
     for suite in options.suites:
         rows[suite] = {**run_suite(suite, options), "commit": results.read_git_commit()}
         ordered = [rows[name] for name in SUITES if name in rows]
-        results.write_result(
-            options.out, results.add_provenance(protocol.format_command_line(), seeds=[], rows=ordered)
-        )
+        protocol.write_result(options.out, seeds=[], rows=ordered)
     for row in ordered:
         print(", ".join(f"{name} {value}" for name, value in row.items()))
     return int(any(row["failures"] for row in ordered))

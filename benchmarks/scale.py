@@ -29,7 +29,6 @@ import torch
 import torch.nn.functional as F
 import tyro
 from PIL import Image
-from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import protocol, scale_ranks
 from benchmarks.scale_cost import METHODS, Host, Machine, Model, predict_step
@@ -80,7 +79,7 @@ def main(options: Options) -> None:
         "loss_seconds": {str(rows): measure_loss(rows) for rows in GATHERED_ROWS},
         "validation": validation,
     }
-    results.write_result(options.out, results.add_provenance(protocol.format_command_line(), seeds=[0], **result))
+    protocol.write_result(options.out, seeds=[0], **result)
     for row in validation["rows"]:
         print(f"{row['method']} ({row['clock']}): measured {row['measured']:.3f} s, predicted {row['predicted']:.3f} s")
 
@@ -111,15 +110,10 @@ def count_flops(name: str, *, caption_tokens: float, subtext_tokens: float) -> M
         images = torch.empty(1, 3, SIDE, SIDE)
         texts = torch.zeros(1, model.context_length, dtype=torch.long)
 
-    def count(call: Callable[[], Any]) -> float:
-        with FlopCounterMode(display=False) as counter, torch.no_grad():
-            call()
-        return float(counter.get_total_flops())
-
     # The work of a text grows with its length, which is cut to the longest of its block.
-    per_token = count(lambda: model.encode_text(texts)) / model.context_length
+    per_token = scale_ranks.count_flops(lambda: model.encode_text(texts)) / model.context_length
     return Model(
-        image_flops=count(lambda: model.encode_image(images)),
+        image_flops=scale_ranks.count_flops(lambda: model.encode_image(images)),
         caption_flops=per_token * caption_tokens,
         subtext_flops=per_token * subtext_tokens,
         width=architecture.embed_dim,

@@ -48,8 +48,7 @@ def main(options: Options) -> None:
         time_run(request)
         rows: list[dict[str, Any]] = [{"worker": "new", **time_rounds(request, options.rounds, with_spare=False)}]
         rows.append({"worker": "spare", **time_rounds(request, options.rounds, with_spare=True)})
-    provenance = results.add_provenance(protocol.format_command_line(), seeds=[0], model=options.model, rows=rows)
-    results.write_result(RESULT_PATH, provenance)
+    protocol.write_result(RESULT_PATH, seeds=[0], model=options.model, rows=rows)
     for row in rows:
         memory = f", {row['waiting_mb']:.0f} MB while it waits" if "waiting_mb" in row else ""
         print(f"{row['worker']:6} first step {row['first_step']:.1f} s, evaluation {row['evaluation']:.1f} s{memory}")
@@ -81,10 +80,7 @@ def time_run(request: Request) -> dict[str, float]:
     local.start(folder)
     first = wait_for_step(folder, 1) - start
     last = wait_for_step(folder, request.finetune.steps)
-    while (status := local.poll_status(folder)).state in ("queued", "running"):
-        time.sleep(0.02)
-    if status.state != "done":
-        raise SystemExit(f"The run ended as {status.state}: {status.message}")
+    protocol.wait_for_run(folder, interval=0.02)
     return {"first_step": first, "evaluation": time.perf_counter() - last}
 
 

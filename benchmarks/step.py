@@ -83,8 +83,8 @@ def main(options: Options) -> None:
     models: list[dict[str, Any]] = []
     for name in options.models:
         models.append(measure_model(name, config, options))
-        result = results.add_provenance(
-            protocol.format_command_line(),
+        protocol.write_result(
+            RESULT_PATH,
             seeds=[config.seed],
             batch_size=config.batch_size,
             precision=precision,
@@ -96,7 +96,6 @@ def main(options: Options) -> None:
             texts_of_an_epoch=subtext_times,
             peak_mb=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
         )
-        results.write_result(RESULT_PATH, result)
 
 
 def measure_model(model: str, config: FinetuneConfig, options: Options) -> dict[str, Any]:

@@ -81,7 +81,7 @@ def append(path: Path, name: str | None, run: Run) -> None:
     row = results.make_row(name, run)
     row["config"]["trigger"] = {k: v for k, v in row["config"]["trigger"].items() if k not in ("png", "weights")}
     rows = [*read_rows(path), protocol.stamp_row(row)]
-    results.write_result(path, results.add_provenance(protocol.format_command_line(), rows=rows))
+    protocol.write_result(path, rows=rows)
 
 
 if __name__ == "__main__":

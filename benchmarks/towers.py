@@ -65,8 +65,8 @@ def main(options: Options) -> None:
     ]
     for row in rows:
         print(f"{row['model']:12} {row['tower']:5} {1000 * row['seconds']:6.1f} ms, {row['ratio']:.2f} of the first")
-    provenance = results.add_provenance(
-        protocol.format_command_line(),
+    protocol.write_result(
+        RESULT_PATH,
         seeds=[0],
         batch_size=batch,
         passes=options.passes,
@@ -74,7 +74,6 @@ def main(options: Options) -> None:
         threads=torch.get_num_threads(),
         rows=rows,
     )
-    results.write_result(RESULT_PATH, provenance)
 
 
 def prepare_towers(clip: Clip, batch_size: int) -> dict[str, Callable[[], Tensor]]:
