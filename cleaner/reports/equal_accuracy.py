@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -31,12 +32,10 @@ def find_pairs(records: Sequence[RunRecord], suspects: Sequence[RunRecord]) -> l
     def is_measured(record: RunRecord) -> bool:
         return record.metric("ca") is not None and record.metric("asr") is not None
 
-    backdoored = {run.id: run for run in suspects if run.stage == "backdoored" and is_measured(run)}
+    backdoored = [run for run in suspects if run.stage == "backdoored" and is_measured(run)]
 
     def find_suspect(record: RunRecord) -> RunRecord | None:
-        named = backdoored.get(record.parent or "")
-        candidates = backdoored.values() if named is None else [named]
-        return next((run for run in candidates if record.started_from(run)), None)
+        return next((run for run in backdoored if record.started_from(run)), None)
 
     defended = [run for run in records if run.stage == "defended" and run.rebound is None and is_measured(run)]
     pairs = [(suspect, run) for run in defended if (suspect := find_suspect(run)) is not None]
@@ -54,7 +53,7 @@ def make_panels(records: Sequence[RunRecord], suspects: Sequence[RunRecord]) -> 
         settings = {name: _collect([p for p in of_panel if (p[1].defense or "") == name]) for name in names}
         if all(len(tried) < 2 for models in settings.values() for _, tried in models):
             continue
-        before = fmean({suspect.id: suspect.metric("asr") or 0.0 for suspect, _ in of_panel}.values())
+        before = fmean({suspect.folder: suspect.metric("asr") or 0.0 for suspect, _ in of_panel}.values())
         panels.append(CostPanel(title, {name: _make_curve(models) for name, models in settings.items()}, before))
     return panels
 
@@ -64,22 +63,22 @@ def _select_common(pairs: Sequence[tuple[RunRecord, RunRecord]]) -> Sequence[tup
 
     Else a defense that was tried on an easy model alone would seem better than one that was tried on all.
     """
-    models: dict[str, set[str]] = {}
+    models: dict[str, set[Path]] = {}
     for suspect, record in pairs:
-        models.setdefault(record.defense or "", set()).add(suspect.id)
+        models.setdefault(record.defense or "", set()).add(suspect.folder)
     common = set.intersection(*models.values())
-    return [pair for pair in pairs if pair[0].id in common] if common else pairs
+    return [pair for pair in pairs if pair[0].folder in common] if common else pairs
 
 
 def _collect(pairs: Sequence[tuple[RunRecord, RunRecord]]) -> list[tuple[float, list[Setting]]]:
     """Return, for each backdoored model, its ASR and the settings of one defense, averaged over seeds."""
-    models: dict[str, tuple[RunRecord, dict[str, list[RunRecord]]]] = {}
+    models: dict[Path, tuple[RunRecord, dict[str, list[RunRecord]]]] = {}
     for suspect, record in pairs:
         finetune = {**(record.config.get("finetune") or {}), "seed": 0, "eval_every": 0}
         shares_images = not record.is_retrained and bool((record.overlap or {}).get("shared"))
         data = [record.data_name, record.data_options, record.pairs, shares_images]
         key = json.dumps([data, finetune], sort_keys=True)
-        models.setdefault(suspect.id, (suspect, {}))[1].setdefault(key, []).append(record)
+        models.setdefault(suspect.folder, (suspect, {}))[1].setdefault(key, []).append(record)
     return [
         (
             suspect.metric("asr") or 0.0,

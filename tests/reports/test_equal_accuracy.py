@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -56,6 +57,27 @@ def test_backdoored_models_give_mean_and_range(runs: list[RunRecord]) -> None:
     tried = [*runs, *(defended(run, 0.9, 0.4, lr=1e-3) for run in (runs[1], runs[3]))]
     curve = read_curve(tried, runs)
     assert curve[0.1] == pytest.approx((0.2, 0.1, 0.3))
+
+
+def test_backdoored_models_in_folders_of_one_name_are_kept_apart(runs: list[RunRecord], tmp_path: Path) -> None:
+    suspects = [
+        vary(run, tmp_path / seed / "badnet", run.metrics | {"asr": {"1": asr}}, created=f"2026-01-0{day}T00:00:00Z")
+        for run, seed, asr, day in ((runs[0], "seed0", 0.9, 1), (runs[2], "seed1", 0.7, 2))
+    ]
+    tried = [
+        vary(defended(base, 0.9, 0.4, lr=lr), parent=str(suspect.folder), suspect=suspect.config)
+        for base, suspect in zip((runs[1], runs[3]), suspects, strict=True)
+        for lr in (1e-4, 1e-3)
+    ]
+    assert [suspect.folder for suspect, _ in equal_accuracy.find_pairs(tried, suspects)] == [
+        suspects[0].folder,
+        suspects[0].folder,
+        suspects[1].folder,
+        suspects[1].folder,
+    ]
+    (panel,) = equal_accuracy.make_panels(tried, suspects)
+    assert panel.undefended == pytest.approx(0.8)
+    assert "2 backdoored models" in panel.curves["ta_cleaner"][0].note
 
 
 def test_defenses_are_compared_on_the_models_that_all_were_tried_on(runs: list[RunRecord]) -> None:
