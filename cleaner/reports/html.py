@@ -7,11 +7,13 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from cleaner.config import file_parameters
 from cleaner.evaluation.result import describe_metrics, format_metric
 from cleaner.files import write_text
 from cleaner.labels import to_attack_label, to_defense_label
 from cleaner.plots import comparison, images
 from cleaner.plots.styles import find_style
+from cleaner.registry import TRIGGERS
 from cleaner.reports import equal_accuracy
 from cleaner.reports.aggregate import (
     SEEDS_NOTE,
@@ -105,7 +107,7 @@ def render_trigger_images(records: Sequence[RunRecord]) -> list[tuple[str, list[
     """
     rendered: dict[str, tuple[RunRecord, list[ImageRow]]] = {}
     for record in records:
-        trigger = json.dumps(record.config.get("trigger"), sort_keys=True)
+        trigger = _identify_trigger(record)
         if record.trigger is None or trigger in rendered:
             continue
         try:
@@ -118,6 +120,15 @@ def render_trigger_images(records: Sequence[RunRecord]) -> list[tuple[str, list[
         (to_attack_label(record.attack) + (f" (as in {record.id})" if counts[record.attack] > 1 else ""), rows)
         for record, rows in rendered.values()
     ]
+
+
+def _identify_trigger(record: RunRecord) -> str:
+    """Return the settings of a run's trigger, without the paths of its files: each run reads its own copies."""
+    state = dict(record.config.get("trigger") or {})
+    paths = file_parameters(TRIGGERS[record.attack]) if record.attack and record.attack in TRIGGERS else ()
+    for name in paths:
+        state.pop(name, None)
+    return json.dumps(state, sort_keys=True)
 
 
 def _render_image_rows(record: RunRecord) -> list[ImageRow]:

@@ -86,6 +86,17 @@ def test_images_of_own_data_are_framed_as_the_model_sees_them(runs: list[RunReco
     assert html.render_trigger_images([vary(own, data_name=str(tmp_path / "gone.csv"))]) == []
 
 
+def test_a_trigger_file_is_shown_once_for_all_runs_that_keep_a_copy_of_it(
+    runs: list[RunRecord], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(html, "_render_image_rows", lambda record: [("", "", record.id)])
+    paths = ["/home/user/logo.png", str(runs[0].folder / "trigger" / "logo.png")]
+    logos = [vary(runs[0], trigger={"name": "patch_image", "path": path, "sha256": "ab"}) for path in paths]
+    other = vary(runs[0], trigger={"name": "patch_image", "path": paths[0], "sha256": "cd"})
+    assert len(html.render_trigger_images(logos)) == 1
+    assert len(html.render_trigger_images([*logos, other])) == 2, "another file"
+
+
 def test_images_do_not_need_the_model_before_poisoning(runs: list[RunRecord], monkeypatch: pytest.MonkeyPatch) -> None:
     opened = []
     monkeypatch.setattr("cleaner.models.clip.load_clip", lambda name: opened.append(name) or load_clip(name))
