@@ -59,15 +59,16 @@ def _poison(request: Request, load_split: LoadSplit, options: dict[str, Any]) ->
     if request.model is None or request.trigger is None or request.target_class is None:
         raise CleanerError("the request has no model, trigger or target class: create the run again.")
     trigger, clip = load_trigger(request.trigger), load_clip(request.model)
+    pairs = load_split("train", request.pairs)
     return poison(
         clip,
-        load_split("train", request.pairs),
+        pairs,
         trigger,
         target_class=request.target_class,
         poison_rate=request.poison_rate,
         config=request.finetune,
         clean_label=request.clean_label,
-        validation=_load_validation(request, load_split),
+        validation=load_validation(request, pairs, load_split),
         test=load_split("test", request.test_size),
         **options,
     )
@@ -75,7 +76,8 @@ def _poison(request: Request, load_split: LoadSplit, options: dict[str, Any]) ->
 
 def _defend(request: Request, sibling: Path | None, load_split: LoadSplit, options: dict[str, Any]) -> Run:
     defense, suspect = load_defense(request.defense or {"name": "none"}), _load_suspect(request, sibling)
-    pairs, validation = load_split("clean", request.pairs), _load_validation(request, load_split)
+    pairs = load_split("clean", request.pairs)
+    validation = load_validation(request, pairs, load_split)
     test = load_split("test", request.test_size)
     if request.rebound is None:
         return defend(suspect, defense, pairs, request.finetune, validation=validation, test=test, **options)
@@ -101,14 +103,22 @@ def _retrain(
         excluded,
         request.finetune,
         detector=str((request.defense or {}).get("detector", "")),
-        validation=_load_validation(request, load_split),
+        validation=load_validation(request, data, load_split),
         test=load_split("test", request.test_size),
         **options,
     )
 
 
-def _load_validation(request: Request, load_split: LoadSplit) -> CaptionData | None:
-    return load_split("validation", request.validation_size) if request.finetune.eval_every else None
+def load_validation(request: Request, pairs: CaptionData, load_split: LoadSplit) -> CaptionData | None:
+    """Return the pairs of the metrics during training; None without such metrics, or if the data hold no pairs out."""
+    if not request.finetune.eval_every:
+        return None
+    try:
+        return load_split("validation", request.validation_size)
+    except CleanerError:
+        if pairs.load_split("validation") is None:
+            return None  # few images: it trains without these metrics
+        raise
 
 
 def _load_suspect(request: Request, sibling: Path | None) -> Run | Clip:

@@ -20,6 +20,7 @@ from cleaner.evaluation.evaluate import evaluate, prepare_evaluation
 from cleaner.evaluation.monitor import MONITOR_IMAGES, build_monitor
 from cleaner.evaluation.workload import EvaluationCount, time_encoding
 from cleaner.jobs import clock, locks
+from cleaner.jobs.execution import load_validation
 from cleaner.models.clip import Clip, load_clip
 from cleaner.models.devices import configure_torch, pick_device
 from cleaner.models.weights import count_bytes
@@ -211,9 +212,9 @@ class _Measurement:
         request = self.request
         if not request.finetune.eval_every:
             return 0.0
-        validation = self.load("validation", request.validation_size)
+        validation = load_validation(request, data, self.load)
         monitor = build_monitor(request.finetune, validation, data, trigger, target)
-        if monitor is None:
+        if validation is None or monitor is None:
             return 0.0
         validation.images(range(len(validation)))  # rendered or decoded once
         self.check()
