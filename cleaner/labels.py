@@ -14,6 +14,8 @@ FLAGGED_DEFENSE = "without_flagged_pairs"
 """Name in place of a defense: the model before poisoning was trained again, without pairs that a detector flagged."""
 LABELED_PACKAGES = ("attacks", "data", "defenses", "detectors", "explain")
 """Packages whose registered classes may have a `label`."""
+INPUT_LABELS = {"captions": "captions", "classes": "classes", "model_sha256": "weights"}
+"""Keys of what a checkpoint must match that are no setting, in words."""
 LOSS_LABELS = {"clip_loss": "CLIP loss", "in_modal_loss": "In-modal loss", "total": "Sum"}
 
 _REGISTERED_CLASS = re.compile(
@@ -52,6 +54,16 @@ def to_label(name: str) -> str:
 def to_words(name: str) -> str:
     """Return an identifier as words: "blend_ratio" -> "Blend ratio"."""
     return name.replace("_", " ").replace("-", " ").capitalize()
+
+
+def name_difference(stored: Mapping[str, Any], expected: Mapping[str, Any]) -> str:
+    """Return what differs from what a checkpoint must match: "settings", "captions and classes", ...; "" if nothing."""
+    keys = {**expected, **stored}
+    differing = [key for key in keys if key not in stored or key not in expected or stored[key] != expected[key]]
+    # Other settings may poison other captions: these are no cause then.
+    if any(key not in INPUT_LABELS for key in differing):
+        return "settings"
+    return " and ".join(label for key, label in INPUT_LABELS.items() if key in differing)
 
 
 def defense_name(config: Mapping[str, Any]) -> str:

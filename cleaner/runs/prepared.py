@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import TypeAdapter
 
 from cleaner.files import parse_json, read_json, write_json
+from cleaner.labels import name_difference
 from cleaner.types import CleanerError, StepReport
 
 if TYPE_CHECKING:  # run control must not load torch
@@ -48,10 +49,13 @@ def read_prepared_trigger(checkpoint: Path, settings: Mapping[str, Any]) -> tupl
         return None
     stored = read_json(path)
     try:
-        matches = stored["settings"] == parse_json(json.dumps(settings))
+        difference = name_difference(stored["settings"], parse_json(json.dumps(settings)))
         trigger, reports = load_trigger(stored["trigger"]), _REPORTS.validate_python(stored["reports"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CleanerError(f"the trigger {path} cannot be read: delete it to optimize it again.") from error
-    if not matches:
-        raise CleanerError(f"the trigger {path} belongs to a run with other settings: choose another folder.")
+    if difference:
+        raise CleanerError(
+            f"the trigger {path} belongs to a run with other {difference}: restore them to resume, or delete it and "
+            f"{checkpoint.name} to start from the beginning."
+        )
     return trigger, reports

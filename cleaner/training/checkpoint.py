@@ -18,6 +18,7 @@ from cleaner.config import FinetuneConfig
 from cleaner.data.base import CaptionData
 from cleaner.defenses.base import DEFENSES, Defense, load_defense
 from cleaner.files import validate_regular
+from cleaner.labels import name_difference
 from cleaner.models.clip import Clip
 from cleaner.models.saving import write_checkpoint
 from cleaner.models.weights import has_finite_values, validate_values
@@ -155,11 +156,14 @@ def read_checkpoint(path: Path, device: torch.device, settings: Mapping[str, Any
     except Exception as error:  # the error type depends on where the file is cut off
         raise _unreadable(path) from error
     try:
-        has_same_settings = bool(_complete_settings(state["settings"]) == settings)
+        difference = name_difference(_complete_settings(state["settings"]), settings)
     except DAMAGE_ERRORS as error:
         raise _unreadable(path) from error
-    if not has_same_settings:
-        raise CleanerError(f"the checkpoint {path} belongs to a run with other settings: choose another folder.")
+    if difference:
+        raise CleanerError(
+            f"the checkpoint {path} belongs to a run with other {difference}: restore them to resume, or delete it to "
+            "start from the beginning."
+        )
     return state
 
 

@@ -139,6 +139,9 @@ def test_a_training_resumes_with_the_patch_that_it_began_with(
     assert [r.stage for r in run.history] == ["optimise"] * 4 + ["poison"] * 3
     with pytest.raises(CleanerError, match="other settings"):
         train(steps=5)
+    write_json(stored, content | {"settings": content["settings"] | {"captions": "of other data"}})
+    with pytest.raises(CleanerError, match=r"other captions: .* delete it and checkpoint.pt"):
+        train()
     stored.write_text("{}")
     with pytest.raises(CleanerError, match="cannot be read"):
         train()

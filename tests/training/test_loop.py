@@ -80,13 +80,13 @@ def test_checkpoint_of_other_settings_is_refused(tiny_clip: Clip, toy_data: Tens
     finetune(tiny_clip, toy_data, DEFENSES["finetune"](), CONFIG, checkpoint=checkpoint)
     with pytest.raises(CleanerError, match="other settings"):
         finetune(tiny_clip, toy_data, DEFENSES["finetune"](), replace(CONFIG, lr=1e-4), checkpoint=checkpoint)
-    others: list[tuple[Clip, CaptionData, dict[str, str] | None]] = [
-        (make_clip("rn"), toy_data, None),
-        (tiny_clip, toy_data.subset(range(40)), None),
-        (tiny_clip, toy_data, {"target_class": "banana"}),
+    others: list[tuple[str, Clip, CaptionData, dict[str, str] | None]] = [
+        ("weights", make_clip("rn"), toy_data, None),
+        ("captions", tiny_clip, toy_data.subset(range(40)), None),
+        ("settings", tiny_clip, toy_data, {"target_class": "banana"}),
     ]
-    for clip, data, attack in others:
-        with pytest.raises(CleanerError, match="other settings"):
+    for what, clip, data, attack in others:
+        with pytest.raises(CleanerError, match=rf"{checkpoint.name} belongs to a run with other {what}: .*delete"):
             finetune(clip, data, DEFENSES["finetune"](), CONFIG, checkpoint=checkpoint, attack=attack)
 
 
@@ -122,7 +122,7 @@ def test_a_defense_that_trains_on_classes_resumes_only_on_the_same_ones(toy_data
         TensorData(images, toy_data.captions, [f"a {name}" for name in toy_data.class_names], toy_data.labels),
     )
     for other in others:
-        with pytest.raises(CleanerError, match="other settings"):
+        with pytest.raises(CleanerError, match="other classes"):
             finetune(make_clip(), other, defense, replace(CONFIG, epochs=1), checkpoint=path)
 
 
