@@ -51,11 +51,13 @@ class RunSession:
             eta=0.0,
             host=socket.gethostname(),
             **process.own_identity(token),
-            queued=before.queued or time.time(),
+            # Started by hand after it had stopped: it does not go before the runs that wait.
+            queued=(before.queued if before.state == "queued" else 0.0) or time.time(),
             place=slurm.SLURM if os.environ.get(slurm.JOB_VARIABLE) else "",
         )
-        self.begun = time.time() if before.pid == os.getpid() else self.status.queued
-        """When work for this run began: when it was queued, or when a busy worker took it over."""
+        waited = time.time() if before.pid == os.getpid() else self.status.queued
+        self.begun = self.status.started if self.status.place else waited
+        """When work for this run began: when it was queued, a busy worker took it or its job on a cluster began."""
         self.update_status()
 
     def update_status(self, **changes: Any) -> None:

@@ -17,8 +17,10 @@ import psutil
 import pytest
 
 from cleaner import FinetuneConfig, Run, load_run
+from cleaner.data.base import CaptionData, load_data
+from cleaner.data.splits import select_rows
 from cleaner.files import read_json
-from cleaner.jobs import execution, local, locks, map_worker, process, session, worker
+from cleaner.jobs import execution, local, locks, map_worker, process, session, slurm, worker
 from cleaner.runs import store
 from cleaner.runs.record import RunRecord
 from cleaner.runs.request import Request
@@ -27,6 +29,7 @@ from cleaner.runs.status import Status, read_status, write_status
 from cleaner.runs.store import create_run
 from cleaner.training.frames import frame_steps
 from cleaner.types import Cancelled, CleanerError, StepReport
+from tests.data.files import write_table
 from tests.jobs.conftest import save_tiny_model
 from tests.waiting import MAX_CANCEL_SECONDS, wait_until, wait_until_state, wait_until_step
 
@@ -380,6 +383,42 @@ def test_a_worker_started_by_hand_ignores_the_request_that_stopped_the_run(
     (folder / (local.CANCEL if state == "cancelled" else local.PAUSE)).touch()
     assert worker.main([str(folder)]) == 0
     assert read_status(folder).state == end
+
+
+@pytest.mark.parametrize(("state", "keeps"), [("failed", False), ("running", False), ("queued", True)])
+def test_a_run_that_had_stopped_is_queued_again_by_a_worker_started_by_hand(
+    state: str, keeps: bool, request_: Request
+) -> None:
+    folder, now = create_run(request_), time.time()
+    write_status(folder, Status(state, queued=now - 3600))
+    run_session = session.RunSession(folder)
+    assert read_status(folder).queued == pytest.approx(now - 3600 if keeps else now, abs=60)
+    assert run_session.begun == run_session.status.queued
+
+
+def test_the_queue_of_a_cluster_is_no_part_of_the_duration(request_: Request, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(slurm.JOB_VARIABLE, "7")
+    folder = create_run(request_)
+    write_status(folder, Status("queued", queued=1.0, place=slurm.SLURM))
+    assert session.RunSession(folder).begun == pytest.approx(psutil.Process().create_time(), abs=1)
+
+
+def test_data_too_small_to_hold_pairs_out_have_no_validation(request_: Request, tmp_path: Path) -> None:
+    table, names = str(write_table(tmp_path, 20)), [f"pics/{i}.png" for i in range(20)]
+    for has_pairs in (False, True):
+        seed = next(seed for seed in range(99) if bool(select_rows(names, None, "validation", seed)) == has_pairs)
+
+        def load_split(split: str, size: int | None, seed: int = seed) -> CaptionData:
+            return load_data(table, split=split, size=size, seed=seed)
+
+        validation = execution.load_validation(request_, load_split("train", 8), load_split)
+        assert (validation is not None) == has_pairs
+
+    def fail(*_: object) -> CaptionData:
+        raise CleanerError("no image can be read")
+
+    with pytest.raises(CleanerError, match="no image can be read"):
+        execution.load_validation(request_, load_split("train", 8), fail)
 
 
 def test_an_old_cancel_leaves_the_run_alone_that_was_started_again(request_: Request) -> None:
