@@ -161,8 +161,8 @@ class RunRecord(StrictModel):
 
     @property
     def model(self) -> str:
-        """Name of the model before poisoning, else of the trained one."""
-        return self.clean_model or self.clip_name or ""
+        """Name of the model before poisoning, else of the bare model that was defended, else of the trained one."""
+        return self.clean_model or self.source_model or self.clip_name or ""
 
     @property
     def data(self) -> str:

@@ -55,6 +55,11 @@ def test_runs_that_are_not_comparable_are_never_averaged(runs: list[RunRecord]) 
 
     openai = [other(seed, {}, clean_model=name) for seed, name in enumerate(("RN50/openai", "ViT-B-32/openai"))]
     assert rows(*openai) == {"BadNet patch, RN50/openai", "BadNet patch, ViT-B-32/openai"}  # one stem, two models
+    paths = [{"request": {"model": f"/{folder}/epoch_10.pt"}} for folder in ("a", "b")]
+    external = [
+        other(seed, {}, stage="defended", clean_model=None, model="epoch_10", **path) for seed, path in enumerate(paths)
+    ]
+    assert rows(*external) == {"BadNet patch, /a/epoch_10.pt", "BadNet patch, /b/epoch_10.pt"}
     targets = rows(runs[0], other(7, {}, target_class="cat"))
     assert targets == {"BadNet patch, target banana", "BadNet patch, target cat"}
     data = runs[0].metrics["data"]
