@@ -354,6 +354,7 @@ def _describe_run(clip: Clip, data: CaptionData, config: FinetuneConfig, trained
         "model_sha256": clip.sha256(),
         "data": data.name,
         "pairs": len(data),
+        "trained_pairs": trained.pairs,
         "data_sha256": data.fingerprint(),
         "finetune": asdict(config),
         "seconds": round(trained.seconds, 2),

@@ -69,7 +69,7 @@ def choose_defenses(model: str, data: str, *, used: int = 0, is_open: bool) -> t
         format_func=to_label,
         key="defend.which",
         **KEEP,
-        help="Each starts from the same model and trains on the same pairs for the same number of steps.",
+        help="Each starts from the same model with the same pairs and epochs; RVPT skips pairs without a single class.",
     )
     is_sweep = st.toggle(
         "Sweep",
@@ -172,15 +172,18 @@ def show_preflight(suspect: Suspect, plan: DefensePlan, pairs: int, cluster: Slu
     if not plan:
         st.caption(f"{runs}: this sweep is done.", help=tested)
         return
+    run_requests = [
+        requests.skip_unused_pairs(request, defense) for request, (defense, _) in zip(run_requests, plan, strict=True)
+    ]
     if cluster is not None:
         st.caption(f"{runs}, in parallel on the cluster.", help=tested)
-        _draw_plan(plan, run_requests, pairs)
+        _draw_plan(plan, run_requests)
         return
     where = f"one at a time on {escape_markdown(plan[0][1].device)}"
 
     def draw(duration: str) -> None:
         st.caption(f"**{duration}** · {runs}, {where}", help=tested)
-        _draw_plan(plan, run_requests, pairs)
+        _draw_plan(plan, run_requests)
 
     durations.show(run_requests, draw)
 
@@ -196,12 +199,13 @@ def _describe_test(suspect: Suspect) -> str:
         return ""
 
 
-def _draw_plan(plan: DefensePlan, run_requests: list[Request], pairs: int) -> None:
+def _draw_plan(plan: DefensePlan, run_requests: list[Request]) -> None:
     rows = []
     for defense in dict.fromkeys(defense for defense, _ in plan):
         chosen = [i for i, (other, _) in enumerate(plan) if other == defense]
         configs = [plan[i][1] for i in chosen]
         lrs, seeds = ({getattr(config, field): None for config in configs} for field in ("lr", "seed"))
+        pairs = run_requests[chosen[0]].pairs
         duration = durations.predict_total([run_requests[i] for i in chosen])
         rows.append(
             {

@@ -163,6 +163,7 @@ def test_defend_a_run_and_a_bare_model(backdoored: Run, toy_data: TensorData) ->
     run = defend(backdoored, DEFENSES["ta_cleaner"](), toy_data, replace(CONFIG, epochs=1))
     poisoned = len(backdoored.manifest["poison_indices"])
     assert run.config["overlap"] == {"pairs": len(toy_data), "poisoned": poisoned, "shared": poisoned}
+    assert run.config["trained_pairs"] == run.config["pairs"] == len(toy_data)
     assert backdoored.clip.sha256() == before
     assert run.metrics.asr is not None
     assert run.metrics.asr_clean_model == backdoored.metrics.asr_clean_model

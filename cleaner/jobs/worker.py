@@ -111,7 +111,7 @@ def _record_timing(run: Run, request: Request, run_clock: clock.RunClock) -> Non
     A resumed run has no timing: its first part was elsewhere. An error is only logged: the run is complete.
     """
     try:
-        phases, pairs = run_clock.phases(), int(run.config["pairs"])
+        phases, pairs = run_clock.phases(), int(run.config["trained_pairs"])
         optimized = sum(report.stage == "optimise" for report in run.history)
         is_whole = run_clock.step_count >= clock.count_steps(pairs, request.finetune)
         if phases is None or not is_whole or run_clock.optimization_count < optimized:

@@ -57,6 +57,7 @@ class RunRecord(StrictModel):
         clip_name, clean_model: name of the trained model, and of the model before poisoning.
         defense_settings, variant: `state_dict` of the defense; its parameters that differ from the defaults.
         source: data that were trained on, with their split.
+        pairs, trained_pairs: number of pairs, and of those that the defense did not skip; None: not known.
         overlap: clean pairs that show a poisoned image (`data.poison.count_shared_images`), or poisoned pairs that
             remained (`retrain.retrain_without`); None: not known.
         suspect: config of the backdoored run, for a defense that was trained in the same process.
@@ -89,6 +90,7 @@ class RunRecord(StrictModel):
     data_options: dict[str, Any] | None = None
     test_size: Number | None = TEST_SIZE
     pairs: Number = 0
+    trained_pairs: Number | None = None
     seconds: Number = 0
     poison_rate: Number | None = None
     sweep: str | None = None

@@ -30,11 +30,13 @@ from cleaner.types import CleanerError, OnStep, StepReport
 class FinetuneResult:
     """A finetuned model in eval mode, the report of every step, and the time they took.
 
+    pairs: number of pairs trained on, fewer than given if the defense skips some (`Defense.select`).
     seconds: wall clock; cpu_seconds: CPU time of all threads of this process. Both include the time before a resume.
     """
 
     clip: Clip
     history: list[StepReport]
+    pairs: int
     seconds: float
     cpu_seconds: float
 
@@ -97,7 +99,7 @@ def finetune(
             if is_saved:
                 state.save(history, clock.cpu_seconds)
     student.model.requires_grad_(True)
-    return FinetuneResult(student, history, clock.seconds, clock.cpu_seconds)
+    return FinetuneResult(student, history, len(data), clock.seconds, clock.cpu_seconds)
 
 
 def _descend(

@@ -21,6 +21,7 @@ from cleaner.runs.request import (
     make_rebound_request,
     make_retrain_request,
 )
+from cleaner.types import CleanerError
 from pages._shared import cache
 from pages._shared.sample import DataKey
 
@@ -70,11 +71,17 @@ Suspect = RunRecord | ExternalModel
 """What a defense starts from."""
 
 
+def count_pairs(run: RunRecord) -> int:
+    """Return the pairs that a run trained on: a defense that trains on classes skips those without one."""
+    return int(run.pairs if run.trained_pairs is None else run.trained_pairs)
+
+
 def count_steps(run: RunRecord) -> int:
     """Return the steps that a run trained; 0 if its settings do not say."""
     settings = run.finetune
-    is_stated = settings.steps or (run.pairs and settings.batch_size)
-    return clock.count_steps(int(run.pairs), settings) if is_stated else 0
+    pairs = count_pairs(run)
+    is_stated = settings.steps or (pairs and settings.batch_size)
+    return clock.count_steps(pairs, settings) if is_stated else 0
 
 
 def build_poison_request(attack: PoisonSettings) -> Request:
@@ -121,6 +128,17 @@ def build_defense_request(suspect: Suspect, defense: Any, pairs: int, config: Fi
         map=True,
         **start,
     )
+
+
+def skip_unused_pairs(request: Request, defense: Any) -> Request:
+    """Return the request of a defense with the number of pairs that it trains on, to plan and predict it."""
+    if not (defense.class_prompt or defense.needs_labels):
+        return request
+    try:
+        data = cache.load_data(DataKey(format_data(request.data, request.data_options), "clean", request.pairs))
+    except CleanerError:
+        return request
+    return replace(request, pairs=len(defense.select(data)))
 
 
 def build_rebound_request(defended: RunRecord, steps: int) -> Request:

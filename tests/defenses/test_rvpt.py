@@ -115,8 +115,9 @@ def test_pairs_without_a_class_are_skipped(toy_data: TensorData) -> None:
     assert (labeled.labels >= 0).all()
     assert RVPT.select(toy_data) is toy_data
     config = replace(CONFIG, epochs=1)
-    history = finetune(make_deep_clip(), mixed, RVPT, config).history
-    assert len(history) == 2
+    trained = finetune(make_deep_clip(), mixed, RVPT, config)
+    history = trained.history
+    assert (trained.pairs, len(history)) == (32, 2)
     assert history == [
         replace(ours, seconds=theirs.seconds)
         for ours, theirs in zip(finetune(make_deep_clip(), labeled, RVPT, config).history, history, strict=True)

@@ -175,7 +175,7 @@ def test_a_run_that_was_interrupted_after_its_optimization_has_no_timing(request
     for _ in range(32):
         run_clock(report)
     for history in ([], [replace(report, stage="optimise")]):
-        run = Run(None, history, None, {"pairs": 256})  # type: ignore[arg-type]
+        run = Run(None, history, None, {"trained_pairs": 256})  # type: ignore[arg-type]
         worker._record_timing(run, request_, run_clock)
         assert ("timing" in run.config) == (not history)
 

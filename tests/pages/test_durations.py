@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,11 +10,14 @@ import pytest
 import torch
 
 from cleaner.config import FinetuneConfig
+from cleaner.data.base import TensorData
+from cleaner.defenses import DEFENSES
 from cleaner.jobs import clock, local, spare
 from cleaner.jobs.clock import Phases
 from cleaner.presets import QUICK_POISON_PAIRS
+from cleaner.runs.record import RunRecord
 from cleaner.runs.request import Request
-from pages._shared import cache, durations
+from pages._shared import cache, durations, requests
 from pages._shared.sample import DataKey
 from tests.pages.conftest import OpenPage, page_text
 
@@ -36,6 +40,18 @@ def test_poison_shows_a_range_once_the_measurement_has_ended(
     app.run()
     assert durations.MEASURING not in page_text(app)
     assert f"**{predicted}**" in page_text(app)
+
+
+def test_pairs_that_a_defense_skips_count_neither_before_nor_after_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = TensorData(torch.zeros(6, 3, 8, 8), [f"a cat {i}" for i in range(6)], ["cat"], [0, -1, 0, -1, -1, 0])
+    monkeypatch.setattr(cache, "load_data", lambda _: data)
+    request = Request("defended", "scenes", 6, replace(CONFIG, batch_size=2), model="scenes-vit")
+    planned = {name: requests.skip_unused_pairs(request, DEFENSES[name]()) for name in ("rvpt", "ta_cleaner")}
+    assert {name: each.pairs for name, each in planned.items()} == {"rvpt": 3, "ta_cleaner": 6}
+    for trained, count, steps in ((3, 3, 1), (None, 6, 3)):
+        config = request.initial_config() | {"trained_pairs": trained}
+        run = RunRecord.from_config(Path("run"), config)
+        assert (requests.count_pairs(run), requests.count_steps(run)) == (count, steps)
 
 
 def test_a_test_on_captions_counts_each_caption_once(monkeypatch: pytest.MonkeyPatch) -> None:
