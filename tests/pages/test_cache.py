@@ -12,7 +12,7 @@ import streamlit as st
 
 from cleaner.jobs import map_worker
 from cleaner.models.clip import load_clip
-from cleaner.types import StepReport
+from cleaner.types import CleanerError, StepReport
 from pages._shared import cache
 from pages._shared.cache import background, model_cache
 from pages._shared.cache.loaders import load_model
@@ -49,6 +49,12 @@ def test_a_replaced_run_clears_what_was_computed_from_it(open_page: OpenPage, tm
     assert cache.load_run(folder) is not first
     hash_weights(folder)
     assert len(calls) == 2
+
+
+def test_a_run_deleted_meanwhile_is_one_sentence(tmp_path: Path) -> None:
+    for read in (cache.load_run, lambda folder: cache.training_images(folder, ()), cache.draw_attack):
+        with pytest.raises(CleanerError, match="is gone"):
+            read(tmp_path / "deleted")
 
 
 def test_runs_share_their_clean_model(open_page: OpenPage, tmp_path: Path) -> None:

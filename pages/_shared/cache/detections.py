@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import streamlit as st
 
 from pages._shared.cache.background import import_library, load_grammar, wrap_in_thread
-from pages._shared.cache.loaders import load_data, load_model, load_run
+from pages._shared.cache.loaders import load_data, load_model, load_run, read_run_mtime
 from pages._shared.cache.samples import image_pair
 from pages._shared.sample import DataKey, ModelKey, Sample
 
@@ -63,7 +63,7 @@ def make_detection(folder: Path, on_step: OnStep) -> Any:
 
 def training_pairs(folder: Path, on_step: OnStep | None = None) -> Any:
     """Return the poisoned training pairs of a run; `on_step` receives the progress of rendering."""
-    return _training_pairs(folder, (folder / "config.json").stat().st_mtime, on_step)
+    return _training_pairs(folder, read_run_mtime(folder), on_step)
 
 
 @st.cache_resource(show_spinner=False, max_entries=4)
@@ -77,7 +77,7 @@ def _training_pairs(folder: Path, mtime: float, _on_step: OnStep | None) -> Any:
 
 def pair_features(folder: Path, on_step: OnStep) -> Any:
     """Return the features of a run's training pairs, encoded once per server."""
-    return _pair_features(folder, (folder / "config.json").stat().st_mtime, on_step)
+    return _pair_features(folder, read_run_mtime(folder), on_step)
 
 
 @st.cache_resource(show_spinner=False, max_entries=4)
@@ -90,7 +90,7 @@ def _pair_features(folder: Path, mtime: float, _on_step: OnStep) -> Any:
 
 def score_pairs(folder: Path, detector: Any, reference_size: int, on_step: OnStep) -> CustomScores:
     """Return the scores of a run's training pairs by a detector with other parameters than its defaults."""
-    mtime = (folder / "config.json").stat().st_mtime
+    mtime = read_run_mtime(folder)
     return _score_pairs(folder, mtime, str(detector.state_dict()), reference_size, detector, on_step)
 
 
@@ -109,7 +109,7 @@ def _score_pairs(
 
 def training_images(folder: Path, indices: tuple[int, ...]) -> Any:
     """Return training images of a run as trained on, with triggers, as uint8 (N, H, W, 3)."""
-    return _training_images(folder, (folder / "config.json").stat().st_mtime, indices)
+    return _training_images(folder, read_run_mtime(folder), indices)
 
 
 @st.cache_data(show_spinner=False, max_entries=32)
@@ -127,7 +127,7 @@ def training_captions(folder: Path, indices: tuple[int, ...]) -> list[str]:
 
 def detect_images(folder: Path, detector: Any, test: DataKey, calibration: DataKey, n: int, on_step: OnStep) -> Any:
     """Return the `ImageDetection` of the first `n` test images of a run that count."""
-    mtime = (folder / "config.json").stat().st_mtime
+    mtime = read_run_mtime(folder)
     return _detect_images(folder, mtime, str(detector.state_dict()), test, calibration, n, detector, on_step)
 
 

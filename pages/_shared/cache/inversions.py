@@ -9,7 +9,7 @@ import streamlit as st
 
 from cleaner.runs.inversion import RESULT_FILE, Inversion, read_inversion, write_inversion
 from pages._shared.cache.background import import_library, wrap_in_thread
-from pages._shared.cache.loaders import load_data, load_model, load_run
+from pages._shared.cache.loaders import load_data, load_model, load_run, read_run_mtime
 from pages._shared.sample import DataKey, ModelKey
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def draw_inverted(png: str) -> Any:
 
 def draw_attack(folder: Path) -> Any:
     """Return the true trigger of a run on gray, and its mask, as `draw_inverted`; None if it changes no image."""
-    return _draw_attack(folder, (folder / "config.json").stat().st_mtime)
+    return _draw_attack(folder, read_run_mtime(folder))
 
 
 @st.cache_data(show_spinner=False, max_entries=16)

@@ -143,13 +143,17 @@ def _load_run(folder: str) -> CachedRun:
     return CachedRun(Path(folder), trigger, config.get("target_class"), clean_model, find_clean_sha256(config))
 
 
-def load_run(folder: Path) -> CachedRun:
-    """Return a run; read it again when the folder holds another run. Raises `CleanerError` if it is gone."""
+def read_run_mtime(folder: Path) -> float:
+    """Return when a run's config was last written. Raises `CleanerError` if the run is gone."""
     try:
-        mtime = (folder / "config.json").stat().st_mtime
+        return (folder / "config.json").stat().st_mtime
     except OSError as error:
         raise CleanerError(f"the run {folder.name} is gone: choose another one under In view.") from error
-    _clear_if_changed(str(folder), mtime)
+
+
+def load_run(folder: Path) -> CachedRun:
+    """Return a run; read it again when the folder holds another run. Raises `CleanerError` if it is gone."""
+    _clear_if_changed(str(folder), read_run_mtime(folder))
     return _load_run(str(folder))
 
 
