@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cleaner.files import atomic_write, validate_npz
-from cleaner.runs.derived import derived_folder
+from cleaner.runs.derived import derived_folder, find_derived
 from cleaner.runs.folders import find_run
 from cleaner.runs.request import get_test_data
 from cleaner.runs.store import read_entry, read_record
@@ -82,9 +82,8 @@ class EmbeddingMap:
 
 
 def locate_map_file(folder: Path) -> Path:
-    """Return the path of a run's map, which need not exist: in the run's folder, else in its derived folder."""
-    in_run = folder / MAP_FILE
-    return in_run if in_run.exists() else derived_folder(folder) / MAP_FILE
+    """Return the path of a run's map, which need not exist."""
+    return find_derived(folder, MAP_FILE)
 
 
 def read_map(folder: Path) -> EmbeddingMap | None:

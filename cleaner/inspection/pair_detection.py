@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from cleaner.evaluation.detection import DetectionFigures, compute_auroc, measure_ranking
 from cleaner.files import atomic_write, validate_npz
-from cleaner.runs.derived import derived_folder
+from cleaner.runs.derived import derived_folder, find_derived
 from cleaner.types import OnStep, StepReport
 
 if TYPE_CHECKING:
@@ -153,9 +153,8 @@ def measure_by_size(
 
 
 def locate_detection_file(folder: Path) -> Path:
-    """Return the path of a run's detection, which need not exist: in the run's folder, else in its derived folder."""
-    in_run = folder / DETECTION_FILE
-    return in_run if in_run.exists() else derived_folder(folder) / DETECTION_FILE
+    """Return the path of a run's detection, which need not exist."""
+    return find_derived(folder, DETECTION_FILE)
 
 
 def read_detection(folder: Path) -> PairDetection | None:

@@ -22,6 +22,12 @@ def derived_folder(folder: Path) -> Path:
     return folder
 
 
+def find_derived(folder: Path, name: str) -> Path:
+    """Return the path of a file derived from a run, which need not exist; an own one before one that came with it."""
+    own, in_run = derived_folder(folder) / name, folder / name
+    return own if own.exists() or not in_run.exists() else in_run
+
+
 def _identify(folder: Path) -> str:
     """Return 12 digits that tell apart runs of one name, in other places or one after the other in one place."""
     try:

@@ -28,7 +28,7 @@ from cleaner.files import (
     write_bytes,
     write_json,
 )
-from cleaner.runs.derived import derived_folder
+from cleaner.runs.derived import derived_folder, find_derived
 from cleaner.types import CleanerError
 
 RESULT_FILE, TRIGGER_FILE = "inversion.json", "trigger.png"
@@ -185,13 +185,11 @@ def locate_inversion(run: Path | None, model: str = "") -> Path:
 
 
 def find_inversion(run: Path | None, model: str = "") -> Path:
-    """Return the folder of the stored inversion of a run or model, which need not exist; an own one before a shipped.
+    """Return the folder of the stored inversion of a run or model, which need not exist (`derived.find_derived`).
 
     run, model: as in `locate_inversion`.
     """
-    own = locate_inversion(run, model)
-    shipped = own if run is None else run / FOLDER
-    return own if (own / RESULT_FILE).exists() else shipped if (shipped / RESULT_FILE).exists() else own
+    return locate_inversion(None, model) if run is None else find_derived(run, f"{FOLDER}/{RESULT_FILE}").parent
 
 
 def find_trigger_file(folder: Path) -> Path | None:

@@ -127,6 +127,9 @@ def test_map_of_a_read_only_run_is_cached(
     assert (place.parent, place.name.startswith(folders[0].name)) == (tmp_path / "cache" / "runs", True)
     assert not (folders[0] / embedding_map.MAP_FILE).exists()
     assert embedding_map.read_map(folders[0]) is not None
+    (folders[0] / embedding_map.MAP_FILE).write_bytes(b"came with the run, without UMAP")
+    assert embedding_map.locate_map_file(folders[0]).parent == place
+    assert embedding_map.read_map(folders[0]) is not None
 
 
 def test_a_deleted_run_is_not_recreated(folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
