@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from cleaner.reports.comparability import has_failed_attack
+from cleaner.runs.inversion import read_inversion
 from cleaner.types import CleanerError
 from pages._shared import cache, inversion_view, pickers, stage, state, trigger_scan
 from pages._shared.frame import page
@@ -38,7 +39,7 @@ def choose_method(subject: Subject) -> str:
         "Method",
         list(METHODS),
         required=True,
-        default="scan" if cache.load_inversion(subject.stored_folder) is None else "invert",
+        default="scan" if read_inversion(subject.stored_folder) is None else "invert",
         format_func=METHODS.__getitem__,
         key=f"search.method.{subject.name}",
         label_visibility="collapsed",

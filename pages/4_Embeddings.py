@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
+from cleaner.inspection.embedding_map import read_map
 from cleaner.jobs import map_worker
 from cleaner.plots import features
 from cleaner.plots.styles import find_style
@@ -68,7 +69,7 @@ def load_map_view(stages: list[pickers.Stage], method: str) -> MapView:
     has_run = stages[-1].model[0] == "run"
     folder = Path(stages[-1].model[1])
     parent = folder if run is None else run.folder
-    embedding_map = cache.read_map(folder) if has_run else None
+    embedding_map = read_map(folder) if has_run else None
     if has_run:  # whose test data can be others than those of the run in view
         data = requests.read_test_data(read_record(folder))
     if embedding_map is None:
@@ -100,7 +101,7 @@ def _fit_umap(folder: Path, parent: Path) -> None:
             tick("embeddings.tick")
             return
         st.session_state.pop(start_key, None)
-        embedding_map = cache.read_map(folder)
+        embedding_map = read_map(folder)
         if embedding_map is not None and "umap" in embedding_map.coordinates:
             st.rerun()
         raise CleanerError(f"UMAP failed ({map_worker.read_last_log_line(folder)}): choose PCA or try again.")

@@ -10,6 +10,7 @@ import time
 import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from cleaner.files import atomic_write, validate_npz
+from cleaner.files import FileVersion, atomic_write, file_version, validate_npz
 from cleaner.runs.derived import derived_folder, find_derived
 from cleaner.runs.folders import find_run
 from cleaner.runs.request import get_test_data
@@ -87,9 +88,16 @@ def locate_map_file(folder: Path) -> Path:
 
 
 def read_map(folder: Path) -> EmbeddingMap | None:
-    """Return the stored map of a run; None if it is missing or broken."""
+    """Return the stored map of a run; None if it is missing or broken. Do not change it."""
+    file = locate_map_file(folder)
+    version = file_version(file)
+    return None if version is None else _read_version(file, version)
+
+
+@lru_cache(maxsize=24)
+def _read_version(file: Path, version: FileVersion) -> EmbeddingMap | None:
     try:
-        validate_npz(file := locate_map_file(folder))
+        validate_npz(file)
         with np.load(file, allow_pickle=False) as arrays:
             metadata = json.loads(arrays[_METADATA_KEY].tobytes())
             coordinates = {

@@ -10,6 +10,7 @@ import time
 import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
@@ -18,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cleaner.evaluation.detection import DetectionFigures, compute_auroc, measure_ranking
-from cleaner.files import atomic_write, validate_npz
+from cleaner.files import FileVersion, atomic_write, file_version, validate_npz
 from cleaner.runs.derived import derived_folder, find_derived
 from cleaner.types import OnStep, StepReport
 
@@ -158,9 +159,16 @@ def locate_detection_file(folder: Path) -> Path:
 
 
 def read_detection(folder: Path) -> PairDetection | None:
-    """Return the stored detection of a run; None if it is missing or broken."""
+    """Return the stored detection of a run; None if it is missing or broken. Do not change it."""
+    file = locate_detection_file(folder)
+    version = file_version(file)
+    return None if version is None else _read_version(file, version)
+
+
+@lru_cache(maxsize=8)
+def _read_version(file: Path, version: FileVersion) -> PairDetection | None:
     try:
-        validate_npz(file := locate_detection_file(folder))
+        validate_npz(file)
         with np.load(file, allow_pickle=False) as arrays:
             fields = json.loads(arrays["about"].tobytes())
             names, scores = fields.pop("detectors"), arrays["scores"]

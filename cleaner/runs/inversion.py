@@ -9,7 +9,7 @@ import base64
 import hashlib
 import statistics
 from dataclasses import asdict, dataclass, replace
-from functools import cache
+from functools import cache, lru_cache
 from os.path import isdir, isfile
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 from cleaner.config import param, validate
 from cleaner.files import (
     MAX_JSON_BYTES,
+    FileVersion,
     assets,
     cache_root,
     file_version,
@@ -156,7 +157,12 @@ def write_inversion(inversion: Inversion, folder: Path) -> Path:
 
 
 def read_inversion(folder: Path) -> Inversion | None:
-    """Return the inversion in a folder; None if there is none, or its files are damaged."""
+    """Return the inversion in a folder; None if there is none, or its files are damaged. Do not change it."""
+    return _read_versions(folder, file_version(folder / RESULT_FILE), file_version(folder / TRIGGER_FILE))
+
+
+@lru_cache(maxsize=16)
+def _read_versions(folder: Path, result: FileVersion | None, trigger: FileVersion | None) -> Inversion | None:
     try:
         inversion = _validator().validate_python(read_json(folder / RESULT_FILE))
         if len(inversion.classes) < 2 or inversion.suspect not in (None, *inversion.classes):

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
+from cleaner.inspection.embedding_map import read_map
 from cleaner.plots import images
 from cleaner.plots.styles import find_style
 from cleaner.runs.store import read_record
-from pages._shared import before_after, cache, requests
+from pages._shared import before_after, requests
 from pages._shared.map_view import MapView, group_points
 from pages._shared.pickers import Stage
 from pages._shared.pixels import enlarge
@@ -72,7 +73,7 @@ def show(
 def _make_map_panel(stages: list[Stage], shown: tuple[Stage, Stage], sample: Sample) -> before_after.Panel | None:
     """Return the saved map of the two models, with this image ringed; None if the last run has no map yet."""
     kind, source = stages[-1].model[:2]
-    embedding_map = cache.read_map(Path(source)) if kind == "run" else None
+    embedding_map = read_map(Path(source)) if kind == "run" else None
     if embedding_map is None or not {stage.stage for stage in shown} <= set(embedding_map.stages):
         return None
     view = MapView(embedding_map, "pca", sample.data, None)

@@ -17,6 +17,7 @@ from cleaner.runs.inversion import (
     InversionConfig,
     find_inversion,
     locate_inversion,
+    read_inversion,
 )
 from cleaner.runs.record import RunRecord
 from cleaner.runs.request import format_data, parse_data
@@ -67,7 +68,7 @@ def show(subject: Subject) -> None:
     with left:
         config = _choose_config()
         work = ("invert", subject.name, str(config))
-        stored = cache.load_inversion(subject.stored_folder)
+        stored = read_inversion(subject.stored_folder)
         label = "Find the trigger" if stored is None else "Search again"
         if st.button(label, key="search.invert.go", type="primary", icon=":material/play_arrow:"):
             st.session_state[REQUEST] = work

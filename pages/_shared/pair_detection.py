@@ -12,7 +12,7 @@ import pandas as pd
 import streamlit as st
 
 from cleaner.evaluation.detection import DetectionFigures, rank
-from cleaner.inspection.pair_detection import REFERENCE_SIZES
+from cleaner.inspection.pair_detection import REFERENCE_SIZES, read_detection
 from cleaner.jobs import local
 from cleaner.labels import to_label
 from cleaner.plots import charts, detection, features
@@ -86,7 +86,7 @@ def show(run: RunRecord) -> None:
 
 def _load(run: RunRecord) -> PairDetection | None:
     """Return the detection of a run, computed the first time; None if that was canceled."""
-    found: PairDetection | None = cache.read_detection(run.folder)
+    found = read_detection(run.folder)
     work = ("detect pairs", str(run.folder))
     if found is None and not is_canceled(work):
         with show_cancelable("Encoding and scoring the training pairs, first time only …", work) as on_step:

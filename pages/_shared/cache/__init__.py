@@ -34,15 +34,14 @@ from pages._shared.cache.detections import (
     detect_images,
     detectors,
     make_detection,
-    read_detection,
     score_pairs,
     score_sample,
     training_captions,
     training_images,
 )
-from pages._shared.cache.embeddings import fit_umap, make_map, make_model_map, read_map
+from pages._shared.cache.embeddings import fit_umap, make_map, make_model_map
 from pages._shared.cache.external_models import Scanned, describe, inspect_model, scan
-from pages._shared.cache.inversions import draw_attack, draw_inverted, load_inversion, make_inversion
+from pages._shared.cache.inversions import draw_attack, draw_inverted, make_inversion
 from pages._shared.cache.loaders import (
     apply_framing,
     attack_verdict,

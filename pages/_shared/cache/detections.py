@@ -1,4 +1,4 @@
-"""Detections: read stored scores of training pairs, compute others, and score test images."""
+"""Detections: compute the scores of training pairs and of test images."""
 
 from __future__ import annotations
 
@@ -32,23 +32,6 @@ def detectors(question: str) -> dict[str, Any]:
     from cleaner.detectors.base import find_detectors
 
     return find_detectors(question)
-
-
-@st.cache_resource(show_spinner=False, max_entries=8)
-def _read_detection(folder: Path, mtime: float) -> Any:
-    from cleaner.inspection.pair_detection import read_detection
-
-    return read_detection(folder)
-
-
-def read_detection(folder: Path) -> Any:
-    """Return the stored `PairDetection` of a run, or None. Does not import torch."""
-    from cleaner.inspection.pair_detection import locate_detection_file
-
-    try:
-        return _read_detection(folder, locate_detection_file(folder).stat().st_mtime)
-    except OSError:
-        return None
 
 
 def make_detection(folder: Path, on_step: OnStep) -> Any:

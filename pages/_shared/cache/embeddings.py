@@ -1,4 +1,4 @@
-"""Embedding maps: read saved ones, compute missing ones."""
+"""Embedding maps: compute missing ones."""
 
 from __future__ import annotations
 
@@ -19,23 +19,6 @@ if TYPE_CHECKING:
 _umap_processes: dict[Path, subprocess.Popen[bytes]] = {}
 """Run folder -> the process that fits its UMAP, for all sessions; no cache, which another session may clear."""
 _umap_lock = threading.Lock()
-
-
-@st.cache_resource(show_spinner=False, max_entries=24)
-def _read_map(folder: Path, mtime: float) -> Any:
-    from cleaner.inspection.embedding_map import read_map
-
-    return read_map(folder)
-
-
-def read_map(folder: Path) -> Any:
-    """Return the saved `EmbeddingMap` of a run, or None. Does not import torch."""
-    from cleaner.inspection.embedding_map import locate_map_file
-
-    try:
-        return _read_map(folder, locate_map_file(folder).stat().st_mtime)
-    except OSError:
-        return None
 
 
 def make_map(folder: Path, parent: Path, on_step: OnStep) -> Any:

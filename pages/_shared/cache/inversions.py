@@ -1,4 +1,4 @@
-"""Trigger inversions: read stored ones, make new ones, and draw the trigger of a known attack beside them."""
+"""Trigger inversions: make new ones, and draw the trigger of a known attack beside them."""
 
 from __future__ import annotations
 
@@ -7,26 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from cleaner.runs.inversion import RESULT_FILE, Inversion, read_inversion, write_inversion
+from cleaner.runs.inversion import write_inversion
 from pages._shared.cache.background import import_library, wrap_in_thread
 from pages._shared.cache.loaders import load_data, load_model, load_run, read_run_mtime
 from pages._shared.sample import DataKey, ModelKey
 
 if TYPE_CHECKING:
     from cleaner.types import OnStep
-
-
-def load_inversion(folder: Path) -> Inversion | None:
-    """Return a stored inversion, or None. Does not import torch."""
-    try:
-        return _read_inversion(folder, (folder / RESULT_FILE).stat().st_mtime)
-    except OSError:
-        return None
-
-
-@st.cache_resource(show_spinner=False, max_entries=16)
-def _read_inversion(folder: Path, mtime: float) -> Inversion | None:
-    return read_inversion(folder)
 
 
 def make_inversion(
