@@ -159,7 +159,7 @@ def make_retrain_request(
     config: Mapping[str, Any], parent: str, excluded: Sequence[int], detector: str, *, total: int
 ) -> Request:
     """Return the request that repeats the backdoored run with this config without the pairs `excluded` of `total`."""
-    name, options, _ = get_test_data(config)
+    name, options, test_size = get_test_data(config)
     stated = (config.get("request") or {}).get("validation_size", Request.validation_size)
     return Request(
         "defended",
@@ -174,7 +174,7 @@ def make_retrain_request(
         clean_label=bool(config.get("clean_label")),
         defense={"name": FLAGGED_DEFENSE, "detector": detector, "flagged": len(excluded)},
         validation_size=stated,
-        test_size=config.get("test_size", TEST_SIZE),
+        test_size=test_size,
         data_options=options,
         map=True,
         excluded=sorted(excluded),

@@ -95,7 +95,7 @@ def _show_cards(run: RunRecord, compared: list[RunRecord]) -> None:
         cards.show_cards(run)
     for column, other in zip(columns[1:], compared, strict=False):
         with column, st.container(key=f"card-{other.id}", gap=None):
-            note = f"lr {other.lr:g}, {other.config.get('pairs', 0):,} pairs"
+            note = f"lr {other.lr:g}, {other.pairs:,} pairs"
             show_model_name(labels[other.id], state.kind_of(other), note)
             cards.show_cards(other, run)
             show_rebound(other)
@@ -118,7 +118,7 @@ def show_rebound(defended: RunRecord) -> None:
         cards.show_rebound_card(by_steps[steps], defended)
     key = f"rebound.{defended.id}"
     with st.popover("Rebound test", width="stretch", help="Does further training bring the backdoor back?"):
-        pairs = defended.config.get("pairs", CLEAN_PAIRS)
+        pairs = defended.pairs or CLEAN_PAIRS
         st.markdown(f"Plain finetuning, learning rate {DEFEND.lr:g}, {pairs:,} clean pairs; then evaluated again.")
         st.number_input("Steps", 1, 10_000, REBOUND_STEPS, key=f"{key}.steps", help="Of 64 pairs each.", **KEEP)
         st.button(

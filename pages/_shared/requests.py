@@ -112,10 +112,9 @@ def build_defense_request(suspect: Suspect, defense: Any, pairs: int, config: Fi
         start: dict[str, Any] = {"model": resolve_model_name(suspect.model)}
         defense = adopt_inversion(defense, None, suspect.model)
     else:
-        name, options, _ = get_test_data(suspect.config)
+        name, options, test_size = get_test_data(suspect.config)
         defense = adopt_inversion(defense, suspect.folder)
-        # A `test_size` of None means the whole test split.
-        test_size, start = suspect.config.get("test_size", TEST_SIZE), {"parent": run_id(suspect.folder)}
+        start = {"parent": run_id(suspect.folder)}
     return Request(
         "defended",
         name,
@@ -143,13 +142,13 @@ def skip_unused_pairs(request: Request, defense: Any) -> Request:
 
 def build_rebound_request(defended: RunRecord, steps: int) -> Request:
     """Return the request for a rebound test: plain finetuning on the clean pairs, same test images."""
-    config = defended.config
+    name, options, test_size = get_test_data(defended.config)
     return make_rebound_request(
-        config,
+        defended.config,
         run_id(defended.folder),
-        get_test_data(config)[:2],
+        (name, options),
         pairs=int(defended.pairs or CLEAN_PAIRS),
-        test_size=config.get("test_size", TEST_SIZE),
+        test_size=test_size,
         finetune=replace(DEFEND, steps=steps),
     )
 

@@ -20,7 +20,7 @@ from cleaner.files import atomic_write, read_json, write_json
 from cleaner.models.clip import save_clip
 from cleaner.presets import is_pretrained
 from cleaner.runs.progress import read_new_progress, read_progress
-from cleaner.runs.request import Request, get_test_data, load_request, parse_data
+from cleaner.runs.request import Request, get_test_data, load_request, make_retrain_request, parse_data
 from cleaner.runs.store import LOG_TAIL_BYTES, last_lines, list_entries
 from cleaner.training.checkpoint import TrainingCheckpoint
 from cleaner.types import CleanerError
@@ -112,6 +112,7 @@ def test_a_request_with_other_types_names_the_field(change: dict[str, Any], name
 def test_test_data_of_an_edited_config_have_defaults() -> None:
     assert get_test_data({"data_options": [[]], "test_size": "x"}) == ("scenes", {}, 2000)
     assert get_test_data({"test_size": None}) == ("scenes", {}, None), "all of the split, as from the command line"
+    assert make_retrain_request({"finetune": {}, "test_size": "x"}, "run", [], "dao", total=9).test_size == 2000
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
