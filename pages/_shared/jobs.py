@@ -202,14 +202,14 @@ def describe_progress(entry: RunRecord) -> tuple[float, str]:
     status = entry.status
     if status.state == "queued":
         if status.place:
-            return status.step / max(status.total, 1), status.message.rstrip(".") or "Starting"
+            return status.progress, status.message.rstrip(".") or "Starting"
         return 0.0, _describe_place_in_queue(entry) if status.device else "Starting"
     if status.state not in ACTIVE:
-        return 1.0 if status.state == "done" else status.step / max(status.total, 1), status.state
+        return status.progress, status.state
     if not status.stage:
         return 0.0, "Starting"
-    share = min(status.step / max(status.total, 1), 1.0)
-    return share, f"{_stage_label(status)}: step {status.step:,} of {status.total:,}{describe_time_left(status)}"
+    step = f"step {status.step:,} of {status.total:,}"
+    return status.progress, f"{_stage_label(status)}: {step}{describe_time_left(status)}"
 
 
 def _stage_label(status: Status) -> str:

@@ -12,6 +12,7 @@ from cleaner.files import read_json, write_json
 from cleaner.jobs import local
 from cleaner.labels import FLAGGED_DEFENSE
 from cleaner.runs.folders import runs_root
+from cleaner.runs.record import RunRecord
 from cleaner.runs.request import Request
 from cleaner.runs.status import Status, write_status
 from cleaner.runs.store import read_record
@@ -64,3 +65,8 @@ def test_a_second_start_keeps_the_unfinished_runs_of_the_first(tmp_path: Path, m
     write_status(runs_root() / first, Status("failed"))
     jobs.start_runs("poison", [request])
     assert jobs.started_ids()["poison"][:-1] == [second]
+
+
+@pytest.mark.parametrize("status", [Status("paused", step=9, total=4), Status("queued", step=9, total=4, place="x")])
+def test_a_progress_bar_is_full_at_most(tmp_path: Path, status: Status) -> None:
+    assert jobs.describe_progress(RunRecord(folder=tmp_path, status=status))[0] == 1
