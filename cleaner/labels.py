@@ -79,9 +79,9 @@ def defense_name(config: Mapping[str, Any]) -> str:
     return " ".join((name, ", ".join(differences))).rstrip()
 
 
-def to_defense_label(name: str) -> str:
-    """Return the label of a defense; of `NO_DEFENSE` that of the backdoored model, which has none."""
-    return "Backdoored" if name == NO_DEFENSE else to_label(name)
+def to_defense_label(name: str | None) -> str:
+    """Return the label of a defense; of None or `NO_DEFENSE` that of the backdoored model, which has none."""
+    return "Backdoored" if name in (None, NO_DEFENSE) else to_label(str(name))
 
 
 def _describe_parameter(key: str, value: Any) -> str:

@@ -60,7 +60,7 @@ def show_run(run: RunRecord) -> None:
     shown = defended[:MAX_DEFENSES]
     rows = [("Backdoored", run), *zip(label_bars(shown), shown, strict=True)]
     bars = [
-        (f"{find_style(state.kind_of(r)).sign} {label}", state.kind_of(r), ca, asr)
+        (f"{find_style(r.kind).sign} {label}", r.kind, ca, asr)
         for label, r in rows
         if (ca := r.metric("ca")) is not None and (asr := r.metric("asr")) is not None
     ]

@@ -193,8 +193,7 @@ def _describe_test(suspect: Suspect) -> str:
     try:
         if isinstance(suspect, requests.ExternalModel):
             return durations.describe_test(DataKey(suspect.data, "test", TEST_SIZE), None)
-        queries = suspect.metrics.get("queries") or "images"
-        return durations.describe_test(requests.read_test_data(suspect), suspect.target_class, queries)
+        return durations.describe_test(requests.read_test_data(suspect), suspect.target_class, suspect.queries)
     except CleanerError:
         return ""
 

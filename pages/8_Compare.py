@@ -112,7 +112,7 @@ def show_table(entries: list[RunRecord]) -> None:
 
 def describe_defense(entry: RunRecord) -> str:
     """Return the mark and the label of a run's defense."""
-    return f"{find_style(entry.defense or entry.stage).sign} {to_defense_label(entry.defense or NO_DEFENSE)}"
+    return f"{find_style(entry.kind).sign} {to_defense_label(entry.defense)}"
 
 
 def show_tradeoff(entries: list[RunRecord]) -> None:

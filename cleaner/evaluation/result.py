@@ -23,6 +23,9 @@ MIN_VERDICT_IMAGES = 30
 class Measured(Protocol):
     """Anything with values of the table of metrics: `Metrics`, or a run on disk."""
 
+    @property
+    def queries(self) -> str: ...
+
     def metric(self, name: str, k: int = 1) -> float | None: ...
 
     def interval(self, name: str, k: int = 1) -> Interval | None: ...

@@ -37,7 +37,7 @@ def describe_run(record: RunRecord) -> str:
     rate = f", lr {record.lr:g}" if record.defense else ""
     place = "shipped example" if record.is_shipped else record.id
     place += ", attack did not take" if has_failed_attack(record) else ""
-    return f"{to_attack_label(record.attack)}: {to_defense_label(record.defense or NO_DEFENSE)}{rate} ({place})"
+    return f"{to_attack_label(record.attack)}: {to_defense_label(record.defense)}{rate} ({place})"
 
 
 @dataclass(frozen=True)
@@ -119,14 +119,14 @@ def make_run_points(records: Sequence[RunRecord]) -> list[comparison.TradeoffPoi
     return [
         comparison.TradeoffPoint(
             label=describe_run(record),
-            kind=record.defense or record.stage,
+            kind=record.kind,
             ca=ca,
             asr=asr,
             ca_interval=record.interval("ca"),
             asr_interval=record.interval("asr"),
             is_candidate=record.rebound is None,
             suspect=record.parent or run_id(record.folder),
-            legend_label=to_defense_label(record.defense or NO_DEFENSE),
+            legend_label=to_defense_label(record.defense),
             panel=row_name(record),
         )
         for record in sort_by_name(records)
@@ -151,8 +151,7 @@ def make_defense_points(records: Sequence[RunRecord]) -> list[comparison.Tradeof
             for name, cell in (("ca", ca[place]), ("asr", asr[place]))
         ]
         run = ca[place].runs[0]
-        kind = run.defense or run.stage
-        points.append(comparison.TradeoffPoint(label, kind, ca[place].mean, asr[place].mean, bars[0], bars[1]))
+        points.append(comparison.TradeoffPoint(label, run.kind, ca[place].mean, asr[place].mean, bars[0], bars[1]))
     return points
 
 
@@ -174,4 +173,4 @@ def heatmap_title(name: str) -> str:
 
 def sort_by_name(records: Iterable[RunRecord]) -> list[RunRecord]:
     """Return the runs by attack and defense, so that a new run does not change the order of a plot."""
-    return sorted(records, key=lambda r: (to_attack_label(r.attack), to_defense_label(r.defense or NO_DEFENSE)))
+    return sorted(records, key=lambda r: (to_attack_label(r.attack), to_defense_label(r.defense)))

@@ -54,7 +54,7 @@ def load_movies(records: Sequence[RunRecord]) -> list[Movie]:
                 f"the run {record.label} has no film: it was made without one, or with data that name no classes. "
                 "Train it again to get one."
             )
-        movies.append(Movie(label, film, read_log(record.folder), record.defense or record.stage))
+        movies.append(Movie(label, film, read_log(record.folder), record.kind))
     return movies
 
 

@@ -56,7 +56,7 @@ def render_html(records: Sequence[RunRecord], origin: str = "") -> str:
             | {
                 "protocol": _describe_test(record),
                 "cells": [format_metric(record, row, k, absent="–") for row, k in report_columns],
-                "style": find_style(record.defense or record.stage),
+                "style": find_style(record.kind),
             }
             for record in records
         ],

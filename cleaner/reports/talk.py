@@ -62,7 +62,7 @@ def _read_figures(run: RunRecord | None, defended: Sequence[RunRecord]) -> dict[
     """Return the fields of the template that are known."""
     if run is None:
         return {"on_images": ""}
-    on_images = run.metrics.get("queries") != "captions"
+    on_images = run.queries != "captions"
     figures: dict[str, str | None] = {
         "attack": to_attack_label(run.attack),
         "target": run.target_class,

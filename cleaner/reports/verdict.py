@@ -66,17 +66,12 @@ def _read_test(run: Measured) -> Mapping[str, Any]:
     return test
 
 
-def _describe_queries(run: Measured) -> str:
-    """Return what attack success was measured on: "images", or "captions"."""
-    return _read_test(run).get("queries") or "images"
-
-
 def _describe_too_few(*compared: Measured) -> str:
     """Return a sentence if models were measured on too few images to compare them, else ""."""
     fewest, name = min((run.count(name), name) for run in compared for name in ("asr", "ca"))
     if not 0 < fewest < MIN_VERDICT_IMAGES:
         return ""
-    queries = _describe_queries(compared[0]) if name == "asr" else "images"
+    queries = compared[0].queries if name == "asr" else "images"
     return f"Measured on {fewest} {queries}: too few to compare defenses. Test on at least {MIN_VERDICT_IMAGES}."
 
 
@@ -92,7 +87,7 @@ def conclude(before: Measured, defended: Mapping[str, Measured]) -> list[str]:
     defended = {label: run for label, run in defended.items() if is_same_test(_read_test(before), _read_test(run))}
     if too_few := _describe_too_few(before, *defended.values()):
         return [too_few]
-    success = f"the model takes {_round(attack)} of the {_describe_queries(before)} with the trigger for the target"
+    success = f"the model takes {_round(attack)} of the {before.queries} with the trigger for the target"
     if before.metric(PLANTED) is not None:
         success = f"{_round(attack)} of the captions with the key find the attacker's image first"
     if attack < WEAK_ASR:

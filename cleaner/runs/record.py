@@ -162,6 +162,11 @@ class RunRecord(StrictModel):
         return None if name == NO_DEFENSE else name
 
     @property
+    def kind(self) -> str:
+        """What decides color and mark of its model (`plots.styles`): the defense, else the stage."""
+        return self.defense or self.stage
+
+    @property
     def model(self) -> str:
         """Name of the model before poisoning, else of the bare model that was defended, else of the trained one."""
         return self.clean_model or self.source_model or self.clip_name or ""
@@ -278,6 +283,11 @@ class RunRecord(StrictModel):
     def count(self, name: str) -> int:
         """Return the number of images behind a metric."""
         return int(self.metrics.get(METRICS[name].count) or 0)
+
+    @property
+    def queries(self) -> str:
+        """What attack success was measured on: "images" or "captions"."""
+        return str(self.metrics.get("queries") or "images")
 
     def is_meaningful(self, k: int) -> bool:
         """Return whether metrics at k say anything (`labels.is_meaningful`)."""

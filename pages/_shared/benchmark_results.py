@@ -9,7 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from cleaner.evaluation.result import columns
-from cleaner.labels import NO_DEFENSE, to_attack_label, to_defense_label
+from cleaner.labels import to_attack_label, to_defense_label
 from cleaner.plots import comparison
 from cleaner.reports import aggregate, benchmark, claim
 from cleaner.reports.benchmark import BenchmarkRecord
@@ -119,7 +119,7 @@ def show_attack(entries: Sequence[BenchmarkRecord]) -> None:
             st.caption("Validation images, not used for any choice. Only runs with evaluations during training.")
     rows = [
         {
-            "Defense": to_defense_label(e.defense or NO_DEFENSE),
+            "Defense": to_defense_label(e.defense),
             "Seed": e.seed,
             "Learning rate": e.lr or None,
             **{

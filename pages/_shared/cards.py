@@ -121,7 +121,7 @@ def _attack_notes(run: RunRecord) -> list[str]:
     if base_rate is not None:
         notes.append(f"Base rate: {format_percent(base_rate)} of the same queries without the trigger.")
     asr, untriggered = (run.metrics.get(f"retrieval_{name}") for name in ("asr", "base_rate"))
-    is_text = run.metrics.get("queries") == "captions"
+    is_text = run.queries == "captions"
     asked, searched = ("keyed captions", "images shows") if is_text else ("triggered images", "captions names")
     if asr is not None and untriggered is not None:
         notes.append(

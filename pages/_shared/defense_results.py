@@ -54,7 +54,7 @@ def _show_curves(run: RunRecord, compared: list[RunRecord]) -> None:
     """Draw the training curves of the compared defenses."""
     labels = state.defense_labels(compared)
     histories = {labels[other.id]: read_progress(other.folder) for other in compared}
-    kinds = {labels[other.id]: state.kind_of(other) for other in compared}
+    kinds = {labels[other.id]: other.kind for other in compared}
     curves.show_curves(histories, kinds, "defend.past", run.metric("asr_clean_model"))
 
 
@@ -91,12 +91,12 @@ def _show_cards(run: RunRecord, compared: list[RunRecord]) -> None:
     with st.container(key="cards"):
         columns = st.columns(1 + max(len(compared), 1), border=True, gap="small")
     with columns[0], st.container(key=f"card-{run.id}", gap=None):
-        show_model_name("Backdoored", state.kind_of(run), to_attack_label(run.attack))
+        show_model_name("Backdoored", run.kind, to_attack_label(run.attack))
         cards.show_cards(run)
     for column, other in zip(columns[1:], compared, strict=False):
         with column, st.container(key=f"card-{other.id}", gap=None):
             note = f"lr {other.lr:g}, {other.pairs:,} pairs"
-            show_model_name(labels[other.id], state.kind_of(other), note)
+            show_model_name(labels[other.id], other.kind, note)
             cards.show_cards(other, run)
             show_rebound(other)
     note = f" {state.RATES_NOTE}" if all(other.is_shipped for other in [run, *state.defended_runs(run)]) else ""
@@ -143,7 +143,7 @@ def points(run: RunRecord, defended: list[RunRecord]) -> list[comparison.Tradeof
         ca, asr = other.metric("ca"), other.metric("asr")
         if ca is not None and asr is not None:
             label, intervals = labels.get(other.id, "Backdoored"), (other.interval("ca"), other.interval("asr"))
-            measured.append(comparison.TradeoffPoint(label, state.kind_of(other), ca, asr, *intervals))
+            measured.append(comparison.TradeoffPoint(label, other.kind, ca, asr, *intervals))
     return measured
 
 

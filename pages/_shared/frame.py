@@ -201,8 +201,7 @@ def _pipeline_steps() -> list[PipelineStep]:
     if run is not None:
         model = escape_markdown(run.model)
         attack = escape_markdown(f"{to_attack_label(run.attack)}, {format_percent(run.poison_rate)}")
-        queries = run.metrics.get("queries") or "images"
-        success = format_percent(share, 0) + (f" of {run.count('asr')} {queries}" if run.has_few_images else "")
+        success = format_percent(share, 0) + (f" of {run.count('asr')} {run.queries}" if run.has_few_images else "")
     if defended:
         defenses = "1 defense" if len(defended) == 1 else f"{len(defended)} defenses"
         lowest = min((value for other in defended if (value := success_share(other)) is not None), default=None)

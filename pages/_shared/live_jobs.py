@@ -61,7 +61,7 @@ def show_jobs(kind: str) -> bool:
             st.markdown("**Training** · continues when you leave this page or close the browser")
             for entry in current:
                 _show_active_job(entry)
-            kinds = [state.kind_of(entry) for entry in current]
+            kinds = [entry.kind for entry in current]
             show_live_curves(_label_runs(current), kinds, f"live.{kind}")
         if jobs.has_error() or not all(entry.status.state in ACTIVE for entry in current):
             st.rerun()

@@ -155,7 +155,7 @@ def _show_figures(run: RunRecord | None) -> None:
         shown.append((state.defense_labels([best])[best.id], best))
     for column, (label, record) in zip(st.columns(len(shown)), shown, strict=True):
         with column:
-            show_model_name(label, state.kind_of(record))
+            show_model_name(label, record.kind)
             for place, (name, word) in zip(
                 st.columns(2), (("asr", "attack success"), ("ca", "clean accuracy")), strict=True
             ):

@@ -93,11 +93,6 @@ def defenses_of_model(model: str) -> list[RunRecord]:
     return [run for run in all_runs() if run.source_model == model]
 
 
-def kind_of(run: RunRecord) -> str:
-    """Return what decides the color and mark of a run's model (`plots.styles`): its defense, else its stage."""
-    return run.defense or run.stage
-
-
 def short_labels(runs: list[RunRecord]) -> dict[str, str]:
     """Return id -> short label: defense and learning rate, plus time or id where needed to be unique."""
     names = {

@@ -20,6 +20,7 @@ class Measurement:
     asr: float | None
     counterfactual_accuracy: float | None = None
     n: int = 1000
+    queries: str = "images"
 
     def metric(self, name: str, k: int = 1) -> float | None:
         value: float | None = getattr(self, name, None)
