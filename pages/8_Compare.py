@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import pandas as pd
 import streamlit as st
@@ -17,7 +16,7 @@ from cleaner.reports.benchmark import read_benchmark_records
 from cleaner.reports.export import export_weights
 from cleaner.reports.tables import to_csv, to_json, to_row
 from cleaner.runs.record import RunRecord
-from pages._shared import benchmark_results, cache, stage, state
+from pages._shared import benchmark_results, cache, cards, stage, state
 from pages._shared.frame import link, page
 from pages._shared.plotly_charts import NO_MODE_BAR
 from pages._shared.state import KEEP, escape_markdown
@@ -63,14 +62,13 @@ def _format_option(option: str) -> str:
 
 def show_table(entries: list[RunRecord]) -> None:
     """Draw one row per run: the columns that matter, all of them on demand."""
-    metrics = list(columns("table"))
     names = {
         "attack": "Attack",
         "target": "Target",
         "defense": "Defense",
         "lr": "Learning rate",
         "seed": "Seed",
-        **{metric.csv_name(k): metric.header(k) for metric, k in metrics},
+        **{metric.csv_name(k): metric.header(k) for metric, k in columns("table")},
         "n": "n (CA)",
         "n_attack": "n (ASR)",
         "protocol": "Protocol",
@@ -88,12 +86,8 @@ def show_table(entries: list[RunRecord]) -> None:
     table["Defense"] = [describe_defense(entry) for entry in entries]
     created = names["created"]
     table[created] = pd.to_datetime(table[created], utc=True, errors="coerce", format="ISO8601")
-    styles: dict[str, Any] = {}
-    for metric, k in metrics:
-        name = metric.header(k)
-        table[name] = (100 if metric.is_share else 1) * table[name].astype(float)
-        number_format = "%.1f%%" if metric.is_share else "%.4g"
-        styles[name] = st.column_config.NumberColumn(format=number_format, help=metric.help)
+    values, styles = cards.metric_columns(entries)
+    table = table.assign(**values)
     styles |= {name: st.column_config.NumberColumn(format="localized") for name in ("n (CA)", "n (ASR)")}
     styles |= {
         "Learning rate": st.column_config.NumberColumn(format="%g"),

@@ -8,11 +8,11 @@ from statistics import fmean
 import pandas as pd
 import streamlit as st
 
-from cleaner.evaluation.result import columns
 from cleaner.labels import to_attack_label, to_defense_label
 from cleaner.plots import comparison
 from cleaner.reports import aggregate, benchmark, claim
 from cleaner.reports.benchmark import BenchmarkRecord
+from pages._shared import cards
 from pages._shared.plotly_charts import NO_MODE_BAR
 from pages._shared.state import KEEP, escape_markdown
 
@@ -117,27 +117,17 @@ def show_attack(entries: Sequence[BenchmarkRecord]) -> None:
             st.subheader("Attack success during training", anchor=False)
             st.plotly_chart(curves, key="benchmark.training", config=NO_MODE_BAR)
             st.caption("Validation images, not used for any choice. Only runs with evaluations during training.")
-    rows = [
-        {
-            "Defense": to_defense_label(e.defense),
-            "Seed": e.seed,
-            "Learning rate": e.lr or None,
-            **{
-                metric.header(k): value if value is None or not metric.is_share else 100 * value
-                for metric, k in columns("table")
-                for value in [e.metric(metric.key, k)]
-            },
-        }
-        for e in entries
-    ]
-    styles = {
-        metric.header(k): st.column_config.NumberColumn(
-            format="%.1f%%" if metric.is_share else "%.4g", help=metric.help
-        )
-        for metric, k in columns("table")
-    }
+    values, styles = cards.metric_columns(entries)
     styles["Learning rate"] = st.column_config.NumberColumn(format="%g")
-    st.dataframe(pd.DataFrame(rows), hide_index=True, width="stretch", column_config=styles)
+    table = pd.DataFrame(
+        {
+            "Defense": [to_defense_label(e.defense) for e in entries],
+            "Seed": [e.seed for e in entries],
+            "Learning rate": [e.lr or None for e in entries],
+            **values,
+        }
+    )
+    st.dataframe(table, hide_index=True, width="stretch", column_config=styles)
     commits = ", ".join(dict.fromkeys(str(e.commit) for e in entries))
     devices = ", ".join(dict.fromkeys(str(e.device) for e in entries))
     st.caption(

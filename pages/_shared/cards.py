@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
+import numpy as np
 import streamlit as st
 
 from cleaner.evaluation import bootstrap
@@ -39,6 +41,16 @@ def show_cards(run: RunRecord, baseline: RunRecord | None = None) -> None:
         is_headline = (metric.key, k) == HEADLINE
         with st.container(key=f"{'headline' if is_headline else 'figure'}-{metric.key}-{k}-{run.id}"):
             _show_card(run, baseline, metric, k)
+
+
+def metric_columns(runs: Sequence[RunRecord]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return header -> values, NaN where not measured, and header -> format of the metrics of a table of runs."""
+    values, formats = {}, {}
+    for metric, k in columns("table"):
+        scale, number_format = (100, "%.1f%%") if metric.is_share else (1, "%.4g")
+        values[metric.header(k)] = scale * np.array([run.metric(metric.key, k) for run in runs], float)
+        formats[metric.header(k)] = st.column_config.NumberColumn(format=number_format, help=metric.help)
+    return values, formats
 
 
 def show_rebound_card(rebound: RunRecord, defended: RunRecord) -> None:
