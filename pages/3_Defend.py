@@ -159,9 +159,10 @@ def _is_sweep(plan: DefensePlan) -> bool:
     return len(plan) > len({defense for defense, _ in plan})
 
 
-def show_preflight(suspect: Suspect, plan: DefensePlan, pairs: int, cluster: SlurmResources | None) -> None:
+def show_preflight(
+    suspect: Suspect, plan: DefensePlan, pairs: int, run_requests: list[Request], cluster: SlurmResources | None
+) -> None:
     """Draw the number of planned runs and their expected duration, and in a folded table one row per defense."""
-    run_requests = [requests.build_defense_request(suspect, defense, pairs, config) for defense, config in plan]
     tested = _describe_test(suspect)
     runs = "1 run" if len(plan) == 1 else f"{len(plan)} runs"
     if _is_sweep(plan) and any(is_done := jobs.find_done(run_requests, cluster)):
@@ -235,9 +236,10 @@ def show_start_section(suspect: Suspect, choice: tuple[DefensePlan, int] | None)
     on_start = partial(start, suspect, *choice, cluster) if choice is not None and is_ready else None
     live_jobs.show_start_button("Start defenses", "defend", cluster is None and local.has_active_runs(), on_start)
     if choice is not None and is_ready:
-        show_preflight(suspect, *choice, cluster)
         plan, pairs = choice
-        forms.show_command([requests.build_defense_request(suspect, kind, pairs, config) for kind, config in plan])
+        run_requests = [requests.build_defense_request(suspect, defense, pairs, config) for defense, config in plan]
+        show_preflight(suspect, plan, pairs, run_requests, cluster)
+        forms.show_command(run_requests)
     else:
         st.caption(":material/error: Choose a defense, a learning rate and an available device.")
 
