@@ -251,7 +251,9 @@ def _load_stages(
         if parent is not None:
             stages["backdoored"] = load_run(parent).clip
         elif model:
-            stages["suspect"] = load_clip(model)
+            suspect = load_clip(model)
+            if run.config.get("model_sha256") in (None, suspect.sha256()):  # else the file was replaced
+                stages["suspect"] = suspect
     stages[run.stage] = run.clip
     name, options, size = get_test_data(run.config)
     data = load_data(name, split="test", size=size, on_step=on_step, **options)

@@ -11,7 +11,7 @@ import streamlit as st
 from cleaner.labels import to_label
 from cleaner.models.resolve import resolve_model_name
 from cleaner.types import CleanerError
-from pages._shared import cache, sources, state, trigger_scan
+from pages._shared import cache, pickers, sources, state, trigger_scan
 from pages._shared.frame import link, show_error
 from pages._shared.progress import show_progress
 from pages._shared.requests import ExternalModel
@@ -86,7 +86,7 @@ def _offer_cancel(opened: list[ExternalModel], external: ExternalModel) -> Itera
 
 def show_results(external: ExternalModel) -> None:
     """Draw the finished defenses of the model."""
-    defended = state.defenses_of_model(resolve_model_name(external.model))
+    defended = pickers.list_model_defenses(resolve_model_name(external.model))
     if not defended:
         return
     st.subheader("What did the defense cost?", anchor=False)

@@ -101,10 +101,22 @@ def _find_stages(run: RunRecord | None) -> tuple[list[Stage], list[RunRecord], s
     if model is None:
         raise CleanerError("No model has its weights here: run python -m cleaner pretrain.")
     stage = "clean" if state.is_built_in(model) else "suspect"
-    return [Stage(stage.capitalize(), stage, cache.make_model_key(model), model)], state.defenses_of_model(model), model
+    return [Stage(stage.capitalize(), stage, cache.make_model_key(model), model)], list_model_defenses(model), model
+
+
+def list_model_defenses(model: str) -> list[RunRecord]:
+    """Return the defenses of a model without a run, newest first; say how many started from other weights."""
+    defended = state.defenses_of_model(model)
+    weights = cache.hash_weights(model) if defended else ""
+    current = [run for run in defended if run.config.get("model_sha256") in (None, weights)]
+    if hidden := len(defended) - len(current):
+        count = "1 defense started" if hidden == 1 else f"{hidden} defenses started"
+        st.caption(f":material/warning: {count} from other weights of this file: see Compare.")
+    return current
 
 
 def _make_defended_stage(label: str, run: RunRecord, run_label: str) -> Stage:
+    cache.load_run(run.folder)  # clears what was computed from an older run in this folder
     return Stage(label, "defended", ("run", str(run.folder)), run_label, run.defense or "")
 
 

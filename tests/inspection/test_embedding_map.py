@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,7 +16,7 @@ from cleaner.data.base import TensorData
 from cleaner.evaluation.encode import build_classifier
 from cleaner.inspection import embedding_map
 from cleaner.jobs import locks, map_worker
-from cleaner.models.clip import Clip
+from cleaner.models.clip import Clip, save_clip
 from cleaner.runs.record import RunRecord
 from cleaner.runs.store import list_shipped_runs
 from cleaner.types import CleanerError
@@ -130,6 +131,18 @@ def test_map_of_a_read_only_run_is_cached(
     (folders[0] / embedding_map.MAP_FILE).write_bytes(b"came with the run, without UMAP")
     assert embedding_map.locate_map_file(folders[0]).parent == place
     assert embedding_map.read_map(folders[0]) is not None
+
+
+def test_a_suspect_whose_file_was_replaced_is_left_out(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    suspect, file = make_clip(seed=5), folders[1] / "config.json"
+    path = save_clip(suspect, tmp_path / "epoch_10.safetensors")
+    config = json.loads(file.read_text(encoding="utf-8"))
+    config |= {"clean_model": None, "request": {"model": str(path)}, "model_sha256": suspect.sha256()}
+    file.write_text(json.dumps(config), encoding="utf-8")
+    assert embedding_map.ensure_map(folders[1], with_umap=False).stages == ("suspect", "defended")
+    embedding_map.locate_map_file(folders[1]).unlink()
+    save_clip(make_clip(seed=6), path)
+    assert embedding_map.ensure_map(folders[1], with_umap=False).stages == ("defended",)
 
 
 def test_a_deleted_run_is_not_recreated(folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:

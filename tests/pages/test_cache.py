@@ -12,12 +12,13 @@ import streamlit as st
 
 from cleaner.jobs import map_worker
 from cleaner.models.clip import load_clip
+from cleaner.runs.store import read_record
 from cleaner.types import CleanerError, StepReport
-from pages._shared import cache
-from pages._shared.cache import background, model_cache
+from pages._shared import cache, pickers
+from pages._shared.cache import background, loaders, model_cache
 from pages._shared.cache.loaders import load_model
-from pages._shared.sample import DataKey
-from tests.data.files import make_caption, write_table
+from pages._shared.sample import DataKey, ModelKey
+from tests.data.files import make_caption, write_class_folder, write_table
 from tests.pages.conftest import OpenPage, go_to
 from tests.pages.runs import make_runs
 
@@ -31,6 +32,41 @@ def test_an_edited_table_is_read_again(open_page: OpenPage, tmp_path: Path) -> N
     os.utime(path, (1, 1))
     assert "a red door" in cache.load_data(key).captions
     assert make_caption(0) not in cache.load_data(key).captions
+
+
+def test_a_folder_is_read_again_when_images_came(open_page: OpenPage, tmp_path: Path) -> None:
+    write_class_folder(tmp_path / "images")
+    key = DataKey(str(tmp_path / "images"), "all", None)
+    first = cache.load_data(key)
+    assert cache.load_data(key) is first
+    image = next(tmp_path.rglob("*.png"))
+    (image.parent / "new.png").write_bytes(image.read_bytes())
+    os.utime(image.parent, (4e9, 4e9))
+    loaders._read_folder_mtime.clear()
+    assert len(cache.load_data(key)) == len(first) + 1
+
+
+@pytest.mark.parametrize("name", ["{}", "any:{}", "shards:{}/a-*.tar", "csv:x.csv root={}"])
+def test_the_time_of_a_folder_is_that_of_its_newest_folder(name: str, tmp_path: Path) -> None:
+    newest = tmp_path / "train" / "cat"
+    newest.mkdir(parents=True)
+    os.utime(newest, (4e9, 4e9))
+    assert loaders.read_data_mtime(name.format(tmp_path)) == 4e9
+    assert loaders.read_data_mtime("scenes") == 0
+
+
+def test_a_defended_run_that_replaced_another_is_shown_anew(open_page: OpenPage, tmp_path: Path) -> None:
+    record = read_record(make_runs(tmp_path)[1])
+    calls: list[str] = []
+
+    @st.cache_data(show_spinner=False)
+    def predict(model: ModelKey) -> None:
+        calls.append(model[1])
+
+    for mtime in (1, 2):
+        os.utime(record.folder / "config.json", (mtime, mtime))
+        predict(pickers._make_defended_stage("Defended", record, "").model)
+    assert len(calls) == 2
 
 
 def test_a_replaced_run_clears_what_was_computed_from_it(open_page: OpenPage, tmp_path: Path) -> None:

@@ -92,6 +92,11 @@ def test_it_is_defended_without_an_attack_success(page: AppTest, tmp_path: Path)
     assert all("%" in value for value in results["Clean accuracy"])
     go_to(go_to(page, "Compare"), "Defend")
     assert page.text_input(key="defend.external.model.path").value == str(tmp_path / "epoch_10.safetensors")
+    save_clip(make_clip(seed=4), tmp_path / "epoch_10.safetensors")
+    page.run()
+    assert "1 defense started from other weights of this file" in page_text(page)
+    with pytest.raises(StopIteration):
+        table(page, "Attack success")
 
 
 def test_a_wrong_path_of_the_data_hides_no_other_part(page: AppTest, tmp_path: Path) -> None:

@@ -47,6 +47,7 @@ from pages._shared.cache.loaders import (
     attack_verdict,
     count_training_pairs,
     find_framing,
+    hash_weights,
     is_loadable,
     load_data,
     load_run,

@@ -5,7 +5,12 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass
 from os import scandir
-from os.path import getmtime, isdir, isfile  # pathlib's is_file raises for a long name or a folder without permission
+from os.path import (
+    dirname,
+    getmtime,
+    isdir,
+    isfile,
+)  # pathlib's is_file raises for a long name or a folder without permission
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +32,8 @@ if TYPE_CHECKING:
 
 CLASS_SAMPLE = 100
 """Test pairs that are read to know the classes and the size of data."""
+FOLDER_SECONDS = 3
+"""How long a folder of data is not looked at again: listing many images takes time at each rerun."""
 _file_times: dict[str, float] = {}
 
 
@@ -48,11 +55,11 @@ def _load_data(key: DataKey, _on_step: OnStep | None) -> CaptionData:
 
 
 def load_data(key: DataKey, on_step: OnStep | None = None) -> CaptionData:
-    """Return one split of a data set; read it again when its table or archive has changed.
+    """Return one split of a data set; read it again when its table, archive or folder has changed.
 
     Captions are ready at once; images are rendered or read at their first use.
     """
-    _clear_if_changed(key.name, read_mtime(parse_data(key.name)[0]))
+    _clear_if_changed(key.name, read_data_mtime(key.name))
     return _load_data(key, on_step)
 
 
@@ -99,6 +106,34 @@ def read_mtime(name: str) -> float:
     """Return the modification time of the file behind a name; 0 if it is not a file."""
     paths = [name, name.partition(":")[2]]
     return next((getmtime(path) for path in paths if isfile(path)), 0.0)
+
+
+def read_data_mtime(name: str) -> float:
+    """Return when the files behind a data set's name and options were last changed; 0 if there are none.
+
+    A folder changes when files are added or removed; of a pattern of shards, their folder counts.
+    """
+    name, options = parse_data(name)
+    paths = [name, name.partition(":")[2], *map(str, options.values())]
+    folders = [path if isdir(path) else dirname(path) for path in paths if not isfile(path)]
+    return max(*map(read_mtime, paths), *(_read_folder_mtime(folder) for folder in folders if folder))
+
+
+@st.cache_data(show_spinner=False, max_entries=64, ttl=FOLDER_SECONDS)
+def _read_folder_mtime(folder: str) -> float:
+    """Return when a folder or one below it was last changed; 0 if there is none.
+
+    Below the first level only folders that begin with a folder are listed: a folder of images can be large.
+    """
+    newest, to_list = 0.0, [folder]
+    for path in to_list:
+        with suppress(OSError):
+            newest = max(newest, getmtime(path))
+            with scandir(path) as entries:
+                first = next(entries, None)
+                if first is not None and (path == folder or first.is_dir()):
+                    to_list += [entry.path for entry in (first, *entries) if entry.is_dir(follow_symlinks=False)]
+    return newest
 
 
 def read_model_mtime(name: str) -> float:
@@ -172,9 +207,14 @@ def load_model(key: ModelKey) -> Clip:
         return run.clip
     if run.clean_model is None:
         raise CleanerError("This run does not record its clean model: choose another run.")
-    if run.clean_sha256 not in ("", _hash_weights(run.clean_model, read_model_mtime(run.clean_model))):
+    if run.clean_sha256 not in ("", hash_weights(run.clean_model)):
         raise CleanerError(f"{run.clean_model} holds other weights than before the poisoning: restore its file.")
     return load_clip(run.clean_model)
+
+
+def hash_weights(name: str) -> str:
+    """Return the SHA-256 of the weights of a model by name or path."""
+    return _hash_weights(name, read_model_mtime(name))
 
 
 @st.cache_data(show_spinner=False, max_entries=64)
