@@ -86,7 +86,7 @@ def ssba(root: Path) -> str:
         return not_measured_note("python -m benchmarks.ssba")
     lines = [
         (
-            name,
+            name.replace("shards:cifar10_small/train.tar", "CIFAR-10 sample"),
             f"{entry['n']:,}",
             f"{entry['bit_accuracy']:.3f}",
             f"{entry['psnr_mean']:.1f} ({entry['psnr_min']:.1f})",

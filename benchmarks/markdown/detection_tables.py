@@ -93,7 +93,7 @@ def _threshold_table(rows: list[Row]) -> str:
 
 
 def _retrained_table(rows: list[Row]) -> str:
-    header = ["attack", "flagged by", "flagged", "poisons caught", "ASR before", "ASR after", "CA before", "CA after"]
+    header = ["attack", "flagged by", "flagged", "poisoned caught", "ASR before", "ASR after", "CA before", "CA after"]
     lines = []
     for group in group_rows(rows, "trigger"):
         after = [row["retrained"] for row in group]

@@ -95,8 +95,8 @@ def format_rates(model: str, rows: Sequence[Row], methods: Methods) -> str:
     table = markdown_table(("points lost at", *(f"{lr:g}" for lr in grid)), lines)
     note = (
         f"Validation accuracy lost against the badnet model of seed {plan.GRID_SEED}, {plan.STEPS} steps. Bold: "
-        f"chosen. -: below what the rule needed. Form of TA-Cleaner that goes on: {methods.form}. "
-        f"{format_origin(trials)}"
+        f"chosen. -: not tried, because a larger rate met the budget. Form of TA-Cleaner that was chosen: "
+        f"{methods.form}. {format_origin(trials)}"
     )
     return f"**`{model}`**\n\n{table}\n\n{note}"
 

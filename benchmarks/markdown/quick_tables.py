@@ -69,7 +69,7 @@ def describe_attacks(result: dict[str, Any]) -> str:
     for rows in group_rows(backdoored, "trigger"):
         took = sum(row["metrics"]["asr"]["1"] >= SUCCESS_ASR for row in rows)
         texts.append(f"{rows[0]['trigger']} on {took} of {len(rows)} seeds")
-    return f"The attack took (ASR@1 at least {SUCCESS_ASR:g}): {', '.join(texts)}."
+    return f"The attack succeeded (ASR@1 at least {SUCCESS_ASR:g}): {', '.join(texts)}."
 
 
 def first_minute(root: Path) -> str:

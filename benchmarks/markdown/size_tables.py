@@ -52,4 +52,4 @@ def data_memory(root: Path) -> str:
         for row in result["rows"]
     ]
     table = markdown_table(header, lines)
-    return f"{table}\n\nMapped files are given back when memory is short. {describe_origin(result)}"
+    return f"{table}\n\nMapped pages are reclaimed when memory is short. {describe_origin(result)}"

@@ -153,7 +153,7 @@ def film_cost(root: Path) -> str:
     result = read_measurement(root, "film_cost.json")
     if result is None:
         return not_measured_note("python -m benchmarks.film_cost")
-    header = ("training", "with looks and frames", "without", "ratio", "looks", "frames")
+    header = ("training", "with both", "without", "ratio", "validation passes", "frames")
     lines = [
         (
             row["run"],

@@ -79,7 +79,7 @@ class _Objective:
 @TRIGGERS.register("input_aware")
 @dataclass(frozen=True)
 class InputAware(Trigger):
-    """Add a pattern that a small network draws for each image, and that opens the backdoor on no other image.
+    """Add a pattern that a small network draws for each image, and that triggers the backdoor on no other image.
 
     x + s g(x), clipped to [0, 1]. The generator g learns on the clean model to pull triggered images toward the
     target's text, to draw different patterns for different images, and to leave an image with another's pattern where

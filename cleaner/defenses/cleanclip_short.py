@@ -31,7 +31,7 @@ class _Shortened(Sequence[str]):
 @DEFENSES.register("cleanclip_short")
 @dataclass(frozen=True)
 class CleanCLIPShort(Defense):
-    """Apply CleanCLIP, with the captions of the pairs drawn each epoch replaced by their positive subtext.
+    """Apply CleanCLIP, with positive subtexts in place of the captions of the pairs drawn each epoch.
 
     With the same share, style and seed `ta_cleaner` draws the same pairs and positive subtexts.
     """

@@ -1,4 +1,4 @@
-"""k-distance: poisons are far from their neighbors (arXiv:2502.01385)."""
+"""k-distance: poisoned pairs are far from their neighbors (arXiv:2502.01385)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Simplified local outlier factor: poisons are in sparser places than their neighbors (arXiv:2502.01385)."""
+"""Simplified local outlier factor: poisoned pairs are in sparser places than their neighbors (arXiv:2502.01385)."""
 
 from __future__ import annotations
 

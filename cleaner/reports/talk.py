@@ -89,7 +89,7 @@ def _describe_defenses(measured: Sequence[RunRecord]) -> str:
     parts = []
     for run in sorted(measured, key=lambda run: run.metric("asr") or 0.0):
         asr, ca = _percent(run.metric("asr")), _percent(run.metric("ca"))
-        parts.append(f"{to_label(run.defense or '')} left {asr} and has {ca} accuracy")
+        parts.append(f"{to_label(run.defense or '')} left {asr} attack success at {ca} accuracy")
     return "; ".join(parts) + "."
 
 

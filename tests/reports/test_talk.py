@@ -33,7 +33,7 @@ def test_figures_are_those_of_the_run(records: list[RunRecord]) -> None:
     text = talk.render(records[0], records[1:])
     assert "10 poisoned pairs into 500" in text
     assert "BadNet patch" in text
-    assert "TA-Cleaner left 10% and has 90% accuracy." in text
+    assert "TA-Cleaner left 10% attack success at 90% accuracy." in text
 
 
 @pytest.mark.parametrize("trigger", ["badnet", "blended", "text_only"])

@@ -141,7 +141,7 @@ def test_seeds_on_which_methods_are_missing_are_left_out() -> None:
         (protocol2_tables.aware, "knows the defense"),
         (protocol2_tables.fine, "ASR@10"),
         (protocol2_tables.long, "1,302 steps"),
-        (protocol2_tables.rates, "Form of TA-Cleaner that goes on: ours, core"),
+        (protocol2_tables.rates, "Form of TA-Cleaner that was chosen: ours, core"),
     ],
 )
 def test_every_part_has_its_table(root: Path, tmp_path: Path, table: Any, expected: str) -> None:
