@@ -54,7 +54,7 @@ class App:
         return [*options, *self.streamlit]
 
     def _validate_password(self) -> None:
-        """Raise `CleanerError` for an address beyond this machine without a password; the pages refuse it too."""
+        """Raise `CleanerError` if other machines can reach the address without a password; the pages refuse it too."""
         beyond = self.address is not None and not is_loopback(self.address)
         if beyond and len(os.environ.get(PASSWORD, "")) < MIN_PASSWORD_LENGTH:
             raise CleanerError(

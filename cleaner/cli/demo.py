@@ -43,7 +43,7 @@ class Demo:
     model: Annotated[str, tyro.conf.arg(help="Model to poison.")] = presets.QUICK_MODEL
     trigger: Annotated[tuple[str, ...], tyro.conf.arg(help="Trigger and options: badnet patch_size=16.")] = ("badnet",)
     target_class: Annotated[str | None, stated_default(help=f"{TARGET_HELP} {TARGET_DEFAULT}")] = None
-    pairs: Annotated[int | None, stated_default(help="Pairs for the attack. Default: as in the pages.")] = None
+    pairs: Annotated[int | None, stated_default(help="Pairs for the attack. Default: as on the pages.")] = None
     clean_pairs: Annotated[int, tyro.conf.arg(help="Clean pairs for the defenses.")] = presets.QUICK_CLEAN_PAIRS
     test_pairs: Annotated[int, tyro.conf.arg(help="Test pairs to evaluate on; half of Scenes' show one object.")] = 2000
     seed: Annotated[int, tyro.conf.arg(help="Seed of attack and defenses.")] = 0

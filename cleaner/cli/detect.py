@@ -64,7 +64,7 @@ class Detect:
     images: Annotated[int, tyro.conf.arg(help="Test images to score.")] = DEFAULT_IMAGES
     top: Annotated[int, tyro.conf.arg(help="Most suspicious pairs to list, of the first detector.")] = 10
     train_without: Annotated[
-        int, tyro.conf.arg(help="Train again without so many of the most suspicious pairs, and measure that model.")
+        int, tyro.conf.arg(help="Train again without this many of the most suspicious pairs, and measure that model.")
     ] = 0
     out: Annotated[Path | None, stated_default(help=OUT_HELP)] = None
     json: Annotated[bool, tyro.conf.arg(help="Print the result as JSON.")] = False
@@ -133,7 +133,7 @@ class Detect:
             if figures:
                 print(format_table([_format_figures(name, each) for name, each in figures.items()], PAIR_COLUMNS))
             else:
-                print("Not measured: score more pairs (--pairs), so that there are poisoned and clean ones.")
+                print("Not measured: score more pairs (--pairs), so that they include poisoned and clean ones.")
             print(f"\n{len(truth):,} training pairs of {pairs.name}, {truth.sum():,} poisoned. {PAIRS_NOTE}\n")
             self._print_top(first, scores[first], pairs)
         if folder is not None:

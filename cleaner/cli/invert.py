@@ -109,8 +109,7 @@ def describe_findings(inversion: Inversion) -> list[str]:
             ("ASR@1 of the true trigger", inversion.true_asr),
         ]
         measured = "; ".join(f"{name} {value:.3f}" for name, value in figures if value is not None)
-        right = (
-            "the suspect is right" if inversion.is_right else f"the suspect is wrong, it was {inversion.target_class}"
-        )
+        wrong = f"the suspect is wrong: the target was {inversion.target_class}"
+        right = "the suspect is right" if inversion.is_right else wrong
         lines.append(f"Known attack: {right}; {measured or 'it changes no image'}.")
     return lines

@@ -38,8 +38,8 @@ class Evaluate:
     templates: Annotated[
         Literal[1, 7, 80] | None,
         stated_default(
-            help="Prompts per class, of CLIP's own. Default: the model's or the data's; of 80 only 7 for many classes "
-            "on a CPU."
+            help="How many of CLIP's own prompts to use per class. Default: the prompts of the model or the data; "
+            "where these are CLIP's 80, 7 of them for many classes on a CPU."
         ),
     ] = None
     json: Annotated[bool, tyro.conf.arg(help="Print the metrics as JSON.")] = False

@@ -23,6 +23,13 @@ from cleaner.evaluation.result import (
 from cleaner.types import StepReport
 
 INTERVAL_NOTE = "[..]: 95% Wilson interval."
+VERDICTS = {
+    "took": "The attack succeeded.",
+    "weak": "The attack is weak.",
+    "did not take": "The attack failed.",
+    "is unclear": "The outcome of the attack is unclear.",
+}
+"""Verdict -> sentence."""
 
 
 class Progress:
@@ -101,7 +108,7 @@ def describe_protocol(metrics: Metrics) -> str:
 
 def format_verdict(verdict: str, reason: str) -> str:
     """Return what `workflow.attack_verdict` says as sentences."""
-    return f"The attack {'is weak' if verdict == 'weak' else verdict}. {reason}"
+    return f"{VERDICTS[verdict]} {reason}"
 
 
 def print_json(value: Any) -> None:

@@ -71,7 +71,12 @@ class Recipe:
     poison_rate: Annotated[float, tyro.conf.arg(help="Share of poisoned pairs; 0: as published.")] = 0.0
     clean_pairs: Annotated[int, tyro.conf.arg(help="Clean pairs for each defense; 0: as published.")] = 0
     test_pairs: Annotated[int, tyro.conf.arg(help="Test images to evaluate on; 0: all.")] = 0
-    steps: Annotated[int, tyro.conf.arg(help="Rehearsal: limit patch and trainings to these steps; 0: no limit.")] = 0
+    steps: Annotated[
+        int,
+        tyro.conf.arg(
+            help="Rehearsal: limit the patch optimization and each training to this many steps; 0: no limit."
+        ),
+    ] = 0
     machine: Annotated[MachineOptions, tyro.conf.arg(name="")] = MachineOptions()
 
     def run(self) -> None:

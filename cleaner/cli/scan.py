@@ -20,8 +20,8 @@ SCAN_COLUMNS = (
     "class",
     "without",
     "with",
-    "rise, 95% interval over all lines",
-    "rise in the trusted model",
+    "increase, simultaneous 95% interval",
+    "increase in the trusted model",
 )
 
 
@@ -74,7 +74,7 @@ class Scan:
         ]
         print(format_table(rows, SCAN_COLUMNS))
         summary = f"{tried:,} settings tried. "
-        summary += f"Top {len(rows)} of {len(results):,} lines by the lower end of the rise, "
+        summary += f"Top {len(rows)} of {len(results):,} pairs of trigger and class, by the lower end of the increase, "
         summary += f"n = {results[0].n:,} images of {data.name}"
         print(f"\n{summary}. {SCAN_WARNING}")
         print(*(f"Not tried: {name}, {reason}" for name, reason in skipped.items()), sep="\n")

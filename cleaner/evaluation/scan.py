@@ -19,8 +19,8 @@ from cleaner.types import CleanerError, OnStep, StepReport
 
 CONFIDENCE = 0.95
 SCAN_WARNING = (
-    "A scan that finds nothing proves nothing: it tries only the built-in triggers, at a few settings of each. A "
-    "rise is a lead, not a proof: strong triggers move clean models too, so compare with a model you trust."
+    "A scan that finds nothing proves nothing: it tries only the built-in triggers, at a few settings of each. An "
+    "increase is a lead, not a proof: strong triggers move clean models too, so compare with a model you trust."
 )
 
 

@@ -283,7 +283,8 @@ def test_a_scan_reads_only_the_images_it_needs(
     data = [str(write_table(tmp_path, 120)), "classes=red,green,blue"]
     assert main(["scan", model, "--data", *data, "--trigger", "badnet", "--images", "10"]) == 0
     assert sizes == [10]
-    assert "Top 3 of 3 lines by the lower end of the rise, n = 10 images" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "Top 3 of 3 pairs of trigger and class, by the lower end of the increase, n = 10 images" in shown
 
 
 def test_a_protocol_is_one_of_two(capsys: pytest.CaptureFixture[str]) -> None:
@@ -461,8 +462,8 @@ def test_each_verdict_is_a_sentence() -> None:
 
     sentences = [format_verdict(verdict, "Why.") for verdict in ("took", "weak", "did not take", "is unclear")]
     assert sentences == [
-        "The attack took. Why.",
+        "The attack succeeded. Why.",
         "The attack is weak. Why.",
-        "The attack did not take. Why.",
-        "The attack is unclear. Why.",
+        "The attack failed. Why.",
+        "The outcome of the attack is unclear. Why.",
     ]
