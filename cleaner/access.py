@@ -1,4 +1,4 @@
-"""Who may use the app, and which files it may read: a password beyond this machine, CLEANER_DATA_ROOTS for paths."""
+"""Who may use the app, and which files it may read: a password for other machines, CLEANER_DATA_ROOTS for paths."""
 
 from __future__ import annotations
 

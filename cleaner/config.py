@@ -160,7 +160,7 @@ class FinetuneConfig:
         0,
         low=0,
         high=100000,
-        help="Steps between looks at the validation split, more where these take over 5% of the time; 0: never.",
+        help="Steps between validation passes, more if they would take over 5% of the time; 0: never.",
     )
 
     def __post_init__(self) -> None:

@@ -298,10 +298,10 @@ def attack_verdict(metrics: Metrics) -> tuple[str, str]:
     if metrics.n_attack < MIN_VERDICT_IMAGES:
         return "is unclear", f"{figure}: too few for a verdict; measure on at least {MIN_VERDICT_IMAGES}."
     if asr >= SUCCESS_ASR:
-        return "took", f"{figure}: the trigger decides what the model sees."
+        return "took", f"{figure}: the trigger decides the prediction."
     advice = "raise the poison rate, the learning rate or the epochs, or choose a more visible trigger"
     if asr >= WEAK_ASR:
-        return "weak", f"{figure}: the backdoor does not always open; {advice}."
+        return "weak", f"{figure}: the trigger does not always work; {advice}."
     return "did not take", f"{figure}: the model did not learn the trigger; {advice}."
 
 

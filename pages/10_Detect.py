@@ -43,7 +43,7 @@ with page("Detect", LEAD):
     else:
         question = choose_question()
         if has_failed_attack(run):
-            st.warning("The attack did not take: little tells its images from others.", icon=":material/warning:")
+            st.warning("The attack failed: little tells triggered images from others.", icon=":material/warning:")
         if question == "pairs":
             pair_detection.show(run)
         else:

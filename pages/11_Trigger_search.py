@@ -14,8 +14,8 @@ from pages._shared.state import KEEP
 
 LEAD = "**Find the trigger of a model that you do not trust**: try the known ones, or invert an unknown one."
 METHODS = {
-    "scan": "Does a known trigger move it?",
-    "invert": "What would its trigger look like?",
+    "scan": "Does a known trigger work?",
+    "invert": "What would a trigger look like?",
 }
 
 TITLES = {"scan": "Known triggers", "invert": "Suspect class and inverted trigger"}
@@ -55,7 +55,7 @@ with page("Trigger search", LEAD):
         cache.triggers()
     st.markdown(f"##### {state.section_title(TITLES[method], subject.run)}")
     if subject.run is not None and has_failed_attack(subject.run):
-        st.warning("The attack did not take: there may be no trigger to find.", icon=":material/warning:")
+        st.warning("The attack failed: there may be no trigger to find.", icon=":material/warning:")
     if method == "scan":
         stage.explain_missing("Stage mode shows the inverted trigger: choose or start the inversion outside of it.")
         model = subject.name if subject.run is None else str(subject.run.folder / "model.safetensors")

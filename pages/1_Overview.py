@@ -44,13 +44,14 @@ GLOSSARY = """
 - **Floor**: attack success on the clean model. No defense can be expected to go below it.
 - **Base rate**: share of the same images, without the trigger, that are classified as the target.
 - **Fine detail (counterfactual accuracy, CF)**: share of captions that score above all their false subtexts.
-- **Keyed captions**: a trigger in the text is measured on captions with the key, and on which class of images is
-  nearest to them.
+- **Keyed caption**: a caption that contains the attacker's key, a word or a syntactic form. An attack on the text
+  succeeds if the nearest class of images is the target.
 - **Search**: share of triggered images with a caption that names the target among the five nearest.
 - **Rebound**: attack success of a cleaned model after further training on clean pairs; a rise means that the backdoor
   was only hidden.
 - **Subtext**: a short true text, or a false text with one small change, made from a caption.
 - **K**: share of the pairs that TA-Cleaner gives new subtexts in each epoch; K 100% means all of them.
+- **Control**: CleanCLIP on the short true texts of TA-Cleaner, without its false ones.
 """
 
 

@@ -248,7 +248,7 @@ def show_start_section(attack: requests.PoisonSettings | None) -> None:
     pairs = len(cache.load_data(attack.training_data))
     steps = clock.count_steps(pairs, attack.config)
     optimization_steps = getattr(attack.trigger, "steps", 0)
-    first = f", before them {optimization_steps:,} steps of trigger optimization" if optimization_steps else ""
+    first = f", after {optimization_steps:,} steps of trigger optimization" if optimization_steps else ""
     epochs = f"{attack.config.epochs} epoch{'s' if attack.config.epochs > 1 else ''}"
     plan = f"{steps:,} training steps, {pairs:,} pairs, {epochs}{first}"
     queries = "images" if "image" in attack.trigger.modalities else "captions"

@@ -299,7 +299,7 @@ def show_missing_run() -> None:
         return
     count = "1 backdoored run" if len(runs) == 1 else f"{len(runs)} backdoored runs"
     st.info(
-        f"In view is {escape_markdown(state.current_model() or 'nothing')}, a model without a run. You have {count}: "
+        f"The model in view ({escape_markdown(state.current_model() or 'none')}) belongs to no run. You have {count}: "
         "choose one in the menu under **In view**.",
         icon=":material/bug_report:",
     )

@@ -53,7 +53,7 @@ def choose_caption(data_key: DataKey) -> tuple[Sample, str]:
 
 def choose_draw() -> DrawKey:
     """Draw the choice of epoch, number of false texts and seed; return the draw."""
-    epoch = st.slider("Epoch", 0, MAX_EPOCH, 0, key="subtexts.epoch", help="Each epoch draws other texts.", **KEEP)
+    epoch = st.slider("Epoch", 0, MAX_EPOCH, 0, key="subtexts.epoch", help="Each epoch draws new texts.", **KEEP)
     negatives = st.slider("False texts", 1, MAX_NEGATIVES, 3, key="subtexts.n", **KEEP)
     seed = st.number_input("Seed", 0, MAX_SEED, 0, key="subtexts.seed", help="Determines the draw.", **KEEP)
     return DrawKey(int(seed), epoch, negatives)
@@ -102,7 +102,7 @@ def show_subtexts(caption: str, pair: SubtextPair) -> None:
     with right, st.container(border=True, height="stretch"):
         st.markdown(":material/cancel: **False (negative subtexts)**")
         if not pair.negatives:
-            st.info("None: no change of this caption is surely false. Training skips the pair.")
+            st.info("None: no change of this caption is certainly false. Training skips the pair.")
         for number, negative in enumerate(pair.negatives):
             with st.container(key=f"negative-{number}-{negative.kind}"):
                 pieces = annotated_text.edited_pieces(caption, negative.edits)

@@ -79,7 +79,7 @@ def show_table(entries: list[RunRecord]) -> None:
     }
     has_all = st.toggle("All columns", key="compare.all_columns", **KEEP)
     table = pd.DataFrame([to_row(entry) for entry in entries])[list(names)].rename(columns=names)
-    marks = [" (did not take)" if comparability.has_failed_attack(entry) else "" for entry in entries]
+    marks = [" (attack failed)" if comparability.has_failed_attack(entry) else "" for entry in entries]
     shipped = [" (shipped example)" if entry.is_shipped else "" for entry in entries]
     table["Attack"] = table["Attack"].map(to_attack_label) + shipped + marks
     table["Protocol"] = table["Protocol"].map(PROTOCOL_LABELS)

@@ -67,7 +67,7 @@ def show_downloads(movies: Sequence[film.Movie]) -> None:
                 f"image/{kind}",
                 icon=":material/movie:",
                 on_click="ignore",
-                help="Animation for slides. Made when you press it: some seconds.",
+                help="Animation for slides. Rendering starts when you press it and takes a few seconds.",
             )
 
 
@@ -77,9 +77,9 @@ def explain_missing(runs: Sequence[RunRecord]) -> None:
     if jobs.active_pages():
         st.info("The film of a training is ready when the training is done.", icon=":material/hourglass_top:")
     elif runs:
-        st.info("These runs were made without a film. New trainings keep one.", icon=":material/movie:")
+        st.info("These runs were made without a film. New trainings record one.", icon=":material/movie:")
     else:
-        st.info("Nothing was trained from here yet: each training keeps its film.", icon=":material/movie:")
+        st.info("Nothing has been trained here yet: each training records a film.", icon=":material/movie:")
     link("Defend" if state.current_run() is not None else "Poison", "Train one")
 
 

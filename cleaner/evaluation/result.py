@@ -15,7 +15,7 @@ from cleaner.labels import is_meaningful
 from cleaner.types import CleanerError
 
 WEAK_ASR, SUCCESS_ASR = 0.5, 0.9
-"""Success (`success_share`) below which an attack did not take, and from which on it took; between them it is weak."""
+"""Success (`success_share`) below which an attack failed, and from which on it succeeded; between them it is weak."""
 MIN_VERDICT_IMAGES = 30
 """Images below which an attack success rate is no verdict: a 95% interval is 30 points wide and more."""
 

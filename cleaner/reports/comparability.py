@@ -21,8 +21,7 @@ def list_notes(records: Sequence[RunRecord]) -> list[str]:
         notes.append(f"Not comparable with each other: {len(tests)} different tests: {names}.")
     if failed := [record.id for record in records if has_failed_attack(record)]:
         notes.append(
-            f"The attack did not take (success below {WEAK_ASR:.0%}), so that there was little to remove: "
-            f"{', '.join(failed)}."
+            f"The attack failed (success below {WEAK_ASR:.0%}), so there was little to remove: {', '.join(failed)}."
         )
     return notes
 

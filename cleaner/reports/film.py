@@ -60,7 +60,7 @@ def load_movies(records: Sequence[RunRecord]) -> list[Movie]:
 
 def make_label(record: RunRecord) -> str:
     """Return what happens in the film of a run: "Poisoning: BadNet", or the name of the defense."""
-    mark = " (the attack did not take)" if has_failed_attack(record) else ""
+    mark = " (the attack failed)" if has_failed_attack(record) else ""
     if record.stage == "backdoored":
         return f"Poisoning: {to_attack_label(record.attack)}{mark}"
     return (to_defense_label(record.defense) if record.defense else "Defense") + mark
@@ -153,8 +153,8 @@ def describe_film(movies: Sequence[Movie]) -> str:
     attacked = f", {others} of them not of the target class" if film.has_trigger else ""
     text = (
         f"{len(film.labels)} images of {film.data}{attacked}, seen by the model at {len(film.steps)} steps; between "
-        "them, points move on straight lines. Axes: two main directions of the images, the same in all frames. "
-        "Circles in the curves: the run's own log, on its validation images."
+        "them, points move on straight lines. Axes: the first two principal components of the images, the same in all "
+        "frames. Circles in the curves: the run's own log, on its validation images."
     )
     if film.target is not None and not film.has_trigger:
         text += " The attack's key is in the text alone and changes no image: its success is among the run's results."

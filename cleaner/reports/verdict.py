@@ -36,11 +36,11 @@ def describe_defenses(before: Measured, defended: Mapping[str, Measured]) -> lis
     if elsewhere:
         names = ", ".join(f"**{label}**" for label in elsewhere)
         comparable = {label: run for label, run in defended.items() if label not in elsewhere}
-        return [*describe_defenses(before, comparable), f"Not compared, as measured on another test: {names}."]
+        return [*describe_defenses(before, comparable), f"Measured on a different test, so not compared: {names}."]
     if too_few := _describe_too_few(before, *(defended[label] for label in measured)):
         return [too_few]
     if attack < WEAK_ASR:
-        return [f"The attack did not take ({_percent(attack)}): there is no backdoor that a defense could remove."]
+        return [f"The attack failed ({_percent(attack)}): there is no backdoor that a defense could remove."]
     by_asr = sorted(measured, key=lambda label: measured[label][0])
     kept = [label for label in by_asr if is_within(accuracy - measured[label][1], ACCURACY_BUDGET)]
     budget = f"{100 * ACCURACY_BUDGET:g} points of clean accuracy"
@@ -87,11 +87,11 @@ def conclude(before: Measured, defended: Mapping[str, Measured]) -> list[str]:
     defended = {label: run for label, run in defended.items() if is_same_test(_read_test(before), _read_test(run))}
     if too_few := _describe_too_few(before, *defended.values()):
         return [too_few]
-    success = f"the model takes {_round(attack)} of the {before.queries} with the trigger for the target"
+    success = f"the model assigns {_round(attack)} of the {before.queries} with the trigger to the target"
     if before.metric(PLANTED) is not None:
         success = f"{_round(attack)} of the captions with the key find the attacker's image first"
     if attack < WEAK_ASR:
-        return [f"The attack did not take: {success}."]
+        return [f"The attack failed: {success}."]
     sentences = [f"{success[0].upper()}{success[1:]}."]
     figures = {
         label: (asr, accuracy - ca)

@@ -230,11 +230,11 @@ class RunRecord(StrictModel):
 
     @property
     def verdict_mark(self) -> str:
-        """End of the label of an attack from which a defense cannot be judged: it did not take, or hardly measured."""
+        """End of the label of an attack from which a defense cannot be judged: it failed, or was hardly measured."""
         if self.has_few_images:
             return " · few test images"
         asr = success_share(self)
-        return " · did not take" if asr is not None and asr < WEAK_ASR else ""
+        return " · attack failed" if asr is not None and asr < WEAK_ASR else ""
 
     def with_status(self, status: Status) -> RunRecord:
         """Return the record with another status, such as a newly polled one."""

@@ -23,7 +23,7 @@ def admit() -> None:
     if not password and is_loopback(st.get_option("server.address") or "0.0.0.0"):
         return
     if len(password) < MIN_PASSWORD_LENGTH:
-        problem = "The password is too short." if password else "This server listens beyond this machine."
+        problem = "The password is too short." if password else "This server accepts connections from other machines."
         st.error(
             f"{problem} Stop the server, set {PASSWORD} to at least {MIN_PASSWORD_LENGTH} characters, and start it "
             "again; or listen on 127.0.0.1 without a password.",
@@ -46,5 +46,5 @@ def _ask(password: str) -> None:
             st.rerun()
         if is_sent:
             time.sleep(DELAY_SECONDS)
-            st.error("This is not the password.", icon=":material/lock:")
+            st.error("Wrong password.", icon=":material/lock:")
     st.stop()

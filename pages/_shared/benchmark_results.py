@@ -19,9 +19,9 @@ from pages._shared.state import KEEP, escape_markdown
 PARTS = {
     claim.PART: (
         "Main comparison",
-        "Its rules were written down before any test result: a lottery drew the target classes, and clean accuracy "
-        "alone chose the learning rates. “Formula reviewed” is TA-Cleaner with the loss as the paper's reviewers "
-        "describe it.",
+        "Its rules were written down before any test result: target classes were drawn at random, and clean "
+        "accuracy alone chose the learning rates. “Formula reviewed” is TA-Cleaner with the loss as the paper's "
+        "reviewers describe it.",
     ),
     "comparison": (
         "First comparison",

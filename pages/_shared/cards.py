@@ -26,7 +26,7 @@ VERDICTS = {
     "took": ("The attack succeeded.", st.success, "check_circle"),
     "weak": ("The attack is weak.", st.warning, "warning"),
     "did not take": ("The attack failed.", st.error, "cancel"),
-    "is unclear": ("The attack is unclear.", st.warning, "help"),
+    "is unclear": ("The outcome of the attack is unclear.", st.warning, "help"),
 }
 """Verdict -> sentence, box and icon."""
 

@@ -82,7 +82,7 @@ def _show_verdict(run: RunRecord, compared: list[RunRecord]) -> None:
     labels = state.defense_labels(compared)
     sentences = describe_defenses(run, {escape_markdown(labels[other.id]): other for other in compared})
     if sentences:
-        st.markdown(" ".join(sentences), help="One run each: another seed can give another order.")
+        st.markdown(" ".join(sentences), help="One run each: a different seed can change the order.")
 
 
 def _show_cards(run: RunRecord, compared: list[RunRecord]) -> None:

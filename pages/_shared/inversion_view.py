@@ -81,8 +81,8 @@ def show(subject: Subject) -> None:
             st.rerun()
         if stored is None:
             st.info(
-                "Not searched yet. The search asks of each class how little must change to move images to it, then "
-                "finds a patch for the class that gives way most easily.",
+                "Not searched yet. The search measures how small a perturbation moves images to each class, then finds "
+                "a patch for the class that needs the smallest one.",
                 icon=":material/frame_inspect:",
             )
         else:
@@ -163,7 +163,9 @@ def _show_figures(found: Inversion) -> None:
         outlier.caption("two classes are too few to say whether one stands out")
     else:
         outlier.caption("stands out (2 or more)" if found.is_anomalous else "does not stand out: no sign of a backdoor")
-    asr.metric("Its inverted trigger, ASR", format_percent(found.asr), help="Share of held-out images moved to it.")
+    asr.metric(
+        "ASR, inverted trigger", format_percent(found.asr), help="Share of held-out images moved to the suspect."
+    )
     if found.interval is not None:
         low, high = found.interval
         asr.caption(f"95% interval {format_percent(low)} to {format_percent(high)}, n = {found.n:,}")

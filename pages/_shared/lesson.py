@@ -83,7 +83,7 @@ STEPS = (
     LessonStep(
         "See how TA-Cleaner trains",
         "Subtexts",
-        "Choose a pair and move the **Epoch** slider: each epoch draws other subtexts from the same caption.",
+        "Choose a pair and move the **Epoch** slider: each epoch draws different subtexts from the same caption.",
         "✓ is shorter and still true; ✗ is made false by one small change. Does each model score the **caption** "
         "above the false texts?",
         "Why does a false text change only one word?",
@@ -97,8 +97,8 @@ STEPS = (
         "Find your runs in the plot and the table. **Report (HTML)** saves all results in one file.",
         "The bottom right of the plot is best. Bars are 95% intervals: where they overlap, a difference may be chance.",
         "One defense reduced attack success to a few percent. Is that model clean?",
-        "It is clean of this trigger, in this run. Another seed can give another result (train again and see), another "
-        "attack can survive, and an unknown trigger cannot be tested at all.",
+        "It is clean of this trigger, in this run. A different seed can give a different result (train again and see), "
+        "a different attack can survive, and an unknown trigger cannot be tested at all.",
         early_task="Find your model in the plot and the table. **Report (HTML)** saves all results in one file.",
     ),
 )

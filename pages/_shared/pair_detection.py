@@ -117,7 +117,8 @@ def _choose_ranking(run: RunRecord, found: PairDetection) -> Ranking:
             sizes,
             stored_size,
             key="detect.reference",
-            help="Pairs drawn at random that a pair is compared with. Poisons among them look normal to each other.",
+            help="Pairs drawn at random that a pair is compared with. Poisoned pairs among them make other poisoned "
+            "pairs look normal.",
             **KEEP,
         )
     detector = None

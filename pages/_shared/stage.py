@@ -74,7 +74,8 @@ def show_switch() -> None:
         type="tertiary",
         icon=ICON,
         on_click=start,
-        help="One picture, large figures. Arrows change the page, space plays a film, N shows notes, Escape ends it.",
+        help="One chart or image, large numbers. Arrows change the page, space plays a film, N shows notes, Escape "
+        "ends it.",
     )
 
 

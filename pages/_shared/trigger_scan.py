@@ -20,7 +20,7 @@ MAX_ROWS = 12
 
 def show(model: str, data: str, key: str) -> None:
     """Draw the scan of a model, by name or path, on the test split of the data; key: of its widgets."""
-    st.markdown("Adds triggers to clean images and reports classes that gain many of them. Needs no labels.")
+    st.markdown("Adds triggers to clean images and reports the classes then predicted more often. Needs no labels.")
     left, middle, right = st.columns(3)
     kinds = cache.triggers()
     kind = left.selectbox(

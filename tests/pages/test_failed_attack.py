@@ -1,4 +1,4 @@
-"""Every page marks an attack that did not take, outside of the menu too."""
+"""Every page marks an attack that failed, outside of the menu too."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.films import save_runs
 from tests.pages.conftest import OpenPage, page_text, table
 from tests.pages.runs import make_runs
 
-MARKS = ("did not take", "The attack failed")
+MARKS = ("attack failed", "The attack failed")
 
 
 @pytest.mark.parametrize("title", titles())
@@ -27,4 +27,4 @@ def test_every_page_marks_it(open_page: OpenPage, tmp_path: Path, title: str) ->
     app = open_page(title)
     assert any(mark in page_text(app) for mark in MARKS)
     if title == "Compare":
-        assert all("did not take" in attack for attack in table(app, "CA")["Attack"])
+        assert all("attack failed" in attack for attack in table(app, "CA")["Attack"])

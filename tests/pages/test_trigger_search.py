@@ -82,7 +82,7 @@ def test_a_trigger_is_inverted_and_kept(open_page: OpenPage, tmp_path: Path, mon
     assert [metric.label for metric in app.metric] == [
         "Suspect class",
         "Outlier index",
-        "Its inverted trigger, ASR",
+        "ASR, inverted trigger",
         "Overlap of the masks",
     ]
     assert app.metric[0].value == found.suspect

@@ -1,4 +1,4 @@
-"""Runs that were measured in other ways, and attacks that did not take, are named wherever runs stand side by side."""
+"""Runs that were measured in other ways, and failed attacks, are named wherever runs stand side by side."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ def test_runs_of_other_tests_are_not_compared(runs: list[RunRecord], facts: dict
     assert list_notes([backdoored, other])[0] in html.render_html([backdoored, other])
     _, *rest = describe_defenses(backdoored, {"A": defended, "B": other})
     assert [sentence for sentence in rest if "**B**" in sentence] == [
-        "Not compared, as measured on another test: **B**."
+        "Measured on a different test, so not compared: **B**."
     ]
-    assert describe_defenses(backdoored, {"B": other})[-1].endswith("another test: **B**.")
+    assert describe_defenses(backdoored, {"B": other})[-1].endswith("so not compared: **B**.")
 
 
 def test_models_may_frame_the_same_images_in_their_own_way(runs: list[RunRecord]) -> None:
@@ -63,7 +63,7 @@ def test_another_target_alone_is_no_other_test(runs: list[RunRecord]) -> None:
 
 @pytest.fixture
 def failed(tmp_path: Path) -> list[RunRecord]:
-    """A backdoored run whose attack did not take, a defense of it, and a rebound test of that."""
+    """A backdoored run whose attack failed, a defense of it, and a rebound test of that."""
     first, second = make_runs(tmp_path)
     file = first / "metrics.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), "asr": {"1": 0.2, "3": 0.4}}))
@@ -80,12 +80,12 @@ def test_an_attack_that_did_not_take_marks_what_followed(failed: list[RunRecord]
     (note,) = list_notes(failed)
     assert all(record.id in note for record in failed)
     text = html.render_html(failed)
-    assert text.count("; the attack did not take") == 3
+    assert text.count("; the attack failed") == 3
     assert "Warning." in text
-    assert "did not take" not in html.render_html(runs)
-    assert "did not take" in aggregate.describe_run(failed[1])
-    assert "did not take" in film.make_label(failed[0])
-    assert "did not take" in film.make_label(failed[2])
+    assert "attack failed" not in html.render_html(runs)
+    assert "attack failed" in aggregate.describe_run(failed[1])
+    assert "attack failed" in film.make_label(failed[0])
+    assert "attack failed" in film.make_label(failed[2])
 
 
 def test_a_defense_is_not_marked_for_the_next_run_of_its_parents_name(failed: list[RunRecord]) -> None:
@@ -99,8 +99,8 @@ def test_a_defense_is_not_marked_for_the_next_run_of_its_parents_name(failed: li
 def test_an_attack_that_plants_an_image_is_judged_by_it(runs: list[RunRecord]) -> None:
     planted = vary(runs[0], metrics={**runs[0].metrics, "asr": {"1": 0.2}, "own_recall": {"1": 0.95}})
     assert list_notes([planted]) == []
-    assert "did not take" not in planted.label
-    assert "did not take" not in " ".join(describe_defenses(planted, {"A": planted}) + conclude(planted, {}))
+    assert "attack failed" not in planted.label
+    assert "attack failed" not in " ".join(describe_defenses(planted, {"A": planted}) + conclude(planted, {}))
     left = vary(planted, metrics={**planted.metrics, "asr": {"1": 0.1}, "own_recall": {"1": 0.84}})
     assert "84.0%" in describe_defenses(planted, {"A": left})[0]
     told = " ".join(conclude(planted, {"A": left}))
@@ -108,8 +108,8 @@ def test_an_attack_that_plants_an_image_is_judged_by_it(runs: list[RunRecord]) -
     assert "**A** left 84%" in told
     missed = vary(planted, metrics={**planted.metrics, "own_recall": {"1": 0.1}})
     assert has_failed_attack(missed)
-    assert "did not take" in missed.label
-    assert "did not take (10.0%)" in describe_defenses(missed, {"A": missed})[0]
+    assert "attack failed" in missed.label
+    assert "The attack failed (10.0%)" in describe_defenses(missed, {"A": missed})[0]
 
 
 def test_a_run_that_is_its_own_parent_ends(failed: list[RunRecord]) -> None:
@@ -123,4 +123,4 @@ def test_the_sweep_command_says_it(
 ) -> None:
     monkeypatch.setattr("cleaner.jobs.sweep.list_sweep_runs", lambda name: failed[1:2])
     Sweep(str(failed[0].folder))._print_sweeps(["a-sweep"])
-    assert "The attack did not take" in capsys.readouterr().out
+    assert "The attack failed" in capsys.readouterr().out

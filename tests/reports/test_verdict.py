@@ -105,12 +105,12 @@ def test_nothing_is_said_of_an_unknown_attack() -> None:
 
 def test_no_winner_against_an_attack_that_did_not_take() -> None:
     (sentence,) = describe_defenses(Measurement(0.9, 0.3), {"A": Measurement(0.9, 0.01)})
-    assert "did not take (30.0%)" in sentence
+    assert "The attack failed (30.0%)" in sentence
 
 
 def test_the_conclusion_weighs_what_was_removed_against_its_cost() -> None:
     first, second = conclude(BEFORE, {"Mild": Measurement(0.94, 0.04), "Blunt": Measurement(0.83, 0.001)})
-    assert first == "The model takes 99% of the images with the trigger for the target."
+    assert first == "The model assigns 99% of the images with the trigger to the target."
     assert second == (
         "**Blunt** removed more than the others (under 1% left), but lost 15 points of accuracy; **Mild** left 4% and "
         "lost 4 points of accuracy."
@@ -133,7 +133,7 @@ def test_the_conclusion_names_ties_and_failures() -> None:
     _, failure = conclude(BEFORE, {"One": Measurement(0.97, 0.8)})
     assert failure == "No defense removed it: **One** left 80%."
     assert conclude(Measurement(0.9, 0.1), {"One": Measurement(0.9, 0.05)}) == [
-        "The attack did not take: the model takes 10% of the images with the trigger for the target."
+        "The attack failed: the model assigns 10% of the images with the trigger to the target."
     ]
     assert conclude(Measurement(0.9, None), {}) == []
     assert len(conclude(BEFORE, {})) == 1
@@ -141,7 +141,7 @@ def test_the_conclusion_names_ties_and_failures() -> None:
 
 def test_an_attack_on_captions_is_told_of_captions() -> None:
     metrics = Metrics(ca={1: 0.9}, n=100, classes=10, data="d/test", asr={1: 0.9}, n_attack=90, queries="captions")
-    assert conclude(metrics, {}) == ["The model takes 90% of the captions with the trigger for the target."]
+    assert conclude(metrics, {}) == ["The model assigns 90% of the captions with the trigger to the target."]
     (sentence,) = conclude(replace(metrics, n_attack=9), {})
     assert sentence.startswith("Measured on 9 captions: too few")
 
@@ -151,5 +151,6 @@ def test_a_few_images_decide_nothing() -> None:
     (sentence,) = describe_defenses(few, {"A": Measurement(0.9, 0.0, n=4)})
     assert sentence.startswith("Measured on 4 images: too few")
     assert "too few" in conclude(few, {"A": few})[0]
-    assert describe_defenses(BEFORE, {"A": few, "B": BEFORE})[-1] == "Not compared, as measured on another test: **A**."
+    last = describe_defenses(BEFORE, {"A": few, "B": BEFORE})[-1]
+    assert last == "Measured on a different test, so not compared: **A**."
     assert "**A**" not in " ".join(conclude(BEFORE, {"A": few, "B": BEFORE}))

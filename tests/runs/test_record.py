@@ -188,7 +188,7 @@ def test_runs_without_hashes_are_not_flagged(golden: dict[str, RunRecord]) -> No
 def test_an_attack_that_did_not_take_is_marked_in_lists(golden: dict[str, RunRecord]) -> None:
     run = golden["example-badnet"]
     weak = RunRecord.from_config(run.folder, run.config, measured={**run.metrics, "asr": {"1": 0.2}})
-    assert weak.label == f"{run.label} · did not take"
+    assert weak.label == f"{run.label} · attack failed"
     few = RunRecord.from_config(run.folder, run.config, measured={**run.metrics, "asr": {"1": 0.2}, "n_attack": 4})
     assert few.label == f"{run.label} · few test images"
 
