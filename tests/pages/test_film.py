@@ -46,7 +46,7 @@ def test_it_plays_a_defense_or_two_side_by_side(open_page: OpenPage, tmp_path: P
 
 
 def test_runs_without_a_film_say_so(open_page: OpenPage, tmp_path: Path) -> None:
-    assert "keeps its film" in page_text(open_page("Film"))
+    assert "records a film" in page_text(open_page("Film"))
     make_runs(tmp_path)
     app = open_page("Film")
     assert "without a film" in page_text(app)
