@@ -11,11 +11,12 @@ import shutil
 import socket
 import stat
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from zipfile import ZipFile
 
 import platformdirs
@@ -39,6 +40,10 @@ MAX_NPZ_BYTES = 500_000_000
 """Bytes of the arrays in a .npz file of a run; a real one holds a few millions at most."""
 MAX_INTEGER_DIGITS = 18
 """Digits of the largest whole number that is read from JSON: it fits 64 bits."""
+IN_USE_SECONDS = 1.0 if os.name == "nt" else 0.0
+"""Seconds for which a refused access to a file is repeated: Windows refuses it while another program has it open."""
+IN_USE_POLL_SECONDS = 0.1
+T = TypeVar("T")
 
 
 def write_error(path: Path, error: OSError, remedy: str = REMEDY) -> CleanerError:
@@ -106,12 +111,24 @@ def atomic_write(path: Path, remedy: str = REMEDY) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_abandoned(path)
         yield temporary
-        os.replace(temporary, path)
+        _retry_in_use(lambda: os.replace(temporary, path))
     except OSError as error:
         raise write_error(path, error, remedy) from error
     finally:
         with suppress(OSError):  # the error of the write is the better message
             temporary.unlink(missing_ok=True)
+
+
+def _retry_in_use(access: Callable[[], T]) -> T:
+    """Access a file; on Windows repeat it while another program has the file open, as a page the files of a worker."""
+    end = time.monotonic() + IN_USE_SECONDS
+    while True:
+        try:
+            return access()
+        except PermissionError:
+            if time.monotonic() >= end:
+                raise
+        time.sleep(IN_USE_POLL_SECONDS)
 
 
 def _remove_abandoned(path: Path) -> None:
@@ -167,7 +184,7 @@ def remove_tree(folder: Path) -> None:
     renamed = folder.with_name(f".deleted-{folder.name}")
     if renamed.exists():
         shutil.rmtree(renamed, ignore_errors=True)
-    os.replace(folder, renamed)
+    _retry_in_use(lambda: os.replace(folder, renamed))
     shutil.rmtree(renamed, ignore_errors=True)
 
 
@@ -196,7 +213,7 @@ def read_limited(path: Path, max_bytes: int) -> bytes:
     """
     if validate_regular(path).st_size > max_bytes:
         raise CleanerError(f"{path} is larger than {max_bytes // 1_000_000} MB: shrink it.")
-    return path.read_bytes()
+    return _retry_in_use(path.read_bytes)
 
 
 def validate_regular(path: Path) -> os.stat_result:
@@ -225,8 +242,16 @@ def read_json(path: Path) -> dict[str, Any]:
     Numbers that are not finite, which JSON does not have, are None.
     """
     try:
+        return read_existing_json(path)
+    except OSError:
+        return {}
+
+
+def read_existing_json(path: Path) -> dict[str, Any]:
+    """Return what `read_json` does, but raise `OSError` if the file cannot be read, which no cache may remember."""
+    try:
         value = parse_json(read_limited(path, MAX_JSON_BYTES))
-    except (OSError, ValueError, RecursionError):
+    except (ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
 
@@ -281,9 +306,12 @@ def _hash_version(path: Path, version: FileVersion | None) -> str:
 def read_json_cached(path: Path) -> dict[str, Any]:
     """Return what `read_json` does, without opening a file that has not changed since. Do not change the dictionary."""
     version = file_version(path)
-    return {} if version is None else _read_json_version(path, version)
+    try:
+        return {} if version is None else _read_json_version(path, version)
+    except OSError:
+        return {}
 
 
 @lru_cache(maxsize=20_000)
 def _read_json_version(path: Path, version: FileVersion) -> dict[str, Any]:
-    return read_json(path)
+    return read_existing_json(path)

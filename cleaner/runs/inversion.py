@@ -23,7 +23,7 @@ from cleaner.files import (
     assets,
     cache_root,
     file_version,
-    read_json,
+    read_existing_json,
     read_limited,
     resolve_path,
     write_bytes,
@@ -158,19 +158,22 @@ def write_inversion(inversion: Inversion, folder: Path) -> Path:
 
 def read_inversion(folder: Path) -> Inversion | None:
     """Return the inversion in a folder; None if there is none, or its files are damaged. Do not change it."""
-    return _read_versions(folder, file_version(folder / RESULT_FILE), file_version(folder / TRIGGER_FILE))
+    try:
+        return _read_versions(folder, file_version(folder / RESULT_FILE), file_version(folder / TRIGGER_FILE))
+    except OSError:
+        return None
 
 
 @lru_cache(maxsize=16)
 def _read_versions(folder: Path, result: FileVersion | None, trigger: FileVersion | None) -> Inversion | None:
     try:
-        inversion = _validator().validate_python(read_json(folder / RESULT_FILE))
+        inversion = _validator().validate_python(read_existing_json(folder / RESULT_FILE))
         if len(inversion.classes) < 2 or inversion.suspect not in (None, *inversion.classes):
             return None
         if inversion.suspect is None:
             return inversion
         content = read_limited(folder / TRIGGER_FILE, MAX_JSON_BYTES)
-    except (ValidationError, OSError):
+    except ValidationError:
         return None
     return replace(inversion, png=base64.b64encode(content).decode())
 

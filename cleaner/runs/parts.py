@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from cleaner.evaluation.result import METRICS
-from cleaner.files import FileVersion, file_version, read_json
+from cleaner.files import FileVersion, file_version, read_existing_json, read_json
 
 Number = int | float
 ByK = dict[Annotated[str, Field(pattern=r"^\d+$")], Number]
@@ -112,12 +112,15 @@ def read_metrics(folder: Path) -> dict[str, Any]:
     """Return the test metrics of a run; empty if metrics.json is missing or invalid. Do not change the dictionary."""
     path = folder / "metrics.json"
     version = file_version(path)
-    return {} if version is None else _read_metrics_version(path, version)
+    try:
+        return {} if version is None else _read_metrics_version(path, version)
+    except OSError:
+        return {}
 
 
 @lru_cache(maxsize=10_000)
 def _read_metrics_version(path: Path, version: FileVersion) -> dict[str, Any]:
-    metrics = read_json(path)
+    metrics = read_existing_json(path)
     try:
         MetricsFile.model_validate(metrics)
     except ValidationError:

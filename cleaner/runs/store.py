@@ -15,6 +15,7 @@ from cleaner.files import (
     FileVersion,
     create_free_folder,
     file_version,
+    read_existing_json,
     read_json,
     remove_tree,
     validate_regular,
@@ -90,14 +91,22 @@ def read_entry(folder: str | Path) -> RunRecord | None:
     """
     path = str(folder)
     config, status, notes, metrics = [file_version(f"{path}/{name}") for name in FILES]
-    return None if config is None and status is None else _load_version(path, (config, status, notes, metrics))
+    written = config or status
+    if written is None:
+        return None
+    try:
+        return _load_version(path, (config, status, notes, metrics))
+    except OSError as error:
+        message = f"Its files cannot be read ({error.strerror}): check their permissions."
+        fields = {"status": Status("unreadable", message=message), "modified": written[0]}
+        return RunRecord.model_validate(merge_fields(Path(path), {}, fields))
 
 
 @lru_cache(maxsize=10_000)
 def _load_version(path: str, versions: tuple[FileVersion | None, ...]) -> RunRecord:
     folder = Path(path)
-    config = read_json(folder / "config.json")
-    status = Status() if versions[1] is None else parse_status(read_json(folder / STATUS_FILE))
+    config = {} if versions[0] is None else read_existing_json(folder / "config.json")
+    status = Status() if versions[1] is None else parse_status(read_existing_json(folder / STATUS_FILE))
     written = versions[0] or versions[1]
     notes = {} if versions[2] is None else read_notes(folder).model_dump()
     fields = {"status": status, "modified": written[0] if written else 0, **notes}

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from cleaner import FinetuneConfig
+from cleaner import FinetuneConfig, files
 from cleaner.__main__ import main
 from cleaner.files import atomic_write, read_json, write_json, write_text
 from cleaner.jobs import local
@@ -23,7 +23,7 @@ from cleaner.runs.parts import read_metrics
 from cleaner.runs.record import SCHEMA_VERSION
 from cleaner.runs.request import Request, load_request
 from cleaner.runs.run import load_run, load_run_trigger, read_progress
-from cleaner.runs.status import Status, write_status
+from cleaner.runs.status import Status, read_status, write_status
 from cleaner.runs.store import create_run, list_entries, list_runs
 from cleaner.types import CleanerError
 from tests.pages.runs import make_runs
@@ -75,6 +75,50 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
         fail()
     assert path.read_text() == "old"
     assert os.listdir(path.parent) == ["x.json"]
+
+
+def refuse_once(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> None:
+    """Make a function fail once, as on Windows while another program has the file open."""
+    original, refusals = getattr(owner, name), [PermissionError(errno.EACCES, "in use")]
+
+    def refuse(*arguments: Any) -> Any:
+        if refusals:
+            raise refusals.pop()
+        return original(*arguments)
+
+    monkeypatch.setattr(owner, name, refuse)
+
+
+def test_a_file_in_use_is_replaced_and_read_a_moment_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "IN_USE_POLL_SECONDS", 0.01)
+    path = tmp_path / "x.json"
+    write_json(path, {"state": "old"})
+    refuse_once(monkeypatch, os, "replace")
+    with pytest.raises(CleanerError, match="in use"):
+        write_json(path, {"state": "new"})
+    monkeypatch.setattr(files, "IN_USE_SECONDS", 1.0)
+    refuse_once(monkeypatch, os, "replace")
+    write_json(path, {"state": "new"})
+    refuse_once(monkeypatch, Path, "read_bytes")
+    assert read_json(path) == {"state": "new"}
+
+
+@pytest.mark.parametrize("name", ["config.json", "status.json"])
+def test_a_file_that_could_not_be_read_is_read_again(name: str, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = finished(root / "run")
+    read = Path.read_bytes
+
+    def refuse(path: Path) -> bytes:
+        if path.name == name:
+            raise PermissionError(errno.EACCES, "in use")
+        return read(path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "read_bytes", refuse)
+        assert [entry.status.state for entry in list_entries()] == ["unreadable"]
+        assert read_status(folder).state == ("failed" if name == "status.json" else "done")
+    assert [entry.status.state for entry in list_entries()] == ["done"]
+    assert read_status(folder).state == "done"
 
 
 @pytest.mark.skipif(os.name != "posix", reason="temporary files stay")
