@@ -102,7 +102,8 @@ def exported_environment() -> dict[str, str]:
 def _detach_options() -> dict[str, Any]:
     """Return the `Popen` options that keep the server's Ctrl-C from the child."""
     if sys.platform == "win32":
-        return {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.DETACHED_PROCESS}
+        # Not DETACHED_PROCESS: python.exe of a virtual environment starts another process, which would open a window.
+        return {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW}
     return {"start_new_session": True}
 
 

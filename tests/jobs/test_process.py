@@ -21,6 +21,14 @@ def test_jobs_on_a_cluster_get_no_password(monkeypatch: pytest.MonkeyPatch) -> N
     assert "CLEANER_PASSWORD" not in exported
 
 
+def test_on_windows_a_child_has_a_console_without_a_window(monkeypatch: pytest.MonkeyPatch) -> None:
+    flags = {"CREATE_NEW_PROCESS_GROUP": 0x200, "CREATE_NO_WINDOW": 0x8000000, "DETACHED_PROCESS": 0x8}
+    for name, value in flags.items():
+        monkeypatch.setattr(subprocess, name, value, raising=False)
+    monkeypatch.setattr(sys, "platform", "win32")
+    assert process._detach_options() == {"creationflags": 0x8000200}
+
+
 PARENT = """
 import subprocess, sys, time
 from pathlib import Path
