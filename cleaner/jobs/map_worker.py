@@ -8,12 +8,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from cleaner.files import cache_root, write_error
 from cleaner.inspection import embedding_map
 from cleaner.jobs import local, locks, process
-from cleaner.runs.derived import derived_folder
+from cleaner.runs.derived import derived_folder, unique_name
 from cleaner.runs.store import last_lines
 
-MAP_LOG = "embeddings.log"
 BACKGROUND = "--background"
 """Option of this command: start only after no run has been active for `REST_SECONDS`, one such process at a time."""
 REST_SECONDS = 30.0
@@ -27,16 +27,24 @@ def start_map_process(
 
     in_background: after no run of the store has been active for `REST_SECONDS`, one such process at a time.
     """
-    output = derived_folder(folder)
-    output.mkdir(parents=True, exist_ok=True)
+    log = _locate_log(folder)
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise write_error(log.parent, error, "Set CLEANER_CACHE to a writable folder.") from error
     runs = [str(path.resolve()) for path in (folder, parent) if path is not None]
     options = [BACKGROUND] if in_background else []
-    return process.start_detached(__name__, *options, *runs, log=output / MAP_LOG, append=False)
+    return process.start_detached(__name__, *options, *runs, log=log, append=False)
+
+
+def _locate_log(folder: Path) -> Path:
+    # Not in the run folder: Windows deletes no folder with an open file, and the process may wait for long.
+    return cache_root() / "logs" / f"{unique_name(folder)}-embeddings.log"
 
 
 def read_last_log_line(folder: Path) -> str:
     """Return the last line of the map process's log: the reason if it failed."""
-    return last_lines(derived_folder(folder) / MAP_LOG)
+    return last_lines(_locate_log(folder))
 
 
 def draw_map(folder: Path, parent: Path | None = None) -> None:

@@ -18,7 +18,7 @@ _IMAGE_NAME = re.compile("[0-9a-f]{32}")
 def derived_folder(folder: Path) -> Path:
     """Return the folder for files derived from a run: the run's own, or one in the cache if that is read only."""
     if is_shipped(folder) or not os.access(folder, os.W_OK):
-        return cache_root() / "runs" / f"{folder.name}-{_identify(folder)}"
+        return cache_root() / "runs" / unique_name(folder)
     return folder
 
 
@@ -28,13 +28,13 @@ def find_derived(folder: Path, name: str) -> Path:
     return own if own.exists() or not in_run.exists() else in_run
 
 
-def _identify(folder: Path) -> str:
-    """Return 12 digits that tell apart runs of one name, in other places or one after the other in one place."""
+def unique_name(folder: Path) -> str:
+    """Return the name of a run and 12 digits: another one for a run elsewhere, or later in the same place."""
     try:
         config = (folder / "config.json").read_bytes()
     except OSError:
         config = b""
-    return hashlib.sha256(os.fsencode(folder.resolve()) + config).hexdigest()[:12]
+    return f"{folder.name}-{hashlib.sha256(os.fsencode(folder.resolve()) + config).hexdigest()[:12]}"
 
 
 def hash_image(content: bytes) -> str:

@@ -152,7 +152,10 @@ def remove_run_folder(folder: Path) -> None:
     try:
         remove_tree(folder)
     except OSError as error:
-        raise CleanerError(f"{folder} cannot be deleted ({error.strerror}): check its write permission.") from error
+        raise CleanerError(
+            f"{folder} cannot be deleted ({error.strerror}): check its write permission. On Windows, wait until its "
+            "embedding map is drawn, and close the programs that use its files."
+        ) from error
 
 
 def _refuse_shipped(folder: Path) -> None:

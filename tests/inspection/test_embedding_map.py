@@ -183,6 +183,20 @@ def test_umap_in_its_own_process_is_deterministic(folders: tuple[Path, Path]) ->
     np.testing.assert_array_equal(computed[0].coordinates["umap"], computed[1].coordinates["umap"])
 
 
+def test_a_process_of_a_map_keeps_no_file_open_in_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    logs: list[Path] = []
+    monkeypatch.setenv("CLEANER_CACHE", str(tmp_path_factory.mktemp("cache")))
+    monkeypatch.setattr(map_worker.process, "start_detached", lambda *_, log, append: logs.append(log))
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        map_worker.start_map_process(tmp_path / name)
+        logs[-1].write_text(f"the reason of {name}")
+        assert list((tmp_path / name).iterdir()) == []
+        assert map_worker.read_last_log_line(tmp_path / name) == f"the reason of {name}"
+
+
 def test_a_background_map_waits_until_no_run_is_active(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     answers = [True, True, False, False]
     asked: list[bool] = []
