@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 from functools import partial
 from typing import Any
 
 import streamlit as st
 
+from cleaner.cli.output import join_command
 from cleaner.config import FinetuneConfig
 from cleaner.jobs import clock, local
 from cleaner.jobs.slurm import SlurmResources
@@ -70,7 +70,7 @@ def choose_trigger() -> Any:
     )
     model = sources.find_chosen_model(MODEL, QUICK_MODEL)
     presets = presets_for_model(attack_presets(name, model), model)
-    preset, key = forms.choose_preset(presets, trigger_key(model, name), f"poison --model {shlex.quote(model)}")
+    preset, key = forms.choose_preset(presets, trigger_key(model, name), join_command(["poison", "--model", model]))
     if preset.variant == SCENES_VARIANT:
         show_required_settings(model, name, key)
     trigger = None

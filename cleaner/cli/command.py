@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from cleaner import presets
+from cleaner.cli.output import join_command
 from cleaner.config import FinetuneConfig, parameters
 from cleaner.registry import DEFENSES, TRIGGERS
 from cleaner.runs.folders import find_run
@@ -30,7 +30,7 @@ def format_command(request: Request) -> str:
         words += ["--defense", *_format_method(DEFENSES, request.defense or {})]
         defaults = presets.DEFEND
     words += ["--test-pairs", str(request.test_size or 0)]
-    return shlex.join([*words, *_format_finetune(request.finetune, defaults)])
+    return join_command([*words, *_format_finetune(request.finetune, defaults)])
 
 
 def _format_data(request: Request) -> list[str]:

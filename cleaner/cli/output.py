@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import shutil
+import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -61,7 +62,12 @@ class Progress:
 
 def format_command_line() -> str:
     """Return the command line that is running."""
-    return shlex.join(["python", "-m", "cleaner", *sys.argv[1:]])
+    return join_command(["python", "-m", "cleaner", *sys.argv[1:]])
+
+
+def join_command(words: Sequence[str], platform: str = sys.platform) -> str:
+    """Return a command line for the shell of the platform: that of Windows takes no single quotes."""
+    return subprocess.list2cmdline(words) if platform == "win32" else shlex.join(words)
 
 
 def format_duration(seconds: float) -> str:

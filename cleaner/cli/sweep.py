@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import shutil
 import sys
 import time
@@ -44,7 +43,7 @@ from cleaner.reports.comparability import list_notes
 from cleaner.runs.folders import is_run_folder, run_id, runs_root
 from cleaner.runs.inversion import adopt_inversion
 from cleaner.runs.record import RunRecord
-from cleaner.runs.request import Request
+from cleaner.runs.request import Request, split_words
 from cleaner.runs.status import ACTIVE
 from cleaner.types import CleanerError
 
@@ -162,7 +161,7 @@ class Sweep:
 
 def _split_spec(spec: str) -> list[str]:
     try:
-        return shlex.split(spec)
+        return split_words(spec)
     except ValueError as error:
         raise CleanerError(f"the defense {spec!r} lacks a closing quotation mark: add it.") from error
 

@@ -185,13 +185,21 @@ def parse_data(text: str) -> tuple[str, dict[str, Any]]:
     """Return name and options of data in one line: "pairs.csv classes=cat,dog"; names with spaces need quotes."""
     if os.path.exists(text):
         return text, {}
-    lexer = shlex.shlex(text, posix=True, punctuation_chars="")
-    lexer.whitespace_split, lexer.escape, lexer.commenters = True, "", ""
     try:
-        arguments = list(lexer)
+        arguments = split_words(text)
     except ValueError as error:
         raise CleanerError(f"the data {text!r} lack a closing quotation mark: add it.") from error
     return parse_data_arguments(arguments)
+
+
+def split_words(text: str) -> list[str]:
+    r"""Return the words of a line, in which quotes group words and C:\pairs.csv stays a path.
+
+    Raises `ValueError` if a closing quotation mark is missing.
+    """
+    lexer = shlex.shlex(text, posix=True, punctuation_chars="")
+    lexer.whitespace_split, lexer.escape, lexer.commenters = True, "", ""
+    return list(lexer)
 
 
 def parse_data_arguments(arguments: Sequence[str]) -> tuple[str, dict[str, Any]]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
+from cleaner.cli.output import join_command
 from cleaner.plots import inversion as charts
 from cleaner.runs.inversion import (
     ESTIMATE_NOTE,
@@ -20,7 +20,7 @@ from cleaner.runs.inversion import (
     read_inversion,
 )
 from cleaner.runs.record import RunRecord
-from cleaner.runs.request import format_data, parse_data
+from cleaner.runs.request import parse_data
 from cleaner.types import OnStep, StepReport
 from pages._shared import cache, forms
 from pages._shared.cancel import allow_again, is_canceled, show_cancelable
@@ -189,13 +189,16 @@ def _show_triggers(subject: Subject, found: Inversion) -> None:
 def _show_uses(subject: Subject, suspect: str) -> None:
     """Draw what the inverted trigger is good for. suspect: its class."""
     link("Defend", "Train it away: choose “Unlearn inverted trigger”")
-    name, folder = shlex.quote(subject.name), shlex.quote(str(subject.stored_folder))
-    # A run has its data; for other models, a command would take Scenes.
-    data = "" if subject.run is not None else f" --data {format_data(*parse_data(subject.data))}"
+    folder = subject.stored_folder
+    data: list[str] = []
+    if subject.run is None:  # a run has its data; for other models, a command would take Scenes
+        name, options = parse_data(subject.data)
+        data = ["--data", name, *(f"{key}={value}" for key, value in options.items())]
+    evaluate = ["evaluate", subject.name, "--trigger", str(folder), "--target-class", suspect, *data]
+    defend = ["defend", subject.name, "--defense", "unlearn_trigger", f"path={folder / 'trigger.png'}", *data]
     with st.popover("Copy as command", icon=":material/terminal:", type="tertiary"):
         st.code(
-            f"python -m cleaner evaluate {name} --trigger {folder} --target-class {shlex.quote(suspect)}{data}\n"
-            f"python -m cleaner defend {name} --defense unlearn_trigger path={folder}/trigger.png{data}",
+            "\n".join(join_command(["python", "-m", "cleaner", *words]) for words in (evaluate, defend)),
             language="bash",
             wrap_lines=True,
         )

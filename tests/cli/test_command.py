@@ -13,6 +13,7 @@ from cleaner.__main__ import main
 from cleaner.attacks import TRIGGERS
 from cleaner.cli import training
 from cleaner.cli.command import format_command
+from cleaner.cli.output import join_command
 from cleaner.config import FinetuneConfig, file_parameters
 from cleaner.defenses import DEFENSES
 from cleaner.models.clip import save_clip
@@ -81,6 +82,13 @@ def test_own_files_with_spaces(read_back: Any, tmp_path: Path) -> None:
         test_size=None,
     )
     assert read_back(format_command(request)) == request
+
+
+def test_windows_takes_double_quotes() -> None:
+    words = ["defend", r"C:\my runs\a", "--defense", "unlearn_trigger", r"path=C:\t\trigger.png"]
+    command = r'defend "C:\my runs\a" --defense unlearn_trigger path=C:\t\trigger.png'
+    assert join_command(words, "win32") == command
+    assert shlex.split(join_command(words, "linux")) == words
 
 
 @pytest.mark.parametrize("name", list(DEFENSES))

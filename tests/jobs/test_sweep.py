@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from cleaner.__main__ import main
-from cleaner.cli.sweep import Sweep, format_progress, format_rows, watch_sweep
+from cleaner.cli.sweep import Sweep, _split_spec, format_progress, format_rows, watch_sweep
 from cleaner.config import FinetuneConfig
 from cleaner.jobs import local, sweep
 from cleaner.models.clip import save_clip
@@ -218,6 +218,10 @@ def test_a_failed_run_does_not_stop_the_others(base: Request) -> None:
     name = sweep.start_sweep(sweep.grid(base, [{"name": "gone"}, {"name": "finetune"}], rates=[1e-4], seeds=[0]))
     wait_until_stopped(name)
     assert states(name) == ["done", "failed"]
+
+
+def test_a_defense_with_a_path_of_windows() -> None:
+    assert _split_spec(r"unlearn_trigger path=C:\t\trigger.png") == ["unlearn_trigger", r"path=C:\t\trigger.png"]
 
 
 def test_bad_grids_and_unknown_sweeps(base: Request, capsys: pytest.CaptureFixture[str]) -> None:
