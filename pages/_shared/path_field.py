@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import psutil
 import streamlit as st
 
 from cleaner.access import allowed_folders, validate_allowed
@@ -18,7 +20,9 @@ MAX_ENTRIES = 200
 def show(key: str, label: str, suffixes: Sequence[str], *, placeholder: str, help: str) -> str:
     """Draw the field and its browser, which lists folders and files with these suffixes; return the text."""
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
-        text = st.text_input(label, key=key, placeholder=placeholder, help=help, **KEEP)
+        text = st.text_input(
+            label, key=key, placeholder=placeholder, help=help, on_change=_leave_folder, args=(key,), **KEEP
+        )
         with st.popover("Browse", icon=":material/folder_open:", key=f"{key}.browse", on_change="rerun") as popover:
             if popover.open:
                 _browse(key, text, suffixes)
@@ -30,16 +34,20 @@ def _browse(key: str, text: str, suffixes: Sequence[str]) -> None:
     folder = Path(st.session_state.get(f"{key}.folder") or find_start(text))
     st.caption(escape_markdown(str(folder)))
     with st.container(horizontal=True):
-        _button("Up", f"{key}.up", "arrow_upward", key, folder.parent, is_disabled=not is_allowed(folder.parent))
+        is_top = folder == folder.parent or not is_allowed(folder.parent)
+        _button("Up", f"{key}.up", "arrow_upward", key, folder.parent, is_disabled=is_top)
         st.button("Use this folder", key=f"{key}.use", icon=":material/check:", on_click=_take, args=(key, folder))
     try:
         folders, files = list_folder(folder, suffixes)
     except CleanerError as error:
         st.caption(escape_markdown(str(error)))
         return
+    if folder == folder.parent:
+        folders = [*(drive for drive in list_drives() if drive != folder), *folders]
     with st.container(height=300, border=False, gap=None):
         for number, path in enumerate([*folders, *files][:MAX_ENTRIES]):
-            _button(path.name, f"{key}.entry.{number}", "folder" if number < len(folders) else "draft", key, path)
+            label, icon = path.name or str(path), "folder" if number < len(folders) else "draft"  # a drive has no name
+            _button(label, f"{key}.entry.{number}", icon, key, path)
         if len(folders) + len(files) > MAX_ENTRIES:
             st.caption(f"First {MAX_ENTRIES} of {len(folders) + len(files):,}: type the path.")
         if not folders and not files:
@@ -66,6 +74,11 @@ def _choose(key: str, path: Path) -> None:
         _take(key, path)
 
 
+def _leave_folder(key: str) -> None:
+    """Browse from the path in the field again: the user has typed another one."""
+    st.session_state.pop(f"{key}.folder", None)
+
+
 def _take(key: str, path: Path) -> None:
     """Put a path into the field, and close the browser."""
     st.session_state[key], st.session_state[f"{key}.browse"] = str(path), False
@@ -78,6 +91,14 @@ def find_start(text: str) -> Path:
         if is_allowed(folder) and os.path.isdir(folder):
             return folder.resolve()
     return (allowed_folders() or [Path.home()])[0]
+
+
+def list_drives(platform: str = sys.platform) -> list[Path]:
+    """Return the drives of Windows that the app may read; none elsewhere, where all folders are below one."""
+    if platform != "win32":
+        return []
+    drives = [Path(partition.mountpoint) for partition in psutil.disk_partitions(all=True)]
+    return [drive for drive in drives if is_allowed(drive)]
 
 
 def is_allowed(path: Path) -> bool:

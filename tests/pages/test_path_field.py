@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from streamlit.testing.v1 import AppTest
 
 from cleaner.types import CleanerError
 from pages._shared import path_field, sources
@@ -42,6 +44,50 @@ def test_it_stays_in_the_allowed_folders(folder: Path, monkeypatch: pytest.Monke
     assert not path_field.is_allowed(folder.parent)
     with pytest.raises(CleanerError, match="outside"):
         path_field.list_folder(folder.parent / "outside", (".csv",))
+
+
+def draw_field() -> None:
+    from pages._shared import path_field
+
+    path_field.show("field", "Path", (".csv",), placeholder="", help="")
+
+
+def open_browser(text: str) -> AppTest:
+    app = AppTest.from_function(draw_field)
+    app.session_state["field"], app.session_state["field.browse"] = text, True
+    return app.run()
+
+
+def entries(app: AppTest) -> list[str]:
+    assert not app.exception, [e.message for e in app.exception]
+    return [button.label for button in app.button if ".entry." in str(button.key)]
+
+
+def test_a_typed_path_moves_the_browser(folder: Path) -> None:
+    app = open_browser(str(folder))
+    assert entries(app) == ["b", r"Pairs\.CSV"]
+    app.button(key="field.up").click().run()
+    assert entries(app) == ["data", "outside"]
+    app.text_input(key="field").set_value(str(folder.parent / "outside")).run()
+    assert entries(app) == [r"other\.csv"]
+
+
+def test_the_drives_of_windows(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    drives = [tmp_path / "C", tmp_path / "D"]
+    found = [SimpleNamespace(mountpoint=str(drive)) for drive in drives]
+    monkeypatch.setattr(path_field.psutil, "disk_partitions", lambda all: found)
+    assert path_field.list_drives("linux") == []
+    assert path_field.list_drives("win32") == drives
+    monkeypatch.setenv("CLEANER_DATA_ROOTS", str(drives[1]))
+    assert path_field.list_drives("win32") == drives[1:]
+
+
+def test_the_top_of_a_drive_leads_to_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    top = Path("/").absolute()
+    monkeypatch.setattr(path_field, "list_drives", lambda: [top, Path("/media/D")])
+    app = open_browser(str(top))
+    assert entries(app)[0] == "D"
+    assert app.button(key="field.up").disabled
 
 
 def test_path_and_classes_become_one_line(folder: Path) -> None:
