@@ -133,24 +133,22 @@ def _retry_in_use(access: Callable[[], T]) -> T:
 
 def _remove_abandoned(path: Path) -> None:
     """Delete the temporary files that killed processes of this machine left next to `path`."""
-    if os.name != "posix":  # elsewhere, asking whether a process lives may end it
-        return
     start = re.escape(f".{path.name}.{socket.gethostname()}-")
     for name in os.listdir(path.parent):
         # Exactly pid and thread: the files of a machine called node-2 start like those of one called node.
         own = re.fullmatch(rf"{start}([0-9]+)-[0-9]+\.tmp", name)
         if own is not None and not _is_alive(int(own[1])):
-            path.with_name(name).unlink(missing_ok=True)
+            with suppress(PermissionError):  # on Windows: a child of that process still uses it
+                path.with_name(name).unlink(missing_ok=True)
 
 
 def _is_alive(pid: int) -> bool:
+    import psutil  # here: it takes time, and few processes are killed while they write
+
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except (PermissionError, OverflowError):
-        pass
-    return True
+        return psutil.pid_exists(pid)
+    except OverflowError:
+        return True
 
 
 def resolve_path(name: str) -> str:

@@ -1,10 +1,12 @@
 """Scenes: reproducible images, captions and splits; the cache of rendered images."""
 
 import re
+import weakref
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -183,6 +185,23 @@ def test_a_canceled_rendering_leaves_no_files(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(Cancelled):
         scenes(tmp_path, on_step=stop).pixels  # noqa: B018
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_canceled_rendering_closes_its_file_before_it_is_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    mapped: list[weakref.ref[np.memmap]] = []
+    open_memmap = np.lib.format.open_memmap
+
+    def remember(*arguments: Any, **options: Any) -> np.memmap:
+        mapped.append(weakref.ref(target := open_memmap(*arguments, **options)))
+        return target
+
+    def stop(report: object) -> None:
+        raise Cancelled
+
+    monkeypatch.setattr(np.lib.format, "open_memmap", remember)
+    with pytest.raises(Cancelled) as caught:
+        scenes(tmp_path, on_step=stop).pixels  # noqa: B018
+    assert [array() for array in mapped] == [None], f"kept by {caught.traceback}"
 
 
 @pytest.mark.parametrize("max_in_process", [600, pytest.param(4, marks=pytest.mark.slow)])

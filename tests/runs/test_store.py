@@ -121,7 +121,6 @@ def test_a_file_that_could_not_be_read_is_read_again(name: str, root: Path, monk
     assert read_status(folder).state == "done"
 
 
-@pytest.mark.skipif(os.name != "posix", reason="temporary files stay")
 def test_a_write_removes_the_temporary_files_of_dead_processes_of_this_machine_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -130,6 +129,20 @@ def test_a_write_removes_the_temporary_files_of_dead_processes_of_this_machine_a
         (tmp_path / name).touch()
     write_text(tmp_path / "x.json", "new")  # the second file is that of node-4194305
     assert sorted(os.listdir(tmp_path)) == [".x.json.node-4194305-4194306-1.tmp", "x.json"]
+
+
+def test_a_temporary_file_that_is_still_in_use_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    unlink = Path.unlink
+
+    def refuse(path: Path, **options: bool) -> None:
+        if "4194305" in path.name:
+            raise PermissionError(errno.EACCES, "in use")
+        unlink(path, **options)
+
+    (tmp_path / f".x.json.{socket.gethostname()}-4194305-1.tmp").touch()
+    monkeypatch.setattr(Path, "unlink", refuse)
+    write_text(tmp_path / "x.json", "new")
+    assert (tmp_path / "x.json").read_text() == "new"
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS])

@@ -122,6 +122,7 @@ def _render_all(path: Path, spec: RenderSpec, folder: Path, on_step: OnStep | No
         if (done := min(missing, default=first)) > first:
             with suppress(CleanerError), _atomic_write(_path_of(spec, folder, done)) as part, part.open("wb") as file:
                 np.save(file, target[:done])
+        del target  # the traceback keeps this frame, and Windows deletes no file that is mapped
         raise
     target.flush()
 
