@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from io import TextIOWrapper
 from pathlib import Path
 
 from cleaner.types import CleanerError
@@ -14,6 +15,8 @@ BROKEN_PIPE_STATUS = 141
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; return 0, or 2 after bad input (one sentence on stderr), or 130 after Ctrl-C."""
+    if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")  # a file or pipe on Windows lacks most signs of captions
     try:
         try:
             return _run(sys.argv[1:] if arguments is None else arguments)

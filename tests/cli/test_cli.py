@@ -7,7 +7,7 @@ import shlex
 import subprocess
 import sys
 from dataclasses import replace
-from io import StringIO
+from io import BytesIO, StringIO, TextIOWrapper
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -126,6 +126,13 @@ def test_progress_fits_one_line_of_the_terminal(monkeypatch: pytest.MonkeyPatch)
     for label in ("short", "long" * 20):
         output.Progress(label)(StepReport("poison", 2, 2, 0.0))
     assert [len(line) for line in terminal.getvalue().replace("\r", "").splitlines()] == [39, 39]
+
+
+def test_signs_that_the_output_lacks_are_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cleaner.cli.commands.run_command", lambda *_: print("é \u732b"))
+    monkeypatch.setattr(sys, "stdout", TextIOWrapper(BytesIO(), encoding="cp1252", newline="\n"))
+    assert main([]) == 0
+    assert sys.stdout.buffer.getvalue() == b"\xe9 \\u732b\n"
 
 
 def test_two_runs_started_at_once_get_two_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
