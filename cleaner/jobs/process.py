@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import psutil
 
@@ -77,6 +77,19 @@ def redirect_output(log: Path) -> None:
     for target in (1, 2):
         os.dup2(output, target)
     os.close(output)
+
+
+def take_input() -> BinaryIO:
+    """Return the standard input of this process, which from now on is empty for all others.
+
+    Libraries ask for its state as they load, and Windows answers only after a read of a pipe by another thread has
+    ended (numpy issue 24290).
+    """
+    own = os.fdopen(os.dup(0), "rb")
+    empty = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(empty, 0)
+    os.close(empty)
+    return own
 
 
 def lower_priority() -> None:

@@ -6,7 +6,6 @@ import json
 import os
 import queue
 import signal
-import sys
 import threading
 import time
 import traceback
@@ -26,12 +25,13 @@ class SpareWorker:
     def __init__(self) -> None:
         self._requests: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self._thread = threading.current_thread()
+        self._orders = process.take_input()
 
     def wait_for_run(self) -> Path | None:
         """Return the folder of the run to execute; None once the server is gone or needs no spare."""
         self._thread = threading.Thread(target=self._prepare, name="prepare", daemon=True)
         self._thread.start()
-        for line in iter(sys.stdin.buffer.readline, b""):
+        for line in iter(self._orders.readline, b""):
             order = json.loads(line)
             if "run" in order:
                 self._requests.put(None)
