@@ -5,11 +5,13 @@ import graphlib
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from cleaner.plots import charts
+from tests.plots.test_styles import contrast
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAVY = ("torch", "open_clip", "captum", "umap", "nltk", "textblob", "torchvision")
@@ -41,6 +43,9 @@ LAYERS = (
     },
 )
 """Modules of pages/_shared from top to bottom; each imports lower layers only. The pages are above all of them."""
+THEME = tomllib.loads((ROOT / ".streamlit/config.toml").read_text(encoding="utf-8"))["theme"]
+TEXT_CONTRAST = 4.5
+"""Of text and its background (WCAG AA)."""
 
 
 def module_name(path: Path) -> str:
@@ -63,6 +68,18 @@ def layer_of(module: str) -> int:
     """Return the layer of a module of pages/_shared; 0 is the top one, -1 is above: a page."""
     parts = module.split(".")
     return next(i for i, layer in enumerate(LAYERS) if parts[2] in layer) if parts[1] == "_shared" else -1
+
+
+def mix(color: str, share: float, background: str) -> str:
+    """Return the color that is seen where `share` of a color covers the background."""
+    pairs = zip(bytes.fromhex(color[1:]), bytes.fromhex(background[1:]), strict=True)
+    return "#" + bytes(round(share * over + (1 - share) * under) for over, under in pairs).hex()
+
+
+def read_style(path: Path, pattern: str) -> float:
+    """Return the number that a pattern finds in a style sheet, exactly once."""
+    (number,) = re.findall(pattern, path.read_text(encoding="utf-8"))
+    return float(number)
 
 
 def run_script(script: str) -> str:
@@ -150,3 +167,14 @@ def test_colors_of_the_style_are_those_of_the_charts() -> None:
     role_colors = set(re.findall(r"#[0-9A-Fa-f]{6}", style.partition(".annotated-text {")[2]))
     assert role_colors
     assert not role_colors & (set(charts.STAGE_COLORS.values()) - {charts.STAGE_COLORS["suspect"]})
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_primary_color_is_readable_as_letters_and_under_white_ones(theme: str) -> None:
+    primary, page = THEME[theme]["primaryColor"], THEME[theme]["backgroundColor"]
+    assert contrast(primary, page) >= TEXT_CONTRAST
+    assert contrast(primary, mix(primary, 0.1, page)) >= TEXT_CONTRAST  # Streamlit's chosen segment
+    shade = read_style(SHARED_FOLDER / "style.css", r"gradient\(rgb\(0 0 0 / (\d+)%\)") / 100
+    assert contrast("#ffffff", mix("#000000", shade, primary)) >= TEXT_CONTRAST
+    kept = read_style(ROOT / "cleaner/reports/film.css", r"primary-color\) (\d+)%, black") / 100
+    assert contrast("#ffffff", mix(primary, kept, "#000000")) >= TEXT_CONTRAST
