@@ -178,3 +178,13 @@ def test_the_primary_color_is_readable_as_letters_and_under_white_ones(theme: st
     assert contrast("#ffffff", mix("#000000", shade, primary)) >= TEXT_CONTRAST
     kept = read_style(ROOT / "cleaner/reports/film.css", r"primary-color\) (\d+)%, black") / 100
     assert contrast("#ffffff", mix(primary, kept, "#000000")) >= TEXT_CONTRAST
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_captions_are_readable_on_page_menu_and_lesson(theme: str) -> None:
+    style = SHARED_FOLDER / "style.css"
+    opacity = read_style(style, r'\n\[data-testid="stCaptionContainer"\] \{\s*opacity: ([\d.]+)')
+    blue = read_style(style, r"background: color-mix\(in srgb, #56B4E9 (\d+)%, var") / 100
+    text, page = THEME[theme]["textColor"], THEME[theme]["backgroundColor"]
+    for background in (page, THEME[theme]["sidebar"]["backgroundColor"], mix("#56B4E9", blue, page)):
+        assert contrast(mix(text, opacity, background), background) >= TEXT_CONTRAST
