@@ -66,6 +66,21 @@ def test_stage_mode_shows_the_picture_or_why_there_is_none(browser_page: Any) ->
     assert visible(STAGE_HTML.replace("</div></div></div>\n", f"</div></div>{PICTURE_HTML}</div>\n")) == ["picture"]
 
 
+LINK_HTML = """
+<style>a.streamlit:focus { outline: none } a.streamlit:focus-visible { background-color: gray }</style>
+<div class="st-key-pipeline"><a class="streamlit" href="#">Model</a></div>
+"""
+
+
+def test_a_link_of_the_pipeline_shows_that_it_has_the_focus(browser_page: Any) -> None:
+    style = (FOLDER / "style.css").read_text(encoding="utf-8")
+    browser_page.set_content(f"{LINK_HTML}<style>{style}</style>")
+    link, read = browser_page.locator("a"), "link => getComputedStyle(link).outlineStyle"
+    assert link.evaluate(read) == "none"
+    browser_page.keyboard.press("Tab")
+    assert link.evaluate(read) == "solid"
+
+
 CHARTS_HTML = """
 <div data-testid="stApp" data-test-script-state="running"><div class="frame"><div class="charts"></div></div></div>
 """
