@@ -3,6 +3,8 @@
 const GRAB = 9; // px around the line in which a drag moves it
 const CLICK = 4; // px that a click may move
 const MAX_SCALE = 16;
+const PAN = 0.1; // share of the side that an arrow key moves a zoomed panel
+const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 const shares = new Map(); // key -> share of the width that shows the state before; kept while pages change
 const zooms = new Map(); // kind -> zoom, kept likewise
 
@@ -105,8 +107,8 @@ class Panel {
     this.canvas = add(this.box, "canvas", { tabindex: 0, role: "img" });
     this.canvas.panel = this; // for tests
     this.legend = add(this.box, "div", { class: "legend" });
-    for (const name of ["pointerdown", "pointermove", "pointerup", "pointercancel", "wheel", "dblclick"]) {
-      this.canvas.addEventListener(name, (event) => this[name](event), { passive: name !== "wheel" });
+    for (const name of ["pointerdown", "pointermove", "pointerup", "pointercancel", "wheel", "dblclick", "keydown"]) {
+      this.canvas.addEventListener(name, (event) => this[name](event), { passive: !["wheel", "keydown"].includes(name) });
     }
   }
 
@@ -184,6 +186,15 @@ class Panel {
     if (this.canvas.getRootNode().activeElement !== this.canvas && !event.ctrlKey) return; // else the page scrolls
     event.preventDefault();
     zoomAbout(this.data.kind, Math.exp(-event.deltaY / 400), ...this.place(event));
+    this.view.draw();
+  }
+
+  keydown(event) {
+    const { scale, x, y } = this.zoom, arrow = ARROWS[event.key];
+    if (!arrow || scale === 1 || event.ctrlKey || event.altKey || event.metaKey) return;
+    event.preventDefault();
+    event.stopPropagation(); // in stage mode, arrows change the page
+    setZoom(this.data.kind, scale, x - PAN * arrow[0], y - PAN * arrow[1]);
     this.view.draw();
   }
 

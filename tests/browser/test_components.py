@@ -170,3 +170,23 @@ def test_fingers_scroll_the_page_until_a_panel_is_zoomed(panel: Any) -> None:
     assert panel.locator("canvas").evaluate(read) == "pan-y"
     panel.get_by_role("button", name="Zoom in").click()
     assert panel.locator("canvas").evaluate(read) == "none"
+
+
+def test_arrow_keys_move_a_zoomed_panel(panel: Any) -> None:
+    read = "canvas => { const { scale, x, y } = canvas.panel.zoom; return [scale, x, y]; }"
+    panel.evaluate("() => { window.heard = []; addEventListener('keydown', ({ key }) => heard.push(key)); }")
+    canvas = panel.locator("canvas")
+    canvas.focus()
+    canvas.press("ArrowRight")
+    assert canvas.evaluate(read) == [1, 0, 0]
+    assert panel.evaluate("heard") == ["ArrowRight"]
+    panel.get_by_role("button", name="Zoom in").click()
+    scale, x, y = canvas.evaluate(read)
+    for key, dx, dy in (("ArrowRight", -0.1, 0), ("ArrowDown", 0, -0.1), ("ArrowLeft", 0.1, 0), ("ArrowUp", 0, 0.1)):
+        canvas.press(key)
+        x, y = x + dx, y + dy
+        assert canvas.evaluate(read) == pytest.approx([scale, x, y])
+    for _ in range(20):
+        canvas.press("ArrowLeft")
+    assert canvas.evaluate(read) == pytest.approx([scale, 0, y])
+    assert panel.evaluate("heard") == ["ArrowRight"]
