@@ -7,6 +7,7 @@ import io
 import json
 import re
 import shutil
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +23,9 @@ from cleaner.runs.store import read_record
 from cleaner.types import CleanerError
 from tests.films import save_runs, train_runs
 from tests.pages.runs import make_runs
+from tests.plots.test_styles import contrast
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +96,17 @@ def test_html_is_escaped_and_asks_for_nothing(movies: list[Movie]) -> None:
     assert set(re.findall(r"https?://[^\"'; ]+", text)) <= names
     (data,) = re.findall(r"\(\{ data: (.*), parentElement", text)
     assert json.loads(data)["films"][0]["classes"][0] == evil
+
+
+def test_html_has_readable_colors_the_same_as_the_app() -> None:
+    """Else `film.css` falls back on the colors of charts, which are too pale for letters."""
+    theme = tomllib.loads((ROOT / ".streamlit" / "config.toml").read_text(encoding="utf-8"))["theme"]
+    template = (ROOT / "cleaner" / "reports" / "film.html.jinja").read_text(encoding="utf-8")
+    for name, block in zip(("light", "dark"), re.findall(r":root \{(.*?)\}", template, re.DOTALL), strict=True):
+        colors = dict(re.findall(r"--st-(blue|red|green|primary)-color: (#\w+)", block))
+        assert colors == {key: theme[name][f"{key}Color"].lower() for key in ("primary", "blue", "red", "green")}
+        for key in ("blue", "red", "green"):
+            assert contrast(colors[key], theme[name]["backgroundColor"]) >= 4.5
 
 
 @pytest.mark.parametrize("kind", FORMATS)
