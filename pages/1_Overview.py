@@ -103,7 +103,8 @@ def show_example_image(run: RunRecord) -> None:
         return
     captions = ("Test image", "Triggered")
     for column, image, caption in zip(st.columns(2), example["pictures"], captions, strict=True):
-        column.image(decode_png(image), caption=caption, width="stretch")
+        alt = f"{example['class']}, {caption.lower()}"
+        column.image(decode_png(image), caption=caption, width="stretch", alt=alt)
     rows = ["| Model | Clean | Triggered |", "| --- | --- | --- |"]
     for name, predictions in example["answers"].items():
         label = STAGE_LABELS.get(name) or escape_markdown(to_label(name))

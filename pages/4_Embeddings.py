@@ -256,7 +256,8 @@ def _show_point(view: MapView, kind: str, row: int) -> None:
         st.markdown(f":material/title: **{text}**")
         return
     pair = cache.image_pair_bytes(view.sample(row), view.trigger_run if kind == "triggered" else None)
-    st.image(enlarge(pair[-1], 128), width="stretch")
+    alt = view.class_of(kind, row) + (", triggered" if kind == "triggered" else "")
+    st.image(enlarge(pair[-1], 128), width="stretch", alt=alt)
     st.caption(text + CAPTION_SUFFIXES[kind])
 
 

@@ -47,7 +47,8 @@ def choose_caption(data_key: DataKey) -> tuple[Sample, str]:
     with picture:
         load_data_with_progress(data_key)
         source = f"Own image: {own_image[0]}" if is_own else f"{data.name}, pair {index}"
-        st.image(enlarge(cache.image_pair_bytes(sample, None)[0]), escape_markdown(source), width=180)
+        alt = "Own image" if is_own else data.captions[index]
+        st.image(enlarge(cache.image_pair_bytes(sample, None)[0]), escape_markdown(source), width=180, alt=alt)
     return sample, caption
 
 

@@ -128,7 +128,7 @@ def show_image(sample: Sample, trigger_run: Path | None, placement: Placement) -
     """Draw the image under a slider without and with the trigger; a click moves the trigger."""
     image = cache.place_trigger(sample, trigger_run, placement)[1]
     if trigger_run is None:
-        st.image(enlarge(image, 340))
+        st.image(enlarge(image, 340), alt="Chosen image")
         return
     box = cache.trigger_box(sample, trigger_run)
 

@@ -76,7 +76,8 @@ def show_trigger_optimization(history: History, key: str) -> None:
     if not patch:
         return
     with suppress(OSError, ValueError):  # a run from elsewhere may hold anything
-        right.image(decode_png(patch), caption=f"Patch after step {history[-1]['step']:,}", width="stretch")
+        caption = f"Patch after step {history[-1]['step']:,}"
+        right.image(decode_png(patch), caption=caption, width="stretch", alt="Optimized trigger patch")
 
 
 def _read_losses(histories: Mapping[str, History]) -> dict[str, Points]:

@@ -121,8 +121,10 @@ def _show_rows(rows: list[ImageComparison], captions: list[tuple[str, str, str]]
     for number, (row, (name, before, after)) in enumerate(zip(rows, captions, strict=True)):
         with st.container(key=f"gallery-row-{number}"):
             *places, text = st.columns(list(layout.values()), vertical_alignment="center")
-        for place, image in zip(places, (row.clean, row.triggered, row.difference), strict=False):
-            place.image(enlarge(image), width="stretch")
+        poisoned = "triggered" if is_changed else "poisoned"
+        shown = {"clean": row.clean, poisoned: row.triggered, "difference": row.difference}
+        for place, (kind, image) in zip(places, shown.items(), strict=False):
+            place.image(enlarge(image), width="stretch", alt=f"{name}, {kind}")
         with text:
             if before == after:
                 st.markdown(f"{escape_markdown(before)}  \n:gray[Caption unchanged]")

@@ -107,7 +107,7 @@ def _show_image(run: RunRecord, detector: Any, threshold: float) -> None:
     for column, image, score, label in zip(
         st.columns(2), pixels, scores, ("Without trigger", "With trigger"), strict=True
     ):
-        column.image(enlarge(image, 128), width="stretch")
+        column.image(enlarge(image, 128), width="stretch", alt=f"Chosen image, {label.lower()}")
         verdict = ":violet[◆] **flagged**" if score > threshold else ":blue[○] passes"
         column.markdown(f":small[{label}]  \n:small[{verdict}, score {score:.3f}]")
 

@@ -183,7 +183,8 @@ def _show_gallery(run: RunRecord, ranking: Ranking) -> None:
             row = range(start, min(start + COLUMNS, len(top)))
             for column, i in zip(st.columns(COLUMNS, gap="small"), row, strict=False):
                 with column:
-                    st.image(enlarge(images[i], 128), width="stretch")
+                    truth = "poisoned" if ranking.poisoned[top[i]] else "clean"
+                    st.image(enlarge(images[i], 128), width="stretch", alt=f"pair {top[i]:,}, {truth}")
                     # Only the sign is colored: a caption is faint, and colored letters in it hard to read in the dark.
                     mark = ":violet[◆] **poisoned**" if ranking.poisoned[top[i]] else ":blue[○] clean"
                     caption = textwrap.shorten(captions[i], MAX_CAPTION, placeholder=" …")

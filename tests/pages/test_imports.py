@@ -116,6 +116,17 @@ def test_segmented_controls_keep_a_segment() -> None:
     assert all("required" in {keyword.arg for keyword in call.keywords} for call in calls)
 
 
+def test_images_have_a_text_for_screen_readers() -> None:
+    calls = [
+        node
+        for path in PAGE_FILES
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "image"
+    ]
+    assert calls
+    assert all("alt" in {keyword.arg for keyword in call.keywords} for call in calls)
+
+
 def test_shared_modules_load_without_torch() -> None:
     names = ", ".join(module_name(path) for path in SHARED)
     heavy = f"[name for name in {HEAVY!r} if name in sys.modules]"
