@@ -66,12 +66,12 @@ def _keep_repeated(groups: Groups) -> Groups:
 
 
 def _describe(groups: Groups) -> str:
-    """Return "ASR@1 differs by 4.1 points (median) and 70.5 (maximum), ... in 18 settings of scenes-rn"."""
+    """Return "ASR@1 differs by a median of 4.1 points and at most 70.5, ... in 18 settings of scenes-rn"."""
     asr, ca = (measure_spread([value[i] for value in values] for values in groups.values()) for i in (0, 1))
     models = ", ".join(sorted({str(key[0]) for key in groups}))
     settings = "1 setting" if asr.settings == 1 else f"{asr.settings} settings"
     return (
-        f"ASR@1 differs by {asr.median:.1f} points (median) and {asr.largest:.1f} (maximum), clean accuracy by "
+        f"ASR@1 differs by a median of {asr.median:.1f} points and at most {asr.largest:.1f}, clean accuracy by "
         f"{ca.median:.1f} and {ca.largest:.1f}, in {settings} of {models}"
     )
 

@@ -115,7 +115,7 @@ def _draw_pictures(draw_bar: OnStep, picture: Any) -> OnStep:
         draw_bar(report)
         if report.picture:
             caption = f"Pattern under its mask, and mask, after step {report.step:,}"
-            picture.image(decode_png(report.picture), caption=caption, alt="Trigger so far; beside it, its mask")
+            picture.image(decode_png(report.picture), caption=caption, alt="Trigger so far, next to its mask")
 
     return on_step
 
@@ -178,11 +178,11 @@ def _show_figures(found: Inversion) -> None:
 def _show_triggers(subject: Subject, found: Inversion) -> None:
     """Draw the inverted trigger and its mask, beside the true one where it is known."""
     inverted, true = st.container(key="triggers").columns(2)
-    inverted.image(enlarge(cache.draw_inverted(found.png), PICTURE_SIDE), alt="Inverted trigger; beside it, its mask")
+    inverted.image(enlarge(cache.draw_inverted(found.png), PICTURE_SIDE), alt="Inverted trigger, next to its mask")
     inverted.caption(f"Inverted trigger and its mask ({format_percent(found.masked_share)} of the image)")
     attack = cache.draw_attack(subject.run_folder) if subject.run_folder is not None else None
     if attack is not None:
-        true.image(enlarge(attack, PICTURE_SIDE), alt="True trigger; beside it, its mask")
+        true.image(enlarge(attack, PICTURE_SIDE), alt="True trigger, next to its mask")
         true.caption("True trigger and its mask")
 
 

@@ -126,7 +126,7 @@ def enlarge(figure: Any) -> Any:
 
 
 def explain_missing(reason: str) -> None:
-    """Say in stage mode why the page has no picture."""
+    """Say in stage mode why the page has no image."""
     if is_on():
         st.info(reason, icon=ICON)
 

@@ -87,6 +87,18 @@ def run_script(script: str) -> str:
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
 
 
+def list_call_keywords(method: str) -> list[set[str | None]]:
+    """Return the keywords of each call of a method in the pages, of which there is one at least."""
+    keywords = [
+        {keyword.arg for keyword in node.keywords}
+        for path in PAGE_FILES
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == method
+    ]
+    assert keywords
+    return keywords
+
+
 def test_imports_have_no_cycle() -> None:
     graph = {module_name(path): imported_modules(path) - {"pages._shared"} for path in PAGE_FILES}
     tuple(graphlib.TopologicalSorter(graph).static_order())  # raises CycleError
@@ -106,25 +118,11 @@ def test_imports_go_downward_only(path: Path) -> None:
 
 def test_segmented_controls_keep_a_segment() -> None:
     """A click on the chosen segment must not clear it: the page would go on to show it unmarked."""
-    calls = [
-        node
-        for path in PAGE_FILES
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "segmented_control"
-    ]
-    assert calls
-    assert all("required" in {keyword.arg for keyword in call.keywords} for call in calls)
+    assert all("required" in keywords for keywords in list_call_keywords("segmented_control"))
 
 
 def test_images_have_a_text_for_screen_readers() -> None:
-    calls = [
-        node
-        for path in PAGE_FILES
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "image"
-    ]
-    assert calls
-    assert all("alt" in {keyword.arg for keyword in call.keywords} for call in calls)
+    assert all("alt" in keywords for keywords in list_call_keywords("image"))
 
 
 def test_shared_modules_load_without_torch() -> None:

@@ -29,7 +29,7 @@ def test_seeds_and_processors_are_told_apart(tmp_path: Path) -> None:
     rows = [seed_row("a", 0.10, 0.90), seed_row("a", 0.17, 0.88), seed_row(None, 0.9, 0.9)]
     write(tmp_path, "attack_defense.json", [*rows, seed_row("a", 0.99, 0.1, part="ablations")])
     text = describe_variation(tmp_path)
-    assert "seed alone, ASR@1 differs by 7.0 points (median) and 7.0 (maximum), clean accuracy by 2.0 and 2.0" in text
+    assert "seed alone, ASR@1 differs by a median of 7.0 points and at most 7.0, clean accuracy by 2.0 and 2.0" in text
     assert "in 1 setting of m" in text
     assert "processor, ASR@1" not in text
     own = {"model": "lite", "trigger": "badnet", "method": "none", "seed": 1}

@@ -1,4 +1,4 @@
-"""Trigger inversions: make new ones, and draw the trigger of a known attack beside them."""
+"""Trigger inversions: make new ones, and draw the trigger of a known attack next to them."""
 
 from __future__ import annotations
 

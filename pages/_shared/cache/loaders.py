@@ -5,12 +5,9 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass
 from os import scandir
-from os.path import (
-    dirname,
-    getmtime,
-    isdir,
-    isfile,
-)  # pathlib's is_file raises for a long name or a folder without permission
+
+# pathlib's is_file raises for a long name or a folder without permission.
+from os.path import dirname, getmtime, isdir, isfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -115,8 +112,14 @@ def read_data_mtime(name: str) -> float:
     """
     name, options = parse_data(name)
     paths = [name, name.partition(":")[2], *map(str, options.values())]
-    folders = [path if isdir(path) else dirname(path) for path in paths if not isfile(path)]
-    return max(*map(read_mtime, paths), *(_read_folder_mtime(folder) for folder in folders if folder))
+    return max(
+        _read_folder_mtime(path) if isdir(path) else read_mtime(path) or _read_parent_mtime(path) for path in paths
+    )
+
+
+def _read_parent_mtime(path: str) -> float:
+    # Not of the folders below it: a mistyped path can have a whole disk there.
+    return getmtime(folder) if isdir(folder := dirname(path)) else 0.0
 
 
 @st.cache_data(show_spinner=False, max_entries=64, ttl=FOLDER_SECONDS)
