@@ -35,7 +35,7 @@ def test_seeds_and_processors_are_told_apart(tmp_path: Path) -> None:
     own = {"model": "lite", "trigger": "badnet", "method": "none", "seed": 1}
     rows = [own | {"processor": "AVX2", "asr": 0.5, "ca": 0.9}, own | {"processor": "all", "asr": 0.53, "ca": 0.9}]
     write(tmp_path, "processors.json", rows)
-    assert "stand in for another processor, ASR@1 differs by 3.0 points" in describe_variation(tmp_path)
+    assert "stand in for another processor, ASR@1 differs by a median of 3.0 points" in describe_variation(tmp_path)
 
 
 def test_the_report_says_it(runs: list[RunRecord]) -> None:
