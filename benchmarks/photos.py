@@ -11,19 +11,20 @@ validation or test photo.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import tyro
+from filelock import FileLock
 
 from benchmarks import learning_rates, protocol
 from benchmarks.attack_trials import TRIAL_SEED
 from benchmarks.markdown.cells import Row
 from benchmarks.photos_data import load_photos
-from benchmarks.tasks import Task, TaskFile
+from benchmarks.tasks import TaskFile, lock_path
 from cleaner import presets
 from cleaner.attacks import TRIGGERS, Trigger
 from cleaner.cli.output import Progress
@@ -31,7 +32,7 @@ from cleaner.config import FinetuneConfig
 from cleaner.data.corruptions import CORRUPTIONS, Corrupted
 from cleaner.evaluation.equal_accuracy import is_within
 from cleaner.evaluation.evaluate import evaluate
-from cleaner.files import assets, cache_root, read_json
+from cleaner.files import assets, read_json
 from cleaner.models.clip import Clip, load_clip
 from cleaner.models.devices import configure_torch
 from cleaner.presets import PoisonSetting
@@ -84,7 +85,7 @@ def main(options: Options) -> None:
 
 def task_file() -> TaskFile:
     """Return the finished tasks."""
-    return TaskFile(LINES_PATH, cache_root() / "photos")
+    return TaskFile(LINES_PATH)
 
 
 def read_trials() -> list[Row]:
@@ -149,7 +150,7 @@ def measure_clean_accuracy() -> float:
     return evaluate(load_model(), load_photos("validation"), ks=(1,), counterfactual=False).ca[1]
 
 
-def attack_trials() -> dict[str, Task]:
+def attack_trials() -> dict[str, Callable[[], Row]]:
     """Return the trials of attack settings; none costs a look at a defense."""
     return {
         f"{attack} {s.pairs} x {s.epochs} {s.rate:g} {s.lr:g}": partial(try_attack, attack, s)
@@ -211,7 +212,7 @@ def load_or_poison(attack: str, seed: int) -> Run:
     """Return a backdoored run of the table; the first call poisons it and stores it."""
     folder = suspect_folder(attack, seed)
     setting = choose_attack_setting(task_file().rows("attack_trials"), measure_clean_accuracy())
-    with task_file().lock(folder.name):  # another process may be making it
+    with FileLock(lock_path(folder, "poison")):  # another process may be making it
         if not has_config(folder):
             save_run(poison_model(attack, setting, seed=seed, test_role="test"), folder)
     run = load_run(folder)
@@ -225,7 +226,7 @@ def defense_config(lr: float, seed: int) -> FinetuneConfig:
     return replace(presets.DEFEND, lr=lr, seed=seed, precision=PRECISION)
 
 
-def rate_trials() -> dict[str, Task]:
+def rate_trials() -> dict[str, Callable[[], Row]]:
     """Return the trials of learning rates, against the badnet model of seed 0."""
     return {f"{name} {lr:g}": partial(try_rate, name, lr) for lr in LR_GRID for name in protocol.METHODS}
 
@@ -251,7 +252,7 @@ def measure_backdoored_accuracy() -> float:
     return evaluate(suspect.clip, load_photos("validation"), ks=(1,), counterfactual=False).ca[1]
 
 
-def cells() -> dict[str, Task]:
+def cells() -> dict[str, Callable[[], Row]]:
     """Return the cells of the table, seed 0 of every attack and method first."""
     return {
         f"{attack} {seed} {name or 'none'}": partial(measure_cell, attack, seed, name)

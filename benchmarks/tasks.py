@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -13,7 +17,6 @@ from filelock import FileLock, Timeout
 from benchmarks.markdown.cells import Row
 from cleaner.files import read_json_lines
 
-Task = Callable[[], Row]
 Select = Callable[[list[Row]], list[Row]]
 """Which of the finished tasks count."""
 WAIT_SECONDS = 20.0
@@ -22,31 +25,19 @@ WAIT_SECONDS = 20.0
 
 @dataclass(frozen=True)
 class TaskFile:
-    """The finished tasks of a benchmark, in phases; `locks` is a folder that all processes of this machine share."""
+    """The finished tasks of a benchmark, in phases."""
 
     path: Path
-    locks: Path
 
-    def lock(self, name: str) -> FileLock:
-        """Return the lock of a name; the system frees it when its process ends."""
-        self.locks.mkdir(parents=True, exist_ok=True)
-        return FileLock(self.locks / f"{name.replace('%', '').replace(' ', '_')}.lock")
-
-    def run_phase(self, phase: str, tasks: Mapping[str, Task], select: Select = list) -> None:
+    def run_phase(self, phase: str, tasks: Mapping[str, Callable[[], Row]], select: Select = list) -> None:
         """Run the missing tasks that no other process runs; return when all are done, by whichever process."""
         while missing := [key for key in tasks if key not in self.keys(phase, select)]:
             for key in missing:
-                self._run_if_free(phase, key, tasks[key], select)
+                with claimed(self.path, f"{phase} {key}") as is_mine:
+                    if is_mine and key not in self.keys(phase, select):
+                        append_row(self.path, {"phase": phase, "key": key, **tasks[key]()})
             if any(key not in self.keys(phase, select) for key in missing):
                 time.sleep(WAIT_SECONDS)
-
-    def _run_if_free(self, phase: str, key: str, task: Task, select: Select) -> None:
-        try:
-            with self.lock(f"{phase} {key}").acquire(timeout=0):
-                if key not in self.keys(phase, select):
-                    self._append({"phase": phase, "key": key, **task()})
-        except Timeout:
-            return
 
     def rows(self, phase: str) -> list[Row]:
         """Return the results of a phase, in the order they were finished; a line cut off by a crash is skipped."""
@@ -56,9 +47,38 @@ class TaskFile:
         """Return the keys of the finished tasks of a phase."""
         return {row["key"] for row in select(self.rows(phase))}
 
-    def _append(self, row: Row) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.lock("lines"):
-            cut_off = self.path.exists() and self.path.read_bytes()[-1:] not in (b"", b"\n")
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write("\n" * cut_off + json.dumps(row) + "\n")
+
+def append_row(path: Path, row: Row) -> None:
+    """Add one line: a single write under a lock, on a line of its own even after a cut-off one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(lock_path(path, "append")), path.open("a+b", buffering=0) as file:
+        file.seek(max(file.seek(0, os.SEEK_END) - 1, 0))
+        is_cut_off = file.read(1) not in (b"", b"\n")
+        file.write(b"\n" * is_cut_off + json.dumps(row).encode() + b"\n")
+        os.fsync(file.fileno())
+
+
+@contextmanager
+def claimed(path: Path, name: str) -> Iterator[bool]:
+    """Yield whether this process has the piece of work `name` of a file to itself.
+
+    The operating system releases the claim of a process that is killed.
+    """
+    lock = FileLock(lock_path(path, name))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
+
+
+def lock_path(path: Path, name: str) -> Path:
+    """Return the lock file of the piece of work `name` of a file or folder, the same for all processes here."""
+    digest = sha256(f"{path.resolve()} {name}".encode()).hexdigest()[:16]
+    folder = Path(tempfile.gettempdir()) / "ta-cleaner-benchmarks"
+    folder.mkdir(exist_ok=True)
+    return folder / f"{digest}.lock"

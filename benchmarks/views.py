@@ -17,9 +17,10 @@ import tyro
 from benchmarks import protocol
 from benchmarks.protocol2 import plan
 from benchmarks.protocol2.measure import describe, measure_cell, read_started_commit
-from benchmarks.protocol2.records import Row, append_row, claimed, describe_processor, results_path
+from benchmarks.protocol2.records import Row, describe_processor, results_path
 from benchmarks.protocol2.summary import decide
 from benchmarks.protocol2.tasks import Task, planned_groups, to_json
+from benchmarks.tasks import append_row, claimed
 from cleaner import presets
 from cleaner.files import read_json_lines
 from cleaner.models.devices import configure_torch

@@ -18,8 +18,9 @@ import torch
 from benchmarks import protocol
 from benchmarks.protocol2 import plan, statement
 from benchmarks.protocol2.measure import describe, measure, read_started_commit
-from benchmarks.protocol2.records import Row, append_row, claimed, describe_processor, results_path
+from benchmarks.protocol2.records import Row, describe_processor, results_path
 from benchmarks.protocol2.tasks import Log, Task, pending, to_json
+from benchmarks.tasks import append_row, claimed
 from cleaner.files import read_json_lines
 from cleaner.reports import results
 from cleaner.types import CleanerError

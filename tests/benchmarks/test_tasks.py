@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
 import pytest
 
 from benchmarks import tasks
-from benchmarks.tasks import TaskFile
+from benchmarks.tasks import TaskFile, append_row, claimed
+from cleaner.files import read_json_lines
+
+WRITER = """
+import sys
+from pathlib import Path
+from benchmarks.tasks import append_row
+for i in range(40):
+    append_row(Path(sys.argv[1]), {"writer": sys.argv[2], "i": i, "text": "x" * 20000})
+"""
+HOLDER = """
+import sys, time
+from pathlib import Path
+from benchmarks.tasks import claimed
+with claimed(Path(sys.argv[1]), "a") as is_mine:
+    print(is_mine, flush=True)
+    time.sleep(60)
+"""
 
 
 def test_finished_tasks_are_not_repeated(tmp_path: Path) -> None:
-    file = TaskFile(tmp_path / "a.jsonl", tmp_path / "locks")
+    file = TaskFile(tmp_path / "a.jsonl")
     file.run_phase("one", {"x %": lambda: {"value": 1}})
     file.run_phase("two", {"x %": lambda: {"value": 2}})
     with file.path.open("a") as lines:
@@ -30,7 +49,7 @@ def test_finished_tasks_are_not_repeated(tmp_path: Path) -> None:
 
 def test_a_task_of_another_process_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tasks, "WAIT_SECONDS", 0.01)
-    file = TaskFile(tmp_path / "a.jsonl", tmp_path / "locks")
+    file = TaskFile(tmp_path / "a.jsonl")
     started, may_end = threading.Event(), threading.Event()
 
     def slow() -> dict[str, int]:
@@ -38,7 +57,7 @@ def test_a_task_of_another_process_is_waited_for(tmp_path: Path, monkeypatch: py
         assert may_end.wait(20)
         return {"by": 1}
 
-    first = threading.Thread(target=lambda: TaskFile(file.path, file.locks).run_phase("p", {"slow": slow}))
+    first = threading.Thread(target=lambda: TaskFile(file.path).run_phase("p", {"slow": slow}))
     first.start()
     assert started.wait(20)
 
@@ -52,7 +71,40 @@ def test_a_task_of_another_process_is_waited_for(tmp_path: Path, monkeypatch: py
 
 
 def test_tasks_whose_rows_do_not_count_are_run_again(tmp_path: Path) -> None:
-    file = TaskFile(tmp_path / "a.jsonl", tmp_path / "locks")
+    file = TaskFile(tmp_path / "a.jsonl")
     file.run_phase("p", {"x": lambda: {"model": "old"}})
     file.run_phase("p", {"x": lambda: {"model": "new"}}, lambda rows: [row for row in rows if row["model"] == "new"])
     assert [row["model"] for row in file.rows("p")] == ["old", "new"]
+
+
+def test_two_processes_write_whole_lines(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    writers = [subprocess.Popen([sys.executable, "-c", WRITER, str(path), name]) for name in "ab"]
+    assert [writer.wait(timeout=120) for writer in writers] == [0, 0]
+    rows = read_json_lines(path)
+    for name in "ab":
+        assert [row["i"] for row in rows if row["writer"] == name] == list(range(40))
+
+
+def test_a_line_that_was_cut_off_costs_only_itself(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    append_row(path, {"i": 1})
+    with path.open("a") as file:
+        file.write('{"i": 2, "cut')
+    assert read_json_lines(path) == [{"i": 1}]
+    append_row(path, {"i": 3})
+    assert read_json_lines(path) == [{"i": 1}, {"i": 3}]
+    assert read_json_lines(tmp_path / "missing.jsonl") == []
+
+
+def test_a_claim_excludes_others_until_its_process_ends(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    holder = subprocess.Popen([sys.executable, "-c", HOLDER, str(path)], stdout=subprocess.PIPE, text=True)
+    assert holder.stdout is not None
+    assert holder.stdout.readline().strip() == "True"
+    with claimed(path, "a") as is_mine, claimed(path, "b") as is_free:
+        assert (is_mine, is_free) == (False, True)
+    holder.kill()
+    holder.wait(timeout=30)
+    with claimed(path, "a") as is_mine:
+        assert is_mine

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from benchmarks.protocol2 import command, records, statement
-from benchmarks.protocol2.records import claimed, describe_processor
+from benchmarks.protocol2.records import describe_processor
 from benchmarks.protocol2.tasks import Task, to_json
+from benchmarks.tasks import append_row, claimed
 from cleaner.files import read_json_lines
 from cleaner.types import CleanerError
 from tests.benchmarks.protocol2.simulated import measure_all, simulate
@@ -61,7 +62,7 @@ def test_the_protocol_is_frozen_by_the_first_test_figure(folder: Path, monkeypat
         statement.read_protocol(folder / "protocol.json")
     command.write_protocol()
     assert statement.read_protocol(folder / "protocol.json")["version"] == 2
-    records.append_row(records.results_path(LITE), measure(LITE, Task("cell", "badnet", "cup", 3)))
+    append_row(records.results_path(LITE), measure(LITE, Task("cell", "badnet", "cup", 3)))
     with pytest.raises(CleanerError, match="test figures"):
         command.write_protocol()
 
