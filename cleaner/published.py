@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from cleaner.config import FinetuneConfig
+from cleaner.config import FinetuneConfig, validate
+from cleaner.registry import Registry
 
 REIMPLEMENTED = "Re-implementation from the public description."
 
@@ -83,8 +84,10 @@ class Preset:
 
 
 class Method:
-    """What an attack, a defense or an explainer states about itself, as class attributes."""
+    """What an attack, a defense, a detector or an explainer states about itself, as class attributes."""
 
+    registry: ClassVar[Registry[Any]]
+    """Where the method is registered."""
     label: ClassVar[str] = ""
     """Name in pages and reports; empty: derived from the registered name. A plain string literal: `cleaner.labels`
     reads it from the source file."""
@@ -96,6 +99,13 @@ class Method:
     """Published settings."""
     unpublished: ClassVar[str] = "no source was given"
     """Why there are no published settings."""
+
+    def __post_init__(self) -> None:
+        validate(self)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return name and parameters, JSON-ready; `registry.load` restores the method."""
+        return self.registry.state_of(self)
 
     @classmethod
     def describe(cls) -> str:

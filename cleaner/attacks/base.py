@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from cleaner.config import file_parameters, param, validate
+from cleaner.config import file_parameters, param
 from cleaner.config import scale_pixels as scale_pixels  # attacks import it from here
 from cleaner.data.images import decode_rgba, decode_tensor, read_image_file
 from cleaner.published import Method
@@ -37,6 +37,7 @@ class Trigger(Method, ABC):
     Fields made by `param` are settings that a form shows; plain fields hold results of `prepare`.
     """
 
+    registry = TRIGGERS
     modalities: ClassVar[tuple[str, ...]] = ("image",)
     """What the attacker must change at test time: "image", "text", or both.
 
@@ -51,9 +52,6 @@ class Trigger(Method, ABC):
     """Whether it stands for an attacker's unknown trigger, so that its success rate is an estimate."""
     covers_image: ClassVar[bool] = False
     """Whether the trigger covers the whole image, even pixels that happen to keep their value."""
-
-    def __post_init__(self) -> None:
-        validate(self)
 
     @abstractmethod
     def __call__(self, images: Tensor) -> Tensor:
@@ -101,10 +99,6 @@ class Trigger(Method, ABC):
     def files(self) -> dict[str, bytes]:
         """Return file name -> content of the files that the trigger reads; a run keeps a copy of them."""
         return {}
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return name and parameters, JSON-ready; `load_trigger` restores the trigger."""
-        return TRIGGERS.state_of(self)
 
 
 def load_trigger(state: Mapping[str, Any], folder: Path | None = None) -> Trigger:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, TypeVar
 import torch
 from torch import Tensor, nn
 
-from cleaner.config import FinetuneConfig, param, validate
+from cleaner.config import FinetuneConfig, param
 from cleaner.data.base import CaptionData
 from cleaner.losses import Features, feature_repelling_loss
 from cleaner.models.blocks import find_blocks
@@ -85,6 +85,7 @@ TextPlan = Callable[[int], EpochTexts]
 class Defense(Method, ABC):
     """A way to finetune a backdoored model on clean pairs. Its parameters are the dataclass's fields."""
 
+    registry = DEFENSES
     needs_augmentation: ClassVar[bool] = False
     """Whether the losses need augmented images and captions."""
     needs_reference: ClassVar[bool] = False
@@ -98,9 +99,6 @@ class Defense(Method, ABC):
     class_prompt: ClassVar[str] = ""
     """Prompt with {} for the class name. If set, the losses get `Features.labels` and `Features.classes`, whose text
     tower must stay frozen: prompts are encoded once."""
-
-    def __post_init__(self) -> None:
-        validate(self)
 
     def unsupported_reason(self, clip: Clip, data: CaptionData) -> str | None:
         """Return why the method cannot train this model on these pairs, and what to do; None if it can."""
@@ -142,10 +140,6 @@ class Defense(Method, ABC):
     @abstractmethod
     def losses(self, f: Features) -> dict[str, Tensor]:
         """Return the named, weighted loss terms of a batch; the training loop sums them."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return name and parameters, JSON-ready; `load_defense` restores the defense."""
-        return DEFENSES.state_of(self)
 
 
 def load_defense(state: dict[str, Any]) -> Defense:

@@ -10,7 +10,6 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch import Tensor
 
-from cleaner.config import validate
 from cleaner.published import Method
 from cleaner.registry import DETECTORS as DETECTORS  # part of this module's interface
 from cleaner.seed import numpy_generator
@@ -32,15 +31,9 @@ class Towers(Protocol):
 class Detector(Method, ABC):
     """A score for each item, higher is more suspicious; the fields are its parameters."""
 
+    registry = DETECTORS
     question: ClassVar[str]
     """What it answers: "pairs" (which training pairs are poisoned?) or "image" (does an image carry a trigger?)."""
-
-    def __post_init__(self) -> None:
-        validate(self)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return name and parameters, JSON-ready."""
-        return DETECTORS.state_of(self)
 
 
 @dataclass(frozen=True)

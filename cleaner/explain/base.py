@@ -7,13 +7,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from threading import Lock
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import ClassVar, Generic, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cleaner.config import validate
 from cleaner.models.clip import Clip
 from cleaner.published import Method
 from cleaner.registry import EXPLAINERS as EXPLAINERS  # part of this module's interface
@@ -28,13 +27,11 @@ FORWARD_BATCH = 256
 class Explainer(Method, ABC, Generic[Inputs]):
     """Attribute the cosine of an input's feature and a target feature to the input's pixels or tokens."""
 
+    registry = EXPLAINERS
     input_kind: ClassVar[str] = "images"
     """What `attribute` takes: "images", (N, 3, H, W) in [0, 1], or "captions"."""
     is_signed: ClassVar[bool] = True
     """Whether values may be negative, which means against the target."""
-
-    def __post_init__(self) -> None:
-        validate(self)
 
     def unsupported_reason(self, clip: Clip) -> str | None:
         """Return why the method does not work on this model, and which ones do; None if it works."""
@@ -67,10 +64,6 @@ class Explainer(Method, ABC, Generic[Inputs]):
     @abstractmethod
     def _attribute(self, clip: Clip, inputs: Inputs, target: Tensor) -> Tensor:
         """Return the attribution; `clip` is a private copy of the model, target: (N, D) unit rows."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return name and parameters, JSON-ready."""
-        return EXPLAINERS.state_of(self)
 
 
 def image_similarity(clip: Clip) -> Callable[[Tensor, Tensor], Tensor]:
