@@ -25,6 +25,7 @@ def list_attacks(cells: Sequence[Cell]) -> list[tuple[str, str]]:
 
 
 def format_equal_accuracy(model: str, cells: Sequence[Cell], rows: Sequence[Row], methods: Methods) -> str:
+    """Return ASR@1 at a validation loss of 2 and 5 points, each seed, with gaps to CleanCLIP and to the control."""
     tables, shown = [], []
     for attack, target in list_attacks(cells):
         plain = drop_open_curves(main_cells(cells, attack, target), rows, methods.curves)
@@ -76,7 +77,8 @@ def _format_gap(gaps: Mapping[int, float]) -> str:
     return f"{fmean(values):+.3f}{bounds}"
 
 
-def format_rates(model: str, rows: Sequence[Row], methods: Methods) -> str:
+def format_rates(model: str, cells: Sequence[Cell], rows: Sequence[Row], methods: Methods) -> str:
+    """Return validation accuracy lost over the learning rates, and what the rule chose."""
     trials = [row for row in rows if row["task"]["kind"] == "grid" and row["task"]["method"]]
     keys = dict.fromkeys((row["task"]["method"], row["task"]["form"]) for row in trials)
     grid = sorted(rule.GRID, reverse=True)

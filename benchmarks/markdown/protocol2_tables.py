@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from benchmarks.markdown.captions import LOST_ACCURACY_NOTE
@@ -69,41 +70,6 @@ FINE_COLUMNS: dict[str, Read] = {
 }
 
 
-def equal_accuracy(root: Path) -> str:
-    """Return ASR@1 at a validation loss of 2 and 5 points, each seed, with gaps to CleanCLIP and to the control."""
-    return _each_model(root, format_equal_accuracy)
-
-
-def at_rates(root: Path) -> str:
-    """Return every method at the rate that the rule chose, one table per attack and target."""
-    return _each_model(root, _format_at_rates)
-
-
-def defender_data(root: Path) -> str:
-    """Return what method, control and baseline do with other clean pairs."""
-    return _each_model(root, _format_defender_data)
-
-
-def aware(root: Path) -> str:
-    """Return what is left of an attacker who knows the defense."""
-    return _each_model(root, _format_aware)
-
-
-def fine(root: Path) -> str:
-    """Return attack success among 352 classes."""
-    return _each_model(root, _format_fine)
-
-
-def long(root: Path) -> str:
-    """Return the methods with twice the steps."""
-    return _each_model(root, _format_long)
-
-
-def rates(root: Path) -> str:
-    """Return validation accuracy lost over the learning rates, and what the rule chose."""
-    return _each_model(root, lambda model, cells, rows, methods: format_rates(model, rows, methods))
-
-
 Format = Callable[[str, Sequence[Cell], Sequence[Row], Methods], str]
 
 
@@ -118,6 +84,7 @@ def _each_model(root: Path, format_model: Format) -> str:
 
 
 def _format_at_rates(model: str, cells: Sequence[Cell], rows: Sequence[Row], methods: Methods) -> str:
+    """Return every method at the rate that the rule chose, one table per attack and target."""
     tables, shown = [], []
     for attack, target in list_attacks(cells):
         plain = select_chosen(main_cells(cells, attack, target))
@@ -151,6 +118,7 @@ def _format_range(values: Sequence[float | None]) -> str:
 
 
 def _format_defender_data(model: str, cells: Sequence[Cell], rows: Sequence[Row], methods: Methods) -> str:
+    """Return what method, control and baseline do with other clean pairs."""
     tables, shown = [], []
     of_data = select_cells(rows, lambda task: task.steps == plan.STEPS and _is_key_method_at_rate(task, methods))
     for attack, target in list_attacks(cells):
@@ -183,6 +151,7 @@ def _is_key_method_at_rate(task: Task, methods: Methods) -> bool:
 
 
 def _format_aware(model: str, cells: Sequence[Cell], rows: Sequence[Row], methods: Methods) -> str:
+    """Return what is left of an attacker who knows the defense."""
     columns = {name: COLUMNS[name] for name in (*SHORT_COLUMNS, "probe ASR")}
     tables, shown = [], []
     for attack in plan.JUDGES:
@@ -211,6 +180,7 @@ def _aware_cells(cells: Sequence[Cell], attack: str, methods: Methods, *, knows:
 
 
 def _format_fine(model: str, cells: Sequence[Cell], rows: Sequence[Row], methods: Methods) -> str:
+    """Return attack success among 352 classes."""
     found = select(cells, world="scenes-fine")
     if not found:
         return ""
@@ -225,6 +195,7 @@ def _format_fine(model: str, cells: Sequence[Cell], rows: Sequence[Row], methods
 
 
 def _format_long(model: str, cells: Sequence[Cell], rows: Sequence[Row], methods: Methods) -> str:
+    """Return the methods with twice the steps."""
     tables, shown = [], []
     of_steps = select_cells(rows, lambda task: task.steps == plan.LONG_STEPS)
     for attack, target in list_attacks(cells):
@@ -235,3 +206,12 @@ def _format_long(model: str, cells: Sequence[Cell], rows: Sequence[Row], methods
             shown += [cell.row for cell in defended]
     caption = f"{RANGE_NOTE} {LOST_ACCURACY_NOTE} {format_origin(shown)}"
     return _join_tables(tables, caption)
+
+
+equal_accuracy = partial(_each_model, format_model=format_equal_accuracy)
+at_rates = partial(_each_model, format_model=_format_at_rates)
+defender_data = partial(_each_model, format_model=_format_defender_data)
+aware = partial(_each_model, format_model=_format_aware)
+fine = partial(_each_model, format_model=_format_fine)
+long = partial(_each_model, format_model=_format_long)
+rates = partial(_each_model, format_model=format_rates)
