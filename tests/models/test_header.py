@@ -17,9 +17,11 @@ from tests.conftest import make_clip
 def test_only_models_are_clip_files(tmp_path: Path) -> None:
     assert is_clip_file(save_clip(make_clip(), tmp_path / "clip.safetensors"))
     write_tensors(tmp_path / "encoder.safetensors", {"weight": torch.zeros(2)}, {"trigger": "ssba"})
+    whole = (tmp_path / "clip.safetensors").read_bytes()
+    (tmp_path / "cut_off.safetensors").write_bytes(whole[:-1])
     (tmp_path / "broken.safetensors").write_bytes(b"\xff" * 40)
     (tmp_path / "short.safetensors").write_bytes(b"{}")
-    names = ("encoder", "broken", "short", "missing")
+    names = ("encoder", "cut_off", "broken", "short", "missing")
     assert not any(is_clip_file(tmp_path / f"{name}.safetensors") for name in names)
 
 
