@@ -8,8 +8,8 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-from collections.abc import Mapping, Sequence
-from contextlib import closing, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -114,15 +114,13 @@ def _delete_oldest(database: sqlite3.Connection) -> None:
         database.execute("DELETE FROM features WHERE id <= ?", (first + (last - first) // 8,))
 
 
-class _discard_if_damaged:  # noqa: N801  # a context manager
+@contextmanager
+def _discard_if_damaged() -> Iterator[None]:
     """Delete a database that is damaged; errors that pass, such as a lock, are raised."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> bool:
-        if not isinstance(error, sqlite3.DatabaseError) or isinstance(error, sqlite3.OperationalError):
-            return False
+    try:
+        yield
+    except sqlite3.OperationalError:
+        raise
+    except sqlite3.DatabaseError:
         with suppress(OSError):
             store_path().unlink(missing_ok=True)
-        return True
