@@ -66,16 +66,9 @@ class EpochTexts:
     """The texts of one epoch: N captions, and index -> subtexts of the drawn pairs."""
 
     captions: Sequence[str]
-    drawn: Mapping[int, SubtextPair] = field(default_factory=dict)
+    drawn: DrawnTexts[SubtextPair] = field(default_factory=lambda: DrawnTexts((), lambda _: None))
     style: str = "core"
     """Style of the positive subtexts."""
-    made: DrawnTexts[Any] | None = None
-    """What was made from the drawn captions, if the defense draws any."""
-
-    @property
-    def skipped(self) -> int:
-        """Number of drawn pairs whose caption yields no subtext."""
-        return 0 if self.made is None else self.made.skipped
 
 
 TextPlan = Callable[[int], EpochTexts]

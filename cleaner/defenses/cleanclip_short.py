@@ -63,7 +63,7 @@ class CleanCLIPShort(Defense):
                 return None if pair.positive is None else pair.positive.text
 
             positives = DrawnTexts(draw_pairs(len(captions), share=self.share, seed=seed, epoch=epoch), make)
-            return EpochTexts(_Shortened(captions, positives), made=positives)
+            return EpochTexts(_Shortened(captions, positives))
 
         return texts
 

@@ -128,8 +128,7 @@ class TACleaner(Defense):
                 return pair if pair.positive is not None and pair.negatives else None
 
             indices = draw_pairs(len(captions), share=self.share, seed=seed, epoch=epoch)
-            drawn = DrawnTexts(indices, make)
-            return EpochTexts(captions, drawn, style=self.positive, made=drawn)
+            return EpochTexts(captions, DrawnTexts(indices, make), style=self.positive)
 
         return texts
 

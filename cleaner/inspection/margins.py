@@ -82,7 +82,7 @@ def compute_draw_stats(plan: TextPlan, epochs: int) -> list[DrawStats]:
         }
         kinds = Counter(text.kind for pair in texts.drawn.values() for text in pair.negatives)
         new_share = len(subtexts - seen) / len(subtexts) if subtexts else 0.0
-        drawn, by_kind = len(texts.drawn) + texts.skipped, dict(sorted(kinds.items()))
-        stats.append(DrawStats(epoch, drawn, texts.skipped, new_share, by_kind, seconds))
+        skipped, by_kind = texts.drawn.skipped, dict(sorted(kinds.items()))
+        stats.append(DrawStats(epoch, len(texts.drawn) + skipped, skipped, new_share, by_kind, seconds))
         seen |= subtexts
     return stats

@@ -23,7 +23,7 @@ from tests.defenses import naive
 def test_each_epoch_draws_other_k_pairs(toy_data: TensorData) -> None:
     plan = DEFENSES["ta_cleaner"](share=0.25, negatives=2).plan(toy_data.captions, seed=0)
     first, second = plan(0), plan(1)
-    assert len(first.drawn) + first.skipped == len(second.drawn) + second.skipped == 12
+    assert len(first.drawn) + first.drawn.skipped == len(second.drawn) + second.drawn.skipped == 12
     assert first.drawn.keys() != second.drawn.keys()
     assert list(first.captions) == toy_data.captions
     for index, pair in first.drawn.items():
@@ -43,7 +43,7 @@ def test_subtexts_differ_between_epochs(toy_data: TensorData) -> None:
 def test_captions_without_words_are_skipped_and_counted(toy_data: TensorData) -> None:
     captions = ["", "🍌🍌", *toy_data.captions]
     texts = DEFENSES["ta_cleaner"](share=1.0).plan(captions, seed=0)(0)
-    assert texts.skipped == 2
+    assert texts.drawn.skipped == 2
     assert 0 not in texts.drawn
 
 

@@ -42,7 +42,8 @@ def test_draw_stats_count_new_texts_kinds_and_skipped_captions() -> None:
         0: pair("a cup", ("a ball", "object")),  # the positive was drawn before, the negative is new
         1: pair("a cup", ("a kite", "object")),  # another pair's texts are new to it
     }
-    epochs = [EpochTexts([], first, made=DrawnTexts((0, 7, 8), first.get)), EpochTexts([], later), EpochTexts([])]
+    draws = DrawnTexts((0, 7, 8), first.get), DrawnTexts((0, 1), later.get)
+    epochs = [*(EpochTexts([], drawn) for drawn in draws), EpochTexts([])]
     results = compute_draw_stats(epochs.__getitem__, 3)
     assert [(s.epoch, s.drawn, s.skipped) for s in results] == [(0, 3, 2), (1, 2, 0), (2, 0, 0)]
     assert [s.new_share for s in results] == [1.0, 0.75, 0.0]
@@ -55,8 +56,7 @@ def test_draw_stats_time_the_making_of_subtexts() -> None:
         return pair("a cup", ("a kite", "object"))
 
     def plan(epoch: int) -> EpochTexts:
-        drawn = DrawnTexts(range(5), make)
-        return EpochTexts([], drawn, made=drawn)
+        return EpochTexts([], DrawnTexts(range(5), make))
 
     (stats,) = compute_draw_stats(plan, 1)
     assert stats.seconds >= 0.1

@@ -64,7 +64,7 @@ def draw_epoch(data: DataKey, share: float, draw: DrawKey) -> tuple[list[tuple[i
     rows = [
         (i, captions[i], pair.positive.text, [text.text for text in pair.negatives]) for i, pair in texts.drawn.items()
     ]
-    return rows, texts.skipped
+    return rows, texts.drawn.skipped
 
 
 @st.cache_resource(show_spinner=False, max_entries=24)
