@@ -19,7 +19,7 @@ from benchmarks.protocol2 import plan
 from benchmarks.protocol2.measure import describe, measure_cell, read_started_commit
 from benchmarks.protocol2.records import Row, describe_processor, results_path
 from benchmarks.protocol2.summary import decide
-from benchmarks.protocol2.tasks import Task, planned_groups, to_json
+from benchmarks.protocol2.tasks import Task, planned_groups
 from benchmarks.tasks import append_row, claimed
 from cleaner import presets
 from cleaner.files import read_json_lines
@@ -54,7 +54,7 @@ def main(threads: int = 1) -> None:
     torch.set_num_threads(threads)
     read_started_commit()
     for task, variant in list_trials(read_json_lines(results_path(MODEL))):
-        with claimed(PATH, f"{to_json(task)} {variant}") as is_mine:
+        with claimed(PATH, f"{asdict(task)} {variant}") as is_mine:
             if is_mine and not any(matches(row, task, variant) for row in read_json_lines(PATH)):
                 sys.stderr.write(f"{describe(task)} {variant}\n")
                 append_row(PATH, measure(task, variant))
@@ -79,7 +79,7 @@ def list_trials(rows: Iterable[Row]) -> list[tuple[Task, Variant]]:
 
 def matches(row: Row, task: Task, variant: Variant) -> bool:
     """Return whether a line is that of a trial."""
-    return bool(row["task"] == to_json(task) and row["variant"] == asdict(variant))
+    return bool(row["task"] == asdict(task) and row["variant"] == asdict(variant))
 
 
 def measure(task: Task, variant: Variant) -> Row:
@@ -88,7 +88,7 @@ def measure(task: Task, variant: Variant) -> Row:
     origin = results.add_provenance(
         protocol.format_command_line(), seeds=[task.seed], processor=describe_processor()
     ) | {"commit": read_started_commit()}
-    return {"task": to_json(task), "variant": asdict(variant), **row, **origin}
+    return {"task": asdict(task), "variant": asdict(variant), **row, **origin}
 
 
 if __name__ == "__main__":

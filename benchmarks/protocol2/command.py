@@ -11,6 +11,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -19,7 +20,7 @@ from benchmarks import protocol
 from benchmarks.protocol2 import plan, statement
 from benchmarks.protocol2.measure import describe, measure, read_started_commit
 from benchmarks.protocol2.records import Row, describe_processor, results_path
-from benchmarks.protocol2.tasks import Log, Task, pending, to_json
+from benchmarks.protocol2.tasks import Log, Task, pending
 from benchmarks.tasks import append_row, claimed
 from cleaner.files import read_json_lines
 from cleaner.reports import results
@@ -113,7 +114,7 @@ def measure_first_free(
     for task in tasks:
         if task.method and task.suspect in missing:
             continue
-        with claimed(path, str(to_json(task))) as is_mine:
+        with claimed(path, str(asdict(task))) as is_mine:
             if not is_mine or Log(read_json_lines(path), describe_processor()).find(task) is not None:
                 continue
             sys.stderr.write(f"[{os.getpid()}] {describe(task)}; {len(tasks)} known to be missing\n")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from benchmarks import protocol
 from benchmarks.protocol2 import plan
 from benchmarks.protocol2.probe import probe_labels
 from benchmarks.protocol2.records import Row, describe_processor
-from benchmarks.protocol2.tasks import Task, to_json
+from benchmarks.protocol2.tasks import Task
 from cleaner import presets
 from cleaner.attacks import TRIGGERS
 from cleaner.attacks.base import Trigger
@@ -47,7 +47,7 @@ def measure(model: str, task: Task) -> Row:
     origin = results.add_provenance(command, seeds=[task.seed], processor=describe_processor())
     finished = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     origin["commit"] = read_started_commit()
-    return {"task": to_json(task), **row, **origin, "wall": round(time.perf_counter() - start, 1), "finished": finished}
+    return {"task": asdict(task), **row, **origin, "wall": round(time.perf_counter() - start, 1), "finished": finished}
 
 
 @cache
@@ -174,7 +174,7 @@ def load_or_poison(model: str, task: Task) -> Run:
     The store is only a cache. Another process waits while one trains the same attack.
     """
     wanted = replace(task.suspect, kind="cell")
-    key = derive_seed(model, str(to_json(wanted)), str(describe_processor()), load_clip(model).sha256())
+    key = derive_seed(model, str(asdict(wanted)), str(describe_processor()), load_clip(model).sha256())
     folder = runs_root() / f"protocol2_{model}_{wanted.attack}_{wanted.target}_{wanted.seed}_{key:x}".replace(" ", "-")
     with FileLock(_lock_file(folder)):
         if (folder / "config.json").exists():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from benchmarks.protocol2 import plan, rule
@@ -324,8 +324,3 @@ class _Cells:
         return [
             replace(suspect, method=m, form=form, lr=lr) for m, form in tried for lr in sorted(rule.GRID, reverse=True)
         ]
-
-
-def to_json(task: Task) -> dict[str, Any]:
-    """Return what a line records of its task."""
-    return asdict(task)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from benchmarks.protocol2 import plan
-from benchmarks.protocol2.tasks import Log, Task, pending, to_json
+from benchmarks.protocol2.tasks import Log, Task, pending
 
 PROCESSOR = {"name": "a processor", "flags": ["avx2"], "threads": 1}
 OTHER_PROCESSOR = {"name": "another processor", "flags": [], "threads": 1}
@@ -17,7 +18,7 @@ def simulate(task: Task, **changes: Any) -> dict[str, Any]:
     """Return a line: every attack takes with a low floor, higher rates cost more accuracy and remove more."""
     loss = 4 * task.lr if task.method else 0.0
     ca, asr = BACKDOORED_CA - loss, max(0.02, 0.97 - 200 * task.lr) if task.method else 0.97
-    row = {"task": to_json(task), "processor": PROCESSOR, "ca": ca, "backdoored_ca": BACKDOORED_CA, "asr": asr}
+    row = {"task": asdict(task), "processor": PROCESSOR, "ca": ca, "backdoored_ca": BACKDOORED_CA, "asr": asr}
     return {**row, "floor": 0.01, "commit": "abc", **changes}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 
 from benchmarks.protocol2 import command, records, statement
 from benchmarks.protocol2.records import describe_processor
-from benchmarks.protocol2.tasks import Task, to_json
+from benchmarks.protocol2.tasks import Task
 from benchmarks.tasks import append_row, claimed
 from cleaner.files import read_json_lines
 from cleaner.types import CleanerError
@@ -49,9 +50,9 @@ def test_a_task_of_another_process_is_left_out(folder: Path) -> None:
     path = records.results_path(LITE)
     suspect, other = Task("cell", "badnet", "cup", 3), Task("cell", "badclip", "cup", 3)
     defended = Task("cell", "badnet", "cup", 3, method="finetune", lr=1e-3)
-    with claimed(path, str(to_json(suspect))):
+    with claimed(path, str(asdict(suspect))):
         assert command.measure_first_free(LITE, [suspect, defended, other], path, measure)
-        assert [row["task"] for row in read_json_lines(path)] == [to_json(other)]
+        assert [row["task"] for row in read_json_lines(path)] == [asdict(other)]
         assert not command.measure_first_free(LITE, [suspect, defended], path, measure), "the defense needs its model"
     assert command.measure_first_free(LITE, [suspect, defended], path, measure)
 
