@@ -96,7 +96,7 @@ class Clip:
 
     def preprocess(self, images: Tensor) -> Tensor:
         """Return images (N, 3, H, W) in [0, 1] resized to the model's size, normalized, on its device."""
-        images = images.to(self.device, non_blocking=True)
+        images = images.to(self.device)
         if images.shape[-2:] != (self.image_size, self.image_size):
             images = F.interpolate(images, self.image_size, mode="bicubic", antialias=True).clamp(0, 1)
         mean = torch.tensor(self.mean, device=self.device).view(1, 3, 1, 1)

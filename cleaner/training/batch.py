@@ -221,14 +221,14 @@ class BatchEncoder:
             text_aug=text_aug[0] if text_aug else None,
             positive=positive,
             negative=negative,
-            selected=torch.tensor(batch.selected, dtype=torch.long).to(text.device, non_blocking=True),
+            selected=torch.tensor(batch.selected, dtype=torch.long).to(text.device),
             negative_mask=negative_mask if len(set(counts)) > 1 else None,
-            false_negative=batch.false_negative.to(text.device, non_blocking=True),
+            false_negative=batch.false_negative.to(text.device),
             logit_scale=self.student.logit_scale,
             logit_bias=self.student.logit_bias,
             reference=reference,
             blocks=tuple(blocks),
-            labels=None if batch.labels is None else batch.labels.to(image.device, non_blocking=True),
+            labels=None if batch.labels is None else batch.labels.to(image.device),
             classes=self._classes,
         )
 

@@ -180,6 +180,20 @@ def test_images_are_read_once_perturbed_once_and_prefetched(
         assert not torch.equal(reference, images(rows))
 
 
+def test_copies_to_the_device_are_blocking(
+    tiny_clip: Clip, toy_data: TensorData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On an Apple GPU, a non-blocking copy may read its source after that was freed (pytorch #189690)."""
+    copies: list[object] = []
+    move = torch.Tensor.to
+    monkeypatch.setattr(
+        torch.Tensor, "to", lambda x, *args, **kwargs: copies.append(kwargs) or move(x, *args, **kwargs)
+    )
+    finetune(tiny_clip, toy_data, DEFENSE, replace(CONFIG, steps=1))
+    assert copies
+    assert not any("non_blocking" in kwargs for kwargs in copies)
+
+
 def test_logit_scale_is_clamped(tiny_clip: Clip, toy_data: TensorData) -> None:
     with torch.no_grad():
         tiny_clip.model.logit_scale.fill_(9.0)
