@@ -36,7 +36,8 @@ def check_precisions(device: str) -> dict[str, str | None]:
     reasons: dict[str, str | None] = dict.fromkeys(PRECISIONS)
     if device == "cpu":
         reasons["fp16"] = "only on a GPU"
-    if device == "cuda" and torch.cuda.is_available() and not torch.cuda.is_bf16_supported():
+    # By default, torch counts emulation too: a T4 or V100 has it, and is fast in fp16.
+    if device == "cuda" and torch.cuda.is_available() and not torch.cuda.is_bf16_supported(including_emulation=False):
         reasons["bf16"] = "this GPU lacks it; use fp16"
     return reasons
 
@@ -120,6 +121,6 @@ def pick_precision(device: str | torch.device, precision: str = "auto") -> str:
     if kind == "mps":
         return "bf16"
     if kind == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
     checks: list[Callable[[], bool]] = [getattr(torch.cpu, name, lambda: False) for name in BF16_CHECKS]
     return "bf16" if any(check() for check in checks) else "fp32"

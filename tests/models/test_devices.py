@@ -33,6 +33,13 @@ def test_auto_precision_depends_on_the_cpu(
     assert tiny_clip.to("cpu").precision == "fp32"
 
 
+def test_auto_precision_is_fp16_where_bf16_is_emulated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation)
+    assert pick_precision("cuda") == "fp16"
+    assert check_precisions("cuda")["bf16"] is not None
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a new thread may begin with a state of its own")
 def test_threads_started_later_flush_denormals_too() -> None:
     found: list[float] = []
