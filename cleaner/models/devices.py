@@ -43,15 +43,17 @@ def check_precisions(device: str) -> dict[str, str | None]:
 
 
 def configure_torch() -> None:
-    """Configure the process for fast training on the CPU: denormals, attention in fp32 with gradients, memory.
+    """Configure the process: fast training on the CPU (denormals, attention in fp32 with gradients, memory), no TF32.
 
     These are settings of the whole process, so importing `cleaner` or calling its other functions does not change them.
     The worker, the command line and the benchmarks call this first, in the main thread; a program that imports
-    `cleaner` may do the same. Without it, training on the CPU is slower and bf16 rounds differently.
+    `cleaner` may do the same. Without it, training on the CPU is slower and bf16 rounds differently, and convolutions
+    in fp32 on an NVIDIA GPU round to 10 bits of mantissa.
     """
     flush_denormals()
     install_cpu_attention()
     keep_freed_memory()
+    torch.backends.cudnn.allow_tf32 = False  # by default, cuDNN uses it for convolutions in fp32; cuBLAS does not
 
 
 def flush_denormals() -> None:

@@ -26,12 +26,14 @@ DEVICES = [
 ]
 
 
-def train(device: str, precision: str, batch_size: int = 16, **settings: object) -> list[float]:
-    """Return the loss of each of six steps of TA-Cleaner on a small ViT."""
+def train(
+    device: str, precision: str, batch_size: int = 16, model: str = "scenes-vit", **settings: object
+) -> list[float]:
+    """Return the loss of each of six steps of TA-Cleaner on a small model."""
     config = FinetuneConfig(
         lr=1e-4, steps=6, batch_size=batch_size, precision=precision, device=device, warmup_steps=1, **settings
     )  # type: ignore[arg-type]
-    clip = new_clip("scenes-vit")
+    clip = new_clip(model)
     result = finetune(clip, gpu.make_data(clip.image_size, 6 * batch_size), DEFENSES["ta_cleaner"](), config)
     return [report.losses["total"] for report in result.history]
 
@@ -49,8 +51,10 @@ def test_fp16_follows_fp32() -> None:
 
 @pytest.mark.gpu
 @NEEDS_GPU
-def test_gpu_follows_cpu() -> None:
-    assert train("cuda", "fp32") == pytest.approx(train("cpu", "fp32"), rel=1e-3)
+@pytest.mark.parametrize("model", ["scenes-vit", "scenes-rn"])
+def test_gpu_follows_cpu(model: str) -> None:
+    on_gpu, on_cpu = (train(device, "fp32", model=model, freeze_bn=True) for device in ("cuda", "cpu"))
+    assert on_gpu == pytest.approx(on_cpu, rel=1e-3)
 
 
 @pytest.mark.gpu

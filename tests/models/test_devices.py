@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from functools import partial
 from threading import Thread
 
 import pytest
 import torch
 
+from cleaner.models import devices
 from cleaner.models.clip import Clip
 from cleaner.models.devices import BF16_CHECKS, check_devices, check_precisions, flush_denormals, pick_precision
 
@@ -50,3 +52,13 @@ def test_threads_started_later_flush_denormals_too() -> None:
     torch.set_flush_denormal(False)
     assert found == [0.0]
     assert float(torch.tensor(1e-39) * 0.5) > 0
+
+
+def test_fp32_is_not_tf32(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("flush_denormals", "install_cpu_attention", "keep_freed_memory"):
+        monkeypatch.setattr(devices, name, lambda: None)
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        devices.configure_torch()
+    assert not torch.backends.cudnn.allow_tf32
