@@ -74,7 +74,8 @@ def save_delta(loaded: LoadedModel, base: str, path: Path) -> Path:
     _refuse_prompts(loaded, "a delta")
     base_state = load(base).model.state_dict()
     texts = {**_build_metadata(loaded), BASE_KEY: base, BASE_SHA256_KEY: state_sha256(base_state)}
-    write_tensors(path, compute_delta(loaded.model.state_dict(), base_state), texts)
+    state = {key: value.cpu() for key, value in loaded.model.state_dict().items()}
+    write_tensors(path, compute_delta(state, base_state), texts)
     return path
 
 

@@ -69,6 +69,27 @@ def test_delta_of_equal_weights_is_empty(base: Clip) -> None:
     assert all(torch.equal(value, state[key]) for key, value in apply_delta({}, state).items())
 
 
+class OtherDevice(torch.Tensor):
+    """A tensor that, as one on a GPU, takes part in nothing with the base's before it is copied."""
+
+    def cpu(self) -> torch.Tensor:  # type: ignore[override]
+        return self.as_subclass(torch.Tensor)
+
+    @classmethod
+    def __torch_function__(cls, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        if func is torch.equal:
+            raise RuntimeError("Expected all tensors to be on the same device")
+        return super().__torch_function__(func, types, args, kwargs)
+
+
+def test_delta_of_a_model_on_another_device(base: Clip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    changed = trained(base)
+    here = save_delta(changed, "scenes-rn", tmp_path / "here.safetensors")
+    state = {key: value.as_subclass(OtherDevice) for key, value in changed.model.state_dict().items()}
+    monkeypatch.setattr(changed.model, "state_dict", lambda: state)
+    assert save_delta(changed, "scenes-rn", tmp_path / "there.safetensors").read_bytes() == here.read_bytes()
+
+
 def test_another_base_is_refused(base: Clip, tmp_path: Path) -> None:
     file = save_delta(trained(base), "scenes-rn", tmp_path / "change.safetensors")
     save_clip(make_clip("rn", seed=1), tmp_path / "assets" / "scenes-rn" / "model.safetensors")
