@@ -85,6 +85,13 @@ def release_freed_memory() -> None:
         libc.malloc_trim(0)
 
 
+def empty_gpu_cache() -> None:
+    """Return the freed memory that torch keeps on GPUs, so that other processes can use it."""
+    torch.cuda.empty_cache()  # does nothing where this process has not used CUDA
+    if torch.backends.mps.is_available():
+        torch.mps.empty_cache()
+
+
 def _load_glibc() -> ctypes.CDLL | None:
     """Return glibc; None with another C library."""
     try:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from cleaner.models.devices import empty_gpu_cache
 from cleaner.types import CleanerError
 
 T = TypeVar("T", Tensor, Sequence[str])
@@ -43,8 +44,7 @@ def halve_on_out_of_memory(attempt: Callable[[int], R], size: int, min_size: int
         if size <= min_size:
             raise CleanerError("out of memory even in the smallest chunks: choose a smaller batch or model.")
         size = max(min_size, size // 2)
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        empty_gpu_cache()
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:

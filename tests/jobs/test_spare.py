@@ -15,9 +15,10 @@ from typing import Any, cast
 
 import psutil
 import pytest
+import torch
 
 from cleaner import files
-from cleaner.jobs import clock, local, process, spare
+from cleaner.jobs import clock, local, process, spare, spare_worker, timing
 from cleaner.runs.request import Request
 from cleaner.runs.run import load_run
 from cleaner.runs.status import Status, read_status, write_status
@@ -100,6 +101,20 @@ def test_the_spare_measures(request_: Request) -> None:
     spare.ensure()
     assert spare.measure(request)
     wait_until(lambda: clock.predict(request) is not None)
+
+
+def test_a_measurement_keeps_no_memory_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    events: list[str] = []
+    results = iter([False, True])  # a run has the device, then not
+    monkeypatch.setattr(process, "take_input", lambda: None)
+    monkeypatch.setattr(spare_worker, "RETRY_SECONDS", 0)
+    monkeypatch.setattr(timing, "measure", lambda *_: events.append("measure") or next(results))
+    monkeypatch.setattr(timing, "prepare_defenses", lambda *_: events.append("prepare"))
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: events.append("cuda"))
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    monkeypatch.setattr(torch.mps, "empty_cache", lambda: events.append("mps"))
+    spare_worker.SpareWorker()._measure({})
+    assert events == ["measure", "cuda", "mps"] * 2 + ["prepare"]
 
 
 def test_a_warm_spare_trains_within_seconds(request_: Request) -> None:
