@@ -60,8 +60,8 @@ def finetune(
     often to stay within its share of the time (`ValidationLooks`); `recorder` keeps the frames of a film
     (`FrameSchedule`). The state is written to `checkpoint` after each epoch, after the last step and when `on_step`
     raises (except `Cancelled`); the same call with equal model, captions, settings and `attack` (JSON-ready) resumes
-    from it and ends with the same weights. Processes started by torchrun share every
-    batch; rank 0 alone monitors, reports and writes.
+    from it and ends with the same weights, on a GPU up to rounding. Processes started by torchrun share every batch;
+    rank 0 alone monitors, reports and writes.
 
     Raises `CleanerError` for an unsupported model or pairs, a broken or foreign checkpoint, or a loss that diverges.
     """
