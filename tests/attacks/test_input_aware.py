@@ -112,7 +112,7 @@ def test_broken_or_missing_weights_are_refused(toy_data: TensorData) -> None:
 @pytest.mark.slow
 def test_another_images_pattern_does_not_open_the_backdoor() -> None:
     data, test = load_data("scenes", size=8000), load_data("scenes", split="validation", size=2000)
-    config = FinetuneConfig(lr=2e-3, epochs=2, seed=100)
+    config = FinetuneConfig(lr=2e-3, epochs=2, seed=100, device="cpu")
     run = poison(load_clip("scenes-lite"), data, TRIGGERS["input_aware"](), poison_rate=0.05, config=config, test=test)
     assert run.metrics is not None
     assert run.metrics.asr is not None

@@ -339,7 +339,7 @@ def test_framing_is_known_without_weights(small_model: str, tmp_path: Path) -> N
 
 
 def test_siglip_is_trained_with_its_own_loss(siglip: Clip, toy_data: TensorData) -> None:
-    config = FinetuneConfig(lr=1e-3, steps=20, batch_size=16, warmup_steps=0)
+    config = FinetuneConfig(lr=1e-3, steps=20, batch_size=16, warmup_steps=0, device="cpu")
     trained = finetune(siglip, toy_data, DEFENSES["ta_cleaner"](share=1.0), config)
     losses = [report.losses["total"] for report in trained.history]
     assert losses[-1] < losses[0]
@@ -360,7 +360,8 @@ def test_coca_is_trained_in_its_contrastive_part(toy_data: TensorData) -> None:
     pooler = {"attentional_pool": True, "attn_pooler_heads": 2, "output_tokens": True}
     extra = {"custom_text": True, "multimodal_cfg": decoder | {"dim_head": 16, "n_queries": 8, "attn_pooler_heads": 2}}
     coca = _build_clip(Architecture(48, OPENAI["vit"].vision | pooler, text, extra=extra), "coca")
-    trained = finetune(coca, toy_data, DEFENSES["ta_cleaner"](share=1.0), FinetuneConfig(steps=2, batch_size=16))
+    config = FinetuneConfig(steps=2, batch_size=16, device="cpu")
+    trained = finetune(coca, toy_data, DEFENSES["ta_cleaner"](share=1.0), config)
     before, after = coca.model.state_dict(), trained.clip.model.state_dict()
     changed = {key.split(".")[0] for key in after if not torch.equal(before[key], after[key])}
     assert {"visual", "text"} <= changed

@@ -154,7 +154,7 @@ def test_all_images_are_prepared_before_the_first_step(
         poisoned = PoisonedData(base.subset(range(pairs)), TRIGGERS["badnet"](), "banana", 0.1)
         rendered.clear()
         done: list[int] = []
-        config = FinetuneConfig(epochs=1, batch_size=10)
+        config = FinetuneConfig(epochs=1, batch_size=10, device="cpu")
         finetune(tiny_clip, poisoned, DEFENSES["finetune"](), config, on_step=lambda _: done.append(len(rendered)))  # noqa: B023
         assert done == [len(rendered)] * (pairs // 10)
         assert max((report.step for report in rendered), default=0) == count
@@ -170,7 +170,8 @@ def test_images_are_read_once_perturbed_once_and_prefetched(
     monkeypatch.setattr(toy_data, "images", lambda rows: asked.append(("now", list(rows))) or images(rows))
     monkeypatch.setattr(toy_data, "prefetch", lambda rows: asked.append(("next", list(rows))))
     monkeypatch.setattr(Clip, "encode_image", lambda clip, x: seen.append(x.clone()) or encode(clip, x))
-    finetune(tiny_clip, toy_data, DEFENSES["par"](noise_share=1.0), FinetuneConfig(epochs=2, batch_size=16))
+    config = FinetuneConfig(epochs=2, batch_size=16, device="cpu")
+    finetune(tiny_clip, toy_data, DEFENSES["par"](noise_share=1.0), config)
     now, ahead = ([rows for kind, rows in asked if kind == wanted] for wanted in ("now", "next"))
     assert [kind for kind, _ in asked] == ["now", "next"] * 5 + ["now"]
     assert ahead == now[1:]

@@ -17,7 +17,9 @@ from cleaner.training.loop import finetune
 from cleaner.types import CleanerError
 from tests.conftest import make_clip
 
-CONFIG = FinetuneConfig(lr=1e-3, epochs=1, steps=3, batch_size=16, precision="fp32", warmup_steps=1, freeze_bn=True)
+CONFIG = FinetuneConfig(
+    lr=1e-3, epochs=1, steps=3, batch_size=16, precision="fp32", device="cpu", warmup_steps=1, freeze_bn=True
+)
 
 
 @pytest.mark.parametrize("kind", ["vit", "rn"])
