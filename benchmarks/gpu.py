@@ -42,8 +42,21 @@ from cleaner.reports import results
 from cleaner.training.loop import finetune
 from cleaner.training.optimizer import training_mode
 
-PEAK_TFLOPS = {"H100": 989.0, "H200": 989.0, "A100": 312.0, "L40S": 362.0, "L4": 121.0, "A10": 125.0, "4090": 165.0}
-"""Part of a card's name -> peak of dense bf16 matrix products, in 10^12 operations per second, from its data sheet."""
+PEAK_TFLOPS = {
+    "H100 80GB HBM3": 989.0,
+    "H100 PCIe": 756.0,
+    "H200": 989.0,
+    "A100-SXM4-40GB": 312.0,
+    "A100-SXM4-80GB": 312.0,
+    "A100-PCIE-40GB": 312.0,
+    "A100 80GB PCIe": 312.0,
+    "L40S": 362.0,
+    "L4": 121.0,
+    "A10": 125.0,
+    "GeForce RTX 4090": 165.0,
+}
+"""A card's name without "NVIDIA" -> peak of dense bf16 matrix products, in 10^12 operations per second, from its data
+sheet. Whole names: an L40, an A10G, an RTX A1000 and an H100 NVL have other peaks than the cards in their names."""
 PHOTO_SIZE = (500, 375)
 WARM_STEPS, MEMORY_IMAGES = 2, 64
 
@@ -123,7 +136,7 @@ def make_data(side: int, pairs: int) -> CaptionData:
 
 
 def measure_method(
-    clip: Clip, data: CaptionData, defense: Defense, config: FinetuneConfig, peak_tflops: float
+    clip: Clip, data: CaptionData, defense: Defense, config: FinetuneConfig, peak_tflops: float | None
 ) -> dict[str, Any]:
     """Return the rates of one method: of the training loop, and of its bare step."""
     few = data.subset(range(min(WARM_STEPS * config.batch_size, len(data))))
@@ -255,9 +268,9 @@ def measure(options: Options, device: str) -> dict[str, Any]:
     return {"precision": precision, "peak_tflops": peak, "rows": rows, "tests": tests, "left_out": budget.skipped}
 
 
-def find_peak(name: str) -> float:
-    """Return a card's peak in 10^12 operations per second; 0 if it is not listed."""
-    return next((peak for part, peak in PEAK_TFLOPS.items() if part in name), 0.0)
+def find_peak(name: str) -> float | None:
+    """Return a card's peak in 10^12 operations per second; None if it is not listed."""
+    return PEAK_TFLOPS.get(name.removeprefix("NVIDIA "))
 
 
 def main(options: Options) -> None:

@@ -118,6 +118,24 @@ def test_compiled_tower_gives_the_same_features() -> None:
         assert torch.allclose(clip.encode_image(images), plain, atol=1e-3)
 
 
+@pytest.mark.parametrize(
+    ("card", "peak"),
+    [
+        ("NVIDIA H100 80GB HBM3", 989.0),
+        ("NVIDIA H100 PCIe", 756.0),
+        ("NVIDIA A100-SXM4-80GB", 312.0),
+        ("NVIDIA L4", 121.0),
+        ("NVIDIA L40", None),
+        ("NVIDIA A10G", None),
+        ("NVIDIA RTX A1000", None),
+        ("NVIDIA GeForce RTX 4090 Laptop GPU", None),
+        ("processor, 4 threads", None),
+    ],
+)
+def test_a_peak_belongs_to_one_card(card: str, peak: float | None) -> None:
+    assert gpu.find_peak(card) == peak
+
+
 @pytest.mark.slow
 def test_the_benchmark_runs_on_a_cpu(tmp_path: Path) -> None:
     gpu.main(gpu.Options(device="cpu", tiny=True, tests=False, out=tmp_path / "gpu.json"))
