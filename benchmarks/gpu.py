@@ -2,9 +2,10 @@
 
 ViT-B-32 and RN50 with random weights through finetuning, CleanCLIP and TA-Cleaner with K 10% and 100%: images per
 second, share of the bare step's rate (`benchmarks/bare_step.py`), utilization against the card's peak (MFU), peak
-memory, and the wait for images that are decoded from JPEG files. Then the tests marked `gpu`. Once the time is used up,
-what is missing is left out and named in the result, benchmarks/results/gpu-CARD.json. `--device cpu --tiny` runs the
-same code on a CPU. Written without a GPU at hand: no result of one is in this repository yet.
+memory, and the wait for images that are decoded from JPEG files. Then the tests marked `gpu`. What fails, or is missing
+once the time is used up, is left out and named in the result, benchmarks/results/gpu-CARD.json, which is written after
+each measurement. `--device cpu --tiny` runs the same code on a CPU. Written without a GPU at hand: no result of one is
+in this repository yet.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -37,10 +40,11 @@ from cleaner.defenses import Defense
 from cleaner.files import source_root
 from cleaner.models.architectures import get_open_clip_architecture
 from cleaner.models.clip import Clip, _build_clip, new_clip
-from cleaner.models.devices import configure_torch, device_name, pick_device, pick_precision
+from cleaner.models.devices import configure_torch, device_name, empty_gpu_cache, pick_device, pick_precision
 from cleaner.reports import results
 from cleaner.training.loop import finetune
 from cleaner.training.optimizer import training_mode
+from cleaner.types import CleanerError
 
 PEAK_TFLOPS = {
     "H100 80GB HBM3": 989.0,
@@ -87,7 +91,7 @@ class Options:
 
 @dataclass
 class Budget:
-    """The time that is left, and what was left out for it."""
+    """The time that is left, and what was left out: for lack of it, or because it failed."""
 
     minutes: float
     start: float = field(default_factory=time.monotonic)
@@ -244,11 +248,24 @@ def run_tests(seconds: float) -> dict[str, Any]:
     return {"passed": done.returncode == 0, "summary": (done.stdout.strip().splitlines() or [""])[-1]}
 
 
-def measure(options: Options, device: str) -> dict[str, Any]:
-    """Return everything that there is time for."""
+def measure(options: Options, device: str, write: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    """Return everything that there is time for; `write` gets what is measured so far."""
     budget, peak = Budget(options.minutes), options.peak_tflops or find_peak(device_name(device))
     precision = pick_precision(device)
     rows: list[dict[str, Any]] = []
+    result: dict[str, Any] = {"precision": precision, "peak_tflops": peak, "rows": rows, "tests": None}
+    result["left_out"] = budget.skipped
+
+    def add_row(model: str, method: str, measure_values: Callable[[], dict[str, Any]]) -> None:
+        if not budget.allows(f"{model}, {method}"):
+            return
+        try:
+            rows.append({"model": model, "method": method, **measure_values()})
+        except (RuntimeError, CleanerError) as error:  # out of memory, or no C compiler
+            budget.skipped.append(f"{model}, {method}: {error}")
+        empty_gpu_cache()
+        write(result)
+
     for name in options.models:
         clip = load_model(name)
         config = FinetuneConfig(
@@ -256,16 +273,14 @@ def measure(options: Options, device: str) -> dict[str, Any]:
         )
         data = make_data(clip.image_size, options.steps * options.batch_size)
         for method, defense in METHODS.items():
-            if budget.allows(f"{name}, {method}"):
-                values = measure_method(clip, data, defense, config, peak)
-                rows.append({"model": name, "method": method, **values})
-        if budget.allows(f"{name}, loading"):
-            with tempfile.TemporaryDirectory() as place:
-                rows.append({"model": name, "method": "loading", **measure_loading(clip, config, Path(place))})
-        if device == "cuda" and budget.allows(f"{name}, compile"):  # on a CPU it needs a C++ compiler
-            rows.append({"model": name, "method": "compile", **measure_compile(clip, config)})
-    tests = run_tests(budget.seconds_left) if options.tests and budget.allows("tests") else None
-    return {"precision": precision, "peak_tflops": peak, "rows": rows, "tests": tests, "left_out": budget.skipped}
+            add_row(name, method, partial(measure_method, clip, data, defense, config, peak))
+        with tempfile.TemporaryDirectory() as place:
+            add_row(name, "loading", partial(measure_loading, clip, config, Path(place)))
+        if device == "cuda":  # on a CPU it needs a C++ compiler
+            add_row(name, "compile", partial(measure_compile, clip, config))
+    result["tests"] = run_tests(budget.seconds_left) if options.tests and budget.allows("tests") else None
+    write(result)
+    return result
 
 
 def find_peak(name: str) -> float | None:
@@ -277,9 +292,9 @@ def main(options: Options) -> None:
     """Measure, print and write."""
     options, device = shrink(options), pick_device(options.device).type
     configure_torch()
-    result = measure(options, device)
     name = re.sub(r"[^a-z0-9]+", "-", device_name(device).lower()).strip("-")
-    protocol.write_result(options.out or results.RESULTS_DIR / f"gpu-{name}.json", card=device_name(device), **result)
+    path = options.out or results.RESULTS_DIR / f"gpu-{name}.json"
+    result = measure(options, device, lambda result: protocol.write_result(path, card=device_name(device), **result))
     lines = [
         (row["model"], row["method"], ", ".join(f"{k} {v:.3g}" for k, v in row.items() if isinstance(v, float)))
         for row in result["rows"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,12 +11,13 @@ import torch
 from benchmarks import gpu
 from cleaner.attacks import TRIGGERS
 from cleaner.config import FinetuneConfig
-from cleaner.defenses import DEFENSES
+from cleaner.defenses import DEFENSES, Defense
 from cleaner.evaluation.evaluate import evaluate
 from cleaner.files import read_json
 from cleaner.models.clip import new_clip
 from cleaner.training import distributed
 from cleaner.training.loop import finetune
+from cleaner.types import CleanerError
 from tests.conftest import make_clip, make_toy_data
 
 HAS_GPU = torch.cuda.is_available()
@@ -134,6 +136,34 @@ def test_compiled_tower_gives_the_same_features() -> None:
 )
 def test_a_peak_belongs_to_one_card(card: str, peak: float | None) -> None:
     assert gpu.find_peak(card) == peak
+
+
+def test_a_measurement_that_fails_is_left_out_and_the_others_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, written = tmp_path / "gpu.json", []
+
+    def measure_method(clip: object, data: object, defense: Defense, *_: object) -> dict[str, float]:
+        written.append([row["method"] for row in read_json(out)["rows"]] if out.exists() else [])
+        if defense is gpu.METHODS["cleanclip"]:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return {"images_per_second": 1.0}
+
+    def measure_loading(*_: object) -> dict[str, float]:
+        raise CleanerError("live BatchNorm")
+
+    monkeypatch.setattr(gpu, "load_model", lambda name: SimpleNamespace(image_size=8))
+    monkeypatch.setattr(gpu, "make_data", lambda *_: None)
+    monkeypatch.setattr(gpu, "measure_method", measure_method)
+    monkeypatch.setattr(gpu, "measure_loading", measure_loading)
+    monkeypatch.setattr(gpu, "configure_torch", lambda: None)
+    gpu.main(gpu.Options(device="cpu", tiny=True, tests=False, out=out))
+    result = read_json(out)
+    kept = [name for name in gpu.METHODS if name != "cleanclip"]
+    assert [row["method"] for row in result["rows"]] == kept
+    assert written == [[name for name in kept if name in list(gpu.METHODS)[:i]] for i in range(len(gpu.METHODS))]
+    left_out = ["scenes-lite, cleanclip: CUDA out of memory", "scenes-lite, loading: live BatchNorm"]
+    assert result["left_out"] == left_out
 
 
 @pytest.mark.slow
