@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from torch.nn.modules._functions import SyncBatchNorm
 
 from benchmarks import gpu
 from cleaner.attacks import TRIGGERS
@@ -101,12 +102,30 @@ def test_a_group_of_one_process_gathers_its_own_rows(device: str, tmp_path: Path
 
 @pytest.mark.gpu
 @NEEDS_GPU
-def test_synchronized_batch_norm_of_one_process_equals_the_plain_one() -> None:
-    model = new_clip("scenes-rn").model.visual.train().cuda()  # type: ignore[union-attr, operator]
-    images = torch.rand(16, 3, 64, 64, device="cuda")
-    plain = model(images)
-    synchronized = torch.nn.SyncBatchNorm.convert_sync_batchnorm(model)
-    assert torch.allclose(synchronized(images), plain, atol=1e-3)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_synchronized_batch_norm_of_one_process_equals_the_plain_one(dtype: torch.dtype, tmp_path: Path) -> None:
+    """In a group of one, torch's layer is the plain one, so its function is called."""
+    generator = torch.Generator("cuda").manual_seed(0)
+    images, slope = (
+        torch.randn(16, 8, 5, 7, device="cuda", generator=generator).to(dtype, memory_format=torch.channels_last)
+        for _ in range(2)
+    )
+    results = []
+    torch.distributed.init_process_group("nccl", init_method=f"file://{tmp_path}/group", rank=0, world_size=1)
+    try:
+        for is_synchronized in (False, True):
+            x, layer = images.clone().requires_grad_(), torch.nn.BatchNorm2d(8, device="cuda")
+            if is_synchronized:
+                statistics = (layer.running_mean, layer.running_var, layer.eps, layer.momentum)
+                y = SyncBatchNorm.apply(x, layer.weight, layer.bias, *statistics, torch.distributed.group.WORLD, 1)
+            else:
+                y = layer(x)
+            y.backward(slope)
+            results.append([y, x.grad, layer.weight.grad, layer.bias.grad, layer.running_mean, layer.running_var])
+    finally:
+        torch.distributed.destroy_process_group()
+    tolerance = 1e-4 if dtype is torch.float32 else 2e-2
+    torch.testing.assert_close(results[1], results[0], rtol=tolerance, atol=tolerance)
 
 
 @pytest.mark.gpu
