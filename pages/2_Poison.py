@@ -10,7 +10,6 @@ import streamlit as st
 from cleaner.cli.output import join_command
 from cleaner.config import FinetuneConfig
 from cleaner.jobs import clock, local
-from cleaner.jobs.slurm import SlurmResources
 from cleaner.labels import to_label
 from cleaner.presets import (
     PHOTO_POISON,
@@ -231,16 +230,12 @@ def choose_attack(*, is_open: bool) -> requests.PoisonSettings | None:
     )
 
 
-def start(attack: requests.PoisonSettings, cluster: SlurmResources | None) -> None:
-    """Start the job."""
-    jobs.start_runs("poison", [requests.build_poison_request(attack)], cluster)
-
-
 def show_start_section(attack: requests.PoisonSettings | None) -> None:
     """Draw the Train button, what it trains and the estimate of the duration."""
     cluster = forms.choose_cluster("poison")
     is_busy = cluster is None and local.has_active_runs()
-    on_start = None if attack is None else partial(start, attack, cluster)
+    run_requests = [] if attack is None else [requests.build_poison_request(attack)]
+    on_start = partial(jobs.start_runs, "poison", run_requests, cluster) if run_requests else None
     live_jobs.show_start_button("Train model", "poison", is_busy, on_start)
     if attack is None:
         st.caption(":material/error: Complete or correct the settings below.")
@@ -254,11 +249,10 @@ def show_start_section(attack: requests.PoisonSettings | None) -> None:
     queries = "images" if "image" in attack.trigger.modalities else "captions"
     tested = durations.describe_test(DataKey(attack.data, "test", attack.test_size), attack.target_class, queries)
     if cluster is None:
-        request = requests.build_poison_request(attack)
-        durations.show([request], lambda duration: st.caption(f"**{duration}** · {plan}", help=tested), pairs)
+        durations.show(run_requests, lambda duration: st.caption(f"**{duration}** · {plan}", help=tested), pairs)
     else:
         st.caption(plan, help=tested)
-    forms.show_command([requests.build_poison_request(attack)])
+    forms.show_command(run_requests)
 
 
 def show_result(run: RunRecord) -> None:

@@ -160,7 +160,7 @@ def _is_sweep(plan: DefensePlan) -> bool:
 
 
 def show_preflight(
-    suspect: Suspect, plan: DefensePlan, pairs: int, run_requests: list[Request], cluster: SlurmResources | None
+    suspect: Suspect, plan: DefensePlan, run_requests: list[Request], cluster: SlurmResources | None
 ) -> None:
     """Draw the number of planned runs and their expected duration, and in a folded table one row per defense."""
     tested = _describe_test(suspect)
@@ -222,23 +222,16 @@ def _draw_plan(plan: DefensePlan, run_requests: list[Request]) -> None:
         st.dataframe(pd.DataFrame(rows), hide_index=True, width="stretch")
 
 
-def start(suspect: Suspect, plan: DefensePlan, pairs: int, cluster: SlurmResources | None) -> None:
-    """Start the jobs, as a sweep if a defense has several."""
-    start_jobs = jobs.start_sweep if _is_sweep(plan) else jobs.start_runs
-    run_requests = [requests.build_defense_request(suspect, defense, pairs, config) for defense, config in plan]
-    start_jobs("defend", run_requests, cluster)
-
-
 def show_start_section(suspect: Suspect, choice: tuple[DefensePlan, int] | None) -> None:
     """Draw the Start button and the preflight."""
     cluster = forms.choose_cluster("defend")
-    is_ready = choice is not None and bool(choice[0])
-    on_start = partial(start, suspect, *choice, cluster) if choice is not None and is_ready else None
+    plan, pairs = choice or ([], 0)
+    run_requests = [requests.build_defense_request(suspect, defense, pairs, config) for defense, config in plan]
+    start = jobs.start_sweep if _is_sweep(plan) else jobs.start_runs
+    on_start = partial(start, "defend", run_requests, cluster) if plan else None
     live_jobs.show_start_button("Start defenses", "defend", cluster is None and local.has_active_runs(), on_start)
-    if choice is not None and is_ready:
-        plan, pairs = choice
-        run_requests = [requests.build_defense_request(suspect, defense, pairs, config) for defense, config in plan]
-        show_preflight(suspect, plan, pairs, run_requests, cluster)
+    if plan:
+        show_preflight(suspect, plan, run_requests, cluster)
         forms.show_command(run_requests)
     else:
         st.caption(":material/error: Choose a defense, a learning rate and an available device.")
