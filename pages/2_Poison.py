@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -249,7 +250,8 @@ def show_start_section(attack: requests.PoisonSettings | None) -> None:
     queries = "images" if "image" in attack.trigger.modalities else "captions"
     tested = durations.describe_test(DataKey(attack.data, "test", attack.test_size), attack.target_class, queries)
     if cluster is None:
-        durations.show(run_requests, lambda duration: st.caption(f"**{duration}** · {plan}", help=tested), pairs)
+        trained = [replace(request, pairs=pairs) for request in run_requests]
+        durations.show(trained, lambda duration: st.caption(f"**{duration}** · {plan}", help=tested))
     else:
         st.caption(plan, help=tested)
     forms.show_command(run_requests)

@@ -146,18 +146,15 @@ class Prediction:
         return format_range(self.low, self.high) + memory
 
 
-def predict(request: Request, pairs: int | None = None) -> Prediction | None:
-    """Return how long a run will take here, None before anything like it was run or measured.
-
-    pairs: the number of training pairs, if the data has fewer than the request asks for.
-    """
+def predict(request: Request) -> Prediction | None:
+    """Return how long a run will take here, None before anything like it was run or measured."""
     store = _read_store()
     observations = store["kinds"].get(kind_of(request), {}).get("phases", [])
     if not observations:
         return None
     typical = Phases(*(median(getattr(each, f.name) for each in observations) for f in fields(Phases)))
-    count = request.pairs if pairs is None else pairs
-    seconds = typical.total(count_steps(count, request.finetune), count_looks(count, request.finetune))
+    pairs, config = request.pairs, request.finetune
+    seconds = typical.total(count_steps(pairs, config), count_looks(pairs, config))
     spread = _spread(store["errors"])
     return Prediction(seconds, seconds * (1 - spread), seconds * (1 + spread), typical.memory)
 

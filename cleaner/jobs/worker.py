@@ -16,7 +16,7 @@ import time
 import traceback
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -116,7 +116,7 @@ def _record_timing(run: Run, request: Request, run_clock: clock.RunClock) -> Non
         is_whole = run_clock.step_count >= clock.count_steps(pairs, request.finetune)
         if phases is None or not is_whole or run_clock.optimization_count < optimized:
             return
-        predicted, real = clock.predict(request, pairs), run_clock.seconds
+        predicted, real = clock.predict(replace(request, pairs=pairs)), run_clock.seconds
         run.config["timing"] = {
             "predicted": None if predicted is None else [round(predicted.low, 2), round(predicted.high, 2)],
             "real": round(real, 2),

@@ -36,18 +36,18 @@ def describe_test(data: DataKey, target_class: str | None, queries: str = "image
     return f"{kind} on {clock.describe_resolution(count, queries)}."
 
 
-def predict_total(requests: Sequence[Request], pairs: int | None = None) -> clock.Prediction | None:
+def predict_total(requests: Sequence[Request]) -> clock.Prediction | None:
     """Return the duration of runs one after the other; None unless all are known."""
-    predictions = [clock.predict(request, pairs) for request in requests]
+    predictions = [clock.predict(request) for request in requests]
     known = [prediction for prediction in predictions if prediction is not None]
     return reduce(add, known) if known and len(known) == len(predictions) else None
 
 
-def describe(requests: Sequence[Request], pairs: int | None = None) -> str:
+def describe(requests: Sequence[Request]) -> str:
     """Return the duration of runs in words; where it is unknown, have the spare worker measure it once it is free."""
-    if (total := predict_total(requests, pairs)) is not None:
+    if (total := predict_total(requests)) is not None:
         return str(total)
-    missing = [request for request in requests if clock.predict(request, pairs) is None]
+    missing = [request for request in requests if clock.predict(request) is None]
     if not missing or not all(map(clock.is_measurable, missing)):
         return "duration unknown"
     if local.has_active_runs():
@@ -57,15 +57,15 @@ def describe(requests: Sequence[Request], pairs: int | None = None) -> str:
     return MEASURING if spare.measure(missing[0], context.session_id if context else "") else "duration unknown"
 
 
-def show(requests: Sequence[Request], draw: Callable[[str], None], pairs: int | None = None) -> None:
+def show(requests: Sequence[Request], draw: Callable[[str], None]) -> None:
     """Call `draw` with the duration of runs in words, again once a measurement has ended."""
-    if (duration := describe(requests, pairs)) != MEASURING:
+    if (duration := describe(requests)) != MEASURING:
         draw(duration)
         return
 
     @st.fragment(run_every=POLL_SECONDS)
     def watch() -> None:
-        text = describe(requests, pairs)
+        text = describe(requests)
         draw(text)
         if text != MEASURING:
             st.rerun()  # stops the polling

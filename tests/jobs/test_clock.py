@@ -44,7 +44,7 @@ def test_phases_predict_every_run_of_their_kind(request_: Request) -> None:
     assert predicted is not None
     assert predicted.seconds == pytest.approx(expected)
     assert (predicted.low + predicted.high) / 2 == pytest.approx(expected)
-    fewer = clock.predict(request_, pairs=128)
+    fewer = clock.predict(replace(request_, pairs=128))
     assert fewer is not None
     assert fewer.seconds == pytest.approx(2 + 16 * 0.5 + 2 + 4)
     same_kind = replace(request_, pairs=64, poison_rate=0.5, finetune=replace(request_.finetune, lr=1e-5, seed=3))
