@@ -5,7 +5,6 @@ This project's own numbers were found by trials (benchmarks/results); the publis
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from os.path import exists  # pathlib's raises for a long name or a folder without permission
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cleaner.config import FinetuneConfig, changed_parameters
-from cleaner.files import assets, shipped_assets, shipped_results
+from cleaner.files import assets, read_json_cached, shipped_assets, shipped_results
 from cleaner.labels import defense_name, to_label
 from cleaner.published import Method, Preset, Training
 from cleaner.registry import DEFENSES, TRIGGERS
@@ -106,9 +105,8 @@ def recommended_lr(model: str, defense: str, default: float = DEFEND.lr) -> floa
 
 
 def _read_result(name: str) -> dict[str, Any]:
-    """Return a result file; empty if it is missing."""
-    path = RESULTS_DIR / name
-    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
+    """Return a result file, not to be changed; empty if it is missing or damaged."""
+    return read_json_cached(RESULTS_DIR / name)
 
 
 def defense_lr(model: str, defense: Any) -> float:
