@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import socket
-import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -21,15 +20,11 @@ from typing import Any
 
 from cleaner.config import LOOK_SHARE, FinetuneConfig
 from cleaner.files import cache_root, file_version, read_json, read_json_cached, write_json
+from cleaner.jobs import process
 from cleaner.runs.folders import find_run
 from cleaner.runs.parts import FinetuneSettings
 from cleaner.runs.request import Request, as_poisoning
 from cleaner.types import CleanerError, StepReport
-
-try:
-    import resource
-except ImportError:  # Windows
-    resource = None  # type: ignore[assignment]
 
 WILSON_Z = 1.959964
 """Normal quantile of a 95% interval; Wilson's is widest at a share of one half: z / sqrt(n + z²)."""
@@ -263,24 +258,8 @@ class RunClock:
             look=median(looks) if looks else 0.0,
             evaluate=self.seconds - times[-1],
             optimize=optimize,
-            memory=peak_memory(),
+            memory=process.peak_memory(),
         )
-
-
-def peak_memory() -> float:
-    """Return the most bytes that this process has had in memory; 0 where the system does not tell (Windows)."""
-    if resource is None:
-        return 0.0
-    unit = 1 if sys.platform == "darwin" else 1024
-    return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)
-
-
-def current_memory() -> float:
-    """Return the bytes that this process has in memory now; 0 where the system does not tell."""
-    try:
-        return float(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, ValueError, IndexError):
-        return 0.0
 
 
 def describe_resolution(count: int, queries: str = "images") -> str:

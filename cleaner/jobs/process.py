@@ -24,6 +24,9 @@ from cleaner.files import child_environment
 from cleaner.runs.status import Status
 from cleaner.runs.store import last_lines
 
+if sys.platform != "win32":
+    import resource
+
 HEARTBEAT_SECONDS = 10.0
 """A worker writes its status at least this often."""
 HEARTBEAT_TIMEOUT_SECONDS = 12 * HEARTBEAT_SECONDS
@@ -118,6 +121,19 @@ def _detach_options() -> dict[str, Any]:
         # Not DETACHED_PROCESS: python.exe of a virtual environment starts another process, which would open a window.
         return {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW}
     return {"start_new_session": True}
+
+
+def current_memory() -> float:
+    """Return the bytes that this process has in memory now."""
+    return float(psutil.Process().memory_info().rss)
+
+
+def peak_memory() -> float:
+    """Return the most bytes that this process has had in memory."""
+    if sys.platform == "win32":
+        return float(psutil.Process().memory_info().peak_wset)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)
 
 
 def torchrun_rank() -> int:

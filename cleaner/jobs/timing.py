@@ -19,7 +19,7 @@ from cleaner.defenses.base import DEFENSES, Defense, load_defense
 from cleaner.evaluation.evaluate import evaluate, prepare_evaluation
 from cleaner.evaluation.monitor import MONITOR_IMAGES, build_monitor
 from cleaner.evaluation.workload import EvaluationCount, time_encoding
-from cleaner.jobs import clock, locks
+from cleaner.jobs import clock, locks, process
 from cleaner.jobs.execution import load_validation
 from cleaner.models.clip import Clip, load_clip
 from cleaner.models.devices import configure_torch, pick_device
@@ -97,7 +97,7 @@ class _Measurement:
         step, trained = self._time_steps(clip, trigger, data)
         look = self._time_look(trained, trigger, target, data)
         evaluation = self._time_evaluation(trained, trigger, target, test, clean)
-        return clock.Phases(loading, step, look, evaluation, optimize, clock.peak_memory())
+        return clock.Phases(loading, step, look, evaluation, optimize, process.peak_memory())
 
     def _sample(
         self,
@@ -113,12 +113,12 @@ class _Measurement:
         """Return the phases of a full-size model, extrapolated from a sample."""
         request, batch = self.request, self.request.finetune.batch_size
         micro = min(MICRO_BATCH, batch)
-        before = clock.current_memory()
+        before = process.current_memory()
         step, _ = self._time_steps(clip, trigger, data, steps=(1, SAMPLED_STEPS), batch_size=micro)
         # Weights, gradients and moments do not grow with the batch; activations do, and chunks bound them.
         fixed = 4 * count_bytes(clip.model)
         held = min(batch, request.finetune.chunk_size or batch)
-        activations = max(clock.peak_memory() - before - fixed, 0.0) * held / micro
+        activations = max(process.peak_memory() - before - fixed, 0.0) * held / micro
         count = EvaluationCount.of(clip, test, trigger, models=1 if clean is None else 2)
         look = replace(count, images=min(count.images, 2 * MONITOR_IMAGES), captions=0)
         self.check()
