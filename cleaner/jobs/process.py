@@ -43,35 +43,20 @@ def start_detached(module: str, *arguments: str, log: Path, append: bool = True)
     The child starts in the current folder, so relative paths keep their meaning.
     """
     with log.open("ab" if append else "wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-u", "-m", module, *arguments],
-            env=child_environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            **_detach_options(),
-        )
-    _reap(process)
-    return process
+        return _start(module, *arguments, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
 
 
 def start_waiting(module: str, *arguments: str) -> subprocess.Popen[bytes]:
     """Start `python -m MODULE ARGUMENTS` as a process that takes orders from its standard input; no output is kept."""
-    process = subprocess.Popen(
-        [sys.executable, "-u", "-m", module, *arguments],
-        env=child_environment(),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        **_detach_options(),
-    )
-    _reap(process)
-    return process
+    return _start(module, *arguments, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
-def _reap(process: subprocess.Popen[bytes]) -> None:
-    """Wait for a child in the background: one that nobody waits for stays a zombie."""
+def _start(module: str, *arguments: str, **streams: Any) -> subprocess.Popen[bytes]:
+    """Start a detached process, and wait for it in the background: a child that nobody waits for stays a zombie."""
+    command = [sys.executable, "-u", "-m", module, *arguments]
+    process = subprocess.Popen(command, env=child_environment(), **streams, **_detach_options())
     threading.Thread(target=process.wait, name=f"wait-{process.pid}", daemon=True).start()
+    return process
 
 
 def redirect_output(log: Path) -> None:
