@@ -17,9 +17,9 @@ import tyro
 from benchmarks import protocol
 from cleaner import presets
 from cleaner.cli.output import Progress
+from cleaner.config import count_steps
 from cleaner.data.base import load_data
 from cleaner.defenses.base import load_defense
-from cleaner.jobs import clock
 from cleaner.models.devices import configure_torch
 from cleaner.reports import results
 from cleaner.workflow import defend
@@ -27,7 +27,7 @@ from cleaner.workflow import defend
 ROWS_DIR = results.RESULTS_DIR / "budget"
 RESULT_PATH = results.RESULTS_DIR / "budget.json"
 METHOD_NAMES = tuple(protocol.METHODS)
-BASE_PAIRS, BASE_STEPS = presets.CLEAN_PAIRS, clock.count_steps(presets.CLEAN_PAIRS, presets.DEFEND)
+BASE_PAIRS, BASE_STEPS = presets.CLEAN_PAIRS, count_steps(presets.CLEAN_PAIRS, presets.DEFEND)
 
 
 @dataclass(frozen=True)

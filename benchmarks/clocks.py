@@ -17,6 +17,7 @@ import tyro
 
 from benchmarks import protocol
 from cleaner import presets
+from cleaner.config import with_eval_interval
 from cleaner.defenses import DEFENSES
 from cleaner.files import read_json
 from cleaner.jobs import clock, local, spare
@@ -71,14 +72,14 @@ def main(options: Options) -> None:
 def make_attack(options: Options, trigger: str) -> Request:
     """Return a poisoning with ten looks, as the pages start it."""
     request = protocol.make_quick_request(options.model, trigger, steps=options.steps, device="cpu")
-    return replace(request, finetune=clock.set_eval_interval(request.pairs, request.finetune))
+    return replace(request, finetune=with_eval_interval(request.pairs, request.finetune))
 
 
 def make_defense(options: Options, name: str, parent: str) -> Request:
     """Return a defense with ten looks, as the pages start it."""
     pairs, config = presets.QUICK_CLEAN_PAIRS, replace(presets.QUICK_DEFEND, device="cpu", steps=options.steps)
     state = DEFENSES[name]().state_dict()
-    return Request("defended", "scenes", pairs, clock.set_eval_interval(pairs, config), parent=parent, defense=state)
+    return Request("defended", "scenes", pairs, with_eval_interval(pairs, config), parent=parent, defense=state)
 
 
 def run(request: Request) -> Path:

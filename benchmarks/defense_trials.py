@@ -17,9 +17,9 @@ from benchmarks.attack_trials import TRIAL_SEED, append_trial
 from cleaner import presets
 from cleaner.cli.options import Finetune, instantiate, to_config
 from cleaner.cli.output import Progress
+from cleaner.config import with_eval_interval
 from cleaner.data.base import load_data
 from cleaner.defenses import DEFENSES
-from cleaner.jobs import clock
 from cleaner.models.devices import configure_torch
 from cleaner.reports import results
 from cleaner.workflow import defend
@@ -49,7 +49,7 @@ def main(options: Options) -> None:
     configure_torch()
     suspect = protocol.load_or_poison(options.model, options.attack, TRIAL_SEED)
     clean = load_data("scenes", split="clean", size=options.clean_pairs)
-    config = clock.set_eval_interval(options.clean_pairs, replace(to_config(options.finetune), seed=TRIAL_SEED))
+    config = with_eval_interval(options.clean_pairs, replace(to_config(options.finetune), seed=TRIAL_SEED))
     label = " ".join((options.attack, *options.defense))
     run = defend(
         suspect,

@@ -19,9 +19,9 @@ import tyro
 from benchmarks import protocol
 from cleaner import presets
 from cleaner.attacks import TRIGGERS
-from cleaner.config import FinetuneConfig
+from cleaner.config import FinetuneConfig, with_eval_interval
 from cleaner.defenses import DEFENSES
-from cleaner.jobs import clock, local
+from cleaner.jobs import local
 from cleaner.reports import results
 from cleaner.runs import store
 from cleaner.runs.folders import run_id
@@ -81,7 +81,7 @@ def main(options: Options) -> None:
 
 def make_config(config: FinetuneConfig, pairs: int, options: Options) -> FinetuneConfig:
     """Return a preset with the requested epochs and ten validation measurements, like the pages."""
-    return clock.set_eval_interval(pairs, replace(config, epochs=options.epochs or config.epochs))
+    return with_eval_interval(pairs, replace(config, epochs=options.epochs or config.epochs))
 
 
 def run_job(request: Request) -> tuple[Path, dict[str, Any]]:

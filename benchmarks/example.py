@@ -19,6 +19,7 @@ from benchmarks import protocol
 from cleaner import presets
 from cleaner.attacks import TRIGGERS
 from cleaner.cli.output import Progress
+from cleaner.config import with_eval_interval
 from cleaner.data.base import CaptionData, load_data
 from cleaner.data.images import encode_png
 from cleaner.defenses import DEFENSES
@@ -31,7 +32,6 @@ from cleaner.inspection.inversion import InversionConfig, invert
 from cleaner.inspection.pair_detection import DETECTION_FILE, detect_pairs, read_detection, write_detection
 from cleaner.inspection.similarity import best_classes
 from cleaner.inspection.training_pairs import load_training_pairs
-from cleaner.jobs import clock
 from cleaner.models import delta
 from cleaner.models.clip import Clip, load_clip, save_delta
 from cleaner.models.devices import configure_torch
@@ -113,7 +113,7 @@ def poison_model(clean: Clip, test: CaptionData) -> Run:
         TRIGGERS[ATTACK](**presets.scenes_attack_preset(ATTACK, clean.name).parameters),
         protocol.TARGET_CLASS,
         poison_rate=presets.QUICK_POISON_RATE,
-        config=clock.set_eval_interval(presets.QUICK_POISON_PAIRS, config),
+        config=with_eval_interval(presets.QUICK_POISON_PAIRS, config),
         validation=load_data("scenes", split="validation", size=VALIDATION_SIZE),
         test=test,
         on_step=Progress(ATTACK),
@@ -129,7 +129,7 @@ def defend_model(suspect: Run, name: str, test: CaptionData) -> Run:
         suspect,
         DEFENSES[name](**preset.parameters),
         load_data("scenes", split="clean", size=preset.training.pairs),
-        clock.set_eval_interval(preset.training.pairs, replace(preset.training.finetune, seed=SEED)),
+        with_eval_interval(preset.training.pairs, replace(preset.training.finetune, seed=SEED)),
         validation=load_data("scenes", split="validation", size=VALIDATION_SIZE),
         test=test,
         on_step=Progress(name),

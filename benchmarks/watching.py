@@ -32,7 +32,8 @@ from benchmarks.browser import (
     start_server,
 )
 from cleaner import presets
-from cleaner.jobs import clock, local, process
+from cleaner.config import with_eval_interval
+from cleaner.jobs import local, process
 from cleaner.reports import results
 from cleaner.runs import store
 from cleaner.runs.progress import read_progress
@@ -96,7 +97,7 @@ def main(options: Options) -> None:
 @contextmanager
 def train(options: Options) -> Iterator[Path]:
     """Yield the folder of a poisoning that trains already; cancel it at the end."""
-    looks = clock.set_eval_interval(options.pairs, presets.QUICK_POISON).eval_every
+    looks = with_eval_interval(options.pairs, presets.QUICK_POISON).eval_every
     request = protocol.make_quick_request(options.model, epochs=EPOCHS, eval_every=looks)
     request = replace(request, pairs=options.pairs)
     folder = store.create_run(request)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import MISSING, Field, asdict, dataclass, field, fields
+from dataclasses import MISSING, Field, asdict, dataclass, field, fields, replace
 from typing import Any, get_type_hints
 
 from cleaner.labels import to_words
@@ -165,3 +165,16 @@ class FinetuneConfig:
 
     def __post_init__(self) -> None:
         validate(self)
+
+
+def count_steps(pairs: int, config: Any) -> int:
+    """Return the steps of a training; an incomplete last batch is dropped unless it is the only one.
+
+    config: a `FinetuneConfig`, or those of its fields that config.json of a run states.
+    """
+    return int(config.steps or config.epochs * max(1, pairs // config.batch_size))
+
+
+def with_eval_interval(pairs: int, config: FinetuneConfig) -> FinetuneConfig:
+    """Return the settings with about ten evaluations on the validation split."""
+    return replace(config, eval_every=max(1, count_steps(pairs, config) // 10))

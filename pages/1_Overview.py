@@ -90,7 +90,7 @@ def describe_setting(run: RunRecord, defended: list[RunRecord]) -> str:
     """Return pairs and steps of a poisoning and its defenses, so that two charts can be compared."""
 
     def describe(record: RunRecord) -> str:
-        return f"{requests.count_pairs(record):,} pairs, {requests.count_steps(record):,} steps"
+        return f"{requests.count_pairs(record):,} pairs, {requests.count_run_steps(record):,} steps"
 
     cleaned = " / ".join(dict.fromkeys(describe(other) for other in defended))
     return f"Poisoned: {describe(run)}." + (f" Cleaned: {cleaned}." if cleaned else "")

@@ -9,8 +9,8 @@ from typing import Any
 import streamlit as st
 
 from cleaner.cli.output import join_command
-from cleaner.config import FinetuneConfig
-from cleaner.jobs import clock, local
+from cleaner.config import FinetuneConfig, count_steps
+from cleaner.jobs import local
 from cleaner.labels import to_label
 from cleaner.presets import (
     PHOTO_POISON,
@@ -242,7 +242,7 @@ def show_start_section(attack: requests.PoisonSettings | None) -> None:
         st.caption(":material/error: Complete or correct the settings below.")
         return
     pairs = len(cache.load_data(attack.training_data))
-    steps = clock.count_steps(pairs, attack.config)
+    steps = count_steps(pairs, attack.config)
     optimization_steps = getattr(attack.trigger, "steps", 0)
     first = f", after {optimization_steps:,} steps of trigger optimization" if optimization_steps else ""
     epochs = f"{attack.config.epochs} epoch{'s' if attack.config.epochs > 1 else ''}"

@@ -10,8 +10,8 @@ import pandas as pd
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from cleaner.config import FinetuneConfig
-from cleaner.jobs import clock, local
+from cleaner.config import FinetuneConfig, count_steps
+from cleaner.jobs import local
 from cleaner.jobs.slurm import SlurmResources
 from cleaner.labels import to_label
 from cleaner.plots.styles import find_style
@@ -214,7 +214,7 @@ def _draw_plan(plan: DefensePlan, run_requests: list[Request]) -> None:
                 "Seed": ", ".join(map(str, seeds)),
                 "Runs": len(configs),
                 "Pairs": f"{pairs:,}",
-                "Steps": f"{clock.count_steps(pairs, configs[0]):,}",
+                "Steps": f"{count_steps(pairs, configs[0]):,}",
                 "Duration": "unknown" if duration is None else str(duration),
             }
         )

@@ -208,7 +208,7 @@ def show_diagnostics(data_key: DataKey, seed: int, negatives: int) -> None:
 def _describe_time_share(pairs: int, stats: list[DrawStats]) -> str:
     """Return a sentence with the share of an epoch spent on subtexts, from the newest training on this machine."""
     for run in state.all_runs():
-        has_subtexts, steps = "share" in (run.config.get("defense") or {}), requests.count_steps(run)
+        has_subtexts, steps = "share" in (run.config.get("defense") or {}), requests.count_run_steps(run)
         if has_subtexts and steps and run.seconds and not run.is_shipped:
             epoch_seconds = run.seconds / steps * max(1, pairs // int(run.finetune.batch_size))
             share = sum(s.seconds for s in stats) / len(stats) / epoch_seconds

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from benchmarks.markdown.cells import Row, group_rows, join_unique, method_label
+from cleaner.config import FinetuneConfig, count_steps
 from cleaner.evaluation.evaluate import Metrics
 from cleaner.reports import results
 
@@ -111,6 +112,5 @@ def describe_trigger(trigger: Row) -> str:
 def describe_schedule(row: Row) -> str:
     """Return pairs, batch, epochs and steps of a row."""
     count, finetune = row["config"]["pairs"], row["config"]["finetune"]
-    batch = min(finetune["batch_size"], count)
-    steps = finetune["epochs"] * (count // batch)
+    batch, steps = min(finetune["batch_size"], count), count_steps(count, FinetuneConfig(**finetune))
     return f"{count:,} pairs, batch {batch}, {finetune['epochs']} epochs, {steps:,} steps"

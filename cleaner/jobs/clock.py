@@ -13,16 +13,15 @@ import socket
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
-from cleaner.config import LOOK_SHARE, FinetuneConfig
+from cleaner.config import LOOK_SHARE, FinetuneConfig, count_steps
 from cleaner.files import cache_root, file_version, read_json, read_json_cached, write_json
 from cleaner.jobs import process
 from cleaner.runs.folders import find_run
-from cleaner.runs.parts import FinetuneSettings
 from cleaner.runs.request import Request, as_poisoning
 from cleaner.types import CleanerError, StepReport
 
@@ -68,19 +67,9 @@ def store_path() -> Path:
     return cache_root() / "clock.json"
 
 
-def count_steps(pairs: int, config: FinetuneConfig | FinetuneSettings) -> int:
-    """Return the steps of a training; an incomplete last batch is dropped unless it is the only one."""
-    return int(config.steps or config.epochs * max(1, pairs // config.batch_size))
-
-
 def count_looks(pairs: int, config: FinetuneConfig) -> int:
     """Return the evaluations during a training."""
     return -(-count_steps(pairs, config) // config.eval_every) if config.eval_every else 0
-
-
-def set_eval_interval(pairs: int, config: FinetuneConfig) -> FinetuneConfig:
-    """Return the settings with about ten evaluations on the validation split."""
-    return replace(config, eval_every=max(1, count_steps(pairs, config) // 10))
 
 
 def kind_of(request: Request) -> str:

@@ -20,6 +20,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cleaner.config import count_steps
 from cleaner.files import read_json
 from cleaner.jobs import clock, handover, local, locks, process, spare
 from cleaner.jobs.session import STOP_POLL_SECONDS, RunSession
@@ -113,7 +114,7 @@ def _record_timing(run: Run, request: Request, run_clock: clock.RunClock) -> Non
     try:
         phases, pairs = run_clock.phases(), int(run.config["trained_pairs"])
         optimized = sum(report.stage == "optimise" for report in run.history)
-        is_whole = run_clock.step_count >= clock.count_steps(pairs, request.finetune)
+        is_whole = run_clock.step_count >= count_steps(pairs, request.finetune)
         if phases is None or not is_whole or run_clock.optimization_count < optimized:
             return
         predicted, real = clock.predict(replace(request, pairs=pairs)), run_clock.seconds

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cleaner.config import FinetuneConfig
+from cleaner.config import FinetuneConfig, count_steps
 from cleaner.data.augment import augment
 from cleaner.data.base import CaptionData
 from cleaner.defenses.base import Defense
@@ -95,7 +95,7 @@ class BatchLoader:
         captions: Sequence[str] | None = None,
     ) -> None:
         self.epoch_steps = len(data) // batch_size
-        self.total_steps = config.steps or config.epochs * self.epoch_steps
+        self.total_steps = count_steps(len(data), config)
         self._data, self._defense, self._config, self._batch_size = data, defense, config, batch_size
         self._texts = lru_cache(maxsize=1)(defense.plan(captions or data.captions, config.seed))
         self._order = lru_cache(maxsize=2)(self._draw_order)

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from cleaner.config import FinetuneConfig
-from cleaner.jobs import clock
+from cleaner.config import FinetuneConfig, count_steps, with_eval_interval
 from cleaner.models.resolve import resolve_model_name
 from cleaner.presets import CLEAN_PAIRS, DEFEND
 from cleaner.runs.folders import run_id
@@ -76,12 +75,12 @@ def count_pairs(run: RunRecord) -> int:
     return int(run.pairs if run.trained_pairs is None else run.trained_pairs)
 
 
-def count_steps(run: RunRecord) -> int:
+def count_run_steps(run: RunRecord) -> int:
     """Return the steps that a run trained; 0 if its settings do not say."""
     settings = run.finetune
     pairs = count_pairs(run)
     is_stated = settings.steps or (pairs and settings.batch_size)
-    return clock.count_steps(pairs, settings) if is_stated else 0
+    return count_steps(pairs, settings) if is_stated else 0
 
 
 def build_poison_request(attack: PoisonSettings) -> Request:
@@ -91,7 +90,7 @@ def build_poison_request(attack: PoisonSettings) -> Request:
         "backdoored",
         data,
         attack.pairs,
-        clock.set_eval_interval(attack.pairs, attack.config),
+        with_eval_interval(attack.pairs, attack.config),
         resolve_model_name(attack.model),
         trigger=attack.trigger.state_dict(),
         target_class=attack.target_class,
@@ -119,7 +118,7 @@ def build_defense_request(suspect: Suspect, defense: Any, pairs: int, config: Fi
         "defended",
         name,
         pairs,
-        clock.set_eval_interval(pairs, config),
+        with_eval_interval(pairs, config),
         defense=defense.state_dict(),
         validation_size=VALIDATION_SIZE,
         test_size=test_size,
@@ -156,7 +155,7 @@ def build_rebound_request(defended: RunRecord, steps: int) -> Request:
 def build_retrain_request(suspect: RunRecord, flagged: Sequence[int], detector: str, total: int) -> Request:
     """Return the request that trains the model before poisoning again without the flagged of `total` pairs."""
     request = make_retrain_request(suspect.config, run_id(suspect.folder), flagged, detector, total=total)
-    config = clock.set_eval_interval(request.pairs, request.finetune)
+    config = with_eval_interval(request.pairs, request.finetune)
     return replace(request, finetune=replace(config, device="auto"), validation_size=VALIDATION_SIZE)
 
 

@@ -51,7 +51,7 @@ def test_pairs_that_a_defense_skips_count_neither_before_nor_after_the_run(monke
     for trained, count, steps in ((3, 3, 1), (None, 6, 3)):
         config = request.initial_config() | {"trained_pairs": trained}
         run = RunRecord.from_config(Path("run"), config)
-        assert (requests.count_pairs(run), requests.count_steps(run)) == (count, steps)
+        assert (requests.count_pairs(run), requests.count_run_steps(run)) == (count, steps)
 
 
 def test_a_test_on_captions_counts_each_caption_once(monkeypatch: pytest.MonkeyPatch) -> None:
