@@ -20,7 +20,7 @@ from cleaner import presets
 from cleaner.config import with_eval_interval
 from cleaner.defenses import DEFENSES
 from cleaner.files import read_json
-from cleaner.jobs import clock, local, spare
+from cleaner.jobs import local, prediction, spare
 from cleaner.reports import results
 from cleaner.runs import store
 from cleaner.runs.folders import run_id
@@ -63,7 +63,7 @@ def main(options: Options) -> None:
     for row in rows:
         middle = sum(row["predicted"]) / 2
         row["error"] = round(max(row["real"] / middle, middle / row["real"]), 3)
-        print(f"{row['round']} {row['method']:16} {clock.format_range(*row['predicted']):14} {row['real']:6.1f} s")
+        print(f"{row['round']} {row['method']:16} {prediction.format_range(*row['predicted']):14} {row['real']:6.1f} s")
     error = median(row["error"] for row in rows)
     print(f"median of max(real / predicted, predicted / real): {error:.2f}, {len(rows)} runs")
     protocol.write_result(RESULT_PATH, seeds=[0], model=options.model, median_error=error, rows=rows)
@@ -86,8 +86,8 @@ def run(request: Request) -> Path:
     """Measure a request if it was not measured, run it, and return its folder."""
     spare.ensure()
     spare.measure(request)
-    while clock.predict(request) is None:
-        if not clock.is_measurable(request):
+    while prediction.predict(request) is None:
+        if not prediction.is_measurable(request):
             raise SystemExit("The request could not be measured.")
         time.sleep(0.2)
     folder = store.create_run(request)

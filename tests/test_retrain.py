@@ -16,7 +16,7 @@ from cleaner.data.base import CaptionData
 from cleaner.data.poison import PoisonedData
 from cleaner.defenses import DEFENSES
 from cleaner.inspection.training_pairs import rebuild_training_pairs
-from cleaner.jobs import clock, execution
+from cleaner.jobs import execution, prediction
 from cleaner.labels import FLAGGED_DEFENSE, defense_name, to_label
 from cleaner.models.weights import state_sha256
 from cleaner.retrain import retrain_without
@@ -111,7 +111,7 @@ def test_it_takes_as_long_as_the_poisoning(backdoored: Run, tmp_path: Path) -> N
     assert request.pairs == 46
     poisoning = as_poisoning(request)
     assert (poisoning.stage, poisoning.parent, poisoning.excluded) == ("backdoored", None, None)
-    assert clock.kind_of(request) == clock.kind_of(poisoning)
+    assert prediction.kind_of(request) == prediction.kind_of(poisoning)
     assert as_poisoning(poisoning) is poisoning
 
 

@@ -14,7 +14,7 @@ from benchmarks.markdown.cells import (
     read_measurement,
 )
 from benchmarks.markdown.comparison import format_comparison
-from cleaner.jobs import clock
+from cleaner.jobs import prediction
 
 
 def demo(root: Path) -> str:
@@ -180,7 +180,7 @@ def clocks(root: Path) -> str:
     if result is None:
         return not_measured_note("python -m benchmarks.clocks")
     lines = [
-        (row["method"], str(row["round"]), clock.format_range(*row["predicted"]), f"{row['real']:.1f} s")
+        (row["method"], str(row["round"]), prediction.format_range(*row["predicted"]), f"{row['real']:.1f} s")
         for row in result["rows"]
     ]
     table = markdown_table(("method", "round", "predicted", "real"), lines)

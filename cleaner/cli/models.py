@@ -12,7 +12,8 @@ import tyro
 
 from cleaner.cli.options import OWN_DATA_HELP, RUN_OR_MODEL_HELP, TRIGGER_HELP, stated_default
 from cleaner.cli.output import Progress, describe_protocol, format_row, format_table, metric_legend, print_json
-from cleaner.jobs.clock import describe_resolution, format_range
+from cleaner.evaluation.result import describe_resolution
+from cleaner.jobs.prediction import format_range
 from cleaner.runs.folders import is_run_folder
 from cleaner.runs.inversion import ESTIMATE_NOTE
 from cleaner.runs.run import load_run

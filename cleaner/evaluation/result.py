@@ -18,6 +18,8 @@ WEAK_ASR, SUCCESS_ASR = 0.5, 0.9
 """Success (`success_share`) below which an attack failed, and from which on it succeeded; between them it is weak."""
 MIN_VERDICT_IMAGES = 30
 """Images below which an attack success rate is no verdict: a 95% interval is 30 points wide and more."""
+WILSON_Z = 1.959964
+"""Normal quantile of a 95% interval; Wilson's is widest at a share of one half: z / sqrt(n + z²)."""
 
 
 class Measured(Protocol):
@@ -276,6 +278,12 @@ def describe_metrics(shown: Iterable[tuple[Metric, int]]) -> list[str]:
     """Return one line for each metric of some columns: "CA: Share of ..."."""
     metrics = dict.fromkeys(metric for metric, _ in shown)
     return [f"{metric.header('k')}: {metric.meaning}" for metric in metrics]
+
+
+def describe_resolution(count: int, queries: str = "images") -> str:
+    """Return how wide 95% intervals of `count` images can be: "4 images: intervals up to 70 points wide"."""
+    images = f"{count:,} {queries if count != 1 else queries.removesuffix('s')}"
+    return f"{images}: intervals up to {100 * WILSON_Z / (count + WILSON_Z**2) ** 0.5:.0f} points wide"
 
 
 def format_protocol(metrics: Mapping[str, Any]) -> str:

@@ -19,7 +19,7 @@ from cleaner.defenses.base import DEFENSES, Defense, load_defense
 from cleaner.evaluation.evaluate import evaluate, prepare_evaluation
 from cleaner.evaluation.monitor import MONITOR_IMAGES, build_monitor
 from cleaner.evaluation.workload import EvaluationCount, time_encoding
-from cleaner.jobs import clock, locks, process
+from cleaner.jobs import locks, prediction, process
 from cleaner.jobs.execution import load_validation
 from cleaner.models.clip import Clip, load_clip
 from cleaner.models.devices import configure_torch, pick_device
@@ -41,18 +41,18 @@ TEST_PAIRS = 400
 
 
 def measure(values: Mapping[str, Any], should_stop: Callable[[], bool] = lambda: False) -> bool:
-    """Measure a request (its fields as JSON) and keep the result for `clock.predict`; return False if interrupted.
+    """Measure a request (its fields as JSON) and keep the result for `prediction.predict`; return False if interrupted.
 
     That is when `should_stop` returns True or a run takes the device. A request that cannot be run counts as measured.
     """
     request = as_poisoning(load_request({"request": values}))
-    if clock.predict(request) is None:
+    if prediction.predict(request) is None:
         try:
-            clock.record(request, _Measurement(request, should_stop).run())
+            prediction.record(request, _Measurement(request, should_stop).run())
         except Cancelled:
             return False
         except (CleanerError, OSError, RuntimeError):  # also: out of memory
-            clock.record(request, None)
+            prediction.record(request, None)
     return True
 
 
@@ -77,7 +77,7 @@ class _Measurement:
     request: Request
     should_stop: Callable[[], bool]
 
-    def run(self) -> clock.Phases:
+    def run(self) -> prediction.Phases:
         """Return the phases. Raises `Cancelled` if the device is to be left to a run."""
         configure_torch()
         self.check()
@@ -97,7 +97,7 @@ class _Measurement:
         step, trained = self._time_steps(clip, trigger, data)
         look = self._time_look(trained, trigger, target, data)
         evaluation = self._time_evaluation(trained, trigger, target, test, clean)
-        return clock.Phases(loading, step, look, evaluation, optimize, process.peak_memory())
+        return prediction.Phases(loading, step, look, evaluation, optimize, process.peak_memory())
 
     def _sample(
         self,
@@ -109,7 +109,7 @@ class _Measurement:
         clean: Clip | None,
         loading: float,
         optimize: float,
-    ) -> clock.Phases:
+    ) -> prediction.Phases:
         """Return the phases of a full-size model, extrapolated from a sample."""
         request, batch = self.request, self.request.finetune.batch_size
         micro = min(MICRO_BATCH, batch)
@@ -124,7 +124,7 @@ class _Measurement:
         self.check()
         moved = clip.to(request.finetune.device, request.finetune.precision)
         image, text = time_encoding(moved, test, SAMPLED_IMAGES, SAMPLED_PROMPTS)
-        return clock.Phases(
+        return prediction.Phases(
             loading,
             step * batch / micro,
             look.seconds(image, text) if request.finetune.eval_every else 0.0,

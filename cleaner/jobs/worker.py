@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from cleaner.config import count_steps
 from cleaner.files import read_json
-from cleaner.jobs import clock, handover, local, locks, process, spare
+from cleaner.jobs import handover, local, locks, prediction, process, spare
 from cleaner.jobs.session import STOP_POLL_SECONDS, RunSession
 from cleaner.jobs.spare_worker import SpareWorker
 from cleaner.loading import loading_libraries
@@ -82,7 +82,7 @@ def _execute(session: RunSession) -> bool:
     elapsed = max(time.time() - session.begun, 0.0)  # the wall clock may have been set back
     # On a cluster, Slurm has already assigned the device.
     with nullcontext() if session.status.place else locks.device_lock(folder, device, session.raise_if_not_to_wait):
-        run_clock = clock.RunClock(elapsed)
+        run_clock = prediction.RunClock(elapsed)
         session.update_status(state="running")
         with loading_libraries():
             from cleaner.jobs import execution
@@ -106,7 +106,7 @@ def _execute(session: RunSession) -> bool:
     return request.map and not session.terminated.is_set()
 
 
-def _record_timing(run: Run, request: Request, run_clock: clock.RunClock) -> None:
+def _record_timing(run: Run, request: Request, run_clock: prediction.RunClock) -> None:
     """Add predicted and real seconds to the run's config, and keep the real ones for the next prediction.
 
     A resumed run has no timing: its first part was elsewhere. An error is only logged: the run is complete.
@@ -117,13 +117,13 @@ def _record_timing(run: Run, request: Request, run_clock: clock.RunClock) -> Non
         is_whole = run_clock.step_count >= count_steps(pairs, request.finetune)
         if phases is None or not is_whole or run_clock.optimization_count < optimized:
             return
-        predicted, real = clock.predict(replace(request, pairs=pairs)), run_clock.seconds
+        predicted, real = prediction.predict(replace(request, pairs=pairs)), run_clock.seconds
         run.config["timing"] = {
             "predicted": None if predicted is None else [round(predicted.low, 2), round(predicted.high, 2)],
             "real": round(real, 2),
             "phases": {name: round(seconds, 4) for name, seconds in asdict(phases).items()},
         }
-        clock.record(request, phases, predicted, real)
+        prediction.record(request, phases, predicted, real)
     except Exception:
         traceback.print_exc()
 

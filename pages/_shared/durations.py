@@ -9,7 +9,8 @@ from operator import add
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
-from cleaner.jobs import clock, local, spare
+from cleaner.evaluation.result import describe_resolution
+from cleaner.jobs import local, prediction, spare
 from cleaner.runs.request import Request
 from pages._shared import cache
 from pages._shared.sample import DataKey
@@ -33,13 +34,13 @@ def describe_test(data: DataKey, target_class: str | None, queries: str = "image
     count = int(is_counted.sum())
     if queries == "captions":  # equal ones of a class count once
         count = len({(test.captions[i], int(labels[i])) for i in is_counted.nonzero().flatten().tolist()})
-    return f"{kind} on {clock.describe_resolution(count, queries)}."
+    return f"{kind} on {describe_resolution(count, queries)}."
 
 
-def predict_total(requests: Sequence[Request]) -> clock.Prediction | None:
+def predict_total(requests: Sequence[Request]) -> prediction.Prediction | None:
     """Return the duration of runs one after the other; None unless all are known."""
-    predictions = [clock.predict(request) for request in requests]
-    known = [prediction for prediction in predictions if prediction is not None]
+    predictions = [prediction.predict(request) for request in requests]
+    known = [each for each in predictions if each is not None]
     return reduce(add, known) if known and len(known) == len(predictions) else None
 
 
@@ -47,8 +48,8 @@ def describe(requests: Sequence[Request]) -> str:
     """Return the duration of runs in words; where it is unknown, have the spare worker measure it once it is free."""
     if (total := predict_total(requests)) is not None:
         return str(total)
-    missing = [request for request in requests if clock.predict(request) is None]
-    if not missing or not all(map(clock.is_measurable, missing)):
+    missing = [request for request in requests if prediction.predict(request) is None]
+    if not missing or not all(map(prediction.is_measurable, missing)):
         return "duration unknown"
     if local.has_active_runs():
         return "duration unknown until the running job ends"

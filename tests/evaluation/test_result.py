@@ -12,7 +12,8 @@ import pytest
 
 from cleaner.cli.output import format_row, format_table, metric_header, metric_legend
 from cleaner.evaluation import result
-from cleaner.evaluation.result import METRICS, Metric, Metrics, columns, format_metric
+from cleaner.evaluation.metrics import wilson_interval
+from cleaner.evaluation.result import METRICS, Metric, Metrics, columns, describe_resolution, format_metric
 from cleaner.files import read_json
 from cleaner.reports import aggregate, html, tensorboard
 from cleaner.reports.tables import to_csv
@@ -93,3 +94,11 @@ def test_one_more_metric_is_printed(stealth: Metric, folder: Path) -> None:
         assert (cells["ST"], cells["CA"][:5]) == ("0.438", "0.900")
     assert "ST" in format_table([format_row("x", measured)]).splitlines()[0]
     assert f"ST: {stealth.meaning}" in metric_legend()
+
+
+@pytest.mark.parametrize(("count", "points"), [(4, 70), (100, 19), (10_000, 2)])
+def test_resolution_is_the_width_of_the_widest_interval(count: int, points: int) -> None:
+    text = describe_resolution(count)
+    low, high = wilson_interval(0.5, count)
+    assert round(100 * (high - low)) == points
+    assert f"{points} points" in text

@@ -18,7 +18,7 @@ import pytest
 import torch
 
 from cleaner import files
-from cleaner.jobs import clock, local, process, spare, spare_worker, timing
+from cleaner.jobs import local, prediction, process, spare, spare_worker, timing
 from cleaner.runs.request import Request
 from cleaner.runs.run import load_run
 from cleaner.runs.status import Status, read_status, write_status
@@ -97,10 +97,10 @@ def test_a_spare_that_ends_or_may_take_over_another_run_is_given_none(request_: 
 
 def test_the_spare_measures(request_: Request) -> None:
     request = replace(request_, finetune=replace(CONFIG, batch_size=8))
-    assert clock.predict(request) is None
+    assert prediction.predict(request) is None
     spare.ensure()
     assert spare.measure(request)
-    wait_until(lambda: clock.predict(request) is not None)
+    wait_until(lambda: prediction.predict(request) is not None)
 
 
 def test_a_measurement_keeps_no_memory_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:

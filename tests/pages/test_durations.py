@@ -12,8 +12,8 @@ import torch
 from cleaner.config import FinetuneConfig
 from cleaner.data.base import TensorData
 from cleaner.defenses import DEFENSES
-from cleaner.jobs import clock, local, spare
-from cleaner.jobs.clock import Phases
+from cleaner.jobs import local, prediction, spare
+from cleaner.jobs.prediction import Phases
 from cleaner.presets import QUICK_POISON_PAIRS
 from cleaner.runs.record import RunRecord
 from cleaner.runs.request import Request
@@ -27,15 +27,15 @@ CONFIG = FinetuneConfig(batch_size=20, epochs=1)
 def test_poison_shows_a_range_once_the_measurement_has_ended(
     open_page: OpenPage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(clock, "store_path", lambda: tmp_path / "clock.json")
+    monkeypatch.setattr(prediction, "store_path", lambda: tmp_path / "clock.json")
     ordered: list[Request] = []
     monkeypatch.setattr(spare, "measure", lambda request, asker: ordered.append(request) is None)
     app = open_page("Poison")
     assert durations.MEASURING in page_text(app)
     assert ordered[-1].pairs == QUICK_POISON_PAIRS
 
-    clock.record(ordered[-1], Phases(start=2.0, step=0.1, look=0.0, evaluate=3.0))
-    predicted = clock.predict(ordered[-1])
+    prediction.record(ordered[-1], Phases(start=2.0, step=0.1, look=0.0, evaluate=3.0))
+    predicted = prediction.predict(ordered[-1])
     assert predicted is not None
     app.run()
     assert durations.MEASURING not in page_text(app)
@@ -67,7 +67,7 @@ def test_a_test_on_captions_counts_each_caption_once(monkeypatch: pytest.MonkeyP
 def test_nothing_is_measured_while_a_job_runs_without_a_spare_or_after_a_failure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(clock, "store_path", lambda: tmp_path / "clock.json")
+    monkeypatch.setattr(prediction, "store_path", lambda: tmp_path / "clock.json")
     request = Request("backdoored", "scenes", 100, CONFIG, "scenes-rn", trigger={"name": "badnet"})
     other = Request("backdoored", "scenes", 100, CONFIG, "scenes-vit", trigger={"name": "badnet"})
     monkeypatch.setattr(local, "has_active_runs", lambda: True)
@@ -77,12 +77,12 @@ def test_nothing_is_measured_while_a_job_runs_without_a_spare_or_after_a_failure
     monkeypatch.setattr(spare, "measure", lambda request, asker: False)
     assert durations.describe([request]) == "duration unknown"
     monkeypatch.setattr(spare, "measure", lambda request, asker: pytest.fail("measured again"))
-    clock.record(request, None)
+    prediction.record(request, None)
     assert durations.describe([request]) == "duration unknown"
 
     phases = Phases(start=1.0, step=1.0, look=0.0, evaluate=1.0)
-    clock.record(request, phases)
-    clock.record(other, phases)
+    prediction.record(request, phases)
+    prediction.record(other, phases)
     both = durations.predict_total([request, other])
     assert both is not None
     assert both.seconds == pytest.approx(2 * (1 + 5 + 1))

@@ -1,4 +1,4 @@
-"""The clock: what was measured predicts the next run, wrong predictions are replaced, files may be broken."""
+"""Predicted durations: what was measured predicts the next run, wrong predictions are replaced, files may be broken."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ from typing import Any
 import pytest
 
 from cleaner.data import scenes
-from cleaner.evaluation.metrics import wilson_interval
 from cleaner.files import read_json
-from cleaner.jobs import clock, locks, session, spare, timing, worker
-from cleaner.jobs.clock import Phases, Prediction
+from cleaner.jobs import locks, prediction, session, spare, timing, worker
+from cleaner.jobs.prediction import Phases, Prediction
 from cleaner.models import clip as clip_module
 from cleaner.runs.request import Request
 from cleaner.runs.run import Run
@@ -30,25 +29,25 @@ PHASES = Phases(start=2.0, step=0.5, look=1.0, evaluate=4.0)
 @pytest.fixture
 def request_(tiny_model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Request]:
     """A small poisoning, and no observations yet."""
-    monkeypatch.setattr(clock, "store_path", lambda: tmp_path / "clock.json")
+    monkeypatch.setattr(prediction, "store_path", lambda: tmp_path / "clock.json")
     yield make_request(tiny_model)
     spare.dismiss()
 
 
 def test_phases_predict_every_run_of_their_kind(request_: Request) -> None:
-    assert clock.predict(request_) is None
-    clock.record(request_, PHASES)
+    assert prediction.predict(request_) is None
+    prediction.record(request_, PHASES)
     # 256 pairs, batch 16, 2 epochs, a look every 8 steps; those between the first and the last may take 5%.
     expected = 2 + 32 * 0.5 + (2 * 1.0 + 0.05 * 32 * 0.5) + 4
-    predicted = clock.predict(request_)
+    predicted = prediction.predict(request_)
     assert predicted is not None
     assert predicted.seconds == pytest.approx(expected)
     assert (predicted.low + predicted.high) / 2 == pytest.approx(expected)
-    fewer = clock.predict(replace(request_, pairs=128))
+    fewer = prediction.predict(replace(request_, pairs=128))
     assert fewer is not None
     assert fewer.seconds == pytest.approx(2 + 16 * 0.5 + 2 + 4)
     same_kind = replace(request_, pairs=64, poison_rate=0.5, finetune=replace(request_.finetune, lr=1e-5, seed=3))
-    assert clock.predict(same_kind) is not None
+    assert prediction.predict(same_kind) is not None
     for changes in (
         {"finetune": replace(request_.finetune, batch_size=8)},
         {"finetune": replace(request_.finetune, precision="bf16")},
@@ -56,42 +55,42 @@ def test_phases_predict_every_run_of_their_kind(request_: Request) -> None:
         {"defense": {"name": "ta_cleaner", "share": 1.0}},
         {"test_size": 100},
     ):
-        assert clock.predict(replace(request_, **changes)) is None  # type: ignore[arg-type]
+        assert prediction.predict(replace(request_, **changes)) is None  # type: ignore[arg-type]
     weighted = [
         replace(request_, defense={"name": "ta_cleaner", "share": 1.0, "subtext_weight": weight}) for weight in (1, 2)
     ]
-    assert clock.kind_of(weighted[0]) == clock.kind_of(weighted[1])
+    assert prediction.kind_of(weighted[0]) == prediction.kind_of(weighted[1])
 
 
 def test_a_wrong_prediction_is_replaced_and_a_right_one_refined(request_: Request) -> None:
     for _ in range(3):
-        clock.record(request_, PHASES)
-    predicted = clock.predict(request_)
+        prediction.record(request_, PHASES)
+    predicted = prediction.predict(request_)
     assert predicted is not None
-    clock.record(request_, replace(PHASES, step=0.55), predicted, real=predicted.high)
-    refined = clock.predict(request_)
+    prediction.record(request_, replace(PHASES, step=0.55), predicted, real=predicted.high)
+    refined = prediction.predict(request_)
     assert refined is not None
     assert refined.seconds == pytest.approx(predicted.seconds)  # the median of four
-    clock.record(request_, replace(PHASES, step=2.0), predicted, real=3 * predicted.seconds)
-    replaced = clock.predict(request_)
+    prediction.record(request_, replace(PHASES, step=2.0), predicted, real=3 * predicted.seconds)
+    replaced = prediction.predict(request_)
     assert replaced is not None
     assert replaced.seconds == pytest.approx(2 + 32 * 2.0 + 4 + 4)
 
 
 def test_the_range_follows_past_errors(request_: Request) -> None:
-    clock.record(request_, PHASES)
+    prediction.record(request_, PHASES)
 
     def relative_width() -> float:
-        predicted = clock.predict(request_)
+        predicted = prediction.predict(request_)
         assert predicted is not None
         return (predicted.high - predicted.low) / 2 / predicted.seconds
 
-    assert relative_width() == pytest.approx(clock.FIRST_SPREAD)
+    assert relative_width() == pytest.approx(prediction.FIRST_SPREAD)
     for _ in range(5):
-        clock.record(request_, PHASES, Prediction(10, 0, 100), real=10.2)
-    assert relative_width() == pytest.approx(clock.MIN_SPREAD)
-    for _ in range(clock.MAX_ERRORS):
-        clock.record(request_, PHASES, Prediction(10, 0, 100), real=14)
+        prediction.record(request_, PHASES, Prediction(10, 0, 100), real=10.2)
+    assert relative_width() == pytest.approx(prediction.MIN_SPREAD)
+    for _ in range(prediction.MAX_ERRORS):
+        prediction.record(request_, PHASES, Prediction(10, 0, 100), real=14)
     assert relative_width() == pytest.approx(0.4)
 
 
@@ -99,13 +98,13 @@ def test_the_range_follows_past_errors(request_: Request) -> None:
     "content", ["", "[]", '{"kinds": []}', '{"kinds": {"x": {}}, "errors": []}', '{"kinds": {}, "errors": [[1]]}']
 )
 def test_a_broken_file_starts_anew_and_the_file_stays_small(content: str, request_: Request) -> None:
-    clock.store_path().write_text(content)
-    assert clock.predict(request_) is None
-    for size in range(clock.MAX_KINDS + 5):
-        clock.record(replace(request_, test_size=size), PHASES)
-    assert len(read_json(clock.store_path())["kinds"]) == clock.MAX_KINDS
-    assert clock.predict(replace(request_, test_size=0)) is None
-    assert clock.predict(replace(request_, test_size=clock.MAX_KINDS + 4)) is not None
+    prediction.store_path().write_text(content)
+    assert prediction.predict(request_) is None
+    for size in range(prediction.MAX_KINDS + 5):
+        prediction.record(replace(request_, test_size=size), PHASES)
+    assert len(read_json(prediction.store_path())["kinds"]) == prediction.MAX_KINDS
+    assert prediction.predict(replace(request_, test_size=0)) is None
+    assert prediction.predict(replace(request_, test_size=prediction.MAX_KINDS + 4)) is not None
 
 
 @pytest.mark.parametrize(
@@ -120,13 +119,13 @@ def test_a_broken_file_starts_anew_and_the_file_stays_small(content: str, reques
     ],
 )
 def test_ranges_in_words(low: float, high: float, text: str) -> None:
-    assert clock.format_range(low, high) == text
+    assert prediction.format_range(low, high) == text
 
 
 def test_a_run_clock_separates_the_phases(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
-    run_clock = clock.RunClock(started=1.0)
+    run_clock = prediction.RunClock(started=1.0)
     steps = [("optimise", 3.0, False)] + [("optimise", 0.5, False)] * 4 + [("poison", 1.5, False)]
     steps += [("poison", 0.5, False)] * 4 + [("poison", 2.5, True), ("evaluate", 1.0, False)]
     for number, (stage, seconds, is_look) in enumerate(steps):
@@ -144,7 +143,7 @@ def test_a_run_clock_separates_the_phases(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_a_measurement_predicts_and_the_run_records_predicted_and_real_seconds(request_: Request) -> None:
     assert timing.measure(asdict(request_))
-    predicted = clock.predict(request_)
+    predicted = prediction.predict(request_)
     assert predicted is not None
     folder = create_run(request_)
     worker.run_job(session.RunSession(folder))
@@ -152,14 +151,14 @@ def test_a_measurement_predicts_and_the_run_records_predicted_and_real_seconds(r
     assert recorded["predicted"] == pytest.approx([predicted.low, predicted.high], abs=0.01)
     assert recorded["real"] > 0
     assert recorded["phases"].keys() == asdict(PHASES).keys()
-    assert len(read_json(clock.store_path())["errors"]) == 1
+    assert len(read_json(prediction.store_path())["errors"]) == 1
     assert read_record(folder).status.state == "done"
 
     defense = replace(request_, stage="defended", model=None, parent=folder.name, defense={"name": "cleanclip"})
     defense = replace(defense, trigger=None, target_class=None)
-    assert clock.predict(defense) is None
+    assert prediction.predict(defense) is None
     assert timing.measure(asdict(defense))
-    assert clock.predict(defense) is not None
+    assert prediction.predict(defense) is not None
 
 
 @pytest.mark.parametrize(("value", "count"), [("3", 3), ("3,1", 3), ("many", os.cpu_count()), ("", os.cpu_count())])
@@ -167,11 +166,11 @@ def test_any_number_of_threads_has_observations(
     value: str, count: int, request_: Request, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", value)
-    assert json.loads(clock.kind_of(request_))["threads"] == count
+    assert json.loads(prediction.kind_of(request_))["threads"] == count
 
 
 def test_a_run_that_was_interrupted_after_its_optimization_has_no_timing(request_: Request) -> None:
-    run_clock, report = clock.RunClock(), StepReport("poison", 1, 32, 0.0, losses={"total": 1.0})
+    run_clock, report = prediction.RunClock(), StepReport("poison", 1, 32, 0.0, losses={"total": 1.0})
     for _ in range(32):
         run_clock(report)
     for history in ([], [replace(report, stage="optimise")]):
@@ -184,7 +183,7 @@ def test_a_run_without_its_timing_is_done(request_: Request, monkeypatch: pytest
     def fail(*_: object) -> None:
         raise RuntimeError
 
-    monkeypatch.setattr(clock, "record", fail)
+    monkeypatch.setattr(prediction, "record", fail)
     folder = create_run(request_)
     worker.run_job(session.RunSession(folder))
     assert read_record(folder).status.state == "done"
@@ -203,7 +202,7 @@ def test_rendering_does_not_count_as_the_time_of_a_step(
 
     monkeypatch.setattr(scenes, "load_images", render_slowly)
     assert timing.measure(asdict(replace(request_, pairs=640)))
-    phases = clock._read_store()["kinds"].popitem()[1]["phases"][0]
+    phases = prediction._read_store()["kinds"].popitem()[1]["phases"][0]
     assert phases.step < 0.25
 
 
@@ -220,7 +219,7 @@ def test_a_full_size_model_is_sampled(request_: Request, monkeypatch: pytest.Mon
     monkeypatch.setattr(timing, "evaluate", lambda *_, **__: pytest.fail("evaluated"))
     assert timing.measure(asdict(replace(request_, finetune=replace(request_.finetune, batch_size=16))))
     assert batches == [8, 24]
-    predicted = clock.predict(request_)
+    predicted = prediction.predict(request_)
     assert predicted is not None
     assert predicted.memory > 10_000_000
     assert "GB of memory" in str(predicted)
@@ -231,29 +230,21 @@ def test_looks_that_take_long_are_postponed_in_the_prediction() -> None:
     assert Phases(0.0, 1.0, look=0.1, evaluate=0.0).total(steps=100, looks=10) == pytest.approx(101)
 
 
-@pytest.mark.parametrize(("count", "points"), [(4, 70), (100, 19), (10_000, 2)])
-def test_resolution_is_the_width_of_the_widest_interval(count: int, points: int) -> None:
-    text = clock.describe_resolution(count)
-    low, high = wilson_interval(0.5, count)
-    assert round(100 * (high - low)) == points
-    assert f"{points} points" in text
-
-
 def test_a_measurement_gives_way_to_a_run_and_a_failed_one_is_not_repeated(request_: Request, tmp_path: Path) -> None:
     assert not timing.measure(asdict(request_), lambda: True)
     with locks.device_lock(tmp_path, "cpu", lambda: None):
         assert not timing.measure(asdict(request_))
-    assert clock.predict(request_) is None
-    assert clock.is_measurable(request_)
+    assert prediction.predict(request_) is None
+    assert prediction.is_measurable(request_)
     missing = replace(request_, model="nowhere.pt")
     assert timing.measure(asdict(missing))
-    assert clock.predict(missing) is None
-    assert not clock.is_measurable(missing)
+    assert prediction.predict(missing) is None
+    assert not prediction.is_measurable(missing)
 
 
 def test_a_trigger_that_is_optimized_is_timed(request_: Request) -> None:
     assert timing.measure(asdict(replace(request_, trigger={"name": "badclip", "steps": 40})))
-    phases = clock._read_store()["kinds"].popitem()[1]["phases"][0]
+    phases = prediction._read_store()["kinds"].popitem()[1]["phases"][0]
     assert phases.optimize > 0
 
 

@@ -25,8 +25,6 @@ from cleaner.runs.folders import find_run
 from cleaner.runs.request import Request, as_poisoning
 from cleaner.types import CleanerError, StepReport
 
-WILSON_Z = 1.959964
-"""Normal quantile of a 95% interval; Wilson's is widest at a share of one half: z / sqrt(n + z²)."""
 MAX_KINDS, MAX_OBSERVATIONS, MAX_ERRORS = 200, 5, 20
 """Kinds of runs kept, observations of each, and errors of past predictions."""
 FIRST_SPREAD, MIN_SPREAD, MAX_SPREAD = 0.2, 0.1, 0.5
@@ -249,12 +247,6 @@ class RunClock:
             optimize=optimize,
             memory=process.peak_memory(),
         )
-
-
-def describe_resolution(count: int, queries: str = "images") -> str:
-    """Return how wide 95% intervals of `count` images can be: "4 images: intervals up to 70 points wide"."""
-    images = f"{count:,} {queries if count != 1 else queries.removesuffix('s')}"
-    return f"{images}: intervals up to {100 * WILSON_Z / (count + WILSON_Z**2) ** 0.5:.0f} points wide"
 
 
 def format_range(low: float, high: float) -> str:
