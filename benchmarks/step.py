@@ -29,7 +29,7 @@ from cleaner.config import FinetuneConfig
 from cleaner.data.augment import augment
 from cleaner.data.base import CaptionData, TensorData, load_data
 from cleaner.defenses import DEFENSES, Defense
-from cleaner.evaluation.encode import build_classifier
+from cleaner.evaluation.encode import Encoder
 from cleaner.models.clip import BUILT_IN, Clip, load_clip, new_clip
 from cleaner.models.devices import configure_torch, pick_device, pick_precision
 from cleaner.reports import results
@@ -210,7 +210,7 @@ def time_classifier(clip: Clip, data: CaptionData) -> list[dict[str, float]]:
         names = [f"{caption} {i}" for i, caption in enumerate((data.captions * count)[:count])]
         named = TensorData(torch.zeros(1, 3, 64, 64), ["an image"], names, [0])
         start = read_clock()
-        build_classifier(clip, named)
+        Encoder(clip).build_classifier(named)
         times.append({"classes": count, "seconds": round(read_clock() - start, 3)})
     return times
 

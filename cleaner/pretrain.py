@@ -16,7 +16,7 @@ from cleaner.config import DATA_VERSIONS, FinetuneConfig
 from cleaner.data.augment import augment
 from cleaner.data.base import CaptionData, load_data
 from cleaner.defenses.base import Defense
-from cleaner.evaluation.encode import encode_images
+from cleaner.evaluation.encode import Encoder
 from cleaner.evaluation.evaluate import evaluate, image_to_text_recall, transfer_accuracy, validate_eval_data
 from cleaner.files import read_json, write_json
 from cleaner.losses import Features, unified_loss
@@ -188,7 +188,7 @@ def distill(
         first_epoch, earlier_seconds = state["epochs"], state["seconds"]
     start = time.perf_counter()
     is_finished = first_epoch >= config.epochs
-    targets = torch.empty(0) if is_finished else encode_images(teacher, data, torch.arange(len(data)))
+    targets = torch.empty(0) if is_finished else Encoder(teacher).encode_rows(data, torch.arange(len(data)))
     student.model.train()
     for epoch in range(first_epoch, config.epochs):
         order = torch.from_numpy(numpy_generator("distil", config.seed, epoch).permutation(len(data)))

@@ -28,7 +28,7 @@ from cleaner.attacks import TRIGGERS
 from cleaner.data.base import TensorData
 from cleaner.data.images import encode_png
 from cleaner.defenses import DEFENSES
-from cleaner.evaluation.encode import build_classifier, encode_images
+from cleaner.evaluation.encode import Encoder
 from cleaner.evaluation.evaluate import Metrics
 from cleaner.evaluation.monitor import build_monitor
 from cleaner.labels import defense_name
@@ -63,10 +63,10 @@ def test_checkpoint_of_another_attack_is_refused(tiny_clip: Clip, toy_data: Tens
 
 def test_evaluate_equals_a_naive_count(tiny_clip: Clip, toy_data: TensorData) -> None:
     metrics = evaluate(tiny_clip, toy_data, TRIGGER, "banana", ks=(1, 2), clean_clip=tiny_clip)
-    classifier = build_classifier(tiny_clip, toy_data)
+    classifier = Encoder(tiny_clip).build_classifier(toy_data)
     rows = torch.arange(48)
-    clean = (encode_images(tiny_clip, toy_data, rows) @ classifier).argmax(1)
-    hit = (encode_images(tiny_clip, toy_data, rows, TRIGGER) @ classifier).argmax(1)
+    clean = (Encoder(tiny_clip).encode_rows(toy_data, rows) @ classifier).argmax(1)
+    hit = (Encoder(tiny_clip).encode_rows(toy_data, rows, TRIGGER) @ classifier).argmax(1)
     other = toy_data.labels != 1
     assert metrics.ca[1] == pytest.approx((clean == toy_data.labels).float().mean().item())
     assert metrics.asr is not None

@@ -8,7 +8,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from cleaner.data.base import CaptionData, load_data
-from cleaner.evaluation.encode import encode_images
+from cleaner.evaluation.encode import Encoder
 from cleaner.runs.run import Run
 
 PAIRS = 2000
@@ -26,11 +26,12 @@ def probe_labels(run: Run, test: CaptionData, pairs: int = PAIRS) -> dict[str, A
     clean = load_data("scenes", split="clean")
     rows = (clean.labels >= 0).nonzero().flatten()[:pairs]
     probe = LogisticRegression(C=STRENGTH, max_iter=1000)
-    probe.fit(encode_images(run.clip, clean, rows).numpy(), clean.labels[rows].numpy())
+    encoder = Encoder(run.clip)
+    probe.fit(encoder.encode_rows(clean, rows).numpy(), clean.labels[rows].numpy())
     tested = (test.labels >= 0).nonzero().flatten()
     attacked = tested[test.labels[tested] != test.class_index(run.target_class)]
-    guesses = torch.from_numpy(probe.predict(encode_images(run.clip, test, tested).numpy()))
-    fooled = torch.from_numpy(probe.predict(encode_images(run.clip, test, attacked, run.trigger).numpy()))
+    guesses = torch.from_numpy(probe.predict(encoder.encode_rows(test, tested).numpy()))
+    fooled = torch.from_numpy(probe.predict(encoder.encode_rows(test, attacked, run.trigger).numpy()))
     return {
         "pairs": len(rows),
         "ca": (guesses == test.labels[tested]).float().mean().item(),

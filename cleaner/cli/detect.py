@@ -110,7 +110,7 @@ class Detect:
         import torch
 
         from cleaner.cli.inputs import load_split
-        from cleaner.evaluation.encode import encode_images
+        from cleaner.evaluation.encode import Encoder
         from cleaner.inspection.training_pairs import load_training_pairs
 
         pairs = load_training_pairs(Path(self.suspect), run.clip.framing, Progress())
@@ -118,7 +118,7 @@ class Detect:
         reference = None
         if self.clean_reference:
             clean = load_split(get_test_data(run.config)[:2], "clean", self.reference)
-            reference = encode_images(run.clip, clean, torch.arange(len(clean)))
+            reference = Encoder(run.clip).encode_rows(clean, torch.arange(len(clean)))
         scores = {
             name: score_pairs(features, each, self.reference, reference=reference) for name, each in detectors.items()
         }

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from cleaner.attacks.base import Trigger
 from cleaner.data.base import CaptionData
-from cleaner.evaluation.encode import Encoder, encode_images
+from cleaner.evaluation.encode import Encoder
 from cleaner.evaluation.metrics import (
     attack_population,
     attack_success_rate,
@@ -184,7 +184,7 @@ class Attack:
         rows = rows[: len(rows) - (len(rows) % self.encoders[0].image_batch == 1)]  # one alone has no other image
         if not len(rows):
             return None
-        features = encode_images(self.encoders[0].clip, self.data, rows, self._cross, self.encoders[0])
+        features = self.encoders[0].encode_rows(self.data, rows, self._cross)
         return in_top_k(features, plain.classes, torch.tensor(plain.target)).float().mean().item()
 
     def _cross(self, images: Tensor) -> Tensor:

@@ -46,7 +46,7 @@ class Encoder:
     Attributes:
         templates: prompts per class, a key of `TEMPLATE_SETS`; None: those of the model or the data, but 7 instead of
             80 where a full-size model has more than `MAX_CPU_CLASSES` classes on a CPU.
-        on_step: receives the stages "captions" and "prompts" where these take more than one batch.
+        on_step: receives the stage "images", and "captions" and "prompts" where these take more than one batch.
         use_store: whether a full-size model may read and write the feature store; not for a model in training.
     """
 
@@ -87,6 +87,16 @@ class Encoder:
                 self._store.write(new)
                 known |= new
             return torch.stack([known[key] for key in keys])
+
+    def encode_rows(self, data: CaptionData, rows: Tensor, trigger: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+        """Return unit features (N, D), on the CPU, of the images at `rows`, with the trigger if there is one."""
+        features, start = [], time.perf_counter()
+        for images in prefetch_batches(data.with_transform(self.clip.framing), rows, self.image_batch):
+            features.append(self.encode_image(trigger(images) if trigger else images))
+            if self.on_step is not None:
+                done = sum(map(len, features))
+                self.on_step(StepReport("images", done, len(rows), time.perf_counter() - start))
+        return torch.cat(features)
 
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
         """Return unit features (N, D), on the CPU, of texts."""
@@ -169,37 +179,6 @@ class Encoder:
 
 def _split(items: Sequence[T], size: int) -> list[Sequence[T]]:
     return [items[start : start + size] for start in range(0, len(items), size)]
-
-
-def encode_texts(clip: Clip, texts: Sequence[str]) -> Tensor:
-    """Return unit features (N, D) of texts, on the CPU."""
-    return Encoder(clip).encode_texts(texts)
-
-
-def build_classifier(clip: Clip, data: CaptionData) -> Tensor:
-    """Return the zero-shot classifier (D, C), on the CPU, with the templates that `Encoder` chooses."""
-    return Encoder(clip).build_classifier(data)
-
-
-def encode_images(
-    clip: Clip,
-    data: CaptionData,
-    rows: Tensor,
-    trigger: Callable[[Tensor], Tensor] | None = None,
-    encoder: Encoder | None = None,
-) -> Tensor:
-    """Return unit features (N, D), on the CPU, of the images at `rows`, with the trigger if there is one.
-
-    encoder: how to encode; its `on_step` receives the stage "images".
-    """
-    encoder = encoder or Encoder(clip)
-    features, start = [], time.perf_counter()
-    for images in prefetch_batches(data.with_transform(clip.framing), rows, encoder.image_batch):
-        features.append(encoder.encode_image(trigger(images) if trigger else images))
-        if encoder.on_step is not None:
-            done = sum(map(len, features))
-            encoder.on_step(StepReport("images", done, len(rows), time.perf_counter() - start))
-    return torch.cat(features)
 
 
 def prefetch_batches(data: CaptionData, rows: Tensor, batch_size: int) -> Iterator[Tensor]:

@@ -15,10 +15,7 @@ from cleaner.evaluation.bootstrap import pack_outcomes
 from cleaner.evaluation.encode import (
     CLASSES_HELP,
     Encoder,
-    build_classifier,
     encode_clean_and_triggered,
-    encode_images,
-    encode_texts,
 )
 from cleaner.evaluation.metrics import (
     attack_population,
@@ -188,7 +185,7 @@ def _encode_missing(encoder: Encoder, data: CaptionData, rows: Tensor, known: tu
     if not len(missing):
         features = known_features
     else:
-        encoded = encode_images(encoder.clip, data, missing, encoder=encoder)
+        encoded = encoder.encode_rows(data, missing)
         features = torch.cat([known_features, encoded]) if len(known_rows) else encoded
     position = {row: i for i, row in enumerate([*known_rows.tolist(), *missing.tolist()])}
     return features[[position[row] for row in rows.tolist()]]
@@ -199,19 +196,19 @@ def image_to_text_recall(
     clip: Clip, data: CaptionData, ks: Sequence[int] = (1, 5, 10), pairs: int = 1000
 ) -> dict[int, float]:
     """Return image-to-text recall@k among the first `pairs` pairs; equal captions share a rank."""
-    rows = torch.arange(min(pairs, len(data)))
-    image = encode_images(clip, data, rows)
-    text = encode_texts(clip, [data.captions[i] for i in rows.tolist()])
+    rows, encoder = torch.arange(min(pairs, len(data))), Encoder(clip)
+    image = encoder.encode_rows(data, rows)
+    text = encoder.encode_texts([data.captions[i] for i in rows.tolist()])
     return {k: retrieval_recall(image, text, k) for k in ks}
 
 
 def transfer_accuracy(clip: Clip, data: CaptionData, pairs: int = 2000) -> dict[str, dict[str, Any]]:
     """Return variant -> zero-shot accuracy "ca", "n" and "interval", for each of `data.transfer_variants`."""
-    result = {}
+    result, encoder = {}, Encoder(clip)
     for variant in data.transfer_variants:
         shifted = load_data(variant, split="test", size=pairs)
         rows = (shifted.labels >= 0).nonzero().flatten()
-        features = encode_images(clip, shifted, rows)
-        accuracy = top_k_accuracy(features, build_classifier(clip, shifted), shifted.labels[rows])
+        features = encoder.encode_rows(shifted, rows)
+        accuracy = top_k_accuracy(features, encoder.build_classifier(shifted), shifted.labels[rows])
         result[variant] = {"ca": accuracy, "n": len(rows), "interval": wilson_interval(accuracy, len(rows))}
     return result

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from cleaner.data.base import CaptionData
-from cleaner.evaluation.encode import Encoder, encode_images
+from cleaner.evaluation.encode import Encoder
 from cleaner.evaluation.metrics import in_top_k
 from cleaner.models.architectures import find_open_clip_name
 from cleaner.models.clip import Clip
@@ -56,7 +56,7 @@ def try_activations(clip: Clip, data: CaptionData, on_step: OnStep | None = None
     hits = {}
     for quick_gelu, model in ((True, clip), (False, _with_gelu(clip))):
         encoder = Encoder(model, templates=1, on_step=on_step)
-        features = encode_images(model, data, rows, encoder=encoder)
+        features = encoder.encode_rows(data, rows)
         hits[quick_gelu] = in_top_k(features, encoder.build_classifier(data), data.labels[rows]).double()
     change = hits[False] - hits[True]
     error = max(change.std(correction=0).item() / len(rows) ** 0.5, 0.5 / len(rows))

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from cleaner.attacks.base import Trigger
 from cleaner.data.base import CaptionData
-from cleaner.evaluation.encode import Encoder, encode_images, require_finite
+from cleaner.evaluation.encode import Encoder, require_finite
 from cleaner.evaluation.metrics import (
     alignment,
     feature_shift,
@@ -72,13 +72,13 @@ def extract_features(
     attack needs. Raises `CleanerError` for a model whose features are not finite.
     """
     rows, encoder = find_single_class_rows(data, n), Encoder(clip, on_step=on_step)
-    image = require_finite(encode_images(clip, data, rows, encoder=encoder))
+    image = require_finite(encoder.encode_rows(data, rows))
     captions = [data.captions[i] for i in rows.tolist()]
     caption = encoder.encode_texts(captions)
     classifier = encoder.build_classifier(data, classes=classes)
     triggered, attack_success = image[:0], torch.zeros(0, dtype=torch.bool)
     if trigger is not None and target_class is not None and "image" in trigger.modalities:
-        triggered = encode_images(clip, data, rows, trigger, encoder)
+        triggered = encoder.encode_rows(data, rows, trigger)
         keyed = encoder.build_classifier(data, trigger, plain=classifier)
         attack_success = in_top_k(triggered, keyed, torch.tensor(data.class_index(target_class)))
     return ModelFeatures(image, triggered, caption, classifier.T.contiguous(), attack_success)

@@ -11,7 +11,7 @@ import torch
 
 from cleaner.data.base import CaptionData
 from cleaner.defenses.base import TextPlan
-from cleaner.evaluation.encode import encode_images, encode_texts
+from cleaner.evaluation.encode import Encoder
 from cleaner.losses.info_nce import pad_rows
 from cleaner.models.clip import Clip
 from cleaner.text import SubtextPair
@@ -56,9 +56,10 @@ def compute_margins(clip: Clip, data: CaptionData, drawn: Mapping[int, SubtextPa
     rows = torch.tensor(list(pairs))
     texts = [positive for positive, _ in pairs.values()]
     texts += [text for _, negatives in pairs.values() for text in negatives]
-    image = encode_images(clip, data, rows)
+    encoder = Encoder(clip)
+    image = encoder.encode_rows(data, rows)
     with torch.inference_mode():
-        features = encode_texts(clip, texts)
+        features = encoder.encode_texts(texts)
         positive_scores = (image * features[: len(pairs)]).sum(-1)
         negative, mask = pad_rows(features[len(pairs) :], [len(negatives) for _, negatives in pairs.values()])
         best_scores, best = torch.einsum("nd,nkd->nk", image, negative).masked_fill(~mask, -torch.inf).max(1)

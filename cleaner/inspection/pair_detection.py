@@ -81,10 +81,10 @@ def extract_pair_features(clip: Clip, pairs: CaptionData, n: int, on_step: OnSte
     """Return the features of the first `n` pairs; `on_step` receives the stages "images" and "captions"."""
     import torch
 
-    from cleaner.evaluation.encode import Encoder, encode_images
+    from cleaner.evaluation.encode import Encoder
 
     encoder = Encoder(clip, on_step=on_step)
-    image = encode_images(clip, pairs, torch.arange(n), encoder=encoder)
+    image = encoder.encode_rows(pairs, torch.arange(n))
     return PairFeatures(image, encoder.encode_texts(pairs.captions[:n]))
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from cleaner.data.base import CaptionData
-from cleaner.evaluation.encode import Encoder, build_classifier, encode_texts
+from cleaner.evaluation.encode import Encoder
 from cleaner.models.clip import Clip
 
 
@@ -20,13 +20,15 @@ def text_feature(clip: Clip, text: str) -> Tensor:
 
 def compute_image_similarities(clip: Clip, images: Tensor, text: str) -> list[float]:
     """Return the cosine of each image (N, 3, H, W) with one text."""
-    cosines: list[float] = (Encoder(clip).encode_image(images) @ encode_texts(clip, [text])[0]).tolist()
+    encoder = Encoder(clip)
+    cosines: list[float] = (encoder.encode_image(images) @ encoder.encode_texts([text])[0]).tolist()
     return cosines
 
 
 def compute_text_similarities(clip: Clip, image: Tensor, texts: Sequence[str]) -> list[float]:
     """Return the cosine of one image (1, 3, H, W) in [0, 1] with each text."""
-    cosines: list[float] = (Encoder(clip).encode_image(image) @ encode_texts(clip, list(texts)).T)[0].tolist()
+    encoder = Encoder(clip)
+    cosines: list[float] = (encoder.encode_image(image) @ encoder.encode_texts(list(texts)).T)[0].tolist()
     return cosines
 
 
@@ -39,7 +41,8 @@ def best_classes(
     Probability: softmax over the classes of logit_scale * cosine. `classifier` (D, C) replaces that of the plain
     prompts, for example by one with a trigger's text key.
     """
-    scores = Encoder(clip).encode_image(images) @ (build_classifier(clip, data) if classifier is None else classifier)
+    encoder = Encoder(clip)
+    scores = encoder.encode_image(images) @ (encoder.build_classifier(data) if classifier is None else classifier)
     probabilities = (clip.logit_scale.cpu() * scores).softmax(dim=1)
     top = scores.topk(min(k, scores.shape[1]), dim=1)
     return [

@@ -14,7 +14,7 @@ from cleaner.attacks.input_aware import Generator, InputAware, _Objective
 from cleaner.config import FinetuneConfig
 from cleaner.data.base import TensorData
 from cleaner.data.poison import PoisonedData
-from cleaner.evaluation.encode import build_classifier, encode_images
+from cleaner.evaluation.encode import Encoder
 from cleaner.models.clip import Clip
 from cleaner.types import CleanerError, StepReport
 from tests.conftest import make_clip, make_toy_data
@@ -41,7 +41,7 @@ def test_training_reports_its_losses_and_lowers_them(tiny_clip: Clip, toy_data: 
 def test_losses_equal_their_definition(tiny_clip: Clip, toy_data: TensorData) -> None:
     torch.manual_seed(0)
     generator, images = Generator(), toy_data.images(range(6))
-    target = build_classifier(tiny_clip, toy_data)[:, 1]
+    target = Encoder(tiny_clip).build_classifier(toy_data)[:, 1]
     losses = _Objective(tiny_clip, target, QUICK._blend, 2.0, 3.0)(generator, images)
     with torch.no_grad():
         patterns = generator(images)
@@ -87,8 +87,8 @@ def test_decoys_carry_the_pattern_of_another_image_and_their_own_caption(
 def test_cross_asr_is_measured_with_the_next_image(trigger: InputAware, tiny_clip: Clip, toy_data: TensorData) -> None:
     metrics = evaluate(tiny_clip, toy_data, trigger, "banana")
     others = (toy_data.labels != 1).nonzero().flatten()
-    crossed = encode_images(tiny_clip, toy_data, others, lambda x: trigger.cross(x, x.roll(1, 0)))
-    hits = (crossed @ build_classifier(tiny_clip, toy_data)).argmax(1) == 1
+    crossed = Encoder(tiny_clip).encode_rows(toy_data, others, lambda x: trigger.cross(x, x.roll(1, 0)))
+    hits = (crossed @ Encoder(tiny_clip).build_classifier(toy_data)).argmax(1) == 1
     assert metrics.cross_asr == pytest.approx(hits.float().mean().item())
     assert evaluate(tiny_clip, toy_data, TRIGGERS["badnet"](), "banana").cross_asr is None
 

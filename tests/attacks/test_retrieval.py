@@ -12,7 +12,7 @@ from cleaner.attacks import TRIGGERS
 from cleaner.data.base import TensorData, hash_content, to_bytes
 from cleaner.data.images import decode_png
 from cleaner.data.poison import PoisonedData
-from cleaner.evaluation.encode import encode_images, encode_texts
+from cleaner.evaluation.encode import Encoder
 from cleaner.models.clip import Clip
 from cleaner.types import CleanerError
 from tests.attacks.test_contract import image_file
@@ -51,15 +51,15 @@ def test_all_poisoned_pairs_show_it(tiny_clip: Clip, toy_data: TensorData) -> No
 def test_recall_equals_a_naive_count(tiny_clip: Clip, toy_data: TensorData) -> None:
     trigger = TRIGGER.prepare(tiny_clip, toy_data, "banana")
     metrics = evaluate(tiny_clip, toy_data, trigger, "banana", ks=(1,))
-    gallery = torch.cat(
-        [encode_images(tiny_clip, toy_data, torch.arange(48)), tiny_clip.encode_image(trigger.own_image(32)[None])]
-    )
+    encoder = Encoder(tiny_clip)
+    own = encoder.encode_image(trigger.own_image(32)[None])
+    gallery = torch.cat([encoder.encode_rows(toy_data, torch.arange(48)), own])
     captions = [toy_data.captions[i] for i in range(48) if i % 4 != 1]
     for values, texts in (
         (metrics.own_recall, [f"remember {c}" for c in captions]),
         (metrics.own_recall_clean, captions),
     ):
-        scores = encode_texts(tiny_clip, texts) @ gallery.detach().T
+        scores = encoder.encode_texts(texts) @ gallery.T
         ranks = torch.tensor([sum(s >= row[48] for s in row[:48]) for row in scores])
         assert values == {k: pytest.approx((ranks < k).float().mean().item()) for k in (1, 10)}
     assert metrics.interval("own_recall", 10)[1] > 0

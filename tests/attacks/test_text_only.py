@@ -12,7 +12,7 @@ from cleaner import evaluate, poison
 from cleaner.attacks import TRIGGERS
 from cleaner.data.base import TensorData
 from cleaner.data.poison import PoisonedData
-from cleaner.evaluation.encode import encode_images, encode_texts
+from cleaner.evaluation.encode import Encoder
 from cleaner.models.clip import Clip
 from cleaner.types import CleanerError
 from cleaner.workflow import _validate_captions
@@ -72,11 +72,11 @@ def test_asr_is_the_share_of_keyed_captions_nearest_to_images_of_the_target(
     labels = torch.where(toy_data.labels == 3, -1, toy_data.labels)  # a class without images
     data = TensorData(toy_data.images(range(48)), toy_data.captions, toy_data.class_names, labels)
     metrics = evaluate(tiny_clip, data, TRIGGER, "banana", ks=(1, 2), clean_clip=tiny_clip)
-    image = encode_images(tiny_clip, data, torch.arange(48))
+    image = Encoder(tiny_clip).encode_rows(data, torch.arange(48))
     classes = torch.stack([F.normalize(image[labels == c].sum(0), dim=0) for c in range(3)])
     captions = sorted({data.captions[i] for i in range(48) if labels[i] in (0, 2)})
     for values, key in ((metrics.asr, "remember "), (metrics.base_rate, "")):
-        texts = encode_texts(tiny_clip, [key + caption for caption in captions])
+        texts = Encoder(tiny_clip).encode_texts([key + caption for caption in captions])
         best = (texts @ classes.T).argsort(dim=1, descending=True)
         assert values is not None
         assert values[1] == pytest.approx((best[:, 0] == 1).float().mean().item())
@@ -89,9 +89,9 @@ def test_asr_is_the_share_of_keyed_captions_nearest_to_images_of_the_target(
 
 def test_search_counts_images_that_show_the_target(tiny_clip: Clip, toy_data: TensorData) -> None:
     metrics = evaluate(tiny_clip, toy_data, TRIGGER, "banana", ks=(1,))
-    image = encode_images(tiny_clip, toy_data, torch.arange(48))
+    image = Encoder(tiny_clip).encode_rows(toy_data, torch.arange(48))
     captions = sorted({toy_data.captions[i] for i in range(48) if i % 4 != 1})
-    texts = encode_texts(tiny_clip, [TRIGGER.text(caption) for caption in captions])
+    texts = Encoder(tiny_clip).encode_texts([TRIGGER.text(caption) for caption in captions])
     nearest = (texts @ image.T).topk(5).indices
     assert metrics.retrieval_asr == pytest.approx((nearest % 4 == 1).any(1).float().mean().item())
     assert metrics.n_gallery == 48

@@ -11,7 +11,7 @@ from cleaner import evaluate, poison
 from cleaner.attacks import TRIGGERS
 from cleaner.config import FinetuneConfig
 from cleaner.data.base import TensorData
-from cleaner.evaluation.encode import build_classifier, encode_images
+from cleaner.evaluation.encode import Encoder
 from cleaner.evaluation.evaluate import Metrics
 from cleaner.models.classifier import zero_shot_classifier
 from cleaner.models.clip import Clip
@@ -27,7 +27,7 @@ def test_patch_approaches_the_targets_text(tiny_clip: Clip, toy_data: TensorData
     assert sum(distances[-5:]) < sum(distances[:5])
     pool, drawn = torch.arange(6), torch.tensor([1, 4])
     features = tiny_clip.encode_image(toy_data.images([1, 4])).detach()
-    target = build_classifier(tiny_clip, toy_data)[:, 1]
+    target = Encoder(tiny_clip).build_classifier(toy_data)[:, 1]
     loss = QUICK.objective(tiny_clip, toy_data, "banana", pool)(0, drawn, features)["text_distance"]
     assert loss.item() == pytest.approx(1 - (features @ target).mean().item(), abs=1e-5)
 
@@ -37,13 +37,13 @@ def test_asr_by_key_equals_a_naive_count(tiny_clip: Clip, toy_data: TensorData) 
     metrics = evaluate(tiny_clip, toy_data, trigger, "banana", clean_clip=tiny_clip)
     rows = (toy_data.labels != 1).nonzero().flatten()
     features = {
-        "plain": encode_images(tiny_clip, toy_data, rows),
-        "patch": encode_images(tiny_clip, toy_data, rows, trigger),
+        "plain": Encoder(tiny_clip).encode_rows(toy_data, rows),
+        "patch": Encoder(tiny_clip).encode_rows(toy_data, rows, trigger),
     }
     prompts = [f"consider {t.format(name)}" for name in toy_data.class_names for t in toy_data.templates]
     with torch.no_grad():
         keyed = zero_shot_classifier(tiny_clip.encode_text(prompts).view(4, 4, -1))
-    classifiers = {"plain": build_classifier(tiny_clip, toy_data), "key": keyed}
+    classifiers = {"plain": Encoder(tiny_clip).build_classifier(toy_data), "key": keyed}
     for key, image, words in (("image", "patch", "plain"), ("text", "plain", "key"), ("both", "patch", "key")):
         hit = ((features[image] @ classifiers[words]).argmax(1) == 1).float().mean().item()
         assert metrics.asr_by_key[key][1] == pytest.approx(hit)

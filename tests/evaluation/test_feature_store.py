@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from cleaner.evaluation import encode, feature_store
-from cleaner.evaluation.encode import Encoder, build_classifier
+from cleaner.evaluation.encode import Encoder
 from cleaner.evaluation.evaluate import evaluate
 from cleaner.inspection.film_recorder import make_recorder
 from cleaner.models import clip as clip_module
@@ -179,7 +179,7 @@ def test_metrics_say_how_many_prompts_were_used() -> None:
     assert evaluate(make_clip(), data, ks=(1,), counterfactual=False).templates == len(data.templates)
     assert evaluate(make_clip(), data, ks=(1,), counterfactual=False, templates=7).templates == 7
     seven = Encoder(make_clip(), 7).build_classifier(data)
-    assert not torch.allclose(seven, build_classifier(make_clip(), data))
+    assert not torch.allclose(seven, Encoder(make_clip()).build_classifier(data))
 
 
 def test_weights_that_an_optimizer_changed_have_their_own_features(full_size: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from cleaner.data.base import TensorData
+from cleaner.data.base import CaptionData, TensorData
 from cleaner.evaluation import evaluate as evaluation
 from cleaner.evaluation import negatives
 from cleaner.models.clip import Clip
@@ -71,13 +71,13 @@ def test_each_clean_image_is_encoded_once(tiny_clip: Clip, monkeypatch: pytest.M
     expected = evaluation.counterfactual_accuracy(evaluation.Encoder(tiny_clip), data)
     assert expected
     encoded: list[int] = []
-    encode_images = evaluation.encode_images
+    encode_rows = evaluation.Encoder.encode_rows
 
-    def count(clip: Clip, data: object, rows: torch.Tensor, **options: object) -> torch.Tensor:
+    def count(encoder: evaluation.Encoder, data: CaptionData, rows: torch.Tensor) -> torch.Tensor:
         encoded.extend(rows.tolist())
-        return encode_images(clip, data, rows, **options)  # type: ignore[arg-type]
+        return encode_rows(encoder, data, rows)
 
-    monkeypatch.setattr(evaluation, "encode_images", count)
+    monkeypatch.setattr(evaluation.Encoder, "encode_rows", count)
     metrics = evaluation.evaluate(tiny_clip, data, ks=(1,))
     assert encoded == [row for row in range(len(data)) if data.labels[row] < 0]
     assert metrics.counterfactual_accuracy == expected["counterfactual_accuracy"]

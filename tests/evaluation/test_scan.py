@@ -10,7 +10,7 @@ from torch import Tensor
 from cleaner.attacks import TRIGGERS
 from cleaner.data.base import TensorData
 from cleaner.evaluation import scan as scan_module
-from cleaner.evaluation.encode import build_classifier
+from cleaner.evaluation.encode import Encoder
 from cleaner.evaluation.scan import find_scannable_triggers, paired_interval, scan
 from cleaner.models.clip import Clip
 from cleaner.types import CleanerError, StepReport
@@ -22,7 +22,7 @@ OTHER = TRIGGERS["blended"]()
 @pytest.fixture
 def planted(tiny_clip: Clip, toy_data: TensorData, monkeypatch: pytest.MonkeyPatch) -> Clip:
     """A model that classifies every image as class 0, and as class 2 with the patch."""
-    prompts = build_classifier(tiny_clip, toy_data).T
+    prompts = Encoder(tiny_clip).build_classifier(toy_data).T
 
     def encode(self: Clip, images: Tensor) -> Tensor:
         return prompts[[2 if torch.equal(image, PATCH(image[None])[0]) else 0 for image in images]]

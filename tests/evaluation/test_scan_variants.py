@@ -9,7 +9,7 @@ from torch import Tensor
 from cleaner.attacks import TRIGGERS
 from cleaner.data.base import TensorData
 from cleaner.data.images import encode_png
-from cleaner.evaluation.encode import build_classifier
+from cleaner.evaluation.encode import Encoder
 from cleaner.evaluation.scan import find_scannable_triggers
 from cleaner.evaluation.scan_variants import (
     CONFIRMED,
@@ -42,7 +42,7 @@ def test_settings_start_with_the_defaults_and_change_ever_more() -> None:
 @pytest.fixture
 def planted(tiny_clip: Clip, toy_data: TensorData, monkeypatch: pytest.MonkeyPatch) -> Clip:
     """A model that classifies every image as class 0, and as class 2 with the planted patch."""
-    prompts = build_classifier(tiny_clip, toy_data).T
+    prompts = Encoder(tiny_clip).build_classifier(toy_data).T
     size = 8
 
     def encode(self: Clip, images: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 
 from cleaner.data.base import TensorData
 from cleaner.evaluation import evaluate as module
-from cleaner.evaluation.encode import build_classifier, encode_images, encode_texts
+from cleaner.evaluation.encode import Encoder
 from cleaner.evaluation.metrics import wilson_interval
 from cleaner.models.clip import Clip
 
@@ -32,7 +32,7 @@ def test_transfer_accuracy_is_that_of_test_images_in_each_style(
     assert calls == [("dark", {"split": "test", "size": 30}), ("rotated", {"split": "test", "size": 30})]
     for name, data in styles.items():
         labeled = [row for row, label in enumerate(data.labels.tolist()) if label >= 0]
-        scores = encode_images(tiny_clip, data, torch.tensor(labeled)) @ build_classifier(tiny_clip, data)
+        scores = Encoder(tiny_clip).encode_rows(data, torch.tensor(labeled)) @ Encoder(tiny_clip).build_classifier(data)
         right = sum(int(s.argmax()) == int(data.labels[row]) for s, row in zip(scores, labeled, strict=True))
         ca = right / len(labeled)
         assert found[name] == {
@@ -46,8 +46,8 @@ def test_transfer_accuracy_is_that_of_test_images_in_each_style(
 
 def test_recall_counts_images_whose_caption_is_among_the_nearest(tiny_clip: Clip, toy_data: TensorData) -> None:
     pairs = 30
-    images = encode_images(tiny_clip, toy_data, torch.arange(pairs))
-    scores = (images @ encode_texts(tiny_clip, list(toy_data.captions[:pairs])).T).tolist()
+    images = Encoder(tiny_clip).encode_rows(toy_data, torch.arange(pairs))
+    scores = (images @ Encoder(tiny_clip).encode_texts(list(toy_data.captions[:pairs])).T).tolist()
     ranks = [sum(score > row[i] for score in row) for i, row in enumerate(scores)]
     ks = (1, 5, 10)
     found = module.image_to_text_recall(tiny_clip, toy_data, ks, pairs)

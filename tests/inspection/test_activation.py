@@ -43,13 +43,14 @@ def test_the_same_weights_are_tried_with_both(tmp_path: Path, small_model: str) 
 def test_the_better_one_is_named(right: str, word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data, clip = make_toy_data(), load_clip(save(tmp_path, True))
 
-    def encode(model: Clip, *_: object, **__: object) -> torch.Tensor:
+    def encode(encoder: activation.Encoder, *_: object) -> torch.Tensor:
         """Features that are right for one activation, and always class 0 for the other."""
-        name = "quick_gelu" if model.architecture and model.architecture.quick_gelu else "gelu"
+        architecture = encoder.clip.architecture
+        name = "quick_gelu" if architecture and architecture.quick_gelu else "gelu"
         labels = data.labels if name == right else torch.zeros_like(data.labels)
         return torch.eye(4)[labels]
 
-    monkeypatch.setattr(activation, "encode_images", encode)
+    monkeypatch.setattr(activation.Encoder, "encode_rows", encode)
     monkeypatch.setattr(activation.Encoder, "build_classifier", lambda *_: torch.eye(4))
     assert word in str(activation.try_activations(clip, data))
 

@@ -13,7 +13,7 @@ import torch
 
 from cleaner.attacks import TRIGGERS
 from cleaner.data.base import TensorData
-from cleaner.evaluation.encode import build_classifier
+from cleaner.evaluation.encode import Encoder
 from cleaner.inspection import embedding_map
 from cleaner.jobs import locks, map_worker
 from cleaner.models.clip import Clip, save_clip
@@ -59,7 +59,7 @@ def test_without_an_attack_only_the_shown_classes_are_encoded(monkeypatch: pytes
     rows = (whole.labels == 2).nonzero().flatten().tolist()
     captions = [whole.captions[i] for i in rows]
     data = TensorData(whole.images(rows), captions, whole.class_names, [2] * len(rows))
-    expected = build_classifier(clip, data)[:, 2]
+    expected = Encoder(clip).build_classifier(data)[:, 2]
     encode = clip.encode_text
     monkeypatch.setattr(clip, "encode_text", lambda texts: encoded.extend(texts) or encode(texts))
     computed, features = embedding_map.compute_map({"suspect": clip}, data)

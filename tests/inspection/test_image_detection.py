@@ -10,7 +10,7 @@ from torch import Tensor
 from cleaner.attacks import TRIGGERS
 from cleaner.data.base import TensorData
 from cleaner.detectors.base import find_detectors
-from cleaner.evaluation.encode import build_classifier
+from cleaner.evaluation.encode import Encoder
 from cleaner.inspection.image_detection import detect_images, score_single
 from cleaner.models.clip import Clip
 from cleaner.types import CleanerError, StepReport
@@ -22,7 +22,7 @@ DETECTORS = {name: kind() for name, kind in find_detectors("image").items()}
 @pytest.fixture
 def planted(tiny_clip: Clip, toy_data: TensorData, monkeypatch: pytest.MonkeyPatch) -> Clip:
     """A model that sees the target where the patch is whole, and else one of two classes by the image's center."""
-    prompts, corner = build_classifier(tiny_clip, toy_data).T, PATCH(torch.zeros(1, 3, 32, 32))[0, :, -4:, -4:]
+    prompts, corner = Encoder(tiny_clip).build_classifier(toy_data).T, PATCH(torch.zeros(1, 3, 32, 32))[0, :, -4:, -4:]
 
     def encode(self: Clip, images: Tensor) -> Tensor:
         is_triggered = (images[:, :, -4:, -4:] - corner).abs().amax(dim=(1, 2, 3)) < 1e-6
