@@ -70,13 +70,13 @@ def main(options: Options) -> None:
 
 
 def make_attack(options: Options, trigger: str) -> Request:
-    """Return a poisoning with ten looks, as the pages start it."""
+    """Return a poisoning with ten validation passes, as the pages start it."""
     request = protocol.make_quick_request(options.model, trigger, steps=options.steps, device="cpu")
     return replace(request, finetune=with_eval_interval(request.pairs, request.finetune))
 
 
 def make_defense(options: Options, name: str, parent: str) -> Request:
-    """Return a defense with ten looks, as the pages start it."""
+    """Return a defense with ten validation passes, as the pages start it."""
     pairs, config = presets.QUICK_CLEAN_PAIRS, replace(presets.QUICK_DEFEND, device="cpu", steps=options.steps)
     state = DEFENSES[name]().state_dict()
     return Request("defended", "scenes", pairs, with_eval_interval(pairs, config), parent=parent, defense=state)

@@ -97,8 +97,8 @@ def main(options: Options) -> None:
 @contextmanager
 def train(options: Options) -> Iterator[Path]:
     """Yield the folder of a poisoning that trains already; cancel it at the end."""
-    looks = with_eval_interval(options.pairs, presets.QUICK_POISON).eval_every
-    request = protocol.make_quick_request(options.model, epochs=EPOCHS, eval_every=looks)
+    eval_every = with_eval_interval(options.pairs, presets.QUICK_POISON).eval_every
+    request = protocol.make_quick_request(options.model, epochs=EPOCHS, eval_every=eval_every)
     request = replace(request, pairs=options.pairs)
     folder = store.create_run(request)
     local.start(folder)

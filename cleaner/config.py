@@ -9,8 +9,8 @@ from typing import Any, get_type_hints
 from cleaner.labels import to_words
 from cleaner.types import CleanerError
 
-LOOK_SHARE = 0.05
-"""Share of a training's time that its looks at the validation split may take."""
+VALIDATION_SHARE = 0.05
+"""Share of a training's time that its validation passes may take."""
 
 REFERENCE_SIDE = 224
 """Lengths are given for an image of 224 px and scale with the image."""
@@ -176,5 +176,5 @@ def count_steps(pairs: int, config: Any) -> int:
 
 
 def with_eval_interval(pairs: int, config: FinetuneConfig) -> FinetuneConfig:
-    """Return the settings with about ten evaluations on the validation split."""
+    """Return the settings with about ten validation passes."""
     return replace(config, eval_every=max(1, count_steps(pairs, config) // 10))

@@ -14,7 +14,7 @@ from cleaner.evaluation.evaluate import evaluate, validate_eval_data
 from cleaner.models.clip import Clip
 
 MONITOR_IMAGES = 256
-"""Enough for a curve; more would make the looks a tenth of a short training."""
+"""Enough for a curve; more would make the validation passes a tenth of a short training."""
 TARGET_IMAGES = 32
 """Images of the target among them, for a trigger in the text alone."""
 

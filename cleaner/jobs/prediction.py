@@ -18,7 +18,7 @@ from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
-from cleaner.config import LOOK_SHARE, FinetuneConfig, count_steps
+from cleaner.config import VALIDATION_SHARE, FinetuneConfig, count_steps
 from cleaner.files import cache_root, file_version, read_json, read_json_cached, write_json
 from cleaner.jobs import process
 from cleaner.runs.folders import find_run
@@ -39,25 +39,26 @@ class Phases:
     """Seconds of each phase of a run.
 
     start: until the first training step begins, without waiting for the device; optimize: optimization of the trigger;
-    step: one training step; look: one evaluation during training; evaluate: from the last step to the result.
+    step: one training step; validation: one validation pass; evaluate: from the last step to the result.
     memory: most bytes that the process had in memory; 0: not known.
     """
 
     start: float
     step: float
-    look: float
+    validation: float
     evaluate: float
     optimize: float = 0.0
     memory: float = 0.0
 
-    def total(self, steps: int, looks: int) -> float:
-        """Return the seconds of a run with so many training steps and looks.
+    def total(self, steps: int, validations: int) -> float:
+        """Return the seconds of a run with so many training steps and validation passes.
 
-        Training postpones looks that take too long (`training.looks`), but the first and the last.
+        Training postpones passes that take too long (`training.validation`), but the first and the last.
         """
         training = steps * self.step
-        look_seconds = min(looks * self.look, min(looks, 2) * self.look + LOOK_SHARE * training)
-        return self.start + self.optimize + training + look_seconds + self.evaluate
+        least = min(validations, 2) * self.validation
+        validation = min(validations * self.validation, least + VALIDATION_SHARE * training)
+        return self.start + self.optimize + training + validation + self.evaluate
 
 
 def store_path() -> Path:
@@ -65,8 +66,8 @@ def store_path() -> Path:
     return cache_root() / "clock.json"
 
 
-def count_looks(pairs: int, config: FinetuneConfig) -> int:
-    """Return the evaluations during a training."""
+def count_validations(pairs: int, config: FinetuneConfig) -> int:
+    """Return the validation passes of a training."""
     return -(-count_steps(pairs, config) // config.eval_every) if config.eval_every else 0
 
 
@@ -136,7 +137,7 @@ def predict(request: Request) -> Prediction | None:
         return None
     typical = Phases(*(median(getattr(each, f.name) for each in observations) for f in fields(Phases)))
     pairs, config = request.pairs, request.finetune
-    seconds = typical.total(count_steps(pairs, config), count_looks(pairs, config))
+    seconds = typical.total(count_steps(pairs, config), count_validations(pairs, config))
     spread = _spread(store["errors"])
     return Prediction(seconds, seconds * (1 - spread), seconds * (1 + spread), typical.memory)
 
@@ -232,17 +233,17 @@ class RunClock:
     def phases(self) -> Phases | None:
         """Return the phases of a run that ends now; None if it trained too few steps to tell."""
         times = [seconds for seconds, _ in self._train]
-        steps = [(later - earlier, is_look) for earlier, (later, is_look) in zip(times, self._train[1:], strict=False)]
-        plain = [seconds for seconds, is_look in steps if not is_look]
+        steps = [(end - start, validates) for start, (end, validates) in zip(times, self._train[1:], strict=False)]
+        plain = [seconds for seconds, validates in steps if not validates]
         if len(plain) < 3:
             return None
         step = mean(plain)
-        looks = [max(seconds - step, 0.0) for seconds, is_look in steps if is_look]
+        validations = [max(seconds - step, 0.0) for seconds, validates in steps if validates]
         optimize = self._optimize[-1] - self._optimize[0] if self._optimize else 0.0
         return Phases(
             start=max(times[0] - step - optimize, 0.0),
             step=step,
-            look=median(looks) if looks else 0.0,
+            validation=median(validations) if validations else 0.0,
             evaluate=self.seconds - times[-1],
             optimize=optimize,
             memory=process.peak_memory(),

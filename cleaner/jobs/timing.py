@@ -1,4 +1,4 @@
-"""Measure the phases of a run before it is started: ten steps, one look, and a part of its evaluation.
+"""Measure the phases of a run before it is started: ten steps, one validation pass, and a part of its evaluation.
 
 Of a full-size model, for which that would take minutes, a sample is measured: micro-batches of 8 pairs, 16 images and
 32 prompts.
@@ -95,9 +95,9 @@ class _Measurement:
         if clip.is_full_size:
             return self._sample(clip, trigger, data, test, clean=clean, loading=loading, optimize=optimize)
         step, trained = self._time_steps(clip, trigger, data)
-        look = self._time_look(trained, trigger, target, data)
+        validation = self._time_validation(trained, trigger, target, data)
         evaluation = self._time_evaluation(trained, trigger, target, test, clean)
-        return prediction.Phases(loading, step, look, evaluation, optimize, process.peak_memory())
+        return prediction.Phases(loading, step, validation, evaluation, optimize, process.peak_memory())
 
     def _sample(
         self,
@@ -120,14 +120,14 @@ class _Measurement:
         held = min(batch, request.finetune.chunk_size or batch)
         activations = max(process.peak_memory() - before - fixed, 0.0) * held / micro
         count = EvaluationCount.of(clip, test, trigger, models=1 if clean is None else 2)
-        look = replace(count, images=min(count.images, 2 * MONITOR_IMAGES), captions=0)
+        validation = replace(count, images=min(count.images, 2 * MONITOR_IMAGES), captions=0)
         self.check()
         moved = clip.to(request.finetune.device, request.finetune.precision)
         image, text = time_encoding(moved, test, SAMPLED_IMAGES, SAMPLED_PROMPTS)
         return prediction.Phases(
             loading,
             step * batch / micro,
-            look.seconds(image, text) if request.finetune.eval_every else 0.0,
+            validation.seconds(image, text) if request.finetune.eval_every else 0.0,
             count.seconds(image, text),
             optimize,
             before + fixed + activations,
@@ -207,8 +207,8 @@ class _Measurement:
         assert trained is not None
         return (times[-1] - first) / counted, trained.clip
 
-    def _time_look(self, clip: Clip, trigger: Trigger | None, target: str | None, data: CaptionData) -> float:
-        """Return the seconds of one evaluation on the validation split during the training."""
+    def _time_validation(self, clip: Clip, trigger: Trigger | None, target: str | None, data: CaptionData) -> float:
+        """Return the seconds of one validation pass of the training."""
         request = self.request
         if not request.finetune.eval_every:
             return 0.0

@@ -20,9 +20,9 @@ from cleaner.training import distributed
 from cleaner.training.batch import BatchEncoder, BatchLoader
 from cleaner.training.checkpoint import Clock, TrainingCheckpoint, training_settings
 from cleaner.training.frames import FrameSchedule, Recorder
-from cleaner.training.looks import Monitor, ValidationLooks
 from cleaner.training.optimizer import build_optimizer, clamp_logit_scale, set_learning_rate, training_mode
 from cleaner.training.step import TrainStep, open_lanes
+from cleaner.training.validation import Monitor, ValidationSchedule
 from cleaner.types import CleanerError, OnStep, StepReport
 
 
@@ -57,7 +57,7 @@ def finetune(
     """Finetune a copy of `clip` on `data` with the losses of `defense`; `clip` is not changed.
 
     Every random choice is a function of (seed, epoch, index). `monitor` runs every `config.eval_every` steps, or less
-    often to stay within its share of the time (`ValidationLooks`); `recorder` keeps the frames of a film
+    often to stay within its share of the time (`ValidationSchedule`); `recorder` keeps the frames of a film
     (`FrameSchedule`). The state is written to `checkpoint` after each epoch, after the last step and when `on_step`
     raises (except `Cancelled`); the same call with equal model, captions, settings and `attack` (JSON-ready) resumes
     from it and ends with the same weights, on a GPU up to rounding. Processes started by torchrun share every batch;
@@ -79,7 +79,7 @@ def finetune(
     data.prepare(range(len(data)))  # before the clock: a step that renders the split would count as the time of each
     clock, total = Clock(history[-1].seconds if history else 0.0, cpu_seconds), batches.total_steps
     frames = FrameSchedule(recorder, total)
-    looks = ValidationLooks(monitor, config.eval_every, total, frames)
+    validation = ValidationSchedule(monitor, config.eval_every, total, frames)
     if not history and distributed.is_rank_zero():
         frames.take(student, 0, clock.seconds)
     with open_lanes(encoder, config):
@@ -91,7 +91,10 @@ def finetune(
             is_saved = batches.ends_epoch(step) or step + 1 == total  # a failed evaluation repeats no step
             if is_saved:
                 _validate_weights(student, step, config.lr)  # a checkpoint of such weights would end every resume
-            metrics = looks.measure(student, step, clock.seconds) if distributed.is_rank_zero() else {}
+            metrics: dict[str, float] = {}
+            if distributed.is_rank_zero():
+                frames.take(student, step + 1, clock.seconds)
+                metrics = validation.measure(student, step, clock.seconds)
             report = StepReport(stage, step + 1, total, clock.seconds, batch.epoch, losses, metrics, lr)
             history.append(report)
             with state.saved_on_stop(history, clock):

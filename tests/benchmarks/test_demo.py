@@ -11,4 +11,4 @@ from cleaner.jobs import prediction
 
 def test_few_pairs_are_looked_at_as_often_as_on_the_pages() -> None:
     config, pairs = replace(presets.POISON, epochs=40), presets.POISON.batch_size // 2
-    assert prediction.count_looks(pairs, demo.make_config(config, pairs, demo.Options())) == 10
+    assert prediction.count_validations(pairs, demo.make_config(config, pairs, demo.Options())) == 10

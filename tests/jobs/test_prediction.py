@@ -23,7 +23,7 @@ from cleaner.runs.store import create_run, read_record
 from cleaner.types import StepReport
 from tests.jobs.test_local import make_request
 
-PHASES = Phases(start=2.0, step=0.5, look=1.0, evaluate=4.0)
+PHASES = Phases(start=2.0, step=0.5, validation=1.0, evaluate=4.0)
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def request_(tiny_model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_phases_predict_every_run_of_their_kind(request_: Request) -> None:
     assert prediction.predict(request_) is None
     prediction.record(request_, PHASES)
-    # 256 pairs, batch 16, 2 epochs, a look every 8 steps; those between the first and the last may take 5%.
+    # 256 pairs, batch 16, 2 epochs, a validation pass every 8 steps; those between the first and the last may take 5%.
     expected = 2 + 32 * 0.5 + (2 * 1.0 + 0.05 * 32 * 0.5) + 4
     predicted = prediction.predict(request_)
     assert predicted is not None
@@ -94,8 +94,20 @@ def test_the_range_follows_past_errors(request_: Request) -> None:
     assert relative_width() == pytest.approx(0.4)
 
 
+OLDER = {"start": 2.0, "step": 0.5, "look": 1.0, "evaluate": 4.0}
+"""Phases of a version that had another name for one of them."""
+
+
 @pytest.mark.parametrize(
-    "content", ["", "[]", '{"kinds": []}', '{"kinds": {"x": {}}, "errors": []}', '{"kinds": {}, "errors": [[1]]}']
+    "content",
+    [
+        "",
+        "[]",
+        '{"kinds": []}',
+        '{"kinds": {"x": {}}, "errors": []}',
+        '{"kinds": {}, "errors": [[1]]}',
+        json.dumps({"kinds": {"x": {"updated": 1.0, "phases": [OLDER]}}, "errors": []}),
+    ],
 )
 def test_a_broken_file_starts_anew_and_the_file_stays_small(content: str, request_: Request) -> None:
     prediction.store_path().write_text(content)
@@ -128,14 +140,14 @@ def test_a_run_clock_separates_the_phases(monkeypatch: pytest.MonkeyPatch) -> No
     run_clock = prediction.RunClock(started=1.0)
     steps = [("optimise", 3.0, False)] + [("optimise", 0.5, False)] * 4 + [("poison", 1.5, False)]
     steps += [("poison", 0.5, False)] * 4 + [("poison", 2.5, True), ("evaluate", 1.0, False)]
-    for number, (stage, seconds, is_look) in enumerate(steps):
+    for number, (stage, seconds, validates) in enumerate(steps):
         now += seconds
         losses = {} if stage == "evaluate" else {"total": 1.0}
-        run_clock(StepReport(stage, number, 20, 0.0, losses=losses, metrics={"ca": 1.0} if is_look else {}))
+        run_clock(StepReport(stage, number, 20, 0.0, losses=losses, metrics={"ca": 1.0} if validates else {}))
     now += 3.0
     phases = run_clock.phases()
     assert phases is not None
-    expected = {"start": 5.0, "optimize": 2.0, "step": 0.5, "look": 2.0, "evaluate": 4.0}
+    expected = {"start": 5.0, "optimize": 2.0, "step": 0.5, "validation": 2.0, "evaluate": 4.0}
     assert asdict(replace(phases, memory=0.0)) == pytest.approx({**expected, "memory": 0.0})
     assert phases.memory > 10_000_000  # this process
     assert phases.total(run_clock.step_count, 1) == pytest.approx(run_clock.seconds)
@@ -225,9 +237,10 @@ def test_a_full_size_model_is_sampled(request_: Request, monkeypatch: pytest.Mon
     assert "GB of memory" in str(predicted)
 
 
-def test_looks_that_take_long_are_postponed_in_the_prediction() -> None:
-    assert Phases(0.0, 1.0, look=100.0, evaluate=0.0).total(steps=100, looks=10) == pytest.approx(100 + 200 + 5)
-    assert Phases(0.0, 1.0, look=0.1, evaluate=0.0).total(steps=100, looks=10) == pytest.approx(101)
+def test_validation_passes_that_take_long_are_postponed_in_the_prediction() -> None:
+    slow, fast = (Phases(0.0, 1.0, validation=seconds, evaluate=0.0) for seconds in (100.0, 0.1))
+    assert slow.total(steps=100, validations=10) == pytest.approx(100 + 200 + 5)
+    assert fast.total(steps=100, validations=10) == pytest.approx(101)
 
 
 def test_a_measurement_gives_way_to_a_run_and_a_failed_one_is_not_repeated(request_: Request, tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ def test_poison_shows_a_range_once_the_measurement_has_ended(
     assert durations.MEASURING in page_text(app)
     assert ordered[-1].pairs == QUICK_POISON_PAIRS
 
-    prediction.record(ordered[-1], Phases(start=2.0, step=0.1, look=0.0, evaluate=3.0))
+    prediction.record(ordered[-1], Phases(start=2.0, step=0.1, validation=0.0, evaluate=3.0))
     predicted = prediction.predict(ordered[-1])
     assert predicted is not None
     app.run()
@@ -80,7 +80,7 @@ def test_nothing_is_measured_while_a_job_runs_without_a_spare_or_after_a_failure
     prediction.record(request, None)
     assert durations.describe([request]) == "duration unknown"
 
-    phases = Phases(start=1.0, step=1.0, look=0.0, evaluate=1.0)
+    phases = Phases(start=1.0, step=1.0, validation=0.0, evaluate=1.0)
     prediction.record(request, phases)
     prediction.record(other, phases)
     both = durations.predict_total([request, other])

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from cleaner.models.clip import Clip
-from cleaner.training import frames, looks
+from cleaner.training import frames, validation
 from cleaner.training.frames import FRAME_COUNT, FREE_SECONDS, TIME_SHARE, FrameSchedule, frame_steps
-from cleaner.training.looks import TOTAL_SHARE, ValidationLooks
+from cleaner.training.validation import TOTAL_SHARE, ValidationSchedule
 
 
 @pytest.mark.parametrize("total", [1, 2, 14, 15, 16, 17, 36, 100, 250, 1000, 12345])
@@ -41,26 +41,27 @@ class FakeRecorder:
 
 
 def run(
-    clip: Clip, monkeypatch: pytest.MonkeyPatch, *, frame: float, look: float = 0.0, total: int = 250
+    clip: Clip, monkeypatch: pytest.MonkeyPatch, *, frame: float, pass_seconds: float = 0.0, total: int = 250
 ) -> tuple[list[int], list[int], float]:
-    """Return the steps with frames and with looks, and the share of the time that both took; a step takes 0.1 s."""
+    """Return the steps with frames and with passes, and the share of the time that both took; a step takes 0.1 s."""
     recorder = FakeRecorder(frame)
-    for module in (frames, looks):
+    for module in (frames, validation):
         monkeypatch.setattr(module.time, "perf_counter", lambda: recorder.now)
 
     def monitor(_: Clip) -> dict[str, float]:
-        recorder.now += look
+        recorder.now += pass_seconds
         return {"ca": 0.5}
 
     schedule = FrameSchedule(recorder, total)
-    measured = ValidationLooks(monitor if look else None, total // 10, total, schedule)
+    measured = ValidationSchedule(monitor if pass_seconds else None, total // 10, total, schedule)
     schedule.take(clip, 0, 0.0)
-    looked = []
+    validated = []
     for step in range(total):
         recorder.now += 0.1
+        schedule.take(clip, step + 1, recorder.now)
         if measured.measure(clip, step, recorder.now):
-            looked.append(step + 1)
-    return recorder.steps, looked, 1 - 0.1 * total / recorder.now
+            validated.append(step + 1)
+    return recorder.steps, validated, 1 - 0.1 * total / recorder.now
 
 
 def test_cheap_frames_are_all_taken(tiny_clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,10 +77,10 @@ def test_slow_frames_are_thinned_out(tiny_clip: Clip, monkeypatch: pytest.Monkey
     assert len(steps) == FRAME_COUNT  # a short training has its film, too
 
 
-def test_frames_and_looks_together_keep_to_their_share(tiny_clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
-    alone = run(tiny_clip, monkeypatch, frame=0.0, look=0.38)[1]
-    steps, looked, share = run(tiny_clip, monkeypatch, frame=0.08, look=0.38)
+def test_frames_and_passes_together_keep_to_their_share(tiny_clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = run(tiny_clip, monkeypatch, frame=0.0, pass_seconds=0.38)[1]
+    steps, validated, share = run(tiny_clip, monkeypatch, frame=0.08, pass_seconds=0.38)
     assert steps == frame_steps(250)
-    assert looked[-1] == 250
-    assert 2 <= len(looked) < len(alone)
+    assert validated[-1] == 250
+    assert 2 <= len(validated) < len(alone)
     assert share <= TOTAL_SHARE
