@@ -7,7 +7,7 @@ import streamlit as st
 from cleaner.reports.comparability import has_failed_attack
 from cleaner.runs.inversion import read_inversion
 from cleaner.types import CleanerError
-from pages._shared import cache, inversion_view, pickers, stage, state, trigger_scan
+from pages._shared import cache, inversion_view, pickers, stage, state, trigger_scan, wording
 from pages._shared.frame import page
 from pages._shared.inversion_view import Subject
 from pages._shared.state import KEEP
@@ -53,7 +53,7 @@ with page("Trigger search", LEAD):
     method = choose_method(subject)
     with st.spinner("Loading PyTorch …"):
         cache.triggers()
-    st.markdown(f"##### {state.section_title(TITLES[method], subject.run)}")
+    st.markdown(f"##### {wording.section_title(TITLES[method], subject.run)}")
     if subject.run is not None and has_failed_attack(subject.run):
         st.warning("The attack failed: there may be no trigger to find.", icon=":material/warning:")
     if method == "scan":

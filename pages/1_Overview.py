@@ -11,12 +11,12 @@ from cleaner.labels import to_label
 from cleaner.plots import charts
 from cleaner.plots.styles import find_style
 from cleaner.runs.record import RunRecord
-from pages._shared import lesson, requests, stage, state
+from pages._shared import lesson, requests, stage, state, wording
 from pages._shared.frame import link, page, page_file
 from pages._shared.pixels import decode_png
 from pages._shared.plotly_charts import NO_MODE_BAR
 from pages._shared.run_table import show_run_table
-from pages._shared.state import escape_markdown
+from pages._shared.wording import escape_markdown
 
 LEAD = "Plant a backdoor in a small CLIP model, remove it, and measure **what was removed and what it cost**."
 MAX_DEFENSES = 8
@@ -117,7 +117,7 @@ def show_example_image(run: RunRecord) -> None:
 
 def show_example(run: RunRecord) -> None:
     """Draw the shipped example: its metrics and an image."""
-    st.markdown(f"##### {state.section_title('Before and after', run)}")
+    st.markdown(f"##### {wording.section_title('Before and after', run)}")
     left, right = st.columns([2.2, 1], gap="large")
     with left:
         show_run(run)

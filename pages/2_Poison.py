@@ -42,11 +42,13 @@ from pages._shared import (
     sources,
     stage,
     state,
+    wording,
 )
 from pages._shared.fragments import show_tabs
 from pages._shared.frame import link, page, show_error
 from pages._shared.sample import DataKey
-from pages._shared.state import KEEP, escape_markdown
+from pages._shared.state import KEEP
+from pages._shared.wording import escape_markdown
 
 LEAD = "Add a **trigger** to a few training images, name the **target** in their captions, and train on them."
 PAIR_COUNTS = (500, 1000, 2000, 4000, 6000, 8000, 10000, 12000, 22500)
@@ -260,7 +262,7 @@ def show_start_section(attack: requests.PoisonSettings | None) -> None:
 def show_result(run: RunRecord) -> None:
     """Draw the verdict and the metrics of the run in view."""
     with st.container(border=True, key="result"):
-        st.markdown(f"##### {state.section_title('Did the attack succeed?', run)}")
+        st.markdown(f"##### {wording.section_title('Did the attack succeed?', run)}")
         cards.show_run_verdict(run)
         cards.show_cards(run)
         link("Defend", "Defend the example's model" if run.is_shipped else "Defend this model")
@@ -287,7 +289,7 @@ def show_training_curves(run: RunRecord | None) -> None:
     if run is None or not history:
         st.info("No training recorded yet: press **Train model**.", icon=":material/show_chart:")
         return
-    st.markdown(f"##### {state.section_title('Training', run)}")
+    st.markdown(f"##### {wording.section_title('Training', run)}")
     curves.show_curves(
         {"poisoning": history}, {"poisoning": run.stage}, "poison.past", floor=run.metric("asr_clean_model")
     )

@@ -44,7 +44,8 @@ from pages._shared import (
 from pages._shared.frame import link, page, show_error
 from pages._shared.requests import Suspect
 from pages._shared.sample import DataKey
-from pages._shared.state import KEEP, escape_markdown
+from pages._shared.state import KEEP
+from pages._shared.wording import escape_markdown
 
 LEAD = "Finetune the backdoored model on **a few clean pairs**, without knowing the trigger."
 CLEAN_PAIR_COUNTS = (200, 500, 1000, 2000, 4000, 6000, 8000, 10000)

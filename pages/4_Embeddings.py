@@ -18,15 +18,16 @@ from cleaner.plots import features
 from cleaner.plots.styles import find_style
 from cleaner.runs.store import read_record
 from cleaner.types import CleanerError
-from pages._shared import before_after, cache, pickers, requests, stage, state
+from pages._shared import before_after, cache, pickers, requests, stage, state, wording
 from pages._shared.fragments import fragment
 from pages._shared.frame import page
 from pages._shared.map_view import AXES, COLORINGS, KIND_STYLES, MapView, PointId, group_points
 from pages._shared.pixels import enlarge
 from pages._shared.plotly_charts import NO_MODE_BAR, read_selected_ids
 from pages._shared.progress import show_progress
-from pages._shared.state import KEEP, escape_markdown
+from pages._shared.state import KEEP
 from pages._shared.ticker import tick
+from pages._shared.wording import escape_markdown
 
 if TYPE_CHECKING:
     from streamlit.delta_generator import DeltaGenerator
@@ -263,7 +264,7 @@ def _show_point(view: MapView, kind: str, row: int) -> None:
 
 def show_metrics(view: MapView) -> None:
     """Draw the embedding metrics of each model, and how far points moved between models."""
-    st.subheader(state.section_title("Metrics", state.current_run()), anchor=False)
+    st.subheader(wording.section_title("Metrics", state.current_run()), anchor=False)
     values = dict(zip(view.stage_labels, view.map.metrics, strict=True))
     table = [
         {"Metric": label, **{stage: metrics.get(name) for stage, metrics in values.items()}, "Meaning": meaning}
@@ -284,7 +285,7 @@ def show_metrics(view: MapView) -> None:
 
 with page("Embeddings", LEAD):
     left, middle, right = st.columns([1.2, 1, 0.6], gap="medium", vertical_alignment="center")
-    left.subheader(state.section_title("Map of all models", state.current_run()), anchor=False)
+    left.subheader(wording.section_title("Map of all models", state.current_run()), anchor=False)
     with middle:
         stages = pickers.choose_stages(state.current_run(), label_visibility="collapsed")
     with right:

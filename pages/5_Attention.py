@@ -16,7 +16,7 @@ from cleaner.labels import to_label
 from cleaner.plots import images
 from cleaner.runs.record import RunRecord
 from cleaner.types import StepReport
-from pages._shared import attention_slider, cache, forms, pickers, stage, state, uploads
+from pages._shared import attention_slider, cache, forms, pickers, stage, state, uploads, wording
 from pages._shared.frame import page
 from pages._shared.jobs import describe_time_left
 from pages._shared.pickers import Stage
@@ -24,7 +24,8 @@ from pages._shared.pixels import enlarge
 from pages._shared.plotly_charts import NO_MODE_BAR
 from pages._shared.progress import load_data_with_progress
 from pages._shared.sample import Sample
-from pages._shared.state import KEEP, escape_markdown, format_percent
+from pages._shared.state import KEEP
+from pages._shared.wording import escape_markdown, format_percent
 
 LEAD = "In a backdoored model, **the trigger outweighs the object**: compare the maps with and without it."
 ADDED = "The trigger adds"
@@ -206,7 +207,7 @@ def show_distribution(
     stages: list[Stage], sample: Sample, run: RunRecord, method: str, settings: dict[str, Any], *, text: str
 ) -> None:
     """Draw the trigger share over many test images, once requested."""
-    st.subheader(state.section_title("Over the test set", run), anchor=False)
+    st.subheader(wording.section_title("Over the test set", run), anchor=False)
     left, right = st.columns([3, 1], vertical_alignment="bottom")
     n = int(left.select_slider("Test images", IMAGE_COUNTS, IMAGE_COUNTS[-1], key="attention.n", **KEEP))
     request = (run.id, method, tuple(settings.items()), text, n, tuple(s.model for s in stages))
@@ -264,7 +265,7 @@ def _drop_nan(values: list[float]) -> list[float]:
 
 def show_word_attribution(stages: list[Stage], sample: Sample, trigger_run: Path | None, caption: str) -> None:
     """Draw what each word of the text adds to the similarity."""
-    st.subheader(state.section_title("Word attribution", state.current_run()), anchor=False)
+    st.subheader(wording.section_title("Word attribution", state.current_run()), anchor=False)
     is_triggered = False
     if trigger_run is not None:
         options = ["Clean image", "Triggered image"]
@@ -300,7 +301,7 @@ with page("Attention", LEAD):
             attributions = {
                 s.label: cache.attribution(s.model, method, settings, sample, trigger_run, text=text) for s in stages
             }
-        st.subheader(state.section_title("Pixel attribution", run), anchor=False)
+        st.subheader(wording.section_title("Pixel attribution", run), anchor=False)
         show_maps(stages, attributions, sample, trigger_run, method=method, strength=strength)
         if run is not None and trigger_run is not None:
             show_distribution(stages, sample, run, method, settings, text=text)

@@ -10,14 +10,15 @@ import streamlit as st
 from cleaner.plots import charts, features
 from cleaner.presets import QUICK_CLEAN_PAIRS
 from cleaner.types import CleanerError
-from pages._shared import annotated_text, cache, pickers, requests, stage, state, uploads
+from pages._shared import annotated_text, cache, pickers, requests, stage, state, uploads, wording
 from pages._shared.frame import link, page
 from pages._shared.pickers import Stage
 from pages._shared.pixels import enlarge
 from pages._shared.plotly_charts import NO_MODE_BAR
 from pages._shared.progress import load_data_with_progress
 from pages._shared.sample import DataKey, DrawKey, Sample
-from pages._shared.state import KEEP, escape_markdown, format_percent
+from pages._shared.state import KEEP
+from pages._shared.wording import escape_markdown, format_percent
 
 if TYPE_CHECKING:
     from cleaner.inspection.margins import DrawStats
@@ -145,7 +146,7 @@ def _show_judgment(label: str, caption_cosine: float, negatives: dict[str, float
 
 def show_margins(stages: list[Stage], data_key: DataKey, draw: DrawKey) -> None:
     """Draw the margins of true over false texts for many pairs, and the pairs with the lowest ones."""
-    title = state.section_title("Margins over many pairs", state.current_run())
+    title = wording.section_title("Margins over many pairs", state.current_run())
     with st.expander(title, icon=":material/bar_chart:", key="subtexts.margins", on_change="rerun") as box:
         if not box.open:
             return
@@ -255,7 +256,7 @@ with page("Subtexts", LEAD):
         draw = choose_draw()
     with right:
         pair = cache.draw_subtexts(caption, data_key, sample.index, draw)
-        st.subheader(state.section_title("Scores of the models", run), anchor=False)
+        st.subheader(wording.section_title("Scores of the models", run), anchor=False)
         stages = pickers.choose_compared_stages(run)
         with st.spinner("Loading models …"):
             stages = pickers.drop_missing_clean_model(stages)

@@ -12,7 +12,7 @@ from cleaner.plots import images
 from cleaner.plots.styles import STAGE_COLORS, Style
 from cleaner.runs import derived
 from cleaner.runs.record import RunRecord
-from pages._shared import before_after, cache, jobs, pickers, state, uploads
+from pages._shared import before_after, cache, jobs, pickers, state, uploads, wording
 from pages._shared.frame import page
 from pages._shared.model_names import show_model_name
 from pages._shared.pickers import Stage
@@ -20,7 +20,8 @@ from pages._shared.pixels import enlarge
 from pages._shared.plotly_charts import NO_MODE_BAR
 from pages._shared.progress import load_data_with_progress, show_progress
 from pages._shared.sample import Placement, Sample
-from pages._shared.state import KEEP, escape_markdown
+from pages._shared.state import KEEP
+from pages._shared.wording import escape_markdown
 
 LEAD = "Move and fade the trigger, and see the predictions of the clean, backdoored and defended model."
 LEFT, TOP, STRENGTH, CLICK, WORD = "try.left", "try.top", "try.strength", "try.image", "try.word"
@@ -232,7 +233,7 @@ with page("Try it", LEAD):
         uploads.show_upload_box()
         show_camera()
     with right:
-        st.markdown(f"##### {state.section_title('Predictions', run)}")
+        st.markdown(f"##### {wording.section_title('Predictions', run)}")
         with show_progress("Computing predictions …") as on_step:
             for stage in stages:
                 cache.warm_classifier(stage.model, sample.data, trigger_run if has_text_key else None, on_step)

@@ -19,7 +19,8 @@ from cleaner.runs.record import RunRecord
 from pages._shared import benchmark_results, cache, cards, stage, state
 from pages._shared.frame import link, page
 from pages._shared.plotly_charts import NO_MODE_BAR
-from pages._shared.state import KEEP, escape_markdown
+from pages._shared.state import KEEP
+from pages._shared.wording import escape_markdown
 
 LEAD = "**The bottom right of the plot is best**: the backdoor is removed and the accuracy kept."
 SOURCES = {"runs": "Runs on this machine", "benchmark": "Project benchmark"}

@@ -10,9 +10,10 @@ from cleaner.reports import comparability, film
 from cleaner.reports.film_animation import render_animation
 from cleaner.runs.film import has_film
 from cleaner.runs.record import RunRecord
-from pages._shared import film_player, jobs, state
+from pages._shared import film_player, jobs, state, wording
 from pages._shared.frame import link, page
-from pages._shared.state import KEEP, escape_markdown
+from pages._shared.state import KEEP
+from pages._shared.wording import escape_markdown
 
 LEAD = "Watch a backdoor appear, and **dissolve**: the same images at up to 16 moments of a training. Space plays."
 
@@ -73,7 +74,7 @@ def show_downloads(movies: Sequence[film.Movie]) -> None:
 
 def explain_missing(runs: Sequence[RunRecord]) -> None:
     """Say why there is nothing to play, and what to do."""
-    st.markdown(f"##### {state.section_title('No film yet', state.current_run())}")
+    st.markdown(f"##### {wording.section_title('No film yet', state.current_run())}")
     if jobs.active_pages():
         st.info("The film of a training is ready when the training is done.", icon=":material/hourglass_top:")
     elif runs:
@@ -96,7 +97,7 @@ with page("Film", LEAD):
             st.warning(escape_markdown(note), icon=":material/warning:")
         show_downloads(movies)
     if filmed:
-        st.markdown(state.section_title("About this film", state.current_run()))
+        st.markdown(wording.section_title("About this film", state.current_run()))
         st.caption(escape_markdown(film.describe_film(movies)))
         missing = [run for run in runs if run not in filmed]
         if missing:

@@ -9,7 +9,7 @@ import time
 import streamlit as st
 
 from cleaner.access import MIN_PASSWORD_LENGTH, PASSWORD, is_loopback
-from pages._shared.state import escape_markdown
+from pages._shared.wording import escape_markdown
 
 ADMITTED = "access.admitted"
 """Session key: whether this session has given the password."""

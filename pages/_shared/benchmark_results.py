@@ -14,7 +14,8 @@ from cleaner.reports import aggregate, benchmark, claim
 from cleaner.reports.benchmark import BenchmarkRecord
 from pages._shared import cards
 from pages._shared.plotly_charts import NO_MODE_BAR
-from pages._shared.state import KEEP, escape_markdown
+from pages._shared.state import KEEP
+from pages._shared.wording import escape_markdown
 
 PARTS = {
     claim.PART: (

@@ -14,7 +14,7 @@ from cleaner.evaluation.result import METRICS, Metric, columns
 from cleaner.evaluation.same_test import is_same_test
 from cleaner.runs.record import RunRecord
 from pages._shared import cache
-from pages._shared.state import escape_markdown, format_percent
+from pages._shared.wording import escape_markdown, format_percent
 
 DELTA_COLORS: dict[str, Literal["normal", "inverse", "off"]] = {"higher": "normal", "lower": "inverse", "": "off"}
 """`Metric.better` -> color of a difference."""

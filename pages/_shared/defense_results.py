@@ -14,12 +14,13 @@ from cleaner.presets import CLEAN_PAIRS, DEFEND, REBOUND_STEPS
 from cleaner.reports.verdict import describe_defenses
 from cleaner.runs.record import RunRecord
 from cleaner.runs.run import read_progress
-from pages._shared import cards, curves, jobs, requests, stage, state
+from pages._shared import cards, curves, jobs, requests, stage, state, wording
 from pages._shared.fragments import show_tabs
 from pages._shared.frame import link
 from pages._shared.model_names import show_model_name
 from pages._shared.plotly_charts import NO_MODE_BAR
-from pages._shared.state import KEEP, escape_markdown
+from pages._shared.state import KEEP
+from pages._shared.wording import escape_markdown
 
 MAX_CARDS = 3
 NEWLY_DONE = "defend.newly_done"
@@ -32,7 +33,7 @@ def show_results(run: RunRecord) -> None:
     if not defended:
         st.info("No defenses of this model yet: press **Start defenses**.", icon=":material/science:")
         return
-    st.markdown(f"##### {state.section_title('Is the backdoor gone?', run)}")
+    st.markdown(f"##### {wording.section_title('Is the backdoor gone?', run)}")
     verdict_place, plot_place = st.container(), st.container()
     compared = _choose_defenses(run, defended)
     floor = run.metric("asr_clean_model")

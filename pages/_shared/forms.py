@@ -21,7 +21,8 @@ from cleaner.runs.request import Request
 from cleaner.types import CleanerError
 from pages._shared import cache, path_field, uploads
 from pages._shared.frame import show_error
-from pages._shared.state import KEEP, escape_markdown
+from pages._shared.state import KEEP
+from pages._shared.wording import escape_markdown
 
 T = TypeVar("T")
 VARIANT_LABELS = {

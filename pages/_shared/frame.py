@@ -15,8 +15,8 @@ from cleaner.evaluation.result import SUCCESS_ASR, success_share
 from cleaner.labels import to_attack_label
 from cleaner.runs.record import RunRecord
 from cleaner.types import CleanerError
-from pages._shared import access, address, cache, jobs, lesson, stage, state, warm
-from pages._shared.state import escape_markdown, format_percent
+from pages._shared import access, address, cache, jobs, lesson, stage, state, warm, wording
+from pages._shared.wording import escape_markdown, format_percent
 
 PAGES_DIR = Path(__file__).resolve().parent.parent
 ICONS = {
@@ -94,7 +94,7 @@ def page(title: str, lead: str) -> Iterator[None]:
 
 def show_error(error: CleanerError) -> None:
     """Draw the message of an error."""
-    st.error(escape_markdown(state.capitalize_message(str(error))), icon=":material/error:")
+    st.error(escape_markdown(wording.capitalize_message(str(error))), icon=":material/error:")
 
 
 def page_file(title: str) -> str:

@@ -9,11 +9,11 @@ import pandas as pd
 import streamlit as st
 
 from cleaner.models.resolve import resolve_model_name
-from pages._shared import cache, state, uploads
+from pages._shared import cache, state, uploads, wording
 from pages._shared.pixels import enlarge
 from pages._shared.progress import load_data_with_progress
 from pages._shared.requests import PoisonSettings
-from pages._shared.state import escape_markdown
+from pages._shared.wording import escape_markdown
 
 if TYPE_CHECKING:
     from cleaner.data.base import CaptionData
@@ -39,11 +39,11 @@ def show_gallery(attack: PoisonSettings, plan: PoisonPlan) -> None:
         pairs = _choose_pairs(plan)
     trigger = _find_ready_trigger(attack)
     if trigger is None:
-        reason = state.capitalize_message(attack.trigger.unready_reason)
+        reason = wording.capitalize_message(attack.trigger.unready_reason)
         st.info(escape_markdown(reason), icon=":material/hourglass_empty:")
         return
     if skipped := data.describe_skipped():
-        st.warning(escape_markdown(state.capitalize_message(skipped)), icon=":material/broken_image:")
+        st.warning(escape_markdown(wording.capitalize_message(skipped)), icon=":material/broken_image:")
     data = cache.apply_framing(data, attack.model)
     own_image = st.session_state.get(uploads.OWN_IMAGE)
     captions = [(f"pair {index:,}", before, after) for index, before, after in pairs]

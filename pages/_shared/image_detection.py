@@ -12,12 +12,13 @@ from cleaner.labels import to_label
 from cleaner.plots import detection
 from cleaner.runs.record import RunRecord
 from cleaner.types import CleanerError
-from pages._shared import cache, forms, pickers, requests, state
+from pages._shared import cache, forms, pickers, requests, wording
 from pages._shared.cancel import is_canceled, show_cancelable
 from pages._shared.pixels import enlarge
 from pages._shared.plotly_charts import NO_MODE_BAR
 from pages._shared.sample import DataKey
-from pages._shared.state import KEEP, escape_markdown, format_percent
+from pages._shared.state import KEEP
+from pages._shared.wording import escape_markdown, format_percent
 
 IMAGE_COUNTS = (100, 200, 500, 1000)
 DEFAULT_COUNT = 200
@@ -35,7 +36,7 @@ def show(run: RunRecord) -> None:
         if found is None:
             return
         outcome = apply_threshold(found.calibration, found.clean, found.triggered, allowed)
-        st.markdown(f"##### {state.section_title('Test images with and without the trigger', run)}")
+        st.markdown(f"##### {wording.section_title('Test images with and without the trigger', run)}")
         _show_outcome(found, outcome)
         scores, curve = st.columns([1.5, 1])
         groups = {

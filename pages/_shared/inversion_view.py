@@ -28,7 +28,8 @@ from pages._shared.frame import link
 from pages._shared.pixels import decode_png, enlarge
 from pages._shared.plotly_charts import NO_MODE_BAR
 from pages._shared.sample import DataKey, ModelKey
-from pages._shared.state import KEEP, escape_markdown, format_percent
+from pages._shared.state import KEEP
+from pages._shared.wording import escape_markdown, format_percent
 
 REQUEST = "search.invert.request"
 IMAGE_COUNTS = (200, 500, 1000, 2000)

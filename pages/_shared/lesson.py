@@ -10,7 +10,7 @@ import streamlit as st
 from cleaner.reports.verdict import conclude
 from cleaner.runs.record import RunRecord
 from pages._shared import jobs, state, ticker
-from pages._shared.state import escape_markdown
+from pages._shared.wording import escape_markdown
 
 _STEP, _GO_TO_PAGE, _RETURN = "lesson.step", "lesson.go_to_page", "lesson.return"
 

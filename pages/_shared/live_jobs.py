@@ -12,11 +12,11 @@ from streamlit.delta_generator import DeltaGenerator
 from cleaner.jobs import local
 from cleaner.runs.record import RunRecord
 from cleaner.runs.status import ACTIVE
-from pages._shared import jobs, state
+from pages._shared import jobs, wording
 from pages._shared.cards import show_verdict
 from pages._shared.frame import show_error
 from pages._shared.live_charts import show_live_curves
-from pages._shared.state import escape_markdown
+from pages._shared.wording import escape_markdown
 
 ROW_LAYOUT = [3.4, 1.2, 1.2]
 
@@ -166,6 +166,6 @@ def show_ended_jobs(kind: str) -> None:
     for entry in jobs.started_runs(kind):
         name, status = escape_markdown(jobs.job_label(entry)), entry.status
         if status.state == "failed":
-            st.error(f"{name}: {escape_markdown(state.capitalize_message(status.message))}", icon=":material/error:")
+            st.error(f"{name}: {escape_markdown(wording.capitalize_message(status.message))}", icon=":material/error:")
         elif status.state == "cancelled":
             st.info(f"{name}: canceled. Its settings stay in the table of runs.", icon=":material/cancel:")

@@ -19,14 +19,15 @@ from cleaner.plots import charts, detection, features
 from cleaner.runs.manifest import read_manifest
 from cleaner.runs.record import RunRecord
 from cleaner.types import CleanerError
-from pages._shared import cache, cards, durations, forms, jobs, live_jobs, requests, state
+from pages._shared import cache, cards, durations, forms, jobs, live_jobs, requests, state, wording
 from pages._shared.cancel import is_canceled, show_cancelable
 from pages._shared.fragments import show_tabs
 from pages._shared.frame import link
 from pages._shared.map_view import AXES
 from pages._shared.pixels import enlarge
 from pages._shared.plotly_charts import NO_MODE_BAR
-from pages._shared.state import KEEP, escape_markdown, format_percent
+from pages._shared.state import KEEP
+from pages._shared.wording import escape_markdown, format_percent
 
 if TYPE_CHECKING:
     from cleaner.inspection.pair_detection import PairDetection, Scores
@@ -61,8 +62,8 @@ def show(run: RunRecord) -> None:
     try:
         poisons = len(read_manifest(run.folder)["poison_indices"])
     except CleanerError as error:
-        st.subheader(state.section_title("Training pairs", run), anchor=False)
-        st.info(escape_markdown(state.capitalize_message(str(error))), icon=":material/info:")
+        st.subheader(wording.section_title("Training pairs", run), anchor=False)
+        st.info(escape_markdown(wording.capitalize_message(str(error))), icon=":material/info:")
         link("Poison", "Train a backdoored model")
         return
     found = _load(run)
@@ -170,7 +171,7 @@ def _show_gallery(run: RunRecord, ranking: Ranking) -> None:
     hits = int(ranking.poisoned[top].sum())
     verb = "is" if hits == 1 else "are"
     chance = format_percent(float(ranking.poisoned.mean()))
-    st.markdown(f"##### {state.section_title('Most suspicious pairs', run)}")
+    st.markdown(f"##### {wording.section_title('Most suspicious pairs', run)}")
     st.markdown(
         f"{to_label(ranking.detector)}: **{hits} of the top {len(top)} {verb} poisoned**; of pairs at random {chance} "
         "are." + _explain_reversal(ranking)

@@ -12,7 +12,8 @@ import streamlit as st
 
 from cleaner.access import allowed_folders, validate_allowed
 from cleaner.types import CleanerError
-from pages._shared.state import KEEP, escape_markdown
+from pages._shared.state import KEEP
+from pages._shared.wording import escape_markdown
 
 MAX_ENTRIES = 200
 

@@ -16,7 +16,8 @@ from cleaner.types import CleanerError
 from pages._shared import cache, requests, state, uploads
 from pages._shared.frame import link
 from pages._shared.sample import DataKey, ModelKey, Sample, format_prompt
-from pages._shared.state import KEEP, escape_markdown
+from pages._shared.state import KEEP
+from pages._shared.wording import escape_markdown
 
 LabelVisibility = Literal["visible", "hidden", "collapsed"]
 MAX_SAMPLES = 300

@@ -17,7 +17,7 @@ from cleaner.runs.store import annotate, list_shipped_runs
 from pages._shared import jobs
 from pages._shared.cards import warn_of_changed_files
 from pages._shared.frame import show_error
-from pages._shared.state import escape_markdown, format_percent
+from pages._shared.wording import escape_markdown, format_percent
 
 STATE_LABELS = {
     "new": "not started",

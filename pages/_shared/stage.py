@@ -13,7 +13,7 @@ from cleaner.reports import talk
 from cleaner.runs.record import RunRecord
 from pages._shared import state
 from pages._shared.model_names import show_model_name
-from pages._shared.state import format_percent
+from pages._shared.wording import format_percent
 
 PICTURES = {
     "Overview": '[data-testid="stPlotlyChart"]',

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -160,17 +159,6 @@ RATES_NOTE = (
 """Shown next to metrics of the shipped example."""
 
 
-def capitalize_message(message: str) -> str:
-    """Capitalize a message unless it starts with a file name."""
-    first = message.partition(" ")[0]
-    return message if set(first) & set("./\\") else message[:1].upper() + message[1:]
-
-
-def section_title(title: str, run: RunRecord | None) -> str:
-    """Return a section title, marked if it shows the shipped example."""
-    return f"{title} · shipped example" if run is not None and run.is_shipped else title
-
-
 def select_run(run_id: str) -> None:
     """Put a run in view on all pages from the next rerun on."""
     st.session_state[_REQUESTED_RUN] = run_id
@@ -205,13 +193,3 @@ def describe_selection() -> str:
     """Return a phrase that names the run or model in view."""
     run, model = current_run(), current_model()
     return f"Run in view: {run.label}" if run is not None else f"Model in view: {model or 'none'}"
-
-
-def escape_markdown(text: str) -> str:
-    """Escape text for st.markdown, st.caption and labels: no Markdown, HTML or icons."""
-    return re.sub(r"([\\`*_{}\[\]()<>#+\-.!|$:~&])", r"\\\1", re.sub(r"[\r\n]", " ", text))
-
-
-def format_percent(value: float | None, digits: int = 1) -> str:
-    """Format a share: 0.123 -> "12.3%"; None -> "not measured"."""
-    return "not measured" if value is None else f"{value:.{digits}%}"

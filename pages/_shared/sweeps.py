@@ -16,8 +16,8 @@ from pages._shared import jobs, requests
 from pages._shared.frame import link
 from pages._shared.live_jobs import show_action_button
 from pages._shared.run_table import STATE_LABELS
-from pages._shared.state import escape_markdown, format_percent
 from pages._shared.ticker import tick
+from pages._shared.wording import escape_markdown, format_percent
 
 
 def show(suspect: requests.Suspect) -> bool:

@@ -11,7 +11,8 @@ from pages._shared import cache, forms
 from pages._shared.cancel import allow_again, is_canceled, show_cancelable
 from pages._shared.frame import show_error
 from pages._shared.sample import DataKey
-from pages._shared.state import KEEP, format_percent
+from pages._shared.state import KEEP
+from pages._shared.wording import format_percent
 
 ALL_TRIGGERS = "all built-in"
 IMAGE_COUNTS = (100, 200, 500, 1000, 2000)

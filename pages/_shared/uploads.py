@@ -6,7 +6,7 @@ import streamlit as st
 
 from cleaner.types import CleanerError
 from pages._shared import cache
-from pages._shared.state import capitalize_message, escape_markdown
+from pages._shared.wording import capitalize_message, escape_markdown
 
 OWN_IMAGE = "own_image"
 """Session key of the own image: (file name, content)."""

@@ -16,7 +16,7 @@ from cleaner.reports.tables import to_csv
 from cleaner.runs.record import RunRecord
 from cleaner.text import draw_subtexts, eda, negative_subtexts, parse, positive_subtexts
 from pages._shared.annotated_text import make_html, parsed_pieces
-from pages._shared.state import escape_markdown
+from pages._shared.wording import escape_markdown
 from tests.inputs.cases import Case, Read, case
 
 WORDS = [

@@ -26,7 +26,7 @@ from pages._shared import curves, durations, requests
 from pages._shared.defense_results import MAX_CARDS
 from pages._shared.run_table import STATE_LABELS
 from pages._shared.sample import DataKey
-from pages._shared.state import format_percent
+from pages._shared.wording import format_percent
 from tests.pages.conftest import (
     OpenPage,
     chart,

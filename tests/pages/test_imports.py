@@ -40,6 +40,7 @@ LAYERS = (
         "before_after",
         "model_names",
         "ticker",
+        "wording",
     },
 )
 """Modules of pages/_shared from top to bottom; each imports lower layers only. The pages are above all of them."""

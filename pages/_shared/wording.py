@@ -1,0 +1,28 @@
+"""Texts of the pages: Markdown escaped, messages capitalized, shares in percent, titles of sections."""
+
+from __future__ import annotations
+
+import re
+
+from cleaner.runs.record import RunRecord
+
+
+def escape_markdown(text: str) -> str:
+    """Escape text for st.markdown, st.caption and labels: no Markdown, HTML or icons."""
+    return re.sub(r"([\\`*_{}\[\]()<>#+\-.!|$:~&])", r"\\\1", re.sub(r"[\r\n]", " ", text))
+
+
+def capitalize_message(message: str) -> str:
+    """Capitalize a message unless it starts with a file name."""
+    first = message.partition(" ")[0]
+    return message if set(first) & set("./\\") else message[:1].upper() + message[1:]
+
+
+def format_percent(value: float | None, digits: int = 1) -> str:
+    """Format a share: 0.123 -> "12.3%"; None -> "not measured"."""
+    return "not measured" if value is None else f"{value:.{digits}%}"
+
+
+def section_title(title: str, run: RunRecord | None) -> str:
+    """Return a section title, marked if it shows the shipped example."""
+    return f"{title} · shipped example" if run is not None and run.is_shipped else title
