@@ -7,7 +7,7 @@ import streamlit as st
 from cleaner.reports.comparability import has_failed_attack
 from cleaner.runs.inversion import read_inversion
 from cleaner.types import CleanerError
-from pages._shared import cache, inversion_view, pickers, stage, state, trigger_scan, wording
+from pages._shared import cache, inversion_view, pickers, stage_mode, state, trigger_scan, wording
 from pages._shared.frame import page
 from pages._shared.inversion_view import Subject
 from pages._shared.state import KEEP
@@ -57,7 +57,9 @@ with page("Trigger search", LEAD):
     if subject.run is not None and has_failed_attack(subject.run):
         st.warning("The attack failed: there may be no trigger to find.", icon=":material/warning:")
     if method == "scan":
-        stage.explain_missing("Stage mode shows the inverted trigger: choose or start the inversion outside of it.")
+        stage_mode.explain_missing(
+            "Stage mode shows the inverted trigger: choose or start the inversion outside of it."
+        )
         model = subject.name if subject.run is None else str(subject.run.folder / "model.safetensors")
         trigger_scan.show(model, subject.data, "search.scan")
     else:

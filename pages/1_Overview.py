@@ -11,7 +11,7 @@ from cleaner.labels import to_label
 from cleaner.plots import charts
 from cleaner.plots.styles import find_style
 from cleaner.runs.record import RunRecord
-from pages._shared import lesson, requests, stage, state, wording
+from pages._shared import job_requests, lesson, stage_mode, state, wording
 from pages._shared.frame import link, page, page_file
 from pages._shared.pixels import decode_png
 from pages._shared.plotly_charts import NO_MODE_BAR
@@ -65,7 +65,7 @@ def show_run(run: RunRecord) -> None:
         for label, r in rows
         if (ca := r.metric("ca")) is not None and (asr := r.metric("asr")) is not None
     ]
-    st.plotly_chart(stage.enlarge(charts.before_after_bars(bars)), key=f"overview.{run.id}", config=NO_MODE_BAR)
+    st.plotly_chart(stage_mode.enlarge(charts.before_after_bars(bars)), key=f"overview.{run.id}", config=NO_MODE_BAR)
     notes = [f"{escape_markdown(run.label)}. {describe_setting(run, shown)}"]
     notes.append(f"Measured on {escape_markdown(run.protocol)}.")
     if len(defended) > MAX_DEFENSES:
@@ -90,7 +90,7 @@ def describe_setting(run: RunRecord, defended: list[RunRecord]) -> str:
     """Return pairs and steps of a poisoning and its defenses, so that two charts can be compared."""
 
     def describe(record: RunRecord) -> str:
-        return f"{requests.count_pairs(record):,} pairs, {requests.count_run_steps(record):,} steps"
+        return f"{job_requests.count_pairs(record):,} pairs, {job_requests.count_run_steps(record):,} steps"
 
     cleaned = " / ".join(dict.fromkeys(describe(other) for other in defended))
     return f"Poisoned: {describe(run)}." + (f" Cleaned: {cleaned}." if cleaned else "")

@@ -36,11 +36,11 @@ from pages._shared import (
     durations,
     forms,
     gallery,
+    job_requests,
     jobs,
     live_jobs,
-    requests,
     sources,
-    stage,
+    stage_mode,
     state,
     wording,
 )
@@ -208,7 +208,7 @@ def choose_training(model: str) -> FinetuneConfig | None:
     return FinetuneConfig(**settings, device=device, precision=precision, augmentation="none")
 
 
-def choose_attack(*, is_open: bool) -> requests.PoisonSettings | None:
+def choose_attack(*, is_open: bool) -> job_requests.AttackSettings | None:
     """Draw all settings, in folded groups unless `is_open`; return None while any of them cannot be used."""
     with st.expander("Trigger", is_open, icon=":material/bug_report:"):
         trigger = choose_trigger()
@@ -228,16 +228,16 @@ def choose_attack(*, is_open: bool) -> requests.PoisonSettings | None:
         config = choose_training(model)
     if config is None or trigger is None:
         return None
-    return requests.PoisonSettings(
+    return job_requests.AttackSettings(
         data.name, model, trigger, target, poison_rate, clean_label, data.size, tests, config
     )
 
 
-def show_start_section(attack: requests.PoisonSettings | None) -> None:
+def show_start_section(attack: job_requests.AttackSettings | None) -> None:
     """Draw the Train button, what it trains and the estimate of the duration."""
     cluster = forms.choose_cluster("poison")
     is_busy = cluster is None and local.has_active_runs()
-    run_requests = [] if attack is None else [requests.build_poison_request(attack)]
+    run_requests = [] if attack is None else [job_requests.build_poison_request(attack)]
     on_start = partial(jobs.start_runs, "poison", run_requests, cluster) if run_requests else None
     live_jobs.show_start_button("Train model", "poison", is_busy, on_start)
     if attack is None:
@@ -269,10 +269,10 @@ def show_result(run: RunRecord) -> None:
         cards.show_measurement_notes(run)
 
 
-def show_preview(attack: requests.PoisonSettings, run: RunRecord | None) -> None:
+def show_preview(attack: job_requests.AttackSettings, run: RunRecord | None) -> None:
     """Draw tabs with the poisoned images, their captions, and the training curves of the run in view."""
     plan = attack.plan()
-    if stage.is_on():  # which hides all but the gallery
+    if stage_mode.is_on():  # which hides all but the gallery
         gallery.show_gallery(attack, plan)
         return
     views = {
@@ -317,4 +317,4 @@ with page("Poison", LEAD):
         if attack is not None:
             show_preview(attack, run)
         else:
-            stage.explain_missing("The settings of the attack are incomplete: complete them outside stage mode.")
+            stage_mode.explain_missing("The settings of the attack are incomplete: complete them outside stage mode.")

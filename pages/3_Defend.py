@@ -34,15 +34,15 @@ from pages._shared import (
     durations,
     external_model,
     forms,
+    job_requests,
     jobs,
     live_jobs,
-    requests,
-    stage,
+    stage_mode,
     state,
     sweeps,
 )
 from pages._shared.frame import link, page, show_error
-from pages._shared.requests import Suspect
+from pages._shared.job_requests import Suspect
 from pages._shared.sample import DataKey
 from pages._shared.state import KEEP
 from pages._shared.wording import escape_markdown
@@ -175,7 +175,8 @@ def show_preflight(
         st.caption(f"{runs}: this sweep is done.", help=tested)
         return
     run_requests = [
-        requests.skip_unused_pairs(request, defense) for request, (defense, _) in zip(run_requests, plan, strict=True)
+        job_requests.skip_unused_pairs(request, defense)
+        for request, (defense, _) in zip(run_requests, plan, strict=True)
     ]
     if cluster is not None:
         st.caption(f"{runs}, in parallel on the cluster.", help=tested)
@@ -193,9 +194,9 @@ def show_preflight(
 def _describe_test(suspect: Suspect) -> str:
     """Return what the test images of a defense can resolve; "" if they cannot be read."""
     try:
-        if isinstance(suspect, requests.ExternalModel):
+        if isinstance(suspect, job_requests.ExternalModel):
             return durations.describe_test(DataKey(suspect.data, "test", TEST_SIZE), None)
-        return durations.describe_test(requests.read_test_data(suspect), suspect.target_class, suspect.queries)
+        return durations.describe_test(job_requests.read_test_data(suspect), suspect.target_class, suspect.queries)
     except CleanerError:
         return ""
 
@@ -227,7 +228,7 @@ def show_start_section(suspect: Suspect, choice: tuple[DefensePlan, int] | None)
     """Draw the Start button and the preflight."""
     cluster = forms.choose_cluster("defend")
     plan, pairs = choice or ([], 0)
-    run_requests = [requests.build_defense_request(suspect, defense, pairs, config) for defense, config in plan]
+    run_requests = [job_requests.build_defense_request(suspect, defense, pairs, config) for defense, config in plan]
     start = jobs.start_sweep if _is_sweep(plan) else jobs.start_runs
     on_start = partial(start, "defend", run_requests, cluster) if plan else None
     live_jobs.show_start_button("Start defenses", "defend", cluster is None and local.has_active_runs(), on_start)
@@ -245,7 +246,7 @@ def show_backdoored(run: RunRecord, left: DeltaGenerator, right: DeltaGenerator)
     with left:
         start_place = st.container()
         choice = choose_defenses(
-            run.model, requests.read_test_data(run).name, used=int(run.pairs), is_open=not defended
+            run.model, job_requests.read_test_data(run).name, used=int(run.pairs), is_open=not defended
         )
         with start_place:
             show_start_section(run, choice)
@@ -256,7 +257,7 @@ def show_backdoored(run: RunRecord, left: DeltaGenerator, right: DeltaGenerator)
         if not has_sweep and (defended or not has_jobs):
             defense_results.show_results(run)
         else:
-            stage.explain_missing("Defenses are training: the plot follows when they are done.")
+            stage_mode.explain_missing("Defenses are training: the plot follows when they are done.")
 
 
 def show_external_model(left: DeltaGenerator, right: DeltaGenerator) -> None:
@@ -272,7 +273,7 @@ def show_external_model(left: DeltaGenerator, right: DeltaGenerator) -> None:
                 except CleanerError as error:
                     show_error(error)  # here, so that active jobs stay visible
     with right:
-        stage.explain_missing("An external model has no plot: its trigger, and so its attack success, is unknown.")
+        stage_mode.explain_missing("An external model has no plot: its trigger, and so its attack success, is unknown.")
         if external is None:
             external_model.show_hint()
             return

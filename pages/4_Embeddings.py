@@ -18,7 +18,7 @@ from cleaner.plots import features
 from cleaner.plots.styles import find_style
 from cleaner.runs.store import read_record
 from cleaner.types import CleanerError
-from pages._shared import before_after, cache, pickers, requests, stage, state, wording
+from pages._shared import before_after, cache, job_requests, pickers, stage_mode, state, wording
 from pages._shared.fragments import fragment
 from pages._shared.frame import page
 from pages._shared.map_view import AXES, COLORINGS, KIND_STYLES, MapView, PointId, group_points
@@ -72,7 +72,7 @@ def load_map_view(stages: list[pickers.Stage], method: str) -> MapView:
     parent = folder if run is None else run.folder
     embedding_map = read_map(folder) if has_run else None
     if has_run:  # whose test data can be others than those of the run in view
-        data = requests.read_test_data(read_record(folder))
+        data = job_requests.read_test_data(read_record(folder))
     if embedding_map is None:
         with show_progress("Encoding, first time only …") as on_step:
             if has_run:
@@ -183,7 +183,7 @@ def show_map(view: MapView) -> None:
             show_before_after(view, (before, after), kinds, coloring, selected, bounds)
         else:
             st.plotly_chart(
-                stage.enlarge(
+                stage_mode.enlarge(
                     features.embedding_map(groups, AXES[view.method], arrows=arrows, marked=marked, bounds=bounds)
                 ),
                 key=CHART,

@@ -16,7 +16,7 @@ from cleaner.labels import to_label
 from cleaner.plots import images
 from cleaner.runs.record import RunRecord
 from cleaner.types import StepReport
-from pages._shared import attention_slider, cache, forms, pickers, stage, state, uploads, wording
+from pages._shared import attention_slider, cache, forms, pickers, stage_mode, state, uploads, wording
 from pages._shared.frame import page
 from pages._shared.jobs import describe_time_left
 from pages._shared.pickers import Stage
@@ -121,8 +121,8 @@ def _show_grid(
     # The style sheet lets the maps grow with the window, stage mode sets a height of its own.
     with st.container(key=f"attention-rows-{len(rows)}"):
         st.plotly_chart(
-            stage.enlarge(figure),
-            height="content" if stage.is_on() else "stretch",
+            stage_mode.enlarge(figure),
+            height="content" if stage_mode.is_on() else "stretch",
             key="attention.grid",
             config=NO_MODE_BAR,
         )

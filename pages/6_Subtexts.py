@@ -10,7 +10,7 @@ import streamlit as st
 from cleaner.plots import charts, features
 from cleaner.presets import QUICK_CLEAN_PAIRS
 from cleaner.types import CleanerError
-from pages._shared import annotated_text, cache, pickers, requests, stage, state, uploads, wording
+from pages._shared import annotated_text, cache, job_requests, pickers, stage_mode, state, uploads, wording
 from pages._shared.frame import link, page
 from pages._shared.pickers import Stage
 from pages._shared.pixels import enlarge
@@ -122,7 +122,7 @@ def show_similarities(stages: list[Stage], sample: Sample, caption: str, pair: S
     texts, names = texts + negatives, names + [f"✗ {text}" for text in negatives]
     with st.spinner("Scoring texts …"):
         values = {s.label: (s.kind, cache.similarities(s.model, sample, tuple(texts))) for s in stages}
-    st.plotly_chart(stage.enlarge(charts.similarity_bars(names, values)), key="similarity", config=NO_MODE_BAR)
+    st.plotly_chart(stage_mode.enlarge(charts.similarity_bars(names, values)), key="similarity", config=NO_MODE_BAR)
     if not all(cache.fits_context(s.model, text) for s in stages for text in texts):
         st.warning("These texts exceed the models' context length: shorten the caption.")
     elif negatives:
@@ -209,7 +209,7 @@ def show_diagnostics(data_key: DataKey, seed: int, negatives: int) -> None:
 def _describe_time_share(pairs: int, stats: list[DrawStats]) -> str:
     """Return a sentence with the share of an epoch spent on subtexts, from the newest training on this machine."""
     for run in state.all_runs():
-        has_subtexts, steps = "share" in (run.config.get("defense") or {}), requests.count_run_steps(run)
+        has_subtexts, steps = "share" in (run.config.get("defense") or {}), job_requests.count_run_steps(run)
         if has_subtexts and steps and run.seconds and not run.is_shipped:
             epoch_seconds = run.seconds / steps * max(1, pairs // int(run.finetune.batch_size))
             share = sum(s.seconds for s in stats) / len(stats) / epoch_seconds

@@ -16,7 +16,7 @@ from cleaner.reports.benchmark import read_benchmark_records
 from cleaner.reports.export import export_weights
 from cleaner.reports.tables import to_csv, to_json, to_row
 from cleaner.runs.record import RunRecord
-from pages._shared import benchmark_results, cache, cards, stage, state
+from pages._shared import benchmark_results, cache, cards, stage_mode, state
 from pages._shared.frame import link, page
 from pages._shared.plotly_charts import NO_MODE_BAR
 from pages._shared.state import KEEP
@@ -117,7 +117,7 @@ def show_tradeoff(entries: list[RunRecord]) -> None:
         st.info("These runs have no attack metrics.")
         return
     st.markdown(f"##### Accuracy and attack success{_mark_example(entries)}")
-    st.plotly_chart(stage.enlarge(comparison.pareto(points)), key="compare.pareto", config=NO_MODE_BAR)
+    st.plotly_chart(stage_mode.enlarge(comparison.pareto(points)), key="compare.pareto", config=NO_MODE_BAR)
     for note in comparability.list_notes(entries):
         st.warning(escape_markdown(note), icon=":material/balance:")
     tested = list(dict.fromkeys(entry.protocol for entry in entries if entry.metric("asr") is not None))
@@ -256,7 +256,9 @@ with page("Compare", LEAD):
         if entries:
             show_report_button(entries)
     if source == "benchmark":
-        stage.explain_missing("Stage mode shows runs on this machine: choose them as the source outside stage mode.")
+        stage_mode.explain_missing(
+            "Stage mode shows runs on this machine: choose them as the source outside stage mode."
+        )
         benchmark_results.show(benchmark)
     elif not runs:
         st.info("No runs yet: train a model on the Poison page.", icon=":material/table:")

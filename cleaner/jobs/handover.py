@@ -62,7 +62,7 @@ def claim_next(folder: Path, device: str, token: str) -> Path | None:
         if entry.status.state == "queued" and entry.status.device == device and not entry.status.place
     ]
     for entry in sorted(waiting, key=lambda entry: entry.status.queued):
-        if process.has_same_settings(entry.folder, entry.status):
+        if process.has_same_environment(entry.folder, entry.status):
             return entry.folder if _claim(entry.folder, worker) else None
     return None
 

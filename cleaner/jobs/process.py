@@ -181,7 +181,7 @@ def is_own_argument(token: str) -> bool:
     return token in psutil.Process().cmdline()
 
 
-def has_same_settings(folder: Path, status: Status) -> bool:
+def has_same_environment(folder: Path, status: Status) -> bool:
     """Return whether a run's process on this machine works in this one's folder, with the same environment."""
     own, other = psutil.Process(), find_process(folder, status)
     with suppress(psutil.Error):

@@ -87,7 +87,7 @@ def finetune(
             batch = batches.load(step)
             lr = set_learning_rate(optimizer, defense, config, step=step, total=total)
             compute = partial(train_step.backward, batch, partial(batches.start, step + 1))
-            losses = _descend(student, optimizer, compute, config, step)
+            losses = _optimizer_step(student, optimizer, compute, config, step)
             is_saved = batches.ends_epoch(step) or step + 1 == total  # a failed evaluation repeats no step
             if is_saved:
                 _validate_weights(student, step, config.lr)  # a checkpoint of such weights would end every resume
@@ -105,7 +105,7 @@ def finetune(
     return FinetuneResult(student, history, len(data), clock.seconds, clock.cpu_seconds)
 
 
-def _descend(
+def _optimizer_step(
     student: Clip, optimizer: Optimizer, compute: Callable[[], dict[str, float]], config: FinetuneConfig, step: int
 ) -> dict[str, float]:
     """Take an optimizer step along the gradient that `compute` leaves in the parameters; return its losses."""

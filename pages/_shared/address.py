@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from pages._shared import jobs, lesson, stage, state
+from pages._shared import jobs, lesson, stage_mode, state
 
 RUN, LESSON, JOBS, STAGE = "run", "lesson", "jobs", "stage"
 _IS_READ, _PARAMETERS = "address.is_read", "address.parameters"
@@ -44,6 +44,6 @@ def _describe() -> dict[str, str]:
         RUN: selection or "",
         LESSON: "" if step is None else str(step + 1),
         JOBS: ",".join(jobs.list_awaited()),
-        STAGE: "1" if stage.is_on() else "",
+        STAGE: "1" if stage_mode.is_on() else "",
     }
     return {name: value for name, value in parameters.items() if value}

@@ -13,7 +13,7 @@ from cleaner.inspection.embedding_map import read_map
 from cleaner.plots import images
 from cleaner.plots.styles import find_style
 from cleaner.runs.store import read_record
-from pages._shared import before_after, requests
+from pages._shared import before_after, job_requests
 from pages._shared.map_view import MapView, group_points
 from pages._shared.pickers import Stage
 from pages._shared.pixels import enlarge
@@ -79,7 +79,9 @@ def _make_map_panel(stages: list[Stage], shown: tuple[Stage, Stage], sample: Sam
     view = MapView(embedding_map, "pca", sample.data, None)
     numbers = [embedding_map.stages.index(stage.stage) for stage in shown]
     before, after = (group_points(view, [number], MAP_KINDS, "Kind") for number in numbers)
-    is_of_map = sample.data == requests.read_test_data(read_record(Path(source))) and sample.index in embedding_map.rows
+    is_of_map = (
+        sample.data == job_requests.read_test_data(read_record(Path(source))) and sample.index in embedding_map.rows
+    )
     row = embedding_map.rows.index(sample.index) if is_of_map else None
     marks = None
     if row is not None and sample.own_image is None:

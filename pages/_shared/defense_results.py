@@ -14,7 +14,7 @@ from cleaner.presets import CLEAN_PAIRS, DEFEND, REBOUND_STEPS
 from cleaner.reports.verdict import describe_defenses
 from cleaner.runs.record import RunRecord
 from cleaner.runs.run import read_progress
-from pages._shared import cards, curves, jobs, requests, stage, state, wording
+from pages._shared import cards, curves, job_requests, jobs, stage_mode, state, wording
 from pages._shared.fragments import show_tabs
 from pages._shared.frame import link
 from pages._shared.model_names import show_model_name
@@ -40,7 +40,7 @@ def show_results(run: RunRecord) -> None:
     with verdict_place:
         _show_verdict(run, compared)
     with plot_place:
-        chart = stage.enlarge(comparison.pareto(points(run, defended), floor))
+        chart = stage_mode.enlarge(comparison.pareto(points(run, defended), floor))
         st.plotly_chart(chart, key="pareto", config=NO_MODE_BAR)
     _show_cards(run, compared)
     views = {
@@ -133,7 +133,7 @@ def show_rebound(defended: RunRecord) -> None:
 
 def start_rebound(defended: RunRecord, steps_key: str) -> None:
     """Start a rebound test with the steps of widget `steps_key`."""
-    jobs.start_runs("defend", [requests.build_rebound_request(defended, int(st.session_state[steps_key]))])
+    jobs.start_runs("defend", [job_requests.build_rebound_request(defended, int(st.session_state[steps_key]))])
 
 
 def points(run: RunRecord, defended: list[RunRecord]) -> list[comparison.TradeoffPoint]:

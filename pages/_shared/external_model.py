@@ -13,8 +13,8 @@ from cleaner.models.resolve import resolve_model_name
 from cleaner.types import CleanerError
 from pages._shared import cache, pickers, sources, state, trigger_scan
 from pages._shared.frame import link, show_error
+from pages._shared.job_requests import ExternalModel
 from pages._shared.progress import show_progress
-from pages._shared.requests import ExternalModel
 from pages._shared.wording import escape_markdown, format_percent
 
 HELP = "Clean a checkpoint that you do not trust; its attack success stays unknown."

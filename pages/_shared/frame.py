@@ -15,7 +15,7 @@ from cleaner.evaluation.result import SUCCESS_ASR, success_share
 from cleaner.labels import to_attack_label
 from cleaner.runs.record import RunRecord
 from cleaner.types import CleanerError
-from pages._shared import access, address, cache, jobs, lesson, stage, state, warm, wording
+from pages._shared import access, address, cache, jobs, lesson, stage_mode, state, warm, wording
 from pages._shared.wording import escape_markdown, format_percent
 
 PAGES_DIR = Path(__file__).resolve().parent.parent
@@ -63,7 +63,7 @@ def page(title: str, lead: str) -> Iterator[None]:
     st.html(STYLE)
     access.admit()
     address.restore()
-    stage.update(title, titles(), page_file)
+    stage_mode.update(title, titles(), page_file)
     jobs.run_pending_start(title.lower())
     cache.yield_to_training(jobs.is_processor_busy())
     if title == "Poison":
@@ -74,8 +74,8 @@ def page(title: str, lead: str) -> Iterator[None]:
     with st.container(key="head", horizontal=True, vertical_alignment="bottom"):
         st.title(title, anchor=False, width="content")
         st.markdown(lead)
-    if stage.is_on():
-        stage.show(title)
+    if stage_mode.is_on():
+        stage_mode.show(title)
     else:
         lesson.show_bar(title, page_file)
     error_place = st.empty()
@@ -140,7 +140,7 @@ def _sidebar() -> None:
                     link(title)
         with st.container(key="view"):
             _choose_view(labels)
-        stage.show_switch()
+        stage_mode.show_switch()
 
 
 def _choose_view(labels: dict[str, str]) -> None:

@@ -10,9 +10,9 @@ import streamlit as st
 
 from cleaner.models.resolve import resolve_model_name
 from pages._shared import cache, state, uploads, wording
+from pages._shared.job_requests import AttackSettings
 from pages._shared.pixels import enlarge
 from pages._shared.progress import load_data_with_progress
-from pages._shared.requests import PoisonSettings
 from pages._shared.wording import escape_markdown
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ PoisonPlan = list[tuple[int, str, str]]
 """(index, caption before, caption after) of each poisoned pair."""
 
 
-def show_gallery(attack: PoisonSettings, plan: PoisonPlan) -> None:
+def show_gallery(attack: AttackSettings, plan: PoisonPlan) -> None:
     """Draw some poisoned pairs: clean image, triggered image, difference and captions."""
     data = load_data_with_progress(attack.training_data)
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
@@ -80,7 +80,7 @@ def _choose_pairs(plan: PoisonPlan) -> PoisonPlan:
     return [plan[(first + i) % len(plan)] for i in range(min(ROWS, len(plan)))]
 
 
-def _find_ready_trigger(attack: PoisonSettings) -> Any:
+def _find_ready_trigger(attack: AttackSettings) -> Any:
     """Return the trigger; if it has to be optimized first, that of the run in view if it is for the same attack."""
     if not attack.trigger.unready_reason:
         return attack.trigger
@@ -95,7 +95,7 @@ def _find_ready_trigger(attack: PoisonSettings) -> Any:
 
 
 def _compare_images(
-    attack: PoisonSettings, data: CaptionData, indices: list[int], trigger: Any, own_image: tuple[str, bytes] | None
+    attack: AttackSettings, data: CaptionData, indices: list[int], trigger: Any, own_image: tuple[str, bytes] | None
 ) -> list[ImageComparison]:
     """Return clean and poisoned images, the own image first; a trigger in the text alone swaps whole images."""
     from cleaner.data.images import compare_triggered, decode_tensor

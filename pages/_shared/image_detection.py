@@ -12,7 +12,7 @@ from cleaner.labels import to_label
 from cleaner.plots import detection
 from cleaner.runs.record import RunRecord
 from cleaner.types import CleanerError
-from pages._shared import cache, forms, pickers, requests, wording
+from pages._shared import cache, forms, job_requests, pickers, wording
 from pages._shared.cancel import is_canceled, show_cancelable
 from pages._shared.pixels import enlarge
 from pages._shared.plotly_charts import NO_MODE_BAR
@@ -76,7 +76,7 @@ def _choose_detector() -> tuple[Any, int, float]:
 
 def _load(run: RunRecord, detector: Any, n: int) -> Any:
     """Return the scores of test images, computed if they are not cached; None if that was canceled."""
-    test = requests.read_test_data(run)
+    test = job_requests.read_test_data(run)
     calibration = DataKey(test.name, "validation", test.size)
     work = ("detect images", str(run.folder), str(detector.state_dict()), str(n))
     if is_canceled(work):

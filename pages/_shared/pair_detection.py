@@ -19,7 +19,7 @@ from cleaner.plots import charts, detection, features
 from cleaner.runs.manifest import read_manifest
 from cleaner.runs.record import RunRecord
 from cleaner.types import CleanerError
-from pages._shared import cache, cards, durations, forms, jobs, live_jobs, requests, state, wording
+from pages._shared import cache, cards, durations, forms, job_requests, jobs, live_jobs, state, wording
 from pages._shared.cancel import is_canceled, show_cancelable
 from pages._shared.fragments import show_tabs
 from pages._shared.frame import link
@@ -294,7 +294,7 @@ def _show_retraining(run: RunRecord, ranking: Ranking, flagged: Any, *, pairs: i
             "among the defenses."
         )
         cards.show_measurement_notes(done[0])
-    request = requests.build_retrain_request(run, flagged.tolist(), ranking.detector, pairs)
+    request = job_requests.build_retrain_request(run, flagged.tolist(), ranking.detector, pairs)
     remaining = poisons - int(ranking.poisoned[flagged].sum())
     plan = f"{request.pairs:,} pairs remain, {remaining:,} of them poisoned"
     durations.show([request], lambda duration: st.caption(f"{plan}: {duration}."))

@@ -13,7 +13,7 @@ from cleaner.presets import home_data
 from cleaner.runs.record import RunRecord
 from cleaner.runs.request import TEST_SIZE
 from cleaner.types import CleanerError
-from pages._shared import cache, requests, state, uploads
+from pages._shared import cache, job_requests, state, uploads
 from pages._shared.frame import link
 from pages._shared.sample import DataKey, ModelKey, Sample, format_prompt
 from pages._shared.state import KEEP
@@ -124,11 +124,11 @@ def _make_defended_stage(label: str, run: RunRecord, run_label: str) -> Stage:
 def find_test_data(run: RunRecord | None) -> DataKey:
     """Return the test split of the run or model in view."""
     if run is not None:
-        return requests.read_test_data(run)
+        return job_requests.read_test_data(run)
     model = state.current_model() or ""
     opened = st.session_state.get(state.OPENED_MODELS, [])
     names = [external.data for external in opened if resolve_path(external.model) == model][-1:]
-    names += [requests.read_test_data(other).name for other in state.defenses_of_model(model)]
+    names += [job_requests.read_test_data(other).name for other in state.defenses_of_model(model)]
     return DataKey([*names, home_data(model)][0], "test", TEST_SIZE)
 
 

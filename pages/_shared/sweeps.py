@@ -12,7 +12,7 @@ from cleaner.labels import to_label
 from cleaner.reports import equal_accuracy
 from cleaner.runs.record import RunRecord
 from cleaner.runs.status import ACTIVE
-from pages._shared import jobs, requests
+from pages._shared import job_requests, jobs
 from pages._shared.frame import link
 from pages._shared.live_jobs import show_action_button
 from pages._shared.run_table import STATE_LABELS
@@ -20,9 +20,9 @@ from pages._shared.ticker import tick
 from pages._shared.wording import escape_markdown, format_percent
 
 
-def show(suspect: requests.Suspect) -> bool:
+def show(suspect: job_requests.Suspect) -> bool:
     """Draw the sweeps that started from a suspect; return whether one is active."""
-    entries = [entry for entry in local.poll_entries() if requests.is_defense_of(entry, suspect)]
+    entries = [entry for entry in local.poll_entries() if job_requests.is_defense_of(entry, suspect)]
     return any([_show_sweep(name) for name in sweep.list_sweep_ids(entries)])
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from cleaner.presets import QUICK_CLEAN_PAIRS
 from cleaner.types import CleanerError
-from pages._shared import cache, requests, state
+from pages._shared import cache, job_requests, state
 from pages._shared.sample import DataKey, ModelKey
 
 MAX_BYTES = 100_000_000
@@ -25,7 +25,7 @@ def warm_run_in_view() -> None:
         models.insert(0, ("clean", str(run.folder)))
     defended: list[ModelKey] = [("run", str(other.folder)) for other in state.defended_runs(run)[:MAX_DEFENSES]]
     try:
-        test = requests.read_test_data(run)
+        test = job_requests.read_test_data(run)
     except CleanerError:
         return  # the page that needs the data reports it
     clean = DataKey(test.name, "clean", QUICK_CLEAN_PAIRS)

@@ -35,7 +35,7 @@ def mount(browser_page: Any) -> Mount:
 
 
 def test_a_key_of_the_stage_mode_counts_once_and_not_after_its_end(mount: Mount) -> None:
-    page = mount(FOLDER / "stage.js")
+    page = mount(FOLDER / "stage_mode.js")
     stops = page.evaluate_handle("() => [1, 2].map((height) => receive({ height }))")
     page.evaluate("sent.length = 0")
     page.keyboard.press("ArrowRight")
@@ -56,7 +56,7 @@ PICTURE_HTML = '<div data-testid="stElementContainer" class="st-key-pareto" id="
 
 
 def test_stage_mode_shows_the_picture_or_why_there_is_none(browser_page: Any) -> None:
-    style = (FOLDER / "stage.css").read_text().replace("PICTURE", ".st-key-pareto")
+    style = (FOLDER / "stage_mode.css").read_text().replace("PICTURE", ".st-key-pareto")
 
     def visible(html: str) -> list[str]:
         browser_page.set_content(f"<style>{style}</style>{html}")

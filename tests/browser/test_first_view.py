@@ -9,7 +9,7 @@ import pytest
 from benchmarks.browser import wait_idle
 from pages._shared.frame import titles
 from pages._shared.lesson import STEPS, VERDICT, VERDICT_PAGE
-from pages._shared.stage import PICTURES
+from pages._shared.stage_mode import PICTURES
 
 SIZES = ((1280, 720), (1920, 1080))
 MAX_FRAME = 150

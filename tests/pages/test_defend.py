@@ -22,7 +22,7 @@ from cleaner.runs.run import read_progress
 from cleaner.runs.status import Status, write_status
 from cleaner.runs.store import create_run, list_runs
 from cleaner.types import CleanerError
-from pages._shared import curves, durations, requests
+from pages._shared import curves, durations, job_requests
 from pages._shared.defense_results import MAX_CARDS
 from pages._shared.run_table import STATE_LABELS
 from pages._shared.sample import DataKey
@@ -175,7 +175,7 @@ def test_a_rebound_test_can_be_resumed(open_page: OpenPage, tmp_path: Path) -> N
     app = open_page("Defend")
     cards = len(app.metric)
     defended = RunRecord.from_config(folder, read_json(folder / "config.json"))
-    paused = create_run(requests.build_rebound_request(defended, 2))
+    paused = create_run(job_requests.build_rebound_request(defended, 2))
     write_status(paused, Status("paused", step=1, total=2))
     app.run()
     assert to_label(defense_name(read_json(paused / "config.json"))) in page_text(app)
@@ -289,8 +289,8 @@ def test_a_sweep_is_one_set_of_runs(open_page: OpenPage, tmp_path: Path) -> None
 def test_a_defense_is_tested_on_the_test_set_of_its_attack(open_page: OpenPage, tmp_path: Path) -> None:
     parent, _ = make_runs(tmp_path)
     suspect = RunRecord.from_config(parent, {**read_json(parent / "config.json"), "test_size": None})
-    assert requests.build_defense_request(suspect, DEFENSES["finetune"](), 200, QUICK_DEFEND).test_size is None
-    assert requests.read_test_data(suspect) == DataKey("scenes", "test", None)
+    assert job_requests.build_defense_request(suspect, DEFENSES["finetune"](), 200, QUICK_DEFEND).test_size is None
+    assert job_requests.read_test_data(suspect) == DataKey("scenes", "test", None)
 
 
 def test_a_stopped_sweep_can_be_canceled_and_continued(

@@ -17,7 +17,7 @@ from cleaner.jobs.prediction import Phases
 from cleaner.presets import QUICK_POISON_PAIRS
 from cleaner.runs.record import RunRecord
 from cleaner.runs.request import Request
-from pages._shared import cache, durations, requests
+from pages._shared import cache, durations, job_requests
 from pages._shared.sample import DataKey
 from tests.pages.conftest import OpenPage, page_text
 
@@ -46,12 +46,12 @@ def test_pairs_that_a_defense_skips_count_neither_before_nor_after_the_run(monke
     data = TensorData(torch.zeros(6, 3, 8, 8), [f"a cat {i}" for i in range(6)], ["cat"], [0, -1, 0, -1, -1, 0])
     monkeypatch.setattr(cache, "load_data", lambda _: data)
     request = Request("defended", "scenes", 6, replace(CONFIG, batch_size=2), model="scenes-vit")
-    planned = {name: requests.skip_unused_pairs(request, DEFENSES[name]()) for name in ("rvpt", "ta_cleaner")}
+    planned = {name: job_requests.skip_unused_pairs(request, DEFENSES[name]()) for name in ("rvpt", "ta_cleaner")}
     assert {name: each.pairs for name, each in planned.items()} == {"rvpt": 3, "ta_cleaner": 6}
     for trained, count, steps in ((3, 3, 1), (None, 6, 3)):
         config = request.initial_config() | {"trained_pairs": trained}
         run = RunRecord.from_config(Path("run"), config)
-        assert (requests.count_pairs(run), requests.count_run_steps(run)) == (count, steps)
+        assert (job_requests.count_pairs(run), job_requests.count_run_steps(run)) == (count, steps)
 
 
 def test_a_test_on_captions_counts_each_caption_once(monkeypatch: pytest.MonkeyPatch) -> None:

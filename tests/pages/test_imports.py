@@ -28,7 +28,7 @@ LAYERS = (
     {"downloads"},
     {"frame", "progress"},
     {"warm", "address"},
-    {"lesson", "requests", "uploads", "durations", "stage"},
+    {"lesson", "job_requests", "uploads", "durations", "stage_mode"},
     {"cache", "jobs", "access", "path_field"},
     {
         "state",

@@ -34,8 +34,8 @@ DEFAULT_HEIGHT, HEADER_HEIGHT, MIN_HEIGHT, FONT_SIZE = 720, 200, 360, 18
 ICON = ":material/slideshow:"
 _ON, _GO, _NOTES, _HEIGHT = "stage.on", "stage.go", "stage.notes_on", "stage.height"
 _FOLDER = Path(__file__).parent
-_CSS = (_FOLDER / "stage.css").read_text(encoding="utf-8")
-_keys = st.components.v2.component("stage_keys", js=read_component(_FOLDER / "stage.js"))
+_CSS = (_FOLDER / "stage_mode.css").read_text(encoding="utf-8")
+_keys = st.components.v2.component("stage_keys", js=read_component(_FOLDER / "stage_mode.js"))
 
 
 def is_on() -> bool:
@@ -70,7 +70,7 @@ def show_switch() -> None:
     """Draw the button that turns stage mode on."""
     st.button(
         "Stage mode",
-        key="stage.start",
+        key="stage_mode.start",
         type="tertiary",
         icon=ICON,
         on_click=start,

@@ -29,7 +29,7 @@ VALIDATION_SIZE = 500
 
 
 @dataclass(frozen=True)
-class PoisonSettings:
+class AttackSettings:
     """Everything chosen on the Poison page."""
 
     data: str
@@ -83,7 +83,7 @@ def count_run_steps(run: RunRecord) -> int:
     return count_steps(pairs, settings) if is_stated else 0
 
 
-def build_poison_request(attack: PoisonSettings) -> Request:
+def build_poison_request(attack: AttackSettings) -> Request:
     """Return the request for a backdoored model."""
     data, options = cache.resolve_data_name(attack.data)
     return Request(
