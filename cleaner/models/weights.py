@@ -35,6 +35,24 @@ _EXPANDS_TOO_MUCH = (
 )
 
 
+class _NumpyValue:
+    """Stands in for a NumPy scalar or its type: it is read, but NumPy's code is not run, and it is no weight."""
+
+    def __init__(self, *_: object) -> None:
+        pass
+
+    def __setstate__(self, _: object) -> None:
+        pass
+
+
+_ALLOWED_GLOBALS: list[Any] = [
+    argparse.Namespace,
+    *((_NumpyValue, f"numpy.{name}") for name in ("core.multiarray.scalar", "_core.multiarray.scalar", "dtype")),
+]
+"""PAR's files contain their arguments, a Namespace of plain values; those of CleanCLIP, BadCLIP and PAR the learning
+rate of a cosine schedule, a NumPy scalar."""
+
+
 def state_sha256(state: Mapping[str, Tensor]) -> str:
     """Return the SHA-256 (hex) over names and float32 values of all weights."""
     digest = hashlib.sha256()
@@ -114,8 +132,8 @@ def _unpickle(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
             if sum(info.file_size for info in archive.infolist()) > 2 * path.stat().st_size:
                 raise CleanerError(f"{path} is refused: {_EXPANDS_TOO_MUCH}")
     try:
-        # PAR's files contain their arguments, a Namespace of plain values. Allowed for this call only.
-        with torch.serialization.safe_globals([argparse.Namespace]):
+        # Allowed for this call only.
+        with torch.serialization.safe_globals(_ALLOWED_GLOBALS):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         blocked = re.search(r"GLOBAL ([\w.]+)", str(error))

@@ -17,6 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import open_clip
 import pytest
 import torch
@@ -56,6 +57,7 @@ def published(clip: Clip, form: str, prefix: str) -> dict[str, Any]:
     """The content of checkpoints of CleanCLIP and BadCLIP, of PAR, and of a bare state dict."""
     state = {prefix + key: value for key, value in clip.model.state_dict().items()}
     optimizer = torch.optim.AdamW(clip.model.parameters()).state_dict()
+    optimizer["param_groups"][0]["lr"] = np.float64(1e-5)  # np.cos in their schedule makes it one
     arguments = argparse.Namespace(lr=1e-5, batch_size=64, name="par", ks=[1, 5])
     return {
         "bare": state,
@@ -113,10 +115,27 @@ def test_a_model_whose_file_name_is_not_utf8_can_be_saved(tmp_path: Path) -> Non
     assert load_clip(str(saved)).metadata["origin"] == "mod?le.pt"
 
 
+@pytest.mark.parametrize("module", ["numpy.core.multiarray", "numpy._core.multiarray"])
+def test_a_numpy_scalar_is_no_obstacle_and_no_weight(module: str, tmp_path: Path) -> None:
+    clip, path = openai(), tmp_path / "epoch_10.pt"
+
+    def save(content: dict[str, Any]) -> None:
+        """Write it under the name that the module of scalars has in NumPy 1 or 2."""
+        torch.save(content, path, _use_new_zipfile_serialization=False)
+        own = str(np.float64(1).__reduce__()[0].__module__)  # type: ignore[index]
+        path.write_bytes(path.read_bytes().replace(own.encode(), module.encode()))
+
+    save(published(clip, "cleanclip", ""))
+    assert load_clip(str(path)).sha256() == clip.sha256()
+    save({**published(clip, "bare", ""), "visual.proj": np.float64(1)})
+    with pytest.raises(CleanerError, match=r"visual.proj is not a dense tensor"):
+        load_clip(str(path))
+
+
 def test_namespace_is_allowed_only_while_loading(tmp_path: Path) -> None:
     torch.save(published(openai(), "par", ""), tmp_path / "par.pt")
     load_clip(str(tmp_path / "par.pt"))
-    with pytest.raises(pickle.UnpicklingError, match="Namespace"):
+    with pytest.raises(pickle.UnpicklingError, match=r"Namespace|numpy.*scalar"):
         torch.load(tmp_path / "par.pt", weights_only=True)
 
 
