@@ -46,7 +46,9 @@ def _infer_vit(state: Mapping[str, Tensor]) -> dict[str, Any]:
     width, patch = state["visual.conv1.weight"].shape[0], state["visual.conv1.weight"].shape[-1]
     blocks = {key.split(".")[3] for key in state if key.startswith("visual.transformer.resblocks.")}
     side = round((state["visual.positional_embedding"].shape[0] - 1) ** 0.5)
-    return {"layers": len(blocks), "width": width, "patch_size": patch, "image_size": side * patch}
+    # A ViT-H, whose heads are wider. So are those of ViT-g, bigG and e, which do not fit: their MLPs are wider too.
+    heads = {"head_width": 80} if width == 1280 else {}
+    return {"layers": len(blocks), "width": width, **heads, "patch_size": patch, "image_size": side * patch}
 
 
 def _infer_resnet(state: Mapping[str, Tensor]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import types
 import weakref
 import zipfile
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from cleaner.defenses import DEFENSES
 from cleaner.models import weights
 from cleaner.models.architectures import TEMPLATES, Architecture, find_open_clip_name, get_open_clip_architecture
 from cleaner.models.clip import Clip, _build_clip, load_clip, save_clip
+from cleaner.models.infer import infer_architecture
 from cleaner.models.lookup import describe_model_file, find_framing
 from cleaner.models.saving import write_checkpoint
 from cleaner.models.tokenizer import load_tokenizer
@@ -89,6 +90,20 @@ def test_published_checkpoints(form: str, prefix: str, kind: str, tmp_path: Path
     assert same(again, clip)
     assert again.templates == TEMPLATES
     assert again.metadata["origin_sha256"] == hashlib.sha256((tmp_path / "epoch_10.pt").read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("name", ["ViT-B-32", "ViT-L-14", "ViT-H-14", "ViT-g-14", "ViT-bigG-14", "ViT-e-14"])
+def test_inferred_heads_are_those_of_open_clip_or_the_weights_are_refused(name: str) -> None:
+    with torch.device("meta"):
+        state = get_open_clip_architecture(name).build().state_dict()
+    inferred = replace(infer_architecture(state, "x.pt"), quick_gelu=False)
+    if name in ("ViT-B-32", "ViT-L-14", "ViT-H-14"):
+        assert find_open_clip_name(inferred) == name
+        return
+    with torch.device("meta"):
+        empty = inferred.build()
+    with pytest.raises(CleanerError, match=r"do not fit the architecture .*mlp.* as in ViT-B-32:weights.pt"):
+        weights.match_state_dict(empty, state, "x.pt")
 
 
 @pytest.mark.parametrize("key", ["", "model", "model_state_dict"])
