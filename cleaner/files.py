@@ -61,6 +61,18 @@ def runs_root() -> Path:
     return Path(os.environ.get("CLEANER_RUNS") or Path(platformdirs.user_data_dir("ta-cleaner-lab")) / "runs")
 
 
+def is_run_folder(folder: str | Path) -> bool:
+    """Return whether a folder holds a run, finished, broken or not; false for anything else, a name of any length.
+
+    Models of the Hugging Face hub have a config.json too, but with no stage.
+    """
+    path = os.path.join(folder, "config.json")
+    if not os.path.exists(path):  # unlike pathlib's, it accepts a name that is too long
+        return False
+    config = read_json(Path(path))
+    return not config or "stage" in config
+
+
 def source_root() -> Path:
     """Return the folder that holds the package: the repository's root, or site-packages."""
     return Path(__file__).resolve().parent.parent

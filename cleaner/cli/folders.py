@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import stat
 import tempfile
@@ -12,7 +13,7 @@ from typing import Literal
 
 from cleaner.files import create_free_folder, write_error
 from cleaner.jobs import locks
-from cleaner.runs.folders import is_run_folder, runs_root
+from cleaner.runs.folders import runs_root
 from cleaner.types import CleanerError
 
 MAX_NAME_LENGTH = 60
@@ -24,14 +25,14 @@ def reserve_run_folder(out: Path | None, name: str) -> Iterator[Path]:
     """Yield the folder of a new run: `out`, or a new folder called `name` among all runs.
 
     A new folder is created at once, so that no other process takes its name, and removed if it stays empty; `out` is
-    locked. Raises `CleanerError` if `out` holds a run, is that of another command, or cannot be written.
+    locked. Raises `CleanerError` if `out` holds a run or model, is that of another command, or cannot be written.
     """
     if out is not None:
         with locks.try_output_lock(out) as is_free:
             if not is_free:
                 raise CleanerError(f"another command is about to write {out}: wait for it, or choose another --out.")
-            if is_run_folder(out):
-                raise CleanerError(f"{out} already holds a run and was not overwritten: choose another --out.")
+            if os.path.exists(out / "config.json"):
+                raise CleanerError(f"{out} already holds a run or model and was not overwritten: choose another --out.")
             check_writable(out)
             yield out
         return

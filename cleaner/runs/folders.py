@@ -6,7 +6,8 @@ import os
 from pathlib import Path
 
 from cleaner.files import assets
-from cleaner.files import runs_root as runs_root  # part of this module's interface
+from cleaner.files import is_run_folder as is_run_folder  # part of this module's interface
+from cleaner.files import runs_root as runs_root
 
 
 def shipped_root() -> Path:
@@ -17,11 +18,6 @@ def shipped_root() -> Path:
 def is_shipped(folder: Path) -> bool:
     """Return whether a run ships with this project: it is read only."""
     return folder.resolve().parent == shipped_root().resolve()
-
-
-def is_run_folder(folder: str | Path) -> bool:
-    """Return whether a folder holds a run, finished or not; false for anything else, a name of any length."""
-    return os.path.exists(os.path.join(folder, "config.json"))  # unlike pathlib's, it accepts a name that is too long
 
 
 def resolve_run(name: str) -> str:

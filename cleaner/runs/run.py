@@ -10,6 +10,7 @@ grow.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
@@ -18,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 
 from cleaner.files import read_json, write_bytes, write_json, write_text
 from cleaner.runs.film import FILM_FILE, Film, read_film, write_film
-from cleaner.runs.folders import is_run_folder
 from cleaner.runs.integrity import HASHES_KEY, hash_files
 from cleaner.runs.parts import read_metrics
 from cleaner.runs.progress import PROGRESS_FILE
@@ -69,11 +69,11 @@ def save_run(run: Run, folder: str | Path) -> Path:
     """Write a run that was trained in this process; return its folder.
 
     config.json is written last: a folder without it is incomplete and is not listed. Raises `CleanerError` if the
-    folder already holds a run.
+    folder already holds a run or another model.
     """
     folder = Path(folder)
-    if is_run_folder(folder):
-        raise CleanerError(f"{folder} already holds a run: choose another folder, nothing was overwritten.")
+    if os.path.exists(folder / "config.json"):
+        raise CleanerError(f"{folder} already holds a run or model: choose another folder, nothing was overwritten.")
     write_run(run, folder)
     return folder
 

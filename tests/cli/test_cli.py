@@ -27,7 +27,7 @@ from cleaner.models import clip as clip_module
 from cleaner.models.clip import Architecture, Clip, _build_clip, save_clip
 from cleaner.presets import POISON, POISON_LR, STRONGER_ATTACKS, recommended_lr
 from cleaner.published import CLEANCLIP_TRAINING
-from cleaner.runs.folders import runs_root
+from cleaner.runs.folders import is_run_folder, runs_root
 from cleaner.runs.request import Request, load_request
 from cleaner.runs.store import list_entries
 from cleaner.types import CleanerError, StepReport
@@ -89,7 +89,7 @@ def test_a_defense_takes_the_rate_tuned_for_it(
     requests: list[Request] = []
     monkeypatch.setattr(training, "train", lambda request, *_, **__: requests.append(request))
     (tmp_path / "a").mkdir()
-    (tmp_path / "a" / "config.json").write_text('{"model": "scenes-rn"}')
+    (tmp_path / "a" / "config.json").write_text('{"stage": "backdoored", "model": "scenes-rn"}')
     call = ["defend", str(tmp_path / "a"), "--out", str(tmp_path / "d")]
     for more in ([], ["--lr", "2e-5"], ["--preset", "ta_cleaner-published"]):
         assert main([*call, *more, "--data", "scenes"]) == 0
@@ -107,7 +107,7 @@ def test_a_run_is_trained_and_evaluated_on_its_own_data(tmp_path: Path, monkeypa
     own = {"data_name": "csv:/d/pairs.csv", "data_options": {"classes": "red,blue"}}
     run, out = str(tmp_path / "a"), ["--out", str(tmp_path / "x")]
     (tmp_path / "a").mkdir()
-    (tmp_path / "a" / "config.json").write_text(json.dumps(own))
+    (tmp_path / "a" / "config.json").write_text(json.dumps({"stage": "backdoored", **own}))
     for call in (["defend", run], ["rebound", run], ["defend", run, "--data", "scenes"], ["defend", "scenes-rn"]):
         assert main([*call, *out]) == 0
     used = [(request.data, request.data_options) for request in requests]
@@ -191,6 +191,17 @@ def test_a_folder_is_refused_while_another_command_has_it(tmp_path: Path) -> Non
     assert list(tmp_path.iterdir()) == []
     with folders.reserve_run_folder(out, ""):
         pass
+
+
+def test_a_model_of_the_hub_is_no_run_and_is_not_overwritten(tmp_path: Path) -> None:
+    """Its config.json is that of another library."""
+    (tmp_path / "config.json").write_text('{"architectures": ["CLIPModel"], "model_type": "clip"}')
+    assert not is_run_folder(tmp_path)
+    with pytest.raises(CleanerError, match="not overwritten"), folders.reserve_run_folder(tmp_path, ""):
+        pass
+    for text in ('{"stage": "defended"}', "{}", '{"stage": '):  # a broken run is reported as one
+        (tmp_path / "config.json").write_text(text)
+        assert is_run_folder(tmp_path)
 
 
 def test_the_demo_prints_its_metrics_before_it_writes_them(

@@ -70,7 +70,8 @@ def test_published_training_requires_data(capsys: pytest.CaptureFixture[str]) ->
 
 @pytest.mark.parametrize("model", ["scenes-rn", "scenes-vit"])
 def test_a_run_is_defended_with_the_rate_of_its_model_on_its_own_data(tmp_path: Path, model: str) -> None:
-    (tmp_path / "config.json").write_text(json.dumps({"model": model, "data": "pairs.csv"}))
+    config = {"stage": "backdoored", "model": model, "data": "pairs.csv"}
+    (tmp_path / "config.json").write_text(json.dumps(config))
     command = resolve_preset_defaults(["defend", "--preset", "cleanclip-scenes", str(tmp_path)])
     assert isinstance(command, Defend)
     rates = {
