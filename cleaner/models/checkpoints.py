@@ -21,7 +21,16 @@ from torch import Tensor, nn
 
 from cleaner.access import validate_allowed
 from cleaner.config import DATA_VERSIONS
-from cleaner.files import MAX_JSON_BYTES, assets, file_sha256, parse_json, read_limited, validate_regular
+from cleaner.files import (
+    MAX_JSON_BYTES,
+    assets,
+    file_sha256,
+    is_run_folder,
+    parse_json,
+    read_json,
+    read_limited,
+    validate_regular,
+)
 from cleaner.models.architecture_faults import find_tokenizer_faults
 from cleaner.models.architectures import (
     BUILT_IN,
@@ -32,7 +41,13 @@ from cleaner.models.architectures import (
 from cleaner.models.delta import apply_delta
 from cleaner.models.infer import infer_architecture
 from cleaner.models.resolve import WEIGHT_SUFFIXES
-from cleaner.models.weights import match_state_dict, read_weights, state_sha256, validate_values
+from cleaner.models.weights import (
+    match_state_dict,
+    read_weights,
+    state_sha256,
+    transformers_error,
+    validate_values,
+)
 from cleaner.registry import suggest
 from cleaner.types import CleanerError, first_line
 
@@ -213,7 +228,9 @@ def validate_tag(name: str) -> None:
     if name not in names:
         validate_allowed(name)
         if isdir(name):
-            if isfile(join(name, "config.json")) and isfile(join(name, "model.safetensors")):
+            if "model_type" in read_json(Path(name) / "config.json"):
+                raise transformers_error(f"the folder {name}")
+            if is_run_folder(name) and isfile(join(name, "model.safetensors")):
                 weights = join(name, "model.safetensors")
                 raise CleanerError(f"the folder {name} is a run, not a model: name the model in it, {weights}.")
             raise CleanerError(

@@ -30,6 +30,7 @@ _STATE_KEYS = ("state_dict", "model_state_dict", "model")
 """Where checkpoints hold their weights: open_clip's and Lightning's, PyTorch's tutorial's, and other loops'."""
 _WRAPPERS = ("module.", "_orig_mod.", "model.")
 """What DistributedDataParallel, torch.compile and Lightning put before every name."""
+_TRANSFORMERS_PREFIXES = ("text_model.", "vision_model.")
 _EXPANDS_TOO_MUCH = (
     "it unpacks to far more than its size, unlike any file of torch.save. Ask for its weights as safetensors."
 )
@@ -104,6 +105,8 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         (wrapper for wrapper in _WRAPPERS if state and all(k.startswith(wrapper) for k in state)), ""
     ):
         state = {key.removeprefix(wrapper): value for key, value in state.items()}
+    if any(key.startswith(_TRANSFORMERS_PREFIXES) for key in state):
+        raise transformers_error(path)
     invalid = [key for key, value in state.items() if not _is_dense_cpu_tensor(value)]
     if invalid or not state:
         problem = f"{', '.join(invalid[:5])} is not a dense tensor" if invalid else "it is empty"
@@ -114,6 +117,14 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     if sum(value.nbytes for value in state.values()) > 2 * path.stat().st_size:
         raise CleanerError(f"{path} is refused: {_EXPANDS_TOO_MUCH}")
     return {key: value.float() if value.is_floating_point() else value for key, value in state.items()}, metadata
+
+
+def transformers_error(path: object) -> CleanerError:
+    """Return the error for a file or folder with a model in the format of transformers."""
+    return CleanerError(
+        f"{path} is a model of transformers, whose weights have other names: take the same model from open_clip, such "
+        "as ViT-B-32/openai."
+    )
 
 
 def _is_dense_cpu_tensor(value: object) -> bool:

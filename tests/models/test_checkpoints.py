@@ -224,7 +224,7 @@ def test_keys_and_shapes_are_compared(tmp_path: Path) -> None:
         ({"a": 1}, "a is not a dense tensor"),
         ([1, 2], "contains a list, not a state_dict"),
         ({}, "it is empty"),
-        ({"vision_model.x": torch.ones(1)}, "first keys: vision_model.x"),
+        ({"trunk.x": torch.ones(1)}, "first keys: trunk.x"),
         ({"state_dict": 3}, "contains a int as its state_dict"),
         (make_clip().model.state_dict(), "text width 32 is not a multiple of 64"),
     ],
@@ -233,6 +233,16 @@ def test_other_files_are_rejected(content: Any, sentence: str, tmp_path: Path) -
     torch.save(content, tmp_path / "x.pt")
     with pytest.raises(CleanerError, match=sentence):
         load_clip(str(tmp_path / "x.pt"))
+
+
+def test_a_model_of_transformers_is_named_as_one(tmp_path: Path) -> None:
+    """Its folder looks like a run, and no architecture before the file would help."""
+    (tmp_path / "config.json").write_text('{"architectures": ["CLIPModel"], "model_type": "clip"}')
+    save_file({"logit_scale": torch.ones(()), "text_model.x": torch.ones(1)}, tmp_path / "model.safetensors")
+    file = tmp_path / "model.safetensors"
+    for name in (tmp_path, file, f"ViT-B-32:{file}"):
+        with pytest.raises(CleanerError, match=r"is a model of transformers, .* such as ViT-B-32/openai\.$"):
+            load_clip(str(name))
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 broken", b"\x80\x02X", b"text"])
