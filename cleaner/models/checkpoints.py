@@ -110,6 +110,8 @@ def _from_file(path: Path, name: str, architecture: Architecture | None = None) 
             raise CleanerError(f"{path} cannot be read as a model: {error}") from error
     metadata.pop("architecture", None)
     _validate_data_version(metadata, path)
+    if architecture is None and isfile(path.parent / OPEN_CLIP_CONFIG_FILE):
+        architecture = read_folder_architecture(path.parent)
     is_assumed = architecture is None
     architecture = architecture or infer_architecture(state, path)
     # In files of this project, no templates means those of the data.

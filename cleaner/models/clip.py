@@ -285,8 +285,8 @@ def load_clip(name: str, *, device: str = "cpu", precision: str = "fp32") -> Cli
 
     A built-in model ("scenes-lite", "scenes-rn", "scenes-vit"); "architecture/pretrained-tag" of open_clip
     ("ViT-B-32/laion2b_s34b_b79k") or "hf-hub:org/repo", which open_clip downloads; "local-dir:folder"; a file: what
-    `save_clip` wrote, a published checkpoint of OpenAI's architecture (taken as QuickGELU), or
-    "architecture:file" for weights of any architecture of open_clip ("ViT-B-32:epoch_10.pt").
+    `save_clip` wrote, weights next to their open_clip_config.json, a published checkpoint of OpenAI's architecture
+    (taken as QuickGELU), or "architecture:file" for weights of any architecture of open_clip ("ViT-B-32:epoch_10.pt").
     Files are read as tensors and plain values only. Raises `CleanerError` for an unknown model, a broken file, a file
     that would run code, or weights that do not fit.
     """

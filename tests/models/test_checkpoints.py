@@ -364,6 +364,16 @@ def siglip(tmp_path: Path) -> Clip:
     return load_clip(f"local-dir:{save_clip(_build_clip(config, 'sig'), tmp_path / 'sig')}")
 
 
+def test_a_file_is_read_with_the_configuration_in_its_folder(tmp_path: Path) -> None:
+    config = replace(OPENAI["vit"], quick_gelu=False, mean=(0.5,) * 3, resize_mode="squash")
+    (tmp_path / "open_clip_config.json").write_text(json.dumps(config.to_config()))
+    torch.save(_build_clip(config, "x").model.state_dict(), tmp_path / "epoch_2.pt")
+    again = load_clip(str(tmp_path / "epoch_2.pt"))
+    assert (again.architecture, again.name, again.has_assumed_activation) == (config, "epoch_2", False)
+    own = save_clip(openai(), tmp_path / "own.safetensors")  # its header says what it is
+    assert load_clip(str(own)).architecture == OPENAI["vit"]
+
+
 def test_framing_is_known_without_weights(small_model: str, tmp_path: Path) -> None:
     clip = make_clip()
     assert clip.architecture is not None
