@@ -48,7 +48,7 @@ class Invert:
     options: Annotated[Options, tyro.conf.arg(name="")] = Options()
 
     def run(self) -> None:
-        from cleaner.cli.inputs import load_model, load_split, resolve_data
+        from cleaner.cli.inputs import load_model, load_split, print_activation, resolve_data
         from cleaner.inspection.inversion import invert
 
         config = InversionConfig(**vars(self.options))
@@ -60,6 +60,7 @@ class Invert:
         data = load_split(resolve_data(self.data, self.model), "clean", config.images)
         run = load_run(self.model) if is_run else None
         clip = load_model(self.model) if run is None else run.clip
+        print_activation(clip, data)
         attack: dict[str, Any] = {} if run is None else {"trigger": run.trigger, "target_class": run.target_class}
         inversion = invert(clip, data, config, Progress(), **attack)
         write_inversion(inversion, out)

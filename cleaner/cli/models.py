@@ -98,4 +98,11 @@ class Export:
         clip = load_run_or_model(self.model)
         if os.path.exists(self.out):
             raise CleanerError(f"{self.out} exists and was not overwritten: choose another --out.")
-        print(f"Exported {self.model} to {save_clip(clip, self.out)}")
+        exported = save_clip(clip, self.out)
+        if clip.has_assumed_activation:
+            print(
+                f"{self.model} does not say whether it was trained with GELU or QuickGELU; the export "
+                "assumes QuickGELU. Try both on your images with python -m cleaner evaluate.",
+                file=sys.stderr,
+            )
+        print(f"Exported {self.model} to {exported}")

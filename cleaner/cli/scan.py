@@ -40,7 +40,7 @@ class Scan:
     json: Annotated[bool, tyro.conf.arg(help="Print all results as JSON.")] = False
 
     def run(self) -> None:
-        from cleaner.cli.inputs import load_run_or_model, load_split, resolve_data, resolve_trigger
+        from cleaner.cli.inputs import load_run_or_model, load_split, print_activation, resolve_data, resolve_trigger
         from cleaner.evaluation.scan import SCAN_WARNING, explain_unscannable, find_scannable_triggers, scan
         from cleaner.evaluation.scan_variants import SCREENED_IMAGES, scan_variants
 
@@ -55,6 +55,7 @@ class Scan:
         few = SCREENED_IMAGES if self.variants and not self.trigger else 0
         data = load_split(resolve_data(self.data, self.model), "test", self.images + few)
         clip, tried = load_run_or_model(self.model), len(triggers)
+        print_activation(clip, data)
         if few:
             found = scan_variants(clip, data, triggers, self.images, Progress(self.model))
             results, triggers, tried, data = found.results, found.triggers, found.tried, found.data
@@ -62,7 +63,9 @@ class Scan:
             results = scan(clip, data, triggers, self.images, Progress(self.model))
         trusted = []
         if self.reference:
-            trusted = scan(load_run_or_model(self.reference), data, triggers, self.images, Progress(self.reference))
+            reference = load_run_or_model(self.reference)
+            print_activation(reference, data)
+            trusted = scan(reference, data, triggers, self.images, Progress(self.reference))
         if self.json:
             lines = {"lines": [asdict(line) for line in results], "reference": [asdict(line) for line in trusted]}
             print_json({**lines, "tried": tried, "not_tried": skipped, "warning": SCAN_WARNING})

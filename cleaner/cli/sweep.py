@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
@@ -46,6 +46,9 @@ from cleaner.runs.record import RunRecord
 from cleaner.runs.request import Request, split_words
 from cleaner.runs.status import ACTIVE
 from cleaner.types import CleanerError
+
+if TYPE_CHECKING:
+    from cleaner.models.clip import Clip
 
 DEFENSES_HELP = "Defenses; one with options in quotes: 'ta_cleaner share=1.0'."
 
@@ -105,7 +108,7 @@ class Sweep:
         chosen = [instantiate(DEFENSES, _split_spec(spec)) for spec in self.defenses]
         defenses = [adopt_inversion(defense, run, self.suspect).state_dict() for defense in chosen]
         parent, model = self._resolve_suspect()
-        load_run_or_model(self.suspect)  # fails before any run is created
+        clip = load_run_or_model(self.suspect)  # fails before any run is created
         data, options = resolve_data(self.data, self.suspect)
         base = Request(
             "defended",
@@ -119,19 +122,23 @@ class Sweep:
             film=self.film,
         )
         requests = sweep.grid(base, defenses, rates=self.lrs, seeds=self.seeds)
-        self._probe_data(data, options)
+        self._probe_data(clip, data, options)
         return requests
 
-    def _probe_data(self, data: str, options: Mapping[str, Any]) -> None:
-        """Raise `CleanerError` before any run is created if a few samples of the data are already unusable."""
+    def _probe_data(self, clip: Clip, data: str, options: Mapping[str, Any]) -> None:
+        """Raise `CleanerError` before any run is created if a few samples of the data are already unusable.
+
+        On them an activation is tried that the model's file does not state.
+        """
+        from cleaner.cli.inputs import print_activation
         from cleaner.data.base import load_data
         from cleaner.evaluation.evaluate import validate_eval_data
 
         target = read_json(Path(self.suspect) / "config.json").get("target_class")
         load_data(data, split="clean", size=min(self.pairs, PRECHECK_SIZE), **options)
-        validate_eval_data(
-            load_data(data, split="test", size=min(self.test_pairs or PRECHECK_SIZE, PRECHECK_SIZE), **options), target
-        )
+        test = load_data(data, split="test", size=min(self.test_pairs or PRECHECK_SIZE, PRECHECK_SIZE), **options)
+        validate_eval_data(test, target)
+        print_activation(clip, test)
 
     def _resolve_suspect(self) -> tuple[str | None, str | None]:
         """Return the id of the backdoored run and None, or None and the suspicious model."""

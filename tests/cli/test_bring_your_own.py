@@ -83,8 +83,31 @@ def test_a_bare_checkpoint_gets_no_asr(home: Path, capsys: pytest.CaptureFixture
     assert json.loads(capsys.readouterr().out)["asr"] is None
 
 
-def test_an_exported_folder_loads_in_open_clip(home: Path) -> None:
+@pytest.mark.parametrize(
+    ("command", "options"),
+    [
+        ("scan", ["--trigger", "badnet", "--images", "12"]),
+        ("invert", ["--images", "8"]),
+        ("sweep", ["--pairs", "16"]),
+    ],
+)
+def test_an_assumed_activation_is_tried(
+    command: str, options: list[str], home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise CleanerError("stopped")
+
+    for work in ("evaluation.scan.scan", "inspection.inversion.invert", "jobs.sweep.start_sweep"):
+        monkeypatch.setattr(f"cleaner.{work}", stop)
+    assert main([command, "epoch_10.pt", "--data", "pairs.csv", "classes=red,green,blue", *options]) == 2
+    shown = capsys.readouterr().err
+    assert "epoch_10: Accuracy on " in shown
+    assert "stopped" in shown
+
+
+def test_an_exported_folder_loads_in_open_clip(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["export", "epoch_10.pt", "--out", "elsewhere"]) == 0
+    assert "assumes QuickGELU" in capsys.readouterr().err
     theirs = open_clip.create_model("local-dir:elsewhere", require_pretrained=True).state_dict()
     assert all(torch.equal(value, theirs[key]) for key, value in openai("rn").model.state_dict().items())
     assert load_clip("elsewhere").sha256() == load_clip("epoch_10.pt").sha256()
