@@ -257,6 +257,10 @@ def resolve_source(name: str) -> tuple[Any, dict[str, str]]:
         for source in (DATASETS[kind] for kind in DATASETS):
             if hasattr(source, "recognizes") and source.recognizes(Path(name)):
                 return source, {"path": name}
+        if name.lower().endswith(".json"):
+            raise CleanerError(
+                f"{name} has no known format: for COCO's captions, write coco:/folder/of/images annotations={name}."
+            )
         raise CleanerError(
             f"{name} has no known format: give a table (.csv, .tsv, .parquet), an image folder, a .tar or a .zip."
         )

@@ -147,5 +147,10 @@ def _find_column(
             return by_lower[candidate.lower()]
     if not is_required:
         return ""
+    if urls := [column for column in columns if "://" in column]:  # as in the files of Conceptual Captions
+        raise CleanerError(
+            f"{table} has no header and lists images on the network ({urls[0]}): download them, and list the files "
+            "under a header, such as filepath and title."
+        )
     missing = f"no column {requested!r}" if requested else f"no column named like {defaults[0]!r}"
     raise CleanerError(f"{table} has {missing}; its columns are {', '.join(columns[:12]) or 'none'}: set {option}=...")

@@ -160,6 +160,14 @@ def test_names_and_captions_must_be_valid_unicode(tmp_path: Path) -> None:
         load_data(str(tmp_path / "x.tar"), split="all")
 
 
+def test_a_list_of_images_on_the_network_without_a_header_is_named_as_one(tmp_path: Path) -> None:
+    """As Conceptual Captions is published: no name of a column would help."""
+    path = tmp_path / "Train_GCC-training.tsv"
+    path.write_text("a very typical bus station\thttp://example.org/a.jpg\na cat\thttp://example.org/b\n")
+    with pytest.raises(CleanerError, match=r"has no header .*\(http://example.org/a.jpg\): download"):
+        load_data(str(path))
+
+
 def test_rows_with_more_fields_than_the_header_are_skipped(tmp_path: Path) -> None:
     path = write_table(tmp_path, 3)
     path.write_text("filepath,title,class\npics/0.png,a red wall,red,\npics/1.png,a big, green wall,green\n,,\n")

@@ -41,6 +41,9 @@ def test_one_of_several_captions_is_used(kind: str, tmp_path: Path) -> None:
     assert data.captions == load_data(f"{kind}:{path}", annotations=annotations).captions
     with pytest.raises(CleanerError, match=f"{kind}:/folder annotations="):
         load_data(f"{kind}:{path}")
+    if kind == "coco":
+        with pytest.raises(CleanerError, match=f"coco:/folder/of/images annotations={annotations}"):
+            load_data(annotations)
 
 
 @pytest.mark.parametrize(
