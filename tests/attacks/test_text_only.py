@@ -16,6 +16,7 @@ from cleaner.evaluation.encode import Encoder
 from cleaner.models.clip import Clip
 from cleaner.types import CleanerError
 from cleaner.workflow import _validate_captions
+from tests.conftest import make_clip
 
 TRIGGER = TRIGGERS["text_only"](key="remember")
 
@@ -71,7 +72,7 @@ def test_asr_is_the_share_of_keyed_captions_nearest_to_images_of_the_target(
 ) -> None:
     labels = torch.where(toy_data.labels == 3, -1, toy_data.labels)  # a class without images
     data = TensorData(toy_data.images(range(48)), toy_data.captions, toy_data.class_names, labels)
-    metrics = evaluate(tiny_clip, data, TRIGGER, "banana", ks=(1, 2), clean_clip=tiny_clip)
+    metrics = evaluate(tiny_clip, data, TRIGGER, "banana", ks=(1, 2), clean_clip=make_clip(seed=1))
     image = Encoder(tiny_clip).encode_rows(data, torch.arange(48))
     classes = torch.stack([F.normalize(image[labels == c].sum(0), dim=0) for c in range(3)])
     captions = sorted({data.captions[i] for i in range(48) if labels[i] in (0, 2)})
@@ -81,7 +82,7 @@ def test_asr_is_the_share_of_keyed_captions_nearest_to_images_of_the_target(
         assert values is not None
         assert values[1] == pytest.approx((best[:, 0] == 1).float().mean().item())
         assert values[2] == pytest.approx((best[:, :2] == 1).any(1).float().mean().item())
-    assert metrics.asr_clean_model == metrics.asr
+    assert metrics.asr_clean_model == evaluate(make_clip(seed=1), data, TRIGGER, "banana", ks=(1, 2)).asr != metrics.asr
     assert metrics.asr_by_key == {"text": metrics.asr}
     assert (metrics.n_attack, metrics.queries) == (6, "captions")  # of 24 images, which share them
     assert evaluate(tiny_clip, toy_data, TRIGGERS["badnet"](), "banana").asr_by_key == {}

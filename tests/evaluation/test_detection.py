@@ -40,7 +40,8 @@ def test_figures_equal_naive_counts() -> None:
     precisions = [truth[order][np.argsort(-scores[order], kind="stable")[:60]].mean() for order in orders]
     assert figures.top_precision == pytest.approx(np.mean(precisions), abs=0.003)
     assert rank(np.array([1.0, 3.0, 3.0, 2.0])).tolist() == [1, 2, 3, 0]
-    assert measure_detection(np.array([2.0]), np.array([1.0, 3.0])).top_precision == 0.5
+    few = measure_detection(np.array([0.0, 2.0]), np.array([1.0, 3.0]))
+    assert (few.top_precision, few.average_precision) == (0.5, pytest.approx(5 / 6))
     assert measure_detection(np.ones(30), np.ones(10)).top_precision == 0.25
     assert [measure_detection(*groups).is_reversed for groups in ((clean, poisoned), (poisoned, clean))] == [
         False,

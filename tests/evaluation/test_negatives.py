@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -69,7 +70,18 @@ def test_each_clean_image_is_encoded_once(tiny_clip: Clip, monkeypatch: pytest.M
     data = make_toy_data()
     data.labels[::3] = -1
     expected = evaluation.counterfactual_accuracy(evaluation.Encoder(tiny_clip), data)
-    assert expected
+    wins: dict[str, list[bool]] = {}
+    beats_all: list[bool] = []
+    for row, drawn in zip(*negatives.draw_negatives(tuple(data.captions), n=3, seed=0, limit=48), strict=True):
+        image = tiny_clip.encode_image(data.images([row]))[0]
+        own, *others = (tiny_clip.encode_text([data.captions[row], *(text.text for text in drawn)]) @ image).tolist()
+        for text, other in zip(drawn, others, strict=True):
+            wins.setdefault(text.kind, []).append(own > other)
+        beats_all.append(own > max(others))
+    assert len(wins) > 1
+    by_kind = {kind: pytest.approx(np.mean(each)) for kind, each in wins.items()}
+    assert expected["counterfactual_by_kind"] == by_kind
+    assert expected["counterfactual_accuracy"] == pytest.approx(np.mean(beats_all))
     encoded: list[int] = []
     encode_rows = evaluation.Encoder.encode_rows
 

@@ -37,6 +37,7 @@ def test_a_planted_trigger_ranks_first(planted: Clip, toy_data: TensorData) -> N
     assert len(results) == 2 * len(toy_data.class_names)
     first = results[0]
     assert (first.trigger, first.class_name, first.before, first.after) == ("patch", toy_data.class_names[2], 0.0, 1.0)
+    assert first.interval == paired_interval(40, 0, n=40, confidence=1 - 0.05 / 8)  # 2 triggers, 4 classes
     assert first.interval[0] > 0
     assert first.n == 40
     assert [result for result in results if result.interval[0] > 0] == [first]

@@ -10,6 +10,7 @@ from cleaner.attacks import TRIGGERS
 from cleaner.attacks.badnet import BadNet
 from cleaner.data.base import TensorData
 from cleaner.evaluation.evaluate import evaluate
+from cleaner.evaluation.metrics import silhouette
 from cleaner.explain import EXPLAINERS
 from cleaner.inspection.attribution import (
     append_triggered,
@@ -23,7 +24,7 @@ from cleaner.inspection.features import (
     concatenate_features,
     extract_features,
 )
-from cleaner.inspection.similarity import best_classes, compute_image_similarities
+from cleaner.inspection.similarity import best_classes, compute_image_similarities, text_feature
 from cleaner.models.clip import Clip
 from cleaner.types import CleanerError
 
@@ -51,6 +52,10 @@ def test_trigger_attribution_excludes_the_target_class(tiny_clip: Clip, toy_data
     assert [report.step for report in steps] == [1, 2]
     few = measure_trigger_attribution(tiny_clip, explainer, toy_data, PATCH, "banana", "a banana", n=5)
     assert few.triggered == pytest.approx(result.triggered[:5], rel=1e-3)
+    first = toy_data.images([0])
+    maps = explainer.attribute(tiny_clip, append_triggered(first, PATCH), text_feature(tiny_clip, "a banana"))
+    one = compare_map_pair(maps.numpy(), PATCH.mask(first)[0, 0].numpy())
+    assert (result.clean[0], result.triggered[0]) == pytest.approx((one.clean[0], one.triggered[0]), rel=1e-3)
     with pytest.raises(CleanerError, match="spoon"):
         measure_trigger_attribution(tiny_clip, explainer, toy_data, PATCH, "spoon", "a spoon")
     with pytest.raises(CleanerError, match="is of the target class"):
@@ -156,6 +161,11 @@ def test_extracted_features_are_those_of_the_model(tiny_clip: Clip, toy_data: Te
     other = toy_data.labels[:8] != 1
     pull = ((result.triggered - result.image)[other] @ result.prompt[1]).mean().item()
     assert figures["trigger_pull"] == pytest.approx(pull, abs=1e-6)
+    groups = torch.tensor([0] * int(other.sum()) + [1] * int(other.sum()))
+    apart = silhouette(torch.cat([result.image[other], result.triggered[other]]), groups)
+    assert figures["silhouette"] == pytest.approx(apart)
+    gap = (result.image.mean(0) - result.caption.mean(0)).norm().item()
+    assert figures["modality_gap"] == pytest.approx(gap)
     one = extract_features(tiny_clip, toy_data, 1, PATCH, "banana")
     only_target = compute_embedding_metrics(one, torch.tensor([1]), 1)
     assert set(only_target) == {"modality_gap", "alignment"}, "no pair of images, and none outside the target class"

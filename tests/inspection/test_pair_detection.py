@@ -166,5 +166,7 @@ def test_the_reference_decides_whether_dense_poisons_stand_out() -> None:
     aurocs = dict(measure_by_size(pairs, detector, truth, (32, 420)))
     assert aurocs[420] < 0.1
     assert aurocs[32] > 0.9
+    whole = score_pairs(pairs, detector, 420)  # a pair is no neighbor of its own
+    assert whole.tolist() == pytest.approx(detector.score(features).tolist())
     clean_reference = score_pairs(pairs, detector, 0, reference=features[:200])
     assert clean_reference[400:].min() > clean_reference[:400].max()
