@@ -75,7 +75,8 @@ def test_noise_and_rectangles_are_a_function_of_seed_epoch_and_index() -> None:
     perturbed = PAR.perturb(gray, 1, 2, range(200))
     assert (gray == 0.5).all()
     assert torch.equal(PAR.perturb(gray[50:60], 1, 2, range(50, 60)), perturbed[50:60])
-    assert not torch.equal(PAR.perturb(gray, 1, 3, range(200)), perturbed)
+    for seed, epoch in ((1, 3), (0, 2)):
+        assert not torch.equal(PAR.perturb(gray, seed, epoch, range(200)), perturbed)
     noisy = perturbed.std(dim=(1, 2, 3)) > 0.1
     assert 0.4 < noisy.float().mean() < 0.6
     assert perturbed[noisy].std().item() == pytest.approx(0.2, abs=0.03)

@@ -15,6 +15,7 @@ from cleaner.data.base import TensorData
 from cleaner.defenses import DEFENSES, ta_cleaner
 from cleaner.defenses.base import load_defense
 from cleaner.losses import Features, reviewed_subtext_loss
+from cleaner.text import Vocabulary, draw_subtexts
 from cleaner.text.negative import FINDERS
 from cleaner.types import CleanerError
 from tests.defenses import naive
@@ -38,6 +39,16 @@ def test_subtexts_differ_between_epochs(toy_data: TensorData) -> None:
     plan = DEFENSES["ta_cleaner"](share=1.0).plan(toy_data.captions, seed=0)
     first, second = plan(0).drawn, plan(1).drawn
     assert sum(first[i].negatives != second[i].negatives for i in first) > len(first) / 2
+
+
+def test_subtexts_depend_on_the_seed_and_the_vocabulary_of_the_captions(toy_data: TensorData) -> None:
+    captions = toy_data.captions
+    drawn = DEFENSES["ta_cleaner"](share=1.0).plan(captions, seed=5)(2).drawn
+    vocabulary = Vocabulary.from_captions(captions)
+    for i, caption in enumerate(captions):
+        assert drawn[i] == draw_subtexts(caption, seed=5, epoch=2, index=i, n=3, vocabulary=vocabulary)
+    few = DEFENSES["ta_cleaner"](share=0.25)
+    assert few.plan(captions, seed=5)(0).drawn.keys() != few.plan(captions, seed=6)(0).drawn.keys()
 
 
 def test_captions_without_words_are_skipped_and_counted(toy_data: TensorData) -> None:

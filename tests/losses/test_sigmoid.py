@@ -90,6 +90,11 @@ def test_gradients_are_finite_with_masked_pairs() -> None:
     assert image.grad.isfinite().all()
 
 
+def test_no_gradient_flows_through_the_bias() -> None:
+    image = WITH_BIAS.image.clone().requires_grad_()
+    assert not in_modal_bias(replace(WITH_BIAS, image=image), image @ image.T).requires_grad
+
+
 def test_the_bias_needs_a_sigmoid_model() -> None:
     with pytest.raises(ValueError, match="logit_bias"):
         in_modal_bias(features(), torch.eye(2))

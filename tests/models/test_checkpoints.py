@@ -401,6 +401,11 @@ def test_siglip_is_trained_with_its_own_loss(siglip: Clip, toy_data: TensorData)
     assert before is not None
     assert after is not None
     assert after.item() != before.item() == -10.0
+    for scale in (4.77, -0.5):  # OpenAI's limits are not SigLIP's
+        with torch.no_grad():
+            siglip.model.logit_scale.fill_(scale)
+        trained = finetune(siglip, toy_data, DEFENSES["finetune"](), replace(config, steps=1))
+        assert trained.clip.model.logit_scale.item() == pytest.approx(scale, abs=0.01)
     with pytest.raises(CleanerError, match="formula=ours"):
         finetune(siglip, toy_data, DEFENSES["ta_cleaner"](formula="reviewed", negatives=1), config)
     assert siglip.has_sigmoid_loss

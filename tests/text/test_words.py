@@ -31,14 +31,18 @@ def test_eda_is_deterministic_and_changes_the_caption() -> None:
 
 def test_eda_uses_all_four_operations() -> None:
     words = CAPTION.split()
-    operations = set()
+    operations, swapped = set(), set()
     for seed in range(200):
         new = eda(CAPTION, seed).split()
         if len(new) != len(words):
             operations.add("insert" if len(new) > len(words) else "delete")
         elif new != words:
-            operations.add("swap" if sorted(new) == sorted(words) else "replace")
+            is_swap = sorted(new) == sorted(words)
+            operations.add("swap" if is_swap else "replace")
+            if is_swap:
+                swapped.add(sum(a != b for a, b in zip(new, words, strict=True)))
     assert operations == {"insert", "delete", "swap", "replace"}
+    assert swapped == {2}  # a tenth of 16 words is one swap
 
 
 @pytest.mark.parametrize("caption", ["", "cat", "😀", "the the", " "])

@@ -19,7 +19,7 @@ from cleaner.models.clip import Clip
 from cleaner.text import content_words, draw_subtexts, holds_relations
 from cleaner.training.batch import BatchLoader, false_negatives
 from cleaner.training.loop import FinetuneResult, finetune
-from cleaner.training.optimizer import MAX_LOGIT_SCALE, learning_rate
+from cleaner.training.optimizer import MAX_LOGIT_SCALE, build_optimizer, learning_rate, set_learning_rate
 from cleaner.types import CleanerError, Paused, StepReport
 from tests.conftest import make_clip, make_toy_data
 
@@ -175,6 +175,8 @@ def test_images_are_read_once_perturbed_once_and_prefetched(
     now, ahead = ([rows for kind, rows in asked if kind == wanted] for wanted in ("now", "next"))
     assert [kind for kind, _ in asked] == ["now", "next"] * 5 + ["now"]
     assert ahead == now[1:]
+    assert sorted(row for rows in now[:3] for row in rows) == list(range(48))
+    assert now[:3] != now[3:]
     assert len(seen) == 2 * len(now)
     for rows, reference, student in zip(now, seen[::2], seen[1::2], strict=True):
         assert torch.equal(reference, student[: len(rows)])
@@ -196,10 +198,11 @@ def test_copies_to_the_device_are_blocking(
 
 
 def test_logit_scale_is_clamped(tiny_clip: Clip, toy_data: TensorData) -> None:
-    with torch.no_grad():
-        tiny_clip.model.logit_scale.fill_(9.0)
-    trained = finetune(tiny_clip, toy_data, DEFENSES["finetune"](), replace(CONFIG, epochs=1))
-    assert trained.clip.model.logit_scale.item() <= MAX_LOGIT_SCALE
+    for scale, limit in ((9.0, MAX_LOGIT_SCALE), (-9.0, 0.0)):
+        with torch.no_grad():
+            tiny_clip.model.logit_scale.fill_(scale)
+        trained = finetune(tiny_clip, toy_data, DEFENSES["finetune"](), replace(CONFIG, steps=1))
+        assert trained.clip.model.logit_scale.item() == pytest.approx(limit)
 
 
 def test_unused_token_rows_are_unchanged(tiny_clip: Clip, toy_data: TensorData) -> None:
@@ -235,6 +238,17 @@ def test_learning_rate_warms_up_and_decays_to_zero() -> None:
     assert max(rates) == rates[9] == rates[10] == pytest.approx(1.0)
     assert rates[55] == pytest.approx(0.5, abs=0.01)
     assert rates[-1] < 0.001
+    optimizer = build_optimizer(make_clip().model, CONFIG)
+    set_learning_rate(optimizer, DEFENSES["finetune"](), CONFIG, step=0, total=100)
+    assert {group["lr"] for group in optimizer.param_groups} == {learning_rate(0, 100, CONFIG)}
+
+
+def test_weights_alone_decay_and_betas_are_those_of_the_config() -> None:
+    config = replace(CONFIG, weight_decay=0.2, beta1=0.8, beta2=0.7)
+    decayed, plain = build_optimizer(make_clip().model, config).param_groups
+    assert decayed["betas"] == plain["betas"] == (0.8, 0.7)
+    assert (decayed["weight_decay"], plain["weight_decay"]) == (0.2, 0.0)
+    assert all(parameter.ndim >= 2 for parameter in decayed["params"])
 
 
 @pytest.mark.parametrize("style", ["core", "relation"])

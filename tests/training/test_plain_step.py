@@ -71,14 +71,14 @@ def encode_blocks_plainly(clip: Clip, images: Tensor) -> tuple[Tensor, ...]:
 
 
 def compute_plain_losses(clip: Clip, reference: Clip, data: TensorData, defense: Defense) -> dict[str, Tensor]:
-    """Return the loss terms of the first step."""
-    order = numpy_generator("order", CONFIG.seed, 0).permutation(len(data)).tolist()
-    rows = order[: CONFIG.batch_size]
-    texts = defense.plan(data.captions, CONFIG.seed)(0)
-    images = defense.perturb(data.images(rows), CONFIG.seed, 0, rows)
+    """Return the loss terms of the second step of the second epoch."""
+    order = numpy_generator("order", CONFIG.seed, 1).permutation(len(data)).tolist()
+    rows = order[CONFIG.batch_size : 2 * CONFIG.batch_size]
+    texts = defense.plan(data.captions, CONFIG.seed)(1)
+    images = defense.perturb(data.images(rows), CONFIG.seed, 1, rows)
     captions = [texts.captions[row] for row in rows]
-    views = torch.cat([augment(images[i : i + 1], "autoaugment", CONFIG.seed, 0, [row]) for i, row in enumerate(rows)])
-    reworded = [eda(captions[i], seed=derive_seed("eda", CONFIG.seed, 0, row)) for i, row in enumerate(rows)]
+    views = torch.cat([augment(images[i : i + 1], "autoaugment", CONFIG.seed, 1, [row]) for i, row in enumerate(rows)])
+    reworded = [eda(captions[i], seed=derive_seed("eda", CONFIG.seed, 1, row)) for i, row in enumerate(rows)]
     drawn = [row for row in rows if row in texts.drawn]
     positives = [texts.drawn[row].positive.text for row in drawn]
     negatives = [text.text for row in drawn for text in texts.drawn[row].negatives]
@@ -136,7 +136,7 @@ def test_losses_and_gradients_equal_a_plain_step(kind: str, name: str, dtype: to
     loader = BatchLoader(data, defense, config, config.batch_size)
     encoder = BatchEncoder(student, reference if defense.needs_reference else None, defense, loader.class_prompts)
     with two_lanes(), training_mode(student.model, config.freeze_bn):
-        losses = TrainStep(encoder, 0).backward(loader.load(0))
+        losses = TrainStep(encoder, 0).backward(loader.load(loader.epoch_steps + 1))
     terms = compute_plain_losses(plain, reference, data, defense)
     sum(terms.values()).backward()
     assert losses.keys() == {*terms, "total"}
@@ -172,6 +172,22 @@ def test_a_batch_loaded_in_the_background_is_the_same() -> None:
         assert torch.equal(own.images, expected.images)
     ahead.start(ahead.total_steps)  # there is no such step
     assert not ahead._started
+
+
+def test_without_redraw_each_epoch_has_the_same_reworded_captions() -> None:
+    loader = BatchLoader(make_toy_data(), DEFENSE_CASES["cleanclip"], replace(CONFIG, redraw=False), CONFIG.batch_size)
+    batches = [loader.load(number) for number in range(2 * loader.epoch_steps)]
+    first, second = (
+        {
+            row: text
+            for batch in batches
+            if batch.epoch == epoch
+            for row, text in zip(batch.rows, batch.reworded or (), strict=True)
+        }
+        for epoch in (0, 1)
+    )
+    assert len(first) == 48
+    assert first == second
 
 
 def test_in_fp16_small_gradients_do_not_become_zero() -> None:
