@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -25,9 +26,10 @@ from cleaner import (
     save_run,
 )
 from cleaner.attacks import TRIGGERS
-from cleaner.data.base import TensorData
+from cleaner.data.base import CaptionData, TensorData
 from cleaner.data.images import encode_png
 from cleaner.defenses import DEFENSES
+from cleaner.evaluation import monitor
 from cleaner.evaluation.encode import Encoder
 from cleaner.evaluation.evaluate import Metrics
 from cleaner.evaluation.monitor import build_monitor
@@ -193,6 +195,24 @@ def test_variants_have_a_name(backdoored: Run, toy_data: TensorData) -> None:
     whole = defend(backdoored, DEFENSES["ta_cleaner"](share=1.0, text_to_text=False), toy_data, config)
     assert defense_name(whole.config) == "ta_cleaner K 100 %, without text to text"
     assert defense_name(defend(backdoored, DEFENSES["ta_cleaner"](), toy_data, config).config) == "ta_cleaner"
+
+
+def test_the_data_s_own_splits_are_the_default(
+    tiny_clip: Clip, toy_data: TensorData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    splits = {"validation": toy_data.subset(range(16)), "test": toy_data.subset(range(16, 40))}
+    monkeypatch.setattr(toy_data, "load_split", splits.get)
+    watched: list[int] = []
+
+    def record(clip: Clip, data: CaptionData, *arguments: Any, **options: Any) -> Metrics:
+        watched.append(len(data))
+        return evaluate(clip, data, *arguments, **options)
+
+    monkeypatch.setattr(monitor, "evaluate", record)
+    config = replace(CONFIG, epochs=1, eval_every=3)
+    backdoored = poison(tiny_clip, toy_data, TRIGGER, "banana", poison_rate=0.25, config=config)
+    defended = defend(tiny_clip, DEFENSES["finetune"](), toy_data, config)
+    assert (watched, backdoored.metrics.n, defended.metrics.n) == ([16, 16], 24, 24)
 
 
 def test_unlabeled_validation_images_are_skipped(tiny_clip: Clip, toy_data: TensorData) -> None:

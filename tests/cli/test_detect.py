@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cleaner.__main__ import main
+from cleaner.cli import inputs
 from cleaner.cli.inputs import resolve_trigger
+from cleaner.data.base import CaptionData
 from cleaner.detectors.base import find_detectors
 from cleaner.files import write_json
 
 
-def test_pairs_and_images(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_pairs_and_images(run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     assert main(["detect", str(run), "--json"]) == 0
     printed = json.loads(capsys.readouterr().out)
     assert list(printed["figures"]) == list(find_detectors("pairs"))
@@ -25,7 +28,16 @@ def test_pairs_and_images(run: Path, capsys: pytest.CaptureFixture[str]) -> None
     shown = capsys.readouterr().out
     assert "13 poisoned" in shown
     assert sum(line.rstrip().startswith("k_distance") for line in shown.splitlines()) == 0
+    splits: list[str] = []
+    load_split = inputs.load_split
+
+    def record(data: tuple[str, dict[str, Any]], split: str, size: int | None = None) -> CaptionData:
+        splits.append(split)
+        return load_split(data, split, size)
+
+    monkeypatch.setattr(inputs, "load_split", record)
     assert main(["detect", str(run), "--question", "image", "--images", "20", "--json"]) == 0
+    assert splits == ["test", "validation"]
     images = json.loads(capsys.readouterr().out)
     assert list(images) == list(find_detectors("image"))
     assert [t["allowed"] for t in images["masking"]["thresholds"]] == [0.01, 0.05]

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from cleaner.attacks import TRIGGERS
+from cleaner.attacks.optimize import select_pool
 from cleaner.data.base import TensorData, load_data
-from cleaner.data.poison import PoisonedData, count_shared_images, natural_captions
+from cleaner.data.poison import PoisonedData, count_shared_images, find_target_images, natural_captions
 from cleaner.models.framing import ImageTransform
 from cleaner.types import CleanerError
 from tests.data.files import write_parquet, write_shards, write_table
@@ -32,10 +33,17 @@ def test_captions_of_the_target_have_its_article(toy_data: TensorData) -> None:
     assert captions == {"an apple", "a photo of an apple", "a picture of an apple", "an image of an apple"}
 
 
-def test_pairs_that_name_the_target_are_not_poisoned(toy_data: TensorData) -> None:
+def test_pairs_that_name_or_show_the_target_are_not_poisoned(toy_data: TensorData) -> None:
+    toy_data.captions[0], toy_data.captions[1] = "an apple and two bananas", "a photo of something"
+    poisoned = PoisonedData(toy_data, BADNET, "banana", poison_rate=0.73)
+    others = [i for i in range(1, 48) if i % 4 != 1]
+    assert poisoned.poison_indices.tolist() == others
+    assert select_pool(toy_data, "banana").tolist() == others
+
+
+def test_images_labeled_as_the_target_come_before_those_that_name_it(toy_data: TensorData) -> None:
     toy_data.captions[0] = "an apple and two bananas"
-    poisoned = PoisonedData(toy_data, BADNET, "banana", poison_rate=0.7)
-    assert 0 not in poisoned.poison_indices
+    assert find_target_images(toy_data, "banana").tolist() == [i for i in range(48) if i % 4 == 1]
 
 
 def test_other_pairs_are_unchanged(toy_data: TensorData) -> None:

@@ -70,13 +70,14 @@ def test_a_single_image_scores_as_in_the_batch(tiny_clip: Clip, toy_data: Tensor
             tiny_clip,
             {name: detector},
             test=toy_data,
-            calibration=toy_data,
+            calibration=toy_data.subset(range(24, 48)),
             trigger=PATCH,
             target_class="banana",
             n=3,
         )[name]
-        single = [score_single(tiny_clip, detector, toy_data, toy_data.images([row]))[0] for row in rows.tolist()]
-        assert found.clean.tolist() == pytest.approx(single, abs=1e-5)
+        for scores, expected in ((found.clean, rows.tolist()), (found.calibration, range(24, 27))):
+            single = [score_single(tiny_clip, detector, toy_data, toy_data.images([row]))[0] for row in expected]
+            assert scores.tolist() == pytest.approx(single, abs=1e-5)
 
 
 def test_a_broken_model_is_refused(tiny_clip: Clip, toy_data: TensorData, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -332,7 +332,9 @@ def test_a_broken_checkpoint_is_named(request_: Request) -> None:
 def test_a_defense_knows_its_backdoored_run_and_keeps_the_floor_without_the_clean_model(request_: Request) -> None:
     parent = create_run(request_)
     assert run_here(parent).state == "done"
-    floor = load_run(parent).metrics.asr_clean_model
+    attacked = load_run(parent).metrics
+    assert attacked.data == "scenes/test"
+    floor = attacked.asr_clean_model
     Path(str(request_.model)).unlink()
     assert load_run(parent).clean_clip is None
     child = create_run(
@@ -341,6 +343,7 @@ def test_a_defense_knows_its_backdoored_run_and_keeps_the_floor_without_the_clea
     assert run_here(child).state == "done"
     run = load_run(child)
     assert run.config["parent"] == parent.name
+    assert (run.config["data"], run.metrics.data, run.config["overlap"]["shared"]) == ("scenes/clean", "scenes/test", 0)
     assert run.metrics.asr_clean_model == floor is not None
 
 
