@@ -137,16 +137,6 @@ def test_evaluate_rejects_invalid_input(tiny_clip: Clip, toy_data: TensorData) -
         evaluate(tiny_clip, toy_data)
 
 
-def test_metrics_round_trip_through_json(tiny_clip: Clip, toy_data: TensorData) -> None:
-    metrics = evaluate(tiny_clip, toy_data, TRIGGER, "banana", ks=(1, 3))
-    state = json.loads(json.dumps(metrics.to_dict()))
-    assert Metrics.from_dict(state) == metrics
-    low, high = state["asr_interval"]["1"]
-    assert 0 <= low <= metrics.asr[1] <= high <= 1
-    assert metrics.is_meaningful(1)
-    assert not metrics.is_meaningful(3)
-
-
 def test_poisoning_raises_asr_and_keeps_the_input_model(toy_data: TensorData) -> None:
     clip = make_clip("rn")
     before = clip.sha256()

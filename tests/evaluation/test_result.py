@@ -56,6 +56,8 @@ def test_metrics_survive_json() -> None:
     assert {key for key in state if key.endswith("_interval")} == {
         f"{name}_interval" for name in ("ca", "asr", "ra", "base_rate", "asr_clean_model")
     }
+    low, high = state["asr_interval"]["1"]
+    assert low < state["asr"]["1"] < high
 
 
 def test_only_a_k_that_counts_classes_is_marked_where_they_are_few() -> None:
