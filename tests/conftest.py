@@ -6,6 +6,7 @@ import gc
 import os
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -78,10 +79,14 @@ def warm_python(warm_command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", warm_command)
 
 
-def make_clip(kind: str = "vit", seed: int = 0) -> Clip:
+def make_clip(kind: str = "vit", seed: int = 0, *, layers: int | None = None) -> Clip:
+    """Return a tiny model with random weights; layers: of a ViT, instead of one."""
+    architecture = TINY[kind]
+    if layers is not None:
+        architecture = replace(architecture, vision={**architecture.vision, "layers": layers})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return _build_clip(TINY[kind], f"tiny-{kind}")
+        return _build_clip(architecture, f"tiny-{kind}")
 
 
 @pytest.fixture

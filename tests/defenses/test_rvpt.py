@@ -14,29 +14,22 @@ from cleaner.data.base import TensorData
 from cleaner.defenses import DEFENSES
 from cleaner.evaluation.evaluate import evaluate
 from cleaner.losses import Features, class_loss
-from cleaner.models.clip import Clip, _build_clip, load_clip, save_clip
+from cleaner.models.clip import load_clip, save_clip
 from cleaner.training.loop import finetune
 from cleaner.types import CleanerError, Paused, StepReport
 from cleaner.workflow import defend
-from tests.conftest import TINY, make_clip, make_toy_data
-from tests.defenses import naive
+from tests.conftest import make_clip, make_toy_data
+from tests.defenses import features
 
 RVPT = DEFENSES["rvpt"](prompt_tokens=8)
 CONFIG = FinetuneConfig(lr=1e-2, epochs=4, batch_size=16, warmup_steps=0, precision="fp32", device="cpu")
 PROMPTS = "visual.transformer.prompts"
 
 
-def make_deep_clip(layers: int = 4) -> Clip:
-    architecture = replace(TINY["vit"], vision={**TINY["vit"].vision, "layers": layers})
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return _build_clip(architecture, "deep")
-
-
 def make_labeled_features() -> Features:
     """Return features of five pairs, one of them without a class, and of three class prompts."""
     labels = torch.tensor([2, 0, -1, 1, 2])
-    return replace(naive.make_features(), labels=labels, classes=naive.unit_rows(3, 8, seed=9))
+    return replace(features.make_features(), labels=labels, classes=features.unit_rows(3, 8, seed=9))
 
 
 def naive_class_loss(f: Features) -> float:
@@ -45,7 +38,7 @@ def naive_class_loss(f: Features) -> float:
     rows = []
     for image, label in zip(f.image.numpy(), f.labels.tolist(), strict=True):
         if label >= 0:
-            logits = naive.SCALE * f.classes.numpy() @ image
+            logits = features.SCALE * f.classes.numpy() @ image
             rows.append(np.log(np.exp(logits).sum()) - logits[label])
     return float(np.mean(rows))
 
@@ -56,7 +49,7 @@ def test_class_loss_equals_naive_and_skips_pairs_without_a_class() -> None:
     nothing = replace(f, labels=torch.full((5,), -1))
     assert class_loss(nothing).item() == 0
     with pytest.raises(ValueError, match="labels"):
-        class_loss(naive.make_features())
+        class_loss(features.make_features())
 
 
 def test_losses_are_named_and_weighted() -> None:
@@ -75,13 +68,13 @@ def test_losses_are_named_and_weighted() -> None:
 @pytest.mark.parametrize(("layers", "share", "prompted"), [(1, 0.25, 1), (4, 0.25, 4), (6, 0.25, 6), (12, 0.25, 10)])
 def test_prompts_start_at_block_d(layers: int, share: float, prompted: int) -> None:
     defense = DEFENSES["rvpt"](skip_share=share, prompt_tokens=3)
-    prompts = defense.prepare(make_deep_clip(layers), seed=0).model.state_dict()[PROMPTS]
+    prompts = defense.prepare(make_clip(layers=layers), seed=0).model.state_dict()[PROMPTS]
     assert prompts.shape == (prompted, 3, 32)
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 def test_prompts_alone_are_trained_and_both_losses_fall(optimizer: str, toy_data: TensorData) -> None:
-    clip = make_deep_clip()
+    clip = make_clip(layers=4)
     before = {name: value.clone() for name, value in clip.model.state_dict().items()}
     defense = replace(RVPT, optimizer=optimizer)
     config = replace(CONFIG, lr=1e-2 if optimizer == "adamw" else 0.1)
@@ -99,7 +92,7 @@ def test_prompts_alone_are_trained_and_both_losses_fall(optimizer: str, toy_data
 
 
 def test_sgd_has_the_schedule_and_momentum_of_the_config() -> None:
-    prepared = RVPT.prepare(make_deep_clip(), seed=0)
+    prepared = RVPT.prepare(make_clip(layers=4), seed=0)
     sgd = replace(RVPT, optimizer="sgd").build_optimizer(prepared.model, replace(CONFIG, beta1=0.8, weight_decay=0.02))
     assert isinstance(sgd, torch.optim.SGD)
     (group,) = sgd.param_groups
@@ -115,17 +108,17 @@ def test_pairs_without_a_class_are_skipped(toy_data: TensorData) -> None:
     assert (labeled.labels >= 0).all()
     assert RVPT.select(toy_data) is toy_data
     config = replace(CONFIG, epochs=1)
-    trained = finetune(make_deep_clip(), mixed, RVPT, config)
+    trained = finetune(make_clip(layers=4), mixed, RVPT, config)
     history = trained.history
     assert (trained.pairs, len(history)) == (32, 2)
     assert history == [
         replace(ours, seconds=theirs.seconds)
-        for ours, theirs in zip(finetune(make_deep_clip(), labeled, RVPT, config).history, history, strict=True)
+        for ours, theirs in zip(finetune(make_clip(layers=4), labeled, RVPT, config).history, history, strict=True)
     ]
 
 
 def test_class_loss_of_the_first_step_uses_the_prompt_of_every_class(toy_data: TensorData) -> None:
-    clip, config = make_deep_clip(), replace(CONFIG, steps=1, batch_size=48)
+    clip, config = make_clip(layers=4), replace(CONFIG, steps=1, batch_size=48)
     (report,) = finetune(clip, toy_data, RVPT, config).history
     prompted = RVPT.prepare(clip, config.seed)
     with torch.no_grad():
@@ -136,7 +129,7 @@ def test_class_loss_of_the_first_step_uses_the_prompt_of_every_class(toy_data: T
 
 
 def test_resumed_training_equals_an_uninterrupted_one(toy_data: TensorData, tmp_path: Path) -> None:
-    clip, defense = make_deep_clip(), replace(RVPT, optimizer="sgd")
+    clip, defense = make_clip(layers=4), replace(RVPT, optimizer="sgd")
     whole = finetune(clip, toy_data, defense, CONFIG)
 
     def stop(report: StepReport) -> None:
@@ -152,7 +145,7 @@ def test_resumed_training_equals_an_uninterrupted_one(toy_data: TensorData, tmp_
 
 
 def test_the_defended_model_is_evaluated_saved_loaded_and_trained_again(toy_data: TensorData, tmp_path: Path) -> None:
-    clip = make_deep_clip()
+    clip = make_clip(layers=4)
     run = defend(clip, RVPT, toy_data, replace(CONFIG, epochs=1))
     assert run.clip.sha256() != clip.sha256()
     loaded = load_clip(str(save_clip(run.clip, tmp_path / "model.safetensors")))

@@ -22,16 +22,10 @@ IMAGES = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 DEEP = replace(TINY["vit"], vision={**TINY["vit"].vision, "layers": 3})
 
 
-def make_deep_clip() -> Clip:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return _build_clip(DEEP, "deep")
-
-
 @pytest.fixture
 def prompted() -> Clip:
     """A three-layer ViT with 5 prompts in its last two blocks, large enough to matter."""
-    clip = add_prompts(make_deep_clip(), first_block=2, prompt_tokens=5, seed=0)
+    clip = add_prompts(make_clip(layers=3), first_block=2, prompt_tokens=5, seed=0)
     with torch.no_grad():
         clip.model.visual.transformer.prompts.mul_(50)
     clip.model.requires_grad_(True)
@@ -54,7 +48,7 @@ def test_prompts_join_the_tokens_of_later_blocks_and_are_dropped(prompted: Clip)
         features, *tokens = encoder.split(encoder(IMAGES))
     assert torch.allclose(features, expected, atol=1e-6)
     assert all(map(torch.equal, tokens, class_tokens))
-    assert not torch.allclose(features, make_deep_clip().encode_image(IMAGES), atol=1e-3)
+    assert not torch.allclose(features, make_clip(layers=3).encode_image(IMAGES), atol=1e-3)
 
 
 def test_patch_means_leave_prompts_out() -> None:
@@ -69,7 +63,7 @@ def test_patch_means_leave_prompts_out() -> None:
 
 
 def test_new_prompts_are_normal_and_alone_trainable_and_follow_the_seed() -> None:
-    clip = make_deep_clip()
+    clip = make_clip(layers=3)
     before = clip.sha256()
     first, same, other = (add_prompts(clip, first_block=1, prompt_tokens=300, seed=seed) for seed in (0, 0, 1))
     assert clip.sha256() == before
@@ -130,7 +124,7 @@ def test_invalid_prompts_in_a_file_are_refused(prompted: Clip, entry: object, tm
 
 
 def test_towers_without_a_plain_vit_are_refused(prompted: Clip) -> None:
-    assert unpromptable_reason(make_deep_clip()) is None
+    assert unpromptable_reason(make_clip(layers=3)) is None
     assert "ViT" in str(unpromptable_reason(make_clip("rn")))
     assert "already" in str(unpromptable_reason(prompted))
 
