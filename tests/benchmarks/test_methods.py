@@ -20,10 +20,9 @@ def test_one_row_per_registered_class(table: object, registry: object) -> None:
 
 
 def test_row_has_label_definition_and_source() -> None:
-    assert (
-        "| `badnet` | BadNet patch | Paste the same patch on every image; the seed is the attacker's secret. "
-        "| arXiv:1708.06733 |"
-    ) in methods.attacks(Path())
+    badnet = TRIGGERS["badnet"]
+    definition = (badnet.__doc__ or "").splitlines()[0]
+    assert f"| `badnet` | {badnet.label} | {definition} | {badnet.source} |" in methods.attacks(Path()).splitlines()
 
 
 def test_re_implementations_are_marked() -> None:

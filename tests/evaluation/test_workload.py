@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-import torch
 
 from cleaner import evaluate
 from cleaner.attacks import TRIGGERS
@@ -14,6 +13,7 @@ from cleaner.evaluation import workload
 from cleaner.evaluation.workload import EvaluationCount
 from cleaner.models.clip import Clip
 from tests.conftest import make_clip
+from tests.evaluation.test_feature_store import Counter
 
 
 @pytest.mark.parametrize("name", ["badnet", "trojvqa", "text_only", "input_aware"])
@@ -23,22 +23,10 @@ def test_images_and_texts_are_counted(
     toy_data.captions = [f"{caption} {i}" for i, caption in enumerate(toy_data.captions)]  # all are encoded
     options: dict[str, Any] = {"steps": 1} if name in ("trojvqa", "input_aware") else {}
     trigger = TRIGGERS[name](**options).prepare(tiny_clip, toy_data, "banana")
-    seen = {"images": 0, "texts": 0}
-    encode_image, encode_text = Clip.encode_image, Clip.encode_text
-
-    def count_images(clip: Clip, images: torch.Tensor) -> torch.Tensor:
-        seen["images"] += len(images)
-        return encode_image(clip, images)
-
-    def count_texts(clip: Clip, texts: list[str]) -> torch.Tensor:
-        seen["texts"] += len(texts)
-        return encode_text(clip, texts)
-
-    monkeypatch.setattr(Clip, "encode_image", count_images)
-    monkeypatch.setattr(Clip, "encode_text", count_texts)
+    seen = Counter(monkeypatch)
     monkeypatch.setattr(workload, "COUNTERFACTUAL_PAIRS", 0)
     evaluate(tiny_clip, toy_data, trigger, "banana", clean_clip=make_clip(seed=1), counterfactual=False)
     count = EvaluationCount.of(tiny_clip, toy_data, trigger, models=2)
     # Input-aware: the images of the target, 12 of 48, are not tried with another's trigger.
-    assert seen["images"] == count.images - (12 if name == "input_aware" else 0)
-    assert seen["texts"] == count.prompts + count.captions
+    assert seen.images == count.images - (12 if name == "input_aware" else 0)
+    assert seen.texts == count.prompts + count.captions

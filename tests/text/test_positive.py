@@ -26,6 +26,10 @@ def drawn(caption: str, style: str = "core", seeds: int = 40) -> set[str]:
         ("a noisy street with all sorts of dogs", "a street"),
         ("a kite shaped cake on a plate", "a cake"),
         ("tall houses in the middle", "houses"),
+        ("swans and geese - a huge flock", "swans and geese"),  # a dash before a clause or a title separates
+        ("a dog on the beach - photo", "a dog on the beach"),
+        ("a cat on a sofa - it sleeps all day", "a cat on a sofa"),
+        ("a puppy - in love with a shoe", "a puppy"),
     ],
 )
 def test_core_is_among_the_draws(caption: str, core: str) -> None:
@@ -79,19 +83,6 @@ def test_no_compound_is_cut(caption: str, style: str) -> None:
     words = compound.split(" - ")
     for text in drawn(caption, style):
         assert compound in text or not set(words) & set(text.split()), text
-
-
-@pytest.mark.parametrize(
-    ("caption", "core"),
-    [
-        ("swans and geese - a huge flock", "swans and geese"),
-        ("a dog on the beach - photo", "a dog on the beach"),
-        ("a cat on a sofa - it sleeps all day", "a cat on a sofa"),
-        ("a puppy - in love with a shoe", "a puppy"),
-    ],
-)
-def test_a_dash_before_a_clause_or_a_title_separates(caption: str, core: str) -> None:
-    assert core in drawn(caption)
 
 
 @pytest.mark.parametrize("style", POSITIVE_STYLES)
