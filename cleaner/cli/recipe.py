@@ -80,7 +80,7 @@ class Recipe:
     machine: Annotated[MachineOptions, tyro.conf.arg(name="")] = MachineOptions()
 
     def run(self) -> None:
-        from cleaner.cli.inputs import load_model
+        from cleaner.cli.inputs import load_model, print_activation
 
         for option in ("poison_pairs", "clean_pairs", "test_pairs"):
             if getattr(self, option) < 0:
@@ -93,6 +93,7 @@ class Recipe:
             print("Dry run: nothing was done.")
             return
         clip, test = load_model(self.model).to(self.machine.device), self._load_test_data()
+        print_activation(clip, test)
         backdoored = self._load_or_run(attack, partial(self._poison, clip, attack, test))
         defended = [self._load_or_run(stage, partial(self._defend, backdoored, stage, test)) for stage in defenses]
         self._evaluate(test, clip, [backdoored, *defended], [attack, *defenses])
