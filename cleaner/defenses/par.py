@@ -22,6 +22,8 @@ from cleaner.seed import torch_generator
 
 PUBLISHED_LRS = (3e-5, 3e-6, 1e-9)
 """PAR's learning rate at the start, in the middle and at the end of training (its train.py)."""
+MEAN_COLOR = (0.4815, 0.4578, 0.4082)
+"""What 0 is after CLIP's normalization: the color of PAR's squares (its utils.py)."""
 
 
 @DEFENSES.register("par")
@@ -30,16 +32,16 @@ class PAR(Defense):
     """Finetune, and push the features away from the backdoored model's until they are tau apart.
 
     clip_loss + push_loss, push_loss = -0.5 (cut(d_I) + cut(d_T)). Both models see the same images, half of them with
-    Gaussian noise and half with a small black rectangle. AdamW with betas (0.9, 0.98) and decay 1e-4. The learning
-    rate falls from the given peak linearly to a tenth in the first half, then along a cosine to almost 0, in the
-    proportions of `PUBLISHED_LRS`.
+    Gaussian noise that only brightens and half with a small square of the mean color. The temperature stays fixed.
+    AdamW with betas (0.9, 0.98) and decay 1e-4. The learning rate falls from the given peak linearly to a tenth in the
+    first half, then along a cosine to almost 0, in the proportions of `PUBLISHED_LRS`.
     """
 
     label: ClassVar[str] = "PAR"
     source: ClassVar[str] = "arXiv:2412.00727"
     published: ClassVar[tuple[Preset, ...]] = (
         Preset(
-            source=f"{PAR_SOURCE} (train.py, trigger.sh).",
+            source=f"{PAR_SOURCE} (train.py, utils.py, trigger.sh).",
             parameters={
                 "tau": 2.15,
                 "noise": 0.2,
@@ -62,7 +64,7 @@ class PAR(Defense):
     tau: float = param(PUBLISHED_TAU, low=0.0, high=4.0, step=0.05, help="Mean squared distance that ends the push.")
     noise: float = param(0.2, low=0.0, high=1.0, step=0.01, help="Standard deviation of the noise; 1: black to white.")
     noise_share: float = param(0.5, low=0.0, high=1.0, step=0.05, help="Share of the images that get noise.")
-    erase_share: float = param(0.5, low=0.0, high=1.0, step=0.05, help="Share of the images that get a rectangle.")
+    erase_share: float = param(0.5, low=0.0, high=1.0, step=0.05, help="Share of the images that get a square.")
     decay: float = param(1e-4, low=0.0, high=1.0, help="AdamW's weight decay, replaces the common one.")
     second_beta: float = param(0.98, low=0.0, high=0.99999, help="AdamW's beta 2, replaces the common one.")
 
@@ -82,24 +84,22 @@ class PAR(Defense):
             generator = torch_generator("par", seed, epoch, index)
             is_noisy, is_erased = (torch.rand(2, generator=generator) < shares).tolist()
             if is_noisy:
-                noise = self.noise * torch.randn(image.shape, generator=generator)
-                image.copy_((image + noise.to(image)).clamp(0, 1))
+                noise = (self.noise * torch.randn(image.shape, generator=generator)).clamp(min=0)
+                image.copy_((image + noise.to(image)).clamp(max=1))
             if is_erased:
-                top, left, height, width = _random_rectangle(image.shape[-2], image.shape[-1], generator)
-                image[:, top : top + height, left : left + width] = 0
+                top, left, side = _random_square(image.shape[-2], image.shape[-1], generator)
+                image[:, top : top + side, left : left + side] = image.new_tensor(MEAN_COLOR).view(3, 1, 1)
         return perturbed
 
     def losses(self, f: Features) -> dict[str, Tensor]:
         if f.reference is None:
             raise ValueError("par needs the features of the model before training (Features.reference).")
-        return {"clip_loss": clip_loss(f), "push_loss": push_loss(f, f.reference, self.tau)}
+        fixed = replace(f, logit_scale=torch.as_tensor(f.logit_scale).detach())
+        return {"clip_loss": clip_loss(fixed), "push_loss": push_loss(f, f.reference, self.tau)}
 
 
-def _random_rectangle(height: int, width: int, generator: torch.Generator) -> tuple[int, int, int, int]:
-    """Return top, left, height, width: 0.5 to 1% of the area, aspect ratio 0.3 to 3.3 (arXiv:1708.04896)."""
-    size, aspect, y, x = torch.rand(4, generator=generator).tolist()
-    area = height * width * (0.005 + 0.005 * size)
-    ratio = math.exp(math.log(0.3) + (math.log(3.3) - math.log(0.3)) * aspect)
-    h = min(height, max(1, round(math.sqrt(area * ratio))))
-    w = min(width, max(1, round(math.sqrt(area / ratio))))
-    return int(y * (height - h + 1)), int(x * (width - w + 1)), h, w
+def _random_square(height: int, width: int, generator: torch.Generator) -> tuple[int, int, int]:
+    """Return top, left and side: 0.5 to 1% of the image's area."""
+    size, y, x = torch.rand(3, generator=generator).tolist()
+    side = max(1, round(math.sqrt(height * width * (0.005 + 0.005 * size))))
+    return int(y * (height - side + 1)), int(x * (width - side + 1)), side
