@@ -7,12 +7,13 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from benchmarks import views
-from benchmarks.markdown.cells import format_number, markdown_table, not_measured_note
+from benchmarks.markdown.cells import Row, format_number, markdown_table, not_measured_note
 from benchmarks.markdown.protocol2_claim import format_origin
 from benchmarks.protocol2 import rule
 from benchmarks.protocol2.records import results_path
 from benchmarks.protocol2.summary import Cell, at_equal_accuracy, select_cells
 from cleaner.files import read_json_lines
+from cleaner.reports import claim
 
 COMMAND = "python -m benchmarks.views"
 HEADER = ("method", "views", "BatchNorm", "points lost at best", "rate", "CF", "ASR@1", "at 2 points", "at 5 points")
@@ -29,20 +30,21 @@ def gentler_views(root: Path) -> str:
     suspect = trials[0][0].suspect
     protocol_cells = [Cell(replace(cell.task, has_followups=False), cell.row) for cell in select_cells(protocol_rows)]
     before = next(cell for cell in protocol_cells if cell.task == suspect)
-    lines = []
+    lines, used = [], list[Row]()
     for method, variants in views.VARIANTS.items():
         tasks = {task for task, _ in trials if task.method == method}
         for variant in (views.Variant(), *variants):
             cells = select_cells(row for row in rows if row["variant"] == asdict(variant))
             curve = [cell for cell in (cells if variant in variants else protocol_cells) if cell.task in tasks]
             if len(curve) == len(tasks):
-                batch_norm = "frozen" if variant.freeze_bn else "live"
-                lines.append((f"`{method}`", variant.augmentation, batch_norm, *_summarize(before, curve)))
+                name, batch_norm = claim.name_method(curve[0].row), "frozen" if variant.freeze_bn else "live"
+                lines.append((f"`{name}`", variant.augmentation, batch_norm, *_summarize(before, curve)))
+                used += [cell.row for cell in curve]
     caption = (
         f"`{views.MODEL}`, `{views.ATTACK}`, target {suspect.target}, seed {suspect.seed}, five rates each. Points of "
         "validation accuracy lost at the most accurate rate, with CF and ASR@1 there; then ASR@1 at equal accuracy. †: "
         "the model stays as it is. Measured after the tables above were seen, and chooses nothing. "
-        f"{format_origin(rows, COMMAND)}"
+        f"{format_origin(used, COMMAND)}"
     )
     return f"{markdown_table(HEADER, lines)}\n\n{caption}"
 
