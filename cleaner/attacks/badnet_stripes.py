@@ -10,24 +10,27 @@ from torch import Tensor
 
 from cleaner.attacks.base import TRIGGERS, PatchTrigger
 from cleaner.published import CLIP_TRAINING, PAR_SOURCE, Preset
+from cleaner.seed import torch_generator
 
 
 @TRIGGERS.register("badnet_stripes")
 @dataclass(frozen=True)
 class BadNetStripes(PatchTrigger):
-    """Paste a patch of vertical stripes, one pixel wide, alternately white and black."""
+    """Paste the same patch of vertical colored stripes, one pixel wide, on every image."""
 
     label: ClassVar[str] = "BadNet patch, stripes"
     source: ClassVar[str] = "arXiv:2412.00727"
     published: ClassVar[tuple[Preset, ...]] = (
         Preset(
-            source=f"{PAR_SOURCE} (trigger.sh)",
+            source=f"{PAR_SOURCE} (trigger.sh, backdoor/utils.py). There the stripes are drawn for each image, here "
+            "they are one patch.",
             parameters={"patch_size": 16, "position": "random"},
             unstated=CLIP_TRAINING,
         ),
     )
 
     def patch(self, side: int) -> Tensor:
-        """Return +1, -1, +1 ... along the columns, clipped to [0, 1], (3, p, p): even columns 1, odd columns 0."""
+        """Return a random sign for each channel and column, clipped to [0, 1], (3, p, p)."""
         size = self.scaled_patch_size(side)
-        return (1 - 2 * (torch.arange(size) % 2)).clamp(0, 1).float().expand(3, size, size)
+        ones = torch.randint(2, (3, 1, size), generator=torch_generator("badnet_stripes", self.seed))
+        return ones.float().repeat(1, size, 1)

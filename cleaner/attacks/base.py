@@ -205,7 +205,7 @@ class PatternTrigger(Trigger):
 
     @abstractmethod
     def pattern(self, height: int, width: int) -> Tensor:
-        """Return p, (3, H, W) or (1, H, W) in [0, 1]."""
+        """Return p, (3, H, W) or (1, H, W); the blend is clipped to [0, 1]."""
 
     def blend_mask(self, pattern: Tensor) -> Tensor:
         """Return where the image is blended, (1, H, W) bool; everywhere unless a subclass overrides it."""
