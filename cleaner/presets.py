@@ -29,8 +29,8 @@ PRETRAIN = FinetuneConfig(
 # before any defense, on a seed that no table uses.
 POISON_PAIRS, POISON_RATE = 6000, 0.03
 POISON = FinetuneConfig(lr=1e-3, epochs=4)
-# At BadCLIP's published weight of 500, image_pull dominates and the patch does not fool the clean model at all (floor
-# 0.001 instead of 0.051).
+# At BadCLIP's published weight of 500, image_pull dominates with our triplet, and the patch does not fool the clean
+# model at all (floor 0.001 instead of 0.051).
 ATTACK_PARAMETERS: dict[str, dict[str, Any]] = {"badclip": {"triplet_weight": 20.0, "step_size": 0.03}}
 """Trigger -> parameters that differ from the trigger's defaults."""
 # At the ResNet's rate the ViT loses 2.8 points of accuracy with the attack, and the light model learns it on 72 of 100

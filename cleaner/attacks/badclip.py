@@ -39,7 +39,10 @@ class BadCLIP(OptimizedPatch):
     published: ClassVar[tuple[Preset, ...]] = (
         Preset(
             source=f"{BADCLIP_SOURCE} (README, src/embeding_optimize_patch.py): 50 epochs of 10,000 images. Here as "
-            "many steps on 1,024 images, without their augmentation.",
+            "many steps on 1,024 images, without their augmentation. There the cross-entropy is the mean of both "
+            "directions, the triplet's negative is another image of the batch, with the patch, as pasting is in place, "
+            "and the patch is saved as a JPEG with red and blue exchanged; here image to text alone, the image's own "
+            "clean feature, and a PNG.",
             parameters={
                 "patch_size": 16,
                 "position": "center",
