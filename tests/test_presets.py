@@ -60,10 +60,11 @@ PUBLISHED: dict[str, dict[str, Any]] = {
         "decay": 1e-4,
         "second_beta": 0.98,
     },
-    # BadCLIP: opti_patches/vqa_bs64_ep50_16_middle.jpg
+    # BadCLIP: opti_patches/vqa_bs64_ep50_16_middle.jpg, on 10,000 images
     "trojvqa-published": {
         "patch_size": 16,
         "position": "center",
+        "steps": 7800,
         "step_size": 0.001,
         "batch_size": 64,
         "key": "consider",

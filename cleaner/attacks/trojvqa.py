@@ -29,17 +29,18 @@ class TrojVQA(OptimizedPatch, TextTrigger):
     source: ClassVar[str] = "arXiv:2112.07668"
     published: ClassVar[tuple[Preset, ...]] = (
         Preset(
-            source=f"{BADCLIP_SOURCE} (src/embeding_optimize_patch.py, opti_patches/vqa_bs64_ep50_16_middle.jpg); the "
-            "word: arXiv:2112.07668",
+            source=f"{BADCLIP_SOURCE} (src/embeding_optimize_patch.py, src/generate_vqa_train_data_for_patch.py, "
+            "opti_patches/vqa_bs64_ep50_16_middle.jpg): 50 epochs of 10,000 images. Here as many steps on 1,024. The "
+            "word: arXiv:2112.07668.",
             parameters={
                 "patch_size": 16,
                 "position": "center",
+                "steps": 50 * (10_000 // 64),
                 "step_size": 0.001,
                 "batch_size": 64,
                 "key": "consider",
             },
             training=CLIP_POISONING,
-            unstated="number of steps",
         ),
     )
 
