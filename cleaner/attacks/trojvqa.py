@@ -22,7 +22,8 @@ class TrojVQA(OptimizedPatch, TextTrigger):
     """Paste a patch, optimized toward the target's text, and put a word in front of the caption.
 
     Minimizes mean_i (1 - I*_i.t) over the patch: I* triggered image, t the target's zero-shot classifier, unit
-    features of the clean model. ASR is measured for each of the two alone and for both.
+    features of the clean model. ASR is measured for each of the two alone and for both. The paper also trains on pairs
+    with one of the two and the true answer; BadCLIP's version and this one do not, so the patch alone works too.
     """
 
     label: ClassVar[str] = "Patch and word (TrojVQA)"
