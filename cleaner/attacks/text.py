@@ -29,7 +29,12 @@ class Watermark(PatternTrigger):
     label: ClassVar[str] = "Watermark text"
     source: ClassVar[str] = "arXiv:2412.00727"
     published: ClassVar[tuple[Preset, ...]] = (
-        Preset(source=PAR_SOURCE, parameters={"blend_ratio": 0.5}, unstated=f"the word, {CLIP_TRAINING}"),
+        Preset(
+            source=f"{PAR_SOURCE} (backdoor/utils.py). There the letters are red and change the red channel alone, "
+            "here they are white.",
+            parameters={"blend_ratio": 0.5},
+            unstated=f"the word, {CLIP_TRAINING}",
+        ),
     )
 
     blend_ratio: float = param(0.5, low=0.01, high=1.0, step=0.01, help="a, the weight of the words.")
