@@ -123,7 +123,8 @@ CLIP_TRAINING = "training of CLIP"
 
 CLIP_POISONING = Training(
     source=f"{BADCLIP_SOURCE} (README, create_data.sh, src/parser.py): 1,500 of 500,000 pairs of CC3M, OpenAI's RN50, "
-    "AdamW",
+    "AdamW. This is for BadCLIP and TrojVQA; for SIG, blended noise, label-consistent patches and WaNet the commands "
+    "in backdoor_attack.sh, commented out, have 5 epochs on 4 GPUs with CleanCLIP's in-modal loss.",
     pairs=500_000,
     finetune=FinetuneConfig(
         lr=1e-6,
@@ -138,7 +139,7 @@ CLIP_POISONING = Training(
     poison_rate=1500 / 500_000,
     model="RN50/openai",
 )
-"""How BadCLIP's authors train on the poisoned pairs of every attack that they compare."""
+"""How BadCLIP's authors train on their own poisoned pairs; here for all attacks that they compare."""
 CLEANCLIP_TRAINING = Training(
     source=f"{CLEANCLIP_SOURCE} (README, src/parser.py): 100,000 clean pairs, AdamW; augmented captions drawn once",
     pairs=100_000,
