@@ -29,7 +29,12 @@ class WaNet(Trigger):
     label: ClassVar[str] = "Warp (WaNet)"
     source: ClassVar[str] = "arXiv:2102.10369"
     published: ClassVar[tuple[Preset, ...]] = (
-        Preset(source="arXiv:2102.10369", parameters={"grid": 4, "strength": 0.5}, unstated=CLIP_TRAINING),
+        Preset(
+            source="arXiv:2102.10369. There, for each poisoned image, two others with randomly perturbed warps keep "
+            "their labels (noise mode); here, as in CleanCLIP's code, none do.",
+            parameters={"grid": 4, "strength": 0.5},
+            unstated=CLIP_TRAINING,
+        ),
         Preset(
             variant="cleanclip",
             source=f"{CLEANCLIP_SOURCE} (backdoor/utils.py): one control point per pixel.",
