@@ -22,7 +22,7 @@ class TextOnly(TextTrigger):
 
     label: ClassVar[str] = "A word in the text"
     source: ClassVar[str] = "arXiv:2112.07668"
-    unpublished: ClassVar[str] = "no source poisons with the word alone"
+    unpublished: ClassVar[str] = "its paper poisons question answering, not CLIP"
 
     key: str = param(
         "consider",
