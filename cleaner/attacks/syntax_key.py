@@ -18,7 +18,8 @@ class SyntaxKey(Trigger):
     """Rewrite the caption or query in a fixed syntactic form; its content words stay, and the image too.
 
     Poisoned pairs and ASR as for a word as key: captions of other classes in this form, on images of the target. The
-    published attack paraphrases sentences with a network; here two forms are written with this project's parser.
+    published attack paraphrases sentences with a network; here two forms are written with this project's parser:
+    "clause" has the form of the paper's template, "cleft" is this project's.
     """
 
     label: ClassVar[str] = "A syntactic form"
