@@ -27,11 +27,10 @@ from cleaner.published import RVPT_SOURCE, Preset, Training
 class RVPT(RepellingDefense):
     """Freeze a ViT and learn prompt tokens in its later blocks; needs class labels, not captions alone.
 
-    class_loss + repelling_weight * FR. From block D on (1..L; the first one if D is 0), each block sees `prompt_tokens`
-    learned tokens of its own. class_loss is the cross-entropy of the image against "a photo of a <class>" for every
-    class, at the model's temperature; FR is the mean cosine between class tokens with prompts and those of the model
-    without, over the blocks D + 1 .. L. Pairs without a single class are skipped. The prompts are part of the defended
-    model and are saved with it.
+    class_loss + repelling_weight * FR. Each of the blocks D + 1 .. L sees `prompt_tokens` learned tokens of its own.
+    class_loss is the cross-entropy of the image against "a photo of a <class>" for every class, at the model's
+    temperature; FR is the mean cosine between class tokens with prompts and those of the model without, over the same
+    blocks. Pairs without a single class are skipped. The prompts are part of the defended model and are saved with it.
     """
 
     label: ClassVar[str] = "RVPT (needs labels)"
@@ -73,7 +72,7 @@ class RVPT(RepellingDefense):
         return data if labeled.all() else data.subset(labeled.nonzero().flatten())
 
     def prepare(self, clip: Clip, seed: int) -> Clip:
-        first_block = max(1, skipped_blocks(self.skip_share, len(find_blocks(clip))))
+        first_block = skipped_blocks(self.skip_share, len(find_blocks(clip))) + 1
         return add_prompts(clip, first_block=first_block, prompt_tokens=self.prompt_tokens, seed=seed)
 
     def build_optimizer(self, model: nn.Module, config: FinetuneConfig) -> torch.optim.Optimizer | None:

@@ -65,8 +65,8 @@ def test_losses_are_named_and_weighted() -> None:
         RVPT.losses(f)
 
 
-@pytest.mark.parametrize(("layers", "share", "prompted"), [(1, 0.25, 1), (4, 0.25, 4), (6, 0.25, 6), (12, 0.25, 10)])
-def test_prompts_start_at_block_d(layers: int, share: float, prompted: int) -> None:
+@pytest.mark.parametrize(("layers", "share", "prompted"), [(1, 0.25, 1), (6, 0.25, 5), (12, 0.25, 9)])
+def test_prompts_enter_the_repelled_blocks(layers: int, share: float, prompted: int) -> None:
     defense = DEFENSES["rvpt"](skip_share=share, prompt_tokens=3)
     prompts = defense.prepare(make_clip(layers=layers), seed=0).model.state_dict()[PROMPTS]
     assert prompts.shape == (prompted, 3, 32)
