@@ -54,7 +54,9 @@ class RVPT(RepellingDefense):
     class_prompt: ClassVar[str] = "a photo of a {}"
     prompt_tokens: int = param(50, label="Prompt tokens (b)", low=1, high=1000, help="Learned tokens in each block.")
     optimizer: str = param(
-        "adamw", choices=("adamw", "sgd"), help="sgd, with momentum beta 1, as published; adamw: as all methods here."
+        "adamw",
+        choices=("adamw", "sgd"),
+        help="sgd: as published (momentum, not stated there: beta 1); adamw: as all methods here.",
     )
 
     def unsupported_reason(self, clip: Clip, data: CaptionData) -> str | None:
