@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import string
 from random import Random
 
 from cleaner.seed import derive_seed
@@ -16,12 +17,16 @@ _STOPWORDS = frozenset(
         "who whom when where why how"
     )
 )
+_PUNCTUATION = string.punctuation + "“”‘’…"
 
 
 def eda(caption: str, seed: int = 0, alpha: float = 0.1) -> str:
     """Return the caption after one of four operations, drawn by the seed, on max(1, alpha * words) words.
 
     Synonym replacement, insertion of a synonym, swap of two words, deletion of each word with probability alpha.
+    Synonyms are of a word's likeliest sense, from the lexicon; case, digits and punctuation stay. CleanCLIP's code
+    takes all senses of WordNet, reduces plurals, may insert a synonym of a stop word, and first lower-cases the caption
+    and drops its digits and punctuation.
     """
     tokens = caption.split()
     if not tokens or alpha <= 0:
@@ -39,16 +44,29 @@ def _synonyms(word: str) -> list[str]:
     return sorted({s for pos in "nvar" for s in lexicon.synonyms(pos, lower)} - {lower})
 
 
+def _split_edges(token: str) -> tuple[str, str, str]:
+    """Return the punctuation before a word, the word and the punctuation after it: "", "grapes", ","."""
+    word = token.strip(_PUNCTUATION)
+    start = token.index(word)
+    return token[:start], word, token[start + len(word) :]
+
+
+def _words_with_synonyms(tokens: list[str]) -> list[str]:
+    """Return the different words that have synonyms, stop words excepted."""
+    words = {_split_edges(token)[1] for token in tokens}
+    return sorted({w for w in words if w.lower() not in _STOPWORDS and _synonyms(w)})
+
+
 def _replace(tokens: list[str], n: int, rng: Random) -> list[str]:
     """Replace up to n different words, stop words excepted, by a synonym at every occurrence."""
-    replaceable = sorted({w for w in tokens if w.lower() not in _STOPWORDS and _synonyms(w)})
+    replaceable = _words_with_synonyms(tokens)
     chosen = {w: rng.choice(_synonyms(w)) for w in rng.sample(replaceable, min(n, len(replaceable)))}
-    return [chosen.get(w, w) for w in tokens]
+    return [before + chosen.get(w, w) + after for before, w, after in map(_split_edges, tokens)]
 
 
 def _insert(tokens: list[str], n: int, rng: Random) -> list[str]:
     """Insert a synonym of a random word at a random position, n times."""
-    sources = sorted({w for w in tokens if w.lower() not in _STOPWORDS and _synonyms(w)})
+    sources = _words_with_synonyms(tokens)
     new = list(tokens)
     for _ in range(n if sources else 0):
         new.insert(rng.randrange(len(new) + 1), rng.choice(_synonyms(rng.choice(sources))))

@@ -51,6 +51,12 @@ def test_eda_of_short_captions(caption: str) -> None:
     assert eda(caption, 0, alpha=0.0) == caption
 
 
+def test_eda_finds_synonyms_of_words_with_punctuation_and_keeps_it() -> None:
+    texts = {eda("the (bike), ... and the car.", seed) for seed in range(200)}
+    assert {"the (bicycle), ... and the car.", "the (bike), ... and the automobile."} <= texts
+    assert any("bicycle" in text.split() for text in texts)  # inserted
+
+
 def test_content_words() -> None:
     short, caption = content_words("a banana left of a car"), content_words("two small bananas left of the red cars")
     assert short == {"banana", "left", "of", "car"}
