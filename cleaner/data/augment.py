@@ -24,10 +24,11 @@ def augment(images: Tensor, policy: str, seed: int, epoch: int, indices: Sequenc
     """Return an augmented copy of `images`, (N, 3, H, W) in [0, 1], drawn per image.
 
     "autoaugment": torchvision's AutoAugment with the ImageNet policy (arXiv:1805.09501), as in CleanCLIP; it may invert
-    and recolor. It is applied to PIL images, as in CleanCLIP's code: much faster for small images than torchvision's
-    operations on tensors, from which a view differs by rounding. "gentle": small rotations, shear, translation,
-    brightness, contrast, sharpness, blur; no flip and no change of hue, so captions stay true. "crops": shifted by up
-    to an eighth, half of them mirrored, so left and right in a caption may become false. "none": a plain copy.
+    and recolor. There it changes the image of the file, with nearest-neighbor interpolation; here the resized and
+    cropped one, bilinearly. It is applied to PIL images: much faster for small images than torchvision's operations on
+    tensors, from which a view differs by rounding. "gentle": small rotations, shear, translation, brightness, contrast,
+    sharpness, blur; no flip and no change of hue, so captions stay true. "crops": shifted by up to an eighth, half of
+    them mirrored, so left and right in a caption may become false. "none": a plain copy.
     """
     validate_choice("augmentation", policy, AUGMENTATIONS)
     if policy == "none":
