@@ -18,7 +18,10 @@ MAX_LOGIT_SCALE = math.log(100)
 
 
 def build_optimizer(model: nn.Module, config: FinetuneConfig) -> torch.optim.Optimizer:
-    """Return AdamW without decay on scalars, biases, norms and embeddings (unused token rows stay constant)."""
+    """Return AdamW without decay on scalars, biases, norms and embeddings (unused token rows stay constant).
+
+    The code of CleanCLIP, BadCLIP and PAR decays token and positional embeddings too.
+    """
     decayed: list[nn.Parameter] = []
     plain: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
