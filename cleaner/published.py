@@ -121,10 +121,14 @@ RVPT_SOURCE = "arXiv:2412.20392"
 CLIP_TRAINING = "training of CLIP"
 """`unstated` of a source that poisons no CLIP, or does not state how."""
 
+CUT_WARMUP = "The code counts epochs from 1, so its warm-up is cut short; here it is whole"
+"""Of CleanCLIP's code, and of BadCLIP's, which is based on it: a training starts at the step of a second epoch."""
+KEPT_STATE = "There AdamW goes on with its state in the poisoned checkpoint, here it starts without"
+"""Of the same code, for a finetuning."""
 CLIP_POISONING = Training(
     source=f"{BADCLIP_SOURCE} (README, create_data.sh, src/parser.py): 1,500 of 500,000 pairs of CC3M, OpenAI's RN50, "
     "AdamW. This is for BadCLIP and TrojVQA; for SIG, blended noise, label-consistent patches and WaNet the commands "
-    "in backdoor_attack.sh, commented out, have 5 epochs on 4 GPUs with CleanCLIP's in-modal loss.",
+    f"in backdoor_attack.sh, commented out, have 5 epochs on 4 GPUs with CleanCLIP's in-modal loss. {CUT_WARMUP}",
     pairs=500_000,
     finetune=FinetuneConfig(
         lr=1e-6,
@@ -141,7 +145,8 @@ CLIP_POISONING = Training(
 )
 """How BadCLIP's authors train on their own poisoned pairs; here for all attacks that they compare."""
 CLEANCLIP_TRAINING = Training(
-    source=f"{CLEANCLIP_SOURCE} (README, src/parser.py): 100,000 clean pairs, AdamW; augmented captions drawn once",
+    source=f"{CLEANCLIP_SOURCE} (README, src/parser.py): 100,000 clean pairs, AdamW; augmented captions drawn once. "
+    f"{CUT_WARMUP}. {KEPT_STATE}",
     pairs=100_000,
     finetune=FinetuneConfig(
         lr=1e-5,
