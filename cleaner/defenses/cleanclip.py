@@ -10,7 +10,14 @@ from torch import Tensor
 from cleaner.config import param
 from cleaner.defenses.base import DEFENSES, Defense
 from cleaner.losses import Features, clip_loss, in_modal_loss
-from cleaner.published import BADCLIP_SOURCE, CLEANCLIP_SOURCE, CLEANCLIP_TRAINING, Preset
+from cleaner.published import (
+    BADCLIP_SOURCE,
+    CLEANCLIP_SOURCE,
+    CLEANCLIP_TRAINING,
+    CUT_WARMUP,
+    KEPT_STATE,
+    Preset,
+)
 
 
 @DEFENSES.register("cleanclip")
@@ -35,7 +42,9 @@ class CleanCLIP(Defense):
             parameters={"in_modal_weight": 1.0},
             training=replace(
                 CLEANCLIP_TRAINING,
-                source=f"{BADCLIP_SOURCE} (README)",
+                source=f"{BADCLIP_SOURCE} (README; cleanclip_defence.sh for the pairs). There this lr goes with "
+                "train.csv, which the poisoned pairs are made from, and 100,000 pairs with lr 1e-5; here the two go "
+                f"together. {CUT_WARMUP}. {KEPT_STATE}",
                 finetune=replace(CLEANCLIP_TRAINING.finetune, lr=45e-7),
             ),
         ),
