@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -40,13 +42,24 @@ def test_bare_step_computes_the_losses_of_the_loop(
     assert bare_step.time_bare_step(tiny_clip, data, defense, CONFIG) > 0
 
 
-def test_published_loop_pads_texts_and_trains_a_copy(tiny_clip: Clip, toy_data: TensorData) -> None:
+def test_published_loop_pads_texts_encodes_both_views_at_once_and_trains_a_copy(
+    tiny_clip: Clip, toy_data: TensorData, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = tiny_clip.sha256()
     pairs = published_loop.AugmentedPairs(tiny_clip, toy_data)
     assert [part.shape for part in pairs[3]] == [(3, 32, 32), (3, 32, 32), (77,), (77,)]
     assert torch.equal(pairs[3][2][: tiny_clip.tokenize([toy_data.captions[3]]).shape[1]].max(), pairs[3][2].max())
+    passes: list[tuple[str, int]] = []
+
+    def recorded(tower: str) -> Callable[[Any, torch.Tensor], torch.Tensor]:
+        encode = getattr(type(tiny_clip.model), tower)
+        return lambda model, rows: passes.append((tower, len(rows))) or encode(model, rows)
+
+    for tower in ("encode_image", "encode_text"):
+        monkeypatch.setattr(type(tiny_clip.model), tower, recorded(tower))
     threads = torch.get_num_threads()
     assert published_loop.time_published_step(tiny_clip, toy_data, CONFIG, workers=0, threads=threads) > 0
+    assert passes == [("encode_image", 16), ("encode_text", 16)] * 6
     assert tiny_clip.sha256() == before
 
 
