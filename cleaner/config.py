@@ -131,7 +131,7 @@ class FinetuneConfig:
     steps: int = param(0, low=0, high=10_000_000, help="Stop after this many steps; 0: after the epochs.")
     batch_size: int = param(64, low=2, high=4096, help="Pairs per step; each is compared with all others of its batch.")
     warmup_steps: int = param(20, low=0, high=10000, help="Steps in which the learning rate rises from 0 to its peak.")
-    weight_decay: float = param(0.1, low=0.0, high=1.0, help="AdamW's decay; none on biases, norms, token embedding.")
+    weight_decay: float = param(0.1, low=0.0, high=1.0, help="AdamW's decay; none on biases, norms, embeddings.")
     beta1: float = param(0.9, low=0.0, high=0.9999, label="Beta 1", help="AdamW's decay of the mean gradient.")
     beta2: float = param(0.999, low=0.0, high=0.99999, label="Beta 2", help="AdamW's decay of the squared gradient.")
     augmentation: str = param(
