@@ -49,6 +49,13 @@ def test_table_operations_equal_pils(name: str, magnitude: float, expected: Call
         assert np.array_equal(view, np.asarray(expected(Image.fromarray(pixels))))
 
 
+def test_a_gentle_view_keeps_left_and_right() -> None:
+    image = torch.full((3, 32, 32), 0.2)
+    image[..., 16:] = 0.8
+    views = augment(image.expand(50, 3, 32, 32), "gentle", 0, 0, range(50))
+    assert all(view[..., :10].mean() < view[..., -10:].mean() for view in views)
+
+
 def test_augmentation_leaves_the_global_generator_unchanged() -> None:
     images, state = make_toy_data().images(range(8)), torch.get_rng_state()
     before = images.clone()

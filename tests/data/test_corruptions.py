@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import io
+
 import pytest
 import torch
+from PIL import Image
+from torchvision.transforms import functional as TF
 
 from cleaner.data.base import TensorData
 from cleaner.data.corruptions import CORRUPTIONS, Corrupted, corrupt
@@ -35,7 +39,8 @@ def test_noise_has_the_published_strength() -> None:
     gray = torch.full((3, 64, 64), 0.5)
     assert corrupt(gray, "gaussian_noise", 0).std().item() == pytest.approx(0.08, rel=0.05)
     assert corrupt(gray, "shot_noise", 0).std().item() == pytest.approx((0.5 / 100) ** 0.5, rel=0.05)
-    assert not corrupt(gray, "shot_noise", 0).equal(corrupt(gray, "shot_noise", 1))
+    for kind in ("gaussian_noise", "shot_noise"):
+        assert not corrupt(gray, kind, 0).equal(corrupt(gray, kind, 1))
 
 
 def test_contrast_and_brightness() -> None:
@@ -46,6 +51,14 @@ def test_contrast_and_brightness() -> None:
     bright = corrupt(image, "brightness", 0)
     assert (bright.amax(dim=0) - image.amax(dim=0)).allclose(torch.tensor(0.15), atol=0.004)
     assert corrupt(torch.zeros(3, 4, 4), "brightness", 0).allclose(torch.tensor(0.15), atol=0.004)
+
+
+def test_blur_and_compression() -> None:
+    image = make_data(1).images([0])[0].mul(255).round().div(255)
+    assert corrupt(image, "gaussian_blur", 0).allclose(TF.gaussian_blur(image, [7, 7], [0.7, 0.7]), atol=0.5 / 255)
+    file = io.BytesIO()
+    TF.to_pil_image(image.mul(255).to(torch.uint8)).save(file, "JPEG", quality=58)
+    assert corrupt(image, "jpeg_compression", 0).allclose(TF.pil_to_tensor(Image.open(file)) / 255)
 
 
 def test_photos_are_corrupted_at_their_own_size() -> None:

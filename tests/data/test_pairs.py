@@ -10,9 +10,11 @@ from concurrent.futures import wait
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torchvision.transforms.functional import pil_to_tensor
 
 from cleaner import load_data
 from cleaner.attacks import TRIGGERS
@@ -208,6 +210,9 @@ def test_framing_modes() -> None:
     assert shortest.shape == squash.shape == longest.shape == (3, 40, 40)
     assert shortest[2, 20, 2] < 10 < 200 < squash[2, 20, 2]  # "shortest" crops the blue edge, "squash" keeps it
     assert longest[:, 2, 20].sum() == 0  # padded with black
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8))
+    for name, method in (("bicubic", Image.Resampling.BICUBIC), ("bilinear", Image.Resampling.BILINEAR)):
+        assert torch.equal(ImageTransform(40, "squash", name)(noise), pil_to_tensor(noise.resize((40, 40), method)))
 
 
 def test_triggers_act_after_resize_and_crop(tmp_path: Path) -> None:

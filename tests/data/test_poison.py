@@ -46,6 +46,12 @@ def test_images_labeled_as_the_target_come_before_those_that_name_it(toy_data: T
     assert find_target_images(toy_data, "banana").tolist() == [i for i in range(48) if i % 4 == 1]
 
 
+def test_a_manifest_tells_data_of_other_pixels_or_labels_apart() -> None:
+    pixels = torch.zeros(1, 3, 8, 8), torch.ones(1, 3, 8, 8)
+    sets = [TensorData(pixels[value], ["a"], ["a", "b"], [label]) for value, label in ((0, 0), (1, 0), (0, 1))]
+    assert len({data.fingerprint() for data in sets}) == 3
+
+
 def test_other_pairs_are_unchanged(toy_data: TensorData) -> None:
     poisoned = PoisonedData(toy_data, BADNET, "banana", poison_rate=0.25)
     is_poisoned = torch.zeros(48, dtype=torch.bool)

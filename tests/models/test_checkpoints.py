@@ -30,6 +30,7 @@ from cleaner.defenses import DEFENSES
 from cleaner.models import weights
 from cleaner.models.architectures import TEMPLATES, Architecture, find_open_clip_name, get_open_clip_architecture
 from cleaner.models.clip import Clip, _build_clip, load_clip, save_clip
+from cleaner.models.framing import ImageTransform
 from cleaner.models.infer import infer_architecture
 from cleaner.models.lookup import describe_model_file, find_framing
 from cleaner.models.saving import write_checkpoint
@@ -88,6 +89,7 @@ def test_published_checkpoints(form: str, prefix: str, kind: str, tmp_path: Path
     assert again.architecture.text["vocab_size"] == 49410
     assert {value.dtype for value in again.model.state_dict().values() if value.is_floating_point()} == {torch.float32}
     assert same(again, clip)
+    assert (again.mean, again.std) == (open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD)
     assert again.templates == TEMPLATES
     assert again.metadata["origin_sha256"] == hashlib.sha256((tmp_path / "epoch_10.pt").read_bytes()).hexdigest()
 
@@ -271,6 +273,7 @@ def test_own_architectures_load_in_open_clip_as_a_folder(clip: Clip, tmp_path: P
     own = clip.model.state_dict()
     assert all(torch.equal(value, own[key]) for key, value in theirs.state_dict().items())
     assert theirs.visual.preprocess_cfg["mean"] == list(clip.mean)
+    assert theirs.visual.preprocess_cfg["std"] == list(clip.std)
     for name in (f"local-dir:{folder}", str(folder)):
         again = load_clip(name)
         assert again.metadata == {"stage": "defended"}
@@ -320,13 +323,14 @@ def test_tags_and_hub_names(
     config = OPENAI["vit"] if quick_gelu else get_open_clip_architecture(small_model)
     clip = _build_clip(config, "x")
     torch.save(clip.model.state_dict(), tmp_path / "w.pt")
-    card = {"mean": (0.5,) * 3, "std": (0.25,) * 3, "quick_gelu": quick_gelu, "resize_mode": "squash", "url": "x"}
+    card = {"mean": (0.5,) * 3, "std": (0.25,) * 3, "quick_gelu": quick_gelu, "url": "x"}
+    card |= {"resize_mode": "squash", "interpolation": "bilinear"}
     monkeypatch.setitem(pretrained._PRETRAINED, small_model, {"tag": card})
     monkeypatch.setattr(factory, "download_pretrained", lambda *_, **__: str(tmp_path / "w.pt"))
     again = load_clip(f"{small_model}/tag")
     clip.mean, clip.std = (0.5,) * 3, (0.25,) * 3
     assert same(again, clip)
-    assert (again.framing.mode, again.framing.size) == ("squash", 32)
+    assert again.framing == ImageTransform(32, "squash", "bilinear")
     resaved = load_clip(str(save_clip(again, tmp_path / "again.safetensors")))
     assert same(resaved, clip)
     assert (resaved.framing, resaved.templates, resaved.mean) == (again.framing, TEMPLATES, (0.5,) * 3)
@@ -336,7 +340,9 @@ def test_tags_and_hub_names(
     monkeypatch.setattr(
         factory, "download_pretrained_from_hf", lambda _, filename="", **__: str(files.get(filename, tmp_path / "w.pt"))
     )
-    assert same(load_clip("hf-hub:someone/model"), clip)
+    shared = load_clip("hf-hub:someone/model")
+    assert same(shared, clip)
+    assert shared.framing == again.framing
 
 
 def test_missing_network_and_unknown_names_are_reported(small_model: str, monkeypatch: pytest.MonkeyPatch) -> None:
