@@ -8,19 +8,23 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from cleaner.config import FinetuneConfig
 from cleaner.data import scenes
+from cleaner.data.base import TensorData
 from cleaner.files import read_json
 from cleaner.jobs import locks, prediction, session, spare, timing, worker
 from cleaner.jobs.prediction import Phases, Prediction
 from cleaner.models import clip as clip_module
+from cleaner.models.clip import Clip
 from cleaner.runs.request import Request
 from cleaner.runs.run import Run
 from cleaner.runs.store import create_run, read_record
-from cleaner.types import StepReport
+from cleaner.types import OnStep, StepReport
 from tests.jobs.test_local import make_request
 
 PHASES = Phases(start=2.0, step=0.5, validation=1.0, evaluate=4.0)
@@ -216,6 +220,32 @@ def test_rendering_does_not_count_as_the_time_of_a_step(
     assert timing.measure(asdict(replace(request_, pairs=640)))
     phases = prediction._read_store()["kinds"].popitem()[1]["phases"][0]
     assert phases.step < 0.25
+
+
+def test_a_sample_is_scaled_to_a_step_and_to_the_whole_test_split(
+    request_: Request, tiny_clip: Clip, toy_data: TensorData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+
+    def train(clip: Clip, data: object, defense: object, config: FinetuneConfig, on_step: OnStep) -> SimpleNamespace:
+        for number in range(config.steps or 0):
+            now[0] += 0.1
+            on_step(StepReport("poison", number, 0, 0.0))
+        return SimpleNamespace(clip=clip)
+
+    def evaluate(*_: object, **__: object) -> None:
+        now[0] += 1.0
+
+    monkeypatch.setattr(timing, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+    monkeypatch.setattr(timing, "finetune", train)
+    monkeypatch.setattr(timing, "evaluate", evaluate)
+    monkeypatch.setattr(timing, "TEST_PAIRS", len(toy_data) // 2)
+    measurement = timing._Measurement(request_, bool)
+    assert measurement._time_steps(tiny_clip, None, toy_data)[0] == pytest.approx(0.1)
+    assert measurement._time_evaluation(tiny_clip, None, None, toy_data, None) == pytest.approx(2.0)
+    sampled = measurement._sample(tiny_clip, None, toy_data, toy_data, clean=None, loading=0.0, optimize=0.0)
+    assert request_.finetune.batch_size == 2 * timing.MICRO_BATCH
+    assert sampled.step == pytest.approx(0.2)
 
 
 def test_a_full_size_model_is_sampled(request_: Request, monkeypatch: pytest.MonkeyPatch) -> None:

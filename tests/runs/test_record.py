@@ -17,6 +17,7 @@ from cleaner import load_run
 from cleaner.files import read_json, write_json
 from cleaner.reports import html
 from cleaner.reports.tables import to_csv
+from cleaner.runs.integrity import HASHES_KEY, hash_files
 from cleaner.runs.record import SCHEMA_VERSION, RunRecord
 from cleaner.runs.store import list_entries, list_runs, read_entry, read_record
 from cleaner.types import CleanerError
@@ -171,13 +172,16 @@ def test_importing_records_loads_nothing_heavy() -> None:
 
 def test_files_that_were_exchanged_are_named(root: Path, tmp_path: Path) -> None:
     folder, other = make_runs(tmp_path)
+    write_json(folder / "manifest.json", {"poison_indices": [1]})
+    write_json(folder / "config.json", {**read_json(folder / "config.json"), HASHES_KEY: hash_files(folder)})
     assert (read_record(folder).changed_files, read_record(other).changed_files) == ([], [])
+    write_json(folder / "manifest.json", {"poison_indices": [2]})
     shutil.copy(other / "model.safetensors", folder / "model.safetensors")
     metrics = read_json(folder / "metrics.json")
     write_json(folder / "metrics.json", {**metrics, "asr": {"1": 0.0}})
     record = read_record(folder)
-    assert record.changed_files == ["model.safetensors", "metrics.json"]
-    assert "changed since the run: model.safetensors, metrics.json" in html.render_html([record])
+    assert record.changed_files == ["model.safetensors", "metrics.json", "manifest.json"]
+    assert "changed since the run: model.safetensors, metrics.json, manifest.json" in html.render_html([record])
     assert read_record(other).started_from(record)
 
 
