@@ -70,6 +70,12 @@ def test_distribution_and_words() -> None:
     assert bars.layout.xaxis.ticktext == ("&lt;b>", "cup")
 
 
+def test_class_bars_are_probabilities_and_mark_the_target() -> None:
+    (bar,) = images.class_bars([("cup", 0.7, 0.3), ("kite", 0.2, 0.1)], "clean", "kite").data
+    assert (bar.x, bar.text, bar.customdata) == ((0.7, 0.2), ("70%", "20%"), (0.3, 0.1))
+    assert bar.marker.color == (STAGE_COLORS["clean"], STAGE_COLORS["trigger"])
+
+
 def test_map_has_ids_and_bounds_and_draws_all_arrows_as_one_trace() -> None:
     coordinates = np.array([[0, 0], [1, 1]], np.float32)
     group = features.PointGroup("a", "#000000", "circle", coordinates, ["image:0", "image:1"], ["<b>", "y"])

@@ -49,6 +49,13 @@ def test_a_front_holds_the_backdoored_model_wherever_its_runs_lie(runs: list[Run
     assert len({point.suspect for point in points}) == 1
 
 
+def test_points_have_the_figures_of_their_runs(runs: list[RunRecord]) -> None:
+    points = aggregate.make_run_points(runs[:2])
+    assert [(p.kind, p.ca, p.asr, p.ca_interval, p.asr_interval) for p in points] == [
+        (run.kind, run.metric("ca"), run.metric("asr"), run.interval("ca"), run.interval("asr")) for run in runs[:2]
+    ]
+
+
 def test_runs_that_are_not_comparable_are_never_averaged(runs: list[RunRecord]) -> None:
     def other(seed: int, metrics: dict[str, object], **config: object) -> RunRecord:
         return vary(runs[0], "other", {"asr": {"1": 0.9}, **metrics}, finetune={"seed": seed}, **config)

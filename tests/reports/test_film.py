@@ -18,7 +18,7 @@ from PIL import Image
 from cleaner.__main__ import main
 from cleaner.reports import film
 from cleaner.reports.film import Movie
-from cleaner.reports.film_animation import FORMATS, SUBSTEPS, render_animation
+from cleaner.reports.film_animation import FORMATS, SUBSTEPS, WIDTH, _Panel, render_animation
 from cleaner.runs.store import read_record
 from cleaner.types import CleanerError
 from tests.films import save_runs, train_runs
@@ -43,7 +43,9 @@ def test_the_player_gets_the_rates_and_the_log_of_the_run(folders: list[Path]) -
     shown = film.make_player_data([movie])["films"][0]
     run = train_runs()["attack"]
     assert run.film is not None
-    assert shown["asr"] == run.film.attack_success()
+    assert (shown["ca"], shown["asr"]) == (run.film.accuracy(), run.film.attack_success())
+    classes = run.film.clean_classes.tolist(), run.film.triggered_classes.tolist()
+    assert (shown["clean_classes"], shown["triggered_classes"]) == classes
     assert shown["log"]["asr"] == [(r.step, r.metrics["asr"]) for r in run.history if r.metrics]
     logged = dict(shown["log"]["asr"])
     common = [(value, logged[step]) for step, value in zip(shown["steps"], shown["asr"], strict=True) if step in logged]
@@ -121,6 +123,19 @@ def test_the_animation_moves_and_is_small(movies: list[Movie], kind: str, count:
     first = np.asarray(picture.convert("RGB"), float)
     picture.seek(picture.n_frames - 1)  # type: ignore[attr-defined]
     assert np.abs(np.asarray(picture.convert("RGB"), float) - first).mean() > 0.1
+
+
+def test_the_header_has_the_figures_above_their_names(folders: list[Path]) -> None:
+    (movie,) = film.load_movies([read_record(folders[0])])
+    drawn: list[str] = []
+
+    class Recorder:
+        def text(self, place: object, text: str, *_: object, **__: object) -> None:
+            drawn.append(text)
+
+    _Panel(movie, film.find_bounds([movie.film]), 0, WIDTH)._draw_header(Recorder(), -1)  # type: ignore[arg-type]
+    for name, values in (("clean accuracy", movie.film.accuracy()), ("attack success", movie.film.attack_success())):
+        assert drawn[drawn.index(name) - 1] == f"{values[-1]:.0%}"
 
 
 def test_a_long_label_ends_before_the_figures(movies: list[Movie]) -> None:

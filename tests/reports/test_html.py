@@ -9,15 +9,20 @@ import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from cleaner.__main__ import main
 from cleaner.attacks import TRIGGERS
+from cleaner.data.base import load_data
+from cleaner.data.images import compare_triggered
 from cleaner.models.clip import load_clip
+from cleaner.models.framing import ImageTransform
 from cleaner.plots.styles import find_style
 from cleaner.reports import html
 from cleaner.runs.record import RunRecord
+from cleaner.runs.run import load_run_trigger
 from cleaner.runs.store import read_record
 from cleaner.types import CleanerError
 from tests.data.files import write_table
@@ -78,8 +83,14 @@ def test_images_of_own_data_are_framed_as_the_model_sees_them(runs: list[RunReco
     ((name, rows),) = html.render_trigger_images([own])
     assert name == "BadNet patch"
     assert 0 < len(rows) <= html.IMAGES_PER_TRIGGER
-    sides = {Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))).size for row in rows for uri in row}
-    assert sides == {(32, 32)}  # the tiny model's
+    pictures = [[Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))) for uri in row] for row in rows]
+    assert {picture.size for row in pictures for picture in row} == {(32, 32)}  # the tiny model's
+    trigger = load_run_trigger(own.folder)
+    assert trigger is not None
+    test = load_data(own.data_name, split="test", size=64, **options).with_transform(ImageTransform(32))
+    (first,) = compare_triggered(test.images([0]), trigger)
+    for picture, expected in zip(pictures[0], (first.clean, first.triggered, first.difference), strict=True):
+        assert np.array_equal(np.asarray(picture), expected)
     moved = vary(own, trigger={**own.config["trigger"], "patch_size": 8})
     two = html.render_trigger_images([own, moved])
     assert [name for name, _ in two] == [f"BadNet patch (as in {own.id})"] * 2
