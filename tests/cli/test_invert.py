@@ -45,7 +45,7 @@ def test_the_result_is_used_by_evaluate_and_the_defense(
     folder = locate_inversion(run)
     found = read_inversion(folder)
     assert found is not None
-    assert found.target_class == "banana"
+    assert (found.target_class, found.data) == ("banana", "scenes/clean")
     assert len(found.classes) == 32
     assert main(["evaluate", str(run), "--trigger", str(folder), "--test-pairs", "40", "--json"]) == 0
     printed = json.loads(capsys.readouterr().out)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -75,8 +76,16 @@ def test_pairs_are_ranked_and_the_model_is_trained_without_the_flagged_ones(dete
         app.session_state["detect.details"] = tab
         app.run()
         assert chart_keys(app) == [key]
+        if tab == "Scores":
+            threshold = chart(app, key)["layout"]["shapes"][0]["x0"]
+            assert threshold == pytest.approx(float(np.sort(found.scores["clip_score"])[-50]))
     names = [trace["name"] for trace in chart(app, "detect.map")["data"]]
     assert names == ["flagged pairs", "clean pairs", "poisoned pairs"]
+    file = locate_detection_file(run.folder)
+    scores = found.scores["clip_score"] + np.float32(10) * found.poisoned
+    write_detection(replace(found, scores={**found.scores, "clip_score": scores}), file)
+    assert page_text(app.run()).count("◆] **poisoned**") == min(16, total)
+    write_detection(found, file)
     app.session_state["detect.details"] = "Detectors"
     app.selectbox(key="detect.detector").set_value("clip_score").run()
     assert "detect.reference" not in widget_keys(app)
@@ -129,11 +138,23 @@ def test_a_threshold_flags_the_images_above_it(
     make_runs(tmp_path)
     calibration, clean, triggered = (np.arange(100, dtype=np.float32) + shift for shift in (0, 10, 50))
     found = ImageDetection(clean, triggered, calibration)
-    monkeypatch.setattr(cache, "detect_images", lambda *arguments: found)
+    seen: list[Any] = []
+
+    def detect(*arguments: object) -> ImageDetection:
+        seen[:] = arguments
+        return found
+
+    monkeypatch.setattr(cache, "detect_images", detect)
+    monkeypatch.setattr(cache, "score_sample", lambda *_: [10.0, 99.0])  # around the threshold
     app = open_page("Detect")
     app.segmented_control(key="detect.question").set_value("image").run()
     assert not app.exception, [e.message for e in app.exception]
+    assert (seen[2].split, seen[3].split) == ("test", "validation")
+    assert [("flagged" in m.value) for m in app.markdown if ", score " in m.value] == [False, True]
+    roc = chart(app, "detect.images.roc")["data"][0]
+    assert sum(roc["y"]) > sum(roc["x"])
     shown = {metric.label: metric.value for metric in app.metric}
+    assert shown["AUROC"] == "0.820"
     assert shown["Triggered images flagged"] == "55.0%"  # above 94, with 5% of the calibration images
     assert shown["Clean images flagged"] == "15.0%"
     table_columns = ["Clean test images flagged", "Triggered images flagged", "F1"]

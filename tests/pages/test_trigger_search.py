@@ -25,20 +25,22 @@ def test_known_triggers_are_tried_at_many_settings(
     scan = cache.scan
 
     def find_rise(*arguments: Any, **options: Any) -> cache.Scanned:
-        found = scan(*arguments, **options)
+        found = scan(*arguments, **{**options, "reference": None})
         first = replace(found.results[0], class_name="cup", before=0.03, after=0.28, interval=(0.2, 0.31))
-        return found._replace(results=[first, *found.results[1:]])
+        results = [first, *found.results[1:]]
+        return found._replace(results=results, reference=[replace(r, before=0.1, after=0.15) for r in results])
 
     monkeypatch.setattr(cache, "scan", find_rise)
     app = open_page("Trigger search")
     app.select_slider(key="search.scan.n").set_value(100).run()
     app.selectbox(key="search.scan.kind").set_value("badnet").run()
     assert "search.scan.variants" not in widget_keys(app)
+    app.selectbox(key="search.scan.reference").set_value("scenes-rn").run()
     press(app, "search.scan.go")
     assert not errors(app)
     rows = table(app, "Increase (points)")
     assert set(rows["Trigger"]) == {"BadNet patch"}
-    assert rows.iloc[0].tolist()[1:] == ["cup", "3.0%", "28.0%", "+25.0 [+20.0, +31.0]"]
+    assert rows.iloc[0].tolist()[1:] == ["cup", "3.0%", "28.0%", "+25.0 [+20.0, +31.0]", "+5.0"]
     assert "1 setting tried" in page_text(app)
 
 
@@ -78,6 +80,7 @@ def test_a_trigger_is_inverted_and_kept(open_page: OpenPage, tmp_path: Path, mon
     assert not errors(app)
     found = read_inversion(locate_inversion(attacked))
     assert found is not None
+    assert found.data == "scenes/clean"
     assert (found.settings["images"], found.settings["patch_steps"]) == (200, 77)
     assert [metric.label for metric in app.metric] == [
         "Suspect class",
