@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,10 @@ from streamlit.testing.v1 import AppTest
 from streamlit.testing.v1.element_tree import Selectbox
 
 from cleaner.inspection.attribution import TriggerAttribution
+from cleaner.plots import images
+from pages._shared import cache
+from pages._shared.pixels import enlarge
+from pages._shared.sample import ModelKey, Sample
 from tests.pages.conftest import OpenPage, chart, chart_keys, page_text, press, table, widget_keys
 from tests.pages.runs import make_runs
 
@@ -61,6 +66,45 @@ def test_three_models_clean_and_triggered(open_page: OpenPage, tmp_path: Path, k
     assert "n = 32 " in page_text(app)
     assert "attention.spread" in chart_keys(app)
     assert chart(app, "attention.word_bars")["layout"]["xaxis"]["ticktext"] == ["a", "photo", "of", "a", "banana"]
+
+
+def test_images_maps_and_figures_stand_under_their_names(
+    open_page: OpenPage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_runs(tmp_path)
+    pairs: list[Any] = []
+    grids: list[tuple[Any, ...]] = []
+    load_pair, draw_grid = cache.image_pair_bytes, images.attribution_grid
+
+    def attribute(
+        model: ModelKey, method: str, settings: object, sample: Sample, trigger_run: Path, *, text: str
+    ) -> tuple[Any, list[float]]:
+        pairs.append(load_pair(sample, trigger_run))
+        clean = 1 - cache.trigger_mask(sample, trigger_run)  # nothing inside the trigger
+        return np.stack([clean, np.full_like(clean, 3)]), [0.1, 0.4]
+
+    def draw(*arguments: Any, **options: Any) -> Any:
+        grids.append(arguments)
+        return draw_grid(*arguments, **options)
+
+    result = TriggerAttribution([0.1], [0.9], [0.5], 0.06)
+    monkeypatch.setattr(cache, "attribution", attribute)
+    monkeypatch.setattr(cache, "shares_over", lambda *args, **options: result)
+    monkeypatch.setattr(cache, "word_attribution", lambda *args: (["a", "b"], [[0.1, 0.2], [0.3, 0.4]]))
+    monkeypatch.setattr(images, "attribution_grid", draw)
+    app = open_page("Attention")
+    app.toggle(key="attention.raw").set_value(True).run()
+    press(app, "attention.measure")
+    pictures, maps, rows, _ = grids[-1]
+    assert rows == ["Triggered image", "Clean image"]
+    assert [row[0].max() for row in maps] == [3, 1]
+    assert not np.array_equal(*pairs[-1])
+    for picture, pixels in zip(pictures, pairs[-1][::-1], strict=True):
+        assert np.array_equal(picture, enlarge(pixels))
+    values = table(app, "Similarity, clean").iloc[0]
+    assert values[["Similarity, clean", "Similarity, triggered", "Share, clean"]].tolist() == [0.1, 0.4, "0.0%"]
+    assert [box["y"] for box in chart(app, "attention.spread")["data"]] == [[0.1]] * 3 + [[0.9]] * 3
+    assert chart(app, "attention.word_bars")["data"][0]["y"] == [0.3, 0.4]
 
 
 def test_large_images_start_with_a_fast_method(

@@ -12,8 +12,12 @@ from streamlit.testing.v1 import AppTest
 
 from cleaner.inspection import embedding_map
 from cleaner.plots.features import PointGroup
+from cleaner.plots.images import to_data_uri
 from cleaner.plots.styles import Style, find_style
-from pages._shared import before_after
+from pages._shared import before_after, cache
+from pages._shared.map_view import MapView, group_points
+from pages._shared.pixels import enlarge
+from pages._shared.sample import DataKey
 from tests.pages.conftest import OpenPage, chart_keys, page_text
 from tests.pages.runs import make_runs
 from tests.pages.test_embeddings import show as show_map
@@ -49,9 +53,20 @@ def test_maps_share_their_axes() -> None:
 
 
 def test_attention_shows_images_and_the_map_under_one_slider(
-    open_page: OpenPage, tmp_path: Path, drawn: list[tuple[tuple[str, str], tuple[Style, Style], list[Any]]]
+    open_page: OpenPage,
+    tmp_path: Path,
+    drawn: list[tuple[tuple[str, str], tuple[Style, Style], list[Any]]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     attacked, defended = make_runs(tmp_path)
+    pairs: list[Any] = []
+    load_pair = cache.image_pair_bytes
+
+    def load(*arguments: Any) -> Any:
+        pairs.append(load_pair(*arguments))
+        return pairs[-1]
+
+    monkeypatch.setattr(cache, "image_pair_bytes", load)
     app = open_page("Attention")
     toggle(app, "attention.by_hand")
     assert "attention.grid" not in chart_keys(app)
@@ -66,13 +81,15 @@ def test_attention_shows_images_and_the_map_under_one_slider(
     assert [panel["kind"] for panel in panels] == ["image", "image", "map"]
     stacks = [layer["images"] for layer in panels[0]["layers"]]
     assert stacks[0][0] == stacks[1][0]  # the same image
+    clean, triggered = (to_data_uri(enlarge(pixels)) for pixels in next(pair for pair in pairs if len(pair) == 2))
+    assert [panel["layers"][0]["images"][0] for panel in panels[:2]] == [triggered, clean]
     assert stacks[0][1] != stacks[1][1]  # another attribution
 
 
 def test_embeddings_shows_two_maps_instead_of_arrows(
     open_page: OpenPage, tmp_path: Path, drawn: list[tuple[tuple[str, str], tuple[Style, Style], list[Any]]]
 ) -> None:
-    make_runs(tmp_path)
+    _, defended = make_runs(tmp_path)
     app = open_page("Embeddings")
     assert app.toggle(key="embeddings.by_hand").disabled  # one model is shown
     show_map(app, "Clean → Backdoored")
@@ -86,4 +103,11 @@ def test_embeddings_shows_two_maps_instead_of_arrows(
     before, after = (layer["groups"] for layer in panel["layers"])
     assert [group["color"] for group in before] == [group["color"] for group in after]
     assert before[0]["points"] != after[0]["points"]
+    saved = embedding_map.read_map(defended)
+    assert saved is not None
+    view = MapView(saved, "pca", DataKey(saved.data, "test", 100), None)
+    sides = (group_points(view, [stage], ["image"], "Kind") for stage in (1, 2))
+    coordinates = saved.coordinates["pca"]
+    expected = before_after.map_panel(*sides, (coordinates.min(0), coordinates.max(0)))
+    assert [layers[0] for layers in (before, after)] == [layer["groups"][0] for layer in expected["layers"]]
     assert "embeddings.map" not in chart_keys(app)

@@ -15,7 +15,11 @@ from streamlit.testing.v1 import AppTest
 
 from cleaner.inspection import embedding_map
 from cleaner.jobs import map_worker
-from cleaner.plots.styles import find_style
+from cleaner.plots import features
+from cleaner.plots.styles import STAGE_COLORS, find_style
+from pages._shared import pickers
+from pages._shared.map_view import MapView
+from pages._shared.sample import DataKey
 from pages._shared.state import MODEL_PREFIX
 from tests.pages.conftest import OpenPage, chart, errors, page_text, table, widget_keys
 from tests.pages.runs import make_runs
@@ -65,14 +69,29 @@ def test_a_look_at_a_clean_model_changes_no_choice(open_page: OpenPage, tmp_path
     assert shown_models(app).value == "Defended"
 
 
-def test_models_share_the_axes_and_movement_has_arrows(open_page: OpenPage, tmp_path: Path) -> None:
+def test_models_share_the_axes_and_movement_has_arrows(
+    open_page: OpenPage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     _, defended = make_runs(tmp_path)
+    arrows: list[Any] = []
+    draw_map = features.embedding_map
+
+    def draw(*arguments: Any, **options: Any) -> Any:
+        arrows[:] = options["arrows"] or ()
+        return draw_map(*arguments, **options)
+
+    monkeypatch.setattr(features, "embedding_map", draw)
     app = open_page("Embeddings")
     assert trace_names(app)[:3] == NAMES
     assert "banana" in trace_names(app)[3]
     before = len(traces(app))
     show(app, "Clean → Backdoored")
     assert len(traces(app)) == before + 1
+    saved = embedding_map.read_map(defended)
+    assert saved is not None
+    for stage, ends in enumerate(arrows):
+        assert np.array_equal(ends[: saved.counts["image"]], saved.get_coordinates("pca", stage, "image"))
+    assert len(arrows) == 2
     show(app, "All models")
     app.selectbox(key="embeddings.color").set_value("Model").run()
     assert {name.partition(":")[0] for name in trace_names(app)} == {"Clean", "Backdoored", "Defended"}
@@ -82,9 +101,10 @@ def test_models_share_the_axes_and_movement_has_arrows(open_page: OpenPage, tmp_
         app.selectbox(key="embeddings.color").set_value(coloring).run()
         assert not app.exception, coloring
     assert table(app, "Metric")["Metric"].tolist()[0] == "Trigger pull"
-    saved = embedding_map.read_map(defended)
-    assert saved is not None
     assert f"n = {len(saved.rows)} " in page_text(app)
+    monkeypatch.setattr(pickers, "selected_model_key", lambda: None)
+    view = MapView(replace(saved, rows=saved.rows[::-1]), "pca", DataKey("scenes", "test", 100), None)
+    assert view.sample(0).index == saved.rows[-1]
 
 
 def test_the_trigger_succeeds_on_images_of_other_classes_only(open_page: OpenPage, tmp_path: Path) -> None:
@@ -95,6 +115,8 @@ def test_the_trigger_succeeds_on_images_of_other_classes_only(open_page: OpenPag
     app = open_page("Embeddings")
     app.selectbox(key="embeddings.color").set_value("Trigger success").run()
     counts = {trace["name"]: len(trace["customdata"]) for trace in traces(app) if "customdata" in trace}
+    colors = {trace["name"]: trace["marker"]["color"] for trace in traces(app) if "customdata" in trace}
+    assert colors["Classified as target"] == STAGE_COLORS["backdoored"]
     of_target = made.labels.count(made.labels[0])
     assert counts["Classified as target"] == len(made.rows) - of_target
     assert counts["Triggered images, target class"] == of_target
