@@ -6,6 +6,8 @@ import json
 import shutil
 from pathlib import Path
 
+import pytest
+
 from cleaner.labels import NO_DEFENSE, defense_name, to_defense_label, to_label
 from cleaner.plots.styles import find_style
 from cleaner.reports import claim
@@ -40,6 +42,7 @@ def test_table_filters_and_heatmap(open_page: OpenPage, tmp_path: Path) -> None:
     heat, text = chart(app, "compare.heatmap")["data"]
     assert heat["x"] == ["BadNet patch", "Sine wave<br>(SIG)"]
     assert heat["y"] == [NO_DEFENSE_LABEL, "TA-Cleaner"]
+    assert heat["z"] == [pytest.approx([0.95, 0.95]), pytest.approx([0.15, 0.1])]
     cells = dict(zip(zip(text["x"], text["y"], strict=True), text["text"], strict=True))
     assert cells["BadNet patch", "TA-Cleaner"] == "15.0%<br>[10.0%, 20.0%]<br>2 seeds"
     app.multiselect(key="compare.attack").set_value(["sig"]).run()

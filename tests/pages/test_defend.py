@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from streamlit.proto.Metric_pb2 import Metric as MetricProto
 
 from cleaner import presets
 from cleaner.config import FinetuneConfig
@@ -22,7 +23,7 @@ from cleaner.runs.run import read_progress
 from cleaner.runs.status import Status, write_status
 from cleaner.runs.store import create_run, list_runs
 from cleaner.types import CleanerError
-from pages._shared import curves, durations, job_requests
+from pages._shared import curves, defense_results, durations, job_requests
 from pages._shared.defense_results import MAX_CARDS
 from pages._shared.run_table import STATE_LABELS
 from pages._shared.sample import DataKey
@@ -125,6 +126,8 @@ def test_cards_and_notes_have_the_figures_of_their_names(open_page: OpenPage, tm
     assert (before.value, before.delta, after.value, after.delta) == ("94.8%", "", "10.4%", "-84.4 points")
     low, high = bootstrap.bootstrap_interval(*outcomes)
     assert high < 0
+    assert after.proto.color == MetricProto.MetricColor.GREEN
+    assert "95% interval 5.8 to 18.1%" in after.help
     assert f"n = 96; change {100 * low:+.1f} to {100 * high:+.1f} points" in after.help
     assert "change" not in before.help
     (notes,) = (box.caption[0].value for box in app.expander if box.label == "n = 100 and 96 · how measured")
@@ -138,6 +141,13 @@ def test_cards_and_notes_have_the_figures_of_their_names(open_page: OpenPage, tm
     shown = table(app, "n (CA)")
     assert shown[["n (CA)", "n (ASR)"]].values.tolist() == [[100, 96]] * 2
     assert shown["ASR@1"].tolist() == ["94.8%", "10.4%"]
+    marks = [trace for trace in chart(app, "pareto")["data"] if "markers" in trace["mode"]]
+    assert [(mark["x"], mark["y"]) for mark in marks] == [([0.9], [91 / 96]), ([0.9], [10 / 96])]
+    runs = sorted(list_runs(), key=lambda run: run.stage)
+    points = defense_results.points(runs[0], runs[1:])
+    assert [(p.kind, p.ca, p.asr, p.ca_interval, p.asr_interval) for p in points] == [
+        (run.kind, run.metric("ca"), run.metric("asr"), run.interval("ca"), run.interval("asr")) for run in runs
+    ]
 
 
 def test_a_rebound_test_adds_a_metric_to_its_defense(open_page: OpenPage, tmp_path: Path) -> None:

@@ -6,7 +6,9 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 
+from cleaner.data.images import encode_png
 from cleaner.files import write_json
 from cleaner.runs.store import list_runs
 from pages._shared import lesson, state
@@ -61,6 +63,13 @@ def test_what_is_said_of_it_is_not_said_of_own_defenses(
     os.replace(example[1], tmp_path / "runs" / example[1].name)
     assert not any(is_said(*item) for item in sentences.items())
     assert "TA-Cleaner" in page_text(app)
+
+
+def test_right_answers_are_green(example: list[Path], open_page: OpenPage) -> None:
+    png = encode_png(torch.zeros(3, 8, 8))
+    picture = {"class": "cup", "pictures": [png, png], "answers": {"backdoored": ["cup", "banana"]}}
+    write_json(example[0] / "picture.json", picture)
+    assert ":green[**cup**] | :red[**banana**]" in page_text(open_page("Overview"))
 
 
 def test_own_runs_come_first(example: list[Path], open_page: OpenPage, tmp_path: Path) -> None:

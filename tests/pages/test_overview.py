@@ -47,8 +47,13 @@ def test_unknown_run_files_are_ignored(open_page: OpenPage, tmp_path: Path) -> N
 
 def test_the_bars_show_the_measured_shares(open_page: OpenPage, tmp_path: Path) -> None:
     backdoored, _ = make_runs(tmp_path)
-    bars = chart(open_page("Overview"), f"overview.{backdoored.name}")["data"]
+    app = open_page("Overview")
+    bars = chart(app, f"overview.{backdoored.name}")["data"]
     assert {bar["name"]: bar["y"] for bar in bars} == {"attack success": [0.95, 0.1], "clean accuracy": [0.9, 0.9]}
+    app.session_state["run_table"] = True
+    app.run()
+    rows = table(app, "Run").set_index("Run")
+    assert rows.loc[backdoored.name, ["CA", "ASR@1"]].tolist() == ["90.0%", "95.0%"]
 
 
 def test_equal_defenses_are_told_apart_in_the_chart(open_page: OpenPage, tmp_path: Path) -> None:

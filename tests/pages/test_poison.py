@@ -33,6 +33,7 @@ from tests.conftest import make_clip
 from tests.data.files import image_bytes, write_class_folder, write_table
 from tests.pages.conftest import (
     OpenPage,
+    chart,
     chart_keys,
     choose_own_data,
     choose_own_model,
@@ -96,9 +97,10 @@ def test_the_floor_is_named_where_its_line_is_drawn(open_page: OpenPage, tmp_pat
     app.run()
     assert "poison.past.loss" in chart_keys(app)
     assert "otted line" not in page_text(app)
-    (folder / "progress.jsonl").write_text(json.dumps({**report, "metrics": {"ca": 0.5, "asr": 0.5}}) + "\n")
+    (folder / "progress.jsonl").write_text(json.dumps({**report, "metrics": {"ca": 0.5, "asr": 0.9}}) + "\n")
     app.run()
-    assert "poison.past.validation" in chart_keys(app)
+    shown = {trace["name"]: trace["y"] for trace in chart(app, "poison.past.validation")["data"]}
+    assert shown == {"attack success": [0.9], "clean accuracy": [0.5]}
     assert "Gray dotted line: attack success on the clean model." in page_text(app)
 
 

@@ -2,12 +2,15 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from cleaner import presets
+from cleaner.inspection.margins import Margin
+from pages._shared import cache
 from pages._shared.annotated_text import Piece, edited_pieces, make_html, shortened_pieces
 from tests.pages.conftest import OpenPage, chart, page_text, table
 from tests.pages.runs import make_runs
@@ -50,9 +53,16 @@ def test_long_and_empty_captions_are_refused(open_page: OpenPage, caption: str, 
     assert token in app.error[0].value
 
 
-def test_truncated_texts_are_not_judged(open_page: OpenPage) -> None:
+def test_truncated_texts_are_not_judged(open_page: OpenPage, monkeypatch: pytest.MonkeyPatch) -> None:
     app = open_page("Subtexts")
-    assert len(judgments(app)) == 1
+    for caption_cosine, icon, words in ((0.3, "check_circle", "above all"), (0.0, "cancel", "prefers")):
+        monkeypatch.setattr(
+            cache, "similarities", lambda *keys, first=caption_cosine: [first, *[0.1] * (len(keys[2]) - 1)]
+        )
+        app.run()
+        (judgment,) = judgments(app)
+        assert judgment.startswith(f":material/{icon}")
+        assert words in judgment
     assert not app.warning
     type_caption(
         app, "an extraordinarily photogenic unputdownable bougainvillea " * 7 + "next to a red car on the grass"
@@ -95,6 +105,14 @@ def test_small_data_are_counted_by_their_own_size(open_page: OpenPage, tmp_path:
 def test_margins_and_diagnostics(open_page: OpenPage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(presets, "QUICK_CLEAN_PAIRS", 400)
     make_runs(tmp_path)
+    made: list[list[Margin]] = []
+    compute = cache.margins
+
+    def record(*arguments: Any) -> list[Margin]:
+        made.append(compute(*arguments))
+        return made[-1]
+
+    monkeypatch.setattr(cache, "margins", record)
     app = open_page("Subtexts")
     before = len(app.dataframe)
     for key in ("subtexts.margins", "subtexts.diagnostics"):
@@ -102,6 +120,9 @@ def test_margins_and_diagnostics(open_page: OpenPage, tmp_path: Path, monkeypatc
     app.run()
     assert not app.exception
     assert len(app.dataframe) == before + 2
+    below = sum(margin.value <= 0 for margin in made[0])
+    assert 0 < below != len(made[0]) - below
+    assert f"with a false text preferred: Clean {below}, Backdoored " in page_text(app)
     worst = table(app, "Margin")["Margin"].tolist()
     assert worst == sorted(worst)
     assert len(worst) == 20
