@@ -56,6 +56,21 @@ def test_a_gentle_view_keeps_left_and_right() -> None:
     assert all(view[..., :10].mean() < view[..., -10:].mean() for view in views)
 
 
+def test_a_gentle_view_is_turned_moved_and_lit_within_its_limits() -> None:
+    def draw(image: torch.Tensor) -> torch.Tensor:
+        return augment(image.expand(50, 3, 32, 32), "gentle", 0, 0, range(50))
+
+    light = draw(torch.full((3, 32, 32), 0.5)).mean(dim=(1, 2, 3)) / 0.5
+    assert 0.699 < light.min() < 0.8 < 1.2 < light.max() < 1.301
+    dots = torch.zeros(3, 32, 32)
+    dots[:, 15:17, 4:6] = dots[:, 15:17, 26:28] = 1
+    left, right = (part.sum(1).flatten(1).argmax(1) for part in draw(dots).split(16, dim=-1))
+    slopes = (left // 16 - right // 16).abs() / (right % 16 + 16 - left % 16)
+    assert 0.1 < slopes.max() < 0.36  # tan(15°), and a pixel
+    middles = (left // 16 + right // 16) / 2 - 15.5
+    assert 2 < middles.abs().max() < 4.6  # a tenth of 32, and a pixel
+
+
 def test_augmentation_leaves_the_global_generator_unchanged() -> None:
     images, state = make_toy_data().images(range(8)), torch.get_rng_state()
     before = images.clone()
