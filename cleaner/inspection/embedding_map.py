@@ -194,9 +194,9 @@ def _select_points(
 def add_projection(embedding_map: EmbeddingMap, features: Tensor, method: str) -> EmbeddingMap:
     """Return the map with the coordinates of one more method, fitted on all its points."""
     from cleaner.inspection.features import compute_trustworthiness
-    from cleaner.inspection.projection import Projection
+    from cleaner.inspection.projection import project
 
-    coordinates = Projection(method).fit(features)
+    coordinates = project(features, method)
     trustworthiness = round(compute_trustworthiness(features, coordinates), 4)
     return replace(
         embedding_map,

@@ -19,7 +19,7 @@ from cleaner.data.images import to_uint8
 from cleaner.evaluation.encode import Encoder
 from cleaner.explain.base import EXPLAINERS
 from cleaner.inspection.features import find_single_class_rows
-from cleaner.inspection.projection import Projection
+from cleaner.inspection.projection import fit_pca
 from cleaner.models.clip import Clip
 from cleaner.runs.film import Axes, Film
 
@@ -197,9 +197,7 @@ def find_explainer(clip: Clip) -> Any:
 def fit_axes(frames: dict[str, Tensor]) -> Axes:
     """Return the two directions of largest variance of the images of all frames, and their center."""
     images = torch.cat([frames["clean"].flatten(0, 1), frames["triggered"].flatten(0, 1)]).float()
-    projection = Projection("pca")
-    projection.fit(images)
-    center, directions = projection.axes
+    center, directions = fit_pca(F.normalize(images, dim=-1))
     return Axes(center.numpy(), directions.numpy())
 
 

@@ -118,7 +118,7 @@ def detect_pairs(
     features: of the first N pairs, if known. `on_step` receives "images", "captions" and "detect".
     """
     from cleaner.detectors.base import find_detectors
-    from cleaner.inspection.projection import Projection
+    from cleaner.inspection.projection import project
 
     features = features or extract_pair_features(clip, pairs, limit_pairs(clip, pairs), on_step)
     truth = poisoned[: len(features.image)]
@@ -137,7 +137,7 @@ def detect_pairs(
         reference_size=REFERENCE_SIZE,
         scores=scores,
         poisoned=truth,
-        coordinates=Projection("pca").fit(features.image),
+        coordinates=project(features.image),
         figures=figures,
         auroc_by_size=by_size,
     )

@@ -38,7 +38,7 @@ def test_map_has_the_metrics_and_coordinates_of_the_models() -> None:
         concatenate_features,
         extract_features,
     )
-    from cleaner.inspection.projection import Projection
+    from cleaner.inspection.projection import project
 
     data, trigger = make_toy_data(), TRIGGERS["badnet"]()
     clips = {"clean": make_clip("vit", 0), "backdoored": make_clip("vit", 1)}
@@ -49,7 +49,7 @@ def test_map_has_the_metrics_and_coordinates_of_the_models() -> None:
     assert computed.attack_success == [layer.attack_success.tolist() for layer in each]
     np.testing.assert_allclose(computed.shifts[0]["caption"], compute_feature_shifts(*each)["caption"], atol=1e-5)
     np.testing.assert_array_equal(features, concatenate_features(each))
-    whole = Projection("pca").fit(features)
+    whole = project(features)
     np.testing.assert_array_equal(computed.coordinates["pca"], whole)
     np.testing.assert_array_equal(computed.get_coordinates("pca", 1, "triggered"), whole[148 + 48 : 148 + 96])
 
