@@ -7,28 +7,12 @@ import streamlit as st
 from cleaner.reports.comparability import has_failed_attack
 from pages._shared import cache, image_detection, pair_detection, state
 from pages._shared.frame import link, page
-from pages._shared.state import KEEP
 
 LEAD = "**Find the poison without knowing the trigger**: in the training pairs, or in a single image."
 QUESTIONS = {
     "pairs": "Which training pairs are poisoned?",
     "image": "Does this image carry a trigger?",
 }
-
-
-def choose_question() -> str:
-    """Draw the choice of the question; return its key."""
-    question = st.segmented_control(
-        "Question",
-        list(QUESTIONS),
-        required=True,
-        default="pairs",
-        format_func=QUESTIONS.__getitem__,
-        key="detect.question",
-        label_visibility="collapsed",
-        **KEEP,
-    )
-    return str(question)
 
 
 with page("Detect", LEAD):
@@ -41,7 +25,7 @@ with page("Detect", LEAD):
         )
         link("Poison", "Train a backdoored model")
     else:
-        question = choose_question()
+        question = state.choose_segment("Question", QUESTIONS, key="detect.question", is_label_hidden=True)
         if has_failed_attack(run):
             st.warning("The attack failed: little tells triggered images from others.", icon=":material/warning:")
         if question == "pairs":

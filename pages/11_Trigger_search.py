@@ -10,7 +10,6 @@ from cleaner.types import CleanerError
 from pages._shared import cache, inversion_view, pickers, stage_mode, state, trigger_scan, wording
 from pages._shared.frame import page
 from pages._shared.inversion_view import Subject
-from pages._shared.state import KEEP
 
 LEAD = "**Find the trigger of a model that you do not trust**: try the known ones, or invert an unknown one."
 METHODS = {
@@ -33,24 +32,16 @@ def find_subject() -> Subject:
     return Subject(cache.make_model_key(model), model, data, None)
 
 
-def choose_method(subject: Subject) -> str:
-    """Draw the choice of the method; return its key. The default is a stored inversion."""
-    method = st.segmented_control(
-        "Method",
-        list(METHODS),
-        required=True,
-        default="scan" if read_inversion(subject.stored_folder) is None else "invert",
-        format_func=METHODS.__getitem__,
-        key=f"search.method.{subject.name}",
-        label_visibility="collapsed",
-        **KEEP,
-    )
-    return str(method)
-
-
 with page("Trigger search", LEAD):
     subject = find_subject()
-    method = choose_method(subject)
+    has_inversion = read_inversion(subject.stored_folder) is not None
+    method = state.choose_segment(
+        "Method",
+        METHODS,
+        default="invert" if has_inversion else "scan",
+        key=f"search.method.{subject.name}",
+        is_label_hidden=True,
+    )
     with st.spinner("Loading PyTorch …"):
         cache.triggers()
     st.markdown(f"##### {wording.section_title(TITLES[method], subject.run)}")

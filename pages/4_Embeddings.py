@@ -47,22 +47,6 @@ METRIC_LABELS = {
 MAX_IMAGES, IMAGE_COLUMNS, MAX_CLASSES = 12, 3, 6
 
 
-def choose_projection() -> str:
-    """Draw the choice of the projection; return it."""
-    method = st.segmented_control(
-        "Projection",
-        list(AXES),
-        required=True,
-        default="pca",
-        format_func=str.upper,
-        key="embeddings.method",
-        label_visibility="collapsed",
-        **KEEP,
-        help="Fitted once on all models. PCA: the two directions of most variance. UMAP: preserves neighborhoods.",
-    )
-    return str(method)
-
-
 def load_map_view(stages: list[pickers.Stage], method: str) -> MapView:
     """Return the map of some models, computed if it is missing; PCA until UMAP is fitted."""
     run = state.current_run()
@@ -124,10 +108,8 @@ def choose_view(
         options["All models"] = (None, None)
     default = labels[min(1, len(labels) - 1)]
     with top:
-        option = st.segmented_control(
-            "Show", list(options), required=True, default=default, key=f"embeddings.show.{'.'.join(labels)}", **KEEP
-        )
-    before, after = options.get(str(option), options[default])
+        option = state.choose_segment("Show", list(options), default=default, key=f"embeddings.show.{'.'.join(labels)}")
+    before, after = options[option]
     if len(labels) > 1:
         help = f"A slider between two maps instead of arrows. Choose two models under Show: {labels[0]} → {labels[1]}."
         right.toggle("Before/after slider", key=BY_HAND, help=help, disabled=before is None, **KEEP)
@@ -289,7 +271,14 @@ with page("Embeddings", LEAD):
     with middle:
         stages = pickers.choose_stages(state.current_run(), label_visibility="collapsed")
     with right:
-        method = choose_projection()
+        method = state.choose_segment(
+            "Projection",
+            list(AXES),
+            format_func=str.upper,
+            key="embeddings.method",
+            help="Fitted once on all models. PCA: the two directions of most variance. UMAP: preserves neighborhoods.",
+            is_label_hidden=True,
+        )
     view = load_map_view(stages, method)
     show_map(view)
     show_metrics(view)

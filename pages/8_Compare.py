@@ -134,16 +134,8 @@ def show_heatmap(entries: list[RunRecord]) -> None:
     if not names:
         return
     st.subheader(f"Attacks and defenses{_mark_example(entries)}", anchor=False)
-    name = st.segmented_control(
-        "Metric",
-        names,
-        required=True,
-        default=names[0],
-        format_func=labels.__getitem__,
-        key="compare.metric",
-        **KEEP,
-    )
-    heatmap = aggregate.plot_heatmap(aggregate.sort_by_name(entries), str(name))
+    name = state.choose_segment("Metric", names, format_func=labels.__getitem__, key="compare.metric")
+    heatmap = aggregate.plot_heatmap(aggregate.sort_by_name(entries), name)
     st.plotly_chart(heatmap, key="compare.heatmap", config=NO_MODE_BAR)
     st.caption(aggregate.SEEDS_NOTE)
 
@@ -232,26 +224,18 @@ def show_weights_export(entries: list[RunRecord]) -> None:
         )
 
 
-def choose_source() -> str:
-    """Draw the choice between the runs of this machine and the project's benchmark; return a key of `SOURCES`."""
-    source = st.segmented_control(
-        "Source",
-        list(SOURCES),
-        required=True,
-        default="runs",
-        format_func=SOURCES.__getitem__,
-        key="compare.source",
-        label_visibility="collapsed",
-        help="Runs on this machine with the shipped example, or the results in the project's README.",
-        **KEEP,
-    )
-    return str(source)
-
-
 with page("Compare", LEAD):
     runs, benchmark = state.all_runs(), [*claim.read_claim_records(), *read_benchmark_records()]
     with st.container(horizontal=True, vertical_alignment="center"):
-        source = choose_source() if benchmark else "runs"
+        source = "runs"
+        if benchmark:
+            source = state.choose_segment(
+                "Source",
+                SOURCES,
+                key="compare.source",
+                help="Runs on this machine with the shipped example, or the results in the project's README.",
+                is_label_hidden=True,
+            )
         entries = filter_runs(runs) if source == "runs" and runs else []
         if entries:
             show_report_button(entries)

@@ -18,7 +18,7 @@ from pages._shared.map_view import MapView, group_points
 from pages._shared.pickers import Stage
 from pages._shared.pixels import enlarge
 from pages._shared.sample import Sample
-from pages._shared.state import KEEP
+from pages._shared.state import choose_segment
 
 MAP_KINDS = ("image", "triggered")
 OUTLINE_SCALE = 4
@@ -42,8 +42,7 @@ def show(
     """
     pairs = {f"{a.label} | {b.label}": (a, b) for a, b in pairwise(stages)}
     names = list(pairs)
-    choice = st.segmented_control("Models", names, required=True, default=names[-1], key="attention.pair", **KEEP)
-    shown = pairs.get(str(choice), pairs[names[-1]])
+    shown = pairs[choose_segment("Models", names, default=names[-1], key="attention.pair")]
     largest = images.find_scale_end([m for stage in shown for m in maps[stage.label]], is_signed=is_signed)
     outline = [] if mask is None else [images.draw_outline(mask, OUTLINE_SCALE)]
     panels = []

@@ -14,7 +14,7 @@ from cleaner.reports import aggregate, benchmark, claim
 from cleaner.reports.benchmark import BenchmarkRecord
 from pages._shared import cards
 from pages._shared.plotly_charts import NO_MODE_BAR
-from pages._shared.state import KEEP
+from pages._shared.state import KEEP, choose_segment
 from pages._shared.wording import escape_markdown
 
 PARTS = {
@@ -63,22 +63,12 @@ def show(entries: Sequence[BenchmarkRecord]) -> None:
     st.plotly_chart(aggregate.plot_heatmap(entries, str(metric)), key="benchmark.heatmap", config=NO_MODE_BAR)
     st.caption(f"{PARTS[part][1]} Mean and [minimum, maximum] over seeds. Empty: not measured.")
     attacks = list(dict.fromkeys(entry.attack for entry in entries))
-    attack = st.segmented_control(
-        "Attack",
-        attacks,
-        required=True,
-        default=attacks[0],
-        format_func=to_attack_label,
-        key="benchmark.attack",
-        **KEEP,
-    )
+    attack = choose_segment("Attack", attacks, format_func=to_attack_label, key="benchmark.attack")
     of_attack = [entry for entry in entries if entry.attack == attack]
     targets = claim.rank_targets(of_attack)
     target = targets[0]
     if len(targets) > 1:  # each target is another backdoored model
-        target = st.segmented_control(
-            "Target class", targets, required=True, default=target, key="benchmark.target", **KEEP
-        )
+        target = choose_segment("Target class", targets, key="benchmark.target")
     show_attack([entry for entry in of_attack if entry.target_class == target])
 
 

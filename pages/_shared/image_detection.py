@@ -17,7 +17,7 @@ from pages._shared.cancel import is_canceled, show_cancelable
 from pages._shared.pixels import enlarge
 from pages._shared.plotly_charts import NO_MODE_BAR
 from pages._shared.sample import DataKey
-from pages._shared.state import KEEP
+from pages._shared.state import KEEP, choose_segment
 from pages._shared.wording import escape_markdown, format_percent
 
 IMAGE_COUNTS = (100, 200, 500, 1000)
@@ -57,21 +57,19 @@ def _choose_detector() -> tuple[Any, int, float]:
     """Draw the choice of detector, images and threshold; return them."""
     kinds = cache.detectors("image")
     name = str(st.selectbox("Detector", list(kinds), format_func=to_label, key="detect.images.detector", **KEEP))
-    allowed = st.segmented_control(
+    allowed = choose_segment(
         "False alarms allowed",
         FALSE_ALARMS,
-        required=True,
         default=FALSE_ALARMS[-1],
         format_func="{:.0%}".format,
         key="detect.images.allowed",
         help="Fixes the threshold on clean images of another split, as a defender would.",
-        **KEEP,
     )
     with st.expander("Parameters"):
         st.caption(escape_markdown(kinds[name].describe()))
         n = st.select_slider("Images", IMAGE_COUNTS, DEFAULT_COUNT, key="detect.images.n", **KEEP)
         detector = forms.draw_form(kinds[name], f"detect.{name}")
-    return detector, int(n), float(allowed)
+    return detector, int(n), allowed
 
 
 def _load(run: RunRecord, detector: Any, n: int) -> Any:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import streamlit as st
 
@@ -30,6 +31,33 @@ VISIBLE = 20
 """Characters of a label that the box "In view" has room for."""
 _REQUESTED_RUN = "requested_run"
 _LAST_SELECTION = "last_run"
+T = TypeVar("T")
+
+
+def choose_segment(
+    label: str,
+    options: Iterable[T],
+    *,
+    key: str,
+    default: T | None = None,
+    format_func: Callable[[T], str] = str,
+    help: str | None = None,
+    is_label_hidden: bool = False,
+) -> T:
+    """Draw a choice of one option, by default the first; return it. A mapping has the labels of its keys."""
+    choices = list(options)
+    option: T = st.segmented_control(
+        label,
+        choices,
+        required=True,  # a click on the chosen segment must not clear it: the page would show it unmarked
+        default=choices[0] if default is None else default,
+        format_func=options.__getitem__ if isinstance(options, Mapping) else format_func,
+        key=key,
+        help=help,
+        label_visibility="collapsed" if is_label_hidden else "visible",
+        **KEEP,
+    )
+    return option
 
 
 def all_runs() -> list[RunRecord]:
