@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import lru_cache, wraps
+from functools import cache, lru_cache, wraps
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -45,50 +45,37 @@ class Lexicon:
         for number, group in enumerate(kinds.CONFUSABLE_NOUNS):
             for word in group:
                 self._confusable_groups[word] = self._confusable_groups.get(word, frozenset()) | {number}
-        self._count_cache: dict[str, tuple[int, ...]] = {}
-        self._classes: dict[str, str | None] = {}
-        self._synsets: dict[str, list[str]] = {}
-        self._primary_hypernyms: dict[str, frozenset[str]] = {}
-        self._closures: dict[str, frozenset[str]] = {}
-        self._noun_lemmas: dict[str, str | None] = {}
-        self._verb_lemmas: dict[str, str | None] = {}
-        self._exclusive_pairs: dict[tuple[str, str], bool] = {}
 
     def __contains__(self, word: str) -> bool:
         return word in self._counts or word in self._nouns
 
+    @cache
     def count(self, pos: str, word: str | None) -> int:
         """Return how often SemCor has `word` as "n", "v", "a" or "r", plus one; 0 if it is none in WordNet."""
         if not word:
             return 0
-        if word not in self._count_cache:
-            entry = self._counts.get(word)
-            self._count_cache[word] = tuple(map(int, entry.split())) if entry else (int(word in self._nouns), 0, 0, 0)
-        return self._count_cache[word]["nvar".index(pos)]
+        entry = self._counts.get(word) or f"{int(word in self._nouns)} 0 0 0"
+        return int(entry.split()["nvar".index(pos)])
 
+    @cache
     def noun_lemma(self, form: str) -> str | None:
         """Return the singular of the noun `form`, or None if the lexicon does not know it."""
-        if form not in self._noun_lemmas:
-            stem = form[:-2] if form.endswith("es") else ""
-            candidates = (self._forms["n"].get(form), forms.singularize(form), form, stem)
-            self._noun_lemmas[form] = next((lemma for lemma in candidates if lemma in self._nouns), None)
-        return self._noun_lemmas[form]
+        stem = form[:-2] if form.endswith("es") else ""
+        candidates = (self._forms["n"].get(form), forms.singularize(form), form, stem)
+        return next((lemma for lemma in candidates if lemma in self._nouns), None)
 
+    @cache
     def verb_lemma(self, form: str) -> str | None:
         """Return the infinitive of the verb `form`, or None if the lexicon does not know it."""
-        if form not in self._verb_lemmas:
-            irregular = self._forms["v"].get(form, "")
-            american = re.sub(r"is(e|es|ed|ing)$", r"iz\1", form)
-            candidates = (irregular, *forms.verb_lemmas(form), *forms.verb_lemmas(american))
-            self._verb_lemmas[form] = next((lemma for lemma in candidates if lemma in self._verbs), None)
-        return self._verb_lemmas[form]
+        irregular = self._forms["v"].get(form, "")
+        american = re.sub(r"is(e|es|ed|ing)$", r"iz\1", form)
+        candidates = (irregular, *forms.verb_lemmas(form), *forms.verb_lemmas(american))
+        return next((lemma for lemma in candidates if lemma in self._verbs), None)
 
     def noun_class(self, noun: str) -> str | None:
         """Return WordNet's class of the most likely sense ("animal", "artifact", "time"), or None."""
-        if noun not in self._classes:
-            entry = self._nouns.get(noun)
-            self._classes[noun] = entry.partition(";")[0] if entry else None
-        return self._classes[noun]
+        entry = self._nouns.get(noun)
+        return entry.partition(";")[0] if entry else None
 
     def is_person(self, noun: str) -> bool:
         """Return whether `noun` is a person, or the role of one."""
@@ -99,12 +86,11 @@ class Lexicon:
         kind = self.noun_class(noun)
         return noun in kinds.PERSONS or kind in ("person", "animal", "group", "top") or (if_unknown and kind is None)
 
+    @cache
     def is_hyponym(self, noun: str, hypernym: str) -> bool:
         """Return whether `noun` is a kind of `hypernym`, each in its most likely sense."""
         other = self._senses(hypernym)[:1]
-        if noun not in self._primary_hypernyms:
-            self._primary_hypernyms[noun] = self._with_hypernyms(self._senses(noun)[:1])
-        return bool(other) and other[0] in self._primary_hypernyms[noun]
+        return bool(other) and other[0] in self._with_hypernyms(self._senses(noun)[:1])
 
     def is_participle(self, word: str) -> bool:
         """Return whether a word in -ing is hardly ever a noun: "looking", but not "painting"."""
@@ -137,15 +123,9 @@ class Lexicon:
         one, other = (self._adjectives.get(w, ";").split(";")[0].split() for w in (first, second))
         return second in one or first in other
 
+    @cache
     def are_exclusive(self, first: str, second: str) -> bool:
         """Return whether a `first` is never a `second`: no synonym, hypernym or look-alike in any sense."""
-        key = (first, second) if first < second else (second, first)
-        result = self._exclusive_pairs.get(key)
-        if result is None:
-            result = self._exclusive_pairs[key] = self._compute_exclusive(*key)
-        return result
-
-    def _compute_exclusive(self, first: str, second: str) -> bool:
         if first.endswith(second) or second.endswith(first):
             return False
         if self._confusable_groups.get(first, frozenset()) & self._confusable_groups.get(second, frozenset()):
@@ -157,15 +137,12 @@ class Lexicon:
 
     def _senses(self, noun: str) -> list[str]:
         """Return the synsets of a noun, the most likely sense first."""
-        if noun not in self._synsets:
-            self._synsets[noun] = self._nouns.get(noun, ";;").split(";")[1].split()
-        return self._synsets[noun]
+        return self._nouns.get(noun, ";;").split(";")[1].split()
 
+    @cache
     def _hypernym_closure(self, noun: str) -> frozenset[str]:
         """Return the synsets of all senses of `noun` and their hypernyms."""
-        if noun not in self._closures:
-            self._closures[noun] = self._with_hypernyms(self._senses(noun))
-        return self._closures[noun]
+        return self._with_hypernyms(self._senses(noun))
 
     def _with_hypernyms(self, synsets: list[str]) -> frozenset[str]:
         """Return the synsets and all their hypernyms."""
@@ -194,8 +171,8 @@ def lexicon_cache(maxsize: int) -> Callable[[Callable[P, R]], Callable[P, R]]:
             return result
 
         def clear() -> None:
-            for cache in caches.values():
-                cache.cache_clear()
+            for each in caches.values():
+                each.cache_clear()
 
         cached.cache_clear = clear  # type: ignore[attr-defined]
         return cached
