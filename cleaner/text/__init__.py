@@ -1,7 +1,7 @@
 """Captions as text: parse, true and false subtexts, EDA, vocabulary; nothing here uses images."""
 
 from cleaner.text.eda import eda
-from cleaner.text.parse import Chunk, Parse, Relation, parse
+from cleaner.text.parse import Chunk, Parse, parse
 from cleaner.text.relational import holds_relations
 from cleaner.text.subtext import (
     POSITIVE_STYLES,
@@ -20,7 +20,6 @@ __all__ = [
     "Chunk",
     "Edit",
     "Parse",
-    "Relation",
     "Subtext",
     "SubtextPair",
     "Vocabulary",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from random import Random
 
 from cleaner.text import kinds, rules
@@ -181,12 +182,13 @@ def _is_noun_modifier(parsed: Parse, i: int) -> bool:
 def _find_relation_changes(parsed: Parse, rng: Random, vocabulary: Vocabulary | None) -> list[Change]:
     """Return replacements of a preposition by one that excludes it, and of "without" by "with"."""
     changes = []
-    for relation in parsed.relations:
-        chunk = parsed.chunks[relation.preposition]
+    for c, (chunk, after) in enumerate(pairwise(parsed.chunks)):
+        if chunk.kind != "REL" or after.kind != "NP":
+            continue
         if chunk.text == "without":
             changes.append(Change("relation", chunk.start, chunk.end, "with"))
         elif chunk.text in rules.OPPOSITE_PREPOSITIONS and not mark_unsafe_tokens(parsed)[chunk.start]:
-            for new in _opposite_prepositions(parsed, chunk.text, relation.preposition, parsed.chunks[relation.right]):
+            for new in _opposite_prepositions(parsed, chunk.text, c, after):
                 changes.append(Change("relation", chunk.start, chunk.end, new))
     return changes
 

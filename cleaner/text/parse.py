@@ -44,15 +44,6 @@ class Chunk:
     count: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Relation:
-    """A preposition and its noun phrases, as indices of `Parse.chunks`; `left` is None if there is none."""
-
-    left: int | None
-    preposition: int
-    right: int
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Parse:
     """A caption, its tokens with character spans, and its chunks, which cover every token once, in order."""
@@ -67,16 +58,6 @@ class Parse:
     def noun_phrases(self) -> list[Chunk]:
         """Return the noun phrases."""
         return [c for c in self.chunks if c.kind == "NP"]
-
-    @property
-    def relations(self) -> list[Relation]:
-        """Return every preposition followed by a noun phrase."""
-        relations = []
-        for i, chunk in enumerate(self.chunks[:-1]):
-            if chunk.kind == "REL" and self.chunks[i + 1].kind == "NP":
-                left = next((j for j in range(i - 1, -1, -1) if self.chunks[j].kind == "NP"), None)
-                relations.append(Relation(left, i, i + 1))
-        return relations
 
     def previous_chunk(self, c: int) -> Chunk | None:
         """Return the chunk before chunk `c`."""
