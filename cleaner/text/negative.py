@@ -7,7 +7,7 @@ from itertools import pairwise
 from random import Random
 
 from cleaner.text import kinds, rules
-from cleaner.text.changes import Change, mark_unsafe_tokens, repair_article, sample_items, shuffle
+from cleaner.text.changes import Change, mark_unsafe_tokens, repair_article, sample_items
 from cleaner.text.counts import find_count_changes
 from cleaner.text.lexicon import lexicon_cache, load_lexicon
 from cleaner.text.objects import find_object_changes
@@ -44,7 +44,7 @@ def draw_changes(
     if not parsed.noun_phrases:
         return []
     order = [kind for kind in FINDERS if kind != held_out]
-    shuffle(rng, order)
+    rng.shuffle(order)
     queues: list[list[Change]] = []
     drawn: list[Change] = []
     for allow_unknown in (False, True):
@@ -70,7 +70,7 @@ def _find_queue(parsed: Parse, kind: str, rng: Random, vocabulary: Vocabulary | 
     """Return the changes of one kind, those to draw first at the end."""
     queue = FINDERS[kind](parsed, rng, vocabulary)
     if kind != "object":
-        shuffle(rng, queue)
+        rng.shuffle(queue)
     queue.sort(key=lambda change: change.is_in_vocabulary)
     return queue
 
