@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import streamlit as st
 
@@ -32,10 +33,14 @@ def allow_again(work: Work) -> None:
 
 
 @contextmanager
-def show_cancelable(message: str, work: Work) -> Iterator[OnStep]:
-    """Draw `show_progress` with a Cancel button, which ends the page run; `is_canceled(work)` is then true."""
+def show_cancelable(message: str, work: Work, on_cancel: Callable[[], object] | None = None) -> Iterator[OnStep]:
+    """Draw `show_progress` with a Cancel button, which ends the page run; `is_canceled(work)` is then true.
+
+    on_cancel: what the button does instead.
+    """
     placeholder = st.empty()
-    placeholder.button("Cancel", key=f"cancel.go.{work[0]}", icon=ICON, on_click=_remember, args=(work,))
+    on_click = on_cancel or partial(_remember, work)
+    placeholder.button("Cancel", key=f"cancel.go.{work[0]}", icon=ICON, on_click=on_click)
     try:
         with show_progress(message) as on_step:
             yield on_step

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from functools import partial
 
 import pandas as pd
 import streamlit as st
@@ -12,9 +11,9 @@ from cleaner.labels import to_label
 from cleaner.models.resolve import resolve_model_name
 from cleaner.types import CleanerError
 from pages._shared import cache, pickers, sources, state, trigger_scan
+from pages._shared.cancel import show_cancelable
 from pages._shared.frame import link, show_error
 from pages._shared.job_requests import ExternalModel
-from pages._shared.progress import show_progress
 from pages._shared.wording import escape_markdown, format_percent
 
 HELP = "Clean a checkpoint that you do not trust; its attack success stays unknown."
@@ -45,7 +44,8 @@ def show_facts(external: ExternalModel) -> None:
             _draw_open_button(opened, external)
             return
         try:
-            with show_progress("Opening and evaluating the model …") as on_step, _offer_cancel(opened, external):
+            close = partial(opened.remove, external)  # prompts encoded so far are kept
+            with show_cancelable("Opening and evaluating the model …", ("open model",), close) as on_step:
                 sentences, metrics = cache.inspect_model(external.model, external.data, on_step)
         except CleanerError as error:
             opened.remove(external)
@@ -70,18 +70,6 @@ def show_facts(external: ExternalModel) -> None:
 def _draw_open_button(opened: list[ExternalModel], external: ExternalModel) -> None:
     icon = ":material/folder_open:"
     st.button("Open model", key="defend.external.open", icon=icon, on_click=opened.append, args=(external,))
-
-
-@contextmanager
-def _offer_cancel(opened: list[ExternalModel], external: ExternalModel) -> Iterator[None]:
-    """Draw a button that closes the model again, until the work is done; prompts encoded so far are kept."""
-    placeholder = st.empty()
-    icon = ":material/close:"
-    placeholder.button("Cancel", key="defend.external.cancel", icon=icon, on_click=opened.remove, args=(external,))
-    try:
-        yield
-    finally:
-        placeholder.empty()
 
 
 def show_results(external: ExternalModel) -> None:

@@ -66,7 +66,7 @@ def test_an_invalid_file_ends_in_one_message(page: AppTest, tmp_path: Path) -> N
     press(choose(page, tmp_path / "broken.safetensors"), "defend.external.open")
     (error,) = errors(page)
     assert "broken" in error
-    assert "defend.external.cancel" not in widget_keys(page)
+    assert "cancel.go.open model" not in widget_keys(page)
     save_clip(make_clip(seed=3), tmp_path / "broken.safetensors")
     press(page, "defend.external.open")
     assert not errors(page), "a mended file opens with the same button"
