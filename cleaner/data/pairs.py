@@ -96,19 +96,20 @@ class FileData(CaptionData):
         seed: int = 0,
         classes: str | Sequence[str] | None = None,
         check: str = "auto",
-        most_broken: float | str = 0.05,
+        most_broken: float = 0.05,
         on_step: OnStep | None = None,
     ) -> None:
         validate_choice("split", split, SPLITS)
         validate_choice("check", check, CHECKS)
         if size is not None and size <= 0:
             raise CleanerError(f"the number of pairs must be at least 1, not {size}.")
-        max_broken_share = _parse_share(most_broken)
+        if not 0 <= most_broken <= 1:
+            raise CleanerError(f"most_broken is a share between 0 and 1, not {most_broken}.")
         _validate_table(table, name)
         _name_in_words(table)
         self.table, self.split, self.name = table, split, f"{name}/{split}"
         self._source_name, self._seed, self._classes, self._on_step = name, seed, classes, on_step
-        self._check, self._max_broken_share = check, max_broken_share
+        self._check, self._max_broken_share = check, most_broken
         self.skipped_items: list[str] = list(table.skipped_rows)
         rows = self._take(select_rows(table.image_names, table.splits, split, seed), size)
         if not rows:
@@ -258,16 +259,6 @@ class FileData(CaptionData):
             on_step=self._on_step,
         )
         return data.with_transform(self.transform)
-
-
-def _parse_share(most_broken: float | str) -> float:
-    try:
-        share = float(most_broken)
-    except ValueError:
-        share = -1.0
-    if not 0 <= share <= 1:
-        raise CleanerError(f"most_broken is a share between 0 and 1, not {most_broken}.")
-    return share
 
 
 def _validate_table(table: PairTable, name: str) -> None:
