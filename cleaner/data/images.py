@@ -130,9 +130,13 @@ def decode_png(text: str) -> Tensor:
 
 
 def find_trigger_box(image: Tensor, trigger: Any) -> tuple[int, int, int, int] | None:
-    """Return left, top, width, height in px of a trigger's box; None if it covers over half the image."""
-    box = _find_mask_box(image, trigger)
-    return None if box is None else (box[2], box[0], box[3] - box[2], box[1] - box[0])
+    """Return left, top, width, height in px of a trigger's mask; None if it is empty or over half the image."""
+    ys, xs = trigger.mask(image)[0, 0].nonzero(as_tuple=True)
+    if len(ys) == 0:
+        return None
+    left, top = int(xs.min()), int(ys.min())
+    width, height = int(xs.max()) + 1 - left, int(ys.max()) + 1 - top
+    return None if width * height > image.shape[-1] * image.shape[-2] / 2 else (left, top, width, height)
 
 
 def place_trigger(image: Tensor, trigger: Any, left: int, top: int, strength: float = 1.0) -> Tensor:
@@ -141,11 +145,11 @@ def place_trigger(image: Tensor, trigger: Any, left: int, top: int, strength: fl
     A trigger without a box (`find_trigger_box`) is only blended in. strength: 0 = no trigger, 1 = the full trigger.
     """
     triggered: Tensor = trigger(image)
-    box = _find_mask_box(image, trigger)
+    box = find_trigger_box(image, trigger)
     if box is None:
         return image + strength * (triggered - image)
-    y0, y1, x0, x1 = box
-    height, width = y1 - y0, x1 - x0
+    x0, y0, width, height = box
+    x1, y1 = x0 + width, y0 + height
     top, left = min(max(top, 0), image.shape[-2] - height), min(max(left, 0), image.shape[-1] - width)
     # Triggers with a blend ratio state where they blend, not how much.
     opacity = trigger.mask(image)[..., y0:y1, x0:x1] * getattr(trigger, "blend_ratio", 1.0)
@@ -155,16 +159,6 @@ def place_trigger(image: Tensor, trigger: Any, left: int, top: int, strength: fl
     moved = triggered[..., y0:y1, x0:x1] + (1 - opacity) * (place - image[..., y0:y1, x0:x1])
     place.lerp_(moved, strength)
     return result
-
-
-def _find_mask_box(image: Tensor, trigger: Any) -> tuple[int, int, int, int] | None:
-    """Return (top, bottom, left, right) of the trigger's mask; None if empty or over half the image."""
-    ys, xs = trigger.mask(image)[0, 0].nonzero(as_tuple=True)
-    if len(ys) == 0:
-        return None
-    box = int(ys.min()), int(ys.max()) + 1, int(xs.min()), int(xs.max()) + 1
-    half = image.shape[-1] * image.shape[-2] / 2
-    return None if (box[1] - box[0]) * (box[3] - box[2]) > half else box
 
 
 def psnr(images: Tensor, changed: Tensor) -> Tensor:
