@@ -39,7 +39,7 @@ from cleaner.data.base import CaptionData, Indices, TensorData, load_data
 from cleaner.defenses import Defense
 from cleaner.files import source_root
 from cleaner.models.architectures import get_open_clip_architecture
-from cleaner.models.clip import Clip, _build_clip, new_clip
+from cleaner.models.clip import Clip, build_clip, new_clip
 from cleaner.models.devices import configure_torch, device_name, empty_gpu_cache, pick_device, pick_precision
 from cleaner.reports import results
 from cleaner.training.loop import finetune
@@ -118,7 +118,7 @@ def shrink(options: Options) -> Options:
 def load_model(name: str) -> Clip:
     """Return a model with random weights."""
     torch.manual_seed(0)
-    return new_clip(name) if name.startswith("scenes-") else _build_clip(get_open_clip_architecture(name), name)
+    return new_clip(name) if name.startswith("scenes-") else build_clip(get_open_clip_architecture(name), name)
 
 
 class RepeatedData(TensorData):

@@ -15,7 +15,7 @@ import torch
 
 from cleaner.data import scenes
 from cleaner.data.base import TensorData
-from cleaner.models.clip import Architecture, Clip, _build_clip
+from cleaner.models.clip import Architecture, Clip, build_clip
 from tests import warm
 
 # Tiny models gain nothing from threads, and threads slow down tests on a busy machine.
@@ -86,7 +86,7 @@ def make_clip(kind: str = "vit", seed: int = 0, *, layers: int | None = None) ->
         architecture = replace(architecture, vision={**architecture.vision, "layers": layers})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return _build_clip(architecture, f"tiny-{kind}")
+        return build_clip(architecture, f"tiny-{kind}")
 
 
 @pytest.fixture

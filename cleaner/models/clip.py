@@ -262,22 +262,25 @@ def new_clip(name: str, seed: int = 0, image_size: int = 0) -> Clip:
         raise CleanerError(f"there is no built-in model {name!r}. Choose one of: {', '.join(BUILT_IN)}.")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return _build_clip(BUILT_IN[name].with_image_size(image_size) if image_size else BUILT_IN[name], name)
+        return build_clip(BUILT_IN[name].with_image_size(image_size) if image_size else BUILT_IN[name], name)
 
 
-def _build_clip(architecture: Architecture, name: str, metadata: dict[str, str] | None = None) -> Clip:
-    return _clip_from_model(architecture.build().eval(), name, architecture, metadata or {}, None)
+def build_clip(architecture: Architecture, name: str, metadata: dict[str, str] | None = None) -> Clip:
+    """Return an architecture with random weights."""
+    model = architecture.build().eval()
+    return _clip_from_model(checkpoints.LoadedModel(model, name, architecture, None, metadata or {}))
 
 
-def _clip_from_model(
-    model: nn.Module, name: str, architecture: Architecture, metadata: dict[str, str], templates: tuple[str, ...] | None
-) -> Clip:
+def _clip_from_model(loaded: checkpoints.LoadedModel) -> Clip:
+    model, name, architecture = loaded.model, loaded.name, loaded.architecture
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     tower: Any = model.visual
     sides = tower.image_size if isinstance(tower.image_size, tuple) else (tower.image_size,)
     if len(set(sides)) > 1:
         raise CleanerError(f"{name} takes images of {sides[0]} x {sides[1]} px: choose a model for square images.")
-    return Clip(model, name, architecture, int(sides[0]), architecture.mean, architecture.std, templates, metadata)
+    clip = Clip(model, name, architecture, int(sides[0]), architecture.mean, architecture.std, loaded.templates)
+    clip.metadata, clip.has_assumed_activation = loaded.metadata, loaded.has_assumed_activation
+    return clip
 
 
 def load_clip(name: str, *, device: str = "cpu", precision: str = "fp32") -> Clip:
@@ -290,10 +293,8 @@ def load_clip(name: str, *, device: str = "cpu", precision: str = "fp32") -> Cli
     Files are read as tensors and plain values only. Raises `CleanerError` for an unknown model, a broken file, a file
     that would run code, or weights that do not fit.
     """
-    loaded = checkpoints.load(name)
-    clip = _clip_from_model(loaded.model, loaded.name, loaded.architecture, loaded.metadata, loaded.templates)
+    clip = _clip_from_model(checkpoints.load(name))
     clip.source = resolve_model_name(name)
-    clip.has_assumed_activation = loaded.has_assumed_activation
     return clip.to(device, precision) if (device, precision) != ("cpu", "fp32") else clip
 
 

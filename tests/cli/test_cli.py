@@ -24,7 +24,7 @@ from cleaner.cli.sweep import Sweep
 from cleaner.data.base import load_data
 from cleaner.jobs.slurm import SlurmResources
 from cleaner.models import clip as clip_module
-from cleaner.models.clip import Architecture, Clip, _build_clip, save_clip
+from cleaner.models.clip import Architecture, Clip, build_clip, save_clip
 from cleaner.presets import POISON, POISON_LR, STRONGER_ATTACKS, recommended_lr
 from cleaner.published import CLEANCLIP_TRAINING
 from cleaner.runs.folders import is_run_folder, runs_root
@@ -40,7 +40,7 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """Return the path of a tiny untrained model; runs go to a temporary folder."""
     monkeypatch.setenv("CLEANER_RUNS", str(tmp_path / "runs"))
     vision = {"layers": 1, "width": 32, "head_width": 16, "patch_size": 16, "image_size": 64}
-    clip: Clip = _build_clip(Architecture(32, vision, TINY_TEXT), "tiny")
+    clip: Clip = build_clip(Architecture(32, vision, TINY_TEXT), "tiny")
     return str(save_clip(clip, tmp_path / "tiny.safetensors"))
 
 

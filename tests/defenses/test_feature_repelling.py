@@ -13,7 +13,7 @@ from cleaner.data.base import TensorData
 from cleaner.defenses import DEFENSES
 from cleaner.losses import Features, clip_loss, feature_repelling_loss
 from cleaner.models.architectures import Architecture
-from cleaner.models.clip import Clip, _build_clip
+from cleaner.models.clip import Clip, build_clip
 from cleaner.training.loop import finetune
 from cleaner.types import CleanerError
 from tests.conftest import TINY_TEXT, make_clip
@@ -106,7 +106,7 @@ def test_weight_zero_is_plain_finetuning(tiny_clip: Clip, toy_data: TensorData) 
 
 def test_a_tower_without_known_blocks_is_refused(toy_data: TensorData) -> None:
     vision = {"timm_model_name": "resnet18", "timm_pool": "avg", "timm_proj": "linear", "image_size": 32}
-    clip = _build_clip(Architecture(32, vision, TINY_TEXT), "timm-model")
+    clip = build_clip(Architecture(32, vision, TINY_TEXT), "timm-model")
     with pytest.raises(CleanerError, match=r"feature_repelling .* timm-model has another image tower"):
         finetune(clip, toy_data, DEFENSES["feature_repelling"](), CONFIG)
     assert DEFENSES["finetune"]().unsupported_reason(clip, toy_data) is None

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from cleaner.models.clip import Architecture, _build_clip, load_clip
+from cleaner.models.clip import Architecture, build_clip, load_clip
 from cleaner.models.lookup import describe_model_file, find_framing, validate_model_name
 from cleaner.training.checkpoint import TrainingCheckpoint
 from tests.inputs.cases import JSON_VALUES, ODD_NUMBERS, Case, Read, case
@@ -39,7 +39,7 @@ State = dict[str, Tensor]
 def model(kind: str) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return _build_clip(ARCHITECTURES[kind], kind).model
+        return build_clip(ARCHITECTURES[kind], kind).model
 
 
 def state_of(case: Case) -> tuple[str, State]:
@@ -342,7 +342,7 @@ def checkpoint_reader(case: Case, content: bytes) -> Read:
 
 def checkpoint_path_reader(path: Path) -> Read:
     def read() -> None:
-        clip = replace(_build_clip(ARCHITECTURES["rn"], "rn"))
+        clip = replace(build_clip(ARCHITECTURES["rn"], "rn"))
         before = clip.sha256()
         optimizer = torch.optim.AdamW(clip.model.parameters())
         history, seconds = TrainingCheckpoint(path, clip, optimizer, SETTINGS).resume()

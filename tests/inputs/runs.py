@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from cleaner.attacks import TRIGGERS
 from cleaner.files import read_json
 from cleaner.jobs import local
-from cleaner.models.clip import _build_clip
+from cleaner.models.clip import build_clip
 from cleaner.reports import html
 from cleaner.reports.aggregate import aggregate_seeds, describe_run, make_run_points
 from cleaner.reports.tables import to_csv, to_json
@@ -40,7 +40,7 @@ STYLE = RunStyle("", "#000", "solid", "circle")
 def template() -> Path:
     """Return a folder with a complete run of a tiny model, built once."""
     folder = Path(tempfile.mkdtemp()) / "run"
-    clip = _build_clip(ARCHITECTURES["rn"], "tiny")
+    clip = build_clip(ARCHITECTURES["rn"], "tiny")
     trigger = TRIGGERS["badnet"]()
     finetune = {"lr": 1e-3, "epochs": 1, "batch_size": 64, "seed": 0}
     request = {"stage": "backdoored", "data": "scenes", "pairs": 500, "finetune": finetune, "model": "scenes-rn"}

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from cleaner.inspection import activation
-from cleaner.models.clip import Clip, _build_clip, load_clip, save_clip
+from cleaner.models.clip import Clip, build_clip, load_clip, save_clip
 from tests.conftest import OPENAI, make_toy_data
 
 
@@ -17,7 +17,7 @@ def save(folder: Path, quick_gelu: bool) -> str:
     """Write weights as others publish them: without a word on the activation."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        clip = _build_clip(replace(OPENAI["vit"], quick_gelu=quick_gelu), "published")
+        clip = build_clip(replace(OPENAI["vit"], quick_gelu=quick_gelu), "published")
     path = folder / "published.pt"
     torch.save(clip.model.state_dict(), path)
     return str(path)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from cleaner.models.clip import Architecture, _build_clip, save_clip
+from cleaner.models.clip import Architecture, build_clip, save_clip
 from tests.conftest import TINY_TEXT
 
 
@@ -23,5 +23,5 @@ def save_tiny_model(folder: Path) -> str:
     vision = {"layers": 1, "width": 32, "head_width": 16, "patch_size": 16, "image_size": 64}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        clip = _build_clip(Architecture(32, vision, TINY_TEXT), "tiny")
+        clip = build_clip(Architecture(32, vision, TINY_TEXT), "tiny")
     return str(save_clip(clip, folder / "tiny.safetensors"))

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from cleaner.models.architectures import Architecture
 from cleaner.models.blocks import ImageEncoder, find_blocks
-from cleaner.models.clip import Clip, _build_clip
+from cleaner.models.clip import Clip, build_clip
 from tests.conftest import TINY, TINY_TEXT, make_clip
 
 IMAGES = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
@@ -29,7 +29,7 @@ def run_tower(clip: Clip, images: Tensor) -> list[Tensor]:
 
 @pytest.mark.parametrize("pool_type", ["tok", "avg"])
 def test_vit_gives_one_token_per_block(pool_type: str) -> None:
-    clip = _build_clip(replace(DEEP, vision={**DEEP.vision, "pool_type": pool_type}), "deep")
+    clip = build_clip(replace(DEEP, vision={**DEEP.vision, "pool_type": pool_type}), "deep")
     encoder = ImageEncoder(clip, with_blocks=True)
     with torch.no_grad():
         features, *blocks = encoder.split(encoder(IMAGES))
@@ -80,4 +80,4 @@ def test_blocks_are_float32_under_autocast_and_carry_gradients(kind: str) -> Non
 
 def test_a_timm_tower_has_no_blocks_that_we_know() -> None:
     vision = {"timm_model_name": "resnet18", "timm_pool": "avg", "timm_proj": "linear", "image_size": 32}
-    assert find_blocks(_build_clip(Architecture(32, vision, TINY_TEXT), "timm")) == []
+    assert find_blocks(build_clip(Architecture(32, vision, TINY_TEXT), "timm")) == []

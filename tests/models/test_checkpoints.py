@@ -29,7 +29,7 @@ from cleaner.data.base import TensorData
 from cleaner.defenses import DEFENSES
 from cleaner.models import weights
 from cleaner.models.architectures import TEMPLATES, Architecture, find_open_clip_name, get_open_clip_architecture
-from cleaner.models.clip import Clip, _build_clip, load_clip, save_clip
+from cleaner.models.clip import Clip, build_clip, load_clip, save_clip
 from cleaner.models.framing import ImageTransform
 from cleaner.models.infer import infer_architecture
 from cleaner.models.lookup import describe_model_file, find_framing
@@ -46,7 +46,7 @@ def openai(kind: str = "vit", seed: int = 0) -> Clip:
     """A small model of OpenAI's architecture, whose number of heads follows from its width."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return _build_clip(OPENAI[kind], kind)
+        return build_clip(OPENAI[kind], kind)
 
 
 def same(a: Clip, b: Clip) -> bool:
@@ -255,7 +255,7 @@ def test_broken_files_are_rejected(content: bytes, tmp_path: Path) -> None:
 
 
 def test_a_small_vocabulary_cannot_read_captions(tmp_path: Path) -> None:
-    small = _build_clip(
+    small = build_clip(
         Architecture(48, OPENAI["vit"].vision, {**OPENAI["vit"].text, "vocab_size": 1000}, quick_gelu=True), "small"
     )
     save_file({k: v.contiguous() for k, v in small.model.state_dict().items()}, tmp_path / "x.safetensors")
@@ -285,7 +285,7 @@ def test_own_architectures_load_in_open_clip_as_a_folder(clip: Clip, tmp_path: P
 
 
 def test_pt_loads_in_open_clip_bit_for_bit(small_model: str, tmp_path: Path) -> None:
-    clip = _build_clip(get_open_clip_architecture(small_model), small_model)
+    clip = build_clip(get_open_clip_architecture(small_model), small_model)
     assert find_open_clip_name(clip.architecture) == small_model  # type: ignore[arg-type]
     path = save_clip(clip, tmp_path / "cleaned.pt")
     theirs = open_clip.create_model(small_model, pretrained=str(path)).eval()
@@ -296,7 +296,7 @@ def test_pt_loads_in_open_clip_bit_for_bit(small_model: str, tmp_path: Path) -> 
 
 
 def test_source_is_valid_from_another_folder(small_model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    clip = _build_clip(get_open_clip_architecture(small_model), small_model)
+    clip = build_clip(get_open_clip_architecture(small_model), small_model)
     monkeypatch.chdir(tmp_path)
     save_clip(clip, "x.pt")
     for name in ("x.pt", f"{small_model}:x.pt"):
@@ -307,7 +307,7 @@ def test_source_is_valid_from_another_folder(small_model: str, tmp_path: Path, m
 
 
 def test_a_named_architecture_decides_the_activation(small_model: str, tmp_path: Path) -> None:
-    clip = _build_clip(get_open_clip_architecture(small_model), small_model)
+    clip = build_clip(get_open_clip_architecture(small_model), small_model)
     torch.save(published(clip, "cleanclip", "module."), tmp_path / "epoch_2.pt")
     assert same(load_clip(f"{small_model}:{tmp_path / 'epoch_2.pt'}"), clip)
     assert not same(load_clip(str(tmp_path / "epoch_2.pt")), clip)
@@ -321,7 +321,7 @@ def test_tags_and_hub_names(
     from open_clip import factory, pretrained
 
     config = OPENAI["vit"] if quick_gelu else get_open_clip_architecture(small_model)
-    clip = _build_clip(config, "x")
+    clip = build_clip(config, "x")
     torch.save(clip.model.state_dict(), tmp_path / "w.pt")
     card = {"mean": (0.5,) * 3, "std": (0.25,) * 3, "quick_gelu": quick_gelu, "url": "x"}
     card |= {"resize_mode": "squash", "interpolation": "bilinear"}
@@ -367,13 +367,13 @@ def test_missing_network_and_unknown_names_are_reported(small_model: str, monkey
 def siglip(tmp_path: Path) -> Clip:
     extra = {"custom_text": True, "init_logit_bias": -10.0}
     config = Architecture(48, OPENAI["vit"].vision, OPENAI["vit"].text, extra=extra, resize_mode="squash")
-    return load_clip(f"local-dir:{save_clip(_build_clip(config, 'sig'), tmp_path / 'sig')}")
+    return load_clip(f"local-dir:{save_clip(build_clip(config, 'sig'), tmp_path / 'sig')}")
 
 
 def test_a_file_is_read_with_the_configuration_in_its_folder(tmp_path: Path) -> None:
     config = replace(OPENAI["vit"], quick_gelu=False, mean=(0.5,) * 3, resize_mode="squash")
     (tmp_path / "open_clip_config.json").write_text(json.dumps(config.to_config()))
-    torch.save(_build_clip(config, "x").model.state_dict(), tmp_path / "epoch_2.pt")
+    torch.save(build_clip(config, "x").model.state_dict(), tmp_path / "epoch_2.pt")
     again = load_clip(str(tmp_path / "epoch_2.pt"))
     assert (again.architecture, again.name, again.has_assumed_activation) == (config, "epoch_2", False)
     own = save_clip(openai(), tmp_path / "own.safetensors")  # its header says what it is
@@ -424,7 +424,7 @@ def test_coca_is_trained_in_its_contrastive_part(toy_data: TensorData) -> None:
     decoder = {"width": text["width"], "context_length": 76, "vocab_size": 49408, "layers": 1, "heads": 2}
     pooler = {"attentional_pool": True, "attn_pooler_heads": 2, "output_tokens": True}
     extra = {"custom_text": True, "multimodal_cfg": decoder | {"dim_head": 16, "n_queries": 8, "attn_pooler_heads": 2}}
-    coca = _build_clip(Architecture(48, OPENAI["vit"].vision | pooler, text, extra=extra), "coca")
+    coca = build_clip(Architecture(48, OPENAI["vit"].vision | pooler, text, extra=extra), "coca")
     config = FinetuneConfig(steps=2, batch_size=16, device="cpu")
     trained = finetune(coca, toy_data, DEFENSES["ta_cleaner"](share=1.0), config)
     before, after = coca.model.state_dict(), trained.clip.model.state_dict()
@@ -437,7 +437,7 @@ def test_coca_is_trained_in_its_contrastive_part(toy_data: TensorData) -> None:
 @pytest.mark.parametrize("name", ["RN50-quickgelu", "ViT-B-32-quickgelu", "ViT-B-32", "ViT-B-16-SigLIP"])
 def test_full_size_models(name: str, tmp_path: Path) -> None:
     architecture = get_open_clip_architecture(name)
-    clip = _build_clip(architecture, name)
+    clip = build_clip(architecture, name)
     assert find_open_clip_name(architecture) == name
     path = save_clip(clip, tmp_path / "x.pt")
     theirs = open_clip.create_model(name, pretrained=str(path))
@@ -590,7 +590,7 @@ def test_a_file_cannot_name_a_tokenizer_elsewhere(tokenizer: Any, tmp_path: Path
 
 def test_a_saved_model_has_open_clips_tokenizer_name(tmp_path: Path) -> None:
     text = {**TINY["vit"].text, "hf_tokenizer_name": "roberta-base"}
-    clip = _build_clip(Architecture(32, TINY["vit"].vision, text, tokenizer="hf-hub:someone/roberta"), "x")
+    clip = build_clip(Architecture(32, TINY["vit"].vision, text, tokenizer="hf-hub:someone/roberta"), "x")
     again = load_clip(str(save_clip(clip, tmp_path / "x.safetensors")))
     assert again.architecture is not None
     listed = open_clip.get_model_config(again.architecture.tokenizer)

@@ -16,7 +16,7 @@ from cleaner.evaluation.evaluate import evaluate
 from cleaner.explain import EXPLAINERS
 from cleaner.inspection.similarity import text_feature
 from cleaner.models.architectures import get_open_clip_architecture
-from cleaner.models.clip import _build_clip, load_clip, save_clip
+from cleaner.models.clip import build_clip, load_clip, save_clip
 from cleaner.workflow import defend, poison
 
 CONFIG = FinetuneConfig(lr=1e-5, epochs=1, steps=20, batch_size=16, warmup_steps=2, precision="fp32", device="cpu")
@@ -27,7 +27,7 @@ CONFIG = FinetuneConfig(lr=1e-5, epochs=1, steps=20, batch_size=16, warmup_steps
 def test_the_whole_job(name: str, method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLEANER_CACHE", str(tmp_path / "cache"))
     torch.manual_seed(0)
-    saved = save_clip(_build_clip(get_open_clip_architecture(name), name), tmp_path / "untrained.pt")
+    saved = save_clip(build_clip(get_open_clip_architecture(name), name), tmp_path / "untrained.pt")
     clip = load_clip(f"{name}:{saved}")
     train, clean = (load_data("scenes", split=split, size=320) for split in ("train", "clean"))
     test = load_data("scenes", split="test", size=60)

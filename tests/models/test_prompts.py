@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from cleaner.explain import EXPLAINERS
 from cleaner.models.blocks import ImageEncoder
-from cleaner.models.clip import Clip, _build_clip, load_clip, save_clip, save_delta
+from cleaner.models.clip import Clip, build_clip, load_clip, save_clip, save_delta
 from cleaner.models.prompts import PROMPTS_KEY, add_prompts, unpromptable_reason
 from cleaner.models.saving import export_suffixes
 from cleaner.types import CleanerError
@@ -53,7 +53,7 @@ def test_prompts_join_the_tokens_of_later_blocks_and_are_dropped(prompted: Clip)
 
 def test_patch_means_leave_prompts_out() -> None:
     architecture = replace(DEEP, vision={**DEEP.vision, "pool_type": "avg"})
-    encoder = ImageEncoder(add_prompts(_build_clip(architecture, "x"), first_block=1, prompt_tokens=2, seed=0), True)
+    encoder = ImageEncoder(add_prompts(build_clip(architecture, "x"), first_block=1, prompt_tokens=2, seed=0), True)
     outputs: list[torch.Tensor] = []
     blocks = encoder._clip.model.visual.transformer.resblocks
     blocks[0].register_forward_hook(lambda module, inputs, output: outputs.append(output))

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from cleaner.models.architectures import get_open_clip_architecture
-from cleaner.models.clip import _build_clip, load_clip, save_clip
+from cleaner.models.clip import build_clip, load_clip, save_clip
 from cleaner.reports import export
 from cleaner.runs.record import RunRecord
 from cleaner.types import CleanerError
@@ -17,7 +17,7 @@ from cleaner.types import CleanerError
 
 def test_weights_as_an_open_clip_checkpoint(runs: list[RunRecord], small_model: str, tmp_path: Path) -> None:
     assert export.list_weight_suffixes(runs[0].folder) == (".safetensors",)  # open_clip lists no such architecture
-    clip = _build_clip(get_open_clip_architecture(small_model), small_model, {"stage": "backdoored"})
+    clip = build_clip(get_open_clip_architecture(small_model), small_model, {"stage": "backdoored"})
     save_clip(clip, tmp_path / "model.safetensors")
     assert export.list_weight_suffixes(tmp_path) == (".safetensors", ".pt")
     assert export.export_weights(tmp_path, ".safetensors") == (tmp_path / "model.safetensors").read_bytes()
