@@ -6,15 +6,8 @@ import tempfile
 from pathlib import Path
 
 
-def list_weight_suffixes(folder: Path) -> tuple[str, ...]:
-    """Return the suffixes of the file formats in which a run's weights can be exported."""
-    from cleaner.models.saving import export_suffixes
-
-    return export_suffixes(folder / "model.safetensors")
-
-
 def export_weights(folder: Path, suffix: str) -> bytes:
-    """Return a run's weights as a file of one of `list_weight_suffixes`; its metadata name stage and trigger."""
+    """Return a run's weights as a file of one of its `export_suffixes`; its metadata name stage and trigger."""
     from cleaner.models.clip import load_clip, save_clip
     from cleaner.models.saving import is_delta_file
 

@@ -10,21 +10,23 @@ import torch
 
 from cleaner.models.architectures import get_open_clip_architecture
 from cleaner.models.clip import build_clip, load_clip, save_clip
+from cleaner.models.saving import export_suffixes
 from cleaner.reports import export
 from cleaner.runs.record import RunRecord
 from cleaner.types import CleanerError
 
 
 def test_weights_as_an_open_clip_checkpoint(runs: list[RunRecord], small_model: str, tmp_path: Path) -> None:
-    assert export.list_weight_suffixes(runs[0].folder) == (".safetensors",)  # open_clip lists no such architecture
+    file = tmp_path / "model.safetensors"
+    assert export_suffixes(runs[0].folder / file.name) == (".safetensors",)  # open_clip lists no such architecture
     clip = build_clip(get_open_clip_architecture(small_model), small_model, {"stage": "backdoored"})
-    save_clip(clip, tmp_path / "model.safetensors")
-    assert export.list_weight_suffixes(tmp_path) == (".safetensors", ".pt")
-    assert export.export_weights(tmp_path, ".safetensors") == (tmp_path / "model.safetensors").read_bytes()
+    save_clip(clip, file)
+    assert export_suffixes(file) == (".safetensors", ".pt")
+    assert export.export_weights(tmp_path, ".safetensors") == file.read_bytes()
     (tmp_path / "x.pt").write_bytes(export.export_weights(tmp_path, ".pt"))
     theirs = open_clip.create_model(small_model, pretrained=str(tmp_path / "x.pt")).state_dict()
     assert all(torch.equal(value, theirs[key]) for key, value in clip.model.state_dict().items())
     assert load_clip(str(tmp_path / "x.pt")).metadata["stage"] == "backdoored"
-    (tmp_path / "model.safetensors").write_bytes(b"nothing")
+    file.write_bytes(b"nothing")
     with pytest.raises(CleanerError, match=r"model\.safetensors"):
-        export.list_weight_suffixes(tmp_path)
+        export_suffixes(file)

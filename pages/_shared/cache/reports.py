@@ -15,9 +15,9 @@ from pages._shared.cache.background import import_library
 def weight_formats(folder: Path) -> tuple[str, ...]:
     """Return the file suffixes in which a run's weights can be exported."""
     import_library()
-    from cleaner.reports.export import list_weight_suffixes
+    from cleaner.models.saving import export_suffixes
 
-    return list_weight_suffixes(folder)
+    return export_suffixes(folder / "model.safetensors")
 
 
 def format_command(request: Request) -> str:
