@@ -18,19 +18,20 @@ from pages._shared import pickers
 from pages._shared.sample import DataKey, Sample
 
 
-class KindStyle(NamedTuple):
-    """How points of one kind look."""
+class PointStyle(NamedTuple):
+    """How one group of points looks."""
 
     label: str
     color: str
     symbol: str
+    is_faint: bool = False
 
 
 KIND_STYLES = {
-    "image": KindStyle("Clean images", "#56B4E9", "circle"),
-    "triggered": KindStyle("Triggered images", "#CC79A7", "diamond"),
-    "caption": KindStyle("Captions", "#E69F00", "square"),
-    "prompt": KindStyle("Class prompts", "#7F8894", "star"),
+    "image": PointStyle("Clean images", "#56B4E9", "circle"),
+    "triggered": PointStyle("Triggered images", "#CC79A7", "diamond"),
+    "caption": PointStyle("Captions", "#E69F00", "square"),
+    "prompt": PointStyle("Class prompts", "#7F8894", "star"),
 }
 AXES = {
     "pca": ("Principal component 1 (cosine space)", "Principal component 2"),
@@ -40,15 +41,6 @@ AXES = {
 COLORINGS = ("Kind", "Class", "Model", "Trigger success")
 PointId = tuple[str, int]
 """Kind and row of a point; "kind:row" in the chart."""
-
-
-class PointStyle(NamedTuple):
-    """How one group of points looks."""
-
-    label: str
-    color: str
-    symbol: str
-    is_faint: bool = False
 
 
 @dataclass(frozen=True)
@@ -105,7 +97,7 @@ class MapView:
         if kind == "prompt" and self.map.prompts[row] == self.map.target:
             label = f"Target prompt: {self.class_of(kind, row)}"
             return PointStyle(label, charts.STAGE_COLORS["trigger"], style.symbol)
-        return PointStyle(*style)
+        return style
 
     def _success_style(self, stage: int, kind: str, row: int) -> PointStyle:
         """Return the look of a point by attack success; images of the target class do not count."""
