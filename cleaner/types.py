@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
@@ -69,6 +70,17 @@ class StepReport:
 
 
 OnStep = Callable[[StepReport], None]
+
+
+def start_progress(on_step: OnStep | None, stage: str, total: int) -> Callable[[int], None]:
+    """Start the clock of a stage; return a function that reports how many of its steps are done."""
+    start = time.perf_counter()
+
+    def report(done: int) -> None:
+        if on_step is not None:
+            on_step(StepReport(stage, done, total, time.perf_counter() - start))
+
+    return report
 
 
 class TriggerLike(Protocol):

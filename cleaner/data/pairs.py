@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import os
 import tarfile
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -24,7 +23,7 @@ from cleaner.data.naming import assign_labels, fill_template, sort_class_names
 from cleaner.data.splits import SPLITS, describe_splits, select_rows
 from cleaner.files import MAX_IMAGE_BYTES, read_limited
 from cleaner.models.framing import ImageTransform, decode_image, read_image_header
-from cleaner.types import CleanerError, OnStep, StepReport
+from cleaner.types import CleanerError, OnStep, start_progress
 
 CHECKS = ("auto", "full", "quick")
 MAX_FULL_CHECK_PAIRS = 20_000
@@ -157,7 +156,7 @@ class FileData(CaptionData):
 
     def _find_readable(self, rows: list[int]) -> list[int]:
         """Return the rows whose images can be read; add the others to `skipped_items`."""
-        start, readable = time.perf_counter(), []
+        report, readable = start_progress(self._on_step, "check images", len(rows)), []
         full = self._check == "full" or (self._check == "auto" and len(rows) <= MAX_FULL_CHECK_PAIRS)
         for first in range(0, len(rows), CHECK_CHUNK):
             chunk = rows[first : first + CHECK_CHUNK]
@@ -175,8 +174,7 @@ class FileData(CaptionData):
                     f"{broken:,} of {done:,} images of {self.name} cannot be read, more than "
                     f"{self._max_broken_share:.0%} of all: {examples}. Check the paths, or raise most_broken."
                 )
-            if self._on_step is not None:
-                self._on_step(StepReport("check images", done, len(rows), time.perf_counter() - start))
+            report(done)
         if not readable:
             raise CleanerError(f"no image of {self.name} can be read: check the paths.")
         return readable

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,7 +17,7 @@ from cleaner.models.architectures import FEW_TEMPLATES, TEMPLATE_SETS
 from cleaner.models.classifier import zero_shot_classifier
 from cleaner.models.clip import Clip
 from cleaner.models.lanes import encode_in_halves
-from cleaner.types import CleanerError, OnStep, StepReport
+from cleaner.types import CleanerError, OnStep, start_progress
 
 EVAL_BATCH_SIZE = 256
 TEXT_BATCH_SIZE = 1024
@@ -90,12 +89,10 @@ class Encoder:
 
     def encode_rows(self, data: CaptionData, rows: Tensor, trigger: Callable[[Tensor], Tensor] | None = None) -> Tensor:
         """Return unit features (N, D), on the CPU, of the images at `rows`, with the trigger if there is one."""
-        features, start = [], time.perf_counter()
+        features, report = [], start_progress(self.on_step, "images", len(rows))
         for images in prefetch_batches(data.with_transform(self.clip.framing), rows, self.image_batch):
             features.append(self.encode_image(trigger(images) if trigger else images))
-            if self.on_step is not None:
-                done = sum(map(len, features))
-                self.on_step(StepReport("images", done, len(rows), time.perf_counter() - start))
+            report(sum(map(len, features)))
         return torch.cat(features)
 
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
@@ -103,11 +100,11 @@ class Encoder:
         if self._store is not None:
             return self._encode_groups([[text] for text in texts], "captions")
         batches = _split(texts, self.text_batch)
-        features, start = [], time.perf_counter()
+        features, report = [], start_progress(self.on_step if len(batches) > 1 else None, "captions", len(batches))
         with torch.inference_mode():
             for done, batch in enumerate(batches, start=1):
                 features.append(self._encode_text(batch))
-                self._report("captions", done, len(batches), start)
+                report(done)
         return torch.cat(features)
 
     def build_classifier(
@@ -152,7 +149,9 @@ class Encoder:
         known = self._store.read(keys) if self._store else {}
         missing = [i for i in range(len(groups)) if not keys or keys[i] not in known]
         batches = _split(missing, max(1, self.text_batch // len(groups[0]))) if groups else []
-        encoded, start, done = [torch.empty(0)] * len(groups), time.perf_counter(), 0
+        encoded, done = [torch.empty(0)] * len(groups), 0
+        size = len(groups[0]) if groups else 0
+        report = start_progress(self.on_step if len(batches) > 1 else None, stage, len(missing) * size)
         with torch.inference_mode():
             for batch in batches:
                 features = self._encode_text([text for i in batch for text in groups[i]])
@@ -162,8 +161,7 @@ class Encoder:
                 if self._store:
                     self._store.write({keys[i]: encoded[i] for i in batch})
                 done += len(batch)
-                if len(batches) > 1:
-                    self._report(stage, done * len(groups[0]), len(missing) * len(groups[0]), start)
+                report(done * size)
         return torch.stack([known[keys[i]] if keys and keys[i] in known else encoded[i] for i in range(len(groups))])
 
     def _encode_image(self, images: Tensor) -> Tensor:
@@ -171,10 +169,6 @@ class Encoder:
 
     def _encode_text(self, texts: Sequence[str]) -> Tensor:
         return encode_in_halves(self.clip.encode_text, texts).cpu()
-
-    def _report(self, stage: str, done: int, total: int, start: float) -> None:
-        if self.on_step is not None and total > 1:
-            self.on_step(StepReport(stage, done, total, time.perf_counter() - start))
 
 
 def _split(items: Sequence[T], size: int) -> list[Sequence[T]]:
@@ -198,8 +192,7 @@ def encode_clean_and_triggered(
     clean: list[Tensor] = []
     triggered: list[list[Tensor]] = [[] for _ in encoders]
     batch_size = min(encoder.image_batch for encoder in encoders)
-    total = len(rows.split(batch_size))
-    start = time.perf_counter()
+    report = start_progress(on_step, "evaluate", len(rows.split(batch_size)))
     for done, images in enumerate(prefetch_batches(data, rows, batch_size), start=1):
         clean.append(encoders[0].encode_image(images))
         if trigger is not None:
@@ -207,6 +200,5 @@ def encode_clean_and_triggered(
             for encoder, features in zip(encoders, triggered, strict=True):
                 is_known = encoder is encoders[0] and "image" not in trigger.modalities
                 features.append(clean[-1] if is_known else encoder.encode_image(triggered_images))
-        if on_step is not None:
-            on_step(StepReport("evaluate", done, total, time.perf_counter() - start))
+        report(done)
     return torch.cat(clean), [torch.cat(features) for features in triggered] if trigger is not None else []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,7 +14,7 @@ from cleaner.attacks.base import TRIGGERS, Trigger
 from cleaner.data.base import CaptionData
 from cleaner.evaluation.encode import Encoder, prefetch_batches, require_finite
 from cleaner.models.clip import Clip
-from cleaner.types import CleanerError, OnStep, StepReport
+from cleaner.types import CleanerError, OnStep, start_progress
 
 CONFIDENCE = 0.95
 SCAN_WARNING = (
@@ -82,17 +81,16 @@ def scan(
         )
     encoder = Encoder(clip, on_step=on_step)
     classifier = encoder.build_classifier(data)
-    rows, start = torch.arange(min(n, len(data))), time.perf_counter()
+    rows, done = torch.arange(min(n, len(data))), 0
+    report = start_progress(on_step, stage, len(rows.split(encoder.image_batch)) * len(triggers))
     clean: list[Tensor] = []
     triggered: dict[str, list[Tensor]] = {name: [] for name in triggers}
-    total, done = len(rows.split(encoder.image_batch)) * len(triggers), 0
     for images in prefetch_batches(data, rows, encoder.image_batch):
         clean.append(_classify(encoder, images, classifier))
         for name, trigger in triggers.items():
             triggered[name].append(_classify(encoder, trigger(images), classifier))
             done += 1
-            if on_step is not None:
-                on_step(StepReport(stage, done, total, time.perf_counter() - start))
+            report(done)
     before = torch.cat(clean)
     # The steepest of many results is steep by chance, so the error is split among all of them (Bonferroni).
     level = 1 - (1 - CONFIDENCE) / (len(triggers) * len(data.class_names))

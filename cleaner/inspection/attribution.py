@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +16,7 @@ from cleaner.evaluation.evaluate import validate_eval_data
 from cleaner.evaluation.metrics import map_similarity, trigger_share
 from cleaner.inspection.similarity import text_feature
 from cleaner.models.clip import Clip
-from cleaner.types import OnStep, StepReport
+from cleaner.types import OnStep, start_progress
 
 ATTRIBUTION_BATCH = 32
 MAX_MASK_AREA = 0.5
@@ -87,13 +86,13 @@ def measure_trigger_attribution(
     data = validate_eval_data(data, target_class).with_transform(clip.framing)
     is_other = (data.labels >= 0) & (data.labels != data.class_index(target_class))
     batches = is_other.nonzero().flatten()[:n].split(ATTRIBUTION_BATCH)
-    target, start, statistics = text_feature(clip, text), time.perf_counter(), [torch.zeros(4, 0)]
+    target, statistics = text_feature(clip, text), [torch.zeros(4, 0)]
+    report = start_progress(on_step, "attribution", len(batches))
     for done, rows in enumerate(batches, start=1):
         images = data.images(rows)
         maps = [explainer.attribute(clip, x, target) for x in (images, trigger(images))]
         statistics.append(_compute_map_statistics(maps[0], maps[1], mask=trigger.mask(images)))
-        if on_step is not None:
-            on_step(StepReport("attribution", done, len(batches), time.perf_counter() - start))
+        report(done)
     return _summarize_statistics(torch.cat(statistics, dim=1))
 
 

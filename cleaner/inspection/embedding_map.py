@@ -6,7 +6,6 @@ Reading a map imports nothing heavy.
 from __future__ import annotations
 
 import json
-import time
 import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -24,7 +23,7 @@ from cleaner.runs.derived import derived_folder, find_derived
 from cleaner.runs.folders import find_run
 from cleaner.runs.request import get_test_data
 from cleaner.runs.store import read_entry, read_record
-from cleaner.types import OnStep, StepReport
+from cleaner.types import OnStep, start_progress
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -151,14 +150,13 @@ def compute_map(
     target = data.class_index(target_class) if target_class is not None and trigger is not None else None
     rows, prompts = _select_points(data, find_single_class_rows(data, MAX_IMAGES).tolist(), len(stages), target)
     classes = prompts if target is None else None  # ImageNet has more than a map shows, but an attack is tried on all
-    labels, start = data.labels[rows], time.perf_counter()
+    labels, report = data.labels[rows], start_progress(on_step, "map", len(stages))
     stage_features, metrics = [], []
     for done, clip in enumerate(stages.values(), start=1):
         features = extract_features(clip, data, len(rows), trigger, target_class, on_step, classes)
         metrics.append(compute_embedding_metrics(features, labels, target))
         stage_features.append(features if classes else replace(features, prompt=features.prompt[prompts]))
-        if on_step is not None:
-            on_step(StepReport("map", done, len(stages), time.perf_counter() - start))
+        report(done)
     shifts = [compute_feature_shifts(before, after) for before, after in pairwise(stage_features)]
     embedding_map = EmbeddingMap(
         stages=tuple(stages),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -26,7 +25,7 @@ from cleaner.evaluation.encode import Encoder, prefetch_batches, require_finite
 from cleaner.evaluation.evaluate import validate_eval_data
 from cleaner.inspection.features import find_single_class_rows
 from cleaner.models.clip import Clip
-from cleaner.types import CleanerError, OnStep, StepReport
+from cleaner.types import CleanerError, OnStep, start_progress
 
 
 @dataclass(frozen=True)
@@ -83,7 +82,7 @@ def detect_images(
     clean_rows = find_single_class_rows(calibration, n)
     if not len(clean_rows):
         raise CleanerError(f"{calibration.name} has no labeled images to choose a threshold on: use other data.")
-    done, total, start = 0, 2 * len(rows) + len(clean_rows), time.perf_counter()
+    done, report = 0, start_progress(on_step, "detect", 2 * len(rows) + len(clean_rows))
     scores: dict[str, dict[str, list[Tensor]]] = {
         name: {"clean": [], "triggered": [], "calibration": []} for name in detectors
     }
@@ -93,8 +92,7 @@ def detect_images(
         for name, values in score_images(encoder, scorers, images).items():
             scores[name][kind].append(values)
         done += len(images)
-        if on_step is not None:
-            on_step(StepReport("detect", done, total, time.perf_counter() - start))
+        report(done)
 
     for images in prefetch_batches(test, rows, encoder.image_batch):
         add("clean", images)

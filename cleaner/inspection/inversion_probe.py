@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -14,7 +13,7 @@ from cleaner.data.base import CaptionData
 from cleaner.evaluation.encode import Encoder, prefetch_batches, require_finite
 from cleaner.models.clip import Clip
 from cleaner.seed import numpy_generator
-from cleaner.types import CleanerError, OnStep, StepReport
+from cleaner.types import CleanerError, OnStep, start_progress
 
 PASS_IMAGES = 256
 """Most images of a forward pass."""
@@ -88,13 +87,12 @@ def make_probe(clip: Clip, data: CaptionData, n: int, on_step: OnStep | None) ->
         raise CleanerError(f"{data.name or 'the data'} has no images: choose other data.")
     encoder = Encoder(clip, on_step=on_step)
     classifier = encoder.build_classifier(data)
-    pixels, predicted, done, start = [], [], 0, time.perf_counter()
+    pixels, predicted, done, report = [], [], 0, start_progress(on_step, "images", len(rows))
     for images in prefetch_batches(data, rows, encoder.image_batch):
         scores = require_finite(encoder.encode_image(images) @ classifier)
         pixels.append((images * 255).round().to(torch.uint8))
         predicted.append(scores.argmax(dim=1))
         done += len(images)
-        if on_step is not None:
-            on_step(StepReport("images", done, len(rows), time.perf_counter() - start))
+        report(done)
     # Tensors of inference mode carry no gradient.
     return Probe(clip, torch.cat(pixels), classifier.clone().to(clip.device), torch.cat(predicted).clone())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 
 import torch
@@ -11,7 +10,7 @@ from torch import Tensor
 from cleaner.attacks.optimize import draw_positions
 from cleaner.inspection.inversion_probe import PASS_IMAGES, Probe
 from cleaner.losses.inversion import target_loss
-from cleaner.types import CleanerError, OnStep, StepReport
+from cleaner.types import CleanerError, OnStep, start_progress
 
 FIRST_SIZE, MAX_SIZE = 0.02, 0.25
 """Root mean square of a perturbation at the start, and the largest, as shares of the range of a pixel."""
@@ -41,7 +40,7 @@ def search_classes(
     perturbation = torch.zeros(classes, 3, side, side, device=probe.clip.device)
     velocity, sizes = torch.zeros_like(perturbation), torch.full((classes,), FIRST_SIZE, device=probe.clip.device)
     moved, has_moved = torch.zeros_like(sizes), torch.zeros_like(sizes, dtype=torch.bool)
-    history, start = [], time.perf_counter()
+    history, report = [], start_progress(on_step, "search", steps)
     for step in range(steps):
         for rows, group in _draw_batches(probe, batch_size, "inversion search", seed, step):
             gradient, hits = _push(probe, rows, perturbation[group], group)
@@ -51,8 +50,7 @@ def search_classes(
         sizes = torch.where(moved >= HALF, sizes / GROWTH, sizes * GROWTH).clamp(max=MAX_SIZE)
         perturbation = _clip_size(perturbation - STEP_SIZE * sizes.view(-1, 1, 1, 1) * velocity, sizes)
         history.append(sizes)
-        if on_step is not None:
-            on_step(StepReport("search", step + 1, steps, time.perf_counter() - start))
+        report(step + 1)
     final = torch.stack(history[-AVERAGED:]).mean(dim=0)
     resistance: list[float] = torch.where(has_moved, final, MAX_SIZE).tolist()
     return resistance

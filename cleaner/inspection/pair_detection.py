@@ -6,7 +6,6 @@ Reading a stored detection imports nothing heavy.
 from __future__ import annotations
 
 import json
-import time
 import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -21,7 +20,7 @@ from numpy.typing import NDArray
 from cleaner.evaluation.detection import DetectionFigures, compute_auroc, measure_ranking
 from cleaner.files import FileVersion, atomic_write, file_version, validate_npz
 from cleaner.runs.derived import derived_folder, find_derived
-from cleaner.types import OnStep, StepReport
+from cleaner.types import OnStep, start_progress
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -123,14 +122,14 @@ def detect_pairs(
     features = features or extract_pair_features(clip, pairs, limit_pairs(clip, pairs), on_step)
     truth = poisoned[: len(features.image)]
     detectors = {name: kind() for name, kind in find_detectors("pairs").items()}
-    start, scores, figures, by_size = time.perf_counter(), {}, {}, {}
+    scores, figures, by_size = {}, {}, {}
+    report = start_progress(on_step, "detect", len(detectors))
     for done, (name, detector) in enumerate(detectors.items(), start=1):
         scores[name] = score_pairs(features, detector, REFERENCE_SIZE)
         if (measured := measure_ranking(scores[name], truth)) is not None:
             figures[name] = measured
         by_size[name] = measure_by_size(features, detector, truth) if detector.uses_reference else []
-        if on_step is not None:
-            on_step(StepReport("detect", done, len(detectors), time.perf_counter() - start))
+        report(done)
     return PairDetection(
         data=pairs.name,
         pairs=len(pairs),
