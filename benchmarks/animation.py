@@ -18,7 +18,6 @@ from cleaner.data.base import CaptionData, load_data
 from cleaner.evaluation.evaluate import Metrics
 from cleaner.files import atomic_write
 from cleaner.inspection.attribution import append_triggered
-from cleaner.inspection.features import find_single_class_rows
 from cleaner.inspection.similarity import best_classes
 from cleaner.models.clip import load_clip
 from cleaner.runs.folders import shipped_root
@@ -82,7 +81,7 @@ def ask_models(test: CaptionData) -> Story:
     backdoored, defended = (load_run(shipped_root() / name) for name in (BACKDOORED, DEFENDED))
     clips = (load_clip(backdoored.config["clean_model"]), backdoored.clip, defended.clip)
     rows: dict[str, int] = {}
-    for row in find_single_class_rows(test, 100).tolist():
+    for row in test.labeled_rows(100).tolist():
         name = test.class_names[int(test.labels[row])]
         if name != backdoored.target_class and len(rows) < IMAGE_COUNT:
             rows.setdefault(name, row)

@@ -27,7 +27,6 @@ from cleaner.evaluation.evaluate import Metrics, evaluate
 from cleaner.files import write_json
 from cleaner.inspection import embedding_map
 from cleaner.inspection.attribution import append_triggered
-from cleaner.inspection.features import find_single_class_rows
 from cleaner.inspection.inversion import InversionConfig, invert
 from cleaner.inspection.pair_detection import DETECTION_FILE, detect_pairs, read_detection, write_detection
 from cleaner.inspection.similarity import best_classes
@@ -187,7 +186,7 @@ def find_example_image(suspect: Run, models: dict[str, Clip], test: CaptionData)
     It is the first one of a non-target class that the clean model gets right and the trigger fools the backdoored one
     on.
     """
-    rows = find_single_class_rows(test, 100)
+    rows = test.labeled_rows(100)
     for row in rows.tolist():
         pair = append_triggered(test.images([row]), suspect.trigger)
         named = {name: [best[0][0] for best in best_classes(clip, test, pair, 1)] for name, clip in models.items()}

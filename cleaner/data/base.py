@@ -96,6 +96,10 @@ class CaptionData(ABC):
         """Return the hash (16 hex digits) of each image before any trigger: of its file, else of its pixels."""
         return [hash_content(to_bytes(image)) for image in self.images(indices)]
 
+    def labeled_rows(self, n: int | None = None) -> Tensor:
+        """Return the first `n` rows, or all, that have a single class."""
+        return (self.labels >= 0).nonzero().flatten()[:n]
+
     def subset(self, indices: Indices) -> CaptionData:
         """Return a view of the pairs at `indices`; images are still read on demand."""
         return Subset(self, indices)

@@ -60,7 +60,7 @@ def evaluate(
     """
     digest = data.fingerprint()
     data = validate_eval_data(data, target_class, protocol, trigger).with_transform(clip.framing)
-    rows = (data.labels >= 0).nonzero().flatten()
+    rows = data.labeled_rows()
     if (trigger is None) != (target_class is None):
         raise CleanerError("an attack success rate needs both a trigger and a target class.")
     labels = data.labels[rows]
@@ -207,7 +207,7 @@ def transfer_accuracy(clip: Clip, data: CaptionData, pairs: int = 2000) -> dict[
     result, encoder = {}, Encoder(clip)
     for variant in data.transfer_variants:
         shifted = load_data(variant, split="test", size=pairs)
-        rows = (shifted.labels >= 0).nonzero().flatten()
+        rows = shifted.labeled_rows()
         features = encoder.encode_rows(shifted, rows)
         accuracy = top_k_accuracy(features, encoder.build_classifier(shifted), shifted.labels[rows])
         result[variant] = {"ca": accuracy, "n": len(rows), "interval": wilson_interval(accuracy, len(rows))}

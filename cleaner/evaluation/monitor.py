@@ -32,7 +32,7 @@ def build_monitor(
     validation = validation or data.load_split("validation")
     if validation is None:
         return None
-    rows = (validation.labels >= 0).nonzero().flatten()
+    rows = validation.labeled_rows()
     if len(rows) == 0:
         return None
     if trigger is not None and target is not None and "image" not in trigger.modalities:

@@ -50,7 +50,7 @@ def try_activations(clip: Clip, data: CaptionData, on_step: OnStep | None = None
 
     None also without labeled images. Uses one prompt per class.
     """
-    rows = (data.labels >= 0).nonzero().flatten()[:TRIED_IMAGES]
+    rows = data.labeled_rows(TRIED_IMAGES)
     if not clip.has_assumed_activation or clip.architecture is None or not len(rows):
         return None
     hits = {}

@@ -143,12 +143,11 @@ def compute_map(
         compute_feature_shifts,
         concatenate_features,
         extract_features,
-        find_single_class_rows,
     )
 
     validate_eval_data(data)
     target = data.class_index(target_class) if target_class is not None and trigger is not None else None
-    rows, prompts = _select_points(data, find_single_class_rows(data, MAX_IMAGES).tolist(), len(stages), target)
+    rows, prompts = _select_points(data, data.labeled_rows(MAX_IMAGES).tolist(), len(stages), target)
     classes = prompts if target is None else None  # ImageNet has more than a map shows, but an attack is tried on all
     labels, report = data.labels[rows], start_progress(on_step, "map", len(stages))
     stage_features, metrics = [], []

@@ -51,11 +51,6 @@ class ModelFeatures:
         return torch.cat([getattr(self, kind) for kind in POINT_KINDS])
 
 
-def find_single_class_rows(data: CaptionData, n: int) -> Tensor:
-    """Return the first `n` rows of `data` that have a single class."""
-    return (data.labels >= 0).nonzero().flatten()[:n]
-
-
 @torch.inference_mode()
 def extract_features(
     clip: Clip,
@@ -71,7 +66,7 @@ def extract_features(
     `on_step` receives the stages "images", "captions" and "prompts". classes: of the prompts, all if None, as a known
     attack needs. Raises `CleanerError` for a model whose features are not finite.
     """
-    rows, encoder = find_single_class_rows(data, n), Encoder(clip, on_step=on_step)
+    rows, encoder = data.labeled_rows(n), Encoder(clip, on_step=on_step)
     image = require_finite(encoder.encode_rows(data, rows))
     captions = [data.captions[i] for i in rows.tolist()]
     caption = encoder.encode_texts(captions)

@@ -18,7 +18,6 @@ from cleaner.data.base import CaptionData
 from cleaner.data.images import to_uint8
 from cleaner.evaluation.encode import Encoder
 from cleaner.explain.base import EXPLAINERS
-from cleaner.inspection.features import find_single_class_rows
 from cleaner.inspection.projection import fit_pca
 from cleaner.models.clip import Clip
 from cleaner.runs.film import Axes, Film
@@ -161,7 +160,7 @@ def make_recorder(
     `trigger` is ready for use.
     """
     data = data.with_transform(clip.framing)
-    rows = find_single_class_rows(data, PROBE_IMAGES)
+    rows = data.labeled_rows(PROBE_IMAGES)
     if not data.class_names or len(rows) < MIN_IMAGES:
         return None
     labels = data.labels[rows].tolist()

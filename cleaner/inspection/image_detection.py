@@ -23,7 +23,6 @@ from cleaner.evaluation.detection import (
 )
 from cleaner.evaluation.encode import Encoder, prefetch_batches, require_finite
 from cleaner.evaluation.evaluate import validate_eval_data
-from cleaner.inspection.features import find_single_class_rows
 from cleaner.models.clip import Clip
 from cleaner.types import CleanerError, OnStep, start_progress
 
@@ -79,7 +78,7 @@ def detect_images(
     scorers = {name: each.prepare(quiet, test.class_names, classifier) for name, each in detectors.items()}
     is_other = (test.labels >= 0) & (test.labels != test.class_index(target_class))
     rows = is_other.nonzero().flatten()[:n]
-    clean_rows = find_single_class_rows(calibration, n)
+    clean_rows = calibration.labeled_rows(n)
     if not len(clean_rows):
         raise CleanerError(f"{calibration.name} has no labeled images to choose a threshold on: use other data.")
     done, report = 0, start_progress(on_step, "detect", 2 * len(rows) + len(clean_rows))
