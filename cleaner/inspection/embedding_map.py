@@ -190,15 +190,18 @@ def _select_points(
 
 def add_projection(embedding_map: EmbeddingMap, features: Tensor, method: str) -> EmbeddingMap:
     """Return the map with the coordinates of one more method, fitted on all its points."""
-    from cleaner.inspection.features import compute_trustworthiness
+    import torch
+
+    from cleaner.evaluation.metrics import trustworthiness
     from cleaner.inspection.projection import project
 
     coordinates = project(features, method)
-    trustworthiness = round(compute_trustworthiness(features, coordinates), 4)
+    k = min(15, (len(features) - 1) // 2)  # as many neighbors as the points allow
+    score = round(trustworthiness(features, torch.from_numpy(coordinates.copy()), k=k), 4)
     return replace(
         embedding_map,
         coordinates={**embedding_map.coordinates, method: coordinates},
-        trustworthiness={**embedding_map.trustworthiness, method: trustworthiness},
+        trustworthiness={**embedding_map.trustworthiness, method: score},
     )
 
 

@@ -6,9 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from cleaner.attacks.base import Trigger
@@ -21,7 +19,6 @@ from cleaner.evaluation.metrics import (
     modality_gap,
     silhouette,
     trigger_pull,
-    trustworthiness,
     uniformity,
 )
 from cleaner.models.clip import Clip
@@ -45,10 +42,6 @@ class ModelFeatures:
     caption: Tensor
     prompt: Tensor
     attack_success: Tensor
-
-    def concatenate(self) -> Tensor:
-        """Return all features in the order of `POINT_KINDS`."""
-        return torch.cat([getattr(self, kind) for kind in POINT_KINDS])
 
 
 @torch.inference_mode()
@@ -106,9 +99,4 @@ def compute_feature_shifts(before: ModelFeatures, after: ModelFeatures) -> dict[
 
 def concatenate_features(stages: Sequence[ModelFeatures]) -> Tensor:
     """Return the features of several models, model after model, each in the order of `POINT_KINDS`."""
-    return torch.cat([stage.concatenate() for stage in stages])
-
-
-def compute_trustworthiness(features: Tensor, coordinates: NDArray[np.float32]) -> float:
-    """Return the trustworthiness of a map of features, for 15 neighbors or as many as the points allow."""
-    return trustworthiness(features, torch.from_numpy(coordinates.copy()), k=min(15, (len(features) - 1) // 2))
+    return torch.cat([getattr(stage, kind) for stage in stages for kind in POINT_KINDS])

@@ -151,7 +151,7 @@ def test_extracted_features_are_those_of_the_model(tiny_clip: Clip, toy_data: Te
     best = (result.triggered @ result.prompt.T).argmax(1)
     assert result.attack_success.tolist() == (best == 1).tolist()
     clean = extract_features(tiny_clip, toy_data, 8, None, None)
-    assert len(clean.concatenate()) == 20
+    assert len(concatenate_features([clean])) == 20
     assert set(compute_embedding_metrics(clean, toy_data.labels[:8], None)) == {
         "modality_gap",
         "alignment",
