@@ -135,7 +135,7 @@ def counterfactual_accuracy(
     All models are compared on the same negatives. Left out are those whose edit lies behind the model's context: it
     cannot tell them from the caption. known: rows (M,) whose image features (M, D) are already computed.
     """
-    indices, negatives = _drop_invisible(encoder.clip, data.captions, *_draw(data))
+    indices, negatives = _drop_invisible(encoder.clip, data.captions, *draw_counterfactuals(data))
     if not indices:
         return {}
     image = _encode_missing(encoder, data, torch.tensor(indices), known)
@@ -169,12 +169,8 @@ def _drop_invisible(
     return [index for index, row in zip(indices, kept, strict=True) if row], [row for row in kept if row]
 
 
-def prepare_evaluation(data: CaptionData) -> None:
-    """Do what `evaluate` does with `data` whatever the model, so that it does not take that time."""
-    _draw(data)
-
-
-def _draw(data: CaptionData) -> Negatives:
+def draw_counterfactuals(data: CaptionData) -> Negatives:
+    """Return the pairs and negatives of `counterfactual_accuracy`; drawn once, they are read from the cache folder."""
     return draw_negatives(tuple(data.captions), n=NEGATIVES, seed=0, limit=COUNTERFACTUAL_PAIRS)
 
 
