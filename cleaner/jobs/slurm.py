@@ -17,8 +17,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import redirect_stderr, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stderr, suppress
 from dataclasses import asdict, dataclass, fields, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -59,6 +59,11 @@ OWN_OPTIONS = (
     "wrap",
 )
 """Options of sbatch that submitit sets, or that would write to other files."""
+SESSION_PREFIXES = ("SLURM_", "SLURMD_", "SRUN_", "SBATCH_CPU_BIND", "SBATCH_MEM_BIND")
+SESSION_VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+"""Variables that Slurm and torchrun set in a job, by prefix and by name: sbatch would pass them on to the next job."""
+CLIENT_VARIABLES = ("SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_CLUSTERS", "SLURM_JWT")
+"""Variables of Slurm that say which cluster its commands talk to, and as whom."""
 MAX_REQUEUES = 1000
 """Times a run may be requeued at its time limit."""
 
@@ -165,9 +170,27 @@ def _submit_array(
     submission.mkdir(parents=True)
     with redirect_stderr(io.StringIO()):  # submitit prints there what it also raises
         executor = _make_executor(submission, resources, exports, len(folders))
-        jobs = executor.submit_array([SlurmJob(folder, resources) for folder in folders])
+        with _outside_of_session():
+            jobs = executor.submit_array([SlurmJob(folder, resources) for folder in folders])
     for folder, job in zip(folders, jobs, strict=True):
         write_json(folder / JOB_FILE, {"job": job.job_id, **record, "errors": str(job.paths.stderr)})
+
+
+@contextmanager
+def _outside_of_session() -> Iterator[None]:
+    """Hide the variables of the Slurm job that this process may run in, such as a notebook's; restore them afterwards.
+
+    submitit's `clean_env` would hide the user's defaults for sbatch and the address of the controller too.
+    """
+    session = {
+        name: os.environ.pop(name)
+        for name in list(os.environ)
+        if name not in CLIENT_VARIABLES and (name.startswith(SESSION_PREFIXES) or name in SESSION_VARIABLES)
+    }
+    try:
+        yield
+    finally:
+        os.environ.update(session)
 
 
 def _make_executor(
@@ -189,7 +212,8 @@ def _make_executor(
         signal_delay_s=WARNING_SECONDS,
         # srun does not inherit this number from sbatch.
         srun_args=["--cpus-per-task", str(resources.cpus)],
-        setup=[f"export {name}={shlex.quote(value)}" for name, value in exports.items()],
+        # Where a site sets SBATCH_EXPORT=NONE, srun would start the worker without these exports.
+        setup=[f"export {name}={shlex.quote(value)}" for name, value in {**exports, "SLURM_EXPORT_ENV": "ALL"}.items()],
         additional_parameters={"requeue": True, **resources.options()},
         **{name: value for name, value in optional.items() if value},
     )

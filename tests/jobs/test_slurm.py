@@ -115,6 +115,29 @@ def test_a_sweep_becomes_one_array_of_workers(request_: Request, queue: Path) ->
     assert not submission.exists()
 
 
+def test_a_job_inherits_nothing_of_the_session_that_submits_it(
+    request_: Request, queue: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A notebook on a cluster is a job itself, and sbatch exports its whole environment."""
+    (queue / "bin" / "sbatch").write_text('#!/bin/sh\nenv > "$FAKE_SLURM/exported"\necho Submitted batch job 1\n')
+    session = {"SLURM_ARRAY_JOB_ID": "9", "SLURM_MEM_PER_CPU": "1024", "SRUN_CPUS_PER_TASK": "2", "RANK": "1"}
+    kept = {"SLURM_CONF": "/etc/slurm.conf", "SLURM_CLUSTERS": "large", "SBATCH_ACCOUNT": "lab"}
+    for name, value in {**session, **kept}.items():
+        monkeypatch.setenv(name, value)
+    folder = create_run(request_)
+    slurm.submit([folder], RESOURCES, {})
+    exported = (queue / "exported").read_text().splitlines()
+    assert {line.partition("=")[0] for line in exported}.isdisjoint(session)
+    assert {f"{name}={value}" for name, value in kept.items()} <= set(exported)
+    assert {name: os.environ[name] for name in session} == session
+
+
+def test_the_worker_gets_the_exports_of_the_job(queue: Path, tmp_path: Path) -> None:
+    """Even where a site sets SBATCH_EXPORT=NONE, which srun would inherit."""
+    executor = slurm._make_executor(tmp_path / "jobs", RESOURCES, {"CLEANER_RUNS": "/my runs"}, 1)
+    assert executor.parameters["setup"] == ["export CLEANER_RUNS='/my runs'", "export SLURM_EXPORT_ENV=ALL"]
+
+
 def test_a_job_that_is_still_ending_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, home = tmp_path / "run", tmp_path / slurm.SUBMITIT_FOLDER / "now"
     folder.mkdir()
