@@ -16,6 +16,8 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+KILL_WAIT = 5
+"""Seconds from SIGTERM to SIGKILL."""
 COMMANDS = ("sbatch", "srun", "squeue", "scancel", "scontrol")
 
 
@@ -105,6 +107,10 @@ def scancel(home: Path, arguments: list[str]) -> int:
     with suppress(ProcessLookupError):
         if pid:
             os.killpg(pid, signal.SIGTERM)
+            kill = f"sleep {KILL_WAIT}; kill -KILL -- -{pid}"
+            subprocess.Popen(
+                ["bash", "-c", kill], start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            )
     return 0
 
 

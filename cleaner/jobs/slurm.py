@@ -44,6 +44,8 @@ JOB_VARIABLE = "CLEANER_JOB"
 COMMANDS = ("sbatch", "srun", "squeue", "scancel")
 WARNING_SECONDS = 120
 """Seconds between Slurm's warning and the time limit: enough to reach the next step and write a checkpoint."""
+MAX_GRACE_SECONDS = 3600.0
+"""Seconds a paused job waits to be preempted: longer than grace times, but a stray SIGTERM holds no node for days."""
 JOB_FILE_TIMEOUT_SECONDS = 60.0
 """Seconds a started job waits for its id to appear in the run folder."""
 OWN_OPTIONS = (
@@ -237,13 +239,14 @@ class SlurmJob:
         self.folder, self.resources = folder.resolve(), resources
         self.process: subprocess.Popen[bytes] | None = None
         self.start_time = 0.0
+        self.is_terminated = False
 
     def __call__(self) -> int:
         """Return the worker's exit status."""
         if not self._is_current():
             sys.stdout.write(f"{self.folder} no longer waits for this job\n")
             return 0
-        signal.signal(signal.SIGTERM, lambda *_: self._request_pause())
+        signal.signal(signal.SIGTERM, lambda *_: self._terminate())
         threads = max(1, self.resources.cpus // max(1, self.resources.gpus))
         self.start_time = time.time()
         with (self.folder / LOG_FILE).open("ab") as log:
@@ -257,8 +260,20 @@ class SlurmJob:
             )
         while (exit_status := self.process.poll()) is None:
             time.sleep(0.2)  # not wait(): the signal handlers poll the process too
+        if self.is_terminated:
+            self._wait_for_preemption()
         self._report_crash(exit_status)
         return exit_status
+
+    def _terminate(self) -> None:
+        self.is_terminated = True
+        self._request_pause()
+
+    def _wait_for_preemption(self) -> None:
+        """Wait until Slurm kills this job, or its warning requeues it: a job that returned would count as completed."""
+        end = time.monotonic() + MAX_GRACE_SECONDS
+        while read_status(self.folder).state in ACTIVE and time.monotonic() < end:
+            time.sleep(0.2)
 
     def _command(self) -> list[str]:
         torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={self.resources.gpus}"]

@@ -9,6 +9,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -116,7 +117,7 @@ def test_a_sweep_becomes_one_array_of_workers(request_: Request, queue: Path) ->
 
 
 def test_a_job_inherits_nothing_of_the_session_that_submits_it(
-    request_: Request, queue: Path, monkeypatch: pytest.MonkeyPatch
+    queue: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A notebook on a cluster is a job itself, and sbatch exports its whole environment."""
     (queue / "bin" / "sbatch").write_text('#!/bin/sh\nenv > "$FAKE_SLURM/exported"\necho Submitted batch job 1\n')
@@ -124,8 +125,8 @@ def test_a_job_inherits_nothing_of_the_session_that_submits_it(
     kept = {"SLURM_CONF": "/etc/slurm.conf", "SLURM_CLUSTERS": "large", "SBATCH_ACCOUNT": "lab"}
     for name, value in {**session, **kept}.items():
         monkeypatch.setenv(name, value)
-    folder = create_run(request_)
-    slurm.submit([folder], RESOURCES, {})
+    (tmp_path / "run").mkdir()
+    slurm.submit([tmp_path / "run"], RESOURCES, {})
     exported = (queue / "exported").read_text().splitlines()
     assert {line.partition("=")[0] for line in exported}.isdisjoint(session)
     assert {f"{name}={value}" for name, value in kept.items()} <= set(exported)
@@ -283,6 +284,34 @@ def test_a_worker_that_cannot_start_is_reported_at_once(request_: Request, monke
     assert slurm.SlurmJob(folder, RESOURCES)() == 1
     assert read_status(folder).state == "died"
     assert "status 1" in read_status(folder).message
+
+
+def test_a_preempted_job_waits_for_the_end_of_its_grace_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job that returned would be completed, and not requeued."""
+    write_status(tmp_path, Status("queued", place=slurm.SLURM))
+    write_json(tmp_path / slurm.JOB_FILE, {"job": "5"})
+    monkeypatch.setenv("SLURM_JOB_ID", "5")
+    job = slurm.SlurmJob(tmp_path, RESOURCES)
+    monkeypatch.setattr(job, "_command", lambda: ["sleep", "60"])
+    states: list[str] = []
+
+    def preempt() -> None:
+        wait_until(lambda: job.process is not None, 30)
+        os.kill(os.getpid(), signal.SIGTERM)
+        wait_until(lambda: job.process is not None and job.process.returncode is not None, 30)
+        time.sleep(0.5)
+        states.append(read_status(tmp_path).state)
+        write_status(tmp_path, Status("cancelled", place=slurm.SLURM))  # ends the wait, as SIGKILL does
+
+    before, thread = signal.getsignal(signal.SIGTERM), threading.Thread(target=preempt)
+    try:
+        thread.start()
+        assert job() == -signal.SIGTERM
+        states.append("returned")
+    finally:
+        thread.join()
+        signal.signal(signal.SIGTERM, before)
+    assert states == ["queued", "returned"]
 
 
 def test_an_outdated_job_does_nothing(request_: Request, monkeypatch: pytest.MonkeyPatch) -> None:
