@@ -113,7 +113,10 @@ class SlurmResources:
         # sbatch completes abbreviated names.
         if own := [key for key, _, _ in words if any(o.startswith(key.replace("_", "-")) for o in OWN_OPTIONS)]:
             raise CleanerError(f"the sbatch option {own[0]!r} is set by this program: leave it out.")
-        return {key: value if equals else True for key, equals, value in words}
+        if any(key in ("cluster", "clusters") for key, _, _ in words):  # squeue and scancel would ask another one
+            raise CleanerError("choose the cluster with the environment variable SLURM_CLUSTERS, not with `clusters`.")
+        # submitit's own options have underscores: one with a hyphen would be a second, ignored line.
+        return {key.replace("-", "_"): value if equals else True for key, equals, value in words}
 
 
 def explain_unavailable() -> str:

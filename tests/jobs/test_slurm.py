@@ -77,6 +77,12 @@ def start_on_slurm(request: Request, resources: SlurmResources = RESOURCES) -> P
     return folder
 
 
+def test_an_option_of_sbatch_replaces_that_of_submitit(queue: Path, tmp_path: Path) -> None:
+    executor = slurm._make_executor(tmp_path / "jobs", replace(RESOURCES, sbatch="cpus-per-task=8"), {}, 1)
+    lines = executor._make_submission_file_text("true", "0").splitlines()
+    assert [line for line in lines if "#SBATCH --cpus-per-task" in line] == ["#SBATCH --cpus-per-task=8"]
+
+
 @pytest.mark.parametrize(("at_once", "limit"), [(0, 300), (2, 2)])
 def test_a_large_sweep_is_limited_only_on_request(at_once: int, limit: int, queue: Path, tmp_path: Path) -> None:
     executor = slurm._make_executor(tmp_path / "jobs", replace(RESOURCES, at_once=at_once), {}, 300)
@@ -511,6 +517,8 @@ def test_options_of_sbatch() -> None:
         "constraint": "a100|h100",
         "exclusive": True,
     }
+    with pytest.raises(CleanerError, match="SLURM_CLUSTERS"):
+        SlurmResources(sbatch="clusters=large")
     with pytest.raises(CleanerError, match="comment="):
         SlurmResources(sbatch="comment='half")
     for sbatch in ("comment='a\nrm -r x'", "'a;b'=c", "x\x1b=1"):
