@@ -33,8 +33,10 @@ JOB_STATE_LABELS = {
     "CONFIGURING": "waits for its node to boot",
     "COMPLETING": "is ending",
 }
-_queue_cache: dict[str, tuple[float, dict[str, tuple[str, str]] | None]] = {}
-"""Array -> (time when the answer expires, job -> (state, description)); None if the queue did not answer."""
+_queue_cache: dict[str, tuple[float, dict[str, tuple[str, str]]]] = {}
+"""Array -> (time when the answer expires, job -> (state, description))."""
+_retry_time = 0.0
+"""Time before which no job is queried, after the queue did not answer: a page would wait for each of them."""
 
 
 def read_job_id(folder: Path) -> str:
@@ -60,13 +62,18 @@ def query_job(job: str) -> tuple[str, str] | None:
 
     One query covers all jobs of an array, and its answer is reused for some seconds.
     """
-    array = job.partition("_")[0]
-    now = time.monotonic()
-    if array not in _queue_cache or _queue_cache[array][0] < now:
+    global _retry_time
+    array, now = job.partition("_")[0], time.monotonic()
+    expires, jobs = _queue_cache.get(array, (0.0, {}))
+    if expires < now:
+        if now < _retry_time:
+            return None
         answer = _query_queue(array)
-        _queue_cache[array] = (now + (RETRY_SECONDS if answer is None else CACHE_SECONDS), answer)
-    jobs = _queue_cache[array][1]
-    return None if jobs is None else jobs.get(job, ("", ""))
+        if answer is None:
+            _retry_time = time.monotonic() + RETRY_SECONDS
+            return None
+        _queue_cache[array], jobs = (now + CACHE_SECONDS, answer), answer
+    return jobs.get(job, ("", ""))
 
 
 def _query_queue(array: str) -> dict[str, tuple[str, str]] | None:

@@ -52,6 +52,7 @@ def queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("FAKE_SLURM", str(home))
     monkeypatch.setattr(slurm_queue, "CACHE_SECONDS", 0.0)
     monkeypatch.setattr(slurm_queue, "_queue_cache", {})
+    monkeypatch.setattr(slurm_queue, "_retry_time", 0.0)
     yield home
     for path in home.glob("*.json"):
         fake_slurm.scancel(home, [path.stem])
@@ -235,6 +236,15 @@ def test_the_queue_is_queried_rarely_and_may_not_answer(
         assert {status.state for status in statuses} == {"queued"}
         assert all("the queue does not answer" in status.message for status in statuses)
     assert (queue / "asked").read_text() == "xx"
+
+
+def test_a_queue_that_does_not_answer_is_asked_once_for_all_jobs(queue: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (queue / "down").touch()
+    assert [slurm_queue.query_job(job) for job in ("1", "2", "3_0")] == [None] * 3
+    assert (queue / "asked").read_text() == "x"
+    (queue / "down").unlink()
+    monkeypatch.setattr(slurm_queue, "_retry_time", 0.0)
+    assert [slurm_queue.query_job(job) for job in ("1", "2")] == [("", "")] * 2
 
 
 def set_running(folder: Path, silence: float) -> None:

@@ -27,6 +27,7 @@ def queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PATH", f"{fake_slurm.install(home)}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("FAKE_SLURM", str(home))
     monkeypatch.setattr(slurm_queue, "_queue_cache", {})
+    monkeypatch.setattr(slurm_queue, "_retry_time", 0.0)
     (home / "hold").write_text("Priority")
     return home
 
