@@ -69,7 +69,9 @@ class Cifar10(FileData):
     def is_downloaded(cls) -> bool:
         """Return whether the photos are in the user's folder."""
         root, source = photos_root(), getattr(datasets, cls.dataset_name)
-        return (root / cls.dataset_name.lower() / "train.tar").is_file() or (root / source.base_folder).is_dir()
+        names = [name for name, _ in (*source.train_list, *source.test_list)] + [source.meta["filename"]]
+        has_files = all((root / source.base_folder / name).is_file() for name in names)  # extraction may be interrupted
+        return has_files or (root / cls.dataset_name.lower() / "train.tar").is_file()
 
     def _read_files(self, root: Path, download: bool) -> Iterator[Photo]:
         """Yield the photos in torchvision's files."""

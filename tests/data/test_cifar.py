@@ -106,6 +106,13 @@ def test_without_a_path_the_user_folder_is_read(
     assert load_data("cifar10", split="test").name == "cifar10/test"  # no path of this machine
 
 
+def test_an_interrupted_extraction_is_no_download(torchvision_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cleaner.data.cifar.photos_root", lambda: torchvision_folder)
+    assert DATASETS["cifar10"].is_downloaded()
+    (torchvision_folder / "cifar-10-batches-py" / "test_batch").unlink()
+    assert not DATASETS["cifar10"].is_downloaded()
+
+
 def test_a_download_without_a_network_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **__: object) -> None:
         raise URLError(socket.gaierror(-2, "no network"))
