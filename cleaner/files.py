@@ -28,6 +28,7 @@ REMEDY = "Free disk space there, or choose another folder: with --out, or for al
 LIBRARY_VARIABLES = {
     "KMP_DUPLICATE_LIB_OK",
     "KMP_INIT_AT_FORK",
+    "NUMBA_CACHE_DIR",
     "TOKENIZERS_PARALLELISM",
     "TORCHINDUCTOR_CACHE_DIR",
 } - os.environ.keys()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sysconfig
 import threading
 
 import numpy as np
@@ -10,6 +12,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cleaner.files import cache_root
 from cleaner.types import CleanerError
 
 MAX_UMAP_POINTS = 3000
@@ -43,6 +46,8 @@ def project(features: Tensor, method: str = "pca") -> Array:
             f"UMAP takes at most {MAX_UMAP_POINTS:,} points, not {len(features):,}: choose fewer images."
         )
     with _LOCK:
+        if not os.access(sysconfig.get_path("purelib"), os.W_OK):  # numba needs a place for compiled code
+            os.environ.setdefault("NUMBA_CACHE_DIR", str(cache_root() / "numba"))
         from umap import UMAP
 
         n_neighbors = min(15, len(features) - 1)
