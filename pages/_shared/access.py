@@ -1,4 +1,4 @@
-"""Who may use the app: anyone on this machine; from other machines only with the password of CLEANER_PASSWORD."""
+"""Who may use the app: with CLEANER_PASSWORD, those who know it; without, every account of this machine only."""
 
 from __future__ import annotations
 
