@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -103,7 +104,8 @@ class HubData(HubRows):
         if max_pairs < 1:
             raise CleanerError(f"max_pairs must be at least 1, not {max_pairs}.")
         streams = _load(path, path, name=config or None, streaming=True)
-        tables = {split: store_stream(stream, f"{path} {config}", max_pairs) for split, stream in streams.items()}
+        with _explain_errors(path):
+            tables = {split: store_stream(stream, f"{path} {config}", max_pairs) for split, stream in streams.items()}
         super().__init__(tables, f"hf:{path}", Path(), **file_options)
 
 
@@ -128,12 +130,21 @@ def _load(builder: str, path: str, **options: Any) -> Mapping[str, Any]:
     """Return split -> table (or stream), images not decoded. Raises `CleanerError` if `datasets` cannot read it."""
     datasets = _import_datasets()
     datasets.disable_progress_bars()
-    try:
+    with _explain_errors(path):
         loaded = datasets.load_dataset(builder, cache_dir=str(_cache_folder()), **options)
         return {split: _keep_files(table) for split, table in loaded.items()}
+
+
+@contextmanager
+def _explain_errors(path: str) -> Iterator[None]:
+    """Turn the errors of `datasets` into a `CleanerError`."""
+    try:
+        yield
     except Exception as error:  # pyarrow's, fsspec's, the hub's: they share no base class
+        is_wrapped = isinstance(error, _import_datasets().exceptions.DatasetGenerationError)
+        cause = error.__cause__ if is_wrapped and isinstance(error.__cause__, Exception) else error
         raise CleanerError(
-            f"{path} cannot be read ({type(error).__name__}: {first_line(error)}): check the name, the network and "
+            f"{path} cannot be read ({type(cause).__name__}: {first_line(cause)}): check the name, the network and "
             "the files."
         ) from error
 

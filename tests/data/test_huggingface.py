@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +125,18 @@ def test_a_stream_is_stored_once_and_cut(tmp_path: Path, monkeypatch: pytest.Mon
     for name in ("..", ".", "../private", "csv", "webdataset", "sub/dir", "./sub"):
         with pytest.raises(CleanerError, match=r"hub|folder here"):
             load_data(f"hf:{name}")
+
+
+def test_a_connection_lost_during_the_stream_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def rows() -> Iterator[dict[str, Any]]:
+        yield {"image": {"bytes": image_bytes(0), "path": None}, "caption": "a dog"}
+        raise ConnectionError("reset by peer")
+
+    features = datasets.Features({"image": datasets.Image(decode=False), "caption": datasets.Value("string")})
+    stream = datasets.IterableDataset.from_generator(rows, features=features)
+    monkeypatch.setattr(huggingface, "_load", lambda *_, **__: {"train": stream})
+    with pytest.raises(CleanerError, match=r"org/lost cannot be read \(ConnectionError: reset by peer\)"):
+        load_data("hf:org/lost")
 
 
 def test_a_column_of_splits_assigns_the_rows(tmp_path: Path) -> None:
