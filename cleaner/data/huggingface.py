@@ -27,6 +27,8 @@ IMAGE_COLUMNS = (*PATH_COLUMNS, "images", "jpg", "jpeg", "png", "webp", "bytes",
 TEXT_COLUMNS = (*CAPTION_COLUMNS, "txt", "sentence", "sentences", "alt_text", "prompt", "raw")
 MAX_STREAMED_PAIRS = 100_000
 """Pairs that are fetched from the hub unless `max_pairs` says otherwise."""
+HUB_FILE = re.compile(r"(zip://[^:]*::)?hf://[^:]*")
+"""Address of a file on the hub, or in an archive there: nothing else is fetched, whatever the rows name."""
 COLUMN_BATCH = 10_000
 """Rows of captions that are read at once."""
 TEXT_TYPES = ("string", "large_string")
@@ -165,9 +167,11 @@ def _keep_files(table: Any) -> Any:
 def store_stream(stream: Any, name: str, max_pairs: int) -> Any:
     """Return the first rows of a stream as a table on disk, written in batches; reused by the next call."""
     datasets = _import_datasets()
+    images = [column for column, feature in (stream.features or {}).items() if isinstance(feature, datasets.Image)]
 
     def rows(name: str, split: str, max_pairs: int) -> Iterator[dict[str, Any]]:
-        yield from stream.take(max_pairs)
+        for row in stream.take(max_pairs):
+            yield {**row, **{column: _fetch(row[column]) for column in images}}
 
     return datasets.Dataset.from_generator(
         rows,
@@ -176,6 +180,14 @@ def store_stream(stream: Any, name: str, max_pairs: int) -> Any:
         gen_kwargs={"name": name, "split": str(stream.split), "max_pairs": max_pairs},
         fingerprint=datasets.fingerprint.Hasher.hash([name, str(stream.split), max_pairs]),
     )
+
+
+def _fetch(image: Any) -> Any:
+    """Return an image with its bytes: a data set of image files has only their addresses on the hub."""
+    if not isinstance(image, dict) or image.get("bytes") or not HUB_FILE.fullmatch(image.get("path") or ""):
+        return image
+    with _import_datasets().utils.file_utils.xopen(image["path"], "rb") as file:
+        return {**image, "bytes": file.read()}
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -125,6 +126,32 @@ def test_a_stream_is_stored_once_and_cut(tmp_path: Path, monkeypatch: pytest.Mon
     for name in ("..", ".", "../private", "csv", "webdataset", "sub/dir", "./sub"):
         with pytest.raises(CleanerError, match=r"hub|folder here"):
             load_data(f"hf:{name}")
+
+
+def test_image_files_on_the_hub_are_stored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A data set of image files has only their addresses in its rows."""
+    hub = "hf://datasets/org/name@main"
+    own = [f"{hub}/cat/0.png", f"zip://dog/1.png::{hub}/dogs.zip"]
+    paths = [*own, "http://10.0.0.1/2.png", "file:///3.png", f"/etc/passwd::{hub}/4.png"]
+    fetched: list[str] = []
+
+    def rows() -> Iterator[dict[str, Any]]:
+        for i, path in enumerate(paths):
+            yield {"image": {"bytes": None, "path": path}, "label": i % 2}
+
+    def open_file(path: str, mode: str) -> io.BytesIO:
+        fetched.append(path)
+        return io.BytesIO(image_bytes(0))
+
+    features = datasets.Features(
+        {"image": datasets.Image(decode=False), "label": datasets.ClassLabel(names=["cat", "dog"])}
+    )
+    stream = datasets.IterableDataset.from_generator(rows, features=features)
+    monkeypatch.setattr(datasets.utils.file_utils, "xopen", open_file)
+    monkeypatch.setattr(huggingface, "_load", lambda *_, **__: {"train": stream})
+    data = load_data("hf:org/files", split="all", most_broken=1.0)
+    assert data.images(range(len(data))).shape == (2, 3, 224, 224)
+    assert fetched == own, "a row cannot make this machine read its own files or another address"
 
 
 def test_a_connection_lost_during_the_stream_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
