@@ -19,7 +19,7 @@ from cleaner.data.naming import pick_caption
 from cleaner.data.pairs import FileData, PairTable, read_image
 from cleaner.data.splits import SPLIT_NAMES, find_split
 from cleaner.data.table import CAPTION_COLUMNS, CLASS_COLUMNS, PATH_COLUMNS, SPLIT_COLUMNS
-from cleaner.files import cache_root
+from cleaner.files import cache_root, read_json, write_json
 from cleaner.types import CleanerError, first_line
 
 FORMATS = {".parquet": "parquet", ".arrow": "arrow"}
@@ -88,8 +88,9 @@ class ParquetData(HubRows):
 class HubData(HubRows):
     """`hf:org/name`: a data set of the Hugging Face hub; needs the package `datasets`, and the network once.
 
-    Streams the first `max_pairs` rows of each split to the cache folder; `config` names one of the data set's
-    configurations. The columns as for `parquet`. Runs no code of the data set.
+    Streams the first `max_pairs` rows of each split to the cache folder, and reads them from there if the hub cannot be
+    reached; `config` names one of the data set's configurations. The columns as for `parquet`. Runs no code of the data
+    set.
     """
 
     is_remote = True
@@ -105,9 +106,20 @@ class HubData(HubRows):
             raise CleanerError(f"{path} is a folder here: give its path without hf:, or start from another folder.")
         if max_pairs < 1:
             raise CleanerError(f"max_pairs must be at least 1, not {max_pairs}.")
-        streams = _load(path, path, name=config or None, streaming=True)
-        with _explain_errors(path):
-            tables = {split: store_stream(stream, f"{path} {config}", max_pairs) for split, stream in streams.items()}
+        key = _import_datasets().fingerprint.Hasher.hash([path, config, max_pairs])
+        index = _cache_folder() / f"{key}.json"
+        try:
+            streams = _load(path, path, name=config or None, streaming=True)
+        except CleanerError:
+            tables = _open_stored(index)
+            if not tables:
+                raise
+        else:
+            with _explain_errors(path):
+                tables = {split: store_stream(rows, f"{path} {config}", max_pairs) for split, rows in streams.items()}
+            write_json(
+                index, {split: [file["filename"] for file in rows.cache_files] for split, rows in tables.items()}
+            )
         super().__init__(tables, f"hf:{path}", Path(), **file_options)
 
 
@@ -180,6 +192,17 @@ def store_stream(stream: Any, name: str, max_pairs: int) -> Any:
         gen_kwargs={"name": name, "split": str(stream.split), "max_pairs": max_pairs},
         fingerprint=datasets.fingerprint.Hasher.hash([name, str(stream.split), max_pairs]),
     )
+
+
+def _open_stored(index: Path) -> dict[str, Any]:
+    """Return split -> table of streams that were stored before; empty if a file of them is missing."""
+    datasets, stored = _import_datasets(), read_json(index)
+    if not all(Path(file).is_file() for files in stored.values() for file in files):
+        return {}
+    return {
+        split: datasets.concatenate_datasets([datasets.Dataset.from_file(file) for file in files])
+        for split, files in stored.items()
+    }
 
 
 def _fetch(image: Any) -> Any:

@@ -128,6 +128,26 @@ def test_a_stream_is_stored_once_and_cut(tmp_path: Path, monkeypatch: pytest.Mon
             load_data(f"hf:{name}")
 
 
+def test_without_the_network_the_stored_stream_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(*_: str, **__: Any) -> dict[str, Any]:
+        folder = write_parquet(tmp_path)
+        files = sorted(map(str, Path(folder).glob("*.parquet")))
+        splits = {"train": files, "test": files}
+        return dict(datasets.load_dataset("parquet", data_files=splits, streaming=True))
+
+    def fail(*_: str, **__: Any) -> None:
+        raise CleanerError("no network")
+
+    monkeypatch.setattr(huggingface, "_load", load)
+    online = [load_data("hf:org/offline", split=split, max_pairs=20) for split in ("train", "test")]
+    monkeypatch.setattr(huggingface, "_load", fail)
+    offline = [load_data("hf:org/offline", split=split, max_pairs=20) for split in ("train", "test")]
+    assert [data.captions for data in offline] == [data.captions for data in online]
+    assert offline[1].images([0]).equal(online[1].images([0]))
+    with pytest.raises(CleanerError, match="no network"):
+        load_data("hf:org/offline", max_pairs=21)
+
+
 def test_image_files_on_the_hub_are_stored(monkeypatch: pytest.MonkeyPatch) -> None:
     """A data set of image files has only their addresses in its rows."""
     hub = "hf://datasets/org/name@main"
