@@ -107,7 +107,7 @@ def _read_version(file: Path, version: FileVersion) -> EmbeddingMap | None:
         fields = {name: metadata.pop(key) for name, key in _FILE_KEYS.items()}
         stages = tuple(metadata.pop("stages"))
         embedding_map = EmbeddingMap(**metadata, **fields, stages=stages, coordinates=coordinates)
-    except (OSError, ValueError, EOFError, KeyError, TypeError, MemoryError, BadZipFile, zlib.error):
+    except (OSError, ValueError, EOFError, KeyError, TypeError, AttributeError, MemoryError, BadZipFile, zlib.error):
         return None
     total = len(stages) * sum(embedding_map.counts.values())
     is_valid = coordinates and all(p.shape == (total, 2) and p.dtype == np.float32 for p in coordinates.values())
