@@ -11,7 +11,10 @@ from cleaner.plots.component import read_component
 from cleaner.reports.film import SCRIPT
 
 ROOT = Path(__file__).resolve().parents[2]
-SCRIPTS = [SCRIPT, *(ROOT / "pages" / "_shared" / f"{name}.js" for name in ("live_charts", "before_after", "stage_mode"))]
+SCRIPTS = [
+    SCRIPT,
+    *(ROOT / "pages" / "_shared" / f"{name}.js" for name in ("live_charts", "before_after", "stage_mode")),
+]
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
