@@ -70,7 +70,7 @@ def show_switch() -> None:
     """Draw the button that turns stage mode on."""
     st.button(
         "Stage mode",
-        key="stage_mode.start",
+        key="stage.start",
         type="tertiary",
         icon=ICON,
         on_click=start,

@@ -36,7 +36,7 @@ def test_the_address_turns_it_on_and_it_lasts(open_page: OpenPage, tmp_path: Pat
 
 def test_the_switch_turns_it_on(open_page: OpenPage) -> None:
     app = open_page("Overview")
-    app.button(key="stage_mode.start").click().run()
+    app.button(key="stage.start").click().run()
     assert app.session_state["stage.on"]
     assert not app.exception
 
@@ -44,7 +44,7 @@ def test_the_switch_turns_it_on(open_page: OpenPage) -> None:
 def test_notes_have_the_figures_of_the_run_in_view(open_page: OpenPage, tmp_path: Path) -> None:
     make_runs(tmp_path)
     app = open_page("Overview")
-    app.button(key="stage_mode.start").click().run()
+    app.button(key="stage.start").click().run()
     assert "accuracy 90%" not in page_text(app)
     app.button(key="stage.notes").click().run()
     assert "accuracy 90%" in page_text(app)
