@@ -32,7 +32,7 @@ from cleaner.config import FinetuneConfig
 from cleaner.data.corruptions import CORRUPTIONS, Corrupted
 from cleaner.evaluation.equal_accuracy import is_within
 from cleaner.evaluation.evaluate import evaluate
-from cleaner.files import assets, read_json
+from cleaner.files import assets, has_config, read_json
 from cleaner.models.clip import Clip, load_clip
 from cleaner.models.devices import configure_torch
 from cleaner.presets import PoisonSetting
@@ -125,11 +125,6 @@ def select_suspect(rows: list[Row], size: int, attack: str, seed: int) -> list[R
 def suspect_folder(attack: str, seed: int) -> Path:
     """Return the folder of a backdoored run of the table."""
     return runs_root() / f"photos_{attack}_{seed}"
-
-
-def has_config(folder: Path) -> bool:
-    """Return whether a run was stored completely."""
-    return (folder / "config.json").exists()
 
 
 @cache

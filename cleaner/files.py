@@ -67,11 +67,15 @@ def is_run_folder(folder: str | Path) -> bool:
 
     Models of the Hugging Face hub have a config.json too, but with no stage.
     """
-    path = os.path.join(folder, "config.json")
-    if not os.path.exists(path):  # unlike pathlib's, it accepts a name that is too long
+    if not has_config(folder):
         return False
-    config = read_json(Path(path))
+    config = read_json(Path(folder) / "config.json")
     return not config or "stage" in config
+
+
+def has_config(folder: str | Path) -> bool:
+    """Return whether a folder holds a run or a model of the hub, which nothing may overwrite."""
+    return os.path.exists(os.path.join(folder, "config.json"))  # unlike pathlib's, it accepts a name that is too long
 
 
 def source_root() -> Path:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from dataclasses import asdict, replace
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,6 +15,7 @@ from benchmarks.protocol2 import plan
 from benchmarks.protocol2.probe import probe_labels
 from benchmarks.protocol2.records import Row, describe_processor
 from benchmarks.protocol2.tasks import Task
+from benchmarks.tasks import lock_path
 from cleaner import presets
 from cleaner.attacks import TRIGGERS
 from cleaner.attacks.base import Trigger
@@ -176,18 +176,13 @@ def load_or_poison(model: str, task: Task) -> Run:
     wanted = replace(task.suspect, kind="cell")
     key = derive_seed(model, str(asdict(wanted)), str(describe_processor()), load_clip(model).sha256())
     folder = runs_root() / f"protocol2_{model}_{wanted.attack}_{wanted.target}_{wanted.seed}_{key:x}".replace(" ", "-")
-    with FileLock(_lock_file(folder)):
+    with FileLock(lock_path(folder, "poison")):
         if (folder / "config.json").exists():
             return load_run(folder)
         if folder.exists():
             remove_run_folder(folder)  # of a process that was killed while it wrote
         run = train_attack(model, task, load_data(task.world, split="test"))
         return load_run(save_run(run, folder))
-
-
-def _lock_file(folder: Path) -> Path:
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    return folder.parent / f".{folder.name}.lock"
 
 
 def train_attack(model: str, task: Task, test: CaptionData) -> Run:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import stat
 import tempfile
@@ -11,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
-from cleaner.files import create_free_folder, write_error
+from cleaner.files import create_free_folder, has_config, write_error
 from cleaner.jobs import locks
 from cleaner.runs.folders import runs_root
 from cleaner.types import CleanerError
@@ -31,7 +30,7 @@ def reserve_run_folder(out: Path | None, name: str) -> Iterator[Path]:
         with locks.try_output_lock(out) as is_free:
             if not is_free:
                 raise CleanerError(f"another command is about to write {out}: wait for it, or choose another --out.")
-            if os.path.exists(out / "config.json"):
+            if has_config(out):
                 raise CleanerError(f"{out} already holds a run or model and was not overwritten: choose another --out.")
             check_writable(out)
             yield out

@@ -10,14 +10,13 @@ grow.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cleaner.files import read_json, write_bytes, write_json, write_text
+from cleaner.files import has_config, read_json, write_bytes, write_json, write_text
 from cleaner.runs.film import FILM_FILE, Film, read_film, write_film
 from cleaner.runs.integrity import HASHES_KEY, hash_files
 from cleaner.runs.parts import read_metrics
@@ -72,7 +71,7 @@ def save_run(run: Run, folder: str | Path) -> Path:
     folder already holds a run or another model.
     """
     folder = Path(folder)
-    if os.path.exists(folder / "config.json"):
+    if has_config(folder):
         raise CleanerError(f"{folder} already holds a run or model: choose another folder, nothing was overwritten.")
     write_run(run, folder)
     return folder
