@@ -45,7 +45,7 @@ COMMANDS = ("sbatch", "srun", "squeue", "scancel")
 WARNING_SECONDS = 120
 """Seconds between Slurm's warning and the time limit: enough to reach the next step and write a checkpoint."""
 MAX_GRACE_SECONDS = 3600.0
-"""Seconds a paused job waits to be preempted: longer than grace times, but a stray SIGTERM holds no node for days."""
+"""Longest wait of a paused job for its preemption: above grace times, yet a stray SIGTERM blocks no node for days."""
 JOB_FILE_TIMEOUT_SECONDS = 60.0
 """Seconds a started job waits for its id to appear in the run folder."""
 OWN_OPTIONS = (

@@ -37,7 +37,7 @@ _EXPANDS_TOO_MUCH = (
 
 
 class _NumpyValue:
-    """Stands in for a NumPy scalar or its type: it is read, but NumPy's code is not run, and it is no weight."""
+    """Placeholder for a NumPy scalar or its type: reading it runs no NumPy code, and it is refused as a weight."""
 
     def __init__(self, *_: object) -> None:
         pass

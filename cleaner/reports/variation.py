@@ -29,10 +29,10 @@ def describe_variation(results: Path = RESULTS_DIR) -> str:
     processors = _read_processors(read_json_cached(results / "processors.json"))
     sentences = []
     if seeds:
-        sentences.append(f"Of trainings that differ in the seed alone, {_describe(seeds)}.")
+        sentences.append(f"Between trainings that differ only in the seed, {_describe(seeds)}.")
     if processors:
         sentences.append(
-            "Of trainings of one seed with other vector instructions or threads on one machine, which stand in "
+            "Between trainings with the same seed but other vector instructions or threads on one machine, a stand-in "
             f"for another processor, {_describe(processors)}."
         )
     return " ".join([*sentences, REPEATS]) if sentences else ""
@@ -66,13 +66,13 @@ def _keep_repeated(groups: Groups) -> Groups:
 
 
 def _describe(groups: Groups) -> str:
-    """Return "the highest and the lowest ASR@1 are a median of 4.1 points apart, ... (18 settings of scenes-rn)"."""
+    """Return "ASR@1 spans a median of 4.1 points and at most 70.5, ... (18 settings of scenes-rn)"."""
     asr, ca = (measure_spread([value[i] for value in values] for values in groups.values()) for i in (0, 1))
     models = ", ".join(sorted({str(key[0]) for key in groups}))
     settings = "1 setting" if asr.settings == 1 else f"{asr.settings} settings"
     return (
-        f"the highest and the lowest ASR@1 are a median of {asr.median:.1f} points apart and at most "
-        f"{asr.largest:.1f}, those of clean accuracy {ca.median:.1f} and {ca.largest:.1f} ({settings} of {models})"
+        f"ASR@1 spans a median of {asr.median:.1f} points and at most {asr.largest:.1f}, clean accuracy "
+        f"{ca.median:.1f} and {ca.largest:.1f} ({settings} of {models})"
     )
 
 

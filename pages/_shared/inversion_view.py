@@ -116,7 +116,7 @@ def _draw_pictures(draw_bar: OnStep, picture: Any) -> OnStep:
         draw_bar(report)
         if report.picture:
             caption = f"Pattern under its mask, and mask, after step {report.step:,}"
-            picture.image(decode_png(report.picture), caption=caption, alt="Trigger so far, next to its mask")
+            picture.image(decode_png(report.picture), caption=caption, alt="Current trigger, next to its mask")
 
     return on_step
 

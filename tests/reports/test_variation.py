@@ -29,16 +29,13 @@ def test_seeds_and_processors_are_told_apart(tmp_path: Path) -> None:
     rows = [seed_row("a", 0.10, 0.90), seed_row("a", 0.17, 0.88), seed_row(None, 0.9, 0.9)]
     write(tmp_path, "attack_defense.json", [*rows, seed_row("a", 0.99, 0.1, part="ablations")])
     text = describe_variation(tmp_path)
-    assert "seed alone, the highest and the lowest ASR@1 are a median of 7.0 points apart and at most 7.0," in text
-    assert "those of clean accuracy 2.0 and 2.0 (1 setting of m)" in text
+    assert "only in the seed, ASR@1 spans a median of 7.0 points and at most 7.0," in text
+    assert "clean accuracy 2.0 and 2.0 (1 setting of m)" in text
     assert "another processor" not in text
     own = {"model": "lite", "trigger": "badnet", "method": "none", "seed": 1}
     rows = [own | {"processor": "AVX2", "asr": 0.5, "ca": 0.9}, own | {"processor": "all", "asr": 0.53, "ca": 0.9}]
     write(tmp_path, "processors.json", rows)
-    assert (
-        "stand in for another processor, the highest and the lowest ASR@1 are a median of 3.0 points"
-        in describe_variation(tmp_path)
-    )
+    assert "a stand-in for another processor, ASR@1 spans a median of 3.0 points" in describe_variation(tmp_path)
 
 
 def test_the_report_says_it(runs: list[RunRecord]) -> None:
