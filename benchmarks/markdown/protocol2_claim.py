@@ -120,9 +120,16 @@ def name_seeds(cells: Sequence[Cell]) -> str:
 
 
 def format_origin(rows: Sequence[Row], command: str = COMMAND) -> str:
-    """Return processor, threads and commits of the lines of a table, and the command."""
+    """Return processor, threads and commits of the lines of a table, the command, and what is on copies of models."""
     processors = join_unique(f"{row['processor']['name']}, {_count_threads(row)}" for row in rows)
-    return f"{processors}; commit {join_unique(str(row.get('commit')) for row in rows)}; `{command}`."
+    commits = join_unique(str(row.get("commit")) for row in rows)
+    return f"{processors}; commit {commits}; `{command}`.{note_copies(rows)}"
+
+
+def note_copies(rows: Sequence[Row]) -> str:
+    """Return a sentence on the methods that were measured on other backdoored models; "" without any."""
+    names = dict.fromkeys(f"`{row['task']['method']}`" for row in rows if row.get("is_on_copy"))
+    return f" {', '.join(names)}: measured later, on models backdoored anew on another kind of processor." * bool(names)
 
 
 def _count_threads(row: Row) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmarks.markdown.captions import LOST_ACCURACY_NOTE, describe_protocol
 from benchmarks.markdown.cells import format_mean_range, format_number, markdown_table, mean, not_measured_note
-from benchmarks.markdown.protocol2_claim import COMMAND, format_mark, format_seeds
+from benchmarks.markdown.protocol2_claim import COMMAND, format_mark, format_seeds, note_copies
 from benchmarks.protocol2 import plan, rule
 from benchmarks.protocol2.summary import (
     NO_METHOD,
@@ -107,6 +107,6 @@ def _format_caption(chosen: Mapping[str, Sequence[Cell]], columns: Sequence[Colu
         "[minimum, maximum]. Where points of (validation) accuracy are named, it is the lowest that a method reaches "
         "within that loss; if no learning rate qualifies, that of the backdoored model. The other attacks are measured "
         f"at the chosen learning rate. Seeds: {seeds}. {describe_protocol([cell.row for cell in cells])}. "
-        f"{LOST_ACCURACY_NOTE} "
+        f"{LOST_ACCURACY_NOTE}{note_copies([cell.row for cell in cells])} "
         f"`{COMMAND}`; commits, processor and every seed: {LINK}."
     )

@@ -207,15 +207,23 @@ def _decide_rates(log: Log, suspect: Task, methods: Sequence[tuple[str, str]]) -
 def _missing_in(part: str, model: str, log: Log, attacks: Attacks) -> list[Task]:
     """Return the missing tasks of a part that follows the grid."""
     methods = decide_methods(log, attacks, plan.RIVALS[model] if part in ("others", "rivals") else ())
-    groups = planned_groups(part, model, attacks, methods) if not methods.missing else []
+    planned = planned_groups(part, model, attacks, methods) if not methods.missing else []
+    groups = [part for group in planned for part in _split_alone(group)]
     cells = [task for group in groups if not log.is_complete(group) for task in group if log.find(task) is None]
     return methods.missing + cells
+
+
+def _split_alone(group: Sequence[Task]) -> list[list[Task]]:
+    """Return the cells that one processor must measure: the methods measured alone need just their backdoored model."""
+    usual = [task for task in group if task.method not in plan.MEASURED_ALONE]
+    return [usual, [task for task in group if not task.method or task.method in plan.MEASURED_ALONE]]
 
 
 def planned_groups(part: str, model: str, attacks: Attacks, methods: Methods) -> list[list[Task]]:
     """Return the cells of a part, once everything is decided: one list per backdoored model, that model first.
 
-    A list has everything that a table compares with these cells, because one processor must have measured it all.
+    A list has everything that a table compares with these cells, because one processor must have measured it all, but
+    for `plan.MEASURED_ALONE`.
     """
     own, cells = MODELS[model], _Cells(attacks, methods)
     target, others = attacks.targets[0], attacks.targets[1:]

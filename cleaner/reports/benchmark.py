@@ -21,12 +21,14 @@ class BenchmarkRecord(RunRecord):
         method: name of the defense with its variant, as the result file has it; empty: none.
         part: part of the table that the row belongs to.
         loss: validation accuracy lost against the backdoored model, a share; None where it was not measured.
+        is_on_copy: whether another processor measured it later, on a model that was backdoored anew there.
         curve: "step", "ca" and "asr" of the validation split during training.
     """
 
     method: str = ""
     part: str = ""
     loss: float | None = None
+    is_on_copy: bool = False
     commit: str | None = None
     device: str | None = None
     curve: list[dict[str, Any]] = Field(default_factory=list)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
@@ -37,7 +37,7 @@ def _parse(row: Mapping[str, Any]) -> BenchmarkRecord:
     part = PART if task["has_followups"] or not task["method"] else CURVE_PART
     loss = row["backdoored_validation_ca"] - row["validation_ca"]
     named = {**row, "defense": name_method(row), "part": part}
-    return parse_row(named, loss=loss)
+    return parse_row(named, loss=loss, is_on_copy=row.get("is_on_copy", False))
 
 
 def name_method(row: Mapping[str, Any]) -> str | None:
@@ -50,19 +50,34 @@ def name_method(row: Mapping[str, Any]) -> str | None:
 def select_rows(rows: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """Return the lines with test metrics; of each backdoored model those of one processor, which measured most.
 
+    A method that this one did not measure comes from another, which backdoored its own copy: marked `is_on_copy`.
     rows: what one table compares. Another table may need another processor.
     """
     cells = [row for row in rows if row["task"]["kind"] == "cell" and row.get("metrics")]
-    counts = Counter((_find_group(row), str(row["processor"])) for row in cells)
+    usual = _select_processor(cells, _find_group)
+    measured = set(map(_find_curve, usual))
+    rest = _select_processor([row for row in cells if _find_curve(row) not in measured], _find_curve)
+    return [*usual, *({**row, "is_on_copy": True} for row in rest)]
+
+
+def _select_processor(
+    rows: Sequence[Mapping[str, Any]], find_key: Callable[[Mapping[str, Any]], tuple[Any, ...]]
+) -> list[Mapping[str, Any]]:
+    """Return of the lines with one key those of the processor that measured most of them."""
+    counts = Counter((find_key(row), str(row["processor"])) for row in rows)
     best: dict[tuple[Any, ...], str] = {}
-    for (group, processor), count in counts.items():
-        if group not in best or count > counts[group, best[group]]:
-            best[group] = processor
-    return [row for row in cells if str(row["processor"]) == best[_find_group(row)]]
+    for (key, processor), count in counts.items():
+        if key not in best or count > counts[key, best[key]]:
+            best[key] = processor
+    return [row for row in rows if str(row["processor"]) == best[find_key(row)]]
 
 
 def _find_group(row: Mapping[str, Any]) -> tuple[Any, ...]:
     return (row.get("model"), *(row["task"][name] for name in GROUP))
+
+
+def _find_curve(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    return (*_find_group(row), row["task"]["method"], row["task"]["form"])
 
 
 def rank_targets(records: Iterable[BenchmarkRecord]) -> list[str]:

@@ -180,6 +180,26 @@ def test_lines_of_two_processors_are_never_mixed() -> None:
     assert [cell.row["processor"] for cell in summary.select_cells([failed, *first])] == [PROCESSOR] * 2
 
 
+def test_a_method_measured_elsewhere_alone_joins_the_others_and_is_named(root: Path, tmp_path: Path) -> None:
+    alone = plan.MEASURED_ALONE[0]
+
+    def move(row: dict[str, Any]) -> dict[str, Any]:
+        is_moved = row["task"]["kind"] == "cell" and row["task"]["method"] == alone
+        return row | {"processor": OTHER_PROCESSOR} if is_moved else row
+
+    path = Path("benchmarks") / "results" / f"protocol2_{LITE}.jsonl"
+    lines = [json.loads(line) for line in (root / path).read_text().splitlines()]
+    (tmp_path / path).parent.mkdir(parents=True)
+    (tmp_path / path).write_text("".join(json.dumps(move(line)) + "\n" for line in lines))
+    moved = summary.select_cells(map(move, lines))
+    assert len(moved) == len(summary.select_cells(lines))
+    assert {cell.task.method for cell in moved if cell.row.get("is_on_copy")} == {alone}
+    for table in (protocol2_tables.equal_accuracy, protocol2_tables.at_rates, protocol2_headline.headline):
+        note = f"`{alone}`: measured later"
+        assert note in table(tmp_path)
+        assert note not in table(root)
+
+
 def test_a_part_measured_on_another_processor_is_in_its_table_and_changes_no_other(tmp_path: Path) -> None:
     def simulate_elsewhere(task: Task) -> dict[str, Any]:
         return simulate_cell(task) | {"processor": OTHER_PROCESSOR}

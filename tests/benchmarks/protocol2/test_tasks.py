@@ -174,4 +174,18 @@ def test_rivals_come_from_the_processor_of_the_methods_beside_them() -> None:
     rest = [row for row in rows if row is not lost]
     assert pending(LITE, Log(rest, PROCESSOR), ("rivals",)) == [Task(**lost["task"])]
     elsewhere = pending(LITE, Log(rest, OTHER_PROCESSOR), ("rivals",))
-    assert len(elsewhere) == len(seed3), "the backdoored model, the methods and the rivals"
+    again = [task for task in seed3 if task.method not in plan.MEASURED_ALONE]
+    assert len(elsewhere) == len(again), "the backdoored model, the methods and the rivals"
+
+
+def test_a_method_measured_alone_needs_nothing_but_its_backdoored_model_from_the_same_processor() -> None:
+    rows = measure_all(LITE, ["main"])
+    alone, first = plan.MEASURED_ALONE[0], plan.MODELS[LITE].seeds[0]
+    lost = next(
+        row for row in rows if (row["task"]["method"], row["task"]["seed"]) == (alone, first) and row["task"]["lr"]
+    )
+    rest = [row for row in rows if row is not lost]
+    group = [task for task in tasks_of(rows, kind="cell", attack=lost["task"]["attack"], seed=first)]
+    assert pending(LITE, Log(rest, PROCESSOR), ("main",)) == [Task(**lost["task"])]
+    elsewhere = pending(LITE, Log(rest, OTHER_PROCESSOR), ("main",))
+    assert set(elsewhere) == {task for task in group if task.method in ("", alone)}
