@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import MISSING, Field, asdict, dataclass, field, fields, replace
 from typing import Any, get_type_hints
 
+import numpy as np
+
 from cleaner.labels import to_words
 from cleaner.types import CleanerError
 
@@ -92,9 +94,15 @@ def changed_parameters(settings: Any) -> dict[str, Any]:
 
 
 def validate(settings: Any) -> None:
-    """Raise `CleanerError` if a parameter of `settings` is outside its range or choices."""
+    """Raise `CleanerError` if a parameter of `settings` is outside its range or choices; NumPy numbers become Python's.
+
+    The files of a run are JSON, which has no NumPy numbers.
+    """
     for p in parameters(type(settings)):
         value = getattr(settings, p.name)
+        if isinstance(value, np.generic):
+            value = value.item()
+            object.__setattr__(settings, p.name, value)  # the dataclass is frozen
         if p.choices is not None and value not in p.choices:
             raise CleanerError(f"{p.name} must be one of {', '.join(map(str, p.choices))}, not {value!r}.")
         # Written as `not (...)` to refuse NaN as well, which is neither below nor above any bound.

@@ -217,6 +217,7 @@ def defend(
     clip = run.clip if run is not None else suspect
     if not isinstance(clip, Clip):
         raise CleanerError("defend() takes a run made by poison(), or a Clip.")
+    state = defense.state_dict()  # raises for a defense that is not registered, before it trains
     config = config or replace(presets.DEFEND, lr=presets.defense_lr(clip.name, defense))
     data = data.with_transform(clip.framing)
     trigger, target = (run.trigger, run.target_class) if run is not None else (None, None)
@@ -235,7 +236,7 @@ def defend(
     settings = {
         "stage": "defended",
         "overlap": count_shared_images(run.manifest, data) if run is not None else None,
-        "defense": defense.state_dict(),
+        "defense": state,
         "variant": changed_parameters(defense),
         "trigger": trigger.state_dict() if trigger else None,
         "target_class": target,

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 
+import numpy as np
 import pytest
 
 from cleaner.attacks import TRIGGERS
+from cleaner.config import FinetuneConfig, to_dict
 from cleaner.data.base import DATASETS
 from cleaner.defenses import DEFENSES
 from cleaner.explain import EXPLAINERS
@@ -20,6 +23,12 @@ METHODS = [(registry, name) for registry in (TRIGGERS, DEFENSES, EXPLAINERS) for
 def test_unknown_field_names_the_entry() -> None:
     with pytest.raises(CleanerError, match=r"'sig'.*version"):
         TRIGGERS.load({"name": "sig", "wobble": 3})
+
+
+def test_numbers_of_numpy_become_plain_ones() -> None:
+    trigger, config = TRIGGERS["badnet"](patch_size=np.int64(40)), FinetuneConfig(seed=np.int64(1), lr=np.float32(0.01))
+    assert json.loads(json.dumps([trigger.state_dict()["patch_size"], to_dict(config)["seed"]])) == [40, 1]
+    assert type(config.lr) is float
 
 
 def test_unknown_name_lists_the_known_ones() -> None:

@@ -164,6 +164,30 @@ def test_defend_a_run_and_a_bare_model(backdoored: Run, toy_data: TensorData) ->
     assert bare.trigger is None
 
 
+def test_a_model_in_train_mode_or_frozen_is_measured_and_trained_as_it_is(
+    backdoored: Run, toy_data: TensorData
+) -> None:
+    other = replace(backdoored, clip=backdoored.clip.copy())
+    other.clip.model.train().requires_grad_(False)
+    weights = other.clip.sha256()
+    metrics = [evaluate(run.clip, toy_data, TRIGGER, "banana") for run in (backdoored, other)]
+    assert metrics[0] == metrics[1]
+    runs = [defend(run, DEFENSES["par"](), toy_data, replace(CONFIG, epochs=1)) for run in (backdoored, other)]
+    assert runs[0].clip.sha256() == runs[1].clip.sha256()
+    assert other.clip.sha256() == weights
+    assert other.clip.model.training, "the caller's mode stays"
+
+
+def test_a_defense_that_is_not_registered_is_refused_before_it_trains(backdoored: Run, toy_data: TensorData) -> None:
+    class Own(type(DEFENSES["finetune"]())):  # type: ignore[misc]
+        pass
+
+    steps: list[StepReport] = []
+    with pytest.raises(CleanerError, match="not a registered"):
+        defend(backdoored, Own(), toy_data, CONFIG, on_step=steps.append)
+    assert steps == []
+
+
 def test_floor_is_measured_again_with_other_prompts(backdoored: Run, toy_data: TensorData) -> None:
     known = replace(backdoored.metrics, asr_clean_model={1: 0.77, 3: 0.88}, templates=7)
     run = defend(replace(backdoored, metrics=known), DEFENSES["finetune"](), toy_data, replace(CONFIG, epochs=1))

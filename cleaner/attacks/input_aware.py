@@ -138,7 +138,7 @@ class InputAware(Trigger):
             return self
         pool = select_pool(data, target_class)
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(derive_seed("generator", self.seed))
+            torch.default_generator.manual_seed(derive_seed("generator", self.seed))
             generator = Generator().to(clip.device)
         target = encode_target(clip, data, target_class)
         objective = _Objective(clip, target, self._blend, self.diversity_weight, self.cross_weight)

@@ -75,6 +75,8 @@ class Detect:
             raise CleanerError(f"{self.suspect} is not a run folder; list them with: python -m cleaner runs")
         if self.question == "image" and self.train_without:
             raise CleanerError("--train-without requires --question pairs.")
+        if self.out is not None and not self.train_without:
+            raise CleanerError("--out requires --train-without.")
         detectors = self._find_detectors()
         run = load_run(self.suspect)
         if self.question == "image":

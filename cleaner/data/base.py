@@ -212,7 +212,7 @@ class Resized(Subset):
 
 
 class TensorData(CaptionData):
-    """Pairs held in memory, mostly for tests and uploaded images."""
+    """Pairs held in memory, mostly for tests and uploaded images; images (N, 3, H, W), float in [0, 1]."""
 
     def __init__(
         self,
@@ -224,6 +224,8 @@ class TensorData(CaptionData):
     ) -> None:
         if not len(images) == len(captions) == len(labels):
             raise CleanerError("images, captions and labels must have the same length.")
+        if not images.is_floating_point():
+            raise CleanerError(f"images are float in [0, 1], not {images.dtype}: divide 8-bit images by 255.")
         self._images = images
         self.captions = list(captions)
         self.class_names = list(class_names)

@@ -95,7 +95,9 @@ def _normalize_name(name: str) -> str:
 
 def _parse_class_names(classes: str | Sequence[str] | None) -> list[str]:
     if not isinstance(classes, str):
-        return list(classes or ())
+        names = list(classes or ())
+        _validate_unique(names, "classes")
+        return names
     items = classes.split(",")
     if os.path.isfile(classes):  # checked first: a path may contain commas
         try:
@@ -106,17 +108,20 @@ def _parse_class_names(classes: str | Sequence[str] | None) -> list[str]:
                 "per line."
             ) from error
     names = [name.strip() for name in items if name.strip()]
-    if duplicates := [name for name, count in Counter(names).items() if count > 1]:
-        raise CleanerError(
-            f"classes={classes[:60]} has {duplicates[0]!r} twice: make the names different, as in "
-            f"'{duplicates[0]} (2)'."
-        )
+    _validate_unique(names, f"classes={classes[:60]}")
     if len(names) < 2:
         raise CleanerError(
             f"classes={classes[:60]} does not name two different classes: give a text file with one name per line, or "
             "names separated by commas."
         )
     return names
+
+
+def _validate_unique(names: Sequence[str], option: str) -> None:
+    if duplicates := [name for name, count in Counter(names).items() if count > 1]:
+        raise CleanerError(
+            f"{option} has {duplicates[0]!r} twice: make the names different, as in '{duplicates[0]} (2)'."
+        )
 
 
 def sort_class_names(classes: Iterable[str]) -> list[str]:

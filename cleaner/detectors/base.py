@@ -64,6 +64,8 @@ class PairDetector(Detector):
         elsewhere. captions: features (N, D) of the pairs' captions, for detectors that need them. Raises `CleanerError`
         for too few reference rows, features that are not finite, or missing captions.
         """
+        features = features.detach().cpu()
+        reference, captions = (None if values is None else values.detach().cpu() for values in (reference, captions))
         given = [values for values in (features, reference, captions) if values is not None]
         if not all(values.isfinite().all() for values in given):
             raise CleanerError("the features of this model are not finite (NaN): choose another checkpoint.")

@@ -54,6 +54,12 @@ class Encoder:
     on_step: OnStep | None = None
     use_store: bool = True
 
+    def __post_init__(self) -> None:
+        if any(module.training for module in self.clip.model.modules()):
+            clip = self.clip.copy()  # BatchNorm in train mode would change the caller's model
+            clip.model.eval()
+            object.__setattr__(self, "clip", clip)
+
     @cached_property
     def _store(self) -> FeatureStore | None:
         return FeatureStore(self.clip) if self.use_store and self.clip.is_full_size else None

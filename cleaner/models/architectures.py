@@ -167,8 +167,11 @@ class Architecture:
             ) from error
 
     def build_for_weights(self) -> nn.Module:
-        """Return a model all of whose weights are to be loaded: to draw random ones would take most of the time."""
-        with _WithoutRandomInit():
+        """Return a model all of whose weights are to be loaded: to draw random ones would take most of the time.
+
+        The caller's random state stays: some layers draw all the same.
+        """
+        with torch.random.fork_rng(devices=[]), _WithoutRandomInit():
             return self.build()
 
     def _build(self) -> nn.Module:

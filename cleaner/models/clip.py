@@ -261,7 +261,7 @@ def new_clip(name: str, seed: int = 0, image_size: int = 0) -> Clip:
     if name not in BUILT_IN:
         raise CleanerError(f"there is no built-in model {name!r}. Choose one of: {', '.join(BUILT_IN)}.")
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would also seed the GPUs
         return build_clip(BUILT_IN[name].with_image_size(image_size) if image_size else BUILT_IN[name], name)
 
 

@@ -126,6 +126,8 @@ def pick_precision(device: str | torch.device, precision: str = "auto") -> str:
     """
     kind = torch.device(device).type
     if precision != "auto":
+        if precision not in PRECISIONS:
+            raise CleanerError(f"precision must be one of auto, {', '.join(PRECISIONS)}, not {precision!r}.")
         return precision
     if kind == "mps":
         return "bf16"

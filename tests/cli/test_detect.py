@@ -75,6 +75,7 @@ def test_train_without(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
         (["--detector", "doa"], "did you mean 'dao'"),
         (["--detector", "dao", "k=200"], "reference pairs"),
         (["--question", "image", "--train-without", "5"], "--question pairs"),
+        (["--out", "again"], "--out requires --train-without"),
         (["--train-without", "64"], "would remain"),
         (["--train-without", "-5"], "--train-without must be at least 0"),
         (["--pairs", "-3"], "--pairs must be at least 0"),

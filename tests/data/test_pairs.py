@@ -323,3 +323,10 @@ def test_classes_without_a_name_are_listed(tmp_path: Path) -> None:
     assert not data.describe_skipped()
     with pytest.raises(CleanerError, match="'red' twice"):
         load_data(str(tmp_path), classes="red,green,red")
+    with pytest.raises(CleanerError, match="'red' twice"):
+        load_data(str(tmp_path), classes=["red", "green", "red"])
+
+
+def test_images_in_memory_are_float() -> None:
+    with pytest.raises(CleanerError, match=r"uint8.*divide"):
+        TensorData(torch.zeros(2, 3, 8, 8, dtype=torch.uint8), ["a", "b"], ["cat", "dog"], [0, 1])

@@ -39,6 +39,13 @@ def test_scores_are_finite_and_the_input_stays(detector: Any) -> None:
     assert detector.score(features, captions=captions).equal(scores)
 
 
+def test_features_with_gradients_are_scored_without(detector: Any) -> None:
+    features, captions = naive.make_features(60), naive.make_features(60, seed=1)
+    scores = detector.score(features.clone().requires_grad_(), captions=captions.clone().requires_grad_())
+    assert not scores.requires_grad
+    assert scores.equal(detector.score(features, captions=captions))
+
+
 def test_duplicates_have_finite_scores(detector: Any) -> None:
     features = naive.make_features(60)[:1].repeat(60, 1)
     assert detector.score(features, captions=features).isfinite().all()

@@ -161,6 +161,19 @@ def test_weights_of_another_renderer_are_refused(tiny_clip: Clip, tmp_path: Path
         load_clip(str(path))
 
 
+def test_unknown_precision_is_rejected(tiny_clip: Clip) -> None:
+    with pytest.raises(CleanerError, match=r"auto, fp32, bf16, fp16, not 'float32'"):
+        tiny_clip.to("cpu", "float32")
+
+
+def test_building_and_loading_keep_the_random_state(tiny_clip: Clip, tmp_path: Path) -> None:
+    path = save_clip(tiny_clip, tmp_path / "clip.safetensors")
+    before = torch.get_rng_state()
+    new_clip("scenes-vit")
+    load_clip(str(path))
+    assert torch.get_rng_state().equal(before)
+
+
 def test_unavailable_device_is_rejected() -> None:
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
