@@ -145,8 +145,8 @@ class FinetuneConfig:
     augmentation: str = param(
         "autoaugment",
         choices=AUGMENTATIONS,
-        help="Views of the images for the in-modal loss. autoaugment, as published, recolors them; gentle does not; "
-        "crops shifts and mirrors.",
+        help="Views of the images for the in-modal loss, and in pretraining. autoaugment, as published, recolors them; "
+        "gentle does not; crops shifts and mirrors.",
     )
     redraw: bool = param(
         True,

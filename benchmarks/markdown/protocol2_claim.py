@@ -8,7 +8,15 @@ from statistics import fmean
 from benchmarks.markdown.cells import format_number, join_unique, markdown_table
 from benchmarks.protocol2 import plan, rule
 from benchmarks.protocol2.records import Row
-from benchmarks.protocol2.summary import Cell, at_equal_accuracy, drop_open_curves, main_cells, select
+from benchmarks.protocol2.summary import (
+    Cell,
+    at_equal_accuracy,
+    by_method,
+    drop_open_curves,
+    main_cells,
+    select,
+    undefended_asr,
+)
 from benchmarks.protocol2.tasks import Methods, Task
 from cleaner.evaluation.equal_accuracy import mean_interval, paired_gaps
 
@@ -49,7 +57,8 @@ def format_equal_accuracy(model: str, cells: Sequence[Cell], rows: Sequence[Row]
 
 def _gap_table(cells: Sequence[Cell], found: Mapping[str, Mapping[int, float]]) -> str:
     seeds = sorted({seed for values in found.values() for seed in values})
-    before = {cell.task.seed: cell.metric("asr") for cell in cells if cell.task.seed in seeds and not cell.task.method}
+    before = undefended_asr(cell for cell in cells if cell.task.seed in seeds)
+    groups = by_method(cell for cell in cells if cell.task.method)
     header = ("defense", *(f"seed {seed}" for seed in seeds), "mean", "gap to CleanCLIP", "gap to control")
     lines = [("none (backdoored)", *(format_number(before.get(seed)) for seed in seeds), _mean(before), "", "")]
     for name, values in found.items():
@@ -57,7 +66,8 @@ def _gap_table(cells: Sequence[Cell], found: Mapping[str, Mapping[int, float]]) 
             _format_gap(paired_gaps(found.get(other, {}), values)) if other != name else ""
             for other in (BASELINE, CONTROL)
         ]
-        by_seed = [format_number(values.get(seed)) + " †" * (values.get(seed) == before[seed]) for seed in seeds]
+        own = undefended_asr(cells, groups[name])
+        by_seed = [format_number(values.get(seed)) + " †" * (values.get(seed) == own[seed]) for seed in seeds]
         lines.append((f"`{name}`", *by_seed, _mean(values), *gaps))
     return markdown_table(header, lines)
 

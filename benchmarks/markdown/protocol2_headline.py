@@ -51,7 +51,7 @@ def headline(root: Path) -> str:
     for attack in attacks.settings:
         cells = main_cells(measured, attack, attacks.targets[0])
         at_rates = select_chosen(cells)
-        if {cell.task.method for cell in at_rates}.issuperset(plan.PLAIN):  # not only the rivals
+        if {cell.task.method for cell in at_rates} & {*plan.PLAIN, *plan.SHARES}:  # not only the rivals
             chosen[attack] = at_rates
             columns += _list_columns(attack, at_rates, drop_open_curves(cells, rows, methods.curves))
     return f"**`{MODEL}`**\n\n{_format_lines(chosen, columns, methods)}\n\n{_format_caption(chosen, columns)}"
@@ -64,8 +64,9 @@ def _list_columns(attack: str, at_rates: Sequence[Cell], curves: Sequence[Cell])
     if attack not in plan.JUDGES:
         return [Column(f"ASR@1 `{attack}`", asr, floor, f"{attack} {format_seeds(at_rates)}")]
     columns = []
+    seeds = {cell.task.seed for cell in at_rates}
     for budget in (rule.BUDGET, rule.WIDE_BUDGET):
-        found = at_equal_accuracy(curves, budget)
+        found = at_equal_accuracy([cell for cell in curves if cell.task.seed in seeds], budget)
         measured = {seed for of_seed in found.values() for seed in of_seed}
         before = [cell for cell in at_rates if not cell.task.method and cell.task.seed in measured]
         values = {name: list(of_seed.values()) for name, of_seed in found.items()}

@@ -199,7 +199,7 @@ def _format_long(model: str, cells: Sequence[Cell], rows: Sequence[Row], methods
     tables, shown = [], []
     of_steps = select_cells(rows, lambda task: task.steps == plan.LONG_STEPS)
     for attack, target in list_attacks(cells):
-        defended = select(of_steps, attack=attack, target=target, world="scenes", is_aware=False)
+        defended = select_chosen(select(of_steps, attack=attack, target=target, world="scenes", is_aware=False))
         if defended:
             table = _metric_table(by_method(defended), COLUMNS, methods)
             tables.append(f"**`{model}`, `{attack}`, {plan.LONG_STEPS:,} steps** ({name_seeds(defended)})\n\n{table}")

@@ -37,6 +37,7 @@ OTHER_TRIGGER_COLUMNS = (
     "RA after",
     "rebound ASR@1",
 )
+COMMAND = "python -m benchmarks.attack_defense"
 LostPairs = set[tuple[str, ...]]
 """(model, method) pairs whose chosen learning rate lost more accuracy than the budget."""
 
@@ -76,13 +77,17 @@ def build_tables(
     keep_group: Callable[[list[Row]], bool] = bool,
 ) -> str:
     """Return one table per group of kept rows with the same `keys`; only the paper's six attacks."""
-    result = read_measurement(root, "attack_defense.json")
+    result = _read_cells(root)
     lost = lost_accuracy_pairs(read_measurement(root, "learning_rates.json") or {})
     rows = [row for row in result["rows"] if row["trigger"] in protocol.ATTACKS and keep_row(row)] if result else []
     tables = [format_group(group, result or {}, lost) for group in group_rows(rows, *keys) if keep_group(group)]
-    return "\n\n".join(tables) or not_measured_note(
-        "python -m benchmarks.learning_rates", "python -m benchmarks.attack_defense"
-    )
+    return "\n\n".join(tables) or not_measured_note("python -m benchmarks.learning_rates", COMMAND)
+
+
+def _read_cells(root: Path) -> dict[str, Any] | None:
+    """Return the file of attack x defense; its own command is only the last of many that filled it."""
+    result = read_measurement(root, "attack_defense.json")
+    return result and result | {"command": COMMAND}
 
 
 def lost_accuracy_pairs(rates: dict[str, Any]) -> LostPairs:
@@ -92,7 +97,7 @@ def lost_accuracy_pairs(rates: dict[str, Any]) -> LostPairs:
 
 def counterfactual_by_kind(root: Path) -> str:
     """Return CF by kind of edit, where one kind was held out of TA-Cleaner's training."""
-    result = read_measurement(root, "attack_defense.json") or {"rows": []}
+    result = _read_cells(root) or {"rows": []}
     held_out = {name for name, defense in protocol.ABLATIONS.items() if defense.state_dict()["held_out"] != "none"}
     tables = [
         format_kinds(rows, result["command"])
@@ -127,7 +132,7 @@ def format_kinds(rows: list[Row], command: str) -> str:
 
 def other_triggers(root: Path) -> str:
     """Return one row per trigger beyond the paper's six: before and after TA-Cleaner."""
-    result = read_measurement(root, "attack_defense.json") or {"rows": []}
+    result = _read_cells(root) or {"rows": []}
     rows = [row for row in result["rows"] if row["trigger"] in protocol.OTHER_TRIGGERS]
     if not rows:
         return not_measured_note(

@@ -82,15 +82,17 @@ def main_cells(cells: Iterable[Cell], attack: str, target: str) -> list[Cell]:
 def select_chosen(cells: Iterable[Cell]) -> list[Cell]:
     """Return the backdoored models and each method at the rate that the rule chose, for one attack and target.
 
-    Seeds on which a method other than the rivals is missing are left out, unless all are such: means over different
+    Seeds on which a method is missing that another seed has are left out, but for the rivals: means over different
     seeds cannot be compared.
     """
     chosen = [cell for cell in cells if cell.task.has_followups or not cell.task.method]
-    measured: dict[int, set[str]] = {}
+    rivals = {name for names in plan.RIVALS.values() for name in names}
+    measured: dict[int, set[tuple[str, str]]] = {}
     for cell in chosen:
-        measured.setdefault(cell.task.seed, set()).add(cell.task.method)
-    complete = {seed for seed, names in measured.items() if names.issuperset((*plan.PLAIN, *plan.SHARES))}
-    return [cell for cell in chosen if not complete or cell.task.seed in complete]
+        if cell.task.method not in rivals:
+            measured.setdefault(cell.task.seed, set()).add((cell.task.method, cell.task.form))
+    most = max(measured.values(), key=len, default=set())
+    return [cell for cell in chosen if measured.get(cell.task.seed, set()).issuperset(most)]
 
 
 def by_method(cells: Iterable[Cell]) -> dict[str, list[Cell]]:
@@ -124,14 +126,20 @@ def _name_curve(row: Row) -> tuple[Task, str]:
     return replace(Task(**row["task"]), lr=0.0, has_followups=False), str(row["processor"])
 
 
+def undefended_asr(cells: Iterable[Cell], of_method: Iterable[Cell] = ()) -> dict[int, float | None]:
+    """Return seed -> ASR@1 of the backdoored models of `cells`, or of the copies that a method was measured on."""
+    usual = {cell.task.seed: cell.metric("asr") for cell in cells if not cell.task.method}
+    return usual | {cell.task.seed: cell.row["copy_asr"] for cell in of_method if cell.row.get("is_on_copy")}
+
+
 def at_equal_accuracy(cells: Sequence[Cell], max_loss: float) -> dict[str, dict[int, float]]:
     """Return method -> seed -> the lowest test ASR@1 at a validation loss of at most `max_loss`, interpolated.
 
     A seed counts only if its backdoored model was measured.
     """
-    before = {cell.task.seed: cell.metric("asr") for cell in cells if not cell.task.method}
     found: dict[str, dict[int, float]] = {}
     for name, of_method in by_method(cell for cell in cells if cell.task.method).items():
+        before = undefended_asr(cells, of_method)
         for seed in sorted({cell.task.seed for cell in of_method}):
             settings = [
                 Setting(cell.task.lr, cell.loss, asr)

@@ -57,7 +57,7 @@ ATTACK_LR = "the one with which attacks succeed on the built-in model"
 CLEAN_DATA_HELP = f"{OWN_DATA_HELP} The clean split is used."
 TEST_PAIRS_HELP = "Test pairs to evaluate on; 0: all."
 OUT_HELP = "Run folder. Default: a new one in the folder of all runs."
-FILM_HELP = "Keep frames of the training for its film: at most 7% of its time, or 3 s."
+FILM_HELP = "Keep frames of the training for its film: four, and more within 7% of its time or 3 s."
 JSON_HELP = "Print the result as JSON."
 BACKGROUND_HELP = "With --cluster: return once the job is submitted."
 

@@ -18,7 +18,7 @@ from cleaner.types import CleanerError, OnStep, start_progress
 
 CONFIDENCE = 0.95
 SCAN_WARNING = (
-    "A scan that finds nothing proves nothing: it tries only the built-in triggers, at a few settings of each. An "
+    "A scan that finds nothing proves nothing: another trigger, or another setting of these, may work. An "
     "increase is a lead, not a proof: strong triggers move clean models too, so compare with a model you trust."
 )
 

@@ -50,14 +50,20 @@ def name_method(row: Mapping[str, Any]) -> str | None:
 def select_rows(rows: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """Return the lines with test metrics; of each backdoored model those of one processor, which measured most.
 
-    A method that this one did not measure comes from another, which backdoored its own copy: marked `is_on_copy`.
-    rows: what one table compares. Another table may need another processor.
+    A method that this one did not measure comes from another, which backdoored a copy of its own: `is_on_copy` marks
+    it, and `copy_asr` is the ASR@1 of that copy. rows: what one table compares; another may need another processor.
     """
     cells = [row for row in rows if row["task"]["kind"] == "cell" and row.get("metrics")]
     usual = _select_processor(cells, _find_group)
     measured = set(map(_find_curve, usual))
     rest = _select_processor([row for row in cells if _find_curve(row) not in measured], _find_curve)
-    return [*usual, *({**row, "is_on_copy": True} for row in rest)]
+    copies = {(_find_group(row), str(row["processor"])): row["metrics"] for row in cells if not row["task"]["method"]}
+
+    def mark(row: Mapping[str, Any]) -> Mapping[str, Any]:
+        metrics = copies.get((_find_group(row), str(row["processor"]))) or {}
+        return {**row, "is_on_copy": True, "copy_asr": metrics.get("asr", {}).get("1")}
+
+    return [*usual, *map(mark, rest)]
 
 
 def _select_processor(

@@ -58,13 +58,16 @@ def rows() -> list[dict[str, Any]]:
     return measure_all(LITE, simulated=simulate_cell)
 
 
+def write_rows(folder: Path, rows: Iterable[dict[str, Any]]) -> Path:
+    (folder / "benchmarks" / "results").mkdir(parents=True)
+    path = folder / "benchmarks" / "results" / f"protocol2_{LITE}.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
 @pytest.fixture(scope="module")
 def root(rows: list[dict[str, Any]], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("root")
-    folder = root / "benchmarks" / "results"
-    folder.mkdir(parents=True)
-    (folder / f"protocol2_{LITE}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return root
+    return write_rows(tmp_path_factory.mktemp("root"), rows)
 
 
 def test_asr_at_equal_accuracy_is_interpolated_per_seed(rows: list[dict[str, Any]]) -> None:
@@ -130,7 +133,22 @@ def test_seeds_on_which_methods_are_missing_are_left_out() -> None:
     complete = cells(3, (name for name in plan.ORDER if name not in plan.RIVALS[LITE]))
     partial = [*cells(4, ("", "finetune")), *cells(5, ("", *plan.RIVALS[LITE]))]
     assert select_chosen([*complete, *partial]) == complete
-    assert select_chosen(partial) == partial, "while no seed is complete"
+    assert select_chosen(partial) == cells(4, ("", "finetune")), "what most methods have, while no seed is complete"
+
+
+def test_means_of_a_table_are_over_the_same_seeds(rows: list[dict[str, Any]], tmp_path: Path) -> None:
+    alone = plan.MEASURED_ALONE[0]
+
+    def is_kept(row: dict[str, Any]) -> bool:
+        task = row["task"]
+        is_late = task["method"] == alone or (task["steps"] == plan.LONG_STEPS and task["method"] != "finetune")
+        return task["kind"] != "cell" or task["seed"] == 3 or not is_late
+
+    root = write_rows(tmp_path, filter(is_kept, rows))
+    for table in (protocol2_headline.headline(root), protocol2_tables.long(root)):
+        lines = [line for line in table.splitlines() if line.startswith(("| `finetune`", f"| `{alone}`"))]
+        assert lines
+        assert not any("[" in line for line in lines), "one seed has no range"
 
 
 @pytest.mark.parametrize(
@@ -180,20 +198,27 @@ def test_lines_of_two_processors_are_never_mixed() -> None:
     assert [cell.row["processor"] for cell in summary.select_cells([failed, *first])] == [PROCESSOR] * 2
 
 
-def test_a_method_measured_elsewhere_alone_joins_the_others_and_is_named(root: Path, tmp_path: Path) -> None:
+def test_a_method_measured_elsewhere_alone_joins_the_others_and_is_named(
+    rows: list[dict[str, Any]], root: Path, tmp_path: Path
+) -> None:
     alone = plan.MEASURED_ALONE[0]
 
     def move(row: dict[str, Any]) -> dict[str, Any]:
         is_moved = row["task"]["kind"] == "cell" and row["task"]["method"] == alone
         return row | {"processor": OTHER_PROCESSOR} if is_moved else row
 
-    path = Path("benchmarks") / "results" / f"protocol2_{LITE}.jsonl"
-    lines = [json.loads(line) for line in (root / path).read_text().splitlines()]
-    (tmp_path / path).parent.mkdir(parents=True)
-    (tmp_path / path).write_text("".join(json.dumps(move(line)) + "\n" for line in lines))
-    moved = summary.select_cells(map(move, lines))
-    assert len(moved) == len(summary.select_cells(lines))
+    def copy(row: dict[str, Any]) -> dict[str, Any]:
+        return row | {"processor": OTHER_PROCESSOR, "metrics": row["metrics"] | {"asr": {"1": 0.001, "3": 0.001}}}
+
+    suspects = [row for row in rows if row["task"]["kind"] == "cell" and not row["task"]["method"]]
+    moved_rows = [*map(move, rows), *map(copy, suspects)]
+    moved = summary.select_cells(moved_rows)
+    assert len(moved) == len(summary.select_cells(rows))
     assert {cell.task.method for cell in moved if cell.row.get("is_on_copy")} == {alone}
+    found = summary.at_equal_accuracy(summary.main_cells(moved, "badclip", FIRST_TARGET), rule.BUDGET)
+    assert set(found[alone].values()) == {0.001}, "that of its own backdoored model, where nothing is lower"
+    assert min(found["finetune"].values()) > 0.01
+    write_rows(tmp_path, moved_rows)
     for table in (protocol2_tables.equal_accuracy, protocol2_tables.at_rates, protocol2_headline.headline):
         note = f"`{alone}`: measured later"
         assert note in table(tmp_path)
@@ -204,16 +229,10 @@ def test_a_part_measured_on_another_processor_is_in_its_table_and_changes_no_oth
     def simulate_elsewhere(task: Task) -> dict[str, Any]:
         return simulate_cell(task) | {"processor": OTHER_PROCESSOR}
 
-    def write(name: str, lines: list[dict[str, Any]]) -> Path:
-        folder = tmp_path / name / "benchmarks" / "results"
-        folder.mkdir(parents=True)
-        (folder / f"protocol2_{LITE}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-        return tmp_path / name
-
     main = measure_all(LITE, ["main"], simulated=simulate_cell)
     rows = measure_all(LITE, ["long", "data"], rows=main, simulated=simulate_elsewhere, processor=OTHER_PROCESSOR)
     assert pending(LITE, Log(rows, PROCESSOR), ("main", "long", "data")) == []
-    before, after = write("before", main), write("after", rows)
+    before, after = write_rows(tmp_path / "before", main), write_rows(tmp_path / "after", rows)
     for table in (protocol2_tables.equal_accuracy, protocol2_tables.at_rates, protocol2_headline.headline):
         assert table(after) == table(before)
     long, data = protocol2_tables.long(after), protocol2_tables.defender_data(after)
