@@ -1,5 +1,6 @@
 """Scenes: reproducible images, captions and splits; the cache of rendered images."""
 
+import os
 import re
 import weakref
 from collections.abc import Iterator
@@ -202,6 +203,17 @@ def test_a_canceled_rendering_closes_its_file_before_it_is_deleted(tmp_path: Pat
     with pytest.raises(Cancelled) as caught:
         scenes(tmp_path, on_step=stop).pixels  # noqa: B018
     assert [array() for array in mapped] == [None], f"kept by {caught.traceback}"
+
+
+def test_images_that_another_process_has_written_meanwhile_are_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def refuse(temporary: Path, path: Path) -> None:
+        path.write_bytes(temporary.read_bytes())  # by the other process, which has mapped it since
+        raise PermissionError("in use")
+
+    monkeypatch.setattr(os, "replace", refuse)
+    data = scenes(tmp_path)
+    assert np.array_equal(data.pixels[3], render(data.scenes[3], 32))
+    assert [path.suffix for path in tmp_path.iterdir()] == [".npy"]
 
 
 @pytest.mark.parametrize("max_in_process", [600, pytest.param(4, marks=pytest.mark.slow)])

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -95,3 +97,14 @@ def test_a_read_only_disk_is_one_sentence(disk: Path, new_run: Callable[[], Path
     assert (read_status(first).state, read_status(second).state) == ("done", "new")
     remount(disk, "rw")
     assert execute(second)
+
+
+def test_images_that_do_not_fit_the_cache_are_one_sentence(disk: Path) -> None:
+    remount(disk, "size=2m")
+    # In another process: a signal would end this one.
+    code = "from cleaner.data.base import load_data; load_data('scenes', split='test', size=300).images(range(300))"
+    environment = {**os.environ, "CLEANER_CACHE": str(disk)}
+    ended = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    assert "cannot be written (No space left on device). Set CLEANER_CACHE" in ended.stderr.splitlines()[-1]
+    assert not list(disk.rglob("*.*"))

@@ -72,8 +72,12 @@ def load_images(spec: RenderSpec, folder: Path, on_step: OnStep | None) -> NDArr
     path = find_cached(spec, folder)
     if path is None:
         path = _path_of(spec, folder, spec.size)
-        with _atomic_write(path) as temporary:
-            _render_all(temporary, spec, folder, on_step)
+        try:
+            with _atomic_write(path) as temporary:
+                _render_all(temporary, spec, folder, on_step)
+        except CleanerError:
+            if not path.exists():  # on Windows: another process has written and mapped the same images meanwhile
+                raise
     return np.asanyarray(np.load(path, mmap_mode="r"))
 
 
@@ -90,6 +94,10 @@ def _render_all(path: Path, spec: RenderSpec, folder: Path, on_step: OnStep | No
     first, smaller = _find_longest(spec, folder)
     shape = (spec.size, spec.image_size, spec.image_size, 3)
     target = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
+    if hasattr(os, "posix_fallocate"):
+        # The file is sparse: on a full disk, a write to its map would kill the process (SIGBUS) instead of raising.
+        with path.open("r+b") as sparse:
+            os.posix_fallocate(sparse.fileno(), 0, path.stat().st_size)
     if smaller is not None:
         target[:first] = np.load(smaller, mmap_mode="r")
     target.flush()
