@@ -137,7 +137,8 @@ def _read_final_status(folder: Path) -> Status | None:
 
 def _poll_slurm_status(folder: Path, status: Status) -> Status:
     """Return the status of a run on a cluster: its own while its heartbeat is fresh, else what Slurm's queue says."""
-    silence = time.time() - max(status.updated, status.queued)
+    # A distance: a clock that was set back must not keep a dead job running until it has caught up.
+    silence = abs(time.time() - max(status.updated, status.queued))
     if status.state == "running" and silence < process.HEARTBEAT_TIMEOUT_SECONDS:
         return status
     job = slurm_queue.read_job_id(folder)

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from cleaner import load_run
-from cleaner.jobs import local, session, worker
+from cleaner.files import write_json
+from cleaner.jobs import local, session, slurm, slurm_queue, worker
 from cleaner.runs.status import Status, read_status, write_status
 from cleaner.runs.store import create_run, list_entries
 from tests.jobs.conftest import tiny_model  # noqa: F401  # fixture
@@ -53,4 +54,18 @@ def test_a_run_that_never_began_is_not_waited_for_after_a_jump(
     assert local.poll_status(folder).state == "queued"
     now = time.time
     monkeypatch.setattr(time, "time", lambda: now() + jump)
+    assert local.poll_status(folder).state == "died"
+
+
+def test_a_dead_job_does_not_keep_running_until_a_clock_set_back_has_caught_up(
+    tiny_model: str,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder = create_run(make_request(tiny_model))
+    write_json(folder / slurm.JOB_FILE, {"job": "5"})
+    write_status(folder, Status("running", place=slurm.SLURM, pid=1, host="node-7"))
+    monkeypatch.setattr(slurm_queue, "query_job", lambda job: ("", ""))
+    assert local.poll_status(folder).state == "running"
+    now = time.time
+    monkeypatch.setattr(time, "time", lambda: now() - DAY)
     assert local.poll_status(folder).state == "died"
