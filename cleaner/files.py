@@ -195,10 +195,13 @@ def create_free_folder(root: Path, stem: str) -> Path:
 
 
 def remove_tree(folder: Path) -> None:
-    """Delete a folder; it is renamed first and so disappears at once, even if the deletion is interrupted."""
+    """Delete a folder, and what interrupted deletions have left next to it.
+
+    It is renamed first and so disappears at once, even if the deletion is interrupted.
+    """
     renamed = folder.with_name(f".deleted-{folder.name}")
-    if renamed.exists():
-        shutil.rmtree(renamed, ignore_errors=True)
+    for leftover in folder.parent.glob(".deleted-*"):
+        shutil.rmtree(leftover, ignore_errors=True)  # another process may be deleting it
     _retry_in_use(lambda: os.replace(folder, renamed))
     shutil.rmtree(renamed, ignore_errors=True)
 

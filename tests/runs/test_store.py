@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import socket
 from pathlib import Path
 from typing import Any
@@ -282,6 +283,23 @@ def test_delete_removes_run_folders_only(root: Path) -> None:
     with pytest.raises(CleanerError, match="not a run folder"):
         store.remove_run_folder(root / "images")
     assert (root / "images").exists()
+
+
+def test_a_deletion_ends_earlier_ones_that_were_interrupted(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second, third = (finished(root / name) for name in "abc")
+    with monkeypatch.context() as killed:
+        killed.setattr(shutil, "rmtree", lambda *arguments, **options: None)
+        local.delete(first)
+    assert (root / ".deleted-a" / "config.json").exists()
+    rmtree = shutil.rmtree
+
+    def race(path: Path, **options: Any) -> None:
+        rmtree(path)  # by another process
+        rmtree(path, **options)
+
+    monkeypatch.setattr(shutil, "rmtree", race)
+    local.delete(second)
+    assert os.listdir(root) == [third.name]
 
 
 def test_a_list_of_many_runs_opens_few_files(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
