@@ -25,11 +25,11 @@ from cleaner.config import FinetuneConfig
 from cleaner.data.base import CaptionData, load_data
 from cleaner.defenses import Defense
 from cleaner.evaluation.evaluate import evaluate, transfer_accuracy
+from cleaner.files import has_config, remove_tree
 from cleaner.models.devices import configure_torch
 from cleaner.reports import results
 from cleaner.runs.folders import runs_root
 from cleaner.runs.run import Run, load_run, save_run
-from cleaner.runs.store import remove_run_folder
 from cleaner.workflow import defend, rebound
 
 CELLS_DIR = results.RESULTS_DIR / "cells"
@@ -141,14 +141,14 @@ def load_or_defend(suspect: Run, name: str, *, model: str, attack: str, clean: C
         run = defend(suspect, defense, clean, config, on_step=Progress(f"{attack} {seed} {name}"))
     run.config["parent"] = protocol.run_name(model, attack, seed)
     if folder.exists():
-        remove_run_folder(folder)
+        remove_tree(folder)
     save_run(run, folder)
     return run
 
 
 def load_matching_run(folder: Path, suspect: Run, defense: Defense, config: FinetuneConfig) -> Run | None:
     """Return the run of a folder if it was made from `suspect` with these settings, else None."""
-    if not folder.exists():
+    if not has_config(folder):  # config.json is written last: a process was killed while it wrote
         return None
     run = load_run(folder)
     finetune = asdict(config) | run.config["finetune"] | NEUTRAL_SETTINGS

@@ -29,6 +29,10 @@ class CleanerError(ValueError):
         super().__init__(text)
 
 
+class DivergedError(CleanerError):
+    """A training whose loss or weights are not finite: a result of its settings, which no second attempt changes."""
+
+
 def first_line(error: Exception) -> str:
     """Return the first line of a library's error, up to 200 characters; some have none."""
     return (str(error).splitlines() or [""])[0][:200]

@@ -25,14 +25,14 @@ from cleaner.data.base import CaptionData, load_data
 from cleaner.defenses import DEFENSES
 from cleaner.evaluation.bootstrap import unpack_outcomes
 from cleaner.evaluation.evaluate import evaluate, transfer_accuracy
+from cleaner.files import has_config
 from cleaner.models.clip import Clip, load_clip
 from cleaner.reports import results
 from cleaner.runs.folders import runs_root
 from cleaner.runs.run import Run, load_run, save_run
-from cleaner.runs.store import remove_run_folder
 from cleaner.seed import derive_seed
 from cleaner.training.loop import finetune
-from cleaner.types import CleanerError
+from cleaner.types import DivergedError
 from cleaner.workflow import defend, poison, rebound
 
 AWARE_LOSSES = {"share": 1.0, "in_modal_weight": 0.0}
@@ -81,7 +81,7 @@ def measure_accuracy(model: str, task: Task) -> Row:
     data = plan.DEFENDER_DATA[task.data](suspect)
     try:
         trained = finetune(suspect.clip, data, defense, config, on_step=Progress(describe(task)))
-    except CleanerError as error:
+    except DivergedError as error:  # any other failure may pass, and would be recorded for good
         return {**row, "ca": None, "error": str(error)}
     return {**row, "ca": validation_accuracy(trained.clip, validation), "cpu_seconds": round(trained.cpu_seconds, 2)}
 
@@ -100,7 +100,7 @@ def measure_cell(model: str, task: Task, **changes: Any) -> Row:
         defense = plan.build_defense(task.method, task.form)
         try:
             run = defend(suspect, defense, data, config, test=test, on_step=Progress(describe(task)))
-        except CleanerError as error:
+        except DivergedError as error:
             return {
                 "model": model,
                 "trigger": task.attack,
@@ -177,10 +177,8 @@ def load_or_poison(model: str, task: Task) -> Run:
     key = derive_seed(model, str(asdict(wanted)), str(describe_processor()), load_clip(model).sha256())
     folder = runs_root() / f"protocol2_{model}_{wanted.attack}_{wanted.target}_{wanted.seed}_{key:x}".replace(" ", "-")
     with FileLock(lock_path(folder, "poison")):
-        if (folder / "config.json").exists():
+        if has_config(folder):
             return load_run(folder)
-        if folder.exists():
-            remove_run_folder(folder)  # of a process that was killed while it wrote
         run = train_attack(model, task, load_data(task.world, split="test"))
         return load_run(save_run(run, folder))
 

@@ -23,7 +23,7 @@ from cleaner.training.frames import FrameSchedule, Recorder
 from cleaner.training.optimizer import build_optimizer, clamp_logit_scale, set_learning_rate, training_mode
 from cleaner.training.step import TrainStep, open_lanes
 from cleaner.training.validation import Monitor, ValidationSchedule
-from cleaner.types import CleanerError, OnStep, StepReport
+from cleaner.types import CleanerError, DivergedError, OnStep, StepReport
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,8 @@ def finetune(
     from it and ends with the same weights, on a GPU up to rounding. Processes started by torchrun share every batch;
     rank 0 alone monitors, reports and writes.
 
-    Raises `CleanerError` for an unsupported model or pairs, a broken or foreign checkpoint, or a loss that diverges.
+    Raises `CleanerError` for an unsupported model or pairs, or a broken or foreign checkpoint; `DivergedError` for a
+    loss or weights that are not finite.
     """
     data = _validate_inputs(clip, data, defense)
     config = defense.adapt(config)
@@ -120,13 +121,13 @@ def _optimizer_step(
 
 
 def _validate_weights(student: Clip, step: int, lr: float) -> None:
-    """Raise `CleanerError` if a weight or buffer is not finite; a finite loss can still have an infinite gradient."""
+    """Raise `DivergedError` if a weight or buffer is not finite; a finite loss can still have an infinite gradient."""
     if not has_finite_values(student.model.state_dict()):
         raise _divergence("weights are", step, lr)
 
 
-def _divergence(what: str, step: int, lr: float) -> CleanerError:
-    return CleanerError(f"{what} not finite at step {step + 1}: lower the learning rate {lr:g}.")
+def _divergence(what: str, step: int, lr: float) -> DivergedError:
+    return DivergedError(f"{what} not finite at step {step + 1}: lower the learning rate {lr:g}.")
 
 
 def _prepare_models(clip: Clip, defense: Defense, config: FinetuneConfig, batch_size: int) -> tuple[Clip, Clip | None]:

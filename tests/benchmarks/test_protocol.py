@@ -10,12 +10,14 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks import protocol
+from benchmarks import attack_defense, protocol
 from cleaner import presets
 from cleaner.attacks import TRIGGERS
 from cleaner.data.images import encode_png
+from cleaner.files import write_bytes
 from cleaner.models.clip import Clip
 from cleaner.reports import results
+from cleaner.runs.run import Run, load_run
 
 REQUESTED = TRIGGERS["badclip"](patch_size=35)
 PATCHES = [TRIGGERS["badclip"](patch_size=35, png=encode_png(torch.full((3, 10, 10), grey))) for grey in (0.2, 0.8)]
@@ -66,3 +68,18 @@ def test_rows_of_two_backdoored_models_are_rejected() -> None:
     protocol.check_attacks([*rows, row(PATCHES[0], seed=1, suspect_sha256="b")])
     with pytest.raises(SystemExit, match=r"badclip on scenes-rn, seed 0.*backdoored models \(cleanclip"):
         protocol.check_attacks([*rows, row(PATCHES[0], defense="cleanclip", suspect_sha256="b")])
+
+
+def test_a_cell_whose_writing_was_interrupted_is_trained_again(
+    tiny_clip: Clip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained = Run(tiny_clip, [], None, {"stage": "defended", "suspect": {"finetune": {"seed": 0}}})
+    monkeypatch.setenv("CLEANER_RUNS", str(tmp_path))
+    monkeypatch.setattr(protocol, "chosen_lr", lambda model, name: 1e-4)
+    monkeypatch.setattr(attack_defense, "defend", lambda *arguments, **options: trained)
+    folder = tmp_path / protocol.run_name("scenes-rn", "badnet", 0, "finetune")
+    write_bytes(folder / "model.safetensors", b"cut off")
+    suspect: Any = SimpleNamespace(config=trained.config["suspect"])
+    clean: Any = None
+    attack_defense.load_or_defend(suspect, "finetune", model="scenes-rn", attack="badnet", clean=clean)
+    assert load_run(folder).clip.sha256() == tiny_clip.sha256()

@@ -20,7 +20,7 @@ from cleaner.text import content_words, draw_subtexts, holds_relations
 from cleaner.training.batch import BatchLoader, false_negatives
 from cleaner.training.loop import FinetuneResult, finetune
 from cleaner.training.optimizer import MAX_LOGIT_SCALE, build_optimizer, learning_rate, set_learning_rate
-from cleaner.types import CleanerError, Paused, StepReport
+from cleaner.types import CleanerError, DivergedError, Paused, StepReport
 from tests.conftest import make_clip, make_toy_data
 
 CONFIG = FinetuneConfig(
@@ -327,7 +327,7 @@ def test_too_few_pairs_and_a_diverging_loss_are_rejected(tiny_clip: Clip, toy_da
         finetune(tiny_clip, toy_data.subset([0]), DEFENSES["finetune"](), CONFIG)
     with torch.no_grad():
         tiny_clip.model.text_projection.fill_(float("nan"))
-    with pytest.raises(CleanerError, match="lower the learning rate"):
+    with pytest.raises(DivergedError, match="lower the learning rate"):
         finetune(tiny_clip, toy_data, DEFENSES["finetune"](), CONFIG)
 
 
@@ -342,7 +342,7 @@ def test_weights_that_are_not_finite_never_reach_a_checkpoint_or_a_result(
 
     monkeypatch.setattr(torch.optim.AdamW, "step", spoil)
     config = FinetuneConfig(lr=1e-3, epochs=1, batch_size=48, precision="fp32", device="cpu")
-    with pytest.raises(CleanerError, match="not finite at step 1: lower the learning rate"):
+    with pytest.raises(DivergedError, match="not finite at step 1: lower the learning rate"):
         finetune(tiny_clip, toy_data, DEFENSES["finetune"](), config, checkpoint=tmp_path / "checkpoint.pt")
     assert list(tmp_path.iterdir()) == []
 

@@ -15,7 +15,7 @@ from cleaner import presets
 from cleaner.data.base import CaptionData, load_data
 from cleaner.evaluation import evaluate
 from cleaner.runs.run import load_run
-from cleaner.types import CleanerError
+from cleaner.types import CleanerError, DivergedError
 
 LITE = "scenes-lite"
 SIZE = 192
@@ -62,6 +62,15 @@ def test_a_cell_has_all_figures_and_its_model_is_trained_once(tmp_path: Path) ->
     assert {"commit", "command", "seeds", "device", "processor", "torch"} <= after.keys()
 
 
+def test_a_model_whose_writing_was_interrupted_is_trained_again(tmp_path: Path) -> None:
+    expected = measure.load_or_poison(LITE, SUSPECT).clip.sha256()
+    (folder,) = (path for path in tmp_path.iterdir() if path.is_dir())
+    for path in folder.iterdir():
+        path.unlink()
+    (folder / "model.safetensors").write_bytes(b"cut off")
+    assert measure.load_or_poison(LITE, SUSPECT).clip.sha256() == expected
+
+
 def test_the_grid_measures_no_attack_success() -> None:
     row = measure.measure(LITE, replace(defended(), kind="grid", seed=0))
     assert 0 <= row["ca"] <= 1
@@ -70,7 +79,7 @@ def test_the_grid_measures_no_attack_success() -> None:
 
 def test_a_diverged_trial_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     def diverge(*arguments: Any, **options: Any) -> None:
-        raise CleanerError("the loss is not finite at step 2: lower the learning rate 0.1.")
+        raise DivergedError("the loss is not finite at step 2: lower the learning rate 0.1.")
 
     task = replace(defended(lr=0.1), kind="grid", seed=0)
     measure.load_or_poison(LITE, task)
@@ -78,6 +87,18 @@ def test_a_diverged_trial_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     row = measure.measure(LITE, task)
     assert row["ca"] is None
     assert "not finite" in row["error"]
+
+
+@pytest.mark.parametrize("kind", ["grid", "cell"])
+def test_a_failure_that_may_pass_is_not_recorded(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: Any, **options: Any) -> None:
+        raise CleanerError("out of memory even in the smallest chunks: choose a smaller batch or model.")
+
+    task = replace(defended(), kind=kind)
+    measure.load_or_poison(LITE, task)
+    monkeypatch.setattr(measure, {"grid": "finetune", "cell": "defend"}[kind], fail)
+    with pytest.raises(CleanerError, match="out of memory"):
+        measure.measure(LITE, task)
 
 
 @pytest.mark.slow
