@@ -90,7 +90,10 @@ def read_map(folder: Path) -> EmbeddingMap | None:
     """Return the stored map of a run; None if it is missing or broken. Do not change it."""
     file = locate_map_file(folder)
     version = file_version(file)
-    return None if version is None else _read_version(file, version)
+    try:
+        return None if version is None else _read_version(file, version)
+    except (OSError, MemoryError):  # it may pass: the cache does not remember it
+        return None
 
 
 @lru_cache(maxsize=24)
@@ -107,7 +110,7 @@ def _read_version(file: Path, version: FileVersion) -> EmbeddingMap | None:
         fields = {name: metadata.pop(key) for name, key in _FILE_KEYS.items()}
         stages = tuple(metadata.pop("stages"))
         embedding_map = EmbeddingMap(**metadata, **fields, stages=stages, coordinates=coordinates)
-    except (OSError, ValueError, EOFError, KeyError, TypeError, AttributeError, MemoryError, BadZipFile, zlib.error):
+    except (ValueError, EOFError, KeyError, TypeError, AttributeError, BadZipFile, zlib.error):
         return None
     total = len(stages) * sum(embedding_map.counts.values())
     is_valid = coordinates and all(p.shape == (total, 2) and p.dtype == np.float32 for p in coordinates.values())

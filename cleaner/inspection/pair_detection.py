@@ -161,7 +161,10 @@ def read_detection(folder: Path) -> PairDetection | None:
     """Return the stored detection of a run; None if it is missing or broken. Do not change it."""
     file = locate_detection_file(folder)
     version = file_version(file)
-    return None if version is None else _read_version(file, version)
+    try:
+        return None if version is None else _read_version(file, version)
+    except (OSError, MemoryError):  # it may pass: the cache does not remember it
+        return None
 
 
 @lru_cache(maxsize=8)
@@ -179,7 +182,7 @@ def _read_version(file: Path, version: FileVersion) -> PairDetection | None:
                 poisoned=np.unpackbits(arrays["poisoned"], count=scores.shape[1]).astype(bool),
                 coordinates=arrays["coordinates"],
             )
-    except (OSError, ValueError, EOFError, LookupError, TypeError, AttributeError, MemoryError, BadZipFile, zlib.error):
+    except (ValueError, EOFError, LookupError, TypeError, AttributeError, BadZipFile, zlib.error):
         return None
     is_valid = found.scores and scores.dtype == np.float32 and found.coordinates.shape == (len(found.poisoned), 2)
     return found if is_valid else None

@@ -129,7 +129,10 @@ def read_film(folder: Path) -> Film | None:
     """Return the film of a run; None if it is missing, broken or of a newer version."""
     path = folder / FILM_FILE
     version = file_version(path)
-    return None if version is None else _read_version(path, version)
+    try:
+        return None if version is None else _read_version(path, version)
+    except (OSError, MemoryError):  # it may pass: the cache does not remember it
+        return None
 
 
 @lru_cache(maxsize=16)
@@ -146,7 +149,7 @@ def _read_version(path: Path, version: FileVersion) -> Film | None:
         files = [images[begin:end] for begin, end in pairwise(ends)]
         film = Film(images=files, axes=axes, **stored, **about)
         return film if _is_consistent(film) else None
-    except (OSError, ValueError, EOFError, KeyError, TypeError, AttributeError, MemoryError, BadZipFile, zlib.error):
+    except (ValueError, EOFError, KeyError, TypeError, AttributeError, BadZipFile, zlib.error):
         return None
 
 

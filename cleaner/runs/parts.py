@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from cleaner.evaluation.result import METRICS
-from cleaner.files import FileVersion, file_version, read_existing_json, read_json
+from cleaner.files import FileVersion, file_version, read_existing_json
 
 Number = int | float
 ByK = dict[Annotated[str, Field(pattern=r"^\d+$")], Number]
@@ -101,21 +101,29 @@ def first_invalid_field(error: ValidationError) -> str:
 
 
 def read_notes(folder: Path) -> Notes:
-    """Return the user's notes of a run; empty ones if notes.json is missing or not as `annotate` writes it."""
+    """Return the user's notes of a run; empty ones if notes.json is not as `annotate` writes it.
+
+    Raises `OSError` if it cannot be read.
+    """
     try:
-        return Notes.model_validate(read_json(folder / "notes.json"))
+        return Notes.model_validate(read_existing_json(folder / "notes.json"))
     except ValidationError:
         return Notes()
 
 
 def read_metrics(folder: Path) -> dict[str, Any]:
-    """Return the test metrics of a run; empty if metrics.json is missing or invalid. Do not change the dictionary."""
-    path = folder / "metrics.json"
-    version = file_version(path)
+    """Return the test metrics of a run; empty if metrics.json is missing, unreadable or invalid. Do not change them."""
     try:
-        return {} if version is None else _read_metrics_version(path, version)
+        return read_existing_metrics(folder)
     except OSError:
         return {}
+
+
+def read_existing_metrics(folder: Path) -> dict[str, Any]:
+    """Return what `read_metrics` does, but raise `OSError` if the file cannot be read, which no cache may remember."""
+    path = folder / "metrics.json"
+    version = file_version(path)
+    return {} if version is None else _read_metrics_version(path, version)
 
 
 @lru_cache(maxsize=10_000)

@@ -21,7 +21,7 @@ from cleaner.runs.parts import (
     RequestRecord,
     StrictModel,
     first_invalid_field,
-    read_metrics,
+    read_existing_metrics,
 )
 from cleaner.runs.request import TEST_SIZE, strip_split
 from cleaner.runs.status import Status
@@ -261,10 +261,17 @@ class RunRecord(StrictModel):
         stated = self.config.get(HASHES_KEY)
         return find_changed_files(self.folder, stated) if isinstance(stated, Mapping) else []
 
-    @cached_property
+    @property
     def metrics(self) -> Mapping[str, Any]:
         """Test metrics as written by `Metrics.to_dict`; empty if there are none. Do not change them."""
-        return read_metrics(self.folder) if self.measured is None else self.measured
+        try:
+            return self._metrics
+        except OSError:  # it may pass: the record, which the store keeps, does not remember it
+            return {}
+
+    @cached_property
+    def _metrics(self) -> Mapping[str, Any]:
+        return read_existing_metrics(self.folder) if self.measured is None else self.measured
 
     def metric(self, name: str, k: int = 1) -> float | None:
         """Return a metric (at k, if it is measured by k); None if it was not measured."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from contextlib import ExitStack
@@ -99,11 +100,20 @@ def test_map_needs_classes() -> None:
         embedding_map.compute_map({"suspect": make_clip()}, data)
 
 
-def test_map_is_stored_with_the_run_and_a_broken_one_is_none(folders: tuple[Path, Path]) -> None:
+def refuse(*arguments: object, **options: object) -> None:
+    raise OSError(errno.EMFILE, "Too many open files")
+
+
+def test_map_is_stored_with_the_run_and_a_broken_one_is_none(
+    folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     attacked, defended = folders
     assert embedding_map.read_map(defended) is None
     first = embedding_map.ensure_map(defended, attacked, with_umap=False)
     assert first.stages == ("clean", "backdoored", "defended")
+    with monkeypatch.context() as patched:
+        patched.setattr(np, "load", refuse)
+        assert embedding_map.read_map(defended) is None  # and this is not remembered
     stored = embedding_map.read_map(defended)
     assert stored is not None
     np.testing.assert_array_equal(stored.coordinates["pca"], first.coordinates["pca"])

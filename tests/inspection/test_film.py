@@ -219,6 +219,20 @@ def test_a_stored_film_is_small_and_a_broken_one_is_none(film: Film, tmp_path: P
     assert read_film(tmp_path) is None, "a pipe would block"
 
 
+@pytest.mark.parametrize("error", [OSError, MemoryError])
+def test_a_film_that_could_not_be_read_is_read_again(
+    error: type[Exception], film: Film, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: object, **options: object) -> None:
+        raise error
+
+    write_film(film, tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr(np, "load", refuse)
+        assert read_film(tmp_path) is None
+    assert read_film(tmp_path) is not None
+
+
 def test_a_film_that_unpacks_to_too_much_is_none(film: Film, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "MAX_NPZ_BYTES", 1000)
     write_film(film, tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 from typing import Any
@@ -128,10 +129,17 @@ def test_every_detector_scores_every_pair(backdoored: Run, folder: Path) -> None
     )
 
 
-def test_a_stored_detection_is_read_back(backdoored: Run, folder: Path) -> None:
+def refuse(*arguments: object, **options: object) -> None:
+    raise OSError(errno.EMFILE, "Too many open files")
+
+
+def test_a_stored_detection_is_read_back(backdoored: Run, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pairs = load_training_pairs(folder, backdoored.clip.framing)
     assert read_detection(folder) is None
     found = store_detection(folder, backdoored.clip, pairs)
+    with monkeypatch.context() as patched:
+        patched.setattr(np, "load", refuse)
+        assert read_detection(folder) is None  # and this is not remembered
     again = read_detection(folder)
     assert again is not None
     assert again.figures == found.figures

@@ -104,9 +104,10 @@ def test_a_file_in_use_is_replaced_and_read_a_moment_later(tmp_path: Path, monke
     assert read_json(path) == {"state": "new"}
 
 
-@pytest.mark.parametrize("name", ["config.json", "status.json"])
+@pytest.mark.parametrize("name", ["config.json", "status.json", "notes.json"])
 def test_a_file_that_could_not_be_read_is_read_again(name: str, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = finished(root / "run")
+    store.annotate(folder, name="a name")
     read = Path.read_bytes
 
     def refuse(path: Path) -> bytes:
@@ -118,8 +119,24 @@ def test_a_file_that_could_not_be_read_is_read_again(name: str, root: Path, monk
         patched.setattr(Path, "read_bytes", refuse)
         assert [entry.status.state for entry in list_entries()] == ["unreadable"]
         assert read_status(folder).state == ("failed" if name == "status.json" else "done")
-    assert [entry.status.state for entry in list_entries()] == ["done"]
+    assert [(entry.status.state, entry.name) for entry in list_entries()] == [("done", "a name")]
     assert read_status(folder).state == "done"
+
+
+def test_metrics_that_could_not_be_read_are_read_again(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = finished(root / "run")
+    write_json(folder / "metrics.json", {"n": 10, "classes": 3, "data": "scenes", "ca": {"1": 0.5}})
+    (entry,) = list_entries()
+
+    def refuse(path: Path) -> bytes:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "read_bytes", refuse)
+        assert entry.metric("ca") is None
+    (again,) = list_entries()
+    assert again is entry
+    assert again.metric("ca") == 0.5
 
 
 def test_a_write_removes_the_temporary_files_of_dead_processes_of_this_machine_alone(
