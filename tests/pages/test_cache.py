@@ -47,12 +47,23 @@ def test_a_folder_is_read_again_when_images_came(open_page: OpenPage, tmp_path: 
 
 
 @pytest.mark.parametrize("name", ["{}", "any:{}", "csv:x.csv root={}"])
-def test_the_time_of_a_folder_is_that_of_its_newest_folder(name: str, tmp_path: Path) -> None:
-    newest = tmp_path / "train" / "cat"
-    newest.mkdir(parents=True)
-    os.utime(newest, (4e9, 4e9))
-    assert loaders.read_data_mtime(name.format(tmp_path)) == 4e9
+def test_the_time_of_a_folder_changes_with_that_of_each_folder_in_it(name: str, tmp_path: Path) -> None:
+    (tmp_path / "train" / "cat").mkdir(parents=True)
+    seen = {loaders.read_data_mtime(name.format(tmp_path))}
+    for mtime in (4e9, 1e9, 9e8):  # newer than the others, and older ones
+        os.utime(tmp_path / "train" / "cat", (mtime, mtime))
+        loaders._read_folder_mtime.clear()
+        seen.add(loaders.read_data_mtime(name.format(tmp_path)))
+    assert len(seen) == 4
     assert loaders.read_data_mtime("scenes") == 0
+
+
+def test_a_table_replaced_by_one_older_than_its_folder_is_read_again(tmp_path: Path) -> None:
+    path, seen = write_table(tmp_path), set()
+    for mtime in (1e9, 9e8):
+        os.utime(path, (mtime, mtime))
+        seen.add(loaders.read_data_mtime(f"csv:{path} root={tmp_path}"))
+    assert len(seen) == 2
 
 
 def test_the_time_of_a_pattern_is_that_of_its_folder_alone(tmp_path: Path) -> None:

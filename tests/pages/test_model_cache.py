@@ -31,9 +31,12 @@ def test_a_model_in_a_folder_is_read_again_when_its_files_change(tmp_path: Path)
     for number, name in enumerate(("open_clip_config.json", "open_clip_model.safetensors")):
         (tmp_path / name).touch()
         os.utime(tmp_path / name, (1000 + number, 1000 + number))
-    assert read_model_mtime(str(tmp_path)) == read_model_mtime(f"local-dir:{tmp_path}") == 1001
-    os.utime(tmp_path / "open_clip_model.safetensors", (2000, 2000))
-    assert read_model_mtime(str(tmp_path)) == 2000
+    before = read_model_mtime(str(tmp_path))
+    assert before == read_model_mtime(f"local-dir:{tmp_path}") > 0
+    for mtime in (2000, 500, 400):  # newer than the other file, and older ones
+        os.utime(tmp_path / "open_clip_model.safetensors", (mtime, mtime))
+        assert read_model_mtime(str(tmp_path)) != before
+        before = read_model_mtime(str(tmp_path))
     assert read_model_mtime("scenes-lite") >= (assets() / "scenes-lite" / "model.safetensors").stat().st_mtime
 
 

@@ -106,13 +106,14 @@ def read_mtime(name: str) -> float:
 
 
 def read_data_mtime(name: str) -> float:
-    """Return when the files behind a data set's name and options were last changed; 0 if there are none.
+    """Return the sum of the modification times of the files behind a data set's name and options; 0 if there are none.
 
-    A folder changes when files are added or removed; of a pattern of shards, their folder counts.
+    The newest time alone would stay when a file is replaced by an older one. A folder changes when files are added or
+    removed; of a pattern of shards, their folder counts.
     """
     name, options = parse_data(name)
     paths = [name, name.partition(":")[2], *map(str, options.values())]
-    return max(
+    return sum(
         _read_folder_mtime(path) if isdir(path) else read_mtime(path) or _read_parent_mtime(path) for path in paths
     )
 
@@ -124,29 +125,32 @@ def _read_parent_mtime(path: str) -> float:
 
 @st.cache_data(show_spinner=False, max_entries=64, ttl=FOLDER_SECONDS)
 def _read_folder_mtime(folder: str) -> float:
-    """Return when a folder or one below it was last changed; 0 if there is none.
+    """Return the sum of the modification times of a folder and those below it; 0 if there is none.
 
     Below the first level only folders that begin with a folder are listed: a folder of images can be large.
     """
-    newest, to_list = 0.0, [folder]
+    total, to_list = 0.0, [folder]
     for path in to_list:
         with suppress(OSError):
-            newest = max(newest, getmtime(path))
+            total += getmtime(path)
             with scandir(path) as entries:
                 first = next(entries, None)
                 if first is not None and (path == folder or first.is_dir()):
                     to_list += [entry.path for entry in (first, *entries) if entry.is_dir(follow_symlinks=False)]
-    return newest
+    return total
 
 
 def read_model_mtime(name: str) -> float:
-    """Return when the file behind a model's name, or one in its folder, was last changed; 0 if there is none."""
+    """Return the sum of the modification times of a model's file or the files in its folder; 0 if there are none.
+
+    The newest time alone would stay when a file is replaced by an older one.
+    """
     times = [read_mtime(name)]
-    for folder in (name, name.partition(":")[2], assets() / name):
+    for folder in {name, name.partition(":")[2], str(assets() / name)}:  # an absolute path is its own place in assets
         if folder and isdir(folder):
             with suppress(OSError):
                 times += [getmtime(entry) for entry in scandir(folder) if entry.is_file()]
-    return max(times)
+    return sum(times)
 
 
 def load_clip(name: str) -> Clip:
