@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import MISSING, Field, asdict, dataclass, field, fields, replace
 from typing import Any, get_type_hints
 
-import numpy as np
-
 from cleaner.labels import to_words
 from cleaner.types import CleanerError
 
@@ -100,7 +98,7 @@ def validate(settings: Any) -> None:
     """
     for p in parameters(type(settings)):
         value = getattr(settings, p.name)
-        if isinstance(value, np.generic):
+        if hasattr(value, "item"):
             value = value.item()
             object.__setattr__(settings, p.name, value)  # the dataclass is frozen
         if p.choices is not None and value not in p.choices:
