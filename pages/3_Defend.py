@@ -86,16 +86,20 @@ def choose_defenses(model: str, data: str, *, used: int = 0, is_open: bool) -> t
             )
             rates = _choose_learning_rates(f"{key}.lr", preset, is_sweep)
             choices.append((name, rates, _choose_parameters(kinds[name], key, preset)))
-    with st.expander("All defenses", is_open, icon=":material/tune:"):
-        pairs, seeds, config = _choose_shared_settings(is_sweep, data, used)
-    if config is None:
+    try:
+        with st.expander("All defenses", is_open, icon=":material/tune:"):
+            pairs, seeds, config = _choose_shared_settings(is_sweep, data, used)
+        if config is None:
+            return None
+        return [
+            (kinds[name](**parameters), replace(config, lr=lr, seed=config.seed + seed))
+            for name, rates, parameters in choices
+            for lr in rates
+            for seed in range(seeds)
+        ], pairs
+    except CleanerError as error:
+        show_error(error)  # here, so that active jobs and results stay visible
         return None
-    return [
-        (kinds[name](**parameters), replace(config, lr=lr, seed=config.seed + seed))
-        for name, rates, parameters in choices
-        for lr in rates
-        for seed in range(seeds)
-    ], pairs
 
 
 def settings_key(model: str, defense: str) -> str:
@@ -228,7 +232,12 @@ def show_start_section(suspect: Suspect, choice: tuple[DefensePlan, int] | None)
     """Draw the Start button and the preflight."""
     cluster = forms.choose_cluster("defend")
     plan, pairs = choice or ([], 0)
-    run_requests = [job_requests.build_defense_request(suspect, defense, pairs, config) for defense, config in plan]
+    run_requests = []
+    try:
+        run_requests = [job_requests.build_defense_request(suspect, defense, pairs, config) for defense, config in plan]
+    except CleanerError as error:
+        show_error(error)  # here, so that the button, active jobs and results stay visible
+        plan = []
     start = jobs.start_sweep if _is_sweep(plan) else jobs.start_runs
     on_start = partial(start, "defend", run_requests, cluster) if plan else None
     live_jobs.show_start_button("Start defenses", "defend", cluster is None and local.has_active_runs(), on_start)
@@ -236,7 +245,7 @@ def show_start_section(suspect: Suspect, choice: tuple[DefensePlan, int] | None)
         show_preflight(suspect, plan, run_requests, cluster)
         forms.show_command(run_requests)
     else:
-        st.caption(":material/error: Choose a defense, a learning rate and an available device.")
+        st.caption(":material/error: Complete or correct the settings below.")
 
 
 def show_backdoored(run: RunRecord, left: DeltaGenerator, right: DeltaGenerator) -> None:
@@ -268,10 +277,7 @@ def show_external_model(left: DeltaGenerator, right: DeltaGenerator) -> None:
         choice = choose_defenses(external.model, external.data, is_open=True) if external else None
         if external is not None:
             with start_place:
-                try:
-                    show_start_section(external, choice)
-                except CleanerError as error:
-                    show_error(error)  # here, so that active jobs stay visible
+                show_start_section(external, choice)
     with right:
         stage_mode.explain_missing("An external model has no plot: its trigger, and so its attack success, is unknown.")
         if external is None:

@@ -222,10 +222,12 @@ def choose_pair_count(
 ) -> int:
     """Draw the choice of a number of training pairs; the default is half of what the user's own data have at most.
 
-    used: pairs that the attacker took from the other end of the same data.
+    used: pairs that the attacker took from the other end of the same data. Raises `CleanerError` if none are left.
     """
     available = cache.count_training_pairs(data)
     if available is not None:
+        if used and used >= available:
+            raise CleanerError("the attack used all pairs of these data, so none are clean: train it on fewer pairs.")
         available = max(available - used, 1)
         counts = [*(count for count in counts if count < available), available]
         default = min(default, available if used else max(available // 2, 1))

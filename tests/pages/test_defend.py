@@ -23,7 +23,7 @@ from cleaner.runs.run import read_progress
 from cleaner.runs.status import Status, write_status
 from cleaner.runs.store import create_run, list_runs
 from cleaner.types import CleanerError
-from pages._shared import curves, defense_results, durations, job_requests
+from pages._shared import cache, curves, defense_results, durations, job_requests
 from pages._shared.defense_results import MAX_CARDS
 from pages._shared.run_table import STATE_LABELS
 from pages._shared.sample import DataKey
@@ -252,6 +252,30 @@ def test_published_settings_fill_a_defense(open_page: OpenPage, tmp_path: Path) 
     assert app.slider(key="defend.scenes-rn.ta_cleaner.all-pairs.share").value == 1.0
     app.multiselect(key="defend.which").set_value(["finetune"]).run()
     assert "Published settings" in page_text(app)
+
+
+@pytest.mark.parametrize("failing", ["parameters", "inversion", "pairs"])
+def test_a_choice_that_cannot_be_used_hides_no_results(
+    open_page: OpenPage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    def refuse(*arguments: object) -> None:
+        raise CleanerError("the inversion has no suspect class: invert again.")
+
+    make_runs(tmp_path)
+    if failing == "pairs":
+        monkeypatch.setattr(cache, "count_training_pairs", lambda name: 500)  # all that the attack trained on
+    if failing == "inversion":
+        monkeypatch.setattr(job_requests, "adopt_inversion", refuse)
+    app = open_page("Defend")
+    if failing == "parameters":
+        assert not app.button(key="defend.go").disabled
+        app.selectbox(key="defend.pretrained.ta_cleaner.formula").set_value("reviewed").run()
+    (error,) = errors(app)
+    token = {"parameters": "negatives=1", "inversion": "invert again", "pairs": "fewer pairs"}[failing]
+    assert token in error
+    assert app.button(key="defend.go").disabled
+    assert [card.label for card in app.metric].count("Attack success @1") == 2
+    assert "pareto" in chart_keys(app)
 
 
 def wait_for_sweep(name: str) -> None:
