@@ -43,18 +43,25 @@ LEGEND_ABOVE = {"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0}
 def apply_layout(
     figure: go.Figure, height: int, x_title: str = "", y_title: str = "", *, show_legend: bool = True
 ) -> go.Figure:
-    """Set the height, axis titles and the common margins; zooms survive a redraw."""
+    """Set the height, axis titles and the common margins of a figure with all its traces; zooms survive a redraw."""
+    keep_view(figure)
     figure.update_layout(
         height=height,
         margin={"l": 8, "r": 8, "t": 36, "b": 8},
         showlegend=show_legend,
         hovermode="closest",
         legend=LEGEND_ABOVE,
-        uirevision="keep",
     )
     figure.update_xaxes(title=x_title, zeroline=False, automargin=True)
     figure.update_yaxes(title=y_title, zeroline=False, automargin=True)
     return figure
+
+
+def keep_view(figure: go.Figure) -> go.Figure:
+    """Let zooms survive a redraw, and what was hidden in the legend while the traces are the same."""
+    # Plotly finds a hidden trace again by its position: among other traces it would hide another one.
+    names = "/".join(str(trace.name) for trace in figure.data)
+    return figure.update_layout(uirevision="keep", legend_uirevision=names)
 
 
 def loss_curves(

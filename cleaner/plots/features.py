@@ -16,6 +16,7 @@ from cleaner.plots.charts import (
     MARKERS,
     apply_layout,
     escape_html,
+    keep_view,
 )
 from cleaner.plots.styles import DASHES, find_style
 
@@ -80,11 +81,11 @@ def embedding_map(
         )
     for group in groups:  # after the rings, which would cover them
         _add_group(figure, group)
+    keep_view(figure)
     figure.update_layout(
         height=600,
         margin={"l": 8, "r": 8, "t": 8, "b": 8},
         dragmode="lasso",
-        uirevision="keep",
         hovermode="closest",
         modebar={"orientation": "v"},
         legend={"itemsizing": "constant"} | (LEGEND_ABOVE if len(groups) <= MAX_ENTRIES_ABOVE else {}),
@@ -104,7 +105,7 @@ def _add_group(figure: go.Figure, group: PointGroup) -> None:
         x=group.coordinates[:, 0],
         y=group.coordinates[:, 1],
         mode="markers",
-        name=group.name,
+        name=escape_html(group.name),
         customdata=list(group.ids),
         text=[escape_html(text) for text in group.texts],
         hovertemplate="%{text}<extra></extra>",

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import pytest
 
 from cleaner.plots import charts
 from cleaner.plots.charts import STAGE_COLORS, similarity_bars, validation_curves
 from cleaner.plots.comparison import TradeoffPoint, pareto, pareto_front
+from cleaner.plots.features import PointGroup, embedding_map
 from cleaner.plots.styles import find_style
 
 
@@ -73,6 +77,21 @@ def test_colors_differ_and_follow_the_stage() -> None:
     colors = [trace.marker.color for trace in figure.data if trace.mode == "markers"]
     assert colors == [STAGE_COLORS["backdoored"], STAGE_COLORS["defended"]]
     assert figure.layout.xaxis.title.text.startswith("Clean accuracy")
+
+
+def test_what_the_legend_hides_stays_hidden_only_among_the_same_traces() -> None:
+    def draw_map(*names: str) -> Any:
+        points = np.zeros((1, 2), np.float32)
+        groups = [PointGroup(name, "#000000", "circle", points, ["image:0"], ["a"]) for name in names]
+        return embedding_map(groups, ("x", "y")).layout
+
+    def draw_loss(*names: str) -> Any:
+        return charts.loss_curves({name: [(1, 2.0)] for name in names}, ["ta_cleaner"] * len(names)).layout
+
+    for draw in (draw_map, draw_loss):
+        layout, same, other = draw("a", "b"), draw("a", "b"), draw("b", "a")
+        assert layout.legend.uirevision == same.legend.uirevision != other.legend.uirevision
+        assert layout.uirevision == other.uirevision  # zooms survive
 
 
 def test_text_is_escaped() -> None:

@@ -78,7 +78,7 @@ def test_class_bars_are_probabilities_and_mark_the_target() -> None:
 
 def test_map_has_ids_and_bounds_and_draws_all_arrows_as_one_trace() -> None:
     coordinates = np.array([[0, 0], [1, 1]], np.float32)
-    group = features.PointGroup("a", "#000000", "circle", coordinates, ["image:0", "image:1"], ["<b>", "y"])
+    group = features.PointGroup("<i>a</i>", "#000000", "circle", coordinates, ["image:0", "image:1"], ["<b>", "y"])
     figure = features.embedding_map(
         [group],
         ("x", "y"),
@@ -89,6 +89,7 @@ def test_map_has_ids_and_bounds_and_draws_all_arrows_as_one_trace() -> None:
     arrows, ring, points = figure.data
     assert list(points.customdata) == ["image:0", "image:1"]
     assert points.text[0] == "&lt;b>"
+    assert points.name == "&lt;i>a&lt;/i>"
     assert arrows.x[:2].tolist() == [0, 1]
     assert np.isnan(arrows.x[[2, 6]]).all()
     left, tip, right = np.stack([arrows.x, arrows.y], 1)[3:6]
