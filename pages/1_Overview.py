@@ -143,10 +143,11 @@ with page("Overview", LEAD):
             st.switch_page(page_file("Poison"))
     run = state.current_run()
     example = next((run for run in state.backdoored_runs() if run.is_shipped), None)
-    if run is not None and not run.is_shipped and run.metric("asr") is not None:
+    has_own = run is not None and not run.is_shipped and run.metric("asr") is not None
+    if run is not None and has_own:
         st.markdown("##### Your run: before and after")
         show_run(run)
-    if example is not None:
+    if example is not None and not (has_own and stage_mode.is_on()):  # which shows charts without their titles
         show_example(example)
     if example is None and run is None:
         st.info(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from pages._shared import stage_mode
 from pages._shared.frame import titles
 from pages._shared.sources import OWN_DATA
-from tests.pages.conftest import OpenPage, go_to, page_text
+from tests.pages.conftest import OpenPage, chart_keys, go_to, page_text
 from tests.pages.runs import make_runs
 
 
@@ -32,6 +33,20 @@ def test_the_address_turns_it_on_and_it_lasts(open_page: OpenPage, tmp_path: Pat
     app.button(key="stage.exit").click().run()
     assert not app.session_state["stage.on"]
     assert "stage" not in app.query_params
+
+
+def test_the_overview_has_one_picture(open_page: OpenPage, tmp_path: Path) -> None:
+    example, _ = make_runs(tmp_path)
+    (tmp_path / "assets").mkdir(exist_ok=True)
+    os.replace(tmp_path / "runs", tmp_path / "assets" / "example")
+    own, _ = make_runs(tmp_path, seed=1)
+    app = open_page("Overview")
+    app.selectbox(key="current_run").set_value(own.name).run()
+    assert sorted(chart_keys(app)) == [f"overview.{run.name}" for run in (example, own)]
+    app.button(key="stage.start").click().run()
+    assert chart_keys(app) == [f"overview.{own.name}"]
+    app.selectbox(key="current_run").set_value(example.name).run()
+    assert chart_keys(app) == [f"overview.{example.name}"]
 
 
 def test_the_switch_turns_it_on(open_page: OpenPage) -> None:
