@@ -55,7 +55,9 @@ def _show_sweep_table(name: str, entries: list[RunRecord]) -> None:
     is_active, seconds = sweep.is_active(entries), sweep.seconds_left(entries)
     left = f", about {max(seconds, 6) / 60:.1f} min left" if is_active and seconds is not None else ""
     unfinished = {entry.status.state for entry in entries} & {*jobs.UNFINISHED, sweep.WAITING_STATE}
-    with st.expander(f"**Sweep** · {done} of {len(entries)} runs done{left}", expanded=bool(unfinished)):
+    label = f"**Sweep** · {done} of {len(entries)} runs done{left}"
+    key = f"{name}.{'unfinished' if unfinished else 'done'}"  # without one, each change of the label would unfold it
+    with st.expander(label, expanded=bool(unfinished), key=key):
         st.dataframe(
             table(entries),
             hide_index=True,

@@ -3,9 +3,11 @@
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import streamlit as st
 from streamlit.proto.Metric_pb2 import Metric as MetricProto
 
 from cleaner import presets
@@ -327,13 +329,8 @@ def test_a_defense_is_tested_on_the_test_set_of_its_attack(open_page: OpenPage, 
     assert job_requests.read_test_data(suspect) == DataKey("scenes", "test", None)
 
 
-def test_a_stopped_sweep_can_be_canceled_and_continued(
-    open_page: OpenPage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full_disk(name: str) -> None:
-        raise CleanerError("the disk is full.")
-
-    parent, _ = make_runs(tmp_path)
+def make_stopped_sweep(parent: Path) -> tuple[str, list[Path]]:
+    """Write a sweep of a paused and a new run; return its id and their folders."""
     config = FinetuneConfig(epochs=1, device="cpu", precision="fp32")
     base = Request("defended", "scenes", 200, config, parent=parent.name, test_size=100)
     run_requests = sweep.grid(base, [{"name": "finetune"}], rates=[1e-4, 1e-3], seeds=[0])
@@ -341,6 +338,40 @@ def test_a_stopped_sweep_can_be_canceled_and_continued(
     folders = [create_run(replace(request, sweep=name)) for request in run_requests]
     for folder, state in zip(folders, ("paused", "new"), strict=True):
         write_status(folder, Status(state, step=1, total=4))
+    return name, folders
+
+
+def test_a_folded_sweep_stays_folded_while_its_label_changes(
+    open_page: OpenPage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys: dict[str, str | None] = {}
+    draw = st.expander
+
+    def record(label: str, *options: Any, key: str | None = None, **more: Any) -> Any:
+        if label.startswith("**Sweep**"):
+            keys[label] = key
+        return draw(label, *options, key=key, **more)
+
+    parent, _ = make_runs(tmp_path)
+    _, folders = make_stopped_sweep(parent)
+    monkeypatch.setattr(st, "expander", record)
+    app = open_page("Defend")
+    write_status(folders[0], Status("done", step=4, total=4))
+    app.run()
+    assert not app.exception
+    assert len(keys) == 2
+    assert len(set(keys.values())) == 1
+    assert None not in keys.values()
+
+
+def test_a_stopped_sweep_can_be_canceled_and_continued(
+    open_page: OpenPage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full_disk(name: str) -> None:
+        raise CleanerError("the disk is full.")
+
+    parent, _ = make_runs(tmp_path)
+    name, folders = make_stopped_sweep(parent)
     app = open_page("Defend")
     assert table(app, "Progress")[["State", "Progress", "CA"]].to_numpy().tolist() == [
         [STATE_LABELS["paused"], 25, "–"],
