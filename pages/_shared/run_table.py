@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import partial
 from hashlib import blake2b
-from pathlib import Path
 
 import pandas as pd
 import streamlit as st
@@ -13,7 +13,7 @@ from cleaner.jobs import local
 from cleaner.runs.folders import runs_root
 from cleaner.runs.record import RunRecord
 from cleaner.runs.status import STARTABLE
-from cleaner.runs.store import annotate, list_shipped_runs
+from cleaner.runs.store import annotate, list_shipped_runs, read_entry
 from pages._shared import jobs
 from pages._shared.cards import warn_of_changed_files
 from pages._shared.frame import show_error
@@ -44,7 +44,8 @@ def show_run_table() -> None:
         hide_index=True,
         width="stretch",
         height=min(36 + 35 * len(entries), 320),
-        key=f"run_table.table.{_hash_rows(entries)}",
+        # A selection is a row number: it ends when runs come, go or change places.
+        key=f"run_table.table.{_hash_texts(str(entry.folder) for entry in entries)}",
         on_select="rerun",
         selection_mode="single-row",
     )
@@ -56,9 +57,9 @@ def show_run_table() -> None:
         _show_run(entries[rows[0]])
 
 
-def _hash_rows(entries: list[RunRecord]) -> str:
-    """Return what changes when runs come, go or change places: a selection is a row number, and must end then."""
-    return blake2b("\n".join(str(entry.folder) for entry in entries).encode(), digest_size=8).hexdigest()
+def _hash_texts(texts: Iterable[str]) -> str:
+    """Return the end of a key that changes with these texts, so that the widget starts again."""
+    return blake2b("\n".join(texts).encode(), digest_size=8).hexdigest()
 
 
 def table(entries: list[RunRecord]) -> pd.DataFrame:
@@ -92,14 +93,19 @@ def _show_run(entry: RunRecord) -> None:
     if entry.status.message:
         st.caption(escape_markdown(entry.status.message))
     warn_of_changed_files(entry)
-    with st.form(f"{key}.form", border=False):
+    notes = _read_notes(entry)
+    form_key = f"{key}.{_hash_texts(notes.values())}"  # a box with a key keeps its text when another tab saves one
+    with st.form(f"{form_key}.form", border=False):
         left, middle, right = st.columns([2, 3, 2])
-        left.text_input("Name", entry.name, key=f"{key}.name", max_chars=80)
-        middle.text_input("Note", entry.note, key=f"{key}.note", max_chars=2000)
-        tags = ", ".join(entry.tags)
-        right.text_input("Tags", tags, key=f"{key}.tags", help="Comma-separated.")
+        left.text_input("Name", notes["name"], key=f"{form_key}.name", max_chars=80)
+        middle.text_input("Note", notes["note"], key=f"{form_key}.note", max_chars=2000)
+        right.text_input("Tags", notes["tags"], key=f"{form_key}.tags", help="Comma-separated.")
         st.form_submit_button(
-            "Save", key=f"{key}.save", icon=":material/save:", on_click=_save_notes, args=(entry.folder, key)
+            "Save",
+            key=f"{form_key}.save",
+            icon=":material/save:",
+            on_click=jobs.run_action,
+            args=(partial(_save_notes, entry, form_key),),
         )
     delete, start, _ = st.columns([1.3, 1.3, 4])
     if entry.status.state in STARTABLE:
@@ -120,7 +126,14 @@ def _show_run(entry: RunRecord) -> None:
         st.button("Delete", key=f"{key}.delete", on_click=jobs.run_action, args=(action,))
 
 
-def _save_notes(folder: Path, key: str) -> None:
-    """Save name, note and tags from the form."""
-    name, note, tags = (str(st.session_state[f"{key}.{field}"]) for field in ("name", "note", "tags"))
-    jobs.run_action(partial(annotate, folder, name=name, note=note, tags=tags.split(",")))
+def _read_notes(entry: RunRecord) -> dict[str, str]:
+    """Return name, note and tags of a run as the form shows them."""
+    return {"name": entry.name, "note": entry.note, "tags": ", ".join(entry.tags)}
+
+
+def _save_notes(entry: RunRecord, key: str) -> None:
+    """Save what the user changed in the form; another tab may have changed the rest since it was drawn."""
+    shown, stored = _read_notes(entry), _read_notes(read_entry(entry.folder) or entry)
+    typed = {field: str(st.session_state[f"{key}.{field}"]) for field in shown}
+    notes = {field: stored[field] if typed[field] == shown[field] else typed[field] for field in shown}
+    annotate(entry.folder, name=notes["name"], note=notes["note"], tags=notes["tags"].split(","))

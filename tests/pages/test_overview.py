@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 from streamlit.testing.v1 import AppTest
+from streamlit.testing.v1.element_tree import TextInput
 
 from cleaner.files import read_json, write_json
 from cleaner.jobs import local
+from cleaner.runs.store import annotate
 from cleaner.types import CleanerError
 from pages._shared import jobs
 from tests.pages.conftest import (
@@ -86,15 +88,37 @@ def test_the_run_table_names_tags_and_deletes_runs(open_page: OpenPage, tmp_path
     app.run()
     assert sorted(table(app, "Run")["Run"]) == ["first", "second"]
     select_run_row(app, "first")
-    app.text_input(key="run_table.first.name").set_value("Monday")
-    app.text_input(key="run_table.first.tags").set_value("odd, lecture")
-    press(app, "run_table.first.save")
+    field(app, "name").set_value("Monday")
+    field(app, "tags").set_value("odd, lecture")
+    press(app, ".save")
     row = table(app, "Run").set_index("Run").loc["first"]
     assert (row["Name"], row["Tags"]) == ("Monday", "lecture, odd")
     assert any("Monday" in option for option in app.selectbox(key="current_run").options)
     press(app, "run_table.first.delete")
     assert table(app, "Run")["Run"].tolist() == ["second"]
     assert not edited_runs(app)
+
+
+def field(app: AppTest, name: str) -> TextInput:
+    """Return a text field of the selected run."""
+    (found,) = (box for box in app.text_input if str(box.key).startswith("run_table.") and str(box.key).endswith(name))
+    return found
+
+
+def test_two_tabs_save_the_notes_of_one_run(open_page: OpenPage, tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "first"
+    write_json(folder / "config.json", {"stage": "backdoored", "trigger": {"name": "badnet"}})
+    app = open_page("Overview")
+    app.session_state["run_table"] = True
+    app.run()
+    select_run_row(app, "first")
+    annotate(folder, note="worth a look", tags=["odd"])  # in another tab
+    field(app, "name").set_value("Monday")
+    press(app, ".save")
+    assert read_json(folder / "notes.json") == {"name": "Monday", "note": "worth a look", "tags": ["odd"]}
+    annotate(folder, name="Tuesday")
+    app.run()
+    assert [field(app, name).value for name in ("name", "note", "tags")] == ["Tuesday", "", ""]
 
 
 def edited_runs(app: AppTest) -> list[str]:
