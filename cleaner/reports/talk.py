@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -86,11 +87,21 @@ def _read_figures(run: RunRecord | None, defended: Sequence[RunRecord]) -> dict[
 
 def _describe_defenses(measured: Sequence[RunRecord]) -> str:
     """Return what each defense left and kept, one sentence."""
+    runs = sorted(measured, key=lambda run: run.metric("asr") or 0.0)
     parts = []
-    for run in sorted(measured, key=lambda run: run.metric("asr") or 0.0):
+    for run, label in zip(runs, _label_defenses(runs), strict=True):
         asr, ca = _percent(run.metric("asr")), _percent(run.metric("ca"))
-        parts.append(f"{to_label(run.defense or '')} left {asr} attack success at {ca} accuracy")
+        parts.append(f"{label} left {asr} attack success at {ca} accuracy")
     return "; ".join(parts) + "."
+
+
+def _label_defenses(runs: Sequence[RunRecord]) -> list[str]:
+    """Return the defense of each run; equal ones with the learning rate, and if that is equal too, the seed."""
+    labels = [to_label(run.defense or "") for run in runs]
+    for details in ([f"at learning rate {run.lr:g}" for run in runs], [f"with seed {run.seed}" for run in runs]):
+        count = Counter(labels)
+        labels = [f"{a} {b}" if count[a] > 1 else a for a, b in zip(labels, details, strict=True)]
+    return labels
 
 
 def _percent(share: float | None) -> str | None:

@@ -36,6 +36,21 @@ def test_figures_are_those_of_the_run(records: list[RunRecord]) -> None:
     assert "TA-Cleaner left 10% attack success at 90% accuracy." in text
 
 
+def test_equal_defenses_have_their_rate_and_their_seed(records: list[RunRecord]) -> None:
+    run, cleaned = records
+
+    def train(lr: float, seed: int) -> RunRecord:
+        return cleaned.model_copy(update={"finetune": cleaned.finetune.model_copy(update={"lr": lr, "seed": seed})})
+
+    text = talk.render(run, [train(1e-4, 0), train(1e-3, 0)])
+    assert "TA-Cleaner at learning rate 0.0001 left 10%" in text
+    assert "TA-Cleaner at learning rate 0.001 left 10%" in text
+    text = talk.render(run, [train(1e-4, 0), train(1e-4, 1), train(1e-3, 0)])
+    assert "TA-Cleaner at learning rate 0.0001 with seed 0 left" in text
+    assert "TA-Cleaner at learning rate 0.0001 with seed 1 left" in text
+    assert "TA-Cleaner at learning rate 0.001 left" in text
+
+
 @pytest.mark.parametrize("trigger", ["badnet", "blended", "text_only"])
 def test_only_a_patch_is_called_one(tmp_path: Path, trigger: str) -> None:
     first, *others = [read_record(folder) for folder in make_runs(tmp_path, trigger=trigger)]
