@@ -78,8 +78,11 @@ class Metric:
         return f"{100 * value:.1f}%" if self.is_share else f"{value:.4g}"
 
     def format_delta(self, value: float) -> str:
-        """Return a difference as the app shows it: of shares in points."""
-        return f"{100 * value:+.1f} points" if self.is_share else f"{value:+.4g}"
+        """Return a difference as the app shows it: of shares in points, "±" where it rounds to 0."""
+        number = f"{100 * value:+.1f}" if self.is_share else f"{value:+.4g}"
+        if float(number) == 0:
+            number = f"±{number[1:]}"
+        return f"{number} points" if self.is_share else number
 
 
 def row(label: str, short: str, meaning: str, **options: Any) -> dict[str, Metric]:

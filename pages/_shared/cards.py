@@ -75,6 +75,7 @@ def _show_card(run: RunRecord, baseline: RunRecord | None, metric: Metric, k: in
     is_comparable = baseline is not None and is_same_test(baseline.metrics, run.metrics)
     before = baseline.metric(metric.key, k) if is_comparable and baseline is not None else None
     delta = None if before is None else metric.format_delta(value - before)
+    is_same = delta is not None and delta.startswith("±")  # for Streamlit every text without "-" is an increase
     notes = [f"n = {run.count(metric.key):,}"]
     if interval is not None:
         low, high = map(metric.format_percent, interval)
@@ -84,7 +85,8 @@ def _show_card(run: RunRecord, baseline: RunRecord | None, metric: Metric, k: in
         metric.card_label(k),
         metric.format_percent(value),
         delta,
-        delta_color=DELTA_COLORS[metric.better],
+        delta_color="off" if is_same else DELTA_COLORS[metric.better],
+        delta_arrow="off" if is_same else "auto",
         help=f"{metric.help} {'; '.join(notes)}.",
     )
     if interval is not None:

@@ -43,6 +43,13 @@ def test_each_row_is_complete() -> None:
     assert [metric.header(k) for metric, k in columns("card")] == ["CA", "ASR@1", "ASR@3", "RA"]
 
 
+def test_a_difference_that_rounds_to_zero_has_no_sign() -> None:
+    share, number = METRICS["asr"], replace(METRICS["asr"], is_share=False)
+    texts = [share.format_delta(value) for value in (0.0, -0.0004, 0.0004, 0.001, -0.844)]
+    assert texts == ["±0.0 points"] * 3 + ["+0.1 points", "-84.4 points"]
+    assert [number.format_delta(value) for value in (0.0, -0.0004)] == ["±0", "-0.0004"]
+
+
 def test_views_contain_each_other() -> None:
     sizes = [len(list(columns(view))) for view in result.VIEWS]
     assert sizes == sorted(sizes)

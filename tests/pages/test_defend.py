@@ -129,6 +129,10 @@ def test_cards_and_notes_have_the_figures_of_their_names(open_page: OpenPage, tm
     low, high = bootstrap.bootstrap_interval(*outcomes)
     assert high < 0
     assert after.proto.color == MetricProto.MetricColor.GREEN
+    (_, same) = (card for card in app.metric if card.label == "Clean accuracy")
+    assert same.delta == "±0.0 points"
+    assert same.proto.color == MetricProto.MetricColor.GRAY
+    assert same.proto.direction == MetricProto.MetricDirection.NONE
     assert "95% interval 5.8 to 18.1%" in after.help
     assert f"n = 96; change {100 * low:+.1f} to {100 * high:+.1f} points" in after.help
     assert "change" not in before.help
