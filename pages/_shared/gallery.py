@@ -48,8 +48,10 @@ def show_gallery(attack: AttackSettings, plan: PoisonPlan) -> None:
     own_image = st.session_state.get(uploads.OWN_IMAGE)
     captions = [(f"pair {index:,}", before, after) for index, before, after in pairs]
     if own_image is not None:
-        poisoned_prompt = trigger.text(data.templates[0].format(attack.target_class))
-        captions.insert(0, ("own image", own_image[0], poisoned_prompt))
+        from cleaner.data.poison import TARGET_CAPTIONS
+
+        caption = TARGET_CAPTIONS[trigger.target_captions](data, attack.target_class)[0]
+        captions.insert(0, ("own image", own_image[0], trigger.text(caption)))
     is_changed = "image" in trigger.modalities
     with st.container(key="gallery", gap="small"):
         rows = _compare_images(attack, data, [index for index, _, _ in pairs], trigger, own_image)
