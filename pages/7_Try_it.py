@@ -202,7 +202,8 @@ def show_link(
     trigger_run = pickers.find_trigger_run(run)
     if trigger_run is not None and cache.trigger_box(sample, trigger_run) is not None:
         link |= {"left": placement.left, "top": placement.top}
-    link["strength"] = placement.strength
+    if trigger_run is not None and cache.trigger_mask(sample, trigger_run).any():
+        link["strength"] = placement.strength
     if has_text_key is not None:
         link["word"] = int(has_text_key)
     defended = next((s for s in stages if s.stage == "defended"), None)
