@@ -39,16 +39,16 @@ def show_facts(external: ExternalModel) -> None:
         st.markdown(f"**{escape_markdown(external.model)}**")
         description = cache.describe(external.model)
         st.caption(escape_markdown(description) if description else "Not a file: opening it may download the model.")
-        opened = st.session_state.setdefault(state.OPENED_MODELS, [])
+        opened = st.session_state.setdefault(state.OPENED_MODELS, {})
         if external not in opened:
             _draw_open_button(opened, external)
             return
         try:
-            close = partial(opened.remove, external)  # prompts encoded so far are kept
+            close = partial(opened.pop, external, None)  # prompts encoded so far are kept
             with show_cancelable("Opening and evaluating the model …", ("open model",), close) as on_step:
                 sentences, metrics = cache.inspect_model(external.model, external.data, on_step)
         except CleanerError as error:
-            opened.remove(external)
+            opened.pop(external, None)
             show_error(error)
             _draw_open_button(opened, external)
             return
@@ -67,9 +67,9 @@ def show_facts(external: ExternalModel) -> None:
         st.markdown("\n".join(f"- {escape_markdown(sentence)}" for sentence in sentences))
 
 
-def _draw_open_button(opened: list[ExternalModel], external: ExternalModel) -> None:
+def _draw_open_button(opened: dict[ExternalModel, None], external: ExternalModel) -> None:
     icon = ":material/folder_open:"
-    st.button("Open model", key="defend.external.open", icon=icon, on_click=opened.append, args=(external,))
+    st.button("Open model", key="defend.external.open", icon=icon, on_click=opened.setdefault, args=(external,))
 
 
 def show_results(external: ExternalModel) -> None:

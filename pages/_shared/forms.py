@@ -270,7 +270,7 @@ def choose_cluster(key: str) -> SlurmResources | None:
     """Draw the choice between this machine and a cluster; return the resources to request, None: this machine."""
     if slurm.explain_unavailable():
         return None
-    help = "The cluster ignores the device chosen on the left: it uses a GPU if allocated, else CPUs."
+    help = "The cluster ignores the device chosen below: it uses a GPU if allocated, else CPUs."
     places = ("This machine", "Slurm cluster")
     if st.radio("Train on", places, key=f"{key}.place", horizontal=True, help=help, **KEEP) == places[0]:
         return None

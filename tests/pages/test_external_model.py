@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from cleaner.files import file_sha256
@@ -70,6 +72,21 @@ def test_an_invalid_file_ends_in_one_message(page: AppTest, tmp_path: Path) -> N
     save_clip(make_clip(seed=3), tmp_path / "broken.safetensors")
     press(page, "defend.external.open")
     assert not errors(page), "a mended file opens with the same button"
+
+
+def test_a_double_click_opens_a_file_once(page: AppTest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    draw = st.button
+
+    def click_twice(*options: Any, on_click: Any = None, **more: Any) -> bool:
+        is_open = more.get("key") == "defend.external.open"
+        return draw(*options, on_click=(lambda *a: [on_click(*a), on_click(*a)]) if is_open else on_click, **more)
+
+    monkeypatch.setattr(st, "button", click_twice)
+    (tmp_path / "broken.safetensors").write_bytes(b"nothing")
+    press(choose(page, tmp_path / "broken.safetensors"), "defend.external.open")
+    assert len(errors(page)) == 1
+    assert not errors(page.run())
+    assert "defend.external.open" in widget_keys(page)
 
 
 def test_an_overlong_path_ends_in_one_message(page: AppTest, tmp_path: Path) -> None:
