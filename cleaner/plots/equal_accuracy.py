@@ -46,12 +46,12 @@ def equal_accuracy(panels: Sequence[CostPanel]) -> go.Figure:
         for name, points in panel.curves.items():
             style = styles[name]
             if any(p.high > p.low for p in points):
-                low, high = [p.low for p in points], [p.high for p in points]
+                twice = [p for p in points for _ in range(2)]  # the corners of the steps, as shape="hv" draws the mean
                 add_band(
                     figure,
-                    [p.loss for p in points],
-                    low,
-                    high,
+                    [p.loss for p in twice[1:]],
+                    [p.low for p in twice[:-1]],
+                    [p.high for p in twice[:-1]],
                     style.color,
                     opacity=0.12,
                     legendgroup=name,

@@ -10,6 +10,7 @@ import pytest
 from cleaner.plots import charts
 from cleaner.plots.charts import STAGE_COLORS, similarity_bars, validation_curves
 from cleaner.plots.comparison import TradeoffPoint, pareto, pareto_front
+from cleaner.plots.equal_accuracy import CostPanel, CostPoint, equal_accuracy
 from cleaner.plots.features import PointGroup, embedding_map
 from cleaner.plots.styles import find_style
 
@@ -125,6 +126,16 @@ def test_equal_labels_have_bars_of_their_own() -> None:
     bars = charts.before_after_bars([("PAR", "par", 0.9, 0.8), ("PAR", "par", 0.9, 0.1)])
     assert [len(set(trace.x)) for trace in bars.data] == [2, 2]
     assert list(bars.layout.xaxis.ticktext) == ["PAR", "PAR"]
+
+
+def test_the_band_has_the_steps_of_its_line() -> None:
+    points = [CostPoint(loss, asr, asr - 0.1, asr + 0.1) for loss, asr in ((0.0, 0.8), (0.02, 0.5), (0.05, 0.2))]
+    band, line = equal_accuracy([CostPanel("BadNet", {"par": points})]).data
+    assert line.line.shape == "hv"
+    steps, half = [0.0, 0.02, 0.02, 0.05, 0.05], len(band.x) // 2
+    assert (list(band.x[:half]), list(band.x[half:])) == (steps, steps[::-1])
+    assert list(band.y[:half]) == pytest.approx([0.9, 0.9, 0.6, 0.6, 0.3])
+    assert list(band.y[half:]) == pytest.approx([0.1, 0.4, 0.4, 0.7, 0.7])
 
 
 def test_removal_shows_the_mean_and_the_range_of_runs() -> None:
