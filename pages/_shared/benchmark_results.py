@@ -80,9 +80,9 @@ def show_accuracy_cost(entries: Sequence[BenchmarkRecord]) -> None:
         st.subheader("Attack success against accuracy lost", anchor=False)
         st.plotly_chart(figure, key="benchmark.cost", config=NO_MODE_BAR)
         st.caption(
-            f"Target: {claim.rank_targets(shown)[0]}. One mark per learning rate, mean and range over seeds. Dashed: "
-            "the backdoored model (orange), and the trigger on the never poisoned model (gray). Dotted: 2 and 5 points "
-            "of accuracy."
+            f"Target: {claim.rank_targets(shown)[0]}. One mark per learning rate, mean and range over seeds. Accuracy "
+            "is measured on validation images, attack success on test images. Dashed: the backdoored model (orange), "
+            "and the trigger on the never poisoned model (gray). Dotted: 2 and 5 points of accuracy."
         )
 
 

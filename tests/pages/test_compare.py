@@ -143,6 +143,7 @@ def test_the_benchmark_of_the_project(open_page: OpenPage) -> None:
     assert app.selectbox(key="benchmark.part").value == claim.PART, "the second protocol comes first"
     titles = {annotation["text"] for annotation in chart(app, "benchmark.cost")["layout"]["annotations"]}
     assert {"BadNet patch", "BadCLIP"} <= titles
+    assert "Accuracy is measured on validation images, attack success on test images." in page_text(app)
     app.segmented_control(key="benchmark.attack").set_value("badclip").run()
     on_main = app.dataframe[0].value
     app.segmented_control(key="benchmark.target").set_value("cup").run()
