@@ -48,7 +48,7 @@ def to_uint8(images: Tensor) -> NDArray[np.uint8]:
 def compare_triggered(images: Tensor, trigger: Callable[[Tensor], Tensor]) -> list[ImageComparison]:
     """Compare images (N, 3, H, W) with their triggered versions; differences are amplified."""
     triggered = trigger(images)
-    difference = 0.5 + GAIN / 2 * (triggered - images)
+    difference = 0.5 + GAIN * (triggered - images)
     columns = zip(to_uint8(images), to_uint8(triggered), to_uint8(difference), strict=True)
     scores = zip(psnr(images, triggered).tolist(), ssim(images, triggered).tolist(), strict=True)
     return [ImageComparison(*column, *score) for column, score in zip(columns, scores, strict=True)]

@@ -66,8 +66,8 @@ def test_comparison_shows_the_difference() -> None:
     assert (rows[0].difference[:50, :50] == rows[0].difference[0, 0]).all()
     assert (rows[0].triggered[-8:, -8:] != 128).any()
     assert rows[0].psnr < 40
-    (lighter,) = compare_triggered(torch.full((1, 3, 16, 16), 0.5), lambda images: images + 0.05)
-    assert (lighter.difference == 191).all()  # a half, and five times 0.05
+    (lighter,) = compare_triggered(torch.full((1, 3, 16, 16), 0.5), lambda images: images + 0.025)
+    assert (lighter.difference == 191).all()  # a half, and ten times 0.025
 
 
 def test_decode_tensor() -> None:
