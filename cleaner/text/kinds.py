@@ -254,7 +254,12 @@ PERSONS = parse_table(
 INTRANSITIVE = parse_family(
     "sit/perch, stand/wait/pose/stay, sleep/lie/rest/relax/lay/nap/lounge, kneel/crouch/squat, "
     "walk/stroll/hike/wander/march, run/race/sprint/jog/chase/rush, swim/float/dive/bathe/paddle/surf, "
-    "fly/soar/hover, jump/leap/hop, climb, dance/perform, crawl, skate/ski"
+    "fly/soar/hover, jump/leap/hop, climb, dance, crawl, skate/ski"
+)
+# Verbs -> verbs of INTRANSITIVE that may be true as well: one can wait on one's feet, sleep in a seat.
+COMPATIBLE_VERBS = parse_table(
+    "wait/pose/stay/sleep/rest/relax/lounge/nap/bathe/float/paddle/surf/race: sit stand kneel, perch/skate/ski: stand, "
+    "stay: sleep"
 )
 TRANSITIVE = parse_family(
     "throw/drop/toss, eat/bite/taste/enjoy, wash/clean, cut/slice/chop, paint/draw/decorate/sketch, read/study, "
@@ -267,7 +272,7 @@ OPPOSITE_VERBS = parse_table(
     "run fly swim, arrive: leave depart, come: leave depart go, enter: leave exit, open: close shut finish end "
     "stop, win/find/get/keep/bear: lose, buy/purchase: sell, give: take receive, start/begin/launch: finish end "
     "stop, rise: fall drop sink, push: pull, love/like/enjoy/adore: hate dislike, smile/laugh/grin: cry frown, "
-    "build/construct/create: destroy demolish, make: destroy demolish break, wear/don: carry sell remove, play: "
+    "build/construct/create: destroy demolish, make: destroy demolish break, wear/don: sell remove, play: "
     "watch skip, attend: leave skip miss, ride: push lead wash, watch/feed/greet/control: ignore, celebrate: mourn, "
     "show/display/reveal/feature/share/use/tell: hide, catch/grab/hold: drop throw, live: die, "
     "talk/speak/sing/shout/chat/wake/work: sleep, drive: push wash repair, help: ignore hurt, follow: lead flee, "
@@ -374,7 +379,7 @@ UNIQUE = frozenset(
 )
 # Replacements where no verb is known to exclude another.
 FALLBACK_TRANSITIVE = split_words("ignore avoid hide")
-FALLBACK_INTRANSITIVE = split_words("sleep kneel swim dance")
+FALLBACK_INTRANSITIVE = split_words("sleep swim dance")
 FALLBACK_INANIMATE = split_words("disappear sleep")
 POSTURES = split_words("sit stand lie")
 # Participles -> participles that make "covered with snow" false.

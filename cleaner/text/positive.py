@@ -14,7 +14,7 @@ from cleaner.text.tags import FINITE_TAGS
 _STANDALONE_VERBS = {word for group in kinds.INTRANSITIVE for word in group} | set(
     kinds.split_words(
         "arrive smile laugh talk work shine bloom grow wave celebrate compete gather speak rise fall drift "
-        "skateboard cook play"
+        "skateboard cook play perform"
     )
 ) - set(kinds.split_words("go move step use travel stay"))
 _TONES = {"bright", *(word for group in kinds.ATTRIBUTES["tone"] for word in group)}

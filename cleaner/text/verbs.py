@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
-from cleaner.text import forms, kinds
+from cleaner.text import forms, kinds, rules
 from cleaner.text.changes import Change, mark_unsafe_tokens, repair_article, sample_items
 from cleaner.text.lexicon import lexicon_cache, load_lexicon
 from cleaner.text.parse import Chunk, Parse
@@ -27,7 +27,9 @@ def _other_verbs(verb: str, *, is_transitive: bool, has_animate_subject: bool) -
     verbs = list(kinds.OPPOSITE_VERBS.get(verb, ()))
     if not has_animate_subject and not is_transitive:
         if verb in kinds.POSTURES:
-            verbs = [*(w for w in verbs if w not in kinds.INTRANSITIVE_ONLY), *kinds.POSTURES]
+            # A house that sits on a hill stands there.
+            postures = () if verb == "sit" else kinds.POSTURES
+            verbs = [*(w for w in verbs if w not in kinds.INTRANSITIVE_ONLY), *postures]
         elif verb not in kinds.COMPLEMENT_VERBS:
             verbs += kinds.FALLBACK_INANIMATE
         return tuple(word for word in dict.fromkeys(verbs) if word != verb and word not in kinds.TRANSITIVE_ONLY)
@@ -37,7 +39,9 @@ def _other_verbs(verb: str, *, is_transitive: bool, has_animate_subject: bool) -
         verbs += [group[0] for group in family if group[0] not in close and group[0] not in verbs]
     if not verbs and verb not in kinds.COMPLEMENT_VERBS:
         verbs += kinds.FALLBACK_TRANSITIVE if is_transitive else kinds.FALLBACK_INTRANSITIVE
-    unfit = kinds.INTRANSITIVE_ONLY if is_transitive else kinds.TRANSITIVE_ONLY
+    unfit = (
+        kinds.INTRANSITIVE_ONLY if is_transitive else (*kinds.TRANSITIVE_ONLY, *kinds.COMPATIBLE_VERBS.get(verb, ()))
+    )
     return tuple(word for word in verbs if word != verb and word not in unfit)
 
 
@@ -78,6 +82,9 @@ def _find_replacements(parsed: Parse, c: int, has_person_agent: bool) -> tuple[s
         return ()
     unfit = _find_unfit_verbs(parsed, following)
     has_animate_subject = _has_animate_subject(parsed, c)
+    if not has_animate_subject and tag != "VBZ":
+        # A lamp standing on a table may sit there. "Stands" keeps "sits": of a thing in Scenes only one is true.
+        unfit |= {"sit"}
     others = _other_verbs(verb, is_transitive=is_transitive, has_animate_subject=has_animate_subject)
     return tuple(word for word in others if word not in unfit)
 
@@ -86,6 +93,8 @@ def _has_animate_subject(parsed: Parse, c: int) -> bool:
     """Return whether the subject of the verb at chunk `c` is, or may be, a person or an animal."""
     k = c - 1
     while k >= 2 and parsed.chunks[k].kind == "NP" and parsed.chunks[k - 1].kind == "REL":
+        if parsed.chunks[k - 1].text == "of" and parsed.lemma(parsed.chunks[k - 2].head) in rules.CONTAINERS:
+            break  # "a portrait of a man sitting": the portrait does not sit
         k -= 2  # "a man [in a sweater] speaks"
     if k < 0 or parsed.chunks[k].kind != "NP":
         return True
