@@ -14,7 +14,7 @@ from cleaner.text.tags import FINITE_TAGS
 
 T = TypeVar("T")
 _CLAUSE_END_TAGS = (".", ",")
-_BOUNDS = (("at", "least"), ("at", "most"), ("up", "to"))
+_BOUNDS = (("at", "least"), ("at", "most"), ("up", "to"), ("over",))
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,8 @@ def mark_unsafe_tokens(parsed: Parse) -> tuple[bool, ...]:
     unsafe: list[bool] = []
     clause_start, is_negated = 0, False
     for i, token in enumerate(parsed.tokens):
-        is_negated = is_negated or token.lower == "than"  # "more than a cat": true of a dog as well
+        # "More than a cat", "instead of a cat": true of a dog as well.
+        is_negated = is_negated or token.lower in ("than", "instead")
         if token.lower in rules.NEGATIONS:
             is_negated = True
             if i and parsed.tokens[i - 1].tag in (*FINITE_TAGS, "RB"):
@@ -48,10 +49,12 @@ def mark_unsafe_tokens(parsed: Parse) -> tuple[bool, ...]:
             clause_start, is_negated = i + 1, False
         unsafe.append(is_negated)
     for i, token in enumerate(parsed.tokens):
-        if token.tag == "CD" and tuple(t.lower for t in parsed.tokens[max(0, i - 2) : i]) in _BOUNDS:
+        words = tuple(t.lower for t in parsed.tokens[max(0, i - 2) : i])
+        bound = next((bound for bound in _BOUNDS if token.tag == "CD" and words[-len(bound) :] == bound), None)
+        if bound:
             # "At least two dogs" is true of three, "up to two cats" of none.
-            end = next((chunk.end for chunk in parsed.chunks if chunk.count == i), i + 1)
-            unsafe[i - 2 : end] = [True] * (end - i + 2)
+            start, end = i - len(bound), next((chunk.end for chunk in parsed.chunks if chunk.count == i), i + 1)
+            unsafe[start:end] = [True] * (end - start)
     for c, chunk in enumerate(parsed.chunks):
         if parsed.joins_compound(chunk.start):
             # "A horse - drawn carriage" has no horses to count, and "drawn" says nothing alone.

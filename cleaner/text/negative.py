@@ -27,7 +27,14 @@ _TANGIBLE_CLASSES = frozenset(
 _INANIMATE_CLASSES = frozenset(kinds.split_words("artifact object location substance communication event time"))
 _WATER_NOUNS = frozenset(kinds.split_words("water waters sea ocean lake river pond pool bay wave surf stream"))
 _TRANSFORMATION_VERBS = frozenset(
-    kinds.split_words("turn convert transform make fold change translate grow develop evolve divide")
+    kinds.split_words(
+        "turn convert transform make fold change translate grow develop evolve divide carve cut chisel hew sculpt "
+        "build create shape form"
+    )
+)
+# Phrases without an opposite: lights on a ceiling are under it, and a driver behind the wheel is in front of it.
+_PHRASES_WITHOUT_OPPOSITE = kinds.parse_table(
+    "on: ceiling hook rope line clothesline string, behind: wheel scene, through: hall mall shop store garden maze"
 )
 _WIDE_PLACES = frozenset(
     kinds.split_words("beach street road island farm stage field city water lake sea ocean river pond")
@@ -198,8 +205,13 @@ def _opposite_prepositions(parsed: Parse, text: str, c: int, right: Chunk) -> tu
     noun = parsed.lemma(right.head)
     kind = load_lexicon().noun_class(noun)
     before = parsed.chunks[c - 1].kind if c else ""
-    if text == "into" and before == "VP" and parsed.lemma(parsed.chunks[c - 1].head) in _TRANSFORMATION_VERBS:
-        return ()  # "turns into a swan"
+    if text in ("into", "out of") and any(
+        chunk.kind == "VP" and parsed.lemma(chunk.head) in _TRANSFORMATION_VERBS
+        for chunk in parsed.chunks[max(0, c - 2) : c]
+    ):
+        return ()  # "turns into a swan", "makes a hat out of paper"
+    if noun in _PHRASES_WITHOUT_OPPOSITE.get(text, ()) or (text == "through" and _is_building(noun)):
+        return ()
     if text == "under" and (noun in rules.IDIOM_NOUNS or kind in ("act", "cognition")):
         return ()  # "under the sun", "under construction"
     if text not in _AMBIGUOUS_PREPOSITIONS:
@@ -227,6 +239,11 @@ def _opposite_prepositions(parsed: Parse, text: str, c: int, right: Chunk) -> tu
     ):
         return ()
     return rules.OPPOSITE_PREPOSITIONS[text]
+
+
+def _is_building(noun: str) -> bool:
+    """Return whether one can walk around in it: around a museum, but not around a tunnel."""
+    return any(load_lexicon().is_hyponym(noun, hypernym) for hypernym in ("building", "room", "facility"))
 
 
 def _is_garment(noun: str) -> bool:

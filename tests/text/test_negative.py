@@ -180,6 +180,14 @@ def test_uncountable_phrases_keep_their_number(caption: str, never: str) -> None
         ("a singer performs on stage", "verb", "walks"),
         ("people praying in a church", "verb", "kneeling"),
         ("a man wearing a backpack", "verb", "carrying"),
+        ("lights on the ceiling", "relation", "under"),
+        ("fish hanging on a rope", "relation", "under"),
+        ("people walk through a museum", "relation", "around"),
+        ("people walk through a hall", "relation", "around"),
+        ("a face carved out of a rock", "relation", "into"),
+        ("a face carved into a rock", "relation", "out"),
+        ("a man making a hat out of paper", "relation", "into"),
+        ("a man behind the wheel of a car", "relation", "front"),
     ],
 )
 def test_true_or_ungrammatical_edits_are_never_drawn(caption: str, kind: str, never: str) -> None:
@@ -245,7 +253,29 @@ def test_after_a_negation_only_the_negation_is_edited() -> None:
     assert drawn("the car is not red") == {"the car is red"}
 
 
-@pytest.mark.parametrize("bound", ["at least", "at most", "up to"])
+def test_what_comes_after_instead_of_stays() -> None:
+    texts = drawn("a man riding a cow instead of a horse", seeds=60)
+    assert {"a man riding a dog instead of a horse", "a woman riding a cow instead of a horse"} <= texts
+    assert all(text.endswith(" instead of a horse") for text in texts)
+
+
+@pytest.mark.parametrize(
+    ("caption", "text"),
+    [
+        ("a vase on a table", "a vase under a table"),
+        ("a picture on the wall", "a picture under the wall"),
+        ("a boy crawling through a tunnel", "a boy crawling around a tunnel"),
+        ("a man jumps into the pool", "a man jumps out of the pool"),
+        ("a girl getting out of a car", "a girl getting into a car"),
+        ("a man behind a tree", "a man in front of a tree"),
+        ("a bird over a boat", "a bird under a boat"),
+    ],
+)
+def test_other_relations_are_drawn(caption: str, text: str) -> None:
+    assert text in drawn(caption, "relation")
+
+
+@pytest.mark.parametrize("bound", ["at least", "at most", "up to", "over"])
 def test_a_bound_and_what_it_counts_stay(bound: str) -> None:
     texts = drawn(f"{bound} five dogs in a boat")
     assert len(texts) > 5
