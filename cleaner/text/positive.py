@@ -86,7 +86,7 @@ def _may_end(parsed: Parse, k: int) -> bool:
     head = parsed.lemma(last.head)
     if word in (",", "and", "&") and k > 2 and parsed.chunks[k - 3].kind == "NP" and parsed.chunks[k - 2].text == ",":
         return False  # "grapes, lemons |, oranges and kiwis"
-    if k == 1 and (head in rules.CONTAINERS or head in rules.VAGUE):
+    if (k == 1 and (head in rules.CONTAINERS or head in rules.VAGUE)) or _says_how_made(parsed, k):
         return False
     if following.kind == "O":
         if tag == "CC":
@@ -98,6 +98,14 @@ def _may_end(parsed: Parse, k: int) -> bool:
         # A subject alone is fine, but not in a subordinate clause: "[he says] the dog barks".
         return all(c.kind in ("NP", "REL") for c in parsed.chunks[:k]) and parsed.chunks[0].kind == "NP"
     return True
+
+
+def _says_how_made(parsed: Parse, k: int) -> bool:
+    """Return whether chunk `k`, or the one after a comma or "that", is "made" as in "a horse made of straw"."""
+    verb = parsed.next_chunk(k) if parsed.chunks[k].kind == "O" else parsed.chunks[k]
+    if verb is None or verb.kind != "VP":
+        return False
+    return parsed.tokens[verb.head].tag in ("VBN", "VBD") and parsed.lemma(verb.head) in rules.MAKING_VERBS
 
 
 def _is_particle(parsed: Parse, k: int) -> bool:
@@ -156,6 +164,8 @@ def _is_droppable(parsed: Parse, chunk: Chunk, i: int) -> bool:
         after = parsed.lemma(i + 1) if is_last else parsed.tokens[i + 1].lower
         if lexicon.compound_type(word, after) is not None or after in ("style", "size", "quality", "view"):
             return False
+    if word == "golden" and parsed.lemma(chunk.head) in rules.GOLDEN_STATUES:
+        return False
     is_living = lexicon.noun_class(parsed.lemma(chunk.head)) in ("animal", "person", "plant", "food", "body")
     return not (is_living and word in kinds.MATERIAL_WORDS)
 

@@ -111,14 +111,26 @@ PRIVATIVE = frozenset(
         "middle fake toy stuffed artificial imitation faux former future ex alleged supposed would-be false mock "
         "imaginary virtual pretend inflatable cartoon animated fictional plush dead unborn potential possible "
         "counterfeit synthetic simulated mini miniature model lego origami painted carved drawn printed "
-        "embroidered hollow unfinished failed retired late deceased extinct first second third fourth fifth last "
-        "next final other another same only own sole best worst most more less fewer such few many much several "
+        "embroidered crocheted sculpted engraved stylized gummy decorative ornamental robotic mechanical animatronic "
+        "prosthetic lifesize hollow unfinished failed retired late deceased extinct first second third fourth fifth "
+        "last next final other another same only own sole best worst most more less fewer such few many much several "
         "very certain various different double triple half past previous upcoming live general main real "
         "biological musical noble civil social digital electronic electric mobile hot military political "
         "religious public nuclear solar fast open hard soft short high low dry free visual special olympic global "
         "national international left right top upper lower apparent aspiring proposed planned so-called called wannabe "
         "attempted suspected broken"
     )
+)
+# "A golden bull" is a statue, "a golden fish" a fish.
+GOLDEN_STATUES = frozenset(
+    split_words(
+        "bull calf cow ram horse elephant lion tiger dragon unicorn phoenix man woman boy girl child god goddess "
+        "buddha angel cherub cupid king queen pharaoh knight soldier"
+    )
+)
+# Verbs of making: "a horse made of straw" is no horse.
+MAKING_VERBS = frozenset(
+    split_words("make carve paint draw print embroider sculpt knit sew weave engrave etch tattoo depict sketch")
 )
 # "A photo of X" shows X. A painting, a statue or a toy does not.
 IMAGE_NOUNS = frozenset(split_words("photo photograph picture image"))
