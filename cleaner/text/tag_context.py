@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cleaner.text import kinds, rules
-from cleaner.text.lexicon import Lexicon
+from cleaner.text.lexicon import CONCRETE_CLASSES, Lexicon
 from cleaner.text.tags import CLOSED_CLASS_TAGS, COLOR_NOUNS, COLOR_WORDS, FINITE_TAGS, NOUN_TAGS, VERB_TAGS
 
 # Words of CLOSED_CLASS_TAGS whose tag depends on the context.
@@ -133,6 +133,8 @@ def _tag_in_phrase(context: _TokenContext, lexicon: Lexicon, *, is_after_article
         return "JJ"
     if tag == "VBZ" and before in ("NN", "JJ") and not is_after_article and _is_compound_noun(context, lexicon):
         return "NNS"
+    if tag in ("NN", "VBG") and _is_action(context, lexicon):
+        return "VBG"
     if tag == "VBG" and after in NOUN_TAGS:
         next_noun = lexicon.noun_lemma(context.next_word) or ""
         if lexicon.compound_type(word, next_noun):
@@ -255,6 +257,21 @@ def _is_compound_noun(context: _TokenContext, lexicon: Lexicon) -> bool:
         return False
     is_plural = context.word in kinds.VERB_LIKE_PLURALS and not lexicon.is_animate(first, if_unknown=True)
     return is_plural or lexicon.compound_type(first, noun) == "kind"
+
+
+def _is_action(context: _TokenContext, lexicon: Lexicon) -> bool:
+    """Return whether a word in -ing is what the noun before it does: "a man drinking coffee", not "a man painting"."""
+    word, after = context.word, context.next_tag
+    subject, thing = lexicon.noun_lemma(context.previous_word) or "", lexicon.noun_lemma(context.next_word) or ""
+    if not word.endswith("ing") or context.previous_tag not in NOUN_TAGS:
+        return False
+    if subject not in kinds.PERSONS and lexicon.noun_class(subject) not in ("person", "animal"):
+        return False
+    if after in NOUN_TAGS and lexicon.compound_type(word, thing):
+        # A dog does not sleep a bag, but women ride horses and drink water.
+        return lexicon.noun_class(thing) in ("animal", "food", "substance") and lexicon.is_mostly_verb(word)
+    is_after_fit = after in (*NOUN_TAGS, "JJ", "CD", "IN", "REL", "RB", "CC", ",", ".", "END")
+    return is_after_fit and lexicon.is_mostly_verb(word) and lexicon.noun_class(word) not in CONCRETE_CLASSES
 
 
 def _is_alone(context: _TokenContext) -> bool:
