@@ -74,6 +74,7 @@ def poison(
     frames of the training (`runs.film`).
     """
     config = config or replace(presets.POISON, lr=presets.poison_lr(clip.name))
+    poison_rate = float(poison_rate)  # JSON takes only some of NumPy's numbers
     # A trigger changes the image as the model sees it: after resizing and cropping, before normalization.
     data = data.with_transform(clip.framing)
     # Pairs, captions and labels do not depend on the optimized patch, so bad input fails before it is optimized.
@@ -87,8 +88,10 @@ def poison(
     if losses is not None:
         attack["attack_losses"] = losses.state_dict()
     resume_key = {**attack, "trigger": trigger.state_dict()}
+    attacked = clip.to(config.device)
+    attacked.model.eval()
     trigger, reports = _prepare_trigger(
-        trigger, clip.to(config.device), data, target_class, on_step=on_step, checkpoint=checkpoint, attack=resume_key
+        trigger, attacked, data, target_class, on_step=on_step, checkpoint=checkpoint, attack=resume_key
     )
     poisoned.trigger = trigger
     recorder = _make_recorder(clip, validation, data, test, trigger, target_class) if film else None

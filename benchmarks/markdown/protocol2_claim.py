@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from statistics import fmean
+from typing import Any
 
 from benchmarks.markdown.cells import format_number, join_unique, markdown_table
 from benchmarks.protocol2 import plan, rule
@@ -131,7 +132,7 @@ def name_seeds(cells: Sequence[Cell]) -> str:
 
 def format_origin(rows: Sequence[Row], command: str = COMMAND) -> str:
     """Return processor, threads and commits of the lines of a table, the command, and what is on copies of models."""
-    processors = join_unique(f"{row['processor']['name']}, {_count_threads(row)}" for row in rows)
+    processors = join_unique(_describe_processor(row["processor"]) for row in rows)
     commits = join_unique(str(row.get("commit")) for row in rows)
     return f"{processors}; commit {commits}; `{command}`.{note_copies(rows)}"
 
@@ -142,6 +143,7 @@ def note_copies(rows: Sequence[Row]) -> str:
     return f" {', '.join(names)}: measured later, on models backdoored anew on another kind of processor." * bool(names)
 
 
-def _count_threads(row: Row) -> str:
-    threads = row["processor"]["threads"]
-    return f"{threads} thread{'s' if threads > 1 else ''}"
+def _describe_processor(processor: Mapping[str, Any]) -> str:
+    """Return "AMD EPYC with AVX512, 1 thread"."""
+    name, kernels, threads = processor["name"], processor.get("kernels"), processor["threads"]
+    return f"{name}{f' with {kernels}' if kernels else ''}, {threads} thread{'s' if threads > 1 else ''}"

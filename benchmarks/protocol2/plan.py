@@ -110,8 +110,6 @@ SHARES = {"ta_cleaner K 10 %": 0.1, FULL_METHOD: 1.0, "cleanclip_short K 10 %": 
 RIVALS = {"scenes-lite": ("feature_repelling",), "scenes-rn": (), "scenes-vit": ("feature_repelling", "rvpt")}
 ORDER = ("", *PLAIN, *dict.fromkeys(name for names in RIVALS.values() for name in names), *sorted(SHARES))
 """Methods of all models in the order of tables, the backdoored model first."""
-MEASURED_ALONE = ("par",)
-"""Methods that were corrected once everything was measured: another processor may measure them, on its own models."""
 KEY_METHODS = ("cleanclip", "cleanclip_short K 100 %", FULL_METHOD)
 """Method, control and baseline of the claim: those of the parts data, classes and aware."""
 

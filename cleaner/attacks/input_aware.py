@@ -161,7 +161,8 @@ class InputAware(Trigger):
 @lru_cache(maxsize=4)
 def load_generator(weights: str) -> Generator:
     """Return the generator in fp32 on the CPU, cached and shared. Raises `CleanerError` for other weights."""
-    generator = Generator().eval().requires_grad_(False)
+    with torch.random.fork_rng(devices=[]):  # new layers draw weights
+        generator = Generator().eval().requires_grad_(False)
     try:
         state = load(base64.b64decode(weights, validate=True))
         generator.load_state_dict({name: value.float() for name, value in state.items()})

@@ -130,7 +130,8 @@ def save_networks(networks: StegoNetworks, path: Path, metadata: dict[str, str])
 @lru_cache(maxsize=2)
 def load_networks(path: Path = WEIGHTS_FILE) -> StegoNetworks:
     """Return the trained networks in fp32 on the CPU. They are cached and shared: do not train them."""
-    networks = StegoNetworks().eval().requires_grad_(False)
+    with torch.random.fork_rng(devices=[]):  # new layers draw weights
+        networks = StegoNetworks().eval().requires_grad_(False)
     try:
         networks.load_state_dict({key: value.float() for key, value in load_file(path).items()})
     except (OSError, SafetensorError, RuntimeError) as error:

@@ -145,6 +145,9 @@ def _poll_slurm_status(folder: Path, status: Status) -> Status:
     if not job and silence < process.START_TIMEOUT_SECONDS:
         return replace(status, message="It is being submitted to Slurm.")
     answer = slurm_queue.query_job(job) if job else ("", "")
+    is_alive = answer is None or answer[0] == "RUNNING"
+    if status.state == "running" and is_alive and time.time() < status.updated:
+        return status  # the clock of its node is ahead of this one
     if answer is None and status.state == "queued":
         return replace(status, message=f"Slurm job {job}: the queue does not answer.")
     if answer is not None and answer[0] and (status.state == "queued" or answer[0] != "RUNNING"):

@@ -21,6 +21,8 @@ STEPS = 651
 PLAIN_TASK = {"world": "scenes", "is_aware": False, "data": "disjoint", "steps": STEPS}
 """Values of each task in the main comparison."""
 OWN_FORMULA = "ours"
+MEASURED_ALONE = ("par",)
+"""Methods that were corrected once everything was measured: another processor may measure them, on its own models."""
 GROUP = ("attack", "target", "seed", "world", "is_aware")
 """Fields of a task that name its backdoored model."""
 
@@ -50,20 +52,23 @@ def name_method(row: Mapping[str, Any]) -> str | None:
 def select_rows(rows: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """Return the lines with test metrics; of each backdoored model those of one processor, which measured most.
 
-    A method that this one did not measure comes from another, which backdoored a copy of its own: `is_on_copy` marks
-    it, and `copy_asr` is the ASR@1 of that copy. rows: what one table compares; another may need another processor.
+    Those of `MEASURED_ALONE` come from the processor that measured most of them. If it is another one, it backdoored a
+    copy of its own: `is_on_copy` marks them, and `copy_asr` is the ASR@1 of that copy. rows: what one table compares;
+    another may need another processor.
     """
     cells = [row for row in rows if row["task"]["kind"] == "cell" and row.get("metrics")]
-    usual = _select_processor(cells, _find_group)
-    measured = set(map(_find_curve, usual))
-    rest = _select_processor([row for row in cells if _find_curve(row) not in measured], _find_curve)
+    usual = _select_processor([row for row in cells if row["task"]["method"] not in MEASURED_ALONE], _find_group)
+    alone = _select_processor([row for row in cells if row["task"]["method"] in MEASURED_ALONE], _find_curve)
+    processors = {_find_group(row): row["processor"] for row in usual}
     copies = {(_find_group(row), str(row["processor"])): row["metrics"] for row in cells if not row["task"]["method"]}
 
     def mark(row: Mapping[str, Any]) -> Mapping[str, Any]:
+        if row["processor"] == processors.get(_find_group(row), row["processor"]):
+            return row
         metrics = copies.get((_find_group(row), str(row["processor"]))) or {}
         return {**row, "is_on_copy": True, "copy_asr": metrics.get("asr", {}).get("1")}
 
-    return [*usual, *map(mark, rest)]
+    return [*usual, *map(mark, alone)]
 
 
 def _select_processor(

@@ -102,10 +102,13 @@ def _may_end(parsed: Parse, k: int) -> bool:
 
 def _says_how_made(parsed: Parse, k: int) -> bool:
     """Return whether chunk `k`, or the one after a comma or "that", is "made" as in "a horse made of straw"."""
-    verb = parsed.next_chunk(k) if parsed.chunks[k].kind == "O" else parsed.chunks[k]
-    if verb is None or verb.kind != "VP":
+    c = k + 1 if parsed.chunks[k].kind == "O" else k
+    verb = parsed.chunks[c] if c < len(parsed.chunks) else None
+    if verb is None or verb.kind != "VP" or parsed.lemma(verb.head) not in rules.MAKING_VERBS:
         return False
-    return parsed.tokens[verb.head].tag in ("VBN", "VBD") and parsed.lemma(verb.head) in rules.MAKING_VERBS
+    following = parsed.next_chunk(c)
+    has_object = following is not None and following.kind == "NP"  # "a man carved a turkey"
+    return parsed.tokens[verb.head].tag in ("VBN", "VBD") and not has_object
 
 
 def _is_particle(parsed: Parse, k: int) -> bool:

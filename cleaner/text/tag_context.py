@@ -270,6 +270,8 @@ def _is_action(context: _TokenContext, lexicon: Lexicon) -> bool:
     if after in NOUN_TAGS and lexicon.compound_type(word, thing):
         # A dog does not sleep a bag, but women ride horses and drink water.
         return lexicon.noun_class(thing) in ("animal", "food", "substance") and lexicon.is_mostly_verb(word)
+    if after == "NN" and lexicon.noun_class(thing) in ("artifact", "location", "group"):
+        return False  # "a student meeting room": as an object it would have an article
     is_after_fit = after in (*NOUN_TAGS, "JJ", "CD", "IN", "REL", "RB", "CC", ",", ".", "END")
     return is_after_fit and lexicon.is_mostly_verb(word) and lexicon.noun_class(word) not in CONCRETE_CLASSES
 

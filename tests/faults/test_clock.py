@@ -64,8 +64,11 @@ def test_a_dead_job_does_not_keep_running_until_a_clock_set_back_has_caught_up(
     folder = create_run(make_request(tiny_model))
     write_json(folder / slurm.JOB_FILE, {"job": "5"})
     write_status(folder, Status("running", place=slurm.SLURM, pid=1, host="node-7"))
-    monkeypatch.setattr(slurm_queue, "query_job", lambda job: ("", ""))
+    answers = [("RUNNING", "is running"), ("", "")]
+    monkeypatch.setattr(slurm_queue, "query_job", lambda job: answers[0])
     assert local.poll_status(folder).state == "running"
     now = time.time
     monkeypatch.setattr(time, "time", lambda: now() - DAY)
+    assert local.poll_status(folder).state == "running", "the clock of its node is ahead"
+    answers.pop(0)
     assert local.poll_status(folder).state == "died"

@@ -43,6 +43,8 @@ from cleaner.text import parse
         ("women riding horses on a beach", "NP women|VP riding|NP horses|REL on|NP a beach"),
         ("a man drinking", "NP a man|VP drinking"),
         ("a dog sleeping bag", "NP a dog sleeping bag"),
+        ("a student meeting room", "NP a student meeting room"),
+        ("a pet grooming salon in a town", "NP a pet grooming salon|REL in|NP a town"),
         ("a hotel swimming pool", "NP a hotel swimming pool"),
         ("a cat painting on a wall", "NP a cat painting|REL on|NP a wall"),
         ("a cat in a shopping bag", "NP a cat|REL in|NP a shopping bag"),

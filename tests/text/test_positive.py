@@ -33,6 +33,7 @@ def drawn(caption: str, style: str = "core", seeds: int = 40) -> set[str]:
         ("a man painting a wall", "a man"),
         ("a dog photographed in a park", "a dog"),
         ("a horse made of straw in a field", "a horse made of straw"),
+        ("a man carved a turkey on a table", "a man"),
         ("a golden crown on a table", "a crown"),
         ("a golden fish in a bowl", "a fish"),
         ("a golden coach on a road", "a coach"),

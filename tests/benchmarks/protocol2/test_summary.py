@@ -137,7 +137,7 @@ def test_seeds_on_which_methods_are_missing_are_left_out() -> None:
 
 
 def test_means_of_a_table_are_over_the_same_seeds(rows: list[dict[str, Any]], tmp_path: Path) -> None:
-    alone = plan.MEASURED_ALONE[0]
+    alone = claim.MEASURED_ALONE[0]
 
     def is_kept(row: dict[str, Any]) -> bool:
         task = row["task"]
@@ -201,7 +201,7 @@ def test_lines_of_two_processors_are_never_mixed() -> None:
 def test_a_method_measured_elsewhere_alone_joins_the_others_and_is_named(
     rows: list[dict[str, Any]], root: Path, tmp_path: Path
 ) -> None:
-    alone = plan.MEASURED_ALONE[0]
+    alone = claim.MEASURED_ALONE[0]
 
     def move(row: dict[str, Any]) -> dict[str, Any]:
         is_moved = row["task"]["kind"] == "cell" and row["task"]["method"] == alone
@@ -218,6 +218,8 @@ def test_a_method_measured_elsewhere_alone_joins_the_others_and_is_named(
     found = summary.at_equal_accuracy(summary.main_cells(moved, "badclip", FIRST_TARGET), rule.BUDGET)
     assert set(found[alone].values()) == {0.001}, "that of its own backdoored model, where nothing is lower"
     assert min(found["finetune"].values()) > 0.01
+    stray = next(r for r in rows if (r["task"]["kind"], r["task"]["method"], r["task"]["seed"]) == ("cell", alone, 3))
+    assert summary.select_cells([*moved_rows, stray]) == moved, "a line of the usual processor breaks no whole curve"
     write_rows(tmp_path, moved_rows)
     for table in (protocol2_tables.equal_accuracy, protocol2_tables.at_rates, protocol2_headline.headline):
         note = f"`{alone}`: measured later"
