@@ -95,4 +95,4 @@ def make_probe(clip: Clip, data: CaptionData, n: int, on_step: OnStep | None) ->
         done += len(images)
         report(done)
     # Tensors of inference mode carry no gradient.
-    return Probe(clip, torch.cat(pixels), classifier.clone().to(clip.device), torch.cat(predicted).clone())
+    return Probe(encoder.clip, torch.cat(pixels), classifier.clone().to(clip.device), torch.cat(predicted).clone())

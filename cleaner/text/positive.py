@@ -106,9 +106,10 @@ def _says_how_made(parsed: Parse, k: int) -> bool:
     verb = parsed.chunks[c] if c < len(parsed.chunks) else None
     if verb is None or verb.kind != "VP" or parsed.lemma(verb.head) not in rules.MAKING_VERBS:
         return False
-    following = parsed.next_chunk(c)
-    has_object = following is not None and following.kind == "NP"  # "a man carved a turkey"
-    return parsed.tokens[verb.head].tag in ("VBN", "VBD") and not has_object
+    tag, following = parsed.tokens[verb.head].tag, parsed.next_chunk(c)
+    starts_phrase = following is not None and parsed.tokens[following.start].tag in ("DT", "PRP$")
+    has_object = starts_phrase or (tag == "VBD" and following is not None and following.kind == "NP")
+    return tag in ("VBN", "VBD") and not has_object  # "a man carved a turkey", but "a hand drawn map"
 
 
 def _is_particle(parsed: Parse, k: int) -> bool:
