@@ -310,6 +310,18 @@ def file_version(path: str | Path) -> FileVersion | None:
     return stat.st_mtime_ns, stat.st_size, stat.st_ino
 
 
+def read_version(path: Path, read: Callable[[Path, FileVersion], T | None]) -> T | None:
+    """Return what `read`, which caches each version, makes of a file; None if the file is missing or cannot be read.
+
+    `read` raises for a failure that may pass, so that its cache does not remember it.
+    """
+    version = file_version(path)
+    try:
+        return None if version is None else read(path, version)
+    except (OSError, MemoryError):
+        return None
+
+
 def file_sha256(path: Path) -> str:
     """Return the SHA-256 (hex) of a file; cached until the file changes. Raises `OSError` if it cannot be read."""
     return _hash_version(path, file_version(path))

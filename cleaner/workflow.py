@@ -88,10 +88,8 @@ def poison(
     if losses is not None:
         attack["attack_losses"] = losses.state_dict()
     resume_key = {**attack, "trigger": trigger.state_dict()}
-    attacked = clip.to(config.device)
-    attacked.model.eval()
     trigger, reports = _prepare_trigger(
-        trigger, attacked, data, target_class, on_step=on_step, checkpoint=checkpoint, attack=resume_key
+        trigger, clip.to(config.device), data, target_class, on_step=on_step, checkpoint=checkpoint, attack=resume_key
     )
     poisoned.trigger = trigger
     recorder = _make_recorder(clip, validation, data, test, trigger, target_class) if film else None

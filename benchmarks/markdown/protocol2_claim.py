@@ -20,6 +20,7 @@ from benchmarks.protocol2.summary import (
 )
 from benchmarks.protocol2.tasks import Methods, Task
 from cleaner.evaluation.equal_accuracy import mean_interval, paired_gaps
+from cleaner.reports import claim
 
 COMMAND = "python -m benchmarks.attack_defense --protocol 2"
 BASELINE, CONTROL = "cleanclip", "cleanclip_short K 100 %"
@@ -48,9 +49,9 @@ def format_equal_accuracy(model: str, cells: Sequence[Cell], rows: Sequence[Row]
     if not tables:
         return ""
     caption = (
-        "The lowest ASR@1 on test images while validation accuracy is at most so far below the backdoored model's, "
-        "interpolated between neighboring learning rates; †: that of the backdoored model, because no learning rate "
-        "within that loss is better. Gaps: ASR minus that of the other method, paired by seed, mean [95% interval over "
+        "The lowest ASR@1 on test images at this loss of validation accuracy or less, interpolated between neighboring "
+        "learning rates; †: that of the backdoored model, because no learning rate within that loss is better. Gaps: "
+        "ASR minus that of the other method, paired by seed, mean [95% interval over "
         f"seeds, from {MIN_SEEDS} on]; below zero is better. {format_origin(shown)}"
     )
     return "\n\n".join([*tables, caption])
@@ -140,7 +141,7 @@ def format_origin(rows: Sequence[Row], command: str = COMMAND) -> str:
 def note_copies(rows: Sequence[Row]) -> str:
     """Return a sentence on the methods that were measured on other backdoored models; "" without any."""
     names = dict.fromkeys(f"`{row['task']['method']}`" for row in rows if row.get("is_on_copy"))
-    return f" {', '.join(names)}: measured later, on models backdoored anew on another kind of processor." * bool(names)
+    return f" {', '.join(names)}: {claim.COPY_NOTE}." if names else ""
 
 
 def _describe_processor(processor: Mapping[str, Any]) -> str:

@@ -105,9 +105,9 @@ def _format_caption(chosen: Mapping[str, Sequence[Cell]], columns: Sequence[Colu
         seeds += f" ({', '.join(f'`{name}`' for name in by_method(rivals))}: {format_seeds(rivals)})"
     return (
         "CA, CF: at the learning rate that clean accuracy chose, mean over the attacks. ASR@1: mean over seeds "
-        "[minimum, maximum]. Where points of (validation) accuracy are named, it is the lowest that a method reaches "
-        "within that loss; if no learning rate qualifies, that of the backdoored model. The other attacks are measured "
-        f"at the chosen learning rate. Seeds: {seeds}. {describe_protocol([cell.row for cell in cells])}. "
+        "[minimum, maximum]. Where points of (validation) accuracy lost are named, it is the lowest that a method "
+        "reaches within that loss; if no learning rate qualifies, that of the backdoored model. The other attacks are "
+        f"measured at the chosen learning rate. Seeds: {seeds}. {describe_protocol([cell.row for cell in cells])}. "
         f"{LOST_ACCURACY_NOTE}{note_copies([cell.row for cell in cells])} "
         f"`{COMMAND}`; commits, processor and every seed: {LINK}."
     )

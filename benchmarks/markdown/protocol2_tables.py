@@ -94,8 +94,8 @@ def _format_at_rates(model: str, cells: Sequence[Cell], rows: Sequence[Row], met
             shown += [cell.row for cell in plain]
     caption = (
         f"{RANGE_NOTE} Target CA: accuracy on the target class itself. Rebound: "
-        f"{plan.REBOUND_STEPS} more steps of finetuning at {plan.REBOUND_LR:g}. Probe: a linear probe on the image "
-        f"tower. †: no rate met the budget of {100 * rule.BUDGET:g} points. {format_origin(shown)}"
+        f"{plan.REBOUND_STEPS} further steps of plain finetuning at {plan.REBOUND_LR:g}. Probe: a linear probe on the "
+        f"image tower. †: no rate met the budget of {100 * rule.BUDGET:g} points. {format_origin(shown)}"
     )
     return _join_tables(tables, caption)
 

@@ -108,7 +108,8 @@ FULL_METHOD = "ta_cleaner K 100 %"
 SHARES = {"ta_cleaner K 10 %": 0.1, FULL_METHOD: 1.0, "cleanclip_short K 10 %": 0.1, "cleanclip_short K 100 %": 1.0}
 """Methods that draw K pairs each epoch."""
 RIVALS = {"scenes-lite": ("feature_repelling",), "scenes-rn": (), "scenes-vit": ("feature_repelling", "rvpt")}
-ORDER = ("", *PLAIN, *dict.fromkeys(name for names in RIVALS.values() for name in names), *sorted(SHARES))
+ALL_RIVALS = tuple(dict.fromkeys(name for names in RIVALS.values() for name in names))
+ORDER = ("", *PLAIN, *ALL_RIVALS, *sorted(SHARES))
 """Methods of all models in the order of tables, the backdoored model first."""
 KEY_METHODS = ("cleanclip", "cleanclip_short K 100 %", FULL_METHOD)
 """Method, control and baseline of the claim: those of the parts data, classes and aware."""

@@ -86,10 +86,9 @@ def select_chosen(cells: Iterable[Cell]) -> list[Cell]:
     seeds cannot be compared.
     """
     chosen = [cell for cell in cells if cell.task.has_followups or not cell.task.method]
-    rivals = {name for names in plan.RIVALS.values() for name in names}
     measured: dict[int, set[tuple[str, str]]] = {}
     for cell in chosen:
-        if cell.task.method not in rivals:
+        if cell.task.method not in plan.ALL_RIVALS:
             measured.setdefault(cell.task.seed, set()).add((cell.task.method, cell.task.form))
     most = max(measured.values(), key=len, default=set())
     return [cell for cell in chosen if measured.get(cell.task.seed, set()).issuperset(most)]

@@ -56,9 +56,7 @@ class Encoder:
 
     def __post_init__(self) -> None:
         if any(module.training for module in self.clip.model.modules()):
-            clip = self.clip.copy()  # BatchNorm in train mode would change the caller's model
-            clip.model.eval()
-            object.__setattr__(self, "clip", clip)
+            object.__setattr__(self, "clip", self.clip.copy())  # BatchNorm would change the caller's model
 
     @cached_property
     def _store(self) -> FeatureStore | None:

@@ -18,7 +18,7 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from cleaner.files import FileVersion, atomic_write, file_version, validate_npz
+from cleaner.files import FileVersion, atomic_write, read_version, validate_npz
 from cleaner.runs.derived import derived_folder, find_derived
 from cleaner.runs.folders import find_run
 from cleaner.runs.request import get_test_data
@@ -88,12 +88,7 @@ def locate_map_file(folder: Path) -> Path:
 
 def read_map(folder: Path) -> EmbeddingMap | None:
     """Return the stored map of a run; None if it is missing or broken. Do not change it."""
-    file = locate_map_file(folder)
-    version = file_version(file)
-    try:
-        return None if version is None else _read_version(file, version)
-    except (OSError, MemoryError):  # it may pass: the cache does not remember it
-        return None
+    return read_version(locate_map_file(folder), _read_version)
 
 
 @lru_cache(maxsize=24)

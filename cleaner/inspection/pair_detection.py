@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cleaner.evaluation.detection import DetectionFigures, compute_auroc, measure_ranking
-from cleaner.files import FileVersion, atomic_write, file_version, validate_npz
+from cleaner.files import FileVersion, atomic_write, read_version, validate_npz
 from cleaner.runs.derived import derived_folder, find_derived
 from cleaner.types import OnStep, start_progress
 
@@ -159,12 +159,7 @@ def locate_detection_file(folder: Path) -> Path:
 
 def read_detection(folder: Path) -> PairDetection | None:
     """Return the stored detection of a run; None if it is missing or broken. Do not change it."""
-    file = locate_detection_file(folder)
-    version = file_version(file)
-    try:
-        return None if version is None else _read_version(file, version)
-    except (OSError, MemoryError):  # it may pass: the cache does not remember it
-        return None
+    return read_version(locate_detection_file(folder), _read_version)
 
 
 @lru_cache(maxsize=8)

@@ -232,8 +232,10 @@ class Clip:
         return F.embedding(texts.rows.to(self.device), features)
 
     def copy(self) -> Clip:
-        """Return a deep copy whose weights can be trained."""
-        model, metadata = copy.deepcopy(self.model), dict(self.metadata)
+        """Return a deep copy in eval mode whose weights can be trained, whatever the mode of this model."""
+        model, metadata = copy.deepcopy(self.model).eval(), dict(self.metadata)
+        if not any(p.requires_grad for p in model.parameters()):  # frozen by the caller, for an evaluation
+            model.requires_grad_(True)
         return replace(self, model=model, metadata=metadata, lock=threading.Lock())
 
     def to(self, device: str | torch.device, precision: str | None = None) -> Clip:

@@ -21,7 +21,7 @@ class BenchmarkRecord(RunRecord):
         method: name of the defense with its variant, as the result file has it; empty: none.
         part: part of the table that the row belongs to.
         loss: validation accuracy lost against the backdoored model, a share; None where it was not measured.
-        is_on_copy: whether another processor measured it later, on a model that was backdoored anew there.
+        is_on_copy: whether it was measured later on another processor, with a model that was backdoored again there.
         curve: "step", "ca" and "asr" of the validation split during training.
     """
 

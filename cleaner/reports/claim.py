@@ -23,6 +23,8 @@ PLAIN_TASK = {"world": "scenes", "is_aware": False, "data": "disjoint", "steps":
 OWN_FORMULA = "ours"
 MEASURED_ALONE = ("par",)
 """Methods that were corrected once everything was measured: another processor may measure them, on its own models."""
+COPY_NOTE = "measured later, on models backdoored again on a different type of processor"
+"""What tables and pages say of lines that `select_rows` marks `is_on_copy`."""
 GROUP = ("attack", "target", "seed", "world", "is_aware")
 """Fields of a task that name its backdoored model."""
 

@@ -17,7 +17,7 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from cleaner.files import FileVersion, atomic_write, file_version, validate_npz
+from cleaner.files import FileVersion, atomic_write, read_version, validate_npz
 
 FILM_FILE = "film.npz"
 FILM_VERSION = 1
@@ -127,12 +127,7 @@ def has_film(folder: Path) -> bool:
 
 def read_film(folder: Path) -> Film | None:
     """Return the film of a run; None if it is missing, broken or of a newer version."""
-    path = folder / FILM_FILE
-    version = file_version(path)
-    try:
-        return None if version is None else _read_version(path, version)
-    except (OSError, MemoryError):  # it may pass: the cache does not remember it
-        return None
+    return read_version(folder / FILM_FILE, _read_version)
 
 
 @lru_cache(maxsize=16)

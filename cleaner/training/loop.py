@@ -133,9 +133,6 @@ def _divergence(what: str, step: int, lr: float) -> DivergedError:
 def _prepare_models(clip: Clip, defense: Defense, config: FinetuneConfig, batch_size: int) -> tuple[Clip, Clip | None]:
     """Return the model to train and, if the defense needs it, the frozen reference."""
     suspect = clip.to(config.device, config.precision)
-    suspect.model.eval()
-    if not any(p.requires_grad for p in suspect.model.parameters()):  # frozen by the caller, for an evaluation
-        suspect.model.requires_grad_(True)
     reference = suspect.copy() if defense.needs_reference else None
     student = defense.prepare(suspect, config.seed)
     student.model = distributed.prepare_model(student.model, batch_size, config.freeze_bn)

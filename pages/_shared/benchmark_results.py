@@ -122,8 +122,7 @@ def show_attack(entries: Sequence[BenchmarkRecord]) -> None:
     commits = ", ".join(dict.fromkeys(str(e.commit) for e in entries))
     devices = ", ".join(dict.fromkeys(str(e.device) for e in entries))
     if on_copies := dict.fromkeys(to_defense_label(e.defense) for e in entries if e.is_on_copy):
-        names = ", ".join(on_copies)
-        st.caption(f"{names}: measured later, on models backdoored anew on another kind of processor.")
+        st.caption(f"{', '.join(on_copies)}: {claim.COPY_NOTE}.")
     st.caption(
         f"Target: {entries[0].target_class}. Measured on {escape_markdown(entries[0].protocol)}, with "
         f"{escape_markdown(devices)}. TA-Cleaner is a re-implementation from the public description.",

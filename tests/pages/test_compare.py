@@ -148,7 +148,7 @@ def test_the_benchmark_of_the_project(open_page: OpenPage) -> None:
     on_main = app.dataframe[0].value
     copies = [r for r in claim.read_claim_records() if r.part == claim.PART and r.attack == "badclip" and r.is_on_copy]
     for name in {to_label(record.defense or "") for record in copies}:
-        assert f"{name}: measured later, on models backdoored anew" in page_text(app)
+        assert f"{name}: measured later, on models backdoored again" in page_text(app)
     app.segmented_control(key="benchmark.target").set_value("cup").run()
     assert "Target: cup. Measured on" in page_text(app)
     assert len(app.dataframe[0].value) < len(on_main), "one seed, where the first target has five"
