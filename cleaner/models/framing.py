@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import math
-import struct
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,21 +23,6 @@ IMAGE_SUFFIXES = (
 TOO_MANY_PIXELS = "{} has too many pixels: make it smaller than 80 megapixels."
 FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM", "JPEG2000", "AVIF", "TGA", "ICO")
 """Formats to decode, whatever the suffix. Not PostScript (EPS): PIL hands it to Ghostscript, which runs it."""
-DECODE_ERRORS = (
-    OSError,
-    ValueError,
-    SyntaxError,
-    EOFError,
-    RuntimeError,
-    LookupError,
-    TypeError,
-    ArithmeticError,
-    AttributeError,
-    AssertionError,
-    struct.error,
-    zlib.error,
-)
-"""What PIL's decoders raise on a damaged file."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +57,9 @@ def _translate_decode_errors(name: str) -> Iterator[None]:
         yield
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:  # a warning if they are errors
         raise CleanerError(TOO_MANY_PIXELS.format(name)) from error
-    except DECODE_ERRORS as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # what PIL's decoders raise shares no base class
         raise CleanerError(f"{name} cannot be read as an image: save it as PNG or JPEG and try again.") from error
 
 
