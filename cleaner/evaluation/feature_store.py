@@ -58,8 +58,7 @@ class FeatureStore:
     """The stored features of one model: its weights, architecture, precision and device are part of every key."""
 
     def __init__(self, clip: Clip) -> None:
-        architecture = asdict(clip.architecture) if clip.architecture else {}
-        facts = [FORMAT, _hash_weights(clip), architecture, clip.image_size, clip.mean, clip.std]
+        facts = [FORMAT, _hash_weights(clip), asdict(clip.architecture), clip.image_size, clip.mean, clip.std]
         facts += [clip.precision, clip.device.type, version("open_clip_torch")]
         self._model = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
 

@@ -51,7 +51,7 @@ def try_activations(clip: Clip, data: CaptionData, on_step: OnStep | None = None
     None also without labeled images. Uses one prompt per class.
     """
     rows = data.labeled_rows(TRIED_IMAGES)
-    if not clip.has_assumed_activation or clip.architecture is None or not len(rows):
+    if not clip.has_assumed_activation or not len(rows):
         return None
     hits = {}
     for quick_gelu, model in ((True, clip), (False, _with_gelu(clip))):
@@ -72,7 +72,6 @@ def try_activations(clip: Clip, data: CaptionData, on_step: OnStep | None = None
 
 def _with_gelu(clip: Clip) -> Clip:
     """Return a model with the same weights, in the same memory, and GELU."""
-    assert clip.architecture is not None
     architecture = replace(clip.architecture, quick_gelu=False)
     model = architecture.build_for_weights().eval()
     model.load_state_dict(clip.model.state_dict(), assign=True)

@@ -42,7 +42,7 @@ class Clip:
 
     model: nn.Module
     name: str
-    architecture: Architecture | None
+    architecture: Architecture
     image_size: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -63,7 +63,7 @@ class Clip:
     @property
     def framing(self) -> ImageTransform:
         """How an image becomes the square that the model sees; then come triggers, then normalization."""
-        return self.architecture.framing(self.image_size) if self.architecture else ImageTransform(self.image_size)
+        return self.architecture.framing(self.image_size)
 
     @property
     def is_full_size(self) -> bool:
@@ -115,7 +115,7 @@ class Clip:
         Longer captions are cut, but keep their end token. For causal text towers, cutting the padding is exact.
         """
         tokens = self._tokenize_to_length(captions, self._context_length)
-        vocabulary_size = self.architecture.text.get("vocab_size", 0) if self.architecture else 0
+        vocabulary_size = self.architecture.text.get("vocab_size", 0)
         if 0 < vocabulary_size <= int(tokens.max() if len(captions) else 0):
             raise CleanerError(
                 f"{self.name} has {vocabulary_size:,} tokens, fewer than CLIP's tokenizer, so it cannot read captions: "
@@ -127,12 +127,8 @@ class Clip:
     def _context_length(self) -> int:
         return int(getattr(self.model, "context_length", 77))
 
-    @property
-    def _tokenizer_name(self) -> str:
-        return self.architecture.tokenizer if self.architecture else ""
-
     def _tokenize_to_length(self, captions: Sequence[str], length: int) -> Tensor:
-        tokens: Tensor = load_tokenizer(self._tokenizer_name)(list(captions), context_length=length)
+        tokens: Tensor = load_tokenizer(self.architecture.tokenizer)(list(captions), context_length=length)
         return tokens
 
     def fits_context(self, text: str) -> bool:
@@ -163,7 +159,7 @@ class Clip:
 
         Raises `CleanerError` for a model whose tokenizer is not CLIP's own.
         """
-        if self._tokenizer_name:
+        if self.architecture.tokenizer:
             raise CleanerError(
                 f"the tokens of {self.name} cannot be shown, as its tokenizer is not CLIP's: choose another model."
             )
@@ -307,10 +303,6 @@ def save_clip(clip: Clip, path: str | Path, half: bool = False, metadata: dict[s
     path without suffix is a folder for `open_clip.create_model("local-dir:path")`. `half` stores weights as fp16, but
     BatchNorm statistics and logit_scale as fp32. Raises `CleanerError` if open_clip could not load the file.
     """
-    if clip.architecture is None:
-        raise CleanerError(
-            "the architecture of this model is unknown, so it cannot be saved: load the model with load_clip."
-        )
     metadata = {**clip.metadata, **(metadata or {})}
     loaded = checkpoints.LoadedModel(clip.model, clip.name, clip.architecture, clip.templates, metadata)
     return saving.save(loaded, Path(path), half)
@@ -321,6 +313,5 @@ def save_delta(clip: Clip, base: str, path: str | Path) -> Path:
 
     The delta is lossy (`cleaner.models.delta`): evaluate the model loaded from it, not `clip`.
     """
-    assert clip.architecture is not None
     loaded = checkpoints.LoadedModel(clip.model, clip.name, clip.architecture, clip.templates, clip.metadata)
     return saving.save_delta(loaded, base, Path(path))

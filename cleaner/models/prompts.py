@@ -55,7 +55,7 @@ def unpromptable_reason(clip: Clip) -> str | None:
     transformer = getattr(clip.model.visual, "transformer", None)
     if isinstance(transformer, PromptedTransformer):
         return f"{clip.name} has visual prompts already: choose the model from before they were learned."
-    if clip.architecture is None or not hasattr(transformer, "resblocks"):
+    if not hasattr(transformer, "resblocks"):
         return f"{clip.name} has another image tower than open_clip's own ViT: choose a ViT."
     return None
 
@@ -66,7 +66,6 @@ def add_prompts(clip: Clip, *, first_block: int, prompt_tokens: int, seed: int) 
     Each block from `first_block` (1..L) on gets `prompt_tokens`. The model must have no `unpromptable_reason`.
     """
     prompted, arguments = clip.copy(), {"first_block": first_block, "prompt_tokens": prompt_tokens}
-    assert prompted.architecture is not None
     extra = {**prompted.architecture.extra, PROMPTS_KEY: arguments}
     prompted.architecture = replace(prompted.architecture, extra=extra)
     prompted.model.requires_grad_(False)

@@ -116,7 +116,6 @@ def test_formats_that_cannot_hold_prompts_are_refused(prompted: Clip, tmp_path: 
 )
 def test_invalid_prompts_in_a_file_are_refused(prompted: Clip, entry: object, tmp_path: Path) -> None:
     path = save_clip(prompted, tmp_path / "model.safetensors")
-    assert prompted.architecture is not None
     architecture = asdict(prompted.architecture) | {"extra": {PROMPTS_KEY: entry}}
     save_file(load_file(path), path, metadata={"architecture": json.dumps(architecture)})
     with pytest.raises(CleanerError):
