@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -61,7 +60,7 @@ def time_in_own_process(clip: Clip, data: CaptionData, config: FinetuneConfig, *
     """Return what `time_published_step` does, measured in a new process."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         call = partial(time_published_step, config=config, workers=workers, threads=torch.get_num_threads())
-        return pool.submit(call, replace(clip, lock=None), data).result()
+        return pool.submit(call, clip, data).result()
 
 
 def time_published_step(clip: Clip, data: CaptionData, config: FinetuneConfig, *, workers: int, threads: int) -> float:

@@ -6,7 +6,6 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from threading import Lock
 from typing import ClassVar, Generic, TypeVar
 
 import torch
@@ -77,7 +76,7 @@ def clone_sharing_weights(clip: Clip) -> Clip:
     Hooks and replaced modules stay in the copy: other threads that use the cached model are not affected.
     """
     shared = {id(t): t for t in [*clip.model.parameters(), *clip.model.buffers()]}
-    return replace(clip, model=copy.deepcopy(clip.model, shared), precision="fp32", lock=Lock())
+    return replace(clip, model=copy.deepcopy(clip.model, shared), precision="fp32")
 
 
 def upsample(cells: Tensor, size: Sequence[int]) -> Tensor:

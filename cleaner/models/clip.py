@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import threading
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -53,8 +52,6 @@ class Clip:
     """The name given to `load_clip`, files as absolute paths; None for a model built in memory."""
     has_assumed_activation: bool = False
     """Whether QuickGELU was assumed for a file that does not say (`inspection.activation` tries both)."""
-    lock: Any = field(default_factory=threading.Lock, repr=False)
-    """Held while hooks are set or modes switched: one cached model may serve several threads."""
 
     @property
     def device(self) -> torch.device:
@@ -232,7 +229,7 @@ class Clip:
         model, metadata = copy.deepcopy(self.model).eval(), dict(self.metadata)
         if not any(p.requires_grad for p in model.parameters()):  # frozen by the caller, for an evaluation
             model.requires_grad_(True)
-        return replace(self, model=model, metadata=metadata, lock=threading.Lock())
+        return replace(self, model=model, metadata=metadata)
 
     def to(self, device: str | torch.device, precision: str | None = None) -> Clip:
         """Return a copy on `device` that runs in `precision`; "auto" picks the best device, the fastest precision."""
