@@ -17,7 +17,6 @@ from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
-from zipfile import ZipFile
 
 import platformdirs
 
@@ -37,8 +36,6 @@ LIBRARY_VARIABLES = {
 Children start without them: a worker takes over runs only from a process with the same environment.
 """
 MAX_JSON_BYTES, MAX_IMAGE_BYTES = 100_000_000, 64_000_000
-MAX_NPZ_BYTES = 500_000_000
-"""Bytes of the arrays in a .npz file of a run; a real one holds a few millions at most."""
 MAX_INTEGER_DIGITS = 18
 """Digits of the largest whole number that is read from JSON: it fits 64 bits."""
 IN_USE_SECONDS = 1.0 if os.name == "nt" else 0.0
@@ -240,18 +237,6 @@ def validate_regular(path: Path) -> os.stat_result:
     if not stat.S_ISREG(info.st_mode):
         raise CleanerError(f"{path} is not a regular file: give the path of a file.")
     return info
-
-
-def validate_npz(path: Path) -> None:
-    """Raise `CleanerError` for a file that is not regular or unpacks to over `MAX_NPZ_BYTES`; `BadZipFile` for others.
-
-    Call it before numpy.load, which reads whatever the file claims to hold.
-    """
-    validate_regular(path)
-    with ZipFile(path) as archive:
-        size = sum(member.file_size for member in archive.infolist())
-    if size > MAX_NPZ_BYTES:
-        raise CleanerError(f"{path} holds more than {MAX_NPZ_BYTES // 1_000_000} MB.")
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -5,22 +5,20 @@ Reading a map imports nothing heavy.
 
 from __future__ import annotations
 
-import json
-import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from zipfile import BadZipFile
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cleaner.files import FileVersion, atomic_write, read_version, validate_npz
+from cleaner.files import FileVersion, read_version
 from cleaner.runs.derived import derived_folder, find_derived
 from cleaner.runs.folders import find_run
+from cleaner.runs.npz import NPZ_ERRORS, read_npz, write_npz
 from cleaner.runs.request import get_test_data
 from cleaner.runs.store import read_entry, read_record
 from cleaner.types import OnStep, start_progress
@@ -37,7 +35,7 @@ MAX_IMAGES = 300
 """Most images on a map; fewer if many models or classes would exceed `MAX_POINTS`."""
 MAX_POINTS = 3000
 Array = NDArray[np.float32]
-_METADATA_KEY, _COORDINATES_PREFIX = "about", "places."
+_COORDINATES_PREFIX = "places."
 _FILE_KEYS = {"attack_success": "taken", "metrics": "figures", "trustworthiness": "trust"}
 """Field of `EmbeddingMap` -> its key in the file, where they differ: maps on disk keep the old keys."""
 
@@ -94,18 +92,16 @@ def read_map(folder: Path) -> EmbeddingMap | None:
 @lru_cache(maxsize=24)
 def _read_version(file: Path, version: FileVersion) -> EmbeddingMap | None:
     try:
-        validate_npz(file)
-        with np.load(file, allow_pickle=False) as arrays:
-            metadata = json.loads(arrays[_METADATA_KEY].tobytes())
-            coordinates = {
-                name.removeprefix(_COORDINATES_PREFIX): arrays[name]
-                for name in arrays.files
-                if name.startswith(_COORDINATES_PREFIX)
-            }
+        metadata, arrays = read_npz(file)
+        coordinates = {
+            name.removeprefix(_COORDINATES_PREFIX): array
+            for name, array in arrays.items()
+            if name.startswith(_COORDINATES_PREFIX)
+        }
         fields = {name: metadata.pop(key) for name, key in _FILE_KEYS.items()}
         stages = tuple(metadata.pop("stages"))
         embedding_map = EmbeddingMap(**metadata, **fields, stages=stages, coordinates=coordinates)
-    except (ValueError, EOFError, KeyError, TypeError, AttributeError, BadZipFile, zlib.error):
+    except NPZ_ERRORS:
         return None
     total = len(stages) * sum(embedding_map.counts.values())
     is_valid = coordinates and all(p.shape == (total, 2) and p.dtype == np.float32 for p in coordinates.values())
@@ -117,10 +113,7 @@ def write_map(embedding_map: EmbeddingMap, file: Path) -> None:
     fields = asdict(embedding_map)
     del fields["coordinates"]
     metadata = {_FILE_KEYS.get(name, name): value for name, value in fields.items()}
-    arrays: dict[str, Any] = {_COORDINATES_PREFIX + name: value for name, value in embedding_map.coordinates.items()}
-    arrays[_METADATA_KEY] = np.frombuffer(json.dumps(metadata).encode(), np.uint8)
-    with atomic_write(file) as temporary, temporary.open("wb") as stream:
-        np.savez_compressed(stream, **arrays)
+    write_npz(file, metadata, {_COORDINATES_PREFIX + name: value for name, value in embedding_map.coordinates.items()})
 
 
 def compute_map(

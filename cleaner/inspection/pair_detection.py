@@ -5,21 +5,19 @@ Reading a stored detection imports nothing heavy.
 
 from __future__ import annotations
 
-import json
-import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cleaner.evaluation.detection import DetectionFigures, compute_auroc, measure_ranking
-from cleaner.files import FileVersion, atomic_write, read_version, validate_npz
+from cleaner.files import FileVersion, read_version
 from cleaner.runs.derived import derived_folder, find_derived
+from cleaner.runs.npz import NPZ_ERRORS, read_npz, write_npz
 from cleaner.types import OnStep, start_progress
 
 if TYPE_CHECKING:
@@ -165,19 +163,17 @@ def read_detection(folder: Path) -> PairDetection | None:
 @lru_cache(maxsize=8)
 def _read_version(file: Path, version: FileVersion) -> PairDetection | None:
     try:
-        validate_npz(file)
-        with np.load(file, allow_pickle=False) as arrays:
-            fields = json.loads(arrays["about"].tobytes())
-            names, scores = fields.pop("detectors"), arrays["scores"]
-            fields["figures"] = {name: _parse_figures(values) for name, values in fields["figures"].items()}
-            fields["auroc_by_size"] = {name: [tuple(p) for p in fields["auroc_by_size"][name]] for name in names}
-            found = PairDetection(
-                **fields,
-                scores=dict(zip(names, scores, strict=True)),
-                poisoned=np.unpackbits(arrays["poisoned"], count=scores.shape[1]).astype(bool),
-                coordinates=arrays["coordinates"],
-            )
-    except (ValueError, EOFError, LookupError, TypeError, AttributeError, BadZipFile, zlib.error):
+        fields, arrays = read_npz(file)
+        names, scores = fields.pop("detectors"), arrays["scores"]
+        fields["figures"] = {name: _parse_figures(values) for name, values in fields["figures"].items()}
+        fields["auroc_by_size"] = {name: [tuple(p) for p in fields["auroc_by_size"][name]] for name in names}
+        found = PairDetection(
+            **fields,
+            scores=dict(zip(names, scores, strict=True)),
+            poisoned=np.unpackbits(arrays["poisoned"], count=scores.shape[1]).astype(bool),
+            coordinates=arrays["coordinates"],
+        )
+    except NPZ_ERRORS:
         return None
     is_valid = found.scores and scores.dtype == np.float32 and found.coordinates.shape == (len(found.poisoned), 2)
     return found if is_valid else None
@@ -192,15 +188,8 @@ def write_detection(detection: PairDetection, file: Path) -> None:
     """Write a detection, atomically."""
     fields = asdict(detection)
     scores, poisoned, coordinates = (fields.pop(name) for name in ("scores", "poisoned", "coordinates"))
-    about = json.dumps({**fields, "detectors": list(scores)}).encode()
-    arrays: dict[str, Any] = {
-        "about": np.frombuffer(about, np.uint8),
-        "scores": np.stack(list(scores.values())),
-        "poisoned": np.packbits(poisoned),
-        "coordinates": coordinates,
-    }
-    with atomic_write(file) as temporary, temporary.open("wb") as stream:
-        np.savez_compressed(stream, **arrays)
+    arrays = {"scores": np.stack(list(scores.values())), "poisoned": np.packbits(poisoned), "coordinates": coordinates}
+    write_npz(file, {**fields, "detectors": list(scores)}, arrays)
 
 
 def store_detection(

@@ -5,23 +5,20 @@ Reading a film imports nothing heavy.
 
 from __future__ import annotations
 
-import json
-import zlib
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cleaner.files import FileVersion, atomic_write, read_version, validate_npz
+from cleaner.files import FileVersion, read_version
+from cleaner.runs.npz import NPZ_ERRORS, read_npz, write_npz
 
 FILM_FILE = "film.npz"
 FILM_VERSION = 1
-_METADATA_KEY, _IMAGES_KEY = "about", "images"
 Array = NDArray[Any]
 
 
@@ -112,12 +109,10 @@ def write_film(film: Film, folder: Path) -> None:
     """Write the film of the run in `folder`, atomically."""
     arrays: dict[str, Any] = {name: getattr(film, name).astype(kind) for name, (kind, _) in _ARRAYS.items()}
     arrays |= {"center": film.axes.center, "directions": film.axes.directions}
-    about = {f.name: getattr(film, f.name) for f in fields(film) if f.name not in (*arrays, "images", "axes")}
+    arrays["images"] = np.frombuffer(b"".join(film.images), np.uint8)
+    about = {f.name: getattr(film, f.name) for f in fields(film) if f.name not in (*arrays, "axes")}
     about |= {"version": FILM_VERSION, "image_sizes": [len(image) for image in film.images]}
-    arrays[_METADATA_KEY] = np.frombuffer(json.dumps(about).encode(), np.uint8)
-    arrays[_IMAGES_KEY] = np.frombuffer(b"".join(film.images), np.uint8)
-    with atomic_write(folder / FILM_FILE) as temporary, temporary.open("wb") as stream:
-        np.savez_compressed(stream, **arrays)
+    write_npz(folder / FILM_FILE, about, arrays)
 
 
 def has_film(folder: Path) -> bool:
@@ -133,18 +128,15 @@ def read_film(folder: Path) -> Film | None:
 @lru_cache(maxsize=16)
 def _read_version(path: Path, version: FileVersion) -> Film | None:
     try:
-        validate_npz(path)
-        with np.load(path, allow_pickle=False) as arrays:
-            about = json.loads(arrays[_METADATA_KEY].tobytes())
-            stored = {name: arrays[name] for name in _ARRAYS}
-            axes, images = Axes(arrays["center"], arrays["directions"]), arrays[_IMAGES_KEY].tobytes()
+        about, arrays = read_npz(path)
         if about.pop("version") > FILM_VERSION:
             return None
+        axes, content = Axes(arrays["center"], arrays["directions"]), arrays["images"].tobytes()
         ends = np.cumsum([0, *about.pop("image_sizes")]).tolist()
-        files = [images[begin:end] for begin, end in pairwise(ends)]
-        film = Film(images=files, axes=axes, **stored, **about)
+        images = [content[begin:end] for begin, end in pairwise(ends)]
+        film = Film(images=images, axes=axes, **{name: arrays[name] for name in _ARRAYS}, **about)
         return film if _is_consistent(film) else None
-    except (ValueError, EOFError, KeyError, TypeError, AttributeError, BadZipFile, zlib.error):
+    except NPZ_ERRORS:
         return None
 
 

@@ -126,7 +126,7 @@ def test_map_is_stored_with_the_run_and_a_broken_one_is_none(
     for content in (b"broken", embedding_map.locate_map_file(defended).read_bytes()[:2000], b""):
         embedding_map.locate_map_file(defended).write_bytes(content)
         assert embedding_map.read_map(defended) is None
-    np.savez(embedding_map.locate_map_file(defended), **{embedding_map._METADATA_KEY: np.frombuffer(b"null", np.uint8)})
+    np.savez(embedding_map.locate_map_file(defended), about=np.frombuffer(b"null", np.uint8))
     assert embedding_map.read_map(defended) is None
     assert [path.name for path in defended.iterdir() if path.suffix == ".tmp"] == []
 

@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 import torch
 
-from cleaner import defend, files, load_run, save_run
+from cleaner import defend, load_run, save_run
 from cleaner.attacks import TRIGGERS
 from cleaner.data.base import TensorData
 from cleaner.defenses import DEFENSES
 from cleaner.inspection.film_recorder import choose_gallery, make_recorder
 from cleaner.models.clip import Clip
 from cleaner.reports.film import Movie, describe_film
+from cleaner.runs import npz
 from cleaner.runs.film import FILM_FILE, Film, read_film, write_film
 from cleaner.runs.run import Run
 from cleaner.training import frames
@@ -234,6 +235,6 @@ def test_a_film_that_could_not_be_read_is_read_again(
 
 
 def test_a_film_that_unpacks_to_too_much_is_none(film: Film, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "MAX_NPZ_BYTES", 1000)
+    monkeypatch.setattr(npz, "MAX_NPZ_BYTES", 1000)
     write_film(film, tmp_path)
     assert read_film(tmp_path) is None
