@@ -320,11 +320,7 @@ def _hash_version(path: Path, version: FileVersion | None) -> str:
 
 def read_json_cached(path: Path) -> dict[str, Any]:
     """Return what `read_json` does, without opening a file that has not changed since. Do not change the dictionary."""
-    version = file_version(path)
-    try:
-        return {} if version is None else _read_json_version(path, version)
-    except OSError:
-        return {}
+    return read_version(path, _read_json_version) or {}
 
 
 @lru_cache(maxsize=20_000)

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from cleaner.evaluation.result import METRICS
-from cleaner.files import FileVersion, file_version, read_existing_json
+from cleaner.files import FileVersion, file_version, read_existing_json, read_version
 
 Number = int | float
 ByK = dict[Annotated[str, Field(pattern=r"^\d+$")], Number]
@@ -113,10 +113,7 @@ def read_notes(folder: Path) -> Notes:
 
 def read_metrics(folder: Path) -> dict[str, Any]:
     """Return the test metrics of a run; empty if metrics.json is missing, unreadable or invalid. Do not change them."""
-    try:
-        return read_existing_metrics(folder)
-    except OSError:
-        return {}
+    return read_version(folder / "metrics.json", _read_metrics_version) or {}
 
 
 def read_existing_metrics(folder: Path) -> dict[str, Any]:
