@@ -260,10 +260,9 @@ def new_clip(name: str, seed: int = 0, image_size: int = 0) -> Clip:
         return build_clip(BUILT_IN[name].with_image_size(image_size) if image_size else BUILT_IN[name], name)
 
 
-def build_clip(architecture: Architecture, name: str, metadata: dict[str, str] | None = None) -> Clip:
+def build_clip(architecture: Architecture, name: str) -> Clip:
     """Return an architecture with random weights."""
-    model = architecture.build().eval()
-    return _clip_from_model(checkpoints.LoadedModel(model, name, architecture, None, metadata or {}))
+    return _clip_from_model(checkpoints.LoadedModel(architecture.build().eval(), name, architecture, None))
 
 
 def _clip_from_model(loaded: checkpoints.LoadedModel) -> Clip:

@@ -19,8 +19,8 @@ from cleaner.types import CleanerError
 def test_weights_as_an_open_clip_checkpoint(runs: list[RunRecord], small_model: str, tmp_path: Path) -> None:
     file = tmp_path / "model.safetensors"
     assert export_suffixes(runs[0].folder / file.name) == (".safetensors",)  # open_clip lists no such architecture
-    clip = build_clip(get_open_clip_architecture(small_model), small_model, {"stage": "backdoored"})
-    save_clip(clip, file)
+    clip = build_clip(get_open_clip_architecture(small_model), small_model)
+    save_clip(clip, file, metadata={"stage": "backdoored"})
     assert export_suffixes(file) == (".safetensors", ".pt")
     assert export.export_weights(tmp_path, ".safetensors") == file.read_bytes()
     (tmp_path / "x.pt").write_bytes(export.export_weights(tmp_path, ".pt"))
