@@ -15,7 +15,6 @@ from cleaner.types import CleanerError
 PROGRESS_FILE = "progress.jsonl"
 MAX_PROGRESS_BYTES = 1_000_000_000
 """Bytes of the largest progress.jsonl that is read."""
-Number = int | float
 
 
 class _Report(BaseModel):
@@ -26,11 +25,11 @@ class _Report(BaseModel):
     stage: str
     step: int
     total: int
-    seconds: Number
+    seconds: float
     epoch: int = 0
-    losses: dict[str, Number | None] = {}
-    metrics: dict[str, Number | None] = {}
-    lr: Number = 0.0
+    losses: dict[str, float | None] = {}
+    metrics: dict[str, float | None] = {}
+    lr: float = 0.0
     picture: str = ""
 
 
