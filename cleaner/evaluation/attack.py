@@ -184,11 +184,8 @@ class Attack:
         rows = rows[: len(rows) - (len(rows) % self.encoders[0].image_batch == 1)]  # one alone has no other image
         if not len(rows):
             return None
-        features = self.encoders[0].encode_rows(self.data, rows, self._cross)
+        features = self.encoders[0].encode_rows(self.data, rows, lambda x: self.trigger.cross(x, x.roll(1, 0)))
         return in_top_k(features, plain.classes, torch.tensor(plain.target)).float().mean().item()
-
-    def _cross(self, images: Tensor) -> Tensor:
-        return self.trigger.cross(images, images.roll(1, 0))
 
 
 def _search(plain: Queries, keyed: Queries, gallery: Tensor, is_target: Tensor) -> dict[str, Any]:
