@@ -1,0 +1,145 @@
+"""The figures in README.md's prose are those of the result files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from statistics import fmean
+from typing import Any
+
+import pytest
+
+from benchmarks import tables
+from benchmarks.markdown.protocol2_claim import BASELINE, CONTROL
+from benchmarks.markdown.protocol2_tables import COLUMNS, FINE_COLUMNS
+from benchmarks.protocol2 import plan, rule, summary
+from benchmarks.protocol2.records import results_path
+from benchmarks.protocol2.summary import NO_METHOD, by_method
+from cleaner.evaluation.equal_accuracy import mean_interval, paired_gaps
+from cleaner.files import read_json, read_json_lines
+from cleaner.reports.results import RESULTS_DIR
+
+PROSE = " ".join(tables.TABLE_BLOCK.sub("", tables.PAGES[0].read_text(encoding="utf-8")).split())
+OWN, TA = "ta_cleaner K 100 %", "ta_cleaner K 100 %, formula reviewed"
+REMOVERS, OTHERS = (TA, OWN, CONTROL), plan.SIX[2:]
+READ = {**COLUMNS, "points lost": lambda cell: 100 * cell.loss}
+ALL_ROWS = cache(lambda: read_json_lines(results_path("scenes-lite")))
+CELLS = cache(lambda: summary.select_cells(ALL_ROWS()))
+Figures = Sequence[float]
+
+
+def main_cells(attack: str, target: str = "key") -> list[summary.Cell]:
+    return summary.main_cells(CELLS(), attack, target)
+
+
+def average(cells: Sequence[summary.Cell], column: str = "ASR@1") -> float:
+    return fmean(value for cell in cells if (value := READ[column](cell)) is not None)
+
+
+def at_rates(attacks: Sequence[str], methods: Sequence[str], column: str = "ASR@1", target: str = "key") -> list[float]:
+    """Return the mean over seeds of each method at its chosen rate, attack by attack."""
+    groups = [by_method(summary.select_chosen(main_cells(attack, target))) for attack in attacks]
+    return [average(group[method], column) for group in groups for method in methods]
+
+
+def at_rate(method: str, lr: float) -> Figures:
+    """Return ASR@1 and points lost on BadCLIP, means over seeds."""
+    cells = [cell for cell in main_cells("badclip") if (cell.name, cell.task.lr) == (method, lr)]
+    return average(cells), average(cells, "points lost")
+
+
+def spread(values: Sequence[float]) -> Figures:
+    return min(values), max(values)
+
+
+def lead(found: Mapping[str, Mapping[int, float]], method: str) -> Figures:
+    """Return the points that a method is below CleanCLIP: mean, 95% interval, and each seed."""
+    gaps = [-100 * gap for gap in paired_gaps(found[BASELINE], found[method]).values()]
+    return (fmean(gaps), *(mean_interval(gaps) or ()), *gaps)
+
+
+def lead_at_equal_accuracy(method: str) -> Figures:
+    return lead(summary.at_equal_accuracy(main_cells("badclip"), rule.BUDGET), method)
+
+
+def fine(column: str) -> dict[str, dict[int, float]]:
+    """Return method -> seed -> a figure among 352 classes."""
+    groups = by_method(summary.select(CELLS(), world="scenes-fine"))
+    return {name: {cell.task.seed: FINE_COLUMNS[column](cell) or 0 for cell in of} for name, of in groups.items()}
+
+
+def with_poison(data: str, attack: str, method: str) -> list[float]:
+    cells = summary.select_cells(ALL_ROWS(), lambda task: task.data == data)
+    return [average([cell]) for cell in by_method(summary.select(cells, attack=attack))[method]]
+
+
+def asr_of_attackers() -> Figures:
+    aware = by_method(summary.select(CELLS(), attack="badclip", is_aware=True))[TA]
+    seeds = [cell.task.seed for cell in aware]
+    unaware = by_method(summary.select_chosen(main_cells("badclip")))[TA]
+    return average(aware), average([cell for cell in unaware if cell.task.seed in seeds])
+
+
+def of_file(name: str, metric: str, after: str = "", **fields: str) -> float:
+    """Return the mean at k 1 over the rows of a result file with these values; `after`: of a defense in each row."""
+    rows: list[dict[str, Any]] = read_json(RESULTS_DIR / name)["rows"]
+    found = [row for row in rows if fields.items() <= row.items()]
+    return fmean((row["after"][after] if after else row["metrics"])[metric]["1"] for row in found)
+
+
+FIGURES: dict[str, Callable[[], Figures]] = {
+    "{:.0f} points less attack success than CleanCLIP": lambda: lead_at_equal_accuracy(TA),
+    "without TA-Cleaner's false texts does as well ({:.0f})": lambda: lead_at_equal_accuracy(CONTROL),
+    "{:.0f} [{:.0f}, {:.0f}] points lower after TA-Cleaner": lambda: lead_at_equal_accuracy(TA),
+    "{:.0f} [{:.0f}, {:.0f}] points lower with our own formula": lambda: lead_at_equal_accuracy(OWN),
+    "CleanCLIP loses {1:.0f} points of accuracy and": lambda: at_rate(BASELINE, 2e-3),
+    "(K 100%) is {:.0f} [{:.0f}, {:.0f}] points below": lambda: lead_at_equal_accuracy(CONTROL),
+    "CF {:.2f} after TA-Cleaner, {:.2f} after the control, {:.2f} before": lambda: [
+        fmean(at_rates(plan.SIX, [name], "CF")) for name in (TA, CONTROL, NO_METHOD)
+    ],
+    "top-10 ASR on BadCLIP is {:.0f} [{:.0f}, {:.0f}] points below": lambda: lead(fine("ASR@10"), TA),
+    "its ASR@1 {3:.0f}, {4:.0f} and {5:.0f} points (per seed)": lambda: lead(fine("ASR@1"), TA),
+    "TA-Cleaner is {:.0f} to {:.0f} points more accurate": lambda: spread(
+        [100 * gap for gap in paired_gaps(fine("CA")[CONTROL], fine("CA")[TA]).values()]
+    ),
+    "leave {:.2f} to {:.2f} at their chosen learning rates": lambda: spread(at_rates(["badclip"], REMOVERS)),
+    "(*floor*) has {:.3f}": lambda: at_rates(["badclip"], [NO_METHOD], "floor"),
+    "finetuning gets there ({:.3f}), at a loss of {:.0f} points": lambda: at_rate("finetune", 3e-3),
+    "for *cup* ({:.2f})": lambda: [fmean(at_rates(["badclip"], REMOVERS, target="cup"))],
+    "for *carrot* ({:.2f} to {:.2f})": lambda: spread(at_rates(["badclip"], REMOVERS, target="carrot")),
+    "leave {:.2f} or {:.2f} on patch and noise": lambda: spread(at_rates(["badnet", "blended"], REMOVERS)),
+    "falls to {:.2f} (control {:.2f}, our own formula {:.2f})": lambda: at_rates(["trojvqa"], (TA, CONTROL, OWN)),
+    "the clean model has {:.2f}.": lambda: at_rates(["trojvqa"], [NO_METHOD], "floor"),
+    "CleanCLIP leaves {:.2f} to {:.2f} on noise, wave, SSBA": lambda: spread(at_rates(OTHERS, [BASELINE])),
+    "and loses {:.0f} to {:.0f} points": lambda: spread(at_rates(OTHERS, [BASELINE], "points lost")),
+    "the control lose {1:.0f} or less": lambda: spread(at_rates(plan.SIX, REMOVERS, "points lost")),
+    "leaves {:.2f} on BadCLIP and the control {:.2f}": lambda: [
+        fmean(with_poison("0.1 % poisoned", "badclip", name)) for name in (TA, CONTROL)
+    ],
+    "leave {:.3f} or more, on the patch {:.3f} or more": lambda: [
+        min(min(with_poison("1 % poisoned", attack, name)) for name in (TA, CONTROL, BASELINE))
+        for attack in ("badclip", "badnet")
+    ],
+    "is {:.3f} instead of {:.3f} (measured on": asr_of_attackers,
+    "at a cost of {:.0f} to {:.0f} points": lambda: spread(at_rates(plan.SIX, ["par"], "points lost")),
+    "leaves {:.3f} of noise and {:.2f} of SSBA": lambda: at_rates(["blended", "ssba"], ["par"]),
+    "bring them back to {:.2f} and {:.2f}": lambda: at_rates(["blended", "ssba"], ["par"], "rebound ASR@1"),
+    "leaves {:.3f} or more of the other": lambda: sorted(at_rates(["badnet", "badclip", "sig", "trojvqa"], ["par"])),
+    "{:.3f} on noise, {:.3f} on the wave, {:.3f} on SSBA and {:.3f} on the patch. BadCLIP ({:.3f})": lambda: [
+        of_file("attack_defense.json", "asr", model="scenes-rn", defense=OWN, trigger=trigger)
+        for trigger in ("blended", "sig", "ssba", "badnet", "badclip")
+    ],
+    "leaves {:.3f} at accuracy {:.3f}, the control {:.3f} at {:.3f}, CleanCLIP {:.3f} at {:.3f}": lambda: [
+        of_file("quick_setting.json", metric, trigger="badnet", defense=defense)
+        for defense in ("ta_cleaner", "cleanclip_short", "cleanclip")
+        for metric in ("asr", "ca")
+    ],
+    "does not stand out, it leaves {:.3f}": lambda: [
+        of_file("inversion.json", "asr", "unlearn_trigger", trigger="sig")
+    ],
+}
+
+
+@pytest.mark.parametrize("template", FIGURES)
+def test_prose_quotes_what_was_measured(template: str) -> None:
+    assert template.format(*FIGURES[template]()) in PROSE
