@@ -197,7 +197,7 @@ class Architecture:
 # The 49,408 rows of the token embedding are most of a small model's size, so the text tower is narrow.
 _SMALL_TEXT = {"width": 96, "heads": 3, "layers": 3}
 BUILT_IN = {
-    # Narrow and shallow: a step takes less than a third of the time of scenes-rn's.
+    # Narrow and shallow: a step takes less than half of the time of scenes-rn's.
     "scenes-lite": Architecture(
         128, {"layers": (1, 1, 1, 1), "width": 8, "image_size": 64}, {"width": 32, "heads": 1, "layers": 1}
     ),
