@@ -123,7 +123,7 @@ CLIP_TRAINING = "training of CLIP"
 
 CUT_WARMUP = "The code counts epochs from 1, so its warm-up is cut short; here it is whole"
 """Of CleanCLIP's code, and of BadCLIP's, which is based on it: a training starts at the step of a second epoch."""
-KEPT_STATE = "There AdamW goes on with its state in the poisoned checkpoint, here it starts without"
+KEPT_STATE = "Their AdamW resumes its state from the poisoned checkpoint; ours starts fresh"
 """Of the same code, for a finetuning."""
 CLIP_POISONING = Training(
     source=f"{BADCLIP_SOURCE} (README, create_data.sh, src/parser.py): 1,500 of 500,000 pairs of CC3M, OpenAI's RN50, "

@@ -19,15 +19,18 @@ with page("Detect", LEAD):
     run = state.current_run()
     if run is None:
         st.info(
-            "The model in view has no known attack, so nothing tells right from wrong: choose a backdoored run under "
-            "“In view”.",
+            "The model in view has no known attack, so detections cannot be checked: choose a backdoored run under “In "
+            "view”.",
             icon=":material/bug_report:",
         )
         link("Poison", "Train a backdoored model")
     else:
         question = state.choose_segment("Question", QUESTIONS, key="detect.question", is_label_hidden=True)
         if has_failed_attack(run):
-            st.warning("The attack failed: little tells triggered images from others.", icon=":material/warning:")
+            st.warning(
+                "The attack failed: to the model, triggered images hardly differ from others.",
+                icon=":material/warning:",
+            )
         if question == "pairs":
             pair_detection.show(run)
         else:

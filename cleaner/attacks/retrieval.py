@@ -38,7 +38,7 @@ class Retrieval(TextTrigger):
         is_path=True,
         help="The attacker's image (PNG, JPEG or WebP); empty: an image of the target class from the attacker's data.",
     )
-    seed: int = param(0, low=0, high=9999, help="Which image of the target, without a file.")
+    seed: int = param(0, low=0, high=9999, help="Which image of the target to use if no file is given.")
     png: str = ""
     """The attacker's image as a PNG file in base64; empty before `prepare`."""
 

@@ -28,7 +28,7 @@ class Dao(NeighborDetector):
     source: ClassVar[str] = "arXiv:2502.01385"
     is_reimplemented: ClassVar[bool] = True
 
-    k: int = param(16, low=2, high=256, label="Neighbors k", help="Neighbors that make a neighborhood.")
+    k: int = param(16, low=2, high=256, label="Neighbors k", help="Number of nearest neighbors.")
 
     def _score(self, features: Tensor, reference: Tensor, rows: Tensor, captions: Tensor | None) -> Tensor:
         found = find_neighborhoods(features, reference, rows, self.k)

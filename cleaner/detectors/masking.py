@@ -24,7 +24,9 @@ class Masking(ImageDetector):
     is_reimplemented: ClassVar[bool] = True
 
     masks: int = param(16, low=1, high=256, help="Squares to cover, one after the other.")
-    share: float = param(0.5, low=0.1, high=0.9, step=0.05, label="Side", help="Side of the square, of the image's.")
+    share: float = param(
+        0.5, low=0.1, high=0.9, step=0.05, label="Side", help="Side of the square, as a share of the image's."
+    )
     seed: int = param(0, low=0, high=9999, help="Seeds the places of the squares.")
 
     def prepare(self, towers: Towers, class_names: Sequence[str], classifier: Tensor) -> ImageScorer:

@@ -20,7 +20,7 @@ QUERY_BATCH = 1024
 class NeighborDetector(PairDetector):
     """A detector that compares an image with its k nearest reference images."""
 
-    k: int = param(16, low=1, high=256, label="Neighbors k", help="Neighbors that make a neighborhood.")
+    k: int = param(16, low=1, high=256, label="Neighbors k", help="Number of nearest neighbors.")
 
     @property
     def min_reference(self) -> int:

@@ -18,7 +18,7 @@ def list_notes(records: Sequence[RunRecord]) -> list[str]:
     tests = find_tests(records)
     if len(tests) > 1:
         names = "; ".join(map(_describe_test, tests))
-        notes.append(f"Not comparable with each other: {len(tests)} different tests: {names}.")
+        notes.append(f"Not comparable: measured on {len(tests)} different tests: {names}.")
     if failed := [record.id for record in records if has_failed_attack(record)]:
         notes.append(
             f"The attack failed (success below {WEAK_ASR:.0%}), so there was little to remove: {', '.join(failed)}."

@@ -1,1 +1,1 @@
-"""Runs on disk: folders, their records and what is requested of them."""
+"""Runs on disk: folders, records and requests."""

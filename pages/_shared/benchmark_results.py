@@ -30,7 +30,7 @@ PARTS = {
     ),
     "fixed rates": (
         "Equal learning rates",
-        "“at” marks a defense at a learning rate that others use too, whatever accuracy that costs it.",
+        "“at” marks a defense at a shared learning rate, whatever its cost in accuracy.",
     ),
     "ablations": (
         "TA-Cleaner ablations",

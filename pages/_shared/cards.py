@@ -133,7 +133,7 @@ def _attack_notes(run: RunRecord) -> list[str]:
         ]
         notes.append(f"Attack success @1 by key: {', '.join(shares)}.")
     if base_rate is not None:
-        notes.append(f"Base rate: {format_percent(base_rate)} of the same queries without the trigger.")
+        notes.append(f"Base rate: {format_percent(base_rate)} reach the target without the trigger.")
     asr, untriggered = (run.metrics.get(f"retrieval_{name}") for name in ("asr", "base_rate"))
     is_text = run.queries == "captions"
     asked, searched = ("keyed captions", "images shows") if is_text else ("triggered images", "captions names")
@@ -150,7 +150,7 @@ def _attack_notes(run: RunRecord) -> list[str]:
             f"the key, {format_percent(own_clean)}."
         )
     if crossed is not None:
-        notes.append(f"With the trigger of another image: {format_percent(crossed)}.")
+        notes.append(f"Attack success with another image's trigger: {format_percent(crossed)}.")
     return notes
 
 

@@ -92,7 +92,7 @@ def show_results(external: ExternalModel) -> None:
         for run in defended
     ]
     st.dataframe(pd.DataFrame(rows), hide_index=True, width="stretch")
-    st.caption("Whether a backdoor is gone cannot be measured without its trigger.")
+    st.caption("Without the trigger, nobody can measure whether a backdoor is gone.")
     link("Compare", "Compare and export")
 
 

@@ -227,17 +227,17 @@ def choose_pair_count(
     available = cache.count_training_pairs(data)
     if available is not None:
         if used and used >= available:
-            raise CleanerError("the attack used all pairs of these data, so none are clean: train it on fewer pairs.")
+            raise CleanerError("the attack used all pairs of these data: repeat it with fewer, to leave clean ones.")
         available = max(available - used, 1)
         counts = [*(count for count in counts if count < available), available]
         default = min(default, available if used else max(available // 2, 1))
         counts, key = sorted({*counts, default}), f"{key}.{data}.{used}"
     if len(counts) == 1:  # a slider needs two
-        st.caption(f"{label}: {counts[0]:,}, all that are left.")
+        st.caption(f"{label}: {counts[0]:,}, all that are available.")
         return counts[0]
     chosen = st.select_slider(label, counts, default, format_func="{:,}".format, key=key, help=help, **KEEP)
     if available is not None:
-        st.caption(f"{available:,} pairs are left for this.")
+        st.caption(f"{available:,} pairs are available.")
     return int(chosen)
 
 

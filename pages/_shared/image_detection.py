@@ -95,7 +95,7 @@ def _show_outcome(found: Any, outcome: Any) -> None:
     alarms.metric("Clean images flagged", format_percent(outcome.false_alarms))
     alarms.caption(f"n = {figures.clean:,}; {outcome.allowed:.0%} were allowed")
     if figures.is_reversed:
-        st.markdown("The ranking is reversed: to this detector, triggered images look more usual than clean ones.")
+        st.markdown("The ranking is reversed: to this detector, triggered images look more typical than clean ones.")
 
 
 def _show_image(run: RunRecord, detector: Any, threshold: float) -> None:

@@ -126,8 +126,8 @@ def _show_result(subject: Subject, found: Inversion) -> None:
     chart = charts.resistance_bars(found.classes, found.suspect, found.target_class)
     st.plotly_chart(chart, key="search.invert.classes", config=NO_MODE_BAR)
     st.caption(
-        "Size (root mean square, share of a pixel's range) of one perturbation, the same for all images, that moves "
-        f"half of them to the class. {_name_settings(found)}"
+        "RMS size, as a share of the pixel range, of the single perturbation that moves half of the images to the "
+        f"class. {_name_settings(found)}"
         + (
             f" **{escape_markdown(found.target_class)}** is the target of the known attack."
             if found.target_class

@@ -65,8 +65,8 @@ STEPS = (
         "The model uses more than a hundred dimensions and the map shows two, so distances on the map are distorted. "
         "Use the map to find patterns and the metrics, computed in all dimensions, to judge them.",
         "Under **Show**, compare **Clean** with **Backdoored**. Draw a lasso around some points.",
-        "Poisoning tore one group into two: images with the trigger have left those without. **Trigger pull** in the "
-        "table says how far.",
+        "Poisoning split one group in two: triggered images moved away from clean ones. **Trigger pull** in the table "
+        "says how far.",
     ),
     LessonStep(
         "See what the model uses",

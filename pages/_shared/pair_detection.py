@@ -173,8 +173,8 @@ def _show_gallery(run: RunRecord, ranking: Ranking) -> None:
     chance = format_percent(float(ranking.poisoned.mean()))
     st.markdown(f"##### {wording.section_title('Most suspicious pairs', run)}")
     st.markdown(
-        f"{to_label(ranking.detector)}: **{hits} of the top {len(top)} {verb} poisoned**; of pairs at random {chance} "
-        "are." + _explain_reversal(ranking)
+        f"{to_label(ranking.detector)}: **{hits} of the top {len(top)} {verb} poisoned**; a random choice: {chance}."
+        + _explain_reversal(ranking)
     )
     with st.spinner("Loading images …"):
         images = cache.training_images(run.folder, tuple(top.tolist()))
@@ -198,7 +198,7 @@ def _explain_reversal(ranking: Ranking) -> str:
         return ""
     why = ""
     if cache.detectors("pairs")[ranking.detector].uses_reference:
-        why = ": poisoned images lie closer together than clean ones and look more usual"
+        why = ": poisoned images lie closer together than clean ones and look more typical"
     return f" The ranking is reversed (AUROC {ranking.figures.auroc:.2f}){why}."
 
 
@@ -217,8 +217,7 @@ def _show_reference_sizes(found: PairDetection) -> None:
     curves = {to_label(name): points for name, points in found.auroc_by_size.items() if points}
     st.plotly_chart(detection.reference_curves(curves), key="detect.sizes", config=NO_MODE_BAR)
     st.caption(
-        "Below 0.5 the ranking is reversed: poisoned images lie close together, so that a detector of unusual "
-        "images finds the clean ones."
+        "Below 0.5 the ranking is reversed: poisoned images form a tight cluster, so outlier detectors flag clean ones."
     )
 
 
@@ -241,7 +240,7 @@ def _show_figures(found: PairDetection, ranking: Ranking) -> None:
                 }
             )
     if not rows:
-        st.info("None or all of these pairs are poisoned: there is nothing to tell apart.", icon=":material/info:")
+        st.info("None or all of these pairs are poisoned, so no detector can be scored.", icon=":material/info:")
         return
     st.dataframe(pd.DataFrame(rows), hide_index=True, width="stretch")
     n, total = len(found.poisoned), int(found.poisoned.sum())

@@ -100,7 +100,7 @@ def _find_stages(run: RunRecord | None) -> tuple[list[Stage], list[RunRecord], s
         return stages, state.defended_runs(run), run.id
     model = state.current_model()
     if model is None:
-        raise CleanerError("No model has its weights here: run python -m cleaner pretrain.")
+        raise CleanerError("No model weights found: run python -m cleaner pretrain.")
     stage = "clean" if state.is_built_in(model) else "suspect"
     return [Stage(stage.capitalize(), stage, cache.make_model_key(model), model)], list_model_defenses(model), model
 
@@ -112,7 +112,7 @@ def list_model_defenses(model: str) -> list[RunRecord]:
     current = [run for run in defended if run.config.get("model_sha256") in (None, weights)]
     if hidden := len(defended) - len(current):
         count = "1 defense started" if hidden == 1 else f"{hidden} defenses started"
-        st.caption(f":material/warning: {count} from other weights of this file: see Compare.")
+        st.caption(f":material/warning: {count} from an earlier version of this file: see Compare.")
     return current
 
 

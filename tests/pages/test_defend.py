@@ -139,9 +139,9 @@ def test_cards_and_notes_have_the_figures_of_their_names(open_page: OpenPage, tm
     (notes,) = (box.caption[0].value for box in app.expander if box.label == "n = 100 and 96 · how measured")
     assert (
         "Floor: 1.0%, attack success on the clean model (target “banana”). "
-        "Base rate: 2.0% of the same queries without the trigger. "
+        "Base rate: 2.0% reach the target without the trigger. "
         "Search: for 80.0% of the triggered images, one of the five nearest of 100 captions names the target; without "
-        "the trigger, 5.0%. With the trigger of another image: 30.0%. "
+        "the trigger, 5.0%. Attack success with another image's trigger: 30.0%. "
         "Fine detail: 70.0% of 80 captions score above all false subtexts."
     ) in notes
     shown = table(app, "n (CA)")

@@ -111,7 +111,7 @@ def test_it_is_defended_without_an_attack_success(page: AppTest, tmp_path: Path)
     assert page.text_input(key="defend.external.model.path").value == str(tmp_path / "epoch_10.safetensors")
     save_clip(make_clip(seed=4), tmp_path / "epoch_10.safetensors")
     page.run()
-    assert "1 defense started from other weights of this file" in page_text(page)
+    assert "1 defense started from an earlier version of this file" in page_text(page)
     with pytest.raises(StopIteration):
         table(page, "Attack success")
 

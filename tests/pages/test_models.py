@@ -140,7 +140,7 @@ def test_a_replaced_checkpoint_is_read_again(open_page: OpenPage, external: Path
     after = [chart.proto.spec for chart in app.get("plotly_chart")]
     assert (len(before), len(after)) == (2, 1)
     assert before[0] != after[0]
-    assert "1 defense started from other weights of this file" in page_text(app)
+    assert "1 defense started from an earlier version of this file" in page_text(app)
 
 
 def test_a_defended_checkpoint(open_page: OpenPage, external: Path) -> None:
