@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +14,9 @@ from cleaner.config import parameters
 from cleaner.labels import to_label
 from cleaner.plots import images
 from cleaner.runs.record import RunRecord
-from cleaner.types import StepReport
 from pages._shared import attention_slider, cache, forms, pickers, stage_mode, state, uploads, wording
+from pages._shared.cancel import allow_again, is_canceled, show_cancelable
 from pages._shared.frame import page
-from pages._shared.jobs import describe_time_left
 from pages._shared.pickers import Stage
 from pages._shared.pixels import enlarge
 from pages._shared.plotly_charts import NO_MODE_BAR
@@ -210,32 +208,20 @@ def show_distribution(
     st.subheader(wording.section_title("Over the test set", run), anchor=False)
     left, right = st.columns([3, 1], vertical_alignment="bottom")
     n = int(left.select_slider("Test images", IMAGE_COUNTS, IMAGE_COUNTS[-1], key="attention.n", **KEEP))
-    request = (run.id, method, tuple(settings.items()), text, n, tuple(s.model for s in stages))
+    work = ("attribution", run.id, method, str(settings), text, str(n), str([s.model for s in stages]))
     if right.button("Measure", key="attention.measure", icon=":material/monitoring:", width="stretch"):
-        st.session_state["attention.request"] = request
-    if st.session_state.get("attention.request") != request:
+        st.session_state["attention.request"] = work
+        allow_again(work)
+    if st.session_state.get("attention.request") != work:
         st.caption(f"Measure runs {to_label(method)} on {n} images of other classes, clean and triggered.")
         return
-    placeholder = st.empty()
-
-    def on_step(report: StepReport, number: int) -> None:
-        done = (number + report.step / report.total) / len(stages)
-        placeholder.progress(done, text=stages[number].label + describe_time_left(report))
-
-    results = [
-        cache.shares_over(
-            s.model,
-            method,
-            settings,
-            sample.data,
-            run.folder,
-            text=text,
-            n=n,
-            _on_step=partial(on_step, number=number),
-        )
-        for number, s in enumerate(stages)
-    ]
-    placeholder.empty()
+    if is_canceled(work):
+        return
+    with show_cancelable("Measuring …", work) as on_step:
+        results = [
+            cache.shares_over(s.model, method, settings, sample.data, run.folder, text=text, n=n, _on_step=on_step)
+            for s in stages
+        ]
     _show_distribution_chart(stages, results)
     counts = [sum(map(math.isnan, r.clean + r.triggered + r.similarity)) for r in results]
     skipped = "; ".join(f"{s.label} {count}" for s, count in zip(stages, counts, strict=True) if count)

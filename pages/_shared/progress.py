@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 ACTIONS = STEP_STAGE_LABELS | {
     "evaluate": "Encoding images",
     "images": "Encoding images",
+    "attribution": "Computing attributions",
     "screen": "Trying settings",
     "scan": "Scanning",
     "search": "Comparing classes",

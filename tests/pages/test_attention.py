@@ -147,3 +147,25 @@ def test_maps_without_attribution_are_left_out_and_counted(
     press(app, "attention.measure")
     assert [box["y"] for box in chart(app, "attention.spread")["data"]] == [[0.5, 1.0]] * 3
     assert "Clean 1; Backdoored 1; Defended 1" in page_text(app)
+
+
+def test_a_canceled_measurement_stays_canceled(
+    open_page: OpenPage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_runs(tmp_path, "rn")
+    started: list[ModelKey] = []
+
+    def record(model: ModelKey, *args: object, **options: object) -> TriggerAttribution:
+        started.append(model)
+        return TriggerAttribution([0.1], [0.9], [0.5], 0.06)
+
+    monkeypatch.setattr("pages._shared.cache.shares_over", record)
+    app = open_page("Attention")
+    press(app, "attention.measure")
+    app.session_state["cancel.canceled"] = {app.session_state["attention.request"]}
+    app.run()
+    assert len(started) == len(MODELS)
+    assert "attention.spread" not in chart_keys(app)
+    press(app, "attention.measure")
+    assert len(started) == 2 * len(MODELS)
+    assert "attention.spread" in chart_keys(app)
