@@ -65,17 +65,21 @@ def keep_view(figure: go.Figure) -> go.Figure:
 
 
 def loss_curves(
-    losses: Mapping[str, Sequence[tuple[int, float]]], kinds: Sequence[str], total: int | None = None
+    losses: Mapping[str, Sequence[tuple[int, float]]],
+    kinds: Sequence[str],
+    total: int | None = None,
+    *,
+    titles: tuple[str, str] = ("Training step", "Loss"),
 ) -> go.Figure:
-    """Return training loss against step: name -> (step, loss), one line per name.
+    """Return training loss, or another objective, against step: name -> (step, loss), one line per name.
 
-    kinds: of each line the stage or the defense that it belongs to (`styles.find_style`).
+    kinds: of each line the stage or the defense that it belongs to (`styles.find_style`). titles: of the axes.
     """
     figure = go.Figure()
     for (name, points), style in zip(losses.items(), find_styles(kinds), strict=True):
         line = {"color": style.color, "dash": style.dash, "width": 2}
         figure.add_scatter(x=[p[0] for p in points], y=[p[1] for p in points], mode="lines", name=name, line=line)
-    apply_layout(figure, 270, "Training step", "Loss", show_legend=len(losses) > 1)
+    apply_layout(figure, 270, *titles, show_legend=len(losses) > 1)
     return figure.update_xaxes(range=[0, total] if total else None)
 
 

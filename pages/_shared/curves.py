@@ -72,7 +72,9 @@ def show_trigger_optimization(history: History, key: str) -> None:
     with left:
         st.markdown("**Trigger optimization** (objective on the clean model; lower is better)")
         points = {"objective": loss_points(history, "total")}
-        st.plotly_chart(charts.loss_curves(points, ["backdoored"], history[-1]["total"]), key=key, config=NO_MODE_BAR)
+        titles = ("Optimization step", "Objective")
+        chart = charts.loss_curves(points, ["backdoored"], history[-1]["total"], titles=titles)
+        st.plotly_chart(chart, key=key, config=NO_MODE_BAR)
     if not patch:
         return
     with suppress(OSError, ValueError):  # a run from elsewhere may hold anything

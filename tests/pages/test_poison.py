@@ -267,6 +267,8 @@ def test_an_optimized_patch_is_shown_with_its_curve(open_page: OpenPage) -> None
     app.run()
     assert "poison.past.poisoning.optimise" in chart_keys(app)
     assert "by key" in page_text(app)
+    layout = chart(app, "poison.past.poisoning.optimise")["layout"]
+    assert [layout[axis]["title"]["text"] for axis in ("xaxis", "yaxis")] == ["Optimization step", "Objective"]
     assert patch_captions(app) == ["Patch after step 2"]
     progress = list_runs()[0].folder / "progress.jsonl"
     progress.write_text(progress.read_text().replace('"picture": "', '"picture": "not a PNG'))
