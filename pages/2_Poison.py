@@ -293,9 +293,7 @@ def show_training_curves(run: RunRecord | None) -> None:
     curves.show_curves(
         {"poisoning": history}, {"poisoning": run.stage}, "poison.past", floor=run.metric("asr_clean_model")
     )
-    has_floor = run.metric("asr_clean_model") is not None and any("ca" in r["metrics"] for r in history)
-    floor = " Gray dotted line: attack success on the clean model." if has_floor else ""
-    st.caption(f"Run in view: {escape_markdown(run.label)}.{floor}")
+    st.caption(f"Run in view: {escape_markdown(run.label)}.")
 
 
 with page("Poison", LEAD):

@@ -61,6 +61,8 @@ def show_curves(
         st.markdown("**Validation during training**")
         chart = charts.validation_curves(evaluations, [kinds[name] for name in evaluations], floor)
         st.plotly_chart(chart, key=f"{key}.validation", config=NO_MODE_BAR)
+        if floor is not None:
+            st.caption("Gray dotted line: attack success on the clean model.")
 
 
 def show_trigger_optimization(history: History, key: str) -> None:

@@ -96,7 +96,7 @@ def _show_cards(run: RunRecord, compared: list[RunRecord]) -> None:
         cards.show_cards(run)
     for column, other in zip(columns[1:], compared, strict=False):
         with column, st.container(key=f"card-{other.id}", gap=None):
-            note = f"lr {other.lr:g}, {other.pairs:,} pairs"
+            note = f"lr {other.lr:g}, {job_requests.count_pairs(other):,} pairs"
             show_model_name(labels[other.id], other.kind, note)
             cards.show_cards(other, run)
             show_rebound(other)

@@ -1,5 +1,6 @@
 """Defend: trains defenses next to each other, sweeps and rebound tests, and shows their metrics."""
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -154,6 +155,24 @@ def test_cards_and_notes_have_the_figures_of_their_names(open_page: OpenPage, tm
     assert [(p.kind, p.ca, p.asr, p.ca_interval, p.asr_interval) for p in points] == [
         (run.kind, run.metric("ca"), run.metric("asr"), run.interval("ca"), run.interval("asr")) for run in runs
     ]
+
+
+def test_a_card_counts_the_pairs_that_were_trained_on(open_page: OpenPage, tmp_path: Path) -> None:
+    _, defended = make_runs(tmp_path)
+    write_json(defended / "config.json", {**read_json(defended / "config.json"), "trained_pairs": 243})
+    (note,) = (html.proto.body for html in open_page("Defend").get("html") if "pairs</small>" in html.proto.body)
+    assert "243 pairs" in note
+
+
+def test_the_line_of_the_floor_is_explained_below_the_curves(open_page: OpenPage, tmp_path: Path) -> None:
+    _, defended = make_runs(tmp_path)
+    report = {"stage": "defend", "step": 1, "total": 2, "seconds": 1.0, "losses": {"total": 1.0}}
+    (defended / "progress.jsonl").write_text(json.dumps({**report, "metrics": {"ca": 0.5, "asr": 0.9}}) + "\n")
+    app = open_page("Defend")
+    app.session_state["defend.details"] = curves.TAB
+    app.run()
+    assert "defend.past.validation" in chart_keys(app)
+    assert "Gray dotted line: attack success on the clean model." in page_text(app)
 
 
 def test_a_rebound_test_adds_a_metric_to_its_defense(open_page: OpenPage, tmp_path: Path) -> None:
