@@ -162,8 +162,8 @@ def show_margins(stages: list[Stage], data_key: DataKey, draw: DrawKey) -> None:
             for s, rows in zip(stages, margins, strict=True)
         ]
         st.caption(
-            f"First {count} clean pairs, epoch {draw.epoch}. Pairs below 0, with a false text preferred: "
-            f"{', '.join(wrong)}. Text length alone accounts for part of a margin."
+            f"{len(margins[0])} of the first {count} clean pairs, epoch {draw.epoch}. Pairs below 0, with a false "
+            f"text preferred: {', '.join(wrong)}. Text length alone accounts for part of a margin."
         )
         number = next((i for i, s in enumerate(stages) if s.stage == "defended"), len(stages) - 1)
         st.markdown(f"**Lowest margins: {escape_markdown(stages[number].label)}**")

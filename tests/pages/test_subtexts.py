@@ -1,6 +1,7 @@
 """Subtexts: parse, draws, similarities; a typed caption is always escaped."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,8 @@ def test_a_first_defense_is_shown_although_none_could_be_chosen_before(open_page
 
 
 def test_small_data_are_counted_by_their_own_size(open_page: OpenPage, tmp_path: Path) -> None:
-    rows = [f"{i}.png,a small red car and a yellow banana on the grass" for i in range(60)]
+    captions = ("a small red car and a yellow banana on the grass", "so it goes")
+    rows = [f"{i}.png,{captions[i % 5 == 0]}" for i in range(60)]
     (tmp_path / "pairs.csv").write_text("\n".join(["image,caption", *rows]))
     for i in range(60):
         Image.new("RGB", (32, 32), (4 * i, 90, 30)).save(tmp_path / f"{i}.png")
@@ -99,7 +101,9 @@ def test_small_data_are_counted_by_their_own_size(open_page: OpenPage, tmp_path:
     assert pairs < 60
     assert f"of {pairs} clean pairs; 0 " in page_text(app)
     assert f"K = 10% of {pairs} " in page_text(app)
-    assert f"First {pairs} " in page_text(app)
+    margins = re.search(rf"(\d+) of the first {pairs} clean pairs", page_text(app))
+    assert margins
+    assert 0 < int(margins[1]) < pairs, "pairs without subtexts have no margin"
 
 
 def test_margins_and_diagnostics(open_page: OpenPage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,7 +135,7 @@ def test_margins_and_diagnostics(open_page: OpenPage, tmp_path: Path, monkeypatc
     assert stats["Pairs drawn"].tolist() == [40] * 7
     assert stats["New texts"].tolist()[0] == 1.0
     assert {"False: object", "False: attribute"} <= set(stats.columns)
-    assert "First 300 " in page_text(app)
+    assert "300 of the first 300 " in page_text(app)
     assert len(chart(app, "subtexts.histogram")["data"]) >= 3
 
 
