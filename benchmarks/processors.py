@@ -10,7 +10,6 @@ it is done; a second call continues. Times do not count: it may run beside other
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from typing import Any
 import tyro
 
 from benchmarks import quick_setting
+from benchmarks.protocol2.records import describe_processor
 from benchmarks.quick_plan import CONFIRM_SEEDS, VARIANTS, choose
 from cleaner.data.base import load_data
 from cleaner.files import child_environment
@@ -87,9 +87,8 @@ def train(options: Options) -> None:
     for method, run in train_methods(options, chosen, done):
         row = key | {"method": method, **quick_setting.validation_figures(run), "sha256": run.clip.sha256()}
         rows = [*read_rows(options.out), row]
-        provenance = results.add_provenance(COMMAND, seeds=list(CONFIRM_SEEDS), rows=rows)
-        provenance["processor"] = read_processor_name()
-        results.write_result(options.out, provenance)
+        seeds, processor = sorted({row["seed"] for row in rows}), describe_processor()["name"]
+        results.write_result(options.out, results.add_provenance(COMMAND, seeds=seeds, rows=rows, processor=processor))
 
 
 def train_methods(options: Options, chosen: dict[str, dict[str, Any]], done: list[str]) -> Iterator[tuple[str, Run]]:
@@ -108,14 +107,6 @@ def train_methods(options: Options, chosen: dict[str, dict[str, Any]], done: lis
 def read_rows(path: Path) -> list[dict[str, Any]]:
     """Return the rows of the result file; empty if there is none."""
     return list(json.loads(path.read_text(encoding="utf-8"))["rows"]) if path.exists() else []
-
-
-def read_processor_name() -> str:
-    """Return the processor's model name, where Linux tells it."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else os.uname().machine
 
 
 if __name__ == "__main__":

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from benchmarks import quick_plan, quick_setting
+from benchmarks import processors, quick_plan, quick_setting
 from benchmarks.markdown import quick_tables
+from cleaner.files import read_json
 from tests.benchmarks.test_tables import make_row
 
 MODEL = "scenes-lite"
@@ -153,3 +155,13 @@ def test_the_first_minute_shows_its_phases(tmp_path: Path) -> None:
     table = quick_tables.first_minute(tmp_path)
     assert "| badnet | 3.2 | 11.0 | 19.0 | 20.5 | 248 | 0.980 | 0.970 |" in table
     assert "medians of 3 rounds" in table
+
+
+def test_the_file_of_processors_states_the_seeds_of_its_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = SimpleNamespace(clip=SimpleNamespace(sha256=lambda: "a"))
+    monkeypatch.setattr(processors, "train_methods", lambda *_: [("none", run)])
+    monkeypatch.setattr(quick_setting, "validation_figures", lambda run: {})
+    for seed in (7, 3):
+        options = processors.Options(seeds=(seed,), out=tmp_path / "processors.json", processor="SSE4.1, 1 thread")
+        processors.train(options)
+    assert read_json(tmp_path / "processors.json")["seeds"] == [3, 7]
