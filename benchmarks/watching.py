@@ -40,7 +40,19 @@ from cleaner.runs.progress import read_progress
 
 RESULT_PATH = results.RESULTS_DIR / "watching.json"
 PHASES = ("no page", "Poison open", "tab hidden")
-PAGES = ("Overview", "Poison", "Defend", "Compare", "Embeddings", "Attention", "Subtexts", "Film", "Try it", "Detect")
+PAGES = (
+    "Overview",
+    "Poison",
+    "Defend",
+    "Compare",
+    "Embeddings",
+    "Attention",
+    "Subtexts",
+    "Film",
+    "Try it",
+    "Detect",
+    "Trigger search",
+)
 IDLE_PAUSE = 20.0
 """Seconds in which the server prepares its next worker after the training."""
 EPOCHS = 1000

@@ -9,6 +9,7 @@ import pytest
 from benchmarks import live_drawing, watching
 from benchmarks.browser import find_chromium
 from cleaner.files import read_json
+from pages._shared import frame
 
 
 def measured(rate: float) -> dict[str, float]:
@@ -23,6 +24,10 @@ def test_rates_are_compared_within_a_round() -> None:
     first, second = watching.summarize_phases(phases)
     assert (first["of_rate"], first["steps_per_second"]) == (1.0, 2.0)
     assert (second["phase"], second["of_rate"], second["server_cpu"]) == ("Poison open", 0.9, 0.1)
+
+
+def test_every_page_is_opened() -> None:
+    assert set(watching.PAGES) == set(frame.titles())
 
 
 def test_the_first_switch_to_a_page_is_apart() -> None:
