@@ -2,40 +2,21 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
-from cleaner.attacks import TRIGGERS
-from cleaner.defenses import DEFENSES
-from cleaner.detectors import DETECTORS
+from benchmarks.markdown.cells import markdown_table
 from cleaner.labels import to_label
 from cleaner.published import Method
 from cleaner.registry import Registry
 
 
-def attacks(root: Path) -> str:
-    """Return a Markdown table of the attacks; `root` is not read."""
-    return format_methods("attack", TRIGGERS)
-
-
-def defenses(root: Path) -> str:
-    """Return a Markdown table of the defenses; `root` is not read."""
-    return format_methods("defense", DEFENSES)
-
-
-def detectors(root: Path) -> str:
-    """Return a Markdown table of the detectors; `root` is not read."""
-    return format_methods("detector", DETECTORS)
-
-
-def format_methods(kind: str, registry: Registry[Any]) -> str:
+def list_methods(kind: str, registry: Registry[Any]) -> str:
     """Return one row per registered class: name, label, first line of its docstring, source."""
-    header = (kind, "label", "definition", "source")
-    rows = [
+    lines = [
         (f"`{name}`", to_label(name), define(registry[name]), registry[name].source or "this project")
         for name in registry
     ]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, ["---"] * len(header), *rows))
+    return markdown_table((kind, "label", "definition", "source"), lines)
 
 
 def define(method: type[Method]) -> str:

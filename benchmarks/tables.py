@@ -14,7 +14,6 @@ from pathlib import Path
 
 import tyro
 
-from benchmarks import methods
 from benchmarks.markdown import (
     asset_tables,
     detection_tables,
@@ -30,6 +29,10 @@ from benchmarks.markdown import (
     timing_tables,
     views_tables,
 )
+from benchmarks.methods import list_methods
+from cleaner.attacks import TRIGGERS
+from cleaner.defenses import DEFENSES
+from cleaner.detectors import DETECTORS
 from cleaner.files import write_text
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -38,11 +41,11 @@ TABLE_BLOCK = re.compile(r"(<!-- table:(\w+) -->\n).*?(<!-- /table -->)", re.DOT
 TABLES: dict[str, Callable[[Path], str]] = {
     "headline": protocol2_headline.headline,
     "at_a_glance": result_tables.at_a_glance,
-    "attacks": methods.attacks,
+    "attacks": lambda _: list_methods("attack", TRIGGERS),
     "attack_defense": result_tables.attack_defense,
     "ablations": result_tables.ablations,
     "budget": result_tables.budget,
-    "defenses": methods.defenses,
+    "defenses": lambda _: list_methods("defense", DEFENSES),
     "clocks": timing_tables.clocks,
     "claim": protocol2_tables.equal_accuracy,
     "claim_aware": protocol2_tables.aware,
@@ -56,7 +59,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "detection": detection_tables.detection,
     "detection_retrained": detection_tables.detection_retrained,
     "detection_thresholds": detection_tables.detection_thresholds,
-    "detectors": methods.detectors,
+    "detectors": lambda _: list_methods("detector", DETECTORS),
     "demo": timing_tables.demo,
     "film_cost": timing_tables.film_cost,
     "first_minute": quick_tables.first_minute,
