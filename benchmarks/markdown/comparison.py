@@ -57,22 +57,19 @@ def format_metrics(rows: Sequence[Row]) -> tuple[str, ...]:
 
 
 class FollowupColumns:
-    """The columns that only newer rows have: ASR after rebound, CA on data variants, cost."""
+    """The columns beside the test metrics: ASR after rebound and CA on data variants, where measured, and cost."""
 
     def __init__(self, rows: Sequence[Row]) -> None:
         self.variants = list(dict.fromkeys(name for row in rows for name in row.get("transfer") or {}))
         self.rebounds = [row["rebound"] for row in rows if row.get("rebound")]
-        self.finetune_seconds = mean(
-            [row["cpu_seconds"] for row in rows if row["defense"] == "finetune" and has_cpu_seconds(row)]
-        )
-        self.has_cpu_seconds = any(has_cpu_seconds(row) for row in rows)
+        self.finetune_seconds = mean([row["cpu_seconds"] for row in rows if row["defense"] == "finetune"])
         self.header: tuple[str, ...] = (
             *(("rebound ASR@1",) if self.rebounds else ()),
             *(f"CA `{name}`" for name in self.variants),
-            "CPU seconds" if self.has_cpu_seconds else "seconds",
+            "CPU seconds",
             *(("x finetune",) if self.finetune_seconds else ()),
         )
-        self.note = self._describe_rebound() + self._describe_partial_seeds(rows)
+        self.note = self._describe_rebound()
 
     def _describe_rebound(self) -> str:
         """Return steps and learning rate of the rebound test, if there was one."""
@@ -81,20 +78,6 @@ class FollowupColumns:
         rebound = self.rebounds[0]
         return f" Rebound: {rebound['steps']} more steps of finetune at {rebound['lr']:g}."
 
-    def _describe_partial_seeds(self, rows: Sequence[Row]) -> str:
-        """Return the seeds behind these columns where a method has them for some of its seeds only."""
-        partial = {}
-        for name in dict.fromkeys(row["defense"] for row in rows):
-            of_method = [row for row in rows if row["defense"] == name]
-            seeds = format_seeds(row for row in of_method if row.get("transfer"))
-            if seeds not in ("", format_seeds(of_method)):
-                partial[method_label(name)] = seeds
-        listed = "; ".join(
-            f"seed {seeds} of {', '.join(name for name, of_name in partial.items() if of_name == seeds)}"
-            for seeds in dict.fromkeys(partial.values())
-        )
-        return f" Rebound, data variants and CPU seconds: {listed}." if partial else ""
-
     def format_cells(self, rows: Sequence[Row]) -> tuple[str, ...]:
         """Return the cells of one method under `header`."""
         rebound_asr = [results.parse_row_metrics(row["rebound"]).asr or {} for row in rows if row.get("rebound")]
@@ -102,8 +85,7 @@ class FollowupColumns:
             format_number(mean([row["transfer"][name]["ca"] for row in rows if name in (row.get("transfer") or {})]))
             for name in self.variants
         ]
-        timed_rows = [row for row in rows if has_cpu_seconds(row) or not self.has_cpu_seconds]
-        seconds = mean([row["cpu_seconds" if self.has_cpu_seconds else "seconds"] for row in timed_rows])
+        seconds = mean([row["cpu_seconds"] for row in rows])
         is_defended = rows[0]["defense"] is not None
         ratio = seconds / self.finetune_seconds if seconds and self.finetune_seconds and is_defended else None
         return (
@@ -112,11 +94,6 @@ class FollowupColumns:
             format_number(seconds, 0),
             *((format_number(ratio, 1),) if self.finetune_seconds else ()),
         )
-
-
-def has_cpu_seconds(row: Row) -> bool:
-    """Whether a row's training time on the processor was measured."""
-    return row.get("cpu_seconds") is not None
 
 
 def format_summary(rows: Sequence[Row], lost: Iterable[tuple[str, ...]] = ()) -> str:

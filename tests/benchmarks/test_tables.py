@@ -50,6 +50,7 @@ def make_row(defense: str | None, seed: int, ca: float) -> dict[str, Any]:
         "defense": defense,
         "seed": seed,
         "seconds": 30.0,
+        "cpu_seconds": 50.0,
         "metrics": metrics,
         "config": config,
     }
@@ -235,7 +236,7 @@ def test_rates_are_listed_with_the_chosen_one_in_bold(tmp_path: Path) -> None:
 
 
 def test_followup_columns_appear_where_they_were_measured(tmp_path: Path) -> None:
-    with_rebound = make_row("finetune", 1, 0.9) | {"cpu_seconds": 50.0, "transfer": {"scenes-night": {"ca": 0.3}}}
+    with_rebound = make_row("finetune", 1, 0.9) | {"transfer": {"scenes-night": {"ca": 0.3}}}
     with_rebound["rebound"] = {"steps": 186, "lr": 3e-4, "metrics": METRICS.to_dict()}
     slower = make_row("ta_cleaner", 1, 0.8) | {"cpu_seconds": 125.0, "transfer": {"scenes-night": {"ca": 0.2}}}
     write_results(
@@ -244,10 +245,9 @@ def test_followup_columns_appear_where_they_were_measured(tmp_path: Path) -> Non
     text = result_tables.attack_defense(tmp_path)
     assert "| rebound ASR@1 | CA `scenes-night` | CPU seconds | x finetune |" in text
     lines = {line.split(" | ")[0]: line for line in text.splitlines()}
-    assert lines["| none (backdoored)"].endswith("| - | - | - | - |")
+    assert lines["| none (backdoored)"].endswith("| - | - | 50 | - |")
     assert lines["| finetune"].endswith("| 0.250 | 0.300 | 50 | 1.0 |")
     assert lines["| ta_cleaner"].endswith("| - | 0.200 | 125 | 2.5 |")
-    assert "CPU seconds: seed 1 of finetune" in text
 
 
 def test_summary_of_all_attacks(tmp_path: Path) -> None:
@@ -273,12 +273,10 @@ def test_an_attack_of_several_seeds_weighs_no_more_than_one_of_a_single_seed(tmp
 
 
 def test_caption_names_methods_with_fewer_seeds(tmp_path: Path) -> None:
-    followups = {"transfer": {"scenes-night": {"ca": 0.3}}, "cpu_seconds": 10.0}
-    rows = [make_row("finetune", 0, 0.9), make_row("finetune", 1, 0.9) | followups, make_row("par", 0, 0.8) | followups]
+    rows = [make_row("finetune", 0, 0.9), make_row("finetune", 1, 0.9), make_row("par", 0, 0.8)]
     write_results(tmp_path, "attack_defense.json", [make_row(None, 0, 0.9), make_row(None, 1, 0.9), *rows])
     text = result_tables.attack_defense(tmp_path)
     assert "one seed with its 95% Wilson interval: par (seed 0)." in text
-    assert "CPU seconds: seed 1 of finetune." in text
 
 
 def test_other_triggers_have_one_row_each(tmp_path: Path) -> None:
