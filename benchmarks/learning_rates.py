@@ -9,17 +9,16 @@ largest down; --all also measures the rest of the grid. Every trial is kept; a s
 from __future__ import annotations
 
 import json
-import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import tyro
 from filelock import FileLock
 
 from benchmarks import protocol
+from benchmarks.tasks import lock_path
 from cleaner import presets
 from cleaner.cli.output import Progress
 from cleaner.config import FinetuneConfig
@@ -169,7 +168,7 @@ def select_suspect(trials: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def append_trial(trial: dict[str, Any]) -> None:
     """Add a trial to the result file and update the choice."""
-    with FileLock(Path(tempfile.gettempdir()) / "ta-cleaner-learning-rates.lock"):
+    with FileLock(lock_path(RESULT_PATH, "append")):
         trials = [*read_trials(), trial]
         chosen, lost = choose_rates(current_trials(trials))
         protocol.write_result(

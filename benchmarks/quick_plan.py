@@ -30,19 +30,14 @@ def spread_rates(count: int) -> list[float]:
     return [float(f"{3e-4 * 20 ** (i / (count - 1)):.2g}") for i in range(count)]
 
 
-def _ta_cleaner_variants() -> dict[str, Defense]:
-    """Return the forms of TA-Cleaner that are tried: formula and number of negatives."""
-    return {
-        f"{formula}, n {n}": DEFENSES["ta_cleaner"](share=1.0, formula=formula, negatives=n)
-        for formula, n in (("ours", 3), ("ours", 1), ("reviewed", 1))
-    }
-
-
 VARIANTS: dict[str, dict[str, Defense]] = {
     "finetune": {"": DEFENSES["finetune"]()},
     "cleanclip": {"": DEFENSES["cleanclip"]()},
     "cleanclip_short": {s: DEFENSES["cleanclip_short"](share=1.0, positive=s) for s in ("core", "relation")},
-    "ta_cleaner": _ta_cleaner_variants(),
+    "ta_cleaner": {
+        f"{formula}, n {n}": DEFENSES["ta_cleaner"](share=1.0, formula=formula, negatives=n)
+        for formula, n in (("ours", 3), ("ours", 1), ("reviewed", 1))
+    },
 }
 """Method -> its forms. A method with fewer forms tries more rates."""
 SETTING = {"pairs": presets.QUICK_CLEAN_PAIRS, "epochs": presets.QUICK_DEFEND.epochs}

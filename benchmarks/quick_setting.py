@@ -12,9 +12,7 @@ trial and row is written when it is done; a second call continues. Two processes
 from __future__ import annotations
 
 import json
-import tempfile
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Literal
 
 import tyro
@@ -32,6 +30,7 @@ from benchmarks.quick_plan import (
     confirmation_plan,
     trial_plan,
 )
+from benchmarks.tasks import lock_path
 from cleaner import presets
 from cleaner.attacks import TRIGGERS
 from cleaner.cli.output import Progress
@@ -208,7 +207,7 @@ def is_new(name: str, key: dict[str, Any]) -> bool:
 
 def append(name: str, entry: dict[str, Any]) -> None:
     """Add an entry to a list of the result file and update the choice."""
-    with FileLock(Path(tempfile.gettempdir()) / "ta-cleaner-quick-setting.lock"):
+    with FileLock(lock_path(RESULT_PATH, "append")):
         stored = read()
         stored[name].append(entry)
         plan = {"trial_seeds": TRIAL_SEEDS, "seeds": CONFIRM_SEEDS, "trials_each": TRIALS_EACH, "budget": BUDGET}

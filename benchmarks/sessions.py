@@ -89,7 +89,8 @@ def measure(options: Options) -> dict[str, Any]:
             models = check_models(runs)
             problems += [problem for changes in models.values() for problem in changes]
             problems += watcher.problems + watcher.check_memory() + check_queue(first)
-            problems += [line for line in log.read_text("utf-8", "replace").splitlines() if is_error(line)]
+            lines = log.read_text("utf-8", "replace").splitlines()
+            problems += [line for line in lines if any(mark in line for mark in ERROR_MARKS)]
             counts = {"models": len(models), "models_changed": sum(map(bool, models.values()))}
             return summarize(options, visitors, watcher, problems) | counts
 
@@ -180,10 +181,6 @@ def check_queue(first: Path) -> list[str]:
             problems.append(f"{running} train, not {folder.name}, the next in the queue")
         local.cancel(folder)
     return problems
-
-
-def is_error(line: str) -> bool:
-    return any(mark in line for mark in ERROR_MARKS)
 
 
 def summarize(options: Options, visitors: list[Visitor], watcher: Watcher, problems: list[str]) -> dict[str, Any]:

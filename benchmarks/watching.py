@@ -88,21 +88,21 @@ def main(options: Options) -> None:
                 browser = stack.enter_context(open_browser())
                 phases, switches = measure_rounds(options, folder, server, address, browser)
             idle = measure_idle_switches(options, address, browser)
-    result = results.add_provenance(
-        protocol.format_command_line(),
+    rows, measured = summarize_switches(switches, idle), summarize_phases(phases)
+    protocol.write_result(
+        options.out,
         model=options.model,
         pairs=options.pairs,
         seconds=options.seconds,
         rounds=options.rounds,
-        phases=summarize_phases(phases),
-        page_switches=(rows := summarize_switches(switches, idle)),
+        phases=measured,
+        page_switches=rows,
         median_first_switch=rounded_median(row["first_seconds"] for row in rows),
         median_later_switch=rounded_median(row["later_seconds"] for row in rows if row["later_seconds"] is not None),
         median_idle_switch=rounded_median(row["idle_seconds"] for row in rows),
         drawing=drawing,
     )
-    results.write_result(options.out, result)
-    for row in [*result["phases"], *rows, *drawing]:
+    for row in [*measured, *rows, *drawing]:
         print(", ".join(f"{name} {value}" for name, value in row.items()))
 
 
