@@ -52,7 +52,7 @@ class Options:
     seeds: tuple[int, ...] = (3,)
     """Seeds of the poisoning."""
     images: int = IMAGES
-    """Test images; cells that are not usable (`is_usable`) are measured again, or left out of the table file."""
+    """Test images; cells with another number are measured again, or left out of the table file."""
     threads: int = 1
     """Threads; the stored models of protocol 2 were trained on one."""
     gather: bool = False
@@ -66,7 +66,7 @@ def main(options: Options) -> None:
     for seed in () if options.gather else options.seeds:
         for attack in options.attacks:
             path = CELLS_DIR / f"{protocol.run_name(options.model, attack, seed)}.json"
-            if not path.exists() or not is_usable(read_cell(path), options.images):
+            if not path.exists() or read_cell(path)["images"] != options.images:
                 results.write_result(path, measure_cell(options, attack, seed))
             gather(options.images)
     gather(options.images)
@@ -75,15 +75,6 @@ def main(options: Options) -> None:
 def read_cell(path: Path) -> dict[str, Any]:
     """Return the row of a finished cell."""
     return dict(json.loads(path.read_text(encoding="utf-8")))
-
-
-def is_usable(row: dict[str, Any], images: int) -> bool:
-    """Return whether a row has so many test images, and one test set for the model before and after.
-
-    Older rows do not state the number, and measured the model that was trained again on its training pairs.
-    """
-    before, after = row["metrics"], row["retrained"]["metrics"]
-    return bool(row.get("images", IMAGES) == images and before["data_sha256"] == after["data_sha256"])
 
 
 def measure_cell(options: Options, attack: str, seed: int) -> dict[str, Any]:
@@ -144,8 +135,8 @@ def retrain(run: Run, pairs: PoisonedData, found: PairDetection, label: str) -> 
 
 
 def gather(images: int = IMAGES) -> None:
-    """Write the usable cells to one table file, in the order of the protocol."""
-    rows = [row for path in CELLS_DIR.glob("*.json") if is_usable(row := read_cell(path), images)]
+    """Write the cells with so many test images to one table file, in the order of the protocol."""
+    rows = [row for path in CELLS_DIR.glob("*.json") if (row := read_cell(path))["images"] == images]
     order = [*protocol.ATTACKS, *protocol.OTHER_TRIGGERS]
     rows.sort(key=lambda row: (row["model"], order.index(row["trigger"]), row["seed"]))
     protocol.check_attacks(rows)

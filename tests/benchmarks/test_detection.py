@@ -18,12 +18,12 @@ def make_row(trigger: str, seed: int, auroc: float, *, has_images: bool = True) 
     thresholds = [
         {"allowed": a, "threshold": 0.1, "false_alarms": 2 * a, "caught": auroc / 2, "f1": 0.25} for a in (0.01, 0.05)
     ]
-    metrics = {"asr": {"1": 0.02}, "ca": {"1": 0.98}, "data_sha256": "test"}
+    metrics = {"asr": {"1": 0.02}, "ca": {"1": 0.98}}
     return {
         "model": "scenes-lite",
         "trigger": trigger,
         "seed": seed,
-        "metrics": {"asr": {"1": 0.9}, "ca": {"1": 0.99}, "data_sha256": "test"},
+        "metrics": {"asr": {"1": 0.9}, "ca": {"1": 0.99}},
         "pairs": {"dao": figures},
         "image": {"masking": {**figures, "thresholds": thresholds}} if has_images else {},
         "retrained": {"detector": "dao", "flagged": 600, "caught": 170, "poisoned": 180, "metrics": metrics},
@@ -85,17 +85,9 @@ def test_cells_of_other_test_images_are_measured_again_and_never_mixed(
     threads: list[int] = []
     monkeypatch.setattr(torch, "set_num_threads", threads.append)
     assert gathered(seeds=(3, 4)) == [3, 4]
-    for path in detection.CELLS_DIR.iterdir():  # older rows do not state the default
-        path.write_text(json.dumps({key: value for key, value in detection.read_cell(path).items() if key != "images"}))
     assert gathered(seeds=(3, 4)) == [3, 4]
     assert measured == [3, 4]
     assert gathered(seeds=(3,), images=50) == [3]
     assert measured == [3, 4, 3]
     assert gathered(gather=True) == [4]
-    (path,) = (path for path in detection.CELLS_DIR.iterdir() if "4" in path.stem)
-    row = detection.read_cell(path)
-    row["retrained"]["metrics"]["data_sha256"] = "training pairs"
-    path.write_text(json.dumps(row))
-    assert gathered(seeds=(4,)) == [4]
-    assert measured == [3, 4, 3, 4]
     assert set(threads) == {1}, "as the stored models of protocol 2"
