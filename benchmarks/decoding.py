@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import sys
 import time
-from pathlib import Path
 
 from cleaner.data.base import CaptionData, load_data
 from cleaner.models.framing import ImageTransform
-from cleaner.reports import results
 from cleaner.runs.request import parse_data_arguments
 
 BATCH_SIZE = 64
-RESULT_PATH = Path(__file__).parent / "results" / "decoding.json"
+BATCHES = 40
 
 
-def measure_throughput(
-    data: CaptionData, *, prefetch: bool, compute_seconds: float = 0.0, batches: int = 40
-) -> tuple[float, float]:
+def measure_throughput(data: CaptionData, *, prefetch: bool, compute_seconds: float = 0.0) -> tuple[float, float]:
     """Return images per second and the share of time spent waiting; `compute_seconds`: simulated work per batch."""
-    total = min(batches, len(data) // BATCH_SIZE)
+    total = min(BATCHES, len(data) // BATCH_SIZE)
     start, waited = time.perf_counter(), 0.0
     for batch in range(total):
         requested = time.perf_counter()
@@ -38,7 +34,6 @@ def main() -> None:
     start = time.perf_counter()
     data = load_data(name, **options)
     print(f"{data.name}: {len(data):,} pairs, loaded and checked in {time.perf_counter() - start:.1f} s")
-    rows = []
     for side in (32, 224, 336):
         framed = data.with_transform(ImageTransform(side))
         plain, _ = measure_throughput(framed, prefetch=False)
@@ -47,12 +42,7 @@ def main() -> None:
             prefetch: measure_throughput(framed, prefetch=prefetch, compute_seconds=step_seconds)[1]
             for prefetch in (False, True)
         }
-        waiting = {"waiting": shares[False], "waiting_read_ahead": shares[True]}
-        rows.append({"side": side, "pictures_per_second": round(plain), **waiting})
         print(f"{side} px: {plain:,.0f} images/s; waiting {shares[False]:.0%}, with prefetch {shares[True]:.0%}")
-    results.write_result(
-        RESULT_PATH, results.add_provenance(f"python -m benchmarks.decoding {' '.join(sys.argv[1:])}", rows=rows)
-    )
 
 
 if __name__ == "__main__":
