@@ -128,7 +128,6 @@ def measure_model(model: str, config: FinetuneConfig, options: Options) -> dict[
     ]
     times = {
         "model": model,
-        "bare_seconds": rounded_median(bare["finetune"]),
         "published_seconds": rounded_median(published),
         "cleanclip_over_published": median_ratio(seconds["cleanclip"], published),
         "rows": rows,

@@ -146,5 +146,5 @@ def note_copies(rows: Sequence[Row]) -> str:
 
 def _describe_processor(processor: Mapping[str, Any]) -> str:
     """Return "AMD EPYC with AVX512, 1 thread"."""
-    name, kernels, threads = processor["name"], processor.get("kernels"), processor["threads"]
-    return f"{name}{f' with {kernels}' if kernels else ''}, {threads} thread{'s' if threads > 1 else ''}"
+    name, kernels, threads = processor["name"], processor["kernels"], processor["threads"]
+    return f"{name} with {kernels}, {threads} thread{'s' if threads > 1 else ''}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -250,9 +250,5 @@ def photos_by_attack(root: Path) -> str:
     """Return one table per attack on the model trained on photos."""
     result = read_photos(root) or {"rows": []}
     format_group = partial(format_comparison, result=result, lost=lost_accuracy_pairs(result))
-    return join_tables(format_group(rows) for rows in group_rows(result["rows"], "trigger"))
-
-
-def join_tables(tables: Iterable[str]) -> str:
-    """Return tables separated by blank lines, or how to measure the photos."""
+    tables = [format_group(rows) for rows in group_rows(result["rows"], "trigger")]
     return "\n\n".join(tables) or not_measured_note("python -m benchmarks.photos")

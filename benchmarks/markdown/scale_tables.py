@@ -6,7 +6,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from benchmarks.markdown.cells import markdown_table, not_measured_note, read_measurement
+from benchmarks.markdown.cells import describe_origin, markdown_table, not_measured_note, read_measurement
 from benchmarks.scale_cost import (
     CORES,
     GPU_BATCH,
@@ -140,8 +140,7 @@ def scale_check(root: Path) -> str:
     header = ("method", "clock", "measured, s", "predicted, s", "off by", "of it")
     caption = (
         f"`{check['model_name']}`, {check['batch']} pairs per process, two processes of one thread (gloo), medians of "
-        f"{check['rounds']} rounds of {check['steps']} steps. {result['device']}; commit {result['commit']}; "
-        f"`{result['command']}`."
+        f"{check['rounds']} rounds of {check['steps']} steps. {describe_origin(result)}"
     )
     return f"{markdown_table(header, lines)}\n\n{caption}"
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from benchmarks.markdown.cells import (
     describe_origin,
+    format_number,
     group_rows,
     join_unique,
     markdown_table,
@@ -23,7 +24,7 @@ def demo(root: Path) -> str:
     if result is None:
         return not_measured_note("python -m cleaner demo --out benchmarks/results/demo.json")
     tables = "\n\n".join(format_comparison(rows, result) for rows in group_rows(result["rows"], "model", "trigger"))
-    total = f" The whole demo took {result['seconds']:.0f} s." if "seconds" in result else ""
+    total = f" The whole demo took {result['seconds']:.0f} s."
     return tables + total + describe_job_time(read_measurement(root, "job.json"))
 
 
@@ -35,14 +36,14 @@ def describe_job_time(result: dict[str, Any] | None) -> str:
     return (
         "\n\nThe full setting as a page starts it, badnet and TA-Cleaner on "
         f"`{result['model']}`: {result['seconds']:.0f} s from the start of a worker to its test metrics ({parts}). "
-        f"{result['device']}; commit {result['commit']}; `{result['command']}`."
+        f"{describe_origin(result)}"
     )
 
 
 def step(root: Path) -> str:
     """Return the time of a training step per model and method, and how other times grow."""
     result = read_measurement(root, "step.json")
-    if result is None or "models" not in result:
+    if result is None:
         return not_measured_note("python -m benchmarks.step")
     header = ("model", "method", "seconds per step", "bare step", "share of the bare rate", "over CleanCLIP")
     lines = [
@@ -50,7 +51,7 @@ def step(root: Path) -> str:
             f"`{model['model']}`",
             row["method"],
             f"{row['seconds']:.3f}",
-            f"{row.get('bare_seconds', model['bare_seconds']):.3f}",
+            f"{row['bare_seconds']:.3f}",
             f"{row['of_bare_rate']:.2f}",
             f"{row['over_cleanclip']:.2f}",
         )
@@ -67,12 +68,10 @@ def describe_step_times(result: dict[str, Any]) -> str:
         f"`{model['model']}` {model['published_seconds']:.3f} s; CleanCLIP here takes this share of it: "
         f"{model['cleanclip_over_published']:.2f}"
         for model in models
-        if "published_seconds" in model
     )
     preparation = join_unique(
         f"`{model['model']}` " + ", ".join(f"{name} {ms:.1f} ms" for name, ms in model["preparation"].items())
         for model in models
-        if "preparation" in model
     )
     subtexts = ", ".join(f"{t['seconds']:.2f} s for {t['pairs']:,} pairs" for t in result["texts_of_an_epoch"])
     classifiers = "; ".join(
@@ -82,12 +81,12 @@ def describe_step_times(result: dict[str, Any]) -> str:
     clock = "processor time" if result["clock"] == "processor" else "wall time"
     return (
         "Bare: forward, backward and optimizer step of the method on batches that are ready to encode. "
-        + (f"A step of CleanCLIP's published loop: {published}. " if published else "")
-        + (f"Processor time to prepare a step of TA-Cleaner, K 100%: {preparation}. " if preparation else "")
-        + f"Batch {result['batch_size']}, {result['precision']}, {result['threads']} thread(s), {clock}; medians of "
+        f"A step of CleanCLIP's published loop: {published}. "
+        f"Processor time to prepare a step of TA-Cleaner, K 100%: {preparation}. "
+        f"Batch {result['batch_size']}, {result['precision']}, {result['threads']} thread(s), {clock}; medians of "
         f"{result['rounds']} interleaved rounds of {result['steps']} steps. Subtexts of an epoch, K 10%: "
         f"{subtexts}. A zero-shot classifier, 4 prompts per class: {classifiers}. Peak memory "
-        f"{result['peak_mb'] / 1000:.2f} GB. {result['device']}; commit {result['commit']}; `{result['command']}`."
+        f"{result['peak_mb'] / 1000:.2f} GB. {describe_origin(result)}"
     )
 
 
@@ -138,7 +137,7 @@ def watching(root: Path) -> str:
     switches = markdown_table(
         ("switch to", "first, s", "later, s", "without a training, s"),
         [
-            (row["page"], *(format_seconds(row.get(f"{name}_seconds")) for name in ("first", "later", "idle")))
+            (row["page"], *(format_number(row.get(f"{name}_seconds"), 1) for name in ("first", "later", "idle")))
             for row in result["page_switches"]
         ],
     )
@@ -167,11 +166,6 @@ def film_cost(root: Path) -> str:
         f"{markdown_table(header, lines)}\n\n`{result['model']}`, {result['steps']} steps; medians of "
         f"{result['rounds']} alternating rounds. {describe_origin(result)}"
     )
-
-
-def format_seconds(seconds: float | None) -> str:
-    """Return seconds with one digit; "-" for none."""
-    return "-" if seconds is None else f"{seconds:.1f}"
 
 
 def clocks(root: Path) -> str:

@@ -322,7 +322,7 @@ def test_fine_detail_by_kind_needs_a_held_out_kind(tmp_path: Path) -> None:
 
 def test_step_lists_every_method_and_the_settings(tmp_path: Path) -> None:
     row = {"method": "cleanclip", "seconds": 0.4, "bare_seconds": 0.36, "of_bare_rate": 0.9, "over_cleanclip": 1.0}
-    model = {"model": "rn", "bare_seconds": 0.2, "rows": [row], "classifier": [{"classes": 10, "seconds": 0.01}]}
+    model = {"model": "rn", "rows": [row], "classifier": [{"classes": 10, "seconds": 0.01}]}
     model |= {"published_seconds": 1.0, "cleanclip_over_published": 0.4, "preparation": {"EDA": 1.25}}
     settings = {"batch_size": 64, "precision": "fp32", "threads": 2, "rounds": 3, "steps": 8, "peak_mb": 1500}
     times = {"models": [model], "clock": "wall", "texts_of_an_epoch": [{"pairs": 1000, "seconds": 0.1}]}

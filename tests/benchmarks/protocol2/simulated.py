@@ -9,8 +9,8 @@ from typing import Any
 from benchmarks.protocol2 import plan
 from benchmarks.protocol2.tasks import Log, Task, pending
 
-PROCESSOR = {"name": "a processor", "flags": ["avx2"], "threads": 1}
-OTHER_PROCESSOR = {"name": "another processor", "flags": [], "threads": 1}
+PROCESSOR = {"name": "a processor", "flags": ["avx2"], "kernels": "AVX2", "threads": 1}
+OTHER_PROCESSOR = {"name": "another processor", "flags": [], "kernels": "DEFAULT", "threads": 1}
 BACKDOORED_CA = 0.98
 
 
