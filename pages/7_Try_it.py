@@ -237,7 +237,7 @@ with page("Try it", LEAD):
         st.markdown(f"##### {wording.section_title('Predictions', run)}")
         with show_progress("Computing predictions …") as on_step:
             for stage in stages:
-                cache.warm_classifier(stage.model, sample.data, trigger_run if has_text_key else None, on_step)
+                cache.build_classifier(stage.model, sample.data, trigger_run if has_text_key else None, on_step)
         with st.container(key="try-predictions"):
             show_predictions(run, stages, sample, placement, has_text_key)
         show_link(run, stages, sample, placement, has_text_key)

@@ -60,6 +60,7 @@ from pages._shared.cache.processor import yield_to_training
 from pages._shared.cache.reports import format_command, report_html, weight_formats
 from pages._shared.cache.samples import (
     best_classes,
+    build_classifier,
     image_pair_bytes,
     load_framed_data,
     place_trigger,
@@ -67,7 +68,6 @@ from pages._shared.cache.samples import (
     trigger_box,
     trigger_mask,
     validate_image,
-    warm_classifier,
     warm_images,
 )
 from pages._shared.cache.subtexts import (

@@ -111,18 +111,16 @@ def best_classes(
     from cleaner.inspection.similarity import best_classes
 
     image, _ = place_trigger(sample, trigger_run, placement)
-    classifier = _build_classifier(model, sample.data, text_key_run)
+    classifier = build_classifier(model, sample.data, text_key_run)
     return best_classes(load_model(model), load_data(sample.data), image, classifier=classifier)[0]
 
 
-def warm_classifier(model: ModelKey, data: DataKey, text_key_run: Path | None, on_step: OnStep) -> None:
-    """Compute a model's zero-shot classifier if it is missing; `on_step` receives the progress over its prompts."""
-    _build_classifier(model, data, text_key_run, on_step)
-
-
 @st.cache_resource(show_spinner=False, max_entries=24)
-def _build_classifier(model: ModelKey, data: DataKey, text_key_run: Path | None, _on_step: OnStep | None = None) -> Any:
-    """Return a model's zero-shot classifier (D, C); cached because mostly only the image changes."""
+def build_classifier(model: ModelKey, data: DataKey, text_key_run: Path | None, _on_step: OnStep | None = None) -> Any:
+    """Return a model's zero-shot classifier (D, C); cached because mostly only the image changes.
+
+    `_on_step` receives the progress over its prompts.
+    """
     from cleaner.evaluation.encode import Encoder
 
     labeled, encoder = load_data(data), Encoder(load_model(model), on_step=wrap_in_thread(_on_step))
