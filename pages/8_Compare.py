@@ -41,24 +41,20 @@ FILTERS: dict[str, tuple[str, Callable[[RunRecord], str]]] = {
 
 def filter_runs(entries: list[RunRecord]) -> list[RunRecord]:
     """Draw the filters, folded; return the runs that pass all of them."""
+    formats = {"attack": to_attack_label, "defense": to_defense_label}
     with st.popover("Filter", icon=":material/filter_alt:"):
         for key, (label, read_value) in FILTERS.items():
             options = sorted({read_value(entry) for entry in entries})
             selected = st.multiselect(
                 label,
                 options,
-                format_func={"attack": to_attack_label, "defense": to_defense_label}.get(key, _format_option),
+                format_func=formats.get(key, lambda option: option or "No sweep"),
                 key=f"compare.{key}",
                 placeholder="All",
                 **KEEP,
             )
             entries = [entry for entry in entries if not selected or read_value(entry) in selected]
     return entries
-
-
-def _format_option(option: str) -> str:
-    """Return the label of a filter option; ids of sweeps stay unchanged."""
-    return to_defense_label(option) if option.isidentifier() else option or "No sweep"
 
 
 def show_table(entries: list[RunRecord]) -> None:
