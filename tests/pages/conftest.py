@@ -155,11 +155,10 @@ def choose_own_model(app: AppTest, key: str, path: object) -> AppTest:
     return app.text_input(key=f"{key}.path").set_value(str(path)).run()
 
 
-def choose_own_data(app: AppTest, key: str, path: object, classes: str = "") -> AppTest:
-    """Put a path, and class names, into the fields of data."""
+def choose_own_data(app: AppTest, key: str, path: object) -> AppTest:
+    """Put a path into the field of data."""
     app.selectbox(key=key).set_value(sources.OWN_DATA).run()
-    app.text_input(key=f"{key}.path").set_value(str(path))
-    return app.text_input(key=f"{key}.classes").set_value(classes).run()
+    return app.text_input(key=f"{key}.path").set_value(str(path)).run()
 
 
 def choose_small_training(app: AppTest) -> AppTest:
