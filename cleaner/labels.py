@@ -98,8 +98,8 @@ def to_attack_label(name: str | None) -> str:
 
 
 def state_label(state: str) -> str:
-    """Return a run's state as users read it: the state "cancelled" of status.json is shown as "canceled"."""
-    return "canceled" if state == "cancelled" else state
+    """Return the state of status.json as users read it."""
+    return {"new": "not started", "cancelled": "canceled", "died": "stopped"}.get(state, state)
 
 
 @cache

@@ -11,7 +11,7 @@ import pytest
 
 from cleaner.config import FinetuneConfig, parameters
 from cleaner.jobs.slurm import SlurmResources
-from cleaner.labels import defense_name, to_defense_label, to_label
+from cleaner.labels import defense_name, state_label, to_defense_label, to_label
 
 
 @pytest.mark.parametrize(
@@ -71,3 +71,8 @@ def test_parameters_have_their_own_labels() -> None:
     labels = {p.name: p.label for cls in (FinetuneConfig, SlurmResources) for p in parameters(cls)}
     expected = {"lr": "Learning rate", "beta1": "Beta 1", "gpus": "GPUs", "memory_gb": "Memory in GB", "seed": "Seed"}
     assert {name: labels[name] for name in expected} == expected
+
+
+def test_states_read_as_words() -> None:
+    states = ("new", "running", "cancelled", "died")
+    assert [state_label(state) for state in states] == ["not started", "running", "canceled", "stopped"]

@@ -14,7 +14,7 @@ import streamlit as st
 
 from cleaner.jobs import local, sweep
 from cleaner.jobs.slurm import SlurmResources
-from cleaner.labels import to_label
+from cleaner.labels import state_label, to_label
 from cleaner.runs.record import RunRecord
 from cleaner.runs.request import Request
 from cleaner.runs.status import ACTIVE, Status
@@ -205,7 +205,7 @@ def describe_progress(entry: RunRecord) -> tuple[float, str]:
             return status.progress, status.message.rstrip(".") or "Starting"
         return 0.0, _describe_place_in_queue(entry) if status.device else "Starting"
     if status.state not in ACTIVE:
-        return status.progress, status.state
+        return status.progress, state_label(status.state)
     if not status.stage:
         return 0.0, "Starting"
     step = f"step {status.step:,} of {status.total:,}"

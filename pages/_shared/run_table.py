@@ -10,6 +10,7 @@ import pandas as pd
 import streamlit as st
 
 from cleaner.jobs import local
+from cleaner.labels import state_label
 from cleaner.runs.folders import runs_root
 from cleaner.runs.record import RunRecord
 from cleaner.runs.status import STARTABLE
@@ -18,18 +19,6 @@ from pages._shared import jobs
 from pages._shared.cards import warn_of_changed_files
 from pages._shared.frame import show_error
 from pages._shared.wording import escape_markdown, format_percent
-
-STATE_LABELS = {
-    "new": "not started",
-    "queued": "queued",
-    "running": "running",
-    "paused": "paused",
-    "done": "done",
-    "failed": "failed",
-    "cancelled": "canceled",
-    "died": "stopped",
-    "unreadable": "unreadable",
-}
 
 
 def show_run_table() -> None:
@@ -70,7 +59,7 @@ def table(entries: list[RunRecord]) -> pd.DataFrame:
         rows.append(
             {
                 "Name": name,
-                "State": STATE_LABELS.get(entry.status.state, entry.status.state),
+                "State": state_label(entry.status.state),
                 "Stage": entry.stage,
                 "Model": entry.model,
                 "CA": format_percent(entry.metric("ca")),

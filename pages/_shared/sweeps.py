@@ -8,14 +8,13 @@ import pandas as pd
 import streamlit as st
 
 from cleaner.jobs import local, sweep
-from cleaner.labels import to_label
+from cleaner.labels import state_label, to_label
 from cleaner.reports import equal_accuracy
 from cleaner.runs.record import RunRecord
 from cleaner.runs.status import ACTIVE
 from pages._shared import job_requests, jobs
 from pages._shared.frame import link
 from pages._shared.live_jobs import show_action_button
-from pages._shared.run_table import STATE_LABELS
 from pages._shared.ticker import tick
 from pages._shared.wording import escape_markdown, format_percent
 
@@ -99,14 +98,13 @@ def _show_sweep_table(name: str, entries: list[RunRecord]) -> None:
 
 def table(entries: list[RunRecord]) -> pd.DataFrame:
     """Return one row per run; metrics of finished runs only."""
-    labels = {**STATE_LABELS, sweep.WAITING_STATE: STATE_LABELS["queued"]}
     return pd.DataFrame(
         [
             {
                 "Defense": to_label(row.defense or ""),
                 "Learning rate": f"{row.lr:g}",
                 "Seed": row.seed,
-                "State": labels.get(row.status.state, row.status.state),
+                "State": "queued" if row.status.state == sweep.WAITING_STATE else state_label(row.status.state),
                 "Progress": round(100 * row.status.progress),
                 "CA": _format_metric(row, "ca"),
                 "ASR@1": _format_metric(row, "asr"),

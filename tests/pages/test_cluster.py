@@ -10,7 +10,6 @@ import pytest
 from cleaner.files import read_json
 from cleaner.jobs import local, slurm, slurm_queue, sweep
 from pages._shared import jobs
-from pages._shared.run_table import STATE_LABELS
 from tests import fake_slurm
 from tests.jobs.test_slurm import REFUSED
 from tests.pages.conftest import OpenPage, choose_small_training, errors, page_text, press, table, widget_keys
@@ -75,7 +74,7 @@ def test_a_sweep_is_one_array_in_one_table(open_page: OpenPage, tmp_path: Path, 
     press(app, "defend.go")
     (name,) = sweep.list_sweep_ids(local.poll_entries())
     assert [slurm_queue.read_job_id(entry.folder) for entry in sweep.list_sweep_runs(name)] == ["1_0", "1_1", "1_2"]
-    assert table(app, "Progress")["State"].tolist() == [STATE_LABELS["queued"]] * 3
+    assert table(app, "Progress")["State"].tolist() == ["queued"] * 3
     assert "Slurm job 1_0" in page_text(app)
     assert not app.get("progress")
     app.button(key=f"{name}.cancel").click().run()

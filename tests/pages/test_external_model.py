@@ -13,7 +13,6 @@ from cleaner.files import file_sha256
 from cleaner.jobs import local, sweep
 from cleaner.models.clip import save_clip
 from cleaner.runs.store import list_runs
-from pages._shared.run_table import STATE_LABELS
 from tests.conftest import make_clip
 from tests.pages.conftest import (
     OpenPage,
@@ -133,7 +132,7 @@ def test_it_can_be_swept(page: AppTest, tmp_path: Path) -> None:
     wait_until(lambda: not sweep.is_active(sweep.list_sweep_runs(name)))
     page.run()
     rows = table(page, "Progress")
-    assert rows["State"].tolist() == [STATE_LABELS["done"]] * 2
+    assert rows["State"].tolist() == ["done"] * 2
     assert rows["ASR@1"].tolist() == [UNKNOWN] * 2
 
 

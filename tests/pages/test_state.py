@@ -70,3 +70,7 @@ def test_a_second_start_keeps_the_unfinished_runs_of_the_first(tmp_path: Path, m
 @pytest.mark.parametrize("status", [Status("paused", step=9, total=4), Status("queued", step=9, total=4, place="x")])
 def test_a_progress_bar_is_full_at_most(tmp_path: Path, status: Status) -> None:
     assert jobs.describe_progress(RunRecord(folder=tmp_path, status=status))[0] == 1
+
+
+def test_the_state_of_an_ended_run_is_in_words(tmp_path: Path) -> None:
+    assert jobs.describe_progress(RunRecord(folder=tmp_path, status=Status("died")))[1] == "stopped"
