@@ -148,20 +148,22 @@ def launch_options(*flags: str) -> dict[str, Any]:
     }
 
 
-def launch_chromium(playwright: Any, *flags: str) -> Any:
-    """Return headless Chromium, see `launch_options`."""
-    return playwright.chromium.launch(**launch_options(*flags))
+@contextmanager
+def open_browser(*flags: str) -> Iterator[Any]:
+    """Yield headless Chromium, see `launch_options`."""
+    find_chromium()  # says what is missing
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(**launch_options(*flags))
+        yield browser
+        browser.close()
 
 
 @contextmanager
 def open_page(url: str, width: int = 1280, height: int = 720) -> Iterator[Any]:
     """Yield a page of headless Chromium at `url`."""
-    find_chromium()  # says what is missing
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = launch_chromium(playwright)
+    with open_browser() as browser:
         page = browser.new_page(viewport={"width": width, "height": height})
         page.goto(url)
         yield page
-        browser.close()

@@ -17,13 +17,7 @@ from typing import Any
 
 import psutil
 
-from benchmarks.browser import (
-    IS_IDLE_JS,
-    cpu_seconds,
-    launch_chromium,
-    list_browser_processes,
-    start_server,
-)
+from benchmarks.browser import IS_IDLE_JS, cpu_seconds, list_browser_processes, open_browser, start_server
 from cleaner.runs.progress import PROGRESS_FILE
 
 APP = Path(__file__).with_name("live_drawing_app.py")
@@ -35,15 +29,12 @@ WARM_UP_SECONDS = 6.0
 
 def measure(seconds: float) -> list[dict[str, Any]]:
     """Return, by way of drawing, milliseconds of processor time per update, over `seconds` after a warm-up."""
-    from playwright.sync_api import sync_playwright
-
     rows = []
     with tempfile.TemporaryDirectory() as place, start_server(place, APP) as (server, address):
         stop = threading.Event()
         writer = threading.Thread(target=grow, args=(Path(place), stop), daemon=True)
         writer.start()
-        with sync_playwright() as playwright:
-            browser = launch_chromium(playwright)
+        with open_browser() as browser:
             for way in WAYS:
                 page = browser.new_page(viewport={"width": 1280, "height": 720})
                 page.set_default_timeout(300_000)
@@ -53,7 +44,6 @@ def measure(seconds: float) -> list[dict[str, Any]]:
                 page.wait_for_timeout(1000 * WARM_UP_SECONDS)
                 rows.append({"way": way, **measure_updates(server, Path(place) / f"{way}.updates", seconds)})
                 page.close()
-            browser.close()
         stop.set()
         writer.join()
     return rows

@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import plotly.graph_objects as go
-from playwright.sync_api import sync_playwright
 from plotly.subplots import make_subplots
 
 from benchmarks import learning_rates, protocol
-from benchmarks.browser import launch_chromium
+from benchmarks.browser import open_browser
 from benchmarks.markdown import detection_tables
 from benchmarks.markdown.cells import Row, group_rows
 from cleaner.labels import to_attack_label, to_defense_label, to_label
@@ -39,8 +38,7 @@ def main() -> None:
     figures = plot_claim() | plot_removal() | plot_rates() | plot_budgets() | plot_detection()
     if (results.RESULTS_DIR / "step.json").exists():
         figures["step"] = plot_step_times(json.loads((results.RESULTS_DIR / "step.json").read_text(encoding="utf-8")))
-    with sync_playwright() as playwright, tempfile.TemporaryDirectory() as folder:
-        browser = launch_chromium(playwright)
+    with open_browser() as browser, tempfile.TemporaryDirectory() as folder:
         page = browser.new_page(viewport=VIEWPORT)
         for name, figure in figures.items():
             file = Path(folder) / f"{name}.html"

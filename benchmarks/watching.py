@@ -26,8 +26,8 @@ from benchmarks import live_drawing, protocol
 from benchmarks.browser import (
     IS_IDLE_JS,
     cpu_seconds,
-    launch_chromium,
     list_browser_processes,
+    open_browser,
     set_hidden,
     start_server,
 )
@@ -129,17 +129,6 @@ def count_steps(folder: Path) -> tuple[int, float]:
     """Return the training steps done so far and the seconds that they took."""
     reports = [report for report in read_progress(folder) if report["stage"] == "poison"]
     return (reports[-1]["step"], reports[-1]["seconds"]) if reports else (0, 0.0)
-
-
-@contextmanager
-def open_browser() -> Iterator[Any]:
-    """Yield headless Chromium."""
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = launch_chromium(playwright)
-        yield browser
-        browser.close()
 
 
 Phases = dict[str, list[dict[str, float]]]

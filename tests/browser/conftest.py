@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from benchmarks.browser import find_chromium as require_chromium
-from benchmarks.browser import launch_chromium
+from benchmarks.browser import open_browser
 
 CAMERA_FLAGS = ["--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
 # Streamlit first requests _stcore relative to the page, and forgets the images of a page that is left before they are
@@ -123,12 +123,8 @@ def example_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def browser() -> Iterator[Any]:
     """Chromium with a fake camera."""
     find_chromium()
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = launch_chromium(playwright, *CAMERA_FLAGS)
+    with open_browser(*CAMERA_FLAGS) as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from benchmarks.browser import launch_chromium, wait_idle
+from benchmarks.browser import open_browser, wait_idle
 
 SCREENSHOTS_DIR = Path(__file__).resolve().parents[2] / "assets" / "screenshots"
 HEIGHTS = {
@@ -22,11 +22,8 @@ HEIGHTS = {
 
 
 def main(address: str) -> None:
-    from playwright.sync_api import sync_playwright
-
     SCREENSHOTS_DIR.mkdir(parents=True, exist_ok=True)
-    with sync_playwright() as playwright:
-        browser = launch_chromium(playwright)
+    with open_browser() as browser:
         for title, height in HEIGHTS.items():
             page = browser.new_page(viewport={"width": 1280, "height": height}, color_scheme="light")
             page.set_default_timeout(240_000)
@@ -36,7 +33,6 @@ def main(address: str) -> None:
             page.wait_for_timeout(1500)  # charts fade in
             page.screenshot(path=SCREENSHOTS_DIR / f"{title.lower().replace(' ', '_')}.png")
             page.close()
-        browser.close()
 
 
 if __name__ == "__main__":
