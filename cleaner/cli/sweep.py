@@ -48,6 +48,7 @@ from cleaner.runs.status import ACTIVE
 from cleaner.types import CleanerError
 
 if TYPE_CHECKING:
+    from cleaner.defenses.base import Defense
     from cleaner.models.clip import Clip
 
 DEFENSES_HELP = "Defenses; one with options in quotes: 'ta_cleaner share=1.0'."
@@ -106,7 +107,7 @@ class Sweep:
 
         run = Path(self.suspect) if is_run_folder(self.suspect) else None
         chosen = [instantiate(DEFENSES, _split_spec(spec)) for spec in self.defenses]
-        defenses = [adopt_inversion(defense, run, self.suspect).state_dict() for defense in chosen]
+        defenses = [adopt_inversion(defense, run, self.suspect) for defense in chosen]
         parent, model = self._resolve_suspect()
         clip = load_run_or_model(self.suspect)  # fails before any run is created
         data, options = resolve_data(self.data, self.suspect)
@@ -121,12 +122,13 @@ class Sweep:
             data_options=options,
             film=self.film,
         )
-        requests = sweep.grid(base, defenses, rates=self.lrs, seeds=self.seeds)
-        self._probe_data(clip, data, options)
+        states = [defense.state_dict() for defense in defenses]
+        requests = sweep.grid(base, states, rates=self.lrs, seeds=self.seeds)
+        self._probe_data(clip, defenses, data, options)
         return requests
 
-    def _probe_data(self, clip: Clip, data: str, options: Mapping[str, Any]) -> None:
-        """Raise `CleanerError` before any run is created if a few samples of the data are already unusable.
+    def _probe_data(self, clip: Clip, defenses: Sequence[Defense], data: str, options: Mapping[str, Any]) -> None:
+        """Raise `CleanerError` before any run is created if a few samples of the data show that one must fail.
 
         On them an activation is tried that the model's file does not state.
         """
@@ -135,7 +137,9 @@ class Sweep:
         from cleaner.evaluation.evaluate import validate_eval_data
 
         target = read_json(Path(self.suspect) / "config.json").get("target_class")
-        load_data(data, split="clean", size=min(self.pairs, PRECHECK_SIZE), **options)
+        clean = load_data(data, split="clean", size=min(self.pairs, PRECHECK_SIZE), **options)
+        if reason := next(filter(None, (defense.unsupported_reason(clip, clean) for defense in defenses)), None):
+            raise CleanerError(reason)
         test = load_data(data, split="test", size=min(self.test_pairs or PRECHECK_SIZE, PRECHECK_SIZE), **options)
         validate_eval_data(test, target)
         print_activation(clip, test)

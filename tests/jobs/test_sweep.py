@@ -250,6 +250,10 @@ def test_unusable_options_are_refused_before_any_run_is_created(
         (["--pairs", "0"], "the number of pairs must be at least 1, not 0"),
         (["--test-pairs", "-1"], "the number of pairs must be at least 1, not -1"),
         (["--data", str(write_table(tmp_path))], "name the classes with classes="),
+        (
+            ["--defenses", "unlearn_trigger", "--pairs", "48", "--test-pairs", "40"],
+            "unlearn_trigger needs an inverted trigger",
+        ),
     ):
         assert main([*command, *options]) == 2
         assert message in capsys.readouterr().err.splitlines()[-1]
