@@ -55,6 +55,7 @@ class Scan:
         few = SCREENED_IMAGES if self.variants and not self.trigger else 0
         data = load_split(resolve_data(self.data, self.model), "test", self.images + few)
         clip, tried = load_run_or_model(self.model), len(triggers)
+        reference = load_run_or_model(self.reference) if self.reference else None  # fails before the scan
         print_activation(clip, data)
         if few:
             found = scan_variants(clip, data, triggers, self.images, Progress(self.model))
@@ -62,10 +63,9 @@ class Scan:
         else:
             results = scan(clip, data, triggers, self.images, Progress(self.model))
         trusted = []
-        if self.reference:
-            reference = load_run_or_model(self.reference)
+        if reference is not None:
             print_activation(reference, data)
-            trusted = scan(reference, data, triggers, self.images, Progress(self.reference))
+            trusted = scan(reference, data, triggers, self.images, Progress(self.reference or ""))
         if self.json:
             lines = {"lines": [asdict(line) for line in results], "reference": [asdict(line) for line in trusted]}
             print_json({**lines, "tried": tried, "not_tried": skipped, "warning": SCAN_WARNING})

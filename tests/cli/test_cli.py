@@ -268,6 +268,7 @@ LONG = "x" * 300
         (["sweep", LONG], LONG),
         (["evaluate", LONG], LONG),
         (["scan", LONG, "--images", "4"], LONG),
+        (["scan", "scenes-rn", "--trigger", "badnet", "--images", "4", "--reference", LONG], LONG),
         (["scan", "scenes-rn", "--trigger", "text_only"], "text"),
         (["scan", "scenes-rn", "--images", "-3"], "--images must be at least 1"),
         (["pretrain", "--out", "/proc/own"], "/proc is not writable"),
@@ -289,7 +290,9 @@ def test_missing_inputs_and_unwritable_outputs_are_reported_before_any_work(
     monkeypatch.setenv("CLEANER_RUNS", str(tmp_path / "runs"))
     (tmp_path / "file").touch()
     assert main(arguments) == 2
-    assert token in capsys.readouterr().err.splitlines()[-1]
+    lines = capsys.readouterr().err.splitlines()
+    assert token in lines[-1]
+    assert not any(" scan: " in line for line in lines)
     assert not list((tmp_path / "runs").glob("*"))
 
 
