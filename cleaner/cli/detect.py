@@ -116,7 +116,13 @@ class Detect:
         from cleaner.inspection.training_pairs import load_training_pairs
 
         pairs = load_training_pairs(Path(self.suspect), run.clip.framing, Progress())
-        features = extract_pair_features(run.clip, pairs, limit_pairs(run.clip, pairs, self.pairs or None), Progress())
+        n = limit_pairs(run.clip, pairs, self.pairs or None)
+        if self.train_without > n:
+            raise CleanerError(
+                f"--train-without {self.train_without} is more than the {n:,} pairs that are scored: lower it, or "
+                "score more with --pairs."
+            )
+        features = extract_pair_features(run.clip, pairs, n, Progress())
         reference = None
         if self.clean_reference:
             clean = load_split(get_test_data(run.config)[:2], "clean", self.reference)

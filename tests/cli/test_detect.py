@@ -77,6 +77,10 @@ def test_train_without(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
         (["--question", "image", "--train-without", "5"], "--question pairs"),
         (["--out", "again"], "--out requires --train-without"),
         (["--train-without", "64"], "would remain"),
+        (
+            ["--train-without", "30", "--pairs", "20", "--reference", "5"],
+            "--train-without 30 is more than the 20 pairs",
+        ),
         (["--train-without", "-5"], "--train-without must be at least 0"),
         (["--pairs", "-3"], "--pairs must be at least 0"),
         (["--reference", "0"], "--reference must be at least 1"),
