@@ -301,7 +301,10 @@ def train(
     else:
         folder = submit_run(request, folder, resources)
         if background:
-            print(f"Run folder: {folder}")
+            if as_json:
+                print_json({"folder": str(folder)})
+            else:
+                print(f"Run folder: {folder}")
             return
         run = wait_for_run(folder)
     print_result(run, folder, label=label, as_json=as_json)

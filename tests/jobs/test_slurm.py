@@ -447,8 +447,8 @@ def test_command_line(request_: Request, queue: Path, tmp_path: Path, capsys: py
     assert not out.exists()
     on_slurm = [*command, "--cluster", "slurm", "--cpus", "1"]
     (queue / "hold").write_text("Priority")
-    assert main([*on_slurm, "--background"]) == 0
-    assert str(out) in capsys.readouterr().out
+    assert main([*on_slurm, "--background", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"folder": str(out)}
     assert main(on_slurm) == 2  # the folder exists
     assert main(["runs"]) == 0
     shown = capsys.readouterr().out
