@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import tyro
 
 from cleaner import presets
-from cleaner.cli.folders import check_writable
+from cleaner.cli.folders import resolve_output_file
 from cleaner.cli.options import TARGET_DEFAULT, TARGET_HELP, instantiate, stated_default
 from cleaner.cli.output import (
     Progress,
@@ -56,8 +56,7 @@ class Demo:
         from cleaner.models.clip import load_clip
         from cleaner.workflow import defend, poison
 
-        if self.out is not None:
-            check_writable(self.out, "file")
+        out = None if self.out is None else resolve_output_file(self.out)
         start = time.perf_counter()
         trigger = instantiate(TRIGGERS, self.trigger)
         setting = presets.quick_poison(self.model)
@@ -97,8 +96,8 @@ class Demo:
             print_json(result)
         else:
             self._print_comparison(rows, seconds)
-        if self.out is not None:  # last, so that a full disk does not lose the printed result
-            results.write_result(self.out, result)
+        if out is not None:  # last, so that a full disk does not lose the printed result
+            results.write_result(out, result)
 
     def _print_comparison(self, rows: list[dict[str, Any]], seconds: float) -> None:
         """Print the comparison, then the one at the full setting."""

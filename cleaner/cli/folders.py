@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import stat
 import tempfile
@@ -43,6 +44,16 @@ def reserve_run_folder(out: Path | None, name: str) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # fails if the folder holds the run
             folder.rmdir()
+
+
+def resolve_output_file(out: Path) -> Path:
+    """Return the file to write, links followed: writing replaces a file, which must not be the link.
+
+    Raises `CleanerError` if it cannot be written.
+    """
+    path = Path(os.path.realpath(out))
+    check_writable(path, "file")
+    return path
 
 
 def check_writable(out: Path, kind: Literal["folder", "file"] = "folder") -> None:

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import tyro
 
-from cleaner.cli.folders import check_writable
+from cleaner.cli.folders import resolve_output_file
 from cleaner.cli.output import format_command_line
 from cleaner.runs.store import read_record
 
@@ -26,9 +26,8 @@ class Report:
     def run(self) -> None:
         from cleaner.reports.html import write_report
 
-        check_writable(self.out, "file")
-        path = write_report(self.runs, self.out, format_command_line())
-        print(f"Report: {path}")
+        write_report(self.runs, resolve_output_file(self.out), format_command_line())
+        print(f"Report: {self.out}")
 
 
 @dataclass(frozen=True)
@@ -41,10 +40,11 @@ class Film:
     def run(self) -> None:
         from cleaner.reports import film, film_animation
 
-        check_writable(self.out, "file")
+        path = resolve_output_file(self.out)
         movies = film.load_movies([read_record(folder) for folder in self.runs])
         write = film.write_film_html if self.out.suffix.lower() == ".html" else film_animation.write_animation
-        print(f"Film: {write(movies, self.out)}")
+        write(movies, path)
+        print(f"Film: {self.out}")
 
 
 @dataclass(frozen=True)

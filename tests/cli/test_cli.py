@@ -296,6 +296,16 @@ def test_missing_inputs_and_unwritable_outputs_are_reported_before_any_work(
     assert not list((tmp_path / "runs").glob("*"))
 
 
+def test_the_file_behind_a_link_is_written_and_the_link_stays(tmp_path: Path) -> None:
+    """A link such as /dev/stdout must survive."""
+    file, link = tmp_path / "report.html", tmp_path / "link.html"
+    file.write_text("old")
+    link.symlink_to(file)
+    assert main(["report", "example-badnet", "--out", str(link)]) == 0
+    assert link.is_symlink()
+    assert "</html>" in file.read_text()
+
+
 def test_a_scan_reads_only_the_images_it_needs(
     model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
