@@ -132,6 +132,11 @@ def _read_error(text: str, name: str) -> str:
         return f"{name} needs {', '.join(missing)}"
     if bad := re.match(r"Error parsing (\S+): .*'(.*)'", message):
         return f"{bad[1]} cannot be {bad[2]!r}"
+    if missing_value := re.match(r"Missing value for argument '(\S+)'", message):
+        return f"{missing_value[1]} needs a value"
+    if bad := re.match(r"invalid choice '(.*)' for argument '(\S+)'\. Expected one of \((.*)\)", message):
+        choices = sorted(set(re.findall("'(.*?)'", bad[3])) - {"None"})  # the order of tyro changes with each process
+        return f"{bad[2]} cannot be {bad[1]!r}: choose one of {', '.join(choices)}"
     return message
 
 
