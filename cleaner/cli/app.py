@@ -12,6 +12,7 @@ from typing import Annotated, NoReturn
 import tyro
 
 from cleaner.access import MIN_PASSWORD_LENGTH, PASSWORD, is_loopback
+from cleaner.cli.options import stated_default
 from cleaner.files import app_file
 from cleaner.types import CleanerError
 
@@ -22,18 +23,18 @@ LOCAL_HOSTS = ("localhost", "127.0.0.1")
 class App:
     """Start the app and open it in a browser; arguments after -- go to `streamlit run`."""
 
-    port: Annotated[int | None, tyro.conf.arg(help="Port to listen on; default: 8501, or the next free one.")] = None
+    port: Annotated[int | None, stated_default(help="Port to listen on; default: 8501, or the next free one.")] = None
     address: Annotated[
         str | None,
-        tyro.conf.arg(help="Address to listen on; default: 127.0.0.1. Others need a password in CLEANER_PASSWORD."),
+        stated_default(help="Address to listen on; default: 127.0.0.1. Others need a password in CLEANER_PASSWORD."),
     ] = None
     allow_host: Annotated[
         tuple[str, ...],
-        tyro.conf.arg(help="Host names that browsers may use, besides localhost and --address; '*': any."),
+        stated_default(help="Host names that browsers may use, besides localhost and --address; '*': any."),
     ] = ()
     headless: Annotated[bool, tyro.conf.arg(help="Do not open a browser.")] = False
     streamlit: Annotated[
-        tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(help="Options of `streamlit run`, after --.")
+        tuple[str, ...], tyro.conf.Positional, stated_default(help="Options of `streamlit run`, after --.")
     ] = ()
 
     def run(self) -> None:

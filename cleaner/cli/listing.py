@@ -10,7 +10,7 @@ from typing import Annotated
 import tyro
 
 from cleaner.cli.cluster import watch_run
-from cleaner.cli.options import DATA_HELP
+from cleaner.cli.options import DATA_HELP, stated_default
 from cleaner.cli.output import print_json
 from cleaner.config import parameters
 from cleaner.jobs import local
@@ -33,7 +33,7 @@ class InspectData:
     """Inspect a data set before use: format, splits, classes, first captions and skipped images."""
 
     data: Annotated[
-        tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="DATA [KEY=VALUE ...]", help=DATA_HELP)
+        tuple[str, ...], tyro.conf.Positional, stated_default(metavar="DATA [KEY=VALUE ...]", help=DATA_HELP)
     ]
 
     def run(self) -> None:

@@ -15,7 +15,7 @@ from cleaner.registry import suggest
 from cleaner.types import CleanerError
 
 stated_default = partial(tyro.conf.arg, help_behavior_hint="")
-"""Describe an option whose help states its default, which tyro would show as None or nothing."""
+"""Describe an argument whose help states its default, or that has none: tyro would show None or nothing."""
 MODEL_HELP = (
     "Built-in name, file, local-dir:FOLDER, hf-hub:NAME, ARCHITECTURE:FILE, or ARCHITECTURE/TAG as open_clip lists it."
 )

@@ -12,6 +12,7 @@ from typing import Annotated
 import tyro
 
 from cleaner.cli.folders import resolve_output_file
+from cleaner.cli.options import stated_default
 from cleaner.cli.output import format_command_line
 from cleaner.runs.store import read_record
 
@@ -20,7 +21,7 @@ from cleaner.runs.store import read_record
 class Report:
     """Write one HTML file about runs: metrics, plots, images, protocol and settings. It works offline."""
 
-    runs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN ...", help="Run folders.")]
+    runs: Annotated[tuple[str, ...], tyro.conf.Positional, stated_default(metavar="RUN ...", help="Run folders.")]
     out: Annotated[Path, tyro.conf.arg(help="HTML file to write.")] = Path("report.html")
 
     def run(self) -> None:
@@ -34,7 +35,7 @@ class Report:
 class Film:
     """Write the film of one run, or of two side by side, as one HTML file that plays offline, or as an animation."""
 
-    runs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN [RUN]", help="Run folders.")]
+    runs: Annotated[tuple[str, ...], tyro.conf.Positional, stated_default(metavar="RUN [RUN]", help="Run folders.")]
     out: Annotated[Path, tyro.conf.arg(help="File to write: .html, .webp or .gif.")] = Path("film.html")
 
     def run(self) -> None:
@@ -54,7 +55,7 @@ class ExportTensorboard:
     Open them with: tensorboard --logdir OUT. An unfinished run has curves only; export it again later.
     """
 
-    runs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN ...", help="Run folders.")]
+    runs: Annotated[tuple[str, ...], tyro.conf.Positional, stated_default(metavar="RUN ...", help="Run folders.")]
     out: Annotated[Path, tyro.conf.arg(help="Output folder, with a folder for each run.")] = Path("tensorboard")
 
     def run(self) -> None:

@@ -31,7 +31,9 @@ class Scan:
 
     model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN|MODEL", help=RUN_OR_MODEL_HELP)]
     data: Annotated[tuple[str, ...], stated_default(help=f"{OWN_DATA_HELP} The test split is used.")] = ()
-    trigger: Annotated[tuple[str, ...], tyro.conf.arg(help="Try only this trigger: patch_image path=sticker.png.")] = ()
+    trigger: Annotated[
+        tuple[str, ...], stated_default(help="Try only this trigger: patch_image path=sticker.png.")
+    ] = ()
     variants: Annotated[
         bool, tyro.conf.arg(help="Try other sizes, positions, ratios and seeds too, on a few images first.")
     ] = True

@@ -452,6 +452,7 @@ def test_every_command_and_option_has_a_help_text(command: str, capsys: pytest.C
         main([command, "--help"])
     shown = capsys.readouterr().out
     assert f"usage: python -m cleaner {command}" in shown
+    assert "(default: )" not in " ".join(shown.replace("│", " ").split())
     (annotated,) = (a for a in get_args(Command) if get_args(a)[1].name == command)
     options = get_args(annotated)[0]
     assert (options.__doc__ or "").rstrip().endswith(".")
@@ -459,6 +460,8 @@ def test_every_command_and_option_has_a_help_text(command: str, capsys: pytest.C
         argument = get_args(hint)[-1]
         is_group = argument.name == ""
         assert is_group or argument.help.endswith("."), name
+        states_default = not is_group and "default: " in argument.help.lower()
+        assert not states_default or argument.help_behavior_hint == "", name
 
 
 def test_list_and_empty_runs(model: str, capsys: pytest.CaptureFixture[str]) -> None:
