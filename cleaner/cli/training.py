@@ -94,6 +94,8 @@ class Pretrain:
             check_writable(self.out)
         if not 0 <= self.class_share <= 1:
             raise CleanerError(f"--class-share takes a share between 0 and 1, not {self.class_share:g}.")
+        if not 1 <= self.distill_epochs <= 1000:
+            raise CleanerError(f"--distill-epochs must be between 1 and 1,000, not {self.distill_epochs}.")
         data_name, data_options = parse_data_arguments(self.data or (presets.home_data(self.model),))
         card = pretrain(
             self.model,

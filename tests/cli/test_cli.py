@@ -272,6 +272,10 @@ LONG = "x" * 300
         (["scan", "scenes-rn", "--trigger", "text_only"], "text"),
         (["scan", "scenes-rn", "--images", "-3"], "--images must be at least 1"),
         (["pretrain", "--out", "/proc/own"], "/proc is not writable"),
+        (
+            ["pretrain", "--distill-epochs", "-1", "--pairs", "0"],
+            "--distill-epochs must be between 1 and 1,000, not -1",
+        ),
         (["rebound", LONG], LONG),
         (["runs", "--cancel", LONG], LONG),
         (["inspect", f"image_folder:{LONG}"], LONG),
