@@ -45,7 +45,9 @@ class Demo:
     target_class: Annotated[str | None, stated_default(help=f"{TARGET_HELP} {TARGET_DEFAULT}")] = None
     pairs: Annotated[int | None, stated_default(help="Pairs for the attack. Default: as on the pages.")] = None
     clean_pairs: Annotated[int, tyro.conf.arg(help="Clean pairs for the defenses.")] = presets.QUICK_CLEAN_PAIRS
-    test_pairs: Annotated[int, tyro.conf.arg(help="Test pairs to evaluate on; half of Scenes' show one object.")] = 2000
+    test_pairs: Annotated[
+        int, tyro.conf.arg(help="Test pairs to evaluate on, 0: all; half of Scenes' show one object.")
+    ] = 2000
     seed: Annotated[int, tyro.conf.arg(help="Seed of attack and defenses.")] = 0
     device: Annotated[str, tyro.conf.arg(help="auto, cpu, cuda or mps.")] = "auto"
     json: Annotated[bool, tyro.conf.arg(help="Print the result as JSON.")] = False
@@ -64,10 +66,10 @@ class Demo:
         clip = load_clip(self.model)
         data = presets.home_data(self.model)
         load = partial(load_data, data, on_step=Progress())
-        clean_data, test = load(split="clean", size=self.clean_pairs), load(split="test", size=self.test_pairs)
+        clean_data, test = load(split="clean", size=self.clean_pairs), load(split="test", size=self.test_pairs or None)
         backdoored = poison(
             clip,
-            load(split="train", size=self.pairs or setting.pairs),
+            load(split="train", size=setting.pairs if self.pairs is None else self.pairs),
             trigger,
             target_class=self.target_class or presets.default_target_of(data),
             poison_rate=setting.rate,

@@ -239,6 +239,20 @@ def test_the_demo_of_the_model_of_photos_has_a_target_in_its_data(
         demo.Demo("photos-rn", target_class=target).run()
 
 
+def test_the_demo_counts_pairs_as_the_other_commands_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: dict[str, int | None] = {}
+
+    def stop(*_: object, **__: object) -> None:
+        raise CleanerError("stopped.")
+
+    monkeypatch.setattr("cleaner.data.base.load_data", lambda _, split, size, **__: sizes.update({split: size}))
+    monkeypatch.setattr("cleaner.models.clip.load_clip", lambda _: None)
+    monkeypatch.setattr("cleaner.workflow.poison", stop)
+    with pytest.raises(CleanerError, match="stopped"):
+        demo.Demo(pairs=0, clean_pairs=32, test_pairs=0).run()
+    assert sizes == {"clean": 32, "test": None, "train": 0}  # None: all; load_data refuses 0
+
+
 def test_the_full_setting_of_the_demo_names_its_target(capsys: pytest.CaptureFixture[str]) -> None:
     demo.Demo(model="scenes-rn", target_class="cat")._print_full_setting()
     shown = capsys.readouterr().out
