@@ -172,9 +172,14 @@ class Sweep:
 
 def _split_spec(spec: str) -> list[str]:
     try:
-        return split_words(spec)
+        words = split_words(spec)
     except ValueError as error:
         raise CleanerError(f"the defense {spec!r} lacks a closing quotation mark: add it.") from error
+    if words and "=" in words[0]:
+        raise CleanerError(
+            f"{spec!r} is not a defense: put a defense and its options in quotes, 'ta_cleaner share=1.0'."
+        )
+    return words
 
 
 def _test_metrics(row: RunRecord) -> Mapping[str, Any]:

@@ -239,6 +239,8 @@ def test_bad_grids_and_unknown_sweeps(base: Request, capsys: pytest.CaptureFixtu
     assert main(["sweep", str(base.model), "--defenses", "finetune lr=3"]) == 2
     assert main(["sweep", str(base.model), "--defenses", "ta_cleaner share='1"]) == 2
     assert "share='1\"" in capsys.readouterr().err
+    assert main(["sweep", str(base.model), "--defenses", "ta_cleaner", "share=1.0"]) == 2
+    assert "'share=1.0' is not a defense: put a defense and its options in quotes" in capsys.readouterr().err
     assert local.poll_entries() == []
 
 
