@@ -54,6 +54,9 @@ class Evaluate:
         run = load_run(self.model) if is_run_folder(self.model) else None
         clip = run.clip if run else load_model(self.model)
         trigger = resolve_trigger(self.trigger) if self.trigger else (run.trigger if run else None)
+        target_class = self.target_class or (run.target_class if run else None)
+        if (trigger is None) != (target_class is None):
+            raise CleanerError("an attack success rate needs both --trigger and --target-class: give both, or neither.")
         test = load_split(resolve_data(self.data, self.model), "test", self.test_pairs)
         print_activation(clip, test)
         if clip.is_full_size:
@@ -67,7 +70,7 @@ class Evaluate:
             clip,
             test,
             trigger,
-            target_class=self.target_class or (run.target_class if run else None),
+            target_class=target_class,
             ks=supported_ks(test),
             protocol=self.protocol,
             clean_clip=run.clean_clip if run else None,

@@ -281,6 +281,7 @@ LONG = "x" * 300
         (["defend", LONG], LONG),
         (["sweep", LONG], LONG),
         (["evaluate", LONG], LONG),
+        (["evaluate", "scenes-lite", "--trigger", "badnet", "--test-pairs", "40"], "--target-class"),
         (["scan", LONG, "--images", "4"], LONG),
         (["scan", "scenes-rn", "--trigger", "badnet", "--images", "4", "--reference", LONG], LONG),
         (["scan", "scenes-rn", "--trigger", "text_only"], "text"),
