@@ -110,9 +110,9 @@ def _parse_class_names(classes: str | Sequence[str] | None) -> list[str]:
     names = [name.strip() for name in items if name.strip()]
     _validate_unique(names, f"classes={classes[:60]}")
     if len(names) < 2:
+        fault = "holds fewer than two class names" if os.path.isfile(classes) else "is no file, and not two class names"
         raise CleanerError(
-            f"classes={classes[:60]} does not name two different classes: give a text file with one name per line, or "
-            "names separated by commas."
+            f"classes={classes[:60]} {fault}: give a text file with one name per line, or names separated by commas."
         )
     return names
 

@@ -325,6 +325,8 @@ def test_classes_without_a_name_are_listed(tmp_path: Path) -> None:
         load_data(str(tmp_path), classes="red,green,red")
     with pytest.raises(CleanerError, match="'red' twice"):
         load_data(str(tmp_path), classes=["red", "green", "red"])
+    with pytest.raises(CleanerError, match=r"classes=nofile\.txt is no file"):
+        load_data(str(tmp_path), classes="nofile.txt")
 
 
 def test_images_in_memory_are_float() -> None:
