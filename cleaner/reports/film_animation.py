@@ -31,7 +31,8 @@ Box = tuple[int, int, int, int]
 def render_animation(movies: Sequence[Movie], kind: str = "webp") -> bytes:
     """Return the films as an endless animation. Raises `CleanerError` for another kind than those of `FORMATS`."""
     if kind not in FORMATS:
-        raise CleanerError(f"a film is saved as .html, .webp or .gif, not as .{kind}.")
+        given = f"as .{kind}" if kind else "without such an ending"
+        raise CleanerError(f"a film is saved as .html, .webp or .gif, not {given}.")
     bounds = find_bounds([movie.film for movie in movies])
     panels = [
         _Panel(movie, bounds, left=i * WIDTH // len(movies), width=WIDTH // len(movies))

@@ -155,6 +155,8 @@ def test_runs_without_a_film_and_other_files_are_refused(
         film.load_movies([read_record(folder) for folder in folders])
     with pytest.raises(CleanerError, match=r"\.mp4"):
         render_animation(movies, "mp4")
+    with pytest.raises(CleanerError, match="not without such an ending"):
+        render_animation(movies, "")
     assert main(["film", str(folders[0]), "--out", str(tmp_path / "film.mp4")]) == 2
     assert not (tmp_path / "film.mp4").exists()
     for suffix in ("html", "gif"):
