@@ -78,7 +78,7 @@ class Scan:
             for line in results[:TOP_LINES]
         ]
         print(format_table(rows, SCAN_COLUMNS))
-        summary = f"{tried:,} settings tried. "
+        summary = f"{tried:,} setting{'' if tried == 1 else 's'} tried. "
         summary += f"Top {len(rows)} of {len(results):,} pairs of trigger and class, by the lower end of the increase, "
         summary += f"n = {results[0].n:,} images of {data.name}"
         print(f"\n{summary}. {SCAN_WARNING}")

@@ -334,6 +334,7 @@ def test_a_scan_reads_only_the_images_it_needs(
     assert main(["scan", model, "--data", *data, "--trigger", "badnet", "--images", "10"]) == 0
     assert sizes == [10]
     shown = capsys.readouterr().out
+    assert "\n1 setting tried. " in shown
     assert "Top 3 of 3 pairs of trigger and class, by the lower end of the increase, n = 10 images" in shown
 
 
