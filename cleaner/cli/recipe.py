@@ -82,7 +82,7 @@ class Recipe:
     def run(self) -> None:
         from cleaner.cli.inputs import load_model, print_activation
 
-        for option in ("poison_pairs", "clean_pairs", "test_pairs"):
+        for option in ("poison_pairs", "clean_pairs", "test_pairs", "steps"):
             if getattr(self, option) < 0:
                 raise CleanerError(f"--{option.replace('_', '-')} must be at least 0, not {getattr(self, option)}.")
         check_writable(self.out)

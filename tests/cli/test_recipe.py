@@ -120,6 +120,7 @@ def test_a_dry_run_prints_all_settings_and_does_nothing(
         ([*SMALL, "--poison-pairs", "-5"], "--poison-pairs -5"),
         ([*SMALL, "--clean-pairs", "-5"], "--clean-pairs -5"),
         ([*SMALL, "--test-pairs", "-5"], "--test-pairs -5"),
+        ([*SMALL, "--steps", "-1"], "--steps least 0 -1"),
         ([*SMALL, "--out", __file__], "test_recipe.py --out"),
         ([*SMALL, "--poison-data", "missing.csv"], "'missing.csv'"),
         ([*SMALL, "--poison-data", "scenes"], "scenes files"),
