@@ -36,7 +36,7 @@ def reserve_run_folder(out: Path | None, name: str) -> Iterator[Path]:
             check_writable(out)
             yield out
         return
-    check_writable(runs_root())
+    check_writable(runs_root(), option="CLEANER_RUNS or an --out")
     stem = re.sub(r'[\\/:*?"<>|]', "-", name).lstrip(".-")[:MAX_NAME_LENGTH]  # lists skip names that start with a dot
     folder = create_free_folder(runs_root(), stem)
     try:
@@ -56,18 +56,18 @@ def resolve_output_file(out: Path) -> Path:
     return path
 
 
-def check_writable(out: Path, kind: Literal["folder", "file"] = "folder") -> None:
-    """Raise `CleanerError` if `out` cannot be written as a folder or file."""
+def check_writable(out: Path, kind: Literal["folder", "file"] = "folder", option: str = "--out") -> None:
+    """Raise `CleanerError` if `out`, the value of an option, cannot be written as a folder or file."""
     try:
         is_kind = stat.S_ISDIR if kind == "folder" else stat.S_ISREG  # a device would be replaced by the file
         if not is_kind(out.stat().st_mode):
-            raise CleanerError(f"{out} is not a {kind}: choose another --out.")
+            raise CleanerError(f"{out} is not a {kind}: choose another {option}.")
     except FileNotFoundError:
         pass
     except OSError as error:
-        raise write_error(out, error, "Choose another --out.") from error
+        raise write_error(out, error, f"Choose another {option}.") from error
     parent = next(path for path in (out, *out.absolute().parents) if path.is_dir())
     try:
         tempfile.TemporaryFile(dir=parent).close()  # os.access is true for root, whatever the disk
     except OSError as error:
-        raise CleanerError(f"{parent} is not writable: choose another --out.") from error
+        raise CleanerError(f"{parent} is not writable: choose another {option}.") from error

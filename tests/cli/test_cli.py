@@ -315,6 +315,14 @@ def test_missing_inputs_and_unwritable_outputs_are_reported_before_any_work(
     assert not list((tmp_path / "runs").glob("*"))
 
 
+def test_an_unwritable_folder_of_all_runs_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CLEANER_RUNS", "/proc/own")
+    assert main(["poison"]) == 2
+    assert "/proc is not writable: choose another CLEANER_RUNS" in capsys.readouterr().err
+
+
 def test_the_file_behind_a_link_is_written_and_the_link_stays(tmp_path: Path) -> None:
     """A link such as /dev/stdout must survive."""
     file, link = tmp_path / "report.html", tmp_path / "link.html"
