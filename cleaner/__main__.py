@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from io import TextIOWrapper
@@ -14,7 +15,7 @@ BROKEN_PIPE_STATUS = 141
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; return 0, or 2 after bad input (one sentence on stderr), or 130 after Ctrl-C."""
+    """Run one command; return 0, 2 after bad input or on a full disk (one sentence on stderr), 130 after Ctrl-C."""
     if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="backslashreplace")  # a file or pipe on Windows lacks most signs of captions
     try:
@@ -23,8 +24,19 @@ def main(arguments: list[str] | None = None) -> int:
         finally:
             sys.stdout.flush()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at its exit
+        _discard_output()
         return BROKEN_PIPE_STATUS
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        _discard_output()
+        print(f"error: the output cannot be written ({error.strerror}): free disk space first.", file=sys.stderr)
+        return 2
+
+
+def _discard_output() -> None:
+    """Discard what could not be written: Python flushes once more at its exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _run(arguments: list[str]) -> int:

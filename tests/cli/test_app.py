@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
@@ -91,3 +92,16 @@ def test_a_closed_pipe_ends_a_command_without_a_traceback(arguments: list[str]) 
     with command.stderr as errors:
         assert errors.read() == ""
     assert command.wait() == BROKEN_PIPE_STATUS
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
+@pytest.mark.parametrize("arguments", [["--help"], ["runs"]])
+def test_a_full_disk_ends_a_command_with_one_sentence(arguments: list[str]) -> None:
+    """A long output is written, and fails, before its end."""
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "cleaner", *arguments], stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: the output cannot be written (")
+    assert len(done.stderr.splitlines()) == 1
