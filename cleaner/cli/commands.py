@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from contextlib import redirect_stderr
+from contextlib import redirect_stderr, suppress
 from dataclasses import fields, is_dataclass, replace
 from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from io import StringIO
 from itertools import takewhile
 from typing import Annotated, Any, get_args, get_type_hints
@@ -27,6 +28,7 @@ from cleaner.cli.sweep import Sweep
 from cleaner.cli.training import Defend, Poison, Pretrain, Rebound
 from cleaner.loading import loading_libraries
 from cleaner.registry import suggest
+from cleaner.reports.results import read_git_commit
 from cleaner.runs.folders import resolve_run
 from cleaner.types import CleanerError
 
@@ -59,6 +61,9 @@ Command = (
 
 def run_command(arguments: list[str], prog: str, description: str | None) -> None:
     """Parse the arguments, with the defaults of a preset that they name, and run the command."""
+    if arguments == ["--version"]:
+        print(f"ta-cleaner-lab {_read_version()}")
+        return
     command = _resolve_run_names(parse_command(arguments, prog, description))
     if not isinstance(command, (App, Runs)):
         _load_torch()
@@ -66,6 +71,14 @@ def run_command(arguments: list[str], prog: str, description: str | None) -> Non
 
         configure_torch()
     command.run()
+
+
+def _read_version() -> str:
+    """Return the commit of a checkout, as result files name it, or the version of the installed package."""
+    commit = read_git_commit()
+    with suppress(PackageNotFoundError):  # a download without git that is not installed
+        return version("ta-cleaner-lab") if commit == "unknown" else commit
+    return commit
 
 
 @cache

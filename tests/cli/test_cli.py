@@ -15,7 +15,7 @@ import pytest
 
 from cleaner.__main__ import main
 from cleaner.attacks import TRIGGERS
-from cleaner.cli import cluster, demo, folders, inputs, output, training
+from cleaner.cli import cluster, commands, demo, folders, inputs, output, training
 from cleaner.cli.commands import Command
 from cleaner.cli.models import Evaluate
 from cleaner.cli.options import instantiate
@@ -452,6 +452,16 @@ def test_wrong_options_get_one_sentence(arguments: list[str], tokens: str, capsy
     (error,) = capsys.readouterr().err.splitlines()
     assert error.startswith("error: ")
     assert all(token in error for token in tokens.split())
+
+
+@pytest.mark.parametrize(("commit", "shown"), [("0123456789ab+", "0123456789ab+"), ("unknown", "1.2.3")])
+def test_the_version_is_the_commit_or_that_of_the_package(
+    commit: str, shown: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(commands, "read_git_commit", lambda: commit)
+    monkeypatch.setattr(commands, "version", lambda _: "1.2.3")
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"ta-cleaner-lab {shown}\n"
 
 
 def test_options_are_parsed_without_torch() -> None:
