@@ -48,6 +48,12 @@ def at_rate(method: str, lr: float) -> Figures:
     return average(cells), average(cells, "points lost")
 
 
+def with_twice_the_steps(attack: str, methods: Sequence[str]) -> list[float]:
+    cells = summary.select_cells(ALL_ROWS(), lambda task: task.steps == plan.LONG_STEPS)
+    group = by_method(summary.select_chosen(summary.select(cells, attack=attack)))
+    return [average(group[method]) for method in methods]
+
+
 def spread(values: Sequence[float]) -> Figures:
     return min(values), max(values)
 
@@ -103,6 +109,7 @@ FIGURES: dict[str, Callable[[], Figures]] = {
         [100 * gap for gap in paired_gaps(fine("CA")[CONTROL], fine("CA")[TA]).values()]
     ),
     "leave {:.2f} to {:.2f} at their chosen learning rates": lambda: spread(at_rates(["badclip"], REMOVERS)),
+    "and {:.2f} to {:.2f} with twice the steps": lambda: spread(with_twice_the_steps("badclip", REMOVERS)),
     "(*floor*) has {:.3f}": lambda: at_rates(["badclip"], [NO_METHOD], "floor"),
     "finetuning gets there ({:.3f}), at a loss of {:.0f} points": lambda: at_rate("finetune", 3e-3),
     "for *cup* ({:.2f})": lambda: [fmean(at_rates(["badclip"], REMOVERS, target="cup"))],
