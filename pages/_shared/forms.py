@@ -227,7 +227,9 @@ def choose_pair_count(
     available = cache.count_training_pairs(data)
     if available is not None:
         if used and used >= available:
-            raise CleanerError("the attack used all pairs of these data: repeat it with fewer, to leave clean ones.")
+            raise CleanerError(
+                "the attack used all pairs of these data: repeat it with fewer pairs, to leave clean ones."
+            )
         available = max(available - used, 1)
         counts = [*(count for count in counts if count < available), available]
         default = min(default, available if used else max(available // 2, 1))
