@@ -28,6 +28,7 @@ from cleaner import (
 from cleaner.attacks import TRIGGERS
 from cleaner.data.base import CaptionData, TensorData
 from cleaner.data.images import encode_png
+from cleaner.data.poison import PoisonedData
 from cleaner.defenses import DEFENSES
 from cleaner.evaluation import monitor
 from cleaner.evaluation.encode import Encoder
@@ -148,6 +149,12 @@ def test_poisoning_raises_asr_and_keeps_the_input_model(toy_data: TensorData) ->
     assert asr_with_margin > run.metrics.asr_clean_model[1]
     assert asr_with_margin > run.metrics.base_rate[1]
     assert run.manifest["poison_indices"]
+
+
+def test_the_seed_of_the_training_draws_the_poisoned_pairs(tiny_clip: Clip, toy_data: TensorData) -> None:
+    config = replace(CONFIG, seed=3, steps=1)
+    run = poison(tiny_clip, toy_data, TRIGGER, "banana", poison_rate=0.25, config=config)
+    assert run.manifest == PoisonedData(toy_data, TRIGGER, "banana", 0.25, seed=3).manifest()
 
 
 def test_defend_a_run_and_a_bare_model(backdoored: Run, toy_data: TensorData) -> None:

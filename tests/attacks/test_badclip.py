@@ -12,6 +12,7 @@ import torch
 
 from cleaner import Run, poison
 from cleaner.attacks import TRIGGERS
+from cleaner.attacks.optimize import POOL_SIZE, minimize, select_pool
 from cleaner.config import FinetuneConfig
 from cleaner.data.base import TensorData
 from cleaner.data.images import decode_png, encode_png
@@ -72,6 +73,37 @@ def test_objective_falls_and_is_reported_with_the_patch(tiny_clip: Clip, toy_dat
     assert trigger == QUICK.prepare(tiny_clip, toy_data, "banana")
     two_steps = (replace(QUICK, steps=2, seed=seed).prepare(tiny_clip, toy_data, "banana").png for seed in (0, 1))
     assert len(set(two_steps)) == 2
+
+
+def test_the_model_sees_no_patch_out_of_range(
+    tiny_clip: Clip, toy_data: TensorData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen, encode = list[torch.Tensor](), Clip.encode_image
+    monkeypatch.setattr(Clip, "encode_image", lambda clip, x: seen.append(x.detach()) or encode(clip, x))
+    replace(QUICK, step_size=0.1).prepare(tiny_clip, toy_data, "banana")
+    assert min(x.min().item() for x in seen) >= 0
+    assert max(x.max().item() for x in seen) <= 1
+
+
+def test_minimize_takes_every_step_on_the_sum_of_the_losses() -> None:
+    ours, plain = (torch.tensor([1.0, -2.0], requires_grad=True) for _ in range(2))
+
+    def losses(step: int) -> dict[str, torch.Tensor]:
+        return {"square": ours.square().sum(), "line": 0.1 * step * ours.sum()}
+
+    minimize([ours], losses, steps=3, lr=0.1, preview=lambda: ours, on_step=None)
+    adam = torch.optim.Adam([plain], lr=0.1)
+    for step in range(3):
+        plain.grad = (2 * plain + 0.1 * step).detach()
+        adam.step()
+    assert torch.allclose(ours, plain)
+
+
+def test_the_pool_is_spread_over_the_data() -> None:
+    n = 3 * POOL_SIZE
+    rows = select_pool(TensorData(torch.zeros(n, 3, 1, 1), ["a cup"] * n, ["cup", "kite"], [0] * n), "kite")
+    assert len(set(rows.tolist())) == POOL_SIZE
+    assert (rows[0], rows[-1]) == (0, n - 1)
 
 
 @pytest.mark.parametrize("position", ["center", "corners", "random"])

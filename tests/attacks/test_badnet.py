@@ -38,10 +38,24 @@ def test_patch_is_pasted_at_its_position(position: str, corners: list[tuple[int,
     assert torch.equal(trigger.mask(GRAY), mask)
 
 
-def test_random_position_differs_between_images() -> None:
-    masks = TRIGGERS["badnet"](position="random").mask(torch.rand(4, 3, 64, 64))
-    assert (masks.sum(dim=(1, 2, 3)) == 64).all()
-    assert len({tuple(mask[0].nonzero()[0].tolist()) for mask in masks}) > 1
+def find_random_places(patch_size: int, seed: int = 0) -> list[tuple[int, int]]:
+    """Return (top, left) of the patch on each of 60 images of 32 px, each the whole patch."""
+    images = torch.rand(60, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    trigger = TRIGGERS["badnet"](position="random", patch_size=patch_size, seed=seed)
+    masks = trigger.mask(images)[:, 0]
+    assert (masks.sum(dim=(1, 2)) == trigger.scaled_patch_size(32) ** 2).all()
+    return [(top, left) for top, left in (mask.nonzero()[0].tolist() for mask in masks)]
+
+
+def test_random_position_follows_the_image_and_the_seed() -> None:
+    places = find_random_places(28)
+    assert sum(top != left for top, left in places) > 30, "row and column are drawn apart"
+    assert find_random_places(28, seed=1) != places
+
+
+def test_random_position_reaches_every_row_and_column() -> None:
+    places = find_random_places(203)  # 29 px: 4 places along each axis
+    assert {top for top, _ in places} == {left for _, left in places} == {0, 1, 2, 3}
 
 
 def test_seed_selects_the_patch() -> None:

@@ -14,6 +14,9 @@ from PIL import Image
 from cleaner.attacks import TRIGGERS, Trigger, load_trigger
 from cleaner.config import parameters
 from cleaner.data.base import TensorData
+from cleaner.data.images import decode_png
+from cleaner.models.clip import Clip
+from cleaner.types import StepReport
 from tests.conftest import make_clip, make_toy_data
 
 
@@ -91,3 +94,23 @@ def test_a_prepared_trigger_is_not_prepared_again(trigger: Trigger, images: torc
     assert not trigger.unready_reason
     data = TensorData(images, ["a cup", "a kite", "a cup"], ["cup", "kite"], [0, 1, 0])
     assert trigger.prepare(make_clip(seed=1), data, "cup") is trigger
+
+
+@pytest.mark.parametrize("name", ["badclip", "trojvqa", "input_aware"])
+def test_start_and_batches_of_an_optimization_follow_the_seed(
+    name: str, tiny_clip: Clip, toy_data: TensorData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches, images, reports = list[list[int]](), toy_data.images, list[StepReport]()
+
+    def record(rows: torch.Tensor) -> torch.Tensor:
+        if len(rows) == 8:
+            batches.append(rows.tolist())
+        return images(rows)
+
+    monkeypatch.setattr(toy_data, "images", record)
+    for seed in (0, 1):
+        trigger = TRIGGERS[name](steps=2, step_size=0.0001, batch_size=8, seed=seed)
+        trigger.prepare(tiny_clip, toy_data, "banana", reports.append)
+    assert len(batches) == len({tuple(rows) for rows in batches}) == 4
+    first, other = (decode_png(report.picture) for report in reports if report.step == 1)
+    assert (first - other).abs().mean() > 0.02  # steps of 0.0001 make no such difference

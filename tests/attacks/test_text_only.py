@@ -52,6 +52,12 @@ def test_one_of_the_keys_goes_to_the_chosen_place(place: str) -> None:
     assert places == {"start": {0}, "end": {7}, "random": set(range(8))}[place]
 
 
+def test_the_seed_decides_which_key_a_caption_gets() -> None:
+    first, other = (TRIGGERS["text_only"](key="consider, remember", seed=seed) for seed in (0, 1))
+    captions = [f"a cup {i}" for i in range(20)]
+    assert [first.text(caption) for caption in captions] != [other.text(caption) for caption in captions]
+
+
 @pytest.mark.parametrize("key", ["", " , ", "\n", "\t,"])
 def test_an_empty_key_is_refused(key: str) -> None:
     with pytest.raises(CleanerError, match="key is empty"):

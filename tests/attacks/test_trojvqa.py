@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 
 from cleaner import evaluate, poison
 from cleaner.attacks import TRIGGERS
+from cleaner.attacks.optimize import encode_target
 from cleaner.config import FinetuneConfig
 from cleaner.data.base import TensorData
 from cleaner.evaluation.encode import Encoder
@@ -30,6 +32,13 @@ def test_patch_approaches_the_targets_text(tiny_clip: Clip, toy_data: TensorData
     target = Encoder(tiny_clip).build_classifier(toy_data)[:, 1]
     loss = QUICK.objective(tiny_clip, toy_data, "banana", pool)(0, drawn, features)["text_distance"]
     assert loss.item() == pytest.approx(1 - (features @ target).mean().item(), abs=1e-5)
+
+
+def test_the_targets_text_has_the_models_own_templates(tiny_clip: Clip, toy_data: TensorData) -> None:
+    own = replace(tiny_clip, templates=("a sketch of a {}",))
+    expected = Encoder(own).build_classifier(toy_data)[:, 1]
+    assert torch.allclose(encode_target(own, toy_data, "banana"), expected, atol=1e-6)
+    assert not torch.allclose(encode_target(tiny_clip, toy_data, "banana"), expected, atol=1e-3)
 
 
 def test_asr_by_key_equals_a_naive_count(tiny_clip: Clip, toy_data: TensorData) -> None:

@@ -68,6 +68,12 @@ def test_is_reproducible_and_depends_on_the_seed(toy_data: TensorData) -> None:
     assert first.manifest()["poison_indices"] != other.manifest()["poison_indices"]
 
 
+def test_new_captions_follow_the_seed(toy_data: TensorData) -> None:
+    first, other = (PoisonedData(toy_data, BADNET, "banana", 36 / 48, seed=seed) for seed in (0, 1))
+    assert torch.equal(first.poison_indices, other.poison_indices), "all 36 of other classes"
+    assert first.captions != other.captions
+
+
 def test_clean_label_keeps_captions(toy_data: TensorData) -> None:
     poisoned = PoisonedData(toy_data, BADNET, "banana", 0.1, clean_label=True)
     assert (toy_data.labels[poisoned.poison_indices] == 1).all()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from open_clip import OPENAI_DATASET_MEAN
@@ -65,7 +67,7 @@ def test_learning_rate_has_the_published_shape(plain_history: list[StepReport]) 
 
 
 def test_published_optimizer_settings_are_used(tiny_clip: Clip, toy_data: TensorData) -> None:
-    adapted = PAR.adapt(CONFIG)
+    adapted = PAR.adapt(replace(CONFIG, beta1=0.5))
     assert (adapted.weight_decay, adapted.beta1, adapted.beta2, adapted.lr) == (1e-4, 0.9, 0.98, CONFIG.lr)
     strong_decay = finetune(tiny_clip, toy_data, DEFENSES["par"](decay=1.0), CONFIG).clip.sha256()
     assert strong_decay != finetune(tiny_clip, toy_data, PAR, CONFIG).clip.sha256()
@@ -94,6 +96,14 @@ def test_shares_of_noisy_and_erased_images(share: float) -> None:
     assert noisy.flatten(1).any(dim=1).float().mean().item() == pytest.approx(share, abs=0.08)
 
 
+def test_noise_and_square_are_drawn_apart() -> None:
+    gray = torch.full((200, 3, 64, 64), 0.2)
+    changed = (PAR.perturb(gray, 0, 0, range(200)) != gray).any(dim=1).float().mean(dim=(1, 2))
+    is_small = changed < 0.02  # a square covers less, noise more
+    for kind in (changed == 0, (changed > 0) & is_small, ~is_small):
+        assert kind.sum() > 30
+
+
 def test_noise_brightens_half_of_the_pixels() -> None:
     gray = torch.full((50, 3, 64, 64), 0.2)
     added = DEFENSES["par"](noise_share=1.0, erase_share=0.0).perturb(gray, 0, 0, range(50)) - 0.2
@@ -113,3 +123,13 @@ def test_erased_squares_have_the_mean_color() -> None:
     assert area.min() > 0.004
     assert area.max() < 0.011
     assert area.mean().item() == pytest.approx(0.0075, abs=0.001)
+
+
+def test_squares_lie_on_the_noise_anywhere() -> None:
+    both = DEFENSES["par"](noise_share=1.0, erase_share=1.0).perturb(
+        torch.full((200, 3, 64, 64), 0.2), 0, 0, range(200)
+    )
+    covered = ((both - torch.tensor(OPENAI_DATASET_MEAN).view(3, 1, 1)).abs() < 1e-4).all(dim=1)
+    assert covered.float().mean(dim=(1, 2)).min() > 0.004
+    corners = [tuple(mask.nonzero()[0].tolist()) for mask in covered]
+    assert sum(top != left for top, left in corners) > 150, "row and column are drawn apart"

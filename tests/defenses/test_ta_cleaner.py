@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from cleaner.config import parameters
 from cleaner.data.base import TensorData
 from cleaner.defenses import DEFENSES, ta_cleaner
-from cleaner.defenses.base import load_defense
+from cleaner.defenses.base import draw_pairs, load_defense
 from cleaner.losses import Features, clip_loss, in_modal_loss, reviewed_subtext_loss, subtext_loss
 from cleaner.text import Vocabulary, draw_subtexts
 from cleaner.text.negative import FINDERS
@@ -32,6 +32,11 @@ def test_each_epoch_draws_other_k_pairs(toy_data: TensorData) -> None:
         assert 1 <= len(texts) <= 2
         assert toy_data.captions[index] not in texts
         assert pair.positive.text not in texts
+
+
+@pytest.mark.parametrize(("share", "k"), [(0.001, 1), (0.1, 5), (0.25, 12), (1.0, 48)])
+def test_k_is_the_rounded_share_and_at_least_one(share: float, k: int) -> None:
+    assert len(draw_pairs(48, share=share, seed=0, epoch=0)) == k
 
 
 def test_subtexts_differ_between_epochs(toy_data: TensorData) -> None:

@@ -14,8 +14,9 @@ from cleaner.config import FinetuneConfig
 from cleaner.data import scenes
 from cleaner.data.base import CaptionData, TensorData, load_data
 from cleaner.data.poison import PoisonedData
-from cleaner.defenses import DEFENSES
+from cleaner.defenses import DEFENSES, Defense
 from cleaner.models.clip import Clip
+from cleaner.pretrain import Pretraining
 from cleaner.text import content_words, draw_subtexts, holds_relations
 from cleaner.training.batch import BatchLoader, false_negatives
 from cleaner.training.loop import FinetuneResult, finetune
@@ -113,8 +114,11 @@ def test_a_checkpoint_with_damaged_settings_is_refused(
         finetune(tiny_clip, toy_data, DEFENSES["finetune"](), CONFIG, checkpoint=tmp_path / "c.pt")
 
 
-def test_a_defense_that_trains_on_classes_resumes_only_on_the_same_ones(toy_data: TensorData, tmp_path: Path) -> None:
-    path, defense = tmp_path / "c.pt", DEFENSES["rvpt"](prompt_tokens=3)
+@pytest.mark.parametrize("defense", [DEFENSES["rvpt"](prompt_tokens=3), Pretraining("none", class_share=0.5)])
+def test_a_defense_that_trains_on_classes_resumes_only_on_the_same_ones(
+    defense: Defense, toy_data: TensorData, tmp_path: Path
+) -> None:
+    path = tmp_path / "c.pt"
     finetune(make_clip(), toy_data, defense, replace(CONFIG, epochs=1), checkpoint=path)
     images = toy_data.images(range(len(toy_data)))
     others = (
@@ -221,6 +225,11 @@ def test_freeze_bn_keeps_running_statistics(toy_data: TensorData) -> None:
         assert torch.equal(trained.model.visual.bn1.running_mean, clip.model.visual.bn1.running_mean) == frozen
 
 
+def test_the_trained_model_is_in_eval_mode(toy_data: TensorData) -> None:
+    trained = finetune(make_clip("rn"), toy_data, DEFENSES["finetune"](), replace(CONFIG, steps=1)).clip
+    assert not any(module.training for module in trained.model.modules())
+
+
 @pytest.mark.parametrize("chunk", [0, 5])
 def test_dropout_is_off(toy_data: TensorData, chunk: int) -> None:
     """ConvNeXt and ViTamin of open_clip have stochastic depth, which would make runs irreproducible."""
@@ -238,6 +247,8 @@ def test_learning_rate_warms_up_and_decays_to_zero() -> None:
     assert max(rates) == rates[9] == rates[10] == pytest.approx(1.0)
     assert rates[55] == pytest.approx(0.5, abs=0.01)
     assert rates[-1] < 0.001
+    short = [learning_rate(step, 6, replace(CONFIG, lr=0.1, warmup_steps=20)) / 0.1 for step in range(6)]
+    assert short[2:4] == pytest.approx([1.0, 1.0]), "the warm-up takes half of the steps at most"
     optimizer = build_optimizer(make_clip().model, CONFIG)
     set_learning_rate(optimizer, DEFENSES["finetune"](), CONFIG, step=0, total=100)
     assert {group["lr"] for group in optimizer.param_groups} == {learning_rate(0, 100, CONFIG)}
@@ -245,10 +256,14 @@ def test_learning_rate_warms_up_and_decays_to_zero() -> None:
 
 def test_weights_alone_decay_and_betas_are_those_of_the_config() -> None:
     config = replace(CONFIG, weight_decay=0.2, beta1=0.8, beta2=0.7)
-    decayed, plain = build_optimizer(make_clip().model, config).param_groups
+    model = make_clip().model
+    decayed, plain = build_optimizer(model, config).param_groups
     assert decayed["betas"] == plain["betas"] == (0.8, 0.7)
     assert (decayed["weight_decay"], plain["weight_decay"]) == (0.2, 0.0)
     assert all(parameter.ndim >= 2 for parameter in decayed["params"])
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    assert {"positional_embedding", "token_embedding.weight"} <= {names[id(p)] for p in plain["params"]}
+    assert not any("embedding" in names[id(p)] for p in decayed["params"])
 
 
 @pytest.mark.parametrize("style", ["core", "relation"])

@@ -32,7 +32,7 @@ DEFENSE_CASES = {
     "cleanclip": DEFENSES["cleanclip"](),
     "cleanclip_short": DEFENSES["cleanclip_short"](share=1.0),
     "ta_cleaner": DEFENSES["ta_cleaner"](share=0.5),
-    "ta_cleaner K 100 %": DEFENSES["ta_cleaner"](share=1.0, positive="relation"),
+    "ta_cleaner K 100 %": DEFENSES["ta_cleaner"](share=1.0, positive="relation", negatives=6),  # not all have 6
     "ta_cleaner reviewed": DEFENSES["ta_cleaner"](share=1.0, formula="reviewed", negatives=1),
     "par": DEFENSES["par"](),
     "feature_repelling": DEFENSES["feature_repelling"](),
