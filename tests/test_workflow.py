@@ -171,6 +171,14 @@ def test_defend_a_run_and_a_bare_model(backdoored: Run, toy_data: TensorData) ->
     assert bare.trigger is None
 
 
+def test_the_overlap_is_that_of_the_clean_pairs(backdoored: Run, toy_data: TensorData) -> None:
+    few, poisoned = toy_data.subset(range(24)), backdoored.manifest["poison_indices"]
+    shared = sum(row < 24 for row in poisoned)
+    assert 0 < shared < len(poisoned)
+    run = defend(backdoored, DEFENSES["finetune"](), few, replace(CONFIG, steps=1), test=toy_data)
+    assert run.config["overlap"] == {"pairs": 24, "poisoned": len(poisoned), "shared": shared}
+
+
 def test_a_model_in_train_mode_or_frozen_is_measured_and_trained_as_it_is(toy_data: TensorData) -> None:
     clips = [make_clip("rn") for _ in range(2)]  # with BatchNorm
     clips[1].model.train().requires_grad_(False)
@@ -301,8 +309,9 @@ def test_pairs_are_validated_before_a_patch_is_optimized(tiny_clip: Clip, toy_da
 
 def test_rebound_finetunes_and_measures_again(backdoored: Run, toy_data: TensorData, tmp_path: Path) -> None:
     cleaned = defend(backdoored, DEFENSES["finetune"](), toy_data, replace(CONFIG, epochs=1))
-    before = cleaned.clip.sha256()
-    again = rebound(cleaned, toy_data, 5, CONFIG)
+    before, config = cleaned.clip.sha256(), replace(CONFIG, lr=7e-4)
+    again = rebound(cleaned, toy_data, 5, config)
+    assert again.config["finetune"]["lr"] == 7e-4
     assert cleaned.clip.sha256() == before
     assert len(again.history) == 5
     assert again.config["rebound"] == {"steps": 5, "after": cleaned.config["defense"]}
@@ -316,13 +325,13 @@ def test_rebound_finetunes_and_measures_again(backdoored: Run, toy_data: TensorD
             raise Paused
 
     with pytest.raises(Paused):
-        rebound(cleaned, toy_data, 5, CONFIG, on_step=stop, checkpoint=tmp_path / "checkpoint.pt")
+        rebound(cleaned, toy_data, 5, config, on_step=stop, checkpoint=tmp_path / "checkpoint.pt")
     seen: list[int] = []
     resumed = rebound(
         cleaned,
         toy_data,
         5,
-        CONFIG,
+        config,
         on_step=lambda report: seen.append(report.step),
         checkpoint=tmp_path / "checkpoint.pt",
     )
@@ -397,7 +406,9 @@ def test_incomplete_and_newer_runs_are_refused(backdoored: Run, tmp_path: Path) 
         load_run(folder)
 
 
-@pytest.mark.parametrize(("asr", "verdict"), [(0.95, "took"), (0.7, "weak"), (0.2, "did not take")])
+@pytest.mark.parametrize(
+    ("asr", "verdict"), [(0.95, "took"), (0.9, "took"), (0.7, "weak"), (0.5, "weak"), (0.2, "did not take")]
+)
 def test_verdict_by_asr(asr: float, verdict: str) -> None:
     metrics = Metrics(ca={1: 0.9}, n=100, classes=30, data="toy", asr={1: asr}, n_attack=96)
     assert attack_verdict(metrics)[0] == verdict

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import replace
 
 import pytest
 import torch
@@ -85,11 +86,17 @@ def test_decoys_carry_the_pattern_of_another_image_and_their_own_caption(
 
 
 def test_cross_asr_is_measured_with_the_next_image(trigger: InputAware, tiny_clip: Clip, toy_data: TensorData) -> None:
-    metrics = evaluate(tiny_clip, toy_data, trigger, "banana")
-    others = (toy_data.labels != 1).nonzero().flatten()
-    crossed = Encoder(tiny_clip).encode_rows(toy_data, others, lambda x: trigger.cross(x, x.roll(1, 0)))
-    hits = (crossed @ Encoder(tiny_clip).build_classifier(toy_data)).argmax(1) == 1
-    assert metrics.cross_asr == pytest.approx(hits.float().mean().item())
+    strong = replace(trigger, strength=1.0)  # changes what this model sees
+    metrics = evaluate(tiny_clip, toy_data, strong, "apple")
+    others = (toy_data.labels != 0).nonzero().flatten()
+
+    def share(shift: int) -> float:
+        crossed = Encoder(tiny_clip).encode_rows(toy_data, others, lambda x: strong.cross(x, x.roll(shift, 0)))
+        hits = (crossed @ Encoder(tiny_clip).build_classifier(toy_data)).argmax(1) == 0
+        return hits.float().mean().item()
+
+    assert metrics.cross_asr == pytest.approx(share(1))
+    assert share(1) not in (share(0), share(-1))
     assert evaluate(tiny_clip, toy_data, TRIGGERS["badnet"](), "banana").cross_asr is None
 
 

@@ -77,6 +77,7 @@ def test_asr_is_the_share_of_keyed_captions_nearest_to_images_of_the_target(
     tiny_clip: Clip, toy_data: TensorData
 ) -> None:
     labels = torch.where(toy_data.labels == 3, -1, toy_data.labels)  # a class without images
+    labels[8:][labels[8:] == 1] = -1  # a class of few images weighs as much as the others
     data = TensorData(toy_data.images(range(48)), toy_data.captions, toy_data.class_names, labels)
     metrics = evaluate(tiny_clip, data, TRIGGER, "banana", ks=(1, 2), clean_clip=make_clip(seed=1))
     image = Encoder(tiny_clip).encode_rows(data, torch.arange(48))
@@ -88,6 +89,9 @@ def test_asr_is_the_share_of_keyed_captions_nearest_to_images_of_the_target(
         assert values is not None
         assert values[1] == pytest.approx((best[:, 0] == 1).float().mean().item())
         assert values[2] == pytest.approx((best[:, :2] == 1).any(1).float().mean().item())
+        if key:
+            own = torch.tensor([2 * ("cup" in caption) for caption in captions])
+            assert metrics.ra[1] == pytest.approx((best[:, 0] == own).float().mean().item())
     assert metrics.asr_clean_model == evaluate(make_clip(seed=1), data, TRIGGER, "banana", ks=(1, 2)).asr != metrics.asr
     assert metrics.asr_by_key == {"text": metrics.asr}
     assert (metrics.n_attack, metrics.queries) == (6, "captions")  # of 24 images, which share them

@@ -40,11 +40,12 @@ def test_a_name_without_altered_texts_is_refused(monkeypatch: pytest.MonkeyPatch
 def test_scorer_averages_the_altered_texts_of_each_class(tiny_clip: Clip) -> None:
     encoder, names = Encoder(tiny_clip), ["apple", "kite"]
     classifier = F.normalize(torch.randn(2, 32, generator=torch.Generator().manual_seed(0)), dim=-1).T
-    detector = DETECTORS["bdetclip"](negatives=2)
+    detector = DETECTORS["bdetclip"](negatives=2, seed=3)
     images = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
         features = encoder.encode_image(images)
-        groups = [encoder.encode_texts(altered_texts(name, 2, seed=0)).mean(0) for name in names]
+        groups = [encoder.encode_texts(altered_texts(name, 2, seed=3)).mean(0) for name in names]
         altered = F.normalize(torch.stack(groups), dim=-1).T
         scores = detector.prepare(encoder, names, classifier)(images, features)
     assert torch.allclose(scores, score_reaction(features, classifier, altered), atol=1e-6)
+    assert altered_texts("apple", 2, seed=3) != altered_texts("apple", 2, seed=0)

@@ -15,7 +15,9 @@ import torch
 from cleaner import defend, load_run, save_run
 from cleaner.attacks import TRIGGERS
 from cleaner.data.base import TensorData
+from cleaner.data.images import encode_png
 from cleaner.defenses import DEFENSES
+from cleaner.evaluation.encode import Encoder
 from cleaner.inspection.film_recorder import choose_gallery, make_recorder
 from cleaner.models.clip import Clip
 from cleaner.reports.film import Movie, describe_film
@@ -169,6 +171,20 @@ def test_a_key_in_the_text_alone_has_no_attack_success_on_images() -> None:
     assert (found.target, found.has_trigger, found.attack_success()) == (1, False, [])
     assert found.points.shape == (1, 48 + 4, 2)
     assert "text alone" in describe_film([Movie("", found, {})])
+
+
+def test_classes_and_scores_have_the_text_key_and_the_temperature(tiny_clip: Clip, toy_data: TensorData) -> None:
+    png = encode_png(torch.rand(3, 5, 5, generator=torch.Generator().manual_seed(0)))
+    trigger, encoder = TRIGGERS["trojvqa"](png=png, key="zebra"), Encoder(tiny_clip)
+    recorder = make_recorder(tiny_clip, toy_data, trigger, "banana")
+    assert recorder is not None
+    recorder.take(tiny_clip, 0)
+    frame, triggered = recorder.frames[0], encoder.encode_rows(toy_data, torch.arange(48), trigger)
+    plain, scores = (triggered @ encoder.build_classifier(toy_data, key) for key in (None, trigger))
+    assert frame["triggered_classes"].tolist() == scores.argmax(1).tolist() != plain.argmax(1).tolist()
+    expected = (tiny_clip.logit_scale.detach() * scores[recorder.gallery]).softmax(1)
+    best = frame["gallery_scores"].float()
+    assert torch.allclose(best, expected.topk(best.shape[1]).values, atol=1e-3)
 
 
 def test_images_of_the_target_alone_make_no_film_but_end_no_training() -> None:

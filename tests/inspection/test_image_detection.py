@@ -10,8 +10,9 @@ from torch import Tensor
 from cleaner.attacks import TRIGGERS
 from cleaner.data.base import TensorData
 from cleaner.detectors.base import find_detectors
+from cleaner.evaluation.detection import apply_threshold
 from cleaner.evaluation.encode import Encoder
-from cleaner.inspection.image_detection import detect_images, score_single
+from cleaner.inspection.image_detection import ImageDetection, detect_images, score_single
 from cleaner.models.clip import Clip
 from cleaner.types import CleanerError, StepReport
 
@@ -51,6 +52,13 @@ def test_masking_tells_the_patch_from_clean_images(planted: Clip, toy_data: Tens
     outcomes = found.outcomes()
     assert [outcome.allowed for outcome in outcomes] == [0.01, 0.05]
     assert all(outcome.threshold <= found.calibration.max() for outcome in outcomes)
+
+
+def test_thresholds_are_fixed_on_the_calibration_images() -> None:
+    clean, triggered, calibration = (np.linspace(0, top, 101, dtype=np.float32) for top in (1, 3, 2))
+    outcomes = ImageDetection(clean, triggered, calibration).outcomes()
+    assert outcomes == [apply_threshold(calibration, clean, triggered, share) for share in (0.01, 0.05)]
+    assert outcomes[0].threshold > 1.9
 
 
 def test_images_of_the_target_class_do_not_count(tiny_clip: Clip, toy_data: TensorData) -> None:

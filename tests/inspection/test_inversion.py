@@ -16,10 +16,11 @@ from cleaner.cli.invert import describe_findings
 from cleaner.data.base import TensorData
 from cleaner.data.images import decode_png
 from cleaner.evaluation.encode import Encoder
-from cleaner.inspection import inversion
+from cleaner.inspection import inversion, inversion_patch
 from cleaner.inspection.inversion import InversionConfig, decode_layers, invert, measure_overlap
+from cleaner.inspection.inversion_patch import invert_patch
 from cleaner.inspection.inversion_probe import make_probe
-from cleaner.inspection.inversion_search import search_classes
+from cleaner.inspection.inversion_search import _clip_size, _push, search_classes
 from cleaner.models.clip import Clip
 from cleaner.runs.inversion import Inversion, find_trigger_file, locate_inversion, read_inversion, write_inversion
 from cleaner.types import Cancelled, CleanerError, StepReport
@@ -34,6 +35,17 @@ CORNER = 8
 def make_images(count: int = 40, classes: list[str] = CLASSES) -> TensorData:
     images = torch.rand(count, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 0.2
     return TensorData(images, ["an image"] * count, classes, [-1] * count, name="unlabeled")
+
+
+def make_cups(rows: slice) -> TensorData:
+    """40 images, of which `planted` takes `rows` for cups."""
+    data = make_images()
+    images = data.images(range(40))
+    images[rows, :, -CORNER:, -CORNER:] = 1
+    return TensorData(images, data.captions, CLASSES, [-1] * 40, name=data.name)
+
+
+HALF_CUPS = slice(0, None, 2)
 
 
 @pytest.fixture
@@ -97,12 +109,52 @@ def test_reports_steps_and_previews_and_can_be_canceled(planted: Clip) -> None:
 
 
 def test_a_class_that_fills_whole_batches_is_found(planted: Clip) -> None:
-    data = make_images()
-    images = data.images(range(40))
-    images[1:, :, -CORNER:, -CORNER:] = 1  # cups: nine of ten batches of four show nothing else
-    probe = make_probe(planted, TensorData(images, data.captions, CLASSES, [-1] * 40), 40, None)
+    probe = make_probe(planted, make_cups(slice(1, None)), 40, None)  # nine of ten batches of four show nothing else
     resistance = search_classes(probe, steps=60, batch_size=4, seed=0)
     assert CLASSES[resistance.index(min(resistance))] == "cup"
+
+
+def test_images_of_the_class_itself_do_not_count_as_moved(planted: Clip) -> None:
+    probe = make_probe(planted, make_cups(HALF_CUPS), 40, None)
+    rows, cup = torch.arange(12), torch.tensor([CLASSES.index("cup")])
+    assert 0 < (probe.predicted[rows] == cup).sum() < 12
+    still = torch.zeros(1, 3, 32, 32)
+    bright = still.clone()
+    bright[..., -CORNER:, -CORNER:] = 1
+    assert [_push(probe, rows, each, cup)[1].item() for each in (still, bright)] == [0, 1]
+
+
+def test_images_of_the_class_itself_give_no_gradient(tiny_clip: Clip, toy_data: TensorData) -> None:
+    probe = replace(make_probe(tiny_clip, toy_data, 48, None), predicted=torch.tensor([0, 2] * 24))
+    rows, cup, still = torch.arange(8), torch.tensor([2]), torch.zeros(1, 3, 32, 32)
+    mixed, others, own = (_push(probe, each, still, cup)[0] for each in (rows, rows[::2], rows[1::2]))
+    assert torch.allclose(mixed, others, atol=1e-4)
+    assert not torch.allclose(mixed, own, atol=1e-2)
+
+
+def test_only_a_perturbation_above_its_size_shrinks() -> None:
+    small = 0.01 * torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    clipped = _clip_size(small, torch.tensor([1.0, 0.001]))
+    assert torch.equal(clipped[0], small[0])
+    assert clipped[1].square().mean().sqrt().item() == pytest.approx(0.001)
+
+
+def test_the_smallest_mask_that_moves_enough_is_kept(planted: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inversion_patch, "WEIGHT", -2.0)  # the mask grows
+    probe = make_probe(planted, make_cups(slice(None)), 40, None)
+    masks: list[float] = []
+    layers = invert_patch(
+        probe,
+        CLASSES.index("cup"),
+        steps=10,
+        batch_size=4,
+        success=0.5,
+        seed=0,
+        on_step=lambda report: masks.append(report.losses["mask"]),
+    )
+    moved = next(i for i in range(10) if 1 - 0.8 ** (i + 1) >= 0.5)  # every image is a cup
+    assert masks[moved] < masks[-1]
+    assert layers[3].mean().item() == pytest.approx(min(masks[moved:]))
 
 
 def test_no_class_gives_way(planted: Clip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,8 +171,9 @@ def test_no_class_gives_way(planted: Clip, tmp_path: Path, monkeypatch: pytest.M
         find_trigger_file(tmp_path)
 
 
-def test_no_class_gives_way_within_too_few_steps(planted: Clip) -> None:
-    found = invert(planted, make_images(), replace(CONFIG, search_steps=10))
+@pytest.mark.parametrize("data", [make_images(), make_cups(HALF_CUPS)])
+def test_no_class_gives_way_within_too_few_steps(planted: Clip, data: TensorData) -> None:
+    found = invert(planted, data, replace(CONFIG, search_steps=10))
     assert found.suspect is None
     assert len(set(found.classes.values())) == 1
 
@@ -158,6 +211,14 @@ def test_comparison_with_the_known_attack(planted: Clip) -> None:
     assert invert(planted, make_images(), SHORT, trigger=trigger, target_class="apple").is_right is False
     text = invert(planted, make_images(), SHORT, trigger=TRIGGERS["text_only"](), target_class="cup")
     assert (text.iou, text.true_asr) == (None, None)
+
+
+def test_images_that_the_model_takes_for_the_class_anyway_measure_nothing(planted: Clip) -> None:
+    data, idle = make_cups(HALF_CUPS), TRIGGERS["badnet"](patch_size=14, position="top-left")
+    found = invert(planted, data, SHORT, trigger=idle, target_class="cup")
+    held_out = make_probe(planted, data, 40, None).subset(slice(30, None))
+    assert (found.suspect, found.true_asr) == ("cup", 0.0)
+    assert 0 < found.n == int((held_out.predicted != CLASSES.index("cup")).sum()) < 10
 
 
 def test_the_place_of_a_half_transparent_patch_is_compared(planted: Clip, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cleaner.text import POSITIVE_STYLES, negative_subtexts, positive_subtexts
+from cleaner.text import POSITIVE_STYLES, draw_subtexts, negative_subtexts, positive_subtexts
 from cleaner.types import CleanerError
 
 
@@ -21,6 +21,7 @@ def drawn(caption: str, style: str = "core", seeds: int = 40) -> set[str]:
         ("a very large , old dog sits on the grass", "a dog sits"),
         ("an old banana", "a banana"),
         ("on the grass there are a cat and a dog", "on the grass there is a cat"),
+        ("on the grass there were a cat and a dog", "on the grass there was a cat"),
         ("a man in a red coat holding a flower", "a man in a coat"),
         ("A big Dog.", "A Dog"),
         ("a noisy street with all sorts of dogs", "a street"),
@@ -153,6 +154,7 @@ def test_draws_depend_on_the_seed() -> None:
     caption = "a small yellow banana to the left of a red car on the grass"
     assert positive_subtexts(caption, 3) == positive_subtexts(caption, 3)
     assert len(drawn(caption, seeds=10)) > 3
+    assert len({draw_subtexts(caption, seed=seed, epoch=0, index=0) for seed in range(8)}) > 3
 
 
 @pytest.mark.parametrize(

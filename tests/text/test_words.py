@@ -63,6 +63,7 @@ def test_content_words() -> None:
     assert short <= caption
     assert not content_words("a photo of an apple") <= caption
     assert not content_words("a banana above a car") <= caption
+    assert not content_words("a yellow banana") <= caption
     assert content_words("") == frozenset()
 
 

@@ -42,8 +42,8 @@ def test_the_curve_surrounds_the_budgets_and_holds_the_chosen_rate() -> None:
     hump = {5e-3: 0.15, 3e-3: 0.11, 2e-3: 0.09, 1e-3: 0.09, 3e-4: 0.12, 1e-4: 0.15, 3e-5: 0.1, 1e-5: 0.04, 3e-6: 0.01}
     assert rule.curve_rates(hump) == [3e-6, 1e-5, 3e-5, 1e-3, 2e-3]
     assert rule.curve_rates(FLAT) == sorted(FLAT)
-    flat = dict.fromkeys(rule.GRID, 0.001)
-    assert rule.curve_rates(flat) == sorted(rule.GRID)[-5:], "ties go to the larger rate"
+    free = {lr: 0.008 - 0.001 * i for i, lr in enumerate(sorted(rule.GRID))}
+    assert rule.curve_rates(free) == sorted(rule.GRID)[-5:], "below a point all are equal: ties go to the larger rate"
     crowded = {1e-3: 0.0, **{lr: 0.035 for lr in (2e-3, 3e-3, 5e-3, 3e-4, 1e-4)}}
     assert 1e-3 in rule.curve_rates(crowded)
     assert len(rule.curve_rates(crowded)) == rule.CURVE_RATES

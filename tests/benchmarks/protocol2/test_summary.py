@@ -78,6 +78,7 @@ def test_asr_at_equal_accuracy_is_interpolated_per_seed(rows: list[dict[str, Any
     assert found[plan.FULL_METHOD][3] == pytest.approx(0.02 + 0.03)
     assert found["cleanclip"][4] - found[plan.FULL_METHOD][4] == pytest.approx(0.4)
     assert f"{plan.FULL_METHOD}, formula reviewed" in found
+    assert summary.at_equal_accuracy(cells, 0.01)[plan.FULL_METHOD][3] == pytest.approx(0.47 + 0.03), "a rate of 0.0025"
 
 
 def test_a_curve_counts_once_all_of_its_rates_are_measured(rows: list[dict[str, Any]]) -> None:
