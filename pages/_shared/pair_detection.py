@@ -170,11 +170,11 @@ def _show_gallery(run: RunRecord, ranking: Ranking) -> None:
     top = ranking.order[: COLUMNS * ROWS]
     hits = int(ranking.poisoned[top].sum())
     verb = "is" if hits == 1 else "are"
-    chance = format_percent(float(ranking.poisoned.mean()))
+    chance = len(top) * float(ranking.poisoned.mean())
     st.markdown(f"##### {wording.section_title('Most suspicious pairs', run)}")
     st.markdown(
-        f"{to_label(ranking.detector)}: **{hits} of the top {len(top)} {verb} poisoned**; a random choice: {chance}."
-        + _explain_reversal(ranking)
+        f"{to_label(ranking.detector)}: **{hits} of the top {len(top)} {verb} poisoned**; of {len(top)} random pairs, "
+        f"{chance:.1f} on average." + _explain_reversal(ranking)
     )
     with st.spinner("Loading images …"):
         images = cache.training_images(run.folder, tuple(top.tolist()))
