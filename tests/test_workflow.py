@@ -240,10 +240,11 @@ def test_the_data_s_own_splits_are_the_default(
         return evaluate(clip, data, *arguments, **options)
 
     monkeypatch.setattr(monitor, "evaluate", record)
+    monkeypatch.setattr(monitor, "MONITOR_IMAGES", 12)
     config = replace(CONFIG, epochs=1, eval_every=3)
     backdoored = poison(tiny_clip, toy_data, TRIGGER, "banana", poison_rate=0.25, config=config)
     defended = defend(tiny_clip, DEFENSES["finetune"](), toy_data, config)
-    assert (watched, backdoored.metrics.n, defended.metrics.n) == ([16, 16], 24, 24)
+    assert (watched, backdoored.metrics.n, defended.metrics.n) == ([12, 12], 24, 24)
 
 
 def test_unlabeled_validation_images_are_skipped(tiny_clip: Clip, toy_data: TensorData) -> None:

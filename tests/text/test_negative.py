@@ -365,6 +365,7 @@ def test_a_draw_depends_on_its_arguments_alone() -> None:
     draws = {(e, i): draw_subtexts(RED_CAR, seed=0, epoch=e, index=i) for e in range(3) for i in range(3)}
     assert draws[1, 2] == draw_subtexts(RED_CAR, seed=0, epoch=1, index=2)
     assert len(set(draws.values())) > 5
+    assert len({draw_subtexts(RED_CAR, seed=seed, epoch=0, index=0) for seed in range(8)}) > 3
     assert draw_subtexts("!!", seed=0, epoch=0, index=0).positive is None
 
 
