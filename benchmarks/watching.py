@@ -53,6 +53,7 @@ PAGES = (
     "Detect",
     "Trigger search",
 )
+"""In the order of the sidebar."""
 IDLE_PAUSE = 20.0
 """Seconds in which the server prepares its next worker after the training."""
 EPOCHS = 1000

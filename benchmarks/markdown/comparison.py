@@ -57,7 +57,7 @@ def format_metrics(rows: Sequence[Row]) -> tuple[str, ...]:
 
 
 class FollowupColumns:
-    """The columns beside the test metrics: ASR after rebound and CA on data variants, where measured, and cost."""
+    """The columns after the test metrics: cost, and, if measured, ASR after rebound and CA on data variants."""
 
     def __init__(self, rows: Sequence[Row]) -> None:
         self.variants = list(dict.fromkeys(name for row in rows for name in row.get("transfer") or {}))

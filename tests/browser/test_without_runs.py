@@ -7,20 +7,7 @@ from typing import Any
 import pytest
 
 from benchmarks.browser import wait_idle
-
-PAGES = (
-    "Overview",
-    "Poison",
-    "Defend",
-    "Compare",
-    "Embeddings",
-    "Attention",
-    "Subtexts",
-    "Film",
-    "Try it",
-    "Detect",
-    "Trigger search",
-)
+from benchmarks.watching import PAGES
 
 
 @pytest.mark.slow

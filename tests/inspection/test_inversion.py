@@ -38,7 +38,7 @@ def make_images(count: int = 40, classes: list[str] = CLASSES) -> TensorData:
 
 
 def make_cups(rows: slice) -> TensorData:
-    """40 images, of which `planted` takes `rows` for cups."""
+    """Return 40 images; the model `planted` classifies those in `rows` as cups."""
     data = make_images()
     images = data.images(range(40))
     images[rows, :, -CORNER:, -CORNER:] = 1
