@@ -134,15 +134,21 @@ def load_or_defend(suspect: Run, name: str, *, model: str, attack: str, clean: C
     trial = protocol.run_name(model, attack, seed, f"{name.partition(' at ')[0]} {lr:g}")
     run = load_matching_run(runs_root() / trial, suspect, defense, config)
     if run is not None:
-        assert suspect.metrics is not None
-        metrics = evaluate(run.clip, load_data("scenes", split="test"), suspect.trigger, suspect.target_class)
-        run.metrics = replace(metrics, asr_clean_model=suspect.metrics.asr_clean_model)
+        measure_trial(run, suspect, load_data("scenes", split="test"))
     else:
         run = defend(suspect, defense, clean, config, on_step=Progress(f"{attack} {seed} {name}"))
     run.config["parent"] = protocol.run_name(model, attack, seed)
     if folder.exists():
         remove_tree(folder)
     save_run(run, folder)
+    return run
+
+
+def measure_trial(run: Run, suspect: Run, test: CaptionData) -> Run:
+    """Give a trial of a learning rate, measured on validation images, its test metrics; return it."""
+    assert suspect.metrics is not None
+    metrics = evaluate(run.clip, test, suspect.trigger, suspect.target_class)
+    run.metrics = replace(metrics, asr_clean_model=suspect.metrics.asr_clean_model)
     return run
 
 

@@ -138,17 +138,18 @@ def current_trials(trials: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def choose_rates(
-    trials: list[dict[str, Any]], grid: Sequence[float] = protocol.LR_GRID
+    trials: list[dict[str, Any]], grid: Sequence[float] = protocol.LR_GRID, *, one_suspect: bool = True
 ) -> tuple[dict[str, dict[str, float]], list[list[str]]]:
     """Return model -> method -> rate, and the (model, method) pairs that lost more accuracy than the budget.
 
-    Trials at rates outside the grid are ignored, and those against another backdoored model than most of a method's.
+    Trials at rates outside the grid are ignored, and with `one_suspect` those against another backdoored model than
+    most of a method's.
     """
     chosen: dict[str, dict[str, float]] = {}
     lost = []
     for model, name in sorted({(t["model"], t["defense"]) for t in trials}):
         of_method = [t for t in trials if (t["model"], t["defense"]) == (model, name) and t["lr"] in grid]
-        of_method = select_suspect(of_method)
+        of_method = select_suspect(of_method) if one_suspect else of_method
         affordable = [t for t in of_method if is_affordable(t)]
         if not affordable and len(of_method) < len(grid):
             continue

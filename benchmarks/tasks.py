@@ -6,7 +6,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
@@ -19,6 +19,8 @@ from cleaner.files import read_json_lines
 
 Select = Callable[[list[Row]], list[Row]]
 """Which of the finished tasks count."""
+Needless = Callable[[list[Row]], Set[str]]
+"""The tasks that the finished ones make needless."""
 WAIT_SECONDS = 20.0
 """Time between looks at whether other processes have finished a phase."""
 
@@ -29,23 +31,35 @@ class TaskFile:
 
     path: Path
 
-    def run_phase(self, phase: str, tasks: Mapping[str, Callable[[], Row]], select: Select = list) -> None:
+    def run_phase(
+        self,
+        phase: str,
+        tasks: Mapping[str, Callable[[], Row]],
+        select: Select = list,
+        needless: Needless = lambda _: set(),
+    ) -> None:
         """Run the missing tasks that no other process runs; return when all are done, by whichever process."""
-        while missing := [key for key in tasks if key not in self.keys(phase, select)]:
+
+        def find_missing() -> list[str]:
+            rows = select(self.rows(phase))
+            done = {row["key"] for row in rows} | needless(rows)
+            return [key for key in tasks if key not in done]
+
+        while missing := find_missing():
             for key in missing:
                 with claimed(self.path, f"{phase} {key}") as is_mine:
-                    if is_mine and key not in self.keys(phase, select):
+                    if is_mine and key in find_missing():
                         append_row(self.path, {"phase": phase, "key": key, **tasks[key]()})
-            if any(key not in self.keys(phase, select) for key in missing):
+            if set(missing) & set(find_missing()):
                 time.sleep(WAIT_SECONDS)
 
     def rows(self, phase: str) -> list[Row]:
         """Return the results of a phase, in the order they were finished; a line cut off by a crash is skipped."""
         return [row for row in read_json_lines(self.path) if row.get("phase") == phase]
 
-    def keys(self, phase: str, select: Select = list) -> set[str]:
+    def keys(self, phase: str) -> set[str]:
         """Return the keys of the finished tasks of a phase."""
-        return {row["key"] for row in select(self.rows(phase))}
+        return {row["key"] for row in self.rows(phase)}
 
 
 def append_row(path: Path, row: Row) -> None:

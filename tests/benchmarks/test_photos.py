@@ -86,7 +86,7 @@ def test_the_strongest_affordable_attack_setting_is_chosen(monkeypatch: pytest.M
 
 def test_what_two_backdoored_models_gave_is_never_mixed(monkeypatch: pytest.MonkeyPatch) -> None:
     """On another processor the same attack and seed give other weights."""
-    cells = [None, *protocol.METHODS]
+    cells = [None, *photos.METHODS]
 
     def rows_of(suspect: str, count: int, attack: str = "badnet") -> list[dict[str, Any]]:
         row = {"trigger": attack, "seed": 0, "suspect_sha256": suspect}
@@ -135,7 +135,7 @@ def test_the_whole_program_on_few_photos(tmp_path: Path, monkeypatch: pytest.Mon
     for name, value in settings.items():
         monkeypatch.setattr(photos, name, value)
     methods = {name: protocol.METHODS[name] for name in ("finetune", "ta_cleaner")}
-    monkeypatch.setattr(protocol, "METHODS", methods)
+    monkeypatch.setattr(photos, "METHODS", methods)
     monkeypatch.setattr(presets, "DEFEND", replace(presets.DEFEND, epochs=1))
     for cached in (photos.measure_clean_accuracy, photos.measure_backdoored_accuracy, photos.prepare_trigger):
         cached.cache_clear()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,21 @@ def test_tasks_whose_rows_do_not_count_are_run_again(tmp_path: Path) -> None:
     file.run_phase("p", {"x": lambda: {"model": "old"}})
     file.run_phase("p", {"x": lambda: {"model": "new"}}, lambda rows: [row for row in rows if row["model"] == "new"])
     assert [row["model"] for row in file.rows("p")] == ["old", "new"]
+
+
+def test_tasks_that_a_result_makes_needless_are_not_run(tmp_path: Path) -> None:
+    file = TaskFile(tmp_path / "a.jsonl")
+    sizes = {"large": 3, "medium": 2, "small": 1}
+
+    def smaller_than_the_smallest_that_fits(rows: list[dict[str, int]]) -> set[str]:
+        fitting = [row["size"] for row in rows if row["size"] <= 2]
+        return {key for key, size in sizes.items() if fitting and size < max(fitting)}
+
+    runs = {key: partial(dict, size=size) for key, size in sizes.items()}
+    file.run_phase("p", runs, needless=smaller_than_the_smallest_that_fits)
+    assert [row["key"] for row in file.rows("p")] == ["large", "medium"]
+    file.run_phase("p", runs)  # the rest
+    assert [row["key"] for row in file.rows("p")] == ["large", "medium", "small"]
 
 
 def test_two_processes_write_whole_lines(tmp_path: Path) -> None:
