@@ -102,6 +102,36 @@ def test_what_two_backdoored_models_gave_is_never_mixed(monkeypatch: pytest.Monk
     assert photos.select_cells(rows_of("first", 4) + rows_of("here", 2)) == rows_of("first", 4)
 
 
+def rate_trial(name: str, lr: float, lost: float, before: float = 0.84) -> dict[str, Any]:
+    settings = {"model": photos.MODEL, "defense": name, "lr": lr, "key": photos.trial_key(name, lr)}
+    measured = {"ca": before - lost, "backdoored_ca": before, "suspect_sha256": str(before)}
+    return settings | measured | {"precision": photos.PRECISION}
+
+
+def test_a_trial_is_judged_against_the_backdoored_model_that_it_began_with() -> None:
+    """Those of two machines differ; a rate counts whichever machine tried it."""
+    trials = [rate_trial("par", lr, 0.3) for lr in photos.LR_GRID[:3]]
+    trials.append(rate_trial("par", 1e-3, 0.01, before=0.82))
+    assert photos.choose_rates(trials) == ({"par": 1e-3}, [])
+    needless = photos.needless_trials(trials)
+    assert needless == {f"par {lr:g}" for lr in (3e-4, 1e-4, 3e-5, 1e-5, 3e-6)}
+    assert photos.needless_trials(trials[:3]) == set()  # every rate tried so far loses too much
+
+
+def test_trials_in_another_precision_do_not_count() -> None:
+    trial = rate_trial("par", 1e-3, 0.01)
+    older = {key: value for key, value in trial.items() if key != "precision"}
+    assert photos.select_trials([older, trial, trial | {"precision": "bf16"}]) == [trial]
+
+
+def test_the_table_has_an_attack_and_seed_once_all_methods_are_measured() -> None:
+    def rows_of(attack: str, count: int) -> list[dict[str, Any]]:
+        return [{"trigger": attack, "seed": 0, "defense": name} for name in [None, *photos.METHODS][:count]]
+
+    complete = rows_of("badnet", 1 + len(photos.METHODS))
+    assert photos.complete_groups([*rows_of("sig", 3), *complete]) == complete
+
+
 def test_the_preset_is_the_setting_that_was_chosen() -> None:
     result = read_json(photos.RESULT_PATH)
     chosen = result.get("attack_setting", asdict(presets.PHOTO_POISON[photos.MODEL]))
@@ -145,7 +175,10 @@ def test_the_whole_program_on_few_photos(tmp_path: Path, monkeypatch: pytest.Mon
     assert [(row["trigger"], row["seed"], row["defense"]) for row in result["rows"]] == [
         (attack, seed, name) for attack in ("badnet", "blended") for seed in (0, 1) for name in (None, *methods)
     ]
+    trial_of = {trial["defense"]: trial for trial in result["rate_trials"]}
     for row in result["rows"]:
+        if (row["trigger"], row["seed"]) == ("badnet", 0) and row["defense"]:  # was not trained again
+            assert row["cpu_seconds"] == trial_of[row["defense"]]["cpu_seconds"]
         assert row["transfer"].keys() == CORRUPTIONS.keys()
         assert all(entry["n"] == 20 > entry["n_attack"] > 0 for entry in row["transfer"].values())
         assert (row["metrics"]["n"], row["metrics"]["n_attack"]) == (60, 40)
