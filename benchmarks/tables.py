@@ -58,6 +58,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "data_memory": size_tables.data_memory,
     "detection": detection_tables.detection,
     "detection_retrained": detection_tables.detection_retrained,
+    "detection_sizes": detection_tables.detection_sizes,
     "detection_thresholds": detection_tables.detection_thresholds,
     "detectors": lambda _: list_methods("detector", DETECTORS),
     "demo": timing_tables.demo,

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
-from benchmarks.markdown.cells import Row, group_rows, markdown_table, not_measured_note, read_measurement
+from benchmarks.markdown.cells import Row, group_rows, join_unique, markdown_table, not_measured_note, read_measurement
 from cleaner.labels import to_attack_label, to_label
 
 COMMAND = "python -m benchmarks.detection --seeds 3 4 5"
@@ -16,6 +15,11 @@ COMMAND = "python -m benchmarks.detection --seeds 3 4 5"
 def detection(root: Path) -> str:
     """Return one table per model: AUROC of each detector on each attack, pairs before images."""
     return _for_each_model(root, _auroc_table)
+
+
+def detection_sizes(root: Path) -> str:
+    """Return one table per model: AUROC of the detectors that take a reference, against its size."""
+    return _for_each_model(root, _size_table)
 
 
 def detection_thresholds(root: Path) -> str:
@@ -50,13 +54,23 @@ def _for_each_model(root: Path, make_table: Callable[[list[Row]], str]) -> str:
     if not rows:
         return not_measured_note(COMMAND)
     return "\n\n".join(
-        f"`{group[0]['model']}`, {_describe_seeds(group)}\n\n{make_table(group)}" for group in group_rows(rows, "model")
+        f"`{group[0]['model']}`, {_describe_rows(group)}\n\n{make_table(group)}" for group in group_rows(rows, "model")
     )
 
 
-def _describe_seeds(rows: list[Row]) -> str:
-    seeds = sorted({row["seed"] for row in rows})
-    return f"{len(seeds)} seed{'s' * (len(seeds) > 1)}"
+def _describe_rows(rows: list[Row]) -> str:
+    """Return seeds, numbers of pairs and images, and where the rows come from."""
+    seeds = ", ".join(map(str, sorted({row["seed"] for row in rows})))
+    pairs, images, devices, commits = (
+        join_unique(f"{value:,}" if isinstance(value, int) else value for value in values)
+        for values in (
+            [row["config"]["pairs"] for row in rows],
+            [row["images"] for row in rows],
+            [row["device"] for row in rows],
+            [row["commit"] for row in rows],
+        )
+    )
+    return f"seeds {seeds}; n {pairs} pairs, {images} test images; {devices}; commit {commits}; `{COMMAND}`"
 
 
 def _auroc_table(rows: list[Row]) -> str:
@@ -79,6 +93,19 @@ def _format_range(rows: list[Row], question: str, detector: str) -> str:
     return f"{statistics.fmean(values):.2f} [{low:.2f}, {high:.2f}]"
 
 
+def _size_table(rows: list[Row]) -> str:
+    found: dict[str, dict[int, list[float]]] = {}
+    for row in rows:
+        for name, figures in row["pairs"].items():
+            for size, auroc in figures["auroc_by_size"]:
+                found.setdefault(name, {}).setdefault(size, []).append(auroc)
+    sizes = sorted({size for of in found.values() for size in of})
+    lines = [
+        [to_label(name), *(_format_mean(of.get(size, []), "{:.2f}") for size in sizes)] for name, of in found.items()
+    ]
+    return markdown_table(["detector", *(f"{size:,} reference pairs" for size in sizes)], lines)
+
+
 def _threshold_table(rows: list[Row]) -> str:
     header = ["attack", "detector", "false alarms allowed", "clean flagged", "triggered caught", "F1"]
     lines = []
@@ -86,9 +113,10 @@ def _threshold_table(rows: list[Row]) -> str:
         for name in dict.fromkeys(name for row in group for name in row["image"]):
             outcomes = [row["image"][name]["thresholds"] for row in group if name in row["image"]]
             for at_one_share in zip(*outcomes, strict=True):
-                shares = [_mean(at_one_share, field) for field in ("false_alarms", "caught")]
                 cells = [to_attack_label(group[0]["trigger"]), to_label(name), f"{at_one_share[0]['allowed']:.0%}"]
-                lines.append([*cells, *(f"{s:.1%}" for s in shares), f"{_mean(at_one_share, 'f1'):.2f}"])
+                formats = {"false_alarms": "{:.1%}", "caught": "{:.1%}", "f1": "{:.2f}"}
+                figures = [_format_mean([o[field] for o in at_one_share], form) for field, form in formats.items()]
+                lines.append([*cells, *figures])
     return markdown_table(header, lines)
 
 
@@ -97,16 +125,20 @@ def _retrained_table(rows: list[Row]) -> str:
     lines = []
     for group in group_rows(rows, "trigger"):
         after = [row["retrained"] for row in group]
-        caught = sum(each["caught"] for each in after) / sum(each["poisoned"] for each in after)
+        caught = _format_mean([each["caught"] / each["poisoned"] for each in after], "{:.0%}")
         figures = [
-            statistics.fmean(each["metrics"][name]["1"] for each in source)
+            _format_mean([each["metrics"][name]["1"] for each in source], "{:.3f}")
             for name in ("asr", "ca")
             for source in (group, after)
         ]
         cells = [to_attack_label(group[0]["trigger"]), to_label(after[0]["detector"]), f"{after[0]['flagged']:,}"]
-        lines.append([*cells, f"{caught:.0%}", *(f"{figure:.3f}" for figure in figures)])
+        lines.append([*cells, caught, *figures])
     return markdown_table(header, lines)
 
 
-def _mean(values: tuple[dict[str, Any], ...], field: str) -> float:
-    return statistics.fmean(each[field] for each in values)
+def _format_mean(values: Sequence[float], form: str) -> str:
+    """Return the mean with minimum and maximum; a single value stands alone, none is "-"."""
+    if not values:
+        return "-"
+    mean, low, high = (form.format(value) for value in (statistics.fmean(values), min(values), max(values)))
+    return mean if len(values) == 1 else f"{mean} [{low}, {high}]"

@@ -39,7 +39,8 @@ def inversion(root: Path) -> str:
     images = int(rows[0]["inversion"]["settings"]["images"])
     return (
         f"{table}\n\n{images:,} unlabeled images, a quarter of them held out for the ASR. Stands out: outlier index of "
-        "2 or more; for a clean model this is a false alarm. Inside: share of the inverted mask inside the true one. "
+        "2 or more; for a clean model this is a false alarm. The clean model is one, searched with each seed. "
+        "Inside: share of the inverted mask inside the true one. "
         "Several seeds: mean [minimum, maximum]. "
         f"Seconds on {_describe_origin(rows)}"
     )

@@ -14,7 +14,9 @@ from cleaner.cli.options import OWN_DATA_HELP, RUN_OR_MODEL_HELP, make_options_c
 from cleaner.cli.output import Progress, format_table, print_json
 from cleaner.runs.folders import is_run_folder
 from cleaner.runs.inversion import (
+    CHANCE_NOTE,
     ESTIMATE_NOTE,
+    MISS_NOTE,
     NOT_CONVERGED,
     RESULT_FILE,
     Inversion,
@@ -85,16 +87,17 @@ def describe_inversion(inversion: Inversion) -> str:
 def describe_findings(inversion: Inversion) -> list[str]:
     """Return what was found, one sentence or two each."""
     if inversion.suspect is None:
-        return ["No class gives way, at any size of the perturbation that was tried: no suspect and no trigger."]
+        return [f"No class gives way, at any size of the perturbation that was tried: no suspect. {MISS_NOTE}"]
     index = inversion.outlier_index
     if index is None:
         verdict = "may or may not stand out: two classes are too few for an outlier index ("
     elif inversion.is_anomalous:
         verdict = f"stands out (outlier index {index:.1f}; "
     else:
-        verdict = f"does not stand out from the others: no sign of a backdoor (outlier index {index:.1f}; "
+        verdict = f"does not stand out from the others (outlier index {index:.1f}; "
     margin = f"it resists {inversion.margin:.0%} less than the next class)."
-    lines = [f"Suspect: {inversion.suspect}, which {verdict}{margin}"]
+    note = CHANCE_NOTE if inversion.is_anomalous else MISS_NOTE
+    lines = [f"Suspect: {inversion.suspect}, which {verdict}{margin} {note}"]
     if inversion.asr is not None and inversion.interval is not None and inversion.masked_share is not None:
         low, high = inversion.interval
         lines.append(

@@ -11,7 +11,9 @@ import streamlit as st
 from cleaner.cli.output import join_command
 from cleaner.plots import inversion as charts
 from cleaner.runs.inversion import (
+    CHANCE_NOTE,
     ESTIMATE_NOTE,
+    MISS_NOTE,
     NOT_CONVERGED,
     Inversion,
     InversionConfig,
@@ -139,6 +141,8 @@ def _show_result(subject: Subject, found: Inversion) -> None:
     _show_triggers(subject, found)
     if not found.has_converged:
         st.info(NOT_CONVERGED, icon=":material/info:")
+    if not found.is_anomalous:
+        st.info(f"No class stands out. {MISS_NOTE}", icon=":material/info:")
     st.warning(ESTIMATE_NOTE, icon=":material/warning:")
     _show_uses(subject, found.suspect)
 
@@ -150,7 +154,7 @@ def _name_settings(found: Inversion) -> str:
 def _show_figures(found: Inversion) -> None:
     """Draw suspect, outlier index and the figures of the trigger."""
     if found.suspect is None:
-        st.success("No class gives way: no suspect, and no trigger.", icon=":material/check_circle:")
+        st.info(f"No class gives way: no suspect. {MISS_NOTE}", icon=":material/info:")
         return
     suspect, outlier, asr, overlap = st.columns(4)
     suspect.metric("Suspect class", escape_markdown(found.suspect))
@@ -159,11 +163,11 @@ def _show_figures(found: Inversion) -> None:
             "the attack's target" if found.is_right else f"wrong: {escape_markdown(found.target_class or '')}"
         )
     index = "–" if found.outlier_index is None else f"{found.outlier_index:.1f}"
-    outlier.metric("Outlier index", index, help="Distance to the median class in robust SDs.")
+    outlier.metric("Outlier index", index, help=f"Distance to the median class in robust SDs. {CHANCE_NOTE}")
     if found.outlier_index is None:
         outlier.caption("two classes are too few to say whether one stands out")
     else:
-        outlier.caption("stands out (2 or more)" if found.is_anomalous else "does not stand out: no sign of a backdoor")
+        outlier.caption("stands out (2 or more)" if found.is_anomalous else "does not stand out (less than 2)")
     asr.metric(
         "ASR, inverted trigger", format_percent(found.asr), help="Share of held-out images moved to the suspect."
     )

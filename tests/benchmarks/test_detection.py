@@ -12,6 +12,8 @@ import torch
 from benchmarks import detection
 from benchmarks.markdown import detection_tables
 
+CLIP_SCORE = {"auroc": 0.9, "interval": [0.8, 1.0], "auroc_by_size": []}
+
 
 def make_row(trigger: str, seed: int, auroc: float, *, has_images: bool = True) -> dict[str, Any]:
     figures = {"auroc": auroc, "interval": [auroc - 0.01, auroc + 0.01]}
@@ -23,10 +25,14 @@ def make_row(trigger: str, seed: int, auroc: float, *, has_images: bool = True) 
         "model": "scenes-lite",
         "trigger": trigger,
         "seed": seed,
+        "config": {"pairs": 6000},
+        "images": 1000,
+        "device": "cpu",
+        "commit": "abc",
         "metrics": {"asr": {"1": 0.9}, "ca": {"1": 0.99}},
-        "pairs": {"dao": figures},
+        "pairs": {"dao": {**figures, "auroc_by_size": [[64, auroc], [256, auroc / 2]]}, "clip_score": CLIP_SCORE},
         "image": {"masking": {**figures, "thresholds": thresholds}} if has_images else {},
-        "retrained": {"detector": "dao", "flagged": 600, "caught": 170, "poisoned": 180, "metrics": metrics},
+        "retrained": {"detector": "dao", "flagged": 600, "caught": 170 - seed, "poisoned": 180, "metrics": metrics},
     }
 
 
@@ -41,23 +47,31 @@ def root(tmp_path: Path) -> Path:
 
 def test_seeds_show_mean_and_range_and_one_seed_its_interval(root: Path) -> None:
     table = detection_tables.detection(root)
-    assert "| attack | DAO | Masking (image) |" in table
-    assert "| BadNet patch | 0.85 [0.80, 0.90] | 0.85 [0.80, 0.90] |" in table
-    assert "| Sine wave (SIG) | 0.30 [0.29, 0.31] | - |" in table
+    assert "seeds 0, 1; n 6,000 pairs, 1,000 test images; cpu; commit abc;" in table
+    assert "| attack | DAO | CLIP score | Masking (image) |" in table
+    assert "| BadNet patch | 0.85 [0.80, 0.90] | 0.90 [0.90, 0.90] | 0.85 [0.80, 0.90] |" in table
+    assert "| Sine wave (SIG) | 0.30 [0.29, 0.31] | 0.90 [0.80, 1.00] | - |" in table
+
+
+def test_sizes_of_the_reference_are_compared_over_all_models(root: Path) -> None:
+    lines = detection_tables.detection_sizes(root).splitlines()
+    assert "| detector | 64 reference pairs | 256 reference pairs |" in lines
+    assert lines[-1] == "| DAO | 0.67 [0.30, 0.90] | 0.33 [0.15, 0.45] |"
 
 
 def test_thresholds_are_means_over_seeds(root: Path) -> None:
     lines = detection_tables.detection_thresholds(root).splitlines()
     assert [line for line in lines if "BadNet" in line] == [
-        "| BadNet patch | Masking | 1% | 2.0% | 42.5% | 0.25 |",
-        "| BadNet patch | Masking | 5% | 10.0% | 42.5% | 0.25 |",
+        "| BadNet patch | Masking | 1% | 2.0% [2.0%, 2.0%] | 42.5% [40.0%, 45.0%] | 0.25 [0.25, 0.25] |",
+        "| BadNet patch | Masking | 5% | 10.0% [10.0%, 10.0%] | 42.5% [40.0%, 45.0%] | 0.25 [0.25, 0.25] |",
     ]
     assert not any("SIG" in line for line in lines)
 
 
 def test_training_again_shows_before_and_after(root: Path) -> None:
     table = detection_tables.detection_retrained(root)
-    assert "| BadNet patch | DAO | 600 | 94% | 0.900 | 0.020 | 0.990 | 0.980 |" in table
+    assert "| Sine wave (SIG) | DAO | 600 | 94% | 0.900 | 0.020 | 0.990 | 0.980 |" in table
+    assert "| BadNet patch | DAO | 600 | 94% [94%, 94%] | 0.900 [0.900, 0.900] | 0.020 [0.020, 0.020] |" in table
 
 
 def test_without_measurements_the_command_is_named(tmp_path: Path) -> None:

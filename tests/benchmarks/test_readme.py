@@ -79,11 +79,21 @@ def with_poison(data: str, attack: str, method: str) -> list[float]:
     return [average([cell]) for cell in by_method(summary.select(cells, attack=attack))[method]]
 
 
-def asr_of_attackers() -> Figures:
+def by_attacker() -> tuple[dict[int, float], dict[int, float]]:
+    """Return seed -> ASR@1 after TA-Cleaner if the attacker knows it, and if not."""
     aware = by_method(summary.select(CELLS(), attack="badclip", is_aware=True))[TA]
-    seeds = [cell.task.seed for cell in aware]
     unaware = by_method(summary.select_chosen(main_cells("badclip")))[TA]
-    return average(aware), average([cell for cell in unaware if cell.task.seed in seeds])
+    known, unknown = ({cell.task.seed: average([cell]) for cell in cells} for cells in (aware, unaware))
+    return known, {seed: unknown[seed] for seed in sorted(known)}
+
+
+def asr_of_attackers() -> Figures:
+    return [fmean(found.values()) for found in by_attacker()]
+
+
+def gaps_of_attackers() -> Figures:
+    known, unknown = by_attacker()
+    return [100 * gap for gap in paired_gaps(unknown, known).values()]
 
 
 def of_file(name: str, metric: str, after: str = "", **fields: str) -> float:
@@ -99,7 +109,7 @@ FIGURES: dict[str, Callable[[], Figures]] = {
     "{:.0f} [{:.0f}, {:.0f}] points lower after TA-Cleaner": lambda: lead_at_equal_accuracy(TA),
     "{:.0f} [{:.0f}, {:.0f}] points lower with our own formula": lambda: lead_at_equal_accuracy(OWN),
     "CleanCLIP loses {1:.0f} points of accuracy and": lambda: at_rate(BASELINE, 2e-3),
-    "(K 100%) is {:.0f} [{:.0f}, {:.0f}] points below": lambda: lead_at_equal_accuracy(CONTROL),
+    "The control is {:.0f} [{:.0f}, {:.0f}] points below": lambda: lead_at_equal_accuracy(CONTROL),
     "CF {:.2f} after TA-Cleaner, {:.2f} after the control, {:.2f} before": lambda: [
         fmean(at_rates(plan.SIX, [name], "CF")) for name in (TA, CONTROL, NO_METHOD)
     ],
@@ -127,7 +137,12 @@ FIGURES: dict[str, Callable[[], Figures]] = {
         min(min(with_poison("1 % poisoned", attack, name)) for name in (TA, CONTROL, BASELINE))
         for attack in ("badclip", "badnet")
     ],
-    "is {:.3f} instead of {:.3f} (measured on": asr_of_attackers,
+    "is {:.3f} instead of {:.3f}; by seed": asr_of_attackers,
+    "by seed the gap is {:.0f}, {:.0f} and {:.0f} points": gaps_of_attackers,
+    "TA-Cleaner left {:.2f} of BadCLIP, the control and CleanCLIP {:.2f}": lambda: [
+        of_file("attack_defense.json", "asr", model="scenes-rn", defense=name, trigger="badclip")
+        for name in ("ta_cleaner", "cleanclip_short")
+    ],
     "at a cost of {:.0f} to {:.0f} points": lambda: spread(at_rates(plan.SIX, ["par"], "points lost")),
     "leaves {:.3f} of noise and {:.2f} of SSBA": lambda: at_rates(["blended", "ssba"], ["par"]),
     "bring them back to {:.2f} and {:.2f}": lambda: at_rates(["blended", "ssba"], ["par"], "rebound ASR@1"),

@@ -22,7 +22,15 @@ from cleaner.inspection.inversion_patch import invert_patch
 from cleaner.inspection.inversion_probe import make_probe
 from cleaner.inspection.inversion_search import _clip_size, _push, search_classes
 from cleaner.models.clip import Clip
-from cleaner.runs.inversion import Inversion, find_trigger_file, locate_inversion, read_inversion, write_inversion
+from cleaner.runs.inversion import (
+    CHANCE_NOTE,
+    MISS_NOTE,
+    Inversion,
+    find_trigger_file,
+    locate_inversion,
+    read_inversion,
+    write_inversion,
+)
 from cleaner.types import Cancelled, CleanerError, StepReport
 
 CLASSES = ["apple", "banana", "cup", "kite"]
@@ -303,3 +311,6 @@ def test_outlier_index_and_margin() -> None:
     assert (two.outlier_index, two.is_anomalous) == (None, False)
     assert "two classes are too few" in describe_findings(two)[0]
     assert "stands out (outlier index 6.4; it resists 80% less" in describe_findings(equal)[0]
+    assert describe_findings(equal)[0].endswith(CHANCE_NOTE)
+    for miss in (even, two, replace(found, suspect=None)):
+        assert describe_findings(miss)[0].endswith(MISS_NOTE)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import cleaner.inspection.inversion
-from cleaner.runs.inversion import locate_inversion, read_inversion
+from cleaner.runs.inversion import MISS_NOTE, Inversion, locate_inversion, read_inversion
 from cleaner.types import CleanerError
 from pages._shared import cache
 from tests.cli.test_invert import find_anything
@@ -96,5 +96,20 @@ def test_a_trigger_is_inverted_and_kept(open_page: OpenPage, tmp_path: Path, mon
     assert "Inverted trigger and its mask" in text
     assert "True trigger and its mask" in text
     assert "An estimate" in text
+    assert (MISS_NOTE in text) != found.is_anomalous
     assert any("Train it away" in label for label in link_labels(app))
     assert "Search again" in [button.label for button in app.button]
+
+
+def test_a_search_without_a_suspect_proves_nothing(
+    open_page: OpenPage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attacked, _ = make_runs(tmp_path)
+    nothing = Inversion("model", "scenes/clean", {"banana": 0.2, "cup": 0.2, "kite": 0.2}, None, {"images": 40}, 1.0)
+    monkeypatch.setattr(cleaner.inspection.inversion, "invert", lambda *args, **options: nothing)
+    app = open_page("Trigger search")
+    app.segmented_control(key=f"search.method.{attacked}").set_value("invert").run()
+    press(app, "search.invert.go")
+    assert not errors(app)
+    assert [info.value for info in app.info] == [f"No class gives way: no suspect. {MISS_NOTE}"]
+    assert not app.success
