@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 from cleaner import presets
+from cleaner.cli.options import AttackFinetune, FinetuneWithoutLr
 from cleaner.cli.output import join_command
 from cleaner.config import FinetuneConfig, parameters
 from cleaner.registry import DEFENSES, TRIGGERS
@@ -24,13 +25,14 @@ def format_command(request: Request) -> str:
         words += ["--clean-label"] if request.clean_label else []
         setting = presets.PHOTO_POISON.get(str(request.model))
         defaults = replace(presets.POISON, epochs=setting.epochs) if setting else presets.POISON
+        options = AttackFinetune
     else:
         suspect = find_run(request.parent) if request.parent else request.model
         words += ["defend", str(suspect), *_format_data(request)]
         words += ["--defense", *_format_method(DEFENSES, request.defense or {})]
-        defaults = presets.DEFEND
+        defaults, options = presets.DEFEND, FinetuneWithoutLr
     words += ["--test-pairs", str(request.test_size or 0)]
-    return join_command([*words, *_format_finetune(request.finetune, defaults)])
+    return join_command([*words, *_format_finetune(request.finetune, defaults, options)])
 
 
 def _format_data(request: Request) -> list[str]:
@@ -44,12 +46,12 @@ def _format_method(registry: Any, state: Mapping[str, Any]) -> list[str]:
     return [str(state["name"]), *(f"{name}={state[name]}" for name in names if name in state)]
 
 
-def _format_finetune(config: FinetuneConfig, defaults: FinetuneConfig) -> list[str]:
-    """Return the learning rate, and the flags of the settings that differ from the command's defaults."""
-    words = ["--lr", repr(config.lr)]
+def _format_finetune(config: FinetuneConfig, defaults: FinetuneConfig, options: type[FinetuneConfig]) -> list[str]:
+    """Return the learning rate, and the flags of the command's options that differ from its defaults."""
+    words, names = ["--lr", repr(config.lr)], {f.name for f in fields(options)}
     for p in parameters(FinetuneConfig):
         value, flag = getattr(config, p.name), p.name.replace("_", "-")
-        if p.name == "lr" or value == getattr(defaults, p.name):
+        if p.name not in names or value == getattr(defaults, p.name):
             continue
         if p.kind is bool:
             words.append(f"--{flag}" if value else f"--no-{flag}")

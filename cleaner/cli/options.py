@@ -97,13 +97,15 @@ if TYPE_CHECKING:
     Finetune = FinetuneConfig
     SweepFinetune = FinetuneConfig
     FinetuneWithoutLr = FinetuneConfig
+    AttackFinetune = FinetuneConfig
     ReboundFinetune = FinetuneConfig
     PretrainFinetune = FinetuneConfig
 else:
     Finetune = make_options_class(FinetuneConfig)
     SweepFinetune = make_options_class(FinetuneConfig, exclude=("lr", "seed"))
     FinetuneWithoutLr = make_options_class(FinetuneConfig, exclude=("lr",))
-    # A rebound test is limited by steps, and plain finetuning uses no augmentation.
+    # An attack and a rebound test are plain finetuning, which uses no augmentation; a rebound test is limited by steps.
+    AttackFinetune = make_options_class(FinetuneConfig, exclude=("lr", "augmentation", "redraw"))
     ReboundFinetune = make_options_class(FinetuneConfig, exclude=("epochs", "augmentation", "redraw"))
     # Pretraining redraws its views in every epoch, and validates nothing before its end.
     PretrainFinetune = make_options_class(FinetuneConfig, exclude=("redraw", "eval_every"))

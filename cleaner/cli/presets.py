@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from cleaner.cli.options import FinetuneWithoutLr, find_preset, options_from_config
+from cleaner.cli.options import find_preset, options_from_config
 from cleaner.cli.output import print_json
 from cleaner.cli.training import Defend, Poison, original_model
 from cleaner.presets import (
@@ -155,7 +155,7 @@ def resolve_preset_defaults(arguments: Sequence[str]) -> Poison | Defend | None:
         command = replace(
             command, poison_rate=training.poison_rate or command.poison_rate, model=training.model or command.model
         )
-    finetune = options_from_config(FinetuneWithoutLr, training.finetune)
+    finetune = options_from_config(type(command.finetune), training.finetune)
     command = replace(command, pairs=training.pairs, lr=training.finetune.lr, finetune=finetune)
     if isinstance(command, Defend) and suspect and is_run_folder(suspect):
         return command

@@ -22,6 +22,7 @@ from cleaner.cli.options import (
     TARGET_DEFAULT,
     TARGET_HELP,
     TRIGGER_HELP,
+    AttackFinetune,
     FinetuneWithoutLr,
     PretrainFinetune,
     ReboundFinetune,
@@ -133,9 +134,7 @@ class Poison:
     cluster_options: Annotated[ClusterOptions, tyro.conf.arg(name="")] = ClusterOptions()
     background: Annotated[bool, tyro.conf.arg(help=BACKGROUND_HELP)] = False
     lr: Annotated[float | None, stated_default(help=LR_HELP.format(ATTACK_LR, presets.PRETRAINED_LR))] = None
-    finetune: Annotated[FinetuneWithoutLr, tyro.conf.arg(name="")] = options_from_config(
-        FinetuneWithoutLr, presets.POISON
-    )
+    finetune: Annotated[AttackFinetune, tyro.conf.arg(name="")] = options_from_config(AttackFinetune, presets.POISON)
 
     def run(self) -> None:
         kind = Path(self.trigger[0]).name if self.trigger else ""

@@ -47,7 +47,7 @@ def test_each_attack(name: str, read_back: Any) -> None:
         "backdoored",
         "scenes",
         1000,
-        FinetuneConfig(lr=3e-5, augmentation="none", freeze_bn=True, redraw=False, eval_every=7, device="cpu"),
+        FinetuneConfig(lr=3e-5, freeze_bn=True, eval_every=7, device="cpu"),
         "scenes-lite",
         trigger=trigger.state_dict(),
         target_class="traffic light",
@@ -56,6 +56,9 @@ def test_each_attack(name: str, read_back: Any) -> None:
         test_size=500,
     )
     assert read_back(format_command(request)) == request
+    # An attack draws no views or subtexts: its command has no options for them.
+    unused = replace(request, finetune=replace(request.finetune, augmentation="none", redraw=False))
+    assert format_command(unused) == format_command(request)
 
 
 @pytest.mark.parametrize("epochs", [POISON.epochs, PHOTO_POISON["photos-rn"].epochs])

@@ -34,7 +34,8 @@ def test_options_win_over_the_preset(tmp_path: Path) -> None:
     assert config["trigger"]["position"] == "random"
     assert config["poison_rate"] == 0.1
     expected = replace(CLIP_POISONING.finetune, epochs=1, batch_size=16, precision="fp32")
-    assert config["finetune"] == vars(expected)
+    unused = {"augmentation", "redraw"}  # by an attack
+    assert config["finetune"].items() - vars(expected).items() <= {(name, config["finetune"][name]) for name in unused}
     assert main(["defend", str(attack), "--preset=ta_cleaner-published", "--out", str(cleaned), *SMALL]) == 0
     config = load_run(cleaned).config
     assert config["defense"]["name"] == "ta_cleaner"
