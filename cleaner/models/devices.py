@@ -6,7 +6,8 @@ import ctypes
 import gc
 import os
 import platform
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 
 import torch
 
@@ -25,10 +26,30 @@ def check_devices() -> dict[str, str | None]:
     """Return device -> None if it is available, else the reason."""
     cuda = mps = None
     if not torch.cuda.is_available():
-        cuda = "no NVIDIA GPU found" if torch.version.cuda else "this PyTorch was installed without CUDA"
+        cuda = (
+            "no NVIDIA GPU found, or its driver is too old for this PyTorch"
+            if torch.version.cuda
+            else "this PyTorch was installed without CUDA; pytorch.org has builds with it"
+        )
+    elif torch.version.cuda and not _has_code_for(torch.cuda.get_device_capability(), torch.cuda.get_arch_list()):
+        cuda = "this PyTorch has no code for this GPU; install another build of it"
     if not torch.backends.mps.is_available():
         mps = "needs a Mac with an Apple GPU" if platform.system() != "Darwin" else "needs macOS 12.3 and an Apple GPU"
     return dict(zip(DEVICES, (None, cuda, mps), strict=True))
+
+
+def _has_code_for(capability: tuple[int, int], architectures: Iterable[str]) -> bool:
+    """Return whether code that was compiled for architectures, such as "sm_75", runs on a GPU of this capability.
+
+    Machine code (sm_XY) runs on cards of its major version from its minor version on; PTX (compute_XY) is compiled on
+    the card itself, if that is not older. torch finds any card with a driver available.
+    """
+    for architecture in architectures:
+        if match := re.match(r"(sm|compute)_(\d+)(\d)", architecture):
+            lowest = int(match[2]), int(match[3])
+            if lowest <= capability and (match[1] == "compute" or lowest[0] == capability[0]):
+                return True
+    return False
 
 
 def check_precisions(device: str) -> dict[str, str | None]:
@@ -110,11 +131,14 @@ def device_name(device: str) -> str:
 
 def pick_device(device: str | torch.device = "auto") -> torch.device:
     """Return the device; "auto" is the first available of cuda, mps and cpu. Raises `CleanerError` if unavailable."""
-    usable = [name for name, reason in check_devices().items() if reason is None]
+    reasons = check_devices()
+    usable = [name for name, reason in reasons.items() if reason is None]
     if device == "auto":
         return torch.device(next(name for name in ("cuda", "mps", "cpu") if name in usable))
-    if str(device).split(":")[0] not in usable:
-        raise CleanerError(f"the device {str(device)!r} is not available here. Use one of: {', '.join(usable)}.")
+    kind = str(device).split(":")[0]
+    if kind not in usable:
+        why = f" ({reasons[kind]})" if kind in reasons else ""
+        raise CleanerError(f"the device {str(device)!r} is not available here{why}. Use one of: {', '.join(usable)}.")
     return torch.device(device)
 
 

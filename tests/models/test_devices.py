@@ -12,7 +12,15 @@ import torch
 
 from cleaner.models import devices
 from cleaner.models.clip import Clip
-from cleaner.models.devices import BF16_CHECKS, check_devices, check_precisions, flush_denormals, pick_precision
+from cleaner.models.devices import (
+    BF16_CHECKS,
+    check_devices,
+    check_precisions,
+    flush_denormals,
+    pick_device,
+    pick_precision,
+)
+from cleaner.types import CleanerError
 
 
 def test_unavailable_devices_have_a_reason() -> None:
@@ -21,6 +29,46 @@ def test_unavailable_devices_have_a_reason() -> None:
     assert all(reason is None or len(reason) > 5 for reason in found.values())
     assert check_precisions("cpu")["fp16"] is not None
     assert check_precisions("cpu")["fp32"] is None
+
+
+@pytest.mark.parametrize(
+    ("capability", "architectures", "runs"),
+    [
+        ((6, 1), "sm_75 sm_80 sm_90 sm_100 sm_120", False),
+        ((8, 9), "sm_75 sm_80", True),
+        ((8, 0), "sm_86", False),
+        ((9, 0), "sm_90a", True),
+        ((12, 0), "sm_90 sm_100", False),
+        ((12, 1), "sm_90 sm_120", True),
+        ((12, 0), "sm_75 compute_90", True),
+        ((7, 0), "sm_75 compute_120", False),
+    ],
+)
+def test_a_gpu_without_code_for_it_is_not_chosen(
+    capability: tuple[int, int], architectures: str, runs: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
+    monkeypatch.setattr(torch.cuda, "get_arch_list", architectures.split)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    assert pick_device("auto").type == ("cuda" if runs else "cpu")
+    if not runs:
+        with pytest.raises(CleanerError, match="no code for this GPU"):
+            pick_device("cuda")
+
+
+@pytest.mark.parametrize(("cuda", "remedy"), [("13.0", "driver"), (None, "pytorch.org")])
+def test_reason_without_a_usable_gpu_says_what_to_do(
+    cuda: str | None, remedy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.version, "cuda", cuda)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert remedy in str(check_devices()["cuda"])
+    with pytest.raises(CleanerError, match=remedy):
+        pick_device("cuda:1")
+    with pytest.raises(CleanerError, match=r"'xpu' is not available here\. Use"):
+        pick_device("xpu")
 
 
 @pytest.mark.parametrize(("supported", "fast"), [(None, "fp32"), *((check, "bf16") for check in BF16_CHECKS)])
