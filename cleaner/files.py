@@ -81,10 +81,13 @@ def source_root() -> Path:
 
 
 def child_environment() -> dict[str, str]:
-    """Return this process's environment with the library on the PYTHONPATH, and without `LIBRARY_VARIABLES`."""
+    """Return this process's environment with the library on the PYTHONPATH, and without `LIBRARY_VARIABLES`.
+
+    PYTHONSAFEPATH: `python -m` would first look in the working directory, whose files may be named like a module.
+    """
     paths = [str(source_root()), *filter(None, [os.environ.get("PYTHONPATH")])]
     inherited = {name: value for name, value in os.environ.items() if name not in LIBRARY_VARIABLES}
-    return {**inherited, "PYTHONPATH": os.pathsep.join(paths)}
+    return {**inherited, "PYTHONPATH": os.pathsep.join(paths), "PYTHONSAFEPATH": "1"}
 
 
 def shipped_assets() -> Path:

@@ -91,12 +91,13 @@ def lower_priority() -> None:
 
 
 def exported_environment() -> dict[str, str]:
-    """Return the environment variables that a worker on another machine needs: PYTHONPATH and CLEANER_*.
+    """Return the environment variables that a worker on another machine needs: where to import from, and CLEANER_*.
 
     Job scripts hold them as text, so the app's password stays out.
     """
     environment = child_environment()
-    names = (name for name in environment if name == "PYTHONPATH" or name.startswith("CLEANER_"))
+    needed = ("PYTHONPATH", "PYTHONSAFEPATH")
+    names = (name for name in environment if name in needed or name.startswith("CLEANER_"))
     return {name: environment[name] for name in names if name != PASSWORD}
 
 

@@ -21,6 +21,18 @@ def test_jobs_on_a_cluster_get_no_password(monkeypatch: pytest.MonkeyPatch) -> N
     assert "CLEANER_PASSWORD" not in exported
 
 
+def test_no_file_in_the_working_directory_shadows_a_module_of_a_worker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "random.py").write_text("raise SystemExit(7)", encoding="utf-8")
+    (tmp_path / "cleaner").mkdir()
+    (tmp_path / "cleaner" / "__init__.py").touch()
+    monkeypatch.chdir(tmp_path)
+    worker = process.start_detached("cleaner.worker", log=tmp_path / "log.txt")
+    assert worker.wait(60) == 2, (tmp_path / "log.txt").read_text()  # the worker's own answer to a wrong call
+    assert process.exported_environment()["PYTHONSAFEPATH"] == "1"
+
+
 def test_on_windows_a_child_has_a_console_without_a_window(monkeypatch: pytest.MonkeyPatch) -> None:
     flags = {"CREATE_NEW_PROCESS_GROUP": 0x200, "CREATE_NO_WINDOW": 0x8000000, "DETACHED_PROCESS": 0x8}
     for name, value in flags.items():
