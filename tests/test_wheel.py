@@ -26,7 +26,7 @@ from cleaner.reports import results
 from tests.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[1]
-METADATA = ("pyproject.toml", "requirements.txt", "README.md", "LICENSE", "NOTICE")
+METADATA = ("pyproject.toml", "setup.py", "requirements.txt", "README.md", "LICENSE", "NOTICE")
 SOURCES = (".streamlit", "app.py", "pages", "cleaner", "assets", "benchmarks/results")
 CELLS = ("cells", "budget", "inversion", "detection")
 """Folders of benchmarks/results; the table files collect them."""
@@ -103,6 +103,15 @@ def test_wheel_holds_every_file_once(checkout: Path, wheel: Path) -> None:
     assert not missing, f"add the folder to [tool.setuptools] packages, or the files to package-data: {missing}"
     assert sorted(names) == sorted(expected)
     assert wheel.stat().st_size < 80e6
+
+
+def test_a_build_holds_no_file_that_an_update_deleted(checkout: Path) -> None:
+    built = checkout / "build" / "lib" / "cleaner" / "attacks"
+    built.mkdir(parents=True, exist_ok=True)
+    (built / "deleted.py").touch()  # the registry would import it
+    check_run([sys.executable, "setup.py", "--quiet", "build_py"], cwd=checkout)
+    names = {path.name for path in (checkout / "cleaner" / "attacks").glob("*.py")}
+    assert {path.name for path in built.glob("*.py")} == names
 
 
 @pytest.fixture(scope="module")
