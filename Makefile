@@ -61,9 +61,10 @@ demo: $(VENV)/run.stamp
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 
+# Without the package python3-venv, Debian's Python fails after it has created the file that this rule makes.
 $(BIN)/python:
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or newer is needed, this is ' + sys.version)"
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
 $(VENV)/base.stamp: requirements.txt | $(BIN)/python
 	$(INSTALL) -r requirements.txt

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any, get_args
 
@@ -70,6 +72,17 @@ def test_make_targets_exist() -> None:
     targets = {name for text in TEXTS.values() for name in re.findall(r"(?:^|`)make ([a-z]+)", text, re.MULTILINE)}
     assert {"run", "test"} <= targets
     assert not [target for target in targets if not re.search(rf"^{target}:", makefile, re.MULTILINE)]
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
+def test_make_keeps_no_environment_that_could_not_be_completed(tmp_path: Path) -> None:
+    """Debian's Python without the package python3-venv; the next call, with it, must start over."""
+    python, environment = tmp_path / "python", tmp_path / "environment"
+    python.write_text('#!/bin/sh\n[ "$2" != venv ] || { mkdir -p "$3/bin"; touch "$3/bin/python"; exit 1; }\n')
+    python.chmod(0o755)
+    made = subprocess.run(["make", f"PYTHON={python}", f"VENV={environment}", f"{environment}/bin/python"], cwd=ROOT)
+    assert made.returncode != 0
+    assert not environment.exists()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
