@@ -74,6 +74,13 @@ def test_make_targets_exist() -> None:
     assert not [target for target in targets if not re.search(rf"^{target}:", makefile, re.MULTILINE)]
 
 
+def test_packages_are_installed_into_a_virtual_environment() -> None:
+    """Debian, Ubuntu and Homebrew refuse it elsewhere (externally-managed-environment)."""
+    for page in ("README.md", "docs/guide.md"):
+        (before,) = re.findall(r"```sh\n((?:(?!```).)*)^pip install \.$", TEXTS[ROOT / page], re.DOTALL | re.MULTILINE)
+        assert before == "python3 -m venv .venv && . .venv/bin/activate\n"
+
+
 @pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
 def test_make_keeps_no_environment_that_could_not_be_completed(tmp_path: Path) -> None:
     """Debian's Python without the package python3-venv; the next call, with it, must start over."""
