@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -455,6 +456,24 @@ def test_a_run_that_cannot_be_written_ends_in_one_sentence(
     error = capsys.readouterr().err
     assert error.startswith(f"error: {folder} ")
     assert "(Read-only file system)" in error
+
+
+@pytest.mark.filterwarnings("ignore:flock not supported")
+@pytest.mark.skipif(sys.platform == "win32", reason="it has no flock")
+def test_a_disk_without_flock_keeps_the_lock_of_a_lost_node_until_its_file_is_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As docs/cluster.md says. Older versions of filelock refuse such a disk, or lock nothing there."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with locks.try_lock(tmp_path) as is_locked, locks.try_lock(tmp_path) as is_locked_again:
+        assert (is_locked, is_locked_again) == (True, False)
+        (tmp_path / ".worker.lock").unlink()
+        with locks.try_lock(tmp_path) as is_locked_again:
+            assert is_locked_again
 
 
 def test_a_cache_that_cannot_be_written_ends_a_run_in_one_sentence(
