@@ -73,15 +73,6 @@ class View {
   }
 }
 
-function star(context, [x, y], radius) {
-  context.beginPath();
-  for (let i = 0; i < 10; i++) {
-    const length = i % 2 ? 0.4 * radius : radius, angle = (Math.PI * i) / 5;
-    context.lineTo(x + length * Math.sin(angle), y - length * Math.cos(angle));
-  }
-  context.fill();
-}
-
 function findZoom(kind) {
   return zooms.get(kind) ?? { scale: 1, x: 0, y: 0 };
 }
@@ -123,10 +114,8 @@ class Panel {
     this.legend.replaceChildren();
     for (const { name, color, symbol } of data.legend ?? []) {
       const entry = add(this.legend, "span");
-      const mark = add(entry, "i");
-      mark.textContent = { star: "★", diamond: "◆" }[symbol] ?? "●";
-      mark.style.color = color;
-      entry.append(` ${name}`);
+      add(add(entry, "svg", { width: 14, height: 14 }, SVG), "path", { d: shape(symbol, 7, 7), fill: color }, SVG);
+      add(entry, "span").textContent = name;
     }
   }
 
@@ -234,13 +223,10 @@ class Panel {
       if (picture.complete && picture.naturalWidth) context.drawImage(picture, x * width, y * height, scale * width, scale * height);
     }
     for (const { points, color, symbol, is_faint } of layer.groups ?? []) {
-      context.fillStyle = context.strokeStyle = color;
+      context.fillStyle = color;
       context.globalAlpha = is_faint ? 0.3 : 0.8;
       for (const [px, py] of points) {
-        const at = [(x + scale * px) * width, (y + scale * py) * height];
-        if (symbol === "star") star(context, at, 6);
-        else if (symbol === "diamond") diamond(context, at, 4.5, true);
-        else dot(context, at, 3);
+        context.fill(new Path2D(shape(symbol, (x + scale * px) * width, (y + scale * py) * height)));
       }
     }
     context.globalAlpha = 1;

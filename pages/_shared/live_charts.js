@@ -233,35 +233,6 @@ function filling(line) {
   return line.marker.endsWith("-open") ? { fill: "none", stroke: line.color, "stroke-width": 1.6 } : { fill: line.color };
 }
 
-// Corners of the markers around 0; names as in Plotly, without the ending for the fill.
-const star = Array.from({ length: 10 }, (_, i) => polar(i % 2 ? 2.6 : 6.4, i / 10));
-const CORNERS = {
-  diamond: [[0, -5.5], [5.5, 0], [0, 5.5], [-5.5, 0]],
-  "diamond-wide": [[0, -4], [6.5, 0], [0, 4], [-6.5, 0]],
-  square: [[-4, -4], [4, -4], [4, 4], [-4, 4]],
-  "triangle-up": [[0, -5], [5, 4], [-5, 4]],
-  "triangle-down": [[0, 5], [5, -4], [-5, -4]],
-  "triangle-left": [[-5, 0], [4, 5], [4, -5]],
-  "triangle-right": [[5, 0], [-4, 5], [-4, -5]],
-  hourglass: [[-4, -5], [4, -5], [-4, 5], [4, 5]],
-  bowtie: [[-5, -4], [5, 4], [5, -4], [-5, 4]],
-  cross: [[-2, -5], [2, -5], [2, -2], [5, -2], [5, 2], [2, 2], [2, 5], [-2, 5], [-2, 2], [-5, 2], [-5, -2], [-2, -2]],
-  pentagon: Array.from({ length: 5 }, (_, i) => polar(5, i / 5)),
-  x: [[-5, -3], [-3, -5], [0, -2], [3, -5], [5, -3], [2, 0], [5, 3], [3, 5], [0, 2], [-3, 5], [-5, 3], [-2, 0]],
-  star,
-};
-
-function polar(radius, turn) {
-  return [radius * Math.sin(2 * Math.PI * turn), -radius * Math.cos(2 * Math.PI * turn)];
-}
-
-// Return a marker of about 10 px as a path; other names are circles.
-function shape(name, x, y) {
-  const corners = CORNERS[name.replace(/(-open|-dot)+$/, "")];
-  if (corners) return `M${corners.map(([dx, dy]) => `${(x + dx).toFixed(1)} ${(y + dy).toFixed(1)}`).join("L")}Z`;
-  return `M${x - 4} ${y}a4 4 0 1 0 8 0a4 4 0 1 0 -8 0Z`;
-}
-
 // Return round numbers from at most `low` to at least `high`, about `count` of them.
 function niceTicks(low, high, count) {
   if (!(high > low)) [low, high] = [(low || 0) - 0.5, (low || 0) + 0.5];

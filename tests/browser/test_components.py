@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from cleaner.plots.charts import MARKERS
 from cleaner.plots.component import read_script
 
 FOLDER = Path(__file__).resolve().parents[2] / "pages" / "_shared"
@@ -190,3 +191,26 @@ def test_arrow_keys_move_a_zoomed_panel(panel: Any) -> None:
         canvas.press("ArrowLeft")
     assert canvas.evaluate(read) == pytest.approx([scale, 0, y])
     assert panel.evaluate("heard") == ["ArrowRight"]
+
+
+READ_POINTS = """(canvas, points) => points.map(([x, y]) => {
+    const [left, top] = [x * canvas.clientWidth - 8, y * canvas.clientHeight - 8];
+    return canvas.getContext("2d").getImageData(left, top, 16, 16).data.join();
+})"""
+
+
+def test_a_map_and_its_legend_draw_each_symbol_in_its_own_shape(mount: Mount) -> None:
+    page = mount(FOLDER / "before_after.js", '<div class="before-after" style="width: 402px"></div>')
+    points = [((1 + i % 4) / 5, (1 + i // 4) / 5) for i in range(len(MARKERS))]
+    looks = [{"name": symbol, "color": "#0072B2", "symbol": symbol} for symbol in MARKERS]
+    groups = [look | {"points": [point]} for look, point in zip(looks, points, strict=True)]
+    panel = {"kind": "map", "title": "", "is_clickable": False, "legend": looks}
+    styles = {"labels": ["Clean", "Defended"], "colors": ["#ff0000", "#0000ff"], "signs": ["●", "◆"]}
+    page.evaluate(
+        "data => receive(data)",
+        {"key": "a", "start": 1, **styles, "panels": [panel | {"layers": [{"groups": groups}]}]},
+    )
+    assert len(set(page.locator("canvas").evaluate(READ_POINTS, points))) == len(MARKERS)
+    drawn = page.locator(".legend path").evaluate_all("paths => paths.map(path => path.getAttribute('d'))")
+    assert len(set(drawn)) == len(MARKERS)
+    assert page.locator(".legend > span").all_inner_texts() == list(MARKERS)
