@@ -310,8 +310,8 @@ with page("Poison", LEAD):
             with result_place:
                 show_result(run)
     with right:
-        if not live_jobs.show_jobs("poison"):
-            live_jobs.show_ended_jobs("poison")
+        live_jobs.show_jobs("poison")
+        live_jobs.show_ended_jobs("poison")
         if attack is not None:
             show_preview(attack, run)
         else:

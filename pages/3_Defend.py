@@ -261,8 +261,7 @@ def show_backdoored(run: RunRecord, left: DeltaGenerator, right: DeltaGenerator)
             show_start_section(run, choice)
     with right:
         has_jobs, has_sweep = live_jobs.show_jobs("defend"), sweeps.show(run)
-        if not has_jobs:
-            live_jobs.show_ended_jobs("defend")
+        live_jobs.show_ended_jobs("defend")
         if not has_sweep and (defended or not has_jobs):
             defense_results.show_results(run)
         else:
@@ -285,8 +284,8 @@ def show_external_model(left: DeltaGenerator, right: DeltaGenerator) -> None:
             return
         external_model.show_facts(external)
         has_jobs, has_sweep = live_jobs.show_jobs("defend"), sweeps.show(external)
+        live_jobs.show_ended_jobs("defend")
         if not (has_sweep or has_jobs):
-            live_jobs.show_ended_jobs("defend")
             external_model.show_results(external)
         external_model.show_trigger_scan(external)
 

@@ -281,8 +281,8 @@ def _show_retraining(run: RunRecord, ranking: Ranking, flagged: Any, *, pairs: i
     if not run.clean_model:
         st.info("This run does not record the model before poisoning, which the training starts from.")
         return
-    if not live_jobs.show_jobs("detect"):
-        live_jobs.show_ended_jobs("detect")
+    live_jobs.show_jobs("detect")
+    live_jobs.show_ended_jobs("detect")
     done = [other for other in state.defended_runs(run) if other.is_retrained]
     if done:
         st.markdown(f"**{escape_markdown(to_label(done[0].defense or ''))}**")

@@ -16,7 +16,7 @@ from pages._shared import job_requests, jobs
 from pages._shared.frame import link
 from pages._shared.live_jobs import show_action_button
 from pages._shared.ticker import tick
-from pages._shared.wording import escape_markdown, format_percent
+from pages._shared.wording import capitalize_message, escape_markdown, format_percent
 
 
 def show(suspect: job_requests.Suspect) -> bool:
@@ -69,6 +69,8 @@ def _show_sweep_table(name: str, entries: list[RunRecord]) -> None:
         )
         if messages := [e.status.message for e in entries if e.status.state in ACTIVE and e.status.message]:
             st.caption(escape_markdown(messages[0]))
+        for reason in list_stop_reasons(entries):
+            st.caption(f":material/error: {escape_markdown(reason)}")
         protocols = {f"Measured on {e.protocol}." for e in entries if e.status.state == "done" and e.metrics}
         st.caption(escape_markdown(f"Finished runs only. {' '.join(sorted(protocols))} {name}"))
         if done > 1:
@@ -94,6 +96,12 @@ def _show_sweep_table(name: str, entries: list[RunRecord]) -> None:
                 help=help,
                 is_disabled=not unfinished,
             )
+
+
+def list_stop_reasons(entries: list[RunRecord]) -> list[str]:
+    """Return why runs failed or died, each reason once: many runs of a sweep may fail for the same one."""
+    stopped = [e for e in entries if e.status.state in ("failed", "died") and e.status.message]
+    return list(dict.fromkeys(f"{jobs.job_label(e)}: {capitalize_message(e.status.message)}" for e in stopped))
 
 
 def table(entries: list[RunRecord]) -> pd.DataFrame:

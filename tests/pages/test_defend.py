@@ -409,3 +409,30 @@ def test_a_stopped_sweep_can_be_canceled_and_continued(
     assert "Training" in page_text(app)  # its runs are watched again
     wait_for_sweep(name)
     assert [local.poll_status(folder).state for folder in folders] == ["done"] * 2
+
+
+def test_a_sweep_says_once_why_its_runs_failed_or_died(open_page: OpenPage, tmp_path: Path) -> None:
+    parent, _ = make_runs(tmp_path)
+    _, folders = make_stopped_sweep(parent)
+    app = open_page("Defend")
+    for states, message in ((("failed", "failed"), "the disk is full."), (("done", "died"), "Its process is gone.")):
+        for folder, state in zip(folders, states, strict=True):
+            write_status(folder, Status(state, message="" if state == "done" else message, place="slurm"))
+        app.run()
+        assert page_text(app).count(message[1:]) == 1
+
+
+@pytest.mark.parametrize("page", ["Poison", "Defend"])
+def test_a_failed_job_says_why_while_others_train(open_page: OpenPage, tmp_path: Path, page: str) -> None:
+    parent, _ = make_runs(tmp_path)
+    attack = Request("backdoored", "scenes", 500, FinetuneConfig(), "scenes-rn", trigger={"name": "badnet"})
+    defense = Request("defended", "scenes", 200, FinetuneConfig(), parent=parent.name, defense={"name": "finetune"})
+    failed, active = (create_run({"Poison": attack, "Defend": defense}[page]) for _ in range(2))
+    write_status(failed, Status("failed", message="the disk is full."))
+    write_status(active, Status("running", step=1, total=9, pid=1, host="elsewhere"))
+    app = open_page(page)
+    app.session_state["jobs.started"] = {page.lower(): [failed.name, active.name]}
+    app.run()
+    assert f"live.{active.name}.cancel" in widget_keys(app)
+    (error,) = errors(app)
+    assert error.endswith("The disk is full.")
