@@ -42,8 +42,10 @@ FILTERS: dict[str, tuple[str, Callable[[RunRecord], str]]] = {
 def filter_runs(entries: list[RunRecord]) -> list[RunRecord]:
     """Draw the filters, folded; return the runs that pass all of them."""
     formats = {"attack": to_attack_label, "defense": to_defense_label}
+    passing = entries
     with st.popover("Filter", icon=":material/filter_alt:"):
         for key, (label, read_value) in FILTERS.items():
+            # Of all runs: Streamlit would drop the values of this filter that another one leaves no run for.
             options = sorted({read_value(entry) for entry in entries})
             selected = st.multiselect(
                 label,
@@ -53,8 +55,10 @@ def filter_runs(entries: list[RunRecord]) -> list[RunRecord]:
                 placeholder="All",
                 **KEEP,
             )
-            entries = [entry for entry in entries if not selected or read_value(entry) in selected]
-    return entries
+            passing = [entry for entry in passing if not selected or read_value(entry) in selected]
+    if len(passing) < len(entries):
+        st.caption(f"{len(passing)} of {len(entries)} runs", width="content")
+    return passing
 
 
 def show_table(entries: list[RunRecord]) -> None:

@@ -55,6 +55,21 @@ def test_table_filters_and_heatmap(open_page: OpenPage, tmp_path: Path) -> None:
     assert not app.exception
 
 
+def test_a_filter_keeps_its_values_while_another_one_leaves_no_run(open_page: OpenPage, tmp_path: Path) -> None:
+    make_runs(tmp_path, trigger="badnet", seed=0)
+    make_runs(tmp_path, trigger="sig", seed=1)
+    app = open_page("Compare")
+    assert "of 4 runs" not in page_text(app)
+    app.multiselect(key="compare.attack").set_value(["badnet"]).run()
+    assert "2 of 4 runs" in page_text(app)
+    app.multiselect(key="compare.seed").set_value(["1"]).run()
+    assert not app.dataframe
+    assert app.multiselect(key="compare.attack").value == ["badnet"]
+    app.multiselect(key="compare.seed").set_value([]).run()
+    assert "2 of 4 runs" in page_text(app)
+    assert len(app.dataframe[0].value) == 2
+
+
 def test_settings_of_a_defense_are_compared_at_equal_accuracy(open_page: OpenPage, tmp_path: Path) -> None:
     _, defended = make_runs(tmp_path)
     assert "compare.equal" not in chart_keys(open_page("Compare"))
