@@ -9,7 +9,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from cleaner.labels import to_defense_label
-from cleaner.plots.styles import DASHES, STAGE_COLORS, find_style, find_styles
+from cleaner.plots.styles import DASHES, STAGE_COLORS, find_line_styles, find_style, find_styles
 
 GRAY = STAGE_COLORS["floor"]
 MARKERS = (
@@ -76,7 +76,7 @@ def loss_curves(
     kinds: of each line the stage or the defense that it belongs to (`styles.find_style`). titles: of the axes.
     """
     figure = go.Figure()
-    for (name, points), style in zip(losses.items(), find_styles(kinds), strict=True):
+    for (name, points), style in zip(losses.items(), find_line_styles(kinds), strict=True):
         line = {"color": style.color, "dash": style.dash, "width": 2}
         figure.add_scatter(x=[p[0] for p in points], y=[p[1] for p in points], mode="lines", name=name, line=line)
     apply_layout(figure, 270, *titles, show_legend=len(losses) > 1)

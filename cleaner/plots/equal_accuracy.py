@@ -10,7 +10,7 @@ from plotly.subplots import make_subplots
 
 from cleaner.labels import to_defense_label
 from cleaner.plots.charts import add_band, apply_layout, escape_html, wrap_label
-from cleaner.plots.styles import STAGE_COLORS, Style, find_styles
+from cleaner.plots.styles import STAGE_COLORS, Style, find_line_styles, find_styles
 
 MAX_LOSS = 0.10
 """Loss of accuracy where the charts end."""
@@ -41,7 +41,8 @@ class CostPanel:
 def equal_accuracy(panels: Sequence[CostPanel]) -> go.Figure:
     """Return the lowest ASR of each defense among its settings that lose at most x, as steps; a band over models."""
     figure = _make_panels(panels)
-    styles = _find_styles(panels)
+    names = _list_defenses(panels)
+    styles = dict(zip(names, find_line_styles(names), strict=True))
     for number, panel in enumerate(panels):
         for name, points in panel.curves.items():
             style = styles[name]
@@ -68,7 +69,8 @@ def accuracy_cost(panels: Sequence[CostPanel], budgets: Sequence[float] = ()) ->
     `budgets`: losses that get a dotted line.
     """
     figure = _make_panels(panels)
-    styles = _find_styles(panels)
+    names = _list_defenses(panels)
+    styles = dict(zip(names, find_styles(names), strict=True))
     for number, panel in enumerate(panels):
         for name, points in panel.curves.items():
             _add_line(figure, name, points, number, styles[name], shape="linear")
@@ -106,10 +108,9 @@ def _add_line(
     )
 
 
-def _find_styles(panels: Sequence[CostPanel]) -> dict[str, Style]:
-    """Return name of a defense -> style, the same in all panels."""
-    names = list(dict.fromkeys(name for panel in panels for name in panel.curves))
-    return dict(zip(names, find_styles(names), strict=True))
+def _list_defenses(panels: Sequence[CostPanel]) -> list[str]:
+    """Return the names of the defenses, which have the same style in all panels."""
+    return list(dict.fromkeys(name for panel in panels for name in panel.curves))
 
 
 def _make_panels(panels: Sequence[CostPanel]) -> go.Figure:

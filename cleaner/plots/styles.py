@@ -98,3 +98,8 @@ def find_styles(kinds: Iterable[str]) -> list[Style]:
         mark = style.mark if number == 0 else base + FILLS[number % len(FILLS)]
         styles.append(Style(style.color, mark, DASHES[number % len(DASHES)]))
     return styles
+
+
+def find_line_styles(kinds: Iterable[str]) -> list[Style]:
+    """Return the style of each of several lines without marks: each has its own dash, which repeats its color."""
+    return [style._replace(dash=DASHES[i % len(DASHES)]) for i, style in enumerate(find_styles(kinds))]

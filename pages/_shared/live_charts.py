@@ -15,7 +15,7 @@ import streamlit as st
 
 from cleaner.labels import to_label
 from cleaner.plots.charts import METRIC_LINES
-from cleaner.plots.styles import DASHES, STAGE_COLORS, find_styles
+from cleaner.plots.styles import DASHES, STAGE_COLORS, find_line_styles
 from cleaner.runs.progress import read_new_progress
 from pages._shared.curves import OPTIMIZE_STAGE, History, Points, loss_points
 from pages._shared.ticker import mount
@@ -39,7 +39,7 @@ def show_live_curves(runs: Mapping[str, Path], kinds: Sequence[str], key: str) -
     cursors = question.get("cursors", {}) if question.get("layout") == layout else {}
     is_single = len(runs) == 1
     parts = []
-    for (label, folder), look in zip(runs.items(), find_styles(kinds), strict=True):
+    for (label, folder), look in zip(runs.items(), find_line_styles(kinds), strict=True):
         style = RunStyle("" if is_single else label, look.color, look.dash, look.mark)
         parts.append(read_new_lines(folder, str(cursors.get(folder.name, "")), style))
     charts = [_describe_chart(*chart, is_single=is_single) for chart in CHARTS]

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 from streamlit.components.v2.bidi_component.main import _make_trigger_id
 from streamlit.proto.WidgetStates_pb2 import WidgetState
 from streamlit.testing.v1 import AppTest
@@ -12,6 +13,7 @@ from cleaner.config import FinetuneConfig
 from cleaner.runs.request import Request
 from cleaner.runs.status import Status, write_status
 from cleaner.runs.store import create_run
+from pages._shared import live_charts
 from pages._shared.live_charts import RunStyle, read_new_lines
 from tests.pages.conftest import OpenPage, go_to, page_text
 
@@ -141,3 +143,16 @@ def test_two_runs_share_the_charts(open_page: OpenPage) -> None:
     append(folders[1], report(2))
     answer = ask(app, answer)
     assert [len(run["lines"]) for run in answer["runs"]] == [0, 1]
+
+
+def test_loss_lines_of_different_defenses_differ_in_dash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[dict[str, Any]] = []
+    monkeypatch.setattr(live_charts, "mount", lambda key, data: drawn.append(data))
+    folders = {name: tmp_path / name for name in ("a", "b")}
+    for folder in folders.values():
+        folder.mkdir()
+        append(folder, report(1, metrics={"asr": 0.9, "ca": 0.5}))
+    live_charts.show_live_curves(folders, ["ta_cleaner", "par"], "live")
+    loss, *validation = zip(*([line["dash"] for line in run["lines"]] for run in drawn[0]["runs"]), strict=True)
+    assert len(set(loss)) == 2
+    assert [len(set(dashes)) for dashes in validation] == [1, 1]  # there, dashes tell the metrics apart

@@ -170,3 +170,12 @@ def test_a_defense_looks_the_same_in_every_chart() -> None:
     assert lines[0].line.dash != lines[1].line.dash
     loss = charts.loss_curves({"A": [(1, 2.0)], "B": [(1, 3.0)]}, ["ta_cleaner", "par"]).data
     assert [line.line.color for line in loss] == [style.color, find_style("par").color]
+
+
+def test_lines_without_marks_differ_in_dash() -> None:
+    names = ["ta_cleaner", "par", "finetune", "ta_cleaner"]
+    loss = charts.loss_curves({f"{i}": [(1, 2.0)] for i in range(len(names))}, names).data
+    steps = equal_accuracy([CostPanel("BadNet", {name: [CostPoint(0.0, 0.5, 0.5, 0.5)] for name in names})]).data
+    for lines, count in ((loss, 4), (steps, 3)):
+        assert {line.mode for line in lines} == {"lines"}
+        assert len({line.line.dash for line in lines}) == len(lines) == count
