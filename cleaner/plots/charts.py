@@ -202,6 +202,11 @@ def fade(color: str, opacity: float) -> str:
     return f"rgba({red}, {green}, {blue}, {opacity:g})"
 
 
+def darken(color: str) -> str:
+    """Return a color "#rrggbb" at 70% of its brightness, for the edge of a mark that is pale on white."""
+    return "#" + "".join(f"{int(color[i : i + 2], 16) * 7 // 10:02x}" for i in (1, 3, 5))
+
+
 MIN_GROUPS = 3
 """Groups of bars that `before_after_bars` has room for: a single one would fill the page."""
 
@@ -210,6 +215,7 @@ def before_after_bars(rows: Sequence[tuple[str, str, float, float]]) -> go.Figur
     """Return paired bars of attack success and clean accuracy; rows: (label, stage or defense, ca, asr), 0..1."""
     figure = go.Figure()
     places = list(range(len(rows)))  # not the labels: Plotly stacks the bars of equal ones
+    colors = [find_style(row[1]).color for row in rows]
     for which, word, opacity in ((3, "attack success", 1.0), (2, "clean accuracy", 0.4)):
         figure.add_bar(
             x=places,
@@ -218,7 +224,10 @@ def before_after_bars(rows: Sequence[tuple[str, str, float, float]]) -> go.Figur
             text=[f"{row[which]:.0%}" for row in rows],
             textposition="outside",
             cliponaxis=False,
-            marker={"color": [fade(find_style(row[1]).color, opacity) for row in rows]},
+            marker={
+                "color": [fade(color, opacity) for color in colors],
+                "line": {"color": colors, "width": 1.5},  # faded bars alone are too pale on both backgrounds
+            },
         )
     apply_layout(figure, 330, y_title="Share of test images")
     figure.update_layout(barmode="group", bargap=0.3)

@@ -15,6 +15,7 @@ from cleaner.plots.charts import (
     LEGEND_ABOVE,
     MARKERS,
     apply_layout,
+    darken,
     escape_html,
     keep_view,
 )
@@ -37,6 +38,11 @@ class PointGroup:
     ids: Sequence[str]
     texts: Sequence[str]
     is_faint: bool = False
+
+    @property
+    def edge(self) -> str:
+        """Color of the edge of a point."""
+        return darken(self.color)
 
 
 def class_style(index: int) -> tuple[str, str]:
@@ -114,7 +120,7 @@ def _add_group(figure: go.Figure, group: PointGroup) -> None:
             "symbol": group.symbol,
             "size": 7 if group.symbol != "star" else 11,
             "opacity": 0.35 if group.is_faint else 0.85,
-            "line": {"width": 0.5, "color": "rgba(128,128,128,0.5)"},
+            "line": {"width": 1, "color": group.edge},
         },
     )
 

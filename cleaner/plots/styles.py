@@ -19,9 +19,11 @@ STAGE_COLORS = {
     "defended": "#009E73",
     "trigger": "#CC79A7",
     "floor": "#7F8894",
-    "suspect": "#E69F00",
+    "suspect": "#D99600",
 }
-"""Stage -> color. A suspect is a model that may or may not be backdoored; defended: by an unknown defense."""
+"""Stage -> color. A suspect is a model that may or may not be backdoored; its orange is darker than the palette's,
+which is too pale on white. defended: by an unknown defense.
+"""
 STAGE_MARKS = {"clean": "circle-open", "backdoored": "x", "defended": "diamond-wide", "suspect": "x"}
 DEFENSE_COLORS = ("#BF9A44", "#3AA9D8", "#99A568", "#525A65", "#8C4719", "#725548", "#6C5CE7", "#9982F2")
 """Colors of the defenses, in the order of their names."""

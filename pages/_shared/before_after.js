@@ -112,9 +112,10 @@ class Panel {
     this.pictures = new Map(data.layers.flatMap((layer) => layer.images ?? []).map((source) => [source, known.get(source) ?? this.load(source)]));
     this.layers = data.layers.map((layer) => ({ ...layer, pictures: (layer.images ?? []).map((source) => this.pictures.get(source)) }));
     this.legend.replaceChildren();
-    for (const { name, color, symbol } of data.legend ?? []) {
+    for (const { name, color, edge, symbol } of data.legend ?? []) {
       const entry = add(this.legend, "span");
-      add(add(entry, "svg", { width: 14, height: 14 }, SVG), "path", { d: shape(symbol, 7, 7), fill: color }, SVG);
+      const mark = add(entry, "svg", { width: 14, height: 14 }, SVG);
+      add(mark, "path", { d: shape(symbol, 7, 7), fill: color, stroke: edge }, SVG);
       add(entry, "span").textContent = name;
     }
   }
@@ -222,11 +223,15 @@ class Panel {
     for (const picture of layer.pictures) {
       if (picture.complete && picture.naturalWidth) context.drawImage(picture, x * width, y * height, scale * width, scale * height);
     }
-    for (const { points, color, symbol, is_faint } of layer.groups ?? []) {
+    context.lineWidth = 1;
+    for (const { points, color, edge, symbol, is_faint } of layer.groups ?? []) {
       context.fillStyle = color;
+      context.strokeStyle = edge;
       context.globalAlpha = is_faint ? 0.3 : 0.8;
       for (const [px, py] of points) {
-        context.fill(new Path2D(shape(symbol, (x + scale * px) * width, (y + scale * py) * height)));
+        const mark = new Path2D(shape(symbol, (x + scale * px) * width, (y + scale * py) * height));
+        context.fill(mark);
+        context.stroke(mark);
       }
     }
     context.globalAlpha = 1;

@@ -49,14 +49,15 @@ def map_panel(
 
     layers = []
     for number, groups in enumerate((before, after)):
-        drawn = [
-            {"points": place(g.coordinates), "color": g.color, "symbol": g.symbol, "is_faint": g.is_faint}
-            for g in groups
-        ]
+        drawn = [{"points": place(g.coordinates), "is_faint": g.is_faint, **_describe_look(g)} for g in groups]
         layers.append({"groups": drawn, "marks": [] if marks is None else place(marks[number])})
-    looks = {group.name: (group.color, group.symbol) for group in (*before, *after)}
-    legend = [{"name": name, "color": color, "symbol": symbol} for name, (color, symbol) in looks.items()]
+    looks = {group.name: _describe_look(group) for group in (*before, *after)}
+    legend = [{"name": name, **look} for name, look in looks.items()]
     return {"kind": "map", "title": title, "layers": layers, "is_clickable": False, "legend": legend}
+
+
+def _describe_look(group: PointGroup) -> dict[str, str]:
+    return {"color": group.color, "edge": group.edge, "symbol": group.symbol}
 
 
 def show(

@@ -202,7 +202,7 @@ READ_POINTS = """(canvas, points) => points.map(([x, y]) => {
 def test_a_map_and_its_legend_draw_each_symbol_in_its_own_shape(mount: Mount) -> None:
     page = mount(FOLDER / "before_after.js", '<div class="before-after" style="width: 402px"></div>')
     points = [((1 + i % 4) / 5, (1 + i // 4) / 5) for i in range(len(MARKERS))]
-    looks = [{"name": symbol, "color": "#0072B2", "symbol": symbol} for symbol in MARKERS]
+    looks = [{"name": symbol, "color": "#0072B2", "edge": "#004F7C", "symbol": symbol} for symbol in MARKERS]
     groups = [look | {"points": [point]} for look, point in zip(looks, points, strict=True)]
     panel = {"kind": "map", "title": "", "is_clickable": False, "legend": looks}
     styles = {"labels": ["Clean", "Defended"], "colors": ["#ff0000", "#0000ff"], "signs": ["●", "◆"]}
@@ -213,4 +213,5 @@ def test_a_map_and_its_legend_draw_each_symbol_in_its_own_shape(mount: Mount) ->
     assert len(set(page.locator("canvas").evaluate(READ_POINTS, points))) == len(MARKERS)
     drawn = page.locator(".legend path").evaluate_all("paths => paths.map(path => path.getAttribute('d'))")
     assert len(set(drawn)) == len(MARKERS)
+    assert page.locator('.legend path[stroke="#004F7C"]').count() == len(MARKERS)
     assert page.locator(".legend > span").all_inner_texts() == list(MARKERS)

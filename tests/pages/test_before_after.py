@@ -49,6 +49,7 @@ def test_maps_share_their_axes() -> None:
     assert 0 < points[0, 0] < 0.1
     assert points[0, 1] - points[1, 1] == pytest.approx((points[1, 0] - points[0, 0]) / 2)  # up is smaller
     assert [layer["marks"] for layer in panel["layers"]] == [[points[0].tolist()], [points[1].tolist()]]
+    assert panel["legend"] == [{"name": "a", "color": "#123456", "edge": groups[0].edge, "symbol": "circle"}]
     json.dumps(panel)
 
 

@@ -154,6 +154,7 @@ def test_a_defense_looks_the_same_in_every_chart() -> None:
     style = find_style("ta_cleaner")
     bars = charts.before_after_bars([("Backdoored", "backdoored", 0.9, 0.8), ("Cleaned", "ta_cleaner", 0.9, 0.1)])
     assert bars.data[0].marker.color[1] == charts.fade(style.color, 1.0)
+    assert [bar.marker.line.color[1] for bar in bars.data] == [style.color] * 2, "the faded bar has an outline"
     (similarity,) = similarity_bars(["a dog"], {"Cleaned": ("ta_cleaner", [0.3])}).data
     assert similarity.marker.color == style.color
     points = [

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from cleaner.defenses import DEFENSES
+from cleaner.plots.charts import CATEGORY_COLORS
+from cleaner.plots.features import PointGroup, embedding_map
 from cleaner.plots.styles import (
     DEFENSE_COLORS,
     DEFENSE_MARKS,
@@ -18,6 +20,7 @@ from cleaner.plots.styles import (
     find_style,
     find_styles,
 )
+from pages._shared.map_view import KIND_STYLES
 
 # Matrices of Machado, Oliveira and Fernandes (2009), severity 1, for linear RGB.
 VISIONS = {
@@ -69,8 +72,17 @@ def test_colors_differ_for_color_blind_readers(vision: str) -> None:
 
 @pytest.mark.parametrize("background", ["#ffffff", "#11161d"])
 def test_marks_stand_out_from_both_backgrounds(background: str) -> None:
-    for color in DEFENSE_COLORS:
+    for color in (*DEFENSE_COLORS, *STAGE_COLORS.values()):
         assert contrast(color, background) > MIN_CONTRAST, color
+
+
+@pytest.mark.parametrize("background", ["#ffffff", "#11161d"])
+def test_points_of_a_map_or_their_edges_stand_out_from_both_backgrounds(background: str) -> None:
+    colors = [*CATEGORY_COLORS, *(style.color for style in KIND_STYLES.values())]
+    groups = [PointGroup(color, color, "circle", np.zeros((1, 2), np.float32), ["image:0"], [""]) for color in colors]
+    for trace in embedding_map(groups, ("x", "y")).data:
+        seen = (trace.marker.color, trace.marker.line.color)
+        assert max(contrast(color, background) for color in seen) > MIN_CONTRAST, seen
 
 
 def test_each_defense_has_a_style_of_its_own() -> None:
