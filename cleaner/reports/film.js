@@ -113,6 +113,7 @@ class View {
     this.slider.value = Math.round(1000 * this.time);
     const texts = this.movies.map((movie) => movie.clock(this.time));
     this.clock.textContent = `Step ${[...new Set(texts)].join(" · ")}`;
+    this.slider.setAttribute("aria-valuetext", this.clock.textContent);
     this.root.dataset.time = this.time.toFixed(3);
     for (const movie of this.movies) movie.draw(this.time, this.image);
     this.curves.draw(this.time);

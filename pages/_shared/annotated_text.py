@@ -26,6 +26,8 @@ ROLE_LABELS = {
     "new": "new",
 }
 """Role, which is also the CSS class -> label under the words."""
+_EDIT_TAGS = {"old": "del", "dropped": "del", "new": "ins"}
+"""Role -> tag that tells a screen reader of an edit; all others are <b>."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,8 @@ def make_html(pieces: Iterable[Piece], *, is_small: bool = False, has_labels: bo
     for piece in pieces:
         role = piece.role if piece.role in ROLE_LABELS else "other"
         label = f"<small>{ROLE_LABELS[role]}</small>" if has_labels and ROLE_LABELS[role] else ""
-        spans.append(f'<span class="{role}"><b>{escape(piece.text)}</b>{label}</span>')
+        tag = _EDIT_TAGS.get(role, "b")
+        spans.append(f'<span class="{role}"><{tag}>{escape(piece.text)}</{tag}>{label}</span>')
     return f'<div class="annotated-text{" small" if is_small else ""}">{"".join(spans)}</div>'
 
 

@@ -66,6 +66,7 @@ class View {
   draw() {
     if (!this.data || !this.root.clientWidth) return;
     this.slider.value = Math.round(1000 * this.share);
+    this.slider.setAttribute("aria-valuetext", `${Math.round(100 * this.share)}% ${this.data.labels[0]}`);
     this.root.dataset.share = this.share.toFixed(3);
     this.before.classList.toggle("hidden-state", this.share <= 0); // where only one state is seen, its name stands out
     this.after.classList.toggle("hidden-state", this.share >= 1);
@@ -106,7 +107,7 @@ class Panel {
   receive(data) {
     this.data = data;
     this.title.textContent = data.title;
-    this.canvas.setAttribute("aria-label", data.title || "Image");
+    this.canvas.setAttribute("aria-label", data.title || (data.kind === "map" ? "Map" : "Image"));
     this.canvas.classList.toggle("clickable", data.is_clickable);
     const known = this.pictures;
     this.pictures = new Map(data.layers.flatMap((layer) => layer.images ?? []).map((source) => [source, known.get(source) ?? this.load(source)]));

@@ -128,6 +128,14 @@ def panel(mount: Mount) -> Any:
     return page
 
 
+def test_a_screen_reader_gets_the_kind_of_a_panel_and_the_share_of_the_slider(panel: Any) -> None:
+    slider = panel.get_by_role("slider", name="Before and after")
+    assert panel.get_by_role("img", name="Image", exact=True).count() == 1
+    assert slider.get_attribute("aria-valuetext") == "50% Clean"
+    slider.fill("250")
+    assert slider.get_attribute("aria-valuetext") == "25% Clean"
+
+
 def test_labels_have_a_colored_sign_and_plain_letters(panel: Any) -> None:
     assert panel.locator(".before, .after").all_inner_texts() == ["● Clean", "◆ Triggered"]
     colors = [
@@ -213,5 +221,6 @@ def test_a_map_and_its_legend_draw_each_symbol_in_its_own_shape(mount: Mount) ->
     assert len(set(page.locator("canvas").evaluate(READ_POINTS, points))) == len(MARKERS)
     drawn = page.locator(".legend path").evaluate_all("paths => paths.map(path => path.getAttribute('d'))")
     assert len(set(drawn)) == len(MARKERS)
+    assert page.get_by_role("img", name="Map", exact=True).count() == 1
     assert page.locator('.legend path[stroke="#004F7C"]').count() == len(MARKERS)
     assert page.locator(".legend > span").all_inner_texts() == list(MARKERS)

@@ -42,6 +42,9 @@ def check_player(page: Any, name: str) -> None:
     wanted = [[film.class_names[i] for i in film.gallery_classes[frame, :, 0]] for frame in (0, -1)]
     assert read_labels(page) == wanted[0]
     scrub(page, 1)
+    slider, clock = page.get_by_role("slider", name="Position"), page.locator(".clock").inner_text()
+    assert slider.get_attribute("aria-valuetext") == clock
+    assert clock.startswith(f"Step {film.steps[-1]} of")
     assert read_labels(page) == wanted[1]
     assert wanted[0] != wanted[1]
     line = page.locator("path[data-line=asr]").evaluate("path => path.values")

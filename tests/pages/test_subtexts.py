@@ -150,3 +150,7 @@ def test_pieces() -> None:
     edited = edited_pieces(caption, [Edit()])  # type: ignore[list-item]
     assert [p.role for p in edited] == ["kept", "old", "new", "kept"]
     assert "&lt;b&gt;" in make_html([Piece("<b>", "no such role")])
+    html = make_html(edited, has_labels=False)
+    assert "<del>red</del>" in html, "a screen reader must not read old and new words as one text"
+    assert "<ins>blue</ins>" in html
+    assert "<del>small red</del>" in make_html(pieces)
