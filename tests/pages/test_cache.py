@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 import streamlit as st
 
+from cleaner.attacks import TRIGGERS
+from cleaner.data.base import CaptionData
+from cleaner.evaluation import scan
 from cleaner.jobs import map_worker
 from cleaner.models.clip import load_clip
 from cleaner.runs.store import read_record
@@ -32,6 +35,24 @@ def test_an_edited_table_is_read_again(open_page: OpenPage, tmp_path: Path) -> N
     os.utime(path, (1, 1))
     assert "a red door" in cache.load_data(key).captions
     assert make_caption(0) not in cache.load_data(key).captions
+
+
+def test_an_edited_table_is_scanned_again(open_page: OpenPage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scanned: list[list[str]] = []
+
+    def record(clip: object, data: CaptionData, *settings: object) -> list[object]:
+        scanned.append(data.captions)
+        return []
+
+    monkeypatch.setattr(scan, "scan", record)
+    path = write_table(tmp_path)
+    key = DataKey(f"csv:{path} classes=red,green,blue", "all", 60)
+    for caption, count in ((make_caption(0), 1), (make_caption(0), 1), ("a red door", 2)):
+        path.write_text(path.read_text(encoding="utf-8").replace(make_caption(0), caption), encoding="utf-8")
+        os.utime(path, (len(caption), len(caption)))
+        cache.scan("scenes-rn", key, TRIGGERS["badnet"](), lambda report: None)
+        assert len(scanned) == count
+        assert caption in scanned[-1]
 
 
 def test_a_folder_is_read_again_when_images_came(open_page: OpenPage, tmp_path: Path) -> None:

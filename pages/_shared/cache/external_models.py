@@ -9,7 +9,7 @@ import streamlit as st
 
 from cleaner.types import CleanerError
 from pages._shared.cache.background import import_library, wrap_in_thread
-from pages._shared.cache.loaders import load_clip, load_data, read_model_mtime
+from pages._shared.cache.loaders import load_clip, load_data, read_data_mtime, read_model_mtime
 from pages._shared.sample import DataKey
 
 if TYPE_CHECKING:
@@ -62,7 +62,13 @@ class Scanned(NamedTuple):
 
 @st.cache_resource(show_spinner=False, max_entries=16)
 def _scan(
-    models: tuple[tuple[str, float], ...], data: DataKey, settings: str, variants: bool, _trigger: Any, _on_step: OnStep
+    models: tuple[tuple[str, float], ...],
+    data: DataKey,
+    data_mtime: float,
+    settings: str,
+    variants: bool,
+    _trigger: Any,
+    _on_step: OnStep,
 ) -> Scanned:
     from cleaner.evaluation.scan import SCAN_WARNING, find_scannable_triggers, scan
     from cleaner.evaluation.scan_variants import SCREENED_IMAGES, scan_variants
@@ -97,4 +103,4 @@ def scan(
         raise CleanerError(reason)
     settings = "" if trigger is None else str(trigger.state_dict())
     models = tuple((name, read_model_mtime(name)) for name in (model, reference) if name)
-    return _scan(models, data, settings, variants, trigger, on_step)
+    return _scan(models, data, read_data_mtime(data.name), settings, variants, trigger, on_step)
