@@ -255,7 +255,7 @@ def show_word_attribution(stages: list[Stage], sample: Sample, trigger_run: Path
     is_triggered = False
     if trigger_run is not None:
         options = ["Clean image", "Triggered image"]
-        option = state.choose_segment("Image", options, default=options[1], key="attention.words")
+        option = state.choose_segment("Words on", options, default=options[1], key="attention.words")
         is_triggered = option != options[0]
     with st.spinner("Computing attributions …"):
         results = [cache.word_attribution(s.model, sample, trigger_run, caption) for s in stages]

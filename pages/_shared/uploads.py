@@ -16,24 +16,32 @@ IMAGE_TYPES = ["png", "jpg", "jpeg", "webp"]
 """File types that upload boxes accept as images."""
 MAX_UPLOAD_MB = 50
 _ERROR = "uploads.error"
+_TAKEN = "uploads.taken"
+"""Session key: number of images taken. Each empties the box, so that only the Remove button removes the image."""
 
 
 def show_upload_box(label: str = "Upload an image") -> None:
     """Draw the upload box of the session's own image."""
+    key = f"upload.{st.session_state.get(_TAKEN, 0)}"
     st.file_uploader(
         label,
         IMAGE_TYPES,
-        key="upload",
+        key=key,
         max_upload_size=MAX_UPLOAD_MB,
         on_change=keep_own_image,
-        args=("upload",),
+        args=(key,),
         help="Its center square is resized; the file stays on this machine.",
     )
     if error := st.session_state.pop(_ERROR, None):
         st.error(escape_markdown(capitalize_message(str(error))), icon=":material/error:")
     own_image = st.session_state.get(OWN_IMAGE)
     if own_image is not None:
-        st.button(f"Remove {escape_markdown(own_image[0][:40])}", icon=":material/close:", on_click=_remove_own_image)
+        st.button(
+            f"Remove {escape_markdown(own_image[0][:40])}",
+            key="upload.remove",
+            icon=":material/close:",
+            on_click=_remove_own_image,
+        )
 
 
 def keep_own_image(key: str, name: str | None = None) -> None:
@@ -50,6 +58,7 @@ def keep_own_image(key: str, name: str | None = None) -> None:
         st.session_state[_ERROR] = error
     else:
         st.session_state[OWN_IMAGE], st.session_state[IS_NEW] = (name, content), True
+        st.session_state[_TAKEN] = st.session_state.get(_TAKEN, 0) + 1
 
 
 def _remove_own_image() -> None:

@@ -105,6 +105,8 @@ def test_images_maps_and_figures_stand_under_their_names(
     assert values[["Similarity, clean", "Similarity, triggered", "Share, clean"]].tolist() == [0.1, 0.4, "0.0%"]
     assert [box["y"] for box in chart(app, "attention.spread")["data"]] == [[0.1]] * 3 + [[0.9]] * 3
     assert chart(app, "attention.word_bars")["data"][0]["y"] == [0.3, 0.4]
+    labels = [box.label for box in (*app.selectbox, *app.segmented_control)]
+    assert len(set(labels)) == len(labels)
 
 
 def test_large_images_start_with_a_fast_method(

@@ -344,12 +344,12 @@ def test_an_own_image_is_shown_and_an_invalid_one_refused(open_page: OpenPage) -
     buffer = io.BytesIO()
     Image.fromarray(np.full((90, 120, 3), 200, np.uint8)).save(buffer, "PNG")
     app.selectbox(key="poison.target.scenes").set_value("apple")
-    app.file_uploader(key="upload").set_value(("mine_*.png", buffer.getvalue(), "image/png")).run()
+    app.file_uploader[0].set_value(("mine_*.png", buffer.getvalue(), "image/png")).run()
     assert not app.exception
     assert "own image · PSNR" in page_text(app)
     assert "**an apple**" in page_text(app)
     assert "**a apple**" not in page_text(app)  # which no poisoned pair says
-    app.file_uploader(key="upload").set_value(("broken.png", b"not an image", "image/png")).run()
+    app.file_uploader[0].set_value(("broken.png", b"not an image", "image/png")).run()
     assert not app.exception
     assert "broken.png" in errors(app)[0]
 

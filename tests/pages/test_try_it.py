@@ -155,13 +155,14 @@ def test_own_image(open_page: OpenPage, tmp_path: Path) -> None:
     assert [slider.key for slider in app.slider] == ["try.strength"]  # the trigger covers the image
     buffer = io.BytesIO()
     Image.fromarray(np.full((90, 120, 3), 200, np.uint8)).save(buffer, "PNG")
-    app.file_uploader(key="upload").set_value(("notes.png", b"not an image", "image/png")).run()
+    app.file_uploader[0].set_value(("notes.png", b"not an image", "image/png")).run()
     assert "notes.png cannot be read as an image" in errors(app)[0]
     assert app.selectbox(key="view.sample.scenes").value == 0
-    app.file_uploader(key="upload").set_value(("mine.png", buffer.getvalue(), "image/png")).run()
+    app.file_uploader[0].set_value(("mine.png", buffer.getvalue(), "image/png")).run()
     assert app.selectbox(key="view.sample.scenes").value == -1  # shown at once
     assert not app.exception
     assert not app.error
+    assert app.file_uploader[0].value is None  # only the button below the box removes the image
     assert not app.code  # a link needs the saved image
     press(app, "try.keep")
     link = parse_qs(app.code[0].value.partition("?")[2])
@@ -171,6 +172,9 @@ def test_own_image(open_page: OpenPage, tmp_path: Path) -> None:
     assert linked.session_state["own_image"][1] == buffer.getvalue()
     assert linked.selectbox(key="view.sample.scenes").value == -1
     assert predictions(linked) == predictions(app)
+    press(linked, "upload.remove")
+    assert "upload.remove" not in widget_keys(linked)
+    assert linked.selectbox(key="view.sample.scenes").value == 0
 
     app.session_state["own_image"] = ("broken.png", b"not an image")
     app.run()
