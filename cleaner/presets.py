@@ -20,6 +20,27 @@ from cleaner.registry import DEFENSES, TRIGGERS
 RESULTS_DIR = shipped_results()
 LEARNING_RATES_RESULT, PHOTOS_RESULT = "learning_rates.json", "cifar10.json"
 """Result files of the learning rates chosen on Scenes (benchmarks/learning_rates.py) and on photos (photos.py)."""
+OUTDATED_RATES = {LEARNING_RATES_RESULT: ("par",)}
+"""Result file -> methods that were corrected after its trials: it chooses no rate for them."""
+PROTOCOL2_RATES = {
+    "scenes-lite": {
+        "cleanclip": 3e-4,
+        "cleanclip_short": 3e-4,
+        "cleanclip_short K 100 %": 3e-3,
+        "feature_repelling": 1e-5,
+        "finetune": 3e-4,
+        "par": 1e-5,
+        "ta_cleaner K 100 %": 3e-3,
+        "ta_cleaner K 100 %, negatives 1, formula reviewed": 3e-3,
+        "ta_cleaner K 100 %, negatives 1, positive relation, formula reviewed": 1e-3,
+        "ta_cleaner K 100 %, positive relation": 1e-3,
+        "ta_cleaner negatives 1, formula reviewed": 1e-3,
+    }
+}
+"""Built-in model -> method, as runs name it -> learning rate that benchmarks/protocol2/rule.py chose from the lines of
+`PROTOCOL2_RESULT`. A copy: the files are large."""
+PROTOCOL2_RESULT = "protocol2_{}.jsonl"
+"""Result file of protocol 2 for a built-in model."""
 
 PRETRAIN = FinetuneConfig(
     lr=1e-3, epochs=7, batch_size=128, warmup_steps=200, weight_decay=0.1, beta2=0.98, augmentation="none"
@@ -53,8 +74,9 @@ DEFEND = FinetuneConfig(lr=1e-4, epochs=7)
 # A CLIP that was pretrained elsewhere loses what it knows at the rates of the small models trained here. CleanCLIP
 # finetunes such models at this rate (arXiv:2303.03323); nothing was tried here.
 PRETRAINED_LR = 1e-5
-TRIED_MODEL = "scenes-rn"
-"""Model whose learning rates other built-in ones get at the full setting, unless they have trials of their own."""
+TRIED_MODELS = ("scenes-rn", "scenes-lite")
+"""Models whose learning rates other built-in ones get at the full setting, the first one that has trials of a method.
+"""
 DEFAULT_TARGET = "banana"
 FIRST_CLASSES = {"cifar10": "airplane", "cifar100": "apple"}
 """Known data without that class -> the target that an attack on them starts with, their first class."""
@@ -96,9 +118,9 @@ def home_data(model: str) -> str:
 
 
 def recommended_lr(model: str, defense: str, default: float = DEFEND.lr) -> float:
-    """Return the learning rate of the full setting, chosen by accuracy alone (benchmarks/learning_rates.py, photos.py).
+    """Return the learning rate that the first protocol chose (benchmarks/learning_rates.py, photos.py), else `default`.
 
-    A model or a defense without trials gets `default`.
+    The tables of that protocol need it; new trainings start with `defense_lr`.
     """
     chosen = _read_result(LEARNING_RATES_RESULT).get("chosen", {}) | _read_result(PHOTOS_RESULT).get("chosen", {})
     return float(chosen.get(model, {}).get(defense, default))
@@ -112,13 +134,34 @@ def _read_result(name: str) -> dict[str, Any]:
 def defense_lr(model: str, defense: Any) -> float:
     """Return the learning rate of the full setting for a `Defense`; without trials, that of its default parameters.
 
-    A built-in model without any trials gets that of `TRIED_MODEL`.
+    A built-in model without trials of the method gets that of the first of `TRIED_MODELS` that has some.
     """
+    if is_pretrained(model):
+        return _choose_lr([model], defense, default=PRETRAINED_LR)[0]
+    return _choose_lr([model, *TRIED_MODELS], defense)[0]
+
+
+def _choose_lr(models: Sequence[str], defense: Any, default: float = DEFEND.lr) -> tuple[float, str]:
+    """Return the learning rate of the first of `models` that has trials of a defense, and how it was chosen."""
     name = defense_name({"defense": defense.state_dict(), "variant": changed_parameters(defense)})
-    default, models = (PRETRAINED_LR, [model]) if is_pretrained(model) else (DEFEND.lr, [TRIED_MODEL, model])
-    for tried in models:
-        default = recommended_lr(tried, name, recommended_lr(tried, name.partition(" ")[0], default))
-    return default
+    for model in models:
+        chosen = _read_chosen(model)
+        for key in (name, name.partition(" ")[0]):
+            if key in chosen:
+                lr, file = chosen[key]
+                return lr, f"chosen by accuracy alone on {model} (benchmarks/results/{file})"
+    return default, "not chosen yet"
+
+
+def _read_chosen(model: str) -> dict[str, tuple[float, str]]:
+    """Return method -> learning rate chosen on a model, and the result file with the trials; protocol 2 comes first."""
+    chosen: dict[str, tuple[float, str]] = {}
+    for file in (LEARNING_RATES_RESULT, PHOTOS_RESULT):
+        rates = _read_result(file).get("chosen", {}).get(model, {})
+        outdated = OUTDATED_RATES.get(file, ())
+        chosen |= {name: (float(lr), file) for name, lr in rates.items() if name not in outdated}
+    file = PROTOCOL2_RESULT.format(model)
+    return chosen | {name: (lr, file) for name, lr in PROTOCOL2_RATES.get(model, {}).items()}
 
 
 def poison_lr(model: str) -> float:
@@ -199,8 +242,8 @@ def attack_presets(trigger: str, model: str = "scenes-rn") -> list[Preset]:
 def defense_presets(defense: str, model: str = "scenes-rn") -> list[Preset]:
     """Return the presets of a defense: first this project's, quick and full, then the published ones.
 
-    The learning rates for Scenes are those chosen for the built-in model; other models get the ResNet's, in the quick
-    setting `QUICK_MODEL`'s.
+    The learning rates of the full setting are those of `defense_lr`; in the quick setting, models without trials get
+    `QUICK_MODEL`'s.
     """
     scenes = [quick_defense_preset(defense, model), _scenes_defense_preset(defense, SCENES_VARIANT, {}, model=model)]
     scenes += [
@@ -238,14 +281,10 @@ def explain_unpublished(method: str) -> str:
 
 
 def _scenes_defense_preset(defense: str, variant: str, parameters: Mapping[str, Any], *, model: str) -> Preset:
-    name = defense_name({"defense": {"name": defense}, "variant": parameters})
-    rates = {candidate: recommended_lr(candidate, name, default=0.0) for candidate in (model, TRIED_MODEL)}
-    base, lr = next(((candidate, rate) for candidate, rate in rates.items() if rate), ("", 0.0))
-    file = PHOTOS_RESULT if base in _read_result(PHOTOS_RESULT).get("chosen", {}) else LEARNING_RATES_RESULT
-    how = f"chosen by accuracy alone on {base} (benchmarks/results/{file})" if lr else "not chosen yet"
+    lr, how = _choose_lr([model, *TRIED_MODELS], DEFENSES[defense](**parameters))
     kind = "variant" if parameters else "setting"
     source = f"this project's {kind} for {to_label(home_data(model))}; learning rate {how}"
-    finetune = replace(DEFEND, lr=lr or DEFEND.lr)
+    finetune = replace(DEFEND, lr=lr)
     training = Training(source=source, pairs=CLEAN_PAIRS, finetune=finetune, data=home_data(model))
     return Preset(method=defense, variant=variant, source=source, parameters=parameters, training=training)
 

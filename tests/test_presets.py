@@ -10,10 +10,14 @@ from typing import Any
 
 import pytest
 
+from benchmarks.protocol2 import plan, summary
+from benchmarks.protocol2.records import results_path
 from cleaner import presets
 from cleaner.attacks import TRIGGERS
-from cleaner.config import FinetuneConfig
+from cleaner.config import FinetuneConfig, changed_parameters
 from cleaner.defenses import DEFENSES
+from cleaner.files import read_json_lines
+from cleaner.labels import defense_name
 from cleaner.presets import (
     PRETRAINED_LR,
     PoisonSetting,
@@ -182,6 +186,43 @@ def test_defense_learning_rates_are_chosen_per_model_and_variant() -> None:
     chosen = [presets.recommended_lr("scenes-vit", name) for name in ("ta_cleaner", "ta_cleaner K 100 %")]
     assert rates == chosen != [presets.recommended_lr("scenes-rn", "ta_cleaner")] * 2
     assert defense_presets("ta_cleaner", "unknown-model") == defense_presets("ta_cleaner")
+
+
+@pytest.mark.parametrize("model", plan.MODELS)
+def test_rates_of_protocol_2_are_those_that_the_rule_chooses_from_its_lines(model: str) -> None:
+    decided = summary.decide(model, read_json_lines(results_path(model)))
+    rates: dict[str, float] = {}
+    for (method, form), choice in decided[1].rates.items() if decided else ():
+        defense = plan.build_defense(method, form)
+        variant = changed_parameters(defense)
+        rates[defense_name({"defense": defense.state_dict(), "variant": variant})] = choice.lr
+    assert presets.PROTOCOL2_RATES.get(model, {}) == rates
+
+
+def test_the_newest_trials_of_a_method_choose_its_rate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = dict.fromkeys(("cleanclip", "finetune", "par"), 1e-3)
+    chosen = {"chosen": dict.fromkeys(("scenes-rn", "scenes-lite"), first)}
+    (tmp_path / presets.LEARNING_RATES_RESULT).write_text(json.dumps(chosen), encoding="utf-8")
+    monkeypatch.setattr(presets, "RESULTS_DIR", tmp_path)
+    second = {"cleanclip": 2e-5, "par": 3e-5, "feature_repelling": 4e-5}
+    monkeypatch.setattr(presets, "PROTOCOL2_RATES", {"scenes-lite": second})
+    old, new = (
+        "(benchmarks/results/learning_rates.json)",
+        "scenes-lite (benchmarks/results/protocol2_scenes-lite.jsonl)",
+    )
+    for model, method, lr, source in (
+        ("scenes-lite", "cleanclip", 2e-5, new),
+        ("scenes-lite", "finetune", 1e-3, f"scenes-lite {old}"),
+        ("scenes-rn", "cleanclip", 1e-3, f"scenes-rn {old}"),
+        ("scenes-vit", "cleanclip", 1e-3, f"scenes-rn {old}"),
+        ("scenes-vit", "feature_repelling", 4e-5, new),
+        ("scenes-rn", "par", 3e-5, new),  # its own trials are outdated
+        ("scenes-rn", "unlearn_trigger", presets.DEFEND.lr, "not chosen yet"),
+    ):
+        preset = defense_presets(method, model)[1]
+        assert preset.training is not None
+        assert (preset.training.finetune.lr, defense_lr(model, DEFENSES[method]())) == (lr, lr), (model, method)
+        assert source in preset.source
 
 
 def test_quick_setting_comes_first_and_is_the_chosen_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -366,7 +366,7 @@ def test_default_defense_rate_is_that_of_the_method(
     backdoored: Run, toy_data: TensorData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chosen = {"ta_cleaner": 2e-3, "ta_cleaner K 100 %": 3e-3}
-    monkeypatch.setattr(presets, "recommended_lr", lambda model, method, default=5e-5: chosen.get(method, default))
+    monkeypatch.setitem(presets.PROTOCOL2_RATES, backdoored.clip.name, chosen)
     monkeypatch.setattr(presets, "DEFEND", replace(CONFIG, epochs=1))
     ta_cleaner = DEFENSES["ta_cleaner"]
     variants = {"plain": ta_cleaner(), "all": ta_cleaner(share=1.0), "one": ta_cleaner(negatives=1)}

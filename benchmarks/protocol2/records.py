@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from cleaner import presets
 from cleaner.reports import results
 
 Row = dict[str, Any]
@@ -28,7 +29,7 @@ CPU_FLAGS = (
 
 def results_path(model: str) -> Path:
     """Return the file of a model."""
-    return results.RESULTS_DIR / f"protocol2_{model}.jsonl"
+    return results.RESULTS_DIR / presets.PROTOCOL2_RESULT.format(model)
 
 
 def describe_processor() -> dict[str, Any]:

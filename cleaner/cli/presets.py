@@ -14,9 +14,11 @@ import tyro
 from cleaner.cli.options import find_preset, options_from_config
 from cleaner.cli.output import print_json
 from cleaner.cli.training import Defend, Poison, original_model
+from cleaner.files import read_json_lines
 from cleaner.presets import (
     NOT_RUN,
     PHOTO_POISON,
+    PROTOCOL2_RESULT,
     RECIPE_ATTACK,
     RECIPE_DEFENSES,
     RESULTS_DIR,
@@ -92,6 +94,8 @@ def _to_dict(preset: Preset, kind: str, is_run: bool) -> dict[str, Any]:
 def _read_result_settings() -> list[dict[str, Any]]:
     """Return the settings of all rows of the result files that record them."""
     rows: list[dict[str, Any]] = []
+    for path in sorted(RESULTS_DIR.glob(PROTOCOL2_RESULT.format("*"))):
+        rows += [row["config"] for row in read_json_lines(path) if "config" in row]
     for path in sorted(RESULTS_DIR.glob("*.json")):
         stored = json.loads(path.read_text(encoding="utf-8"))
         for row in (row for key in ("rows", "trials") for row in stored.get(key) or []):

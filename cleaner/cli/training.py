@@ -53,7 +53,7 @@ from cleaner.types import CleanerError
 
 PRESET_HELP = "Preset to start from; other options override it. List: python -m cleaner presets."
 LR_HELP = "Peak learning rate. Default: {}; {:g} for a model of your own."
-DEFENSE_LR = "the one chosen for the defense on the built-in model, or on scenes-rn if that one has no trials"
+DEFENSE_LR = f"the one chosen for the defense on the built-in model, else on {' or '.join(presets.TRIED_MODELS)}"
 ATTACK_LR = "the one with which attacks succeed on the built-in model"
 CLEAN_DATA_HELP = f"{OWN_DATA_HELP} The clean split is used."
 TEST_PAIRS_HELP = "Test pairs to evaluate on; 0: all."

@@ -31,7 +31,7 @@ GROUP = ("attack", "target", "seed", "world", "is_aware")
 
 def read_claim_records() -> list[BenchmarkRecord]:
     """Return the backdoored models and the methods on them, with the plain clean pairs and the usual steps."""
-    paths = sorted(presets.RESULTS_DIR.glob("protocol2_*.jsonl"))
+    paths = sorted(presets.RESULTS_DIR.glob(presets.PROTOCOL2_RESULT.format("*")))
     rows = (row for path in paths for row in read_json_lines(path) if PLAIN_TASK.items() <= row["task"].items())
     return [_parse(row) for row in select_rows(rows)]
 
