@@ -164,6 +164,11 @@ def _read_chosen(model: str) -> dict[str, tuple[float, str]]:
     return chosen | {name: (lr, file) for name, lr in PROTOCOL2_RATES.get(model, {}).items()}
 
 
+def rebound_lr(model: str) -> float:
+    """Return the learning rate of the harmless finetuning of a rebound test, whatever the defense was."""
+    return PRETRAINED_LR if is_pretrained(model) else DEFEND.lr
+
+
 def poison_lr(model: str) -> float:
     """Return the learning rate for poisoning a model; without trials, that of `POISON`."""
     return POISON_LR.get(model, PRETRAINED_LR if is_pretrained(model) else POISON.lr)

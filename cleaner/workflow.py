@@ -260,13 +260,14 @@ def rebound(
     """Finetune a defended model on clean pairs with CLIP's loss for `steps` steps, then measure its ASR again.
 
     Some defenses only hide a backdoor, and harmless training brings it back. Compare `run.metrics` with those of the
-    returned run. `options` as in `defend`. Raises `CleanerError` if the attack is unknown.
+    returned run. `config` defaults to `presets.DEFEND` with `presets.rebound_lr`; `options` as in `defend`. Raises
+    `CleanerError` if the attack is unknown.
     """
     if run.trigger is None or run.target_class is None:
         raise CleanerError("the rebound test measures the attack: choose a run with a known trigger.")
     if steps < 1:
         raise CleanerError(f"steps must be at least 1 for the rebound test, not {steps}.")
-    config = replace(config or presets.DEFEND, steps=steps)
+    config = replace(config or replace(presets.DEFEND, lr=presets.rebound_lr(run.clip.name)), steps=steps)
     again = defend(run, DEFENSES["finetune"](), data, config, **options)
     again.config["rebound"] = {"steps": steps, "after": run.config.get("defense")}
     return again

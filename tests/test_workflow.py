@@ -362,6 +362,15 @@ def test_default_poison_rate_is_that_of_the_model(
     assert poison(tiny_clip, toy_data, TRIGGER).config["finetune"]["lr"] == 2e-3
 
 
+def test_default_rate_of_a_rebound_test_is_that_of_the_model(
+    backdoored: Run, toy_data: TensorData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(presets, "DEFEND", CONFIG)
+    assert rebound(backdoored, toy_data, 1).config["finetune"]["lr"] == presets.PRETRAINED_LR
+    monkeypatch.setattr(presets, "is_pretrained", lambda model: False)
+    assert rebound(backdoored, toy_data, 1).config["finetune"]["lr"] == CONFIG.lr
+
+
 def test_default_defense_rate_is_that_of_the_method(
     backdoored: Run, toy_data: TensorData, monkeypatch: pytest.MonkeyPatch
 ) -> None:

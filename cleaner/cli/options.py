@@ -106,7 +106,7 @@ else:
     FinetuneWithoutLr = make_options_class(FinetuneConfig, exclude=("lr",))
     # An attack and a rebound test are plain finetuning, which uses no augmentation; a rebound test is limited by steps.
     AttackFinetune = make_options_class(FinetuneConfig, exclude=("lr", "augmentation", "redraw"))
-    ReboundFinetune = make_options_class(FinetuneConfig, exclude=("epochs", "augmentation", "redraw"))
+    ReboundFinetune = make_options_class(FinetuneConfig, exclude=("lr", "epochs", "augmentation", "redraw"))
     # Pretraining redraws its views in every epoch, and validates nothing before its end.
     PretrainFinetune = make_options_class(FinetuneConfig, exclude=("redraw", "eval_every"))
 

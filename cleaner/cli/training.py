@@ -258,6 +258,7 @@ class Rebound:
     out: Annotated[Path | None, stated_default(help=OUT_HELP)] = None
     film: Annotated[bool, tyro.conf.arg(help=FILM_HELP)] = True
     json: Annotated[bool, tyro.conf.arg(help=JSON_HELP)] = False
+    lr: Annotated[float | None, stated_default(help=LR_HELP.format(presets.DEFEND.lr, presets.PRETRAINED_LR))] = None
     finetune: Annotated[ReboundFinetune, tyro.conf.arg(name="")] = options_from_config(
         ReboundFinetune, replace(presets.DEFEND, steps=presets.REBOUND_STEPS)
     )
@@ -267,7 +268,9 @@ class Rebound:
 
         if not is_run_folder(self.defended):
             raise CleanerError(f"{self.defended} is not a run folder; list them with: python -m cleaner runs")
-        parent, config = Path(self.defended), replace(presets.DEFEND, **vars(self.finetune))
+        parent = Path(self.defended)
+        lr = presets.rebound_lr(original_model(self.defended)) if self.lr is None else self.lr
+        config = replace(presets.DEFEND, **vars(self.finetune), lr=lr)
         request = make_rebound_request(
             read_json(parent / "config.json"),
             parent=run_id(parent),

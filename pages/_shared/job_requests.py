@@ -8,7 +8,7 @@ from typing import Any
 
 from cleaner.config import FinetuneConfig, count_steps, with_eval_interval
 from cleaner.models.resolve import resolve_model_name
-from cleaner.presets import CLEAN_PAIRS, DEFEND
+from cleaner.presets import CLEAN_PAIRS, DEFEND, rebound_lr
 from cleaner.runs.folders import run_id
 from cleaner.runs.inversion import adopt_inversion
 from cleaner.runs.record import RunRecord
@@ -148,7 +148,7 @@ def build_rebound_request(defended: RunRecord, steps: int) -> Request:
         (name, options),
         pairs=int(defended.pairs or CLEAN_PAIRS),
         test_size=test_size,
-        finetune=replace(DEFEND, steps=steps),
+        finetune=replace(DEFEND, steps=steps, lr=rebound_lr(defended.model)),
     )
 
 

@@ -25,7 +25,7 @@ from cleaner.data.base import load_data
 from cleaner.jobs.slurm import SlurmResources
 from cleaner.models import clip as clip_module
 from cleaner.models.clip import Architecture, Clip, build_clip, save_clip
-from cleaner.presets import POISON, POISON_LR, STRONGER_ATTACKS, recommended_lr
+from cleaner.presets import POISON, POISON_LR, PRETRAINED_LR, STRONGER_ATTACKS, recommended_lr
 from cleaner.published import CLEANCLIP_TRAINING
 from cleaner.runs.folders import is_run_folder, runs_root
 from cleaner.runs.request import Request, load_request
@@ -81,6 +81,7 @@ def test_poison_defend_evaluate_end_to_end(model: str, tmp_path: Path, capsys: p
     assert config["rebound"] == {"steps": 3, "after": before["defense"]}
     request = load_request(config)  # so that it can be repeated
     assert (request.parent, request.data, request.test_size, request.finetune.steps) == (cleaned, "scenes", 40, 3)
+    assert request.finetune.lr == PRETRAINED_LR
 
 
 def test_a_defense_takes_the_rate_tuned_for_it(

@@ -205,6 +205,15 @@ def test_a_rebound_test_adds_a_metric_to_its_defense(open_page: OpenPage, tmp_pa
     assert any(text.endswith(to_label(defense_name(rebound.config))) for text in defenses)
 
 
+@pytest.mark.parametrize(
+    ("model", "lr"), [("scenes-rn", presets.DEFEND.lr), ("/models/epoch_10.pt", presets.PRETRAINED_LR)]
+)
+def test_a_rebound_test_has_the_rate_of_its_model(tmp_path: Path, model: str, lr: float) -> None:
+    _, folder = make_runs(tmp_path)
+    defended = RunRecord.from_config(folder, {**read_json(folder / "config.json"), "clean_model": model})
+    assert job_requests.build_rebound_request(defended, 2).finetune.lr == lr
+
+
 @pytest.mark.slow
 def test_a_rebound_test_can_be_resumed(open_page: OpenPage, tmp_path: Path) -> None:
     _, folder = make_runs(tmp_path)
