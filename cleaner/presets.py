@@ -136,9 +136,23 @@ def defense_lr(model: str, defense: Any) -> float:
 
     A built-in model without trials of the method gets that of the first of `TRIED_MODELS` that has some.
     """
-    if is_pretrained(model):
-        return _choose_lr([model], defense, default=PRETRAINED_LR)[0]
-    return _choose_lr([model, *TRIED_MODELS], defense)[0]
+    models = [model] if is_pretrained(model) else [model, *TRIED_MODELS]
+    return _choose_lr(models, defense, default=_untried_lr(model, defense))[0]
+
+
+def _untried_lr(model: str, defense: Any) -> float:
+    """Return the learning rate of a method without trials.
+
+    One that leaves the model's weights as they are starts at its published rate, if that is for its parameters: the
+    optimizer is one of them.
+    """
+    if not defense.is_model_frozen:
+        return PRETRAINED_LR if is_pretrained(model) else DEFEND.lr
+    for preset in defense.published:
+        is_same = all(getattr(defense, name) == value for name, value in preset.parameters.items())
+        if is_same and preset.training is not None:
+            return float(preset.training.finetune.lr)
+    return DEFEND.lr
 
 
 def _choose_lr(models: Sequence[str], defense: Any, default: float = DEFEND.lr) -> tuple[float, str]:
@@ -274,9 +288,7 @@ def presets_for_model(presets: list[Preset], model: str) -> list[Preset]:
     """Return the presets of one method that suit a model: none for Scenes if it was trained elsewhere."""
     if not is_pretrained(model):
         return presets
-    source = "a starting point: the method's own parameters and CleanCLIP's learning rate; not run by us"
-    training = Training(source=source, pairs=CLEAN_PAIRS, finetune=replace(DEFEND, lr=PRETRAINED_LR))
-    own = Preset(method=presets[0].method, variant=PRETRAINED_VARIANT, source=source, training=training)
+    own = _pretrained_preset(presets[0].method, model)
     return [own, *(preset for preset in presets if preset.training is None or not preset.training.data)]
 
 
@@ -292,6 +304,18 @@ def _scenes_defense_preset(defense: str, variant: str, parameters: Mapping[str, 
     finetune = replace(DEFEND, lr=lr)
     training = Training(source=source, pairs=CLEAN_PAIRS, finetune=finetune, data=home_data(model))
     return Preset(method=defense, variant=variant, source=source, parameters=parameters, training=training)
+
+
+def _pretrained_preset(method: str, model: str) -> Preset:
+    source = "a starting point: the method's own parameters and CleanCLIP's learning rate; not run by us"
+    lr, parameters = PRETRAINED_LR, {}
+    kind = _find_method(method)
+    if method in DEFENSES and DEFENSES[method].is_model_frozen and kind.published:
+        parameters = dict(kind.published[0].parameters)
+        lr = _untried_lr(model, DEFENSES[method](**parameters))
+        source = f"a starting point: the published parameters and learning rate ({kind.source}); not run by us"
+    training = Training(source=source, pairs=CLEAN_PAIRS, finetune=replace(DEFEND, lr=lr))
+    return Preset(method=method, variant=PRETRAINED_VARIANT, source=source, parameters=parameters, training=training)
 
 
 def _published_presets(method: str) -> list[Preset]:

@@ -265,6 +265,16 @@ def test_models_trained_elsewhere_get_a_small_rate_and_nothing_for_scenes(tmp_pa
     assert poison_lr("scenes-rn") > PRETRAINED_LR
 
 
+def test_a_method_that_trains_new_weights_alone_starts_at_its_published_rate() -> None:
+    rvpt, (published,) = DEFENSES["rvpt"], DEFENSES["rvpt"].published
+    own, *_ = presets_for_model(defense_presets("rvpt"), "/models/epoch_10.pt")
+    assert own.parameters == published.parameters, "the rate is that of SGD"
+    assert own.training.finetune.lr == published.training.finetune.lr == 2e-3
+    for model in ("/models/epoch_10.pt", "scenes-vit"):
+        assert defense_lr(model, rvpt(**published.parameters)) == published.training.finetune.lr
+        assert defense_lr(model, rvpt()) == presets.DEFEND.lr > PRETRAINED_LR
+
+
 def write_photo_result(folder: Path, model: str) -> None:
     result = {"card": {"model": model}, "chosen": {model: {"finetune": 2e-3}}}
     (folder / presets.PHOTOS_RESULT).write_text(json.dumps(result), encoding="utf-8")

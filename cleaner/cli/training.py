@@ -54,6 +54,7 @@ from cleaner.types import CleanerError
 PRESET_HELP = "Preset to start from; other options override it. List: python -m cleaner presets."
 LR_HELP = "Peak learning rate. Default: {}; {:g} for a model of your own."
 DEFENSE_LR = f"the one chosen for the defense on the built-in model, else on {' or '.join(presets.TRIED_MODELS)}"
+DEFENSE_LR_HELP = f"{LR_HELP.format(DEFENSE_LR, presets.PRETRAINED_LR)[:-1]} whose weights the defense trains."
 ATTACK_LR = "the one with which attacks succeed on the built-in model"
 CLEAN_DATA_HELP = f"{OWN_DATA_HELP} The clean split is used."
 TEST_PAIRS_HELP = "Test pairs to evaluate on; 0: all."
@@ -199,7 +200,7 @@ class Defend:
     json: Annotated[bool, tyro.conf.arg(help=JSON_HELP)] = False
     cluster_options: Annotated[ClusterOptions, tyro.conf.arg(name="")] = ClusterOptions()
     background: Annotated[bool, tyro.conf.arg(help=BACKGROUND_HELP)] = False
-    lr: Annotated[float | None, stated_default(help=LR_HELP.format(DEFENSE_LR, presets.PRETRAINED_LR))] = None
+    lr: Annotated[float | None, stated_default(help=DEFENSE_LR_HELP)] = None
     finetune: Annotated[FinetuneWithoutLr, tyro.conf.arg(name="")] = options_from_config(
         FinetuneWithoutLr, presets.DEFEND
     )

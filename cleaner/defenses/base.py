@@ -89,6 +89,8 @@ class Defense(Method, ABC):
     """Whether the losses need `Features.labels`."""
     needs_inversion: ClassVar[bool] = False
     """Whether it needs an inverted trigger, whose file is its parameter `path`."""
+    is_model_frozen: ClassVar[bool] = False
+    """Whether it trains new weights alone: the model cannot forget anything, at any learning rate."""
     class_prompt: ClassVar[str] = ""
     """Prompt with {} for the class name. If set, the losses get `Features.labels` and `Features.classes`, whose text
     tower must stay frozen: prompts are encoded once."""

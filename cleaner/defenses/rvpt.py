@@ -51,6 +51,7 @@ class RVPT(RepellingDefense):
         ),
     )
 
+    is_model_frozen: ClassVar[bool] = True
     class_prompt: ClassVar[str] = "a photo of a {}"
     prompt_tokens: int = param(50, label="Prompt tokens (b)", low=1, high=1000, help="Learned tokens in each block.")
     optimizer: str = param(
