@@ -59,7 +59,7 @@ def invert(
     inversion = Inversion(clip.name, data.name, classes, None, asdict(config), 0.0, target_class=target_class)
     others = searched.others(index)
     if resistance[index] < MAX_SIZE and len(others):
-        layers = invert_patch(
+        layers, share = invert_patch(
             others,
             index,
             steps=config.patch_steps,
@@ -68,7 +68,8 @@ def invert(
             seed=config.seed,
             on_step=on_step,
         )
-        inversion = _measure(replace(inversion, suspect=data.class_names[index], png=encode_png(layers)), held_out)
+        found = replace(inversion, suspect=data.class_names[index], png=encode_png(layers), searched_asr=share)
+        inversion = _measure(found, held_out)
     if trigger is not None and target is not None:
         inversion = _compare(inversion, held_out.others(target), trigger, target)
     return replace(inversion, seconds=round(time.perf_counter() - start, 1))

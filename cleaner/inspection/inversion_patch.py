@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -23,24 +25,27 @@ WEIGHT, RAISE, LOWER = 2.0, 1.5, 1.5**1.5
 """lambda at the start, and the factors by which it grows while the images are moved, and shrinks while they are not."""
 ADAPT_EVERY, SMOOTHING = 5, 0.8
 """Steps between two changes of lambda, and the weight of earlier batches in the share of moved images."""
+CANDIDATE_RATIO = 1.05
+"""Of masks whose sizes differ by less than this factor, the last one is a candidate."""
 PREVIEW_EVERY = 10
 
 
 def invert_patch(
     probe: Probe, target: int, *, steps: int, batch_size: int, success: float, seed: int, on_step: OnStep | None = None
-) -> Tensor:
-    """Return pattern and mask (4, H, W) in [0, 1]: the smallest mask that moves a share `success` of the images.
+) -> tuple[Tensor, float]:
+    """Return pattern and mask (4, H, W) in [0, 1], with 8 bits, and the share of all images of `probe` that they move.
 
     Neural Cleanse (doi:10.1109/SP.2019.00031): Adam on the logits of m and p of x (1 - m) + m p minimizes
     `losses.inversion.inversion_loss`, whose lambda grows while at least `success` of the images are moved, else
-    shrinks. Where the share is never reached, the last patch is returned. `on_step` receives "invert" and previews.
+    shrinks. The mask is the smallest that moves a share `success` of all images; if none does, the largest that moved
+    it in recent batches, or the last. `on_step` receives "invert" and previews.
     """
     side = probe.pixels.shape[-1]
     noise = 0.1 * torch.randn(3, side, side, generator=torch_generator("inverted pattern", seed))
     logits = torch.cat([noise, torch.full((1, side, side), FIRST_LOGIT)]).to(probe.clip.device).requires_grad_()
     adam = torch.optim.Adam([logits], lr=STEP_SIZE, betas=BETAS)
-    best: Tensor | None = None
-    smallest, moved, weight, start = math.inf, 0.0, WEIGHT, time.perf_counter()
+    candidates: dict[int, Tensor] = {}
+    moved, weight, start = 0.0, WEIGHT, time.perf_counter()
     for step in range(steps):
         layers = logits.sigmoid()
         images = probe.images(probe.draw(batch_size, "inverted patch", seed, step))
@@ -58,8 +63,8 @@ def invert_patch(
         (logits.grad,) = torch.autograd.grad(total, logits)
         hits = (probe.classify(features) == target).float().mean().item()
         moved, share = SMOOTHING * moved + (1 - SMOOTHING) * hits, layers[3].mean().item()
-        if moved >= success and share < smallest:
-            best, smallest = layers.detach(), share
+        if moved >= success:
+            candidates[round(math.log(share, CANDIDATE_RATIO))] = _quantize(layers)
         if (step + 1) % ADAPT_EVERY == 0:
             weight = weight * RAISE if moved >= success else weight / LOWER
         adam.step()
@@ -69,7 +74,35 @@ def invert_patch(
             picture = encode_png(draw_layers(layers.detach())) if has_preview else ""
             seconds = time.perf_counter() - start
             on_step(StepReport("invert", step + 1, steps, seconds, losses=figures, picture=picture))
-    return logits.sigmoid().detach() if best is None else best
+    found = [candidates[size] for size in sorted(candidates)] or [_quantize(logits.sigmoid())]
+    return _choose_smallest(probe, target, found, success)
+
+
+def _quantize(layers: Tensor) -> Tensor:
+    """Return layers as uint8: what is measured is what a file stores."""
+    return (layers.detach() * 255).round().to(torch.uint8)
+
+
+def _choose_smallest(probe: Probe, target: int, candidates: Sequence[Tensor], success: float) -> tuple[Tensor, float]:
+    """Return the first of the candidates that moves a share `success` of all images, else the last, and its share.
+
+    Batches are small: the smallest mask that moves enough of them is smallest by chance. candidates: the smallest mask
+    first; larger ones move more, so bisection finds the first.
+    """
+
+    @cache
+    def measure(index: int) -> float:
+        layers = candidates[index].float() / 255
+        return probe.count(lambda images: blend_rgba(images, layers.to(images)), target) / len(probe)
+
+    first, last = 0, len(candidates) - 1
+    while first < last:
+        middle = (first + last) // 2
+        if measure(middle) >= success:
+            last = middle
+        else:
+            first = middle + 1
+    return candidates[first].float() / 255, measure(first)
 
 
 def draw_layers(layers: Tensor) -> Tensor:

@@ -43,7 +43,9 @@ MEAN_AD_SCALE = 1.2533
 """The same for the mean absolute deviation: sqrt(pi / 2)."""
 RESOLUTION = 0.05
 """Share by which the search changes the size of a perturbation in a step."""
-NOT_CONVERGED = "The patch moves fewer images than asked for: raise the steps of patch and mask, or lower the share."
+NOT_CONVERGED = (
+    "The patch moves fewer searched images than asked for: raise the steps of patch and mask, or lower the share."
+)
 ESTIMATE_NOTE = (
     "An estimate: another trigger than the attacker's may do the same, and optimization finds a trigger for some class "
     "of a clean model too."
@@ -84,6 +86,7 @@ class Inversion:
             inverted one above one half; the share of the inverted mask inside the true one; the success of its trigger
             on held-out images that the model does not take for the target. None if the attack is unknown.
         png: the trigger as a PNG file in base64, transparency = mask; empty without a suspect.
+        searched_asr: what asr is, on the searched images; None in older results.
     """
 
     model: str
@@ -101,6 +104,7 @@ class Inversion:
     inside: float | None = None
     true_asr: float | None = None
     png: str = ""
+    searched_asr: float | None = None
 
     @property
     def ranking(self) -> list[str]:
@@ -137,8 +141,12 @@ class Inversion:
 
     @property
     def has_converged(self) -> bool:
-        """Whether the patch moves the share of images that was asked for, within the interval of its ASR."""
-        return self.interval is not None and self.interval[1] >= self.settings.get("success", 0)
+        """Whether the patch moves the share of the searched images that was asked for.
+
+        Of older results only held-out images are known: whether the interval of their ASR reaches that share.
+        """
+        reached = self.interval[1] if self.searched_asr is None and self.interval else self.searched_asr
+        return reached is not None and reached >= self.settings.get("success", 0)
 
     @property
     def is_right(self) -> bool | None:

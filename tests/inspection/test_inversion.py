@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,12 +15,12 @@ from torch import Tensor
 from cleaner.attacks import TRIGGERS
 from cleaner.cli.invert import describe_findings
 from cleaner.data.base import TensorData
-from cleaner.data.images import decode_png
+from cleaner.data.images import blend_rgba, decode_png
 from cleaner.evaluation.encode import Encoder
 from cleaner.inspection import inversion, inversion_patch
 from cleaner.inspection.inversion import InversionConfig, decode_layers, invert, measure_overlap
-from cleaner.inspection.inversion_patch import invert_patch
-from cleaner.inspection.inversion_probe import make_probe
+from cleaner.inspection.inversion_patch import _choose_smallest, invert_patch
+from cleaner.inspection.inversion_probe import Probe, make_probe
 from cleaner.inspection.inversion_search import _clip_size, _push, search_classes
 from cleaner.models.clip import Clip
 from cleaner.runs.inversion import (
@@ -82,6 +83,10 @@ def test_finds_the_planted_class_and_its_place(planted: Clip) -> None:
     mask = decode_layers(found, 32)[3]
     assert mask[-CORNER:, -CORNER:].sum() > 0.8 * mask.sum()
     assert found.masked_share == pytest.approx(mask.mean().item())
+    searched = make_probe(planted, make_images(), 40, None).subset(slice(0, 30)).others(CLASSES.index("cup"))
+    moved = searched.count(lambda images: blend_rgba(images, decode_layers(found, 32)), CLASSES.index("cup"))
+    assert found.searched_asr == moved / len(searched) >= CONFIG.success
+    assert found.has_converged
 
 
 def test_a_suspect_that_all_held_out_images_show_has_no_success_rate(
@@ -151,7 +156,7 @@ def test_the_smallest_mask_that_moves_enough_is_kept(planted: Clip, monkeypatch:
     monkeypatch.setattr(inversion_patch, "WEIGHT", -2.0)  # the mask grows
     probe = make_probe(planted, make_cups(slice(None)), 40, None)
     masks: list[float] = []
-    layers = invert_patch(
+    layers, share = invert_patch(
         probe,
         CLASSES.index("cup"),
         steps=10,
@@ -162,7 +167,38 @@ def test_the_smallest_mask_that_moves_enough_is_kept(planted: Clip, monkeypatch:
     )
     moved = next(i for i in range(10) if 1 - 0.8 ** (i + 1) >= 0.5)  # every image is a cup
     assert masks[moved] < masks[-1]
-    assert layers[3].mean().item() == pytest.approx(min(masks[moved:]))
+    assert layers[3].mean().item() == pytest.approx(min(masks[moved:]), rel=0.05)
+    assert share == 1
+
+
+@pytest.mark.parametrize("success", [0.5, 0.9, 1.0])
+def test_the_smallest_mask_is_chosen_by_all_images(
+    planted: Clip, monkeypatch: pytest.MonkeyPatch, success: float
+) -> None:
+    probe, cup = make_probe(planted, make_images(), 40, None), CLASSES.index("cup")
+    candidates = [torch.full((4, 32, 32), 255, dtype=torch.uint8) for _ in range(60)]
+    for opacity, layers in enumerate(candidates):
+        layers[3] = 0
+        layers[3, -CORNER:, -CORNER:] = opacity
+    measured: list[float] = []
+    count = Probe.count
+
+    def record(self: Probe, change: Any, index: int) -> int:
+        hits = count(self, change, index)
+        measured.append(hits / len(self))
+        return hits
+
+    monkeypatch.setattr(Probe, "count", record)
+    shares = [_choose_smallest(probe, cup, [layers], success)[1] for layers in candidates]
+    assert shares == sorted(shares)
+    first = next(index for index, share in enumerate(shares) if share >= success)
+    assert 0 < shares[first - 1] < shares[first], "on some images, a smaller one suffices"
+    measured.clear()
+    layers, share = _choose_smallest(probe, cup, candidates, success)
+    assert torch.equal(layers, candidates[first].float() / 255)
+    assert share == shares[first]
+    assert len(measured) <= 7
+    assert _choose_smallest(probe, cup, candidates[:first], success)[1] == shares[first - 1] < success
 
 
 def test_no_class_gives_way(planted: Clip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -301,6 +337,8 @@ def test_outlier_index_and_margin() -> None:
     weak, strong = (replace(found, settings={"success": 0.9}, interval=(0.7, high)) for high in (0.85, 0.92))
     assert not weak.has_converged
     assert strong.has_converged
+    assert replace(weak, searched_asr=0.9).has_converged, "that is what was asked for"
+    assert not replace(strong, searched_asr=0.89).has_converged
     even = replace(found, classes=dict.fromkeys(values, 2.0))
     assert (even.outlier_index, even.margin, even.is_anomalous) == (0.0, 0.0, False)
     equal = replace(found, classes={**dict.fromkeys("bcdefgh", 0.25), "a": 0.05})
