@@ -30,6 +30,8 @@ MIN_IMAGES, HELD_OUT = 4, 0.25
 MASKED, MAX_MASK = 0.5, 0.5
 """Mask above which a pixel counts as part of an inverted trigger, and the share of the image up to which masks are
 compared."""
+COMPARED = 8
+"""Images on which the true mask is looked at: a trigger at a random place has another one on each."""
 
 
 def invert(
@@ -101,13 +103,15 @@ def _measure(inversion: Inversion, held_out: Probe) -> Inversion:
 def _compare(inversion: Inversion, others: Probe, trigger: Trigger, target: int) -> Inversion:
     """Add what the true trigger does to held-out images of other classes, and the overlap of both masks.
 
-    A trigger that changes over half of the image has no overlap: any mask would be part of it.
+    A trigger that changes over half of the image has no overlap: any mask would be part of it. Nor has one whose place
+    differs from image to image.
     """
     if "image" not in trigger.modalities or not len(others):
         return inversion
     compared = replace(inversion, true_asr=others.count(trigger, target) / len(others))
-    true_mask = trigger.mask(others.images(torch.tensor([0])).cpu())[0, 0] > 0
-    if not inversion.png or true_mask.float().mean() > MAX_MASK:
+    true_masks = trigger.mask(others.images(torch.arange(min(COMPARED, len(others)))).cpu())[:, 0] > 0
+    true_mask = true_masks[0]
+    if not inversion.png or true_mask.float().mean() > MAX_MASK or (true_masks != true_mask).any():
         return compared
     mask = decode_layers(inversion, true_mask.shape[-1])[3]
     inside = (mask[true_mask].sum() / mask.sum().clamp(min=torch.finfo(mask.dtype).tiny)).item()

@@ -305,6 +305,13 @@ def test_a_trigger_on_the_whole_image_has_no_overlap(planted: Clip) -> None:
     assert compared.true_asr is not None
 
 
+def test_a_trigger_at_a_random_place_has_no_overlap(planted: Clip) -> None:
+    trigger = TRIGGERS["badnet"](patch_size=56, position="random")
+    compared = invert(planted, make_images(), SHORT, trigger=trigger, target_class="cup")
+    assert (compared.iou, compared.inside) == (None, None)
+    assert compared.true_asr is not None
+
+
 def test_files_of_an_inversion(tmp_path: Path, planted: Clip) -> None:
     found = invert(planted, make_images(), SHORT)
     assert read_inversion(write_inversion(found, tmp_path)) == found
