@@ -73,6 +73,17 @@ def test_subtext_loss_judges_each_subtext_by_itself(text_to_text: bool) -> None:
     assert subtext_loss(f, text_to_text).item() == pytest.approx(expected / 3, rel=1e-5)
 
 
+def test_the_bias_of_a_single_drawn_pair_is_that_of_captions() -> None:
+    positive, negative = WITH_BIAS.positive[:1], WITH_BIAS.negative[:1]  # type: ignore[index]
+    drawn = {"selected": torch.tensor([2]), "negative_mask": None, "false_negative": None}
+    f = replace(WITH_BIAS, positive=positive, negative=negative, **drawn)
+    text = f.text.numpy()
+    subtexts = np.concatenate([positive.numpy(), negative[0].numpy()])
+    expected = naive_sigmoid_loss(S * text[2:3] @ subtexts.T + naive_bias(text @ text.T))
+    with_text, without = (subtext_loss(f, text_to_text).item() for text_to_text in (True, False))
+    assert 3 * (with_text - without) == pytest.approx(expected, rel=1e-4)
+
+
 def test_one_pair_and_no_pair_are_finite() -> None:
     views = ("image", "text", "image_aug", "text_aug")
     one = replace(WITH_BIAS, **{name: getattr(WITH_BIAS, name)[:1] for name in views})
