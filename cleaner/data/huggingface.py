@@ -52,7 +52,12 @@ class HubRows(FileData):
     ) -> None:
         columns = _find_columns(next(iter(tables.values())).features, name, image_column, caption_column, class_column)
         self.format_summary = columns.summary
-        super().__init__(_tabulate(tables, columns, folder), name, **file_options)
+        # A file states the types of its columns. `datasets` would decode images of any format, and fetch those on the
+        # hub, in a column of captions, too; as Arrow, a row stays what the file holds.
+        tables = {split: table.with_format("arrow") for split, table in tables.items()}
+        with _explain_errors(name):
+            pairs = _tabulate(tables, columns, folder)
+        super().__init__(pairs, name, **file_options)
 
 
 @DATASETS.register("parquet")
@@ -137,16 +142,16 @@ def _import_datasets() -> Any:
         import datasets
     except ImportError as error:
         raise CleanerError(f"parquet, arrow and hf: data need the package datasets: {INSTALL}.") from error
+    datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = False  # else every file that is opened is counted over the network
     return datasets
 
 
 def _load(builder: str, path: str, **options: Any) -> Mapping[str, Any]:
-    """Return split -> table (or stream), images not decoded. Raises `CleanerError` if `datasets` cannot read it."""
+    """Return split -> table (or stream). Raises `CleanerError` if `datasets` cannot read it."""
     datasets = _import_datasets()
     datasets.disable_progress_bars()
     with _explain_errors(path):
-        loaded = datasets.load_dataset(builder, cache_dir=str(_cache_folder()), **options)
-        return {split: _keep_files(table) for split, table in loaded.items()}
+        return dict(datasets.load_dataset(builder, cache_dir=str(_cache_folder()), **options))
 
 
 @contextmanager
@@ -167,18 +172,10 @@ def _cache_folder() -> Path:
     return cache_root() / "huggingface"
 
 
-def _keep_files(table: Any) -> Any:
-    """Return a table whose images stay files: decoding is done by threads, when an image is needed."""
-    datasets = _import_datasets()
-    for name, feature in (table.features or {}).items():
-        if isinstance(feature, datasets.Image):
-            table = table.cast_column(name, datasets.Image(decode=False))
-    return table
-
-
 def store_stream(stream: Any, name: str, max_pairs: int) -> Any:
     """Return the first rows of a stream as a table on disk, written in batches; reused by the next call."""
     datasets = _import_datasets()
+    stream = stream.decode(False) if stream.features else stream  # see HubRows
     images = [column for column, feature in (stream.features or {}).items() if isinstance(feature, datasets.Image)]
 
     def rows(name: str, split: str, max_pairs: int) -> Iterator[dict[str, Any]]:
@@ -251,7 +248,7 @@ def _find_columns(features: Mapping[str, Any], name: str, image: str, caption: s
         raise CleanerError(
             f"{name} has no column that looks like {missing}; its columns are {listed}: set {option}=..."
         )
-    names = features[class_name].names if class_name in classes else None
+    names = [str(name) for name in features[class_name].names] if class_name in classes else None
     texts = [column for column, feature in features.items() if getattr(feature, "dtype", "") in TEXT_TYPES]
     return _Columns(
         image,
@@ -273,7 +270,9 @@ def _tabulate(tables: Mapping[str, Any], columns: _Columns, folder: Path) -> Pai
 
     def read(key: str) -> bytes:
         split, _, row = key.rpartition("/")
-        return _read_image(images[split][int(row)][columns.image], folder, key)
+        with _explain_errors(key):
+            value = images[split][int(row)][columns.image][0].as_py()
+        return _read_image(value, folder, key)
 
     pairs = PairTable([], [], read, classes=[] if columns.class_name else None, class_names=columns.class_names)
     splits: list[str] = []
@@ -307,8 +306,7 @@ def _tabulate(tables: Mapping[str, Any], columns: _Columns, folder: Path) -> Pai
 
 def _iterate(table: Any) -> Iterator[dict[str, Any]]:
     for start in range(0, len(table), COLUMN_BATCH):
-        batch = table[start : start + COLUMN_BATCH]
-        yield from (dict(zip(batch, row, strict=True)) for row in zip(*batch.values(), strict=True))
+        yield from table[start : start + COLUMN_BATCH].to_pylist()
 
 
 def _class_of(values: Mapping[str, Any], columns: _Columns) -> str:

@@ -17,12 +17,20 @@ from cleaner.data import huggingface
 from cleaner.data.base import resolve_data_paths
 from cleaner.types import CleanerError
 from tests.data.files import NAMES, image_bytes, make_caption, write_parquet, write_shards, write_table
+from tests.inputs.guard import guarded
+from tests.inputs.parquet import EPS
 
 datasets = pytest.importorskip("datasets")
 
 
 def write(path: Path, **columns: list[Any]) -> str:
     parquet.write_table(pa.table(columns), path)
+    return str(path)
+
+
+def write_typed(path: Path, columns: dict[str, list[Any]], **types: Any) -> str:
+    """Write a table whose schema states the types of `datasets`."""
+    parquet.write_table(pa.Table.from_pydict(columns, schema=datasets.Features(types).arrow_schema), path)
     return str(path)
 
 
@@ -59,6 +67,34 @@ def test_class_labels_splits_and_lists_of_captions(tmp_path: Path) -> None:
     assert by_row["test/2"] in ("one 2", "two 2")
     assert "sea lion" in by_row["test/0"]
     assert "defined by the data" in test.split_rule
+
+
+def test_class_labels_that_are_no_text(tmp_path: Path) -> None:
+    rows = {"image": [{"bytes": image_bytes(i), "path": None} for i in range(12)], "label": [0, 1] * 6}
+    path = write_typed(tmp_path / "x.parquet", rows, image=datasets.Image(), label=datasets.ClassLabel(names=[3, None]))
+    assert load_data(path, split="all").class_names == ["3", "None"]
+
+
+@pytest.mark.parametrize("column", ["image", "caption"])
+@pytest.mark.parametrize("file", [{"bytes": EPS, "path": None}, {"bytes": None, "path": "hf://datasets/a/b/x.png"}])
+def test_types_that_a_file_states_run_nothing(
+    file: dict[str, Any], column: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As images, `datasets` would open these with Ghostscript, or fetch them."""
+    types: dict[str, Any] = {"image": datasets.Image(), "caption": datasets.Value("string")}
+    rows: dict[str, list[Any]] = {"image": [{"bytes": image_bytes(0), "path": None}] * 4, "caption": ["a cup"] * 4}
+    folder = tmp_path / "data"
+    folder.mkdir()
+    path = write_typed(
+        folder / "x.parquet", {**rows, column: [[file]] * 4}, **{**types, column: datasets.List(datasets.Image())}
+    )
+    monkeypatch.setenv("CLEANER_CACHE", str(folder / "cache"))
+    with guarded(folder):
+        if column == "caption":
+            assert len(load_data(path, split="all")) == 4
+        else:
+            with pytest.raises(CleanerError, match="no image"):
+                load_data(path, split="all", most_broken=1.0)
 
 
 def test_named_columns_and_paths_of_files(tmp_path: Path) -> None:

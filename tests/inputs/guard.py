@@ -49,6 +49,8 @@ class Watch:
             paths = [path] if is_write else []
         elif event in CHANGES:
             paths = [argument for argument in arguments if isinstance(argument, (str, bytes, os.PathLike))]
+            if event in ("os.remove", "os.rmdir") and arguments[1] != -1:  # shutil.rmtree names files in an open folder
+                paths = [os.path.join(os.readlink(f"/proc/self/fd/{arguments[1]}"), arguments[0])]
         outside = [path for path in paths if not isinstance(path, int) and not self._is_inside(path)]
         if event in FORBIDDEN or outside:
             self.violations.append(f"{event} {outside or arguments!r}")

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cleaner.types import CleanerError
-from tests.inputs import archives, captions, images, models, runs, tables  # noqa: F401  # they register their cases
+from tests.inputs import archives, captions, images, models, parquet, runs, tables  # noqa: F401  # they register their cases
 from tests.inputs.cases import CASES, Case, drawing
 from tests.inputs.guard import guarded
 

@@ -32,12 +32,14 @@ from cleaner.defenses import DEFENSES
 from cleaner.evaluation.scan import scan
 from cleaner.reports.html import write_report
 from tests.conftest import make_clip, make_toy_data
+from tests.data.files import write_parquet
 import pages._shared.state
 
 out, data = Path(sys.argv[1]), make_toy_data()
 config = FinetuneConfig(lr=1e-3, epochs=1, steps=2, batch_size=16, precision="fp32", device="cpu")
 load_clip("scenes-lite").encode_text(["a red car"])
 load_data("scenes", size=2).images([0])
+load_data(write_parquet(out), size=2).images([0])
 run = poison(make_clip(), data, TRIGGERS["badnet"](), "banana", config=config, test=data)
 scan(run.clip, data, {"badnet": run.trigger}, n=8)
 defended = defend(run, DEFENSES["ta_cleaner"](), data, config, test=data)
