@@ -94,15 +94,21 @@ class HubData(HubRows):
     """`hf:org/name`: a data set of the Hugging Face hub; needs the package `datasets`, and the network once.
 
     Streams the first `max_pairs` rows of each split to the cache folder, and reads them from there if the hub cannot be
-    reached; `config` names one of the data set's configurations. The columns as for `parquet`. Runs no code of the data
-    set.
+    reached, or with `download=false`; `config` names one of the data set's configurations. The columns as for
+    `parquet`. Runs no code of the data set.
     """
 
     is_remote = True
     """The part behind "hf:" is no path."""
 
     def __init__(
-        self, path: str = "", *, config: str = "", max_pairs: int = MAX_STREAMED_PAIRS, **file_options: Any
+        self,
+        path: str = "",
+        *,
+        config: str = "",
+        max_pairs: int = MAX_STREAMED_PAIRS,
+        download: bool = True,
+        **file_options: Any,
     ) -> None:
         # `datasets` takes a folder here, or the name of one of its own readers, before it asks the hub.
         if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", path):
@@ -114,6 +120,11 @@ class HubData(HubRows):
         key = _import_datasets().fingerprint.Hasher.hash([path, config, max_pairs])
         index = _cache_folder() / f"{key}.json"
         try:
+            if not download:
+                raise CleanerError(
+                    f"hf:{path} is not on this machine, and a run downloads no data: load them once by their name, as "
+                    f"in python -m cleaner inspect hf:{path}"
+                )
             streams = _load(path, path, name=config or None, streaming=True)
         except CleanerError:
             tables = _open_stored(index)

@@ -228,6 +228,7 @@ def _load_stages(
     """Return the models of a run in the order of stages, its test data, and its attack."""
     from cleaner.data.base import load_data
     from cleaner.models.clip import load_clip
+    from cleaner.models.lookup import is_on_this_machine
     from cleaner.runs.run import load_run
 
     run = load_run(folder)
@@ -241,7 +242,7 @@ def _load_stages(
         model = (run.config.get("request") or {}).get("model")
         if parent is not None:
             stages["backdoored"] = load_run(parent).clip
-        elif model:
+        elif model and is_on_this_machine(model):
             suspect = load_clip(model)
             if run.config.get("model_sha256") in (None, suspect.sha256()):  # else the file was replaced
                 stages["suspect"] = suspect

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-from os.path import exists, isfile, join  # unlike pathlib's, they take a name of any length
+from os.path import (
+    basename,
+    dirname,
+    exists,
+    expanduser,
+    isdir,
+    isfile,
+    join,
+)  # unlike pathlib's, they take a name of any length
 from pathlib import Path
 
 import open_clip
+from huggingface_hub import constants
 
 from cleaner.access import validate_allowed
 from cleaner.files import file_sha256
@@ -49,6 +58,30 @@ def validate_model_name(name: str) -> None:
         validate_tag(name)
     else:
         validate_allowed(path)
+
+
+def is_on_this_machine(name: str) -> bool:
+    """Return whether a model is built in, a file or a folder, or was downloaded before.
+
+    A run may come from elsewhere: the models that it names are not downloaded.
+    """
+    prefix, _, rest = name.partition(":")
+    if prefix == "hf-hub":
+        return _is_downloaded(rest.partition("@")[0])
+    path = rest if prefix in (*open_clip.list_models(), "local-dir") else name
+    architecture, _, tag = name.partition("/")
+    settings = open_clip.get_pretrained_cfg(architecture, tag)
+    return (
+        name in BUILT_IN
+        or exists(path)
+        or _is_downloaded(dirname(settings.get("hf_hub", "")))
+        or isfile(join(expanduser("~/.cache/clip"), basename(settings.get("url", ""))))  # where open_clip keeps files
+    )
+
+
+def _is_downloaded(repository: str) -> bool:
+    folder = "--".join(["models", *repository.split("/")])
+    return bool(repository) and isdir(join(constants.HF_HUB_CACHE, folder, "snapshots"))
 
 
 def find_framing(name: str) -> ImageTransform | None:

@@ -14,6 +14,7 @@ from cleaner.plots import equal_accuracy as plots
 from cleaner.plots.equal_accuracy import MAX_LOSS, CostPanel, CostPoint
 from cleaner.reports.aggregate import make_row_namer
 from cleaner.runs.record import RunRecord
+from cleaner.runs.request import get_test_data
 
 LOSSES = [round(0.005 * i, 3) for i in range(round(MAX_LOSS / 0.005) + 1)]
 TITLE = "Attack success at equal accuracy"
@@ -76,7 +77,7 @@ def _collect(pairs: Sequence[tuple[RunRecord, RunRecord]]) -> list[tuple[float, 
     for suspect, record in pairs:
         finetune = {**(record.config.get("finetune") or {}), "seed": 0, "eval_every": 0}
         shares_images = not record.is_retrained and bool((record.overlap or {}).get("shared"))
-        data = [record.data_name, record.data_options, record.pairs, shares_images]
+        data = [*get_test_data(record.config)[:2], record.pairs, shares_images]
         key = json.dumps([data, finetune], sort_keys=True)
         models.setdefault(suspect.folder, (suspect, {}))[1].setdefault(key, []).append(record)
     return [

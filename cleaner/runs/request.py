@@ -19,6 +19,8 @@ from cleaner.types import CleanerError
 
 TEST_SIZE = 2000
 """Default number of test pairs that a run is measured on."""
+HUB_PREFIX = "hf:"
+"""Of the names of data that are downloaded unless told otherwise (`data.huggingface.HubData`)."""
 
 
 @dataclass(frozen=True)
@@ -115,12 +117,18 @@ def _request_type() -> TypeAdapter[Request]:
 
 
 def get_test_data(config: Mapping[str, Any]) -> tuple[str, dict[str, Any], int | None]:
-    """Return name and options of a run's data, and the number of its test pairs at most; None: all of the split."""
-    name = config.get("data_name") or strip_split(str(config.get("data", "scenes")))
-    options, size = config.get("data_options"), config.get("test_size", TEST_SIZE)
+    """Return name and options of a run's data, and the number of its test pairs at most; None: all of the split.
+
+    A run may come from elsewhere: the data that it names are not downloaded.
+    """
+    name = str(config.get("data_name") or strip_split(str(config.get("data", "scenes"))))
+    stated, size = config.get("data_options"), config.get("test_size", TEST_SIZE)
+    options = {key: value for key, value in stated.items() if key != "download"} if isinstance(stated, Mapping) else {}
+    if name.startswith(HUB_PREFIX):
+        options["download"] = False
     return (
-        str(name),
-        dict(options) if isinstance(options, Mapping) else {},
+        name,
+        options,
         size if size is None or isinstance(size, int) else TEST_SIZE,
     )
 

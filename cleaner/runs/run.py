@@ -104,14 +104,15 @@ def load_run(folder: str | Path) -> Run:
     """
     from cleaner.evaluation.result import Metrics
     from cleaner.models.clip import load_clip
+    from cleaner.models.lookup import is_on_this_machine
 
     folder = Path(folder)
     config = read_complete_config(folder)
     metrics = read_metrics(folder)
     # Moved, deleted or replaced since, it is None; metrics.json still holds the floor that was measured with it.
-    clean_clip = None
+    clean_clip, clean_model = None, config.get("clean_model")
     with suppress(CleanerError):
-        clean_clip = load_clip(config["clean_model"]) if config.get("clean_model") else None
+        clean_clip = load_clip(clean_model) if clean_model and is_on_this_machine(clean_model) else None
     if clean_clip is not None and find_clean_sha256(config) not in ("", clean_clip.sha256()):
         clean_clip = None
     return Run(

@@ -87,7 +87,7 @@ def drop_missing_clean_model(stages: list[Stage]) -> list[Stage]:
     if clean.model[0] != "clean" or cache.is_loadable(clean.model):
         return stages
     name = escape_markdown(clean.run_label)
-    st.caption(f":material/warning: The clean model {name} cannot be loaded: restore its file to see it here.")
+    st.caption(f":material/warning: The clean model {name} is not on this machine or has changed: restore its file.")
     return stages[1:]
 
 

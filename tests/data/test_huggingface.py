@@ -182,6 +182,9 @@ def test_without_the_network_the_stored_stream_is_read(tmp_path: Path, monkeypat
     assert offline[1].images([0]).equal(online[1].images([0]))
     with pytest.raises(CleanerError, match="no network"):
         load_data("hf:org/offline", max_pairs=21)
+    monkeypatch.setattr(huggingface, "_load", None)
+    data = load_data("hf:org/offline", split="train", max_pairs=20, download=False)
+    assert data.captions == online[0].captions, "asks nobody"
 
 
 def test_image_files_on_the_hub_are_stored(monkeypatch: pytest.MonkeyPatch) -> None:

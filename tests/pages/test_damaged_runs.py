@@ -111,7 +111,7 @@ def test_a_missing_clean_model_is_named_and_left_out(open_page: OpenPage, tmp_pa
     app = open_page(title)
     assert not app.error
     assert page_text(app).count("The clean model ") == 1
-    assert f"{tmp_path}/clean-rn.safetensors cannot be loaded" in page_text(app)
+    assert f"{tmp_path}/clean-rn.safetensors is not on this machine" in page_text(app)
     shown = page_text(app).rpartition("Models: ")[2] if title != "Subtexts" else str(chart(app, "similarity")["data"])
     assert "backdoored" in shown.lower()
     assert "clean = " not in shown.lower()

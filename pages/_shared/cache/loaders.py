@@ -214,6 +214,10 @@ def load_model(key: ModelKey) -> Clip:
         return run.clip
     if run.clean_model is None:
         raise CleanerError("This run does not record its clean model: choose another run.")
+    from cleaner.models.lookup import is_on_this_machine
+
+    if not is_on_this_machine(run.clean_model):
+        raise CleanerError(f"{run.clean_model} is not on this machine: restore its file, or open it by its name.")
     if run.clean_sha256 not in ("", hash_weights(run.clean_model)):
         raise CleanerError(f"{run.clean_model} holds other weights than before the poisoning: restore its file.")
     return load_clip(run.clean_model)
