@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import lzma
 import zlib
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,12 @@ from cleaner.types import CleanerError
 
 MAX_NPZ_BYTES = 500_000_000
 """Bytes of the arrays in a file; a real one holds a few millions at most."""
-NPZ_ERRORS = (ValueError, EOFError, LookupError, TypeError, AttributeError, BadZipFile, zlib.error)
-"""What a damaged or edited file raises, when it is read or when its content is used."""
+NPZ_ERRORS = (
+    *(ValueError, EOFError, LookupError, TypeError, AttributeError, RuntimeError),
+    *(BadZipFile, zlib.error, lzma.LZMAError),
+)
+"""What a damaged or edited file raises, when it is read or when its content is used: RuntimeError for an encrypted one,
+an unknown compression (NotImplementedError), and values nested too deeply (RecursionError)."""
 
 
 def write_npz(path: Path, about: dict[str, Any], arrays: dict[str, Any]) -> None:
