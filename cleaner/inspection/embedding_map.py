@@ -34,6 +34,10 @@ MAP_FILE = "embeddings.npz"
 MAX_IMAGES = 300
 """Most images on a map; fewer if many models or classes would exceed `MAX_POINTS`."""
 MAX_POINTS = 3000
+POINT_KINDS = ("image", "triggered", "caption", "prompt")
+"""Kinds of points on a map: clean images, the same with trigger, their captions, class prompts."""
+STAGES = ("clean", "backdoored", "suspect", "defended")
+"""Kinds of models on a map, in their order."""
 Array = NDArray[np.float32]
 _COORDINATES_PREFIX = "places."
 _FILE_KEYS = {"attack_success": "taken", "metrics": "figures", "trustworthiness": "trust"}
@@ -45,7 +49,7 @@ class EmbeddingMap:
     """Points of all stages, stage after stage, each in the order of `counts`.
 
     Attributes:
-        counts: kind of point (`features.POINT_KINDS`) -> points per stage.
+        counts: kind of point (`POINT_KINDS`) -> points per stage.
         rows, labels, captions: of the images; rows are indices of `data`.
         prompts: class index of each prompt; target: index of the attacked class.
         attack_success: for each stage and image, whether the triggered image is classified as the target.
@@ -101,11 +105,44 @@ def _read_version(file: Path, version: FileVersion) -> EmbeddingMap | None:
         fields = {name: metadata.pop(key) for name, key in _FILE_KEYS.items()}
         stages = tuple(metadata.pop("stages"))
         embedding_map = EmbeddingMap(**metadata, **fields, stages=stages, coordinates=coordinates)
+        return embedding_map if _is_consistent(embedding_map) else None
     except NPZ_ERRORS:
         return None
-    total = len(stages) * sum(embedding_map.counts.values())
-    is_valid = coordinates and all(p.shape == (total, 2) and p.dtype == np.float32 for p in coordinates.values())
-    return embedding_map if is_valid else None
+
+
+def _is_consistent(stored: EmbeddingMap) -> bool:
+    """Return whether the values have their types and fit each other: a file may be damaged or edited."""
+    target = [] if stored.target is None else [stored.target]
+    integers = (*stored.rows, *stored.labels, *stored.prompts, *stored.counts.values(), *target)
+    numbers = [*stored.trustworthiness.values()]
+    numbers += [value for metrics in stored.metrics for value in metrics.values()]
+    numbers += [value for shift in stored.shifts for values in shift.values() for value in values]
+    texts = (stored.data, *stored.captions, *stored.class_names)
+    if not (
+        all(type(i) is int for i in integers)
+        and all(isinstance(number, (int, float)) for number in numbers)
+        and all(isinstance(text, str) for text in texts)
+    ):
+        return False
+    stages, images, triggered = len(stored.stages), len(stored.rows), stored.counts["triggered"]
+    counts = {"image": images, "triggered": triggered, "caption": images, "prompt": len(stored.prompts)}
+    return bool(
+        stored.coordinates
+        and set(stored.stages) <= set(STAGES)
+        and stored.counts == counts
+        and triggered in (0, images)
+        and images == len(stored.labels) == len(stored.captions)
+        and stages == len(stored.attack_success) == len(stored.metrics) == len(stored.shifts) + 1
+        and all(len(success) == triggered for success in stored.attack_success)
+        and all(shift.keys() <= counts.keys() for shift in stored.shifts)
+        and stored.coordinates.keys() <= stored.trustworthiness.keys()
+        and all(
+            array.shape == (stages * sum(counts.values()), 2) and array.dtype == np.float32
+            for array in stored.coordinates.values()
+        )
+        and all(i >= 0 for i in stored.rows)
+        and all(0 <= i < len(stored.class_names) for i in (*stored.labels, *stored.prompts, *target))
+    )
 
 
 def write_map(embedding_map: EmbeddingMap, file: Path) -> None:
@@ -129,7 +166,6 @@ def compute_map(
     """
     from cleaner.evaluation.evaluate import validate_eval_data
     from cleaner.inspection.features import (
-        POINT_KINDS,
         compute_embedding_metrics,
         compute_feature_shifts,
         concatenate_features,

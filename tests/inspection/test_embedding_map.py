@@ -5,8 +5,11 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -129,6 +132,38 @@ def test_map_is_stored_with_the_run_and_a_broken_one_is_none(
     np.savez(embedding_map.locate_map_file(defended), about=np.frombuffer(b"null", np.uint8))
     assert embedding_map.read_map(defended) is None
     assert [path.name for path in defended.iterdir() if path.suffix == ".tmp"] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("stages", ["![x](http://evil.example/x.png)", "backdoored"]),
+        ("class_names", None),
+        ("class_names", [1] * 32),
+        ("captions", ["x"]),
+        ("labels", [10**9] * 300),
+        ("rows", ["a"] * 300),
+        ("rows", [-1] * 300),
+        ("prompts", [99] * 32),
+        ("target", 99),
+        ("counts", {"zzz": 932}),
+        ("counts", {"image": 932, "triggered": 0, "caption": 0, "prompt": 0}),
+        ("shifts", 5),
+        ("shifts", [{"zzz": [0.1]}]),
+        ("shifts", [{"image": ["x"]}]),
+        ("attack_success", [[True], [True]]),
+        ("metrics", [{"alignment": "x"}, {}]),
+        ("metrics", []),
+        ("trustworthiness", {}),
+    ],
+)
+def test_an_edited_map_is_none(name: str, value: Any, tmp_path: Path) -> None:
+    run = next(entry.folder for entry in list_shipped_runs() if entry.stage == "backdoored")
+    shutil.copy(embedding_map.locate_map_file(run), tmp_path)
+    stored = embedding_map.read_map(tmp_path)
+    assert stored is not None
+    embedding_map.write_map(replace(stored, **{name: value}), tmp_path / embedding_map.MAP_FILE)
+    assert embedding_map.read_map(tmp_path) is None
 
 
 def test_map_of_a_read_only_run_is_cached(
