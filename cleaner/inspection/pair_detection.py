@@ -166,7 +166,8 @@ def _read_version(file: Path, version: FileVersion) -> PairDetection | None:
     try:
         fields, arrays = read_npz(file)
         names, scores = fields.pop("detectors"), arrays["scores"]
-        fields["figures"] = {name: _parse_figures(values) for name, values in fields["figures"].items()}
+        figures = fields["figures"]
+        fields["figures"] = {name: _parse_figures(figures[name]) for name in names if name in figures}
         fields["auroc_by_size"] = {name: [tuple(p) for p in fields["auroc_by_size"][name]] for name in names}
         found = PairDetection(
             **fields,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from string import Formatter
@@ -28,9 +28,12 @@ class Note(NamedTuple):
     text: str
 
 
-def write_notes(run: RunRecord | None, defended: Sequence[RunRecord]) -> list[Note]:
-    """Return the notes of all pages, in the order of the talk; points with a figure that a run lacks are left out."""
-    figures = _read_figures(run, defended)
+def write_notes(run: RunRecord | None, defended: Sequence[RunRecord], escape: Callable[[str], str] = str) -> list[Note]:
+    """Return the notes of all pages, in the order of the talk; points with a figure that a run lacks are left out.
+
+    escape: of Markdown, for figures from files that anyone may have written.
+    """
+    figures = {name: escape(figure) for name, figure in _read_figures(run, defended).items()}
     notes = []
     for page, minutes, points in _read_template():
         lines = [point.format(**figures) for point in points if _fields(point) <= figures.keys()]
@@ -38,9 +41,11 @@ def write_notes(run: RunRecord | None, defended: Sequence[RunRecord]) -> list[No
     return notes
 
 
-def find_note(page: str, run: RunRecord | None, defended: Sequence[RunRecord]) -> Note | None:
+def find_note(
+    page: str, run: RunRecord | None, defended: Sequence[RunRecord], escape: Callable[[str], str] = str
+) -> Note | None:
     """Return the note of a page; None if the talk does not show it."""
-    return next((note for note in write_notes(run, defended) if note.page == page), None)
+    return next((note for note in write_notes(run, defended, escape) if note.page == page), None)
 
 
 def render(run: RunRecord, defended: Sequence[RunRecord]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
@@ -76,7 +76,7 @@ class _MetricsFile(StrictModel):
     n_attack: int = 0
     n_counterfactual: int = 0
     n_gallery: int = 0
-    queries: str | None = None
+    queries: Literal["images", "captions"] | None = None
     asr_by_key: dict[str, ByK] | None = None
     counterfactual_by_kind: dict[str, Number] | None = None
     outcomes: dict[str, str] | None = None

@@ -88,6 +88,8 @@ def show(run: RunRecord) -> None:
 def _load(run: RunRecord) -> PairDetection | None:
     """Return the detection of a run, computed the first time; None if that was canceled."""
     found = read_detection(run.folder)
+    if found is not None and not found.scores.keys() <= cache.detectors("pairs").keys():
+        found = None  # edited, or of other code: a name may be any text
     work = ("detect pairs", str(run.folder))
     if found is None and not is_canceled(work):
         with show_cancelable("Encoding and scoring the training pairs, first time only …", work) as on_step:

@@ -13,7 +13,7 @@ from cleaner.reports import talk
 from cleaner.runs.record import RunRecord
 from pages._shared import state
 from pages._shared.model_names import show_model_name
-from pages._shared.wording import format_percent
+from pages._shared.wording import escape_markdown, format_percent
 
 PICTURES = {
     "Overview": '[data-testid="stPlotlyChart"]',
@@ -137,7 +137,7 @@ def _toggle_notes() -> None:
 
 def _show_notes(title: str, run: RunRecord | None) -> None:
     """Draw what to say about a page, at the bottom; the figures are those of the run in view."""
-    note = talk.find_note(title, run, [] if run is None else state.defenses_of_run(run))
+    note = talk.find_note(title, run, [] if run is None else state.defenses_of_run(run), escape_markdown)
     with st.bottom, st.container(key="notes"):
         if note is None:
             st.markdown("The talk has nothing about this page.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+import shutil
 from collections.abc import Iterable
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -15,12 +16,14 @@ import pytest
 from streamlit.testing.v1 import AppTest
 from streamlit.testing.v1.element_tree import Block
 
-from cleaner.files import read_json, write_json
+from cleaner.files import read_json, runs_root, shipped_assets, write_json
+from cleaner.inspection.pair_detection import locate_detection_file, read_detection, write_detection
 from cleaner.reports.film import load_movies, render_film_html
 from cleaner.reports.html import render_html
 from cleaner.reports.tables import to_csv
 from cleaner.runs.film import read_film, write_film
 from cleaner.runs.store import annotate, list_runs, read_record
+from pages._shared import cache
 from pages._shared.frame import titles
 from pages._shared.wording import escape_markdown
 from tests.films import save_runs
@@ -99,6 +102,46 @@ def test_pages_escape_the_names_of_a_run_that_they_load(open_page: OpenPage, tmp
     assert any("onerror" in text for text in texts)
     assert [text for text in texts if not is_harmless(text)] == []
     assert [element for element in app.get("html") if HTML in element.proto.body] == []
+
+
+def test_notes_of_the_talk_escape_every_name(open_page: OpenPage, tmp_path: Path) -> None:  # noqa: F811
+    for folder in make_runs(tmp_path):
+        poison_texts(folder)
+    app = open_page("Overview")
+    app.button(key="stage.start").click().run()
+    before = len([text for text in drawn_markdown(app) if "onerror" in text])
+    app.button(key="stage.notes").click().run()
+    texts = drawn_markdown(app)
+    assert len([text for text in texts if "onerror" in text]) > before
+    assert [text for text in texts if not is_harmless(text)] == []
+
+
+def test_words_of_sentences_are_ours(tmp_path: Path) -> None:
+    folder = make_runs(tmp_path)[0]
+    metrics = read_json(folder / "metrics.json")
+    for queries in ("images", "captions", None):
+        write_json(folder / "metrics.json", {**metrics, "queries": queries})
+        assert read_record(folder).metric("asr") == metrics["asr"]["1"]
+    write_json(folder / "metrics.json", {**metrics, "queries": IMAGE})
+    record = read_record(folder)
+    assert (record.queries, record.metric("asr")) == ("images", None), "the file is refused"
+
+
+def test_detectors_of_a_stored_detection_are_ours(
+    open_page: OpenPage,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder = runs_root() / "copied"
+    shutil.copytree(shipped_assets() / "example" / "example-badnet", folder)
+    found = read_detection(folder)
+    assert found is not None
+    hostile = replace(found, scores={IMAGE: found.scores["dao"]}, auroc_by_size={IMAGE: []}, figures={})
+    write_detection(hostile, locate_detection_file(folder))
+    computed: list[Path] = []
+    monkeypatch.setattr(cache, "make_detection", lambda folder, _: computed.append(folder))
+    app = open_page("Detect")
+    assert [text for text in drawn_markdown(app) if not is_harmless(text)] == []
+    assert computed == [folder]
 
 
 class Parsed(HTMLParser):
