@@ -15,15 +15,22 @@ MAX_MESSAGE = 1000
 """Characters of the longest error message; the middle of a longer one is cut."""
 
 
+def printable(text: str) -> str:
+    """Return text from a file that anyone may have written as one line that drives no terminal.
+
+    Control characters, which could forge lines or run a terminal's commands, become "?".
+    """
+    return "".join(sign if sign.isprintable() else " " if sign.isspace() else "?" for sign in text)
+
+
 class CleanerError(ValueError):
     """Bad input. The message says what is wrong and what to do, and is shown to the user as it is.
 
-    Messages quote names from files that anyone may have written: control characters, which could forge lines or drive a
-    terminal, become "?", and a long message loses its middle.
+    Messages quote names from files: they are made `printable`, and a long message loses its middle.
     """
 
     def __init__(self, message: object = "") -> None:
-        text = "".join(sign if sign.isprintable() else " " if sign.isspace() else "?" for sign in str(message)).strip()
+        text = printable(str(message)).strip()
         if len(text) > MAX_MESSAGE:
             text = f"{text[: MAX_MESSAGE // 2]} ... {text[-MAX_MESSAGE // 3 :]}"
         super().__init__(text)

@@ -23,7 +23,7 @@ from cleaner.runs.folders import is_run_folder, resolve_run
 from cleaner.runs.inversion import find_trigger_file
 from cleaner.runs.request import get_test_data, parse_data_arguments
 from cleaner.runs.run import load_run, load_run_trigger
-from cleaner.types import CleanerError
+from cleaner.types import CleanerError, printable
 
 
 def load_model(name: str) -> Clip:
@@ -100,4 +100,4 @@ def print_activation(clip: Clip, data: CaptionData) -> None:
 def print_skipped(data: CaptionData) -> None:
     """Print on stderr what was left out or changed when the files were read."""
     if skipped := data.describe_skipped():
-        print(f"{data.name}: {skipped}", file=sys.stderr, flush=True)
+        print(printable(f"{data.name}: {skipped}"), file=sys.stderr, flush=True)

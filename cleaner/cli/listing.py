@@ -19,7 +19,7 @@ from cleaner.registry import DATASETS, DEFENSES, DETECTORS, TRIGGERS
 from cleaner.runs.folders import is_run_folder, runs_root
 from cleaner.runs.record import RunRecord
 from cleaner.runs.request import parse_data_arguments
-from cleaner.types import CleanerError
+from cleaner.types import CleanerError, printable
 
 MAX_CLASSES, MAX_CAPTIONS = 12, 5
 """Class names and captions that `inspect` prints."""
@@ -45,11 +45,12 @@ class InspectData:
             if split == "train":
                 names = data.class_names
                 listed = ", ".join(names[:MAX_CLASSES]) + (" ..." if len(names) > MAX_CLASSES else "")
-                print(*filter(None, [data.format_summary]), f"classes ({len(names)}): {listed}", sep="\n")
+                summary = filter(None, [data.format_summary])
+                print(*map(printable, [*summary, f"classes ({len(names)}): {listed}"]), sep="\n")
                 if names and all(name.isdecimal() for name in names):
                     print("class names are numbers: add classes=FILE with one name per line, in this order")
                 print(f"held out: {data.split_rule}")
-                print(*(f"    {caption}" for caption in data.captions[:MAX_CAPTIONS]), sep="\n")
+                print(*(f"    {printable(caption)}" for caption in data.captions[:MAX_CAPTIONS]), sep="\n")
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,8 @@ class Runs:
 def _format_run(run: RunRecord) -> str:
     methods = f"{run.attack or 'unknown trigger'}, {run.defense or 'no defense'}"
     message = f" ({run.status.message})" if run.status.message else ""
-    return f"{run.folder}  {state_label(run.status.state)}, {run.stage or 'unknown stage'}: {methods}{message}"
+    stage = f"{state_label(run.status.state)}, {run.stage or 'unknown stage'}"
+    return printable(f"{run.folder}  {stage}: {methods}{message}")
 
 
 @dataclass(frozen=True)

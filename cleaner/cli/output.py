@@ -21,7 +21,7 @@ from cleaner.evaluation.result import (
     format_metric,
     format_protocol,
 )
-from cleaner.types import StepReport
+from cleaner.types import StepReport, printable
 
 INTERVAL_NOTE = "[..]: 95% Wilson interval."
 VERDICTS = {
@@ -100,7 +100,7 @@ def format_row(name: str, metrics: Measured, seconds: float | None = None) -> tu
 
 def format_table(rows: Sequence[Sequence[str]], header: Sequence[str] | None = None) -> str:
     """Return rows as aligned text under a header, by default that of a table of models."""
-    lines = [metric_header() if header is None else header, *rows]
+    lines = [[printable(cell) for cell in line] for line in (metric_header() if header is None else header, *rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines]
     return "\n".join([text[0], "-" * len(text[0]), *text[1:]])
@@ -109,7 +109,7 @@ def format_table(rows: Sequence[Sequence[str]], header: Sequence[str] | None = N
 def describe_protocol(metrics: Metrics) -> str:
     """Return one sentence that says what the metrics were measured on."""
     target = f", target {metrics.target_class!r}" if metrics.asr else ""
-    return f"{format_protocol(vars(metrics))}{target}; {metrics.classes} classes."
+    return printable(f"{format_protocol(vars(metrics))}{target}; {metrics.classes} classes.")
 
 
 def format_verdict(verdict: str, reason: str) -> str:

@@ -136,6 +136,25 @@ def test_signs_that_the_output_lacks_are_escaped(monkeypatch: pytest.MonkeyPatch
     assert sys.stdout.buffer.getvalue() == b"\xe9 \\u732b\n"
 
 
+def test_names_in_files_drive_no_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evil = "\x1b]52;c;cm0gLXJm\x07\x1b[2J\u202e"
+    rows = [f"pics/{i % 60}.png,a cup {evil} {i},cup {evil}" for i in range(60)]
+    path = write_table(tmp_path)
+    path.write_text("\n".join(["filepath,title,class", f"{evil}.png,a cup,cup", *rows]), encoding="utf-8")
+    assert main(["inspect", str(path)]) == 0
+    monkeypatch.setenv("CLEANER_RUNS", str(tmp_path / "runs"))
+    (tmp_path / "runs" / "copied").mkdir(parents=True)
+    config = {"stage": "backdoored", "trigger": {"name": evil}, "request": {}}
+    (tmp_path / "runs" / "copied" / "config.json").write_text(json.dumps(config))
+    assert main(["runs"]) == 0
+    shown = capsys.readouterr()
+    text = output.format_table([(evil, "0.1")], ("model", "CA")) + shown.out + shown.err
+    assert text.count("?[2J?") >= 4
+    assert [line for line in text.splitlines() if not line.isprintable()] == []
+
+
 def test_two_runs_started_at_once_get_two_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLEANER_RUNS", str(tmp_path))
     with folders.reserve_run_folder(None, "./x") as first, folders.reserve_run_folder(None, "./x") as second:
