@@ -36,6 +36,8 @@ LIBRARY_VARIABLES = {
 Children start without them: a worker takes over runs only from a process with the same environment.
 """
 MAX_JSON_BYTES, MAX_IMAGE_BYTES = 100_000_000, 64_000_000
+MAX_PATCH_SIDE = 1024
+"""Pixels of the longer side of an image that a JSON file holds, such as the patch of a trigger."""
 MAX_INTEGER_DIGITS = 18
 """Digits of the largest whole number that is read from JSON: it fits 64 bits."""
 IN_USE_SECONDS = 1.0 if os.name == "nt" else 0.0

@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from cleaner.access import validate_allowed
-from cleaner.files import validate_regular
+from cleaner.files import MAX_PATCH_SIDE, validate_regular
 from cleaner.models.framing import ImageTransform, decode_image
 from cleaner.types import CleanerError
 
@@ -121,7 +121,10 @@ def decode_png(text: str) -> Tensor:
     """Return the image (3, H, W) in [0, 1] that `encode_png` wrote."""
     try:
         # PNG alone: other decoders of Pillow start programs.
-        image = Image.open(io.BytesIO(base64.b64decode(text, validate=True)), formats=["PNG"]).convert("RGB")
+        file = Image.open(io.BytesIO(base64.b64decode(text, validate=True)), formats=["PNG"])
+        if max(file.size) > MAX_PATCH_SIDE:
+            raise ValueError("too large for a patch")
+        image = file.convert("RGB")
     except (OSError, ValueError, Image.DecompressionBombError) as error:
         raise CleanerError(
             "the stored patch of the trigger is broken: poison again, or restore the run's config.json."

@@ -15,6 +15,7 @@ from cleaner.data.pairs import is_complete
 from cleaner.models.framing import decode_image
 from cleaner.types import CleanerError
 from pages._shared import pixels
+from tests.inputs.images import chunk
 
 EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 50 50\n%%EndComments\nshowpage\n%%EOF\n"
 
@@ -30,6 +31,26 @@ def test_postscript_is_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises((CleanerError, OSError)):
             decode(text)
     assert ran == []
+
+
+@pytest.mark.parametrize("size", [(20_000, 20_000), (30_000, 1), (1, 30_000), (1025, 1025)])
+def test_a_large_patch_is_refused_by_its_header(size: tuple[int, int]) -> None:
+    """A hundred bytes must not become gigabytes: the header alone states the size."""
+    header = struct.pack(">IIBBBBB", *size, 8, 2, 0, 0, 0)
+    content = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
+    text = base64.b64encode(content).decode()
+    for decode in (decode_png, pixels.decode_png):
+        with pytest.raises(ValueError, match=r"too large|exceeds limit|patch of the trigger is broken") as found:
+            decode(text)
+        assert "truncated" not in str(found.value.__cause__)
+
+
+@pytest.mark.parametrize("size", [(16, 16), (32, 16), (1024, 1024)])
+def test_patches_are_enlarged(size: tuple[int, int]) -> None:
+    file = io.BytesIO()
+    Image.new("RGB", size).save(file, "PNG")
+    text = base64.b64encode(file.getvalue()).decode()
+    assert pixels.decode_png(text).shape[:2] == (max(256, size[1]), max(256 * size[0] // size[1], size[0]))
 
 
 @pytest.mark.parametrize(("tag", "kind"), [(256, 1), (282, 2), (305, 11)])
