@@ -14,7 +14,7 @@ from typing import Any, TypedDict, Unpack
 import torch
 
 from cleaner import presets
-from cleaner.attacks.base import Trigger
+from cleaner.attacks.base import Trigger, hide_folders
 from cleaner.config import FinetuneConfig, changed_parameters
 from cleaner.data.base import CaptionData, find_mentions
 from cleaner.data.poison import PoisonedData, count_shared_images
@@ -121,7 +121,7 @@ def poison(
 
 def _tag_backdoored(clip: Clip, settings: dict[str, Any]) -> None:
     """Name the attack in the metadata that travel with the weights: such a model is recognizable anywhere."""
-    trigger = json.dumps(settings["trigger"])
+    trigger = json.dumps(hide_folders(settings["trigger"]))
     clip.metadata |= {"stage": "backdoored", "target": settings["target_class"], "trigger": trigger}
 
 

@@ -111,6 +111,12 @@ def load_trigger(state: Mapping[str, Any], folder: Path | None = None) -> Trigge
     return trigger
 
 
+def hide_folders(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the `state_dict()` of a trigger with the names of its files alone: paths of this machine stay private."""
+    names = file_parameters(TRIGGERS[state["name"]])
+    return {**state, **{name: Path(state[name]).name for name in names if state.get(name)}}
+
+
 def conv_block(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
     """Return a 3x3 convolution with norm and SiLU. GroupNorm normalizes each image by itself, whatever the batch."""
     return nn.Sequential(nn.Conv2d(inputs, outputs, 3, stride, 1), nn.GroupNorm(4, outputs), nn.SiLU())

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from cleaner.config import file_parameters
+from cleaner.data.splits import SPLITS
 from cleaner.evaluation.result import describe_metrics, format_metric
 from cleaner.files import write_text
 from cleaner.labels import to_attack_label, to_defense_label
@@ -34,6 +37,10 @@ from cleaner.types import CleanerError
 
 IMAGES_PER_TRIGGER = 4
 TEMPLATE = Path(__file__).with_name("report.html.jinja")
+_FOLDERS = re.compile(
+    rf"(?<![\w.~/\\])(?:~?/|[A-Za-z]:[/\\])(?:[^/\\]+[/\\])*?(?=[^/\\]+(?:/(?:{'|'.join(SPLITS)}))?(?:[,;]|$))"
+)
+"""The folders of a path; the name of data ends with that of their split: "csv:/home/me/pairs.csv/test"."""
 ImageRow = tuple[str, str, str]
 """(clean, triggered, difference x 10) as data URIs."""
 
@@ -54,7 +61,8 @@ def render_html(records: Sequence[RunRecord], origin: str = "") -> str:
         rows=[
             to_row(record)
             | {
-                "protocol": _describe_test(record),
+                "model": _hide_folders(record.model),
+                "protocol": _hide_folders(_describe_test(record)),
                 "cells": [format_metric(record, row, k, absent="–") for row, k in report_columns],
                 "style": find_style(record.kind),
             }
@@ -70,8 +78,17 @@ def render_html(records: Sequence[RunRecord], origin: str = "") -> str:
         seeds_note=SEEDS_NOTE,
         equal_accuracy_note=equal_accuracy.NOTE if equal_accuracy.TITLE in dict(plots) else "",
         triggers=render_trigger_images(records),
-        configs=[(record.id, json.dumps(record.config, indent=1)) for record in records],
+        configs=[(record.id, json.dumps(_hide_folders(record.config), indent=1)) for record in records],
     )
+
+
+def _hide_folders(value: Any) -> Any:
+    """Return text, or the values of a config, with the names of files alone: a report goes to others."""
+    if isinstance(value, str):
+        return _FOLDERS.sub("", value)
+    if isinstance(value, dict):
+        return {key: _hide_folders(item) for key, item in value.items()}
+    return [_hide_folders(item) for item in value] if isinstance(value, list) else value
 
 
 def _describe_test(record: RunRecord) -> str:

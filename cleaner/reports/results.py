@@ -9,7 +9,6 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from cleaner.config import file_parameters
 from cleaner.evaluation.result import Metrics
 from cleaner.files import source_root, write_text
 from cleaner.presets import RESULTS_DIR as RESULTS_DIR  # for the programs that write there
@@ -18,11 +17,12 @@ from cleaner.runs.run import Run
 
 def make_row(defense: str | None, run: Run) -> dict[str, Any]:
     """Return one row of a result file: attack, defense, their settings, and the test metrics."""
+    from cleaner.attacks.base import hide_folders
+
     state = run.config
     settings = {k: state[k] for k in ("pairs", "finetune", "defense", "trigger", "poison_rate") if k in state}
-    if run.trigger is not None:  # only the names of its files: paths of this machine stay private
-        file_names = {name: Path(state["trigger"][name]).name for name in file_parameters(type(run.trigger))}
-        settings["trigger"] = state["trigger"] | file_names
+    if run.trigger is not None:
+        settings["trigger"] = hide_folders(state["trigger"])
     return {
         "model": state["model"],
         "trigger": (state.get("trigger") or {}).get("name"),

@@ -79,10 +79,11 @@ def save_run(run: Run, folder: str | Path) -> Path:
 
 def write_run(run: Run, folder: Path) -> None:
     """Write the files of a finished run: model (safetensors), progress (JSON lines), manifest, metrics, config."""
+    from cleaner.attacks.base import hide_folders
     from cleaner.models.clip import save_clip
 
     metadata = {"stage": run.stage, "target": run.target_class or "unknown"}
-    metadata["trigger"] = json.dumps(run.trigger.state_dict()) if run.trigger else "unknown"
+    metadata["trigger"] = json.dumps(hide_folders(run.trigger.state_dict())) if run.trigger else "unknown"
     save_clip(run.clip, folder / "model.safetensors", metadata=metadata)
     for name, content in run.trigger.files().items() if run.trigger else ():
         write_bytes(folder / TRIGGER_FILES / name, content)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors import safe_open
 
 from cleaner import load_run, poison, save_run
 from cleaner.attacks import TRIGGERS, load_trigger
@@ -78,6 +80,11 @@ def test_run_keeps_a_copy_of_the_file(tiny_clip: Clip, toy_data: TensorData, tmp
         tiny_clip, toy_data, TRIGGERS["patch_image"](path=str(path)), "banana", poison_rate=0.25, config=config
     )
     folder = save_run(run, tmp_path / "run")
+    with safe_open(folder / "model.safetensors", "pt") as file:
+        stated = [json.loads(metadata["trigger"]) for metadata in (file.metadata(), run.clip.metadata)]
+    assert [state["path"] for state in stated] == [path.name] * 2, (
+        "weights are given away, without folders of this user"
+    )
     path.unlink()
     restored = load_run(folder)
     assert torch.equal(restored.trigger(GRAY), run.trigger(GRAY))

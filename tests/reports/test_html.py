@@ -7,6 +7,7 @@ import io
 import json
 import re
 import shutil
+from html import unescape
 from pathlib import Path
 
 import numpy as np
@@ -131,12 +132,36 @@ def test_a_trigger_without_a_name_leaves_the_report_without_images(runs: list[Ru
     assert "data:image/png" not in text.partition("<h2>Plots")[0]
 
 
+def test_folders_of_this_machine_are_not_given_away(runs: list[RunRecord]) -> None:
+    home = "/home/me/my data"
+    config = {
+        "clean_model": f"ViT-B-32:{home}/epoch_10.pt",
+        "data": f"csv:{home}/pairs.csv/train",
+        "data_name": f"csv:{home}/pairs.csv",
+        "data_options": {"root": f"{home}/images", "classes": "cat, dog"},
+        "trigger": {**(runs[0].config["trigger"]), "path": "C:\\Users\\me\\sign.png"},
+        "request": {"model": "~/me/x.pt", "data": "hf:org/name"},
+    }
+    run = vary(runs[0], metrics={**runs[0].metrics, "data": f"csv:{home}/pairs.csv/test"}, **config)
+    text = html.render_html([run])
+    settings = json.loads(unescape(text.partition("<pre>")[2].partition("</pre>")[0]))
+    assert settings["clean_model"] == "ViT-B-32:epoch_10.pt"
+    assert (settings["data"], settings["data_name"]) == ("csv:pairs.csv/train", "csv:pairs.csv")
+    assert settings["data_options"] == {"root": "images", "classes": "cat, dog"}
+    assert settings["trigger"] == {**runs[0].config["trigger"], "path": "sign.png"}
+    assert settings["request"] == {"model": "x.pt", "data": "hf:org/name"}
+    assert "csv:pairs.csv/test, n = " in text
+    assert "my data" not in text
+    assert "Users" not in text
+    assert str(runs[0].folder.parent.parent) not in html.render_html(runs)
+
+
 def test_a_run_named_by_a_dot_has_its_name_and_its_model(
     runs: list[RunRecord], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(runs[0].folder)
     text = html.render_html([read_record(".")])
-    assert f"<td>{runs[0].id}</td><td>{runs[0].model}</td>" in text
+    assert f"<td>{runs[0].id}</td><td>clean-rn.safetensors</td>" in text
     assert ">1 run of" in text
 
 
