@@ -2,15 +2,8 @@
 
 from __future__ import annotations
 
-from os.path import (
-    basename,
-    dirname,
-    exists,
-    expanduser,
-    isdir,
-    isfile,
-    join,
-)  # unlike pathlib's, they take a name of any length
+# Unlike pathlib's, these take a name of any length.
+from os.path import basename, dirname, exists, expanduser, isdir, isfile, join
 from pathlib import Path
 
 import open_clip
