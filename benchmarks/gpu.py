@@ -216,7 +216,7 @@ def write_photos(folder: Path, pairs: int) -> CaptionData:
 
 def measure_compile(clip: Clip, config: FinetuneConfig) -> dict[str, float]:
     """Return images per second of the image tower, forward and backward, without and with `torch.compile`."""
-    images = torch.rand(config.batch_size, 3, clip.image_size, clip.image_size)
+    images = torch.rand(config.batch_size, 3, clip.image_size, clip.image_size, device=config.device)
     rates = {}
     for name in ("eager", "compiled"):
         model = clip.to(config.device, config.precision)

@@ -28,6 +28,7 @@ from cleaner.seed import numpy_generator
 from cleaner.training.checkpoint import captions_hash, read_checkpoint
 from cleaner.training.loop import finetune
 from cleaner.training.optimizer import learning_rate
+from cleaner.training.step import backward
 from cleaner.types import CleanerError, OnStep, StepReport
 
 
@@ -198,7 +199,7 @@ def distill(
             features = student.encode_image(data.images(rows))
             loss = 1 - (features * targets[rows].to(features.device)).sum(-1).mean()
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            backward(student, loss)
             optimizer.step()
             if on_step is not None:
                 skipped, seconds = first_epoch * epoch_steps, time.perf_counter() - start

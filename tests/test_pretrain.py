@@ -136,6 +136,15 @@ def test_distillation_of_less_than_a_batch(pairs: Path, tmp_path: Path) -> None:
     assert distilled.sha256() != student.sha256()
 
 
+def test_distillation_in_fp16_scales_its_loss(pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scaled: list[str] = []
+    monkeypatch.setattr(module, "backward", lambda student, loss: (scaled.append(student.precision), loss.backward()))
+    student, teacher = new_clip("scenes-vit", 0), new_clip("scenes-vit", 1)
+    data = load_data(str(pairs), size=10).with_transform(student.framing)
+    module.distill(student, teacher, data, replace(CONFIG, precision="fp16"), tmp_path / "distil.ckpt")
+    assert set(scaled) == {"fp16"}
+
+
 @pytest.mark.parametrize("tower", ["wider", "renamed"])
 def test_a_teacher_of_another_text_tower_is_refused(tower: str) -> None:
     teacher = new_clip("scenes-vit", 1)

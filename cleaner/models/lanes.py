@@ -105,7 +105,10 @@ def _run_both(lanes: ThreadPoolExecutor, first: Callable[[], R], second: Callabl
 
     futures = [lanes.submit(call, task) for task in (first, second)]
     wait(futures)  # also when one fails: the other must not go on alone
-    return futures[0].result(), futures[1].result()
+    try:
+        return futures[0].result(), futures[1].result()
+    finally:
+        futures.clear()  # in a cycle with it, an error would keep the activations of both lanes
 
 
 @cache

@@ -199,7 +199,7 @@ class BatchEncoder:
 
         One forward pass for all images and one for all texts, in chunks of `chunk_size` (0: whole).
         """
-        reference = self._encode_reference(batch)
+        reference = self._encode_reference(batch, chunk_size)
         images = batch.images if batch.views is None else torch.cat([batch.images, batch.views])
         image_parts = [[len(shard)] * (1 if batch.views is None else 2) for shard in batch.shards]
         caption_parts = [[len(shard)] * (1 if batch.reworded is None else 2) for shard in batch.shards]
@@ -248,14 +248,15 @@ class BatchEncoder:
         """Return whether the images of a batch must be encoded together; is_live: BatchNorm is in train mode."""
         return is_live or self.defense.needs_blocks  # the hooks that keep the outputs of blocks serve one thread
 
-    def _encode_reference(self, batch: Batch) -> Features | None:
+    def _encode_reference(self, batch: Batch, chunk_size: int) -> Features | None:
         if self.reference is None:
             return None
         sizes = [[len(shard)] for shard in batch.shards]
         encoder = ImageEncoder(self.reference, self.defense.needs_blocks)
         with torch.no_grad():
-            (image_rows,) = distributed.gather(encoder(batch.images), sizes)
-            (text,) = distributed.gather(self.reference.encode_text(batch.captions), sizes)
+            images = memory.encode_in_chunks(encoder, batch.images, chunk_size)
+            captions = memory.encode_in_chunks(self.reference.encode_text, batch.captions, chunk_size)
+            (image_rows,), (text,) = distributed.gather(images, sizes), distributed.gather(captions, sizes)
         image, *blocks = encoder.split(image_rows)
         return Features(image, text, blocks=tuple(blocks))
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from cleaner.config import FinetuneConfig
+from cleaner.models.clip import Clip
 from cleaner.models.lanes import split_threads
 from cleaner.training import distributed, memory
 from cleaner.training.batch import Batch, BatchEncoder
@@ -86,16 +87,16 @@ class TrainStep:
         losses = self._encoder.defense.losses(self._encoder.encode(batch, chunk_size))
         total = torch.stack(list(losses.values())).sum()
         meanwhile()
-        self._backward(total)
+        backward(self._encoder.student, total)
         return {**losses, "total": total}
 
-    def _backward(self, total: Tensor) -> None:
-        """Fill the gradients; in fp16 those of a multiple of the loss, as the smallest would become 0, then divided."""
-        student = self._encoder.student
-        if student.precision != "fp16":
-            total.backward()
-            return
-        (total * FP16_LOSS_SCALE).backward()
-        for parameter in student.model.parameters():
-            if parameter.grad is not None:
-                parameter.grad /= FP16_LOSS_SCALE
+
+def backward(student: Clip, total: Tensor) -> None:
+    """Fill the gradients; in fp16 those of a multiple of the loss, as the smallest would become 0, then divided."""
+    if student.precision != "fp16":
+        total.backward()
+        return
+    (total * FP16_LOSS_SCALE).backward()
+    for parameter in student.model.parameters():
+        if parameter.grad is not None:
+            parameter.grad /= FP16_LOSS_SCALE

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from threading import Event
 from typing import cast
@@ -135,3 +138,21 @@ def test_an_error_of_a_half_is_raised_and_the_threads_are_restored(position: int
     assert torch.get_num_threads() == 2
     with split_threads(CPU):
         assert len(encode_in_halves(encode, torch.rand(20, 2))) == 20
+
+
+def test_an_error_keeps_nothing_of_the_lanes_alive() -> None:
+    """After running out of memory, a smaller attempt follows at once."""
+    kept: list[weakref.ref[Tensor]] = []
+
+    def fail() -> Tensor:
+        activations = torch.rand(10)
+        kept.append(weakref.ref(activations))
+        raise RuntimeError("out of memory")
+
+    gc.disable()  # which would free them later
+    try:
+        with split_threads(CPU), suppress(RuntimeError):
+            run_in_lanes(fail, lambda: torch.rand(10))
+        assert [reference() for reference in kept] == [None]
+    finally:
+        gc.enable()

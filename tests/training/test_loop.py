@@ -61,6 +61,7 @@ def test_resumed_run_equals_an_uninterrupted_one(kind: str, stop_at: int, toy_da
     resumed = finetune(clip, toy_data, DEFENSE, CONFIG, checkpoint=checkpoint)
     assert resumed.clip.sha256() == whole.clip.sha256()
     assert [r.losses for r in resumed.history] == [r.losses for r in whole.history]
+    assert all(p.grad is None for p in whole.clip.model.parameters()), "gradients are as large as the weights"
     assert [path.name for path in checkpoint.parent.iterdir()] == ["checkpoint.pt"]
     assert resumed.seconds >= resumed.history[-1].seconds > kept["history"][-1]["seconds"] > 0
     assert resumed.cpu_seconds > kept["cpu_seconds"] > 0
@@ -252,6 +253,19 @@ def test_learning_rate_warms_up_and_decays_to_zero() -> None:
     optimizer = build_optimizer(make_clip().model, CONFIG)
     set_learning_rate(optimizer, DEFENSES["finetune"](), CONFIG, step=0, total=100)
     assert {group["lr"] for group in optimizer.param_groups} == {learning_rate(0, 100, CONFIG)}
+
+
+def test_embeddings_of_timm_towers_do_not_decay() -> None:
+    model = torch.nn.Module()
+    for name in ("pos_embed", "cls_token", "attn_pool.latent", "layer_scale.gamma", "blocks.weight"):
+        *parents, leaf = name.split(".")
+        owner = model
+        for part in parents:
+            owner.add_module(part, torch.nn.Module())
+            owner = owner.get_submodule(part)
+        owner.register_parameter(leaf, torch.nn.Parameter(torch.zeros(1, 4, 8)))
+    decayed, plain = build_optimizer(model, CONFIG).param_groups
+    assert (len(decayed["params"]), len(plain["params"])) == (1, 4)
 
 
 def test_weights_alone_decay_and_betas_are_those_of_the_config() -> None:

@@ -74,8 +74,11 @@ def limited(monkeypatch: pytest.MonkeyPatch, max_images: int) -> None:
     monkeypatch.setattr(Clip, "encode_image", with_limit)
 
 
-def test_a_step_that_does_not_fit_is_chunked(toy_data: TensorData, monkeypatch: pytest.MonkeyPatch) -> None:
-    clip, defense = make_clip("vit"), DEFENSES["ta_cleaner"]()
+@pytest.mark.parametrize("name", list(DEFENSES))
+def test_a_step_that_does_not_fit_is_chunked(name: str, toy_data: TensorData, monkeypatch: pytest.MonkeyPatch) -> None:
+    clip, defense = make_clip("vit"), DEFENSES[name]()
+    if reason := defense.unsupported_reason(clip, toy_data):
+        pytest.skip(reason)
     whole = finetune(clip, toy_data, defense, CONFIG)
     limited(monkeypatch, max_images=6)
     parts = finetune(clip, toy_data, defense, CONFIG)
