@@ -22,7 +22,7 @@ BASELINES = ("blurred", "black")
 @EXPLAINERS.register("integrated_gradients")
 @dataclass(frozen=True)
 class IntegratedGradients(Explainer[Tensor]):
-    """Integrate the gradient from a blurred image to this one; the sum is the gain in similarity."""
+    """Integrate the gradient from a blurred image; with more steps, the sum nears the gain in similarity."""
 
     label: ClassVar[str] = "Integrated gradients"
     source: ClassVar[str] = "arXiv:1703.01365"
@@ -60,7 +60,7 @@ class TokenGradients(Explainer[Sequence[str]]):
     source: ClassVar[str] = "arXiv:1703.01365"
 
     input_kind: ClassVar[str] = "captions"
-    steps: int = param(48, low=8, high=256, step=8, help="Points on the path from the empty caption to this one.")
+    steps: int = param(48, low=8, high=256, step=8, help="Points on the path from a caption of “!” to this one.")
 
     def _attribute(self, clip: Clip, captions: Sequence[str], target: Tensor) -> Tensor:
         tokens = clip.tokenize(captions).to(clip.device)
@@ -78,7 +78,7 @@ class TokenGradients(Explainer[Sequence[str]]):
 
 
 def mask_words(tokens: Tensor) -> Tensor:
-    """Return token ids (N, T) with the words set to 0; start and end tokens stay.
+    """Return token ids (N, T) with the words set to 0, which is “!” in CLIP; start and end tokens stay.
 
     CLIP reads its feature at the end token: without it the sum of the attributions would be wrong.
     """
