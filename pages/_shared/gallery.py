@@ -100,7 +100,7 @@ def _compare_images(
     attack: AttackSettings, data: CaptionData, indices: list[int], trigger: Any, own_image: tuple[str, bytes] | None
 ) -> list[ImageComparison]:
     """Return clean and poisoned images, the own image first; a trigger in the text alone swaps whole images."""
-    from cleaner.data.images import compare_triggered, decode_tensor
+    from cleaner.data.images import compare_triggered
     from cleaner.data.poison import PoisonedData
 
     if "image" in trigger.modalities:
@@ -111,8 +111,8 @@ def _compare_images(
         rows = compare_triggered(data.images(indices), lambda _: swapped)
     if own_image is None:
         return rows
-    name, content = own_image
-    return compare_triggered(decode_tensor(content, data.image_size, name)[None], trigger) + rows
+    own = cache.decode_own_image(own_image, cache.find_framing(attack.model), data.image_size)
+    return compare_triggered(own, trigger) + rows
 
 
 def _show_rows(rows: list[ImageComparison], captions: list[tuple[str, str, str]], *, is_changed: bool) -> None:

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import io
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pytest
 import streamlit as st
+from PIL import Image
 
 from cleaner.attacks import TRIGGERS
 from cleaner.data.base import CaptionData
 from cleaner.evaluation import scan
 from cleaner.jobs import map_worker
-from cleaner.models.clip import load_clip
+from cleaner.models.clip import load_clip, save_clip
 from cleaner.runs.store import read_record
 from cleaner.types import CleanerError, StepReport
-from pages._shared import cache, pickers
+from pages._shared import cache, gallery, pickers
 from pages._shared.cache import background, loaders, model_cache
 from pages._shared.cache.loaders import load_model
-from pages._shared.sample import DataKey, ModelKey
+from pages._shared.sample import DataKey, ModelKey, Sample
+from tests.conftest import make_clip, make_toy_data
 from tests.data.files import make_caption, write_class_folder, write_table
 from tests.pages.conftest import OpenPage, go_to
 from tests.pages.runs import make_runs
@@ -93,6 +100,41 @@ def test_the_time_of_a_pattern_is_that_of_its_folder_alone(tmp_path: Path) -> No
     os.utime(below, (4e9, 4e9))
     os.utime(tmp_path, (3e9, 3e9))
     assert loaders.read_data_mtime(f"shards:{tmp_path}/a-*.tar") == 3e9
+
+
+def make_wide_image() -> bytes:
+    """Return the file of an image that is black on the left and white on the right."""
+    ramp = np.linspace(0, 255, 90).astype(np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(np.broadcast_to(ramp[None, :, None], (30, 90, 3)).copy()).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def shows_both_ends(image: Any) -> bool:
+    """Return whether a wide image (H, W, 3) is squashed, not cropped."""
+    return bool(image[5, 0].max() < 20 < 235 < image[5, -1].min())
+
+
+def test_an_own_image_is_framed_as_data_are(open_page: OpenPage, tmp_path: Path) -> None:
+    content = make_wide_image()
+    write_class_folder(tmp_path / "images")
+    for file in tmp_path.rglob("*.png"):
+        file.write_bytes(content)
+    clip = make_clip()
+    squashing = replace(clip, architecture=replace(clip.architecture, resize_mode="squash"))
+    model = cache.make_model_key(str(save_clip(squashing, tmp_path / "squash.safetensors")))
+    sample = Sample(DataKey(str(tmp_path / "images"), "all", None), 0, model=model)
+    own = cache.image_pair_bytes(replace(sample, own_image=("mine.png", content)), None)
+    assert np.array_equal(own, cache.image_pair_bytes(sample, None))
+    assert shows_both_ends(own[0])
+
+
+def test_the_gallery_frames_an_own_image_as_the_model_does() -> None:
+    attack: Any = SimpleNamespace(model="ViT-B-16-SigLIP/webli")
+    data = cache.apply_framing(make_toy_data(), attack.model)
+    own, _ = gallery._compare_images(attack, data, [0], TRIGGERS["badnet"](), ("mine.png", make_wide_image()))
+    assert own.clean.shape == (224, 224, 3)
+    assert shows_both_ends(own.clean)
 
 
 def test_a_defended_run_that_replaced_another_is_shown_anew(open_page: OpenPage, tmp_path: Path) -> None:

@@ -15,27 +15,44 @@ from pages._shared.sample import DataKey, ModelKey, Placement, Sample
 
 if TYPE_CHECKING:
     from cleaner.data.base import CaptionData
+    from cleaner.models.framing import ImageTransform
     from cleaner.types import OnStep
 
 
 def load_framed_data(sample: Sample, trigger_run: Path | None) -> CaptionData:
     """Return the sample's data under the image transform of the trigger's run, else of the sample's model."""
-    data = load_data(sample.data)
+    data, framing = load_data(sample.data), _load_framing(sample, trigger_run)
+    return data if framing is None else data.with_transform(framing)
+
+
+def _load_framing(sample: Sample, trigger_run: Path | None) -> ImageTransform | None:
+    """Return the image transform of the trigger's run, else of the sample's model, if there is one."""
     model = sample.model if trigger_run is None else ("run", str(trigger_run))
-    return data if model is None else data.with_transform(load_model(model).framing)
+    return None if model is None else load_model(model).framing
 
 
 def image_pair(sample: Sample, trigger_run: Path | None) -> Any:
     """Return an image and, given a run, its triggered copy: (1 or 2, 3, H, W) in [0, 1]."""
-    from cleaner.data.images import decode_tensor
     from cleaner.inspection.attribution import append_triggered
 
-    data = load_framed_data(sample, trigger_run)
     if sample.own_image is None:
-        clean = data.images([sample.index])
+        clean = load_framed_data(sample, trigger_run).images([sample.index])
     else:
-        clean = decode_tensor(sample.own_image[1], data.image_size, sample.own_image[0])[None]
+        framing = _load_framing(sample, trigger_run)
+        clean = decode_own_image(sample.own_image, framing, load_data(sample.data).image_size)
     return append_triggered(clean, load_run(trigger_run).trigger if trigger_run is not None else None)
+
+
+def decode_own_image(own_image: tuple[str, bytes], framing: ImageTransform | None, side: int) -> Any:
+    """Return a user's image (name, content) as (1, 3, H, W) in [0, 1], framed as images of data are.
+
+    Without a framing it becomes its center square, of `side` px.
+    """
+    from cleaner.models.framing import ImageTransform, decode_image
+
+    name, content = own_image
+    transform = framing or ImageTransform(side)
+    return (transform(decode_image(content, name)).float() / 255)[None]
 
 
 def image_pair_bytes(sample: Sample, trigger_run: Path | None) -> Any:
