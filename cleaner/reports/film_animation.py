@@ -20,8 +20,11 @@ from cleaner.types import CleanerError
 FORMATS = ("webp", "gif")
 WIDTH, HEIGHT = 960, 560
 HEADER, CURVES, GAP = 56, 96, 10
-SUBSTEPS, MILLISECONDS, HOLD = 2, 170, 1800
-"""Pictures per frame of the film, how long each stays, and how long the first and the last one stay."""
+PICTURES, MILLISECONDS, HOLD = 31, 170, 1800
+"""Pictures of an animation, how long each stays, and how long the first and the last one stay.
+
+Evenly spaced in time, unlike frames: a film of few frames has as many as one of 16, else it would skip some of them.
+"""
 BACKGROUND, TEXT, SMALL_TEXT, LINE = "#ffffff", "#1c2430", "#5b6573", "#d9e0ea"
 CLEAN, TARGET, TRUTH = STAGE_COLORS["clean"], STAGE_COLORS["backdoored"], STAGE_COLORS["defended"]
 Box = tuple[int, int, int, int]
@@ -38,9 +41,8 @@ def render_animation(movies: Sequence[Movie], kind: str = "webp") -> bytes:
         _Panel(movie, bounds, left=i * WIDTH // len(movies), width=WIDTH // len(movies))
         for i, movie in enumerate(movies)
     ]
-    count = max(len(movie.film.steps) - 1 for movie in movies) * SUBSTEPS
-    pictures = [_draw(panels, i / max(count, 1)) for i in range(count + 1)]
-    durations = [HOLD, *[MILLISECONDS] * (len(pictures) - 2), HOLD][: len(pictures)]
+    pictures = [_draw(panels, i / (PICTURES - 1)) for i in range(PICTURES)]
+    durations = [HOLD, *[MILLISECONDS] * (PICTURES - 2), HOLD]
     buffer = io.BytesIO()
     if kind == "gif":
         palette = pictures[len(pictures) // 2].quantize(255, dither=Image.Dither.NONE)

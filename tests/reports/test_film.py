@@ -18,7 +18,7 @@ from PIL import Image
 from cleaner.__main__ import main
 from cleaner.reports import film
 from cleaner.reports.film import Movie
-from cleaner.reports.film_animation import FORMATS, SUBSTEPS, WIDTH, _Panel, render_animation
+from cleaner.reports.film_animation import FORMATS, PICTURES, WIDTH, _Panel, render_animation
 from cleaner.runs.store import read_record
 from cleaner.types import CleanerError
 from tests.films import save_runs, train_runs
@@ -118,11 +118,33 @@ def test_the_animation_moves_and_is_small(movies: list[Movie], kind: str, count:
     assert len(content) < 3e6
     picture = Image.open(io.BytesIO(content))
     assert picture.format == kind.upper()
-    frames = max(len(movie.film.steps) for movie in movies[:count])
-    assert picture.n_frames == (frames - 1) * SUBSTEPS + 1  # type: ignore[attr-defined]
+    assert picture.n_frames == PICTURES  # type: ignore[attr-defined]
     first = np.asarray(picture.convert("RGB"), float)
     picture.seek(picture.n_frames - 1)  # type: ignore[attr-defined]
     assert np.abs(np.asarray(picture.convert("RGB"), float) - first).mean() > 0.1
+
+
+def keep_frames(movie: Movie, kept: list[int]) -> Movie:
+    """Return the film of a training that was too slow for all frames."""
+    names = ("points", "clean_classes", "triggered_classes", "gallery_classes", "gallery_scores", "attention")
+    arrays = {name: getattr(movie.film, name)[kept] for name in names}
+    return movie._replace(film=replace(movie.film, steps=[movie.film.steps[i] for i in kept], **arrays))
+
+
+def test_the_animation_of_a_slow_training_shows_every_frame(
+    movies: list[Movie], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown, find = set(), _Panel._find_frame
+
+    def listen(panel: _Panel, time: float) -> tuple[int, float]:
+        shown.add(find(panel, time)[0])
+        return find(panel, time)
+
+    monkeypatch.setattr(_Panel, "_find_frame", listen)
+    movie = keep_frames(movies[0], [0, 1, 2, -1])
+    content = render_animation([movie._replace(film=replace(movie.film, total=movie.film.steps[-1]))])
+    assert shown == {0, 1, 2, 3}
+    assert Image.open(io.BytesIO(content)).n_frames == PICTURES  # type: ignore[attr-defined]
 
 
 def test_the_header_has_the_figures_above_their_names(folders: list[Path]) -> None:
