@@ -151,11 +151,15 @@ def describe_film(movies: Sequence[Movie]) -> str:
     film = movies[0].film
     others = sum(label != film.target for label in film.labels)
     attacked = f", {others} of them not of the target class" if film.has_trigger else ""
+    counts = " and ".join(dict.fromkeys(str(len(movie.film.steps)) for movie in movies))
     text = (
-        f"{len(film.labels)} images of {film.data}{attacked}, seen by the model at {len(film.steps)} steps; between "
-        "them, points move on straight lines. Axes: the first two principal components of the images, the same in all "
-        "frames. Circles in the curves: the run's own log, on its validation images."
+        f"{len(film.labels)} images of {film.data}{attacked}, seen by the model at {counts} steps; between them, "
+        "points move on straight lines. Axes: two principal components of the images, fitted on the film of the "
+        "poisoning where there is one; the same in all frames. Circles in the curves: the run's own log, on its "
+        "validation images."
     )
+    if any(movie.film.attention.shape[1] for movie in movies):
+        text += " Attention: of the best class, each map scaled to its own maximum."
     if film.target is not None and not film.has_trigger:
         text += " The attack's key is in the text alone and changes no image: its success is among the run's results."
     if any((movie.film.data, movie.film.labels) != (film.data, film.labels) for movie in movies):

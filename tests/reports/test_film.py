@@ -147,6 +147,18 @@ def test_the_animation_of_a_slow_training_shows_every_frame(
     assert Image.open(io.BytesIO(content)).n_frames == PICTURES  # type: ignore[attr-defined]
 
 
+def test_the_note_tells_the_frames_of_both_films(movies: list[Movie]) -> None:
+    count = len(movies[0].film.steps)
+    assert f" at {count} steps" in film.describe_film(movies)
+    assert f" at {count} and 4 steps" in film.describe_film([movies[0], keep_frames(movies[1], [0, 1, 2, -1])])
+
+
+def test_the_note_mentions_attention_where_there_is_some(movies: list[Movie]) -> None:
+    assert "Attention:" in film.describe_film(movies)
+    bare = replace(movies[0].film, attention=movies[0].film.attention[:, :0])
+    assert "Attention:" not in film.describe_film([movies[0]._replace(film=bare)])
+
+
 def test_the_header_has_the_figures_above_their_names(folders: list[Path]) -> None:
     (movie,) = film.load_movies([read_record(folders[0])])
     drawn: list[str] = []
