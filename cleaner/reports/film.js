@@ -319,17 +319,19 @@ class Movie {
     context.filter = "none";
     const { attention_count, attention_cells: cells } = this.film;
     const at = (frame, cell) => this.attention[(frame * attention_count + image) * cells * cells + cell] / 255;
+    // Each map explains the best class of its frame: those of two classes do not mix under one name.
+    const [best, nextBest] = [i, next].map((frame) => this.film.gallery_classes[frame][image][0]);
+    const mix = best === nextBest ? way : 0;
     const small = document.createElement("canvas");
     small.width = small.height = cells;
     const pixels = new ImageData(cells, cells);
     for (let cell = 0; cell < cells * cells; cell += 1) {
-      const value = (1 - way) * at(i, cell) + way * at(next, cell);
+      const value = (1 - mix) * at(i, cell) + mix * at(next, cell);
       pixels.data.set([255, Math.round(120 + 120 * value), Math.round(40 * value), Math.round(235 * value ** 0.8)], 4 * cell);
     }
     small.getContext("2d").putImageData(pixels, 0, 0);
     context.drawImage(small, 0, 0, width, height);
-    const name = this.film.classes[this.film.gallery_classes[i][image][0]];
-    this.overlayText.textContent = `Why “${name}”? ${this.film.explainer}`;
+    this.overlayText.textContent = `Why “${this.film.classes[best]}”? ${this.film.explainer}`;
   }
 }
 

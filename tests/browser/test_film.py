@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from benchmarks.browser import wait_idle
 from cleaner.reports.film import load_movies, write_film_html
+from cleaner.runs.film import Film, read_film
 from cleaner.runs.store import read_record
 from tests.browser.conftest import StartServer
 from tests.films import save_runs, train_runs
@@ -122,6 +124,31 @@ def check_keys(page: Any) -> None:
     page.get_by_role("button", name="Play", exact=True).wait_for()
 
 
+READ_OVERLAY = """() => { const canvas = document.querySelector('.attention canvas');
+    return Array.from(canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data); }"""
+
+
+def read_overlay(page: Any, film: Film, image: int, position: float) -> list[int]:
+    """Return the pixels of the attention to an image; position: in frames, such as 2.5 between two of them."""
+    frame, way = divmod(position, 1)
+    before, after = ((film.steps[int(frame) + i] / film.total) ** 0.5 for i in (0, way > 0))
+    page.evaluate(f"document.querySelector('.film').player.choose({image})")
+    page.evaluate(f"document.querySelector('.film').player.seek({before + way * (after - before)})")
+    return list(page.evaluate(READ_OVERLAY))
+
+
+def check_attention(page: Any, film: Film) -> None:
+    """Between two frames the attention moves only while the best class, which it explains, stays the same."""
+    best = film.gallery_classes[:, : film.attention.shape[1], 0]
+    is_same = best[1:] == best[:-1]
+    for wanted in (True, False):
+        moves = np.abs(np.diff(film.attention.astype(int), axis=0)).max((2, 3)) > 50
+        frame, image = np.argwhere(moves & (is_same == wanted))[0].tolist()
+        start, middle = (read_overlay(page, film, image, frame + way) for way in (0, 0.5))
+        assert (start != middle) is wanted
+        assert film.class_names[best[frame, image]] in page.locator(".attention small").inner_text()
+
+
 FIND_LONELY = """() => { const film = document.querySelector('.film'), movie = film.player.movies[0];
     const places = Array.from({ length: movie.pointCount }, (_, n) => movie.place(n, movie.frameShown));
     const gaps = places.map(([x, y]) => Math.min(...places.map(([a, b]) => Math.hypot(a - x, b - y) || Infinity)));
@@ -154,5 +181,8 @@ def test_the_file_plays_without_a_server(browser_page: Any, folders: list[Path],
     check_player(page, "finetune")
     assert is_drawn(page)
     check_keys(page)
+    film = read_film(folders[1])
+    assert film is not None
+    check_attention(page, film)
     check_zoomed(page)
     assert page.problems == []
