@@ -135,4 +135,6 @@ class GradientRollout(_AttentionExplainer):
         cosine, layers = self._compute_attention(clip, images, target)
         gradients = torch.autograd.grad(cosine, layers)
         positive = [(g * w).clamp(min=0).detach() for g, w in zip(gradients, layers, strict=True)]
-        return self._tokens_to_map(clip, images, gradient_rollout(self._select_layers(clip, positive)))
+        mixed = gradient_rollout(self._select_layers(clip, positive))
+        # Without the identity that R starts from: where a tower averages its patches, it would outweigh the attention.
+        return self._tokens_to_map(clip, images, mixed - torch.eye(mixed.shape[-1], device=mixed.device))

@@ -37,6 +37,13 @@ def test_gradient_rollout_equals_the_naive_recursion() -> None:
     np.testing.assert_allclose(gradient_rollout(layers)[1].numpy(), naive, rtol=1e-5)
 
 
+def test_gradient_rollout_of_averaged_patches_is_not_uniform() -> None:
+    clip = make_clip("vit")
+    clip.model.visual.pool_type = "avg"  # type: ignore[union-attr]
+    (heat, *_) = EXPLAINERS["gradient_rollout"]().attribute(clip, IMAGES, target_feature(clip))
+    assert 0 <= heat.min() < 0.5 * heat.max()
+
+
 def test_recording_attention_equals_the_fused_one_and_its_weights_have_gradients() -> None:
     clip = make_clip("vit")
     copy = clone_sharing_weights(clip)
