@@ -106,12 +106,14 @@ def _show_grid(
     """Draw the maps of all models side by side; outline: mask (H, W) or None."""
     rows = ["Clean image", "Triggered image"][: len(pair)]
     order = list(reversed(range(len(rows))))  # the triggered image first: there the models differ
+    explainer = cache.explainers()[method]
     figure = images.attribution_grid(
         [enlarge(pair[row]) for row in order],
         [[_normalize_map(attributions[s.label][0][row], raw) for s in stages] for row in order],
         [rows[row] for row in order],
         [(s.label, s.kind) for s in stages],
-        is_signed=cache.explainers()[method].is_signed,
+        is_signed=explainer.is_signed,
+        is_for_text=explainer.uses_target,
         unit="Attribution per pixel" if raw else "Attribution of a pixel, % of the image",
         strength=strength,
         masks=[outline] * len(rows),

@@ -31,6 +31,8 @@ class Explainer(Method, ABC, Generic[Inputs]):
     """What `attribute` takes: "images", (N, 3, H, W) in [0, 1], or "captions"."""
     is_signed: ClassVar[bool] = True
     """Whether values may be negative, which means against the target."""
+    uses_target: ClassVar[bool] = True
+    """Whether the attribution depends on the target."""
 
     def unsupported_reason(self, clip: Clip) -> str | None:
         """Return why the method does not work on this model, and which ones do; None if it works."""

@@ -116,6 +116,7 @@ class Rollout(_AttentionExplainer):
 
     label: ClassVar[str] = "Attention rollout"
     source: ClassVar[str] = "arXiv:2005.00928"
+    uses_target: ClassVar[bool] = False
 
     def _attribute(self, clip: Clip, images: Tensor, target: Tensor) -> Tensor:
         with torch.no_grad():

@@ -80,12 +80,14 @@ def attribution_grid(
     *,
     is_signed: bool,
     unit: str,
+    is_for_text: bool = True,
     strength: float = 0.85,
     masks: Sequence[Array | None] = (),
 ) -> go.Figure:
     """Return images (rows) under the attribution of each model (columns), all on one color scale.
 
-    maps[row][column]: (H, W) in `unit`; columns: (label, stage or defense); masks: per row (H, W) to outline, or None.
+    maps[row][column]: (H, W) in `unit`; columns: (label, stage or defense); is_for_text: whether the maps depend on the
+    text; masks: per row (H, W) to outline, or None.
     """
     figure = make_subplots(
         len(rows),
@@ -112,7 +114,7 @@ def attribution_grid(
     # Tie each y axis to the x axis below it, for square cells.
     for axis in figure.select_yaxes():
         axis.scaleanchor = axis.anchor
-    title = f"{unit}: for (+) or against (−) the text" if is_signed else f"{unit}, for the text"
+    title = f"{unit}: for (+) or against (−) the text" if is_signed else unit + ", for the text" * is_for_text
     figure.update_layout(
         coloraxis={
             "colorscale": _overlay_colorscale(is_signed=is_signed, strength=strength),

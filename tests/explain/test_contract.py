@@ -60,6 +60,14 @@ def test_returns_the_size_of_the_input_or_a_reason(explainer: Any, clip: Clip) -
             assert explainer.attribute(clip, images, make_target()).shape == (2, height, width)
 
 
+def test_only_some_depend_on_the_target(explainer: Any, clip: Clip) -> None:
+    if explainer.unsupported_reason(clip):
+        pytest.skip("does not support this model")
+    inputs, target = make_inputs(explainer), make_target()
+    maps = [explainer.attribute(clip, inputs, each) for each in (target, target.flip(0))]
+    assert torch.equal(*maps) is not explainer.uses_target
+
+
 def test_changes_neither_model_nor_input(explainer: Any, clip: Clip) -> None:
     if explainer.unsupported_reason(clip):
         pytest.skip("does not support this model")

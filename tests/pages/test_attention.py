@@ -62,6 +62,8 @@ def test_three_models_clean_and_triggered(open_page: OpenPage, tmp_path: Path, k
     for name in [*special, "integrated_gradients", "occlusion"]:
         method_box(app).set_value(name).run()
         assert not app.exception, name
+        title = chart(app, "attention.grid")["layout"]["coloraxis"]["colorbar"]["title"]["text"]
+        assert title.endswith("the text") is (name != "rollout")
     measure(app)
     assert "n = 32 " in page_text(app)
     assert "attention.spread" in chart_keys(app)

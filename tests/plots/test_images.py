@@ -28,6 +28,16 @@ def test_grid_has_one_scale_and_one_map_per_model() -> None:
     assert positive.layout.coloraxis.cmin == 0
 
 
+def test_only_maps_that_depend_on_the_text_are_for_it() -> None:
+    def title(**options: bool) -> str:
+        figure = images.attribution_grid(
+            [IMAGE], [[np.ones((4, 4), np.float32)]], ["a"], [("A", "clean")], is_signed=False, unit="x", **options
+        )
+        return str(figure.layout.coloraxis.colorbar.title.text)
+
+    assert (title(), title(is_for_text=False)) == ("x, for the text", "x")
+
+
 def test_single_pixels_do_not_end_the_scale_of_signed_maps() -> None:
     values = np.full((20, 20), 0.5, np.float32)
     values[3, 4] = -90.0
