@@ -100,7 +100,7 @@ def choose_placement(sample: Sample, trigger_run: Path) -> Placement:
         top = _choose_position("Top, px", TOP, default_top, side - height)
         st.caption(f"Trigger {width} × {height} px, image {side} × {side} px. Or click on the image.")
     elif cache.trigger_mask(sample, trigger_run).any():
-        st.caption("This trigger covers the whole image: only its strength can be changed.")
+        st.caption("This trigger has no single place: only its strength can be changed.")
     else:
         st.caption("This trigger does not change the image.")
         return Placement()
