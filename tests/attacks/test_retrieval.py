@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from cleaner import evaluate
 from cleaner.attacks import TRIGGERS
@@ -37,6 +39,15 @@ def test_a_file_gives_the_image(tiny_clip: Clip, toy_data: TensorData, tmp_path:
     assert image.shape == (3, 32, 32)
     assert image[:, 0, 0].tolist() == [1, 0, 0]
     assert image[:, 0, -1].tolist() == [0, 1, 0]
+
+
+def test_a_file_is_framed_as_the_model_frames_images(tiny_clip: Clip, toy_data: TensorData, tmp_path: Path) -> None:
+    wide = Image.new("RGB", (90, 30), "blue")
+    wide.paste("red", (0, 0, 25, 30))  # outside of the center square
+    wide.save(tmp_path / "wide.png")
+    tiny_clip.architecture = replace(tiny_clip.architecture, resize_mode="squash")
+    trigger = TRIGGERS["retrieval"](image=str(tmp_path / "wide.png")).prepare(tiny_clip, toy_data, "banana")
+    assert trigger.own_image(32)[:, 16, 2].tolist() == [1, 0, 0]
 
 
 def test_all_poisoned_pairs_show_it(tiny_clip: Clip, toy_data: TensorData) -> None:
