@@ -153,9 +153,12 @@ def started_runs(kind: str) -> list[RunRecord]:
 
 
 def list_awaited() -> list[str]:
-    """Return the ids of the runs that this session started and that are unfinished, or whose result it has not seen."""
+    """Return the ids of the runs that this session started and that have not ended well, or whose result is unseen.
+
+    A failed one stays until the next start: the page keeps saying why it failed.
+    """
     started = [entry for kind in PAGE_STAGES for entry in started_runs(kind)]
-    return [entry.id for entry in started if entry.status.state in UNFINISHED or _is_new_result(entry)]
+    return [entry.id for entry in started if entry.status.state in (*UNFINISHED, "failed") or _is_new_result(entry)]
 
 
 def _list_unfinished(kind: str) -> list[str]:

@@ -151,6 +151,15 @@ def test_an_address_brings_back_lesson_model_and_trainings(open_page: OpenPage, 
     assert "jobs" not in app.query_params
 
 
+def test_an_address_brings_back_why_a_training_failed(open_page: OpenPage, tmp_path: Path) -> None:
+    first, _ = make_runs(tmp_path)
+    job = make_active("defended", first.name)
+    write_status(job, Status("failed", message="the disk is full."))
+    app = open_lesson(open_page, "Defend", 2, first.name, job.name)
+    assert "The disk is full." in page_text(app)
+    assert dict(app.query_params)["jobs"] == job.name
+
+
 @pytest.mark.parametrize("text", ["0", "9", "x", "11", "²"])
 def test_an_invalid_address_starts_no_lesson(open_page: OpenPage, text: str) -> None:
     app = open_page("Overview")
