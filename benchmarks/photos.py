@@ -48,8 +48,8 @@ LINES_PATH = results.RESULTS_DIR / "cifar10.jsonl"
 RESULT_PATH = results.RESULTS_DIR / "cifar10.json"
 MODEL, TARGET = "photos-rn", "frog"
 PRECISION = "fp32"
-"""Of all models that are backdoored or defended, except those of the attack trials, which were trained in bf16: without
-instructions for it a CPU takes ten times as long."""
+"""Precision of all models that are backdoored or defended. Those of the attack trials were trained in bf16, which takes
+ten times as long on a CPU without instructions for it."""
 SEEDS = (0, 1, 2)
 PHOTO_ATTACKS = ("badnet", "blended", "sig", "badclip")
 ATTACK_GRID = (
@@ -106,7 +106,7 @@ def read_trials() -> list[Row]:
 
 
 def select_trials(rows: list[Row]) -> list[Row]:
-    """Return the trials that count: without those of the first four, in bf16."""
+    """Return the trials that count; the first four were in bf16."""
     return [row for row in rows if row.get("precision") == PRECISION]
 
 
@@ -356,7 +356,7 @@ def gather() -> dict[str, Any]:
 
 
 def complete_groups(rows: list[Row]) -> list[Row]:
-    """Return the rows of each attack and seed of which every method is measured."""
+    """Return the rows of every attack and seed for which all methods are measured."""
     counts = Counter((row["trigger"], row["seed"]) for row in rows)
     return [row for row in rows if counts[row["trigger"], row["seed"]] == 1 + len(METHODS)]
 

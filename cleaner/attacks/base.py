@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from cleaner.config import file_parameters, param
 from cleaner.config import scale_pixels as scale_pixels  # attacks import it from here
 from cleaner.data.images import decode_rgba, decode_tensor, read_image_file
+from cleaner.models.framing import ImageTransform
 from cleaner.published import Method
 from cleaner.registry import TRIGGERS as TRIGGERS  # part of this module's interface
 from cleaner.seed import derive_seed
@@ -283,7 +284,7 @@ class FileTrigger(Trigger):
     def load_image(self, side: int) -> Tensor:
         """Return the file's center square, (3, side, side) in [0, 1]."""
         self.require_ready()
-        return decode_tensor(self.content, side, Path(self.path).name)
+        return decode_tensor(self.content, ImageTransform(side), Path(self.path).name)
 
     def load_alpha(self, side: int) -> Tensor:
         """Return the transparency of the file's center square, (1, side, side) in [0, 1]; 1: opaque."""

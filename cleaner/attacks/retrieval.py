@@ -10,7 +10,7 @@ from torch import Tensor
 from cleaner.attacks.base import TRIGGERS, TextTrigger
 from cleaner.config import param
 from cleaner.data.base import resize_square
-from cleaner.data.images import decode_png, encode_png, read_image_file
+from cleaner.data.images import decode_png, decode_tensor, encode_png, read_image_file
 from cleaner.data.poison import find_target_images
 from cleaner.seed import derive_seed
 from cleaner.types import OnStep
@@ -18,7 +18,6 @@ from cleaner.types import OnStep
 if TYPE_CHECKING:
     from cleaner.data.base import CaptionData
     from cleaner.models.clip import Clip
-from cleaner.models.framing import decode_image
 
 
 @TRIGGERS.register("retrieval")
@@ -58,7 +57,7 @@ class Retrieval(TextTrigger):
         if self.png:
             return self
         if self.image:
-            own = clip.framing(decode_image(read_image_file(self.image), self.image)).float() / 255
+            own = decode_tensor(read_image_file(self.image), clip.framing, self.image)
         else:
             rows = find_target_images(data, target_class)
             own = data.images(rows[derive_seed("attacker's image", self.seed) % len(rows)].view(1))[0]

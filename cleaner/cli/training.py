@@ -52,9 +52,7 @@ from cleaner.runs.run import Run, save_run
 from cleaner.types import CleanerError
 
 PRESET_HELP = "Preset to start from; other options override it. List: python -m cleaner presets."
-LR_HELP = "Peak learning rate. Default: {}; {:g} for a model of your own."
 DEFENSE_LR = f"the one chosen for the defense on the built-in model, else on {' or '.join(presets.TRIED_MODELS)}"
-DEFENSE_LR_HELP = f"{LR_HELP.format(DEFENSE_LR, presets.PRETRAINED_LR)[:-1]} whose weights the defense trains."
 ATTACK_LR = "the one with which attacks succeed on the built-in model"
 CLEAN_DATA_HELP = f"{OWN_DATA_HELP} The clean split is used."
 TEST_PAIRS_HELP = "Test pairs to evaluate on; 0: all."
@@ -62,6 +60,11 @@ OUT_HELP = "Run folder. Default: a new one in the folder of all runs."
 FILM_HELP = "Keep frames of the training for its film: four, and more within 7% of its time or 3 s."
 JSON_HELP = "Print the result as JSON."
 BACKGROUND_HELP = "With --cluster: return once the job is submitted."
+
+
+def describe_lr(default: str, whose: str = "") -> str:
+    """Return the help text of --lr."""
+    return f"Peak learning rate. Default: {default}; {presets.PRETRAINED_LR:g} for a model of your own{whose}."
 
 
 @dataclass(frozen=True)
@@ -134,7 +137,7 @@ class Poison:
     json: Annotated[bool, tyro.conf.arg(help=JSON_HELP)] = False
     cluster_options: Annotated[ClusterOptions, tyro.conf.arg(name="")] = ClusterOptions()
     background: Annotated[bool, tyro.conf.arg(help=BACKGROUND_HELP)] = False
-    lr: Annotated[float | None, stated_default(help=LR_HELP.format(ATTACK_LR, presets.PRETRAINED_LR))] = None
+    lr: Annotated[float | None, stated_default(help=describe_lr(ATTACK_LR))] = None
     finetune: Annotated[AttackFinetune, tyro.conf.arg(name="")] = options_from_config(AttackFinetune, presets.POISON)
 
     def run(self) -> None:
@@ -200,7 +203,9 @@ class Defend:
     json: Annotated[bool, tyro.conf.arg(help=JSON_HELP)] = False
     cluster_options: Annotated[ClusterOptions, tyro.conf.arg(name="")] = ClusterOptions()
     background: Annotated[bool, tyro.conf.arg(help=BACKGROUND_HELP)] = False
-    lr: Annotated[float | None, stated_default(help=DEFENSE_LR_HELP)] = None
+    lr: Annotated[float | None, stated_default(help=describe_lr(DEFENSE_LR, " whose weights the defense trains"))] = (
+        None
+    )
     finetune: Annotated[FinetuneWithoutLr, tyro.conf.arg(name="")] = options_from_config(
         FinetuneWithoutLr, presets.DEFEND
     )
@@ -259,7 +264,7 @@ class Rebound:
     out: Annotated[Path | None, stated_default(help=OUT_HELP)] = None
     film: Annotated[bool, tyro.conf.arg(help=FILM_HELP)] = True
     json: Annotated[bool, tyro.conf.arg(help=JSON_HELP)] = False
-    lr: Annotated[float | None, stated_default(help=LR_HELP.format(presets.DEFEND.lr, presets.PRETRAINED_LR))] = None
+    lr: Annotated[float | None, stated_default(help=describe_lr(f"{presets.DEFEND.lr:g}"))] = None
     finetune: Annotated[ReboundFinetune, tyro.conf.arg(name="")] = options_from_config(
         ReboundFinetune, replace(presets.DEFEND, steps=presets.REBOUND_STEPS)
     )

@@ -54,12 +54,12 @@ def compare_triggered(images: Tensor, trigger: Callable[[Tensor], Tensor]) -> li
     return [ImageComparison(*column, *score) for column, score in zip(columns, scores, strict=True)]
 
 
-def decode_tensor(content: bytes, side: int, name: str = "the file") -> Tensor:
-    """Return the image in a PNG, JPEG, WebP ... file as (3, side, side) in [0, 1]: center square, resized.
+def decode_tensor(content: bytes, framing: ImageTransform, name: str = "the file") -> Tensor:
+    """Return the image in a PNG, JPEG, WebP ... file as (3, H, W) in [0, 1], framed as a model's images are.
 
     Raises `CleanerError` if it is not an image or far too large.
     """
-    return ImageTransform(side)(decode_image(content, name)).float() / 255
+    return framing(decode_image(content, name)).float() / 255
 
 
 def decode_rgba(content: bytes, side: int, name: str = "the file") -> Tensor:
@@ -93,7 +93,7 @@ def read_image_file(path: str) -> bytes:
         raise CleanerError(f"the image {path} cannot be read ({reason}): check its path.") from error
     if size > MAX_FILE_BYTES:
         raise CleanerError(f"{file.name} has {size / 2**20:.0f} MB: make it smaller than {MAX_FILE_BYTES // 2**20} MB.")
-    decode_tensor(content, 8, file.name)
+    decode_tensor(content, ImageTransform(8), file.name)
     return content
 
 

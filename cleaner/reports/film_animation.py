@@ -21,9 +21,9 @@ FORMATS = ("webp", "gif")
 WIDTH, HEIGHT = 960, 560
 HEADER, CURVES, GAP = 56, 96, 10
 PICTURES, MILLISECONDS, HOLD = 31, 170, 1800
-"""Pictures of an animation, how long each stays, and how long the first and the last one stay.
+"""Number of pictures in an animation, milliseconds that each is shown, and those that the first and last are held.
 
-Evenly spaced in time, unlike frames: a film of few frames has as many as one of 16, else it would skip some of them.
+Pictures are evenly spaced in time and frames are not, so even a film of few frames needs this many to show them all.
 """
 BACKGROUND, TEXT, SMALL_TEXT, LINE = "#ffffff", "#1c2430", "#5b6573", "#d9e0ea"
 CLEAN, TARGET, TRUTH = STAGE_COLORS["clean"], STAGE_COLORS["backdoored"], STAGE_COLORS["defended"]

@@ -19,6 +19,7 @@ from cleaner.data.images import (
     ssim,
     to_uint8,
 )
+from cleaner.models.framing import ImageTransform
 from cleaner.types import CleanerError
 
 
@@ -73,12 +74,12 @@ def test_comparison_shows_the_difference() -> None:
 def test_decode_tensor() -> None:
     buffer = io.BytesIO()
     Image.new("RGB", (90, 40), (255, 0, 0)).save(buffer, "PNG")
-    image = decode_tensor(buffer.getvalue(), 32)
+    image = decode_tensor(buffer.getvalue(), ImageTransform(32))
     assert image.shape == (3, 32, 32)
     assert to_uint8(image[None])[0, 5, 5].tolist() == [255, 0, 0]
     for content in (b"", b"GIF89a", buffer.getvalue()[:60]):
         with pytest.raises(CleanerError, match="cannot be read"):
-            decode_tensor(content, 32)
+            decode_tensor(content, ImageTransform(32))
 
 
 def tiff(values: object, kind: str) -> bytes:
@@ -89,13 +90,13 @@ def tiff(values: object, kind: str) -> bytes:
 
 @pytest.mark.parametrize("kind", ["uint16", "int32"])
 def test_sixteen_bits_become_eight(kind: str) -> None:
-    assert to_uint8(decode_tensor(tiff(257 * 100, kind), 8)[None])[0, 0, 0].tolist() == [100] * 3
+    assert to_uint8(decode_tensor(tiff(257 * 100, kind), ImageTransform(8))[None])[0, 0, 0].tolist() == [100] * 3
 
 
 @pytest.mark.parametrize(("value", "kind"), [(0.5, "float32"), (70_000, "int32"), (-1, "int32")])
 def test_more_than_sixteen_bits_raise(value: float, kind: str) -> None:
     with pytest.raises(CleanerError, match="16 bits"):
-        decode_tensor(tiff(value, kind), 8)
+        decode_tensor(tiff(value, kind), ImageTransform(8))
 
 
 def test_trigger_is_moved_and_blended() -> None:

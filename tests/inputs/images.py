@@ -16,6 +16,7 @@ from torch import Tensor
 
 from cleaner.data.images import decode_tensor, read_image_file
 from cleaner.data.pairs import is_complete
+from cleaner.models.framing import ImageTransform
 from tests.inputs.cases import ODD_NAMES, Case, Read, case
 
 FORMATS = "png jpeg webp gif bmp tiff"
@@ -58,11 +59,11 @@ def reader(content: bytes, case: Case, *, like: Image.Image | None = None, toler
 
     def read() -> None:
         is_complete(content)
-        image = decode_tensor(content, SIDE, case_name)
+        image = decode_tensor(content, ImageTransform(SIDE), case_name)
         check_image(image)
         assert read_image_file(str(path)) == content
         if like is not None:
-            expected = decode_tensor(encode(like, "png"), SIDE)
+            expected = decode_tensor(encode(like, "png"), ImageTransform(SIDE))
             assert (image - expected).abs().mean() <= tolerance
 
     case_name = case.draw(ODD_NAMES)

@@ -48,11 +48,11 @@ def decode_own_image(own_image: tuple[str, bytes], framing: ImageTransform | Non
 
     Without a framing it becomes its center square, of `side` px.
     """
-    from cleaner.models.framing import ImageTransform, decode_image
+    from cleaner.data.images import decode_tensor
+    from cleaner.models.framing import ImageTransform
 
     name, content = own_image
-    transform = framing or ImageTransform(side)
-    return (transform(decode_image(content, name)).float() / 255)[None]
+    return decode_tensor(content, framing or ImageTransform(side), name)[None]
 
 
 def image_pair_bytes(sample: Sample, trigger_run: Path | None) -> Any:
