@@ -54,6 +54,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "claim_long": protocol2_tables.long,
     "claim_methods": protocol2_tables.at_rates,
     "claim_rates": protocol2_tables.rates,
+    "claim_undefended": protocol2_tables.undefended,
     "claim_views": views_tables.gentler_views,
     "data_memory": size_tables.data_memory,
     "detection": detection_tables.detection,

@@ -24,15 +24,18 @@ from benchmarks.protocol2.summary import (
     Cell,
     by_method,
     decide,
+    is_key_method_at_rate,
     main_cells,
     select,
+    select_attackers,
     select_cells,
     select_chosen,
 )
-from benchmarks.protocol2.tasks import Methods, Task
+from benchmarks.protocol2.tasks import Methods
 from cleaner.files import read_json_lines
 
 Read = Callable[[Cell], float | None]
+UNDEFENDED_COMMAND = "python -m benchmarks.undefended"
 RANGE_NOTE = "Mean [minimum, maximum] over seeds."
 
 
@@ -120,7 +123,7 @@ def _format_range(values: Sequence[float | None]) -> str:
 def _format_defender_data(model: str, cells: Sequence[Cell], rows: Sequence[Row], methods: Methods) -> str:
     """Return what method, control and baseline do with other clean pairs."""
     tables, shown = [], []
-    of_data = select_cells(rows, lambda task: task.steps == plan.STEPS and _is_key_method_at_rate(task, methods))
+    of_data = select_cells(rows, lambda task: task.steps == plan.STEPS and is_key_method_at_rate(task, methods))
     for attack, target in list_attacks(cells):
         at_rate = select(of_data, attack=attack, target=target, world="scenes", is_aware=False)
         # The disjoint pairs of the main table have more seeds.
@@ -143,40 +146,20 @@ def _format_defender_data(model: str, cells: Sequence[Cell], rows: Sequence[Row]
     return _join_tables(tables, caption)
 
 
-def _is_key_method_at_rate(task: Task, methods: Methods) -> bool:
-    """Whether a task is of a key method, in the form that goes on and at the rate that the rule chose."""
-    choice = methods.rates.get((task.method, task.form))
-    is_key = task.method in plan.KEY_METHODS and (task.method != plan.FULL_METHOD or task.form == methods.form)
-    return is_key and choice is not None and choice.lr == task.lr
-
-
 def _format_aware(model: str, cells: Sequence[Cell], rows: Sequence[Row], methods: Methods) -> str:
     """Return what is left of an attacker who knows the defense."""
     columns = {name: COLUMNS[name] for name in (*SHORT_COLUMNS, "probe ASR")}
     tables, shown = [], []
+    of_both = select_attackers(rows, methods)
     for attack in plan.JUDGES:
         for knows in (True, False):
-            if found := _aware_cells(cells, attack, methods, knows=knows):
+            if found := select(of_both, attack=attack, is_aware=knows):
                 attacker = f"attacker {'knows the defense' if knows else 'does not'}"
                 table = _metric_table(by_method(found), columns, methods)
                 tables.append(f"**`{model}`, `{attack}`, {attacker}** ({name_seeds(found)})\n\n{table}")
                 shown += [cell.row for cell in found]
-    caption = f"{RANGE_NOTE} {LOST_ACCURACY_NOTE} {format_origin(shown)}"
+    caption = f"Both attackers of a seed on one processor. {RANGE_NOTE} {LOST_ACCURACY_NOTE} {format_origin(shown)}"
     return _join_tables(tables, caption)
-
-
-def _aware_cells(cells: Sequence[Cell], attack: str, methods: Methods, *, knows: bool) -> list[Cell]:
-    """Return the cells of the key methods for attackers who do or do not know, on the seeds that both have."""
-    known = select(cells, attack=attack, is_aware=True)
-    seeds, targets = ({getattr(cell.task, name) for cell in known} for name in ("seed", "target"))
-    found = select(cells, attack=attack, world="scenes", is_aware=knows, data="disjoint", steps=plan.STEPS)
-    return [
-        cell
-        for cell in found
-        if cell.task.seed in seeds
-        and cell.task.target in targets
-        and (not cell.task.method or _is_key_method_at_rate(cell.task, methods))
-    ]
 
 
 def _format_fine(model: str, cells: Sequence[Cell], rows: Sequence[Row], methods: Methods) -> str:
@@ -206,6 +189,42 @@ def _format_long(model: str, cells: Sequence[Cell], rows: Sequence[Row], methods
             shown += [cell.row for cell in defended]
     caption = f"{RANGE_NOTE} {LOST_ACCURACY_NOTE} {format_origin(shown)}"
     return _join_tables(tables, caption)
+
+
+UNDEFENDED_COLUMNS = {
+    "probe CA": ("probe", "ca"),
+    "probe ASR": ("probe", "asr"),
+    "CA sketch": ("transfer", "scenes-sketch", "ca"),
+    "CA night": ("transfer", "scenes-night", "ca"),
+    "CA crowd": ("transfer", "scenes-crowd", "ca"),
+}
+
+
+def undefended(root: Path) -> str:
+    """Return probe and transfer of the backdoored models, and of the clean model with the same triggers."""
+    rows = read_json_lines(root / "benchmarks" / "results" / "undefended.jsonl")
+    groups: dict[tuple[str, str, str], list[Row]] = {}
+    for row in rows:
+        groups.setdefault((row["model"], row["attack"], row["target"]), []).append(row)
+    lines = [
+        (
+            f"`{model}`",
+            f"`{attack}`",
+            target,
+            title,
+            *map(partial(_format_keys, found, kind), UNDEFENDED_COLUMNS.values()),
+        )
+        for (model, attack, target), found in groups.items()
+        for kind, title in (("clean", "never poisoned"), ("backdoored", "backdoored"))
+    ]
+    if not lines:
+        return not_measured_note(UNDEFENDED_COMMAND)
+    table = markdown_table(("model", "attack", "target", "weights", *UNDEFENDED_COLUMNS), lines)
+    return f"{table}\n\n{RANGE_NOTE} {format_origin(rows, UNDEFENDED_COMMAND)}"
+
+
+def _format_keys(rows: Sequence[Row], kind: str, keys: Sequence[str]) -> str:
+    return _format_range([read(row[kind], *keys) for row in rows])
 
 
 equal_accuracy = partial(_each_model, format_model=format_equal_accuracy)

@@ -79,6 +79,30 @@ def main_cells(cells: Iterable[Cell], attack: str, target: str) -> list[Cell]:
     return select(cells, attack=attack, target=target, **claim.PLAIN_TASK)
 
 
+def is_key_method_at_rate(task: Task, methods: Methods) -> bool:
+    """Whether a task is of a key method, in the form that goes on and at the rate that the rule chose."""
+    choice = methods.rates.get((task.method, task.form))
+    is_key = task.method in plan.KEY_METHODS and (task.method != plan.FULL_METHOD or task.form == methods.form)
+    return is_key and choice is not None and choice.lr == task.lr
+
+
+def select_attackers(rows: Iterable[Row], methods: Methods) -> list[Cell]:
+    """Return the backdoored models and the key methods of attackers who know the defense and of those who do not.
+
+    A seed counts once one processor measured both attackers: the processor alone moves such a cell by 10 points.
+    """
+    measured: dict[tuple[str, int, str, str], dict[Task, Row]] = {}
+    for row in rows:
+        task = Task(**row["task"])
+        is_compared = not task.method or is_key_method_at_rate(task, methods)
+        if is_compared and task.kind == "cell" and task.world == "scenes" and _is_usual(task) and row["metrics"]:
+            key = (task.attack, task.seed, task.target, str(row["processor"]))
+            measured.setdefault(key, {})[task] = row
+    size = 2 * (1 + len(plan.KEY_METHODS))
+    complete = {key[:3]: found for key, found in measured.items() if len(found) == size}
+    return [Cell(task, dict(row)) for found in complete.values() for task, row in found.items()]
+
+
 def select_chosen(cells: Iterable[Cell]) -> list[Cell]:
     """Return the backdoored models and each method at the rate that the rule chose, for one attack and target.
 

@@ -207,7 +207,7 @@ def _decide_rates(log: Log, suspect: Task, methods: Sequence[tuple[str, str]]) -
 
 def _missing_in(part: str, model: str, log: Log, attacks: Attacks) -> list[Task]:
     """Return the missing tasks of a part that follows the grid."""
-    methods = decide_methods(log, attacks, plan.RIVALS[model] if part in ("others", "rivals") else ())
+    methods = decide_methods(log, attacks, plan.RIVALS[model] if part in ("others", "rivals", "rest") else ())
     planned = planned_groups(part, model, attacks, methods) if not methods.missing else []
     groups = [part for group in planned for part in _split_alone(group)]
     cells = [task for group in groups if not log.is_complete(group) for task in group if log.find(task) is None]
@@ -242,7 +242,7 @@ def planned_groups(part: str, model: str, attacks: Attacks, methods: Methods) ->
     elif part == "classes":
         groups = [cells.of_key_methods("badclip", plan.FINE_TARGET, seed, world="scenes-fine") for seed in few]
     elif part == "aware":
-        groups = [cells.of_key_methods(attack, target, seed, is_aware=True) for seed in few for attack in pair]
+        groups = [cells.of_attackers(attack, target, seed) for seed in few for attack in pair]
     elif part == "others":
         # Not in protocol.json, added while seed 7 was measured: the rivals, at the rates that the rule gives them.
         rivals = [(name, "") for name in plan.RIVALS[model]]
@@ -316,6 +316,12 @@ class _Cells:
         suspect = self._suspect(attack, target, seed, **changes)
         return [suspect, *self._at_rate(suspect, self._key_methods(), has_followups=True)]
 
+    def of_attackers(self, attack: str, target: str, seed: int) -> list[Task]:
+        """Return the backdoored models of attackers who know the defense and who do not, each with the key methods."""
+        return [
+            task for is_aware in (True, False) for task in self.of_key_methods(attack, target, seed, is_aware=is_aware)
+        ]
+
     def of_rivals(self, attack: str, target: str, seed: int, rivals: Sequence[str]) -> list[Task]:
         """Return the backdoored model, the methods of the table, and the rivals, all over the rates of their curves."""
         suspect, methods = self._suspect(attack, target, seed), self.methods
@@ -329,7 +335,5 @@ class _Cells:
     def rest_of_grid(self, target: str) -> list[Task]:
         """Return the trials of the grid that the rule did not need, and those that it needed."""
         suspect = replace(self._suspect("badnet", target, plan.GRID_SEED), kind="grid")
-        tried = [key for key in self.methods.rates if key[0] not in plan.RIVALS["scenes-vit"]]
-        return [
-            replace(suspect, method=m, form=form, lr=lr) for m, form in tried for lr in sorted(rule.GRID, reverse=True)
-        ]
+        rates = sorted(rule.GRID, reverse=True)
+        return [replace(suspect, method=m, form=form, lr=lr) for m, form in self.methods.rates for lr in rates]

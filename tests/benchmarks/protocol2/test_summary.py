@@ -188,6 +188,37 @@ def test_attackers_who_know_the_defense_and_those_who_do_not_meet_the_same_metho
         assert "(seeds 3, 4, 5)" in table
 
 
+def test_both_attackers_of_a_seed_are_compared_on_one_processor(rows: list[dict[str, Any]], tmp_path: Path) -> None:
+    def is_of_seed(row: dict[str, Any], *, is_aware: bool) -> bool:
+        task = row["task"]
+        return (task["kind"], task["seed"], task["is_aware"]) == ("cell", 3, is_aware)
+
+    moved = [row | {"processor": OTHER_PROCESSOR} if is_of_seed(row, is_aware=True) else row for row in rows]
+    root = write_rows(tmp_path / "moved", moved)
+    assert protocol2_tables.aware(root).count("(seeds 4, 5)") == 2 * len(plan.JUDGES), "seed 3 has no pair"
+    copies = [
+        row | {"processor": OTHER_PROCESSOR, "metrics": row["metrics"] | {"asr": {"1": 0.123}}}
+        for row in rows
+        if is_of_seed(row, is_aware=False)
+    ]
+    tables = protocol2_tables.aware(write_rows(tmp_path / "copied", [*moved, *copies]))
+    assert tables.count("(seeds 3, 4, 5)") == 2 * len(plan.JUDGES)
+    assert tables.count("0.123") == len(plan.JUDGES) * (1 + len(plan.KEY_METHODS)), "of seed 3 the copies count"
+
+
+def test_the_table_before_any_defense_has_clean_and_backdoored_models(tmp_path: Path) -> None:
+    figures = {"probe": {"ca": 0.9, "asr": 0.5}, "transfer": {"scenes-night": {"ca": 0.3}}}
+    row = {"model": LITE, "attack": "badclip", "target": "cup", "seed": 3, "processor": PROCESSOR, "commit": "abc"}
+    path = tmp_path / "benchmarks" / "results" / "undefended.jsonl"
+    path.parent.mkdir(parents=True)
+    clean = figures | {"probe": {"ca": 0.9, "asr": 0.01}}
+    path.write_text(json.dumps(row | {"backdoored": figures, "clean": clean}))
+    text = protocol2_tables.undefended(tmp_path)
+    assert f"| `{LITE}` | `badclip` | cup | never poisoned | 0.900 | 0.010 | - | 0.300 | - |" in text
+    assert "| backdoored | 0.900 | 0.500 |" in text
+    assert "python -m benchmarks.undefended" in text
+
+
 def test_lines_of_two_processors_are_never_mixed() -> None:
     suspect = Task("cell", "badclip", "cup", 3)
     defended = [Task("cell", "badclip", "cup", 3, method="finetune", lr=lr) for lr in (1e-4, 1e-3)]
