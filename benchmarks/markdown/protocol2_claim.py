@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
@@ -14,6 +14,7 @@ from benchmarks.protocol2.summary import (
     at_equal_accuracy,
     by_method,
     drop_open_curves,
+    find_cut_short,
     main_cells,
     select,
     undefended_asr,
@@ -24,6 +25,7 @@ from cleaner.reports import claim
 
 COMMAND = "python -m benchmarks.attack_defense --protocol 2"
 BASELINE, CONTROL = "cleanclip", "cleanclip_short K 100 %"
+CUT_SHORT_NOTE = "the largest learning rate of the grid loses no more than that, so a larger one might leave less"
 MIN_SEEDS = 3
 """Seeds from which on a gap gets an interval: that of two is wider than all values that a gap can have."""
 
@@ -44,20 +46,23 @@ def format_equal_accuracy(model: str, cells: Sequence[Cell], rows: Sequence[Row]
         for budget in (rule.BUDGET, rule.WIDE_BUDGET):
             found = at_equal_accuracy(plain, budget)
             title = f"**`{model}`, `{attack}`, target {target}: ASR@1 at {100 * budget:g} points of accuracy**"
-            tables.append(f"{title}\n\n{_gap_table(plain, found)}")
+            tables.append(f"{title}\n\n{_gap_table(plain, found, find_cut_short(plain, budget))}")
         shown += [cell.row for cell in plain]
     if not tables:
         return ""
     caption = (
         "The lowest ASR@1 on test images at this loss of validation accuracy or less, interpolated between neighboring "
-        "learning rates; †: that of the backdoored model, because no learning rate within that loss is better. Gaps: "
+        "learning rates; †: that of the backdoored model, because no learning rate within that loss is better; "
+        f"‡: {CUT_SHORT_NOTE}. Gaps: "
         "ASR minus that of the other method, paired by seed, mean [95% interval over "
         f"seeds, from {MIN_SEEDS} on]; below zero is better. {format_origin(shown)}"
     )
     return "\n\n".join([*tables, caption])
 
 
-def _gap_table(cells: Sequence[Cell], found: Mapping[str, Mapping[int, float]]) -> str:
+def _gap_table(
+    cells: Sequence[Cell], found: Mapping[str, Mapping[int, float]], cut_short: Collection[tuple[str, int]]
+) -> str:
     seeds = sorted({seed for values in found.values() for seed in values})
     before = undefended_asr(cell for cell in cells if cell.task.seed in seeds)
     groups = by_method(cell for cell in cells if cell.task.method)
@@ -69,7 +74,8 @@ def _gap_table(cells: Sequence[Cell], found: Mapping[str, Mapping[int, float]]) 
             for other in (BASELINE, CONTROL)
         ]
         own = undefended_asr(cells, groups[name])
-        by_seed = [format_number(values.get(seed)) + " †" * (values.get(seed) == own[seed]) for seed in seeds]
+        marks = {seed: " †" * (values.get(seed) == own[seed]) or " ‡" * ((name, seed) in cut_short) for seed in seeds}
+        by_seed = [format_number(values.get(seed)) + marks[seed] for seed in seeds]
         lines.append((f"`{name}`", *by_seed, _mean(values), *gaps))
     return markdown_table(header, lines)
 

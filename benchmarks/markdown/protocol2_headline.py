@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmarks.markdown.captions import LOST_ACCURACY_NOTE, describe_protocol
 from benchmarks.markdown.cells import format_mean_range, format_number, markdown_table, mean, not_measured_note
-from benchmarks.markdown.protocol2_claim import COMMAND, format_mark, format_seeds, note_copies
+from benchmarks.markdown.protocol2_claim import COMMAND, CUT_SHORT_NOTE, format_mark, format_seeds, note_copies
 from benchmarks.protocol2 import plan, rule
 from benchmarks.protocol2.summary import (
     NO_METHOD,
@@ -17,6 +17,7 @@ from benchmarks.protocol2.summary import (
     by_method,
     decide,
     drop_open_curves,
+    find_cut_short,
     main_cells,
     select_cells,
     select_chosen,
@@ -36,6 +37,8 @@ class Column:
     asr: Mapping[str, Sequence[float]]
     floor: float | None
     seeds: str
+    cut_short: frozenset[str] = frozenset()
+    """Methods whose largest learning rate loses less than the points of the column."""
 
 
 def headline(root: Path) -> str:
@@ -71,9 +74,9 @@ def _list_columns(attack: str, at_rates: Sequence[Cell], curves: Sequence[Cell])
         before = [cell for cell in at_rates if not cell.task.method and cell.task.seed in measured]
         values = {name: list(of_seed.values()) for name, of_seed in found.items()}
         header = f"ASR@1 `{attack}`, {100 * budget:g} points lost"
-        columns.append(
-            Column(header, {NO_METHOD: _read(before, "asr"), **values}, floor, f"{attack} {format_seeds(before)}")
-        )
+        cut_short = frozenset(name for name, seed in find_cut_short(curves, budget) if seed in measured)
+        asr = {NO_METHOD: _read(before, "asr"), **values}
+        columns.append(Column(header, asr, floor, f"{attack} {format_seeds(before)}", cut_short))
     return columns
 
 
@@ -92,10 +95,15 @@ def _format_lines(chosen: Mapping[str, Sequence[Cell]], columns: Sequence[Column
             format_number(mean([value for group in groups if (value := mean(_read(group.get(name, []), metric)))]))
             for metric in ("ca", "counterfactual_accuracy")
         ]
-        asr = [format_mean_range(values, None) if (values := column.asr.get(name)) else "-" for column in columns]
+        asr = [_format_asr(column, name) for column in columns]
         lines.append((f"`{name}`{format_mark(task, methods)}" if task.method else "none (backdoored)", *shares, *asr))
     lines.append(("floor: never poisoned", "", "", *(format_number(column.floor) for column in columns)))
     return markdown_table(("defense", "CA", "CF", *(column.header for column in columns)), lines)
+
+
+def _format_asr(column: Column, name: str) -> str:
+    values = column.asr.get(name)
+    return format_mean_range(values, None) + " ‡" * (name in column.cut_short) if values else "-"
 
 
 def _format_caption(chosen: Mapping[str, Sequence[Cell]], columns: Sequence[Column]) -> str:
@@ -106,7 +114,8 @@ def _format_caption(chosen: Mapping[str, Sequence[Cell]], columns: Sequence[Colu
     return (
         "CA, CF: at the learning rate that clean accuracy chose, mean over the attacks. ASR@1: mean over seeds "
         "[minimum, maximum]. Where points of (validation) accuracy lost are named, it is the lowest that a method "
-        "reaches within that loss; if no learning rate qualifies, that of the backdoored model. The other attacks are "
+        "reaches within that loss; if no learning rate qualifies, that of the backdoored model. ‡: on some seed "
+        f"{CUT_SHORT_NOTE}. The other attacks are "
         f"measured at the chosen learning rate. Seeds: {seeds}. {describe_protocol([cell.row for cell in cells])}. "
         f"{LOST_ACCURACY_NOTE}{note_copies([cell.row for cell in cells])} "
         f"`{COMMAND}`; commits, processor and every seed: {LINK}."

@@ -9,7 +9,7 @@ from typing import Any
 from benchmarks.protocol2 import plan, rule
 from benchmarks.protocol2.records import Row
 from benchmarks.protocol2.tasks import Attacks, Log, Methods, Task, decide_attacks, decide_methods
-from cleaner.evaluation.equal_accuracy import Setting, interpolate_asr
+from cleaner.evaluation.equal_accuracy import Setting, interpolate_asr, is_within
 from cleaner.reports import claim
 
 NO_METHOD = "none"
@@ -153,6 +153,17 @@ def undefended_asr(cells: Iterable[Cell], of_method: Iterable[Cell] = ()) -> dic
     """Return seed -> ASR@1 of the backdoored models of `cells`, or of the copies that a method was measured on."""
     usual = {cell.task.seed: cell.metric("asr") for cell in cells if not cell.task.method}
     return usual | {cell.task.seed: cell.row["copy_asr"] for cell in of_method if cell.row.get("is_on_copy")}
+
+
+def find_cut_short(cells: Iterable[Cell], max_loss: float) -> set[tuple[str, int]]:
+    """Return the (method, seed) pairs whose largest rate of the grid loses at most `max_loss`.
+
+    A rate beyond the grid might leave less: their ASR at equal accuracy is an upper bound.
+    """
+    largest = (cell for cell in cells if cell.task.lr == max(rule.GRID))
+    return {
+        (claim.name_method(cell.row) or NO_METHOD, cell.task.seed) for cell in largest if is_within(cell.loss, max_loss)
+    }
 
 
 def at_equal_accuracy(cells: Sequence[Cell], max_loss: float) -> dict[str, dict[int, float]]:

@@ -25,6 +25,17 @@ MEASURED_ALONE = ("par",)
 """Methods that were corrected once everything was measured: another processor may measure them, on its own models."""
 COPY_NOTE = "measured later, on models backdoored again on a different type of processor"
 """What tables and pages say of lines that `select_rows` marks `is_on_copy`."""
+FINDINGS = {
+    "scenes-lite": (
+        "**What came out.** At a loss of 2 points of accuracy, TA-Cleaner (K 100%, formula reviewed) leaves 59 points "
+        "less of BadCLIP than CleanCLIP; the paper reports 52. But the control, CleanCLIP on the same short true texts "
+        "without false ones, is 66 points below CleanCLIP: the short true texts make the gap. False texts add fine "
+        "detail of the kinds that they train: 0.80 instead of 0.65 after the control. Within 2 points no method "
+        "removes BadCLIP on this target; of the other attacks only TrojVQA survives, in part. One small generated "
+        "world and few seeds."
+    )
+}
+"""Model -> what its main comparison says, in sentences."""
 GROUP = ("attack", "target", "seed", "world", "is_aware")
 """Fields of a task that name its backdoored model."""
 

@@ -51,6 +51,8 @@ def show(entries: Sequence[BenchmarkRecord]) -> None:
     part = middle.selectbox("Part", parts, format_func=lambda p: PARTS[p][0], key="benchmark.part", **KEEP)
     entries = benchmark.select_part(of_model, part)
     if part == claim.PART:
+        if model in claim.FINDINGS:
+            st.markdown(claim.FINDINGS[str(model)])
         show_accuracy_cost(of_model)
     labels = {metric.key: metric.card_label(1) for metric in aggregate.heatmap_metrics()}
     metric = right.selectbox(

@@ -17,6 +17,7 @@ from benchmarks.protocol2.records import results_path
 from benchmarks.protocol2.summary import NO_METHOD, by_method
 from cleaner.evaluation.equal_accuracy import mean_interval, paired_gaps
 from cleaner.files import read_json, read_json_lines
+from cleaner.reports.claim import FINDINGS
 from cleaner.reports.results import RESULTS_DIR
 
 PROSE = " ".join(tables.TABLE_BLOCK.sub("", tables.PAGES[0].read_text(encoding="utf-8")).split())
@@ -79,6 +80,23 @@ def with_poison(data: str, attack: str, method: str) -> list[float]:
     return [average([cell]) for cell in by_method(summary.select(cells, attack=attack))[method]]
 
 
+def with_overlap() -> dict[str, dict[int, float]]:
+    """Return method -> seed -> ASR@1 on BadCLIP if the clean pairs show the poisoned images."""
+    decided = summary.decide("scenes-lite", ALL_ROWS())
+    assert decided is not None
+    cells = summary.select_cells(
+        ALL_ROWS(), lambda task: task.steps == plan.STEPS and summary.is_key_method_at_rate(task, decided[1])
+    )
+    groups = by_method(summary.select(cells, attack="badclip", data="overlap"))
+    return {name: {cell.task.seed: average([cell]) for cell in of} for name, of in groups.items()}
+
+
+def detail(kind: str, method: str) -> float:
+    """Return the share of edits of one kind that a method recognizes, mean over the attacks."""
+    groups = [by_method(summary.select_chosen(main_cells(attack)))[method] for attack in plan.SIX]
+    return fmean(fmean(cell.row["metrics"]["counterfactual_by_kind"][kind] for cell in cells) for cells in groups)
+
+
 def by_attacker() -> tuple[dict[int, float], dict[int, float]]:
     """Return seed -> ASR@1 after TA-Cleaner if the attacker knows it, and if not."""
     aware = by_method(summary.select(CELLS(), attack="badclip", is_aware=True))[TA]
@@ -110,6 +128,7 @@ FIGURES: dict[str, Callable[[], Figures]] = {
     "{:.0f} [{:.0f}, {:.0f}] points lower with our own formula": lambda: lead_at_equal_accuracy(OWN),
     "CleanCLIP loses {1:.0f} points of accuracy and": lambda: at_rate(BASELINE, 2e-3),
     "The control is {:.0f} [{:.0f}, {:.0f}] points below": lambda: lead_at_equal_accuracy(CONTROL),
+    "is about the same, {:.0f} [{:.0f}, {:.0f}] points": lambda: lead(with_overlap(), TA),
     "CF {:.2f} after TA-Cleaner, {:.2f} after the control, {:.2f} before": lambda: [
         fmean(at_rates(plan.SIX, [name], "CF")) for name in (TA, CONTROL, NO_METHOD)
     ],
@@ -120,7 +139,7 @@ FIGURES: dict[str, Callable[[], Figures]] = {
     ),
     "leave {:.2f} to {:.2f} at their chosen learning rates": lambda: spread(at_rates(["badclip"], REMOVERS)),
     "and {:.2f} to {:.2f} with twice the steps": lambda: spread(with_twice_the_steps("badclip", REMOVERS)),
-    "(*floor*) has {:.3f}": lambda: at_rates(["badclip"], [NO_METHOD], "floor"),
+    "(*floor*), which has {:.3f}": lambda: at_rates(["badclip"], [NO_METHOD], "floor"),
     "finetuning gets there ({:.3f}), at a loss of {:.0f} points": lambda: at_rate("finetune", 3e-3),
     "for *cup* ({:.2f})": lambda: [fmean(at_rates(["badclip"], REMOVERS, target="cup"))],
     "for *carrot* ({:.2f} to {:.2f})": lambda: spread(at_rates(["badclip"], REMOVERS, target="carrot")),
@@ -165,3 +184,24 @@ FIGURES: dict[str, Callable[[], Figures]] = {
 @pytest.mark.parametrize("template", FIGURES)
 def test_prose_quotes_what_was_measured(template: str) -> None:
     assert template.format(*FIGURES[template]()) in PROSE
+
+
+FINDINGS_FIGURES = {
+    "leaves {:.0f} points less of BadCLIP than CleanCLIP": lambda: lead_at_equal_accuracy(TA),
+    "without false ones, is {:.0f} points below CleanCLIP": lambda: lead_at_equal_accuracy(CONTROL),
+    "train: {:.2f} instead of {:.2f} after the control": lambda: [
+        fmean(at_rates(plan.SIX, [name], "CF")) for name in (TA, CONTROL)
+    ],
+}
+
+
+@pytest.mark.parametrize("template", FINDINGS_FIGURES)
+def test_the_app_quotes_what_was_measured(template: str) -> None:
+    assert template.format(*FINDINGS_FIGURES[template]()) in FINDINGS["scenes-lite"]
+
+
+def test_false_texts_add_detail_of_counts_relations_and_verbs_alone() -> None:
+    for kind in ("count", "relation", "verb"):
+        assert detail(kind, TA) > max(detail(kind, other) for other in ("finetune", CONTROL, NO_METHOD)) + 0.05
+    for kind in ("attribute", "object"):
+        assert detail(kind, TA) < detail(kind, "finetune")
