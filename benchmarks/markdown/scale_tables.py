@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import statistics
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from benchmarks.markdown.cells import describe_origin, markdown_table, not_measured_note, read_measurement
 from benchmarks.scale_cost import (
+    BYTES,
     CORES,
     GPU_BATCH,
     GPU_PEAK,
@@ -54,12 +57,18 @@ def scale_hours(root: Path) -> str:
 
 
 def format_hours(model: Model, method: Method, host: Host, processes: int) -> str:
-    """Return the GPU hours at both ends of the assumed efficiency, and with the loader as it is."""
+    """Return the GPU hours at both ends of the assumed efficiency; in brackets: with the loader, if that differs."""
     steps = predict_steps(model, method, host, processes)
-    low, high = sorted(count_hours(step.device, method, GPU_BATCH) for step in steps)
-    real = max(count_hours(step.seconds, method, GPU_BATCH) for step in steps)
-    text = f"{format_figure(low)} to {format_figure(high)}"
-    return text if real <= high * 1.005 else f"{text} ({format_figure(real)})"
+    device, real = (
+        format_range([count_hours(seconds, method, GPU_BATCH) for seconds in times])
+        for times in ([step.device for step in steps], [step.seconds for step in steps])
+    )
+    return device if real == device else f"{device} ({real})"
+
+
+def format_range(values: Sequence[float]) -> str:
+    """Return "low to high", or one figure if both read the same."""
+    return " to ".join(dict.fromkeys(map(format_figure, sorted(values))))
 
 
 def predict_steps(model: Model, method: Method, host: Host, processes: int) -> list[Step]:
@@ -117,7 +126,28 @@ def scale_limits(root: Path) -> str:
         for high, low in [predict_steps(Model(**values), METHODS["cleanclip"], host, 1)]
     )
     header = ("part", "one core, per pair", "runs in", "pairs per second")
-    return f"{markdown_table(header, lines)}\n\nOne GPU with CleanCLIP would take, in pairs per second: {needs}."
+    return (
+        f"{markdown_table(header, lines)}\n\nOne GPU with CleanCLIP would take, in pairs per second: {needs}.\n\n"
+        f"{describe_gather(result)}"
+    )
+
+
+def describe_gather(result: dict[str, Any]) -> str:
+    """Return the ceiling of the gather: over the measured link of two processes, and over the assumed links."""
+    check, host, method = result["validation"], Host(**result["host"]), METHODS["ta_cleaner, K 100%"]
+    bandwidth = statistics.median(parts["bandwidth"][0] for parts in (r["parts"] for r in check["measured"]))
+    name, model = max(((n, Model(**values)) for n, values in result["models"].items()), key=lambda item: item[1].width)
+    per_pair = BYTES * model.width * (method.images + method.captions + method.subtexts)
+    assumed = ", ".join(
+        f"{n} GPUs {GPU_BATCH / predict_steps(model, method, host, n)[0].gather:,.0f} each" for n in LINKS if n > 1
+    )
+    rows, seconds = max((int(rows), seconds["ta_cleaner, K 100%"]) for rows, seconds in result["loss_seconds"].items())
+    return (
+        f"Gather, with K 100% and the widest features (`{name}`, {per_pair / 1e3:.0f} kB per pair), in pairs per "
+        f"second: {bandwidth / per_pair:,.0f} at the {bandwidth / 1e9:.1f} GB/s measured between two processes of one "
+        f"machine (gloo, a tensor of 16 MB). Computed from the assumed links: {assumed}. The loss after the gather was "
+        f"measured on random features in place of gathered ones: {seconds:.1f} s for {rows:,} pairs on one core."
+    )
 
 
 def scale_check(root: Path) -> str:
@@ -161,8 +191,8 @@ def describe(result: dict[str, Any]) -> str:
     )
     return (
         f"Range: {MFU[0]:.0%} to {MFU[1]:.0%} of an A100's {GPU_PEAK / 1e12:.0f} TFLOP/s, an assumption. In brackets: "
-        f"with the loader as it is, {CORES} cores per GPU. {GPU_BATCH} pairs per GPU; 10 epochs of 500,000 pairs to "
-        "poison, of 100,000 to defend. Counted operations of a forward pass in 10^9, image / caption of "
-        f"{result['caption_tokens']:.1f} tokens ({result['captions']}): {operations}. Commit {result['commit']}; "
-        f"`{result['command']}`."
+        f"with the loader as it is, {CORES} cores per GPU, where that is slower. {GPU_BATCH} pairs per GPU; 10 epochs "
+        "of 500,000 pairs to poison, of 100,000 to defend. Counted operations of a forward pass in 10^9, image / "
+        f"caption of {result['caption_tokens']:.1f} tokens ({result['captions']}): {operations}. Commit "
+        f"{result['commit']}; `{result['command']}`."
     )

@@ -71,6 +71,19 @@ def test_two_processes_are_predicted(tmp_path: Path, monkeypatch: pytest.MonkeyP
         assert word in table(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("augment", "loader"),
+    [(0.0, ""), (1.0, " (0.28 to 0.34)"), (1.5, " (0.42)")],
+    ids=["keeps up", "slower than the fast end", "slower than both ends"],
+)
+def test_hours_state_the_loader_that_is_slower(augment: float, loader: str) -> None:
+    """`augment`: milliseconds per pair, the only work of the loader here."""
+    model = Model(image_flops=1.5e10, caption_flops=1e9, subtext_flops=1e9, width=512, parameters=10**6)
+    host = Host(decode=0, augment=augment / 1e3, eda=0, subtexts=0, tokenize=0)
+    hours = scale_tables.format_hours(model, METHODS["cleanclip"], host, 1)
+    assert hours == f"0.19 to 0.34{loader}"
+
+
 def test_tables_say_hours_bytes_and_limits(tmp_path: Path) -> None:
     step = predict_step(MODEL, METHODS["cleanclip"], MACHINE, HOST, batch=32, processes=2)
     row = {
@@ -80,13 +93,22 @@ def test_tables_say_hours_bytes_and_limits(tmp_path: Path) -> None:
         "predicted": step.seconds,
         "parts": asdict(step),
     }
-    check = {"model_name": "scenes-vit", "batch": 32, "rounds": 3, "steps": 12, "rows": [row]}
+    measured = [{"parts": {"bandwidth": [wall, 9e9]}} for wall in (1e9, 1.6384e9, 5e9)]
+    check = {
+        "model_name": "scenes-vit",
+        "batch": 32,
+        "rounds": 3,
+        "steps": 12,
+        "rows": [row],
+        "measured": measured,
+    }
     result = {
         "captions": "Scenes",
         "caption_tokens": 12.0,
         "subtext_tokens": 6.0,
         "models": {"ViT-B-32": asdict(MODEL)},
         "host": asdict(HOST),
+        "loss_seconds": {str(rows): {"ta_cleaner, K 100%": rows / 1000} for rows in (64, 512, 4096)},
         "validation": check,
         "device": "cpu",
         "commit": "abc",
@@ -99,5 +121,8 @@ def test_tables_say_hours_bytes_and_limits(tmp_path: Path) -> None:
     assert "| `ViT-B-32` | cleanclip |" in hours
     assert "(" in hours.split("cleanclip |")[1].splitlines()[0]  # the loader is slower than this small model
     assert "| -9% |" in scale_tables.scale_check(tmp_path)
-    assert "AutoAugment at 224 px | 2.00 ms | one thread | 500" in scale_tables.scale_limits(tmp_path)
+    limits = scale_tables.scale_limits(tmp_path)
+    assert "AutoAugment at 224 px | 2.00 ms | one thread | 500" in limits
+    assert "second: 100,000 at the 1.6 GB/s" in limits  # 4 bytes, 512 wide, 8 features: 16,384 bytes per pair
+    assert "4.1 s for 4,096 pairs" in limits
     assert "1 M" in scale_tables.scale_bytes(tmp_path)
