@@ -222,13 +222,17 @@ def choose_attack_setting(trials: list[Row], clean_ca: float) -> PoisonSetting:
 
     If there is none, the one with the highest mean CA.
     """
-    metrics = {
-        s: [results.parse_row_metrics(row) for row in trials if read_setting(row["config"]) == s] for s in ATTACK_GRID
-    }
-    mean_ca = {setting: statistics.fmean(m.ca[1] for m in group) for setting, group in metrics.items()}
-    mean_asr = {setting: statistics.fmean((m.asr or {})[1] for m in group) for setting, group in metrics.items()}
-    affordable = [setting for setting in ATTACK_GRID if is_within(clean_ca - mean_ca[setting], ATTACK_BUDGET)]
-    return max(affordable, key=mean_asr.__getitem__) if affordable else max(ATTACK_GRID, key=mean_ca.__getitem__)
+    metrics = {setting: measure_setting(trials, setting) for setting in ATTACK_GRID}
+    affordable = [setting for setting, (ca, _) in metrics.items() if is_within(clean_ca - ca, ATTACK_BUDGET)]
+    if affordable:
+        return max(affordable, key=lambda setting: metrics[setting][1])
+    return max(ATTACK_GRID, key=lambda setting: metrics[setting][0])
+
+
+def measure_setting(trials: list[Row], setting: PoisonSetting) -> tuple[float, float]:
+    """Return mean CA and mean ASR of the trials of a setting."""
+    metrics = [results.parse_row_metrics(row) for row in trials if read_setting(row["config"]) == setting]
+    return statistics.fmean(m.ca[1] for m in metrics), statistics.fmean((m.asr or {})[1] for m in metrics)
 
 
 def load_or_poison(attack: str, seed: int) -> Run:
@@ -335,21 +339,24 @@ def gather() -> dict[str, Any]:
     if open_rates:  # a larger rate may be within the budget too
         raise SystemExit(f"{len(open_rates)} of {len(rate_trials())} trials of learning rates are not measured yet.")
     chosen, lost = choose_rates(trials)
-    clean_ca = measure_clean_accuracy()
+    clean_ca, tried = measure_clean_accuracy(), task_file().rows("attack_trials")
+    setting = choose_attack_setting(tried, clean_ca)
     return results.add_provenance(
         protocol.format_command_line(),
         seeds=list(SEEDS),
+        attacks=list(PHOTO_ATTACKS),
         card=card,
         clean_validation_ca=clean_ca,
         target=TARGET,
         attack_grid=[asdict(setting) for setting in ATTACK_GRID],
         attack_budget=ATTACK_BUDGET,
-        attack_setting=asdict(choose_attack_setting(task_file().rows("attack_trials"), clean_ca)),
+        attack_setting=asdict(setting),
+        attack_cost=clean_ca - measure_setting(tried, setting)[0],
         grid=LR_GRID,
         budget=protocol.ACCURACY_BUDGET,
         chosen={MODEL: chosen},
         lost_accuracy=lost,
-        attack_trials=sort_rows(task_file().rows("attack_trials")),
+        attack_trials=sort_rows(tried),
         rate_trials=trials,
         rows=sort_rows(complete_groups(select_cells(task_file().rows("rows")))),
     )

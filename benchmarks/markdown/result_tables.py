@@ -38,6 +38,7 @@ OTHER_TRIGGER_COLUMNS = (
     "rebound ASR@1",
 )
 COMMAND = "python -m benchmarks.attack_defense"
+PHOTOS_COMMAND = "python -m benchmarks.photos"
 LostPairs = set[tuple[str, ...]]
 """(model, method) pairs whose chosen learning rate lost more accuracy than the budget."""
 
@@ -224,26 +225,60 @@ def format_trial(trial: Row, *, is_chosen: bool) -> str:
 def read_photos(root: Path) -> dict[str, Any] | None:
     """Return the table on all of CIFAR-10; until it is measured, the older one on 4,250 photos; None without both."""
     result = read_measurement(root, "cifar10.json")
-    return result if result and result["rows"] else read_measurement(root, "photos.json")
+    if result is None or not result["rows"]:
+        return read_measurement(root, "photos.json")
+    return result | {"command": PHOTOS_COMMAND}  # its own is that of the last process, which may have gathered only
 
 
 def photos(root: Path) -> str:
     """Return the origin of the model trained on photos, and all attacks on it side by side."""
     result = read_photos(root)
     if result is None or not result["rows"]:
-        return not_measured_note("python -m benchmarks.photos")
+        return not_measured_note(PHOTOS_COMMAND)
     card = result["card"]
     low, high = card["zero_shot_interval"]
     n_validation = join_unique(f"{trial['n']:,}" for trial in result["rate_trials"])
     origin = (
-        f"Clean model: {card['parameters'] / 1e6:.1f} M parameters, trained on {card['pairs']:,} photos of "
-        f"{card['image_size']} px in {card['steps']:,} steps by `{card['command']}`; zero-shot accuracy "
+        f"Clean model: {card['parameters'] / 1e6:.1f} M parameters, trained on {card['pairs']:,} photos, which it sees "
+        f"at {card['image_size']} px, in {card['steps']:,} steps by `{card['command']}`; zero-shot accuracy "
         f"{card['zero_shot_ca']:.3f} [{low:.3f}, {high:.3f}] on {card['n']:,} test photos; held out: "
-        f"{card['heldout_by']}. Learning rates: the largest of {', '.join(f'{lr:g}' for lr in result['grid'])} that "
-        f"meets the accuracy budget of {result['budget']:g} on {n_validation} validation photos, else (†) the most "
-        "accurate."
+        f"{card['heldout_by']}.{describe_attack_choice(result)} Learning rates: the largest of "
+        f"{', '.join(f'{lr:g}' for lr in result['grid'])} that meets the accuracy budget of {result['budget']:g} on "
+        f"{n_validation} validation photos, else (†) the most accurate{describe_rate_trials(result)}."
+        f"{describe_missing(result)}"
     )
     return f"{origin}\n\n{format_summary(result['rows'], lost_accuracy_pairs(result))}"
+
+
+def describe_attack_choice(result: dict[str, Any]) -> str:
+    """Return how the setting of all attacks was chosen; the older table, which has several, does not record it."""
+    if "attack_setting" not in result:
+        return ""
+    setting = result["attack_setting"]
+    seeds = join_unique(str(row["seed"]) for row in result["attack_trials"])
+    return (
+        f" Attacks: {setting['rate']:.0%} of {setting['pairs']:,} pairs, {setting['epochs']} epochs, lr "
+        f"{setting['lr']:g}; of {len(result['attack_grid'])} settings tried on seed {seeds}, before any defense, the "
+        f"one with the highest mean ASR that costs at most {result['attack_budget']:g} accuracy, else the most "
+        f"accurate; it costs {result['attack_cost']:.3f}."
+    )
+
+
+def describe_rate_trials(result: dict[str, Any]) -> str:
+    """Return the backdoored models of the trials: another type of processor makes another one of the same seed."""
+    digests = [trial["suspect_sha256"][:8] for trial in result["rate_trials"] if "suspect_sha256" in trial]
+    return f"; tried on `badnet`, seed 0 (SHA-256: {join_unique(digests)})" if digests else ""
+
+
+def describe_missing(result: dict[str, Any]) -> str:
+    """Return the attacks and seeds that are planned but not in the table."""
+    measured = {(row["trigger"], row["seed"]) for row in result["rows"]}
+    missing = {
+        attack: ", ".join(str(seed) for seed in result["seeds"] if (attack, seed) not in measured)
+        for attack in result.get("attacks", [])
+    }
+    listed = "; ".join(f"{attack} {seeds}" for attack, seeds in missing.items() if seeds)
+    return f" Seeds not measured yet: {listed}." if listed else ""
 
 
 def photos_by_attack(root: Path) -> str:
@@ -251,4 +286,4 @@ def photos_by_attack(root: Path) -> str:
     result = read_photos(root) or {"rows": []}
     format_group = partial(format_comparison, result=result, lost=lost_accuracy_pairs(result))
     tables = [format_group(rows) for rows in group_rows(result["rows"], "trigger")]
-    return "\n\n".join(tables) or not_measured_note("python -m benchmarks.photos")
+    return "\n\n".join(tables) or not_measured_note(PHOTOS_COMMAND)

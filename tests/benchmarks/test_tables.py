@@ -168,7 +168,7 @@ def test_photos_describe_their_model(tmp_path: Path) -> None:
     text = result_tables.photos(tmp_path)
     for part in (
         "0.600 [0.570, 0.630]",
-        "4,250 photos of 32 px",
+        "4,250 photos, which it sees at 32 px",
         "`python -m cleaner pretrain`",
         "750 validation",
         "cleanclip †",
@@ -236,9 +236,10 @@ def test_rates_are_listed_with_the_chosen_one_in_bold(tmp_path: Path) -> None:
 
 
 def test_followup_columns_appear_where_they_were_measured(tmp_path: Path) -> None:
-    with_rebound = make_row("finetune", 1, 0.9) | {"transfer": {"scenes-night": {"ca": 0.3}}}
+    with_rebound = make_row("finetune", 1, 0.9) | {"transfer": {"scenes-night": {"ca": 0.3, "n": 1014}}}
     with_rebound["rebound"] = {"steps": 186, "lr": 3e-4, "metrics": METRICS.to_dict()}
-    slower = make_row("ta_cleaner", 1, 0.8) | {"cpu_seconds": 125.0, "transfer": {"scenes-night": {"ca": 0.2}}}
+    slower = make_row("ta_cleaner", 1, 0.8) | {"cpu_seconds": 125.0}
+    slower["transfer"] = {"scenes-night": {"ca": 0.2, "n": 1014}}
     write_results(
         tmp_path, "attack_defense.json", [make_row(None, 0, 0.9), make_row("finetune", 0, 0.9), with_rebound, slower]
     )
@@ -248,6 +249,7 @@ def test_followup_columns_appear_where_they_were_measured(tmp_path: Path) -> Non
     assert lines["| none (backdoored)"].endswith("| - | - | 50 | - |")
     assert lines["| finetune"].endswith("| 0.250 | 0.300 | 50 | 1.0 |")
     assert lines["| ta_cleaner"].endswith("| - | 0.200 | 125 | 2.5 |")
+    assert "`scenes-night`: n 1,014 for CA; mean over seeds." in text
 
 
 def test_summary_of_all_attacks(tmp_path: Path) -> None:
