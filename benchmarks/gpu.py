@@ -181,13 +181,16 @@ def count_flops(clip: Clip, data: CaptionData, defense: Defense, config: Finetun
 
 
 def measure_loading(clip: Clip, config: FinetuneConfig, folder: Path) -> dict[str, Any]:
-    """Return how long training waits for JPEG files, and how many images per second are decoded and augmented."""
+    """Return how long training waits for JPEG files, its share of the bare step's rate while it decodes and augments
+    them, and how many images per second are decoded and augmented.
+    """
     defense, pairs = METHODS["cleanclip"], config.steps * config.batch_size
     files = write_photos(folder, pairs).with_transform(clip.framing)
     memory = make_data(clip.image_size, pairs)
     for data in (files, memory):
         finetune(clip, data.subset(range(config.batch_size)), defense, replace(config, steps=1))
     times = [finetune(clip, data, defense, config).seconds for data in (files, memory)]
+    bare = time_bare_step(clip, memory, defense, config)
     start = time.perf_counter()
     images = files.images(range(min(pairs, 256)))
     decoded = len(images) / (time.perf_counter() - start)
@@ -195,7 +198,12 @@ def measure_loading(clip: Clip, config: FinetuneConfig, folder: Path) -> dict[st
     augment(images, config.augmentation, 0, 0, range(len(images)))
     augmented = len(images) / (time.perf_counter() - start)
     wait = max(times[0] - times[1], 0.0) / times[0]
-    return {"waiting": wait, "decoded_per_second": decoded, "augmented_per_second": augmented}
+    return {
+        "waiting": wait,
+        "of_bare_rate": bare / (times[0] / config.steps),
+        "decoded_per_second": decoded,
+        "augmented_per_second": augmented,
+    }
 
 
 def write_photos(folder: Path, pairs: int) -> CaptionData:

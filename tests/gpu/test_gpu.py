@@ -16,6 +16,7 @@ from cleaner.defenses import DEFENSES, Defense
 from cleaner.evaluation.evaluate import evaluate
 from cleaner.files import read_json
 from cleaner.models.clip import new_clip
+from cleaner.models.devices import pick_precision
 from cleaner.training import distributed
 from cleaner.training.loop import finetune
 from cleaner.types import CleanerError
@@ -83,6 +84,15 @@ def test_a_step_that_does_not_fit_is_halved() -> None:
         assert train("cuda", "fp32", batch_size=256) == pytest.approx(whole, rel=1e-3)
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
+
+
+@pytest.mark.gpu
+@NEEDS_GPU
+def test_decoding_and_augmentation_keep_up_with_the_step(tmp_path: Path) -> None:
+    """For a large model: by docs/scale.md one GPU outruns AutoAugment on the small ones, ViT-B-32 and RN50."""
+    precision = pick_precision("cuda")
+    config = FinetuneConfig(lr=1e-6, steps=12, batch_size=16, precision=precision, device="cuda")
+    assert gpu.measure_loading(gpu.load_model("ViT-L-14"), config, tmp_path)["of_bare_rate"] > 0.9
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -198,6 +208,7 @@ def test_the_benchmark_runs_on_a_cpu(tmp_path: Path) -> None:
     more = rows["cleanclip"]["tflops"] / rows["cleanclip"]["images_per_second"]
     assert more > rows["finetune"]["tflops"] / rows["finetune"]["images_per_second"]
     assert 0 <= rows["loading"]["waiting"] < 1
+    assert rows["loading"]["of_bare_rate"] > 0
     assert result["left_out"] == []
     gpu.main(gpu.Options(device="cpu", tiny=True, minutes=0, out=tmp_path / "none.json"))
     assert "tests" in read_json(tmp_path / "none.json")["left_out"]
