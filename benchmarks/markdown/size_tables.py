@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.markdown.cells import describe_origin, markdown_table, not_measured_note, read_measurement
+from benchmarks.markdown.cells import (
+    Row,
+    describe_origin,
+    group_rows,
+    markdown_table,
+    not_measured_note,
+    read_measurement,
+)
 
 STEP_NAMES = {"evaluate": "zero-shot evaluation", "map": "embedding map", "try": "Try it, first image"}
 
@@ -52,4 +60,14 @@ def data_memory(root: Path) -> str:
         for row in result["rows"]
     ]
     table = markdown_table(header, lines)
-    return f"{table}\n\nMapped pages are reclaimed when memory is short. {describe_origin(result)}"
+    growth = "; ".join(map(describe_growth, group_rows(result["rows"], "format")))
+    return (
+        f"{table}\n\nOwn memory of few and many pairs: {growth}. Mapped pages are reclaimed when memory is short. "
+        f"{describe_origin(result)}"
+    )
+
+
+def describe_growth(rows: Sequence[Row]) -> str:
+    """Return the own memory of the fewest and of the most pairs of a format."""
+    low, high = (pick(rows, key=lambda row: row["pairs"])["own_mb"] for pick in (min, max))
+    return f"{rows[0]['format']} from {low:.0f} to {high:.0f} MB"

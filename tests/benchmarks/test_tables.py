@@ -355,8 +355,14 @@ def test_full_size_lists_both_visits_and_the_memory(tmp_path: Path) -> None:
 
 
 def test_data_memory_lists_formats(tmp_path: Path) -> None:
-    write_results(tmp_path, "data_memory.json", [{"format": "csv", "pairs": 100_000, "own_mb": 61.2, "mapped_mb": 0.4}])
-    assert "| csv | 100,000 | 61 | 0 |" in size_tables.data_memory(tmp_path)
+    rows = [
+        {"format": name, "pairs": pairs, "own_mb": own, "mapped_mb": 0.4}
+        for name, pairs, own in (("csv", 5000, 30.1), ("csv", 100_000, 61.2))
+    ]
+    write_results(tmp_path, "data_memory.json", rows)
+    text = size_tables.data_memory(tmp_path)
+    assert "| csv | 100,000 | 61 | 0 |" in text
+    assert "Own memory of few and many pairs: csv from 30 to 61 MB." in text
 
 
 def test_model_cards_are_listed_with_intervals(tmp_path: Path) -> None:
