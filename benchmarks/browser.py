@@ -10,12 +10,10 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
-
-import psutil
 
 from cleaner.files import app_file, child_environment
 
@@ -66,16 +64,16 @@ def wait_idle(page: Any) -> None:
 
 @contextmanager
 def start_server(
-    runs: str | Path, script: Path | None = None, *, module: str = "streamlit", log: Path | None = None
+    runs: str | Path, *, module: str = "streamlit", log: Path | None = None
 ) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
-    """Yield a server of the app, or of another Streamlit script, with its address; end it afterwards.
+    """Yield a server of the app with its address; end it afterwards.
 
     module: takes the arguments of Streamlit's command. log: file for the output, which is else dropped.
     """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
-    command = [sys.executable, "-m", module, "run", str(script or app_file()), "--server.port", port]
+    command = [sys.executable, "-m", module, "run", str(app_file()), "--server.port", port]
     options = ["--server.address", "127.0.0.1", "--server.headless", "true", "--browser.gatherUsageStats", "false"]
     with open(log or os.devnull, "wb") as output:
         process = subprocess.Popen(
@@ -99,26 +97,6 @@ def start_server(
             process.wait(20)
         except subprocess.TimeoutExpired:  # a busy machine
             process.kill()
-
-
-def list_browser_processes() -> list[psutil.Process]:
-    """Return the Chromium processes that this process has started."""
-    found = []
-    for process in psutil.Process().children(recursive=True):
-        with suppress(psutil.Error):
-            if "chrom" in process.name():
-                found.append(process)
-    return found
-
-
-def cpu_seconds(processes: Iterable[psutil.Process]) -> float:
-    """Return the processor seconds that processes have used, without their children."""
-    total = 0.0
-    for process in processes:
-        with suppress(psutil.Error):
-            times = process.cpu_times()
-            total += times.user + times.system
-    return total
 
 
 def set_hidden(page: Any, hidden: bool = True) -> None:

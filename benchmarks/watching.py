@@ -2,15 +2,13 @@
 
 A server on an empty run store and a real poisoning at the page's settings. Phases take turns over several rounds: no
 page; the Poison page open; its tab hidden; then each page is opened from the menu. Written are the training's steps per
-second, the processor time of server and browser, the time of each page switch, and the processor time of an update of
-the curves in three ways of drawing. Measure on an idle machine; it needs Chromium.
+second and the time of each page switch. Measure on an idle machine; it needs Chromium.
 """
 
 from __future__ import annotations
 
 import os
 import statistics
-import subprocess
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
@@ -19,18 +17,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import psutil
 import tyro
 
-from benchmarks import live_drawing, protocol
-from benchmarks.browser import (
-    IS_IDLE_JS,
-    cpu_seconds,
-    list_browser_processes,
-    open_browser,
-    set_hidden,
-    start_server,
-)
+from benchmarks import protocol
+from benchmarks.browser import IS_IDLE_JS, open_browser, set_hidden, start_server
 from cleaner import presets
 from cleaner.config import with_eval_interval
 from cleaner.jobs import local, process
@@ -72,22 +62,19 @@ class Options:
     """Seconds of each phase."""
     rounds: int = 3
     """Rounds of the phases and of the page switches."""
-    drawing: bool = True
-    """Also measure an update of the curves in three ways of drawing."""
     out: Path = RESULT_PATH
     """Result file."""
 
 
 def main(options: Options) -> None:
     """Measure, print and write."""
-    drawing = live_drawing.measure(options.seconds) if options.drawing else []
     with tempfile.TemporaryDirectory() as place:
         os.environ["CLEANER_RUNS"] = place
         with ExitStack() as stack:
             with train(options) as folder:
-                server, address = stack.enter_context(start_server(place))
+                _, address = stack.enter_context(start_server(place))
                 browser = stack.enter_context(open_browser())
-                phases, switches = measure_rounds(options, folder, server, address, browser)
+                phases, switches = measure_rounds(options, folder, address, browser)
             idle = measure_idle_switches(options, address, browser)
     rows, measured = summarize_switches(switches, idle), summarize_phases(phases)
     protocol.write_result(
@@ -98,12 +85,8 @@ def main(options: Options) -> None:
         rounds=options.rounds,
         phases=measured,
         page_switches=rows,
-        median_first_switch=rounded_median(row["first_seconds"] for row in rows),
-        median_later_switch=rounded_median(row["later_seconds"] for row in rows if row["later_seconds"] is not None),
-        median_idle_switch=rounded_median(row["idle_seconds"] for row in rows),
-        drawing=drawing,
     )
-    for row in [*measured, *rows, *drawing]:
+    for row in [*measured, *rows]:
         print(", ".join(f"{name} {value}" for name, value in row.items()))
 
 
@@ -136,9 +119,7 @@ Phases = dict[str, list[dict[str, float]]]
 Switches = dict[str, list[float]]
 
 
-def measure_rounds(
-    options: Options, folder: Path, server: subprocess.Popen[bytes], address: str, browser: Any
-) -> tuple[Phases, Switches]:
+def measure_rounds(options: Options, folder: Path, address: str, browser: Any) -> tuple[Phases, Switches]:
     """Return the measurements of each phase and the seconds of each page switch, one per round."""
     phases: Phases = {name: [] for name in PHASES}
     switches: Switches = {title: [] for title in PAGES}
@@ -153,7 +134,7 @@ def measure_rounds(
                 page.wait_for_timeout(4000)  # imports of the first page run, and charts
             if name == "tab hidden":
                 set_hidden(page)
-            phases[name].append(measure_phase(folder, server, options.seconds))
+            phases[name].append(measure_phase(folder, options.seconds))
             if name == "Poison open":
                 for title in (*PAGES[2:], *PAGES[:2]):
                     switches[title].append(time_switch(page, title))
@@ -176,20 +157,14 @@ def measure_idle_switches(options: Options, address: str, browser: Any) -> Switc
     return {title: seconds[1:] for title, seconds in switches.items()}
 
 
-def measure_phase(folder: Path, server: subprocess.Popen[bytes], seconds: float) -> dict[str, float]:
-    """Return training steps per second, and processor seconds of server and browser per second."""
+def measure_phase(folder: Path, seconds: float) -> dict[str, float]:
+    """Return the training's steps per second."""
     steps, trained = count_steps(folder)
-    before = [cpu_seconds([psutil.Process(server.pid)]), cpu_seconds(list_browser_processes())]
-    start = time.perf_counter()
     time.sleep(seconds)
-    elapsed = time.perf_counter() - start
-    after = [cpu_seconds([psutil.Process(server.pid)]), cpu_seconds(list_browser_processes())]
     steps_after, trained_after = count_steps(folder)
     if trained_after <= trained:
         raise SystemExit(f"No step in {seconds} s: choose more --seconds.")
-    server_share, browser_share = ((b - a) / elapsed for a, b in zip(before, after, strict=True))
-    rate = (steps_after - steps) / (trained_after - trained)
-    return {"steps_per_second": rate, "server_cpu": server_share, "browser_cpu": browser_share}
+    return {"steps_per_second": (steps_after - steps) / (trained_after - trained)}
 
 
 def time_switch(page: Any, title: str) -> float:
