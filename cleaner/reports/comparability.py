@@ -56,12 +56,12 @@ def has_failed_attack(record: RunRecord) -> bool:
     attacked: RunRecord | None = record
     while attacked is not None and attacked.stage == "defended" and attacked.folder not in seen:
         seen.add(attacked.folder)
-        attacked = _find_suspect(attacked)
+        attacked = find_suspect(attacked)
     asr = success_share(attacked) if attacked is not None and attacked.stage == "backdoored" else None
     return asr is not None and asr < WEAK_ASR
 
 
-def _find_suspect(defended: RunRecord) -> RunRecord | None:
+def find_suspect(defended: RunRecord) -> RunRecord | None:
     """Return the run that a defense started from; None if it started from a bare model, or that run is gone."""
     if defended.parent is not None:
         found = read_entry(find_run(defended.parent, defended.folder))

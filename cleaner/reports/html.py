@@ -27,7 +27,7 @@ from cleaner.reports.aggregate import (
     plot_heatmap,
     sort_by_name,
 )
-from cleaner.reports.comparability import has_failed_attack, list_notes
+from cleaner.reports.comparability import find_suspect, has_failed_attack, list_notes
 from cleaner.reports.tables import find_columns, to_row
 from cleaner.reports.variation import describe_variation
 from cleaner.runs.record import RunRecord
@@ -105,7 +105,9 @@ def _render_plots(records: Sequence[RunRecord]) -> list[tuple[str, str]]:
     plots = []
     if points := make_run_points(records):
         plots.append(("Accuracy against attack", comparison.pareto(points)))
-    if (curves := equal_accuracy.plot(records, records)) is not None:
+    # the report of a sweep, or of a filtered table, names the defenses alone
+    suspects = [*records, *filter(None, map(find_suspect, records))]
+    if (curves := equal_accuracy.plot(records, suspects)) is not None:
         plots.append((equal_accuracy.TITLE, curves))
     ordered = sort_by_name(records)
     for row in heatmap_metrics():

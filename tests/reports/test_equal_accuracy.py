@@ -105,7 +105,10 @@ def test_runs_without_their_model_or_with_one_setting_are_left_out(runs: list[Ru
 def test_the_report_has_the_chart(runs: list[RunRecord]) -> None:
     title = "Attack success at equal accuracy"
     assert title not in render_html(runs[:2])
-    assert title in render_html([*runs[:2], defended(runs[1], 0.9, 0.4, lr=1e-3)])
+    other = defended(runs[1], 0.9, 0.4, lr=1e-3)
+    assert title in render_html([*runs[:2], other])
+    defenses = [runs[1], vary(other, runs[1].folder.with_name("other"), dict(other.metrics))]
+    assert title in render_html(defenses), "the backdoored run is found although the report is not about it"
 
 
 def test_the_chart_draws_a_line_per_defense_and_a_band_over_models(runs: list[RunRecord]) -> None:
