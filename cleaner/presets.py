@@ -20,6 +20,8 @@ from cleaner.registry import DEFENSES, TRIGGERS
 RESULTS_DIR = shipped_results()
 LEARNING_RATES_RESULT, PHOTOS_RESULT = "learning_rates.json", "cifar10.json"
 """Result files of the learning rates chosen on Scenes (benchmarks/learning_rates.py) and on photos (photos.py)."""
+QUICK_RESULT = "quick_setting.json"
+"""Result file of the quick setting (benchmarks/quick_setting.py)."""
 OUTDATED_RATES = {LEARNING_RATES_RESULT: ("par",)}
 """Result file -> methods that were corrected after its trials: it chooses no rate for them."""
 PROTOCOL2_RATES = {
@@ -77,6 +79,8 @@ PRETRAINED_LR = 1e-5
 TRIED_MODELS = ("scenes-rn", "scenes-lite")
 """Models whose learning rates other built-in ones get at the full setting, the first one that has trials of a method.
 """
+SHARED_RATES = {"unlearn_trigger": "finetune"}
+"""Method without trials -> method with the same loss, whose learning rate it gets (as in benchmarks/inversion.py)."""
 DEFAULT_TARGET = "banana"
 FIRST_CLASSES = {"cifar10": "airplane", "cifar100": "apple"}
 """Known data without that class -> the target that an attack on them starts with, their first class."""
@@ -156,15 +160,24 @@ def _untried_lr(model: str, defense: Any) -> float:
 
 
 def _choose_lr(models: Sequence[str], defense: Any, default: float = DEFEND.lr) -> tuple[float, str]:
-    """Return the learning rate of the first of `models` that has trials of a defense, and how it was chosen."""
+    """Return the learning rate of the first of `models` that has trials of a defense, and how it was chosen.
+
+    Without any trials, return `default` and "".
+    """
     name = defense_name({"defense": defense.state_dict(), "variant": changed_parameters(defense)})
+    method = name.partition(" ")[0]
     for model in models:
         chosen = _read_chosen(model)
-        for key in (name, name.partition(" ")[0]):
+        for key in (name, SHARED_RATES.get(method, method)):
             if key in chosen:
                 lr, file = chosen[key]
-                return lr, f"chosen by accuracy alone on {model} (benchmarks/results/{file})"
-    return default, "not chosen yet"
+                return lr, _describe_choice(method, model, file)
+    return default, ""
+
+
+def _describe_choice(method: str, model: str, file: str) -> str:
+    shared = f"that of {SHARED_RATES[method]}, " if method in SHARED_RATES else ""
+    return f"{shared}chosen by accuracy alone on {model} (benchmarks/results/{file})"
 
 
 def _read_chosen(model: str) -> dict[str, tuple[float, str]]:
@@ -227,7 +240,7 @@ TRIALS_SOURCE = "this project's setting for {}, chosen before any defense (bench
 OWN_VARIANTS: dict[str, dict[str, dict[str, Any]]] = {"ta_cleaner": {"all-pairs": {"share": 1.0}}}
 """Defense -> variant of this project -> its parameters. The paper draws a few pairs each epoch; drawing all of them
 keeps more accuracy, even at a high learning rate."""
-NOT_RUN = "not run by us"
+NOT_RUN, UNTRIED = "not run by us", "not chosen yet"
 RECIPE_ATTACK, RECIPE_DEFENSES = "badclip-published", ("ta_cleaner-published",)
 """Presets that `python -m cleaner recipe` combines."""
 
@@ -262,7 +275,7 @@ def defense_presets(defense: str, model: str = "scenes-rn") -> list[Preset]:
     """Return the presets of a defense: first this project's, quick and full, then the published ones.
 
     The learning rates of the full setting are those of `defense_lr`; in the quick setting, models without trials get
-    `QUICK_MODEL`'s.
+    `QUICK_MODEL`'s, and methods without trials those of the full setting.
     """
     scenes = [quick_defense_preset(defense, model), _scenes_defense_preset(defense, SCENES_VARIANT, {}, model=model)]
     scenes += [
@@ -272,14 +285,27 @@ def defense_presets(defense: str, model: str = "scenes-rn") -> list[Preset]:
 
 
 def quick_defense_preset(defense: str, model: str = QUICK_MODEL) -> Preset:
-    """Return the quick setting of a defense, as benchmarks/quick_setting.py chose it without looking at the attack."""
-    chosen = _read_result("quick_setting.json").get("chosen", {})
+    """Return the quick setting of a defense, as benchmarks/quick_setting.py chose it without looking at the attack.
+
+    A method that it has not tried gets the learning rate of the full setting.
+    """
+    chosen = _read_result(QUICK_RESULT).get("chosen", {})
     base = model if model in chosen else QUICK_MODEL
-    choice = chosen.get(base, {}).get(defense, {})
-    how = f"chosen by accuracy alone on {base} (benchmarks/results/quick_setting.json)" if choice else "not chosen yet"
-    source = f"this project's quick setting for {to_label(home_data(model))}; parameters and learning rate {how}"
-    finetune = replace(QUICK_DEFEND, lr=float(choice.get("lr", QUICK_DEFEND.lr)))
-    training = Training(source=source, pairs=QUICK_CLEAN_PAIRS, finetune=finetune, data=home_data(model))
+    choice = chosen.get(base, {}).get(SHARED_RATES.get(defense, defense), {})
+    what = "parameters and learning rate" if choice and defense not in SHARED_RATES else "learning rate"
+    if choice:
+        lr, how = float(choice["lr"]), _describe_choice(defense, base, QUICK_RESULT)
+    else:
+        lr, how = _choose_lr([model, *TRIED_MODELS], DEFENSES[defense](), default=QUICK_DEFEND.lr)
+        how = f"that of the full setting, {how}" if how else UNTRIED
+    source = f"this project's quick setting for {to_label(home_data(model))}; {what} {how}"
+    training = Training(
+        source=source,
+        pairs=QUICK_CLEAN_PAIRS,
+        finetune=replace(QUICK_DEFEND, lr=lr),
+        data=home_data(model),
+        is_lr_chosen=bool(choice),
+    )
     parameters = choice.get("parameters", {})
     return Preset(method=defense, variant=QUICK_VARIANT, source=source, parameters=parameters, training=training)
 
@@ -300,9 +326,14 @@ def explain_unpublished(method: str) -> str:
 def _scenes_defense_preset(defense: str, variant: str, parameters: Mapping[str, Any], *, model: str) -> Preset:
     lr, how = _choose_lr([model, *TRIED_MODELS], DEFENSES[defense](**parameters))
     kind = "variant" if parameters else "setting"
-    source = f"this project's {kind} for {to_label(home_data(model))}; learning rate {how}"
-    finetune = replace(DEFEND, lr=lr)
-    training = Training(source=source, pairs=CLEAN_PAIRS, finetune=finetune, data=home_data(model))
+    source = f"this project's {kind} for {to_label(home_data(model))}; learning rate {how or UNTRIED}"
+    training = Training(
+        source=source,
+        pairs=CLEAN_PAIRS,
+        finetune=replace(DEFEND, lr=lr),
+        data=home_data(model),
+        is_lr_chosen=bool(how),
+    )
     return Preset(method=defense, variant=variant, source=source, parameters=parameters, training=training)
 
 
@@ -314,7 +345,7 @@ def _pretrained_preset(method: str, model: str) -> Preset:
         parameters = dict(kind.published[0].parameters)
         lr = _untried_lr(model, DEFENSES[method](**parameters))
         source = f"a starting point: the published parameters and learning rate ({kind.source}); not run by us"
-    training = Training(source=source, pairs=CLEAN_PAIRS, finetune=replace(DEFEND, lr=lr))
+    training = Training(source=source, pairs=CLEAN_PAIRS, finetune=replace(DEFEND, lr=lr), is_lr_chosen=False)
     return Preset(method=method, variant=PRETRAINED_VARIANT, source=source, parameters=parameters, training=training)
 
 

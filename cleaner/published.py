@@ -26,6 +26,7 @@ class Training:
         poison_rate: share of poisoned pairs; None for a defense.
         model: the model that the source poisons, if it states one.
         data: data that come with this project; None if the user must provide some.
+        is_lr_chosen: whether the learning rate was chosen for these pairs and epochs, by a paper or by trials.
     """
 
     source: str
@@ -34,6 +35,7 @@ class Training:
     poison_rate: float | None = None
     model: str | None = None
     data: str | None = None
+    is_lr_chosen: bool = True
 
     def describe(self) -> str:
         """Return the settings in one line."""

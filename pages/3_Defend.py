@@ -16,7 +16,6 @@ from cleaner.jobs.slurm import SlurmResources
 from cleaner.labels import to_label
 from cleaner.plots.styles import find_style
 from cleaner.presets import (
-    PRETRAINED_VARIANT,
     QUICK_CLEAN_PAIRS,
     QUICK_DEFEND,
     Preset,
@@ -136,7 +135,7 @@ def _choose_learning_rates(key: str, preset: Preset, is_sweep: bool) -> list[flo
     training = preset.training
     default = QUICK_DEFEND.lr if training is None else training.finetune.lr
     help = "Too small removes nothing, too large destroys accuracy."
-    if training is not None and preset.variant != PRETRAINED_VARIANT:
+    if training is not None and training.is_lr_chosen:
         config = training.finetune
         help += f" {config.lr:g} is meant for {training.pairs:,} pairs, {config.epochs} epochs."
     if is_sweep:

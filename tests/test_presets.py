@@ -217,10 +217,12 @@ def test_the_newest_trials_of_a_method_choose_its_rate(tmp_path: Path, monkeypat
         ("scenes-vit", "cleanclip", 1e-3, f"scenes-rn {old}"),
         ("scenes-vit", "feature_repelling", 4e-5, new),
         ("scenes-rn", "par", 3e-5, new),  # its own trials are outdated
-        ("scenes-rn", "unlearn_trigger", presets.DEFEND.lr, "not chosen yet"),
+        ("scenes-rn", "unlearn_trigger", 1e-3, f"that of finetune, chosen by accuracy alone on scenes-rn {old}"),
+        ("scenes-rn", "rvpt", presets.DEFEND.lr, "not chosen yet"),
     ):
         preset = defense_presets(method, model)[1]
         assert preset.training is not None
+        assert preset.training.is_lr_chosen == (method != "rvpt")
         assert (preset.training.finetune.lr, defense_lr(model, DEFENSES[method]())) == (lr, lr), (model, method)
         assert source in preset.source
 
@@ -236,10 +238,28 @@ def test_quick_setting_comes_first_and_is_the_chosen_one(tmp_path: Path, monkeyp
         assert quick.training is not None
         assert quick.training.finetune == replace(presets.QUICK_DEFEND, lr=2e-3)
         assert quick.training.pairs == presets.QUICK_CLEAN_PAIRS
-    untried, *_ = defense_presets("par")
+        assert quick.training.is_lr_chosen
+    untried, *_ = defense_presets("rvpt")
     assert untried.training is not None
     assert untried.training.finetune == presets.QUICK_DEFEND
+    assert not untried.training.is_lr_chosen
     assert "not chosen yet" in untried.source
+
+
+def test_a_method_without_a_quick_choice_starts_at_a_rate_that_was_tried() -> None:
+    for method in ("feature_repelling", "par"):
+        quick, full, *_ = defense_presets(method)
+        assert quick.training is not None
+        assert full.training is not None
+        assert quick.training.finetune.lr == full.training.finetune.lr == 1e-5, "at 1e-3 they lose over 15 points"
+        assert not quick.training.is_lr_chosen, "it was chosen for other pairs and epochs"
+        assert "learning rate that of the full setting, chosen by accuracy alone on scenes-lite" in quick.source
+    for unlearn, finetune in zip(defense_presets("unlearn_trigger"), defense_presets("finetune"), strict=True):
+        assert unlearn.training is not None
+        assert finetune.training is not None
+        assert unlearn.training.finetune == finetune.training.finetune
+        assert unlearn.training.is_lr_chosen
+        assert "that of finetune, chosen by accuracy alone" in unlearn.source
 
 
 def test_training_is_described_in_one_line() -> None:

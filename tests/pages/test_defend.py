@@ -270,7 +270,9 @@ def test_published_settings_fill_a_defense(open_page: OpenPage, tmp_path: Path) 
         app.multiselect(key="defend.which").set_value([preset.method]).run()
         quick, *_ = defense_presets(preset.method)
         assert quick.training is not None
-        assert app.select_slider(key=f"defend.scenes-rn.{preset.method}.lr").value == quick.training.finetune.lr
+        rate = app.select_slider(key=f"defend.scenes-rn.{preset.method}.lr")
+        assert rate.value == quick.training.finetune.lr
+        assert ("is meant for" in rate.help) == quick.training.is_lr_chosen
         app.radio(key=f"defend.scenes-rn.{preset.method}.settings").set_value(preset.variant).run()
         assert not app.exception, preset.name
         assert preset.citation in page_text(app)
