@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks.markdown.captions import describe_protocol, describe_seeds
+from benchmarks.markdown.captions import describe_poisoning, describe_protocol, describe_seeds
 from benchmarks.markdown.cells import (
     Row,
     group_rows,
@@ -44,16 +44,17 @@ def compare_quickly(root: Path, name: str, command: str) -> str:
     ]
     origin = join_unique(f"{row['device']}; commit {row['commit']}" for row in result["rows"])
     models = join_unique(row["model"] for row in result["rows"])
-    protocols = "; ".join(
-        f"`{rows[0]['trigger']}`: {describe_protocol(rows)}" for rows in group_rows(result["rows"], "trigger")
+    protocols, poisonings = (
+        "; ".join(f"`{rows[0]['trigger']}`: {describe(rows)}" for rows in group_rows(result["rows"], "trigger"))
+        for describe in (describe_protocol, describe_poisoning)
     )
     rates = join_unique(
         f"{row['defense']} {row['config']['finetune']['lr']:g}" for row in result["rows"] if row["defense"]
     )
     return (
         f"{markdown_table(COLUMNS, [format_line(group) for group in groups])}\n\nModel `{models}`. {protocols}. "
-        f"{describe_seeds(result['rows'])}. Learning rates: {rates.replace(' / ', ', ')}. {origin}; "
-        f"`{result['command']}`."
+        f"{describe_seeds(result['rows'])}. Poisoned: {poisonings}. Learning rates: {rates.replace(' / ', ', ')}. "
+        f"{origin}; `{result['command']}`."
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from benchmarks import tables
-from benchmarks.markdown import asset_tables, result_tables, size_tables, timing_tables
+from benchmarks.markdown import asset_tables, result_tables, size_tables, text_tables, timing_tables
 from cleaner.evaluation.evaluate import Metrics
 
 
@@ -103,6 +103,16 @@ def test_one_seed_is_shown_with_its_wilson_interval(tmp_path: Path) -> None:
         "2% of 2,000 pairs",
     ):
         assert part in text
+
+
+def test_the_table_of_text_triggers_states_how_each_attack_was_poisoned(tmp_path: Path) -> None:
+    longer = make_row(None, 0, 0.9) | {"trigger": "input_aware"}
+    longer["config"]["finetune"]["epochs"] = 20
+    rows = [row | {"device": "cpu", "commit": "abc"} for row in (make_row(None, 0, 0.9), longer)]
+    write_results(tmp_path, "text_triggers.json", rows)
+    text = text_tables.text_triggers(tmp_path)
+    for trigger, schedule in (("badnet", "10 epochs, 310 steps"), ("input_aware", "20 epochs, 620 steps")):
+        assert f"`{trigger}`: 2% of 2,000 pairs, batch 64, {schedule}, lr 0.0001" in text
 
 
 def test_caption_names_the_backdoored_models_by_hash(tmp_path: Path) -> None:
