@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -29,6 +31,14 @@ def test_altered_texts_keep_the_class_name() -> None:
         assert all(name in text for text in texts)
         assert not {description.format(name) for description in DESCRIPTIONS} & set(texts)
         assert texts == altered_texts(name, 4, seed=0)
+
+
+@pytest.mark.parametrize("name", ["tree", "house", "table", "grass"])
+def test_a_class_that_descriptions_also_name_is_kept_in_its_own_place(name: str) -> None:
+    texts = altered_texts(name, 8, seed=0)
+    assert len(texts) > 8
+    first_objects = [re.split(r" (?:on|under|above|in front|behind|next|far) ", text)[0] for text in texts]
+    assert all(first_object.endswith(f" {name}") for first_object in first_objects)
 
 
 def test_a_name_without_altered_texts_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
