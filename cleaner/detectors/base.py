@@ -76,7 +76,7 @@ class PairDetector(Detector):
         if self.uses_reference and len(reference) < self.min_reference:
             raise CleanerError(
                 f"{DETECTORS.name_of(self)} needs at least {self.min_reference} reference pairs, not {len(reference)}: "
-                "lower k or use more pairs."
+                "lower k or take a larger reference."
             )
         return self._score(features, reference, rows, captions).float()
 
