@@ -24,6 +24,7 @@ class InvertedTrigger(FileTrigger):
 
     label: ClassVar[str] = "Inverted trigger (estimate)"
     source: ClassVar[str] = "arXiv:2506.12411"
+    is_reimplemented: ClassVar[bool] = True
     unpublished: ClassVar[str] = "each is found in one model"
     is_estimate: ClassVar[bool] = True
 

@@ -106,14 +106,16 @@ def describe_findings(inversion: Inversion) -> list[str]:
         )
         if not inversion.has_converged:
             lines.append(NOT_CONVERGED)
-    if inversion.target_class is not None:
+    if not inversion.changes_images:
+        lines.append("The known attack changes no image: there is no trigger to find.")
+    elif inversion.target_class is not None:
         figures = [
             ("mask IoU", inversion.iou),
             ("share of the mask inside the true one", inversion.inside),
             ("ASR@1 of the true trigger", inversion.true_asr),
         ]
-        measured = "; ".join(f"{name} {value:.3f}" for name, value in figures if value is not None)
+        measured = [f"{name} {value:.3f}" for name, value in figures if value is not None]
         wrong = f"the suspect is wrong: the target was {inversion.target_class}"
         right = "the suspect is right" if inversion.is_right else wrong
-        lines.append(f"Known attack: {right}; {measured or 'it changes no image'}.")
+        lines.append(f"Known attack: {'; '.join([right, *measured])}.")
     return lines

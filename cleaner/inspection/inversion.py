@@ -106,7 +106,9 @@ def _compare(inversion: Inversion, others: Probe, trigger: Trigger, target: int)
     A trigger that changes over half of the image has no overlap: any mask would be part of it. Nor has one whose place
     differs from image to image.
     """
-    if "image" not in trigger.modalities or not len(others):
+    if "image" not in trigger.modalities:
+        return replace(inversion, changes_images=False)
+    if not len(others):
         return inversion
     compared = replace(inversion, true_asr=others.count(trigger, target) / len(others))
     true_masks = trigger.mask(others.images(torch.arange(min(COMPARED, len(others)))).cpu())[:, 0] > 0

@@ -87,6 +87,7 @@ class Inversion:
             on held-out images that the model does not take for the target. None if the attack is unknown.
         png: the trigger as a PNG file in base64, transparency = mask; empty without a suspect.
         searched_asr: what asr is, on the searched images; None in older results.
+        changes_images: whether the known attack changes images; if not, any suspect is a false alarm.
     """
 
     model: str
@@ -105,6 +106,7 @@ class Inversion:
     true_asr: float | None = None
     png: str = ""
     searched_asr: float | None = None
+    changes_images: bool = True
 
     @property
     def ranking(self) -> list[str]:
@@ -150,8 +152,8 @@ class Inversion:
 
     @property
     def is_right(self) -> bool | None:
-        """Whether the suspect is the target of the known attack; None if that is unknown."""
-        return None if self.target_class is None else self.suspect == self.target_class
+        """Whether the suspect is the target of the known attack; None without such an attack on images."""
+        return None if self.target_class is None or not self.changes_images else self.suspect == self.target_class
 
 
 @cache

@@ -10,6 +10,7 @@ import streamlit as st
 
 from cleaner.cli.output import join_command
 from cleaner.plots import inversion as charts
+from cleaner.published import REIMPLEMENTED
 from cleaner.runs.inversion import (
     CHANCE_NOTE,
     ESTIMATE_NOTE,
@@ -36,6 +37,7 @@ from pages._shared.wording import escape_markdown, format_percent
 REQUEST = "search.invert.request"
 IMAGE_COUNTS = (200, 500, 1000, 2000)
 DEFAULT_COUNT = 1000
+METHOD = f"Ideas of InverTune (arXiv:2506.12411) and Neural Cleanse (doi:10.1109/SP.2019.00031). {REIMPLEMENTED}"
 SETTINGS = ("search_steps", "search_batch", "patch_steps", "batch_size", "success", "seed")
 PICTURE_SIDE = 192
 
@@ -77,6 +79,7 @@ def show(subject: Subject) -> None:
             st.session_state[REQUEST] = work
             allow_again(work)
         st.caption("Unlabeled clean images suffice. It takes minutes: stay on this page until it is done.")
+        st.caption(METHOD)
     with right:
         if st.session_state.get(REQUEST) == work and not is_canceled(work):
             _run(subject, config, work)
@@ -162,6 +165,8 @@ def _show_figures(found: Inversion) -> None:
         suspect.caption(
             "the attack's target" if found.is_right else f"wrong: {escape_markdown(found.target_class or '')}"
         )
+    elif not found.changes_images:
+        suspect.caption("the attack changes no image")
     index = "–" if found.outlier_index is None else f"{found.outlier_index:.1f}"
     outlier.metric("Outlier index", index, help=f"Distance to the median class in robust SDs. {CHANCE_NOTE}")
     if found.outlier_index is None:

@@ -52,6 +52,7 @@ def test_an_image_without_transparency_covers_everything(tmp_path: Path) -> None
 
 def test_it_is_called_an_estimate_and_needs_a_file() -> None:
     assert "estimate" in to_attack_label("inverted")
+    assert "Re-implementation" in TRIGGERS["inverted"].describe()
     with pytest.raises(CleanerError, match="path"):
         TRIGGERS["inverted"]()(GRAY)
 

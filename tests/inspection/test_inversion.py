@@ -254,7 +254,9 @@ def test_comparison_with_the_known_attack(planted: Clip) -> None:
     assert compared.inside > 0.8
     assert invert(planted, make_images(), SHORT, trigger=trigger, target_class="apple").is_right is False
     text = invert(planted, make_images(), SHORT, trigger=TRIGGERS["text_only"](), target_class="cup")
-    assert (text.iou, text.true_asr) == (None, None)
+    assert (text.iou, text.true_asr, text.is_right) == (None, None, None)
+    assert (text.changes_images, compared.changes_images) == (False, True)
+    assert "changes no image" in describe_findings(text)[-1]
 
 
 def test_images_that_the_model_takes_for_the_class_anyway_measure_nothing(planted: Clip) -> None:

@@ -95,10 +95,30 @@ def test_a_trigger_is_inverted_and_kept(open_page: OpenPage, tmp_path: Path, mon
     text = page_text(app)
     assert "Inverted trigger and its mask" in text
     assert "True trigger and its mask" in text
+    assert "wrong: banana" in text
+    assert "InverTune (arXiv:2506.12411)" in text
     assert "An estimate" in text
     assert (MISS_NOTE in text) != found.is_anomalous
     assert any("Train it away" in label for label in link_labels(app))
     assert "Search again" in [button.label for button in app.button]
+
+
+def test_a_suspect_is_not_wrong_where_the_attack_changes_no_image(
+    open_page: OpenPage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attacked, _ = make_runs(tmp_path, trigger="text_only")
+
+    def find_without_trigger(*args: Any, **options: Any) -> Inversion:
+        return replace(find_anything(*args, **options), iou=None, inside=None, true_asr=None, changes_images=False)
+
+    monkeypatch.setattr(cleaner.inspection.inversion, "invert", find_without_trigger)
+    app = open_page("Trigger search")
+    app.segmented_control(key=f"search.method.{attacked}").set_value("invert").run()
+    press(app, "search.invert.go")
+    assert not errors(app)
+    text = page_text(app)
+    assert "the attack changes no image" in text
+    assert "wrong: " not in text
 
 
 def test_a_search_without_a_suspect_proves_nothing(
