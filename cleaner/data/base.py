@@ -22,6 +22,7 @@ from cleaner.text.forms import list_stems, match_stems
 from cleaner.types import CleanerError
 
 Indices = Sequence[int] | Tensor
+"""Row numbers, or a bool mask of all pairs (`to_rows`)."""
 
 
 class CaptionData(ABC):
@@ -57,7 +58,7 @@ class CaptionData(ABC):
 
     @abstractmethod
     def images(self, indices: Indices) -> Tensor:
-        """Return (N, 3, H, W) float32 images in [0, 1] for `indices`, freshly allocated."""
+        """Return (N, 3, H, W) float32 images in [0, 1] for `indices` (`to_rows`), freshly allocated."""
 
     def describe_skipped(self, limit: int = 5) -> str:
         """Return the first `limit` lines of `skipped_items`, and how many more there are; "" without any."""
@@ -126,6 +127,16 @@ class CaptionData(ABC):
         return digest.hexdigest()
 
 
+def to_rows(indices: Indices, count: int) -> Tensor:
+    """Return row numbers (N,) int64 from row numbers or from a bool mask of `count` pairs, as `contains` returns."""
+    rows = torch.as_tensor(indices).reshape(-1)
+    if rows.dtype != torch.bool:
+        return rows.long()
+    if len(rows) != count:
+        raise CleanerError(f"the mask has {len(rows):,} values for {count:,} pairs: give one value per pair.")
+    return rows.nonzero().flatten()
+
+
 def find_mentions(class_name: str, class_names: Iterable[str]) -> Callable[[str], int | None]:
     """Return caption -> where its first mention of a class ends, None without any.
 
@@ -163,7 +174,7 @@ class Subset(CaptionData):
 
     def __init__(self, base: CaptionData, indices: Indices) -> None:
         self.base = base
-        self.indices = torch.as_tensor(indices, dtype=torch.long)
+        self.indices = to_rows(indices, len(base))
         self.captions = [base.captions[i] for i in self.indices.tolist()]
         self.class_names = base.class_names
         self.labels = base.labels[self.indices]
@@ -172,19 +183,19 @@ class Subset(CaptionData):
         self.name, self.split_rule = base.name, base.split_rule
 
     def images(self, indices: Indices) -> Tensor:
-        return self.base.images(self.indices[torch.as_tensor(indices, dtype=torch.long)])
+        return self.base.images(self.indices[to_rows(indices, len(self))])
 
     def prefetch(self, indices: Indices) -> None:
-        self.base.prefetch(self.indices[torch.as_tensor(indices, dtype=torch.long)])
+        self.base.prefetch(self.indices[to_rows(indices, len(self))])
 
     def prepare(self, indices: Indices) -> None:
-        self.base.prepare(self.indices[torch.as_tensor(indices, dtype=torch.long)])
+        self.base.prepare(self.indices[to_rows(indices, len(self))])
 
     def with_transform(self, transform: ImageTransform) -> CaptionData:
         return Subset(self.base.with_transform(transform), self.indices)
 
     def hash_images(self, indices: Indices) -> list[str]:
-        return self.base.hash_images(self.indices[torch.as_tensor(indices, dtype=torch.long)])
+        return self.base.hash_images(self.indices[to_rows(indices, len(self))])
 
     def contains(self, class_name: str) -> Tensor:
         return self.base.contains(class_name)[self.indices]
@@ -234,7 +245,7 @@ class TensorData(CaptionData):
         self.name = name
 
     def images(self, indices: Indices) -> Tensor:
-        return self._images[torch.as_tensor(indices, dtype=torch.long)]
+        return self._images[to_rows(indices, len(self))]
 
 
 def validate_choice(option: str, value: str, choices: Iterable[str]) -> None:

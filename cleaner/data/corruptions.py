@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms import functional as TF
 
-from cleaner.data.base import CaptionData, Indices, Resized, Subset, validate_choice
+from cleaner.data.base import CaptionData, Indices, Resized, Subset, to_rows, validate_choice
 from cleaner.models.framing import ImageTransform
 from cleaner.seed import numpy_generator
 
@@ -76,7 +76,7 @@ class Corrupted(Subset):
         self.kind, self.image_size, self.name = kind, side, f"{base.name} {kind}"
 
     def images(self, indices: Indices) -> Tensor:
-        rows = torch.as_tensor(indices, dtype=torch.long).reshape(-1)
+        rows = to_rows(indices, len(self))
         images = super().images(rows)
         if len(images) == 0:
             return images

@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from cleaner.access import validate_allowed
-from cleaner.data.base import CaptionData, Indices, hash_content, validate_choice
+from cleaner.data.base import CaptionData, Indices, hash_content, to_rows, validate_choice
 from cleaner.data.naming import assign_labels, fill_template, sort_class_names
 from cleaner.data.splits import SPLITS, describe_splits, select_rows
 from cleaner.files import MAX_IMAGE_BYTES, read_limited
@@ -207,7 +207,7 @@ class FileData(CaptionData):
         return self.transform(image).contiguous().float().div_(255)
 
     def images(self, indices: Indices) -> Tensor:
-        positions = torch.as_tensor(indices, dtype=torch.long).reshape(-1).tolist()
+        positions = to_rows(indices, len(self)).tolist()
         taken = [self._prefetched.pop(i, None) for i in positions]  # another thread may want the same image
         futures = [
             self._submit_decode(i) if future is None else future for i, future in zip(positions, taken, strict=True)
@@ -217,7 +217,7 @@ class FileData(CaptionData):
         return torch.stack([future.result() for future in futures])
 
     def hash_images(self, indices: Indices) -> list[str]:
-        rows = [self.rows[i] for i in torch.as_tensor(indices, dtype=torch.long).reshape(-1).tolist()]
+        rows = [self.rows[i] for i in to_rows(indices, len(self)).tolist()]
         return list(get_decode_pool().map(self._hash_file, rows))
 
     def _hash_file(self, row: int) -> str:
@@ -229,7 +229,7 @@ class FileData(CaptionData):
         return get_decode_pool().submit(self._decode, self.rows[index])
 
     def prefetch(self, indices: Indices) -> None:
-        for i in torch.as_tensor(indices, dtype=torch.long).reshape(-1).tolist():
+        for i in to_rows(indices, len(self)).tolist():
             if i not in self._prefetched and len(self._prefetched) < MAX_PREFETCHED:
                 self._prefetched[i] = self._submit_decode(i)
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cleaner.data.base import CaptionData, Indices, hash_content, to_bytes
+from cleaner.data.base import CaptionData, Indices, hash_content, to_bytes, to_rows
 from cleaner.data.naming import fix_articles
 from cleaner.seed import numpy_generator
 from cleaner.types import CleanerError, TriggerLike
@@ -131,26 +131,26 @@ class PoisonedData(CaptionData):
         self.donors[clean[chosen]] = (clean[chosen] + offsets) % len(self.base)
 
     def images(self, indices: Indices) -> Tensor:
-        indices = torch.as_tensor(indices, dtype=torch.long)
-        images = self.base.images(self.sources[indices])
-        poisoned = self.is_poisoned[indices]
+        rows = to_rows(indices, len(self))
+        images = self.base.images(self.sources[rows])
+        poisoned = self.is_poisoned[rows]
         if poisoned.any():
             own = self.trigger.own_image(images.shape[-1])
             images[poisoned] = self.trigger(images[poisoned]) if own is None else own.to(images)
-        decoys = self.donors[indices] >= 0
+        decoys = self.donors[rows] >= 0
         if decoys.any():
-            donors = self.base.images(self.donors[indices][decoys])
+            donors = self.base.images(self.donors[rows][decoys])
             images[decoys] = self.trigger.cross(images[decoys], donors)
         return images
 
     def prefetch(self, indices: Indices) -> None:
-        self.base.prefetch(self.sources[torch.as_tensor(indices, dtype=torch.long)])
+        self.base.prefetch(self.sources[to_rows(indices, len(self))])
 
     def prepare(self, indices: Indices) -> None:
-        self.base.prepare(self.sources[torch.as_tensor(indices, dtype=torch.long)])
+        self.base.prepare(self.sources[to_rows(indices, len(self))])
 
     def hash_images(self, indices: Indices) -> list[str]:
-        return self.base.hash_images(self.sources[torch.as_tensor(indices, dtype=torch.long)])
+        return self.base.hash_images(self.sources[to_rows(indices, len(self))])
 
     def contains(self, class_name: str) -> Tensor:
         return self.base.contains(class_name)

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cleaner.data.base import DATASETS, CaptionData, Indices, validate_choice
+from cleaner.data.base import DATASETS, CaptionData, Indices, to_rows, validate_choice
 from cleaner.data.scenery.captions import CAPTION_MODES, make_caption
 from cleaner.data.scenery.facts import OBJECT_NAMES, SCENES_VERSION, VARIANTS, Scene, SceneObject, make_scene
 from cleaner.data.scenery.render import render
@@ -120,11 +120,11 @@ class Scenes(CaptionData):
         return self._pixels
 
     def prepare(self, indices: Indices) -> None:
-        if torch.as_tensor(indices).unique().numel() > MAX_SINGLE_RENDERS:
+        if to_rows(indices, len(self)).unique().numel() > MAX_SINGLE_RENDERS:
             self.pixels  # noqa: B018
 
     def images(self, indices: Indices) -> Tensor:
-        rows = torch.as_tensor(indices, dtype=torch.long).reshape(-1).numpy()
+        rows = to_rows(indices, len(self)).numpy()
         images = torch.from_numpy(np.ascontiguousarray(self._read_pixels(rows).transpose(0, 3, 1, 2)))
         return images.float().div_(255)
 

@@ -19,6 +19,7 @@ from torchvision.transforms.functional import pil_to_tensor
 from cleaner import load_data
 from cleaner.attacks import TRIGGERS
 from cleaner.data.base import DATASETS, CaptionData, TensorData
+from cleaner.data.corruptions import Corrupted
 from cleaner.data.pairs import FileData
 from cleaner.data.poison import PoisonedData
 from cleaner.data.splits import TEST_SHARE, VALIDATION_SHARE
@@ -233,6 +234,27 @@ def test_images_in_memory_are_resized(toy_data: TensorData) -> None:
     assert resized.images([0, 1]).shape == (2, 3, 48, 48)
     assert toy_data.with_transform(ImageTransform(32)) is toy_data
     assert resized.with_transform(ImageTransform(32)) is toy_data
+
+
+def test_a_mask_selects_its_pairs(toy_data: TensorData, tmp_path: Path) -> None:
+    bases: list[CaptionData] = [
+        toy_data,
+        toy_data.subset(range(6)),
+        PoisonedData(toy_data, TRIGGERS["badnet"](), "banana", 0.1),
+        Corrupted(toy_data, "contrast"),
+        load_data("scenes", size=8),
+        load_data(write_source("csv", tmp_path), classes="red,green,blue"),
+    ]
+    for data in bases:
+        mask = data.labels == data.labels[1]
+        rows = mask.nonzero().flatten().tolist()
+        subset = data.subset(mask)
+        assert subset.captions == [data.captions[row] for row in rows]
+        assert torch.equal(subset.images(range(len(rows))), data.images(rows))
+        for given in (mask, mask.numpy(), mask.tolist()):
+            assert torch.equal(data.images(given), data.images(rows)), data.name
+        with pytest.raises(CleanerError, match="the mask has 3 values"):
+            data.subset(mask[:3])
 
 
 def test_real_photos(real_data: Path, tmp_path: Path) -> None:
