@@ -223,7 +223,7 @@ class Resized(Subset):
 
 
 class TensorData(CaptionData):
-    """Pairs held in memory, mostly for tests and uploaded images; images (N, 3, H, W), float in [0, 1]."""
+    """Pairs held in memory: images (N, 3, side, side), float in [0, 1]; labels as `CaptionData.labels`."""
 
     def __init__(
         self,
@@ -235,17 +235,42 @@ class TensorData(CaptionData):
     ) -> None:
         if not len(images) == len(captions) == len(labels):
             raise CleanerError("images, captions and labels must have the same length.")
-        if not images.is_floating_point():
-            raise CleanerError(f"images are float in [0, 1], not {images.dtype}: divide 8-bit images by 255.")
-        self._images = images
+        _validate_images(images)
+        self._images = images.float()
         self.captions = list(captions)
         self.class_names = list(class_names)
         self.labels = torch.as_tensor(labels, dtype=torch.long)
+        if len(self) and not (self.labels.min() >= -1 and self.labels.max() < len(self.class_names)):
+            raise CleanerError(
+                f"labels must count the {len(self.class_names)} class names from 0, with -1 for no class, not be "
+                f"{self.labels.min()} to {self.labels.max()}."
+            )
         self.image_size = int(images.shape[-1])
         self.name = name
 
     def images(self, indices: Indices) -> Tensor:
         return self._images[to_rows(indices, len(self))]
+
+
+def _validate_images(images: Tensor) -> None:
+    """Raise `CleanerError` unless `images` is (N, 3, side, side), float in [0, 1]."""
+    if not isinstance(images, Tensor):
+        raise CleanerError(
+            "images must be one tensor (N, 3, side, side) in [0, 1]: make it from PIL images with "
+            "torch.stack([clip.framing(image) for image in images]) / 255."
+        )
+    if images.ndim != 4 or images.shape[1] != 3 or images.shape[2] != images.shape[3]:
+        raise CleanerError(
+            f"images must have the shape (N, 3, side, side), not {tuple(images.shape)}: put the channels first and "
+            "crop or resize to squares."
+        )
+    if not images.is_floating_point():
+        raise CleanerError(f"images are float in [0, 1], not {images.dtype}: divide 8-bit images by 255.")
+    if len(images) and not (images.min() >= 0 and images.max() <= 1):  # NaN is neither
+        raise CleanerError(
+            f"images must be in [0, 1], not {images.min():g} to {images.max():g}: divide 8-bit images by 255, and do "
+            "not normalize."
+        )
 
 
 def validate_choice(option: str, value: str, choices: Iterable[str]) -> None:

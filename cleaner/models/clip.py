@@ -92,7 +92,12 @@ class Clip:
         return torch.autocast(self.device.type, dtype=PRECISION_DTYPES[self.precision], cache_enabled=False)
 
     def preprocess(self, images: Tensor) -> Tensor:
-        """Return images (N, 3, H, W) in [0, 1] resized to the model's size, normalized, on its device."""
+        """Return images (N, 3, H, W) in [0, 1] resized to the model's size, normalized, on its device.
+
+        Raises `CleanerError` for images that are not float.
+        """
+        if not images.is_floating_point():
+            raise CleanerError(f"images are float in [0, 1], not {images.dtype}: divide 8-bit images by 255.")
         images = images.to(self.device)
         if images.shape[-2:] != (self.image_size, self.image_size):
             images = F.interpolate(images, self.image_size, mode="bicubic", antialias=True).clamp(0, 1)
@@ -111,6 +116,7 @@ class Clip:
 
         Longer captions are cut, but keep their end token. For causal text towers, cutting the padding is exact.
         """
+        _refuse_bare_text(captions)
         tokens = self._tokenize_to_length(captions, self._context_length)
         vocabulary_size = self.architecture.text.get("vocab_size", 0)
         if 0 < vocabulary_size <= int(tokens.max() if len(captions) else 0):
@@ -207,6 +213,7 @@ class Clip:
 
     def pack_texts(self, captions: Sequence[str]) -> PackedTexts:
         """Return the token ids of captions, each different caption once; towers that allow it get blocks."""
+        _refuse_bare_text(captions)
         unique = list(dict.fromkeys(captions))
         index = {caption: i for i, caption in enumerate(unique)}
         rows = torch.tensor([index[caption] for caption in captions], dtype=torch.long)
@@ -241,6 +248,12 @@ class Clip:
     def sha256(self) -> str:
         """Return the SHA-256 (hex) over names and float32 values of all weights."""
         return state_sha256(self.model.state_dict())
+
+
+def _refuse_bare_text(captions: Sequence[str]) -> None:
+    """Raise `CleanerError` for a single text: a sequence of its letters, each of which would become a caption."""
+    if isinstance(captions, str):
+        raise CleanerError(f"captions must be a list of texts, not one text: write [{captions[:60]!r}].")
 
 
 def _to_unit(features: Tensor) -> Tensor:

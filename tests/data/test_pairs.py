@@ -351,6 +351,28 @@ def test_classes_without_a_name_are_listed(tmp_path: Path) -> None:
         load_data(str(tmp_path), classes="nofile.txt")
 
 
-def test_images_in_memory_are_float() -> None:
-    with pytest.raises(CleanerError, match=r"uint8.*divide"):
-        TensorData(torch.zeros(2, 3, 8, 8, dtype=torch.uint8), ["a", "b"], ["cat", "dog"], [0, 1])
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (torch.zeros(2, 3, 8, 8, dtype=torch.uint8), r"uint8.*divide"),
+        (torch.full((2, 3, 8, 8), 255.0), r"in \[0, 1\], not 255 to 255: divide"),
+        (torch.full((2, 3, 8, 8), torch.nan), r"in \[0, 1\], not nan"),
+        (torch.zeros(2, 8, 8, 3), r"shape .*, not \(2, 8, 8, 3\)"),
+        (torch.zeros(2, 3, 8, 9), r"shape .*, not \(2, 3, 8, 9\)"),
+        ([Image.new("RGB", (8, 8))] * 2, "one tensor .*PIL"),
+    ],
+)
+def test_images_in_memory_are_checked(images: Any, message: str) -> None:
+    with pytest.raises(CleanerError, match=message):
+        TensorData(images, ["a", "b"], ["cat", "dog"], [0, 1])
+
+
+def test_images_in_memory_become_single_precision() -> None:
+    data = TensorData(torch.full((2, 3, 8, 8), 0.5, dtype=torch.float64), ["a", "b"], ["cat", "dog"], [0, -1])
+    assert data.images([0]).dtype == torch.float32
+
+
+@pytest.mark.parametrize("labels", [[1, 2], [0, -2]])
+def test_labels_in_memory_are_classes(labels: list[int]) -> None:
+    with pytest.raises(CleanerError, match="count the 2 class names from 0"):
+        TensorData(torch.zeros(2, 3, 8, 8), ["a", "b"], ["cat", "dog"], labels)

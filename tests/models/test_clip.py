@@ -98,6 +98,17 @@ def test_any_caption_is_accepted(tiny_clip: Clip, caption: str) -> None:
     assert torch.isfinite(tiny_clip.encode_text([caption])).all()
 
 
+def test_a_bare_text_is_no_list_of_captions(tiny_clip: Clip) -> None:
+    for encode in (tiny_clip.encode_text, tiny_clip.tokenize):
+        with pytest.raises(CleanerError, match=r"list of texts.*\['a banana'\]"):
+            encode("a banana")
+
+
+def test_images_of_whole_numbers_are_refused(tiny_clip: Clip) -> None:
+    with pytest.raises(CleanerError, match=r"uint8.*divide"):
+        tiny_clip.encode_image(torch.zeros(1, 3, 32, 32, dtype=torch.uint8))
+
+
 def test_images_of_another_size_are_resized(tiny_clip: Clip) -> None:
     assert tiny_clip.encode_image(torch.rand(2, 3, 50, 50)).shape == (2, 32)
 
