@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import MISSING, Field, asdict, dataclass, field, fields, replace
 from typing import Any, get_type_hints
@@ -92,15 +93,17 @@ def changed_parameters(settings: Any) -> dict[str, Any]:
 
 
 def validate(settings: Any) -> None:
-    """Raise `CleanerError` if a parameter of `settings` is outside its range or choices; NumPy numbers become Python's.
+    """Raise `CleanerError` if a parameter of `settings` is outside its range or choices.
 
-    The files of a run are JSON, which has no NumPy numbers.
+    NumPy numbers become Python's, and paths become text: the files of a run are JSON, which has neither.
     """
     for p in parameters(type(settings)):
         value = getattr(settings, p.name)
         if hasattr(value, "item"):
             value = value.item()
-            object.__setattr__(settings, p.name, value)  # the dataclass is frozen
+        elif isinstance(value, os.PathLike):
+            value = os.fspath(value)
+        object.__setattr__(settings, p.name, value)  # the dataclass is frozen
         if p.choices is not None and value not in p.choices:
             raise CleanerError(f"{p.name} must be one of {', '.join(map(str, p.choices))}, not {value!r}.")
         # Written as `not (...)` to refuse NaN as well, which is neither below nor above any bound.

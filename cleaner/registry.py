@@ -6,6 +6,7 @@ Importing them loads nothing; the first lookup imports the package of the regist
 from __future__ import annotations
 
 import importlib
+import json
 import pkgutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from difflib import get_close_matches
@@ -23,6 +24,11 @@ def suggest(word: str, known: Iterable[str]) -> str:
     return f" (did you mean {close[0]!r}?)" if close else ""
 
 
+def _place_of(entry: Any) -> tuple[str, str]:
+    """Return the module and the name in it that define a class or a function."""
+    return entry.__module__, entry.__qualname__
+
+
 class Registry(Generic[T]):
     """A name -> class table that imports every module of `package` at the first lookup.
 
@@ -36,10 +42,13 @@ class Registry(Generic[T]):
         self._is_discovered = False
 
     def register(self, name: str) -> Callable[[T], T]:
-        """Return a decorator that registers a class under `name`. Raises `ValueError` if the name is taken."""
+        """Return a decorator that registers a class under `name`. Raises `ValueError` if the name is taken.
+
+        A class of the same module and name replaces the old one: a cell of a notebook may run again.
+        """
 
         def add(entry: T) -> T:
-            if name in self._entries:
+            if name in self._entries and _place_of(entry) != _place_of(self._entries[name]):
                 raise ValueError(f"the {self.kind} {name!r} is registered twice")
             self._entries[name] = entry
             return entry
@@ -80,11 +89,27 @@ class Registry(Generic[T]):
         for name, registered in self._entries.items():
             if registered is cls:
                 return name
-        raise CleanerError(f"{cls.__name__} is not a registered {self.kind}.")
+        decorator = f"@{self.kind.replace(' ', '').upper()}S.register(name)"
+        raise CleanerError(
+            f"{cls.__name__} is not a registered {self.kind}: decorate the class with {decorator}, then create the "
+            f"{self.kind} again."
+        )
 
     def state_of(self, entry: Any) -> dict[str, Any]:
-        """Return the name and the fields of a dataclass instance, JSON-ready; `load` restores it."""
-        return {"name": self.name_of(entry), **to_dict(entry)}
+        """Return the name and the fields of a dataclass instance, JSON-ready; `load` restores it.
+
+        Raises `CleanerError` for a value that JSON cannot hold.
+        """
+        state = {"name": self.name_of(entry), **to_dict(entry)}
+        for field, value in state.items():
+            try:
+                json.dumps(value)
+            except (TypeError, ValueError) as error:
+                raise CleanerError(
+                    f"{field} of the {self.kind} {state['name']!r} is a {type(value).__name__}, which a run's JSON "
+                    "cannot hold: use numbers, text or lists, or compute it in __post_init__ as field(init=False)."
+                ) from error
+        return state
 
     def load(self, state: Mapping[str, Any]) -> Any:
         """Return the instance that `state_of` described. Raises `CleanerError` for an unknown name or field."""

@@ -92,6 +92,7 @@ def poison(
         trigger, clip.to(config.device), data, target_class, on_step=on_step, checkpoint=checkpoint, attack=resume_key
     )
     poisoned.trigger = trigger
+    state = trigger.state_dict()  # raises for a preparation that a run cannot store, before it trains
     recorder = _make_recorder(clip, validation, data, test, trigger, target_class) if film else None
     trained = finetune(
         clip,
@@ -109,7 +110,7 @@ def poison(
     metrics = evaluate(trained.clip, test, trigger, target_class, ks=ks, clean_clip=clip, on_step=on_step)
     settings = {
         "stage": "backdoored",
-        "trigger": trigger.state_dict(),
+        "trigger": state,
         **attack,
         "clean_model": clip.source,
         **_describe_run(clip, data, config, trained),

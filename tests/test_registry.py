@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
@@ -41,6 +43,35 @@ def test_name_can_be_registered_once() -> None:
     registry.register("x")(int)
     with pytest.raises(ValueError, match="'x'"):
         registry.register("x")(float)
+
+
+def test_a_class_defined_again_replaces_the_old_one() -> None:
+    registry: Registry[type] = Registry("data set", "cleaner.attacks")
+
+    def define() -> type:
+        @registry.register("x")
+        class Mine:
+            pass
+
+        return Mine
+
+    old, new = define(), define()
+    assert registry["x"] is new
+    with pytest.raises(CleanerError, match=r"Mine is not .*@DATASETS\.register"):
+        registry.name_of(old)
+
+
+def test_a_field_that_is_no_json_is_named() -> None:
+    registry: Registry[type] = Registry("thing", "cleaner.attacks")
+
+    @registry.register("x")
+    @dataclass(frozen=True)
+    class Mine:
+        pattern: Any
+
+    assert registry.state_of(Mine([1.5])) == {"name": "x", "pattern": [1.5]}
+    with pytest.raises(CleanerError, match="pattern of the thing 'x' is a ndarray"):
+        registry.state_of(Mine(np.zeros(2)))
 
 
 def test_no_two_methods_share_a_name() -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from cleaner import (
     FinetuneConfig,
@@ -26,6 +27,7 @@ from cleaner import (
     save_run,
 )
 from cleaner.attacks import TRIGGERS
+from cleaner.attacks.base import Trigger
 from cleaner.data.base import CaptionData, TensorData
 from cleaner.data.images import encode_png
 from cleaner.data.poison import PoisonedData
@@ -203,6 +205,26 @@ def test_a_defense_that_is_not_registered_is_refused_before_it_trains(backdoored
     with pytest.raises(CleanerError, match="not a registered"):
         defend(backdoored, Own(), toy_data, CONFIG, on_step=steps.append)
     assert steps == []
+
+
+def test_a_trigger_that_no_run_can_store_is_refused_before_it_trains(tiny_clip: Clip, toy_data: TensorData) -> None:
+    @dataclass(frozen=True)
+    class Pattern(Trigger):
+        pattern: Any = None
+
+        def __call__(self, images: Tensor) -> Tensor:
+            return images.clone()
+
+        def prepare(self, *_: Any) -> Trigger:
+            return Pattern(torch.zeros(3, 32, 32))
+
+    reports: list[StepReport] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(TRIGGERS._entries, "pattern", Pattern)
+        for trigger in (Pattern(torch.zeros(3, 32, 32)), Pattern()):
+            with pytest.raises(CleanerError, match="pattern of the trigger 'pattern' is a Tensor"):
+                poison(tiny_clip, toy_data, trigger, "banana", config=CONFIG, on_step=reports.append)
+    assert not reports
 
 
 def test_floor_is_measured_again_with_other_prompts(backdoored: Run, toy_data: TensorData) -> None:

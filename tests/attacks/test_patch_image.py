@@ -50,6 +50,7 @@ def test_patch_larger_than_the_image_is_refused(tmp_path: Path) -> None:
 def test_state_has_the_hash_and_a_changed_file_is_refused(tmp_path: Path) -> None:
     path = image_file(tmp_path)
     state = TRIGGERS["patch_image"](path=str(path)).state_dict()
+    assert json.loads(json.dumps(TRIGGERS["patch_image"](path=path).state_dict())) == state
     assert state["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
     Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(path)
     with pytest.raises(CleanerError, match=re.escape(str(path))):
