@@ -119,7 +119,7 @@ class Attack:
             values["asr_clean_model"] = queries(1, True).success_rates(self.ks)
         values |= self._search_captions(plain, keyed) if on_images else self._search_images(plain, keyed)
         if self.trigger.is_input_aware:
-            values["cross_asr"] = self._measure_cross(plain)
+            values |= self._measure_cross(plain)
         return values, keyed.outcomes()
 
     def image_queries(self, model: int, is_attacked: bool) -> Queries:
@@ -178,14 +178,15 @@ class Attack:
             values["n_gallery"] = len(gallery)
         return values
 
-    def _measure_cross(self, plain: Queries) -> float | None:
-        """Return the ASR@1 of images with the trigger of the previous image of their batch; None below two images."""
+    def _measure_cross(self, plain: Queries) -> dict[str, Any]:
+        """Return the ASR@1 of images with the trigger of the previous image of their batch; {} below two images."""
         rows = self.rows[plain.population][:CROSS_IMAGES]
         rows = rows[: len(rows) - (len(rows) % self.encoders[0].image_batch == 1)]  # one alone has no other image
         if not len(rows):
-            return None
+            return {}
         features = self.encoders[0].encode_rows(self.data, rows, lambda x: self.trigger.cross(x, x.roll(1, 0)))
-        return in_top_k(features, plain.classes, torch.tensor(plain.target)).float().mean().item()
+        hits = in_top_k(features, plain.classes, torch.tensor(plain.target))
+        return {"cross_asr": hits.float().mean().item(), "n_cross": len(hits)}
 
 
 def _search(plain: Queries, keyed: Queries, gallery: Tensor, is_target: Tensor) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cleaner.evaluation.result import METRICS
+from cleaner.evaluation.result import METRICS, Metrics
 from cleaner.evaluation.same_test import IMAGE_FIELDS, has_same_prompts
 
 RESAMPLES = 10_000
@@ -53,12 +53,13 @@ def bootstrap_interval(before: NDArray[np.bool_], after: NDArray[np.bool_]) -> t
 
 
 def metric_difference_interval(
-    before: Mapping[str, Any], after: Mapping[str, Any], name: str
+    before: Metrics | Mapping[str, Any], after: Metrics | Mapping[str, Any], name: str
 ) -> tuple[float, float] | None:
-    """Return `bootstrap_interval` of "ca", "asr" or "ra" at k = 1 from two `Metrics.to_dict`.
+    """Return `bootstrap_interval` of "ca", "asr" or "ra" at k = 1 from two `Metrics`, or their `to_dict`.
 
     None if either lacks the outcomes, or the two were measured on different images or with other prompts.
     """
+    before, after = (vars(m) if isinstance(m, Metrics) else m for m in (before, after))
     texts = [text for m in (before, after) if (text := (m.get("outcomes") or {}).get(name))]
     is_paired = has_same_prompts(before, after) and all(
         before.get(field) == after.get(field) for field in (*IMAGE_FIELDS, COUNT_FIELDS[name])

@@ -62,6 +62,7 @@ class Metrics:
             ("image") and with both ("both"); `asr` and `ra` then are those with all keys of the trigger.
         counterfactual_by_kind: share of negatives of each kind of edit that score below their caption.
         n_counterfactual, n_gallery: images with negatives; captions (or images) that are searched.
+        n_cross: images behind `cross_asr`; 0 in runs that did not record it.
         queries: "images", or "captions" for a trigger in the text alone (`evaluation.attack`).
         outcomes: "ca", "asr", "ra" -> hit or miss at k = 1 of each image (`bootstrap.pack_outcomes`).
     """
@@ -195,11 +196,13 @@ class Metrics:
             "Success with another image's trigger",
             "Cross ASR",
             "Share of at most 1,000 images with the trigger made for another image that are classified as the target.",
+            count="n_cross",
             view="report",
         ),
     )
+    n_cross: int = 0
     queries: str = "images"
-    outcomes: dict[str, str] = field(default_factory=dict)
+    outcomes: dict[str, str] = field(default_factory=dict, repr=False)
     data_sha256: str = ""
     class_names_sha256: str = ""
     templates: int = 0
@@ -210,13 +213,31 @@ class Metrics:
         return value.get(k) if isinstance(value, dict) else value
 
     def interval(self, name: str, k: int = 1) -> Interval:
-        """Return the 95% interval of a metric at k. Raises `CleanerError` if it was not measured."""
+        """Return the 95% interval of a metric at k.
+
+        Raises `CleanerError` for an unknown metric, or one that was not measured.
+        """
         from cleaner.evaluation.metrics import wilson_interval  # loads torch and scipy
 
-        value = self.metric(name, k)
+        if name not in METRICS:
+            raise CleanerError(f"there is no metric {name!r}. Choose one of: {', '.join(METRICS)}.")
+        value, count = self.metric(name, k), self.count(name)
         if value is None:
-            raise CleanerError(f"{name} was not measured: give a trigger and a target class to evaluate().")
-        return wilson_interval(value, self.count(name))
+            raise CleanerError(self._describe_missing(name, k))
+        if count == 0:
+            raise CleanerError(f"{name} was measured before its number of images was recorded: evaluate() again.")
+        return wilson_interval(value, count)
+
+    def _describe_missing(self, name: str, k: int) -> str:
+        """Return why a metric has no value at k, and what to do."""
+        if measured := getattr(self, name):
+            return f"{name} was measured at k = {', '.join(map(str, measured))}, not {k}: choose one of these."
+        remedy = "give a trigger and a target class to evaluate()"
+        if name == "counterfactual_accuracy":
+            remedy = "evaluate() with counterfactual=True, on captions that have negative subtexts"
+        elif name == "asr_clean_model":
+            remedy += ", and the model before poisoning as clean_clip"
+        return f"{name} was not measured: {remedy}."
 
     def count(self, name: str) -> int:
         """Return the number of images behind a metric."""

@@ -76,6 +76,7 @@ class _MetricsFile(StrictModel):
     n_attack: int = 0
     n_counterfactual: int = 0
     n_gallery: int = 0
+    n_cross: int = 0
     queries: Literal["images", "captions"] | None = None
     asr_by_key: dict[str, ByK] | None = None
     counterfactual_by_kind: dict[str, Number] | None = None

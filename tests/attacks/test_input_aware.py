@@ -96,6 +96,7 @@ def test_cross_asr_is_measured_with_the_next_image(trigger: InputAware, tiny_cli
         return hits.float().mean().item()
 
     assert metrics.cross_asr == pytest.approx(share(1))
+    assert metrics.n_cross == len(others)
     assert share(1) not in (share(0), share(-1))
     assert evaluate(tiny_clip, toy_data, TRIGGERS["badnet"](), "banana").cross_asr is None
 

@@ -59,7 +59,7 @@ def test_metrics_of_an_evaluation_can_be_compared(tiny_clip: Clip, toy_data: Ten
     metrics = evaluate(tiny_clip, toy_data, TRIGGERS["badnet"](), "banana", ks=(1,))
     stored = json.loads(json.dumps(metrics.to_dict()))
     for name in bootstrap.COUNT_FIELDS:
-        low, high = bootstrap.metric_difference_interval(stored, stored, name) or (0.0, 0.0)
+        low, high = bootstrap.metric_difference_interval(stored, metrics, name) or (0.0, 0.0)
         assert -0.1 < low < 0 < high == -low
     for name in bootstrap.COUNT_FIELDS:
         shares = bootstrap.unpack_outcomes(metrics.outcomes[name], stored[bootstrap.COUNT_FIELDS[name]])

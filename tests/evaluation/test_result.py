@@ -18,6 +18,7 @@ from cleaner.files import read_json
 from cleaner.reports import aggregate, html, tensorboard
 from cleaner.reports.tables import to_csv
 from cleaner.runs.store import read_record
+from cleaner.types import CleanerError
 from tests.evaluation.extra_metric import VALUE, MoreMetrics, make_measured_run, register_stealth
 from tests.pages.runs import make_metrics
 
@@ -65,6 +66,28 @@ def test_metrics_survive_json() -> None:
     }
     low, high = state["asr_interval"]["1"]
     assert low < state["asr"]["1"] < high
+
+
+def test_an_interval_has_the_count_of_its_own_metric() -> None:
+    metrics = replace(make_metrics(0.9), n_attack=4371, cross_asr=0.3, n_cross=1000)
+    assert metrics.interval("cross_asr") == wilson_interval(0.3, 1000)
+    with pytest.raises(CleanerError, match="number of images was recorded"):
+        replace(metrics, n_cross=0).interval("cross_asr")
+
+
+def test_a_missing_interval_says_what_to_do() -> None:
+    metrics = replace(make_metrics(0.9), counterfactual_accuracy=None, asr_clean_model=None, cross_asr=None)
+    for name, remedy in (
+        ("ASR", r"no metric 'ASR'.*ca, asr, ra"),
+        ("n", "no metric 'n'"),
+        ("counterfactual_accuracy", "counterfactual=True"),
+        ("asr_clean_model", "clean_clip"),
+        ("cross_asr", "a trigger and a target class"),
+    ):
+        with pytest.raises(CleanerError, match=remedy):
+            metrics.interval(name)
+    with pytest.raises(CleanerError, match="k = 1, 3, not 2"):
+        metrics.interval("asr", 2)
 
 
 def test_only_a_k_that_counts_classes_is_marked_where_they_are_few() -> None:
