@@ -49,7 +49,7 @@ def test_a_new_defense_is_never_put_beside_older_runs(monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize("entry", SHIPPED, ids=lambda entry: entry.folder.name)
 def test_weights_are_those_that_were_measured(entry: RunRecord) -> None:
-    run = load_run(entry.folder)
+    run = load_run(entry.folder.name)
     assert run.clip.sha256() == entry.config["shipped"]["sha256"]
     assert run.clip.metadata["stage"] == run.stage
     assert run.trigger is not None

@@ -10,6 +10,7 @@ grow.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from cleaner.files import has_config, read_json, write_bytes, write_json, write_text
 from cleaner.runs.film import FILM_FILE, Film, read_film, write_film
+from cleaner.runs.folders import resolve_run
 from cleaner.runs.integrity import HASHES_KEY, hash_files
 from cleaner.runs.parts import read_metrics
 from cleaner.runs.progress import PROGRESS_FILE
@@ -49,15 +51,15 @@ class Run:
         film: frames of the training, if they were kept.
     """
 
-    clip: Clip
-    history: list[StepReport]
+    clip: Clip = field(repr=False)
+    history: list[StepReport] = field(repr=False)
     metrics: Metrics | None
     config: dict[str, Any]
     trigger: Trigger | None = None
     target_class: str | None = None
-    manifest: dict[str, Any] = field(default_factory=dict)
-    clean_clip: Clip | None = None
-    film: Film | None = None
+    manifest: dict[str, Any] = field(default_factory=dict, repr=False)
+    clean_clip: Clip | None = field(default=None, repr=False)
+    film: Film | None = field(default=None, repr=False)
 
     @property
     def stage(self) -> str:
@@ -99,7 +101,9 @@ def write_run(run: Run, folder: Path) -> None:
 
 
 def load_run(folder: str | Path) -> Run:
-    """Return the finished run in `folder`; without the model before poisoning where that is no longer available.
+    """Return the finished run in `folder`, or the stored or shipped run of this name.
+
+    It is without the model before poisoning where that is no longer available.
 
     Raises `CleanerError` if there is none, or one of a newer version.
     """
@@ -107,7 +111,7 @@ def load_run(folder: str | Path) -> Run:
     from cleaner.models.clip import load_clip
     from cleaner.models.lookup import is_on_this_machine
 
-    folder = Path(folder)
+    folder = Path(resolve_run(os.fspath(folder)))
     config = read_complete_config(folder)
     metrics = read_metrics(folder)
     # Moved, deleted or replaced since, it is None; metrics.json still holds the floor that was measured with it.
