@@ -39,7 +39,7 @@ from cleaner.runs.inversion import FOLDER, RESULT_FILE, write_inversion
 from cleaner.runs.request import TEST_SIZE
 from cleaner.runs.run import Run, load_run, write_run
 from cleaner.runs.store import list_shipped_runs
-from cleaner.workflow import defend, poison, supported_ks
+from cleaner.workflow import defend, poison
 
 ATTACK, SEED = "badnet", 0
 DEFENSE_NAMES = ("cleanclip", "cleanclip_short", "ta_cleaner")
@@ -153,7 +153,7 @@ def ship(run: Run, folder: Path, clean: Clip, test: CaptionData) -> Clip:
 
 def measure(run: Run, clip: Clip, *, clean: Clip, test: CaptionData) -> Metrics:
     """Return the metrics of a model under the attack of a run."""
-    return evaluate(clip, test, run.trigger, run.target_class, ks=supported_ks(test), clean_clip=clean)
+    return evaluate(clip, test, run.trigger, run.target_class, clean_clip=clean)
 
 
 def headline_metrics(metrics: Metrics) -> dict[str, float]:

@@ -43,10 +43,12 @@ class RunOptions(TypedDict, total=False):
     validation: CaptionData | None
     test: CaptionData | None
     on_step: OnStep | None
-    checkpoint: Path | None
+    checkpoint: str | Path | None
     film: bool
 
 
+@torch.inference_mode(False)  # a notebook may have turned gradients off
+@torch.enable_grad()
 def poison(
     clip: Clip,
     data: CaptionData,
@@ -60,7 +62,7 @@ def poison(
     validation: CaptionData | None = None,
     test: CaptionData | None = None,
     on_step: OnStep | None = None,
-    checkpoint: Path | None = None,
+    checkpoint: str | Path | None = None,
     film: bool = False,
 ) -> Run:
     """Backdoor a copy of `clip`: finetune it with CLIP's loss on `data`, `poison_rate` of which carries the trigger.
@@ -75,6 +77,7 @@ def poison(
     """
     config = config or replace(presets.POISON, lr=presets.poison_lr(clip.name))
     poison_rate = float(poison_rate)  # JSON takes only some of NumPy's numbers
+    checkpoint = None if checkpoint is None else Path(checkpoint)
     # A trigger changes the image as the model sees it: after resizing and cropping, before normalization.
     data = data.with_transform(clip.framing)
     # Pairs, captions and labels do not depend on the optimized patch, so bad input fails before it is optimized.
@@ -106,8 +109,7 @@ def poison(
         stage="poison",
         attack=resume_key,
     )
-    ks = supported_ks(test)
-    metrics = evaluate(trained.clip, test, trigger, target_class, ks=ks, clean_clip=clip, on_step=on_step)
+    metrics = evaluate(trained.clip, test, trigger, target_class, clean_clip=clip, on_step=on_step)
     settings = {
         "stage": "backdoored",
         "trigger": state,
@@ -207,7 +209,7 @@ def defend(
     validation: CaptionData | None = None,
     test: CaptionData | None = None,
     on_step: OnStep | None = None,
-    checkpoint: Path | None = None,
+    checkpoint: str | Path | None = None,
     film: bool = False,
 ) -> Run:
     """Finetune a copy of a backdoored run's model, or of a suspect one, on clean pairs with `defense`.
@@ -231,8 +233,8 @@ def defend(
     )
     floor = _find_known_floor(run, test, trained.clip) if run is not None else None
     clean = run.clean_clip if run is not None else None
-    ks, measured = supported_ks(test), clean if floor is None else None
-    metrics = evaluate(trained.clip, test, trigger, target, ks=ks, clean_clip=measured, on_step=on_step)
+    measured = clean if floor is None else None
+    metrics = evaluate(trained.clip, test, trigger, target, clean_clip=measured, on_step=on_step)
     if floor is not None:
         metrics = replace(metrics, asr_clean_model=floor)
     settings = {
@@ -307,11 +309,6 @@ def attack_verdict(metrics: Metrics) -> tuple[str, str]:
     if asr >= WEAK_ASR:
         return "weak", f"{figure}: the trigger does not always work; {advice}."
     return "did not take", f"{figure}: the model did not learn the trigger; {advice}."
-
-
-def supported_ks(data: CaptionData) -> tuple[int, ...]:
-    """Return each k of the metrics, 1 and 3, that does not exceed the number of classes."""
-    return tuple(k for k in (1, 3) if k <= len(data.class_names))
 
 
 def _choose_test_data(

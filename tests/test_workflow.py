@@ -140,6 +140,31 @@ def test_evaluate_rejects_invalid_input(tiny_clip: Clip, toy_data: TensorData) -
         evaluate(tiny_clip, toy_data)
 
 
+def test_few_classes_leave_out_the_larger_default_k(tiny_clip: Clip, toy_data: TensorData) -> None:
+    data = TensorData(toy_data.images(range(4)), toy_data.captions[:4], ["apple", "banana"], [0, 1, 0, 1])
+    assert evaluate(tiny_clip, data, TRIGGER, "banana").ca.keys() == {1}
+    assert evaluate(tiny_clip, toy_data).ca.keys() == {1, 3}
+
+
+@pytest.mark.parametrize("gradients_off", [torch.no_grad, torch.inference_mode])
+def test_training_turns_gradients_on(gradients_off: Any, tiny_clip: Clip, toy_data: TensorData) -> None:
+    trigger, config = TRIGGERS["badclip"](steps=2), replace(CONFIG, epochs=1)
+    expected = poison(tiny_clip, toy_data, trigger, "banana", poison_rate=0.25, config=config)
+    with gradients_off():
+        run = poison(tiny_clip, toy_data, trigger, "banana", poison_rate=0.25, config=config)
+    with gradients_off():
+        defended = defend(run, DEFENSES["finetune"](), toy_data, config)
+    assert run.clip.sha256() == expected.clip.sha256() != defended.clip.sha256()
+
+
+def test_paths_may_be_objects_or_text(tiny_clip: Clip, toy_data: TensorData, tmp_path: Path) -> None:
+    clip, checkpoint = load_clip(save_clip(tiny_clip, tmp_path / "clean.safetensors")), str(tmp_path / "checkpoint.pt")
+    config, trigger = replace(CONFIG, epochs=1), TRIGGERS["badclip"](steps=2)
+    run = poison(clip, toy_data, trigger, "banana", poison_rate=0.25, config=config, checkpoint=checkpoint)
+    defend(run, DEFENSES["finetune"](), toy_data, config, checkpoint=str(tmp_path / "defense.pt"))
+    assert {path.name for path in tmp_path.glob("*.pt")} == {"checkpoint.pt", "defense.pt"}
+
+
 def test_poisoning_raises_asr_and_keeps_the_input_model(toy_data: TensorData) -> None:
     clip = make_clip("rn")
     before = clip.sha256()
@@ -418,6 +443,7 @@ def test_run_round_trips_through_disk(tiny_clip: Clip, toy_data: TensorData, tmp
     assert again.manifest == backdoored.manifest
     assert len(again.history) == len(backdoored.history)
     assert again.clip.metadata["target"] == "banana"
+    assert len(repr(again)) < 3000
     assert json.loads(again.clip.metadata["trigger"])["name"] == "badnet"
     assert again.clean_clip is not None
     assert again.clean_clip.sha256() == clean.sha256()

@@ -49,7 +49,6 @@ class Evaluate:
         from cleaner.cli.inputs import load_model, load_split, print_activation, resolve_data, resolve_trigger
         from cleaner.evaluation.evaluate import evaluate
         from cleaner.evaluation.workload import predict_evaluation
-        from cleaner.workflow import supported_ks
 
         run = load_run(self.model) if is_run_folder(self.model) else None
         clip = run.clip if run else load_model(self.model)
@@ -71,7 +70,6 @@ class Evaluate:
             test,
             trigger,
             target_class=target_class,
-            ks=supported_ks(test),
             protocol=self.protocol,
             clean_clip=run.clean_clip if run else None,
             templates=self.templates,

@@ -329,7 +329,7 @@ def resolve_data_paths(name: str, options: Mapping[str, Any]) -> tuple[str, dict
     return name, {**options, **paths}
 
 
-def load_data(name: str, **options: Any) -> CaptionData:
+def load_data(name: str | Path, **options: Any) -> CaptionData:
     """Return the data for `name` (see `resolve_source`); `options` go to the source.
 
     `load_data("scenes", split="train", size=6000, seed=0)`, `load_data("pairs.csv", split="clean")`. `on_step` receives
@@ -337,6 +337,7 @@ def load_data(name: str, **options: Any) -> CaptionData:
     Strings are converted where the source expects numbers. Raises `CleanerError` for an unknown name or option and for
     a string that is not a number.
     """
+    name = os.fspath(name)
     source, name_options = resolve_source(name)
     accepted = accepted_options(source)
     options = {key: value for key, value in options.items() if key != "size" or value is not None}

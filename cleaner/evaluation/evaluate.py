@@ -33,6 +33,7 @@ from cleaner.text import Subtext
 from cleaner.types import CleanerError, OnStep
 
 COUNTERFACTUAL_PAIRS, NEGATIVES = 1500, 3
+DEFAULT_KS = (1, 3)
 
 
 @torch.inference_mode()
@@ -42,7 +43,7 @@ def evaluate(
     trigger: Trigger | None = None,
     target_class: str | None = None,
     *,
-    ks: Sequence[int] = (1, 3),
+    ks: Sequence[int] | None = None,
     protocol: str = "non_target",
     clean_clip: Clip | None = None,
     counterfactual: bool = True,
@@ -53,14 +54,15 @@ def evaluate(
     """Measure `clip` zero-shot on the labeled pairs of `data`; counterfactual accuracy uses unlabeled pairs too.
 
     ASR needs `trigger` and `target_class`; `clean_clip` gives its floor; `evaluation.attack` says what it is for
-    triggers on images and in texts. `templates` and `use_store` as in `encode.Encoder`. `on_step` receives the stages
-    "evaluate" (the images, also with the trigger), "prompts", "captions", and "images" (others that are encoded, such
-    as those of counterfactual accuracy). Raises `CleanerError` for data that `validate_eval_data` rejects, and for k
-    above the number of classes.
+    triggers on images and in texts. `ks` are by default those of 1 and 3 that the number of classes allows.
+    `templates` and `use_store` as in `encode.Encoder`. `on_step` receives the stages "evaluate" (the images, also with
+    the trigger), "prompts", "captions", and "images" (others that are encoded, such as those of counterfactual
+    accuracy). Raises `CleanerError` for data that `validate_eval_data` rejects, and for k above the number of classes.
     """
     digest = data.fingerprint()
     data = validate_eval_data(data, target_class, protocol, trigger).with_transform(clip.framing)
     rows = data.labeled_rows()
+    ks = [k for k in DEFAULT_KS if k <= len(data.class_names)] if ks is None else ks
     if (trigger is None) != (target_class is None):
         raise CleanerError("an attack success rate needs both a trigger and a target class.")
     labels = data.labels[rows]

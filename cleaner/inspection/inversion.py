@@ -34,6 +34,8 @@ COMPARED = 8
 """Images on which the true mask is looked at: a trigger at a random place has another one on each."""
 
 
+@torch.inference_mode(False)  # a notebook may have turned gradients off
+@torch.enable_grad()
 def invert(
     clip: Clip,
     data: CaptionData,

@@ -31,7 +31,6 @@ from cleaner.runs.run import load_run
 from cleaner.text import parse
 from cleaner.training.loop import FinetuneResult, finetune
 from cleaner.types import Cancelled, CleanerError, StepReport
-from cleaner.workflow import supported_ks
 
 TIMED_STEPS, WARM_STEPS, TIMED_OPTIMIZATION_STEPS = 10, 2, 5
 SAMPLED_STEPS, MICRO_BATCH, SAMPLED_IMAGES, SAMPLED_PROMPTS = 3, 8, 16, 32
@@ -232,5 +231,5 @@ class _Measurement:
             draw_counterfactuals(prepared)  # once, whatever the model: not in the time of an evaluation
         self.check()
         start = time.perf_counter()
-        evaluate(clip, part, trigger, target, ks=supported_ks(part), clean_clip=clean, on_step=self.check)
+        evaluate(clip, part, trigger, target, clean_clip=clean, on_step=self.check)
         return (time.perf_counter() - start) * len(test) / len(part)

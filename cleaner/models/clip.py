@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -39,7 +40,7 @@ class Clip:
     weights: stage, trigger, target and origin. The library never changes a Clip: finetuning works on a `copy()`.
     """
 
-    model: nn.Module
+    model: nn.Module = field(repr=False)
     name: str
     architecture: Architecture
     image_size: int
@@ -290,7 +291,7 @@ def _clip_from_model(loaded: checkpoints.LoadedModel) -> Clip:
     return clip
 
 
-def load_clip(name: str, *, device: str = "cpu", precision: str = "fp32") -> Clip:
+def load_clip(name: str | Path, *, device: str = "cpu", precision: str = "fp32") -> Clip:
     """Return a model in eval mode; the form of `name` decides how it is loaded.
 
     A built-in model ("scenes-lite", "scenes-rn", "scenes-vit"); "architecture/pretrained-tag" of open_clip
@@ -300,6 +301,7 @@ def load_clip(name: str, *, device: str = "cpu", precision: str = "fp32") -> Cli
     Files are read as tensors and plain values only. Raises `CleanerError` for an unknown model, a broken file, a file
     that would run code, or weights that do not fit.
     """
+    name = os.fspath(name)
     clip = _clip_from_model(checkpoints.load(name))
     clip.source = resolve_model_name(name)
     return clip.to(device, precision) if (device, precision) != ("cpu", "fp32") else clip

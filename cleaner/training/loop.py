@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch.optim import Optimizer
 
 from cleaner.config import FinetuneConfig
@@ -41,6 +42,8 @@ class FinetuneResult:
     cpu_seconds: float
 
 
+@torch.inference_mode(False)  # a notebook may have turned gradients off
+@torch.enable_grad()
 def finetune(
     clip: Clip,
     data: CaptionData,
@@ -50,7 +53,7 @@ def finetune(
     on_step: OnStep | None = None,
     monitor: Monitor | None = None,
     recorder: Recorder | None = None,
-    checkpoint: Path | None = None,
+    checkpoint: str | Path | None = None,
     stage: str = "defend",
     attack: Mapping[str, Any] | None = None,
 ) -> FinetuneResult:
@@ -72,7 +75,7 @@ def finetune(
     student, reference = _prepare_models(clip, defense, config, batch_size)
     optimizer = defense.build_optimizer(student.model, config) or build_optimizer(student.model, config)
     settings = {} if checkpoint is None else training_settings(clip, data, defense, config, attack)
-    state = TrainingCheckpoint(checkpoint, student, optimizer, settings, recorder)
+    state = TrainingCheckpoint(None if checkpoint is None else Path(checkpoint), student, optimizer, settings, recorder)
     history, cpu_seconds = state.resume()
     batches = BatchLoader(data, defense, config, batch_size, student.cut_to_context(data.captions))
     encoder = BatchEncoder(student, reference, defense, batches.class_prompts)

@@ -51,7 +51,7 @@ def test_every_source_pairs_images_with_their_captions(kind: str, tmp_path: Path
         assert f" {name}" in text
         assert torch.allclose(images[i, :, 100, 100] * 255, torch.tensor(COLORS[name]).float(), atol=3)
     if "{" not in path:
-        assert load_data(path, classes="red,green,blue").captions == data.captions
+        assert load_data(Path(path), classes="red,green,blue").captions == data.captions
     assert load_data(f"{kind}:{path}", seed=1).captions != data.captions
 
 

@@ -99,8 +99,9 @@ def test_a_suspect_that_all_held_out_images_show_has_no_success_rate(
 
 
 def test_is_deterministic_under_its_seed(planted: Clip) -> None:
-    first, second = (replace(invert(planted, make_images(), SHORT), seconds=0.0) for _ in range(2))
-    assert first == second
+    first = replace(invert(planted, make_images(), SHORT), seconds=0.0)
+    with torch.no_grad():
+        assert replace(invert(planted, make_images(), SHORT), seconds=0.0) == first
     other = invert(planted, make_images(), replace(SHORT, seed=1))
     assert other.png != first.png
 
