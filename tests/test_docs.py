@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 from typing import Any, get_args
 
+import open_clip
 import pytest
 import tyro
 from PIL import Image
@@ -123,11 +124,12 @@ def test_every_attack_defense_and_detector_is_documented(name: str) -> None:
     assert f"`{name}`" in TEXTS[ROOT / "docs" / "attacks-and-defenses.md"]
 
 
-def test_python_example_runs(
+def test_python_examples_run(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
     tiny_clip: Clip,
     toy_data: TensorData,
+    small_model: str,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     import cleaner.data.base
@@ -137,13 +139,20 @@ def test_python_example_runs(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(cleaner.models.clip, "load_clip", lambda name: tiny_clip)
     monkeypatch.setattr(cleaner.data.base, "load_data", lambda name, **options: toy_data)
-    example = re.search(r"```python\n(.*?)```", TEXTS[ROOT / "docs" / "guide.md"], re.DOTALL)
-    assert example is not None
+    first, second = re.findall(r"```python\n(.*?)```", TEXTS[ROOT / "docs" / "guide.md"], re.DOTALL)
     sha256 = tiny_clip.sha256()
     namespace: dict[str, Any] = {}
-    exec(compile(example[1], "docs/guide.md", "exec"), namespace)
+    exec(compile(first, "docs/guide.md", "exec"), namespace)
     assert tiny_clip.sha256() == sha256
     assert "ASR@1" in capsys.readouterr().out
+
+    create = open_clip.create_model
+    monkeypatch.setattr(open_clip, "create_model", lambda name, pretrained: create(name))
+    (tmp_path / "photos").mkdir()
+    for file in ("cat-1", "cat-2", "dog-1"):
+        Image.new("RGB", (40, 30), "red").save(tmp_path / "photos" / f"{file}.png")
+    exec(compile(second.replace("ViT-B-32", small_model), "docs/guide.md", "exec"), namespace)
+    assert capsys.readouterr().out.split()[1] == "1"
     assert (tmp_path / "cleaned.safetensors").exists()
 
 
