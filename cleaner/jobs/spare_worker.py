@@ -64,11 +64,12 @@ class SpareWorker:
     def _measure(self, request: dict[str, Any]) -> None:
         """Measure a request while no run uses the device; stop for a run, and for a later request."""
         from cleaner.jobs import timing
-        from cleaner.models.devices import empty_gpu_cache
+        from cleaner.models.devices import empty_gpu_cache, release_freed_memory
 
         while self._requests.empty():
             is_measured = timing.measure(request, lambda: not self._requests.empty())
-            empty_gpu_cache()  # an idle process needs none; a run of another one does
+            empty_gpu_cache()  # an idle process needs no memory; a run of another one does
+            release_freed_memory()
             if is_measured:
                 break
             time.sleep(RETRY_SECONDS)

@@ -22,7 +22,7 @@ from cleaner.evaluation.workload import EvaluationCount, time_encoding
 from cleaner.jobs import locks, prediction, process
 from cleaner.jobs.execution import load_validation
 from cleaner.models.clip import Clip, load_clip
-from cleaner.models.devices import configure_torch, pick_device
+from cleaner.models.devices import configure_torch, pick_device, release_freed_memory
 from cleaner.models.weights import count_bytes
 from cleaner.presets import QUICK_CLEAN_PAIRS
 from cleaner.runs.folders import find_run
@@ -80,6 +80,8 @@ class _Measurement:
         """Return the phases. Raises `Cancelled` if the device is to be left to a run."""
         configure_torch()
         self.check()
+        release_freed_memory()
+        process.reset_peak_memory()
         request, start = self.request, time.perf_counter()
         clip, trigger, target, clean = self._load_model()
         split = "train" if request.stage == "backdoored" else "clean"
@@ -112,12 +114,15 @@ class _Measurement:
         """Return the phases of a full-size model, extrapolated from a sample."""
         request, batch = self.request, self.request.finetune.batch_size
         micro = min(MICRO_BATCH, batch)
-        before = process.current_memory()
+        release_freed_memory()
+        start, before = process.reset_peak_memory(), process.current_memory()
         step, _ = self._time_steps(clip, trigger, data, steps=(1, SAMPLED_STEPS), batch_size=micro)
         # Weights, gradients and moments do not grow with the batch; activations do, and chunks bound them.
         fixed = 4 * count_bytes(clip.model)
         held = min(batch, request.finetune.chunk_size or batch)
-        activations = max(process.peak_memory() - before - fixed, 0.0) * held / micro
+        peak = process.peak_memory()
+        # Elsewhere than on Linux the peak of a larger model that was measured before stays, and hides the activations.
+        activations = max(peak - before - fixed, 0.0) * held / micro if peak > start else 0.0
         count = EvaluationCount.of(clip, test, trigger, models=1 if clean is None else 2)
         validation = replace(count, images=min(count.images, 2 * MONITOR_IMAGES), captions=0)
         self.check()

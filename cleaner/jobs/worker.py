@@ -82,6 +82,7 @@ def _execute(session: RunSession) -> bool:
     elapsed = max(time.time() - session.begun, 0.0)  # the wall clock may have been set back
     # On a cluster, Slurm has already assigned the device.
     with nullcontext() if session.status.place else locks.device_lock(folder, device, session.raise_if_not_to_wait):
+        process.reset_peak_memory()  # of an earlier run or measurement of this worker
         run_clock = prediction.RunClock(elapsed)
         session.update_status(state="running")
         with loading_libraries():

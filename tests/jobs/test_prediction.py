@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, replace
@@ -12,15 +13,17 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from cleaner.config import FinetuneConfig
 from cleaner.data import scenes
 from cleaner.data.base import TensorData
 from cleaner.files import read_json
-from cleaner.jobs import locks, prediction, session, spare, timing, worker
+from cleaner.jobs import locks, prediction, process, session, spare, timing, worker
 from cleaner.jobs.prediction import Phases, Prediction
 from cleaner.models import clip as clip_module
 from cleaner.models.clip import Clip
+from cleaner.models.devices import configure_torch
 from cleaner.runs.request import Request
 from cleaner.runs.run import Run
 from cleaner.runs.store import create_run, read_record
@@ -246,6 +249,51 @@ def test_a_sample_is_scaled_to_a_step_and_to_the_whole_test_split(
     sampled = measurement._sample(tiny_clip, None, toy_data, toy_data, clean=None, loading=0.0, optimize=0.0)
     assert request_.finetune.batch_size == 2 * timing.MICRO_BATCH
     assert sampled.step == pytest.approx(0.2)
+
+
+MB = 1_000_000
+
+
+def use_memory(megabytes: int) -> None:
+    torch.ones(megabytes * MB // 4)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux can reset the peak")
+def test_the_memory_of_a_sample_is_its_own(
+    request_: Request, tiny_clip: Clip, toy_data: TensorData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configure_torch()  # glibc keeps freed memory
+
+    def sample(megabytes: int) -> float:
+        def train(clip: Clip, data: object, defense: object, config: FinetuneConfig, on_step: OnStep) -> object:
+            use_memory(megabytes)
+            for number in range(config.steps or 0):
+                on_step(StepReport("poison", number, 0, 0.0))
+            return SimpleNamespace(clip=clip)
+
+        monkeypatch.setattr(timing, "finetune", train)
+        measurement = timing._Measurement(request_, bool)
+        phases = measurement._sample(tiny_clip, None, toy_data, toy_data, clean=None, loading=0.0, optimize=0.0)
+        return phases.memory
+
+    use_memory(1200)
+    first, second, larger, smaller = (sample(megabytes) for megabytes in (200, 200, 500, 200))
+    assert second == pytest.approx(first, abs=100 * MB)
+    assert larger - second == pytest.approx(2 * 300 * MB, abs=100 * MB)  # a batch is two micro-batches
+    assert smaller == pytest.approx(first, abs=100 * MB)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux can reset the peak")
+def test_the_memory_of_earlier_work_counts_for_no_run(request_: Request) -> None:
+    def recorded() -> list[float]:
+        return [each.memory for each in prediction._read_store()["kinds"].popitem()[1]["phases"]]
+
+    use_memory(1500)
+    assert timing.measure(asdict(request_))
+    use_memory(1500)
+    worker.run_job(session.RunSession(create_run(request_)))
+    assert len(recorded()) in (1, 2)  # a run that leaves its predicted range replaces the measurement
+    assert max(recorded()) < process.current_memory() + 500 * MB
 
 
 def test_a_full_size_model_is_sampled(request_: Request, monkeypatch: pytest.MonkeyPatch) -> None:

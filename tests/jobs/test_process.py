@@ -80,3 +80,23 @@ def test_a_detached_process_outlives_its_killed_parent(how: str, tmp_path: Path)
         assert detached.is_running()
         detached.kill()
         parent.kill()
+
+
+PRINT_PEAKS = """
+from cleaner.jobs import process
+print(process.peak_memory())
+block = b"x" * 300_000_000
+del block
+print(process.peak_memory(), process.reset_peak_memory())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux can reset the peak")
+def test_the_peak_of_memory_is_of_this_process_and_can_be_reset() -> None:
+    block = b"x" * 500_000_000  # Linux passes the peak of a process on to its children
+    del block
+    printed = subprocess.run([sys.executable, "-c", PRINT_PEAKS], capture_output=True, check=True, text=True).stdout
+    start, peak, after = map(float, printed.split())
+    assert start < 250_000_000
+    assert peak - start == pytest.approx(300_000_000, rel=0.1)
+    assert after < start + 50_000_000

@@ -19,6 +19,7 @@ import torch
 
 from cleaner import files
 from cleaner.jobs import local, prediction, process, spare, spare_worker, timing
+from cleaner.models import devices
 from cleaner.runs.request import Request
 from cleaner.runs.run import load_run
 from cleaner.runs.status import Status, read_status, write_status
@@ -103,7 +104,7 @@ def test_the_spare_measures(request_: Request) -> None:
     wait_until(lambda: prediction.predict(request) is not None)
 
 
-def test_a_measurement_keeps_no_memory_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_measurement_keeps_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     events: list[str] = []
     results = iter([False, True])  # a run has the device, then not
     monkeypatch.setattr(process, "take_input", lambda: None)
@@ -113,8 +114,9 @@ def test_a_measurement_keeps_no_memory_of_a_gpu(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: events.append("cuda"))
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     monkeypatch.setattr(torch.mps, "empty_cache", lambda: events.append("mps"))
+    monkeypatch.setattr(devices, "release_freed_memory", lambda: events.append("cpu"))
     spare_worker.SpareWorker()._measure({})
-    assert events == ["measure", "cuda", "mps"] * 2 + ["prepare"]
+    assert events == ["measure", "cuda", "mps", "cpu"] * 2 + ["prepare"]
 
 
 def test_a_warm_spare_trains_within_seconds(request_: Request) -> None:
