@@ -46,6 +46,7 @@ from pages._shared import (
 )
 from pages._shared.fragments import show_tabs
 from pages._shared.frame import link, page, show_error
+from pages._shared.progress import load_data_with_progress
 from pages._shared.sample import DataKey
 from pages._shared.state import KEEP
 from pages._shared.wording import escape_markdown
@@ -243,7 +244,7 @@ def show_start_section(attack: job_requests.AttackSettings | None) -> None:
     if attack is None:
         st.caption(":material/error: Complete or correct the settings below.")
         return
-    pairs = len(cache.load_data(attack.training_data))
+    pairs = len(load_data_with_progress(attack.training_data))
     steps = count_steps(pairs, attack.config)
     optimization_steps = getattr(attack.trigger, "steps", 0)
     first = f", after {optimization_steps:,} steps of trigger optimization" if optimization_steps else ""

@@ -20,7 +20,6 @@ from pages._shared.frame import page
 from pages._shared.pickers import Stage
 from pages._shared.pixels import enlarge
 from pages._shared.plotly_charts import NO_MODE_BAR
-from pages._shared.progress import load_data_with_progress
 from pages._shared.sample import Sample
 from pages._shared.state import KEEP
 from pages._shared.wording import escape_markdown, format_percent
@@ -277,7 +276,6 @@ with page("Attention", LEAD):
     with left, st.spinner("Loading models …"):
         stages = pickers.drop_missing_clean_model(pickers.choose_stages(run))
         sample = pickers.choose_sample(run)
-        load_data_with_progress(sample.data)
         text = pickers.choose_text(run, sample)
         method, settings = choose_method(stages)
         strength = st.slider("Overlay strength", 0.2, 1.0, 0.85, 0.05, key="attention.strength", **KEEP)

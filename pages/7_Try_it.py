@@ -18,7 +18,7 @@ from pages._shared.model_names import show_model_name
 from pages._shared.pickers import Stage
 from pages._shared.pixels import enlarge
 from pages._shared.plotly_charts import NO_MODE_BAR
-from pages._shared.progress import load_data_with_progress, show_progress
+from pages._shared.progress import show_progress
 from pages._shared.sample import Placement, Sample
 from pages._shared.state import KEEP
 from pages._shared.wording import escape_markdown
@@ -225,7 +225,6 @@ with page("Try it", LEAD):
             sample = pickers.choose_sample(run)
     left, right = st.columns([1, 2], gap="medium")  # fits three cards at 1280 px
     with left:
-        load_data_with_progress(sample.data)
         image_container = st.container(key="try-picture")
         placement = choose_placement(sample, trigger_run) if trigger_run is not None else Placement()
         has_text_key = choose_text_key(trigger_run) if trigger_run is not None else None

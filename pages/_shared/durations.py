@@ -12,7 +12,7 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 from cleaner.evaluation.result import describe_resolution
 from cleaner.jobs import local, prediction, spare
 from cleaner.runs.request import Request
-from pages._shared import cache
+from pages._shared.progress import load_data_with_progress
 from pages._shared.sample import DataKey
 
 MEASURING = "duration being measured"
@@ -25,7 +25,7 @@ def describe_test(data: DataKey, target_class: str | None, queries: str = "image
 
     queries: what attack success is measured on, see `evaluation.result.Metrics`.
     """
-    test = cache.load_data(data)
+    test = load_data_with_progress(data, needs_images=False)
     labels = test.labels
     is_counted = labels >= 0
     if target_class is not None:

@@ -12,7 +12,6 @@ from cleaner.models.resolve import resolve_model_name
 from pages._shared import cache, state, uploads, wording
 from pages._shared.job_requests import AttackSettings
 from pages._shared.pixels import enlarge
-from pages._shared.progress import load_data_with_progress
 from pages._shared.wording import escape_markdown
 
 if TYPE_CHECKING:
@@ -32,7 +31,7 @@ PoisonPlan = list[tuple[int, str, str]]
 
 def show_gallery(attack: AttackSettings, plan: PoisonPlan) -> None:
     """Draw some poisoned pairs: clean image, triggered image, difference and captions."""
-    data = load_data_with_progress(attack.training_data)
+    data = cache.load_data(attack.training_data)
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         verb = "is" if len(plan) == 1 else "are"
         st.markdown(f"**{len(plan):,} of {len(data):,} pairs {verb} poisoned**", width="content")

@@ -22,6 +22,7 @@ from cleaner.runs.request import (
 )
 from cleaner.types import CleanerError
 from pages._shared import cache
+from pages._shared.progress import load_data_with_progress
 from pages._shared.sample import DataKey
 
 VALIDATION_SIZE = 500
@@ -133,7 +134,8 @@ def skip_unused_pairs(request: Request, defense: Any) -> Request:
     if not (defense.class_prompt or defense.needs_labels):
         return request
     try:
-        data = cache.load_data(DataKey(format_data(request.data, request.data_options), "clean", request.pairs))
+        key = DataKey(format_data(request.data, request.data_options), "clean", request.pairs)
+        data = load_data_with_progress(key, needs_images=False)
     except CleanerError:
         return request
     return replace(request, pairs=len(defense.select(data)))

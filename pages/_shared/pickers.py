@@ -15,6 +15,7 @@ from cleaner.runs.request import TEST_SIZE
 from cleaner.types import CleanerError
 from pages._shared import cache, job_requests, state, uploads
 from pages._shared.frame import link
+from pages._shared.progress import load_data_with_progress
 from pages._shared.sample import DataKey, ModelKey, Sample, format_prompt
 from pages._shared.state import KEEP
 from pages._shared.wording import escape_markdown
@@ -141,7 +142,7 @@ def selected_model_key() -> ModelKey | None:
 def choose_sample(run: RunRecord | None) -> Sample:
     """Draw the choice of a test image or the own image; all pages share the choice."""
     data_key = find_test_data(run)
-    data = cache.load_data(data_key)
+    data = load_data_with_progress(data_key)
     own_image = st.session_state.get(uploads.OWN_IMAGE)
     options = [*([OWN_INDEX] if own_image else []), *range(min(MAX_SAMPLES, len(data)))]
 

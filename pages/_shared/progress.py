@@ -48,9 +48,10 @@ def show_progress(message: str) -> Iterator[OnStep]:
         placeholder.empty()
 
 
-def load_data_with_progress(key: DataKey) -> CaptionData:
-    """Return data with decoded images; show a progress bar while they are rendered the first time."""
+def load_data_with_progress(key: DataKey, *, needs_images: bool = True) -> CaptionData:
+    """Return data; show a progress bar while files are checked and, if needed, images rendered the first time."""
     with show_progress("Loading images, first time only …") as on_step:
         data = cache.load_data(key, on_step)
-        data.images([0])
+        if needs_images:
+            data.images([0])
     return data

@@ -215,6 +215,16 @@ def test_cached_data_draw_into_no_other_session(monkeypatch: pytest.MonkeyPatch)
     assert [report.step for report in drawn] == [1]
 
 
+def test_data_loaded_without_a_bar_show_one_as_they_are_rendered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLEANER_CACHE", str(tmp_path))
+    key, reports = DataKey("scenes", "test", 7), list[StepReport]()
+    cache.load_data(key)
+    cache.load_data(key, reports.append).images([])  # renders all
+    assert {report.stage for report in reports} == {"render"}
+
+
 def test_two_sessions_start_one_process_for_a_umap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[Path] = []
     polled: dict[str, int | None] = {"status": None}

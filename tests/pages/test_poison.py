@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from streamlit.delta_generator import DeltaGenerator
 from streamlit.testing.v1 import AppTest
 
 from cleaner.attacks import TRIGGERS
@@ -405,6 +406,21 @@ def test_own_images_by_the_path_of_a_table(open_page: OpenPage, tmp_path: Path) 
     assert len(app.warning) == 1
     assert "pics/7.png" in app.warning[0].value.replace("\\", "")
     assert text.count("PSNR") >= 2
+
+
+def test_images_are_checked_under_a_bar(open_page: OpenPage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts: list[str] = []
+    draw = DeltaGenerator.progress
+    monkeypatch.setattr(
+        DeltaGenerator, "progress", lambda self, value, text: texts.append(text) or draw(self, value, text)
+    )
+    app = choose_small_training(open_page("Poison"))
+    app.select_slider(key="poison.tests").set_value(200)
+    choose_own_data(app, "poison.data", write_table(tmp_path, 900))
+    app.text_input(key="poison.data.classes").set_value("red, green ,blue").run()
+    assert not app.error
+    checked = {text.partition(" of ")[2].partition(",")[0] for text in texts if text.startswith("Checking images")}
+    assert len(checked) == 2, checked  # training pairs and test images
 
 
 def test_invalid_data_end_in_one_message(open_page: OpenPage, tmp_path: Path) -> None:

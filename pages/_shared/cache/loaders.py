@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from cleaner.data.base import CaptionData
     from cleaner.models.clip import Clip
     from cleaner.models.framing import ImageTransform
-    from cleaner.types import OnStep
+    from cleaner.types import OnStep, StepReport
 
 
 CLASS_SAMPLE = 100
@@ -32,6 +32,9 @@ CLASS_SAMPLE = 100
 FOLDER_SECONDS = 3
 """How long a folder of data is not looked at again: listing many images takes time at each rerun."""
 _file_times: dict[str, float] = {}
+_bars: dict[DataKey, OnStep] = {}
+"""Data -> the bar of the page that loaded them last: their images are rendered at their first use, which can be later.
+"""
 
 
 def _clear_if_changed(name: str, mtime: float) -> None:
@@ -43,12 +46,16 @@ def _clear_if_changed(name: str, mtime: float) -> None:
 
 
 @st.cache_resource(show_spinner=False, max_entries=24)
-def _load_data(key: DataKey, _on_step: OnStep | None) -> CaptionData:
+def _load_data(key: DataKey) -> CaptionData:
     import_library()
     from cleaner.data.base import load_data
 
+    def report(step: StepReport) -> None:
+        if key in _bars:
+            _bars[key](step)
+
     name, options = parse_data(key.name)
-    return load_data(name, split=key.split, size=key.size, on_step=wrap_in_thread(_on_step), **options)
+    return load_data(name, split=key.split, size=key.size, on_step=report, **options)
 
 
 def load_data(key: DataKey, on_step: OnStep | None = None) -> CaptionData:
@@ -57,7 +64,9 @@ def load_data(key: DataKey, on_step: OnStep | None = None) -> CaptionData:
     Captions are ready at once; images are rendered or read at their first use.
     """
     _clear_if_changed(key.name, read_data_mtime(key.name))
-    return _load_data(key, on_step)
+    if (draw := wrap_in_thread(on_step)) is not None:
+        _bars[key] = draw
+    return _load_data(key)
 
 
 def count_training_pairs(name: str) -> int | None:
