@@ -175,20 +175,20 @@ def show_preflight(
         run_requests = [request for request, done in zip(run_requests, is_done, strict=True) if not done]
         runs = f"{len(plan)} of {total} runs left"
     if not plan:
-        st.caption(f"{runs}: this sweep is done.", help=tested)
+        st.caption(f"{runs}: this sweep is done.  \n{tested}")
         return
     run_requests = [
         job_requests.skip_unused_pairs(request, defense)
         for request, (defense, _) in zip(run_requests, plan, strict=True)
     ]
     if cluster is not None:
-        st.caption(f"{runs}, in parallel on the cluster.", help=tested)
+        st.caption(f"{runs}, in parallel on the cluster.  \n{tested}")
         _draw_plan(plan, run_requests)
         return
     where = f"one at a time on {escape_markdown(plan[0][1].device)}"
 
     def draw(duration: str) -> None:
-        st.caption(f"**{duration}** · {runs}, {where}", help=tested)
+        st.caption(f"**{duration}** · {runs}, {where}  \n{tested}")
         _draw_plan(plan, run_requests)
 
     durations.show(run_requests, draw)

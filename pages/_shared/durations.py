@@ -21,7 +21,7 @@ POLL_SECONDS = 1.5
 
 
 def describe_test(data: DataKey, target_class: str | None, queries: str = "images") -> str:
-    """Return in one sentence what the test data can resolve: how many count, and how wide intervals can be.
+    """Return what the test data can resolve: how many count, and how wide intervals can be.
 
     queries: what attack success is measured on, see `evaluation.result.Metrics`.
     """
@@ -30,11 +30,11 @@ def describe_test(data: DataKey, target_class: str | None, queries: str = "image
     is_counted = labels >= 0
     if target_class is not None:
         is_counted &= labels != test.class_index(target_class)
-    kind = "Attack success" if target_class is not None else "Accuracy"
+    kind = "attack" if target_class is not None else "test"
     count = int(is_counted.sum())
     if queries == "captions":  # equal ones of a class count once
         count = len({(test.captions[i], int(labels[i])) for i in is_counted.nonzero().flatten().tolist()})
-    return f"{kind} on {describe_resolution(count, queries)}."
+    return describe_resolution(count, f"{kind} {queries}")
 
 
 def predict_total(requests: Sequence[Request]) -> prediction.Prediction | None:

@@ -37,7 +37,6 @@ from tests.pages.conftest import (
     choose_small_training,
     errors,
     go_to,
-    hover_text,
     link_labels,
     page_text,
     press,
@@ -259,7 +258,7 @@ def test_a_model_trained_elsewhere_gets_a_small_rate(open_page: OpenPage, tmp_pa
     app.multiselect(key="defend.which").set_value(["ta_cleaner"]).run()
     assert app.select_slider(key="defend.pretrained.ta_cleaner.lr").value == presets.PRETRAINED_LR
     assert "For pretrained models" in page_text(app)
-    assert "points wide" in hover_text(app)
+    assert "attack images: intervals up to" in page_text(app)
 
 
 def test_published_settings_fill_a_defense(open_page: OpenPage, tmp_path: Path) -> None:

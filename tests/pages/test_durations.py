@@ -44,7 +44,7 @@ def test_poison_shows_a_range_once_the_measurement_has_ended(
 
 def test_pairs_that_a_defense_skips_count_neither_before_nor_after_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     data = TensorData(torch.zeros(6, 3, 8, 8), [f"a cat {i}" for i in range(6)], ["cat"], [0, -1, 0, -1, -1, 0])
-    monkeypatch.setattr(cache, "load_data", lambda _: data)
+    monkeypatch.setattr(cache, "load_data", lambda *_: data)
     request = Request("defended", "scenes", 6, replace(CONFIG, batch_size=2), model="scenes-vit")
     planned = {name: job_requests.skip_unused_pairs(request, DEFENSES[name]()) for name in ("rvpt", "ta_cleaner")}
     assert {name: each.pairs for name, each in planned.items()} == {"rvpt": 3, "ta_cleaner": 6}
@@ -57,11 +57,11 @@ def test_pairs_that_a_defense_skips_count_neither_before_nor_after_the_run(monke
 def test_a_test_on_captions_counts_each_caption_once(monkeypatch: pytest.MonkeyPatch) -> None:
     captions = ["a cat", "a cat", "a dog", "a car", "two cats"]
     data = SimpleNamespace(labels=torch.tensor([0, 0, 1, 2, -1]), captions=captions, class_index=["cat", "dog"].index)
-    monkeypatch.setattr(cache, "load_data", lambda key: data)
+    monkeypatch.setattr(cache, "load_data", lambda *_: data)
     key = DataKey("any", "test", 5)
-    assert durations.describe_test(key, "dog").startswith("Attack success on 3 images: ")
-    assert durations.describe_test(key, "dog", "captions").startswith("Attack success on 2 captions: ")
-    assert durations.describe_test(key, None).startswith("Accuracy on 4 images: ")
+    assert durations.describe_test(key, "dog").startswith("3 attack images: ")
+    assert durations.describe_test(key, "dog", "captions").startswith("2 attack captions: ")
+    assert durations.describe_test(key, None).startswith("4 test images: ")
 
 
 def test_nothing_is_measured_while_a_job_runs_without_a_spare_or_after_a_failure(
