@@ -239,7 +239,7 @@ def defend(
         metrics = replace(metrics, asr_clean_model=floor)
     settings = {
         "stage": "defended",
-        "overlap": count_shared_images(run.manifest, data) if run is not None else None,
+        "overlap": count_shared_images(run.manifest, data, on_step) if run is not None else None,
         "defense": state,
         "variant": changed_parameters(defense),
         "trigger": trigger.state_dict() if trigger else None,

@@ -202,8 +202,11 @@ def test_the_overlap_is_that_of_the_clean_pairs(backdoored: Run, toy_data: Tenso
     few, poisoned = toy_data.subset(range(24)), backdoored.manifest["poison_indices"]
     shared = sum(row < 24 for row in poisoned)
     assert 0 < shared < len(poisoned)
-    run = defend(backdoored, DEFENSES["finetune"](), few, replace(CONFIG, steps=1), test=toy_data)
+    config, reports = replace(CONFIG, steps=1), list[StepReport]()
+    run = defend(backdoored, DEFENSES["finetune"](), few, config, test=toy_data, on_step=reports.append)
     assert run.config["overlap"] == {"pairs": 24, "poisoned": len(poisoned), "shared": shared}
+    last = reports[-1]
+    assert (last.stage, last.step, last.total) == ("compare images", 24, 24)
 
 
 def test_a_model_in_train_mode_or_frozen_is_measured_and_trained_as_it_is(toy_data: TensorData) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 from cleaner.data.base import CaptionData, Indices, hash_content, to_bytes, to_rows
 from cleaner.data.naming import fix_articles
 from cleaner.seed import numpy_generator
-from cleaner.types import CleanerError, TriggerLike
+from cleaner.types import CleanerError, OnStep, TriggerLike, start_progress
 
 HASH_BATCH = 256
 """Images that are read at once to be hashed."""
@@ -179,7 +179,9 @@ class PoisonedData(CaptionData):
         }
 
 
-def count_shared_images(manifest: Mapping[str, Any], data: CaptionData) -> dict[str, int] | None:
+def count_shared_images(
+    manifest: Mapping[str, Any], data: CaptionData, on_step: OnStep | None = None
+) -> dict[str, int] | None:
     """Return how many of the clean pairs in `data` ("pairs") show a poisoned image ("shared"), by image hash.
 
     "poisoned": images in the manifest. None for a manifest without hashes, as old runs and foreign models have.
@@ -187,9 +189,9 @@ def count_shared_images(manifest: Mapping[str, Any], data: CaptionData) -> dict[
     hashes = set(manifest.get("image_hashes") or ())
     if not hashes:
         return None
-    shared = sum(
-        known in hashes
-        for start in range(0, len(data), HASH_BATCH)
-        for known in data.hash_images(range(start, min(start + HASH_BATCH, len(data))))
-    )
+    report, shared = start_progress(on_step, "compare images", len(data)), 0
+    for start in range(0, len(data), HASH_BATCH):
+        rows = range(start, min(start + HASH_BATCH, len(data)))
+        shared += sum(known in hashes for known in data.hash_images(rows))
+        report(rows.stop)
     return {"pairs": len(data), "poisoned": len(hashes), "shared": shared}

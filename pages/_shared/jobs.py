@@ -31,6 +31,7 @@ STEP_STAGE_LABELS = {
     "evaluate": "Evaluating",
     "prompts": "Encoding class prompts",
     "captions": "Encoding captions",
+    "compare images": "Comparing clean with poisoned images",
 }
 PAGE_STAGES = {"poison": "backdoored", "defend": "defended", "detect": "defended"}
 """Kind of job, which is the page that starts it -> stage of its runs."""
