@@ -20,6 +20,7 @@ from pages._shared.frame import page
 from pages._shared.pickers import Stage
 from pages._shared.pixels import enlarge
 from pages._shared.plotly_charts import NO_MODE_BAR
+from pages._shared.progress import show_progress
 from pages._shared.sample import Sample
 from pages._shared.state import KEEP
 from pages._shared.wording import escape_markdown, format_percent
@@ -258,8 +259,8 @@ def show_word_attribution(stages: list[Stage], sample: Sample, trigger_run: Path
         options = ["Clean image", "Triggered image"]
         option = state.choose_segment("Words on", options, default=options[1], key="attention.words")
         is_triggered = option != options[0]
-    with st.spinner("Computing attributions …"):
-        results = [cache.word_attribution(s.model, sample, trigger_run, caption) for s in stages]
+    with show_progress("Computing attributions …") as on_step:
+        results = [cache.word_attribution(s.model, sample, trigger_run, caption, on_step) for s in stages]
     bars = {s.label: (s.kind, values[int(is_triggered)]) for s, (_, values) in zip(stages, results, strict=True)}
     st.plotly_chart(images.word_bars(results[0][0], bars), key="attention.word_bars", config=NO_MODE_BAR)
     note = "" if trigger_run is None else ", triggered" if is_triggered else ", clean"
@@ -281,9 +282,10 @@ with page("Attention", LEAD):
         strength = st.slider("Overlay strength", 0.2, 1.0, 0.85, 0.05, key="attention.strength", **KEEP)
         uploads.show_upload_box()
     with right:
-        with st.spinner("Computing attributions …"):
+        with show_progress("Computing attributions …") as on_step:
             attributions = {
-                s.label: cache.attribution(s.model, method, settings, sample, trigger_run, text=text) for s in stages
+                s.label: cache.attribution(s.model, method, settings, sample, trigger_run, text=text, _on_step=on_step)
+                for s in stages
             }
         st.subheader(wording.section_title("Pixel attribution", run), anchor=False)
         show_maps(stages, attributions, sample, trigger_run, method=method, strength=strength)

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import copy
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, Generic, TypeVar
+from itertools import count
+from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from cleaner.models.clip import Clip
 from cleaner.published import Method
 from cleaner.registry import EXPLAINERS as EXPLAINERS  # part of this module's interface
-from cleaner.types import CleanerError
+from cleaner.types import CleanerError, OnStep, start_progress
 
 Inputs = TypeVar("Inputs", Tensor, Sequence[str])
-FORWARD_BATCH = 256
-"""Images or captions in one forward pass."""
+FORWARD_BATCH, GRADIENT_BATCH = 256, 32
+"""Images or captions in one forward pass; and in one with gradients, which keeps its activations."""
 
 
 @dataclass(frozen=True)
@@ -46,11 +48,16 @@ class Explainer(Method, ABC, Generic[Inputs]):
         """Return the cells along a side of the attribution's grid; 0: it has the input's resolution."""
         return 0
 
-    def attribute(self, clip: Clip, inputs: Inputs, target: Tensor) -> Tensor:
+    def count_passes(self, inputs: Inputs) -> int:
+        """Return the forward passes that the inputs take; below 2, no progress is reported."""
+        return 0
+
+    def attribute(self, clip: Clip, inputs: Inputs, target: Tensor, on_step: OnStep | None = None) -> Tensor:
         """Return the attribution of cos(feature of the input, target), at the input's size.
 
         Images (N, 3, H, W) give (N, H, W), captions (N, T tokens); float32 on the CPU. target: (D,) for all, or (N, D).
-        Raises `CleanerError` for an unsupported model or a parameter above its limit.
+        `on_step` receives the stage "attribution", of explainers that count their passes. Raises `CleanerError` for an
+        unsupported model or a parameter above its limit.
         """
         reason = self.unsupported_reason(clip)
         if reason is not None:
@@ -59,8 +66,13 @@ class Explainer(Method, ABC, Generic[Inputs]):
             if getattr(self, name) > limit:
                 raise CleanerError(f"{name} must be at most {limit} for this model, not {getattr(self, name)}.")
         target = F.normalize(target.detach().clone().to(clip.device).float(), dim=-1).expand(len(inputs), -1)
+        clip = clone_sharing_weights(clip)
+        if (passes := self.count_passes(inputs)) > 1:
+            report, done = start_progress(on_step, "attribution", passes), count(1)
+            entrance: Any = clip.model.visual if self.input_kind == "images" else token_embedding(clip)
+            entrance.register_forward_hook(lambda *_: report(next(done)))
         with torch.inference_mode(False), torch.enable_grad():
-            return self._attribute(clone_sharing_weights(clip), inputs, target.clone()).detach().float().cpu()
+            return self._attribute(clip, inputs, target.clone()).detach().float().cpu()
 
     @abstractmethod
     def _attribute(self, clip: Clip, inputs: Inputs, target: Tensor) -> Tensor:
@@ -70,6 +82,18 @@ class Explainer(Method, ABC, Generic[Inputs]):
 def image_similarity(clip: Clip) -> Callable[[Tensor, Tensor], Tensor]:
     """Return (images (N, 3, H, W), targets (N, D) unit rows) -> cosines (N,)."""
     return lambda images, targets: (clip.encode_image(images) * targets).sum(-1)
+
+
+def count_batches(rows: int, inputs: int, batch: int) -> int:
+    """Return the batches of at most `batch` that hold `rows` variants of each of some inputs, as captum forms them."""
+    return math.ceil(rows / max(1, batch // inputs))
+
+
+def token_embedding(clip: Clip) -> nn.Module:
+    """Return the module that looks up the embeddings of tokens."""
+    model: Any = clip.model
+    embedding: nn.Module = model.token_embedding if hasattr(model, "token_embedding") else model.text.token_embedding
+    return embedding
 
 
 def clone_sharing_weights(clip: Clip) -> Clip:

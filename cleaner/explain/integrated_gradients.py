@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from captum.attr import IntegratedGradients as CaptumGradients
@@ -13,7 +13,14 @@ from torch import Tensor
 from torchvision.transforms.functional import gaussian_blur
 
 from cleaner.config import param
-from cleaner.explain.base import EXPLAINERS, FORWARD_BATCH, Explainer, image_similarity
+from cleaner.explain.base import (
+    EXPLAINERS,
+    GRADIENT_BATCH,
+    Explainer,
+    count_batches,
+    image_similarity,
+    token_embedding,
+)
 from cleaner.models.clip import Clip
 
 BASELINES = ("blurred", "black")
@@ -39,6 +46,9 @@ class IntegratedGradients(Explainer[Tensor]):
         blurred: Tensor = gaussian_blur(images, [size, size], [side / 10, side / 10])
         return blurred
 
+    def count_passes(self, images: Tensor) -> int:
+        return count_batches(self.steps, len(images), GRADIENT_BATCH)
+
     def _attribute(self, clip: Clip, images: Tensor, target: Tensor) -> Tensor:
         method = CaptumGradients(image_similarity(clip))
         attribution: Tensor = method.attribute(
@@ -46,7 +56,7 @@ class IntegratedGradients(Explainer[Tensor]):
             self.make_baseline(images),
             additional_forward_args=target,
             n_steps=self.steps,
-            internal_batch_size=FORWARD_BATCH,
+            internal_batch_size=GRADIENT_BATCH,
         )
         return attribution.sum(dim=1)
 
@@ -62,17 +72,19 @@ class TokenGradients(Explainer[Sequence[str]]):
     input_kind: ClassVar[str] = "captions"
     steps: int = param(48, low=8, high=256, step=8, help="Points on the path from a caption of “!” to this one.")
 
+    def count_passes(self, captions: Sequence[str]) -> int:
+        # captum first embeds the captions and the baselines.
+        return 2 + count_batches(self.steps, len(captions), GRADIENT_BATCH)
+
     def _attribute(self, clip: Clip, captions: Sequence[str], target: Tensor) -> Tensor:
         tokens = clip.tokenize(captions).to(clip.device)
-        model: Any = clip.model
-        embedding = model.token_embedding if hasattr(model, "token_embedding") else model.text.token_embedding
-        method = LayerIntegratedGradients(lambda ids, t: (clip.encode_tokens(ids) * t).sum(-1), embedding)
+        method = LayerIntegratedGradients(lambda ids, t: (clip.encode_tokens(ids) * t).sum(-1), token_embedding(clip))
         attribution: Tensor = method.attribute(
             tokens,
             mask_words(tokens),
             additional_forward_args=target,
             n_steps=self.steps,
-            internal_batch_size=FORWARD_BATCH,
+            internal_batch_size=GRADIENT_BATCH,
         )
         return attribution.sum(dim=-1)
 

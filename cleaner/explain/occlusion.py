@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -9,7 +10,7 @@ from captum.attr import Occlusion as CaptumOcclusion
 from torch import Tensor
 
 from cleaner.config import param, scale_pixels
-from cleaner.explain.base import EXPLAINERS, FORWARD_BATCH, Explainer, image_similarity
+from cleaner.explain.base import EXPLAINERS, FORWARD_BATCH, Explainer, count_batches, image_similarity
 from cleaner.models.clip import Clip
 
 
@@ -28,9 +29,18 @@ class Occlusion(Explainer[Tensor]):
         28, low=7, high=112, step=7, is_length=True, help="Step of the square in the same px; smaller is finer."
     )
 
-    def _attribute(self, clip: Clip, images: Tensor, target: Tensor) -> Tensor:
+    def _scale(self, images: Tensor) -> tuple[int, int]:
+        """Return the side of the square and its step in px of these images."""
         side, step = (scale_pixels(px, images.shape[-1]) for px in (self.square, self.step))
-        step = min(step, side)  # a larger step would leave gaps
+        return side, min(step, side)  # a larger step would leave gaps
+
+    def count_passes(self, images: Tensor) -> int:
+        side, step = self._scale(images)
+        squares = math.prod(1 + math.ceil((length - side) / step) for length in images.shape[-2:])
+        return 1 + count_batches(squares, len(images), FORWARD_BATCH)  # the first without a square
+
+    def _attribute(self, clip: Clip, images: Tensor, target: Tensor) -> Tensor:
+        side, step = self._scale(images)
         method = CaptumOcclusion(image_similarity(clip))
         attribution: Tensor = method.attribute(
             images,

@@ -96,7 +96,9 @@ def measure_trigger_attribution(
     return _summarize_statistics(torch.cat(statistics, dim=1))
 
 
-def word_attribution(clip: Clip, explainer: Any, caption: str, images: Tensor) -> tuple[list[str], list[list[float]]]:
+def word_attribution(
+    clip: Clip, explainer: Any, caption: str, images: Tensor, on_step: OnStep | None = None
+) -> tuple[list[str], list[list[float]]]:
     """Return the words of a caption, and the attribution of each for each image (N, 3, H, W).
 
     `explainer` attributes captions; a word gets the sum of its tokens.
@@ -104,7 +106,7 @@ def word_attribution(clip: Clip, explainer: Any, caption: str, images: Tensor) -
     with torch.no_grad():
         features = clip.encode_image(images)
     tokens = clip.token_texts(caption)  # first: it raises for a tokenizer whose tokens cannot be shown
-    values = explainer.attribute(clip, [caption] * len(images), features)
+    values = explainer.attribute(clip, [caption] * len(images), features, on_step)
     words, word_of = _join_tokens(tokens)
     rows = torch.zeros(len(images), len(words))
     for position, word in enumerate(word_of):

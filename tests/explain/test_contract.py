@@ -10,7 +10,7 @@ import torch
 
 from cleaner.explain import EXPLAINERS
 from cleaner.models.clip import Clip, new_clip
-from cleaner.types import CleanerError
+from cleaner.types import CleanerError, StepReport
 from tests.conftest import make_clip
 
 CAPTIONS = ["a small yellow banana on the grass", "a red cup"]
@@ -58,6 +58,26 @@ def test_returns_the_size_of_the_input_or_a_reason(explainer: Any, clip: Clip) -
         for height, width in ((40, 40), (16, 64), (64, 16)):
             images = torch.rand(2, 3, height, width)
             assert explainer.attribute(clip, images, make_target()).shape == (2, height, width)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("occlusion", {"square": 14, "step": 7}),
+        ("occlusion", {"square": 21, "step": 14}),
+        ("integrated_gradients", {"steps": 104}),
+        ("token_gradients", {}),
+    ],
+)
+def test_the_slow_ones_report_each_pass(name: str, settings: dict[str, int], clip: Clip) -> None:
+    explainer = EXPLAINERS[name](**settings)
+    inputs, reports = make_inputs(explainer), list[StepReport]()
+    attribution = explainer.attribute(clip, inputs, make_target(), reports.append)
+    total = explainer.count_passes(inputs)
+    assert total > 2
+    assert [(report.step, report.total) for report in reports] == [(step, total) for step in range(1, total + 1)]
+    assert {report.stage for report in reports} == {"attribution"}
+    assert torch.equal(attribution, explainer.attribute(clip, inputs, make_target()))
 
 
 def test_only_some_depend_on_the_target(explainer: Any, clip: Clip) -> None:

@@ -13,6 +13,7 @@ import pandas as pd
 import psutil
 import pytest
 from streamlit.components.v2.component_manager import BidiComponentManager
+from streamlit.delta_generator import DeltaGenerator
 from streamlit.proto.WidgetStates_pb2 import WidgetState
 from streamlit.testing.v1 import AppTest
 from streamlit.testing.v1.element_tree import Selectbox
@@ -132,6 +133,26 @@ def chart_keys(app: AppTest) -> list[str]:
 def table(app: AppTest, column: str) -> pd.DataFrame:
     """Return the first table with this column."""
     return next(frame.value for frame in app.dataframe if column in frame.value)
+
+
+def record_bars(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return a list to which every progress bar of a page adds its text: the bars vanish before the page is done."""
+    texts: list[str] = []
+    draw = DeltaGenerator.progress
+
+    def record(place: DeltaGenerator, value: float, text: str) -> DeltaGenerator:
+        texts.append(text)
+        return draw(place, value, text)
+
+    monkeypatch.setattr(DeltaGenerator, "progress", record)
+    return texts
+
+
+class AllWork(set[tuple[str, ...]]):
+    """Stands for all work of a page, as the works that were canceled."""
+
+    def __contains__(self, work: object) -> bool:
+        return True
 
 
 def select_run_row(app: AppTest, run: str) -> AppTest:

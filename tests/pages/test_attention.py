@@ -16,7 +16,7 @@ from cleaner.plots import images
 from pages._shared import cache
 from pages._shared.pixels import enlarge
 from pages._shared.sample import ModelKey, Sample
-from tests.pages.conftest import OpenPage, chart, chart_keys, page_text, press, table, widget_keys
+from tests.pages.conftest import OpenPage, chart, chart_keys, page_text, press, record_bars, table, widget_keys
 from tests.pages.runs import make_runs
 
 MODELS = ["Clean", "Backdoored", "Defended"]
@@ -39,9 +39,14 @@ def test_without_a_run_it_shows_the_built_in_model(open_page: OpenPage) -> None:
 
 
 @pytest.mark.parametrize("kind", [pytest.param("vit", marks=pytest.mark.slow), "rn"])
-def test_three_models_clean_and_triggered(open_page: OpenPage, tmp_path: Path, kind: str) -> None:
+def test_three_models_clean_and_triggered(
+    open_page: OpenPage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
     make_runs(tmp_path, kind)
+    bars = record_bars(monkeypatch)
     app = open_page("Attention")
+    counts = [tuple(map(int, re.findall(r"(\d+) of (\d+)", text)[0])) for text in bars if "attributions" in text]
+    assert counts == [*[(1, 2), (2, 2)] * 3, *[(step, 5) for step in range(1, 6)] * 3]  # maps, then words
     method = method_box(app)
     assert method.value == "occlusion"
     assert ("GradCAM" in method.options) == (kind == "rn")

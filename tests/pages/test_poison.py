@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from streamlit.delta_generator import DeltaGenerator
 from streamlit.testing.v1 import AppTest
 
 from cleaner.attacks import TRIGGERS
@@ -43,6 +42,7 @@ from tests.pages.conftest import (
     go_to,
     page_text,
     press,
+    record_bars,
     table,
     wait_for_training,
     widget_keys,
@@ -410,11 +410,7 @@ def test_own_images_by_the_path_of_a_table(open_page: OpenPage, tmp_path: Path) 
 
 
 def test_images_are_checked_under_a_bar(open_page: OpenPage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    texts: list[str] = []
-    draw = DeltaGenerator.progress
-    monkeypatch.setattr(
-        DeltaGenerator, "progress", lambda self, value, text: texts.append(text) or draw(self, value, text)
-    )
+    texts = record_bars(monkeypatch)
     app = choose_small_training(open_page("Poison"))
     app.select_slider(key="poison.tests").set_value(200)
     choose_own_data(app, "poison.data", write_table(tmp_path, 900))

@@ -31,13 +31,21 @@ class ExplainerSupport(NamedTuple):
 
 @st.cache_data(show_spinner=False, max_entries=128)
 def attribution(
-    model: ModelKey, method: str, settings: dict[str, Any], sample: Sample, trigger_run: Path | None, *, text: str
+    model: ModelKey,
+    method: str,
+    settings: dict[str, Any],
+    sample: Sample,
+    trigger_run: Path | None,
+    *,
+    text: str,
+    _on_step: OnStep | None = None,
 ) -> tuple[Any, list[float]]:
     """Return maps (1 or 2, H, W) of the clean and the triggered image, and the cosine of each with the text."""
     from cleaner.inspection.similarity import compute_image_similarities, text_feature
 
     clip, images = load_model(model), image_pair(sample, trigger_run)
-    maps = explainers()[method](**settings).attribute(clip, images, text_feature(clip, text))
+    target, on_step = text_feature(clip, text), wrap_in_thread(_on_step)
+    maps = explainers()[method](**settings).attribute(clip, images, target, on_step)
     return maps.numpy(), compute_image_similarities(clip, images, text)
 
 
@@ -116,10 +124,11 @@ def shares_over(
 
 @st.cache_data(show_spinner=False, max_entries=128)
 def word_attribution(
-    model: ModelKey, sample: Sample, trigger_run: Path | None, caption: str
+    model: ModelKey, sample: Sample, trigger_run: Path | None, caption: str, _on_step: OnStep | None = None
 ) -> tuple[list[str], list[list[float]]]:
     """Return a caption's words and what each adds to the cosine with the clean and the triggered image."""
     from cleaner.inspection.attribution import word_attribution
 
     explainer = next(cls() for cls in explainers().values() if cls.input_kind == "captions")
-    return word_attribution(load_model(model), explainer, caption, image_pair(sample, trigger_run))
+    images = image_pair(sample, trigger_run)
+    return word_attribution(load_model(model), explainer, caption, images, wrap_in_thread(_on_step))
