@@ -19,12 +19,12 @@ from cleaner.plots.styles import find_style
 from cleaner.runs.store import read_record
 from cleaner.types import CleanerError
 from pages._shared import before_after, cache, job_requests, pickers, stage_mode, state, wording
+from pages._shared.cancel import is_canceled, show_cancelable
 from pages._shared.fragments import fragment
 from pages._shared.frame import page
 from pages._shared.map_view import AXES, COLORINGS, KIND_STYLES, MapView, PointId, group_points
 from pages._shared.pixels import enlarge
 from pages._shared.plotly_charts import NO_MODE_BAR, read_selected_ids
-from pages._shared.progress import show_progress
 from pages._shared.state import KEEP
 from pages._shared.ticker import tick
 from pages._shared.wording import escape_markdown
@@ -47,8 +47,8 @@ METRIC_LABELS = {
 MAX_IMAGES, IMAGE_COLUMNS, MAX_CLASSES = 12, 3, 6
 
 
-def load_map_view(stages: list[pickers.Stage], method: str) -> MapView:
-    """Return the map of some models, computed if it is missing; PCA until UMAP is fitted."""
+def load_map_view(stages: list[pickers.Stage], method: str) -> MapView | None:
+    """Return the map of some models, computed if it is missing; PCA until UMAP is fitted. None if it was canceled."""
     run = state.current_run()
     data = pickers.find_test_data(run)
     has_run = stages[-1].model[0] == "run"
@@ -58,7 +58,10 @@ def load_map_view(stages: list[pickers.Stage], method: str) -> MapView:
     if has_run:  # whose test data can be others than those of the run in view
         data = job_requests.read_test_data(read_record(folder))
     if embedding_map is None:
-        with show_progress("Encoding, first time only …") as on_step:
+        work = ("map", str([s.model for s in stages]))
+        if is_canceled(work):
+            return None
+        with show_cancelable("Encoding, first time only …", work) as on_step:
             if has_run:
                 embedding_map = cache.make_map(folder, parent, on_step)
             else:
@@ -282,8 +285,9 @@ with page("Embeddings", LEAD):
             is_label_hidden=True,
         )
     view = load_map_view(stages, method)
-    show_map(view)
-    show_metrics(view)
-    if view.map.rows:
-        cache.warm_images(view.sample(0), view.trigger_run)
+    if view is not None:
+        show_map(view)
+        show_metrics(view)
+        if view.map.rows:
+            cache.warm_images(view.sample(0), view.trigger_run)
     pickers.show_provenance(stages)

@@ -13,12 +13,12 @@ from cleaner.plots.styles import STAGE_COLORS, Style
 from cleaner.runs import derived
 from cleaner.runs.record import RunRecord
 from pages._shared import before_after, cache, jobs, pickers, state, uploads, wording
+from pages._shared.cancel import is_canceled, show_cancelable
 from pages._shared.frame import page
 from pages._shared.model_names import show_model_name
 from pages._shared.pickers import Stage
 from pages._shared.pixels import enlarge
 from pages._shared.plotly_charts import NO_MODE_BAR
-from pages._shared.progress import show_progress
 from pages._shared.sample import Placement, Sample
 from pages._shared.state import KEEP
 from pages._shared.wording import escape_markdown
@@ -234,10 +234,13 @@ with page("Try it", LEAD):
         show_camera()
     with right:
         st.markdown(f"##### {wording.section_title('Predictions', run)}")
-        with show_progress("Computing predictions …") as on_step:
-            for stage in stages:
-                cache.build_classifier(stage.model, sample.data, trigger_run if has_text_key else None, on_step)
-        with st.container(key="try-predictions"):
-            show_predictions(run, stages, sample, placement, has_text_key)
+        text_key_run = trigger_run if has_text_key else None
+        work = ("predictions", str([s.model for s in stages]), str(sample.data), str(text_key_run))
+        if not is_canceled(work):
+            with show_cancelable("Computing predictions …", work) as on_step:
+                for stage in stages:
+                    cache.build_classifier(stage.model, sample.data, text_key_run, on_step)
+            with st.container(key="try-predictions"):
+                show_predictions(run, stages, sample, placement, has_text_key)
         show_link(run, stages, sample, placement, has_text_key)
     pickers.show_provenance(stages)

@@ -21,7 +21,7 @@ from pages._shared import pickers
 from pages._shared.map_view import MapView
 from pages._shared.sample import DataKey
 from pages._shared.state import MODEL_PREFIX
-from tests.pages.conftest import OpenPage, chart, errors, page_text, table, widget_keys
+from tests.pages.conftest import AllWork, OpenPage, chart, chart_keys, errors, page_text, table, widget_keys
 from tests.pages.runs import make_runs
 
 KINDS = ("clean", "backdoored", "ta_cleaner")
@@ -56,6 +56,17 @@ def test_without_a_run(open_page: OpenPage) -> None:
     app = open_page("Embeddings")
     assert trace_names(app) == ["Clean images", "Class prompts"]
     assert "Trigger pull" not in table(app, "Metric")["Metric"].tolist()
+
+
+def test_a_canceled_map_stays_away_until_it_is_started_again(open_page: OpenPage) -> None:
+    app = open_page("Embeddings")
+    app.session_state["cancel.canceled"] = AllWork()
+    app.run()
+    assert "embeddings.map" not in chart_keys(app)
+    assert "cancel.restart.map" in widget_keys(app)
+    app.session_state["cancel.canceled"] = set()
+    app.run()
+    assert "embeddings.map" in chart_keys(app)
 
 
 def test_a_look_at_a_clean_model_changes_no_choice(open_page: OpenPage, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from cleaner.runs import derived
 from cleaner.types import CleanerError
 from pages._shared import cache
 from pages._shared.sample import Placement
-from tests.pages.conftest import ROOT, OpenPage, errors, go_to, page_text, press, widget_keys
+from tests.pages.conftest import ROOT, AllWork, OpenPage, errors, go_to, page_text, press, widget_keys
 from tests.pages.runs import make_runs
 
 CLEAN_PREDICTION = "Without trigger:"
@@ -46,7 +46,6 @@ def open_link(**query: object) -> AppTest:
 def test_without_a_run_one_model_predicts(open_page: OpenPage) -> None:
     app = open_page("Try it")
     assert len(predictions(app)) == 1
-    assert "try.left" not in widget_keys(app)
 
 
 def test_three_models_predict_and_a_link_restores_the_view(open_page: OpenPage, tmp_path: Path) -> None:
@@ -70,6 +69,17 @@ def test_three_models_predict_and_a_link_restores_the_view(open_page: OpenPage, 
     linked.query_params.clear()
     go_to(linked, "Compare")
     assert linked.selectbox(key="current_run").value == first.name  # in view on all pages
+
+
+def test_canceled_predictions_stay_away_until_they_are_started_again(open_page: OpenPage) -> None:
+    app = open_page("Try it")
+    app.session_state["cancel.canceled"] = AllWork()
+    app.run()
+    assert not predictions(app)
+    assert "cancel.restart.predictions" in widget_keys(app)
+    app.session_state["cancel.canceled"] = set()
+    app.run()
+    assert len(predictions(app)) == 1
 
 
 def test_an_unmoved_trigger_has_its_own_position(open_page: OpenPage, tmp_path: Path) -> None:
