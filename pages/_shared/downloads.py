@@ -9,6 +9,7 @@ from cleaner.presets import HOME_DATA, home_data
 from cleaner.runs.request import format_data, parse_data
 from cleaner.types import CleanerError
 from pages._shared import cache
+from pages._shared.cancel import show_cancelable
 from pages._shared.frame import show_error
 from pages._shared.state import KEEP
 
@@ -21,8 +22,9 @@ def choose(key: str, name: str) -> str:
     st.caption(f"{to_label(name)} are not on this machine yet. Torchvision fetches them from their author's site.")
     if st.button(f"Download {megabytes} MB", key=f"{key}.download", icon=":material/download:"):
         try:
-            with st.spinner(f"Downloading {megabytes} MB …"):
-                cache.download(name)
+            # A page run without this click downloads nothing: there is nothing to remember.
+            with show_cancelable(f"Downloading {megabytes} MB …", ("download", name), lambda: None) as on_step:
+                cache.download(name, on_step)
         except CleanerError as error:
             show_error(error)
         else:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 
 ACTIONS = STEP_STAGE_LABELS | {
+    "download": "Downloading (MB)",
     "evaluate": "Encoding images",
     "images": "Encoding images",
     "attribution": "Computing attributions",

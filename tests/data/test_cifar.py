@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import pickle
 import socket
 from pathlib import Path
@@ -9,11 +10,13 @@ from urllib.error import URLError
 
 import numpy as np
 import pytest
+from torchvision.datasets import CIFAR10
 
 from cleaner import load_data
 from cleaner.data.base import DATASETS
+from cleaner.data.download import download_archive
 from cleaner.models.framing import ImageTransform
-from cleaner.types import CleanerError
+from cleaner.types import Cancelled, CleanerError, StepReport
 from tests.data.files import write_photo_tars
 
 NAMES = ["airplane", "automobile", *"cdefghij"]
@@ -26,8 +29,6 @@ def pixels_of(split: str, number: int) -> np.ndarray:
 
 @pytest.fixture
 def torchvision_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    from torchvision.datasets import CIFAR10
-
     folder = tmp_path / "files" / CIFAR10.base_folder
     folder.mkdir(parents=True)
 
@@ -111,6 +112,31 @@ def test_an_interrupted_extraction_is_no_download(torchvision_folder: Path, monk
     assert DATASETS["cifar10"].is_downloaded()
     (torchvision_folder / "cifar-10-batches-py" / "test_batch").unlink()
     assert not DATASETS["cifar10"].is_downloaded()
+
+
+def test_a_download_reports_megabytes_and_leaves_no_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    content, folder, reports = bytes(range(250)) * 10_000, tmp_path / "own", list[StepReport]()
+    (tmp_path / "source.tar.gz").write_bytes(content)
+    monkeypatch.setattr(CIFAR10, "url", (tmp_path / "source.tar.gz").as_uri())
+    monkeypatch.setattr(CIFAR10, "tgz_md5", hashlib.md5(content).hexdigest())
+
+    def stop(report: StepReport) -> None:
+        raise Cancelled
+
+    with pytest.raises(Cancelled):
+        download_archive("CIFAR10", folder, stop)
+    assert not list(folder.iterdir())
+    for _ in range(2):  # the second time it is there
+        download_archive("CIFAR10", folder, reports.append)
+    assert [(report.stage, report.step, report.total) for report in reports] == [
+        ("download", 1, 2),
+        ("download", 2, 2),
+        ("download", 2, 2),
+    ]
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == {CIFAR10.filename: content}
+    monkeypatch.setattr(CIFAR10, "url", (tmp_path / "nowhere").as_uri())
+    with pytest.raises(CleanerError, match=r"not downloaded \(No such file or directory\): check the connection"):
+        download_archive("CIFAR10", tmp_path / "other")
 
 
 def test_a_download_without_a_network_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

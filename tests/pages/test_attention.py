@@ -84,7 +84,7 @@ def test_images_maps_and_figures_stand_under_their_names(
     load_pair, draw_grid = cache.image_pair_bytes, images.attribution_grid
 
     def attribute(
-        model: ModelKey, method: str, settings: object, sample: Sample, trigger_run: Path, *, text: str
+        model: ModelKey, method: str, settings: object, sample: Sample, trigger_run: Path, **_: object
     ) -> tuple[Any, list[float]]:
         pairs.append(load_pair(sample, trigger_run))
         clean = 1 - cache.trigger_mask(sample, trigger_run)  # nothing inside the trigger

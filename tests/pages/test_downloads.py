@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from streamlit.runtime.scriptrunner import StopException
 
 from cleaner.presets import HOME_DATA
-from cleaner.types import CleanerError
+from cleaner.types import CleanerError, OnStep, StepReport
 from pages._shared import cache
 from tests.data.files import write_photo_tars
-from tests.pages.conftest import OpenPage, errors, page_text, widget_keys
+from tests.pages.conftest import OpenPage, errors, page_text, record_bars, widget_keys
 
 NAMES = ("cat", "dog", "frog")
 
@@ -35,8 +36,27 @@ def test_photos_are_offered_with_their_size_and_read_from_a_folder(open_page: Op
     assert "photo of a" in page_text(app)
 
 
+def test_a_download_has_a_bar_and_can_be_canceled(
+    open_page: OpenPage, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def download(name: str, on_step: OnStep) -> None:
+        on_step(StepReport("download", 12, 170, 1.0))
+        raise StopException  # as a press of Cancel ends the page run at the next report
+
+    bars = record_bars(monkeypatch)
+    monkeypatch.setattr(cache, "download", download)
+    app = open_page("Poison")
+    app.selectbox(key="poison.data").set_value("cifar10").run()
+    app.button(key="poison.data.cifar10.download").click().run()
+    assert bars[-1].startswith("Downloading (MB), 12 of 170, ")
+    monkeypatch.setattr(cache, "download", lambda *_: pytest.fail("started again"))
+    app.run()
+    assert not app.exception
+    assert app.button(key="poison.data.cifar10.download")
+
+
 def test_a_failed_download_says_why(open_page: OpenPage, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(name: str) -> None:
+    def fail(name: str, on_step: OnStep) -> None:
         raise CleanerError("CIFAR10 was not downloaded (no network): check the connection.")
 
     monkeypatch.setattr(cache, "download", fail)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
 from pages._shared.cache.background import import_library, import_lock
+
+if TYPE_CHECKING:
+    from cleaner.types import OnStep
 
 
 @st.cache_resource(show_spinner=False)
@@ -74,11 +77,14 @@ def is_downloaded(name: str) -> bool:
     return bool(DATASETS[name].is_downloaded())
 
 
-def download(name: str) -> None:
+def download(name: str, on_step: OnStep) -> None:
     """Download data; raises `CleanerError` if that fails."""
-    from cleaner.data.base import load_data
+    from cleaner.data.base import DATASETS, load_data
+    from cleaner.data.cifar import photos_root
+    from cleaner.data.download import download_archive
 
-    load_data(name, split="test", size=1, download=True)
+    download_archive(DATASETS[name].dataset_name, photos_root(), on_step)
+    load_data(name, split="test", size=1, download=True, on_step=on_step)  # checks and unpacks the archive
 
 
 @st.cache_resource(show_spinner=False)
