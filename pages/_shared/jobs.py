@@ -24,6 +24,7 @@ from pages._shared import state
 
 STEP_STAGE_LABELS = {
     "render": "Rendering images",
+    "read photos": "Reading photos",
     "check images": "Checking images",
     "optimise": "Optimizing the trigger",
     "poison": "Poisoning",

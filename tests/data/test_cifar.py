@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import pickle
 import socket
 from pathlib import Path
@@ -15,6 +16,7 @@ from torchvision.datasets import CIFAR10
 from cleaner import load_data
 from cleaner.data.base import DATASETS
 from cleaner.data.download import download_archive
+from cleaner.data.pairs import FileData
 from cleaner.models.framing import ImageTransform
 from cleaner.types import Cancelled, CleanerError, StepReport
 from tests.data.files import write_photo_tars
@@ -74,6 +76,31 @@ def test_both_layouts_have_the_same_splits(
         sizes[split] = len(files)
     assert sizes == {"train": 90, "clean": 90, "validation": 10, "test": 30}
     assert load_data(f"cifar10:{tar_folder}", split="validation").labels.bincount().tolist() == [1] * 10
+
+
+@pytest.mark.parametrize("layout", ["files", "tars"])
+def test_a_source_is_read_once_for_all_splits_and_again_after_a_change(
+    layout: str, torchvision_folder: Path, tar_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torchvision.datasets.cifar.check_integrity", lambda *_: True)
+    folder = torchvision_folder if layout == "files" else tar_folder
+    reports: list[StepReport] = []
+
+    def load(split: str, size: int) -> FileData:
+        data = load_data(f"cifar10:{folder}", split=split, size=size, on_step=reports.append)
+        assert isinstance(data, FileData)
+        return data
+
+    def count_readings() -> int:
+        return sum(report.stage == "read photos" and report.step == report.total == 30 for report in reports)
+
+    tables = [load(split, size).table for split, size in (("train", 40), ("train", 50), ("test", 30))]
+    assert all(table is tables[0] for table in tables)
+    assert count_readings() == 1
+    changed = next(file for file in folder.rglob("*") if file.name in ("test_batch", "test.tar"))
+    os.utime(changed, ns=(1, 1))
+    assert load("test", 30).table is not tables[0]
+    assert count_readings() == 2
 
 
 def test_captions_come_from_the_table(tar_folder: Path) -> None:
