@@ -16,6 +16,7 @@ from cleaner.files import assets, read_json_cached, shipped_assets, shipped_resu
 from cleaner.labels import defense_name, to_label
 from cleaner.published import Method, Preset, Training
 from cleaner.registry import DEFENSES, TRIGGERS
+from cleaner.types import CleanerError
 
 RESULTS_DIR = shipped_results()
 LEARNING_RATES_RESULT, PHOTOS_RESULT = "learning_rates.json", "cifar10.json"
@@ -116,6 +117,19 @@ QUICK_POISON_PAIRS, QUICK_POISON_RATE, QUICK_POISON = 8000, 0.05, FinetuneConfig
 QUICK_CLEAN_PAIRS, QUICK_DEFEND = 8000, FinetuneConfig(lr=1e-3, epochs=2)
 
 
+def choose_pairs(default: int, available: int | None, used: int = 0) -> int:
+    """Return the default number of training pairs: half of the user's own data at most, to leave the defense the rest.
+
+    available: training pairs of the data, None if they are generated. used: pairs that the attacker took from the other
+    end of the same data; those left are all for the defense. Raises `CleanerError` if none are left.
+    """
+    if available is None:
+        return default
+    if used and used >= available:
+        raise CleanerError("the attack used all pairs of these data: repeat it with fewer pairs, to leave clean ones.")
+    return min(default, available - used if used else max(available // 2, 1))
+
+
 def home_data(model: str) -> str:
     """Return the name of the data that a built-in model was trained on; other models get Scenes."""
     return HOME_DATA.get(model, "scenes")
@@ -199,6 +213,11 @@ def rebound_lr(model: str) -> float:
 def poison_lr(model: str) -> float:
     """Return the learning rate for poisoning a model; without trials, that of `POISON`."""
     return POISON_LR.get(model, PRETRAINED_LR if is_pretrained(model) else POISON.lr)
+
+
+def poison_pairs(model: str) -> int:
+    """Return the number of pairs for poisoning a model at the full setting."""
+    return PHOTO_POISON[model].pairs if model in PHOTO_POISON else POISON_PAIRS
 
 
 def quick_poison(model: str) -> PoisonSetting:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from cleaner import presets
 from cleaner.attacks import TRIGGERS, Trigger
 from cleaner.cli.options import PRECHECK_SIZE, instantiate
 from cleaner.cli.output import Progress
@@ -24,6 +25,9 @@ from cleaner.runs.inversion import find_trigger_file
 from cleaner.runs.request import get_test_data, parse_data_arguments
 from cleaner.runs.run import load_run, load_run_trigger
 from cleaner.types import CleanerError, printable
+
+COUNT_SIZE = 100
+"""Test pairs that are read to count the training pairs of data."""
 
 
 def load_model(name: str) -> Clip:
@@ -65,6 +69,27 @@ def load_split(data: tuple[str, dict[str, Any]], split: str, size: int | None = 
     pairs = load_data(name, split=split, size=size or None, on_step=Progress(), **options)
     print_skipped(pairs)
     return pairs
+
+
+def choose_pairs(default: int, data: tuple[str, dict[str, Any]], used: int = 0) -> int:
+    """Return how many pairs to train on unless --pairs says it, as the pages do, and print it if it is not `default`.
+
+    used: pairs that the attacker took from these data. Raises as `presets.choose_pairs`.
+    """
+    name, options = data
+    available = load_data(name, split="test", size=COUNT_SIZE, on_step=Progress(), **options).count_training_pairs()
+    pairs = presets.choose_pairs(default, available, used)
+    if pairs != default:
+        print(f"{pairs:,} of {available:,} pairs; change it with --pairs", file=sys.stderr, flush=True)
+    return pairs
+
+
+def choose_clean_pairs(data: tuple[str, dict[str, Any]], suspect: str) -> int:
+    """Return how many clean pairs to train on unless --pairs says it; the attacker's images are left out."""
+    config = read_json(Path(suspect) / "config.json")
+    is_shared = config.get("stage") == "backdoored" and get_test_data(config)[0] == data[0]
+    used = config.get("pairs") if is_shared else 0
+    return choose_pairs(presets.CLEAN_PAIRS, data, used if isinstance(used, int) else 0)
 
 
 def print_model_file(model: str) -> None:

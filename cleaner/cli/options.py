@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from cleaner.config import FinetuneConfig, Parameter, format_number, parameters
+from cleaner.presets import CLEAN_PAIRS
 from cleaner.published import Preset
 from cleaner.registry import suggest
 from cleaner.types import CleanerError
@@ -26,6 +27,9 @@ TRIGGER_HELP = "Trigger and options: badnet patch_size=16. Or the folder of a ru
 SUSPECT_HELP = "Folder of a run made by poison, or a model."
 TARGET_HELP = "Class that the model should predict for triggered images."
 TARGET_DEFAULT = "Default: banana; airplane on CIFAR-10, apple on CIFAR-100."
+CLEAN_PAIRS_DEFAULT = (
+    f"Default: {CLEAN_PAIRS:,}; of data of your own at most half, of the attacker's only pairs that the attack left."
+)
 PRECHECK_SIZE = 500
 """Test images on which a model from a file is evaluated before training."""
 

@@ -160,7 +160,10 @@ def resolve_preset_defaults(arguments: Sequence[str]) -> Poison | Defend | None:
             command, poison_rate=training.poison_rate or command.poison_rate, model=training.model or command.model
         )
     finetune = options_from_config(type(command.finetune), training.finetune)
-    command = replace(command, pairs=training.pairs, lr=training.finetune.lr, finetune=finetune)
+    # Without a preset the number of pairs follows the size of the data.
+    command = replace(
+        command, pairs=None if name is None else training.pairs, lr=training.finetune.lr, finetune=finetune
+    )
     if isinstance(command, Defend) and suspect and is_run_folder(suspect):
         return command
     return replace(command, data=(training.data,) if training.data else tyro.MISSING)

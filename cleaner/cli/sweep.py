@@ -15,6 +15,7 @@ import tyro
 from cleaner import presets
 from cleaner.cli.cluster import REFRESH_SECONDS, ClusterOptions
 from cleaner.cli.options import (
+    CLEAN_PAIRS_DEFAULT,
     OWN_DATA_HELP,
     PRECHECK_SIZE,
     SUSPECT_HELP,
@@ -67,7 +68,7 @@ class Sweep:
     lrs: Annotated[tuple[float, ...], tyro.conf.arg(help="Learning rates.")] = (1e-5, 1e-4, 1e-3)
     seeds: Annotated[tuple[int, ...], tyro.conf.arg(help="Seeds.")] = (0,)
     data: Annotated[tuple[str, ...], stated_default(help=f"Clean pairs (their clean split). {OWN_DATA_HELP}")] = ()
-    pairs: Annotated[int, tyro.conf.arg(help="Clean pairs.")] = presets.CLEAN_PAIRS
+    pairs: Annotated[int | None, stated_default(help=f"Clean pairs. {CLEAN_PAIRS_DEFAULT}")] = None
     test_pairs: Annotated[int, tyro.conf.arg(help="Test pairs to measure on; 0: all.")] = 0
     film: Annotated[bool, tyro.conf.arg(help="Keep frames of each training for its film.")] = True
     cluster_options: Annotated[ClusterOptions, tyro.conf.arg(name="")] = ClusterOptions()
@@ -103,7 +104,7 @@ class Sweep:
             )
 
     def _build_requests(self) -> list[Request]:
-        from cleaner.cli.inputs import load_run_or_model, resolve_data
+        from cleaner.cli.inputs import choose_clean_pairs, load_run_or_model, resolve_data
 
         run = Path(self.suspect) if is_run_folder(self.suspect) else None
         chosen = [instantiate(DEFENSES, _split_spec(spec)) for spec in self.defenses]
@@ -114,7 +115,7 @@ class Sweep:
         base = Request(
             "defended",
             data,
-            self.pairs,
+            choose_clean_pairs((data, options), self.suspect) if self.pairs is None else self.pairs,
             to_config(self.finetune),
             model,
             parent=parent,
@@ -124,10 +125,10 @@ class Sweep:
         )
         states = [defense.state_dict() for defense in defenses]
         requests = sweep.grid(base, states, rates=self.lrs, seeds=self.seeds)
-        self._probe_data(clip, defenses, data, options)
+        self._probe_data(clip, defenses, base)
         return requests
 
-    def _probe_data(self, clip: Clip, defenses: Sequence[Defense], data: str, options: Mapping[str, Any]) -> None:
+    def _probe_data(self, clip: Clip, defenses: Sequence[Defense], base: Request) -> None:
         """Raise `CleanerError` before any run is created if a few samples of the data show that one must fail.
 
         On them an activation is tried that the model's file does not state.
@@ -137,7 +138,8 @@ class Sweep:
         from cleaner.evaluation.evaluate import validate_eval_data
 
         target = read_json(Path(self.suspect) / "config.json").get("target_class")
-        clean = load_data(data, split="clean", size=min(self.pairs, PRECHECK_SIZE), **options)
+        data, options = base.data, base.data_options
+        clean = load_data(data, split="clean", size=min(base.pairs, PRECHECK_SIZE), **options)
         if reason := next(filter(None, (defense.unsupported_reason(clip, clean) for defense in defenses)), None):
             raise CleanerError(reason)
         test = load_data(data, split="test", size=min(self.test_pairs or PRECHECK_SIZE, PRECHECK_SIZE), **options)

@@ -15,6 +15,7 @@ from cleaner import presets
 from cleaner.cli.cluster import ClusterOptions, submit_run, wait_for_run
 from cleaner.cli.folders import check_writable, reserve_run_folder
 from cleaner.cli.options import (
+    CLEAN_PAIRS_DEFAULT,
     DATA_HELP,
     MODEL_HELP,
     OWN_DATA_HELP,
@@ -47,11 +48,17 @@ from cleaner.models.resolve import resolve_model_name
 from cleaner.registry import DEFENSES, TRIGGERS
 from cleaner.runs.folders import is_run_folder, run_id
 from cleaner.runs.inversion import adopt_inversion
+from cleaner.runs.record import RunRecord
 from cleaner.runs.request import Request, make_rebound_request, parse_data_arguments
 from cleaner.runs.run import Run, save_run
 from cleaner.types import CleanerError
 
 PRESET_HELP = "Preset to start from; other options override it. List: python -m cleaner presets."
+POISON_PAIRS_DEFAULT = (
+    f"Default: {presets.POISON_PAIRS:,}"
+    + "".join(f", {setting.pairs:,} for {model}" for model, setting in presets.PHOTO_POISON.items())
+    + "; of data of your own at most half."
+)
 DEFENSE_LR = f"the one chosen for the defense on the built-in model, else on {' or '.join(presets.TRIED_MODELS)}"
 ATTACK_LR = "the one with which attacks succeed on the built-in model"
 CLEAN_DATA_HELP = f"{OWN_DATA_HELP} The clean split is used."
@@ -126,7 +133,7 @@ class Poison:
     preset: Annotated[str | None, tyro.conf.arg(help=PRESET_HELP)] = None
     model: Annotated[str, tyro.conf.arg(help=MODEL_HELP)] = "scenes-rn"
     data: Annotated[tuple[str, ...], tyro.conf.arg(help=DATA_HELP)] = ("scenes",)
-    pairs: Annotated[int, tyro.conf.arg(help="Pairs of the train split.")] = presets.POISON_PAIRS
+    pairs: Annotated[int | None, stated_default(help=f"Pairs of the train split. {POISON_PAIRS_DEFAULT}")] = None
     trigger: Annotated[tuple[str, ...], tyro.conf.arg(help=TRIGGER_HELP)] = ("badnet",)
     target_class: Annotated[str | None, stated_default(help=f"{TARGET_HELP} {TARGET_DEFAULT}")] = None
     poison_rate: Annotated[float, tyro.conf.arg(help="Share of poisoned pairs, between 0 and 1.")] = presets.POISON_RATE
@@ -154,7 +161,7 @@ class Poison:
             )
 
     def _build_request(self) -> Request:
-        from cleaner.cli.inputs import print_clean_accuracy, print_model_file, resolve_trigger
+        from cleaner.cli.inputs import choose_pairs, print_clean_accuracy, print_model_file, resolve_trigger
         from cleaner.data.base import resolve_data_paths
         from cleaner.models.architectures import BUILT_IN
 
@@ -165,10 +172,13 @@ class Poison:
         if self.model not in BUILT_IN:
             print_clean_accuracy(self.model, (data, options))
         lr = presets.poison_lr(self.model) if self.lr is None else self.lr
+        pairs = self.pairs
+        if pairs is None:
+            pairs = choose_pairs(presets.poison_pairs(self.model), (data, options))
         return Request(
             stage="backdoored",
             data=data,
-            pairs=self.pairs,
+            pairs=pairs,
             finetune=replace(to_config(self.finetune), lr=lr),
             model=resolve_model_name(self.model),
             trigger=trigger.state_dict(),
@@ -196,7 +206,7 @@ class Defend:
         "ta_cleaner",
     )
     data: Annotated[tuple[str, ...], stated_default(help=CLEAN_DATA_HELP)] = ()
-    pairs: Annotated[int, tyro.conf.arg(help="Number of clean pairs.")] = presets.CLEAN_PAIRS
+    pairs: Annotated[int | None, stated_default(help=f"Number of clean pairs. {CLEAN_PAIRS_DEFAULT}")] = None
     test_pairs: Annotated[int, tyro.conf.arg(help=TEST_PAIRS_HELP)] = 0
     out: Annotated[Path | None, stated_default(help=OUT_HELP)] = None
     film: Annotated[bool, tyro.conf.arg(help=FILM_HELP)] = True
@@ -211,7 +221,7 @@ class Defend:
     )
 
     def run(self) -> None:
-        from cleaner.cli.inputs import print_clean_accuracy, print_model_file, resolve_data
+        from cleaner.cli.inputs import choose_clean_pairs, print_clean_accuracy, print_model_file, resolve_data
         from cleaner.models.architectures import BUILT_IN
 
         model = original_model(self.suspect)
@@ -232,7 +242,7 @@ class Defend:
             request = Request(
                 stage="defended",
                 data=data,
-                pairs=self.pairs,
+                pairs=choose_clean_pairs((data, options), self.suspect) if self.pairs is None else self.pairs,
                 finetune=replace(to_config(self.finetune), lr=lr),
                 model=None if parent else resolve_model_name(self.suspect),
                 parent=parent,
@@ -339,4 +349,6 @@ def print_result(run: Run, folder: Path, *, label: str, as_json: bool) -> None:
         from cleaner.workflow import attack_verdict
 
         print(f"\n{format_verdict(*attack_verdict(metrics))}")
+    if note := RunRecord.from_config(folder, run.config).overlap_note:
+        print(f"\n{note}")
     print(f"\nRun folder: {folder}")

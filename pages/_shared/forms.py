@@ -15,7 +15,14 @@ from cleaner.files import write_bytes
 from cleaner.jobs import slurm
 from cleaner.jobs.slurm import SlurmResources
 from cleaner.labels import to_label
-from cleaner.presets import PRETRAINED_VARIANT, QUICK_VARIANT, SCENES_VARIANT, Preset, explain_unpublished
+from cleaner.presets import (
+    PRETRAINED_VARIANT,
+    QUICK_VARIANT,
+    SCENES_VARIANT,
+    Preset,
+    choose_pairs,
+    explain_unpublished,
+)
 from cleaner.runs.folders import runs_root
 from cleaner.runs.request import Request
 from cleaner.types import CleanerError
@@ -222,17 +229,13 @@ def choose_pair_count(
 ) -> int:
     """Draw the choice of a number of training pairs; the default is half of what the user's own data have at most.
 
-    used: pairs that the attacker took from the other end of the same data. Raises `CleanerError` if none are left.
+    used: pairs that the attacker took from the other end of the same data. Raises as `presets.choose_pairs`.
     """
     available = cache.count_training_pairs(data)
+    default = choose_pairs(default, available, used)
     if available is not None:
-        if used and used >= available:
-            raise CleanerError(
-                "the attack used all pairs of these data: repeat it with fewer pairs, to leave clean ones."
-            )
         available = max(available - used, 1)
         counts = [*(count for count in counts if count < available), available]
-        default = min(default, available if used else max(available // 2, 1))
         counts, key = sorted({*counts, default}), f"{key}.{data}.{used}"
     if len(counts) == 1:  # a slider needs two
         st.caption(f"{label}: {counts[0]:,}, all that are available.")

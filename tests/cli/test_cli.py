@@ -60,6 +60,7 @@ def test_poison_defend_evaluate_end_to_end(model: str, tmp_path: Path, capsys: p
     shown = capsys.readouterr()
     assert "learning rate 1e-05" in shown.err  # no rate was tuned for a model from a file
     assert "images of other classes" in shown.out
+    assert "None of the 32 clean pairs shows one of the 6 poisoned images." in shown.out
     assert "left" in shown.err
     assert main(["evaluate", cleaned, "--test-pairs", "40", "--json"]) == 0
     again = json.loads(capsys.readouterr().out)
@@ -110,13 +111,42 @@ def test_a_run_is_trained_and_evaluated_on_its_own_data(tmp_path: Path, monkeypa
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "config.json").write_text(json.dumps({"stage": "backdoored", **own}))
     for call in (["defend", run], ["rebound", run], ["defend", run, "--data", "scenes"], ["defend", "scenes-rn"]):
-        assert main([*call, *out]) == 0
+        assert main([*call, "--pairs", "10", *out]) == 0
     used = [(request.data, request.data_options) for request in requests]
     assert used == [tuple(own.values())] * 2 + [("scenes", {})] * 2
     assert Evaluate(run).data == Scan(run).data == Sweep(run).data == ()
     assert inputs.resolve_data((), run) == tuple(own.values())
     (tmp_path / "a" / "config.json").write_text('{"data": "csv:/d/pairs.csv/train"}')  # created in Python
     assert inputs.resolve_data((), run) == ("csv:/d/pairs.csv", {})
+
+
+def test_the_defender_gets_other_pairs_of_a_small_table_than_the_attacker(
+    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    requests: list[Request] = []
+    monkeypatch.setattr(training, "train", lambda request, *_, **__: requests.append(request))
+    table = str(write_table(tmp_path, 120))
+    available = load_data(table, split="train").count_training_pairs()
+    assert available is not None
+    data = ["--data", table, "classes=red,green,blue"]
+    poison = ["poison", "--model", model, *data, "--target-class", "red", "--out", str(tmp_path / "x")]
+    for more in ([], ["--pairs", "6000"]):
+        assert main([*poison, *more]) == 0
+    assert [request.pairs for request in requests] == [available // 2, 6000]
+    assert f"{available // 2} of {available} pairs" in capsys.readouterr().err
+    attack = tmp_path / "a"
+    attack.mkdir()
+    defend = ["defend", str(attack), "--data", table, "--out", str(tmp_path / "y")]
+    (attack / "config.json").write_text(json.dumps(replace(requests[0], pairs=80).initial_config()))
+    assert main(defend) == 0
+    assert requests[-1].pairs == available - 80
+    (attack / "config.json").write_text(json.dumps(requests[1].initial_config()))
+    assert main(defend) == 2
+    assert "fewer pairs" in capsys.readouterr().err
+    assert main([*defend, "--pairs", "90"]) == main(["defend", model, *data, "--out", str(tmp_path / "z")]) == 0
+    assert [request.pairs for request in requests[-2:]] == [90, available // 2]
+    (swept,) = Sweep(model, defenses=("finetune",), lrs=(1e-5,), data=tuple(data[1:]))._build_requests()
+    assert swept.pairs == available // 2
 
 
 def test_progress_fits_one_line_of_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:

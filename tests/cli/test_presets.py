@@ -15,7 +15,7 @@ from cleaner.cli.presets import has_results, resolve_preset_defaults
 from cleaner.cli.training import Defend, Poison
 from cleaner.defenses import DEFENSES
 from cleaner.models.clip import save_clip
-from cleaner.presets import PHOTO_POISON, PoisonSetting, attack_presets, defense_presets
+from cleaner.presets import PHOTO_POISON, PoisonSetting, attack_presets, defense_presets, poison_pairs
 from cleaner.published import CLEANCLIP_TRAINING, CLIP_POISONING, Preset
 from cleaner.runs.run import load_run
 from tests.conftest import make_clip
@@ -87,9 +87,11 @@ def test_a_run_is_defended_with_the_rate_of_its_model_on_its_own_data(tmp_path: 
 def test_a_model_of_other_data_is_poisoned_with_its_own_setting() -> None:
     command = resolve_preset_defaults(["poison", "--model", "photos-rn"])
     assert isinstance(command, Poison)
-    own = PoisonSetting(command.pairs, command.finetune.epochs, command.poison_rate, command.lr or 0)
+    assert command.pairs is None  # follows the size of the data
+    own = PoisonSetting(poison_pairs("photos-rn"), command.finetune.epochs, command.poison_rate, command.lr or 0)
     assert own == PHOTO_POISON["photos-rn"]
     assert (command.model, command.data) == ("photos-rn", ("cifar10",))
+    command = replace(command, pairs=100)  # without the photos, which are no part of the project
     assert command._build_request().target_class == "airplane"
     for changes, target in (({"target_class": "frog"}, "frog"), ({"data": ("scenes",)}, "banana")):
         assert replace(command, **changes)._build_request().target_class == target
