@@ -12,8 +12,9 @@ import tyro
 
 from cleaner.cli.options import OWN_DATA_HELP, RUN_OR_MODEL_HELP, TRIGGER_HELP, stated_default
 from cleaner.cli.output import Progress, describe_protocol, format_row, format_table, metric_legend, print_json
-from cleaner.evaluation.result import describe_resolution
-from cleaner.jobs.prediction import format_range
+from cleaner.evaluation.result import describe_test
+from cleaner.jobs import process
+from cleaner.jobs.prediction import Prediction
 from cleaner.runs.folders import is_run_folder
 from cleaner.runs.inversion import ESTIMATE_NOTE
 from cleaner.runs.run import load_run
@@ -47,7 +48,7 @@ class Evaluate:
 
     def run(self) -> None:
         from cleaner.cli.inputs import load_model, load_split, print_activation, resolve_data, resolve_trigger
-        from cleaner.evaluation.evaluate import evaluate
+        from cleaner.evaluation.evaluate import evaluate, validate_eval_data
         from cleaner.evaluation.workload import predict_evaluation
 
         run = load_run(self.model) if is_run_folder(self.model) else None
@@ -58,20 +59,21 @@ class Evaluate:
             raise CleanerError("an attack success rate needs both --trigger and --target-class: give both, or neither.")
         test = load_split(resolve_data(self.data, self.model), "test", self.test_pairs)
         print_activation(clip, test)
-        if clip.is_full_size:
-            models = 2 if run and run.clean_clip and trigger else 1
-            seconds = predict_evaluation(clip, test, trigger, models=models, templates=self.templates)
-            counted = describe_resolution(int((test.labels >= 0).sum()))
-            print(
-                f"{format_range(0.8 * seconds, 1.2 * seconds)} for what is not stored yet; {counted}", file=sys.stderr
-            )
+        clean_clip = run.clean_clip if run else None
+        validate_eval_data(test, target_class, self.protocol, trigger)
+        queries = "images" if trigger is None or "image" in trigger.modalities else "captions"
+        forecast = describe_test(test, target_class, queries, self.protocol)
+        if clip.is_full_size:  # others take seconds
+            seconds = predict_evaluation(clip, test, trigger, clean_clip=clean_clip, templates=self.templates)
+            forecast = f"{Prediction(seconds, 0.8 * seconds, 1.2 * seconds, process.peak_memory())}. {forecast}"
+        print(forecast, file=sys.stderr, flush=True)
         metrics = evaluate(
             clip,
             test,
             trigger,
             target_class=target_class,
             protocol=self.protocol,
-            clean_clip=run.clean_clip if run else None,
+            clean_clip=clean_clip,
             templates=self.templates,
             on_step=Progress(),
         )

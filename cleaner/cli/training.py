@@ -313,10 +313,13 @@ def train(
     if resources is None:
         if background:
             raise CleanerError("--background requires --cluster slurm.")
+        from cleaner.cli.forecast import print_forecast
         from cleaner.cli.inputs import print_skipped
-        from cleaner.jobs.execution import execute_request
+        from cleaner.jobs.execution import execute_request, make_loader
 
-        run = execute_request(request, Progress(), on_data=print_skipped)
+        load_split = make_loader(request, Progress(), print_skipped)
+        print_forecast(request, load_split)
+        run = execute_request(request, Progress(), load_split=load_split)
         folder = save_run(run, folder)
     else:
         folder = submit_run(request, folder, resources)

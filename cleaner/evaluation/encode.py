@@ -91,6 +91,22 @@ class Encoder:
                 known |= new
             return torch.stack([known[key] for key in keys])
 
+    def share_of_stored_images(self, images: Tensor) -> float:
+        """Return the share of images (N, 3, H, W) whose features are in the store."""
+        return self._share_of_stored([self._store.image_key(image) for image in images] if self._store else [])
+
+    def share_of_stored_texts(self, texts: Sequence[str]) -> float:
+        """Return the share of texts whose features are in the store, each on its own."""
+        return self._share_of_stored([self._store.text_key([text]) for text in texts] if self._store else [])
+
+    def share_of_stored_prompts(self, data: CaptionData, trigger: Trigger | None) -> float:
+        """Return the share of classes whose prompts, with the trigger's text key, are in the store."""
+        groups = self._list_prompts(data, trigger)
+        return self._share_of_stored([self._store.text_key(group) for group in groups] if self._store else [])
+
+    def _share_of_stored(self, keys: list[bytes]) -> float:
+        return len(self._store.read(keys)) / len(set(keys)) if self._store and keys else 0.0
+
     def encode_rows(self, data: CaptionData, rows: Tensor, trigger: Callable[[Tensor], Tensor] | None = None) -> Tensor:
         """Return unit features (N, D), on the CPU, of the images at `rows`, with the trigger if there is one."""
         features, report = [], start_progress(self.on_step, "images", len(rows))
@@ -128,11 +144,16 @@ class Encoder:
             return plain
         if not data.class_names:
             raise CleanerError(f"{data.name or 'the data'} has no class names: {CLASSES_HELP}")
+        return self._encode_groups(self._list_prompts(data, trigger, classes), "prompts").T
+
+    def _list_prompts(
+        self, data: CaptionData, trigger: Trigger | None, classes: Sequence[int] | None = None
+    ) -> list[list[str]]:
+        """Return the prompts of each class."""
         templates = self.choose_templates(data)
         rewrite: Callable[[str], str] = str if trigger is None else trigger.text
         names = data.class_names if classes is None else [data.class_names[i] for i in classes]
-        prompts = [[rewrite(template.format(name)) for template in templates] for name in names]
-        return self._encode_groups(prompts, "prompts").T
+        return [[rewrite(template.format(name)) for template in templates] for name in names]
 
     def choose_templates(self, data: CaptionData) -> tuple[str, ...]:
         """Return the prompts of the classes of `data`. Raises `CleanerError` for a number without a set."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from cleaner.evaluation.metric import VIEWS as VIEWS
 from cleaner.evaluation.metric import Interval as Interval
@@ -13,6 +13,9 @@ from cleaner.evaluation.metric import View as View
 from cleaner.evaluation.metric import row
 from cleaner.labels import is_meaningful
 from cleaner.types import CleanerError
+
+if TYPE_CHECKING:
+    from cleaner.data.base import CaptionData
 
 WEAK_ASR, SUCCESS_ASR = 0.5, 0.9
 """Success (`success_share`) below which an attack failed, and from which on it succeeded; between them it is weak."""
@@ -305,6 +308,24 @@ def describe_resolution(count: int, queries: str = "images") -> str:
     """Return how wide 95% intervals of `count` images can be: "4 images: intervals up to 70 points wide"."""
     images = f"{count:,} {queries if count != 1 else queries.removesuffix('s')}"
     return f"{images}: intervals up to {100 * WILSON_Z / (count + WILSON_Z**2) ** 0.5:.0f} points wide"
+
+
+def describe_test(
+    test: CaptionData, target_class: str | None, queries: str = "images", protocol: str = "non_target"
+) -> str:
+    """Return what test data can resolve: "988 attack images: intervals up to 6 points wide".
+
+    queries: what attack success is measured on, see `Metrics`.
+    """
+    labels = test.labels
+    is_counted = labels >= 0
+    if target_class is not None and protocol == "non_target":
+        is_counted &= labels != test.class_index(target_class)
+    kind = "attack" if target_class is not None else "test"
+    count = int(is_counted.sum())
+    if queries == "captions":  # equal ones of a class count once
+        count = len({(test.captions[i], int(labels[i])) for i in is_counted.nonzero().flatten().tolist()})
+    return describe_resolution(count, f"{kind} {queries}")
 
 
 def format_protocol(metrics: Mapping[str, Any]) -> str:

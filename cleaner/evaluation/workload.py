@@ -11,10 +11,12 @@ from cleaner.attacks.base import Trigger
 from cleaner.data.base import CaptionData
 from cleaner.evaluation.attack import CROSS_IMAGES, GALLERY_SIZE
 from cleaner.evaluation.encode import Encoder
-from cleaner.evaluation.evaluate import COUNTERFACTUAL_PAIRS, NEGATIVES
+from cleaner.evaluation.evaluate import COUNTERFACTUAL_PAIRS, NEGATIVES, draw_counterfactuals
 from cleaner.models.clip import Clip
 
 SAMPLED_IMAGES, SAMPLED_PROMPTS = 8, 32
+STORE_SAMPLE = 16
+"""Images that are looked up in the feature store, to estimate how many are there."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +64,33 @@ def time_encoding(clip: Clip, data: CaptionData, images: int, prompts: int) -> t
 
 
 def predict_evaluation(
-    clip: Clip, data: CaptionData, trigger: Trigger | None, *, models: int = 1, templates: int | None = None
+    clip: Clip,
+    data: CaptionData,
+    trigger: Trigger | None,
+    *,
+    clean_clip: Clip | None = None,
+    templates: int | None = None,
 ) -> float:
-    """Return the seconds that an evaluation will take, from a measured sample of images and prompts."""
-    count = EvaluationCount.of(clip, data, trigger, models=models, templates=templates)
-    return count.seconds(*time_encoding(clip, data, SAMPLED_IMAGES, SAMPLED_PROMPTS))
+    """Return the seconds that an evaluation will take, from a measured sample of images and prompts.
+
+    What the feature store has costs no time: its share is that of the sample.
+    """
+    models = [clip] if clean_clip is None or trigger is None else [clip, clean_clip]
+    count = EvaluationCount.of(clip, data, trigger, models=len(models), templates=templates)
+    encoders = [Encoder(model, templates) for model in models]
+    labeled = data.labeled_rows()
+    rows = labeled[:: max(len(labeled) // STORE_SAMPLE, 1)]  # an evaluation that was stopped has stored the first ones
+    images = data.with_transform(clip.framing).images(rows)
+    stored, keyed = [encoders[0].share_of_stored_images(images)], None
+    captions, text_encoder = [data.captions[i] for i in draw_counterfactuals(data)[0]], encoders[0]
+    if trigger is not None and "image" in trigger.modalities:
+        triggered, keyed = trigger(images), trigger
+        stored += [encoder.share_of_stored_images(triggered) for encoder in encoders]
+    elif trigger is not None:
+        captions, text_encoder = [trigger.text(data.captions[i]) for i in labeled.tolist()], encoders[-1]
+    missing = EvaluationCount(
+        round(count.images * (1 - sum(stored) / len(stored))),
+        round(count.prompts * (1 - encoders[-1 if keyed else 0].share_of_stored_prompts(data, keyed))),
+        round(count.captions * (1 - text_encoder.share_of_stored_texts(captions))),
+    )
+    return missing.seconds(*time_encoding(clip, data, SAMPLED_IMAGES, SAMPLED_PROMPTS))

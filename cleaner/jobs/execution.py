@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -30,20 +31,16 @@ def execute_request(
     checkpoint: Path | None = None,
     sibling: Path | None = None,
     on_data: Callable[[CaptionData], None] | None = None,
+    load_split: LoadSplit | None = None,
 ) -> Run:
     """Execute a request and return the run, whose config contains the request.
 
     checkpoint: file that makes the training resumable. sibling: a run folder; the parent run is looked up next to it
-    first. on_data: called with each split of the data once it is loaded.
+    first. on_data: called with each split of the data once it is loaded. load_split: made by `make_loader` if some
+    splits are already loaded.
     """
     configure_torch()
-
-    def load_split(split: str, size: int | None) -> CaptionData:
-        data = load_data(request.data, split=split, size=size, on_step=on_step, **request.data_options)
-        if on_data is not None:
-            on_data(data)
-        return data
-
+    load_split = load_split or make_loader(request, on_step, on_data)
     options: dict[str, Any] = {"on_step": on_step, "checkpoint": checkpoint, "film": request.film}
     if request.stage == "backdoored":
         run = _poison(request, load_split, options)
@@ -53,6 +50,21 @@ def execute_request(
         run = _defend(request, sibling, load_split, options)
     run.config = {**request.initial_config(), **run.config}
     return run
+
+
+def make_loader(
+    request: Request, on_step: OnStep | None = None, on_data: Callable[[CaptionData], None] | None = None
+) -> LoadSplit:
+    """Return a function that loads a split of a request's data, each once; arguments as of `execute_request`."""
+
+    @cache
+    def load_split(split: str, size: int | None) -> CaptionData:
+        data = load_data(request.data, split=split, size=size, on_step=on_step, **request.data_options)
+        if on_data is not None:
+            on_data(data)
+        return data
+
+    return load_split
 
 
 def _poison(request: Request, load_split: LoadSplit, options: dict[str, Any]) -> Run:

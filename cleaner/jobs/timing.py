@@ -13,14 +13,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from cleaner.attacks.base import Trigger, load_trigger
-from cleaner.data.base import CaptionData, load_data
+from cleaner.data.base import CaptionData
 from cleaner.data.poison import PoisonedData
 from cleaner.defenses.base import DEFENSES, Defense, load_defense
 from cleaner.evaluation.evaluate import draw_counterfactuals, evaluate
 from cleaner.evaluation.monitor import MONITOR_IMAGES, build_monitor
 from cleaner.evaluation.workload import EvaluationCount, time_encoding
 from cleaner.jobs import locks, prediction, process
-from cleaner.jobs.execution import load_validation
+from cleaner.jobs.execution import LoadSplit, load_validation, make_loader
 from cleaner.models.clip import Clip, load_clip
 from cleaner.models.devices import configure_torch, pick_device, release_freed_memory
 from cleaner.models.weights import count_bytes
@@ -33,21 +33,26 @@ from cleaner.training.loop import FinetuneResult, finetune
 from cleaner.types import Cancelled, CleanerError, StepReport
 
 TIMED_STEPS, WARM_STEPS, TIMED_OPTIMIZATION_STEPS = 10, 2, 5
+BRIEF_STEPS = 5
+"""Steps of a measurement for which somebody waits, the first to warm up: a small model takes about 5 s in all."""
 SAMPLED_STEPS, MICRO_BATCH, SAMPLED_IMAGES, SAMPLED_PROMPTS = 3, 8, 16, 32
 """The sample of a full-size model; the time of a step and of an evaluation grows with their number."""
 TEST_PAIRS = 400
 """Pairs of the timed part of the evaluation."""
 
 
-def measure(values: Mapping[str, Any], should_stop: Callable[[], bool] = lambda: False) -> bool:
+def measure(
+    values: Mapping[str, Any], should_stop: Callable[[], bool] = lambda: False, *, load_split: LoadSplit | None = None
+) -> bool:
     """Measure a request (its fields as JSON) and keep the result for `prediction.predict`; return False if interrupted.
 
     That is when `should_stop` returns True or a run takes the device. A request that cannot be run counts as measured.
+    load_split: of the run itself, which waits in this process and needs the data again; fewer steps are timed.
     """
     request = as_poisoning(load_request({"request": values}))
     if prediction.predict(request) is None:
         try:
-            prediction.record(request, _Measurement(request, should_stop).run())
+            prediction.record(request, _Measurement(request, should_stop, load_split).run())
         except Cancelled:
             return False
         except (CleanerError, OSError, RuntimeError):  # also: out of memory
@@ -75,6 +80,7 @@ class _Measurement:
 
     request: Request
     should_stop: Callable[[], bool]
+    load_split: LoadSplit | None = None
 
     def run(self) -> prediction.Phases:
         """Return the phases. Raises `Cancelled` if the device is to be left to a run."""
@@ -145,8 +151,7 @@ class _Measurement:
 
     def load(self, split: str, size: int | None) -> CaptionData:
         """Return a split of the data. Rendering it raises `Cancelled` if the device is to be left to a run."""
-        request = self.request
-        return load_data(request.data, split=split, size=size, on_step=self.check, **request.data_options)
+        return (self.load_split or make_loader(self.request, self.check))(split, size)
 
     def _load_model(self) -> tuple[Clip, Trigger | None, str | None, Clip | None]:
         """Return the model to train, attack and target class, and the clean model that the run evaluates, if any."""
@@ -182,11 +187,13 @@ class _Measurement:
         trigger: Trigger | None,
         data: CaptionData,
         *,
-        steps: tuple[int, int] = (WARM_STEPS, TIMED_STEPS),
+        steps: tuple[int, ...] = (),
         batch_size: int = 0,
     ) -> tuple[float, Clip]:
-        """Return the seconds per training step, and the trained model; steps: to warm up, and to time."""
+        """Return the seconds per training step, and the trained model; steps: of each training, the last is timed."""
         request = self.request
+        is_brief = bool(batch_size or self.load_split)
+        steps = steps or ((BRIEF_STEPS,) if is_brief else (WARM_STEPS, TIMED_STEPS))
         defense: Defense = DEFENSES["finetune"]()
         if request.stage == "backdoored" and trigger is not None:
             target = str(request.target_class)
@@ -207,7 +214,7 @@ class _Measurement:
             config = replace(request.finetune, steps=count, eval_every=0, batch_size=batch)
             trained = finetune(clip, data, defense, config, on_step=on_step)
         # The first step of a full-size model includes copies of 600 MB and is not counted.
-        first, counted = (times[0], steps[1] - 1) if batch_size else (start, steps[1])
+        first, counted = (times[0], steps[-1] - 1) if is_brief else (start, steps[-1])
         assert trained is not None
         return (times[-1] - first) / counted, trained.clip
 

@@ -9,7 +9,7 @@ from operator import add
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
-from cleaner.evaluation.result import describe_resolution
+from cleaner.evaluation import result
 from cleaner.jobs import local, prediction, spare
 from cleaner.runs.request import Request
 from pages._shared.progress import load_data_with_progress
@@ -21,20 +21,8 @@ POLL_SECONDS = 1.5
 
 
 def describe_test(data: DataKey, target_class: str | None, queries: str = "images") -> str:
-    """Return what the test data can resolve: how many count, and how wide intervals can be.
-
-    queries: what attack success is measured on, see `evaluation.result.Metrics`.
-    """
-    test = load_data_with_progress(data, needs_images=False)
-    labels = test.labels
-    is_counted = labels >= 0
-    if target_class is not None:
-        is_counted &= labels != test.class_index(target_class)
-    kind = "attack" if target_class is not None else "test"
-    count = int(is_counted.sum())
-    if queries == "captions":  # equal ones of a class count once
-        count = len({(test.captions[i], int(labels[i])) for i in is_counted.nonzero().flatten().tolist()})
-    return describe_resolution(count, f"{kind} {queries}")
+    """Return what the test data can resolve, as `evaluation.result.describe_test`."""
+    return result.describe_test(load_data_with_progress(data, needs_images=False), target_class, queries)
 
 
 def predict_total(requests: Sequence[Request]) -> prediction.Prediction | None:

@@ -15,7 +15,7 @@ import pytest
 
 from cleaner.__main__ import main
 from cleaner.attacks import TRIGGERS
-from cleaner.cli import cluster, commands, demo, folders, inputs, output, training
+from cleaner.cli import cluster, commands, demo, folders, forecast, inputs, output, training
 from cleaner.cli.commands import Command
 from cleaner.cli.models import Evaluate
 from cleaner.cli.options import instantiate
@@ -63,7 +63,11 @@ def test_poison_defend_evaluate_end_to_end(model: str, tmp_path: Path, capsys: p
     assert "None of the 32 clean pairs shows one of the 6 poisoned images." in shown.out
     assert "left" in shown.err
     assert main(["evaluate", cleaned, "--test-pairs", "40", "--json"]) == 0
-    again = json.loads(capsys.readouterr().out)
+    evaluated = capsys.readouterr()
+    again = json.loads(evaluated.out)
+    counted = f"{again['n_attack']} attack images: intervals up to "
+    assert counted in evaluated.err  # printed before the runs, too
+    assert counted in shown.err
     stored = json.loads((Path(cleaned) / "metrics.json").read_text())
     assert again["ca"] == stored["ca"]
     assert again["asr"] == stored["asr"]
@@ -147,6 +151,23 @@ def test_the_defender_gets_other_pairs_of_a_small_table_than_the_attacker(
     assert [request.pairs for request in requests[-2:]] == [90, available // 2]
     (swept,) = Sweep(model, defenses=("finetune",), lrs=(1e-5,), data=tuple(data[1:]))._build_requests()
     assert swept.pairs == available // 2
+
+
+def test_a_run_is_preceded_by_its_time_and_memory_and_not_changed_by_their_measurement(
+    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CLEANER_CACHE", str(tmp_path / "cache"))
+    metrics = []
+    for least in (10_000, 0):  # without and with a measurement
+        monkeypatch.setattr(forecast, "MIN_SAMPLED_PAIRS", least)
+        for number, command in enumerate((["poison", "--model", model], ["defend", str(tmp_path / f"{least}0")])):
+            folder = tmp_path / f"{least}{number}"
+            assert main([*command, "--pairs", "64", "--out", str(folder), "--eval-every", "2", *SMALL]) == 0
+            stored = json.loads((folder / "metrics.json").read_text())
+            metrics.append((stored, (folder / "model.safetensors").read_bytes()))
+            (line,) = [line for line in capsys.readouterr().err.splitlines() if "points wide" in line]
+            assert ("GB of memory. " in line) == (least == 0)
+    assert metrics[:2] == metrics[2:]
 
 
 def test_progress_fits_one_line_of_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -441,7 +462,7 @@ def test_the_patch_of_a_run_is_reused(model: str, tmp_path: Path, capsys: pytest
         (["--trigger", "badnet", "patch_size=big"], "patch_size int 'big'"),
         (["--trigger", "badnet", "patch_size=9999"], "patch_size 2 224"),
         (["--data", "scene"], "'scene'"),
-        (["--target-class", "zebra"], "'zebra' scenes/train"),
+        (["--target-class", "zebra"], "'zebra' scenes/test"),
         (["--poison-rate", "0"], "rate above 0 below 1"),
         (["--poison-rate", "1"], "rate above 0 below 1"),
         (["--pairs", "0"], "pairs 1"),

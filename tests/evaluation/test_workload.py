@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +11,8 @@ from cleaner import evaluate
 from cleaner.attacks import TRIGGERS
 from cleaner.data.base import TensorData
 from cleaner.evaluation import workload
-from cleaner.evaluation.workload import EvaluationCount
+from cleaner.evaluation.workload import EvaluationCount, predict_evaluation
+from cleaner.models import clip as clip_module
 from cleaner.models.clip import Clip
 from tests.conftest import make_clip
 from tests.evaluation.test_feature_store import Counter
@@ -30,3 +32,26 @@ def test_images_and_texts_are_counted(
     # Input-aware: the images of the target, 12 of 48, are not tried with another's trigger.
     assert seen.images == count.images - (12 if name == "input_aware" else 0)
     assert seen.texts == count.prompts + count.captions
+
+
+@pytest.mark.parametrize("name", ["badnet", "trojvqa", "text_only"])
+def test_what_is_stored_is_predicted_to_take_no_time(
+    name: str, tiny_clip: Clip, toy_data: TensorData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLEANER_CACHE", str(tmp_path))
+    monkeypatch.setattr(clip_module, "FULL_SIZE_PARAMETERS", 1)
+    monkeypatch.setattr(workload, "time_encoding", lambda *_: (1.0, 1.0))
+    options: dict[str, Any] = {"steps": 1} if name == "trojvqa" else {}
+    trigger = TRIGGERS[name](**options).prepare(tiny_clip, toy_data, "banana")
+    clean = make_clip(seed=1)
+
+    def predict() -> float:
+        return predict_evaluation(tiny_clip, toy_data, trigger, clean_clip=clean)
+
+    count = EvaluationCount.of(tiny_clip, toy_data, trigger, models=2)
+    assert predict() == count.images + count.prompts + count.captions
+    evaluate(tiny_clip, toy_data)
+    assert count.images > 0
+    assert 0 < predict() < count.images + count.prompts + count.captions
+    evaluate(tiny_clip, toy_data, trigger, "banana", clean_clip=clean)
+    assert predict() == 0

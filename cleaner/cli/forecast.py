@@ -1,0 +1,70 @@
+"""The line before a run: its time and memory on this machine, and what its test can resolve.
+
+Loads torch, so commands import it where they run.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict, replace
+
+from cleaner.config import count_steps
+from cleaner.data.base import CaptionData
+from cleaner.defenses.base import load_defense
+from cleaner.evaluation.result import describe_test
+from cleaner.files import read_json
+from cleaner.jobs import prediction, timing
+from cleaner.jobs.execution import LoadSplit
+from cleaner.models.devices import empty_gpu_cache, release_freed_memory
+from cleaner.presets import is_pretrained
+from cleaner.registry import TRIGGERS
+from cleaner.runs.folders import find_run
+from cleaner.runs.request import Request
+
+MIN_STEPS = 4 * timing.BRIEF_STEPS
+MIN_SAMPLED_PAIRS = 4 * (1 + timing.SAMPLED_STEPS) * timing.MICRO_BATCH
+"""Steps of a training, and pairs of a full-size model's, from which on a measurement takes a small part of its time."""
+
+
+def print_forecast(request: Request, load_split: LoadSplit) -> None:
+    """Print a forecast of the run on stderr; time and memory are left out if it is shorter than their measurement."""
+    test = load_split("test", request.test_size)
+    data = load_split("train" if request.stage == "backdoored" else "clean", request.pairs)
+    resolution = _describe_resolution(request, test)
+    expected = _predict(replace(request, pairs=_count_pairs(request, data)), load_split)
+    print(" ".join(filter(None, [f"{expected}." if expected else "", resolution])), file=sys.stderr, flush=True)
+
+
+def _count_pairs(request: Request, data: CaptionData) -> int:
+    """Return how many of the loaded pairs the run trains on: some defenses need labeled ones."""
+    defense = load_defense(request.defense) if request.defense else None
+    return len(data) if defense is None else len(defense.select(data))
+
+
+def _predict(request: Request, load_split: LoadSplit) -> prediction.Prediction | None:
+    """Return the expected time and memory; measure it first if nothing like this run was measured before."""
+    expected = prediction.predict(request)
+    if expected is not None or not prediction.is_measurable(request) or not _is_worth_measuring(request):
+        return expected
+    timing.measure(asdict(request), load_split=load_split)
+    empty_gpu_cache()
+    release_freed_memory()
+    return prediction.predict(request)
+
+
+def _is_worth_measuring(request: Request) -> bool:
+    """Return whether a measurement takes at most about a quarter of the time of the run."""
+    steps = count_steps(request.pairs, request.finetune)
+    config = {} if request.parent is None else read_json(find_run(request.parent) / "config.json")
+    model = request.model or str(config.get("clean_model") or config.get("model") or "")
+    if is_pretrained(model):  # maybe of full size, of which a sample is measured
+        return steps * request.finetune.batch_size >= MIN_SAMPLED_PAIRS
+    return steps >= MIN_STEPS
+
+
+def _describe_resolution(request: Request, test: CaptionData) -> str:
+    """Return what the test data of a run can resolve."""
+    config = {} if request.parent is None else read_json(find_run(request.parent) / "config.json")
+    target, trigger = request.target_class or config.get("target_class"), request.trigger or config.get("trigger")
+    modalities = TRIGGERS[trigger["name"]].modalities if trigger else ("image",)
+    return describe_test(test, target if trigger else None, "images" if "image" in modalities else "captions")
