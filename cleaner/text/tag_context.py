@@ -16,6 +16,8 @@ _CORRECTABLE_TAGS = frozenset(("NN", "NNS", "JJ", "RB", *VERB_TAGS, "PRP$", "DT"
 _DETERMINER_TAGS = ("DT", "PRP$", "POS")
 _CLAUSE_MARKS = (",", ".", "WP", "WRB", "CC", ":")
 _PHRASE_END_TAGS = ("IN", "REL", "TO", ".", ",", "CC", "WP", "WRB", ":", "VBE", "RP", "MD", "POS", ")", "END")
+_SINGULAR_DETERMINERS = ("a", "an", "one", "every", "each", "another")
+_PLURAL_DETERMINERS = ("these", "those", "some", "all", "both", "many", "several", "few")
 _SUBJECT_PRONOUNS = ("i", "you", "he", "she", "it", "we", "they", "who")
 
 
@@ -25,10 +27,10 @@ class _TokenContext:
 
     word: str
     tag: str
-    previous_word: str
-    next_word: str
+    previous_words: list[str]
     previous_tags: list[str]
     """Corrected tags of all words before this one."""
+    next_word: str
     next_tags: list[str]
     """Tags of up to two words after this one."""
     noun: str | None
@@ -37,6 +39,10 @@ class _TokenContext:
     verb_count: int
     adjective_count: int
     adverb_count: int
+
+    @property
+    def previous_word(self) -> str:
+        return self.previous_words[-1] if self.previous_words else ""
 
     @property
     def previous_tag(self) -> str:
@@ -75,9 +81,9 @@ def tag_in_context(i: int, lower: list[str], tags: list[str], lexicon: Lexicon) 
     context = _TokenContext(
         word,
         tag,
-        previous_word=lower[i - 1] if i else "",
-        next_word=lower[i + 1] if i + 1 < len(lower) else "",
+        previous_words=lower[:i],
         previous_tags=tags[:i],
+        next_word=lower[i + 1] if i + 1 < len(lower) else "",
         next_tags=tags[i + 1 : i + 3],
         noun=noun,
         verb=verb,
@@ -86,10 +92,10 @@ def tag_in_context(i: int, lower: list[str], tags: list[str], lexicon: Lexicon) 
         adjective_count=lexicon.count("a", word),
         adverb_count=lexicon.count("r", word),
     )
-    phrase_tag = _tag_in_phrase(context, lexicon, is_after_article=lower[max(0, i - 2)] in ("a", "an"))
+    phrase_tag = _tag_in_phrase(context, lexicon)
     if phrase_tag:
         return phrase_tag
-    return _tag_verb(context) if tag in VERB_TAGS else _tag_noun(context)
+    return _tag_verb(context, lexicon) if tag in VERB_TAGS else _tag_noun(context, lexicon)
 
 
 def _tag_closed_word(i: int, lower: list[str], tags: list[str], lexicon: Lexicon) -> str:
@@ -118,8 +124,8 @@ def _tag_closed_word(i: int, lower: list[str], tags: list[str], lexicon: Lexicon
     return "JJ" if next_tag in NOUN_TAGS and previous_tag in _DETERMINER_TAGS else tag
 
 
-def _tag_in_phrase(context: _TokenContext, lexicon: Lexicon, *, is_after_article: bool) -> str | None:
-    """Return the tag in a fixed phrase or compound, else None; `is_after_article`: "a" two words before."""
+def _tag_in_phrase(context: _TokenContext, lexicon: Lexicon) -> str | None:
+    """Return the tag in a fixed phrase or compound, else None."""
     word, tag, noun = context.word, context.tag, context.noun
     before, after = context.previous_tag, context.next_tag
     is_container = context.next_word == "of" and noun == word and noun in rules.CONTAINERS
@@ -131,7 +137,8 @@ def _tag_in_phrase(context: _TokenContext, lexicon: Lexicon, *, is_after_article
         return "RB"  # "heart shaped cakes": one adjective of two words
     if word in kinds.COMPOUND_PARTICIPLES and before == "RB" and after in (*NOUN_TAGS, "JJ"):
         return "JJ"
-    if tag == "VBZ" and before in ("NN", "JJ") and not is_after_article and _is_compound_noun(context, lexicon):
+    may_be_plural = tag == "VBZ" and before in ("NN", "JJ") and _find_determiner(context) not in _SINGULAR_DETERMINERS
+    if may_be_plural and _is_compound_noun(context, lexicon):
         return "NNS"
     if tag in ("NN", "VBG") and _is_action(context, lexicon):
         return "VBG"
@@ -147,7 +154,7 @@ def _tag_in_phrase(context: _TokenContext, lexicon: Lexicon, *, is_after_article
     return None
 
 
-def _tag_verb(context: _TokenContext) -> str:
+def _tag_verb(context: _TokenContext, lexicon: Lexicon) -> str:
     """Return the tag of a word that textblob tags as a verb; after "the" or "of" it is not one."""
     tag, before, after = context.tag, context.previous_tag, context.next_tag
     is_base = tag in ("VB", "VBP", "VBZ")
@@ -169,6 +176,8 @@ def _tag_verb(context: _TokenContext) -> str:
     is_after_determiner = context.previous_tags[-2:-1] and context.previous_tags[-2] in _DETERMINER_TAGS
     if tag == "VB" and before == "JJ" and context.noun and is_after_determiner:
         return context.noun_tag  # "a pink sink", "the final match"
+    if is_base and before == "NN" and _agrees_only_as_verb(context, lexicon):
+        return tag
     if is_base and before in ("CD", "CC", "NN", "JJ") and context.noun_count > 3 * context.verb_count:
         return context.noun_tag
     if tag == "VB" and before in (*NOUN_TAGS, "PRP"):
@@ -177,7 +186,7 @@ def _tag_verb(context: _TokenContext) -> str:
     return "JJ" if tag == "VBN" and before == "START" and after in (*NOUN_TAGS, "JJ") else tag
 
 
-def _tag_noun(context: _TokenContext) -> str:
+def _tag_noun(context: _TokenContext, lexicon: Lexicon) -> str:
     """Return the tag of a word that textblob tags as a noun, adjective or adverb."""
     word, tag, before, after = context.word, context.tag, context.previous_tag, context.next_tag
     if before == "TO" and context.verb == word and (tag == "JJ" or (tag == "NN" and after in ("DT", "PRP$"))):
@@ -201,7 +210,7 @@ def _tag_noun(context: _TokenContext) -> str:
     is_object = ends_phrase and context.noun == word and before in (*_DETERMINER_TAGS, "JJ")
     if tag == "RB" and is_object and not context.adverb_count:
         return "NN"  # "a pink brolly"
-    if _is_finite_verb(context):
+    if _is_finite_verb(context, lexicon):
         return context.verb_tag
     return "NN" if tag == "NNS" and context.noun == word and word.endswith(("ss", "us", "is")) else tag
 
@@ -228,7 +237,7 @@ def _find_verb_use(context: _TokenContext) -> str | None:
     return None
 
 
-def _is_finite_verb(context: _TokenContext) -> bool:
+def _is_finite_verb(context: _TokenContext, lexicon: Lexicon) -> bool:
     """Return whether a word that looks like a noun is the verb of its clause: "person challenges person"."""
     tag, before, after = context.tag, context.previous_tag, context.next_tag
     if not context.verb_count or before not in (*NOUN_TAGS, "PRP", "WP") or after == "POS":
@@ -239,6 +248,8 @@ def _is_finite_verb(context: _TokenContext) -> bool:
         return False
     if tag in ("JJ", "RB"):
         return before in ("NNS", "WP") and context.verb_count > 5 and after in ("DT", "PRP$", "IN", "REL", "TO")
+    if _agrees_only_as_verb(context, lexicon):
+        return True
     agrees = before == "WP" or after == "RP" or (tag == "NNS" if before in ("NN", "NNP") else tag == "NN")
     if not agrees:
         return False
@@ -247,6 +258,34 @@ def _is_finite_verb(context: _TokenContext) -> bool:
     if tag == "NNS" and after in NOUN_TAGS:
         return context.verb_count * 3 >= context.noun_count
     return context.verb_count >= context.noun_count and after in ("IN", "REL", "END", ".", ",", "VBG", "JJ", *NOUN_TAGS)
+
+
+def _agrees_only_as_verb(context: _TokenContext, lexicon: Lexicon) -> bool:
+    """Return whether a determiner excludes the noun: "a dog barks" has no plural, "two dogs bark" no singular head."""
+    subject, after = lexicon.noun_lemma(context.previous_word) or "", context.next_tag
+    determiner = _find_determiner(context)
+    if context.verb_tag == "VBZ" and context.previous_tag == "NN" and determiner in _SINGULAR_DETERMINERS:
+        # "A woman hands" lacks an apostrophe.
+        is_part = subject == "dozen" or lexicon.noun_class(context.noun or "") == "body"
+        return after not in ("NN", "NNP", "POS") and not is_part
+    if context.tag != "NN" or context.verb_tag != "VBP" or context.previous_tag != "NNS":
+        return False
+    ends_clause = after in ("IN", "REL", "END", ".", ",") and context.next_word != "of"
+    # "Two weeks trip" and "two arrows sign" are written too.
+    is_actor = lexicon.is_animate(subject, if_unknown=False) or lexicon.is_hyponym(subject, "vehicle")
+    return determiner in _PLURAL_DETERMINERS and ends_clause and is_actor
+
+
+def _find_determiner(context: _TokenContext) -> str:
+    """Return the determiner or number, "many" for one above 1, of the noun phrase that ends before a word; else ""."""
+    for word, tag in zip(reversed(context.previous_words), reversed(context.previous_tags), strict=True):
+        if tag == "CD":
+            return "one" if word in ("one", "1") else "many"
+        if tag == "DT" or word in _PLURAL_DETERMINERS:
+            return word
+        if tag not in (*NOUN_TAGS, "JJ"):
+            break
+    return ""
 
 
 def _is_compound_noun(context: _TokenContext, lexicon: Lexicon) -> bool:

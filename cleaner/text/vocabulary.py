@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from cleaner.text import kinds
 from cleaner.text.lexicon import load_lexicon
 from cleaner.text.parse import Parse, parse
 from cleaner.text.tags import NOUN_TAGS
@@ -19,7 +20,7 @@ class Vocabulary:
     adjectives: Mapping[str, int]
     verbs: Mapping[str, int]
     countable: frozenset[str]
-    """Nouns that occur in the plural, or after "a", "an" or a number."""
+    """Nouns that occur in the plural, or after "a", "an" or a number; of a list of words, all but mass nouns."""
     nouns_by_preposition: Mapping[str, Mapping[str, int]]
 
     @classmethod
@@ -62,5 +63,7 @@ def _count_phrases(parsed: Parse, countable: set[str], nouns_after: dict[str, Co
         noun = parsed.lemma(chunk.head)
         nouns_after[parsed.preposition_before(c)][noun] += 1
         first = parsed.tokens[chunk.start].lower
-        if parsed.tokens[chunk.head].tag == "NNS" or first in ("a", "an") or chunk.count is not None:
+        # A list of words ("pear", "chair") has no articles.
+        is_listed = len(parsed.tokens) == 1 and noun not in kinds.MASS
+        if is_listed or parsed.tokens[chunk.head].tag == "NNS" or first in ("a", "an") or chunk.count is not None:
             countable.add(noun)

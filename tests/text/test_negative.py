@@ -238,6 +238,16 @@ def test_mass_and_unique_nouns_get_no_plural() -> None:
     assert replacements.isdisjoint({"woods", "sands", "silences", "golds"})
 
 
+@pytest.mark.parametrize("caption", ["a dog barks", "two dogs bark", "a man smokes"])
+def test_a_noun_and_its_verb_are_replaced_one_at_a_time(caption: str) -> None:
+    _, noun, verb = caption.split()
+    objects, verbs = (drawn(caption, kind) for kind in ("object", "verb"))
+    assert objects
+    assert verbs
+    assert all(text.split()[1] != noun and text.split()[2:] == [verb] for text in objects)
+    assert all(text.split()[1] == noun and text.split()[2:] != [verb] for text in verbs)
+
+
 def test_synonymous_colors_are_no_change() -> None:
     texts = {text.split()[1] for text in drawn("a crimson ball", "attribute", 60)}
     assert "blue" in texts
@@ -345,6 +355,18 @@ def test_vocabulary_may_be_given_as_captions() -> None:
     captions = ["a kite", "a snail", "a lamp", "a clock"]
     expected = negative_subtexts("a cup", 3, 0, Vocabulary.from_captions(captions))
     assert negative_subtexts("a cup", 3, 0, captions) == expected
+
+
+def test_vocabulary_may_be_a_list_of_words() -> None:
+    words = ["pear", "chair", "melon", "water"]
+    drawn_words = {
+        subtext.edits[0].new
+        for seed in range(20)
+        for subtext in negative_subtexts("a banana on a table", 4, seed, words)
+        if subtext.kind == "object" and subtext.edits[0].old == "banana"
+    }
+    assert drawn_words <= {"pear", "chair", "melon"}
+    assert len(drawn_words) > 1
 
 
 def test_the_order_of_captions_does_not_matter() -> None:
