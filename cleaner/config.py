@@ -10,7 +10,7 @@ from typing import Any, get_type_hints
 from cleaner.labels import to_words
 from cleaner.types import CleanerError
 
-VALIDATION_SHARE = 0.05
+VALIDATION_TIME_SHARE = 0.05
 """Share of a training's time that its validation passes may take."""
 
 REFERENCE_SIDE = 224

@@ -18,7 +18,7 @@ from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
-from cleaner.config import VALIDATION_SHARE, FinetuneConfig, count_steps
+from cleaner.config import VALIDATION_TIME_SHARE, FinetuneConfig, count_steps
 from cleaner.files import cache_root, file_version, read_json, read_json_cached, write_json
 from cleaner.jobs import process
 from cleaner.runs.folders import find_run
@@ -57,7 +57,7 @@ class Phases:
         """
         training = steps * self.step
         least = min(validations, 2) * self.validation
-        validation = min(validations * self.validation, least + VALIDATION_SHARE * training)
+        validation = min(validations * self.validation, least + VALIDATION_TIME_SHARE * training)
         return self.start + self.optimize + training + validation + self.evaluate
 
 

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable
 
-from cleaner.config import VALIDATION_SHARE
+from cleaner.config import VALIDATION_TIME_SHARE
 from cleaner.models.clip import Clip
 from cleaner.training.frames import FrameSchedule
 
@@ -18,7 +18,7 @@ TRIAL_SECONDS = 2.0
 
 
 class ValidationSchedule:
-    """Calls the monitor every few steps, later if the earlier passes took more than `VALIDATION_SHARE` of the time.
+    """Calls the monitor every few steps, later if earlier passes took more than `VALIDATION_TIME_SHARE` of the time.
 
     With a film, passes are rarer, so that both together take at most `TOTAL_SHARE`. Loading, which happens at the first
     pass and frame alone, does not count. The first pass, a second one after a short first, and the pass after the last
@@ -47,7 +47,7 @@ class ValidationSchedule:
     def _is_affordable(self, step: int, elapsed: float) -> bool:
         if not self._count or (self._count == 1 and self._fastest < TRIAL_SECONDS):
             return True
-        if self._count * self._fastest > VALIDATION_SHARE * elapsed:
+        if self._count * self._fastest > VALIDATION_TIME_SHARE * elapsed:
             return False
         frame_seconds = self._frames.expected_seconds()
         with_this_and_last = self._fastest * (self._count + 2)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cleaner.config import VALIDATION_SHARE
+from cleaner.config import VALIDATION_TIME_SHARE
 from cleaner.models.clip import Clip
 from cleaner.training import validation
 from cleaner.training.validation import ValidationSchedule
@@ -48,5 +48,5 @@ def test_slow_passes_are_postponed_until_the_earlier_ones_fit_the_share(
     assert found[-1] == 100
     assert 3 <= len(found) < 10
     for i, step in enumerate(found[1:-1], 1):
-        assert 2.0 * i <= VALIDATION_SHARE * (step + 2.0 * i)
+        assert 2.0 * i <= VALIDATION_TIME_SHARE * (step + 2.0 * i)
     assert run_validation(tiny_clip, monkeypatch, seconds=1000.0) == [10, 100]
