@@ -93,31 +93,37 @@ def test_public_names_are_few_and_importable() -> None:
 
 PURE_FUNCTIONS = {
     "cleaner.losses": {
-        "info_nce": ("a", "b", "logit_scale"),
-        "clip_loss": ("f",),
-        "in_modal_loss": ("f",),
-        "subtext_loss": ("f",),
-        "par_loss": ("f", "reference", "tau"),
+        "info_nce": "a, b, logit_scale",
+        "clip_loss": "f",
+        "in_modal_loss": "f",
+        "subtext_loss": "f",
+        "par_loss": "f, reference, tau=2.15",
     },
     "cleaner.metrics": {
-        "zero_shot_classifier": ("prompt_features",),
-        "top_k_accuracy": ("image_features", "classifier", "labels", "k"),
-        "attack_success_rate": ("triggered_features", "classifier", "labels", "target_index", "k", "protocol"),
+        "zero_shot_classifier": "prompt_features",
+        "top_k_accuracy": "image_features, classifier, labels, k=1",
+        "attack_success_rate": "triggered_features, classifier, labels, target_index, k=1, protocol='non_target'",
     },
     "cleaner.text": {
-        "parse": ("caption",),
-        "positive_subtexts": ("caption", "seed", "style"),
-        "negative_subtexts": ("caption", "n", "seed", "vocabulary"),
+        "parse": "caption",
+        "positive_subtexts": "caption, seed=0, style",
+        "negative_subtexts": "caption, n=3, seed=0, vocabulary=None",
     },
 }
-"""Module -> function -> parameters that programs on top of the library call it with; some have no caller here."""
+"""Module -> function -> its first parameters, with the defaults that programs on top of the library rely on.
+
+Some have no caller here.
+"""
 
 
 @pytest.mark.parametrize("module", PURE_FUNCTIONS)
-def test_pure_functions_keep_their_names_and_parameters(module: str) -> None:
-    for name, parameters in PURE_FUNCTIONS[module].items():
-        function = getattr(importlib.import_module(module), name)
-        assert set(parameters) <= set(inspect.signature(function).parameters), name
+def test_pure_functions_keep_their_names_parameters_and_defaults(module: str) -> None:
+    for name, expected in PURE_FUNCTIONS[module].items():
+        parameters = [parameter.partition("=") for parameter in expected.split(", ")]
+        signature = inspect.signature(getattr(importlib.import_module(module), name))
+        assert list(signature.parameters)[: len(parameters)] == [key for key, _, _ in parameters], name
+        for key, _, default in parameters:
+            assert not default or repr(signature.parameters[key].default) == default, (name, key)
 
 
 @pytest.mark.parametrize("path", [p for p in LIBRARY if not MAY_PRINT & set(p.parts)], ids=relative)
