@@ -280,6 +280,8 @@ class RunRecord(StrictModel):
             value = value.get(str(k), value.get(k))
         return None if value is None else float(value)
 
+    figure = metric  # the name that programs on top of the library use
+
     def interval(self, name: str, k: int = 1) -> Interval | None:
         """Return the 95% interval of a metric; None if it was not measured."""
         ends = self.metrics.get(f"{name}_interval")

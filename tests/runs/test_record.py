@@ -156,6 +156,7 @@ def test_metrics_with_their_intervals_and_counts(golden: dict[str, RunRecord]) -
     assert (run.count("ca"), run.count("asr"), run.count("counterfactual_accuracy")) == (1014, 988, 1500)
     assert (run.metric("ca", 7), run.interval("counterfactual_accuracy"), run.metric("nothing")) == (None, None, None)
     assert run.is_meaningful(3)
+    assert run.figure("asr") == run.metric("asr")
     unmeasured = RunRecord.from_config(run.folder, run.config, measured={})
     assert (unmeasured.metric("ca"), unmeasured.count("ca"), unmeasured.protocol) == (None, 0, "not measured")
 
