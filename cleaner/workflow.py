@@ -67,6 +67,8 @@ def poison(
 ) -> Run:
     """Backdoor a copy of `clip`: finetune it with CLIP's loss on `data`, `poison_rate` of which carries the trigger.
 
+    `poison_rate` is a share below 1, or a number of pairs from 1; the run states the share.
+
     `losses`: an attacker who knows a defense may minimize its losses instead.
 
     The monitor sees `validation` every `config.eval_every` steps; `test` is measured once, at the end. By default they
@@ -76,7 +78,6 @@ def poison(
     frames of the training (`runs.film`).
     """
     config = config or replace(presets.POISON, lr=presets.poison_lr(clip.name))
-    poison_rate = float(poison_rate)  # JSON takes only some of NumPy's numbers
     checkpoint = None if checkpoint is None else Path(checkpoint)
     # A trigger changes the image as the model sees it: after resizing and cropping, before normalization.
     data = data.with_transform(clip.framing)
@@ -87,7 +88,11 @@ def poison(
     if config.eval_every:
         validation = validation or data.load_split("validation")
         build_monitor(config, validation, data, trigger, target_class)  # again with the trigger that is ready
-    attack: dict[str, Any] = {"target_class": target_class, "poison_rate": poison_rate, "clean_label": clean_label}
+    attack: dict[str, Any] = {
+        "target_class": target_class,
+        "poison_rate": poisoned.poison_rate,
+        "clean_label": clean_label,
+    }
     if losses is not None:
         attack["attack_losses"] = losses.state_dict()
     resume_key = {**attack, "trigger": trigger.state_dict()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 from dataclasses import replace
@@ -28,6 +29,8 @@ from cleaner.presets import (
     presets_for_model,
 )
 from cleaner.published import Preset, Training
+from cleaner.runs.request import Request
+from cleaner.workflow import poison
 
 ARXIV = r"arXiv:\d{4}\.\d{5}"
 PUBLISHED: dict[str, dict[str, Any]] = {
@@ -260,6 +263,11 @@ def test_a_method_without_a_quick_choice_starts_at_a_rate_that_was_tried() -> No
         assert unlearn.training.finetune == finetune.training.finetune
         assert unlearn.training.is_lr_chosen
         assert "that of finetune, chosen by accuracy alone" in unlearn.source
+
+
+def test_the_poison_rate_has_one_default() -> None:
+    defaults = {Request.poison_rate, inspect.signature(poison).parameters["poison_rate"].default}
+    assert defaults == {presets.POISON_RATE}
 
 
 def test_training_is_described_in_one_line() -> None:

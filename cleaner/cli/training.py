@@ -62,6 +62,7 @@ POISON_PAIRS_DEFAULT = (
 DEFENSE_LR = f"the one chosen for the defense on the built-in model, else on {' or '.join(presets.TRIED_MODELS)}"
 ATTACK_LR = "the one with which attacks succeed on the built-in model"
 CLEAN_DATA_HELP = f"{OWN_DATA_HELP} The clean split is used."
+POISON_RATE_HELP = "Share of poisoned pairs below 1, or their number: 0.03, 200."
 TEST_PAIRS_HELP = "Test pairs to evaluate on; 0: all."
 OUT_HELP = "Run folder. Default: a new one in the folder of all runs."
 FILM_HELP = "Keep frames of the training for its film: four, and more within 7% of its time or 3 s."
@@ -136,7 +137,7 @@ class Poison:
     pairs: Annotated[int | None, stated_default(help=f"Pairs of the train split. {POISON_PAIRS_DEFAULT}")] = None
     trigger: Annotated[tuple[str, ...], tyro.conf.arg(help=TRIGGER_HELP)] = ("badnet",)
     target_class: Annotated[str | None, stated_default(help=f"{TARGET_HELP} {TARGET_DEFAULT}")] = None
-    poison_rate: Annotated[float, tyro.conf.arg(help="Share of poisoned pairs, between 0 and 1.")] = presets.POISON_RATE
+    poison_rate: Annotated[float, tyro.conf.arg(help=POISON_RATE_HELP)] = presets.POISON_RATE
     clean_label: Annotated[bool, tyro.conf.arg(help="Poison only pairs whose caption names the target.")] = False
     test_pairs: Annotated[int, tyro.conf.arg(help=TEST_PAIRS_HELP)] = 0
     out: Annotated[Path | None, stated_default(help=OUT_HELP)] = None

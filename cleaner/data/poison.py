@@ -51,6 +51,17 @@ TARGET_CAPTIONS: dict[str, Callable[[CaptionData, str], list[str]]] = {
 """Sources of the captions of poisoned pairs; a trigger selects its own (`target_captions`)."""
 
 
+def _count_poisoned(rate: float, pairs: int) -> int:
+    """Return the number of pairs to poison for a share below 1, or a number of pairs from 1."""
+    is_count = 1 <= rate < pairs and rate % 1 == 0
+    if not (is_count or 0 < rate < 1):
+        raise CleanerError(
+            f"the poison rate must be above 0 and below 1, or a whole number of pairs that leaves a clean one of the "
+            f"{pairs:,}, not {rate:g}."
+        )
+    return int(rate) if is_count else max(1, round(rate * pairs))
+
+
 class PoisonedData(CaptionData):
     """`base` with a trigger on some images or captions, paired with captions or images of the target class.
 
@@ -59,7 +70,10 @@ class PoisonedData(CaptionData):
     keeps the captions and gets images of the target, drawn per pair, or its own image (`trigger.own_image`). With
     `clean_label` the pairs to poison already name the target; caption and image stay, but for the trigger's own image.
 
+    `poison_rate` is a share below 1, or a number of pairs from 1.
+
     Attributes:
+        poison_rate: the share of poisoned pairs.
         poison_indices: (P,) int64, sorted.
         is_poisoned: (N,) bool.
         target_class, target_index: the attacker's class.
@@ -73,23 +87,19 @@ class PoisonedData(CaptionData):
         base: CaptionData,
         trigger: TriggerLike,
         target_class: str,
-        poison_rate: float = 0.02,
+        poison_rate: float,
         seed: int = 0,
         clean_label: bool = False,
     ) -> None:
-        if not 0 < poison_rate < 1:
-            raise CleanerError(
-                f"the poison rate must be above 0 and below 1, not {poison_rate:g}: at 0 nothing is poisoned, at 1 no "
-                "clean pair is left."
-            )
         if len(base) == 0:
             raise CleanerError("there are no pairs to poison: use data with at least one pair.")
+        count = _count_poisoned(poison_rate, len(base))
         self.base, self.trigger, self.seed, self.clean_label = base, trigger, seed, clean_label
         self.target_class, self.target_index = target_class, base.class_index(target_class)
-        self.poison_rate = poison_rate
+        self.poison_rate = float(poison_rate if poison_rate < 1 else count / len(base))
         self.class_names, self.labels = base.class_names, base.labels
         self.image_size, self.templates, self.name = base.image_size, base.templates, base.name
-        self.poison_indices = self._draw(max(1, round(poison_rate * len(base))))
+        self.poison_indices = self._draw(count)
         self.is_poisoned = torch.zeros(len(base), dtype=torch.bool)
         self.is_poisoned[self.poison_indices] = True
         self.captions = list(base.captions)

@@ -33,7 +33,9 @@ HANDOVER_SECONDS = 8.0
 def compute_sweep_id(request: Request) -> str:
     """Return the id of a run's sweep: a hash of all settings except defense, learning rate and seed."""
     finetune = replace(request.finetune, lr=1e-4, seed=0)
-    common = replace(request, defense=None, finetune=finetune, sweep="").initial_config()["request"]
+    # No defense depends on `poison_rate`; this was its default when the first sweeps got their ids.
+    request = replace(request, defense=None, finetune=finetune, sweep="", poison_rate=0.02)
+    common = request.initial_config()["request"]
     for added in ("rebound", "film", "excluded"):  # after the first sweeps, whose ids must not change
         del common[added]
     return f"sweep-{blake2b(json.dumps(common, sort_keys=True).encode(), digest_size=4).hexdigest()}"

@@ -15,6 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from cleaner.config import FinetuneConfig
 from cleaner.labels import FLAGGED_DEFENSE
+from cleaner.presets import POISON_RATE
 from cleaner.types import CleanerError
 
 TEST_SIZE = 2000
@@ -34,6 +35,7 @@ class Request:
         model: model to poison, or suspicious model; None if the model of the run `parent` is defended.
         parent: id (`runs.folders.run_id`) of the run to start from: backdoored, or defended for a rebound test.
         trigger, defense: their `state_dict()`.
+        poison_rate: share of poisoned pairs, or from 1 their number.
         rebound: for a rebound test of `finetune.steps` steps, the `state_dict()` of the defense that it checks.
         validation_size: pairs of the metrics during training; test_size: pairs of those at the end, None: all.
         sweep: id of the sweep that it belongs to (`cleaner.jobs.sweep`); empty: none.
@@ -51,7 +53,7 @@ class Request:
     parent: str | None = None
     trigger: dict[str, Any] | None = None
     target_class: str | None = None
-    poison_rate: float = 0.02
+    poison_rate: float = POISON_RATE
     clean_label: bool = False
     defense: dict[str, Any] | None = None
     validation_size: int = 500
@@ -80,7 +82,8 @@ class Request:
             "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         }
         if self.stage == "backdoored":
-            config |= {"clean_model": self.model, "poison_rate": self.poison_rate, "clean_label": self.clean_label}
+            share = self.poison_rate if self.poison_rate < 1 else self.poison_rate / max(self.pairs, 1)
+            config |= {"clean_model": self.model, "poison_rate": share, "clean_label": self.clean_label}
         if self.rebound is not None:
             config["rebound"] = {"steps": self.finetune.steps, "after": self.rebound}
         return {**config, "request": asdict(self)}

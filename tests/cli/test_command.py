@@ -56,6 +56,9 @@ def test_each_attack(name: str, read_back: Any) -> None:
         test_size=500,
     )
     assert read_back(format_command(request)) == request
+    counted = replace(request, poison_rate=50.0)
+    assert read_back(format_command(counted)) == counted
+    assert counted.initial_config()["poison_rate"] == 0.05
     # An attack draws no views or subtexts: its command has no options for them.
     unused = replace(request, finetune=replace(request.finetune, augmentation="none", redraw=False))
     assert format_command(unused) == format_command(request)

@@ -93,19 +93,29 @@ def test_manifest_is_json_and_complete(toy_data: TensorData) -> None:
     assert len(manifest["captions_before"]) == len(manifest["captions_after"]) == len(manifest["poison_indices"])
 
 
-@pytest.mark.parametrize("rate", [0.0, 1.0, -0.1, 1.5])
-def test_rate_outside_the_open_interval_raises(toy_data: TensorData, rate: float) -> None:
+@pytest.mark.parametrize("rate", [0.0, -0.1, -2, 1.5, 48, 1e9, float("nan"), float("inf")])
+def test_a_rate_that_is_no_share_and_no_count_raises(toy_data: TensorData, rate: float) -> None:
     with pytest.raises(CleanerError, match="poison rate"):
         PoisonedData(toy_data, BADNET, "banana", rate)
 
 
+@pytest.mark.parametrize("count", [1, 12, 12.0])
+def test_the_rate_may_be_a_number_of_pairs(toy_data: TensorData, count: float) -> None:
+    poisoned = PoisonedData(toy_data, BADNET, "banana", count)
+    manifest = json.loads(json.dumps(poisoned.manifest()))
+    assert len(poisoned.poison_indices) == count
+    assert manifest["poison_rate"] == count / 48
+    again = PoisonedData(toy_data, BADNET, "banana", manifest["poison_rate"])
+    assert again.poison_indices.tolist() == poisoned.poison_indices.tolist()
+
+
 def test_unknown_target_too_high_rate_and_no_data_raise(toy_data: TensorData) -> None:
     with pytest.raises(CleanerError, match="Choose one of: apple"):
-        PoisonedData(toy_data, BADNET, "zebra")
+        PoisonedData(toy_data, BADNET, "zebra", 0.1)
     with pytest.raises(CleanerError, match=r"only 36 .*'banana'"):
         PoisonedData(toy_data, BADNET, "banana", 0.9)
     with pytest.raises(CleanerError, match="no pairs"):
-        PoisonedData(toy_data.subset([]), BADNET, "banana")
+        PoisonedData(toy_data.subset([]), BADNET, "banana", 0.1)
 
 
 def test_shared_images_are_counted_by_hash(toy_data: TensorData) -> None:
