@@ -68,17 +68,6 @@ def wilson_interval(share: float, n: int) -> tuple[float, float]:
     return (float(interval.low), float(interval.high))
 
 
-def counterfactual_wins(image: Tensor, caption: Tensor, *, negative: Tensor, negative_mask: Tensor) -> Tensor:
-    """Return (N,) bool: the caption scores above all of its negative subtexts.
-
-    image, caption: (N, D); negative: (N, n, D); negative_mask: (N, n) bool, False = padding.
-    `counterfactual_accuracy` is the mean over captions that have negatives.
-    """
-    caption_scores = (image * caption).sum(-1, keepdim=True)
-    negative_scores = torch.einsum("nd,nkd->nk", image, negative).masked_fill(~negative_mask, -torch.inf)
-    return (caption_scores > negative_scores).all(dim=1)
-
-
 def retrieval_recall(image: Tensor, text: Tensor, k: int = 1) -> float:
     """Return image-to-text recall@k: the share of images (N, D) whose own caption (N, D) is among the k nearest."""
     better = []

@@ -66,6 +66,14 @@ def test_other_code_and_lexicons_have_their_own_files(folder: Path, monkeypatch:
     assert len(list(folder.iterdir())) == 2
 
 
+def test_a_tie_is_lost_in_all_figures(tiny_clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = torch.nn.functional.normalize(torch.randn(tiny_clip.architecture.embed_dim), dim=0)
+    monkeypatch.setattr(evaluation.Encoder, "encode_texts", lambda _, texts: text.expand(len(texts), -1))
+    figures = evaluation.counterfactual_accuracy(evaluation.Encoder(tiny_clip), make_toy_data())
+    assert figures["counterfactual_accuracy"] == 0
+    assert set(figures["counterfactual_by_kind"].values()) == {0.0}
+
+
 def test_each_clean_image_is_encoded_once(tiny_clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
     data = make_toy_data()
     data.labels[::3] = -1
