@@ -35,15 +35,12 @@ def validate_allowed(path: str | Path) -> None:
     Links are followed. Runs, cache and shipped files are always allowed. The message does not tell whether the path
     exists.
     """
-    roots = os.environ.get(DATA_ROOTS)
-    if not roots:
+    if not os.environ.get(DATA_ROOTS):  # a value without a folder, such as ":", allows none
         return
-    own = [str(folder) for folder in (runs_root(), cache_root(), assets(), shipped_assets())]
-    real = os.path.realpath(os.fspath(path))
-    for root in [*filter(None, roots.split(os.pathsep)), *own]:
-        folder = os.path.realpath(root)
-        if real == folder or real.startswith(folder.rstrip(os.sep) + os.sep):
-            return
+    own = [Path(os.path.realpath(folder)) for folder in (runs_root(), cache_root(), assets(), shipped_assets())]
+    real = Path(os.path.realpath(path))
+    if any(real.is_relative_to(folder) for folder in (*allowed_folders(), *own)):
+        return
     raise CleanerError(
         f"{str(path)[:200]} is outside the folders that this server may read ({DATA_ROOTS}): move it into one of "
         "them, or upload it."
