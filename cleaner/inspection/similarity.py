@@ -18,17 +18,10 @@ def text_feature(clip: Clip, text: str) -> Tensor:
         return clip.encode_text([text])[0]
 
 
-def compute_image_similarities(clip: Clip, images: Tensor, text: str) -> list[float]:
-    """Return the cosine of each image (N, 3, H, W) with one text."""
+def compute_similarities(clip: Clip, images: Tensor, texts: Sequence[str]) -> list[list[float]]:
+    """Return for each image (N, 3, H, W) in [0, 1] its cosine with each text."""
     encoder = Encoder(clip)
-    cosines: list[float] = (encoder.encode_image(images) @ encoder.encode_texts([text])[0]).tolist()
-    return cosines
-
-
-def compute_text_similarities(clip: Clip, image: Tensor, texts: Sequence[str]) -> list[float]:
-    """Return the cosine of one image (1, 3, H, W) in [0, 1] with each text."""
-    encoder = Encoder(clip)
-    cosines: list[float] = (encoder.encode_image(image) @ encoder.encode_texts(list(texts)).T)[0].tolist()
+    cosines: list[list[float]] = (encoder.encode_image(images) @ encoder.encode_texts(list(texts)).T).tolist()
     return cosines
 
 

@@ -24,7 +24,7 @@ from cleaner.inspection.features import (
     concatenate_features,
     extract_features,
 )
-from cleaner.inspection.similarity import best_classes, compute_image_similarities, text_feature
+from cleaner.inspection.similarity import best_classes, compute_similarities, text_feature
 from cleaner.models.clip import Clip
 from cleaner.types import CleanerError
 
@@ -131,7 +131,7 @@ def test_best_classes_follow_the_cosines(tiny_clip: Clip, toy_data: TensorData) 
     image = toy_data.images([3])
     (best,) = best_classes(tiny_clip, toy_data, image)
     assert len(best) == 4  # of four classes
-    expected = {name: compute_image_similarities(tiny_clip, image, f"a {name}")[0] for name in toy_data.class_names}
+    expected = {name: compute_similarities(tiny_clip, image, [f"a {name}"])[0][0] for name in toy_data.class_names}
     assert [name for name, _, _ in best] == sorted(expected, key=lambda name: -expected[name])
     logits = tiny_clip.logit_scale.cpu() * torch.tensor([cosine for _, _, cosine in best])
     assert [p for _, p, _ in best] == pytest.approx(logits.softmax(0).tolist(), rel=1e-4)

@@ -9,7 +9,7 @@ import pytest
 from cleaner.data.base import TensorData
 from cleaner.defenses.base import DrawnTexts, EpochTexts
 from cleaner.inspection.margins import compute_draw_stats, compute_margins
-from cleaner.inspection.similarity import compute_text_similarities
+from cleaner.inspection.similarity import compute_similarities
 from cleaner.models.clip import Clip
 from cleaner.text import Subtext, SubtextPair, draw_subtexts
 
@@ -29,7 +29,7 @@ def test_margins_equal_those_of_single_pairs(tiny_clip: Clip, toy_data: TensorDa
         texts = drawn[margin.index]
         assert texts.positive is not None
         named = [texts.positive.text, *(t.text for t in texts.negatives)]
-        own, *false = compute_text_similarities(tiny_clip, toy_data.images([margin.index]), named)
+        own, *false = compute_similarities(tiny_clip, toy_data.images([margin.index]), named)[0]
         assert margin.value == pytest.approx(own - max(false), abs=1e-5)
         assert margin.positive == named[0]
         assert margin.negative == named[1 + false.index(max(false))]

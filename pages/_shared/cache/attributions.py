@@ -41,12 +41,12 @@ def attribution(
     _on_step: OnStep | None = None,
 ) -> tuple[Any, list[float]]:
     """Return maps (1 or 2, H, W) of the clean and the triggered image, and the cosine of each with the text."""
-    from cleaner.inspection.similarity import compute_image_similarities, text_feature
+    from cleaner.inspection.similarity import compute_similarities, text_feature
 
     clip, images = load_model(model), image_pair(sample, trigger_run)
     target, on_step = text_feature(clip, text), wrap_in_thread(_on_step)
     maps = explainers()[method](**settings).attribute(clip, images, target, on_step)
-    return maps.numpy(), compute_image_similarities(clip, images, text)
+    return maps.numpy(), [cosine for (cosine,) in compute_similarities(clip, images, [text])]
 
 
 def check_explainer(model: ModelKey, method: str) -> ExplainerSupport:

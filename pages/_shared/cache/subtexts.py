@@ -98,6 +98,6 @@ def fits_context(model: ModelKey, text: str) -> bool:
 def similarities(model: ModelKey, sample: Sample, texts: tuple[str, ...]) -> list[float]:
     """Return the cosine of an image, under the model's own image transform, with each text."""
     import_library()
-    from cleaner.inspection.similarity import compute_text_similarities
+    from cleaner.inspection.similarity import compute_similarities
 
-    return compute_text_similarities(load_model(model), image_pair(replace(sample, model=model), None), texts)
+    return compute_similarities(load_model(model), image_pair(replace(sample, model=model), None), texts)[0]
