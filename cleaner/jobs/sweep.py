@@ -130,12 +130,12 @@ def list_sweep_ids(records: Sequence[RunRecord]) -> list[str]:
     return list(dict.fromkeys(record.sweep for record in records if record.sweep))
 
 
-def resume(sweep_id: str, root: Path | None = None, resources: SlurmResources | None = None) -> None:
+def resume(sweep_id: str, resources: SlurmResources | None = None) -> None:
     """Start all runs of a sweep that are not done: one after the other on this machine, all at once on a cluster.
 
     Without `resources`, runs that were on a cluster last go back to it.
     """
-    stopped = sorted((r for r in list_sweep_runs(sweep_id, root) if r.status.state in STARTABLE), key=_seed)
+    stopped = sorted((r for r in list_sweep_runs(sweep_id) if r.status.state in STARTABLE), key=_seed)
     places = [resources or slurm.read_last_resources(record.folder) for record in stopped]
     for cluster in dict.fromkeys(place for place in places if place is not None):
         folders = [record.folder for record, place in zip(stopped, places, strict=True) if place == cluster]
@@ -143,7 +143,7 @@ def resume(sweep_id: str, root: Path | None = None, resources: SlurmResources | 
     for record, place in zip(stopped, places, strict=True):
         if place is None and record.status.state != WAITING_STATE:
             write_status(record.folder, replace(record.status, state=WAITING_STATE, message=""))
-    start_next(sweep_id, root)
+    start_next(sweep_id)
 
 
 def start_next(sweep_id: str, root: Path | None = None) -> None:
@@ -156,18 +156,18 @@ def start_next(sweep_id: str, root: Path | None = None) -> None:
         local.start_all([waiting[0].folder])
 
 
-def cancel(sweep_id: str, root: Path | None = None) -> None:
+def cancel(sweep_id: str) -> None:
     """Cancel all runs of a sweep that are not finished."""
     # Waiting runs first: the worker that is stopped last must find no next run to start.
     for states in ((WAITING_STATE, "paused", "died"), ACTIVE):
-        for record in list_sweep_runs(sweep_id, root):
+        for record in list_sweep_runs(sweep_id):
             if local.poll_status(record.folder).state in states:  # of many runs some end meanwhile
                 local.cancel(record.folder)
 
 
-def pause(sweep_id: str, root: Path | None = None) -> None:
+def pause(sweep_id: str) -> None:
     """Pause the active run, with a checkpoint; the others wait until `resume`."""
-    for record in list_sweep_runs(sweep_id, root):
+    for record in list_sweep_runs(sweep_id):
         if local.poll_status(record.folder).state in ACTIVE:  # of many runs some end meanwhile
             local.pause(record.folder)
 
