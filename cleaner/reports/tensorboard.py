@@ -16,7 +16,7 @@ from cleaner.evaluation.result import METRICS
 from cleaner.files import read_json
 from cleaner.labels import NO_DEFENSE, UNKNOWN_ATTACK
 from cleaner.registry import DEFENSES
-from cleaner.runs.record import RunRecord, validate_config
+from cleaner.runs.record import RunRecord
 from cleaner.runs.run import read_progress
 from cleaner.runs.store import read_entry
 from cleaner.types import CleanerError
@@ -42,7 +42,7 @@ def export_runs(runs: Sequence[str | Path], out: str | Path) -> list[Path]:
 
 def _read_run(folder: Path) -> RunRecord:
     """Return a run, finished or not. Raises `CleanerError` if there is none, or its config is invalid."""
-    validate_config(read_json(folder / "config.json"), folder)
+    RunRecord.from_config(folder, read_json(folder / "config.json"))  # raises for an invalid one
     record = read_entry(folder)
     if record is None or not record.stage:
         raise CleanerError(f"{folder} is not a run folder; list the runs with: python -m cleaner runs")

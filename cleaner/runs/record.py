@@ -318,8 +318,3 @@ def is_from_newer_version(config: Mapping[str, Any]) -> bool:
     """Return whether a config was written by a later version, whose files this one may not understand."""
     version = config.get("schema", 0)
     return not isinstance(version, int) or version > SCHEMA_VERSION
-
-
-def validate_config(config: Mapping[str, Any], folder: Path) -> None:
-    """Raise `CleanerError` for the config of a later version, or one with an invalid field."""
-    RunRecord.from_config(folder, config)

@@ -24,7 +24,7 @@ from cleaner.runs.integrity import HASHES_KEY, hash_files
 from cleaner.runs.parts import read_metrics
 from cleaner.runs.progress import PROGRESS_FILE
 from cleaner.runs.progress import read_progress as read_progress  # part of this module's interface
-from cleaner.runs.record import SCHEMA_VERSION, find_clean_sha256, validate_config
+from cleaner.runs.record import SCHEMA_VERSION, RunRecord, find_clean_sha256
 from cleaner.types import CleanerError, StepReport
 
 if TYPE_CHECKING:  # listing runs must not load torch
@@ -149,7 +149,7 @@ def read_complete_config(folder: Path) -> dict[str, Any]:
 def _read_config(folder: Path) -> dict[str, Any]:
     """Return a config. Raises `CleanerError` for an invalid one, or one of a newer version."""
     config = read_json(folder / "config.json")
-    validate_config(config, folder)
+    RunRecord.from_config(folder, config)  # raises for an invalid one
     return config
 
 

@@ -23,7 +23,7 @@ from cleaner.files import (
 )
 from cleaner.runs.folders import is_shipped, runs_root, shipped_root
 from cleaner.runs.parts import first_invalid_field, read_notes
-from cleaner.runs.record import SCHEMA_VERSION, RunRecord, is_from_newer_version, merge_fields, validate_config
+from cleaner.runs.record import SCHEMA_VERSION, RunRecord, is_from_newer_version, merge_fields
 from cleaner.runs.status import STATUS_FILE, Status, parse_status, write_status
 from cleaner.types import CleanerError
 
@@ -76,7 +76,7 @@ def read_record(folder: str | Path) -> RunRecord:
     """Return the finished run in `folder`. Raises `CleanerError` if there is none, or it cannot be read."""
     folder = Path(os.path.abspath(folder))  # "." has no name
     config = read_json(folder / "config.json")
-    validate_config(config, folder)
+    RunRecord.from_config(folder, config)  # raises for an invalid one
     record = read_entry(folder)
     if record is None or not config or not (folder / "metrics.json").exists():
         raise CleanerError(f"{folder} does not hold a complete run; list them with: python -m cleaner runs")
