@@ -196,13 +196,10 @@ class Recipe:
     # Execution.
 
     def _load_data(self, spec: tuple[str, ...], size: int, split: str = "all", **defaults: Any) -> CaptionData:
-        from cleaner.cli.inputs import print_skipped
-        from cleaner.data.base import load_data
+        from cleaner.cli.inputs import load_split
 
         name, options = parse_data_arguments(spec)
-        data = load_data(name, split=split, size=size or None, on_step=Progress(), **{**defaults, **options})
-        print_skipped(data)
-        return data
+        return load_split((name, {**defaults, **options}), split, size)
 
     def _load_test_data(self) -> CaptionData:
         """Return ImageNet's val, as in the papers; of another folder its test folder, else all images."""
