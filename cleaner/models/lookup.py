@@ -25,10 +25,9 @@ from cleaner.types import CleanerError
 
 def describe_model_file(name: str) -> str | None:
     """Return path, size and SHA-256 of a model's file, without parsing it; None for a model without a local file."""
-    architecture, _, rest = name.partition(":")
-    path = Path(rest if architecture in (*open_clip.list_models(), "local-dir") else name)
     if name in BUILT_IN:
         return None
+    path = Path(_find_path(name))
     if isfile(path / OPEN_CLIP_CONFIG_FILE):
         validate_allowed(path)
         path = find_weights(path)
@@ -43,10 +42,9 @@ def describe_model_file(name: str) -> str | None:
 
 def validate_model_name(name: str) -> None:
     """Raise `CleanerError` if there is no model `name`, without opening files or downloading."""
-    architecture, _, rest = name.partition(":")
-    if name in BUILT_IN or architecture == "hf-hub" or isfile(join(name, OPEN_CLIP_CONFIG_FILE)):
+    if name in BUILT_IN or name.startswith("hf-hub:") or isfile(join(name, OPEN_CLIP_CONFIG_FILE)):
         return
-    path = Path(rest if architecture in (*open_clip.list_models(), "local-dir") else name)
+    path = Path(_find_path(name))
     if not exists(path):
         validate_tag(name)
     else:
@@ -61,15 +59,20 @@ def is_on_this_machine(name: str) -> bool:
     prefix, _, rest = name.partition(":")
     if prefix == "hf-hub":
         return _is_downloaded(rest.partition("@")[0])
-    path = rest if prefix in (*open_clip.list_models(), "local-dir") else name
     architecture, _, tag = name.partition("/")
     settings = open_clip.get_pretrained_cfg(architecture, tag)
     return (
         name in BUILT_IN
-        or exists(path)
+        or exists(_find_path(name))
         or _is_downloaded(dirname(settings.get("hf_hub", "")))
         or isfile(join(expanduser("~/.cache/clip"), basename(settings.get("url", ""))))  # where open_clip keeps files
     )
+
+
+def _find_path(name: str) -> str:
+    """Return the path in a model's name: what follows "ViT-B-32:" or "local-dir:", else the whole name."""
+    prefix, _, rest = name.partition(":")
+    return rest if prefix in (*open_clip.list_models(), "local-dir") else name
 
 
 def _is_downloaded(repository: str) -> bool:
