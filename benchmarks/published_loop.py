@@ -45,7 +45,7 @@ class AugmentedPairs(Dataset[tuple[Tensor, ...]]):
         tokenizer = load_tokenizer()
         self._tokens, self._reworded = (tokenizer(texts, context_length=77) for texts in (data.captions, reworded))
         self._augment = AutoAugment()
-        self._normalize = Compose([ToTensor(), Normalize(clip.mean, clip.std)])
+        self._normalize = Compose([ToTensor(), Normalize(clip.architecture.mean, clip.architecture.std)])
 
     def __len__(self) -> int:
         return len(self._images)

@@ -9,10 +9,10 @@ def describe_model(clip: Clip) -> list[str]:
     """Return a description of a loaded model, in sentences."""
     tower = type(getattr(clip.model, "visual", clip.model)).__name__
     millions = sum(p.numel() for p in clip.model.parameters()) / 1e6
+    mean, std = (", ".join(f"{v:.3f}" for v in each) for each in (clip.architecture.mean, clip.architecture.std))
     lines = [
         f"An open_clip {tower} with {millions:.1f} million parameters; no weight is missing or unused.",
-        f"It takes images of {clip.image_size} × {clip.image_size} px, normalized with mean "
-        f"{', '.join(f'{v:.3f}' for v in clip.mean)} and std {', '.join(f'{v:.3f}' for v in clip.std)}.",
+        f"It takes images of {clip.image_size} × {clip.image_size} px, normalized with mean {mean} and std {std}.",
     ]
     if clip.has_sigmoid_loss:
         lines.append("It was trained with SigLIP's sigmoid loss, and is finetuned with it.")

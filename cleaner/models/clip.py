@@ -44,8 +44,6 @@ class Clip:
     name: str
     architecture: Architecture
     image_size: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
     templates: tuple[str, ...] | None = None
     metadata: dict[str, str] = field(default_factory=dict)
     precision: str = "fp32"
@@ -102,8 +100,8 @@ class Clip:
         images = images.to(self.device)
         if images.shape[-2:] != (self.image_size, self.image_size):
             images = F.interpolate(images, self.image_size, mode="bicubic", antialias=True).clamp(0, 1)
-        mean = torch.tensor(self.mean, device=self.device).view(1, 3, 1, 1)
-        std = torch.tensor(self.std, device=self.device).view(1, 3, 1, 1)
+        mean = torch.tensor(self.architecture.mean, device=self.device).view(1, 3, 1, 1)
+        std = torch.tensor(self.architecture.std, device=self.device).view(1, 3, 1, 1)
         return ((images - mean) / std).contiguous(memory_format=torch.channels_last)
 
     def encode_image(self, images: Tensor) -> Tensor:
@@ -286,7 +284,7 @@ def _clip_from_model(loaded: checkpoints.LoadedModel) -> Clip:
     sides = tower.image_size if isinstance(tower.image_size, tuple) else (tower.image_size,)
     if len(set(sides)) > 1:
         raise CleanerError(f"{name} takes images of {sides[0]} x {sides[1]} px: choose a model for square images.")
-    clip = Clip(model, name, architecture, int(sides[0]), architecture.mean, architecture.std, loaded.templates)
+    clip = Clip(model, name, architecture, int(sides[0]), loaded.templates)
     clip.metadata, clip.has_assumed_activation = loaded.metadata, loaded.has_assumed_activation
     return clip
 

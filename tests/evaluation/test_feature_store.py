@@ -70,7 +70,7 @@ def test_other_weights_activation_precision_pixels_and_prompts_are_other_keys() 
         make_clip(seed=1),
         replace(clip, architecture=replace(clip.architecture, quick_gelu=True)),
         replace(clip, precision="bf16"),
-        replace(clip, mean=(0.0, 0.0, 0.0)),
+        replace(clip, architecture=replace(clip.architecture, mean=(0.0, 0.0, 0.0))),
     ]
     stores = [feature_store.FeatureStore(each) for each in (clip, *others)]
     assert len({store.image_key(IMAGES[0]) for store in stores}) == len(stores)

@@ -88,7 +88,10 @@ def test_published_checkpoints(form: str, prefix: str, kind: str, tmp_path: Path
     assert again.architecture.text["vocab_size"] == 49410
     assert {value.dtype for value in again.model.state_dict().values() if value.is_floating_point()} == {torch.float32}
     assert same(again, clip)
-    assert (again.mean, again.std) == (open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD)
+    assert (again.architecture.mean, again.architecture.std) == (
+        open_clip.OPENAI_DATASET_MEAN,
+        open_clip.OPENAI_DATASET_STD,
+    )
     assert again.templates == TEMPLATES
     assert again.metadata["origin_sha256"] == hashlib.sha256((tmp_path / "epoch_10.pt").read_bytes()).hexdigest()
 
@@ -271,8 +274,8 @@ def test_own_architectures_load_in_open_clip_as_a_folder(clip: Clip, tmp_path: P
     theirs = open_clip.create_model(f"local-dir:{folder}", require_pretrained=True)
     own = clip.model.state_dict()
     assert all(torch.equal(value, own[key]) for key, value in theirs.state_dict().items())
-    assert theirs.visual.preprocess_cfg["mean"] == list(clip.mean)
-    assert theirs.visual.preprocess_cfg["std"] == list(clip.std)
+    assert theirs.visual.preprocess_cfg["mean"] == list(clip.architecture.mean)
+    assert theirs.visual.preprocess_cfg["std"] == list(clip.architecture.std)
     for name in (f"local-dir:{folder}", str(folder)):
         again = load_clip(name)
         assert again.metadata == {"stage": "defended"}
@@ -327,12 +330,12 @@ def test_tags_and_hub_names(
     monkeypatch.setitem(pretrained._PRETRAINED, small_model, {"tag": card})
     monkeypatch.setattr(factory, "download_pretrained", lambda *_, **__: str(tmp_path / "w.pt"))
     again = load_clip(f"{small_model}/tag")
-    clip.mean, clip.std = (0.5,) * 3, (0.25,) * 3
+    clip.architecture = replace(clip.architecture, mean=(0.5,) * 3, std=(0.25,) * 3)
     assert same(again, clip)
     assert again.framing == ImageTransform(32, "squash", "bilinear")
     resaved = load_clip(str(save_clip(again, tmp_path / "again.safetensors")))
     assert same(resaved, clip)
-    assert (resaved.framing, resaved.templates, resaved.mean) == (again.framing, TEMPLATES, (0.5,) * 3)
+    assert (resaved.framing, resaved.templates, resaved.architecture.mean) == (again.framing, TEMPLATES, (0.5,) * 3)
 
     (tmp_path / "open_clip_config.json").write_text(json.dumps(again.architecture.to_config()))  # type: ignore[union-attr]
     files = {"open_clip_config.json": tmp_path / "open_clip_config.json"}

@@ -115,7 +115,7 @@ def test_images_of_another_size_are_resized(tiny_clip: Clip) -> None:
 
 def test_clip_normalizes_images(tiny_clip: Clip) -> None:
     images = torch.rand(2, 3, 32, 32)
-    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (tiny_clip.mean, tiny_clip.std))
+    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (tiny_clip.architecture.mean, tiny_clip.architecture.std))
     expected = F.normalize(tiny_clip.model.encode_image((images - mean) / std), dim=-1)
     assert torch.allclose(tiny_clip.encode_image(images), expected, atol=1e-5)
 
