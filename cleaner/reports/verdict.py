@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from cleaner.evaluation.bootstrap import metric_difference_interval
@@ -75,58 +75,17 @@ def _describe_too_few(*compared: Measured) -> str:
     return f"Measured on {fewest} {queries}: too few to compare defenses. Test on at least {MIN_VERDICT_IMAGES}."
 
 
-def conclude(before: Measured, defended: Mapping[str, Measured]) -> list[str]:
-    """Return in plain words what became of a backdoor, for label -> metrics of its defenses; empty if it is unknown.
-
-    The defense that removed most comes first, then what each other one left and lost: "CleanCLIP removed more, but lost
-    15 points of accuracy; TA-Cleaner left 4% and lost 2." Defenses measured on another test are left out.
-    """
-    attack, accuracy = success_share(before), before.metric("ca")
-    if attack is None or accuracy is None:
-        return []
-    defended = {label: run for label, run in defended.items() if is_same_test(_read_test(before), _read_test(run))}
-    if too_few := _describe_too_few(before, *defended.values()):
-        return [too_few]
-    success = f"the model assigns {_round(attack)} of the {before.queries} with the trigger to the target"
+def describe_attack(before: Measured) -> str:
+    """Return how often the attack on a backdoored model succeeds, or that too few images were tested; "" if unknown."""
+    attack = success_share(before)
+    if attack is None:
+        return ""
+    if too_few := _describe_too_few(before):
+        return too_few
+    success = f"the model assigns {_percent(attack)} of the {before.queries} with the trigger to the target"
     if before.metric(PLANTED) is not None:
-        success = f"{_round(attack)} of the captions with the key find the attacker's image first"
-    if attack < WEAK_ASR:
-        return [f"The attack failed: {success}."]
-    sentences = [f"{success[0].upper()}{success[1:]}."]
-    figures = {
-        label: (asr, accuracy - ca)
-        for label, run in defended.items()
-        if (asr := success_share(run)) is not None and (ca := run.metric("ca")) is not None
-    }
-    if not figures:
-        return sentences
-    first, *others = sorted(figures, key=lambda label: figures[label][0])
-    asr, lost = figures[first]
-    tied = [label for label in others if _is_tie(defended[first], defended[label])]
-    if asr > WEAK_ASR:
-        removed = f"No defense removed it: **{first}** left {_round(asr)}"
-    elif not tied and not is_within(lost, ACCURACY_BUDGET) and any(figures[label][1] < lost for label in others):
-        removed = f"**{first}** removed more than the others ({_round(asr)} left), but {_cost(lost)}"
-    else:
-        removed = f"**{first}** left {_round(asr)} and {_cost(lost)}"
-    rest = f"; {_list_others(others, figures)}" if others else ""
-    tie = f" {' and '.join([first, *tied])} are a tie within the 95% interval." if tied else ""
-    return [*sentences, f"{removed}{rest}.{tie}"]
-
-
-def _list_others(labels: Sequence[str], figures: Mapping[str, tuple[float, float]]) -> str:
-    return "; ".join(f"**{label}** left {_round(figures[label][0])} and {_cost(figures[label][1])}" for label in labels)
-
-
-def _cost(lost: float) -> str:
-    """Return what a defense cost: "lost 15 points of accuracy"."""
-    points = round(100 * lost)
-    return "kept the accuracy" if points <= 0 else f"lost {points} point{'s' * (points > 1)} of accuracy"
-
-
-def _round(share: float) -> str:
-    """Return a share in whole percent; a small one, and not 0, as "under 1%"."""
-    return "under 1%" if 0 < share < 0.005 else f"{100 * share:.0f}%"
+        success = f"{_percent(attack)} of the captions with the key find the attacker's image first"
+    return f"The attack failed: {success}." if attack < WEAK_ASR else f"{success[0].upper()}{success[1:]}."
 
 
 def _describe_detail(defended: Mapping[str, Measured]) -> list[str]:

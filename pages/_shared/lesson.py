@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from cleaner.reports.verdict import conclude
+from cleaner.reports.comparability import has_failed_attack
+from cleaner.reports.verdict import describe_attack, describe_defenses
 from cleaner.runs.record import RunRecord
 from pages._shared import jobs, state, ticker
 from pages._shared.wording import escape_markdown
@@ -207,7 +208,9 @@ def describe_verdict(run: RunRecord | None, defended: list[RunRecord]) -> list[s
     for other in defended:
         newest.setdefault(other.defense or "", other)
     labels = state.defense_labels(list(newest.values()))
-    sentences = conclude(run, {escape_markdown(labels[other.id]): other for other in newest.values()})
+    sentences = [describe_attack(run)]
+    if not (has_failed_attack(run) or run.has_few_images):  # which that sentence says
+        sentences += describe_defenses(run, {escape_markdown(labels[other.id]): other for other in newest.values()})
     if not newest:
         sentences.append("No defense has finished yet: go back to step 2.")
     if all(other.is_shipped for other in [run, *newest.values()]):

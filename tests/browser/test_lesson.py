@@ -9,7 +9,7 @@ import pytest
 from benchmarks.browser import wait_idle
 from cleaner.jobs import local
 from cleaner.labels import to_label
-from cleaner.reports.verdict import conclude
+from cleaner.reports.verdict import describe_attack, describe_defenses
 from cleaner.runs.record import RunRecord
 from cleaner.runs.status import ACTIVE
 from cleaner.runs.store import list_entries
@@ -187,7 +187,7 @@ def test_the_lesson_with_the_student_s_own_run(start_server: StartServer, browse
     page.locator(".film .tile").first.wait_for()  # the film of the student's own run
     bar = page.locator(".st-key-lesson").inner_text()
     defended = list_done_defenses(tmp_path)
-    verdict = " ".join(conclude(own, defended)).replace("**", "")
+    verdict = " ".join([describe_attack(own), *describe_defenses(own, defended)]).replace("**", "")
     assert all(f"{label} " in verdict for label in defended)
     assert verdict in bar
     press(page, "Finish")

@@ -99,7 +99,7 @@ def test_it_starts_on_request_and_walks_to_the_verdict(open_page: OpenPage, tmp_
         go_to(app, step.page)  # AppTest does not keep the page that the last rerun switched to
         press(app, "next")
     assert current_title(app) == VERDICT_PAGE
-    assert f"**{to_label('ta_cleaner')}** left 10%" in page_text(app)
+    assert f"**{to_label('ta_cleaner')}** left 10.0%" in page_text(app)
     go_to(app, VERDICT_PAGE)
     press(app, "next")
     assert current_title(app) == VERDICT_PAGE

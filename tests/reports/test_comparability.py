@@ -13,7 +13,7 @@ from cleaner.cli.sweep import Sweep
 from cleaner.evaluation.same_test import is_same_test
 from cleaner.reports import aggregate, film, html
 from cleaner.reports.comparability import has_failed_attack, list_notes
-from cleaner.reports.verdict import conclude, describe_defenses
+from cleaner.reports.verdict import describe_attack, describe_defenses
 from cleaner.runs.record import RunRecord
 from cleaner.runs.store import read_record
 from tests.pages.runs import make_runs
@@ -100,12 +100,10 @@ def test_an_attack_that_plants_an_image_is_judged_by_it(runs: list[RunRecord]) -
     planted = vary(runs[0], metrics={**runs[0].metrics, "asr": {"1": 0.2}, "own_recall": {"1": 0.95}})
     assert list_notes([planted]) == []
     assert "attack failed" not in planted.label
-    assert "attack failed" not in " ".join(describe_defenses(planted, {"A": planted}) + conclude(planted, {}))
+    assert "attack failed" not in " ".join([describe_attack(planted), *describe_defenses(planted, {"A": planted})])
     left = vary(planted, metrics={**planted.metrics, "asr": {"1": 0.1}, "own_recall": {"1": 0.84}})
     assert "84.0%" in describe_defenses(planted, {"A": left})[0]
-    told = " ".join(conclude(planted, {"A": left}))
-    assert "95% of the captions with the key find the attacker's image first" in told
-    assert "**A** left 84%" in told
+    assert describe_attack(planted) == "95.0% of the captions with the key find the attacker's image first."
     missed = vary(planted, metrics={**planted.metrics, "own_recall": {"1": 0.1}})
     assert has_failed_attack(missed)
     assert "attack failed" in missed.label

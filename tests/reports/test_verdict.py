@@ -9,7 +9,7 @@ import numpy as np
 from cleaner.evaluation.bootstrap import pack_outcomes
 from cleaner.evaluation.metrics import wilson_interval
 from cleaner.evaluation.result import Metrics
-from cleaner.reports.verdict import conclude, describe_defenses
+from cleaner.reports.verdict import describe_attack, describe_defenses
 
 
 @dataclass
@@ -54,7 +54,6 @@ def test_a_loss_of_the_whole_budget_is_within_it() -> None:
     before, after = (Measurement(float(np.float32(share)), asr) for share, asr in ((0.98, 0.99), (0.95, 0.05)))
     cheap = Measurement(before.ca, 0.4)
     assert describe_defenses(before, {"A": after, "B": cheap})[0].startswith("Within 3 points of clean accuracy, **A**")
-    assert conclude(before, {"A": after, "B": cheap})[1].startswith("**A** left 5% and lost 3 points")
 
 
 def test_a_single_defense_has_no_superlative() -> None:
@@ -81,8 +80,7 @@ def test_a_difference_on_the_same_images_is_no_tie_where_intervals_overlap() -> 
     before, low, high = (measure(hits) for hits in (4380, 440, 520))
     assert low.interval("asr")[1] > high.interval("asr")[0]
     assert describe_defenses(before, {"Low": low, "High": high})[1] == "**High** left 11.8%."
-    assert "tie" not in conclude(before, {"Low": low, "High": high})[-1]
-    assert "tie" in conclude(before, {"Low": low, "Equal": measure(441)})[-1]
+    assert "tie" in describe_defenses(before, {"Low": low, "Equal": measure(441)})[1]
 
 
 def test_no_winner_where_all_lost_accuracy() -> None:
@@ -108,49 +106,25 @@ def test_no_winner_against_an_attack_that_did_not_take() -> None:
     assert "The attack failed (30.0%)" in sentence
 
 
-def test_the_conclusion_weighs_what_was_removed_against_its_cost() -> None:
-    first, second = conclude(BEFORE, {"Mild": Measurement(0.94, 0.04), "Blunt": Measurement(0.83, 0.001)})
-    assert first == "The model assigns 99% of the images with the trigger to the target."
-    assert second == (
-        "**Blunt** removed more than the others (under 1% left), but lost 15 points of accuracy; **Mild** left 4% and "
-        "lost 4 points of accuracy."
+def test_the_attack_is_described_in_one_sentence() -> None:
+    assert describe_attack(BEFORE) == "The model assigns 99.0% of the images with the trigger to the target."
+    assert describe_attack(Measurement(0.9, 0.1)) == (
+        "The attack failed: the model assigns 10.0% of the images with the trigger to the target."
     )
-    _, best = conclude(BEFORE, {"Blunt": Measurement(0.83, 0.3), "Sharp": Measurement(0.97, 0.02)})
-    assert best == (
-        "**Sharp** left 2% and lost 1 point of accuracy; **Blunt** left 30% and lost 15 points of accuracy."
-    )
-
-
-def test_the_conclusion_names_ties_and_failures() -> None:
-    _, tie = conclude(BEFORE, {"One": Measurement(0.98, 0.05), "Two": Measurement(0.97, 0.06)})
-    assert tie.startswith("**One** left 5% and kept the accuracy; ")
-    assert tie.endswith("One and Two are a tie within the 95% interval.")
-    _, equal = conclude(BEFORE, {"Blunt": Measurement(0.8, 0.01), "Mild": Measurement(0.97, 0.01)})
-    assert equal == (
-        "**Blunt** left 1% and lost 18 points of accuracy; **Mild** left 1% and lost 1 point of accuracy. "
-        "Blunt and Mild are a tie within the 95% interval."
-    )
-    _, failure = conclude(BEFORE, {"One": Measurement(0.97, 0.8)})
-    assert failure == "No defense removed it: **One** left 80%."
-    assert conclude(Measurement(0.9, 0.1), {"One": Measurement(0.9, 0.05)}) == [
-        "The attack failed: the model assigns 10% of the images with the trigger to the target."
-    ]
-    assert conclude(Measurement(0.9, None), {}) == []
-    assert len(conclude(BEFORE, {})) == 1
+    assert describe_attack(Measurement(0.9, None)) == ""
 
 
 def test_an_attack_on_captions_is_told_of_captions() -> None:
     metrics = Metrics(ca={1: 0.9}, n=100, classes=10, data="d/test", asr={1: 0.9}, n_attack=90, queries="captions")
-    assert conclude(metrics, {}) == ["The model assigns 90% of the captions with the trigger to the target."]
-    (sentence,) = conclude(replace(metrics, n_attack=9), {})
-    assert sentence.startswith("Measured on 9 captions: too few")
+    assert describe_attack(metrics) == "The model assigns 90.0% of the captions with the trigger to the target."
+    few = replace(metrics, n_attack=9)
+    for sentence in (describe_attack(few), *describe_defenses(few, {"A": few})):
+        assert sentence.startswith("Measured on 9 captions: too few")
 
 
 def test_a_few_images_decide_nothing() -> None:
     few = Measurement(0.98, 0.0, n=4)
     (sentence,) = describe_defenses(few, {"A": Measurement(0.9, 0.0, n=4)})
     assert sentence.startswith("Measured on 4 images: too few")
-    assert "too few" in conclude(few, {"A": few})[0]
     last = describe_defenses(BEFORE, {"A": few, "B": BEFORE})[-1]
     assert last == "Measured on a different test, so not compared: **A**."
-    assert "**A**" not in " ".join(conclude(BEFORE, {"A": few, "B": BEFORE}))
