@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from cleaner.attacks.base import Trigger
+from cleaner.attacks.optimize import draw_positions
 from cleaner.data.images import blend_rgba, encode_png
 from cleaner.inspection.inversion_probe import Probe
 from cleaner.losses.inversion import inversion_loss
@@ -48,13 +49,13 @@ def invert_patch(
     moved, weight, start = 0.0, WEIGHT, time.perf_counter()
     for step in range(steps):
         layers = logits.sigmoid()
-        images = probe.images(probe.draw(batch_size, "inverted patch", seed, step))
-        features = probe.encode(blend_rgba(images, layers))
+        images = probe.images(draw_positions(probe.predicted, batch_size, "inverted patch", seed, step))
+        features = probe.clip.encode_image(blend_rgba(images, layers))
         total = inversion_loss(
             features,
             probe.classifier,
             torch.full((len(images),), target, device=images.device),
-            logit_scale=probe.logit_scale,
+            logit_scale=probe.clip.logit_scale.detach(),
             mask=layers[3],
             mask_weight=weight,
         )

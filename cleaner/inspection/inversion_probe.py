@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cleaner.attacks.optimize import draw_positions
 from cleaner.data.base import CaptionData
 from cleaner.evaluation.encode import Encoder, prefetch_batches, require_finite
 from cleaner.models.clip import Clip
@@ -39,18 +38,6 @@ class Probe:
     def images(self, rows: Tensor) -> Tensor:
         """Return images (n, 3, H, W) in [0, 1] on the model's device."""
         return self.pixels[rows].to(self.clip.device).float() / 255
-
-    def draw(self, count: int, *keys: int | str) -> Tensor:
-        """Return rows drawn at random, a function of `keys`."""
-        return draw_positions(self.predicted, count, *keys)
-
-    def encode(self, images: Tensor) -> Tensor:
-        """Return unit features (n, D) of images on the model's device; gradients flow to the pixels."""
-        return self.clip.encode_image(images)
-
-    @property
-    def logit_scale(self) -> Tensor:
-        return self.clip.logit_scale.detach()
 
     def classify(self, features: Tensor) -> Tensor:
         """Return the class (n,) of features (n, D)."""

@@ -62,7 +62,7 @@ def _draw_batches(probe: Probe, size: int, *keys: int | str) -> Iterator[tuple[T
     All classes get the same rows but one that the model takes the whole batch for, as the target of an attack may be:
     that one gets other images, if there are any.
     """
-    rows, classes = probe.draw(size, *keys), torch.arange(probe.classifier.shape[1])
+    rows, classes = draw_positions(probe.predicted, size, *keys), torch.arange(probe.classifier.shape[1])
     filling = probe.predicted[rows[:1]]
     if (probe.predicted[rows] == filling).all():
         classes = classes[classes != filling]
@@ -82,8 +82,8 @@ def _push(probe: Probe, rows: Tensor, perturbation: Tensor, group: Tensor) -> tu
     perturbation = perturbation.clone().requires_grad_()
     perturbed = (images[None] + perturbation[:, None]).clamp(0, 1).flatten(0, 1)
     targets = group.to(images.device).repeat_interleave(len(images))
-    features = probe.encode(perturbed)
-    loss = target_loss(features, probe.classifier, targets, probe.logit_scale)
+    features = probe.clip.encode_image(perturbed)
+    loss = target_loss(features, probe.classifier, targets, probe.clip.logit_scale.detach())
     (gradient,) = torch.autograd.grad((loss * is_other.flatten()).sum(), perturbation)
     if not gradient.isfinite().all():
         raise CleanerError("the gradient of this model is not finite: choose another checkpoint.")
