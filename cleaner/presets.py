@@ -294,7 +294,7 @@ def defense_presets(defense: str, model: str = "scenes-rn") -> list[Preset]:
     """Return the presets of a defense: first this project's, quick and full, then the published ones.
 
     The learning rates of the full setting are those of `defense_lr`; in the quick setting, models without trials get
-    `QUICK_MODEL`'s, and methods without trials those of the full setting.
+    `QUICK_MODEL`'s, and methods without a quick choice those of the full setting, if that was chosen.
     """
     scenes = [quick_defense_preset(defense, model), _scenes_defense_preset(defense, SCENES_VARIANT, {}, model=model)]
     scenes += [
@@ -306,7 +306,7 @@ def defense_presets(defense: str, model: str = "scenes-rn") -> list[Preset]:
 def quick_defense_preset(defense: str, model: str = QUICK_MODEL) -> Preset:
     """Return the quick setting of a defense, as benchmarks/quick_setting.py chose it without looking at the attack.
 
-    A method that it has not tried gets the learning rate of the full setting.
+    A method that it has not tried gets the learning rate of the full setting, if that was chosen.
     """
     chosen = _read_result(QUICK_RESULT).get("chosen", {})
     base = model if model in chosen else QUICK_MODEL

@@ -24,6 +24,7 @@ from cleaner.presets import (
     presets_for_model,
 )
 from cleaner.published import Method
+from cleaner.runs.manifest import get_requested_pairs
 from cleaner.runs.record import RunRecord
 from cleaner.runs.request import TEST_SIZE, Request
 from cleaner.types import CleanerError
@@ -254,7 +255,10 @@ def show_backdoored(run: RunRecord, left: DeltaGenerator, right: DeltaGenerator)
     with left:
         start_place = st.container()
         choice = choose_defenses(
-            run.model, job_requests.read_test_data(run).name, used=int(run.pairs), is_open=not defended
+            run.model,
+            job_requests.read_test_data(run).name,
+            used=get_requested_pairs(run.config, {"pairs": run.pairs}),
+            is_open=not defended,
         )
         with start_place:
             show_start_section(run, choice)

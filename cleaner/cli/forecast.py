@@ -31,7 +31,7 @@ def print_forecast(request: Request, load_split: LoadSplit) -> None:
     test = load_split("test", request.test_size)
     data = load_split("train" if request.stage == "backdoored" else "clean", request.pairs)
     resolution = _describe_resolution(request, test)
-    expected = _predict(replace(request, pairs=_count_pairs(request, data)), load_split)
+    expected = _predict(request, load_split, _count_pairs(request, data))
     print(" ".join(filter(None, [f"{expected}." if expected else "", resolution])), file=sys.stderr, flush=True)
 
 
@@ -41,15 +41,19 @@ def _count_pairs(request: Request, data: CaptionData) -> int:
     return len(data) if defense is None else len(defense.select(data))
 
 
-def _predict(request: Request, load_split: LoadSplit) -> prediction.Prediction | None:
-    """Return the expected time and memory; measure it first if nothing like this run was measured before."""
-    expected = prediction.predict(request)
-    if expected is not None or not prediction.is_measurable(request) or not _is_worth_measuring(request):
+def _predict(request: Request, load_split: LoadSplit, pairs: int) -> prediction.Prediction | None:
+    """Return the expected time and memory; measure it first if nothing like this run was measured before.
+
+    pairs: those that the run trains on; the request itself names the data that `load_split` has loaded.
+    """
+    counted = replace(request, pairs=pairs)
+    expected = prediction.predict(counted)
+    if expected is not None or not prediction.is_measurable(request) or not _is_worth_measuring(counted):
         return expected
     timing.measure(asdict(request), load_split=load_split)
     empty_gpu_cache()
     release_freed_memory()
-    return prediction.predict(request)
+    return prediction.predict(counted)
 
 
 def _is_worth_measuring(request: Request) -> bool:

@@ -22,6 +22,7 @@ from cleaner.models.clip import Clip, load_clip
 from cleaner.models.lookup import describe_model_file
 from cleaner.runs.folders import is_run_folder, resolve_run
 from cleaner.runs.inversion import find_trigger_file
+from cleaner.runs.manifest import get_requested_pairs
 from cleaner.runs.request import get_test_data, parse_data_arguments
 from cleaner.runs.run import load_run, load_run_trigger
 from cleaner.types import CleanerError, printable
@@ -88,8 +89,11 @@ def choose_clean_pairs(data: tuple[str, dict[str, Any]], suspect: str) -> int:
     """Return how many clean pairs to train on unless --pairs says it; the attacker's images are left out."""
     config = read_json(Path(suspect) / "config.json")
     is_shared = config.get("stage") == "backdoored" and get_test_data(config)[0] == data[0]
-    used = config.get("pairs") if is_shared else 0
-    return choose_pairs(presets.CLEAN_PAIRS, data, used if isinstance(used, int) else 0)
+    used = get_requested_pairs(config, {"pairs": config.get("pairs", 0)}) if is_shared else 0
+    try:
+        return choose_pairs(presets.CLEAN_PAIRS, data, used)
+    except CleanerError as error:
+        raise CleanerError(f"{str(error).rstrip('.')}, or take some of them with --pairs, or other --data.") from error
 
 
 def print_model_file(model: str) -> None:

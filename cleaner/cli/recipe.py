@@ -68,7 +68,9 @@ class Recipe:
     model: Annotated[str, tyro.conf.arg(help=MODEL_HELP)] = str(CLIP_POISONING.model)
     target_class: Annotated[str, tyro.conf.arg(help=TARGET_HELP)] = "banana"
     poison_pairs: Annotated[int, tyro.conf.arg(help="Pairs for the attack; 0: as published.")] = 0
-    poison_rate: Annotated[float, tyro.conf.arg(help="Share of poisoned pairs; 0: as published.")] = 0.0
+    poison_rate: Annotated[
+        float, tyro.conf.arg(help="Share of poisoned pairs, or from 1 their number; 0: as published.")
+    ] = 0.0
     clean_pairs: Annotated[int, tyro.conf.arg(help="Clean pairs for each defense; 0: as published.")] = 0
     test_pairs: Annotated[int, tyro.conf.arg(help="Test images to evaluate on; 0: all.")] = 0
     steps: Annotated[
@@ -117,8 +119,11 @@ class Recipe:
                 "another --target-class, or give the class names with classes=FILE after the path."
             )
         stage = self._make_stage("backdoored", preset, self.poison_pairs, trigger.state_dict())
-        if not 0 < self._poison_rate(stage) < 1:
-            raise CleanerError(f"--poison-rate must be between 0 and 1, not {self.poison_rate:g}.")
+        if not 0 < self._poison_rate(stage) < 1 or (self.poison_rate > 1 and self.poison_rate % 1):
+            raise CleanerError(
+                f"--poison-rate must be a share between 0 and 1, or a number of the {stage.pairs:,} pairs, not "
+                f"{self.poison_rate:g}."
+            )
         if (
             resolve_data_paths(*parse_data_arguments(self.poison_data))[0]
             == resolve_data_paths(*parse_data_arguments(self.clean_data))[0]
@@ -167,7 +172,8 @@ class Recipe:
         }
 
     def _poison_rate(self, stage: Stage) -> float:
-        return (self.poison_rate or stage.training.poison_rate or 0.0) if stage.name == "backdoored" else 0.0
+        rate = (self.poison_rate or stage.training.poison_rate or 0.0) if stage.name == "backdoored" else 0.0
+        return rate if rate < 1 else rate / stage.pairs
 
     def _describe_plan(self, attack: Stage, defenses: list[Stage]) -> list[str]:
         """Return the plan as lines."""

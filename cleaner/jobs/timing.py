@@ -56,7 +56,8 @@ def measure(
         except Cancelled:
             return False
         except (CleanerError, OSError, RuntimeError):  # also: out of memory
-            prediction.record(request, None)
+            if load_split is None:  # else the run itself says why, and a corrected one is of the same kind
+                prediction.record(request, None)
     return True
 
 
@@ -197,7 +198,7 @@ class _Measurement:
         defense: Defense = DEFENSES["finetune"]()
         if request.stage == "backdoored" and trigger is not None:
             target = str(request.target_class)
-            data = PoisonedData(data, trigger, target, request.poison_rate, request.finetune.seed, request.clean_label)
+            data = PoisonedData(data, trigger, target, request.poison_share, request.finetune.seed, request.clean_label)
         else:
             defense = load_defense(request.defense or {"name": "finetune"})
         times: list[float] = []

@@ -65,6 +65,11 @@ class Request:
     film: bool = True
     excluded: list[int] | None = None
 
+    @property
+    def poison_share(self) -> float:
+        """The share of poisoned pairs, also where `poison_rate` is their number."""
+        return self.poison_rate if self.poison_rate < 1 else self.poison_rate / max(self.pairs, 1)
+
     def initial_config(self) -> dict[str, Any]:
         """Return the content of config.json before the run: what lists show, and the request itself."""
         config: dict[str, Any] = {
@@ -82,8 +87,7 @@ class Request:
             "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         }
         if self.stage == "backdoored":
-            share = self.poison_rate if self.poison_rate < 1 else self.poison_rate / max(self.pairs, 1)
-            config |= {"clean_model": self.model, "poison_rate": share, "clean_label": self.clean_label}
+            config |= {"clean_model": self.model, "poison_rate": self.poison_share, "clean_label": self.clean_label}
         if self.rebound is not None:
             config["rebound"] = {"steps": self.finetune.steps, "after": self.rebound}
         return {**config, "request": asdict(self)}

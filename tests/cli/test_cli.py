@@ -144,9 +144,15 @@ def test_the_defender_gets_other_pairs_of_a_small_table_than_the_attacker(
     (attack / "config.json").write_text(json.dumps(replace(requests[0], pairs=80).initial_config()))
     assert main(defend) == 0
     assert requests[-1].pairs == available - 80
+    used = replace(requests[0], pairs=80).initial_config() | {"pairs": 78}  # two images were broken
+    (attack / "config.json").write_text(json.dumps(used))
+    assert main(defend) == 0
+    assert requests[-1].pairs == available - 80
     (attack / "config.json").write_text(json.dumps(requests[1].initial_config()))
     assert main(defend) == 2
-    assert "fewer pairs" in capsys.readouterr().err
+    refused = capsys.readouterr().err
+    assert "fewer pairs" in refused
+    assert "--pairs" in refused
     assert main([*defend, "--pairs", "90"]) == main(["defend", model, *data, "--out", str(tmp_path / "z")]) == 0
     assert [request.pairs for request in requests[-2:]] == [90, available // 2]
     (swept,) = Sweep(model, defenses=("finetune",), lrs=(1e-5,), data=tuple(data[1:]))._build_requests()
@@ -168,6 +174,33 @@ def test_a_run_is_preceded_by_its_time_and_memory_and_not_changed_by_their_measu
             (line,) = [line for line in capsys.readouterr().err.splitlines() if "points wide" in line]
             assert ("GB of memory. " in line) == (least == 0)
     assert metrics[:2] == metrics[2:]
+
+
+def test_a_refused_run_takes_no_forecast_from_a_corrected_one(
+    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CLEANER_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(forecast, "MIN_SAMPLED_PAIRS", 0)
+    poison = ["poison", "--model", model, "--pairs", "64", "--out", str(tmp_path / "a"), *SMALL]
+    assert main([*poison, "--clean-label", "--poison-rate", "0.9"]) == 2
+    assert "lower the poison rate" in capsys.readouterr().err
+    assert main([*poison, "--poison-rate", "0.1"]) == 0
+    assert "GB of memory. " in capsys.readouterr().err
+
+
+def test_a_forecast_loads_the_pairs_of_a_run_once(
+    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CLEANER_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(forecast, "MIN_SAMPLED_PAIRS", 0)
+    table = write_table(tmp_path, 120)
+    for i in range(0, 120, 30):
+        (tmp_path / "pics" / f"{i}.png").write_bytes(b"no image")
+    poison = ["poison", "--model", model, "--data", str(table), "classes=red,green,blue", "--target-class", "red"]
+    assert main([*poison, "--pairs", "60", "--out", str(tmp_path / "a"), *SMALL]) == 0
+    shown = capsys.readouterr().err
+    assert "GB of memory. " in shown
+    assert shown.count("left out") == 1
 
 
 def test_progress_fits_one_line_of_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -464,7 +497,7 @@ def test_the_patch_of_a_run_is_reused(model: str, tmp_path: Path, capsys: pytest
         (["--data", "scene"], "'scene'"),
         (["--target-class", "zebra"], "'zebra' scenes/test"),
         (["--poison-rate", "0"], "rate above 0 below 1"),
-        (["--poison-rate", "1"], "rate above 0 below 1"),
+        (["--poison-rate", "1.5"], "rate above 0 below 1"),
         (["--pairs", "0"], "pairs 1"),
         (["--lr", "7"], "lr"),
         (["--lr", "nan"], "lr nan"),

@@ -117,6 +117,7 @@ def test_a_dry_run_prints_all_settings_and_does_nothing(
         (["--poison-pairs", "60"], "60 100,000 --clean-pairs"),
         ([*SMALL, "--target-class", "banana"], "'banana' 3 --target-class"),
         ([*SMALL, "--poison-rate", "1.5"], "--poison-rate"),
+        ([*SMALL, "--poison-rate", "60"], "of the 60 pairs"),
         ([*SMALL, "--poison-pairs", "-5"], "--poison-pairs -5"),
         ([*SMALL, "--clean-pairs", "-5"], "--clean-pairs -5"),
         ([*SMALL, "--test-pairs", "-5"], "--test-pairs -5"),

@@ -333,6 +333,12 @@ def test_a_measurement_gives_way_to_a_run_and_a_failed_one_is_not_repeated(reque
     assert not prediction.is_measurable(missing)
 
 
+def test_a_number_of_poisoned_pairs_is_measured_as_a_share(request_: Request) -> None:
+    many = replace(request_, pairs=20_000, poison_rate=1000)
+    assert timing.measure(asdict(many)), "of the few pairs that are timed not all are poisoned"
+    assert prediction.predict(many) is not None
+
+
 def test_a_trigger_that_is_optimized_is_timed(request_: Request) -> None:
     assert timing.measure(asdict(replace(request_, trigger={"name": "badclip", "steps": 40})))
     phases = prediction._read_store()["kinds"].popitem()[1]["phases"][0]
