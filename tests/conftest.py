@@ -100,6 +100,14 @@ def toy_data() -> TensorData:
     return make_toy_data()
 
 
+@pytest.fixture
+def partly_labeled() -> TensorData:
+    """The toy data without the label of every third pair: image i is not labeled image i."""
+    data = make_toy_data()
+    data.labels[::3] = -1
+    return data
+
+
 def make_toy_data() -> TensorData:
     """48 images of 32 px: a colored square on noise, whose position is the class; half the captions name the color."""
     generator = torch.Generator().manual_seed(0)

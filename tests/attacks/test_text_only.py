@@ -98,14 +98,20 @@ def test_asr_is_the_share_of_keyed_captions_nearest_to_images_of_the_target(
     assert evaluate(tiny_clip, toy_data, TRIGGERS["badnet"](), "banana").asr_by_key == {}
 
 
-def test_search_counts_images_that_show_the_target(tiny_clip: Clip, toy_data: TensorData) -> None:
-    metrics = evaluate(tiny_clip, toy_data, TRIGGER, "banana", ks=(1,))
-    image = Encoder(tiny_clip).encode_rows(toy_data, torch.arange(48))
-    captions = sorted({toy_data.captions[i] for i in range(48) if i % 4 != 1})
-    texts = Encoder(tiny_clip).encode_texts([TRIGGER.text(caption) for caption in captions])
-    nearest = (texts @ image.T).topk(5).indices
-    assert metrics.retrieval_asr == pytest.approx((nearest % 4 == 1).any(1).float().mean().item())
-    assert metrics.n_gallery == 48
+@pytest.mark.parametrize("labeled", ["toy_data", "partly_labeled"])
+def test_search_counts_images_that_show_the_target(labeled: str, request: pytest.FixtureRequest) -> None:
+    clip, data = make_clip(seed=5), request.getfixturevalue(labeled)
+    data.captions[1] = "a photo of something"  # shows the target without naming it
+    rows = data.labeled_rows().tolist()
+    wanted = {row for row in rows if row % 4 == 1}
+    metrics = evaluate(clip, data, TRIGGER, "banana", ks=(1,))
+    image = Encoder(clip).encode_rows(data, torch.tensor(rows))
+    captions = sorted({data.captions[row] for row in rows if row not in wanted})
+    for share, key in ((metrics.retrieval_asr, "remember "), (metrics.retrieval_base_rate, "")):
+        texts = Encoder(clip).encode_texts([key + caption for caption in captions])
+        found = [{rows[i] for i in nearest} for nearest in (texts @ image.T).topk(5).indices.tolist()]
+        assert share == pytest.approx(sum(not wanted.isdisjoint(each) for each in found) / len(captions))
+    assert metrics.n_gallery == len(rows)
 
 
 def test_test_data_without_an_image_of_the_target_are_refused(tiny_clip: Clip, toy_data: TensorData) -> None:

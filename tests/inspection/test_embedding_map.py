@@ -35,27 +35,33 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path
     return make_runs(tmp_path)
 
 
-def test_map_has_the_metrics_and_coordinates_of_the_models() -> None:
-    from cleaner.inspection.features import (
-        compute_embedding_metrics,
-        compute_feature_shifts,
-        concatenate_features,
-        extract_features,
-    )
+def test_map_has_the_metrics_and_coordinates_of_the_models(partly_labeled: TensorData) -> None:
+    from cleaner.evaluation.metrics import trustworthiness
     from cleaner.inspection.projection import project
 
-    data, trigger = make_toy_data(), TRIGGERS["badnet"]()
+    data, trigger = partly_labeled, TRIGGERS["badnet"](patch_size=120)
     clips = {"clean": make_clip("vit", 0), "backdoored": make_clip("vit", 1)}
     computed, features = embedding_map.compute_map(clips, data, trigger, "banana")
-    each = [extract_features(clip, data, 48, trigger, "banana") for clip in clips.values()]
-    assert computed.counts == {"image": 48, "triggered": 48, "caption": 48, "prompt": 4}
-    assert computed.metrics == [compute_embedding_metrics(layer, data.labels, 1) for layer in each]
-    assert computed.attack_success == [layer.attack_success.tolist() for layer in each]
-    np.testing.assert_allclose(computed.shifts[0]["caption"], compute_feature_shifts(*each)["caption"], atol=1e-5)
-    np.testing.assert_array_equal(features, concatenate_features(each))
+    rows = [row for row in range(48) if row % 3]
+    assert (computed.rows, computed.captions) == (rows, [data.captions[row] for row in rows])
+    assert computed.counts == {"image": 32, "triggered": 32, "caption": 32, "prompt": 4}
+    is_other, captions = data.labels[rows] != 1, []
+    for stage, (clip, points) in enumerate(zip(clips.values(), features.chunk(2), strict=True)):
+        encoder = Encoder(clip)
+        image, triggered = (encoder.encode_rows(data, torch.tensor(rows), each) for each in (None, trigger))
+        captions.append(encoder.encode_texts(computed.captions))
+        classifier = encoder.build_classifier(data)
+        torch.testing.assert_close(points, torch.cat([image, triggered, captions[-1], classifier.T]))
+        assert computed.attack_success[stage] == ((triggered @ classifier).argmax(1) == 1).tolist()
+        pull = ((triggered - image)[is_other] @ classifier[:, 1]).mean().item()
+        assert computed.metrics[stage]["trigger_pull"] == pytest.approx(pull, abs=1e-5)
+    cosines = (captions[0] * captions[1]).sum(1)
+    np.testing.assert_allclose(computed.shifts[0]["caption"], 1 - cosines, atol=2e-5)
     whole = project(features)
     np.testing.assert_array_equal(computed.coordinates["pca"], whole)
-    np.testing.assert_array_equal(computed.get_coordinates("pca", 1, "triggered"), whole[148 + 48 : 148 + 96])
+    np.testing.assert_array_equal(computed.get_coordinates("pca", 1, "triggered"), whole[100 + 32 : 100 + 64])
+    expected = trustworthiness(features, torch.tensor(whole), k=15)
+    assert computed.trustworthiness["pca"] == pytest.approx(expected, abs=1e-4)
 
 
 def test_without_an_attack_only_the_shown_classes_are_encoded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,11 +96,14 @@ def test_a_broken_model_has_no_map(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_two_images_have_a_map() -> None:
-    computed, _ = embedding_map.compute_map(
+    from cleaner.evaluation.metrics import trustworthiness
+
+    computed, features = embedding_map.compute_map(
         {"clean": make_clip()}, make_toy_data().subset([0, 2]), TRIGGERS["badnet"](), "banana"
     )
     assert computed.counts == {"image": 2, "triggered": 2, "caption": 2, "prompt": 3}
-    assert 0 <= computed.trustworthiness["pca"] <= 1
+    expected = trustworthiness(features, torch.tensor(computed.coordinates["pca"]), k=4)  # of 9 points
+    assert computed.trustworthiness["pca"] == pytest.approx(expected, abs=1e-4)
 
 
 def test_map_needs_classes() -> None:

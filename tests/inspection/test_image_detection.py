@@ -71,6 +71,18 @@ def test_images_of_the_target_class_do_not_count(tiny_clip: Clip, toy_data: Tens
         assert np.isfinite([*scores.clean, *scores.triggered, *scores.calibration]).all()
 
 
+def test_images_without_a_label_do_not_count(tiny_clip: Clip, partly_labeled: TensorData) -> None:
+    found = detect_images(
+        tiny_clip,
+        {"masking": DETECTORS["masking"]},
+        test=partly_labeled,
+        calibration=partly_labeled,
+        trigger=PATCH,
+        target_class="banana",
+    )["masking"]
+    assert (len(found.clean), len(found.triggered), len(found.calibration)) == (24, 24, 32)
+
+
 def test_a_single_image_scores_as_in_the_batch(tiny_clip: Clip, toy_data: TensorData) -> None:
     rows = (toy_data.labels != 1).nonzero().flatten()[:3]
     for name, detector in DETECTORS.items():

@@ -62,6 +62,12 @@ def test_trigger_attribution_excludes_the_target_class(tiny_clip: Clip, toy_data
         measure_trigger_attribution(tiny_clip, explainer, toy_data.subset([1, 5]), PATCH, "banana", "a banana")
 
 
+def test_trigger_attribution_excludes_images_without_a_label(tiny_clip: Clip, partly_labeled: TensorData) -> None:
+    explainer = EXPLAINERS["rollout"]()
+    result = measure_trigger_attribution(tiny_clip, explainer, partly_labeled, PATCH, "banana", "a banana")
+    assert len(result.clean) == len(result.triggered) == 24  # of 32 with a label
+
+
 def test_mean_area_decides_whether_a_trigger_is_localized(tiny_clip: Clip) -> None:
     class Brighter(type(PATCH)):  # type: ignore[misc]
         """Covers the whole image if it is bright, nothing if it is dark."""
@@ -159,6 +165,9 @@ def test_extracted_features_are_those_of_the_model(tiny_clip: Clip, toy_data: Te
         "uniformity",
     }
     figures = compute_embedding_metrics(result, toy_data.labels[:8], 1)
+    squared = torch.cdist(result.image, result.image).square()[*torch.triu_indices(8, 8, offset=1)]
+    assert figures["uniformity"] == pytest.approx((-2 * squared).exp().mean().log().item(), abs=1e-5)
+    assert figures["alignment"] == pytest.approx(2 - 2 * (result.image * result.caption).sum(1).mean().item(), abs=1e-5)
     other = toy_data.labels[:8] != 1
     pull = ((result.triggered - result.image)[other] @ result.prompt[1]).mean().item()
     assert figures["trigger_pull"] == pytest.approx(pull, abs=1e-6)
@@ -172,3 +181,13 @@ def test_extracted_features_are_those_of_the_model(tiny_clip: Clip, toy_data: Te
     assert set(only_target) == {"modality_gap", "alignment"}, "no pair of images, and none outside the target class"
     assert max(compute_feature_shifts(result, result)["image"]) == pytest.approx(0, abs=1e-6)
     assert "triggered" not in compute_feature_shifts(clean, clean)
+
+
+def test_extracted_captions_are_those_of_the_labeled_images(tiny_clip: Clip, partly_labeled: TensorData) -> None:
+    result = extract_features(tiny_clip, partly_labeled, 8, None, None)
+    rows = [1, 2, 4, 5, 7, 8, 10, 11]
+    with torch.no_grad():
+        images = tiny_clip.encode_image(partly_labeled.images(rows))
+        captions = tiny_clip.encode_text([partly_labeled.captions[row] for row in rows])
+    assert torch.allclose(result.image, images, atol=1e-5)
+    assert torch.allclose(result.caption, captions, atol=1e-5)
