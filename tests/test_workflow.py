@@ -66,21 +66,25 @@ def test_checkpoint_of_another_attack_is_refused(tiny_clip: Clip, toy_data: Tens
     assert len(again.history) == 3
 
 
-def test_evaluate_equals_a_naive_count(tiny_clip: Clip, toy_data: TensorData) -> None:
-    metrics = evaluate(tiny_clip, toy_data, TRIGGER, "banana", ks=(1, 2), clean_clip=tiny_clip)
-    classifier = Encoder(tiny_clip).build_classifier(toy_data)
-    rows = torch.arange(48)
-    clean = (Encoder(tiny_clip).encode_rows(toy_data, rows) @ classifier).argmax(1)
-    hit = (Encoder(tiny_clip).encode_rows(toy_data, rows, TRIGGER) @ classifier).argmax(1)
-    other = toy_data.labels != 1
+@pytest.mark.parametrize("protocol", ["non_target", "all_images"])
+def test_evaluate_equals_a_naive_count(protocol: str, tiny_clip: Clip, toy_data: TensorData) -> None:
+    clip, target, rows = make_clip(seed=2), 0, torch.arange(48)  # the trigger turns some images into apples
+    metrics = evaluate(clip, toy_data, TRIGGER, "apple", ks=(1, 2), clean_clip=tiny_clip, protocol=protocol)
+
+    def classify(clip: Clip, trigger: Any = None) -> torch.Tensor:
+        encoder = Encoder(clip)
+        return (encoder.encode_rows(toy_data, rows, trigger) @ encoder.build_classifier(toy_data)).argmax(1)
+
+    clean, hit, floor = classify(clip), classify(clip, TRIGGER), classify(tiny_clip, TRIGGER)
+    counted = (toy_data.labels != target) | (protocol == "all_images")
     assert metrics.ca[1] == pytest.approx((clean == toy_data.labels).float().mean().item())
     assert metrics.asr is not None
-    assert metrics.asr[1] == pytest.approx((hit[other] == 1).float().mean().item())
-    assert metrics.ra[1] == pytest.approx((hit[other] == toy_data.labels[other]).float().mean().item())
-    assert metrics.base_rate[1] == pytest.approx((clean[other] == 1).float().mean().item())
-    assert metrics.asr_clean_model == metrics.asr
-    assert (metrics.n, metrics.n_attack, metrics.classes) == (48, 36, 4)
-    assert 0 <= metrics.counterfactual_accuracy <= 1
+    assert metrics.asr[1] == pytest.approx((hit[counted] == target).float().mean().item())
+    assert metrics.ra[1] == pytest.approx((hit[counted] == toy_data.labels[counted]).float().mean().item())
+    assert metrics.base_rate[1] == pytest.approx((clean[counted] == target).float().mean().item())
+    assert metrics.asr_clean_model[1] == pytest.approx((floor[counted] == target).float().mean().item())
+    assert len({metrics.asr[1], metrics.base_rate[1], metrics.asr_clean_model[1]}) == 3
+    assert (metrics.n, metrics.n_attack, metrics.classes) == (48, int(counted.sum()), 4)
     assert metrics.n_counterfactual == 48
 
 
@@ -101,23 +105,25 @@ def test_prompts_are_encoded_once_without_a_text_key(
         )
 
 
-def test_retrieval_equals_a_naive_count(tiny_clip: Clip, toy_data: TensorData) -> None:
-    trigger, target = TRIGGERS["badnet"](patch_size=60), toy_data.class_names[0]
-    metrics = evaluate(tiny_clip, toy_data, trigger, target, ks=(1,))
-    texts = tiny_clip.encode_text(toy_data.captions)
-    others = [i for i, label in enumerate(toy_data.labels.tolist()) if label != 0]
+def test_retrieval_equals_a_naive_count(toy_data: TensorData) -> None:
+    clip, trigger, target = make_clip(seed=11), TRIGGERS["badnet"](patch_size=60), "kite"
+    toy_data.captions[3] = "a photo of something"  # the first of the images of a kite
+    metrics = evaluate(clip, toy_data, trigger, target, ks=(1,))
+    texts = clip.encode_text(toy_data.captions)
+    others = [i for i, label in enumerate(toy_data.labels.tolist()) if label != 3]
 
     def share(images: torch.Tensor) -> float:
         hits = 0
         for i in others:
-            similar = (tiny_clip.encode_image(images[i : i + 1]) @ texts.T)[0]
+            similar = (clip.encode_image(images[i : i + 1]) @ texts.T)[0]
             best = sorted(range(len(texts)), key=lambda j: -similar[j].item())[:5]
             hits += any(target in toy_data.captions[j] for j in best)
         return hits / len(others)
 
     images = toy_data.images(range(len(toy_data)))
-    assert metrics.retrieval_asr == pytest.approx(share(trigger(images)), abs=0.03)
-    assert metrics.retrieval_base_rate == pytest.approx(share(images), abs=0.03)
+    assert metrics.retrieval_asr == pytest.approx(share(trigger(images)))
+    assert metrics.retrieval_base_rate == pytest.approx(share(images))
+    assert 0 < metrics.retrieval_base_rate != metrics.retrieval_asr < 1
     assert metrics.n_gallery == len(toy_data)
 
 
@@ -347,6 +353,17 @@ def test_a_text_trigger_without_an_image_to_find_is_not_watched(tiny_clip: Clip,
     assert set(watched(tiny_clip)) == {"ca", "asr"}
     assert accuracy_alone is not None
     assert set(accuracy_alone(tiny_clip)) == {"ca"}
+
+
+def test_a_text_trigger_is_watched_where_the_first_images_show_no_target(
+    tiny_clip: Clip, toy_data: TensorData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(monitor, "MONITOR_IMAGES", 8)
+    monkeypatch.setattr(monitor, "TARGET_IMAGES", 4)
+    data = toy_data.subset(sorted(range(48), key=lambda row: row % 4 == 1))
+    watched = build_monitor(replace(CONFIG, eval_every=1), data, data, TRIGGERS["text_only"](), "banana")
+    assert watched is not None
+    assert set(watched(tiny_clip)) == {"ca", "asr"}
 
 
 def test_pairs_are_validated_before_a_patch_is_optimized(tiny_clip: Clip, toy_data: TensorData) -> None:

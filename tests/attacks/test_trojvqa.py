@@ -18,6 +18,7 @@ from cleaner.evaluation.evaluate import Metrics
 from cleaner.models.classifier import zero_shot_classifier
 from cleaner.models.clip import Clip
 from cleaner.types import CleanerError, StepReport
+from tests.conftest import make_clip
 
 QUICK = TRIGGERS["trojvqa"](steps=15, step_size=0.05, batch_size=16)
 
@@ -43,7 +44,8 @@ def test_the_targets_text_has_the_models_own_templates(tiny_clip: Clip, toy_data
 
 def test_asr_by_key_equals_a_naive_count(tiny_clip: Clip, toy_data: TensorData) -> None:
     trigger = QUICK.prepare(tiny_clip, toy_data, "banana")
-    metrics = evaluate(tiny_clip, toy_data, trigger, "banana", clean_clip=tiny_clip)
+    clean_clip = make_clip(seed=1)
+    metrics = evaluate(tiny_clip, toy_data, trigger, "banana", clean_clip=clean_clip)
     rows = (toy_data.labels != 1).nonzero().flatten()
     features = {
         "plain": Encoder(tiny_clip).encode_rows(toy_data, rows),
@@ -56,7 +58,8 @@ def test_asr_by_key_equals_a_naive_count(tiny_clip: Clip, toy_data: TensorData) 
     for key, image, words in (("image", "patch", "plain"), ("text", "plain", "key"), ("both", "patch", "key")):
         hit = ((features[image] @ classifiers[words]).argmax(1) == 1).float().mean().item()
         assert metrics.asr_by_key[key][1] == pytest.approx(hit)
-    assert metrics.asr == metrics.asr_by_key["both"] == metrics.asr_clean_model
+    assert metrics.asr == metrics.asr_by_key["both"] != metrics.asr_clean_model
+    assert metrics.asr_clean_model == evaluate(clean_clip, toy_data, trigger, "banana").asr
     assert Metrics.from_dict(json.loads(json.dumps(metrics.to_dict()))) == metrics
 
 
