@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from scipy.stats import binomtest
 from torch.nn import functional as F
 
 from cleaner.evaluation.metrics import (
@@ -91,6 +92,12 @@ def test_wilson_interval_known_value() -> None:
     low, high = wilson_interval(0.8, 10)
     assert (low, high) == (pytest.approx(0.490, abs=1e-3), pytest.approx(0.943, abs=1e-3))
     assert wilson_interval(0.0, 0) == (0.0, 1.0)
+
+
+def test_wilson_interval_of_a_share_in_single_precision() -> None:
+    for hits in range(37):
+        interval = binomtest(hits, 36).proportion_ci(0.95, method="wilson")
+        assert wilson_interval(torch.tensor(hits / 36).item(), 36) == (interval.low, interval.high)
 
 
 def test_retrieval_recall() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from scipy.stats import binomtest
 from torch import Tensor
 
 from cleaner.attacks import TRIGGERS
@@ -92,6 +93,8 @@ def test_the_paired_interval_covers_the_true_difference() -> None:
             low, high = paired_interval(int(gained), int(lost), n=200)
             hits += low <= up - down <= high
         assert hits >= 0.95 * 400
+    up, down = (binomtest(count, 200).proportion_ci(0.975) for count in (30, 10))  # each at half the error
+    assert paired_interval(30, 10, n=200) == pytest.approx((up.low - down.high, up.high - down.low))
     low, high = paired_interval(0, 0, n=200)
     assert low < 0 < high
     wide = paired_interval(30, 10, n=200, confidence=0.999)

@@ -39,16 +39,26 @@ def test_the_same_weights_are_tried_with_both(tmp_path: Path, small_model: str) 
     assert trial.name == f"{small_model}:{tmp_path / 'published.pt'}"
 
 
-@pytest.mark.parametrize(("right", "word"), [("gelu", "trained with GELU"), ("quick_gelu", "fits"), ("", "not tell")])
-def test_the_better_one_is_named(right: str, word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("right", "images", "word"),
+    [
+        ("gelu", 48, "trained with GELU"),
+        ("quick_gelu", 48, "fits"),
+        ("gelu", 4, "not tell"),  # 3 more: the first is of class 0
+        ("", 0, "not tell"),
+    ],
+)
+def test_the_better_one_is_named(
+    right: str, images: int, word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     data, clip = make_toy_data(), load_clip(save(tmp_path, True))
 
     def encode(encoder: activation.Encoder, *_: object) -> torch.Tensor:
-        """Features that are right for one activation, and always class 0 for the other."""
+        """Features that are right for one activation on the first images, and else always class 0."""
         architecture = encoder.clip.architecture
         name = "quick_gelu" if architecture and architecture.quick_gelu else "gelu"
-        labels = data.labels if name == right else torch.zeros_like(data.labels)
-        return torch.eye(4)[labels]
+        is_right = (torch.arange(48) < images) & (name == right)
+        return torch.eye(4)[torch.where(is_right, data.labels, 0)]
 
     monkeypatch.setattr(activation.Encoder, "encode_rows", encode)
     monkeypatch.setattr(activation.Encoder, "build_classifier", lambda *_: torch.eye(4))
