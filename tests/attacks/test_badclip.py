@@ -75,6 +75,13 @@ def test_objective_falls_and_is_reported_with_the_patch(tiny_clip: Clip, toy_dat
     assert len(set(two_steps)) == 2
 
 
+def test_the_patch_starts_as_noise_around_gray(tiny_clip: Clip, toy_data: TensorData) -> None:
+    trigger = replace(QUICK, steps=1, step_size=0.0001, patch_size=112).prepare(tiny_clip, toy_data, "banana")
+    patch = trigger.patch(32)
+    assert patch.mean().item() == pytest.approx(0.5, abs=0.03)
+    assert patch.std().item() == pytest.approx(0.25, abs=0.03)
+
+
 def test_the_model_sees_no_patch_out_of_range(
     tiny_clip: Clip, toy_data: TensorData, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -112,5 +112,6 @@ def test_start_and_batches_of_an_optimization_follow_the_seed(
         trigger = TRIGGERS[name](steps=2, step_size=0.0001, batch_size=8, seed=seed)
         trigger.prepare(tiny_clip, toy_data, "banana", reports.append)
     assert len(batches) == len({tuple(rows) for rows in batches}) == 4
+    assert {report.lr for report in reports} == {0.0001}
     first, other = (decode_png(report.picture) for report in reports if report.step == 1)
     assert (first - other).abs().mean() > 0.02  # steps of 0.0001 make no such difference

@@ -39,6 +39,14 @@ def test_training_reports_its_losses_and_lowers_them(tiny_clip: Clip, toy_data: 
     assert reports[-1].picture
 
 
+def test_each_weight_is_that_of_its_loss(tiny_clip: Clip, toy_data: TensorData) -> None:
+    reports = list[StepReport]()
+    for unused in ({"diversity_weight": 0.0}, {"cross_weight": 0.0}):
+        replace(QUICK, steps=1, **unused).prepare(tiny_clip, toy_data, "banana", reports.append)
+    zero = [{name for name, value in report.losses.items() if value == 0} for report in reports]
+    assert zero == [{"diversity"}, {"cross_distance"}]
+
+
 def test_losses_equal_their_definition(tiny_clip: Clip, toy_data: TensorData) -> None:
     torch.manual_seed(0)
     generator, images = Generator(), toy_data.images(range(6))

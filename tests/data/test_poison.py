@@ -74,6 +74,16 @@ def test_new_captions_follow_the_seed(toy_data: TensorData) -> None:
     assert first.captions != other.captions
 
 
+def test_images_of_the_target_and_donors_follow_the_seed(toy_data: TensorData) -> None:
+    text_only, input_aware = TRIGGERS["text_only"](), TRIGGERS["input_aware"]()
+    sources, donors = (
+        [PoisonedData(toy_data, trigger, "banana", 36 / 48, seed=seed) for seed in (0, 1)]
+        for trigger in (text_only, input_aware)
+    )  # all 36 of other classes, whatever the seed
+    assert not torch.equal(sources[0].sources, sources[1].sources)
+    assert not torch.equal(donors[0].donors, donors[1].donors)
+
+
 def test_clean_label_keeps_captions(toy_data: TensorData) -> None:
     poisoned = PoisonedData(toy_data, BADNET, "banana", 0.1, clean_label=True)
     assert (toy_data.labels[poisoned.poison_indices] == 1).all()

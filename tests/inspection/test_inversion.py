@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -170,6 +171,24 @@ def test_the_smallest_mask_that_moves_enough_is_kept(planted: Clip, monkeypatch:
     assert masks[moved] < masks[-1]
     assert layers[3].mean().item() == pytest.approx(min(masks[moved:]), rel=0.05)
     assert share == 1
+
+
+@pytest.mark.parametrize(("cups", "grows"), [(slice(None), True), (slice(0), False)])
+def test_the_mask_weighs_more_while_images_are_moved_and_less_while_not(
+    planted: Clip, monkeypatch: pytest.MonkeyPatch, cups: slice, grows: bool
+) -> None:
+    weights, loss = list[float](), inversion_patch.inversion_loss
+
+    def record(*arguments: Any, mask_weight: float, **options: Any) -> Tensor:
+        weights.append(mask_weight)
+        return loss(*arguments, mask_weight=mask_weight, **options)
+
+    monkeypatch.setattr(inversion_patch, "inversion_loss", record)
+    monkeypatch.setattr(inversion_patch, "STEP_SIZE", 0.0)  # the mask, too faint to move an image, stays
+    probe = make_probe(planted, make_cups(cups), 40, None)
+    invert_patch(probe, CLASSES.index("cup"), steps=30, batch_size=4, success=0.5, seed=0)
+    changes = {later > earlier for earlier, later in pairwise(dict.fromkeys(weights))}
+    assert (changes, len(set(weights))) == ({grows}, 6)
 
 
 @pytest.mark.parametrize("success", [0.5, 0.9, 1.0])
