@@ -345,6 +345,26 @@ def test_new_words_come_from_the_vocabulary() -> None:
                 assert subtext.edits[0].new in ("blue", "green")
 
 
+def test_words_outside_the_vocabulary_come_last() -> None:
+    vocabulary = Vocabulary.from_captions(["a cat", "a horse"])  # nothing to replace the beach
+    for seed in range(30):
+        subtexts = [s for s in negative_subtexts("a dog on a beach", 8, seed, vocabulary) if s.kind == "object"]
+        is_known = [subtext.edits[0].new in ("cat", "horse") for subtext in subtexts]
+        assert is_known == [True, True, False]
+
+
+def test_the_most_common_words_of_a_vocabulary_come_first() -> None:
+    nouns = Vocabulary.from_captions(["a kite", "a cup", "a kite"]).nouns
+    assert list(nouns.items()) == [("kite", 2), ("cup", 1)]
+
+
+def test_a_visible_thing_is_replaced_rather_than_an_idea() -> None:
+    drawn = [negative_subtexts("a dog and an idea", 1, seed)[0] for seed in range(200)]
+    objects = [subtext.text for subtext in drawn if subtext.kind == "object"]
+    assert len(objects) > 40
+    assert sum("dog" not in text.split() for text in objects) > 0.7 * len(objects)
+
+
 def test_no_person_becomes_an_animal() -> None:
     texts = {n.text for seed in range(40) for n in negative_subtexts("a male looking back", seed=seed)}
     nouns = {text.split()[1] for text in texts if text.startswith("a ")}

@@ -140,6 +140,12 @@ def test_articles_change_only_where_the_next_word_was_dropped(style: str) -> Non
     assert all(text.startswith("a URL") for text in texts)
 
 
+def test_three_of_four_attributes_are_dropped() -> None:
+    pairs = [draw_subtexts("a yellow banana", seed=0, epoch=0, index=i) for i in range(1000)]
+    texts = [pair.positive.text for pair in pairs if pair.positive]
+    assert 0.7 < texts.count("a banana") / 1000 < 0.8
+
+
 def test_a_minimal_caption_is_its_own_positive() -> None:
     (subtext,) = positive_subtexts("a banana")
     assert (subtext.text, subtext.kind, subtext.edits) == ("a banana", "identity", ())

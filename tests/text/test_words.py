@@ -45,6 +45,19 @@ def test_eda_uses_all_four_operations() -> None:
     assert swapped == {2}  # a tenth of 16 words is one swap
 
 
+def test_eda_changes_a_tenth_of_a_long_caption() -> None:
+    words = [f"qx{i}" for i in range(40)]  # without synonyms: only swapped and deleted
+    texts = [eda(" ".join(words), seed).split() for seed in range(300)]
+    swapped = {sum(a != b for a, b in zip(text, words, strict=True)) for text in texts if len(text) == 40}
+    assert max(swapped) == 8  # four swaps
+    shortened = [len(text) for text in texts if len(text) < 40]
+    assert 34 < sum(shortened) / len(shortened) < 38
+
+
+def test_eda_replaces_no_stop_word() -> None:
+    assert {word for seed in range(100) for word in eda("it is on", seed).split()} == {"it", "is", "on"}
+
+
 @pytest.mark.parametrize("caption", ["", "cat", "😀", "the the", " "])
 def test_eda_of_short_captions(caption: str) -> None:
     assert {bool(eda(caption, seed).strip()) for seed in range(20)} == {bool(caption.strip())}
@@ -65,6 +78,11 @@ def test_content_words() -> None:
     assert not content_words("a banana above a car") <= caption
     assert not content_words("a yellow banana") <= caption
     assert content_words("") == frozenset()
+
+
+def test_numbers_and_verbs_are_content_words() -> None:
+    for one, other in (("two cups", "three cups"), ("a dog sleeps", "a dog sits")):
+        assert not content_words(one) <= content_words(other)
 
 
 def test_a_negation_is_a_content_word() -> None:

@@ -12,17 +12,18 @@ import torch
 from cleaner.attacks import TRIGGERS
 from cleaner.config import FinetuneConfig
 from cleaner.data import scenes
-from cleaner.data.base import CaptionData, TensorData, load_data
+from cleaner.data.base import CaptionData, TensorData
 from cleaner.data.poison import PoisonedData
 from cleaner.defenses import DEFENSES, Defense
 from cleaner.models.clip import Clip
 from cleaner.pretrain import Pretraining
-from cleaner.text import content_words, draw_subtexts, holds_relations
+from cleaner.text import draw_subtexts
 from cleaner.training.batch import BatchLoader, false_negatives
 from cleaner.training.loop import FinetuneResult, finetune
 from cleaner.training.optimizer import MAX_LOGIT_SCALE, build_optimizer, learning_rate, set_learning_rate
 from cleaner.types import CleanerError, DivergedError, Paused, StepReport
 from tests.conftest import make_clip, make_toy_data
+from tests.data.truth import is_true
 
 CONFIG = FinetuneConfig(
     lr=1e-3, epochs=2, batch_size=16, warmup_steps=2, precision="fp32", device="cpu", augmentation="gentle"
@@ -281,21 +282,18 @@ def test_weights_alone_decay_and_betas_are_those_of_the_config() -> None:
 
 
 @pytest.mark.parametrize("style", ["core", "relation"])
-def test_false_negatives_equal_their_definition(style: str) -> None:
-    captions = [*load_data("scenes", split="clean", size=40).captions, "a cup", ""]
-    pairs = [draw_subtexts(caption, seed=0, epoch=0, index=i, style=style) for i, caption in enumerate(captions)]
-    captions = [caption for caption, pair in zip(captions, pairs, strict=True) if pair.positive]
+def test_false_negatives_are_true_of_the_scenes(style: str) -> None:
+    data = scenes.Scenes(split="clean", size=120)
+    pairs = [draw_subtexts(caption, seed=0, epoch=0, index=i, style=style) for i, caption in enumerate(data.captions)]
     positives = [pair.positive.text for pair in pairs if pair.positive]
-    expected = [
-        [
-            other == own
-            or (content_words(other) <= content_words(caption) and (style == "core" or holds_relations(caption, other)))
-            for other in positives
-        ]
-        for own, caption in zip(positives, captions, strict=True)
-    ]
-    assert false_negatives(positives, captions, style=style).tolist() == expected
-    assert len(positives) < torch.tensor(expected).sum() < 0.5 * len(positives) ** 2
+    is_masked = false_negatives(positives, data.captions, style=style)
+    facts = torch.tensor([[is_true(positive, scene) is True for positive in positives] for scene in data.scenes])
+    assert is_masked.diagonal().all()
+    for mask in (is_masked, facts):
+        mask.fill_diagonal_(False)
+    true = (is_masked & facts).sum()
+    assert true > 0.9 * is_masked.sum(), "words of two objects may be mixed up"
+    assert true > 0.3 * facts.sum(), "a caption does not say all that is true"
 
 
 def test_false_negatives_by_text_and_by_content() -> None:
@@ -402,7 +400,9 @@ def test_a_pause_after_a_broken_step_keeps_the_last_good_checkpoint(
     assert resumed.clip.sha256() == whole.clip.sha256()
 
 
-def test_subtexts_are_about_what_the_model_reads(tiny_clip: Clip, toy_data: TensorData) -> None:
+def test_subtexts_are_about_what_the_model_reads(
+    tiny_clip: Clip, toy_data: TensorData, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Behind its context an edit changes no token: such a negative would be the caption itself."""
     filler = "a photo of a wall and " * 12
     long = [filler + caption for caption in toy_data.captions]
@@ -419,3 +419,9 @@ def test_subtexts_are_about_what_the_model_reads(tiny_clip: Clip, toy_data: Tens
     for caption, pair in zip(batch.captions, batch.drawn[0], strict=True):
         for negative in pair.negatives:
             assert not torch.equal(*tiny_clip.tokenize([caption, negative.text]))
+    planned, plan = [], type(defense).plan
+    monkeypatch.setattr(
+        type(defense), "plan", lambda self, texts, seed: planned.append(list(texts)) or plan(self, texts, seed)
+    )
+    finetune(tiny_clip, data, defense, replace(CONFIG, steps=1))
+    assert planned == [cut[: len(long)]]
