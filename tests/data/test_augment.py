@@ -71,6 +71,15 @@ def test_a_gentle_view_is_turned_moved_and_lit_within_its_limits() -> None:
     assert 2 < middles.abs().max() < 4.6  # a tenth of 32, and a pixel
 
 
+def test_a_gentle_view_has_another_contrast() -> None:
+    image = torch.full((3, 32, 32), 0.2)
+    image[..., 16:] = 0.6
+    views = augment(image.expand(50, 3, 32, 32), "gentle", 0, 0, range(50))
+    ratio = views[..., 12:20, 26].mean(dim=(1, 2)) / views[..., 12:20, 5].mean(dim=(1, 2))  # brightness alone keeps 3
+    assert 2 < ratio.min() < 2.3
+    assert 4.2 < ratio.max() < 4.8
+
+
 def test_augmentation_leaves_the_global_generator_unchanged() -> None:
     images, state = make_toy_data().images(range(8)), torch.get_rng_state()
     before = images.clone()

@@ -21,6 +21,11 @@ def test_captions_become_the_positive_subtexts_of_ta_cleaner(toy_data: TensorDat
         assert shortened[index] == pair.positive.text
 
 
+def test_the_in_modal_loss_weighs_as_in_the_defenses_it_controls_for() -> None:
+    names = ("cleanclip_short", "cleanclip", "ta_cleaner")
+    assert len({DEFENSES[name]().in_modal_weight for name in names}) == 1
+
+
 def test_captions_without_a_subtext_stay(toy_data: TensorData) -> None:
     captions = ["", *toy_data.captions]
     texts = DEFENSES["cleanclip_short"](share=1.0).plan(captions, seed=0)(0)

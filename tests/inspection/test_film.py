@@ -19,7 +19,7 @@ from cleaner.data.base import TensorData
 from cleaner.data.images import encode_png
 from cleaner.defenses import DEFENSES
 from cleaner.evaluation.encode import Encoder
-from cleaner.inspection.film_recorder import choose_gallery, make_recorder
+from cleaner.inspection.film_recorder import choose_gallery, fit_axes, make_recorder
 from cleaner.models.clip import Clip
 from cleaner.reports.film import Movie, describe_film
 from cleaner.runs import npz
@@ -98,6 +98,11 @@ def test_a_defense_has_the_axes_of_its_backdoored_run(backdoored: Run, film: Fil
     assert defended.steps == [0, 1, 2, 3]
     assert np.abs(defended.points[0] - film.points[-1]).max() < 0.01  # it starts where the poisoning ended
     assert np.array_equal(defended.gallery_classes[0], film.gallery_classes[-1])
+
+
+def test_axes_are_fitted_on_clean_and_triggered_images() -> None:
+    clean = torch.randn(2, 8, 16, generator=torch.Generator().manual_seed(0))
+    assert np.abs(fit_axes({"clean": clean, "triggered": -clean}).center).max() < 1e-6
 
 
 @pytest.mark.parametrize("kind", ["vit", "rn"])
