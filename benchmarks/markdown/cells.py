@@ -52,17 +52,19 @@ def format_number(value: float | None, digits: int = 3) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
 
 
-def format_mean_range(values: Sequence[float], interval: tuple[float, float] | None) -> str:
+def format_mean_range(
+    values: Iterable[float | None], interval: tuple[float, float] | None = None, *, form: str = "{:.3f}"
+) -> str:
     """Return "mean [low, high]": the interval of a single value, else minimum and maximum; "-" for no values.
 
-    A single value without an interval stands alone.
+    A single value without an interval stands alone. None is a value that was not measured.
     """
-    if not values:
+    known = [value for value in values if value is not None]
+    if not known:
         return "-"
-    if len(values) == 1 and interval is None:
-        return format_number(values[0])
-    low, high = interval or (min(values), max(values))
-    return f"{statistics.fmean(values):.3f} [{low:.3f}, {high:.3f}]"
+    low, high = interval or (min(known), max(known))
+    mean, low_text, high_text = map(form.format, (statistics.fmean(known), low, high))
+    return mean if len(known) == 1 and interval is None else f"{mean} [{low_text}, {high_text}]"
 
 
 def mean(values: Sequence[float]) -> float | None:

@@ -191,4 +191,4 @@ def counterfactual_accuracies(metrics_list: Sequence[Metrics]) -> list[float]:
 def format_asr(metrics_list: Sequence[Metrics]) -> str:
     """Return the mean ASR@1, with its range over several seeds; "-" if not measured."""
     values = [metrics.asr[1] for metrics in metrics_list if metrics.asr is not None]
-    return format_mean_range(values, None) if len(values) > 1 else format_number(mean(values))
+    return format_mean_range(values)

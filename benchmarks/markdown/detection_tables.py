@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.markdown.cells import Row, group_rows, join_unique, markdown_table, not_measured_note, read_measurement
+from benchmarks.markdown.cells import (
+    Row,
+    format_mean_range,
+    group_rows,
+    join_unique,
+    markdown_table,
+    not_measured_note,
+    read_measurement,
+)
 from cleaner.labels import to_attack_label, to_label
 
 COMMAND = "python -m benchmarks.detection --seeds 3 4 5"
@@ -101,7 +109,8 @@ def _size_table(rows: list[Row]) -> str:
                 found.setdefault(name, {}).setdefault(size, []).append(auroc)
     sizes = sorted({size for of in found.values() for size in of})
     lines = [
-        [to_label(name), *(_format_mean(of.get(size, []), "{:.2f}") for size in sizes)] for name, of in found.items()
+        [to_label(name), *(format_mean_range(of.get(size, []), form="{:.2f}") for size in sizes)]
+        for name, of in found.items()
     ]
     return markdown_table(["detector", *(f"{size:,} reference pairs" for size in sizes)], lines)
 
@@ -115,7 +124,9 @@ def _threshold_table(rows: list[Row]) -> str:
             for at_one_share in zip(*outcomes, strict=True):
                 cells = [to_attack_label(group[0]["trigger"]), to_label(name), f"{at_one_share[0]['allowed']:.0%}"]
                 formats = {"false_alarms": "{:.1%}", "caught": "{:.1%}", "f1": "{:.2f}"}
-                figures = [_format_mean([o[field] for o in at_one_share], form) for field, form in formats.items()]
+                figures = [
+                    format_mean_range((o[field] for o in at_one_share), form=form) for field, form in formats.items()
+                ]
                 lines.append([*cells, *figures])
     return markdown_table(header, lines)
 
@@ -125,20 +136,12 @@ def _retrained_table(rows: list[Row]) -> str:
     lines = []
     for group in group_rows(rows, "trigger"):
         after = [row["retrained"] for row in group]
-        caught = _format_mean([each["caught"] / each["poisoned"] for each in after], "{:.0%}")
+        caught = format_mean_range([each["caught"] / each["poisoned"] for each in after], form="{:.0%}")
         figures = [
-            _format_mean([each["metrics"][name]["1"] for each in source], "{:.3f}")
+            format_mean_range([each["metrics"][name]["1"] for each in source])
             for name in ("asr", "ca")
             for source in (group, after)
         ]
         cells = [to_attack_label(group[0]["trigger"]), to_label(after[0]["detector"]), f"{after[0]['flagged']:,}"]
         lines.append([*cells, caught, *figures])
     return markdown_table(header, lines)
-
-
-def _format_mean(values: Sequence[float], form: str) -> str:
-    """Return the mean with minimum and maximum; a single value stands alone, none is "-"."""
-    if not values:
-        return "-"
-    mean, low, high = (form.format(value) for value in (statistics.fmean(values), min(values), max(values)))
-    return mean if len(values) == 1 else f"{mean} [{low}, {high}]"

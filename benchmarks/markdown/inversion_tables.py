@@ -7,7 +7,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.markdown.cells import Row, group_rows, join_unique, markdown_table, not_measured_note, read_measurement
+from benchmarks.markdown.cells import (
+    Row,
+    format_mean_range,
+    group_rows,
+    join_unique,
+    markdown_table,
+    not_measured_note,
+    read_measurement,
+)
 from cleaner.labels import to_attack_label
 
 COMMAND = "python -m benchmarks.inversion --seeds 3 4 5"
@@ -86,7 +94,7 @@ def _label(rows: list[Row]) -> str:
 
 def _format_unlearning(rows: list[Row]) -> list[str]:
     figures = [
-        _format([_share(row["after"].get(method, {}) if method else row["metrics"], key) for row in rows], 3)
+        format_mean_range(_share(row["after"].get(method, {}) if method else row["metrics"], key) for row in rows)
         for key in ("asr", "ca")
         for method in AFTER
     ]
@@ -103,26 +111,21 @@ def _format_line(rows: list[Row]) -> list[str]:
     """Return the cells of the seeds of one attack on one model."""
     found = [row["inversion"] for row in rows]
     is_clean = rows[0]["trigger"] is None
-    figures = [_format([each[key] for each in found], digits) for key, digits in FIGURES]
+    figures = [format_mean_range((each[key] for each in found), form=form) for key, form in FIGURES]
     right = "-" if is_clean else _count([bool(each["is_right"]) for each in found])
     stands_out = _count([each["is_anomalous"] for each in found])
     seconds = f"{statistics.fmean(each['seconds'] for each in found):.0f}"
     return [f"`{rows[0]['model']}`", _label(rows), right, figures[0], stands_out, *figures[1:], seconds]
 
 
-FIGURES = (("outlier_index", 1), ("asr", 2), ("true_asr", 2), ("iou", 2), ("inside", 2), ("masked_share", 3))
+FIGURES = (
+    ("outlier_index", "{:.1f}"),
+    *((name, "{:.2f}") for name in ("asr", "true_asr", "iou", "inside")),
+    ("masked_share", "{:.3f}"),
+)
 
 
 def _count(outcomes: Sequence[bool]) -> str:
     if len(outcomes) == 1:
         return "yes" if outcomes[0] else "no"
     return f"{sum(outcomes)} of {len(outcomes)}"
-
-
-def _format(values: Sequence[float | None], digits: int) -> str:
-    """Return the mean of the values that were measured, with their range; "-" for none."""
-    measured = [value for value in values if value is not None]
-    if not measured:
-        return "-"
-    mean = f"{statistics.fmean(measured):.{digits}f}"
-    return mean if len(measured) == 1 else f"{mean} [{min(measured):.{digits}f}, {max(measured):.{digits}f}]"

@@ -103,7 +103,7 @@ def _format_lines(chosen: Mapping[str, Sequence[Cell]], columns: Sequence[Column
 
 def _format_asr(column: Column, name: str) -> str:
     values = column.asr.get(name)
-    return format_mean_range(values, None) + " ‡" * (name in column.cut_short) if values else "-"
+    return format_mean_range(values) + " ‡" * (name in column.cut_short) if values else "-"
 
 
 def _format_caption(chosen: Mapping[str, Sequence[Cell]], columns: Sequence[Column]) -> str:

@@ -112,12 +112,9 @@ def _metric_table(groups: Mapping[str, Sequence[Cell]], columns: Mapping[str, Re
     for name, cells in groups.items():
         task = cells[0].task
         rate = f"{task.lr:g}{format_mark(task, methods)}" if task.method else ""
-        lines.append((f"`{name}`", rate, *(_format_range([column(c) for c in cells]) for column in columns.values())))
+        figures = (format_mean_range(map(column, cells)) for column in columns.values())
+        lines.append((f"`{name}`", rate, *figures))
     return markdown_table(("defense", "rate", *columns), lines)
-
-
-def _format_range(values: Sequence[float | None]) -> str:
-    return format_mean_range([value for value in values if value is not None], None)
 
 
 def _format_defender_data(model: str, cells: Sequence[Cell], rows: Sequence[Row], methods: Methods) -> str:
@@ -133,7 +130,7 @@ def _format_defender_data(model: str, cells: Sequence[Cell], rows: Sequence[Row]
         for data in plan.DEFENDER_DATA:
             groups = by_method(select(compared, data=data))
             for name, found in sorted(groups.items(), key=lambda item: plan.KEY_METHODS.index(item[1][0].task.method)):
-                values = [_format_range([COLUMNS[c](cell) for cell in found]) for c in SHORT_COLUMNS]
+                values = [format_mean_range(map(COLUMNS[c], found)) for c in SHORT_COLUMNS]
                 lines.append((data, f"`{name}`", format_seeds(found), *values))
         if lines:
             table = markdown_table(("clean pairs", "defense", "seeds", *SHORT_COLUMNS), lines)
@@ -224,7 +221,7 @@ def undefended(root: Path) -> str:
 
 
 def _format_keys(rows: Sequence[Row], kind: str, keys: Sequence[str]) -> str:
-    return _format_range([read(row[kind], *keys) for row in rows])
+    return format_mean_range(read(row[kind], *keys) for row in rows)
 
 
 equal_accuracy = partial(_each_model, format_model=format_equal_accuracy)
