@@ -3,14 +3,13 @@
 Inverts the trigger of each backdoored model of protocol 2 at the defaults, with unlabeled images of the clean split,
 compares it with the true one, and trains it away; plain finetuning at the same rate is the baseline. Anomalies of the
 clean model are false alarms. Resumable: every finished cell is a file in benchmarks/results/inversion/; the table file
-collects them. `--runs` measures run folders instead, such as the shipped example.
+collects them.
 """
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -29,7 +28,7 @@ from cleaner.models.devices import configure_torch
 from cleaner.presets import home_data, quick_defense_preset
 from cleaner.reports import results
 from cleaner.runs.inversion import Inversion
-from cleaner.runs.run import Run, load_run
+from cleaner.runs.run import Run
 
 CELLS_DIR = results.RESULTS_DIR / "inversion"
 RESULT_PATH = results.RESULTS_DIR / "inversion.json"
@@ -47,8 +46,6 @@ class Options:
     """Triggers; "clean": the model before poisoning."""
     seeds: tuple[int, ...] = (3,)
     """Seeds of the poisoning and of the inversion."""
-    runs: tuple[Path, ...] = ()
-    """Run folders to measure instead of models and attacks."""
     threads: int = 1
     """Threads; the stored models of protocol 2 were trained on one."""
     gather: bool = False
@@ -59,16 +56,12 @@ def main(options: Options) -> None:
     """Run missing cells, then write the table file."""
     configure_torch()
     torch.set_num_threads(options.threads)
-    for seed in () if options.gather or options.runs else options.seeds:
+    for seed in () if options.gather else options.seeds:
         for attack in options.attacks:
             path = CELLS_DIR / f"{protocol.run_name(options.model, attack, seed)}.json"
             if not path.exists():
                 results.write_result(path, measure_cell(options.model, attack, seed))
             gather()
-    for folder in () if options.gather else options.runs:
-        path = CELLS_DIR / f"{folder.resolve().name}.json"
-        if not path.exists():
-            results.write_result(path, measure_run(load_run(folder), 0) | {"run": folder.resolve().name})
     gather()
 
 
@@ -115,10 +108,10 @@ def describe(found: Inversion) -> dict[str, Any]:
 
 
 def gather() -> None:
-    """Write all cells to one table file: by model, attack and seed, the clean models and single runs last."""
+    """Write all cells to one table file: by model, attack and seed, the clean models last."""
     rows = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(CELLS_DIR.glob("*.json"))]
     order = [*protocol.ATTACKS, *protocol.OTHER_TRIGGERS, None]
-    rows.sort(key=lambda row: ("run" in row, row["model"], order.index(row["trigger"]), row["seed"]))
+    rows.sort(key=lambda row: (row["model"], order.index(row["trigger"]), row["seed"]))
     seeds = sorted({row["seed"] for row in rows})
     protocol.write_result(RESULT_PATH, seeds=seeds, rows=rows)
 

@@ -43,7 +43,7 @@ def inversion(root: Path) -> str:
     if not result or not result["rows"]:
         return not_measured_note(COMMAND)
     rows = result["rows"]
-    table = markdown_table(HEADER, [_format_line(group) for group in _group(rows)])
+    table = markdown_table(HEADER, [_format_line(group) for group in group_rows(rows, "model", "trigger")])
     images = int(rows[0]["inversion"]["settings"]["images"])
     return (
         f"{table}\n\n{images:,} unlabeled images, a quarter of them held out for the ASR. Stands out: outlier index of "
@@ -66,7 +66,7 @@ def unlearning(root: Path) -> str:
         "suspect right",
         *(f"{key.upper()} {name}" for key in ("asr", "ca") for name in AFTER.values()),
     ]
-    lines = [_format_unlearning(group) for group in _group(rows)]
+    lines = [_format_unlearning(group) for group in group_rows(rows, "model", "trigger")]
     lr = join_unique(f"{row['after']['finetune']['lr']:g}" for row in rows)
     return (
         f"{markdown_table(header, lines)}\n\nAll test images. Pairs and steps of the quick setting, both at {lr}, the "
@@ -81,15 +81,10 @@ def _describe_origin(rows: list[Row]) -> str:
     return f"{devices}; commit {commits}; `{COMMAND}`."
 
 
-def _group(rows: list[Row]) -> list[list[Row]]:
-    """Return the seeds of each attack on each model; single runs are groups of their own."""
-    return group_rows([{**row, "run": row.get("run", "")} for row in rows], "run", "model", "trigger")
-
-
 def _label(rows: list[Row]) -> str:
-    """Return the attack of a group, and the run if it is a single one."""
-    name = CLEAN_LABEL if rows[0]["trigger"] is None else to_attack_label(rows[0]["trigger"])
-    return f"{name}, run `{rows[0]['run']}`" if rows[0]["run"] else name
+    """Return the attack of a group."""
+    trigger = rows[0]["trigger"]
+    return CLEAN_LABEL if trigger is None else to_attack_label(trigger)
 
 
 def _format_unlearning(rows: list[Row]) -> list[str]:

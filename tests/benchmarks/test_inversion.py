@@ -34,16 +34,14 @@ def test_a_line_per_attack_and_the_clean_model(tmp_path: Path) -> None:
         make_row("badnet", 0, suspect="a", iou=0.25),
         make_row("badnet", 1, suspect="b", iou=0.75),
         make_row(None, 0, suspect=None, iou=None),
-        make_row("badnet", 0, suspect="a", iou=0.5) | {"run": "example"},
     ]
     write_rows(tmp_path, rows)
     lines = inversion_tables.inversion(tmp_path).splitlines()
-    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:5]]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:4]]
     assert cells[0][:4] == ["`scenes-lite`", "BadNet patch", "1 of 2", "2.0 [2.0, 2.0]"]
     assert cells[0][7:] == ["0.50 [0.25, 0.75]", "0.50 [0.25, 0.75]", "0.010 [0.010, 0.010]", "20"]
     assert cells[1][1:5] == ["none (clean model)", "-", "0.0", "no"]
     assert cells[1][5:8] == ["-", "0.99", "-"]
-    assert cells[2][1:3] == ["BadNet patch, run `example`", "yes"]
     assert lines[-1].endswith(f"cpu; commit abc0 / abc1; `{inversion_tables.COMMAND}`.")
 
 
@@ -54,11 +52,10 @@ def test_success_and_accuracy_before_and_after_unlearning(tmp_path: Path) -> Non
     after = {"unlearn_trigger": figures(0.1, 0.8), "finetune": figures(0.7, 0.85)}
     rows = [
         make_row("badnet", 0, suspect="a", iou=0.25) | {"metrics": figures(0.9, 0.95), "after": after},
-        make_row("badnet", 0, suspect="a", iou=0.25) | {"run": "example", "metrics": figures(1, 1), "after": after},
         make_row(None, 0, suspect=None, iou=None),
     ]
     write_rows(tmp_path, rows)
-    header, _, line, run_line, _, note = inversion_tables.unlearning(tmp_path).splitlines()
+    header, _, line, _, note = inversion_tables.unlearning(tmp_path).splitlines()
     assert [cell.strip() for cell in header.strip("|").split("|")][3:6] == [
         "ASR backdoored",
         "ASR unlearned",
@@ -66,14 +63,8 @@ def test_success_and_accuracy_before_and_after_unlearning(tmp_path: Path) -> Non
     ]
     cells = [cell.strip() for cell in line.strip("|").split("|")]
     assert cells[1:] == ["BadNet patch", "yes", "0.900", "0.100", "0.700", "0.950", "0.800", "0.850"]
-    assert "BadNet patch, run `example`" in run_line  # a single run is no further seed of the attack
     assert "both at 0.0001" in note
     assert note.endswith(f"cpu; commit abc0; `{inversion_tables.COMMAND}`.")
-
-
-def test_without_measurements_the_command_is_named(tmp_path: Path) -> None:
-    assert inversion_tables.COMMAND in inversion_tables.inversion(tmp_path)
-    assert inversion_tables.COMMAND in inversion_tables.unlearning(tmp_path)
 
 
 def test_a_row_has_no_image() -> None:
