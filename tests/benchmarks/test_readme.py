@@ -15,6 +15,7 @@ from benchmarks.markdown.protocol2_tables import COLUMNS, FINE_COLUMNS
 from benchmarks.protocol2 import plan, rule, summary
 from benchmarks.protocol2.records import results_path
 from benchmarks.protocol2.summary import NO_METHOD, by_method
+from benchmarks.protocol2.tasks import Methods
 from cleaner.evaluation.equal_accuracy import mean_interval, paired_gaps
 from cleaner.files import read_json, read_json_lines
 from cleaner.reports.claim import FINDINGS
@@ -27,6 +28,14 @@ READ = {**COLUMNS, "points lost": lambda cell: 100 * cell.loss}
 ALL_ROWS = cache(lambda: read_json_lines(results_path("scenes-lite")))
 CELLS = cache(lambda: summary.select_cells(ALL_ROWS()))
 Figures = Sequence[float]
+
+
+@cache
+def read_methods() -> Methods:
+    """Return the rates of the second protocol."""
+    decided = summary.decide("scenes-lite", ALL_ROWS())
+    assert decided is not None
+    return decided[1]
 
 
 def main_cells(attack: str, target: str = "key") -> list[summary.Cell]:
@@ -82,10 +91,8 @@ def with_poison(data: str, attack: str, method: str) -> list[float]:
 
 def with_overlap() -> dict[str, dict[int, float]]:
     """Return method -> seed -> ASR@1 on BadCLIP if the clean pairs show the poisoned images."""
-    decided = summary.decide("scenes-lite", ALL_ROWS())
-    assert decided is not None
     cells = summary.select_cells(
-        ALL_ROWS(), lambda task: task.steps == plan.STEPS and summary.is_key_method_at_rate(task, decided[1])
+        ALL_ROWS(), lambda task: task.steps == plan.STEPS and summary.is_key_method_at_rate(task, read_methods())
     )
     groups = by_method(summary.select(cells, attack="badclip", data="overlap"))
     return {name: {cell.task.seed: average([cell]) for cell in of} for name, of in groups.items()}
@@ -98,11 +105,11 @@ def detail(kind: str, method: str) -> float:
 
 
 def by_attacker() -> tuple[dict[int, float], dict[int, float]]:
-    """Return seed -> ASR@1 after TA-Cleaner if the attacker knows it, and if not."""
-    aware = by_method(summary.select(CELLS(), attack="badclip", is_aware=True))[TA]
-    unaware = by_method(summary.select_chosen(main_cells("badclip")))[TA]
-    known, unknown = ({cell.task.seed: average([cell]) for cell in cells} for cells in (aware, unaware))
-    return known, {seed: unknown[seed] for seed in sorted(known)}
+    """Return seed -> ASR@1 on BadCLIP after TA-Cleaner if the attacker knows it, and if not, on one processor."""
+    cells = summary.select_attackers(ALL_ROWS(), read_methods())
+    groups = (summary.select(cells, attack="badclip", is_aware=knows) for knows in (True, False))
+    known, unknown = ({cell.task.seed: average([cell]) for cell in by_method(group)[TA]} for group in groups)
+    return known, unknown
 
 
 def asr_of_attackers() -> Figures:
@@ -110,8 +117,10 @@ def asr_of_attackers() -> Figures:
 
 
 def gaps_of_attackers() -> Figures:
+    """Return the points that it helps an attacker to know TA-Cleaner: each seed, mean and 95% interval."""
     known, unknown = by_attacker()
-    return [100 * gap for gap in paired_gaps(unknown, known).values()]
+    gaps = [100 * gap for gap in paired_gaps(unknown, known).values()]
+    return (*gaps, fmean(gaps), *(mean_interval(gaps) or ()))
 
 
 def of_file(name: str, metric: str, after: str = "", **fields: str) -> float:
@@ -156,8 +165,8 @@ FIGURES: dict[str, Callable[[], Figures]] = {
         min(min(with_poison("1 % poisoned", attack, name)) for name in (TA, CONTROL, BASELINE))
         for attack in ("badclip", "badnet")
     ],
-    "is {:.3f} instead of {:.3f}; by seed": asr_of_attackers,
-    "by seed the gap is {:.0f}, {:.0f} and {:.0f} points": gaps_of_attackers,
+    "is {:.3f} instead of {:.3f}": asr_of_attackers,
+    "({:.0f}, {:.0f} and {:.0f} points by seed; mean {:.0f} [{:.0f}, {:.0f}])": gaps_of_attackers,
     "TA-Cleaner left {:.2f} of BadCLIP, the control and CleanCLIP {:.2f}": lambda: [
         of_file("attack_defense.json", "asr", model="scenes-rn", defense=name, trigger="badclip")
         for name in ("ta_cleaner", "cleanclip_short")
