@@ -29,12 +29,12 @@ def demo(root: Path) -> str:
 
 
 def describe_job_time(result: dict[str, Any] | None) -> str:
-    """Return the time of the full setting as a page starts it."""
+    """Return the time of the full setting in a worker."""
     if result is None:
         return ""
     parts = ", ".join(f"{row['stage']} {row['seconds']:.0f} s for {row['steps']} steps" for row in result["rows"])
     return (
-        "\n\nThe full setting as a page starts it, badnet and TA-Cleaner on "
+        "\n\nThe full setting in a worker, badnet and TA-Cleaner on "
         f"`{result['model']}`: {result['seconds']:.0f} s from the start of a worker to its test metrics ({parts}). "
         f"{describe_origin(result)}"
     )

@@ -57,7 +57,7 @@ PRESET_HELP = "Preset to start from; other options override it. List: python -m 
 POISON_PAIRS_DEFAULT = (
     f"Default: {presets.POISON_PAIRS:,}"
     + "".join(f", {setting.pairs:,} for {model}" for model, setting in presets.PHOTO_POISON.items())
-    + "; of data of your own at most half."
+    + "; of data of your own at most half; with --preset the preset's."
 )
 DEFENSE_LR = f"the one chosen for the defense on the built-in model, else on {' or '.join(presets.TRIED_MODELS)}"
 ATTACK_LR = "the one with which attacks succeed on the built-in model"
@@ -194,7 +194,8 @@ class Poison:
 
 def original_model(suspect: str) -> str:
     """Return the model that a run started from; of anything else its own name."""
-    return str(read_json(Path(suspect) / "config.json").get("model", suspect))
+    config = read_json(Path(suspect) / "config.json")
+    return (RunRecord.from_config(Path(suspect), config).model if config else "") or suspect
 
 
 @dataclass(frozen=True)
@@ -270,7 +271,9 @@ class Rebound:
         str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN", help="Folder of a defended run whose trigger is known.")
     ]
     data: Annotated[tuple[str, ...], stated_default(help=CLEAN_DATA_HELP)] = ()
-    pairs: Annotated[int, tyro.conf.arg(help="Number of clean pairs.")] = presets.CLEAN_PAIRS
+    pairs: Annotated[int | None, stated_default(help="Number of clean pairs. Default: as many as the defense had.")] = (
+        None
+    )
     test_pairs: Annotated[int, tyro.conf.arg(help=TEST_PAIRS_HELP)] = 0
     out: Annotated[Path | None, stated_default(help=OUT_HELP)] = None
     film: Annotated[bool, tyro.conf.arg(help=FILM_HELP)] = True
@@ -286,18 +289,19 @@ class Rebound:
         if not is_run_folder(self.defended):
             raise CleanerError(f"{self.defended} is not a run folder; list them with: python -m cleaner runs")
         parent = Path(self.defended)
+        config = read_json(parent / "config.json")
         lr = presets.rebound_lr(original_model(self.defended)) if self.lr is None else self.lr
-        config = replace(presets.DEFEND, **vars(self.finetune), lr=lr)
+        finetune = replace(presets.DEFEND, **vars(self.finetune), lr=lr)
         request = make_rebound_request(
-            read_json(parent / "config.json"),
+            config,
             parent=run_id(parent),
             data=resolve_data(self.data, self.defended),
-            pairs=self.pairs,
+            pairs=int(config.get("pairs") or presets.CLEAN_PAIRS) if self.pairs is None else self.pairs,
             test_size=self.test_pairs or None,
-            finetune=config,
+            finetune=finetune,
         )
         with reserve_run_folder(self.out, f"{parent.name}_rebound") as folder:
-            train(replace(request, film=self.film), folder, label=f"rebound, {config.steps} steps", as_json=self.json)
+            train(replace(request, film=self.film), folder, label=f"rebound, {finetune.steps} steps", as_json=self.json)
 
 
 def train(

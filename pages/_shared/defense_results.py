@@ -10,7 +10,7 @@ import streamlit as st
 from cleaner.evaluation.result import columns
 from cleaner.labels import to_attack_label, to_label
 from cleaner.plots import comparison
-from cleaner.presets import CLEAN_PAIRS, DEFEND, REBOUND_STEPS
+from cleaner.presets import CLEAN_PAIRS, REBOUND_STEPS, rebound_lr
 from cleaner.reports.verdict import describe_defenses
 from cleaner.runs.record import RunRecord
 from cleaner.runs.run import read_progress
@@ -120,7 +120,8 @@ def show_rebound(defended: RunRecord) -> None:
     key = f"rebound.{defended.id}"
     with st.popover("Rebound test", width="stretch", help="Does further training bring the backdoor back?"):
         pairs = defended.pairs or CLEAN_PAIRS
-        st.markdown(f"Plain finetuning, learning rate {DEFEND.lr:g}, {pairs:,} clean pairs; then evaluated again.")
+        lr = rebound_lr(defended.model)
+        st.markdown(f"Plain finetuning, learning rate {lr:g}, {pairs:,} clean pairs; then evaluated again.")
         st.number_input("Steps", 1, 10_000, REBOUND_STEPS, key=f"{key}.steps", help="Of 64 pairs each.", **KEEP)
         st.button(
             "Start",

@@ -19,7 +19,7 @@ def choose(key: str, name: str) -> str:
     if cache.is_downloaded(name):
         return name
     megabytes = cache.downloads()[name]
-    st.caption(f"{to_label(name)} are not on this machine yet. Torchvision fetches them from their author's site.")
+    st.caption(f"{to_label(name)} are not on this machine yet. They come from their author's site.")
     if st.button(f"Download {megabytes} MB", key=f"{key}.download", icon=":material/download:"):
         try:
             # A page run without this click downloads nothing: there is nothing to remember.

@@ -120,8 +120,18 @@ def test_a_run_is_trained_and_evaluated_on_its_own_data(tmp_path: Path, monkeypa
     assert used == [tuple(own.values())] * 2 + [("scenes", {})] * 2
     assert Evaluate(run).data == Scan(run).data == Sweep(run).data == ()
     assert inputs.resolve_data((), run) == tuple(own.values())
+    (tmp_path / "a" / "config.json").write_text(json.dumps({"stage": "defended", **own, "pairs": 38}))
+    assert main(["rebound", run, *out]) == 0
+    assert requests[-1].pairs == 38, "as many as the defense"
     (tmp_path / "a" / "config.json").write_text('{"data": "csv:/d/pairs.csv/train"}')  # created in Python
     assert inputs.resolve_data((), run) == ("csv:/d/pairs.csv", {})
+
+
+def test_a_run_of_ones_own_model_keeps_its_small_rate_whatever_name_the_weights_have(tmp_path: Path) -> None:
+    config = {"stage": "backdoored", "model": "scenes-rn", "clean_model": str(tmp_path / "cleaned.safetensors")}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert training.original_model(str(tmp_path)) == config["clean_model"]
+    assert training.original_model("scenes-rn") == "scenes-rn"
 
 
 def test_the_defender_gets_other_pairs_of_a_small_table_than_the_attacker(

@@ -213,6 +213,13 @@ def test_a_rebound_test_has_the_rate_of_its_model(tmp_path: Path, model: str, lr
     assert job_requests.build_rebound_request(defended, 2).finetune.lr == lr
 
 
+def test_the_form_of_a_rebound_test_states_the_rate_of_its_model(open_page: OpenPage, tmp_path: Path) -> None:
+    _, folder = make_runs(tmp_path)
+    config = read_json(folder / "config.json")
+    write_json(folder / "config.json", {**config, "clean_model": "/data/epoch_10.pt"})
+    assert "Plain finetuning, learning rate 1e-05" in page_text(open_page("Defend"))
+
+
 @pytest.mark.slow
 def test_a_rebound_test_can_be_resumed(open_page: OpenPage, tmp_path: Path) -> None:
     _, folder = make_runs(tmp_path)
