@@ -21,7 +21,7 @@ from cleaner.registry import TRIGGERS
 from cleaner.runs.folders import find_run
 from cleaner.runs.request import Request
 
-MIN_STEPS = 4 * timing.BRIEF_STEPS
+MIN_STEPS = 20 * timing.BRIEF_STEPS
 MIN_SAMPLED_PAIRS = 4 * (1 + timing.SAMPLED_STEPS) * timing.MICRO_BATCH
 """Steps of a training, and pairs of a full-size model's, from which on a measurement takes a small part of its time."""
 
