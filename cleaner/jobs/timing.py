@@ -12,6 +12,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
+from torch import Tensor
+
 from cleaner.attacks.base import Trigger, load_trigger
 from cleaner.data.base import CaptionData
 from cleaner.data.poison import PoisonedData
@@ -21,6 +23,7 @@ from cleaner.evaluation.monitor import MONITOR_IMAGES, build_monitor
 from cleaner.evaluation.workload import EvaluationCount, time_encoding
 from cleaner.jobs import locks, prediction, process
 from cleaner.jobs.execution import LoadSplit, load_validation, make_loader
+from cleaner.losses import Features
 from cleaner.models.clip import Clip, load_clip
 from cleaner.models.devices import configure_torch, pick_device, release_freed_memory
 from cleaner.models.weights import count_bytes
@@ -122,14 +125,20 @@ class _Measurement:
         request, batch = self.request, self.request.finetune.batch_size
         micro = min(MICRO_BATCH, batch)
         release_freed_memory()
-        start, before = process.reset_peak_memory(), process.current_memory()
-        step, _ = self._time_steps(clip, trigger, data, steps=(1, SAMPLED_STEPS), batch_size=micro)
-        # Weights, gradients and moments do not grow with the batch; activations do, and chunks bound them.
-        fixed = 4 * count_bytes(clip.model)
+        before, weights = process.current_memory(), count_bytes(clip.model)
+        at_losses: list[float] = []
+        step, _ = self._time_steps(
+            clip,
+            trigger,
+            data,
+            steps=(1, SAMPLED_STEPS),
+            batch_size=micro,
+            on_losses=lambda: at_losses.append(process.current_memory()),
+        )
+        # Weights, gradients and moments do not grow with the batch; activations do, and chunks bound them. At the first
+        # loss they are all in memory, beside the weights alone; at the peak of so few pairs the others hide them.
         held = min(batch, request.finetune.chunk_size or batch)
-        peak = process.peak_memory()
-        # Elsewhere than on Linux the peak of a larger model that was measured before stays, and hides the activations.
-        activations = max(peak - before - fixed, 0.0) * held / micro if peak > start else 0.0
+        activations = max(at_losses[0] - before - weights, 0.0) * held / micro
         count = EvaluationCount.of(clip, test, trigger, models=1 if clean is None else 2)
         validation = replace(count, images=min(count.images, 2 * MONITOR_IMAGES), captions=0)
         self.check()
@@ -141,7 +150,7 @@ class _Measurement:
             validation.seconds(image, text) if request.finetune.eval_every else 0.0,
             count.seconds(image, text),
             optimize,
-            before + fixed + activations,
+            before + 4 * weights + activations,
         )
 
     def check(self, _: StepReport | None = None) -> None:
@@ -190,8 +199,12 @@ class _Measurement:
         *,
         steps: tuple[int, ...] = (),
         batch_size: int = 0,
+        on_losses: Callable[[], None] | None = None,
     ) -> tuple[float, Clip]:
-        """Return the seconds per training step, and the trained model; steps: of each training, the last is timed."""
+        """Return the seconds per training step, and the trained model.
+
+        steps: of each training, the last is timed. on_losses: called before the losses of each step.
+        """
         request = self.request
         is_brief = bool(batch_size or self.load_split)
         steps = steps or ((BRIEF_STEPS,) if is_brief else (WARM_STEPS, TIMED_STEPS))
@@ -201,6 +214,8 @@ class _Measurement:
             data = PoisonedData(data, trigger, target, request.poison_share, request.finetune.seed, request.clean_label)
         else:
             defense = load_defense(request.defense or {"name": "finetune"})
+        if on_losses is not None:
+            _call_before_losses(defense, on_losses)
         times: list[float] = []
 
         def on_step(_: StepReport) -> None:
@@ -246,3 +261,14 @@ class _Measurement:
         start = time.perf_counter()
         evaluate(clip, part, trigger, target, clean_clip=clean, on_step=self.check)
         return (time.perf_counter() - start) * len(test) / len(part)
+
+
+def _call_before_losses(defense: Defense, call: Callable[[], None]) -> None:
+    """Let a defense call `call` before it computes the losses of a step."""
+    compute = defense.losses
+
+    def losses(features: Features) -> dict[str, Tensor]:
+        call()
+        return compute(features)
+
+    object.__setattr__(defense, "losses", losses)  # the dataclass is frozen
