@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict, replace
+from typing import Any
 
 from cleaner.config import count_steps
 from cleaner.data.base import CaptionData
@@ -59,16 +60,21 @@ def _predict(request: Request, load_split: LoadSplit, pairs: int) -> prediction.
 def _is_worth_measuring(request: Request) -> bool:
     """Return whether a measurement takes at most about a quarter of the time of the run."""
     steps = count_steps(request.pairs, request.finetune)
-    config = {} if request.parent is None else read_json(find_run(request.parent) / "config.json")
+    config = _read_parent_config(request)
     model = request.model or str(config.get("clean_model") or config.get("model") or "")
-    if is_pretrained(model):  # maybe of full size, of which a sample is measured
+    if is_pretrained(model):  # of a full-size model only a sample is measured
         return steps * request.finetune.batch_size >= MIN_SAMPLED_PAIRS
     return steps >= MIN_STEPS
 
 
 def _describe_resolution(request: Request, test: CaptionData) -> str:
     """Return what the test data of a run can resolve."""
-    config = {} if request.parent is None else read_json(find_run(request.parent) / "config.json")
+    config = _read_parent_config(request)
     target, trigger = request.target_class or config.get("target_class"), request.trigger or config.get("trigger")
     modalities = TRIGGERS[trigger["name"]].modalities if trigger else ("image",)
     return describe_test(test, target if trigger else None, "images" if "image" in modalities else "captions")
+
+
+def _read_parent_config(request: Request) -> dict[str, Any]:
+    """Return the config of the run that a request starts from; empty without one."""
+    return {} if request.parent is None else read_json(find_run(request.parent) / "config.json")

@@ -135,8 +135,9 @@ class _Measurement:
             batch_size=micro,
             on_losses=lambda: at_losses.append(process.current_memory()),
         )
-        # Weights, gradients and moments do not grow with the batch; activations do, and chunks bound them. At the first
-        # loss they are all in memory, beside the weights alone; at the peak of so few pairs the others hide them.
+        # Weights, gradients and moments do not grow with the batch; activations do, and chunks bound them. They are
+        # measured at the first loss, where memory holds only them and the weights. The peak of so few pairs comes
+        # later, when the weights are updated.
         held = min(batch, request.finetune.chunk_size or batch)
         activations = max(at_losses[0] - before - weights, 0.0) * held / micro
         count = EvaluationCount.of(clip, test, trigger, models=1 if clean is None else 2)

@@ -250,7 +250,7 @@ class Clip:
 
 
 def _refuse_bare_text(captions: Sequence[str]) -> None:
-    """Raise `CleanerError` for a single text: a sequence of its letters, each of which would become a caption."""
+    """Raise `CleanerError` for a bare string: each of its letters would be encoded as a caption."""
     if isinstance(captions, str):
         raise CleanerError(f"captions must be a list of texts, not one text: write [{captions[:60]!r}].")
 

@@ -21,9 +21,9 @@ FORMATS = ("webp", "gif")
 WIDTH, HEIGHT = 960, 560
 HEADER, CURVES, GAP = 56, 96, 10
 PICTURES, MILLISECONDS, HOLD = 31, 170, 1800
-"""Number of pictures in an animation, milliseconds that each is shown, and those that the first and last are held.
+"""Pictures of an animation, how long each is shown (ms), and how long the first and the last are held (ms).
 
-Pictures are evenly spaced in time and frames are not, so even a film of few frames needs this many to show them all.
+Frames are not evenly spaced in time, but pictures are: this many show every frame even of a short film.
 """
 BACKGROUND, TEXT, SMALL_TEXT, LINE = "#ffffff", "#1c2430", "#5b6573", "#d9e0ea"
 CLEAN, TARGET, TRUTH = STAGE_COLORS["clean"], STAGE_COLORS["backdoored"], STAGE_COLORS["defended"]

@@ -27,7 +27,7 @@ def _other_verbs(verb: str, *, is_transitive: bool, has_animate_subject: bool) -
     verbs = list(kinds.OPPOSITE_VERBS.get(verb, ()))
     if not has_animate_subject and not is_transitive:
         if verb in kinds.POSTURES:
-            # For a thing, "sit" does not contradict "stand": a house that sits on a hill also stands there.
+            # A thing can do both: a house that sits on a hill also stands there.
             postures = () if verb == "sit" else kinds.POSTURES
             verbs = [*(w for w in verbs if w not in kinds.INTRANSITIVE_ONLY), *postures]
         elif verb not in kinds.COMPLEMENT_VERBS:
