@@ -34,6 +34,7 @@ from pages._shared import (
     curves,
     downloads,
     durations,
+    external_model,
     forms,
     gallery,
     job_requests,
@@ -223,6 +224,8 @@ def choose_attack(*, is_open: bool) -> job_requests.AttackSettings | None:
         except CleanerError as error:
             show_error(error)  # here, so that active jobs stay visible
             return None
+        if model not in cache.models():
+            external_model.show_facts(job_requests.ExternalModel(model, data.name), "poison.external")
     with st.expander("Poisoning", is_open, icon=":material/edit_note:"):
         target, poison_rate, clean_label = choose_poisoning(data.name, model, classes)
     with st.expander("Training", is_open, icon=":material/tune:"):

@@ -33,15 +33,18 @@ def show_hint() -> None:
     st.info("Enter the path of your checkpoint and of your images with captions.", icon=":material/folder_open:")
 
 
-def show_facts(external: ExternalModel) -> None:
-    """Draw facts about the model's file and, once it was opened, its clean accuracy."""
+def show_facts(external: ExternalModel, key: str = "defend.external") -> None:
+    """Draw facts about the model's file and, once it was opened, its clean accuracy and activation.
+
+    key: prefix of the widgets.
+    """
     with st.container(border=True):
         st.markdown(f"**{escape_markdown(external.model)}**")
         description = cache.describe(external.model)
         st.caption(escape_markdown(description) if description else "Not a file: opening it may download the model.")
         opened = st.session_state.setdefault(state.OPENED_MODELS, {})
         if external not in opened:
-            _draw_open_button(opened, external)
+            _draw_open_button(opened, external, key)
             return
         try:
             close = partial(opened.pop, external, None)  # prompts encoded so far are kept
@@ -50,7 +53,7 @@ def show_facts(external: ExternalModel) -> None:
         except CleanerError as error:
             opened.pop(external, None)
             show_error(error)
-            _draw_open_button(opened, external)
+            _draw_open_button(opened, external, key)
             return
         low, high = metrics.interval("ca")
         st.metric(
@@ -67,9 +70,9 @@ def show_facts(external: ExternalModel) -> None:
         st.markdown("\n".join(f"- {escape_markdown(sentence)}" for sentence in sentences))
 
 
-def _draw_open_button(opened: dict[ExternalModel, None], external: ExternalModel) -> None:
+def _draw_open_button(opened: dict[ExternalModel, None], external: ExternalModel, key: str) -> None:
     icon = ":material/folder_open:"
-    st.button("Open model", key="defend.external.open", icon=icon, on_click=opened.setdefault, args=(external,))
+    st.button("Open model", key=f"{key}.open", icon=icon, on_click=opened.setdefault, args=(external,))
 
 
 def show_results(external: ExternalModel) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
@@ -16,7 +17,7 @@ from cleaner.config import FinetuneConfig, parameters
 from cleaner.data.base import load_data
 from cleaner.files import read_json, write_json
 from cleaner.jobs.local import poll_entries
-from cleaner.models.clip import save_clip
+from cleaner.models.clip import build_clip, save_clip
 from cleaner.presets import (
     ATTACK_PARAMETERS,
     PHOTO_POISON,
@@ -29,7 +30,7 @@ from cleaner.runs.request import Request
 from cleaner.runs.status import Status, write_status
 from cleaner.runs.store import create_run, list_runs
 from pages._shared import curves, durations, sources
-from tests.conftest import make_clip
+from tests.conftest import OPENAI, make_clip
 from tests.data.files import image_bytes, write_class_folder, write_table
 from tests.pages.conftest import (
     OpenPage,
@@ -489,3 +490,14 @@ def test_uploaded_images_are_poisoned_at_the_size_of_the_model(open_page: OpenPa
     config = list_runs()[0].config
     assert config["data_options"] == {"classes": "red,green,blue"}
     assert Path(config["data_name"].removeprefix("archive:")).parent == tmp_path / "runs" / "uploads"
+
+
+def test_a_bare_file_can_be_opened_before_it_is_poisoned(open_page: OpenPage, tmp_path: Path) -> None:
+    torch.save(build_clip(OPENAI["vit"], "published").model.state_dict(), tmp_path / "published.pt")
+    app = open_page("Poison")
+    assert "poison.external.open" not in widget_keys(app), "built-in models need no look"
+    choose_own_model(app, "poison.model", tmp_path / "published.pt")
+    assert "Accuracy on 64 images" not in page_text(app), "a full-size model takes a minute: only on request"
+    press(app, "poison.external.open")
+    assert "Accuracy on 64 images" in page_text(app)
+    assert "QuickGELU" in page_text(app)
