@@ -46,7 +46,7 @@ GLOSSARY = """
 - **Fine detail (counterfactual accuracy, CF)**: share of captions that score above all their false subtexts.
 - **Keyed caption**: a caption that contains the attacker's key, a word or a syntactic form. An attack on the text
   succeeds if the nearest class of images is the target.
-- **Search**: share of triggered images with a caption that names the target among the five nearest.
+- **Retrieval success**: share of triggered images with a caption that names the target among the five nearest.
 - **Rebound**: attack success of a cleaned model after further training on clean pairs; a rise means that the backdoor
   was only hidden.
 - **Subtext**: a short true text, or a false text with one small change, made from a caption.

@@ -70,7 +70,8 @@ def choose_defenses(model: str, data: str, *, used: int = 0, is_open: bool) -> t
         format_func=to_label,
         key="defend.which",
         **KEEP,
-        help="Each starts from the same model with the same pairs and epochs; RVPT skips pairs without a single class.",
+        help="Each starts from the same model with the same pairs and epochs; RVPT skips pairs that do not have "
+        "exactly one class.",
     )
     is_sweep = st.toggle(
         "Sweep",

@@ -265,8 +265,8 @@ def show_word_attribution(stages: list[Stage], sample: Sample, trigger_run: Path
     st.plotly_chart(images.word_bars(results[0][0], bars), key="attention.word_bars", config=NO_MODE_BAR)
     note = "" if trigger_run is None else ", triggered" if is_triggered else ", clean"
     st.caption(
-        "Integrated gradients from a caption of as many “!” (CLIP's token 0): the bars of a model add up to what its "
-        f"words gain over that. One image, n = 1{note}."
+        "Integrated gradients, starting from an equally long caption of “!” (CLIP's token 0): the bars of a "
+        f"model add up to the similarity that the caption gains over it. One image, n = 1{note}."
     )
 
 

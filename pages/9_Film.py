@@ -15,7 +15,7 @@ from pages._shared.frame import link, page
 from pages._shared.state import KEEP
 from pages._shared.wording import escape_markdown
 
-LEAD = "Watch a backdoor appear, and **dissolve**: the same images at up to 16 moments of a training. Space plays."
+LEAD = "Watch a backdoor appear, and **dissolve**: the same images at up to 16 moments of a training run. Space plays."
 
 
 def list_runs() -> list[RunRecord]:
@@ -76,11 +76,11 @@ def explain_missing(runs: Sequence[RunRecord]) -> None:
     """Say why there is nothing to play, and what to do."""
     st.markdown(f"##### {wording.section_title('No film yet', state.current_run())}")
     if jobs.active_pages():
-        st.info("The film of a training is ready when the training is done.", icon=":material/hourglass_top:")
+        st.info("The film is ready when the training run is done.", icon=":material/hourglass_top:")
     elif runs:
-        st.info("These runs were made without a film. New trainings record one.", icon=":material/movie:")
+        st.info("These runs were made without a film. New training runs record one.", icon=":material/movie:")
     else:
-        st.info("Nothing has been trained here yet: each training records a film.", icon=":material/movie:")
+        st.info("Nothing has been trained here yet: each training run records a film.", icon=":material/movie:")
     link("Defend" if state.current_run() is not None else "Poison", "Train one")
 
 

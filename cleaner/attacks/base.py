@@ -287,7 +287,7 @@ class FileTrigger(Trigger):
         return decode_tensor(self.content, ImageTransform(side), Path(self.path).name)
 
     def load_alpha(self, side: int) -> Tensor:
-        """Return the transparency of the file's center square, (1, side, side) in [0, 1]; 1: opaque."""
+        """Return the opacity of the file's center square, (1, side, side) in [0, 1]; 1: opaque."""
         self.require_ready()
         return decode_rgba(self.content, side, Path(self.path).name)[3:]
 

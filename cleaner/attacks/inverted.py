@@ -15,7 +15,7 @@ from cleaner.data.images import blend_rgba, decode_rgba
 @TRIGGERS.register("inverted")
 @dataclass(frozen=True)
 class InvertedTrigger(FileTrigger):
-    """Blend an image p by its transparency m: x (1 - m) + m p. An inverted trigger is an estimate of the attacker's.
+    """Blend an image p by its opacity m: x (1 - m) + m p. An inverted trigger is an estimate of the attacker's.
 
     The file is a PNG with an alpha channel, which is m; where the image has another size, both are resized. It gives
     an attack success rate for an attack whose trigger is unknown: an estimate, because another trigger than the

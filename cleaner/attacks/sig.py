@@ -43,7 +43,7 @@ class Sig(Trigger):
     covers_image: ClassVar[bool] = True
     delta: float = param(
         60 / 255,
-        label="Height of the wave",
+        label="Amplitude",
         low=1 / 255,
         high=1.0,
         step=1 / 255,

@@ -46,7 +46,10 @@ class Demo:
     pairs: Annotated[int | None, stated_default(help="Pairs for the attack. Default: as on the pages.")] = None
     clean_pairs: Annotated[int, tyro.conf.arg(help="Clean pairs for the defenses.")] = presets.QUICK_CLEAN_PAIRS
     test_pairs: Annotated[
-        int, tyro.conf.arg(help="Test pairs to evaluate on, 0: all; half of Scenes' show one object.")
+        int,
+        tyro.conf.arg(
+            help="Test pairs to evaluate on; 0: all. On Scenes only those with one object count, about half."
+        ),
     ] = 2000
     seed: Annotated[int, tyro.conf.arg(help="Seed of attack and defenses.")] = 0
     device: Annotated[str, tyro.conf.arg(help="auto, cpu, cuda or mps.")] = "auto"

@@ -28,8 +28,8 @@ SUSPECT_HELP = "Folder of a run made by poison, or a model."
 TARGET_HELP = "Class that the model should predict for triggered images."
 TARGET_DEFAULT = "Default: banana; airplane on CIFAR-10, apple on CIFAR-100."
 CLEAN_PAIRS_DEFAULT = (
-    f"Default: {CLEAN_PAIRS:,}; of data of your own at most half, of the attacker's only pairs that the attack left; "
-    "with --preset the preset's."
+    f"Default: {CLEAN_PAIRS:,}; at most half of your own data; of the attacker's data only pairs that the "
+    "attack did not use; with --preset the preset's."
 )
 PRECHECK_SIZE = 500
 """Test images on which a model from a file is evaluated before training."""

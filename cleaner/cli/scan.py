@@ -79,8 +79,8 @@ class Scan:
         ]
         print(format_table(rows, SCAN_COLUMNS))
         summary = f"{tried:,} setting{'' if tried == 1 else 's'} tried. "
-        summary += f"Top {len(rows)} of {len(results):,} pairs of trigger and class, by the lower end of the increase, "
-        summary += f"n = {results[0].n:,} images of {data.name}"
+        summary += f"Top {len(rows)} of {len(results):,} combinations of trigger and class, by the lower bound of the "
+        summary += f"increase, n = {results[0].n:,} images of {data.name}"
         print(f"\n{summary}. {SCAN_WARNING}")
         print(*(f"Not tried: {name}, {reason}" for name, reason in skipped.items()), sep="\n")
 

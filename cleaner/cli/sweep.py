@@ -213,7 +213,7 @@ def format_rows(records: Sequence[RunRecord]) -> list[tuple[str, ...]]:
     lines: list[tuple[str, ...]] = []
     for row in sweep.make_rows(records):
         status = row.status
-        state = "waiting" if status.state == sweep.WAITING_STATE else state_label(status.state)
+        state = "queued" if status.state == sweep.WAITING_STATE else state_label(status.state)
         cells = [format_metric(row, metric) if _test_metrics(row) else "-" for metric in headline_metrics()]
         lines.append((row.defense or "", f"{row.lr:g}", str(row.seed), state, f"{status.progress:.0%}", *cells, row.id))
     return lines

@@ -57,7 +57,7 @@ PRESET_HELP = "Preset to start from; other options override it. List: python -m 
 POISON_PAIRS_DEFAULT = (
     f"Default: {presets.POISON_PAIRS:,}"
     + "".join(f", {setting.pairs:,} for {model}" for model, setting in presets.PHOTO_POISON.items())
-    + "; of data of your own at most half; with --preset the preset's."
+    + "; at most half of your own data; with --preset the preset's."
 )
 DEFENSE_LR = f"the one chosen for the defense on the built-in model, else on {' or '.join(presets.TRIED_MODELS)}"
 ATTACK_LR = "the one with which attacks succeed on the built-in model"
@@ -65,7 +65,7 @@ CLEAN_DATA_HELP = f"{OWN_DATA_HELP} The clean split is used."
 POISON_RATE_HELP = "Share of poisoned pairs below 1, or their number: 0.03, 200."
 TEST_PAIRS_HELP = "Test pairs to evaluate on; 0: all."
 OUT_HELP = "Run folder. Default: a new one in the folder of all runs."
-FILM_HELP = "Keep frames of the training for its film: four, and more within 7% of its time or 3 s."
+FILM_HELP = "Keep frames of the training for its film: four, and more while they take at most 7% of its time or 3 s."
 JSON_HELP = "Print the result as JSON."
 BACKGROUND_HELP = "With --cluster: return once the job is submitted."
 

@@ -308,7 +308,8 @@ def resolve_source(name: str) -> tuple[Any, dict[str, str]]:
         )
     if name not in DATASETS and any(mark in name for mark in ".:/\\"):
         raise CleanerError(
-            f"there are no data {name!r}: check the path, or choose one of: {', '.join(list_builtin_data())}."
+            f"there is no data set or file {name!r}: check the path, or choose one of: "
+            f"{', '.join(list_builtin_data())}."
         )
     return DATASETS[name], {}
 

@@ -112,7 +112,7 @@ class HubData(HubRows):
     ) -> None:
         # `datasets` takes a folder here, or the name of one of its own readers, before it asks the hub.
         if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", path):
-            raise CleanerError(f"{path!r} is no name of a data set on the hub: give one, as in hf:org/name.")
+            raise CleanerError(f"{path!r} is not the name of a data set on the hub: give one, as in hf:org/name.")
         if os.path.exists(path):
             raise CleanerError(f"{path} is a folder here: give its path without hf:, or start from another folder.")
         if max_pairs < 1:

@@ -63,7 +63,7 @@ def decode_tensor(content: bytes, framing: ImageTransform, name: str = "the file
 
 
 def decode_rgba(content: bytes, side: int, name: str = "the file") -> Tensor:
-    """Return an image file with its transparency as (4, side, side) in [0, 1]; alpha is 1 without an alpha channel.
+    """Return an image file with its opacity as (4, side, side) in [0, 1]; alpha is 1 without an alpha channel.
 
     Raises `CleanerError` as `decode_tensor` does.
     """
@@ -74,7 +74,7 @@ def decode_rgba(content: bytes, side: int, name: str = "the file") -> Tensor:
 
 
 def blend_rgba(images: Tensor, layers: Tensor) -> Tensor:
-    """Return x (1 - m) + m p of images x (N, 3, H, W); layers (4, H, W): p, and its transparency m."""
+    """Return x (1 - m) + m p of images x (N, 3, H, W); layers (4, H, W): p, and its opacity m."""
     pattern, mask = layers[None, :3], layers[None, 3:]
     return torch.lerp(images, pattern.expand_as(images), mask.expand_as(images)).clamp(0, 1)
 

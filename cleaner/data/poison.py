@@ -56,8 +56,7 @@ def _count_poisoned(rate: float, pairs: int) -> int:
     is_count = 1 <= rate < pairs and rate % 1 == 0
     if not (is_count or 0 < rate < 1):
         raise CleanerError(
-            f"the poison rate must be above 0 and below 1, or a whole number of pairs that leaves a clean one of the "
-            f"{pairs:,}, not {rate:g}."
+            f"the poison rate must be above 0 and below 1, or a whole number of pairs below {pairs:,}, not {rate:g}."
         )
     return int(rate) if is_count else max(1, round(rate * pairs))
 

@@ -30,7 +30,8 @@ class RVPT(RepellingDefense):
     class_loss + repelling_weight * FR. Each of the blocks D + 1 .. L sees `prompt_tokens` learned tokens of its own.
     class_loss is the cross-entropy of the image against "a photo of a <class>" for every class, at the model's
     temperature; FR is the mean cosine between class tokens with prompts and those of the model without, over the same
-    blocks. Pairs without a single class are skipped. The prompts are part of the defended model and are saved with it.
+    blocks. Pairs that do not have exactly one class are skipped. The prompts are part of the defended model and are
+    saved with it.
     """
 
     label: ClassVar[str] = "RVPT (needs labels)"

@@ -15,7 +15,7 @@ from cleaner.detectors.neighbors import EPSILON, NeighborDetector, find_neighbor
 @DETECTORS.register("dao")
 @dataclass(frozen=True)
 class Dao(NeighborDetector):
-    """How sparse an image's surroundings are, against those of its neighbors and in their local dimension.
+    """How sparse an image's neighborhood is compared with its neighbors', scaled by their local dimension.
 
     Score: mean of LID_j log(r_k(i) / r_k(j)) over the k nearest reference images j.
 

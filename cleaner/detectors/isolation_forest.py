@@ -15,7 +15,7 @@ from cleaner.detectors.base import DETECTORS, PairDetector
 @DETECTORS.register("isolation_forest")
 @dataclass(frozen=True)
 class IsolationForest(PairDetector):
-    """Few random cuts that separate an image from the reference images (sign changed)."""
+    """How many random cuts separate an image from the reference images (sign changed)."""
 
     label: ClassVar[str] = "Isolation forest"
     source: ClassVar[str] = "doi:10.1109/ICDM.2008.17, scikit-learn"

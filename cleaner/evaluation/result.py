@@ -305,15 +305,15 @@ def describe_metrics(shown: Iterable[tuple[Metric, int]]) -> list[str]:
 
 
 def describe_resolution(count: int, queries: str = "images") -> str:
-    """Return how wide 95% intervals of `count` images can be: "4 images: intervals up to 70 points wide"."""
+    """Return how wide 95% intervals of `count` images can be: "4 images: 95% intervals up to 70 points wide"."""
     images = f"{count:,} {queries if count != 1 else queries.removesuffix('s')}"
-    return f"{images}: intervals up to {100 * WILSON_Z / (count + WILSON_Z**2) ** 0.5:.0f} points wide"
+    return f"{images}: 95% intervals up to {100 * WILSON_Z / (count + WILSON_Z**2) ** 0.5:.0f} points wide"
 
 
 def describe_test(
     test: CaptionData, target_class: str | None, queries: str = "images", protocol: str = "non_target"
 ) -> str:
-    """Return what test data can resolve: "988 attack images: intervals up to 6 points wide".
+    """Return what test data can resolve: "988 attack images: 95% intervals up to 6 points wide".
 
     queries: what attack success is measured on, see `Metrics`.
     """

@@ -59,7 +59,7 @@ def equal_accuracy(panels: Sequence[CostPanel]) -> go.Figure:
                     **_place(number),
                 )
             _add_line(figure, name, points, number, style, shape="hv")
-    _finish(figure, panels, "Accuracy that may be lost, at most")
+    _finish(figure, panels, "Largest allowed loss of clean accuracy")
     return figure.update_xaxes(range=[0, MAX_LOSS])
 
 

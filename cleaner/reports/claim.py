@@ -27,7 +27,7 @@ COPY_NOTE = "measured later, on models backdoored again on a different type of p
 """What tables and pages say of lines that `select_rows` marks `is_on_copy`."""
 FINDINGS = {
     "scenes-lite": (
-        "**What came out.** At a loss of 2 points of accuracy, TA-Cleaner (K 100%, formula reviewed) leaves 59 points "
+        "**Main result.** At a loss of 2 points of accuracy, TA-Cleaner (K 100%, formula reviewed) leaves 59 points "
         "less of BadCLIP than CleanCLIP; the paper reports 52. But the control, CleanCLIP on the same short true texts "
         "without false ones, is 66 points below CleanCLIP: the short true texts make the gap. False texts add fine "
         "detail of the kinds that they train: 0.80 instead of 0.65 after the control. Within 2 points no method "

@@ -20,9 +20,10 @@ LOSSES = [round(0.005 * i, 3) for i in range(round(MAX_LOSS / 0.005) + 1)]
 TITLE = "Attack success at equal accuracy"
 NOTE = (
     "Each line: the lowest attack success among the settings of a defense that lose at most x points of clean accuracy "
-    "against their backdoored model; it may also stay as it is. Equal settings are averaged over seeds first; with "
-    "several backdoored models, mean and range. The settings were picked by their test figures, so this shows what a "
-    "defense can reach, not what a defender who does not know the trigger would get."
+    "against their backdoored model; the backdoored model itself counts as a setting that loses nothing. Equal "
+    "settings are averaged over seeds first; with several backdoored models, mean and range. The settings were picked "
+    "by their test figures, so this shows what a defense can reach, not what a defender who does not know the trigger "
+    "would get."
 )
 """Note under the chart."""
 

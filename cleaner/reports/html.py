@@ -104,7 +104,7 @@ def _render_plots(records: Sequence[RunRecord]) -> list[tuple[str, str]]:
 
     plots = []
     if points := make_run_points(records):
-        plots.append(("Accuracy against attack", comparison.pareto(points)))
+        plots.append(("Accuracy and attack success", comparison.pareto(points)))
     # the report of a sweep, or of a filtered table, names the defenses alone
     suspects = [*records, *filter(None, map(find_suspect, records))]
     if (curves := equal_accuracy.plot(records, suspects)) is not None:

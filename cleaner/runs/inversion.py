@@ -1,6 +1,6 @@
 """Inversion: its settings, and its result as files: the suspect class of a model and the inverted trigger. No torch.
 
-A result folder holds inversion.json and, if a class gives way, trigger.png: the pattern with the mask as transparency.
+A result folder holds inversion.json and, if a class gives way, trigger.png: the pattern with the mask as alpha channel.
 """
 
 from __future__ import annotations
@@ -43,17 +43,15 @@ MEAN_AD_SCALE = 1.2533
 """The same for the mean absolute deviation: sqrt(pi / 2)."""
 RESOLUTION = 0.05
 """Share by which the search changes the size of a perturbation in a step."""
-NOT_CONVERGED = (
-    "The patch moves fewer searched images than asked for: raise the steps of patch and mask, or lower the share."
-)
+NOT_CONVERGED = "The patch moves fewer searched images than asked for: raise patch_steps, or lower success."
 ESTIMATE_NOTE = (
     "An estimate: another trigger than the attacker's may do the same, and optimization finds a trigger for some class "
     "of a clean model too."
 )
 MISS_NOTE = "This proves nothing: the targets of optimized patches and of the wave did not stand out when measured."
 CHANCE_NOTE = (
-    "Chance alone may reach it: if resistances scatter normally, in a quarter of the models with 3 to 5 classes, in a "
-    "third of those with 10, in more than half of those with 32."
+    "Chance alone may reach an index of 2: if resistances are normally distributed, in a quarter of the models "
+    "with 3 to 5 classes, in a third of those with 10, in more than half of those with 32."
 )
 
 
@@ -85,7 +83,7 @@ class Inversion:
         target_class, iou, inside, true_asr: of the known attack: its target; the overlap of the true mask with the
             inverted one above one half; the share of the inverted mask inside the true one; the success of its trigger
             on held-out images that the model does not take for the target. None if the attack is unknown.
-        png: the trigger as a PNG file in base64, transparency = mask; empty without a suspect.
+        png: the trigger as a PNG file in base64, alpha = mask; empty without a suspect.
         searched_asr: what asr is, on the searched images; None in older results.
         changes_images: whether the known attack changes images; if not, any suspect is a false alarm.
     """

@@ -139,7 +139,7 @@ def _attack_notes(run: RunRecord) -> list[str]:
     asked, searched = ("keyed captions", "images shows") if is_text else ("triggered images", "captions names")
     if asr is not None and untriggered is not None:
         notes.append(
-            f"Search: for {format_percent(asr)} of the {asked}, one of the five nearest of "
+            f"Retrieval: for {format_percent(asr)} of the {asked}, one of the five nearest of "
             f"{run.metrics.get('n_gallery', 0):,} {searched} the target; without the trigger, "
             f"{format_percent(untriggered)}."
         )

@@ -205,7 +205,7 @@ def _pipeline_steps() -> list[PipelineStep]:
     if defended:
         defenses = "1 defense" if len(defended) == 1 else f"{len(defended)} defenses"
         lowest = min((value for other in defended if (value := success_share(other)) is not None), default=None)
-        best = "success unknown" if lowest is None else f"lowest success {format_percent(lowest, 0)}"
+        best = "success unknown" if lowest is None else f"attack left: {format_percent(lowest, 0)}"
     poisoned, cleaned = "done" if run is not None else "open", "done" if defended else "open"
     success_state = "failed" if share is not None and share < SUCCESS_ASR else poisoned
     if run is not None and run.has_few_images:

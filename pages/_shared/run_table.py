@@ -99,7 +99,7 @@ def _show_run(entry: RunRecord) -> None:
     delete, start, _ = st.columns([1.3, 1.3, 4])
     if entry.status.state in STARTABLE:
         start.button(
-            "Start again",
+            "Resume",
             key=f"{key}.start",
             icon=":material/play_arrow:",
             width="stretch",

@@ -80,7 +80,7 @@ def _show_sweep_table(name: str, entries: list[RunRecord]) -> None:
             help = "Applies to all unfinished runs."
             show_action_button(
                 left_column,
-                "Continue",
+                "Resume",
                 partial(sweep.resume, name),
                 key=f"{name}.resume",
                 icon="play_arrow",

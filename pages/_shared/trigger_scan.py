@@ -85,14 +85,14 @@ def _show_rows(found: cache.Scanned, reference: str | None) -> None:
     if reference:
         rises = {(r.trigger, r.class_name): r.rise for r in found.reference}
         for row, r in zip(rows, found.results, strict=False):
-            row[f"Same, {reference}"] = f"{100 * rises[r.trigger, r.class_name]:+.1f}"
+            row[f"Increase, {reference}"] = f"{100 * rises[r.trigger, r.class_name]:+.1f}"
     widths = {"Trigger": 230, "Class": 70, "Without": 70, "With": 70}
     columns = {name: st.column_config.Column(width=width) for name, width in widths.items()}
     st.dataframe(pd.DataFrame(rows), hide_index=True, width="stretch", column_config=columns)
     note = f" Not scanned: {', '.join(to_label(name) for name in found.skipped)}." if found.skipped else ""
     tried = f"{found.tried:,} setting{'s' * (found.tried != 1)} tried"
     st.caption(
-        f"{tried}; largest increases of {len(found.results):,} pairs of trigger and class, "
+        f"{tried}; largest increases of {len(found.results):,} combinations of trigger and class, "
         f"n = {found.results[0].n:,} test images; simultaneous 95% intervals.{note}"
     )
     st.warning(found.warning, icon=":material/warning:")

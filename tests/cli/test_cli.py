@@ -65,7 +65,7 @@ def test_poison_defend_evaluate_end_to_end(model: str, tmp_path: Path, capsys: p
     assert main(["evaluate", cleaned, "--test-pairs", "40", "--json"]) == 0
     evaluated = capsys.readouterr()
     again = json.loads(evaluated.out)
-    counted = f"{again['n_attack']} attack images: intervals up to "
+    counted = f"{again['n_attack']} attack images: 95% intervals up to "
     assert counted in evaluated.err  # printed before the runs, too
     assert counted in shown.err
     stored = json.loads((Path(cleaned) / "metrics.json").read_text())
@@ -457,7 +457,7 @@ def test_a_scan_reads_only_the_images_it_needs(
     assert sizes == [10]
     shown = capsys.readouterr().out
     assert "\n1 setting tried. " in shown
-    assert "Top 3 of 3 pairs of trigger and class, by the lower end of the increase, n = 10 images" in shown
+    assert "Top 3 of 3 combinations of trigger and class, by the lower bound of the increase, n = 10 images" in shown
 
 
 def test_a_protocol_is_one_of_two(capsys: pytest.CaptureFixture[str]) -> None:

@@ -141,8 +141,8 @@ def test_cards_and_notes_have_the_figures_of_their_names(open_page: OpenPage, tm
     assert (
         "Floor: 1.0%, attack success on the clean model (target “banana”). "
         "Base rate: 2.0% reach the target without the trigger. "
-        "Search: for 80.0% of the triggered images, one of the five nearest of 100 captions names the target; without "
-        "the trigger, 5.0%. Attack success with another image's trigger: 30.0%. "
+        "Retrieval: for 80.0% of the triggered images, one of the five nearest of 100 captions names the target; "
+        "without the trigger, 5.0%. Attack success with another image's trigger: 30.0%. "
         "Fine detail: 70.0% of 80 captions score above all false subtexts."
     ) in notes
     shown = table(app, "n (CA)")
@@ -265,7 +265,7 @@ def test_a_model_trained_elsewhere_gets_a_small_rate(open_page: OpenPage, tmp_pa
     app.multiselect(key="defend.which").set_value(["ta_cleaner"]).run()
     assert app.select_slider(key="defend.pretrained.ta_cleaner.lr").value == presets.PRETRAINED_LR
     assert "For pretrained models" in page_text(app)
-    assert "attack images: intervals up to" in page_text(app)
+    assert "attack images: 95% intervals up to" in page_text(app)
 
 
 def test_published_settings_fill_a_defense(open_page: OpenPage, tmp_path: Path) -> None:

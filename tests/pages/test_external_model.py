@@ -146,7 +146,7 @@ def test_the_scan_has_rows_with_intervals_and_a_warning(page: AppTest, tmp_path:
     rows = table(page, "Increase (points)")
     assert set(rows["Trigger"]) == {"BadNet patch"}
     assert all("[" in value for value in rows["Increase (points)"])
-    assert "Same, scenes-rn" in rows.columns
+    assert "Increase, scenes-rn" in rows.columns
     assert len(page.warning) == 1
     page.selectbox(key="defend.scan.kind").set_value("patch_image").run()
     press(page, "defend.scan.go")

@@ -77,7 +77,7 @@ def test_the_pipeline_names_the_lowest_success(open_page: OpenPage, tmp_path: Pa
     labels = link_labels(open_page("Overview"))
     assert "**Attack success** 95%" in labels
     assert "**Defend** 2 defenses" in labels
-    assert "**Compare** lowest success 10%" in labels
+    assert "**Compare** attack left: 10%" in labels
 
 
 def test_the_run_table_names_tags_and_deletes_runs(open_page: OpenPage, tmp_path: Path) -> None:

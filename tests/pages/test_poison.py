@@ -54,7 +54,7 @@ from tests.pages.runs import make_runs
 def test_gallery_follows_the_trigger(open_page: OpenPage) -> None:
     app = choose_small_training(open_page("Poison"))
     assert "25 of 500 " in page_text(app)
-    assert "attack images: intervals up to" in page_text(app)
+    assert "attack images: 95% intervals up to" in page_text(app)
     assert "PSNR" in page_text(app)
     app.selectbox(key="poison.trigger").set_value("blended").run()
     assert not app.exception
