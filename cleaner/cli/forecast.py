@@ -16,7 +16,7 @@ from cleaner.evaluation.result import describe_test
 from cleaner.files import read_json
 from cleaner.jobs import prediction, timing
 from cleaner.jobs.execution import LoadSplit
-from cleaner.models.devices import empty_gpu_cache, release_freed_memory
+from cleaner.models.devices import empty_gpu_cache, pick_device, release_freed_memory
 from cleaner.presets import is_pretrained
 from cleaner.registry import TRIGGERS
 from cleaner.runs.folders import find_run
@@ -24,7 +24,8 @@ from cleaner.runs.request import Request
 
 MIN_STEPS = 20 * timing.BRIEF_STEPS
 MIN_SAMPLED_PAIRS = 4 * (1 + timing.SAMPLED_STEPS) * timing.MICRO_BATCH
-"""Steps of a training, and pairs of a full-size model's, from which on a measurement takes a small part of its time."""
+"""Steps of a training, and pairs of a full-size model's on a CPU, from which on a measurement takes a small part of its
+time."""
 
 
 def print_forecast(request: Request, load_split: LoadSplit) -> None:
@@ -62,7 +63,7 @@ def _is_worth_measuring(request: Request) -> bool:
     steps = count_steps(request.pairs, request.finetune)
     config = _read_parent_config(request)
     model = request.model or str(config.get("clean_model") or config.get("model") or "")
-    if is_pretrained(model):  # of a full-size model only a sample is measured
+    if is_pretrained(model) and pick_device(request.finetune.device).type == "cpu":  # only a sample is measured
         return steps * request.finetune.batch_size >= MIN_SAMPLED_PAIRS
     return steps >= MIN_STEPS
 

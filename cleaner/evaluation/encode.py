@@ -62,6 +62,10 @@ class Encoder:
     def _store(self) -> FeatureStore | None:
         return FeatureStore(self.clip) if self.use_store and self.clip.is_full_size else None
 
+    @property
+    def _image_store(self) -> FeatureStore | None:
+        return self._store if self._is_slow else None  # a GPU encodes an image sooner than the CPU hashes it
+
     @cached_property
     def _is_slow(self) -> bool:
         return self.clip.is_full_size and self.clip.device.type == "cpu"
@@ -79,21 +83,22 @@ class Encoder:
     def encode_image(self, images: Tensor) -> Tensor:
         """Return unit features (N, D), on the CPU, of images (N, 3, H, W) in [0, 1] that fit in one batch."""
         with torch.inference_mode():
-            if self._store is None:
+            if (store := self._image_store) is None:
                 return self._encode_image(images)
-            keys = [self._store.image_key(image) for image in images]
-            known = self._store.read(keys)
+            keys = [store.image_key(image) for image in images]
+            known = store.read(keys)
             missing = [i for i, key in enumerate(keys) if key not in known]
             if missing:
                 features = self._encode_image(images[missing])
                 new = {keys[i]: feature for i, feature in zip(missing, features, strict=True)}
-                self._store.write(new)
+                store.write(new)
                 known |= new
             return torch.stack([known[key] for key in keys])
 
     def share_of_stored_images(self, images: Tensor) -> float:
         """Return the share of images (N, 3, H, W) whose features are in the store."""
-        return self._share_of_stored([self._store.image_key(image) for image in images] if self._store else [])
+        store = self._image_store
+        return self._share_of_stored([store.image_key(image) for image in images] if store else [])
 
     def share_of_stored_texts(self, texts: Sequence[str]) -> float:
         """Return the share of texts whose features are in the store, each on its own."""

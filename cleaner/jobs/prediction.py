@@ -124,8 +124,8 @@ class Prediction:
         return Prediction(self.seconds + other.seconds, self.low + other.low, self.high + other.high, memory)
 
     def __str__(self) -> str:
-        """Return the range in words: "40 to 55 s", "9 to 12 min, about 3.9 GB of memory"."""
-        memory = f", about {self.memory / 1e9:.1f} GB of memory" if self.memory else ""
+        """Return the range in words: "40 to 55 s", "9 to 12 min, about 3.9 GB of main memory"."""
+        memory = f", about {self.memory / 1e9:.1f} GB of main memory" if self.memory else ""
         return format_range(self.low, self.high) + memory
 
 

@@ -55,12 +55,15 @@ OWN_OPTIONS = (
     "export",
     "export-file",
     "job-name",
+    "nodes",
+    "ntasks",
+    "ntasks-per-node",
     "open-mode",
     "output",
     "signal",
     "wrap",
 )
-"""Options of sbatch that submitit sets, or that would write to other files."""
+"""Options of sbatch that submitit sets, or that would write to other files. A run is one task on one node."""
 SESSION_PREFIXES = ("SLURM_", "SLURMD_", "SRUN_", "SBATCH_CPU_BIND", "SBATCH_MEM_BIND")
 SESSION_VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 """Variables that Slurm and torchrun set in a job, by prefix and by name: sbatch would pass them on to the next job."""

@@ -17,10 +17,10 @@ from torch import Tensor, nn
 
 from cleaner.models import checkpoints, saving
 from cleaner.models.architectures import BUILT_IN, Architecture
-from cleaner.models.devices import pick_device, pick_precision
+from cleaner.models.devices import image_format, pick_device, pick_precision
 from cleaner.models.framing import ImageTransform
 from cleaner.models.resolve import resolve_model_name
-from cleaner.models.token_blocks import PackedTexts, sort_into_blocks, token_lengths
+from cleaner.models.token_blocks import BLOCK_ROWS, GPU_BLOCK_ROWS, PackedTexts, sort_into_blocks, token_lengths
 from cleaner.models.tokenizer import load_tokenizer
 from cleaner.models.weights import state_sha256
 from cleaner.types import CleanerError
@@ -102,7 +102,7 @@ class Clip:
             images = F.interpolate(images, self.image_size, mode="bicubic", antialias=True).clamp(0, 1)
         mean = torch.tensor(self.architecture.mean, device=self.device).view(1, 3, 1, 1)
         std = torch.tensor(self.architecture.std, device=self.device).view(1, 3, 1, 1)
-        return ((images - mean) / std).contiguous(memory_format=torch.channels_last)
+        return ((images - mean) / std).contiguous(memory_format=image_format(self.device))
 
     def encode_image(self, images: Tensor) -> Tensor:
         """Return unit features (N, D) float32 of images (N, 3, H, W) in [0, 1]; gradients flow if enabled."""
@@ -218,7 +218,8 @@ class Clip:
         rows = torch.tensor([index[caption] for caption in captions], dtype=torch.long)
         if not self._is_causal() or not unique:
             return PackedTexts(self.tokenize(unique), None, rows)
-        tokens, sizes, position = sort_into_blocks(self.tokenize(unique), self._context_length)
+        block_rows = BLOCK_ROWS if self.device.type == "cpu" else GPU_BLOCK_ROWS
+        tokens, sizes, position = sort_into_blocks(self.tokenize(unique), self._context_length, block_rows)
         return PackedTexts(tokens, sizes, position[rows])
 
     def encode_packed(self, texts: PackedTexts) -> Tensor:
@@ -239,8 +240,8 @@ class Clip:
 
     def to(self, device: str | torch.device, precision: str | None = None) -> Clip:
         """Return a copy on `device` that runs in `precision`; "auto" picks the best device, the fastest precision."""
-        moved = self.copy()
-        moved.model.to(pick_device(device)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        moved, target = self.copy(), pick_device(device)
+        moved.model.to(target).to(memory_format=image_format(target))  # type: ignore[call-overload]
         moved.precision = pick_precision(moved.device, precision or self.precision)
         return moved
 
@@ -279,7 +280,7 @@ def build_clip(architecture: Architecture, name: str) -> Clip:
 
 def _clip_from_model(loaded: checkpoints.LoadedModel) -> Clip:
     model, name, architecture = loaded.model, loaded.name, loaded.architecture
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model.to(memory_format=image_format(torch.device("cpu")))  # type: ignore[call-overload]
     tower: Any = model.visual
     sides = tower.image_size if isinstance(tower.image_size, tuple) else (tower.image_size,)
     if len(set(sides)) > 1:

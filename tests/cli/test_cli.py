@@ -182,7 +182,7 @@ def test_a_run_is_preceded_by_its_time_and_memory_and_not_changed_by_their_measu
             stored = json.loads((folder / "metrics.json").read_text())
             metrics.append((stored, (folder / "model.safetensors").read_bytes()))
             (line,) = [line for line in capsys.readouterr().err.splitlines() if "points wide" in line]
-            assert ("GB of memory. " in line) == (least == 0)
+            assert ("GB of main memory. " in line) == (least == 0)
     assert metrics[:2] == metrics[2:]
 
 
@@ -195,7 +195,7 @@ def test_a_refused_run_takes_no_forecast_from_a_corrected_one(
     assert main([*poison, "--clean-label", "--poison-rate", "0.9"]) == 2
     assert "lower the poison rate" in capsys.readouterr().err
     assert main([*poison, "--poison-rate", "0.1"]) == 0
-    assert "GB of memory. " in capsys.readouterr().err
+    assert "GB of main memory. " in capsys.readouterr().err
 
 
 def test_a_forecast_loads_the_pairs_of_a_run_once(
@@ -209,7 +209,7 @@ def test_a_forecast_loads_the_pairs_of_a_run_once(
     poison = ["poison", "--model", model, "--data", str(table), "classes=red,green,blue", "--target-class", "red"]
     assert main([*poison, "--pairs", "60", "--out", str(tmp_path / "a"), *SMALL]) == 0
     shown = capsys.readouterr().err
-    assert "GB of memory. " in shown
+    assert "GB of main memory. " in shown
     assert shown.count("left out") == 1
 
 

@@ -95,6 +95,15 @@ def test_small_models_and_monitors_leave_the_store_alone(monkeypatch: pytest.Mon
     assert not full_size.exists()
 
 
+def test_a_gpu_reads_prompts_from_the_store_and_encodes_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Encoder, "_is_slow", False)
+    data, counter = make_toy_data(), Counter(monkeypatch)
+    for texts_are_new in (True, False):
+        counter.images = counter.texts = 0
+        evaluate(make_clip(), data, ks=(1,))
+        assert (counter.images, counter.texts > 0) == (len(data), texts_are_new)
+
+
 @pytest.mark.parametrize("content", [b"", b"no database" * 1000])
 def test_a_damaged_database_is_replaced(content: bytes, full_size: Path) -> None:
     expected = Encoder(make_clip(), use_store=False).encode_image(IMAGES)

@@ -317,7 +317,16 @@ def test_a_full_size_model_is_sampled(request_: Request, monkeypatch: pytest.Mon
     predicted = prediction.predict(request_)
     assert predicted is not None
     assert predicted.memory > 10_000_000
-    assert "GB of memory" in str(predicted)
+    assert "GB of main memory" in str(predicted)
+
+
+def test_on_a_gpu_a_full_size_model_is_not_sampled(request_: Request, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clip_module, "FULL_SIZE_PARAMETERS", 1)
+    monkeypatch.setattr(timing, "pick_device", lambda _: torch.device("cuda"))
+    monkeypatch.setattr(timing._Measurement, "check", lambda *_: None)
+    monkeypatch.setattr(timing._Measurement, "_sample", lambda *_, **__: pytest.fail("sampled"))
+    assert timing.measure(asdict(request_))
+    assert prediction.predict(request_) is not None
 
 
 def test_validation_passes_that_take_long_are_postponed_in_the_prediction() -> None:

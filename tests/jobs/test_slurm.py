@@ -519,7 +519,15 @@ def test_a_foreign_job_file_is_not_trusted(queue: Path, tmp_path: Path) -> None:
 
 
 def test_options_of_sbatch() -> None:
-    for own in ("output=/home/me/.bashrc", "--open-mod=truncate", "open_mode=append", "wrap=ls", "e=x"):
+    for own in (
+        "output=/home/me/.bashrc",
+        "--open-mod=truncate",
+        "open_mode=append",
+        "wrap=ls",
+        "e=x",
+        "nodes=2",
+        "ntasks=2",
+    ):
         with pytest.raises(CleanerError, match="is set by this program"):
             SlurmResources(sbatch=own)
     assert SlurmResources(sbatch="account=lab --constraint='a100|h100' exclusive").options() == {

@@ -14,9 +14,10 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from cleaner.models import clip as clip_module
 from cleaner.models.clip import BUILT_IN, Clip, load_clip, new_clip, save_clip
-from cleaner.models.devices import pick_device
-from cleaner.models.token_blocks import sort_into_blocks, token_lengths
+from cleaner.models.devices import image_format, pick_device
+from cleaner.models.token_blocks import GPU_BLOCK_ROWS, sort_into_blocks, token_lengths
 from cleaner.types import CleanerError
 from tests.conftest import TINY, make_clip
 
@@ -48,6 +49,14 @@ def test_token_blocks_change_no_feature(count: int, tiny_clip: Clip) -> None:
     assert len(sizes) <= 8
     assert all(length % 4 == 0 or length == 77 for _, length in sizes)
     assert count <= len(ordered) == sum(rows for rows, _ in sizes) <= max(count + 7, 64 * -(-count // 64))
+
+
+@pytest.mark.parametrize(("count", "blocks"), [(5, 1), (256, 1), (300, 2), (5000, 8)])
+def test_a_gpu_gets_fewer_and_larger_blocks(count: int, blocks: int, tiny_clip: Clip) -> None:
+    tokens = tiny_clip.tokenize([" ".join(["banana"] * (1 + i * 70 // count)) for i in range(count)])
+    ordered, sizes, _ = sort_into_blocks(tokens, 77, GPU_BLOCK_ROWS)
+    assert len(sizes) <= blocks < len(sizes) + 2
+    assert len(ordered) < count + 32 * blocks
 
 
 def test_token_blocks_have_few_shapes() -> None:
@@ -210,3 +219,15 @@ def test_a_built_in_model_needs_only_its_weights(tmp_path: Path, monkeypatch: py
         assert path.stat().st_size < 22e6  # all of them are shipped
         images = torch.rand(2, 3, clip.image_size, clip.image_size)
         assert load_clip(name).encode_image(images).allclose(clip.encode_image(images), atol=2e-2)
+
+
+def test_images_and_weights_have_the_format_of_their_device(tiny_clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert [image_format(torch.device(kind)) for kind in ("cpu", "cuda", "mps")] == [
+        torch.channels_last,
+        torch.channels_last,
+        torch.contiguous_format,
+    ]
+    monkeypatch.setattr(clip_module, "image_format", lambda _: torch.contiguous_format)
+    moved = tiny_clip.to("cpu")
+    assert moved.preprocess(torch.rand(2, 3, 32, 32)).is_contiguous()
+    assert all(weight.is_contiguous() for weight in moved.model.parameters())
