@@ -3,15 +3,14 @@
 The second protocol (benchmarks/protocol2, benchmarks/results/protocol.json) is one resumable command, of which several
 may run at the same time. The first one: python -m benchmarks.attack_defense --model scenes-rn --seeds 0 1 2
 
-Resumable: every finished cell is a file in benchmarks/results/cells/; the table file collects them. Seed 0 of every
-attack and method runs before seed 1. Learning rates are those of benchmarks.learning_rates, fixed before. A cell has
-the test metrics, CA and ASR on validation images during training (they choose nothing), CA on the data's variants, and
-the metrics after harmless finetuning.
+Resumable: every finished cell is a row of the result file. Seed 0 of every attack and method runs before seed 1.
+Learning rates are those of benchmarks.learning_rates, fixed before. A cell has the test metrics, CA and ASR on
+validation images during training (they choose nothing), CA on the data's variants, and the metrics after harmless
+finetuning.
 """
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -19,7 +18,9 @@ from typing import Any, Literal
 import tyro
 
 from benchmarks import protocol
+from benchmarks.markdown.cells import Row
 from benchmarks.protocol2 import command
+from benchmarks.rows import add_row, read_rows
 from cleaner.cli.output import Progress
 from cleaner.config import FinetuneConfig
 from cleaner.data.base import CaptionData, load_data
@@ -32,7 +33,6 @@ from cleaner.runs.folders import runs_root
 from cleaner.runs.run import Run, load_run, save_run
 from cleaner.workflow import defend, rebound
 
-CELLS_DIR = results.RESULTS_DIR / "cells"
 RESULT_PATH = results.RESULTS_DIR / "attack_defense.json"
 NEUTRAL_SETTINGS = {"eval_every": 0, "chunk_size": 0}
 """Settings that leave the weights unchanged."""
@@ -40,7 +40,7 @@ NEUTRAL_SETTINGS = {"eval_every": 0, "chunk_size": 0}
 
 @dataclass(frozen=True)
 class Options:
-    """Measure missing cells and collect all."""
+    """Measure missing cells."""
 
     model: str = ""
     """Built-in model; empty: scenes-rn, or scenes-lite in protocol 2."""
@@ -50,8 +50,6 @@ class Options:
     """Seeds of poisoning and defense."""
     methods: tuple[str, ...] = tuple(protocol.METHODS)
     """Methods of the protocol: at a chosen or fixed rate, or an ablation."""
-    gather: bool = False
-    """Run nothing; collect the finished cells in the table file."""
     protocol: Literal[1, 2] = 1
     """2: drawn targets, a full grid, five seeds. Takes model, parts, threads, limit and list alone."""
     parts: tuple[str, ...] = ()
@@ -65,7 +63,7 @@ class Options:
 
 
 def main(options: Options) -> None:
-    """Run missing cells, then write the table file."""
+    """Run missing cells."""
     configure_torch()
     if options.protocol == 2:
         command.run(
@@ -76,29 +74,27 @@ def main(options: Options) -> None:
             only_list=options.list,
         )
         return
-    if options.gather:
-        gather()
-        return
     model = options.model or "scenes-rn"
     for name in options.methods:
         protocol.find_method(model, name)
     for seed in options.seeds:
         for attack in options.attacks:
             run_attack(model, attack, seed, options.methods)
-            gather()
 
 
 def run_attack(model: str, attack: str, seed: int, methods: tuple[str, ...]) -> None:
     """Run the missing cells of one backdoored model."""
-    cells = {name: CELLS_DIR / f"{protocol.run_name(model, attack, seed, name)}.json" for name in (None, *methods)}
-    missing = {name: path for name, path in cells.items() if not path.exists()}
+    done = {(row["model"], row["trigger"], row["seed"], row["defense"]) for row in read_rows(RESULT_PATH)}
+    missing = [name for name in (None, *methods) if (model, attack, seed, name) not in done]
     if not missing:
         return
     suspect, clean = protocol.load_or_poison(model, attack, seed), protocol.load_clean_pairs()
-    for name, path in missing.items():
+    for name in missing:
         run = suspect if name is None else load_or_defend(suspect, name, model=model, attack=attack, clean=clean)
         row = {**results.make_row(name, run), **measure_followups(run, name, model=model, clean=clean)}
-        results.write_result(path, protocol.stamp_row(row))
+        row = {**protocol.stamp_row(row), "part": protocol.table_part(attack, name)}
+        protocol.check_attacks([*read_rows(RESULT_PATH), row])
+        add_row(RESULT_PATH, row, find_place)
 
 
 def measure_followups(run: Run, name: str | None, *, model: str, clean: CaptionData) -> dict[str, Any]:
@@ -162,17 +158,11 @@ def load_matching_run(folder: Path, suspect: Run, defense: Defense, config: Fine
     return run if settings == (asdict(config) | NEUTRAL_SETTINGS, defense.state_dict(), suspect.config) else None
 
 
-def gather() -> None:
-    """Write all cells to one table file, in the order of the protocol."""
-    order = [None, *protocol.METHODS, *protocol.FIXED_RATE_METHODS, *protocol.ABLATIONS]
+def find_place(row: Row) -> tuple[Any, ...]:
+    """Return the place of a row in the table: the order of the protocol."""
     attacks = [*protocol.ATTACKS, *protocol.OTHER_TRIGGERS]
-    rows = [json.loads(path.read_text(encoding="utf-8")) for path in CELLS_DIR.glob("*.json")]
-    rows.sort(key=lambda r: (r["model"], attacks.index(r["trigger"]), r["seed"], order.index(r["defense"])))
-    protocol.check_attacks(rows)
-    for row in rows:
-        row["part"] = protocol.table_part(row["trigger"], row["defense"])
-    seeds = sorted({row["seed"] for row in rows})
-    protocol.write_result(RESULT_PATH, seeds=seeds, rows=rows)
+    order = [None, *protocol.METHODS, *protocol.FIXED_RATE_METHODS, *protocol.ABLATIONS]
+    return row["model"], attacks.index(row["trigger"]), row["seed"], order.index(row["defense"])
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ Uses a seed that is in no table (100) and validation images. Every trial is appe
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import tyro
 
 from benchmarks import protocol
+from benchmarks.rows import add_row
 from cleaner import presets
 from cleaner.attacks import TRIGGERS
 from cleaner.cli.options import instantiate
@@ -73,9 +73,7 @@ def main(options: Options) -> None:
 
 def append_trial(path: Path, row: dict[str, Any]) -> None:
     """Add a row with its origin to a file of trials."""
-    trials = json.loads(path.read_text(encoding="utf-8"))["trials"] if path.exists() else []
-    trials.append(protocol.stamp_row(row))
-    results.write_result(path, {"split": "scenes/validation", "seed": TRIAL_SEED, "trials": trials})
+    add_row(path, protocol.stamp_row(row), name="trials", split="scenes/validation")
 
 
 if __name__ == "__main__":

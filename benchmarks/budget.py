@@ -1,20 +1,20 @@
 """At what budget does a defense remove an optimized trigger? python -m benchmarks.budget --methods ta_cleaner
 
 Varies either the steps or the clean pairs around the setting of the table. All methods of a call get the same learning
-rate, whatever it costs in accuracy: the affordable rate may change with the budget. Resumable: every finished row is a
-file in benchmarks/results/budget/. Metrics are on test images and choose nothing. A row of the table with the same
-settings is reused.
+rate, whatever it costs in accuracy: the affordable rate may change with the budget. Resumable: every finished row is in
+the result file. Metrics are on test images and choose nothing. A row of the table with the same settings is reused.
 """
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from typing import Any
 
 import tyro
 
 from benchmarks import protocol
+from benchmarks.markdown.cells import Row
+from benchmarks.rows import add_row, read_rows
 from cleaner import presets
 from cleaner.cli.output import Progress
 from cleaner.config import count_steps
@@ -24,7 +24,6 @@ from cleaner.models.devices import configure_torch
 from cleaner.reports import results
 from cleaner.workflow import defend
 
-ROWS_DIR = results.RESULTS_DIR / "budget"
 RESULT_PATH = results.RESULTS_DIR / "budget.json"
 METHOD_NAMES = tuple(protocol.METHODS)
 BASE_PAIRS, BASE_STEPS = presets.CLEAN_PAIRS, count_steps(presets.CLEAN_PAIRS, presets.DEFEND)
@@ -32,7 +31,7 @@ BASE_PAIRS, BASE_STEPS = presets.CLEAN_PAIRS, count_steps(presets.CLEAN_PAIRS, p
 
 @dataclass(frozen=True)
 class Options:
-    """Measure missing rows and collect all."""
+    """Measure missing rows."""
 
     model: str = "scenes-rn"
     """Built-in model."""
@@ -48,33 +47,31 @@ class Options:
     """Other numbers of steps, with the pairs of the table."""
     pairs: tuple[int, ...] = (1500, 10_000)
     """Other numbers of clean pairs, with the steps of the table; 10,000 is the whole clean split."""
-    gather: bool = False
-    """Run nothing; collect the finished rows."""
 
 
 def main(options: Options) -> None:
-    """Run missing rows, then write the file."""
+    """Run missing rows."""
     configure_torch()
     budgets = [
         (BASE_PAIRS, BASE_STEPS),
         *((BASE_PAIRS, steps) for steps in options.steps),
         *((n, BASE_STEPS) for n in options.pairs),
     ]
-    for pairs, steps in () if options.gather else budgets:
+    for pairs, steps in budgets:
         for name in options.methods:
-            run = protocol.run_name(options.model, options.attack, options.seed, name)
-            path = ROWS_DIR / f"{run}_{options.lr:g}_{pairs}_{steps}.json"
-            if not path.exists():
+            key = {"model": options.model, "trigger": options.attack, "seed": options.seed, "defense": name}
+            key |= {"lr": options.lr, "pairs": pairs, "steps": steps}
+            if not any(key.items() <= row.items() for row in read_rows(RESULT_PATH)):
                 row = find_table_row(options, name, pairs=pairs, steps=steps)
-                results.write_result(path, row or measure_row(options, name, pairs=pairs, steps=steps))
-    stored = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(ROWS_DIR.glob("*.json"))]
-    rows = [{**row, "lr": row["config"]["finetune"]["lr"]} for row in stored]
-    rows.sort(
-        key=lambda r: (r["model"], r["trigger"], METHOD_NAMES.index(r["defense"]), -r["lr"], r["pairs"], r["steps"])
-    )
-    protocol.check_attacks(rows)
-    seeds = sorted({row["seed"] for row in rows})
-    protocol.write_result(RESULT_PATH, seeds=seeds, pairs=BASE_PAIRS, steps=BASE_STEPS, rows=rows)
+                row = {**(row or measure_row(options, name, pairs=pairs, steps=steps)), "lr": options.lr}
+                protocol.check_attacks([*read_rows(RESULT_PATH), row])
+                add_row(RESULT_PATH, row, find_place, pairs=BASE_PAIRS, steps=BASE_STEPS)
+
+
+def find_place(row: Row) -> tuple[Any, ...]:
+    """Return the place of a row in the table."""
+    method = METHOD_NAMES.index(row["defense"])
+    return row["model"], row["trigger"], method, -row["lr"], row["pairs"], row["steps"]
 
 
 def find_table_row(options: Options, name: str, *, pairs: int, steps: int) -> dict[str, Any] | None:

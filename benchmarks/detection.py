@@ -2,21 +2,21 @@
 
 Scores the training pairs of each model, and test images without and with the trigger, with every detector at
 its defaults; then trains again without the pairs that one detector flags. Resumable: every finished attack and seed is
-a file in benchmarks/results/detection/; the table file collects them.
+a row of the result file.
 """
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 import tyro
 
 from benchmarks import protocol
+from benchmarks.markdown.cells import Row
 from benchmarks.protocol2.suspects import load_suspect
+from benchmarks.rows import add_row, read_rows
 from cleaner.cli.output import Progress
 from cleaner.config import FinetuneConfig
 from cleaner.data.base import load_data
@@ -31,7 +31,6 @@ from cleaner.reports import results
 from cleaner.retrain import retrain_without
 from cleaner.runs.run import Run
 
-CELLS_DIR = results.RESULTS_DIR / "detection"
 RESULT_PATH = results.RESULTS_DIR / "detection.json"
 IMAGES = 1000
 """Test images without and with the trigger, and clean images of the validation split."""
@@ -43,7 +42,7 @@ alone ranked the poisons of the shipped example above chance; that example is no
 
 @dataclass(frozen=True)
 class Options:
-    """Measure missing cells and collect all."""
+    """Measure missing rows."""
 
     model: str = "scenes-lite"
     """Built-in model."""
@@ -51,43 +50,37 @@ class Options:
     """Triggers."""
     seeds: tuple[int, ...] = (3,)
     """Seeds of the poisoning."""
-    images: int = IMAGES
-    """Test images; cells with another number are measured again, or left out of the table file."""
     threads: int = 1
     """Threads; the stored models of protocol 2 were trained on one."""
-    gather: bool = False
-    """Run nothing; collect the finished cells in the table file."""
 
 
 def main(options: Options) -> None:
-    """Run missing cells, then write the table file."""
+    """Run missing rows."""
     configure_torch()
     torch.set_num_threads(options.threads)
-    for seed in () if options.gather else options.seeds:
+    for seed in options.seeds:
         for attack in options.attacks:
-            path = CELLS_DIR / f"{protocol.run_name(options.model, attack, seed)}.json"
-            if not path.exists() or read_cell(path)["images"] != options.images:
-                results.write_result(path, measure_cell(options, attack, seed))
-            gather(options.images)
-    gather(options.images)
+            done = {(row["model"], row["trigger"], row["seed"]) for row in read_rows(RESULT_PATH)}
+            if (options.model, attack, seed) not in done:
+                add_row(RESULT_PATH, measure_row(options.model, attack, seed), find_place)
 
 
-def read_cell(path: Path) -> dict[str, Any]:
-    """Return the row of a finished cell."""
-    return dict(json.loads(path.read_text(encoding="utf-8")))
+def find_place(row: Row) -> tuple[Any, ...]:
+    """Return the place of a row in the table: the order of the protocol."""
+    return row["model"], [*protocol.ATTACKS, *protocol.OTHER_TRIGGERS].index(row["trigger"]), row["seed"]
 
 
-def measure_cell(options: Options, attack: str, seed: int) -> dict[str, Any]:
+def measure_row(model: str, attack: str, seed: int) -> Row:
     """Return the row of one backdoored model."""
-    run = load_suspect(options.model, attack, seed)
+    run = load_suspect(model, attack, seed)
     row = results.make_row(None, run)
     data = load_data("scenes", split="train", size=run.manifest["pairs"]).with_transform(run.clip.framing)
     pairs = rebuild_training_pairs(data, run.trigger, run.manifest)
     found = detect_pairs(run.clip, pairs, pairs.is_poisoned.numpy(), on_step=Progress(f"{attack} {seed}"))
     row |= {
-        "images": options.images,
+        "images": IMAGES,
         "pairs": describe_pairs(found),
-        "image": {name: each.describe() for name, each in score_images(options, run, attack).items()},
+        "image": {name: each.describe() for name, each in score_images(run, attack).items()},
         "retrained": retrain(run, pairs, found, f"{attack} {seed}"),
     }
     return protocol.stamp_row(row)
@@ -100,7 +93,7 @@ def describe_pairs(found: PairDetection) -> dict[str, Any]:
     }
 
 
-def score_images(options: Options, run: Run, attack: str) -> dict[str, ImageDetection]:
+def score_images(run: Run, attack: str) -> dict[str, ImageDetection]:
     """Return detector -> scores of test images; empty for an attack that changes no image."""
     if run.trigger is None or "image" not in run.trigger.modalities:
         return {}
@@ -111,7 +104,7 @@ def score_images(options: Options, run: Run, attack: str) -> dict[str, ImageDete
         calibration=load_data("scenes", split="validation"),
         trigger=run.trigger,
         target_class=str(run.target_class),
-        n=options.images,
+        n=IMAGES,
         on_step=Progress(attack),
     )
 
@@ -132,16 +125,6 @@ def retrain(run: Run, pairs: PoisonedData, found: PairDetection, label: str) -> 
         "poisoned": int(pairs.is_poisoned.sum()),
         "metrics": trained.metrics.to_dict(),
     }
-
-
-def gather(images: int = IMAGES) -> None:
-    """Write the cells with so many test images to one table file, in the order of the protocol."""
-    rows = [row for path in CELLS_DIR.glob("*.json") if (row := read_cell(path))["images"] == images]
-    order = [*protocol.ATTACKS, *protocol.OTHER_TRIGGERS]
-    rows.sort(key=lambda row: (row["model"], order.index(row["trigger"]), row["seed"]))
-    protocol.check_attacks(rows)
-    seeds = sorted({row["seed"] for row in rows})
-    protocol.write_result(RESULT_PATH, seeds=seeds, rows=rows)
 
 
 if __name__ == "__main__":

@@ -2,13 +2,11 @@
 
 Inverts the trigger of each backdoored model of protocol 2 at the defaults, with unlabeled images of the clean split,
 compares it with the true one, and trains it away; plain finetuning at the same rate is the baseline. Anomalies of the
-clean model are false alarms. Resumable: every finished cell is a file in benchmarks/results/inversion/; the table file
-collects them.
+clean model are false alarms. Resumable: every finished row is in the result file.
 """
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -16,8 +14,10 @@ import torch
 import tyro
 
 from benchmarks import protocol
+from benchmarks.markdown.cells import Row
 from benchmarks.protocol2.suspects import load_suspect
 from benchmarks.quick_setting import defend_quickly
+from benchmarks.rows import add_row, read_rows
 from cleaner.cli.output import Progress
 from cleaner.data.base import load_data
 from cleaner.defenses import DEFENSES
@@ -30,7 +30,6 @@ from cleaner.reports import results
 from cleaner.runs.inversion import Inversion
 from cleaner.runs.run import Run
 
-CELLS_DIR = results.RESULTS_DIR / "inversion"
 RESULT_PATH = results.RESULTS_DIR / "inversion.json"
 CLEAN = "clean"
 """In place of an attack: the model before poisoning."""
@@ -38,7 +37,7 @@ CLEAN = "clean"
 
 @dataclass(frozen=True)
 class Options:
-    """Measure missing cells and collect all."""
+    """Measure missing rows."""
 
     model: str = "scenes-lite"
     """Built-in model."""
@@ -48,24 +47,25 @@ class Options:
     """Seeds of the poisoning and of the inversion."""
     threads: int = 1
     """Threads; the stored models of protocol 2 were trained on one."""
-    gather: bool = False
-    """Run nothing; collect the finished cells in the table file."""
 
 
 def main(options: Options) -> None:
-    """Run missing cells, then write the table file."""
+    """Run missing rows."""
     configure_torch()
     torch.set_num_threads(options.threads)
-    for seed in () if options.gather else options.seeds:
+    for seed in options.seeds:
         for attack in options.attacks:
-            path = CELLS_DIR / f"{protocol.run_name(options.model, attack, seed)}.json"
-            if not path.exists():
-                results.write_result(path, measure_cell(options.model, attack, seed))
-            gather()
-    gather()
+            done = {(row["model"], row["trigger"] or CLEAN, row["seed"]) for row in read_rows(RESULT_PATH)}
+            if (options.model, attack, seed) not in done:
+                add_row(RESULT_PATH, measure_row(options.model, attack, seed), find_place)
 
 
-def measure_cell(model: str, attack: str, seed: int) -> dict[str, Any]:
+def find_place(row: Row) -> tuple[Any, ...]:
+    """Return the place of a row in the table: by model, attack and seed, the clean models last."""
+    return row["model"], [*protocol.ATTACKS, *protocol.OTHER_TRIGGERS, None].index(row["trigger"]), row["seed"]
+
+
+def measure_row(model: str, attack: str, seed: int) -> Row:
     """Return the row of one backdoored model, or of the clean one."""
     if attack != CLEAN:
         return measure_run(load_suspect(model, attack, seed), seed)
@@ -105,15 +105,6 @@ def describe(found: Inversion) -> dict[str, Any]:
     """Return the figures of an inversion, without the image of its trigger."""
     derived = {name: getattr(found, name) for name in ("outlier_index", "margin", "is_anomalous", "is_right")}
     return {"inversion": {**asdict(replace(found, png="")), **derived}}
-
-
-def gather() -> None:
-    """Write all cells to one table file: by model, attack and seed, the clean models last."""
-    rows = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(CELLS_DIR.glob("*.json"))]
-    order = [*protocol.ATTACKS, *protocol.OTHER_TRIGGERS, None]
-    rows.sort(key=lambda row: (row["model"], order.index(row["trigger"]), row["seed"]))
-    seeds = sorted({row["seed"] for row in rows})
-    protocol.write_result(RESULT_PATH, seeds=seeds, rows=rows)
 
 
 if __name__ == "__main__":

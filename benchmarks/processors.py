@@ -9,7 +9,6 @@ it is done; a second call continues. Times do not count: it may run beside other
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ import tyro
 from benchmarks import quick_setting
 from benchmarks.protocol2.records import describe_processor
 from benchmarks.quick_plan import CONFIRM_SEEDS, VARIANTS, choose
+from benchmarks.rows import add_row, read_rows
 from cleaner.data.base import load_data
 from cleaner.files import child_environment
 from cleaner.models.devices import configure_torch
@@ -29,7 +29,6 @@ from cleaner.presets import QUICK_MODEL
 from cleaner.reports import results
 from cleaner.runs.run import Run
 
-COMMAND = "python -m benchmarks.processors"
 RESULT_PATH = results.RESULTS_DIR / "processors.json"
 PROCESSORS = {
     "all instructions, 1 thread": ("", "ALL", 1),
@@ -86,9 +85,7 @@ def train(options: Options) -> None:
         return
     for method, run in train_methods(options, chosen, done):
         row = key | {"method": method, **quick_setting.validation_figures(run), "sha256": run.clip.sha256()}
-        rows = [*read_rows(options.out), row]
-        seeds, processor = sorted({row["seed"] for row in rows}), describe_processor()["name"]
-        results.write_result(options.out, results.add_provenance(COMMAND, seeds=seeds, rows=rows, processor=processor))
+        add_row(options.out, row, processor=describe_processor()["name"])
 
 
 def train_methods(options: Options, chosen: dict[str, dict[str, Any]], done: list[str]) -> Iterator[tuple[str, Run]]:
@@ -102,11 +99,6 @@ def train_methods(options: Options, chosen: dict[str, dict[str, Any]], done: lis
             defense = VARIANTS[name][choice["form"]]
             label = f"{options.processor} {options.seeds[0]} {name}"
             yield name, quick_setting.defend_quickly(suspect, defense, choice["lr"], test, label=label)
-
-
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Return the rows of the result file; empty if there is none."""
-    return list(json.loads(path.read_text(encoding="utf-8"))["rows"]) if path.exists() else []
 
 
 if __name__ == "__main__":

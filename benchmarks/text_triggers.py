@@ -9,16 +9,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import tyro
 
 from benchmarks import protocol
 from benchmarks.quick_setting import defend_quickly, poison_quickly
+from benchmarks.rows import add_row, read_rows
 from cleaner import presets
 from cleaner.data.base import CaptionData, load_data
 from cleaner.defenses import DEFENSES
-from cleaner.files import read_json
 from cleaner.models.devices import configure_torch
 from cleaner.reports import results
 from cleaner.runs.run import Run
@@ -71,17 +70,11 @@ def defend_by_preset(suspect: Run, name: str, model: str, test: CaptionData) -> 
     return defend_quickly(suspect, defense, preset.training.finetune.lr, test, label=name)
 
 
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Return the finished rows."""
-    return list(read_json(path).get("rows", []))
-
-
 def append(path: Path, name: str | None, run: Run) -> None:
     """Add the row of a run, without the trigger's image or network, which the seed determines."""
     row = results.make_row(name, run)
     row["config"]["trigger"] = {k: v for k, v in row["config"]["trigger"].items() if k not in ("png", "weights")}
-    rows = [*read_rows(path), protocol.stamp_row(row)]
-    protocol.write_result(path, rows=rows)
+    add_row(path, protocol.stamp_row(row))
 
 
 if __name__ == "__main__":

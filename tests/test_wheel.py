@@ -28,9 +28,7 @@ from tests.waiting import wait_until
 ROOT = Path(__file__).resolve().parents[1]
 METADATA = ("pyproject.toml", "setup.py", "requirements.txt", "README.md", "LICENSE", "NOTICE")
 SOURCES = (".streamlit", "app.py", "pages", "cleaner", "assets", "benchmarks/results")
-CELLS = ("cells", "budget", "inversion", "detection")
-"""Folders of benchmarks/results; the table files collect them."""
-UNUSED = shutil.ignore_patterns("__pycache__", "plots", "screenshots", "backdoor.gif", "film.gif", *CELLS)
+UNUSED = shutil.ignore_patterns("__pycache__", "plots", "screenshots", "backdoor.gif", "film.gif")
 
 
 @pytest.fixture(scope="module")

@@ -167,13 +167,14 @@ def budget(root: Path) -> str:
     if result is None:
         return not_measured_note("python -m benchmarks.budget")
     groups = group_rows(result["rows"], "model", "trigger", "seed")
-    return "\n\n".join(format_budget(rows, result["command"]) for rows in groups)
+    return "\n\n".join(map(format_budget, groups))
 
 
-def format_budget(rows: list[Row], command: str) -> str:
+def format_budget(rows: list[Row]) -> str:
     """Return one model under one attack, one row per budget, learning rate and method."""
     rows = sorted(rows, key=lambda row: (row["pairs"], row["steps"], -row["lr"]))
     model, trigger, seed = (rows[0][key] for key in ("model", "trigger", "seed"))
+    programs = join_unique(f"`{row['command'].partition(' --')[0]}`" for row in rows)
     lines = [
         (f"{row['pairs']:,}", f"{row['steps']:,}", f"{row['lr']:g}", row["defense"], *format_metrics([row]))
         for row in rows
@@ -183,7 +184,7 @@ def format_budget(rows: list[Row], command: str) -> str:
         f"{markdown_table(('pairs', 'steps', 'learning rate', *COMPARISON_COLUMNS), lines)}\n\n"
         f"{describe_protocol(rows)}. Seed {seed}; [..]: 95% Wilson interval. "
         f"{join_unique(row['device'] for row in rows)}; commit "
-        f"{join_unique(row['commit'] for row in rows)}; `{command}`."
+        f"{join_unique(row['commit'] for row in rows)}; {programs}."
     )
 
 

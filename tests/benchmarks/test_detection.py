@@ -11,6 +11,7 @@ import torch
 
 from benchmarks import detection
 from benchmarks.markdown import detection_tables
+from benchmarks.rows import read_rows
 
 CLIP_SCORE = {"auroc": 0.9, "interval": [0.8, 1.0], "auroc_by_size": []}
 
@@ -79,29 +80,19 @@ def test_without_measurements_the_command_is_named(tmp_path: Path) -> None:
         assert detection_tables.COMMAND in table(tmp_path)
 
 
-def test_cells_of_other_test_images_are_measured_again_and_never_mixed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_second_call_measures_only_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     measured: list[int] = []
 
-    def measure_cell(options: detection.Options, attack: str, seed: int) -> dict[str, Any]:
+    def measure_row(model: str, attack: str, seed: int) -> dict[str, Any]:
         measured.append(seed)
-        trigger = {"config": {"trigger": {"name": attack}}}
-        return make_row(attack, seed, 0.9) | trigger | {"images": options.images}
+        return make_row(attack, seed, 0.9)
 
-    def gathered(**options: Any) -> list[int]:
-        detection.main(detection.Options(attacks=("badnet",), **options))
-        return [row["seed"] for row in json.loads(detection.RESULT_PATH.read_text())["rows"]]
-
-    monkeypatch.setattr(detection, "CELLS_DIR", tmp_path / "cells")
     monkeypatch.setattr(detection, "RESULT_PATH", tmp_path / "detection.json")
-    monkeypatch.setattr(detection, "measure_cell", measure_cell)
+    monkeypatch.setattr(detection, "measure_row", measure_row)
     threads: list[int] = []
     monkeypatch.setattr(torch, "set_num_threads", threads.append)
-    assert gathered(seeds=(3, 4)) == [3, 4]
-    assert gathered(seeds=(3, 4)) == [3, 4]
-    assert measured == [3, 4]
-    assert gathered(seeds=(3,), images=50) == [3]
-    assert measured == [3, 4, 3]
-    assert gathered(gather=True) == [4]
+    for seeds in ((4,), (4, 3)):
+        detection.main(detection.Options(attacks=("badnet",), seeds=seeds))
+    assert measured == [4, 3]
+    assert [row["seed"] for row in read_rows(detection.RESULT_PATH)] == [3, 4]
     assert set(threads) == {1}, "as the stored models of protocol 2"

@@ -72,13 +72,9 @@ def test_a_row_has_no_image() -> None:
     assert describe(found)["inversion"]["png"] == ""
 
 
-def test_the_stored_models_of_protocol_2_are_found_on_one_thread(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_stored_models_of_protocol_2_are_found_on_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     threads: list[int] = []
     monkeypatch.setattr(torch, "set_num_threads", threads.append)
-    monkeypatch.setattr(inversion, "CELLS_DIR", tmp_path / "cells")
-    monkeypatch.setattr(inversion, "RESULT_PATH", tmp_path / "inversion.json")
-    inversion.main(inversion.Options(gather=True))
-    inversion.main(inversion.Options(gather=True, threads=2))
+    inversion.main(inversion.Options(seeds=()))
+    inversion.main(inversion.Options(seeds=(), threads=2))
     assert threads == [1, 2]

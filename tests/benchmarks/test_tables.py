@@ -389,11 +389,11 @@ def test_model_cards_are_listed_with_intervals(tmp_path: Path) -> None:
     assert "10,000 labeled test images of CIFAR-10 photos" in asset_tables.models(tmp_path)
 
 
-def test_budgets_are_sorted(tmp_path: Path) -> None:
-    origin = {"commit": "abc", "device": "cpu, 2 cores"}
-    rows = [
-        make_row("finetune", 0, 0.9) | origin | {"pairs": pairs, "steps": 651, "lr": 1e-3} for pairs in (6000, 1500)
-    ]
-    write_results(tmp_path, "budget.json", rows)
+def test_budgets_are_sorted_and_name_the_programs_that_measured_them(tmp_path: Path) -> None:
+    origin = {"commit": "abc", "device": "cpu, 2 cores", "steps": 651, "lr": 1e-3}
+    pairs = {6000: "python -m benchmarks.attack_defense --seeds 0", 1500: "python -m benchmarks.budget"}
+    rows = [make_row("finetune", 0, 0.9) | origin | {"pairs": n, "command": command} for n, command in pairs.items()]
+    write_results(tmp_path, "budget.json", rows, command="python -m benchmarks.budget --methods par")
     text = result_tables.budget(tmp_path)
     assert text.index("| 1,500 | 651 | 0.001 | finetune | 0.900") < text.index("| 6,000 | 651 | 0.001 | finetune")
+    assert text.endswith("commit abc; `python -m benchmarks.budget` / `python -m benchmarks.attack_defense`.")

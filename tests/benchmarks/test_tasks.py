@@ -1,18 +1,21 @@
-"""benchmarks.tasks: every task is done once, also by several processes and after a crash."""
+"""Every task is done once, also by several processes and after a crash, and none replaces the rows of another."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 import threading
+import time
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from benchmarks import tasks
+from benchmarks import rows, tasks
+from benchmarks.rows import add_row, read_rows
 from benchmarks.tasks import TaskFile, append_row, claimed
-from cleaner.files import read_json_lines
+from cleaner.files import read_json, read_json_lines
 
 WRITER = """
 import sys
@@ -124,3 +127,20 @@ def test_a_claim_excludes_others_until_its_process_ends(tmp_path: Path) -> None:
     holder.wait(timeout=30)
     with claimed(path, "a") as is_mine:
         assert is_mine
+
+
+def test_rows_that_are_added_at_the_same_time_are_all_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read_slowly(path: Path, name: str) -> list[dict[str, Any]]:
+        found = read_rows(path, name)
+        time.sleep(0.1)
+        return found
+
+    monkeypatch.setattr(rows, "read_rows", read_slowly)
+    path, seeds = tmp_path / "rows.json", (5, 3, 4)
+    threads = [threading.Thread(target=add_row, args=(path, {"seed": n}, lambda row: row["seed"])) for n in seeds]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert read_rows(path) == [{"seed": 3}, {"seed": 4}, {"seed": 5}]
+    assert read_json(path)["seeds"] == [3, 4, 5]
