@@ -84,7 +84,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "scale_check": scale_tables.scale_check,
     "scale_hours": scale_tables.scale_hours,
     "scale_limits": scale_tables.scale_limits,
-    "screenshots": asset_tables.screenshots,
+    "screenshots": lambda _: asset_tables.screenshots(),
     "siglip": text_tables.siglip,
     "ssba": asset_tables.ssba,
     "startup": timing_tables.startup,

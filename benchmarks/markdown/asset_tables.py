@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from benchmarks.markdown.cells import format_number, join_unique, markdown_table, not_measured_note, read_result
+from benchmarks.markdown.cells import format_number, join_unique, markdown_table, read_result
 from cleaner.evaluation.evaluate import COUNTERFACTUAL_PAIRS
 from cleaner.labels import to_label
 from cleaner.reports import talk as speaker_notes
@@ -40,10 +40,8 @@ SCREENSHOTS = {
 
 def models(root: Path) -> str:
     """Return a table of the model cards."""
-    all_cards = [read_result(path) or {} for path in sorted((root / "assets").glob("*/card.json"))]
+    all_cards = map(read_result, sorted((root / "assets").glob("*/card.json")))
     cards = [card for card in all_cards if "zero_shot_ca" in card]
-    if not cards:
-        return not_measured_note("python -m cleaner pretrain --model scenes-rn")
     tested = {
         f"{card['n']:,} labeled test images of {to_label(strip_split(card.get('data', 'scenes')))}": None
         for card in cards
@@ -82,8 +80,6 @@ def model_line(card: dict[str, Any]) -> tuple[str, ...]:
 def ssba(root: Path) -> str:
     """Return the measurements on the card of SSBA's networks."""
     card = read_result(root / "assets" / "ssba" / "card.json")
-    if card is None:
-        return not_measured_note("python -m benchmarks.ssba")
     lines = [
         (
             name.replace("shards:cifar10_small/train.tar", "CIFAR-10 sample"),
@@ -103,17 +99,13 @@ def ssba(root: Path) -> str:
     return f"{markdown_table(header, lines)}\n\n{caption}"
 
 
-def screenshots(root: Path) -> str:
-    """Return the screenshots that exist, as images of a page in docs/."""
-    paths = {Path("assets") / "screenshots" / f"{name}.png": text for name, text in SCREENSHOTS.items()}
-    lines = [f"![{text}](../{path.as_posix()})" for path, text in paths.items() if (root / path).exists()]
-    return "\n\n".join(lines) or "(Screenshots follow.)"
+def screenshots() -> str:
+    """Return the screenshots as images of a page in docs/."""
+    return "\n\n".join(f"![{text}](../assets/screenshots/{name}.png)" for name, text in SCREENSHOTS.items())
 
 
 def talk(root: Path) -> str:
     """Return the speaker notes with the figures of the shipped example."""
     runs = list_entries(root / "assets" / "example")
-    run = next((run for run in runs if run.stage == "backdoored"), None)
-    if run is None:
-        return not_measured_note("python -m benchmarks.example")
+    run = next(run for run in runs if run.stage == "backdoored")
     return speaker_notes.render(run, [other for other in runs if other.started_from(run)])

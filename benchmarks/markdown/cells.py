@@ -11,19 +11,14 @@ from typing import Any
 Row = dict[str, Any]
 
 
-def read_result(path: Path) -> dict[str, Any] | None:
-    """Return a JSON file, or None if it is missing."""
-    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
+def read_result(path: Path) -> dict[str, Any]:
+    """Return a JSON file."""
+    return dict(json.loads(path.read_text(encoding="utf-8")))
 
 
-def read_measurement(root: Path, name: str) -> dict[str, Any] | None:
-    """Return a file of benchmarks/results, or None if it is missing."""
+def read_measurement(root: Path, name: str) -> dict[str, Any]:
+    """Return a file of benchmarks/results."""
     return read_result(root / "benchmarks" / "results" / name)
-
-
-def not_measured_note(*commands: str) -> str:
-    """Return the text that replaces a table without measurements."""
-    return "Not measured yet. Run " + ", then ".join(f"`{command}`" for command in commands) + "."
 
 
 def describe_origin(result: dict[str, Any]) -> str:

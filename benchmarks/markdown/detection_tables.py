@@ -12,7 +12,6 @@ from benchmarks.markdown.cells import (
     group_rows,
     join_unique,
     markdown_table,
-    not_measured_note,
     read_measurement,
 )
 from cleaner.labels import to_attack_label, to_label
@@ -41,9 +40,8 @@ def detection_retrained(root: Path) -> str:
 
 
 def read_rows(root: Path) -> list[Row]:
-    """Return the measured rows; empty without a result file."""
-    result = read_measurement(root, "detection.json")
-    return list(result["rows"]) if result else []
+    """Return the measured rows."""
+    return list(read_measurement(root, "detection.json")["rows"])
 
 
 def auroc_columns(rows: list[Row]) -> list[tuple[str, str]]:
@@ -58,12 +56,8 @@ def mean_auroc(rows: list[Row], question: str, detector: str) -> float | None:
 
 
 def _for_each_model(root: Path, make_table: Callable[[list[Row]], str]) -> str:
-    rows = read_rows(root)
-    if not rows:
-        return not_measured_note(COMMAND)
-    return "\n\n".join(
-        f"`{group[0]['model']}`, {_describe_rows(group)}\n\n{make_table(group)}" for group in group_rows(rows, "model")
-    )
+    groups = group_rows(read_rows(root), "model")
+    return "\n\n".join(f"`{group[0]['model']}`, {_describe_rows(group)}\n\n{make_table(group)}" for group in groups)
 
 
 def _describe_rows(rows: list[Row]) -> str:

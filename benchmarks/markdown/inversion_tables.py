@@ -13,7 +13,6 @@ from benchmarks.markdown.cells import (
     group_rows,
     join_unique,
     markdown_table,
-    not_measured_note,
     read_measurement,
 )
 from cleaner.labels import to_attack_label
@@ -39,10 +38,7 @@ CLEAN_LABEL = "none (clean model)"
 
 def inversion(root: Path) -> str:
     """Return one line per model and attack: mean over seeds, with minimum and maximum where there are several."""
-    result = read_measurement(root, "inversion.json")
-    if not result or not result["rows"]:
-        return not_measured_note(COMMAND)
-    rows = result["rows"]
+    rows = read_measurement(root, "inversion.json")["rows"]
     table = markdown_table(HEADER, [_format_line(group) for group in group_rows(rows, "model", "trigger")])
     images = int(rows[0]["inversion"]["settings"]["images"])
     return (
@@ -56,10 +52,7 @@ def inversion(root: Path) -> str:
 
 def unlearning(root: Path) -> str:
     """Return one line per model and attack: ASR@1 and CA before and after, mean over seeds with minimum and maximum."""
-    result = read_measurement(root, "inversion.json")
-    rows = [row for row in result["rows"] if row.get("after")] if result else []
-    if not result or not rows:
-        return not_measured_note(COMMAND)
+    rows = [row for row in read_measurement(root, "inversion.json")["rows"] if row.get("after")]
     header = [
         "model",
         "attack",

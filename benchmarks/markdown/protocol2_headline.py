@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.markdown.captions import LOST_ACCURACY_NOTE, describe_protocol
-from benchmarks.markdown.cells import format_mean_range, format_number, markdown_table, mean, not_measured_note
+from benchmarks.markdown.cells import format_mean_range, format_number, markdown_table, mean
 from benchmarks.markdown.protocol2_claim import COMMAND, CUT_SHORT_NOTE, format_mark, format_seeds, note_copies
 from benchmarks.protocol2 import plan, rule
 from benchmarks.protocol2.summary import (
@@ -45,8 +45,7 @@ def headline(root: Path) -> str:
     """Return CA, CF and ASR@1 of every method on the first model and target of the protocol."""
     rows = read_json_lines(root / "benchmarks" / "results" / f"protocol2_{MODEL}.jsonl")
     decided = decide(MODEL, rows)
-    if decided is None:
-        return not_measured_note(COMMAND)
+    assert decided is not None
     attacks, methods = decided
     chosen: dict[str, list[Cell]] = {}
     columns: list[Column] = []

@@ -7,9 +7,8 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.markdown.captions import LOST_ACCURACY_NOTE
-from benchmarks.markdown.cells import format_mean_range, markdown_table, not_measured_note
+from benchmarks.markdown.cells import format_mean_range, markdown_table
 from benchmarks.markdown.protocol2_claim import (
-    COMMAND,
     format_equal_accuracy,
     format_mark,
     format_origin,
@@ -83,7 +82,7 @@ def _each_model(root: Path, format_model: Format) -> str:
         decided = decide(model, rows)
         if decided is not None:
             parts.append(format_model(model, select_cells(rows), rows, decided[1]))
-    return "\n\n".join(filter(None, parts)) or not_measured_note(COMMAND)
+    return "\n\n".join(filter(None, parts))
 
 
 def _format_at_rates(model: str, cells: Sequence[Cell], rows: Sequence[Row], methods: Methods) -> str:
@@ -214,8 +213,6 @@ def undefended(root: Path) -> str:
         for (model, attack, target), found in groups.items()
         for kind, title in (("clean", "never poisoned"), ("backdoored", "backdoored"))
     ]
-    if not lines:
-        return not_measured_note(UNDEFENDED_COMMAND)
     table = markdown_table(("model", "attack", "target", "weights", *UNDEFENDED_COLUMNS), lines)
     return f"{table}\n\n{RANGE_NOTE} {format_origin(rows, UNDEFENDED_COMMAND)}"
 

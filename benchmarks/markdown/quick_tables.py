@@ -10,20 +10,17 @@ from benchmarks.markdown.cells import (
     format_number,
     group_rows,
     markdown_table,
-    not_measured_note,
     read_measurement,
 )
 from benchmarks.markdown.comparison import format_comparison
 from cleaner.evaluation.result import SUCCESS_ASR
 
-COMMANDS = tuple(f"python -m benchmarks.quick_setting {phase}" for phase in ("attack", "trials", "confirm"))
+COMMAND = "python -m benchmarks.quick_setting confirm"
 
 
 def quick_choice(root: Path) -> str:
     """Return the settings that the trials chose for each method."""
     result = read_measurement(root, "quick_setting.json")
-    if result is None or not result["chosen"]:
-        return not_measured_note(*COMMANDS[:2])
     lines = [
         (
             f"`{model}`",
@@ -52,12 +49,10 @@ def quick_choice(root: Path) -> str:
 def quick_setting(root: Path) -> str:
     """Return the test metrics of the quick setting on five seeds that no trial used."""
     result = read_measurement(root, "quick_setting.json")
-    if result is None or not result["rows"]:
-        return not_measured_note(*COMMANDS)
     chosen = result["chosen"].items()
     lost = [(model, name) for model, methods in chosen for name, choice in methods.items() if choice["lost_accuracy"]]
     # Older rows state no commit of their own, and several calls measured them.
-    origin = result | {"commit": None, "command": COMMANDS[-1]}
+    origin = result | {"commit": None, "command": COMMAND}
     tables = [format_comparison(rows, origin, lost) for rows in group_rows(result["rows"], "model", "trigger")]
     return "\n\n".join([*tables, describe_attacks(result)])
 
@@ -75,8 +70,6 @@ def describe_attacks(result: dict[str, Any]) -> str:
 def first_minute(root: Path) -> str:
     """Return the phases of the first minute, in seconds from the click on Train model."""
     result = read_measurement(root, "first_minute.json")
-    if result is None:
-        return not_measured_note("python -m benchmarks.first_minute")
     lines = [
         (
             row["run"],

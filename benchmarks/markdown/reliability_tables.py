@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks.markdown.cells import describe_origin, join_unique, markdown_table, not_measured_note, read_measurement
+from benchmarks.markdown.cells import describe_origin, join_unique, markdown_table, read_measurement
 from cleaner.reports.variation import describe_variation
 
 LABELS = {
@@ -17,8 +17,6 @@ LABELS = {
 def reliability(root: Path) -> str:
     """Return one line per slow suite: cases, kills, failed tests, seconds."""
     result = read_measurement(root, "reliability.json")
-    if result is None:
-        return not_measured_note("python -m benchmarks.reliability")
     lines = [
         (
             LABELS[row["suite"]],
@@ -38,16 +36,13 @@ def reliability(root: Path) -> str:
 def reliability_summary(root: Path) -> str:
     """Return cases, kills and sessions with their failures, one line each."""
     result = read_measurement(root, "reliability.json")
-    if result is None:
-        return not_measured_note("python -m benchmarks.reliability")
     counts = {row["suite"]: row for row in result["rows"]}
     lines = [
         (f"{counts[suite][unit]:,} {what}", f"{counts[suite]['failures']:,}", f"{counts[suite]['seconds']:,} s")
         for suite, unit, what in (("inputs", "cases", "generated inputs"), ("kills", "kills", "random kills"))
         if suite in counts
     ]
-    visited = read_measurement(root, "sessions.json")
-    for row in visited["rows"] if visited else []:
+    for row in read_measurement(root, "sessions.json")["rows"]:
         what = f"{row['actions']:,} actions in {row['sessions']} browser sessions at once"
         lines.append((what, f"{row['failures']:,}", f"{60 * row['minutes']:,.0f} s"))
     return markdown_table(("what", "failures", "time"), lines)
@@ -56,8 +51,6 @@ def reliability_summary(root: Path) -> str:
 def sessions(root: Path) -> str:
     """Return what was measured with many browser sessions at once."""
     result = read_measurement(root, "sessions.json")
-    if result is None:
-        return not_measured_note("python -m benchmarks.sessions")
     (row,) = result["rows"]
     pause, growth = f"{row['pause_seconds']:g}", row["server_mb_end"] / row["server_mb_half"] - 1
     lines = [
@@ -78,8 +71,7 @@ def sessions(root: Path) -> str:
 
 def variation(root: Path) -> str:
     """Return how far figures vary by seed and by processor."""
-    text = describe_variation(root / "benchmarks" / "results")
-    return text or not_measured_note("python -m benchmarks.attack_defense", "python -m benchmarks.processors")
+    return describe_variation(root / "benchmarks" / "results")
 
 
 def _count(row: dict[str, int], name: str) -> str:

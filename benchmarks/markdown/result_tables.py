@@ -18,8 +18,8 @@ from benchmarks.markdown.cells import (
     markdown_table,
     mean,
     method_label,
-    not_measured_note,
     read_measurement,
+    read_result,
 )
 from benchmarks.markdown.comparison import COMPARISON_COLUMNS, format_comparison, format_metrics, format_summary
 from cleaner.reports import results
@@ -79,16 +79,14 @@ def build_tables(
 ) -> str:
     """Return one table per group of kept rows with the same `keys`; only the paper's six attacks."""
     result = _read_cells(root)
-    lost = lost_accuracy_pairs(read_measurement(root, "learning_rates.json") or {})
-    rows = [row for row in result["rows"] if row["trigger"] in protocol.ATTACKS and keep_row(row)] if result else []
-    tables = [format_group(group, result or {}, lost) for group in group_rows(rows, *keys) if keep_group(group)]
-    return "\n\n".join(tables) or not_measured_note("python -m benchmarks.learning_rates", COMMAND)
+    lost = lost_accuracy_pairs(read_measurement(root, "learning_rates.json"))
+    rows = [row for row in result["rows"] if row["trigger"] in protocol.ATTACKS and keep_row(row)]
+    return "\n\n".join(format_group(group, result, lost) for group in group_rows(rows, *keys) if keep_group(group))
 
 
-def _read_cells(root: Path) -> dict[str, Any] | None:
+def _read_cells(root: Path) -> dict[str, Any]:
     """Return the file of attack x defense; its own command is only the last of many that filled it."""
-    result = read_measurement(root, "attack_defense.json")
-    return result and result | {"command": COMMAND}
+    return read_measurement(root, "attack_defense.json") | {"command": COMMAND}
 
 
 def lost_accuracy_pairs(rates: dict[str, Any]) -> LostPairs:
@@ -98,15 +96,12 @@ def lost_accuracy_pairs(rates: dict[str, Any]) -> LostPairs:
 
 def counterfactual_by_kind(root: Path) -> str:
     """Return CF by kind of edit, where one kind was held out of TA-Cleaner's training."""
-    result = _read_cells(root) or {"rows": []}
+    result = _read_cells(root)
     held_out = {name for name, defense in protocol.ABLATIONS.items() if defense.state_dict()["held_out"] != "none"}
-    tables = [
+    return "\n\n".join(
         format_kinds(rows, result["command"])
         for rows in group_rows(result["rows"], "model", "trigger", "seed")
         if held_out & {row["defense"] for row in rows}
-    ]
-    return "\n\n".join(tables) or not_measured_note(
-        "python -m benchmarks.attack_defense --attacks badnet --methods 'ta_cleaner relation held out'"
     )
 
 
@@ -133,12 +128,8 @@ def format_kinds(rows: list[Row], command: str) -> str:
 
 def other_triggers(root: Path) -> str:
     """Return one row per trigger beyond the paper's six: before and after TA-Cleaner."""
-    result = _read_cells(root) or {"rows": []}
+    result = _read_cells(root)
     rows = [row for row in result["rows"] if row["trigger"] in protocol.OTHER_TRIGGERS]
-    if not rows:
-        return not_measured_note(
-            f"python -m benchmarks.attack_defense --attacks {' '.join(protocol.OTHER_TRIGGERS)} --methods ta_cleaner"
-        )
     tables = []
     for of_model in group_rows(rows, "model"):
         lines = [other_trigger_line(group) for group in group_rows(of_model, "trigger")]
@@ -163,10 +154,7 @@ def other_trigger_line(rows: list[Row]) -> tuple[str, ...]:
 
 def budget(root: Path) -> str:
     """Return what each method removes by clean pairs, steps and learning rate."""
-    result = read_measurement(root, "budget.json")
-    if result is None:
-        return not_measured_note("python -m benchmarks.budget")
-    groups = group_rows(result["rows"], "model", "trigger", "seed")
+    groups = group_rows(read_measurement(root, "budget.json")["rows"], "model", "trigger", "seed")
     return "\n\n".join(map(format_budget, groups))
 
 
@@ -191,8 +179,6 @@ def format_budget(rows: list[Row]) -> str:
 def learning_rates(root: Path) -> str:
     """Return CA and ASR@1 at each learning rate of the grid; the chosen rate in bold."""
     result = read_measurement(root, "learning_rates.json")
-    if result is None:
-        return not_measured_note("python -m benchmarks.learning_rates")
     groups = group_rows(current_trials(result["trials"]), "model")
     return "\n\n".join(format_rates(trials, result) for trials in groups)
 
@@ -223,19 +209,18 @@ def format_trial(trial: Row, *, is_chosen: bool) -> str:
     return f"**{text}**" if is_chosen else text
 
 
-def read_photos(root: Path) -> dict[str, Any] | None:
-    """Return the table on all of CIFAR-10; until it is measured, the older one on 4,250 photos; None without both."""
-    result = read_measurement(root, "cifar10.json")
-    if result is None or not result["rows"]:
+def read_photos(root: Path) -> dict[str, Any]:
+    """Return the table on all of CIFAR-10; until it is measured, the older one on 4,250 photos."""
+    path = root / "benchmarks" / "results" / "cifar10.json"
+    if not path.exists() or not read_result(path)["rows"]:
         return read_measurement(root, "photos.json")
-    return result | {"command": PHOTOS_COMMAND}  # its own is that of the last process, which may have gathered only
+    # Its own command is that of the last process, which may have gathered only.
+    return read_result(path) | {"command": PHOTOS_COMMAND}
 
 
 def photos(root: Path) -> str:
     """Return the origin of the model trained on photos, and all attacks on it side by side."""
     result = read_photos(root)
-    if result is None or not result["rows"]:
-        return not_measured_note(PHOTOS_COMMAND)
     card = result["card"]
     low, high = card["zero_shot_interval"]
     n_validation = join_unique(f"{trial['n']:,}" for trial in result["rate_trials"])
@@ -284,7 +269,6 @@ def describe_missing(result: dict[str, Any]) -> str:
 
 def photos_by_attack(root: Path) -> str:
     """Return one table per attack on the model trained on photos."""
-    result = read_photos(root) or {"rows": []}
+    result = read_photos(root)
     format_group = partial(format_comparison, result=result, lost=lost_accuracy_pairs(result))
-    tables = [format_group(rows) for rows in group_rows(result["rows"], "trigger")]
-    return "\n\n".join(tables) or not_measured_note(PHOTOS_COMMAND)
+    return "\n\n".join(map(format_group, group_rows(result["rows"], "trigger")))

@@ -8,7 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from benchmarks.markdown.cells import describe_origin, markdown_table, not_measured_note, read_measurement
+from benchmarks.markdown.cells import describe_origin, markdown_table, read_measurement
 from benchmarks.scale_cost import (
     BYTES,
     CORES,
@@ -26,7 +26,6 @@ from benchmarks.scale_cost import (
     predict_step,
 )
 
-COMMAND = "python -m benchmarks.scale"
 FILE = "scale.json"
 PARTS = {
     "compute": "towers",
@@ -44,8 +43,6 @@ PARTS = {
 def scale_hours(root: Path) -> str:
     """Return the GPU hours of each model and method, by number of GPUs."""
     result = read_measurement(root, FILE)
-    if result is None:
-        return not_measured_note(COMMAND)
     host = Host(**result["host"])
     lines = []
     for name, values in result["models"].items():
@@ -86,8 +83,6 @@ def format_figure(value: float) -> str:
 def scale_bytes(root: Path) -> str:
     """Return the bytes that each GPU sends per step, and the size of weights and optimizer."""
     result = read_measurement(root, FILE)
-    if result is None:
-        return not_measured_note(COMMAND)
     lines = []
     for name, values in result["models"].items():
         model = Model(**values)
@@ -105,8 +100,6 @@ def scale_bytes(root: Path) -> str:
 def scale_limits(root: Path) -> str:
     """Return what one process can prepare per second, and what a GPU would need."""
     result = read_measurement(root, FILE)
-    if result is None:
-        return not_measured_note(COMMAND)
     host, method = Host(**result["host"]), METHODS["ta_cleaner, K 100%"]
     texts = method.captions + method.subtexts
     ceilings = {
@@ -153,8 +146,6 @@ def describe_gather(result: dict[str, Any]) -> str:
 def scale_check(root: Path) -> str:
     """Return measured and predicted steps of two processes on one machine."""
     result = read_measurement(root, FILE)
-    if result is None:
-        return not_measured_note(COMMAND)
     check = result["validation"]
     lines = [
         (

@@ -11,7 +11,6 @@ from benchmarks.markdown.cells import (
     describe_origin,
     group_rows,
     markdown_table,
-    not_measured_note,
     read_measurement,
 )
 
@@ -21,8 +20,6 @@ STEP_NAMES = {"evaluate": "zero-shot evaluation", "map": "embedding map", "try":
 def full_size(root: Path) -> str:
     """Return how long a full-size model takes, with an empty cache and again, and the memory of the app's server."""
     result = read_measurement(root, "full_size.json")
-    if result is None:
-        return not_measured_note("python -m benchmarks.full_size")
     seconds = {(row["cache"], describe_step(row)): row["seconds"] for row in result["steps"]}
     names = dict.fromkeys(describe_step(row) for row in result["steps"])
     steps = [(name, *(f"{seconds[cache, name]:.1f}" for cache in ("first", "second"))) for name in names]
@@ -52,8 +49,6 @@ def describe_step(row: dict[str, Any]) -> str:
 def data_memory(root: Path) -> str:
     """Return the memory that data of each format take, few and many pairs."""
     result = read_measurement(root, "data_memory.json")
-    if result is None:
-        return not_measured_note("python -m benchmarks.data_memory")
     header = ("format", "pairs", "own memory, MB", "mapped files, MB")
     lines = [
         (row["format"], f"{row['pairs']:,}", f"{row['own_mb']:.0f}", f"{row['mapped_mb']:.0f}")

@@ -11,7 +11,6 @@ from benchmarks.markdown.cells import (
     join_unique,
     markdown_table,
     method_label,
-    not_measured_note,
     read_measurement,
 )
 from benchmarks.markdown.comparison import format_metrics
@@ -25,20 +24,17 @@ OTHER_METRICS = (("own_recall", 1), ("own_recall", 10), ("own_recall_clean", 10)
 
 def text_triggers(root: Path) -> str:
     """Return one row per attack and defense."""
-    return compare_quickly(root, "text_triggers.json", "python -m benchmarks.text_triggers")
+    return compare_quickly(root, "text_triggers.json")
 
 
 def siglip(root: Path) -> str:
     """Return the same for a patch in a model with SigLIP's loss."""
-    command = "python -m benchmarks.text_triggers --model scenes-siglip --attacks badnet"
-    return compare_quickly(root, "siglip.json", f"{command} --out benchmarks/results/siglip.json")
+    return compare_quickly(root, "siglip.json")
 
 
-def compare_quickly(root: Path, name: str, command: str) -> str:
-    """Return the table of a result file in the quick setting, or the command that writes it."""
+def compare_quickly(root: Path, name: str) -> str:
+    """Return the table of a result file in the quick setting."""
     result = read_measurement(root, name)
-    if result is None:
-        return not_measured_note(command)
     groups = [
         group for attack in group_rows(result["rows"], "model", "trigger") for group in group_rows(attack, "defense")
     ]

@@ -11,7 +11,6 @@ from benchmarks.markdown.cells import (
     group_rows,
     join_unique,
     markdown_table,
-    not_measured_note,
     read_measurement,
 )
 from benchmarks.markdown.comparison import format_comparison
@@ -21,17 +20,13 @@ from cleaner.jobs import prediction
 def demo(root: Path) -> str:
     """Return the table of `python -m cleaner demo`, and the time of a whole job."""
     result = read_measurement(root, "demo.json")
-    if result is None:
-        return not_measured_note("python -m cleaner demo --out benchmarks/results/demo.json")
     tables = "\n\n".join(format_comparison(rows, result) for rows in group_rows(result["rows"], "model", "trigger"))
     total = f" The whole demo took {result['seconds']:.0f} s."
     return tables + total + describe_job_time(read_measurement(root, "job.json"))
 
 
-def describe_job_time(result: dict[str, Any] | None) -> str:
+def describe_job_time(result: dict[str, Any]) -> str:
     """Return the time of the full setting in a worker."""
-    if result is None:
-        return ""
     parts = ", ".join(f"{row['stage']} {row['seconds']:.0f} s for {row['steps']} steps" for row in result["rows"])
     return (
         "\n\nThe full setting in a worker, badnet and TA-Cleaner on "
@@ -43,8 +38,6 @@ def describe_job_time(result: dict[str, Any] | None) -> str:
 def step(root: Path) -> str:
     """Return the time of a training step per model and method, and how other times grow."""
     result = read_measurement(root, "step.json")
-    if result is None:
-        return not_measured_note("python -m benchmarks.step")
     header = ("model", "method", "seconds per step", "bare step", "share of the bare rate", "over CleanCLIP")
     lines = [
         (
@@ -93,8 +86,6 @@ def describe_step_times(result: dict[str, Any]) -> str:
 def towers(root: Path) -> str:
     """Return the time of each tower's forward and backward pass."""
     result = read_measurement(root, "towers.json")
-    if result is None:
-        return not_measured_note("python -m benchmarks.towers")
     first = result["rows"][0]["model"]
     header = ("model", "tower", "forward and backward, ms", f"over `{first}`")
     lines = [
@@ -110,8 +101,6 @@ def towers(root: Path) -> str:
 def startup(root: Path) -> str:
     """Return the seconds from the start of a run to its first step and from its last step to its result."""
     result = read_measurement(root, "startup.json")
-    if result is None:
-        return not_measured_note("python -m benchmarks.startup")
     lines = [
         (row["worker"], *(f"{row[name]:.1f} s" for name in ("first_step", "evaluation")), format_memory(row))
         for row in result["rows"]
@@ -128,8 +117,6 @@ def format_memory(row: dict[str, Any]) -> str:
 def watching(root: Path) -> str:
     """Return the speed of a training with and without a page on it, and the time of the page switches meanwhile."""
     result = read_measurement(root, "watching.json")
-    if result is None:
-        return not_measured_note("python -m benchmarks.watching")
     speeds = markdown_table(
         ("page", "steps per second", "of the speed without a page"),
         [(row["phase"], f"{row['steps_per_second']:.1f}", f"{row['of_rate']:.2f}") for row in result["phases"]],
@@ -150,8 +137,6 @@ def watching(root: Path) -> str:
 def film_cost(root: Path) -> str:
     """Return what looks and the frames of the film add to a training."""
     result = read_measurement(root, "film_cost.json")
-    if result is None:
-        return not_measured_note("python -m benchmarks.film_cost")
     header = ("training", "with both", "without", "ratio", "validation passes", "frames")
     lines = [
         (
@@ -171,8 +156,6 @@ def film_cost(root: Path) -> str:
 def clocks(root: Path) -> str:
     """Return the predicted and real seconds of runs."""
     result = read_measurement(root, "clocks.json")
-    if result is None:
-        return not_measured_note("python -m benchmarks.clocks")
     lines = [
         (row["method"], str(row["round"]), prediction.format_range(*row["predicted"]), f"{row['real']:.1f} s")
         for row in result["rows"]

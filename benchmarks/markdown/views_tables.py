@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from benchmarks import views
-from benchmarks.markdown.cells import Row, format_number, markdown_table, not_measured_note
+from benchmarks.markdown.cells import Row, format_number, markdown_table
 from benchmarks.markdown.protocol2_claim import format_origin
 from benchmarks.protocol2 import rule
 from benchmarks.protocol2.records import results_path
@@ -23,8 +23,6 @@ def gentler_views(root: Path) -> str:
     """Return one line per method and variant, whose five rates are measured: its cheapest rate, and equal accuracy."""
     folder = root / "benchmarks" / "results"
     rows = read_json_lines(folder / views.PATH.name)
-    if not rows:
-        return not_measured_note(COMMAND)
     protocol_rows = read_json_lines(folder / results_path(views.MODEL).name)
     trials = views.list_trials(protocol_rows)
     suspect = trials[0][0].suspect

@@ -75,11 +75,6 @@ def test_training_again_shows_before_and_after(root: Path) -> None:
     assert "| BadNet patch | DAO | 600 | 94% [94%, 94%] | 0.900 [0.900, 0.900] | 0.020 [0.020, 0.020] |" in table
 
 
-def test_without_measurements_the_command_is_named(tmp_path: Path) -> None:
-    for table in (detection_tables.detection, detection_tables.detection_thresholds):
-        assert detection_tables.COMMAND in table(tmp_path)
-
-
 def test_a_second_call_measures_only_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     measured: list[int] = []
 

@@ -85,8 +85,14 @@ def write_results(root: Path, name: str, rows: list[dict[str, Any]], **fields: A
     (root / "benchmarks" / "results" / name).write_text(json.dumps(result), encoding="utf-8")
 
 
+def write_cells(root: Path, rows: list[dict[str, Any]], *lost: list[str]) -> None:
+    """Write the table of attack x defense; `lost`: (model, method) pairs that lost more accuracy than the budget."""
+    write_results(root, "attack_defense.json", rows)
+    write_results(root, "learning_rates.json", [], lost_accuracy=lost)
+
+
 def test_one_seed_is_shown_with_its_wilson_interval(tmp_path: Path) -> None:
-    write_results(tmp_path, "attack_defense.json", [make_row(None, 0, 0.9), make_row("ta_cleaner", 0, 0.8)])
+    write_cells(tmp_path, [make_row(None, 0, 0.9), make_row("ta_cleaner", 0, 0.8)])
     text = result_tables.attack_defense(tmp_path)
     low, high = METRICS.interval("ca")
     assert f"| none (backdoored) | 0.900 [{low:.3f}, {high:.3f}] |" in text
@@ -117,19 +123,17 @@ def test_the_table_of_text_triggers_states_how_each_attack_was_poisoned(tmp_path
 
 def test_caption_names_the_backdoored_models_by_hash(tmp_path: Path) -> None:
     rows = [make_row(None, 0, 0.9), make_row("finetune", 0, 0.8), make_row("par", 0, 0.7), make_row("finetune", 1, 0.7)]
-    write_results(tmp_path / "old", "attack_defense.json", rows)
+    write_cells(tmp_path / "old", rows)
     assert "SHA-256" not in result_tables.attack_defense(tmp_path / "old")
     for row, digest in zip(rows[1:], ("a" * 64, "b" * 64, "c" * 64), strict=True):
         row["suspect_sha256"] = digest
-    write_results(tmp_path / "new", "attack_defense.json", rows)
+    write_cells(tmp_path / "new", rows)
     text = result_tables.attack_defense(tmp_path / "new")
     assert "SHA-256: seed 0 aaaaaaaa / bbbbbbbb; seed 1 cccccccc; not recorded in 1 older rows." in text
 
 
 def test_several_seeds_are_shown_as_mean_minimum_maximum(tmp_path: Path) -> None:
-    write_results(
-        tmp_path, "attack_defense.json", [make_row("finetune", seed, ca) for seed, ca in enumerate((0.7, 0.8, 0.9))]
-    )
+    write_cells(tmp_path, [make_row("finetune", seed, ca) for seed, ca in enumerate((0.7, 0.8, 0.9))])
     text = result_tables.attack_defense(tmp_path)
     assert "| finetune | 0.800 [0.700, 0.900] |" in text
     assert "minimum, maximum" in text
@@ -139,20 +143,11 @@ def test_several_seeds_are_shown_as_mean_minimum_maximum(tmp_path: Path) -> None
 def test_caption_names_every_protocol_of_the_rows(tmp_path: Path) -> None:
     other = make_row("finetune", 0, 0.8)
     other["metrics"] |= {"protocol": "all_images", "n_attack": 1000}
-    write_results(tmp_path, "attack_defense.json", [make_row(None, 0, 0.9), other])
+    write_cells(tmp_path, [make_row(None, 0, 0.9), other])
     for text in (result_tables.attack_defense(tmp_path), result_tables.at_a_glance(tmp_path)):
         assert "Protocol `non_target`" in text
         assert "1,000 triggered images" in text
         assert "Protocol `all_images`" in text
-
-
-FROM_CODE = {"attacks", "defenses", "detectors", "screenshots"}
-"""Tables that read no result file."""
-
-
-@pytest.mark.parametrize("name", sorted(tables.TABLES.keys() - FROM_CODE))
-def test_missing_files_say_how_to_measure(name: str, tmp_path: Path) -> None:
-    assert "`python -m " in tables.TABLES[name](tmp_path)
 
 
 def test_photos_describe_their_model(tmp_path: Path) -> None:
@@ -197,9 +192,7 @@ def test_the_table_on_all_photos_replaces_the_older_one(tmp_path: Path) -> None:
 
 
 def test_a_method_that_lost_accuracy_is_marked(tmp_path: Path) -> None:
-    write_results(tmp_path, "attack_defense.json", [make_row("cleanclip", 0, 0.5)])
-    rates = {"lost_accuracy": [["scenes-rn", "cleanclip"]]}
-    (tmp_path / "benchmarks" / "results" / "learning_rates.json").write_text(json.dumps(rates), encoding="utf-8")
+    write_cells(tmp_path, [make_row("cleanclip", 0, 0.5)], ["scenes-rn", "cleanclip"])
     assert "cleanclip †" in result_tables.attack_defense(tmp_path)
 
 
@@ -250,9 +243,7 @@ def test_followup_columns_appear_where_they_were_measured(tmp_path: Path) -> Non
     with_rebound["rebound"] = {"steps": 186, "lr": 3e-4, "metrics": METRICS.to_dict()}
     slower = make_row("ta_cleaner", 1, 0.8) | {"cpu_seconds": 125.0}
     slower["transfer"] = {"scenes-night": {"ca": 0.2, "n": 1014}}
-    write_results(
-        tmp_path, "attack_defense.json", [make_row(None, 0, 0.9), make_row("finetune", 0, 0.9), with_rebound, slower]
-    )
+    write_cells(tmp_path, [make_row(None, 0, 0.9), make_row("finetune", 0, 0.9), with_rebound, slower])
     text = result_tables.attack_defense(tmp_path)
     assert "| rebound ASR@1 | CA `scenes-night` | CPU seconds | x finetune |" in text
     lines = {line.split(" | ")[0]: line for line in text.splitlines()}
@@ -266,7 +257,7 @@ def test_summary_of_all_attacks(tmp_path: Path) -> None:
     rows = [make_row(None, 0, 0.9), make_row(None, 0, 0.8) | {"trigger": "sig"}, make_row("finetune", 0, 0.7)]
     other = make_row("finetune", 1, 0.5)
     other["metrics"]["asr"] = {"1": 0.75, "3": 0.8}
-    write_results(tmp_path, "attack_defense.json", [*rows, other, make_row("ta_cleaner K 5 %", 0, 0.1)])
+    write_cells(tmp_path, [*rows, other, make_row("ta_cleaner K 5 %", 0, 0.1)])
     text = result_tables.at_a_glance(tmp_path)
     assert "| none (backdoored) | 2 | 0.850 | 0.800 | 0.250 | 0.250 |" in text
     assert "| finetune | 1 | 0.600 | 0.800 | 0.500 [0.250, 0.750] | - |" in text
@@ -276,9 +267,8 @@ def test_summary_of_all_attacks(tmp_path: Path) -> None:
 
 def test_an_attack_of_several_seeds_weighs_no_more_than_one_of_a_single_seed(tmp_path: Path) -> None:
     rows = [make_row("finetune", seed, 0.9) for seed in (0, 1, 2)]
-    write_results(
+    write_cells(
         tmp_path,
-        "attack_defense.json",
         [make_row(None, 0, 0.9), *rows, make_row("finetune", 0, 0.5) | {"trigger": "sig"}],
     )
     assert "| finetune | 2 | 0.700 |" in result_tables.at_a_glance(tmp_path)
@@ -286,7 +276,7 @@ def test_an_attack_of_several_seeds_weighs_no_more_than_one_of_a_single_seed(tmp
 
 def test_caption_names_methods_with_fewer_seeds(tmp_path: Path) -> None:
     rows = [make_row("finetune", 0, 0.9), make_row("finetune", 1, 0.9), make_row("par", 0, 0.8)]
-    write_results(tmp_path, "attack_defense.json", [make_row(None, 0, 0.9), make_row(None, 1, 0.9), *rows])
+    write_cells(tmp_path, [make_row(None, 0, 0.9), make_row(None, 1, 0.9), *rows])
     text = result_tables.attack_defense(tmp_path)
     assert "one seed with its 95% Wilson interval: par (seed 0)." in text
 
@@ -299,7 +289,7 @@ def test_other_triggers_have_one_row_each(tmp_path: Path) -> None:
         row["config"] |= {"trigger": trigger}
     rows[1]["rebound"] = {"steps": 186, "lr": 3e-4, "metrics": METRICS.to_dict()}
     rows[2] |= {"trigger": "wanet", "config": rows[2]["config"] | {"trigger": {"name": "wanet"}}}
-    write_results(tmp_path, "attack_defense.json", [*rows, make_row(None, 0, 0.6)])
+    write_cells(tmp_path, [*rows, make_row(None, 0, 0.6)])
     text = result_tables.other_triggers(tmp_path)
     assert "| `patch_image` | path cat.png, patch_size 28 | 0.900 [" in text
     assert "| `wanet` |" in text
@@ -311,7 +301,7 @@ def test_other_triggers_have_one_row_each(tmp_path: Path) -> None:
 def test_ablations_are_listed_with_the_whole_method(tmp_path: Path) -> None:
     rows = [make_row("cleanclip", 0, 0.6), make_row("ta_cleaner", 0, 0.9), make_row("ta_cleaner K 5 %", 0, 0.8)]
     elsewhere = make_row("ta_cleaner", 0, 0.9) | {"trigger": "sig"}
-    write_results(tmp_path, "attack_defense.json", [*rows, elsewhere])
+    write_cells(tmp_path, [*rows, elsewhere])
     text = result_tables.ablations(tmp_path)
     assert "| ta_cleaner K 5 % | 0.800" in text
     assert "| ta_cleaner | 0.900" in text
@@ -324,7 +314,7 @@ def test_fine_detail_by_kind_needs_a_held_out_kind(tmp_path: Path) -> None:
     for row, relation in zip(rows, (0.5, 0.875, 0.625), strict=True):
         row["metrics"]["counterfactual_by_kind"] = {"relation": relation, "count": 1.0}
     elsewhere = make_row("ta_cleaner", 0, 0.9) | {"trigger": "sig", "commit": "abc"}
-    write_results(tmp_path, "attack_defense.json", [*rows, elsewhere])
+    write_cells(tmp_path, [*rows, elsewhere])
     text = result_tables.counterfactual_by_kind(tmp_path)
     assert "| defense | CF | count | relation |" in text
     assert "| ta_cleaner relation held out | 0.800 | 1.000 | 0.625 |" in text
