@@ -100,7 +100,7 @@ def run_trial(
 ) -> dict[str, Any]:
     """Defend at one learning rate and return CA on validation images; `backdoored_ca`: CA before the defense.
 
-    ASR is recorded for the plot; `choose_rates` ignores it. The run is kept: at the chosen rate it becomes a cell of
+    ASR is recorded for the table; `choose_rates` ignores it. The run is kept: at the chosen rate it becomes a cell of
     the table and only needs test metrics.
     """
     run = defend(suspect, defense, clean, config, test=validation, on_step=Progress(f"{name} {config.lr:g}"))

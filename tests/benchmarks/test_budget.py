@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from benchmarks import budget, plots, protocol
+from benchmarks import budget, protocol
 from benchmarks.budget import BASE_PAIRS, BASE_STEPS, Options
 from cleaner import presets
 
@@ -38,10 +36,3 @@ def test_a_row_of_the_table_with_equal_settings_is_reused(monkeypatch: pytest.Mo
     assert find(steps=2 * BASE_STEPS) is None
     assert find(pairs=2 * BASE_PAIRS) is None
     assert find(lr=2 * LR) is None
-
-
-def test_each_seed_has_a_figure_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "budget.json").write_text(json.dumps({"rows": [row(), row(seed=1), row(seed=1)]}))
-    monkeypatch.setattr(plots.results, "RESULTS_DIR", tmp_path)
-    monkeypatch.setattr(plots, "plot_budget", lambda rows, result: len(rows))
-    assert plots.plot_budgets() == {"budget-scenes-rn-badclip-0": 1, "budget-scenes-rn-badclip-1": 2}
