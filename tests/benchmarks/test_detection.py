@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import torch
 from benchmarks import detection
 from benchmarks.markdown import detection_tables
 from benchmarks.rows import read_rows
+from tests.benchmarks.result_files import write_result
 
 CLIP_SCORE = {"auroc": 0.9, "interval": [0.8, 1.0], "auroc_by_size": []}
 
@@ -40,9 +40,7 @@ def make_row(trigger: str, seed: int, auroc: float, *, has_images: bool = True) 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     rows = [make_row("badnet", 0, 0.9), make_row("badnet", 1, 0.8), make_row("sig", 0, 0.3, has_images=False)]
-    path = tmp_path / "benchmarks" / "results" / "detection.json"
-    path.parent.mkdir(parents=True)
-    path.write_text(json.dumps({"rows": rows}))
+    write_result(tmp_path, "detection.json", rows=rows)
     return tmp_path
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from benchmarks import inversion
 from benchmarks.inversion import describe
 from benchmarks.markdown import inversion_tables
 from cleaner.runs.inversion import Inversion
+from tests.benchmarks.result_files import write_result
 
 
 def make_row(trigger: str | None, seed: int, *, suspect: str | None, iou: float | None) -> dict[str, Any]:
@@ -23,19 +23,13 @@ def make_row(trigger: str | None, seed: int, *, suspect: str | None, iou: float 
     return {"model": "scenes-lite", "trigger": trigger, "seed": seed, **describe(found), **origin}
 
 
-def write_rows(root: Path, rows: list[dict[str, Any]]) -> None:
-    path = root / "benchmarks" / "results" / "inversion.json"
-    path.parent.mkdir(parents=True)
-    path.write_text(json.dumps({"rows": rows, "device": "the last", "commit": "the last", "command": "the last"}))
-
-
 def test_a_line_per_attack_and_the_clean_model(tmp_path: Path) -> None:
     rows = [
         make_row("badnet", 0, suspect="a", iou=0.25),
         make_row("badnet", 1, suspect="b", iou=0.75),
         make_row(None, 0, suspect=None, iou=None),
     ]
-    write_rows(tmp_path, rows)
+    write_result(tmp_path, "inversion.json", rows=rows, commit="the last")
     lines = inversion_tables.inversion(tmp_path).splitlines()
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:4]]
     assert cells[0][:4] == ["`scenes-lite`", "BadNet patch", "1 of 2", "2.0 [2.0, 2.0]"]
@@ -54,7 +48,7 @@ def test_success_and_accuracy_before_and_after_unlearning(tmp_path: Path) -> Non
         make_row("badnet", 0, suspect="a", iou=0.25) | {"metrics": figures(0.9, 0.95), "after": after},
         make_row(None, 0, suspect=None, iou=None),
     ]
-    write_rows(tmp_path, rows)
+    write_result(tmp_path, "inversion.json", rows=rows, commit="the last")
     header, _, line, _, note = inversion_tables.unlearning(tmp_path).splitlines()
     assert [cell.strip() for cell in header.strip("|").split("|")][3:6] == [
         "ASR backdoored",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +12,7 @@ import pytest
 from benchmarks import processors, quick_plan, quick_setting
 from benchmarks.markdown import quick_tables
 from cleaner.files import read_json
+from tests.benchmarks.result_files import write_result
 from tests.benchmarks.test_tables import make_row
 
 MODEL = "scenes-lite"
@@ -113,20 +113,11 @@ def test_confirmation_has_each_method_at_its_own_and_at_the_common_rate() -> Non
     assert "ta_cleaner at TA-Cleaner's rate" not in plan
 
 
-def write(root: Path, name: str, result: dict[str, Any]) -> None:
-    path = root / "benchmarks" / "results" / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(result), encoding="utf-8")
-
-
 def test_tables_show_choice_rows_and_on_how_many_seeds_the_attack_took(tmp_path: Path) -> None:
     choice = {"form": "core", "parameters": {}, "lr": 1e-3, "ca": 0.96, "loss": 0.02, "lost_accuracy": True}
     rows = [make_row(name, seed, 0.9) for seed in (1, 2) for name in (None, "ta_cleaner")]
     rows[0]["metrics"]["asr"]["1"] = 0.95
     result = {
-        "command": "c",
-        "commit": "abc",
-        "device": "cpu",
         "chosen": {"scenes-rn": {"ta_cleaner": choice}},
         "trials_each": 24,
         "trial_seeds": [200],
@@ -134,11 +125,11 @@ def test_tables_show_choice_rows_and_on_how_many_seeds_the_attack_took(tmp_path:
         "setting": {"pairs": 8000, "epochs": 1},
         "rows": rows,
     }
-    write(tmp_path, "quick_setting.json", result)
+    write_result(tmp_path, "quick_setting.json", **result)
     table = quick_tables.quick_setting(tmp_path)
     assert "ta_cleaner †" in table
     assert f"; several commits; `{quick_tables.COMMAND}`" in table, "no row states its commit"
-    write(tmp_path, "quick_setting.json", result | {"rows": [row | {"commit": "def"} for row in rows]})
+    write_result(tmp_path, "quick_setting.json", **result | {"rows": [row | {"commit": "def"} for row in rows]})
     assert f"; commit def; `{quick_tables.COMMAND}`" in quick_tables.quick_setting(tmp_path)
     assert table.endswith("badnet on 1 of 2 seeds.")
     assert "| `scenes-rn` | ta_cleaner | core | 0.001 | 0.960 | +2.0 | lost accuracy |" in quick_tables.quick_choice(
@@ -149,7 +140,7 @@ def test_tables_show_choice_rows_and_on_how_many_seeds_the_attack_took(tmp_path:
 def test_the_first_minute_shows_its_phases(tmp_path: Path) -> None:
     row = {"run": "badnet", "first_step": 3.2, "training": 11.0, "done": 19.0, "drawn": 20.5, "steps": 248}
     result = {"rows": [{**row, "ca": 0.98, "asr": 0.97}], "rounds": [[], [], []], "reading_seconds": 20.0}
-    write(tmp_path, "first_minute.json", {**result, "device": "cpu", "commit": "abc", "command": "c"})
+    write_result(tmp_path, "first_minute.json", **result)
     table = quick_tables.first_minute(tmp_path)
     assert "| badnet | 3.2 | 11.0 | 19.0 | 20.5 | 248 | 0.980 | 0.970 |" in table
     assert "medians of 3 rounds" in table

@@ -11,6 +11,7 @@ import pytest
 from benchmarks import reliability as program
 from benchmarks.markdown.reliability_tables import reliability, sessions
 from benchmarks.reliability import Options, add_counts, count
+from tests.benchmarks.result_files import write_result
 
 REPORT = """<testsuites><testsuite>
 <testcase name="a" time="1.6"><properties><property name="cases" value="100"/></properties></testcase>
@@ -25,17 +26,12 @@ def test_counts_add_up() -> None:
 
 
 def test_the_table_has_a_line_for_each_suite(tmp_path: Path) -> None:
-    folder = tmp_path / "benchmarks" / "results"
-    folder.mkdir(parents=True)
     rows = [{"suite": "inputs", "tests": 3, "failures": 1, "seconds": 4, "cases": 12_345}]
-    result = {"rows": rows, "device": "cpu", "commit": "abc", "command": "python -m benchmarks.reliability"}
-    (folder / "reliability.json").write_text(json.dumps(result))
+    write_result(tmp_path, "reliability.json", rows=rows)
     assert "| 12,345 | – | – | 1 | 4 |" in reliability(tmp_path)
 
 
 def test_the_sessions_are_described_as_measured(tmp_path: Path) -> None:
-    folder = tmp_path / "benchmarks" / "results"
-    folder.mkdir(parents=True)
     row = {
         "sessions": 20,
         "minutes": 12.0,
@@ -52,8 +48,7 @@ def test_the_sessions_are_described_as_measured(tmp_path: Path) -> None:
         "models_changed": 0,
         "trainings_at_once": 1,
     }
-    result = {"rows": [row], "device": "cpu", "commit": "abc", "command": "python -m benchmarks.sessions"}
-    (folder / "sessions.json").write_text(json.dumps(result))
+    write_result(tmp_path, "sessions.json", rows=[row])
     text = sessions(tmp_path)
     for part in ("20 for 12 minutes, an action every 15 s", "930; 1", "1.2 s (median), 4.5 s (95%)", "+5%", "41; 0"):
         assert part in text

@@ -11,6 +11,7 @@ import pytest
 from benchmarks import scale
 from benchmarks.markdown import scale_tables
 from benchmarks.scale_cost import METHODS, Host, Machine, Model, count_hours, predict_step
+from tests.benchmarks.result_files import write_result
 
 MODEL = Model(image_flops=1e9, caption_flops=1e8, subtext_flops=5e7, width=512, parameters=1_000_000)
 HOST = Host(decode=1e-3, augment=2e-3, eda=1e-4, subtexts=1e-3, tokenize=1e-5)
@@ -110,13 +111,8 @@ def test_tables_say_hours_bytes_and_limits(tmp_path: Path) -> None:
         "host": asdict(HOST),
         "loss_seconds": {str(rows): {"ta_cleaner, K 100%": rows / 1000} for rows in (64, 512, 4096)},
         "validation": check,
-        "device": "cpu",
-        "commit": "abc",
-        "command": "python -m benchmarks.scale",
     }
-    folder = tmp_path / "benchmarks" / "results"
-    folder.mkdir(parents=True)
-    (folder / "scale.json").write_text(json.dumps(result))
+    write_result(tmp_path, "scale.json", **result)
     hours = scale_tables.scale_hours(tmp_path)
     assert "| `ViT-B-32` | cleanclip |" in hours
     assert "(" in hours.split("cleanclip |")[1].splitlines()[0]  # the loader is slower than this small model

@@ -12,6 +12,8 @@ import pytest
 from benchmarks import tables
 from benchmarks.markdown import asset_tables, result_tables, size_tables, text_tables, timing_tables
 from cleaner.evaluation.evaluate import Metrics
+from cleaner.files import write_json
+from tests.benchmarks.result_files import write_result
 
 
 @pytest.mark.parametrize("page", tables.PAGES, ids=lambda page: page.name)
@@ -79,16 +81,10 @@ def test_check_reports_a_page_that_is_out_of_date(
     assert tables.main(tables.Options(check=True)) == 0
 
 
-def write_results(root: Path, name: str, rows: list[dict[str, Any]], **fields: Any) -> None:
-    (root / "benchmarks" / "results").mkdir(parents=True, exist_ok=True)
-    result = {"command": "python -m benchmarks.x", "commit": "abc", "device": "cpu, 2 cores", "rows": rows, **fields}
-    (root / "benchmarks" / "results" / name).write_text(json.dumps(result), encoding="utf-8")
-
-
 def write_cells(root: Path, rows: list[dict[str, Any]], *lost: list[str]) -> None:
     """Write the table of attack x defense; `lost`: (model, method) pairs that lost more accuracy than the budget."""
-    write_results(root, "attack_defense.json", rows)
-    write_results(root, "learning_rates.json", [], lost_accuracy=lost)
+    write_result(root, "attack_defense.json", rows=rows)
+    write_result(root, "learning_rates.json", lost_accuracy=lost)
 
 
 def test_one_seed_is_shown_with_its_wilson_interval(tmp_path: Path) -> None:
@@ -115,7 +111,7 @@ def test_the_table_of_text_triggers_states_how_each_attack_was_poisoned(tmp_path
     longer = make_row(None, 0, 0.9) | {"trigger": "input_aware"}
     longer["config"]["finetune"]["epochs"] = 20
     rows = [row | {"device": "cpu", "commit": "abc"} for row in (make_row(None, 0, 0.9), longer)]
-    write_results(tmp_path, "text_triggers.json", rows)
+    write_result(tmp_path, "text_triggers.json", rows=rows)
     text = text_tables.text_triggers(tmp_path)
     for trigger, schedule in (("badnet", "10 epochs, 310 steps"), ("input_aware", "20 epochs, 620 steps")):
         assert f"`{trigger}`: 2% of 2,000 pairs, batch 64, {schedule}, lr 0.0001" in text
@@ -151,10 +147,7 @@ def test_caption_names_every_protocol_of_the_rows(tmp_path: Path) -> None:
 
 
 def test_photos_describe_their_model(tmp_path: Path) -> None:
-    write_results(
-        tmp_path, "photos.json", [make_row(None, 0, 0.9), make_row("ta_cleaner", 0, 0.8), make_row("cleanclip", 0, 0.7)]
-    )
-    path = tmp_path / "benchmarks" / "results" / "photos.json"
+    rows = [make_row(None, 0, 0.9), make_row("ta_cleaner", 0, 0.8), make_row("cleanclip", 0, 0.7)]
     card = {
         "command": "python -m cleaner pretrain",
         "zero_shot_ca": 0.6,
@@ -167,9 +160,7 @@ def test_photos_describe_their_model(tmp_path: Path) -> None:
         "steps": 660,
     }
     trials = {"rate_trials": [{"n": 750}], "attack_trials": [], "lost_accuracy": [["scenes-rn", "cleanclip"]]}
-    path.write_text(
-        json.dumps(json.loads(path.read_text()) | {"card": card, "grid": [1e-4, 1e-3], "budget": 0.02} | trials)
-    )
+    write_result(tmp_path, "photos.json", rows=rows, card=card, grid=[1e-4, 1e-3], budget=0.02, **trials)
     text = result_tables.photos(tmp_path)
     for part in (
         "0.600 [0.570, 0.630]",
@@ -183,11 +174,11 @@ def test_photos_describe_their_model(tmp_path: Path) -> None:
 
 
 def test_the_table_on_all_photos_replaces_the_older_one(tmp_path: Path) -> None:
-    write_results(tmp_path, "photos.json", [make_row(None, 0, 0.5)])
+    write_result(tmp_path, "photos.json", rows=[make_row(None, 0, 0.5)])
     assert "0.500" in result_tables.photos_by_attack(tmp_path)
-    write_results(tmp_path, "cifar10.json", [])  # not yet measured
+    write_result(tmp_path, "cifar10.json", rows=[])  # not yet measured
     assert "0.500" in result_tables.photos_by_attack(tmp_path)
-    write_results(tmp_path, "cifar10.json", [make_row(None, 0, 0.9)])
+    write_result(tmp_path, "cifar10.json", rows=[make_row(None, 0, 0.9)])
     assert "0.900" in result_tables.photos_by_attack(tmp_path)
 
 
@@ -230,9 +221,7 @@ def test_rates_are_listed_with_the_chosen_one_in_bold(tmp_path: Path) -> None:
         "lost_accuracy": [["scenes-rn", "par"]],
         "trials": trials,
     }
-    folder = tmp_path / "benchmarks" / "results"
-    folder.mkdir(parents=True)
-    (folder / "learning_rates.json").write_text(json.dumps(rates), encoding="utf-8")
+    write_result(tmp_path, "learning_rates.json", **rates)
     text = result_tables.learning_rates(tmp_path)
     assert "| finetune | 0.900 | **0.980 / 0.500** | - |" in text
     assert "| par † | 0.800 | **0.850** | 0.840 |" in text
@@ -328,7 +317,7 @@ def test_step_lists_every_method_and_the_settings(tmp_path: Path) -> None:
     model |= {"published_seconds": 1.0, "cleanclip_over_published": 0.4, "preparation": {"EDA": 1.25}}
     settings = {"batch_size": 64, "precision": "fp32", "threads": 2, "rounds": 3, "steps": 8, "peak_mb": 1500}
     times = {"models": [model], "clock": "wall", "texts_of_an_epoch": [{"pairs": 1000, "seconds": 0.1}]}
-    write_results(tmp_path, "step.json", [], **settings, **times)
+    write_result(tmp_path, "step.json", **settings, **times)
     text = timing_tables.step(tmp_path)
     assert "| `rn` | cleanclip | 0.400 | 0.360 | 0.90 | 1.00 |" in text
     for part in ("Batch 64, fp32, 2 thread(s), wall time", "3 interleaved rounds", "1.50 GB", "commit abc"):
@@ -346,7 +335,7 @@ def test_full_size_lists_both_visits_and_the_memory(tmp_path: Path) -> None:
         {"page": "start", "seconds": 0.0, "server_mb": 600.0},
         {"page": "Embeddings", "seconds": 6.9, "server_mb": 1646.2},
     ]
-    write_results(tmp_path, "full_size.json", [], model="ViT-B-32", steps=steps, pages=pages)
+    write_result(tmp_path, "full_size.json", model="ViT-B-32", steps=steps, pages=pages)
     text = size_tables.full_size(tmp_path)
     assert "| zero-shot evaluation, 214 photos, 998 classes, 7 prompts each | 64.4 | 8.1 |" in text
     assert "| Embeddings | 6.9 | 1,646 |" in text
@@ -359,7 +348,7 @@ def test_data_memory_lists_formats(tmp_path: Path) -> None:
         {"format": name, "pairs": pairs, "own_mb": own, "mapped_mb": 0.4}
         for name, pairs, own in (("csv", 5000, 30.1), ("csv", 100_000, 61.2))
     ]
-    write_results(tmp_path, "data_memory.json", rows)
+    write_result(tmp_path, "data_memory.json", rows=rows)
     text = size_tables.data_memory(tmp_path)
     assert "| csv | 100,000 | 61 | 0 |" in text
     assert "Own memory of few and many pairs: csv from 30 to 61 MB." in text
@@ -368,14 +357,12 @@ def test_data_memory_lists_formats(tmp_path: Path) -> None:
 def test_model_cards_are_listed_with_intervals(tmp_path: Path) -> None:
     card = {"model": "rn", "parameters": 2_500_000, "zero_shot_ca": 0.9, "zero_shot_interval": [0.88, 0.92], "n": 1000}
     card |= {"pairs": 5000, "steps": 300, "seconds": 3600, "teacher": "", "finetune": {"seed": 7}}
-    (tmp_path / "assets" / "rn").mkdir(parents=True)
-    (tmp_path / "assets" / "rn" / "card.json").write_text(json.dumps(card), encoding="utf-8")
+    write_json(tmp_path / "assets" / "rn" / "card.json", card)
     text = asset_tables.models(tmp_path)
     assert "| `rn` | 2.5 M | 0.900 [0.880, 0.920] | - | - | 5,000 | 300 | 1.0 | 7 |" in text
     assert "On 1,000 labeled test images of Scenes;" in text
-    (tmp_path / "assets" / "photos").mkdir()
     other = card | {"model": "photos", "data": "cifar10/train", "n": 10_000}
-    (tmp_path / "assets" / "photos" / "card.json").write_text(json.dumps(other), encoding="utf-8")
+    write_json(tmp_path / "assets" / "photos" / "card.json", other)
     assert "10,000 labeled test images of CIFAR-10 photos" in asset_tables.models(tmp_path)
 
 
@@ -383,7 +370,7 @@ def test_budgets_are_sorted_and_name_the_programs_that_measured_them(tmp_path: P
     origin = {"commit": "abc", "device": "cpu, 2 cores", "steps": 651, "lr": 1e-3}
     pairs = {6000: "python -m benchmarks.attack_defense --seeds 0", 1500: "python -m benchmarks.budget"}
     rows = [make_row("finetune", 0, 0.9) | origin | {"pairs": n, "command": command} for n, command in pairs.items()]
-    write_results(tmp_path, "budget.json", rows, command="python -m benchmarks.budget --methods par")
+    write_result(tmp_path, "budget.json", rows=rows, command="python -m benchmarks.budget --methods par")
     text = result_tables.budget(tmp_path)
     assert text.index("| 1,500 | 651 | 0.001 | finetune | 0.900") < text.index("| 6,000 | 651 | 0.001 | finetune")
     assert text.endswith("commit abc; `python -m benchmarks.budget` / `python -m benchmarks.attack_defense`.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from cleaner import presets
 from cleaner.reports import benchmark, claim
 from cleaner.reports.benchmark import BenchmarkRecord
 from tests.benchmarks.protocol2.simulated import FIRST_TARGET, OTHER_PROCESSOR, PROCESSOR, measure_all, simulate
+from tests.benchmarks.result_files import write_lines
 
 LITE = "scenes-lite"
 SEEDS = plan.MODELS[LITE].seeds
@@ -59,9 +59,7 @@ def rows() -> list[dict[str, Any]]:
 
 
 def write_rows(folder: Path, rows: Iterable[dict[str, Any]]) -> Path:
-    (folder / "benchmarks" / "results").mkdir(parents=True)
-    path = folder / "benchmarks" / "results" / f"protocol2_{LITE}.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_lines(folder, f"protocol2_{LITE}.jsonl", rows)
     return folder
 
 
@@ -207,10 +205,8 @@ def test_both_attackers_of_a_seed_are_compared_on_one_processor(rows: list[dict[
 def test_the_table_before_any_defense_has_clean_and_backdoored_models(tmp_path: Path) -> None:
     figures = {"probe": {"ca": 0.9, "asr": 0.5}, "transfer": {"scenes-night": {"ca": 0.3}}}
     row = {"model": LITE, "attack": "badclip", "target": "cup", "seed": 3, "processor": PROCESSOR, "commit": "abc"}
-    path = tmp_path / "benchmarks" / "results" / "undefended.jsonl"
-    path.parent.mkdir(parents=True)
     clean = figures | {"probe": {"ca": 0.9, "asr": 0.01}}
-    path.write_text(json.dumps(row | {"backdoored": figures, "clean": clean}))
+    write_lines(tmp_path, "undefended.jsonl", [row | {"backdoored": figures, "clean": clean}])
     text = protocol2_tables.undefended(tmp_path)
     assert f"| `{LITE}` | `badclip` | cup | never poisoned | 0.900 | 0.010 | - | 0.300 | - |" in text
     assert "| backdoored | 0.900 | 0.500 |" in text

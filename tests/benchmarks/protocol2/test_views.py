@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from benchmarks import views
 from benchmarks.markdown.views_tables import gentler_views
 from tests.benchmarks.protocol2.simulated import measure_all
 from tests.benchmarks.protocol2.test_summary import simulate_cell
+from tests.benchmarks.result_files import write_lines
 
 
 def test_only_complete_curves_are_in_the_table(tmp_path: Path) -> None:
@@ -21,14 +20,8 @@ def test_only_complete_curves_are_in_the_table(tmp_path: Path) -> None:
     lines = [simulate_cell(task) | {"variant": asdict(variant)} for task, variant in trials]
     assert views.matches(lines[0], *trials[0])
     assert not views.matches(lines[0], *trials[1])
-    folder = tmp_path / "benchmarks" / "results"
-    folder.mkdir(parents=True)
-
-    def write(name: str, content: list[dict[str, Any]]) -> None:
-        (folder / name).write_text("".join(json.dumps(line) + "\n" for line in content))
-
-    write(f"protocol2_{views.MODEL}.jsonl", rows)
-    write(views.PATH.name, lines)
+    write_lines(tmp_path, f"protocol2_{views.MODEL}.jsonl", rows)
+    write_lines(tmp_path, views.PATH.name, lines)
     text = gentler_views(tmp_path)
     assert [line.split(" | ")[1:3] for line in text.splitlines() if line.startswith("| `")] == [
         ["autoaugment", "live"],
@@ -40,6 +33,6 @@ def test_only_complete_curves_are_in_the_table(tmp_path: Path) -> None:
         ["autoaugment", "live"],
         ["gentle", "live"],
     ]
-    write(views.PATH.name, lines[1:])
+    write_lines(tmp_path, views.PATH.name, lines[1:])
     assert "frozen | " in gentler_views(tmp_path)
     assert len(gentler_views(tmp_path).splitlines()) == len(text.splitlines()) - 1
