@@ -16,10 +16,11 @@ from statistics import median
 import tyro
 
 from benchmarks import protocol
+from benchmarks.markdown import timing_tables
 from cleaner import presets
 from cleaner.config import with_eval_interval
 from cleaner.defenses import DEFENSES
-from cleaner.files import read_json
+from cleaner.files import read_json, source_root
 from cleaner.jobs import local, prediction, spare
 from cleaner.reports import results
 from cleaner.runs import store
@@ -46,7 +47,7 @@ class Options:
 
 
 def main(options: Options) -> None:
-    """Measure, print and write."""
+    """Measure, write and print."""
     rows = []
     with tempfile.TemporaryDirectory() as place:
         os.environ["CLEANER_RUNS"] = str(Path(place) / "runs")
@@ -63,10 +64,9 @@ def main(options: Options) -> None:
     for row in rows:
         middle = sum(row["predicted"]) / 2
         row["error"] = round(max(row["real"] / middle, middle / row["real"]), 3)
-        print(f"{row['round']} {row['method']:16} {prediction.format_range(*row['predicted']):14} {row['real']:6.1f} s")
     error = median(row["error"] for row in rows)
-    print(f"median of max(real / predicted, predicted / real): {error:.2f}, {len(rows)} runs")
     protocol.write_result(RESULT_PATH, seeds=[0], model=options.model, median_error=error, rows=rows)
+    print(timing_tables.clocks(source_root()))
 
 
 def make_attack(options: Options, trigger: str) -> Request:

@@ -23,7 +23,6 @@ import tyro
 from PIL import Image
 
 from benchmarks import protocol
-from cleaner.cli.output import format_table
 from cleaner.files import child_environment
 from cleaner.reports import results
 
@@ -121,11 +120,9 @@ def measure(kind: str, count: int) -> dict[str, Any]:
 
 
 def main(options: Options) -> None:
-    """Measure, print and write."""
+    """Measure and write."""
     rows = [measure(kind, count) for kind in WRITERS for count in options.pairs]
     protocol.write_result(options.out, rows=rows)
-    cells = [(r["format"], f"{r['pairs']:,}", f"{r['own_mb']:.0f}", f"{r['mapped_mb']:.0f}") for r in rows]
-    print(format_table(cells, ["format", "pairs", "own MB", "mapped MB"]))
 
 
 if __name__ == "__main__":

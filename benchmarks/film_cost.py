@@ -12,6 +12,7 @@ from typing import Any
 import tyro
 
 from benchmarks import protocol
+from benchmarks.markdown import timing_tables
 from benchmarks.step import median_ratio, rounded_median
 from cleaner import presets
 from cleaner.attacks import TRIGGERS
@@ -19,6 +20,7 @@ from cleaner.cli.output import Progress
 from cleaner.config import FinetuneConfig
 from cleaner.data.base import load_data
 from cleaner.defenses import DEFENSES
+from cleaner.files import source_root
 from cleaner.models.clip import load_clip
 from cleaner.models.devices import configure_torch
 from cleaner.reports import results
@@ -43,7 +45,7 @@ class Options:
 
 
 def main(options: Options) -> None:
-    """Measure, print and write."""
+    """Measure, write and print."""
     configure_torch()
     clip, trigger = load_clip(options.model), TRIGGERS["badnet"]()
     attacked = load_data("scenes", split="train", size=presets.QUICK_POISON_PAIRS)
@@ -81,8 +83,7 @@ def main(options: Options) -> None:
         rounds=options.rounds,
         rows=rows,
     )
-    for row in rows:
-        print(f"{row['run']:20} {row['seconds']:.1f} s with looks and frames, {row['ratio']:.3f} of the time without")
+    print(timing_tables.film_cost(source_root()))
 
 
 def time_both(run: Callable[..., Run], config: FinetuneConfig, options: Options, *, label: str) -> dict[str, Any]:

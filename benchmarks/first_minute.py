@@ -49,7 +49,7 @@ class Options:
 
 
 def main(options: Options) -> None:
-    """Measure, print and write."""
+    """Measure, print each round, and write."""
     rounds = []
     for _ in range(options.rounds):
         with tempfile.TemporaryDirectory() as folder:
@@ -67,8 +67,6 @@ def main(options: Options) -> None:
         rows=medians,
         peak_mb=round(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024),
     )
-    for row in medians:
-        print(describe(row))
 
 
 def measure_round(folder: Path, reading_seconds: float) -> list[dict[str, Any]]:

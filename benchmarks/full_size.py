@@ -17,7 +17,6 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,6 @@ from PIL import Image
 
 from benchmarks import protocol
 from benchmarks.browser import open_page, start_server, wait_idle
-from cleaner.cli.output import format_table
 from cleaner.files import child_environment
 from cleaner.models.architectures import IMAGENET_CLASS_NAMES, get_open_clip_architecture
 from cleaner.reports import results
@@ -77,21 +75,13 @@ def make_files(folder: Path, options: Options) -> tuple[Path, Path]:
 
 
 def evaluate_once(model: str, table: str, evaluated: int, templates: int) -> dict[str, Any]:
-    """Evaluate in this process; return the seconds until the first report and of all, and the figures."""
+    """Evaluate in this process; return the figures."""
     from cleaner.data.base import load_data
     from cleaner.evaluation.evaluate import evaluate
     from cleaner.models.clip import load_clip
 
-    reports: list[float] = []
-    start = time.perf_counter()
-    clip, data = load_clip(model), load_data(table, split="test", size=evaluated)
-    metrics = evaluate(clip, data, templates=templates, on_step=lambda _: reports.append(time.perf_counter() - start))
-    return {"n": metrics.n, "classes": metrics.classes, "ca": metrics.ca[1], "longest_silence": longest_gap(reports)}
-
-
-def longest_gap(times: list[float]) -> float:
-    """Return the longest time between two reports, in seconds."""
-    return max((later - earlier for earlier, later in pairwise(times)), default=0.0)
+    metrics = evaluate(load_clip(model), load_data(table, split="test", size=evaluated), templates=templates)
+    return {"n": metrics.n, "classes": metrics.classes, "ca": metrics.ca[1]}
 
 
 def map_once(model: str, table: str) -> dict[str, Any]:
@@ -197,7 +187,7 @@ def describe_server(name: str, seconds: float, pid: int) -> dict[str, Any]:
 
 
 def main(options: Options) -> None:
-    """Measure, print and write."""
+    """Measure and write."""
     with tempfile.TemporaryDirectory() as place:
         checkpoint, table = make_files(Path(place), options)
         model, rows = f"{options.model}:{checkpoint}", []
@@ -210,23 +200,6 @@ def main(options: Options) -> None:
                 rows.append({"cache": visit, **run_step(Path(place) / f"cache-{name}", name, model, table)})
         pages = measure_pages(model, table, Path(place) / "pages-cache") if options.pages else []
     protocol.write_result(options.out, model=options.model, steps=rows, pages=pages)
-    print_tables(rows, pages)
-
-
-def print_tables(rows: list[dict[str, Any]], pages: list[dict[str, Any]]) -> None:
-    """Print what was measured."""
-    steps = [(r["step"], r["cache"], f"{r['seconds']:.1f}", f"{r['peak_mb']:.0f}", describe(r)) for r in rows]
-    print(format_table(steps, ["step", "cache", "s", "peak MB", ""]))
-    opened = [(row["page"], f"{row['seconds']:.1f}", f"{row['server_mb']:.0f}") for row in pages]
-    print(format_table(opened, ["page", "s", "server MB"]))
-
-
-def describe(row: dict[str, Any]) -> str:
-    """Return the other values of a step in one line."""
-    rest = {key: value for key, value in row.items() if key not in ("step", "cache", "seconds", "peak_mb")}
-    return ", ".join(
-        f"{key} {value:.2f}" if isinstance(value, float) else f"{key} {value}" for key, value in rest.items()
-    )
 
 
 if __name__ == "__main__":

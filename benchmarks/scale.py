@@ -80,8 +80,6 @@ def main(options: Options) -> None:
         "validation": validation,
     }
     protocol.write_result(options.out, seeds=[0], **result)
-    for row in validation["rows"]:
-        print(f"{row['method']} ({row['clock']}): measured {row['measured']:.3f} s, predicted {row['predicted']:.3f} s")
 
 
 def read_captions() -> tuple[list[str], str]:

@@ -18,7 +18,9 @@ import psutil
 import tyro
 
 from benchmarks import protocol
+from benchmarks.markdown import timing_tables
 from cleaner import presets
+from cleaner.files import source_root
 from cleaner.jobs import local, spare
 from cleaner.reports import results
 from cleaner.runs import store
@@ -41,7 +43,7 @@ class Options:
 
 
 def main(options: Options) -> None:
-    """Measure, print and write."""
+    """Measure, write and print."""
     request = protocol.make_quick_request(options.model, steps=options.steps, device="cpu")
     with tempfile.TemporaryDirectory() as place:
         os.environ["CLEANER_RUNS"] = place
@@ -49,9 +51,7 @@ def main(options: Options) -> None:
         rows: list[dict[str, Any]] = [{"worker": "new", **time_rounds(request, options.rounds, with_spare=False)}]
         rows.append({"worker": "spare", **time_rounds(request, options.rounds, with_spare=True)})
     protocol.write_result(RESULT_PATH, seeds=[0], model=options.model, rows=rows)
-    for row in rows:
-        memory = f", {row['waiting_mb']:.0f} MB while it waits" if "waiting_mb" in row else ""
-        print(f"{row['worker']:6} first step {row['first_step']:.1f} s, evaluation {row['evaluation']:.1f} s{memory}")
+    print(timing_tables.startup(source_root()))
 
 
 def time_rounds(request: Request, rounds: int, *, with_spare: bool) -> dict[str, float]:

@@ -23,6 +23,7 @@ import tyro
 
 from benchmarks import protocol
 from benchmarks.bare_step import load_batches, read_clock, time_bare_step
+from benchmarks.markdown import timing_tables
 from benchmarks.published_loop import WARMUP_STEPS, time_in_own_process
 from cleaner import presets
 from cleaner.config import FinetuneConfig
@@ -30,6 +31,7 @@ from cleaner.data.augment import augment
 from cleaner.data.base import CaptionData, TensorData, load_data
 from cleaner.defenses import DEFENSES, Defense
 from cleaner.evaluation.encode import Encoder
+from cleaner.files import source_root
 from cleaner.models.clip import BUILT_IN, Clip, load_clip, new_clip
 from cleaner.models.devices import configure_torch, pick_device, pick_precision
 from cleaner.reports import results
@@ -73,7 +75,7 @@ class Options:
 
 
 def main(options: Options) -> None:
-    """Measure, print and write."""
+    """Measure, write and print."""
     if options.threads:
         torch.set_num_threads(options.threads)
     configure_torch()
@@ -96,6 +98,7 @@ def main(options: Options) -> None:
             texts_of_an_epoch=subtext_times,
             peak_mb=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
         )
+    print(timing_tables.step(source_root()))
 
 
 def measure_model(model: str, config: FinetuneConfig, options: Options) -> dict[str, Any]:
@@ -126,7 +129,7 @@ def measure_model(model: str, config: FinetuneConfig, options: Options) -> dict[
         }
         for name in methods
     ]
-    times = {
+    return {
         "model": model,
         "published_seconds": rounded_median(published),
         "cleanclip_over_published": median_ratio(seconds["cleanclip"], published),
@@ -134,8 +137,6 @@ def measure_model(model: str, config: FinetuneConfig, options: Options) -> dict[
         "preparation": time_preparation(clip, data, config),
         "classifier": time_classifier(clip, data),
     }
-    print_times(times)
-    return times
 
 
 def load_or_create(model: str) -> Clip:
@@ -146,20 +147,6 @@ def load_or_create(model: str) -> Clip:
         if model not in BUILT_IN:
             raise
         return new_clip(model)
-
-
-def print_times(times: dict[str, Any]) -> None:
-    """Print the times of one model."""
-    print(
-        f"{times['model']}: published loop {times['published_seconds']:.3f} s, CleanCLIP here "
-        f"{times['cleanclip_over_published']:.2f} of it"
-    )
-    for row in times["rows"]:
-        print(
-            f"{row['method']:28} {row['seconds']:.3f} s, bare {row['bare_seconds']:.3f} s, {row['of_bare_rate']:.2f} "
-            f"of the bare rate, {row['over_cleanclip']:.2f} x CleanCLIP"
-        )
-    print("ms per step: " + ", ".join(f"{name} {value:.1f}" for name, value in times["preparation"].items()))
 
 
 def time_step(clip: Clip, data: CaptionData, defense: Defense, config: FinetuneConfig) -> float:

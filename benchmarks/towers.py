@@ -16,9 +16,11 @@ from torch import Tensor
 
 from benchmarks import protocol
 from benchmarks.bare_step import read_clock
+from benchmarks.markdown import timing_tables
 from benchmarks.step import load_or_create, median_ratio, rounded_median
 from cleaner import presets
 from cleaner.data.base import load_data
+from cleaner.files import source_root
 from cleaner.models.clip import Clip
 from cleaner.models.devices import configure_torch
 from cleaner.reports import results
@@ -40,7 +42,7 @@ class Options:
 
 
 def main(options: Options) -> None:
-    """Measure, print and write."""
+    """Measure, write and print."""
     configure_torch()
     batch = presets.DEFEND.batch_size
     seconds: dict[str, dict[str, list[float]]] = {name: {"image": [], "text": []} for name in options.models}
@@ -63,8 +65,6 @@ def main(options: Options) -> None:
         for name, measured in seconds.items()
         for tower, times in measured.items()
     ]
-    for row in rows:
-        print(f"{row['model']:12} {row['tower']:5} {1000 * row['seconds']:6.1f} ms, {row['ratio']:.2f} of the first")
     protocol.write_result(
         RESULT_PATH,
         seeds=[0],
@@ -74,6 +74,7 @@ def main(options: Options) -> None:
         threads=torch.get_num_threads(),
         rows=rows,
     )
+    print(timing_tables.towers(source_root()))
 
 
 def prepare_towers(clip: Clip, batch_size: int) -> dict[str, Callable[[], Tensor]]:

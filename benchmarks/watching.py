@@ -67,7 +67,7 @@ class Options:
 
 
 def main(options: Options) -> None:
-    """Measure, print and write."""
+    """Measure and write."""
     with tempfile.TemporaryDirectory() as place:
         os.environ["CLEANER_RUNS"] = place
         with ExitStack() as stack:
@@ -76,18 +76,15 @@ def main(options: Options) -> None:
                 browser = stack.enter_context(open_browser())
                 phases, switches = measure_rounds(options, folder, address, browser)
             idle = measure_idle_switches(options, address, browser)
-    rows, measured = summarize_switches(switches, idle), summarize_phases(phases)
     protocol.write_result(
         options.out,
         model=options.model,
         pairs=options.pairs,
         seconds=options.seconds,
         rounds=options.rounds,
-        phases=measured,
-        page_switches=rows,
+        phases=summarize_phases(phases),
+        page_switches=summarize_switches(switches, idle),
     )
-    for row in [*measured, *rows]:
-        print(", ".join(f"{name} {value}" for name, value in row.items()))
 
 
 @contextmanager
