@@ -136,8 +136,8 @@ class Visitor:
 
 def list_titles() -> list[str]:
     """Return the titles of all pages, by their number."""
-    files = (app_file().parent / "pages").glob("[0-9]*_*.py")
-    return [path.stem.partition("_")[2].replace("_", " ") for path in sorted(files)]
+    names = [path.stem.partition("_") for path in (app_file().parent / "pages").glob("[0-9]*_*.py")]
+    return [title.replace("_", " ") for _, _, title in sorted(names, key=lambda name: int(name[0]))]
 
 
 @asynccontextmanager

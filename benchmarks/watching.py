@@ -8,10 +8,9 @@ second and the time of each page switch. Measure on an idle machine; it needs Ch
 from __future__ import annotations
 
 import os
-import statistics
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +20,8 @@ import tyro
 
 from benchmarks import protocol
 from benchmarks.browser import IS_IDLE_JS, open_browser, set_hidden, start_server
+from benchmarks.step import median_ratio, rounded_median
+from benchmarks.visitors import list_titles
 from cleaner import presets
 from cleaner.config import with_eval_interval
 from cleaner.jobs import local, process
@@ -30,20 +31,6 @@ from cleaner.runs.progress import read_progress
 
 RESULT_PATH = results.RESULTS_DIR / "watching.json"
 PHASES = ("no page", "Poison open", "tab hidden")
-PAGES = (
-    "Overview",
-    "Poison",
-    "Defend",
-    "Compare",
-    "Embeddings",
-    "Attention",
-    "Subtexts",
-    "Film",
-    "Try it",
-    "Detect",
-    "Trigger search",
-)
-"""In the order of the sidebar."""
 IDLE_PAUSE = 20.0
 """Seconds in which the server prepares its next worker after the training."""
 EPOCHS = 1000
@@ -119,7 +106,8 @@ Switches = dict[str, list[float]]
 def measure_rounds(options: Options, folder: Path, address: str, browser: Any) -> tuple[Phases, Switches]:
     """Return the measurements of each phase and the seconds of each page switch, one per round."""
     phases: Phases = {name: [] for name in PHASES}
-    switches: Switches = {title: [] for title in PAGES}
+    titles = list_titles()
+    switches: Switches = {title: [] for title in titles}
     for _ in range(options.rounds):
         for name in PHASES:
             page = browser.new_page(viewport={"width": 1280, "height": 720})
@@ -133,7 +121,7 @@ def measure_rounds(options: Options, folder: Path, address: str, browser: Any) -
                 set_hidden(page)
             phases[name].append(measure_phase(folder, options.seconds))
             if name == "Poison open":
-                for title in (*PAGES[2:], *PAGES[:2]):
+                for title in (*titles[2:], *titles[:2]):
                     switches[title].append(time_switch(page, title))
             page.close()
     return phases, switches
@@ -146,9 +134,10 @@ def measure_idle_switches(options: Options, address: str, browser: Any) -> Switc
     page.goto(f"{address}/Poison")
     page.wait_for_function(IS_IDLE_JS)
     page.wait_for_timeout(1000 * IDLE_PAUSE)
-    switches: Switches = {title: [] for title in PAGES}
+    titles = list_titles()
+    switches: Switches = {title: [] for title in titles}
     for _ in range(options.rounds + 1):
-        for title in (*PAGES[2:], *PAGES[:2]):
+        for title in (*titles[2:], *titles[:2]):
             switches[title].append(time_switch(page, title))
     page.close()
     return {title: seconds[1:] for title, seconds in switches.items()}
@@ -183,7 +172,7 @@ def summarize_phases(phases: Phases) -> list[dict[str, Any]]:
         rates = [measured["steps_per_second"] for measured in rounds]
         row: dict[str, Any] = {
             "phase": name,
-            "of_rate": rounded_median(a / b for a, b in zip(rates, bare, strict=True)),
+            "of_rate": median_ratio(rates, bare),
         }
         rows.append(row | {key: rounded_median(measured[key] for measured in rounds) for key in rounds[0]})
     return rows
@@ -200,12 +189,6 @@ def summarize_switches(switches: Switches, idle: Switches) -> list[dict[str, Any
         }
         for title, seconds in switches.items()
     ]
-
-
-def rounded_median(values: Iterable[float]) -> float:
-    """Return the median with three digits; 0 without values."""
-    found = list(values)
-    return round(float(statistics.median(found)), 3) if found else 0.0
 
 
 if __name__ == "__main__":

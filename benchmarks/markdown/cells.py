@@ -26,6 +26,12 @@ def describe_origin(result: dict[str, Any]) -> str:
     return f"{result['device']}; commit {result['commit']}; `{result['command']}`."
 
 
+def describe_origins(rows: Sequence[Row]) -> str:
+    """Return the devices and commits that rows state; a call measures only what is missing."""
+    devices, commits = (join_unique(row[name] for row in rows) for name in ("device", "commit"))
+    return f"{devices}; commit {commits}"
+
+
 def group_rows(rows: Sequence[Row], *names: str) -> list[list[Row]]:
     """Return the rows that share the values of these fields, in order of appearance."""
     keys = dict.fromkeys(tuple(row[name] for name in names) for row in rows)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Callable
 from pathlib import Path
 
+from benchmarks.markdown.captions import format_seeds
 from benchmarks.markdown.cells import (
     Row,
+    describe_origins,
     format_mean_range,
     group_rows,
     join_unique,
     markdown_table,
+    mean,
     read_measurement,
 )
 from cleaner.labels import to_attack_label, to_label
@@ -51,8 +53,7 @@ def auroc_columns(rows: list[Row]) -> list[tuple[str, str]]:
 
 def mean_auroc(rows: list[Row], question: str, detector: str) -> float | None:
     """Return the mean AUROC of a detector over seeds; None if it was not measured."""
-    values = [row[question][detector]["auroc"] for row in rows if detector in row[question]]
-    return statistics.fmean(values) if values else None
+    return mean([row[question][detector]["auroc"] for row in rows if detector in row[question]])
 
 
 def _for_each_model(root: Path, make_table: Callable[[list[Row]], str]) -> str:
@@ -62,17 +63,10 @@ def _for_each_model(root: Path, make_table: Callable[[list[Row]], str]) -> str:
 
 def _describe_rows(rows: list[Row]) -> str:
     """Return seeds, numbers of pairs and images, and where the rows come from."""
-    seeds = ", ".join(map(str, sorted({row["seed"] for row in rows})))
-    pairs, images, devices, commits = (
-        join_unique(f"{value:,}" if isinstance(value, int) else value for value in values)
-        for values in (
-            [row["config"]["pairs"] for row in rows],
-            [row["images"] for row in rows],
-            [row["device"] for row in rows],
-            [row["commit"] for row in rows],
-        )
-    )
-    return f"seeds {seeds}; n {pairs} pairs, {images} test images; {devices}; commit {commits}; `{COMMAND}`"
+    pairs = join_unique(f"{row['config']['pairs']:,}" for row in rows)
+    images = join_unique(f"{row['images']:,}" for row in rows)
+    counts = f"seeds {format_seeds(rows)}; n {pairs} pairs, {images} test images"
+    return f"{counts}; {describe_origins(rows)}; `{COMMAND}`"
 
 
 def _auroc_table(rows: list[Row]) -> str:
@@ -88,11 +82,8 @@ def _auroc_table(rows: list[Row]) -> str:
 def _format_range(rows: list[Row], question: str, detector: str) -> str:
     """Return the mean AUROC; with its bootstrap interval for one seed, else with minimum and maximum."""
     found = [row[question][detector] for row in rows if detector in row[question]]
-    if not found:
-        return "-"
-    values = [each["auroc"] for each in found]
-    low, high = found[0]["interval"] if len(found) == 1 else (min(values), max(values))
-    return f"{statistics.fmean(values):.2f} [{low:.2f}, {high:.2f}]"
+    interval = found[0]["interval"] if len(found) == 1 else None
+    return format_mean_range([each["auroc"] for each in found], interval, form="{:.2f}")
 
 
 def _size_table(rows: list[Row]) -> str:

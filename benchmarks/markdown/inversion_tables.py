@@ -9,6 +9,7 @@ from typing import Any
 
 from benchmarks.markdown.cells import (
     Row,
+    describe_origins,
     format_mean_range,
     group_rows,
     join_unique,
@@ -46,7 +47,7 @@ def inversion(root: Path) -> str:
         "2 or more; for a clean model this is a false alarm. The clean model is one, searched with each seed. "
         "Inside: share of the inverted mask inside the true one. "
         "Several seeds: mean [minimum, maximum]. "
-        f"Seconds on {_describe_origin(rows)}"
+        f"Seconds on {describe_origins(rows)}; `{COMMAND}`."
     )
 
 
@@ -64,14 +65,8 @@ def unlearning(root: Path) -> str:
     return (
         f"{markdown_table(header, lines)}\n\nAll test images. Pairs and steps of the quick setting, both at {lr}, the "
         "learning rate of plain finetuning; nothing was tried for `unlearn_trigger`. "
-        f"{_describe_origin(rows)}"
+        f"{describe_origins(rows)}; `{COMMAND}`."
     )
-
-
-def _describe_origin(rows: list[Row]) -> str:
-    """Return the devices and commits that rows state; a call measures only what is missing."""
-    devices, commits = (join_unique(row[name] for row in rows) for name in ("device", "commit"))
-    return f"{devices}; commit {commits}; `{COMMAND}`."
 
 
 def _label(rows: list[Row]) -> str:

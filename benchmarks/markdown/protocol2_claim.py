@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from benchmarks.markdown.cells import format_number, join_unique, markdown_table
+from benchmarks.markdown.cells import format_number, join_unique, markdown_table, mean
 from benchmarks.protocol2 import plan, rule
 from benchmarks.protocol2.records import Row
 from benchmarks.protocol2.summary import (
@@ -81,8 +81,7 @@ def _gap_table(
 
 
 def _mean(values: Mapping[int, float | None]) -> str:
-    known = [value for value in values.values() if value is not None]
-    return format_number(fmean(known)) if known else "-"
+    return format_number(mean([value for value in values.values() if value is not None]))
 
 
 def _format_gap(gaps: Mapping[int, float]) -> str:

@@ -10,6 +10,7 @@ from benchmarks.markdown.captions import LOST_ACCURACY_NOTE, describe_protocol
 from benchmarks.markdown.cells import format_mean_range, format_number, markdown_table, mean
 from benchmarks.markdown.protocol2_claim import COMMAND, CUT_SHORT_NOTE, format_mark, format_seeds, note_copies
 from benchmarks.protocol2 import plan, rule
+from benchmarks.protocol2.records import results_path
 from benchmarks.protocol2.summary import (
     NO_METHOD,
     Cell,
@@ -43,7 +44,7 @@ class Column:
 
 def headline(root: Path) -> str:
     """Return CA, CF and ASR@1 of every method on the first model and target of the protocol."""
-    rows = read_json_lines(root / "benchmarks" / "results" / f"protocol2_{MODEL}.jsonl")
+    rows = read_json_lines(root / "benchmarks" / "results" / results_path(MODEL).name)
     decided = decide(MODEL, rows)
     assert decided is not None
     attacks, methods = decided

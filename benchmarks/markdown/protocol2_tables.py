@@ -18,7 +18,7 @@ from benchmarks.markdown.protocol2_claim import (
     name_seeds,
 )
 from benchmarks.protocol2 import plan, rule
-from benchmarks.protocol2.records import Row
+from benchmarks.protocol2.records import Row, results_path
 from benchmarks.protocol2.summary import (
     Cell,
     by_method,
@@ -78,7 +78,7 @@ Format = Callable[[str, Sequence[Cell], Sequence[Row], Methods], str]
 def _each_model(root: Path, format_model: Format) -> str:
     parts = []
     for model in plan.MODELS:
-        rows = read_json_lines(root / "benchmarks" / "results" / f"protocol2_{model}.jsonl")
+        rows = read_json_lines(root / "benchmarks" / "results" / results_path(model).name)
         decided = decide(model, rows)
         if decided is not None:
             parts.append(format_model(model, select_cells(rows), rows, decided[1]))

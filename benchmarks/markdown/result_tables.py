@@ -12,6 +12,7 @@ from benchmarks.learning_rates import current_trials
 from benchmarks.markdown.captions import describe_protocol, describe_trigger, format_caption
 from benchmarks.markdown.cells import (
     Row,
+    describe_origins,
     format_number,
     group_rows,
     join_unique,
@@ -171,8 +172,7 @@ def format_budget(rows: list[Row]) -> str:
         f"**`{model}`, `{trigger}`**\n\n"
         f"{markdown_table(('pairs', 'steps', 'learning rate', *COMPARISON_COLUMNS), lines)}\n\n"
         f"{describe_protocol(rows)}. Seed {seed}; [..]: 95% Wilson interval. "
-        f"{join_unique(row['device'] for row in rows)}; commit "
-        f"{join_unique(row['commit'] for row in rows)}; {programs}."
+        f"{describe_origins(rows)}; {programs}."
     )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from benchmarks.markdown.captions import describe_poisoning, describe_protocol, describe_seeds
 from benchmarks.markdown.cells import (
     Row,
+    describe_origins,
     group_rows,
     join_unique,
     markdown_table,
@@ -38,7 +39,6 @@ def compare_quickly(root: Path, name: str) -> str:
     groups = [
         group for attack in group_rows(result["rows"], "model", "trigger") for group in group_rows(attack, "defense")
     ]
-    origin = join_unique(f"{row['device']}; commit {row['commit']}" for row in result["rows"])
     models = join_unique(row["model"] for row in result["rows"])
     protocols, poisonings = (
         "; ".join(f"`{rows[0]['trigger']}`: {describe(rows)}" for rows in group_rows(result["rows"], "trigger"))
@@ -50,7 +50,7 @@ def compare_quickly(root: Path, name: str) -> str:
     return (
         f"{markdown_table(COLUMNS, [format_line(group) for group in groups])}\n\nModel `{models}`. {protocols}. "
         f"{describe_seeds(result['rows'])}. Poisoned: {poisonings}. Learning rates: {rates.replace(' / ', ', ')}. "
-        f"{origin}; `{result['command']}`."
+        f"{describe_origins(result['rows'])}; `{result['command']}`."
     )
 
 
