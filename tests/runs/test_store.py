@@ -320,7 +320,7 @@ def test_a_deletion_ends_earlier_ones_that_were_interrupted(root: Path, monkeypa
 
 
 def test_a_list_of_many_runs_opens_few_files(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Counts files: two small ones for each run. benchmarks/run_store.py measures the time."""
+    """Counts files: two small ones for each run."""
     for number in range(20):
         folder = finished(root / f"run-{number}")
         for name in ("progress.jsonl", "manifest.json", "metrics.json", "model.safetensors", "log.txt"):
