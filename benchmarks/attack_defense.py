@@ -53,7 +53,7 @@ class Options:
     protocol: Literal[1, 2] = 1
     """2: drawn targets, a full grid, five seeds. Takes model, parts, threads, limit and list alone."""
     parts: tuple[str, ...] = ()
-    """Protocol 2: parts to measure, all if empty; "protocol" writes protocol.json."""
+    """Protocol 2: parts to measure, all if empty."""
     threads: int = 1
     """Protocol 2: threads of this process."""
     limit: int = 0

@@ -16,14 +16,12 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import protocol
 from benchmarks.protocol2 import plan, statement
 from benchmarks.protocol2.measure import describe, measure, read_started_commit
 from benchmarks.protocol2.records import Row, describe_processor, results_path
 from benchmarks.protocol2.tasks import Log, Task, pending
 from benchmarks.tasks import append_row, claimed
 from cleaner.files import read_json_lines
-from cleaner.reports import results
 from cleaner.types import CleanerError
 
 POLL_SECONDS = 10.0
@@ -31,16 +29,13 @@ POLL_SECONDS = 10.0
 
 
 def run(model: str, parts: Sequence[str], *, threads: int = 1, limit: int = 0, only_list: bool = False) -> None:
-    """Write protocol.json (part protocol), list what is missing, or measure it: all, or `limit` tasks."""
+    """List what is missing, or measure it: all, or `limit` tasks."""
     if model not in plan.MODELS:
         raise CleanerError(f"protocol 2 has no plan for {model}: choose one of {', '.join(plan.MODELS)}.")
-    unknown = set(parts) - plan.PARTS.keys() - {"protocol"}
+    unknown = set(parts) - plan.PARTS.keys()
     if unknown:
-        raise CleanerError(f"unknown part {', '.join(sorted(unknown))}: choose protocol, {', '.join(plan.PARTS)}.")
+        raise CleanerError(f"unknown part {', '.join(sorted(unknown))}: choose {', '.join(plan.PARTS)}.")
     torch.set_num_threads(threads)
-    if "protocol" in parts:
-        write_protocol()
-        return
     statement.read_protocol()
     if only_list:
         list_missing(model, parts)
@@ -48,22 +43,6 @@ def run(model: str, parts: Sequence[str], *, threads: int = 1, limit: int = 0, o
     require_committed(statement.PATH)
     read_started_commit()
     measure_missing(model, parts, limit=limit)
-
-
-def write_protocol() -> None:
-    """Write protocol.json; refused once a test figure exists."""
-    measured = [model for model in plan.MODELS if any(map(is_test_figure, read_json_lines(results_path(model))))]
-    if measured:
-        raise CleanerError(f"test figures of {', '.join(measured)} exist already: the protocol cannot change any more.")
-    origin = results.add_provenance(protocol.format_command_line())
-    results.write_result(
-        statement.PATH, {**statement.build_protocol(), **{key: origin[key] for key in ("command", "commit")}}
-    )
-
-
-def is_test_figure(row: Row) -> bool:
-    """Return whether a line was measured on test images."""
-    return bool(row["task"]["kind"] == "cell")
 
 
 def require_committed(path: Path) -> None:

@@ -94,7 +94,7 @@ def read_protocol(path: Path = PATH) -> dict[str, Any]:
     """Return protocol.json. Raises `CleanerError` if it is missing or differs from what the code would measure."""
     stored = read_json(path)
     if not stored:
-        raise CleanerError(f"{path} is missing: write it with --parts protocol and commit it before any test figure.")
+        raise CleanerError(f"{path} is missing: restore the one that is committed.")
     current = json.loads(json.dumps(build_protocol()))
     changed = [key for key in current if stored.get(key) != current[key]]
     if changed:

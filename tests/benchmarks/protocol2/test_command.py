@@ -13,7 +13,7 @@ import pytest
 from benchmarks.protocol2 import command, records, statement
 from benchmarks.protocol2.records import describe_processor
 from benchmarks.protocol2.tasks import Task
-from benchmarks.tasks import append_row, claimed
+from benchmarks.tasks import claimed
 from cleaner.files import read_json_lines
 from cleaner.types import CleanerError
 from tests.benchmarks.protocol2.simulated import measure_all, simulate
@@ -57,15 +57,12 @@ def test_a_task_of_another_process_is_left_out(folder: Path) -> None:
     assert command.measure_first_free(LITE, [suspect, defended], path, measure)
 
 
-def test_the_protocol_is_frozen_by_the_first_test_figure(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(statement, "PATH", folder / "protocol.json")
-    with pytest.raises(CleanerError, match="protocol"):
+def test_a_missing_protocol_is_restored_and_not_written(folder: Path) -> None:
+    with pytest.raises(CleanerError, match="restore the one that is committed"):
         statement.read_protocol(folder / "protocol.json")
-    command.write_protocol()
-    assert statement.read_protocol(folder / "protocol.json")["version"] == 2
-    append_row(records.results_path(LITE), measure(LITE, Task("cell", "badnet", "cup", 3)))
-    with pytest.raises(CleanerError, match="test figures"):
-        command.write_protocol()
+    with pytest.raises(CleanerError, match="unknown part"):
+        command.run(LITE, ["protocol"])
+    assert statement.read_protocol()["version"] == 2, "the committed one is what the code measures"
 
 
 def test_a_protocol_that_differs_from_the_code_is_refused(folder: Path) -> None:
