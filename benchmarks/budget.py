@@ -2,7 +2,7 @@
 
 Varies either the steps or the clean pairs around the setting of the table. All methods of a call get the same learning
 rate, whatever it costs in accuracy: the affordable rate may change with the budget. Resumable: every finished row is in
-the result file. Metrics are on test images and choose nothing. A row of the table with the same settings is reused.
+the result file. Metrics are on test images and choose nothing.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from cleaner import presets
 from cleaner.cli.output import Progress
 from cleaner.config import count_steps
 from cleaner.data.base import load_data
-from cleaner.defenses.base import load_defense
 from cleaner.models.devices import configure_torch
 from cleaner.reports import results
 from cleaner.workflow import defend
@@ -62,8 +61,7 @@ def main(options: Options) -> None:
             key = {"model": options.model, "trigger": options.attack, "seed": options.seed, "defense": name}
             key |= {"lr": options.lr, "pairs": pairs, "steps": steps}
             if not any(key.items() <= row.items() for row in read_rows(RESULT_PATH)):
-                row = find_table_row(options, name, pairs=pairs, steps=steps)
-                row = {**(row or measure_row(options, name, pairs=pairs, steps=steps)), "lr": options.lr}
+                row = measure_row(options, name, pairs=pairs, steps=steps)
                 protocol.check_attacks([*read_rows(RESULT_PATH), row])
                 add_row(RESULT_PATH, row, find_place, pairs=BASE_PAIRS, steps=BASE_STEPS)
 
@@ -74,33 +72,15 @@ def find_place(row: Row) -> tuple[Any, ...]:
     return row["model"], row["trigger"], method, -row["lr"], row["pairs"], row["steps"]
 
 
-def find_table_row(options: Options, name: str, *, pairs: int, steps: int) -> dict[str, Any] | None:
-    """Return the table's row with these settings, or None."""
-    if (pairs, steps) != (BASE_PAIRS, BASE_STEPS):
-        return None
-    wanted = (options.model, options.attack, options.seed, options.lr, protocol.METHODS[name])
-    for row in (row for row in presets.read_attack_defense_rows() if row["defense"] is not None):
-        config = row["config"]
-        settings = (
-            row["model"],
-            row["trigger"],
-            row["seed"],
-            config["finetune"]["lr"],
-            load_defense(config["defense"]),
-        )
-        if settings == wanted:
-            return {**row, "defense": name, "pairs": pairs, "steps": steps}
-    return None
-
-
-def measure_row(options: Options, name: str, *, pairs: int, steps: int) -> dict[str, Any]:
+def measure_row(options: Options, name: str, *, pairs: int, steps: int) -> Row:
     """Defend with this budget and return the row."""
     suspect = protocol.load_or_poison(options.model, options.attack, options.seed)
     config = replace(protocol.defense_config(options.lr, options.seed), steps=steps, eval_every=0)
     clean = load_data("scenes", split="clean", size=pairs)
     label = f"{name} {pairs} pairs"
     run = defend(suspect, protocol.METHODS[name], clean, config, on_step=Progress(label))
-    return {**protocol.stamp_row(results.make_row(name, run)), "pairs": pairs, "steps": steps}
+    row = protocol.stamp_row(results.make_row(name, run))
+    return {**row, "pairs": pairs, "steps": steps, "lr": options.lr}
 
 
 if __name__ == "__main__":
