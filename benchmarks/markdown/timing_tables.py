@@ -1,4 +1,4 @@
-"""Tables of time: the demo, a whole job, a training step and its parts, watching, predictions."""
+"""Tables of time: the demo, a training step and its parts, watching, predictions."""
 
 from __future__ import annotations
 
@@ -18,21 +18,10 @@ from cleaner.jobs import prediction
 
 
 def demo(root: Path) -> str:
-    """Return the table of `python -m cleaner demo`, and the time of a whole job."""
+    """Return the table of `python -m cleaner demo`."""
     result = read_measurement(root, "demo.json")
     tables = "\n\n".join(format_comparison(rows, result) for rows in group_rows(result["rows"], "model", "trigger"))
-    total = f" The whole demo took {result['seconds']:.0f} s."
-    return tables + total + describe_job_time(read_measurement(root, "job.json"))
-
-
-def describe_job_time(result: dict[str, Any]) -> str:
-    """Return the time of the full setting in a worker."""
-    parts = ", ".join(f"{row['stage']} {row['seconds']:.0f} s for {row['steps']} steps" for row in result["rows"])
-    return (
-        "\n\nThe full setting in a worker, badnet and TA-Cleaner on "
-        f"`{result['model']}`: {result['seconds']:.0f} s from the start of a worker to its test metrics ({parts}). "
-        f"{describe_origin(result)}"
-    )
+    return f"{tables} The whole demo took {result['seconds']:.0f} s."
 
 
 def step(root: Path) -> str:
