@@ -29,8 +29,10 @@ def reliability(root: Path) -> str:
         for row in result["rows"]
     ]
     header = ("what", "cases", "kills", "inside a write", "failed tests", "seconds")
-    commit = join_unique(row.get("commit", result["commit"]) for row in result["rows"])
-    return f"{markdown_table(header, lines)}\n\n{describe_origin({**result, 'commit': commit})}"
+    # Commit and command of the file are those of the last call, which may have counted one suite alone.
+    commits = join_unique(row.get("commit", f"not recorded ({row['suite']})") for row in result["rows"])
+    origin = {**result, "commit": commits, "command": "python -m benchmarks.reliability"}
+    return f"{markdown_table(header, lines)}\n\n{describe_origin(origin)}"
 
 
 def reliability_summary(root: Path) -> str:

@@ -26,9 +26,12 @@ def test_counts_add_up() -> None:
 
 
 def test_the_table_has_a_line_for_each_suite(tmp_path: Path) -> None:
-    rows = [{"suite": "inputs", "tests": 3, "failures": 1, "seconds": 4, "cases": 12_345}]
-    write_result(tmp_path, "reliability.json", rows=rows)
-    assert "| 12,345 | – | – | 1 | 4 |" in reliability(tmp_path)
+    older = {"suite": "inputs", "tests": 3, "failures": 1, "seconds": 4, "cases": 12_345}
+    row = {"suite": "kills", "tests": 1, "failures": 0, "seconds": 5, "kills": 9, "commit": "def"}
+    write_result(tmp_path, "reliability.json", rows=[older, row], commit="def", command="of the last call")
+    text = reliability(tmp_path)
+    assert "| 12,345 | – | – | 1 | 4 |" in text
+    assert text.endswith("; commit not recorded (inputs) / def; `python -m benchmarks.reliability`.")
 
 
 def test_the_sessions_are_described_as_measured(tmp_path: Path) -> None:
