@@ -40,13 +40,17 @@ class Measured(Protocol):
     def is_meaningful(self, k: int) -> bool: ...
 
 
-def success_share(measured: Measured) -> float | None:
-    """Return the share by which an attack is judged; None without one.
+def success_metric(measured: Measured) -> str:
+    """Return the metric by which an attack is judged, at k = 1.
 
-    ASR@1, or for an attack that plants an image the share of keyed captions that find it first (`own_recall`).
+    "asr", or for an attack that plants an image the share of keyed captions that find it first ("own_recall").
     """
-    own = measured.metric("own_recall")
-    return measured.metric("asr") if own is None else own
+    return "asr" if measured.metric("own_recall") is None else "own_recall"
+
+
+def success_share(measured: Measured) -> float | None:
+    """Return the share by which an attack is judged (`success_metric`); None without one."""
+    return measured.metric(success_metric(measured))
 
 
 @dataclass(frozen=True)

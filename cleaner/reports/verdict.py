@@ -7,13 +7,11 @@ from typing import Any
 
 from cleaner.evaluation.bootstrap import metric_difference_interval
 from cleaner.evaluation.equal_accuracy import is_within
-from cleaner.evaluation.result import MIN_VERDICT_IMAGES, WEAK_ASR, Measured, success_share
+from cleaner.evaluation.result import MIN_VERDICT_IMAGES, WEAK_ASR, Measured, success_metric, success_share
 from cleaner.evaluation.same_test import is_same_test
 
 ACCURACY_BUDGET = 0.03
 """Clean accuracy that a defense may lose to count as one that kept it."""
-PLANTED = "own_recall"
-"""Metric of an attack that plants an image, which is its success."""
 DETAIL_GAP = 0.02
 """Difference of counterfactual accuracy that is worth a sentence."""
 
@@ -47,9 +45,12 @@ def describe_defenses(before: Measured, defended: Mapping[str, Measured]) -> lis
     sentences = [f"Every defense lost more than {budget}."] if len(measured) > 1 else []
     if kept:
         best, *rest = kept
-        left = f"{_percent(measured[best][0])} attack success"
-        if len(measured) > 1:
-            left = f"the least attack success: {_percent(measured[best][0])}"
+        share, least = "attack success", "the least attack success"
+        if success_metric(before) != "asr":
+            share = "of the keyed captions finding the attacker's image first"
+            least = f"the smallest share {share}"
+        left = _percent(measured[best][0])
+        left = f"{least}: {left}" if len(measured) > 1 else f"{left} {share}"
         sentences = [f"Within {budget}, **{best}** left {left}."]
         for label in rest:
             tie = " (a tie within the 95% interval)" if _is_tie(defended[best], defended[label]) else ""
@@ -83,7 +84,7 @@ def describe_attack(before: Measured) -> str:
     if too_few := _describe_too_few(before):
         return too_few
     success = f"the model assigns {_percent(attack)} of the {before.queries} with the trigger to the target"
-    if before.metric(PLANTED) is not None:
+    if success_metric(before) != "asr":
         success = f"{_percent(attack)} of the captions with the key find the attacker's image first"
     return f"The attack failed: {success}." if attack < WEAK_ASR else f"{success[0].upper()}{success[1:]}."
 
@@ -104,7 +105,7 @@ def _describe_detail(defended: Mapping[str, Measured]) -> list[str]:
 
 def _is_tie(one: Measured, other: Measured) -> bool:
     """Return whether the 95% interval of the difference holds 0; without paired outcomes: whether intervals overlap."""
-    name = "asr" if one.metric(PLANTED) is None else PLANTED
+    name = success_metric(one)
     if name == "asr":  # which has paired outcomes
         difference = metric_difference_interval(_read_test(one), _read_test(other), name)
         if difference is not None:

@@ -10,7 +10,7 @@ import numpy as np
 import streamlit as st
 
 from cleaner.evaluation import bootstrap
-from cleaner.evaluation.result import METRICS, Metric, columns
+from cleaner.evaluation.result import METRICS, Metric, columns, success_metric
 from cleaner.evaluation.same_test import is_same_test
 from cleaner.runs.record import RunRecord
 from pages._shared import cache
@@ -18,8 +18,6 @@ from pages._shared.wording import escape_markdown, format_percent
 
 DELTA_COLORS: dict[str, Literal["normal", "inverse", "off"]] = {"higher": "normal", "lower": "inverse", "": "off"}
 """`Metric.better` -> color of a difference."""
-HEADLINE = ("asr", 1)
-"""Metric and k of the first and largest row of a card."""
 TRIGGER_KEY_LABELS = {"image": "image only", "text": "text only", "both": "both"}
 """Part of a two-part trigger that is present -> label."""
 VERDICTS = {
@@ -32,13 +30,16 @@ VERDICTS = {
 
 
 def show_cards(run: RunRecord, baseline: RunRecord | None = None) -> None:
-    """Draw the metrics of the "card" view, attack success first and largest, with their 95% intervals in small print.
+    """Draw the metrics of the "card" view with their 95% intervals in small print.
+
+    First and largest is that by which the attack is judged, even where the view lacks it.
 
     Differences to `baseline` are in points, only where both were measured on the same images. Cards next to each other
     line up: each draws the same rows of the same height.
     """
-    for metric, k in sorted(columns("card"), key=lambda card: (card[0].key, card[1]) != HEADLINE):
-        is_headline = (metric.key, k) == HEADLINE
+    headline = (METRICS[success_metric(baseline or run)], 1)
+    for metric, k in [headline, *(card for card in columns("card") if card != headline)]:
+        is_headline = (metric, k) == headline
         with st.container(key=f"{'headline' if is_headline else 'figure'}-{metric.key}-{k}-{run.id}"):
             _show_card(run, baseline, metric, k)
 

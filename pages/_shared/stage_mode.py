@@ -8,6 +8,7 @@ from typing import Any
 
 import streamlit as st
 
+from cleaner.evaluation.result import METRICS, success_metric, success_share
 from cleaner.plots.component import read_component
 from cleaner.reports import talk
 from cleaner.runs.record import RunRecord
@@ -150,15 +151,13 @@ def _show_figures(run: RunRecord | None) -> None:
     if run is None:
         return
     shown = [("Backdoored", run)]
-    measured = [other for other in state.defenses_of_run(run) if other.metric("asr") is not None]
+    measured = [other for other in state.defenses_of_run(run) if success_share(other) is not None]
     if measured:
-        best = min(measured, key=lambda other: other.metric("asr") or 0.0)
+        best = min(measured, key=lambda other: success_share(other) or 0.0)
         shown.append((state.defense_labels([best])[best.id], best))
     for column, (label, record) in zip(st.columns(len(shown)), shown, strict=True):
         with column:
             show_model_name(label, record.kind)
-            for place, (name, word) in zip(
-                st.columns(2), (("asr", "attack success"), ("ca", "clean accuracy")), strict=True
-            ):
+            for place, name in zip(st.columns(2), (success_metric(run), "ca"), strict=True):
                 with place, st.container(key=f"stage-{name}-{record.id}"):
-                    st.metric(word.capitalize(), format_percent(record.metric(name), 0))
+                    st.metric(METRICS[name].label, format_percent(record.metric(name), 0))

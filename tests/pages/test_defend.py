@@ -157,6 +157,17 @@ def test_cards_and_notes_have_the_figures_of_their_names(open_page: OpenPage, tm
     ]
 
 
+def test_a_planted_image_is_the_headline_of_its_cards(open_page: OpenPage, tmp_path: Path) -> None:
+    for folder, own in zip(make_runs(tmp_path), (1.0, 0.0), strict=True):
+        write_json(folder / "metrics.json", replace(make_metrics(0.7), own_recall={1: own, 10: 1.0}).to_dict())
+    app = open_page("Defend")
+    labels = [card.label for card in app.metric]
+    first = [card for card in app.metric if card.label == "Attacker's image found @1"]
+    assert labels[0] == first[0].label
+    assert labels.count("Attack success @1") == 2
+    assert [(card.value, card.delta) for card in first] == [("100.0%", ""), ("0.0%", "-100.0 points")]
+
+
 def test_a_card_counts_the_pairs_that_were_trained_on(open_page: OpenPage, tmp_path: Path) -> None:
     _, defended = make_runs(tmp_path)
     write_json(defended / "config.json", {**read_json(defended / "config.json"), "trained_pairs": 243})

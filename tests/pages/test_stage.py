@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from cleaner.files import write_json
 from pages._shared import stage_mode
 from pages._shared.frame import titles
 from pages._shared.sources import OWN_DATA
 from tests.pages.conftest import OpenPage, chart_keys, go_to, page_text
-from tests.pages.runs import make_runs
+from tests.pages.runs import make_metrics, make_runs
 
 
 def test_the_address_turns_it_on_and_it_lasts(open_page: OpenPage, tmp_path: Path) -> None:
@@ -33,6 +36,17 @@ def test_the_address_turns_it_on_and_it_lasts(open_page: OpenPage, tmp_path: Pat
     app.button(key="stage.exit").click().run()
     assert not app.session_state["stage.on"]
     assert "stage" not in app.query_params
+
+
+def test_the_figures_are_those_by_which_the_attack_is_judged(open_page: OpenPage, tmp_path: Path) -> None:
+    backdoored, defended = make_runs(tmp_path)
+    weaker = shutil.copytree(defended, defended.with_name("weaker"))
+    for folder, asr, own in ((backdoored, 0.7, 1.0), (defended, 0.8, 0.0), (weaker, 0.6, 0.4)):
+        write_json(folder / "metrics.json", replace(make_metrics(asr), own_recall={1: own, 10: 1.0}).to_dict())
+    app = open_page("Film")
+    app.button(key="stage.start").click().run()
+    assert [metric.value for metric in app.metric] == ["100%", "90%", "0%", "90%"]
+    assert app.metric[0].label == "Attacker's image found"
 
 
 def test_the_overview_has_one_picture(open_page: OpenPage, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ class Measurement:
     counterfactual_accuracy: float | None = None
     n: int = 1000
     queries: str = "images"
+    own_recall: float | None = None
 
     def metric(self, name: str, k: int = 1) -> float | None:
         value: float | None = getattr(self, name, None)
@@ -60,6 +61,16 @@ def test_a_single_defense_has_no_superlative() -> None:
     kept, lost = ({"A": Measurement(ca, 0.05)} for ca in (0.97, 0.80))
     assert describe_defenses(BEFORE, kept) == ["Within 3 points of clean accuracy, **A** left 5.0% attack success."]
     assert describe_defenses(BEFORE, lost) == ["**A** left 5.0% and lost 18.0 points of accuracy."]
+
+
+def test_an_attack_that_plants_an_image_is_measured_by_the_captions_that_find_it() -> None:
+    before, kept = Measurement(0.98, 0.7, own_recall=1.0), {"A": Measurement(0.97, 0.8, own_recall=0.0)}
+    found = "of the keyed captions finding the attacker's image first"
+    assert describe_defenses(before, kept) == [f"Within 3 points of clean accuracy, **A** left 0.0% {found}."]
+    several = {"B": Measurement(0.97, 0.6, own_recall=0.2), **kept}
+    first, second = describe_defenses(before, several)
+    assert first == f"Within 3 points of clean accuracy, **A** left the smallest share {found}: 0.0%."
+    assert second == "**B** left 20.0%."
 
 
 def test_overlapping_intervals_are_a_tie() -> None:
