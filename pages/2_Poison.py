@@ -116,7 +116,7 @@ def show_required_settings(model: str, trigger: str, key: str) -> None:
     settings = [*(f"{to_label(name).lower()} {value:g}" for name, value in parameters.items()), f"{pairs:,} pairs"]
     st.caption(f"{model} needs {', '.join(settings)} and {epochs} epochs to learn this attack.")
     values: dict[str, Any] = {f"{key}.{name}": value for name, value in parameters.items()}
-    values |= {"poison.pairs": pairs, f"{training_key(model)}.epochs": epochs}
+    values |= {own_setting_key("poison.pairs", model): pairs, f"{training_key(model)}.epochs": epochs}
     st.button("Apply", key="poison.needed", on_click=st.session_state.update, args=(values,), width="stretch")
 
 
@@ -131,7 +131,7 @@ def choose_data_and_model() -> tuple[DataKey, str, int]:
         "Training pairs",
         PAIR_COUNTS,
         quick_poison(model).pairs,
-        key="poison.pairs",
+        key=own_setting_key("poison.pairs", model),
         data=data,
         help="Image-caption pairs for finetuning; training time grows with them.",
     )
@@ -165,6 +165,11 @@ def training_key(model: str) -> str:
     return f"poison.train.{model}" if model in POISON_LR else "poison.train"
 
 
+def own_setting_key(key: str, model: str) -> str:
+    """Return the key of a widget; a model with its own setting for all attacks has its own, as in `training_key`."""
+    return f"{key}.{model}" if model in PHOTO_POISON else key
+
+
 def choose_poisoning(data: str, model: str, classes: list[str]) -> tuple[str, float, bool]:
     """Draw the choice of the poisoned pairs; return target class, poison rate and whether labels stay clean."""
     st.markdown("**Poisoning**")
@@ -183,7 +188,7 @@ def choose_poisoning(data: str, model: str, classes: list[str]) -> tuple[str, fl
         100 * quick_poison(model).rate,
         0.1,
         format="%.1f%%",
-        key=f"poison.rate.{model}" if model in PHOTO_POISON else "poison.rate",
+        key=own_setting_key("poison.rate", model),
         help="The literature uses 0.3% of 500,000 pairs; a few thousand pairs need 1% to 10%.",
         **KEEP,
     )

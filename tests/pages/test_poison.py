@@ -22,6 +22,7 @@ from cleaner.presets import (
     ATTACK_PARAMETERS,
     PHOTO_POISON,
     POISON_LR,
+    QUICK_POISON_PAIRS,
     QUICK_POISON_RATE,
     STRONGER_ATTACKS,
     attack_presets,
@@ -188,9 +189,11 @@ def test_a_trigger_has_the_parameters_of_the_model(open_page: OpenPage) -> None:
 
 
 def test_a_model_with_its_own_setting_starts_with_it(open_page: OpenPage) -> None:
-    app = open_page("Poison")
-    choose_own_model(app, "poison.model", "photos-rn")
     setting = PHOTO_POISON["photos-rn"]
+    app = open_page("Poison")
+    assert app.select_slider(key="poison.pairs").value == QUICK_POISON_PAIRS
+    choose_own_model(app, "poison.model", "photos-rn")
+    assert app.select_slider(key="poison.pairs.photos-rn").value == setting.pairs
     assert app.slider(key="poison.rate.photos-rn").value == 100 * setting.rate
     assert app.select_slider(key="poison.train.photos-rn.lr").value == setting.lr
     assert app.number_input(key="poison.train.photos-rn.epochs").value == setting.epochs
