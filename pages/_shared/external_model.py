@@ -40,7 +40,11 @@ def show_facts(external: ExternalModel, key: str = "defend.external") -> None:
     """
     with st.container(border=True):
         st.markdown(f"**{escape_markdown(external.model)}**")
-        description = cache.describe(external.model)
+        try:
+            description = cache.describe(external.model)
+        except CleanerError as error:
+            show_error(error)  # here, so that settings, active jobs and results stay visible
+            return
         st.caption(escape_markdown(description) if description else "Not a file: opening it may download the model.")
         opened = st.session_state.setdefault(state.OPENED_MODELS, {})
         if external not in opened:

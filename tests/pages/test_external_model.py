@@ -95,6 +95,19 @@ def test_an_overlong_path_ends_in_one_message(page: AppTest, tmp_path: Path) -> 
     assert len(errors(page)) == 1
 
 
+def test_a_model_that_cannot_be_read_hides_no_other_part(page: AppTest, tmp_path: Path) -> None:
+    folder = tmp_path / "no weights"
+    folder.mkdir()
+    (folder / "open_clip_config.json").write_text("{}")
+    choose(page, folder)
+    assert len(errors(page)) == 1
+    assert "defend.scan.go" in widget_keys(page)
+    assert "defend.external.open" not in widget_keys(page)
+    choose_own_model(go_to(page, "Poison"), "poison.model", folder)
+    assert "poison.go" in widget_keys(page)
+    assert "poison.device" in widget_keys(page), "the settings below stay"
+
+
 def test_it_is_defended_without_an_attack_success(page: AppTest, tmp_path: Path) -> None:
     choose(page, tmp_path / "epoch_10.safetensors")
     choose_small_defense(page, "ta_cleaner")
