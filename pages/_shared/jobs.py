@@ -47,7 +47,7 @@ _START_LOCK = threading.Lock()  # when the user opens another page, Streamlit ru
 def start_runs(kind: str, requests: Sequence[Request], cluster: SlurmResources | None = None) -> None:
     """Create a run folder per request and queue the runs on this machine or a cluster."""
     # Here, as a click on the menu may interrupt any access to the session.
-    started, earlier = started_ids(), _list_unfinished(kind)
+    started, earlier = started_ids(), _list_open(kind)
     folders = [create_run(request) for request in _use_cluster_device(requests, cluster)]
     try:
         local.start_all(folders, cluster)
@@ -65,11 +65,20 @@ def _use_cluster_device(requests: Sequence[Request], cluster: SlurmResources | N
 
 def start_sweep(kind: str, requests: Sequence[Request], cluster: SlurmResources | None = None) -> None:
     """Start a sweep or continue it; `sweeps.show` draws its runs."""
-    started, earlier = started_ids(), _list_unfinished(kind)  # here, as in `start_runs`
+    started, earlier = started_ids(), _list_open(kind)  # here, as in `start_runs`
     entries = sweep.list_sweep_runs(sweep.start_sweep(_use_cluster_device(requests, cluster), cluster))
     started[kind] = earlier
     if all(entry.status.state == "done" for entry in entries):
         st.toast("All runs of this sweep are done. Add a rate, a seed or a defense.", icon=":material/done_all:")
+
+
+def resume(run: RunRecord) -> None:
+    """Resume a run; from then on it is one that this session started."""
+    started = started_ids()  # here, as in `start_runs`
+    local.start(run.folder)
+    for kind in PAGE_STAGES:
+        if is_of_page(run, kind) and run.id not in started.get(kind, []):
+            started.setdefault(kind, []).append(run.id)
 
 
 def find_done(requests: Sequence[Request], cluster: SlurmResources | None = None) -> list[bool]:
@@ -111,7 +120,7 @@ def run_pending_start(page: str) -> None:
 
 
 def started_ids() -> dict[str, list[str]]:
-    """Return page -> ids of the runs that this session started there last, and of earlier ones still unfinished."""
+    """Return page -> ids of the runs that this session started there last, and of earlier ones (`_list_open`)."""
     started: dict[str, list[str]] = st.session_state.setdefault(_STARTED, {})
     return started
 
@@ -163,8 +172,9 @@ def list_awaited() -> list[str]:
     return [entry.id for entry in started if entry.status.state in (*UNFINISHED, "failed") or _is_new_result(entry)]
 
 
-def _list_unfinished(kind: str) -> list[str]:
-    return [entry.id for entry in started_runs(kind) if entry.status.state in UNFINISHED]
+def _list_open(kind: str) -> list[str]:
+    """Return the ids of the runs that this session started and that are unfinished, or whose result is unseen."""
+    return [e.id for e in started_runs(kind) if e.status.state in UNFINISHED or _is_new_result(e)]
 
 
 def restore_started(ids: Sequence[str]) -> None:

@@ -124,7 +124,7 @@ def _show_stopped_job(entry: RunRecord) -> None:
         show_action_button(
             left,
             "Resume",
-            partial(local.start, entry.folder),
+            partial(jobs.resume, entry),
             key=f"{key}.resume",
             icon="play_arrow",
             help="Continues from the last checkpoint.",

@@ -105,7 +105,7 @@ def _show_run(entry: RunRecord) -> None:
             width="stretch",
             help="Continues from the last checkpoint, if there is one.",
             on_click=jobs.run_action,
-            args=(partial(local.start, entry.folder),),
+            args=(partial(jobs.resume, entry),),
         )
     with delete.popover("Delete …", icon=":material/delete:", width="stretch"):
         st.markdown(

@@ -16,6 +16,7 @@ from cleaner.attacks import TRIGGERS
 from cleaner.config import FinetuneConfig, parameters
 from cleaner.data.base import load_data
 from cleaner.files import read_json, write_json
+from cleaner.jobs import local
 from cleaner.jobs.local import poll_entries
 from cleaner.models.clip import build_clip, save_clip
 from cleaner.presets import (
@@ -45,6 +46,7 @@ from tests.pages.conftest import (
     page_text,
     press,
     record_bars,
+    select_run_row,
     table,
     wait_for_training,
     widget_keys,
@@ -330,6 +332,26 @@ def test_pause_resume_and_cancel(open_page: OpenPage) -> None:
     assert [entry.status.state for entry in poll_entries()] == ["cancelled"]
     assert any("canceled" in str(info.value) for info in app.info)
     assert not any(key.startswith("live.") for key in widget_keys(app))
+
+
+def test_a_resumed_run_ends_in_view_or_says_why_it_failed(
+    open_page: OpenPage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resumed, other = (make_runs(tmp_path, seed=seed)[0] for seed in (0, 1))
+    write_status(resumed, Status("died", step=3, total=9))
+    monkeypatch.setattr(local, "launch", lambda folder: None)
+    app = open_page("Poison")  # not by the session that started it
+    assert app.selectbox(key="current_run").value == other.name
+    press(app, f"waiting.{resumed.name}.resume")
+    write_status(resumed, Status("failed", message="the disk is full."))
+    assert "The disk is full." in errors(app.run())[0]
+    app = open_page("Overview")  # another session
+    app.session_state["run_table"] = True
+    select_run_row(app.run(), resumed.name)
+    press(app, f"run_table.{resumed.name}.start")
+    assert local.poll_status(resumed).state == "queued"
+    write_status(resumed, Status("done"))
+    assert go_to(app, "Poison").selectbox(key="current_run").value == resumed.name
 
 
 def test_a_dead_run_can_be_deleted(open_page: OpenPage) -> None:

@@ -67,6 +67,16 @@ def test_a_second_start_keeps_the_unfinished_runs_of_the_first(tmp_path: Path, m
     assert jobs.started_ids()["poison"][:-1] == [second]
 
 
+def test_a_second_start_keeps_results_that_were_not_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, seen = make_runs(tmp_path, seed=0)
+    _, unseen = make_runs(tmp_path, seed=1)
+    monkeypatch.setenv("CLEANER_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setattr(jobs.st, "session_state", {"jobs.started": {"defend": [seen.name, unseen.name]}})
+    jobs.mark_as_seen([read_record(seen)])
+    jobs.start_runs("defend", [])
+    assert jobs.started_ids()["defend"] == [unseen.name]
+
+
 @pytest.mark.parametrize("status", [Status("paused", step=9, total=4), Status("queued", step=9, total=4, place="x")])
 def test_a_progress_bar_is_full_at_most(tmp_path: Path, status: Status) -> None:
     assert jobs.describe_progress(RunRecord(folder=tmp_path, status=status))[0] == 1
