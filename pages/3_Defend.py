@@ -317,7 +317,7 @@ with page("Defend", LEAD):
         cache.defenses()
     run = state.current_run()
     left, right = st.columns(LAYOUT, gap="medium")
-    if left.toggle("External model", key="defend.external", help=external_model.HELP, **KEEP):
+    if left.toggle("External model", key=state.EXTERNAL, help=external_model.HELP, **KEEP):
         show_external_model(left, right)
     elif run is not None:
         show_backdoored(run, left, right)

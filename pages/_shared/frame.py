@@ -154,6 +154,7 @@ def _choose_view(labels: dict[str, str]) -> None:
         list(labels),
         format_func=labels.__getitem__,
         key=state.SELECTION,
+        on_change=state.leave_external_model,
         **state.KEEP,
         help="The backdoored run, or the model without a known attack, that every page shows.",
     )

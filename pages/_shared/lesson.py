@@ -132,6 +132,7 @@ def go_to_step(step: int | None, back_to: int | None = None) -> None:
     st.session_state[_STEP], st.session_state[_GO_TO_PAGE] = step, True
     if back_to is not None:
         st.session_state[_RETURN] = back_to
+    state.leave_external_model()
     own, run = _find_own_run(), state.current_run()
     if step > 0 and own is not None and (run is None or run.is_shipped):
         state.select_run(own.id)

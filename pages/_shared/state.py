@@ -23,6 +23,8 @@ SELECTION = "current_run"
 """Session key of the run or model in view."""
 MODEL_PREFIX = "model:"
 """Prefix of a model without a run among the values of `SELECTION`."""
+EXTERNAL = "defend.external"
+"""Session key of the switch to an external model on the Defend page."""
 OPENED_MODELS = "defend.external.opened"
 """Session key of the models, with their data, opened on the Defend page."""
 CLICK_SECONDS = 5.0
@@ -200,7 +202,15 @@ def apply_requested_run(options: list[str]) -> None:
     for run_id in (requested, selection, last, options[0]):
         if run_id in options:
             st.session_state[SELECTION] = st.session_state[_LAST_SELECTION] = run_id
+            if run_id == requested:
+                leave_external_model()
             return
+
+
+def leave_external_model() -> None:
+    """Switch the Defend page from an external model to the run in view, if one is."""
+    if current_model() is None:
+        st.session_state[EXTERNAL] = False
 
 
 def current_run() -> RunRecord | None:

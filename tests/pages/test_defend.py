@@ -68,6 +68,27 @@ def test_with_a_model_in_view_it_offers_the_runs(open_page: OpenPage, tmp_path: 
     assert str(first) in app.code[0].value
 
 
+def test_a_run_that_comes_into_view_ends_the_form_of_an_external_model(open_page: OpenPage, tmp_path: Path) -> None:
+    first, second = (make_runs(tmp_path, seed=seed)[0] for seed in (0, 1))
+    app = open_page("Defend")
+
+    def switch_on() -> None:
+        go_to(app, "Defend").toggle(key="defend.external").set_value(True).run()
+        assert "pareto" not in chart_keys(app)
+
+    switch_on()
+    app.selectbox(key="current_run").set_value(first.name).run()
+    assert "pareto" in chart_keys(app)
+    switch_on()
+    app.session_state["jobs.started"] = {"poison": [second.name]}
+    go_to(app, "Poison")
+    assert "pareto" in chart_keys(go_to(app, "Defend"))
+    switch_on()
+    app.session_state["lesson.step"] = 0
+    press(app.run(), "lesson.next")
+    assert "pareto" in chart_keys(app)
+
+
 def test_two_defenses_in_one_start(open_page: OpenPage) -> None:
     app = choose_small_training(open_page("Poison"))
     press(app, "poison.go")
