@@ -50,6 +50,7 @@ def show_facts(external: ExternalModel, key: str = "defend.external") -> None:
         if external not in opened:
             _draw_open_button(opened, external, key)
             return
+        opened[external] = opened.pop(external)  # the one shown last is the last: other pages take its data
         try:
             close = partial(opened.pop, external, None)  # prompts encoded so far are kept
             with show_cancelable("Opening and evaluating the model …", ("open model",), close) as on_step:

@@ -26,7 +26,7 @@ MODEL_PREFIX = "model:"
 EXTERNAL = "defend.external"
 """Session key of the switch to an external model on the Defend page."""
 OPENED_MODELS = "defend.external.opened"
-"""Session key of the models, with their data, opened on the Defend page."""
+"""Session key of the opened models with their data, the one shown last at the end."""
 CLICK_SECONDS = 5.0
 """Longest time between the first and the last run that one click puts into the queue."""
 VISIBLE = 20
@@ -107,7 +107,7 @@ def _started_from(suspect: RunRecord) -> list[RunRecord]:
 def selectable_models() -> list[str]:
     """Return the models that can be viewed without a run: built-in, opened by the user, and already defended ones."""
     built_in = sorted(path.parent.name for path in assets().glob("*/model.safetensors") if is_clip_file(path))
-    opened = [resolve_path(external.model) for external in st.session_state.get(OPENED_MODELS, [])]
+    opened = sorted(resolve_path(external.model) for external in st.session_state.get(OPENED_MODELS, []))
     defended = [run.source_model for run in all_runs() if run.source_model]
     return list(dict.fromkeys([*built_in, *opened, *defended]))
 

@@ -17,12 +17,13 @@ from cleaner.models.clip import save_clip
 from cleaner.runs.record import RunRecord
 from cleaner.runs.request import Request
 from cleaner.runs.store import create_run
-from pages._shared import state
+from pages._shared import cache, pickers, state
 from pages._shared.frame import titles
 from pages._shared.state import short_labels
 from tests.conftest import make_clip
-from tests.pages.conftest import OpenPage, choose_own_model, go_to, page_text
-from tests.pages.runs import make_runs
+from tests.data.files import write_class_folder
+from tests.pages.conftest import OpenPage, choose_own_data, choose_own_model, go_to, page_text, press
+from tests.pages.runs import make_metrics, make_runs
 
 INSPECTION_PAGES = ("Embeddings", "Attention", "Subtexts", "Try it")
 
@@ -127,6 +128,30 @@ def test_a_checkpoint_of_unknown_origin(open_page: OpenPage, external: Path) -> 
         if title in INSPECTION_PAGES:
             names = [element.proto.body for element in app.get("html")]
             assert "Suspect" in page_text(app) + str([names, *(d.value for d in app.dataframe)])
+
+
+def test_an_opened_checkpoint_keeps_the_data_that_it_was_last_shown_with(
+    open_page: OpenPage, external: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache, "inspect_model", lambda *work: ([], make_metrics(0.5)))
+    write_class_folder(tmp_path / "photos", 60)
+    app = open_page("Defend")
+    app.toggle(key="defend.external").set_value(True).run()
+    choose_own_data(app, "defend.external.data", tmp_path / "photos")
+    press(choose_own_model(app, "defend.external.model", external), "defend.external.open")
+    app.session_state["poison.pairs"], app.session_state["poison.tests"] = 500, 100
+    press(choose_own_model(go_to(app, "Poison"), "poison.model", external), "poison.external.open")
+
+    def find_data() -> str:
+        opened = app.session_state[state.OPENED_MODELS]
+        session = {state.SELECTION: f"model:{external}", state.OPENED_MODELS: opened}
+        with monkeypatch.context() as patch:
+            patch.setattr(pickers.st, "session_state", session)
+            return pickers.find_test_data(None).name
+
+    assert find_data() == "scenes"
+    go_to(app, "Defend")
+    assert find_data() == str(tmp_path / "photos")
 
 
 def test_a_replaced_checkpoint_is_read_again(open_page: OpenPage, external: Path) -> None:
