@@ -115,6 +115,11 @@ def build_defense_request(suspect: Suspect, defense: Any, pairs: int, config: Fi
         name, options, test_size = get_test_data(suspect.config)
         defense = adopt_inversion(defense, suspect.folder)
         start = {"parent": run_id(suspect.folder)}
+    if defense.needs_inversion and not defense.path:
+        raise CleanerError(
+            f"“{defense.label}” needs an inverted trigger: find one on the page Trigger search, or give its file under "
+            "Parameters."
+        )
     return Request(
         "defended",
         name,

@@ -24,12 +24,13 @@ from cleaner.runs.record import RunRecord
 from cleaner.runs.request import Request
 from cleaner.runs.run import read_progress
 from cleaner.runs.status import Status, write_status
-from cleaner.runs.store import create_run, list_runs
+from cleaner.runs.store import create_run, list_runs, read_record
 from cleaner.types import CleanerError
 from pages._shared import cache, curves, defense_results, durations, job_requests
 from pages._shared.defense_results import MAX_CARDS
 from pages._shared.sample import DataKey
 from pages._shared.wording import format_percent
+from tests.data.files import image_bytes
 from tests.pages.conftest import (
     OpenPage,
     chart,
@@ -400,6 +401,17 @@ def test_a_defense_is_tested_on_the_test_set_of_its_attack(open_page: OpenPage, 
     suspect = RunRecord.from_config(parent, {**read_json(parent / "config.json"), "test_size": None})
     assert job_requests.build_defense_request(suspect, DEFENSES["finetune"](), 200, QUICK_DEFEND).test_size is None
     assert job_requests.read_test_data(suspect) == DataKey("scenes", "test", None)
+
+
+def test_a_defense_that_needs_an_inversion_is_not_queued_without_one(tmp_path: Path) -> None:
+    parent, _ = make_runs(tmp_path)
+    for suspect in (read_record(parent), job_requests.ExternalModel(str(tmp_path / "clean-rn.safetensors"), "scenes")):
+        with pytest.raises(CleanerError, match="Trigger search"):
+            job_requests.build_defense_request(suspect, DEFENSES["unlearn_trigger"](), 200, QUICK_DEFEND)
+    trigger = tmp_path / "trigger.png"
+    trigger.write_bytes(image_bytes(1, (8, 8)))
+    defense = DEFENSES["unlearn_trigger"](path=str(trigger))
+    assert job_requests.build_defense_request(read_record(parent), defense, 200, QUICK_DEFEND).defense["path"]
 
 
 def make_stopped_sweep(parent: Path) -> tuple[str, list[Path]]:
