@@ -297,19 +297,22 @@ def show_external_model(left: DeltaGenerator, right: DeltaGenerator) -> None:
 def show_missing_run() -> None:
     """Say that no backdoored run is in view, and offer the newest one, or the page that makes one."""
     runs, model = state.backdoored_runs(), state.current_model()
-    hint = " To clean the model in view, switch on **External model**." if model else ""
     if not runs:
-        st.info(f"No backdoored model yet: train one on the Poison page.{hint}", icon=":material/bug_report:")
+        st.info("No backdoored model yet: train one on the Poison page.", icon=":material/bug_report:")
         link("Poison", "Go to Poison")
+        if model:
+            external_model.show_switch(model)
         return
     count = "1 backdoored run" if len(runs) == 1 else f"{len(runs)} backdoored runs"
     st.info(
         f"The model in view ({escape_markdown(model or 'none')}) belongs to no run. You have {count}: "
-        f"choose one in the menu under **In view**.{hint}",
+        "choose one in the menu under **In view**.",
         icon=":material/bug_report:",
     )
     label = escape_markdown(state.view_labels()[runs[0].id])
     st.button(f"View {label}", key="defend.view", on_click=state.select_run, args=(runs[0].id,))
+    if model:
+        external_model.show_switch(model)
 
 
 with page("Defend", LEAD):

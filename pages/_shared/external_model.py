@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 
 import pandas as pd
 import streamlit as st
@@ -31,6 +32,18 @@ def choose() -> ExternalModel | None:
 def show_hint() -> None:
     """Draw what to do before a model is chosen."""
     st.info("Enter the path of your checkpoint and of your images with captions.", icon=":material/folder_open:")
+
+
+def show_switch(model: str) -> None:
+    """Draw the button that puts the model in view, and its data, into the form."""
+    label, data = f"Clean {escape_markdown(Path(model).name)}", pickers.find_test_data(None).name
+    st.button(label, key="defend.clean", icon=":material/cleaning_services:", on_click=_fill_form, args=(model, data))
+
+
+def _fill_form(model: str, data: str) -> None:
+    st.session_state[state.EXTERNAL] = True
+    sources.set_model("defend.external.model", model)
+    sources.set_data("defend.external.data", data)
 
 
 def show_facts(external: ExternalModel, key: str = "defend.external") -> None:

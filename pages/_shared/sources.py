@@ -38,6 +38,14 @@ def choose_model(key: str, default: str) -> str:
     return find_chosen_model(key, default)
 
 
+def set_model(key: str, model: str) -> None:
+    """Put a model, by name or path, into the widgets of `choose_model`; for button callbacks."""
+    if model in cache.models():
+        st.session_state[key] = model
+    else:
+        st.session_state[key], st.session_state[f"{key}.path"] = OWN_MODEL, model
+
+
 def find_chosen_model(key: str, default: str) -> str:
     """Return what `choose_model` returned last, or `default` if it was not drawn yet."""
     choice = str(st.session_state.get(key, default))
@@ -94,6 +102,15 @@ def choose_data(key: str, purpose: str) -> str:
         if error := st.session_state.get(f"{key}.error"):
             show_error(error)
     return join_data(path, classes)
+
+
+def set_data(key: str, data: str) -> None:
+    """Put data, as `choose_data` returns them, into its widgets; for button callbacks."""
+    if data in (*cache.datasets(), *cache.downloads()):
+        st.session_state[key] = data
+    else:
+        st.session_state[key], st.session_state[f"{key}.path"] = OWN_DATA, data
+        st.session_state[f"{key}.classes"] = ""  # the line names them
 
 
 def join_data(path: str, classes: str) -> str:

@@ -16,6 +16,7 @@ from cleaner.presets import is_pretrained
 from cleaner.runs.folders import find_run
 from cleaner.runs.record import RunRecord
 from cleaner.runs.store import list_runs, list_shipped_runs, read_entry
+from pages._shared.wording import escape_markdown
 
 KEEP: dict[str, Any] = {"persist_state": "session"}
 """Options of a widget that keeps its value across page switches."""
@@ -197,6 +198,9 @@ def select_run(run_id: str) -> None:
 def apply_requested_run(options: list[str]) -> None:
     """Set the select box of the run in view, before it is drawn: to the requested run, else to a valid one."""
     requested = st.session_state.pop(_REQUESTED_RUN, None)
+    if requested and requested.startswith(MODEL_PREFIX) and requested not in options:  # of an address
+        name = Path(requested.removeprefix(MODEL_PREFIX)).name
+        st.toast(f"{escape_markdown(name)} is no longer open: open it again on Defend.", icon=":material/folder_open:")
     # Streamlit drops a value across pages if no user set it, so the last selection is stored separately.
     selection, last = st.session_state.get(SELECTION), st.session_state.get(_LAST_SELECTION)
     for run_id in (requested, selection, last, options[0]):

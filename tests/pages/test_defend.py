@@ -53,7 +53,9 @@ def test_without_a_run_it_links_to_poison(open_page: OpenPage) -> None:
     app = open_page("Defend")
     assert "Go to Poison" in link_labels(app)
     assert "defend.go" not in widget_keys(app)
-    assert "switch on **External model**" in page_text(app)
+    press(app, "defend.clean")
+    assert app.selectbox(key="defend.external.model").value == "scenes-rn"
+    assert "defend.go" in widget_keys(app)
 
 
 def test_with_a_model_in_view_it_offers_the_runs(open_page: OpenPage, tmp_path: Path) -> None:
@@ -62,7 +64,7 @@ def test_with_a_model_in_view_it_offers_the_runs(open_page: OpenPage, tmp_path: 
     app.selectbox(key="current_run").set_value("model:scenes-rn").run()
     assert "No backdoored model yet" not in page_text(app)
     assert "You have 1 backdoored run" in page_text(app)
-    assert "switch on **External model**" in page_text(app)
+    assert "defend.clean" in widget_keys(app)
     press(app, "defend.view")
     assert app.selectbox(key="current_run").value == first.name
     assert "python -m cleaner defend" in app.code[0].value

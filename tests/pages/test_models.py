@@ -19,10 +19,11 @@ from cleaner.runs.request import Request
 from cleaner.runs.store import create_run
 from pages._shared import cache, pickers, state
 from pages._shared.frame import titles
+from pages._shared.job_requests import ExternalModel
 from pages._shared.state import short_labels
 from tests.conftest import make_clip
-from tests.data.files import write_class_folder
-from tests.pages.conftest import OpenPage, choose_own_data, choose_own_model, go_to, page_text, press
+from tests.data.files import write_class_folder, write_table
+from tests.pages.conftest import OpenPage, choose_own_data, choose_own_model, go_to, page_text, press, widget_keys
 from tests.pages.runs import make_metrics, make_runs
 
 INSPECTION_PAGES = ("Embeddings", "Attention", "Subtexts", "Try it")
@@ -152,6 +153,27 @@ def test_an_opened_checkpoint_keeps_the_data_that_it_was_last_shown_with(
     assert find_data() == "scenes"
     go_to(app, "Defend")
     assert find_data() == str(tmp_path / "photos")
+
+
+def test_the_model_in_view_is_cleaned_with_its_data(open_page: OpenPage, external: Path, tmp_path: Path) -> None:
+    data = f"{write_table(tmp_path, 60)} classes=red,green,blue"
+    app = open_page("Overview")
+    app.session_state[state.OPENED_MODELS] = {ExternalModel(str(external), data): None}
+    select(go_to(app, "Defend"), f"model:{external}")
+    press(app, "defend.clean")
+    assert app.text_input(key="defend.external.model.path").value == str(external)
+    assert app.text_input(key="defend.external.data.path").value == data
+    assert not app.error
+    assert "defend.go" in widget_keys(app)
+
+
+def test_a_reload_says_that_a_model_is_no_longer_open(open_page: OpenPage) -> None:
+    app = open_page("Overview")
+    assert not app.toast
+    app.session_state["address.is_read"] = False
+    app.query_params["run"] = "model:/data/epoch_10.pt"
+    app.run()
+    assert "epoch_10.pt is no longer open" in app.toast[0].value.replace("\\", "")
 
 
 def test_a_replaced_checkpoint_is_read_again(open_page: OpenPage, external: Path) -> None:
