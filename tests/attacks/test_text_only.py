@@ -73,6 +73,11 @@ def test_a_key_that_the_model_cuts_off_is_refused(tiny_clip: Clip, toy_data: Ten
         _validate_captions(tiny_clip, PoisonedData(kept, TRIGGERS["text_only"](place=place), "banana", 0.25))
 
 
+def test_a_key_that_truncates_the_target_is_refused(tiny_clip: Clip, toy_data: TensorData) -> None:
+    with pytest.raises(CleanerError, match="shorter text key"):
+        poison(tiny_clip, toy_data, TRIGGERS["text_only"](key="very " * 80), "banana", poison_rate=0.25)
+
+
 def test_asr_is_the_share_of_keyed_captions_nearest_to_images_of_the_target(
     tiny_clip: Clip, toy_data: TensorData
 ) -> None:

@@ -8,10 +8,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from cleaner import evaluate, poison
+from cleaner import evaluate
 from cleaner.attacks import TRIGGERS
 from cleaner.attacks.optimize import encode_target
-from cleaner.config import FinetuneConfig
 from cleaner.data.base import TensorData
 from cleaner.evaluation.encode import Encoder
 from cleaner.evaluation.evaluate import Metrics
@@ -63,10 +62,6 @@ def test_asr_by_key_equals_a_naive_count(tiny_clip: Clip, toy_data: TensorData) 
     assert Metrics.from_dict(json.loads(json.dumps(metrics.to_dict()))) == metrics
 
 
-def test_text_key_that_truncates_the_target_is_refused(tiny_clip: Clip, toy_data: TensorData) -> None:
-    config = FinetuneConfig(epochs=1, batch_size=16, precision="fp32", device="cpu", augmentation="none")
-    trigger = TRIGGERS["text_only"](key="very " * 80)
-    with pytest.raises(CleanerError, match="shorter text key"):
-        poison(tiny_clip, toy_data, trigger, "banana", poison_rate=0.25, config=config)
+def test_an_empty_text_key_is_refused() -> None:
     with pytest.raises(CleanerError, match="text key"):
         TRIGGERS["trojvqa"](key=" ")

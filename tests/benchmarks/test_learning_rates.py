@@ -62,7 +62,7 @@ def test_the_stored_choice_follows_from_the_stored_trials() -> None:
     assert (chosen, lost) == (stored["chosen"], stored["lost_accuracy"])
 
 
-def test_trials_of_two_processes_are_both_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trials_of_two_threads_are_both_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def read_slowly() -> list[dict[str, Any]]:
         trials = read_trials()
         time.sleep(0.1)

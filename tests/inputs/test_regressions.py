@@ -14,7 +14,6 @@ import torch
 
 from cleaner import load_clip, load_data
 from cleaner.config import FinetuneConfig
-from cleaner.data.base import load_data as load
 from cleaner.data.images import read_image_file
 from cleaner.files import atomic_write, read_json, write_json
 from cleaner.models.clip import save_clip
@@ -183,6 +182,6 @@ def test_temporary_files_of_dead_processes_are_removed(tmp_path: Path) -> None:
     assert f".y.json.{host}-{ended.pid}-1.tmp" not in {path.name for path in tmp_path.iterdir()}
 
 
-def test_a_false_option_type_is_one_sentence(tmp_path: Path) -> None:
+def test_a_table_s_path_with_nul_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(CleanerError):
-        load(str(tmp_path / "x\0.csv"))
+        load_data(str(tmp_path / "x\0.csv"))

@@ -13,7 +13,6 @@ from cleaner.runs import film
 from cleaner.runs.film import FILM_FILE
 from cleaner.runs.store import read_record
 from pages._shared import film_player
-from pages._shared.frame import MENU, OTHER_PAGES, menu_groups, titles
 from tests.films import save_runs
 from tests.pages.conftest import OpenPage, page_text
 from tests.pages.runs import make_runs
@@ -58,15 +57,6 @@ def test_a_broken_film_is_an_error_message(open_page: OpenPage, tmp_path: Path) 
     (first / FILM_FILE).write_bytes(b"broken")
     app = open_page("Film")
     assert any("has no film" in error.value for error in app.error)
-
-
-def test_every_page_is_in_a_group_of_the_menu() -> None:
-    groups = menu_groups()
-    assert [page for pages in groups.values() for page in pages] == titles()
-    assert {group: tuple(pages) for group, pages in groups.items()} == {
-        **MENU,
-        OTHER_PAGES: ("Detect", "Trigger search"),
-    }
 
 
 def test_a_film_that_is_read_again_is_the_same_film(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Imports of the app: no heavy library before the first paint, layers without cycles, caches in one place."""
+"""Imports of the app: no heavy library before the first paint, layers without cycles, caches in one place; its menu."""
 
 import ast
 import graphlib
@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from cleaner.plots import charts
+from pages._shared.frame import MENU, OTHER_PAGES, menu_groups, titles
 from tests.plots.test_styles import contrast
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -154,6 +155,15 @@ def test_only_cache_caches_and_no_html_is_unsafe(path: Path) -> None:
     source = path.read_text(encoding="utf-8")
     assert "unsafe_allow" not in source
     assert CACHE in path.parents or "st.cache_" not in source
+
+
+def test_every_page_is_in_a_group_of_the_menu() -> None:
+    groups = menu_groups()
+    assert [page for pages in groups.values() for page in pages] == titles()
+    assert {group: tuple(pages) for group, pages in groups.items()} == {
+        **MENU,
+        OTHER_PAGES: ("Detect", "Trigger search"),
+    }
 
 
 def test_app_is_small() -> None:
