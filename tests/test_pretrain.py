@@ -191,14 +191,6 @@ def test_a_sigmoid_loss_takes_no_class_share() -> None:
         module.pretrain("scenes-siglip", pairs=50, class_share=0.5, config=CONFIG)
 
 
-def test_a_finished_model_is_not_overwritten(pairs: Path, tmp_path: Path) -> None:
-    options = {"pairs": 60, "data_name": str(pairs), "image_size": 16, "config": CONFIG, "out": tmp_path / "own"}
-    first = module.pretrain("scenes-vit", **options)
-    with pytest.raises(CleanerError, match="choose another folder with --out"):
-        module.pretrain("scenes-vit", **options)
-    assert load_clip(str(tmp_path / "own" / "model.safetensors")).sha256() == first["sha256"]
-
-
 def test_data_without_labeled_test_images_fail_before_the_training(tmp_path: Path) -> None:
     path, steps = write_table(tmp_path, 60), []
     with pytest.raises(CleanerError, match="class"):

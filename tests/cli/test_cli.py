@@ -460,11 +460,6 @@ def test_a_scan_reads_only_the_images_it_needs(
     assert "Top 3 of 3 combinations of trigger and class, by the lower bound of the increase, n = 10 images" in shown
 
 
-def test_a_protocol_is_one_of_two(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["evaluate", "scenes-rn", "--protocol", "mine"]) == 2
-    assert "all_images" in capsys.readouterr().err
-
-
 def test_an_attack_takes_the_settings_tuned_for_its_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     requests: list[Request] = []
     monkeypatch.setattr(training, "train", lambda request, *_, **__: requests.append(request))
@@ -555,6 +550,7 @@ def test_a_run_is_never_overwritten(model: str, tmp_path: Path, capsys: pytest.C
         (["poison", "--pairs"], "--pairs needs a value."),
         (["poison", "--precision", "fp8"], "--precision cannot be 'fp8': choose one of auto, bf16,"),
         (["evaluate", "scenes-rn", "--templates", "3"], "--templates cannot be '3': choose one of 1, 7, 80."),
+        (["evaluate", "scenes-rn", "--protocol", "mine"], "--protocol cannot be 'mine': all_images"),
         (["app", "--prt", "80"], "'--prt' '--port'"),
         (["posion"], "'posion' 'poison'"),
         (["--json"], "'--json' export-tensorboard"),

@@ -67,7 +67,7 @@ def test_reason_without_a_usable_gpu_says_what_to_do(
     assert remedy in str(check_devices()["cuda"])
     with pytest.raises(CleanerError, match=remedy):
         pick_device("cuda:1")
-    with pytest.raises(CleanerError, match=r"'xpu' is not available here\. Use"):
+    with pytest.raises(CleanerError, match=r"'xpu' is not available here\. Use one of: "):
         pick_device("xpu")
 
 

@@ -19,25 +19,12 @@ from tests.pages.runs import make_runs
 DAMAGES = ("missing model.safetensors", "list metrics.json", "newer config.json")
 INVALID = (
     ("config.json", {"trigger": "badnet"}),
-    ("config.json", {"defense": ["ta_cleaner"]}),
-    ("config.json", {"finetune": "x"}),
-    ("config.json", {"finetune": {"lr": "x"}}),
-    ("config.json", {"request": "x"}),
-    ("config.json", {"schema": 99, "trigger": "badnet"}),
-    ("config.json", {"pairs": "many"}),
-    ("config.json", {"trigger": {"name": ["badnet"]}}),
-    ("config.json", {"rebound": "x"}),
-    ("status.json", {"state": "done", "updated": "y"}),
     ("status.json", {"state": "done", "verdict": ["took"]}),
     ("metrics.json", {"asr": "x"}),
     ("metrics.json", {"asr": {"1": "x"}}),
     ("metrics.json", {"ca_interval": {"1": 2}}),
-    ("config.json", {"pairs": None}),
-    ("config.json", {"finetune": {"lr": None}}),
     ("metrics.json", {"n": None}),
     ("notes.json", {"tags": 5}),
-    ("config.json", {"variant": "x"}),
-    ("config.json", {"variant": {"share": "x"}}),
 )
 
 

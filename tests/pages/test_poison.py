@@ -111,8 +111,6 @@ def test_the_floor_is_named_where_its_line_is_drawn(open_page: OpenPage, tmp_pat
 
 
 def test_every_trigger_draws_its_widgets_and_images(open_page: OpenPage) -> None:
-    from cleaner.attacks import TRIGGERS
-
     app = choose_small_training(open_page("Poison"))
     for name in TRIGGERS:
         app.selectbox(key="poison.trigger").set_value(name).run()
@@ -154,8 +152,6 @@ def test_published_settings_fill_the_trigger_and_stay_editable(open_page: OpenPa
     app.selectbox(key="poison.trigger").set_value("text_only").run()
     assert "Published settings" in page_text(app)
     assert "poison.text_only.settings" not in widget_keys(app)
-    app.selectbox(key="poison.trigger").set_value("badclip").run()
-    assert app.number_input(key="poison.badclip.triplet_weight").value == ATTACK_PARAMETERS["badclip"]["triplet_weight"]
 
 
 def test_required_settings_of_a_model_can_be_applied(open_page: OpenPage) -> None:
@@ -382,11 +378,8 @@ def test_an_own_image_is_shown_and_an_invalid_one_refused(open_page: OpenPage) -
     assert "broken.png" in errors(app)[0]
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 def test_an_unavailable_device_is_refused(open_page: OpenPage) -> None:
-    import torch
-
-    if torch.cuda.is_available():
-        return
     app = choose_small_training(open_page("Poison"))
     app.selectbox(key="poison.device").set_value("cuda").run()
     assert not app.exception
