@@ -351,7 +351,9 @@ def test_fingerprint_depends_on_the_seed(tmp_path: Path):
 
 def test_caption_depends_on_its_arguments_alone():
     s = make_scene("train", 0, 9)
-    assert make_caption(s, "train", 0, 9, "mixed") == make_caption(s, "train", 0, 9, "mixed")
+    mixed, full = (make_caption(s, "train", 0, 9, mode) for mode in ("mixed", "full"))
+    assert mixed == "a photo of a rosy car to the left of a crescent moon"
+    assert full == "a pink car on the left of a little yellow moon on the gravel"
 
 
 if __name__ == "__main__":  # write new golden images, only with a new SCENES_VERSION
