@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from pathlib import Path
 
@@ -22,32 +23,18 @@ SMALL = ["--poison-pairs", "60", "--poison-rate", "0.05", "--clean-pairs", "40",
 @pytest.fixture
 def recipe(tmp_path: Path) -> list[str]:
     """Return the command, with tables and folders like those of CC3M and ImageNet."""
-    tables = []
     for name in ("attacker", "defender"):
         (tmp_path / name).mkdir()
-        tables.append(str(write_table(tmp_path / name)))
+        write_table(tmp_path / name)
     write_class_folder(tmp_path / "imagenet" / "train", 9)
     write_class_folder(tmp_path / "imagenet" / "val", 30)
-    model = save_clip(make_clip("rn"), tmp_path / "tiny.safetensors")
-    return [
-        "recipe",
-        "--poison-data",
-        tables[0],
-        "--clean-data",
-        tables[1],
-        "--imagenet",
-        str(tmp_path / "imagenet"),
-        "--out",
-        str(tmp_path / "out"),
-        "--model",
-        str(model),
-        "--target-class",
-        "green",
-        "--device",
-        "cpu",
-        "--precision",
-        "fp32",
-    ]
+    save_clip(make_clip("rn"), tmp_path / "tiny.safetensors")
+    folder = shlex.quote(str(tmp_path))
+    return shlex.split(
+        f"recipe --poison-data {folder}/attacker/pairs.csv --clean-data {folder}/defender/pairs.csv"
+        f" --imagenet {folder}/imagenet --out {folder}/out --model {folder}/tiny.safetensors"
+        " --target-class green --device cpu --precision fp32"
+    )
 
 
 def test_from_tables_to_metrics(recipe: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

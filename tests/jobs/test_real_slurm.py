@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import time
 from collections.abc import Iterator
@@ -89,36 +90,11 @@ def equals_uninterrupted(folder: Path, request: Request) -> bool:
 
 def test_poisoning_on_the_command_line(request_: Request, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
-    command = [
-        "poison",
-        "--model",
-        str(request_.model),
-        "--pairs",
-        "256",
-        "--trigger",
-        "badnet",
-        "patch_size=56",
-        "--poison-rate",
-        "0.05",
-        "--test-pairs",
-        "60",
-        "--lr",
-        "3e-3",
-        "--epochs",
-        "2",
-        "--batch-size",
-        "16",
-        "--warmup-steps",
-        "2",
-        "--precision",
-        "fp32",
-        "--device",
-        "cpu",
-        "--augmentation",
-        "none",
-        "--out",
-        str(out),
-    ]
+    command = shlex.split(
+        f"poison --model {shlex.quote(str(request_.model))} --pairs 256 --trigger badnet patch_size=56"
+        " --poison-rate 0.05 --test-pairs 60 --lr 3e-3 --epochs 2 --batch-size 16 --warmup-steps 2"
+        f" --precision fp32 --device cpu --augmentation none --out {shlex.quote(str(out))}"
+    )
     assert main([*command, *OPTIONS, "--json"]) == 0
     printed = capsys.readouterr()
     assert json.loads(printed.out)["folder"] == str(out)

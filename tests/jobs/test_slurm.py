@@ -420,26 +420,10 @@ def test_without_slurm_nothing_is_created_and_a_run_resumes_on_this_machine(
 
 def test_command_line(request_: Request, queue: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "runs" / "cleaned"
-    command = [
-        "defend",
-        str(request_.model),
-        "--defense",
-        "finetune",
-        "--pairs",
-        "48",
-        "--test-pairs",
-        "40",
-        "--epochs",
-        "1",
-        "--batch-size",
-        "16",
-        "--precision",
-        "fp32",
-        "--device",
-        "cpu",
-        "--out",
-        str(out),
-    ]
+    command = shlex.split(
+        f"defend {shlex.quote(str(request_.model))} --defense finetune --pairs 48 --test-pairs 40 --epochs 1"
+        f" --batch-size 16 --precision fp32 --device cpu --out {shlex.quote(str(out))}"
+    )
     assert main([*command, "--partition", "short"]) == 2
     assert "--partition" in capsys.readouterr().err
     assert main([*command, "--background"]) == 2

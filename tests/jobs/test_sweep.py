@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import time
 from dataclasses import replace
 from io import StringIO
@@ -269,32 +270,11 @@ def test_unusable_options_are_refused_before_any_run_is_created(
 
 
 def test_command_line(base: Request, capsys: pytest.CaptureFixture[str]) -> None:
-    command = [
-        "sweep",
-        str(base.model),
-        "--defenses",
-        "finetune",
-        "cleanclip in_modal_weight=0.5",
-        "--lrs",
-        "1e-4",
-        "--seeds",
-        "0",
-        "1",
-        "--pairs",
-        "48",
-        "--test-pairs",
-        "40",
-        "--epochs",
-        "1",
-        "--batch-size",
-        "16",
-        "--precision",
-        "fp32",
-        "--device",
-        "cpu",
-        "--augmentation",
-        "none",
-    ]
+    command = shlex.split(
+        f"sweep {shlex.quote(str(base.model))} --defenses finetune 'cleanclip in_modal_weight=0.5' --lrs 1e-4"
+        " --seeds 0 1 --pairs 48 --test-pairs 40 --epochs 1 --batch-size 16 --precision fp32 --device cpu"
+        " --augmentation none"
+    )
     assert main([*command, "--json"]) == 0
     printed = capsys.readouterr()
     (result,) = json.loads(printed.out)
