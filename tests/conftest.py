@@ -15,7 +15,7 @@ import torch
 
 from cleaner.data import scenes
 from cleaner.data.base import TensorData
-from cleaner.models.clip import Architecture, Clip, build_clip
+from cleaner.models.clip import Architecture, Clip, build_clip, save_clip
 from tests import warm
 
 # Tiny models gain nothing from threads, and threads slow down tests on a busy machine.
@@ -93,6 +93,22 @@ def make_clip(kind: str = "vit", seed: int = 0, *, layers: int | None = None) ->
 def tiny_clip() -> Clip:
     """A one-layer ViT CLIP for 32 px images, with the same random weights each time."""
     return make_clip()
+
+
+@pytest.fixture
+def tiny_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Return the path of a tiny untrained model for 64 px images; runs are temporary."""
+    monkeypatch.setenv("CLEANER_RUNS", str(tmp_path / "runs"))
+    return save_tiny_model(tmp_path)
+
+
+def save_tiny_model(folder: Path) -> str:
+    """Save a tiny model for 64 px images, with the same random weights each time; return its path."""
+    vision = {"layers": 1, "width": 32, "head_width": 16, "patch_size": 16, "image_size": 64}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        clip = build_clip(Architecture(32, vision, TINY_TEXT), "tiny")
+    return str(save_clip(clip, folder / "tiny.safetensors"))
 
 
 @pytest.fixture

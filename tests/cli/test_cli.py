@@ -24,33 +24,21 @@ from cleaner.cli.sweep import Sweep
 from cleaner.data.base import load_data
 from cleaner.jobs.slurm import SlurmResources
 from cleaner.models import clip as clip_module
-from cleaner.models.clip import Architecture, Clip, build_clip, save_clip
 from cleaner.presets import POISON, POISON_LR, PRETRAINED_LR, STRONGER_ATTACKS, recommended_lr
 from cleaner.published import CLEANCLIP_TRAINING
 from cleaner.runs.folders import is_run_folder, runs_root
 from cleaner.runs.request import Request, load_request
 from cleaner.runs.store import list_entries
 from cleaner.types import CleanerError, StepReport
-from tests.conftest import TINY_TEXT
 from tests.data.files import write_table
-
-
-@pytest.fixture
-def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Return the path of a tiny untrained model; runs go to a temporary folder."""
-    monkeypatch.setenv("CLEANER_RUNS", str(tmp_path / "runs"))
-    vision = {"layers": 1, "width": 32, "head_width": 16, "patch_size": 16, "image_size": 64}
-    clip: Clip = build_clip(Architecture(32, vision, TINY_TEXT), "tiny")
-    return str(save_clip(clip, tmp_path / "tiny.safetensors"))
-
 
 SMALL = ["--test-pairs", "40", "--epochs", "1", "--batch-size", "16", "--precision", "fp32", "--no-film"]
 
 
-def test_poison_defend_evaluate_end_to_end(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_poison_defend_evaluate_end_to_end(tiny_model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     attack, cleaned = str(tmp_path / "a"), str(tmp_path / "d")
     trigger = ["--trigger", "badnet", "patch_size=40", "--poison-rate", "0.1"]
-    poison = ["poison", "--model", model, "--pairs", "64", *trigger]
+    poison = ["poison", "--model", tiny_model, "--pairs", "64", *trigger]
     assert main([*poison, "--out", attack, "--json", *SMALL]) == 0
     printed = json.loads(capsys.readouterr().out)
     assert printed["config"]["trigger"]["patch_size"] == 40
@@ -71,7 +59,9 @@ def test_poison_defend_evaluate_end_to_end(model: str, tmp_path: Path, capsys: p
     stored = json.loads((Path(cleaned) / "metrics.json").read_text())
     assert again["ca"] == stored["ca"]
     assert again["asr"] == stored["asr"]
-    assert main(["scan", attack, "--reference", model, "--trigger", *trigger[1:3], "--images", "40", "--json"]) == 0
+    assert (
+        main(["scan", attack, "--reference", tiny_model, "--trigger", *trigger[1:3], "--images", "40", "--json"]) == 0
+    )
     lines = json.loads(capsys.readouterr().out)
     assert len(lines["lines"]) == len(lines["reference"]) == 32
     assert {line["trigger"] for line in lines["lines"]} == {"badnet"}
@@ -135,7 +125,7 @@ def test_a_run_of_ones_own_model_keeps_its_small_rate_whatever_name_the_weights_
 
 
 def test_the_defender_gets_other_pairs_of_a_small_table_than_the_attacker(
-    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tiny_model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     requests: list[Request] = []
     monkeypatch.setattr(training, "train", lambda request, *_, **__: requests.append(request))
@@ -143,7 +133,7 @@ def test_the_defender_gets_other_pairs_of_a_small_table_than_the_attacker(
     available = load_data(table, split="train").count_training_pairs()
     assert available is not None
     data = ["--data", table, "classes=red,green,blue"]
-    poison = ["poison", "--model", model, *data, "--target-class", "red", "--out", str(tmp_path / "x")]
+    poison = ["poison", "--model", tiny_model, *data, "--target-class", "red", "--out", str(tmp_path / "x")]
     for more in ([], ["--pairs", "6000"]):
         assert main([*poison, *more]) == 0
     assert [request.pairs for request in requests] == [available // 2, 6000]
@@ -163,20 +153,20 @@ def test_the_defender_gets_other_pairs_of_a_small_table_than_the_attacker(
     refused = capsys.readouterr().err
     assert "fewer pairs" in refused
     assert "--pairs" in refused
-    assert main([*defend, "--pairs", "90"]) == main(["defend", model, *data, "--out", str(tmp_path / "z")]) == 0
+    assert main([*defend, "--pairs", "90"]) == main(["defend", tiny_model, *data, "--out", str(tmp_path / "z")]) == 0
     assert [request.pairs for request in requests[-2:]] == [90, available // 2]
-    (swept,) = Sweep(model, defenses=("finetune",), lrs=(1e-5,), data=tuple(data[1:]))._build_requests()
+    (swept,) = Sweep(tiny_model, defenses=("finetune",), lrs=(1e-5,), data=tuple(data[1:]))._build_requests()
     assert swept.pairs == available // 2
 
 
 def test_a_run_is_preceded_by_its_time_and_memory_and_not_changed_by_their_measurement(
-    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tiny_model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("CLEANER_CACHE", str(tmp_path / "cache"))
     metrics = []
     for least in (10_000, 0):  # without and with a measurement
         monkeypatch.setattr(forecast, "MIN_SAMPLED_PAIRS", least)
-        for number, command in enumerate((["poison", "--model", model], ["defend", str(tmp_path / f"{least}0")])):
+        for number, command in enumerate((["poison", "--model", tiny_model], ["defend", str(tmp_path / f"{least}0")])):
             folder = tmp_path / f"{least}{number}"
             assert main([*command, "--pairs", "64", "--out", str(folder), "--eval-every", "2", *SMALL]) == 0
             stored = json.loads((folder / "metrics.json").read_text())
@@ -187,11 +177,11 @@ def test_a_run_is_preceded_by_its_time_and_memory_and_not_changed_by_their_measu
 
 
 def test_a_refused_run_takes_no_forecast_from_a_corrected_one(
-    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tiny_model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("CLEANER_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(forecast, "MIN_SAMPLED_PAIRS", 0)
-    poison = ["poison", "--model", model, "--pairs", "64", "--out", str(tmp_path / "a"), *SMALL]
+    poison = ["poison", "--model", tiny_model, "--pairs", "64", "--out", str(tmp_path / "a"), *SMALL]
     assert main([*poison, "--clean-label", "--poison-rate", "0.9"]) == 2
     assert "lower the poison rate" in capsys.readouterr().err
     assert main([*poison, "--poison-rate", "0.1"]) == 0
@@ -199,14 +189,14 @@ def test_a_refused_run_takes_no_forecast_from_a_corrected_one(
 
 
 def test_a_forecast_loads_the_pairs_of_a_run_once(
-    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tiny_model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("CLEANER_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(forecast, "MIN_SAMPLED_PAIRS", 0)
     table = write_table(tmp_path, 120)
     for i in range(0, 120, 30):
         (tmp_path / "pics" / f"{i}.png").write_bytes(b"no image")
-    poison = ["poison", "--model", model, "--data", str(table), "classes=red,green,blue", "--target-class", "red"]
+    poison = ["poison", "--model", tiny_model, "--data", str(table), "classes=red,green,blue", "--target-class", "red"]
     assert main([*poison, "--pairs", "60", "--out", str(tmp_path / "a"), *SMALL]) == 0
     shown = capsys.readouterr().err
     assert "GB of main memory. " in shown
@@ -319,7 +309,7 @@ def test_a_model_of_the_hub_is_no_run_and_is_not_overwritten(tmp_path: Path) -> 
 
 
 def test_the_demo_prints_its_metrics_before_it_writes_them(
-    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tiny_model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fail(_: Path, result: dict[str, Any]) -> None:
         recorded_commands.append(result["command"])
@@ -332,7 +322,7 @@ def test_the_demo_prints_its_metrics_before_it_writes_them(
     monkeypatch.setattr(demo, "DEMO_DEFENSES", ("finetune",))
     monkeypatch.setattr(demo.results, "write_result", fail)
     sizes = ["--pairs", "64", "--clean-pairs", "32", "--test-pairs", "40"]
-    command = ["demo", "--model", model, *sizes, "--out", str(tmp_path / "demo.json")]
+    command = ["demo", "--model", tiny_model, *sizes, "--out", str(tmp_path / "demo.json")]
     monkeypatch.setattr(sys, "argv", ["cleaner", *command])
     assert main() == 2
     assert recorded_commands == [shlex.join(["python", "-m", "cleaner", *command])]  # so that it can be repeated
@@ -448,12 +438,12 @@ def test_the_file_behind_a_link_is_written_and_the_link_stays(tmp_path: Path) ->
 
 
 def test_a_scan_reads_only_the_images_it_needs(
-    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tiny_model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sizes: list[int] = []
     monkeypatch.setattr(inputs, "load_data", lambda *a, **kw: sizes.append(kw["size"]) or load_data(*a, **kw))
     data = [str(write_table(tmp_path, 120)), "classes=red,green,blue"]
-    assert main(["scan", model, "--data", *data, "--trigger", "badnet", "--images", "10"]) == 0
+    assert main(["scan", tiny_model, "--data", *data, "--trigger", "badnet", "--images", "10"]) == 0
     assert sizes == [10]
     shown = capsys.readouterr().out
     assert "\n1 setting tried. " in shown
@@ -476,9 +466,9 @@ def test_an_attack_takes_the_settings_tuned_for_its_model(tmp_path: Path, monkey
     assert (tuned.pairs, tuned.finetune.epochs, requests[3].finetune.epochs) == (pairs, epochs, 1)
 
 
-def test_the_patch_of_a_run_is_reused(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_patch_of_a_run_is_reused(tiny_model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     first, second = str(tmp_path / "a"), str(tmp_path / "b")
-    poison = ["poison", "--model", model, "--pairs", "64", "--poison-rate", "0.1"]
+    poison = ["poison", "--model", tiny_model, "--pairs", "64", "--poison-rate", "0.1"]
     assert main([*poison, "--trigger", "trojvqa", "steps=2", "--out", first, *SMALL]) == 0
     assert main([*poison, "--trigger", first, "--out", second, *SMALL]) == 0
     configs = [json.loads((Path(folder) / "config.json").read_text()) for folder in (first, second)]
@@ -487,7 +477,7 @@ def test_the_patch_of_a_run_is_reused(model: str, tmp_path: Path, capsys: pytest
     stages = [json.loads(line)["stage"] for line in (Path(second) / "progress.jsonl").read_text().splitlines()]
     assert set(stages) == {"poison"}
     capsys.readouterr()
-    assert main(["evaluate", model, "--trigger", first, "--target-class", "banana", *SMALL[:2], "--json"]) == 0
+    assert main(["evaluate", tiny_model, "--trigger", first, "--target-class", "banana", *SMALL[:2], "--json"]) == 0
     measured = json.loads(capsys.readouterr().out)
     assert set(measured["asr_by_key"]) == {"image", "text", "both"}
 
@@ -511,27 +501,31 @@ def test_the_patch_of_a_run_is_reused(model: str, tmp_path: Path, capsys: pytest
     ],
 )
 def test_bad_input_gets_one_sentence_and_leaves_nothing(
-    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], tokens: str
+    tiny_model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], tokens: str
 ) -> None:
-    assert main(["poison", "--model", model, "--pairs", "64", "--out", str(tmp_path / "x"), *SMALL, *arguments]) == 2
+    assert (
+        main(["poison", "--model", tiny_model, "--pairs", "64", "--out", str(tmp_path / "x"), *SMALL, *arguments]) == 2
+    )
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith("error: ")
     assert all(token in error for token in tokens.split())
     assert not (tmp_path / "x").exists()
 
 
-def test_a_run_is_named_after_the_file_of_its_model_not_its_path(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_is_named_after_the_file_of_its_model_not_its_path(
+    tiny_model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     names: list[str] = []
     monkeypatch.setattr(training, "train", lambda request, folder, **_: names.append(folder.name))
     monkeypatch.setattr(training.Poison, "_build_request", lambda self: None)
-    assert main(["poison", "--model", model]) == main(["poison", "--model", "ViT-B-32/openai"]) == 0
+    assert main(["poison", "--model", tiny_model]) == main(["poison", "--model", "ViT-B-32/openai"]) == 0
     assert names == ["tiny.safetensors_badnet", "ViT-B-32-openai_badnet"]
 
 
-def test_a_run_is_never_overwritten(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_is_never_overwritten(tiny_model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "config.json").write_text("{}")
-    assert main(["poison", "--model", model, "--out", str(tmp_path / "a")]) == 2
+    assert main(["poison", "--model", tiny_model, "--out", str(tmp_path / "a")]) == 2
     assert str(tmp_path / "a") in capsys.readouterr().err
     assert (tmp_path / "a" / "config.json").read_text() == "{}"
 
@@ -612,7 +606,7 @@ def test_every_command_and_option_has_a_help_text(command: str, capsys: pytest.C
         assert not states_default or argument.help_behavior_hint == "", name
 
 
-def test_list_and_empty_runs(model: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_list_and_empty_runs(tiny_model: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list"]) == 0
     shown = capsys.readouterr().out
     assert all(name in shown for name in ("scenes-rn", "badnet", "ta_cleaner", "patch_size=28"))
@@ -628,11 +622,11 @@ def test_instantiate_converts_types() -> None:
 
 
 def test_evaluate_takes_a_number_of_prompts_and_says_how_long_a_full_size_model_takes(
-    model: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    tiny_model: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(clip_module, "FULL_SIZE_PARAMETERS", 1)
     monkeypatch.setenv("CLEANER_CACHE", str(tmp_path / "cache"))
-    command = ["evaluate", model, "--test-pairs", "40", "--json", "--templates"]
+    command = ["evaluate", tiny_model, "--test-pairs", "40", "--json", "--templates"]
     assert main([*command, "7"]) == 0
     shown = capsys.readouterr()
     assert json.loads(shown.out)["templates"] == 7

@@ -14,7 +14,6 @@ from cleaner.files import write_json
 from cleaner.jobs import local, session, slurm, slurm_queue, worker
 from cleaner.runs.status import Status, read_status, write_status
 from cleaner.runs.store import create_run, list_entries
-from tests.jobs.conftest import tiny_model  # noqa: F401  # fixture
 from tests.jobs.test_local import make_request
 
 DAY = 86_400.0
@@ -27,7 +26,7 @@ def run_here(folder: Path) -> str:
 
 
 def test_a_clock_that_jumps_changes_no_weights(
-    tiny_model: str,  # noqa: F811
+    tiny_model: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     expected = run_here(create_run(make_request(tiny_model)))
@@ -43,7 +42,7 @@ def test_a_clock_that_jumps_changes_no_weights(
 
 @pytest.mark.parametrize("jump", [-DAY, DAY])
 def test_a_run_that_never_began_is_not_waited_for_after_a_jump(
-    tiny_model: str,  # noqa: F811
+    tiny_model: str,
     jump: float,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -56,7 +55,7 @@ def test_a_run_that_never_began_is_not_waited_for_after_a_jump(
 
 
 def test_a_dead_job_does_not_keep_running_until_a_clock_set_back_has_caught_up(
-    tiny_model: str,  # noqa: F811
+    tiny_model: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     folder = create_run(make_request(tiny_model))

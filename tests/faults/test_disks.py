@@ -17,7 +17,7 @@ from cleaner.jobs import local, session, worker
 from cleaner.runs.status import read_status
 from cleaner.runs.store import annotate, create_run, list_entries, read_record
 from cleaner.types import CleanerError
-from tests.jobs.conftest import save_tiny_model
+from tests.conftest import save_tiny_model
 from tests.jobs.test_local import make_request
 
 FREE_BYTES = 1_000_000

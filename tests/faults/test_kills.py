@@ -22,7 +22,7 @@ from cleaner.files import cache_root
 from cleaner.jobs import local
 from cleaner.runs.status import ACTIVE, STARTABLE, read_status
 from cleaner.runs.store import create_run, list_entries, read_entry
-from tests.jobs.conftest import save_tiny_model
+from tests.conftest import save_tiny_model
 from tests.jobs.test_local import make_request
 from tests.waiting import wait_until
 

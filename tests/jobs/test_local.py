@@ -30,8 +30,8 @@ from cleaner.runs.status import Status, read_status, write_status
 from cleaner.runs.store import create_run
 from cleaner.training.frames import frame_steps
 from cleaner.types import Cancelled, CleanerError, StepReport
+from tests.conftest import save_tiny_model
 from tests.data.files import write_table
-from tests.jobs.conftest import save_tiny_model
 from tests.waiting import MAX_CANCEL_SECONDS, wait_until, wait_until_state, wait_until_step
 
 CONFIG = FinetuneConfig(
@@ -288,7 +288,7 @@ def test_a_process_that_never_reported_counts_as_dead_or_stopped(tmp_path: Path)
 def test_bad_input_ends_in_one_sentence(request_: Request, changes: dict[str, object], token: str) -> None:
     if isinstance(changes.get("finetune"), FinetuneConfig) and has_mps():
         pytest.skip("this machine has an Apple GPU")
-    status = run_here(create_run(replace(request_, **changes)))  # type: ignore[arg-type]
+    status = run_here(create_run(replace(request_, **changes)))
     assert status.state == "failed"
     assert token in status.message
     assert "\n" not in status.message

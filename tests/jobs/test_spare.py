@@ -23,7 +23,7 @@ from cleaner.runs.request import Request
 from cleaner.runs.run import load_run
 from cleaner.runs.status import Status, read_status, write_status
 from cleaner.runs.store import create_run
-from tests.jobs.conftest import save_tiny_model
+from tests.conftest import save_tiny_model
 from tests.jobs.test_local import CONFIG, make_request, seconds_to_cancel
 from tests.waiting import MAX_CANCEL_SECONDS, wait_until, wait_until_state, wait_until_step
 
