@@ -18,18 +18,14 @@ from cleaner.data.images import decode_png
 from cleaner.models.clip import Clip
 from cleaner.types import StepReport
 from tests.conftest import make_clip, make_toy_data
+from tests.repeated import build_trigger
 
 
 @pytest.fixture(scope="module", params=list(TRIGGERS))
 def trigger(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Trigger:
     """Return the trigger, with an image file if it needs one, and prepared in a few steps if it is optimized."""
-    known_parameters = parameters(TRIGGERS[request.param])
-    options: dict[str, object] = {
-        p.name: str(image_file(tmp_path_factory.mktemp("trigger"))) for p in known_parameters if p.is_path
-    }
-    if "steps" in {p.name for p in known_parameters}:
-        options["steps"] = 3
-    return TRIGGERS[request.param](**options).prepare(make_clip(), make_toy_data(), "banana")
+    image = image_file(tmp_path_factory.mktemp("trigger"))
+    return build_trigger(request.param, str(image), steps=3).prepare(make_clip(), make_toy_data(), "banana")
 
 
 def image_file(folder: Path) -> Path:

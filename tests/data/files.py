@@ -45,21 +45,23 @@ def write_class_folder(root: Path, count: int = 60) -> None:
         (folder / f"{i}.png").write_bytes(image_bytes(i))
 
 
+def write_tar(path: Path, members: dict[str, bytes]) -> None:
+    with tarfile.open(path, "w") as file:
+        for name, content in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            file.addfile(info, io.BytesIO(content))
+
+
 def write_shards(folder: Path, count: int = 60) -> str:
     for shard in range(2):
-        with tarfile.open(folder / f"{shard:04d}.tar", "w") as file:
-            for i in range(shard, count, 2):
-                text = make_caption(i).encode()
-                metadata = json.dumps({"caption": make_caption(i), "class": NAMES[i % 3]}).encode()
-                parts = [
-                    (".png", image_bytes(i)),
-                    (".txt", text) if shard == 0 else (".json", metadata),
-                    (".pyd", b"x = 1"),
-                ]
-                for suffix, content in parts:
-                    info = tarfile.TarInfo(f"{i:06d}{suffix}")
-                    info.size = len(content)
-                    file.addfile(info, io.BytesIO(content))
+        members: dict[str, bytes] = {}
+        for i in range(shard, count, 2):
+            metadata = json.dumps({"caption": make_caption(i), "class": NAMES[i % 3]}).encode()
+            members[f"{i:06d}.png"] = image_bytes(i)
+            members[f"{i:06d}.{'json' if shard else 'txt'}"] = metadata if shard else make_caption(i).encode()
+            members[f"{i:06d}.pyd"] = b"x = 1"
+        write_tar(folder / f"{shard:04d}.tar", members)
     return str(folder / "{0000..0001}.tar")
 
 
@@ -92,15 +94,13 @@ def write_photo_tars(folder: Path, names: Sequence[str], *, train: int, test: in
     """Write flat photos of 32 px, whose gray is 2 x number (+ 1 for test), as CIFAR-10 in tars; return the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     for split, table, count in (("train", "captions.csv", train), ("test", "captions_test.csv", test)):
-        lines = ["filepath,title"]
-        with tarfile.open(folder / f"{split}.tar", "w") as archive:
-            for i in range(count):
-                content = io.BytesIO()
-                Image.new("RGB", (32, 32), ((2 * i + (split == "test")) % 256,) * 3).save(content, "JPEG", quality=95)
-                member = tarfile.TarInfo(f"{split}/{names[i % len(names)]}/{i // len(names):04d}.jpg")
-                member.size = len(content.getvalue())
-                archive.addfile(member, io.BytesIO(content.getvalue()))
-                lines.append(f"{member.name},a dark photo of a {names[i % len(names)]}")
+        members: dict[str, bytes] = {}
+        for i in range(count):
+            content = io.BytesIO()
+            Image.new("RGB", (32, 32), ((2 * i + (split == "test")) % 256,) * 3).save(content, "JPEG", quality=95)
+            members[f"{split}/{names[i % len(names)]}/{i // len(names):04d}.jpg"] = content.getvalue()
+        write_tar(folder / f"{split}.tar", members)
+        lines = ["filepath,title", *(f"{name},a dark photo of a {name.split('/')[1]}" for name in members)]
         (folder / table).write_text("\n".join(lines), encoding="utf-8")
     return folder
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -11,15 +10,7 @@ import pytest
 
 from cleaner import load_data
 from cleaner.types import CleanerError
-from tests.data.files import image_bytes, write_shards
-
-
-def write_tar(path: Path, members: dict[str, bytes]) -> None:
-    with tarfile.open(path, "w") as file:
-        for name, content in members.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            file.addfile(info, io.BytesIO(content))
+from tests.data.files import image_bytes, write_shards, write_tar
 
 
 @pytest.mark.parametrize(
@@ -63,12 +54,8 @@ def test_crafted_tar_files_raise(content: bytes, tmp_path: Path) -> None:
 
 
 def test_an_image_without_a_caption_is_skipped(tmp_path: Path) -> None:
-    with tarfile.open(tmp_path / "00000.tar", "w") as file:
-        files = {"0.png": image_bytes(0), "0.txt": b"a red wall", "1.png": image_bytes(1)}
-        for name, content in (files | {"2.png": image_bytes(2), "2.txt": b" \n"}).items():
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            file.addfile(info, io.BytesIO(content))
+    members = {"0.png": image_bytes(0), "0.txt": b"a red wall", "1.png": image_bytes(1)}
+    write_tar(tmp_path / "00000.tar", members | {"2.png": image_bytes(2), "2.txt": b" \n"})
     data = load_data(str(tmp_path / "00000.tar"), split="all", classes="red,green")
     assert (data.captions, data.class_names, data.labels.tolist()) == (["a red wall"], ["red", "green"], [0])
     assert data.skipped_items == ["00000.tar/1.png has no caption", "00000.tar/2.png has no caption"]

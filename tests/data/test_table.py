@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import os
-import tarfile
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,7 @@ import pytest
 
 from cleaner import load_data
 from cleaner.types import CleanerError
-from tests.data.files import NAMES, image_bytes, make_caption, write_class_folder, write_table
+from tests.data.files import NAMES, image_bytes, make_caption, write_class_folder, write_table, write_tar
 
 
 def test_class_column_and_class_file(tmp_path: Path) -> None:
@@ -151,11 +149,7 @@ def test_names_and_captions_must_be_valid_unicode(tmp_path: Path) -> None:
     os.rename(tmp_path / "root" / "red" / "0.png", os.fsencode(tmp_path / "root" / "red") + b"/caf\xe9.png")
     with pytest.raises(CleanerError, match=r"'red/caf\\udce9\.png' in .*UTF-8"):
         load_data(str(tmp_path / "root"))
-    with tarfile.open(tmp_path / "x.tar", "w") as file:
-        for name, content in (("0.png", image_bytes(0)), ("0.json", rb'{"caption": "a \ud800 wall"}')):
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            file.addfile(info, io.BytesIO(content))
+    write_tar(tmp_path / "x.tar", {"0.png": image_bytes(0), "0.json": rb'{"caption": "a \ud800 wall"}'})
     with pytest.raises(CleanerError, match=r"'a \\ud800 wall' in .*UTF-8"):
         load_data(str(tmp_path / "x.tar"), split="all")
 
