@@ -15,6 +15,10 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pytest
 
 KILL_WAIT = 5
 """Seconds from SIGTERM to SIGKILL."""
@@ -30,6 +34,16 @@ def install(home: Path) -> Path:
         script.write_text(f"#!{sys.executable} -SE\n{Path(__file__).read_text()}")
         script.chmod(0o755)
     return folder
+
+
+def select(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have this process use a queue in `home`, and forget what an earlier one answered."""
+    from cleaner.jobs import slurm_queue  # the commands run without any library
+
+    monkeypatch.setenv("PATH", f"{install(home)}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("FAKE_SLURM", str(home))
+    monkeypatch.setattr(slurm_queue, "_queue_cache", {})
+    monkeypatch.setattr(slurm_queue, "_retry_time", 0.0)
 
 
 def sbatch(home: Path, script: str) -> int:

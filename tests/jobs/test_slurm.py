@@ -48,11 +48,8 @@ sbatch: error: Batch job submission failed: Invalid partition name specified
 def queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The folder of the queue; remaining jobs are killed at the end."""
     home = tmp_path / "slurm"
-    monkeypatch.setenv("PATH", f"{fake_slurm.install(home)}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.setenv("FAKE_SLURM", str(home))
+    fake_slurm.select(home, monkeypatch)
     monkeypatch.setattr(slurm_queue, "CACHE_SECONDS", 0.0)
-    monkeypatch.setattr(slurm_queue, "_queue_cache", {})
-    monkeypatch.setattr(slurm_queue, "_retry_time", 0.0)
     yield home
     for path in home.glob("*.json"):
         fake_slurm.scancel(home, [path.stem])

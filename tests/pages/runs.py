@@ -36,6 +36,12 @@ def make_clips(kind: str) -> tuple[Clip, Clip, Clip]:
     return make_clip(kind, 0), make_clip(kind, 1), make_clip(kind, 2)
 
 
+def move_to_example(tmp_path: Path) -> Path:
+    """Put the runs in place of the shipped example; return their folder."""
+    (tmp_path / "assets").mkdir(exist_ok=True)
+    return (tmp_path / "runs").rename(tmp_path / "assets" / "example")
+
+
 def make_runs(tmp_path: Path, kind: str = "rn", trigger: str = "badnet", seed: int = 0) -> tuple[Path, Path]:
     """Write a backdoored and a defended run; return their folders."""
     clean, attacked, defended = make_clips(kind)

@@ -23,10 +23,7 @@ SLURM = "Slurm cluster"
 def queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of a fake Slurm that holds all jobs in the queue."""
     home = tmp_path / "slurm"
-    monkeypatch.setenv("PATH", f"{fake_slurm.install(home)}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.setenv("FAKE_SLURM", str(home))
-    monkeypatch.setattr(slurm_queue, "_queue_cache", {})
-    monkeypatch.setattr(slurm_queue, "_retry_time", 0.0)
+    fake_slurm.select(home, monkeypatch)
     (home / "hold").write_text("Priority")
     return home
 

@@ -24,7 +24,7 @@ from tests.pages.conftest import (
     wait_for_training,
     widget_keys,
 )
-from tests.pages.runs import make_runs
+from tests.pages.runs import make_runs, move_to_example
 
 MARK = "shipped example"
 
@@ -33,9 +33,8 @@ MARK = "shipped example"
 def example(tmp_path: Path) -> list[Path]:
     """Tiny runs in place of the shipped ones: a backdoored one and its defense."""
     folders = make_runs(tmp_path)
-    (tmp_path / "assets").mkdir(exist_ok=True)
-    os.replace(tmp_path / "runs", tmp_path / "assets" / "example")
-    return [tmp_path / "assets" / "example" / folder.name for folder in folders]
+    root = move_to_example(tmp_path)
+    return [root / folder.name for folder in folders]
 
 
 def test_each_page_shows_and_marks_it(example: list[Path], open_page: OpenPage) -> None:

@@ -17,7 +17,7 @@ from cleaner.runs.store import create_run
 from pages._shared.frame import page_file, titles
 from pages._shared.lesson import STEPS, VERDICT, VERDICT_PAGE
 from tests.pages.conftest import OpenPage, go_to, link_labels, page_text, widget_keys
-from tests.pages.runs import make_runs
+from tests.pages.runs import make_runs, move_to_example
 
 MAX_LENGTH = 175
 """Characters per text: three lines of the bar at 1280 px."""
@@ -189,8 +189,7 @@ def test_it_leads_back_to_a_new_result(open_page: OpenPage, tmp_path: Path) -> N
 
 def test_it_looks_at_the_student_s_own_model(open_page: OpenPage, tmp_path: Path) -> None:
     example, _ = make_runs(tmp_path)
-    (tmp_path / "assets").mkdir(exist_ok=True)
-    os.replace(tmp_path / "runs", tmp_path / "assets" / "example")
+    move_to_example(tmp_path)
     app = press(open_page("Overview"), "start")
     assert app.selectbox(key="current_run").value == example.name
     own, _ = make_runs(tmp_path, seed=1)
@@ -205,6 +204,5 @@ def test_it_looks_at_the_student_s_own_model(open_page: OpenPage, tmp_path: Path
 
 def test_the_verdict_of_the_example_says_so(open_page: OpenPage, tmp_path: Path) -> None:
     make_runs(tmp_path)
-    (tmp_path / "assets").mkdir(exist_ok=True)
-    os.replace(tmp_path / "runs", tmp_path / "assets" / "example")
+    move_to_example(tmp_path)
     assert "This is the shipped example" in page_text(open_lesson(open_page, VERDICT_PAGE, VERDICT))

@@ -1,7 +1,6 @@
 """Poison: the gallery shows the poisoned pairs, a training ends in a run on disk, bad input ends in one message."""
 
 import hashlib
-import io
 import json
 import re
 from pathlib import Path
@@ -365,10 +364,8 @@ def test_a_dead_run_can_be_deleted(open_page: OpenPage) -> None:
 
 def test_an_own_image_is_shown_and_an_invalid_one_refused(open_page: OpenPage) -> None:
     app = choose_small_training(open_page("Poison"))
-    buffer = io.BytesIO()
-    Image.fromarray(np.full((90, 120, 3), 200, np.uint8)).save(buffer, "PNG")
     app.selectbox(key="poison.target.scenes").set_value("apple")
-    app.file_uploader[0].set_value(("mine_*.png", buffer.getvalue(), "image/png")).run()
+    app.file_uploader[0].set_value(("mine_*.png", image_bytes(0, (120, 90)), "image/png")).run()
     assert not app.exception
     assert "own image · PSNR" in page_text(app)
     assert "**an apple**" in page_text(app)

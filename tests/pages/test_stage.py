@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +14,7 @@ from pages._shared import stage_mode
 from pages._shared.frame import titles
 from pages._shared.sources import OWN_DATA
 from tests.pages.conftest import OpenPage, chart_keys, go_to, page_text
-from tests.pages.runs import make_metrics, make_runs
+from tests.pages.runs import make_metrics, make_runs, move_to_example
 
 
 def test_the_address_turns_it_on_and_it_lasts(open_page: OpenPage, tmp_path: Path) -> None:
@@ -51,8 +50,7 @@ def test_the_figures_are_those_by_which_the_attack_is_judged(open_page: OpenPage
 
 def test_the_overview_has_one_picture(open_page: OpenPage, tmp_path: Path) -> None:
     example, _ = make_runs(tmp_path)
-    (tmp_path / "assets").mkdir(exist_ok=True)
-    os.replace(tmp_path / "runs", tmp_path / "assets" / "example")
+    move_to_example(tmp_path)
     own, _ = make_runs(tmp_path, seed=1)
     app = open_page("Overview")
     app.selectbox(key="current_run").set_value(own.name).run()

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import io
 import json
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from cleaner.runs import derived
 from cleaner.types import CleanerError
 from pages._shared import cache
 from pages._shared.sample import Placement
+from tests.data.files import image_bytes
 from tests.pages.conftest import ROOT, AllWork, OpenPage, errors, go_to, page_text, press, widget_keys
 from tests.pages.runs import make_runs
 
@@ -163,12 +161,11 @@ def test_own_image(open_page: OpenPage, tmp_path: Path) -> None:
     first, _ = make_runs(tmp_path, trigger="blended")
     app = open_page("Try it")
     assert [slider.key for slider in app.slider] == ["try.strength"]  # the trigger covers the image
-    buffer = io.BytesIO()
-    Image.fromarray(np.full((90, 120, 3), 200, np.uint8)).save(buffer, "PNG")
+    image = image_bytes(0, (120, 90))
     app.file_uploader[0].set_value(("notes.png", b"not an image", "image/png")).run()
     assert "notes.png cannot be read as an image" in errors(app)[0]
     assert app.selectbox(key="view.sample.scenes").value == 0
-    app.file_uploader[0].set_value(("mine.png", buffer.getvalue(), "image/png")).run()
+    app.file_uploader[0].set_value(("mine.png", image, "image/png")).run()
     assert app.selectbox(key="view.sample.scenes").value == -1  # shown at once
     assert not app.exception
     assert not app.error
@@ -176,10 +173,10 @@ def test_own_image(open_page: OpenPage, tmp_path: Path) -> None:
     assert not app.code  # a link needs the saved image
     press(app, "try.keep")
     link = parse_qs(app.code[0].value.partition("?")[2])
-    assert derived.read_image(first, link["own"][0]) == buffer.getvalue()
+    assert derived.read_image(first, link["own"][0]) == image
 
     linked = open_link(**{name: values[0] for name, values in link.items()})
-    assert linked.session_state["own_image"][1] == buffer.getvalue()
+    assert linked.session_state["own_image"][1] == image
     assert linked.selectbox(key="view.sample.scenes").value == -1
     assert predictions(linked) == predictions(app)
     press(linked, "upload.remove")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 import time
 from collections import Counter
 from pathlib import Path
@@ -12,15 +11,10 @@ import pytest
 
 from cleaner.text import SubtextPair, Vocabulary, draw_subtexts, eda, parse, positive_subtexts
 
-FILE = Path(os.environ.get("CLEANER_TEST_DATA", "")) / "cc3m_captions_5k.csv"
-pytestmark = pytest.mark.skipif(
-    not FILE.is_file(), reason="real captions not found: set CLEANER_TEST_DATA to the folder of cc3m_captions_5k.csv"
-)
-
 
 @pytest.fixture(scope="module")
-def captions() -> list[str]:
-    with FILE.open(encoding="utf-8", newline="") as file:
+def captions(real_data: Path) -> list[str]:
+    with (real_data / "cc3m_captions_5k.csv").open(encoding="utf-8", newline="") as file:
         return [row["caption"] for row in csv.DictReader(file)]
 
 
