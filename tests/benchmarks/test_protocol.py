@@ -19,6 +19,7 @@ from cleaner.models.clip import Clip
 from cleaner.reports import results
 from cleaner.runs.run import Run, load_run
 
+IMAGE = Path(protocol.__file__).with_name("trigger.png")
 REQUESTED = TRIGGERS["badclip"](patch_size=35)
 PATCHES = [TRIGGERS["badclip"](patch_size=35, png=encode_png(torch.full((3, 10, 10), grey))) for grey in (0.2, 0.8)]
 
@@ -43,13 +44,13 @@ def test_the_patch_of_the_table_is_reused(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_a_copy_of_the_image_is_the_same_trigger(tmp_path: Path) -> None:
-    copy = shutil.copy("benchmarks/trigger.png", tmp_path / "copy.png")
-    triggers = [TRIGGERS["patch_image"](path=str(path)) for path in ("benchmarks/trigger.png", copy)]
+    copy = shutil.copy(IMAGE, tmp_path / "copy.png")
+    triggers = [TRIGGERS["patch_image"](path=str(path)) for path in (IMAGE, copy)]
     protocol.check_attacks([row(trigger) for trigger in triggers])
 
 
 def test_a_result_records_the_image_name_without_its_folder(tiny_clip: Clip, tmp_path: Path) -> None:
-    trigger = TRIGGERS["patch_image"](path=str(shutil.copy("benchmarks/trigger.png", tmp_path / "copy.png")))
+    trigger = TRIGGERS["patch_image"](path=str(shutil.copy(IMAGE, tmp_path / "copy.png")))
     config = {"model": "scenes-rn", "finetune": {"seed": 0}, "seconds": 1.0, "trigger": trigger.state_dict()}
     run: Any = SimpleNamespace(config=config, stage="backdoored", metrics=None, trigger=trigger, clip=tiny_clip)
     trigger_state = results.make_row(None, run)["config"]["trigger"]

@@ -58,7 +58,7 @@ def test_each_method_has_its_loss() -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_are_predicted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_processes_are_predicted(tmp_path: Path) -> None:
     scale.main(scale.Options(rounds=1, steps=3, out=tmp_path / "benchmarks" / "results" / "scale.json"))
     result = json.loads((tmp_path / "benchmarks" / "results" / "scale.json").read_text())
     for row in result["validation"]["rows"]:

@@ -59,7 +59,7 @@ def test_without_blocks_rows_are_the_features_and_no_hook_is_set(monkeypatch: py
 
 
 @pytest.mark.parametrize("kind", ["vit", "rn"])
-def test_hooks_are_removed_after_an_error_too(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hooks_are_removed_after_an_error_too(kind: str) -> None:
     clip = make_clip(kind)
     encoder = ImageEncoder(clip, with_blocks=True)
     encoder(IMAGES)

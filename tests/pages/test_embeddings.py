@@ -224,7 +224,7 @@ def test_a_failed_umap_is_one_message(open_page: OpenPage, tmp_path: Path, monke
     assert traces(app), "the map by PCA stays"
 
 
-def test_a_saved_map_needs_no_model(open_page: OpenPage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_saved_map_needs_no_model(open_page: OpenPage, tmp_path: Path) -> None:
     attacked, defended = make_runs(tmp_path)
     embedding_map.ensure_map(defended, attacked, with_umap=False)
     for folder in (attacked, defended):

@@ -72,10 +72,11 @@ def test_work_in_the_background_goes_on_after_an_error(
 
 
 def test_loaded_libraries_are_left_out_of_garbage_collections() -> None:
-    kept = [[] for _ in range(1000)]  # type: ignore[var-annotated]
+    kept = [[] for _ in range(1000)]
     try:
         background._load_all()
         assert gc.get_freeze_count() >= len(kept)
         assert not any(entry is kept for entry in gc.get_objects())
     finally:
         gc.unfreeze()
+        gc.freeze()  # as before the test, see tests/conftest.py
