@@ -64,7 +64,7 @@ def test_phases_predict_every_run_of_their_kind(request_: Request) -> None:
         {"defense": {"name": "ta_cleaner", "share": 1.0}},
         {"test_size": 100},
     ):
-        assert prediction.predict(replace(request_, **changes)) is None  # type: ignore[arg-type]
+        assert prediction.predict(replace(request_, **changes)) is None
     weighted = [
         replace(request_, defense={"name": "ta_cleaner", "share": 1.0, "subtext_weight": weight}) for weight in (1, 2)
     ]
@@ -195,7 +195,7 @@ def test_a_run_that_was_interrupted_after_its_optimization_has_no_timing(request
     for _ in range(32):
         run_clock(report)
     for history in ([], [replace(report, stage="optimise")]):
-        run = Run(None, history, None, {"trained_pairs": 256})  # type: ignore[arg-type]
+        run = Run(None, history, None, {"trained_pairs": 256})
         worker._record_timing(run, request_, run_clock)
         assert ("timing" in run.config) == (not history)
 
@@ -214,17 +214,18 @@ def test_rendering_does_not_count_as_the_time_of_a_step(
     request_: Request, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CLEANER_CACHE", str(tmp_path / "cache"))
-    load_images = scenes.load_images
+    load_images, late = scenes.load_images, [0.0]
 
     def render_slowly(*arguments: Any) -> Any:
         if arguments[0].split == "train":
-            time.sleep(3)
+            late[0] += 10_000
         return load_images(*arguments)
 
     monkeypatch.setattr(scenes, "load_images", render_slowly)
+    monkeypatch.setattr(timing, "time", SimpleNamespace(perf_counter=lambda: time.perf_counter() + late[0]))
     assert timing.measure(asdict(replace(request_, pairs=640)))
     phases = prediction._read_store()["kinds"].popitem()[1]["phases"][0]
-    assert phases.step < 0.25
+    assert phases.step < 100
 
 
 def test_a_sample_is_scaled_to_a_step_and_to_the_whole_test_split(
@@ -261,6 +262,7 @@ def use_memory(megabytes: int) -> None:
     torch.ones(megabytes * MB // 4)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only glibc returns freed memory on request")
 def test_the_memory_of_a_sample_is_its_own(
     request_: Request, tiny_clip: Clip, toy_data: TensorData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -271,7 +273,7 @@ def test_the_memory_of_a_sample_is_its_own(
             activations = torch.ones(megabytes * MB // 4)
             defense.losses(make_features())
             del activations
-            use_memory(2000)  # for the update of the weights: the same for any batch
+            use_memory(600)  # for the update of the weights: the same for any batch
             for number in range(config.steps or 0):
                 on_step(StepReport("poison", number, 0, 0.0))
             return SimpleNamespace(clip=clip)
@@ -281,11 +283,12 @@ def test_the_memory_of_a_sample_is_its_own(
         phases = measurement._sample(tiny_clip, None, toy_data, toy_data, clean=None, loading=0.0, optimize=0.0)
         return phases.memory
 
-    use_memory(1200)
+    use_memory(600)
     first, second, larger, smaller = (sample(megabytes) for megabytes in (200, 200, 500, 200))
-    assert second == pytest.approx(first, abs=100 * MB)
-    assert larger - second == pytest.approx(2 * 300 * MB, abs=100 * MB)  # a batch is two micro-batches
-    assert smaller == pytest.approx(first, abs=100 * MB)
+    noise = 200 * MB
+    assert second == pytest.approx(first, abs=noise)
+    assert larger - second == pytest.approx(2 * 300 * MB, abs=noise)  # a batch is two micro-batches
+    assert smaller == pytest.approx(first, abs=noise)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux can reset the peak")
@@ -307,8 +310,8 @@ def test_a_full_size_model_is_sampled(request_: Request, monkeypatch: pytest.Mon
     finetune = timing.finetune
 
     def count(*arguments: object, **options: object) -> object:
-        batches.append(arguments[3].batch_size * arguments[3].steps)  # type: ignore[attr-defined]
-        return finetune(*arguments, **options)  # type: ignore[arg-type]
+        batches.append(arguments[3].batch_size * arguments[3].steps)
+        return finetune(*arguments, **options)
 
     monkeypatch.setattr(timing, "finetune", count)
     monkeypatch.setattr(timing, "evaluate", lambda *_, **__: pytest.fail("evaluated"))
