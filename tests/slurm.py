@@ -17,6 +17,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.ports import free_port
+
 DAEMONS = ("munged", "slurmctld", "slurmd")
 MUNGE_FILES = {"socket": "socket", "pid-file": "pid", "seed-file": "seed", "log-file": "log"}
 NODE = socket.gethostname().partition(".")[0]
@@ -86,7 +88,6 @@ def run_slurm(cpus: int = 2) -> Iterator[dict[str, str]]:
 
 
 def _settings(home: Path, cpus: int) -> str:
-    controller, node = _free_ports()
     values = {
         "ClusterName": "test",
         "SlurmctldHost": f"{NODE}(127.0.0.1)",
@@ -95,8 +96,8 @@ def _settings(home: Path, cpus: int) -> str:
         "AuthType": "auth/munge",
         "CredType": "cred/munge",
         "AuthInfo": f"socket={home / 'munge.socket'},cred_expire={CREDENTIAL_SECONDS}",
-        "SlurmctldPort": controller,
-        "SlurmdPort": node,
+        "SlurmctldPort": free_port(),
+        "SlurmdPort": free_port(),
         "StateSaveLocation": home / "state",
         "SlurmdSpoolDir": home / "spool",
         "SlurmctldPidFile": home / "slurmctld.pid",
@@ -117,13 +118,6 @@ def _settings(home: Path, cpus: int) -> str:
     lines += [f"NodeName={NODE} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory=4000 State=UNKNOWN"]
     lines += ["PartitionName=debug Nodes=ALL Default=YES State=UP"]
     return "\n".join(lines) + "\n"
-
-
-def _free_ports() -> tuple[int, int]:
-    with socket.socket() as one, socket.socket() as other:
-        for each in (one, other):
-            each.bind(("127.0.0.1", 0))
-        return one.getsockname()[1], other.getsockname()[1]
 
 
 def _wait_until_idle(home: Path, env: dict[str, str]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import urllib.request
@@ -23,6 +22,7 @@ from cleaner.defenses import DEFENSES
 from cleaner.models.clip import BUILT_IN
 from cleaner.presets import DEFEND, SCENES_VARIANT, defense_lr
 from cleaner.reports import results
+from tests.ports import free_port
 from tests.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -145,8 +145,7 @@ def test_overview_shows_the_example_and_a_job_trains(outcome: dict[str, Any]) ->
 
 
 def test_app_starts_on_this_machine_only(installed: Path, tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     (tmp_path / "cleaner").mkdir()  # must not shadow the package
     (tmp_path / "cleaner" / "__init__.py").touch()
     command = [bin_folder(installed) / "ta-cleaner", "app", "--headless", "--port", str(port)]

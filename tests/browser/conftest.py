@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ import pytest
 
 from benchmarks.browser import find_chromium as require_chromium
 from benchmarks.browser import open_browser
+from tests.ports import free_port
 
 CAMERA_FLAGS = ["--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
 # Streamlit first requests _stcore relative to the page, and forgets the images of a page that is left before they are
@@ -66,9 +66,7 @@ def run_servers(folder: Path) -> Iterator[StartServer]:
 
     def start(shipped: bool = False) -> str:
         variables = {name: value for name, value in folders.items() if not (shipped and name == "CLEANER_ASSETS")}
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = str(free.getsockname()[1])
+        port = str(free_port())
         command = [sys.executable, "-m", "streamlit", "run", str(ROOT / "app.py"), "--server.port", port]
         log = (folder / f"server-{port}.log").open("wb")
         running.append(
@@ -78,6 +76,8 @@ def run_servers(folder: Path) -> Iterator[StartServer]:
         )
         address = f"{LOCAL_ADDRESS}{port}"
         for _ in range(900):
+            if running[-1].poll() is not None:
+                break
             try:
                 with urllib.request.urlopen(f"{address}/_stcore/health", timeout=2) as response:
                     if response.status == 200:
@@ -86,7 +86,7 @@ def run_servers(folder: Path) -> Iterator[StartServer]:
                 time.sleep(0.2)
         raise AssertionError(f"the server did not start: {Path(log.name).read_text()}")
 
-    start.running = running  # type: ignore[attr-defined]
+    start.running = running
     yield start
     for process in running:
         if process.poll() is None:

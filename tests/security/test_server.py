@@ -6,10 +6,8 @@ import ast
 import http.client
 import os
 import re
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,6 +18,8 @@ import pytest
 from streamlit import config
 
 from pages._shared import uploads
+from tests.ports import free_port
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 WEBSOCKET = {
@@ -34,18 +34,12 @@ class Server:
     """A server of the app on a free port."""
 
     def __init__(self, folder: Path) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         places = {name: str(folder / name) for name in ("CLEANER_RUNS", "CLEANER_CACHE")}
         command = [sys.executable, "-m", "streamlit", "run", str(ROOT / "app.py"), "--server.port", str(self.port)]
         self.process = subprocess.Popen(
             command, env={**os.environ, **places}, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT
         )
-        end = time.monotonic() + 120
-        while not self.is_ready():
-            assert time.monotonic() < end
-            time.sleep(0.1)
 
     def is_ready(self) -> bool:
         try:
@@ -66,9 +60,13 @@ class Server:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     server = Server(tmp_path_factory.mktemp("server"))
-    yield server
-    server.process.terminate()
-    server.process.wait(20)
+    try:
+        wait_until(lambda: server.process.poll() is not None or server.is_ready(), timeout=120)
+        assert server.process.poll() is None, "the server ended"
+        yield server
+    finally:
+        server.process.terminate()
+        server.process.wait(20)
 
 
 def test_it_listens_on_this_machine_only(server: Server) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 from contextlib import nullcontext
 from pathlib import Path
@@ -25,16 +24,14 @@ from cleaner.training import distributed
 from cleaner.types import CleanerError
 from tests import ranks
 from tests.conftest import make_clip
+from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def torchrun(python: str, module: str, argument: Path, patience: float = 240) -> list[str]:
     """Run a module in two processes as torchrun does; return the stderr of each."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    common = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
+    common = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "OMP_NUM_THREADS": "1"}
     processes = [
         subprocess.Popen(
             [python, "-m", module, str(argument)],
