@@ -31,7 +31,7 @@ def make_backdoored(kind: str = "rn", film: bool = True, config: FinetuneConfig 
     """Return a backdoored toy model; its validation images are those of the film."""
     data = make_toy_data()
     options = {"validation": data, "test": data, "film": film, **options}
-    return poison(make_clip(kind), data, TRIGGER, "banana", poison_rate=0.4, config=config, **options)  # type: ignore[arg-type]
+    return poison(make_clip(kind), data, TRIGGER, "banana", poison_rate=0.4, config=config, **options)
 
 
 @cache

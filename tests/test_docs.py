@@ -55,7 +55,7 @@ def to_anchor(heading: str) -> str:
 @pytest.mark.parametrize("command_line", COMMANDS)
 def test_command_lines_parse(command_line: str) -> None:
     arguments = shlex.split(command_line)
-    command: Any = tyro.cli(Command, args=arguments)  # type: ignore[call-overload]
+    command: Any = tyro.cli(Command, args=arguments)
     assert callable(command.run)
     if getattr(command, "trigger", ()):
         instantiate(TRIGGERS, command.trigger)

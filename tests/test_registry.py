@@ -82,13 +82,13 @@ def test_no_two_methods_share_a_name() -> None:
 @pytest.mark.parametrize(("registry", "name"), METHODS, ids=[name for _, name in METHODS])
 def test_label_read_from_the_file_is_that_of_the_class(registry: Registry[type], name: str) -> None:
     method = registry[name]
-    assert to_label(name) == (method.label or to_words(name))  # type: ignore[attr-defined]
+    assert to_label(name) == (method.label or to_words(name))
 
 
 @pytest.mark.parametrize(("registry", "name"), METHODS, ids=[name for _, name in METHODS])
 def test_source_and_definition_fit_a_table(registry: Registry[type], name: str) -> None:
     method = registry[name]
-    assert re.fullmatch(r"(arXiv:\d{4}\.\d{4,5})?", method.source)  # type: ignore[attr-defined]
+    assert re.fullmatch(r"(arXiv:\d{4}\.\d{4,5})?", method.source)
     definition = (method.__doc__ or "").splitlines()[0]
     assert 10 < len(definition) <= 110
     assert definition.endswith(".")

@@ -52,7 +52,7 @@ def test_it_is_the_training_of_the_clean_model_on_the_other_pairs(backdoored: Ru
     assert again.stage == again.clip.metadata["stage"] == "defended"
     assert again.metrics is not None
     assert again.metrics.asr is not None
-    assert again.metrics.asr_clean_model == backdoored.metrics.asr_clean_model  # type: ignore[union-attr]
+    assert again.metrics.asr_clean_model == backdoored.metrics.asr_clean_model
     name = defense_name(again.config)
     assert name.startswith(FLAGGED_DEFENSE)
     assert to_label(name) == "Without 9 flagged pairs (DAO)"

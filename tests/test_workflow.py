@@ -93,7 +93,7 @@ def test_prompts_are_encoded_once_without_a_text_key(
 ) -> None:
     read: list[str] = []
     encode = Clip.encode_text
-    monkeypatch.setattr(Clip, "encode_text", lambda clip, texts: read.extend(texts) or encode(clip, texts))  # type: ignore[func-returns-value]
+    monkeypatch.setattr(Clip, "encode_text", lambda clip, texts: read.extend(texts) or encode(clip, texts))
     prompt = toy_data.templates[0].format("banana")
     trojvqa = TRIGGERS["trojvqa"](png=encode_png(torch.rand(3, 4, 4)))
     for trigger in (TRIGGER, trojvqa):
@@ -232,7 +232,7 @@ def test_a_model_in_train_mode_or_frozen_is_measured_and_trained_as_it_is(toy_da
 
 
 def test_a_defense_that_is_not_registered_is_refused_before_it_trains(backdoored: Run, toy_data: TensorData) -> None:
-    class Own(type(DEFENSES["finetune"]())):  # type: ignore[misc]
+    class Own(type(DEFENSES["finetune"]())):
         pass
 
     steps: list[StepReport] = []

@@ -123,7 +123,7 @@ def become(order: dict[str, Any], files: list[int]) -> None:
     for target, file in enumerate(files):
         os.dup2(file, target)
         os.close(file)
-    sys.stdout.reconfigure(write_through=True)  # type: ignore[union-attr]
+    sys.stdout.reconfigure(write_through=True)
     os.chdir(order["cwd"])
     os.environ.clear()
     os.environ.update(order["environment"])

@@ -132,7 +132,7 @@ def test_curves_grow_in_place_while_visible(training_page: Any) -> None:
 
 def test_nothing_is_asked_while_the_page_changes(training_page: Any, start_server: StartServer) -> None:
     """A question of the page that is being left would clear the window once the new page is drawn."""
-    page, server = training_page, start_server.running[-1]  # type: ignore[attr-defined]
+    page, server = training_page, start_server.running[-1]
     link = page.get_by_test_id("stSidebar").get_by_test_id("stPageLink").filter(has_text="Defend")
     check_silence(page, server, link.click, "Defend")
     menu(page, "Poison")
@@ -161,7 +161,7 @@ def check_silence(page: Any, server: Any, change_page: Callable[[], None], title
 
 def test_it_survives_its_server_is_paused_resumed_and_canceled(training_page: Any, start_server: StartServer) -> None:
     page = training_page
-    server = start_server.running[-1]  # type: ignore[attr-defined]
+    server = start_server.running[-1]
     os.killpg(server.pid, signal.SIGKILL)
     server.wait()
     open_training(page, start_server())

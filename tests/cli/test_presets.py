@@ -64,7 +64,7 @@ def test_wrong_preset_is_refused_in_one_line(
 def test_published_training_requires_data(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["poison", "--preset", "badclip-published"]) == 2
     assert "--data" in capsys.readouterr().err
-    assert resolve_preset_defaults(["poison", "--preset", "badclip-scenes"]).data == ("scenes",)  # type: ignore[union-attr]
+    assert resolve_preset_defaults(["poison", "--preset", "badclip-scenes"]).data == ("scenes",)
     assert resolve_preset_defaults(["poison"]) is None
     assert resolve_preset_defaults(["evaluate", "--preset", "x"]) is None
 

@@ -143,7 +143,7 @@ def test_uploads_are_stored_as_one_zip(tmp_path: Path) -> None:
     assert len(data) == 12
     assert all(
         make_caption(int(data.table.keys[row][:-4])) == text for row, text in zip(data.rows, data.captions, strict=True)
-    )  # type: ignore[attr-defined]
+    )
     assert archive.pack_uploads(files[::-1], tmp_path / "uploads") == stored  # in any order
     assert stored.name.startswith("pairs-")
     same_zip = ("my images, new.zip", stored.read_bytes())

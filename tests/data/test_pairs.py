@@ -59,14 +59,14 @@ def test_every_source_pairs_images_with_their_captions(kind: str, tmp_path: Path
 def test_splits_are_disjoint_complete_and_reproducible(kind: str, tmp_path: Path) -> None:
     name = f"{kind}:{write_source(kind, tmp_path)}"
     parts = {split: load_data(name, split=split) for split in ("train", "validation", "test")}
-    keys = [part.table.keys[row] for part in parts.values() for row in part.rows]  # type: ignore[attr-defined]
+    keys = [part.table.keys[row] for part in parts.values() for row in part.rows]
     assert len(keys) == len(set(keys)) == 60
     assert len(parts["test"]) > len(parts["validation"])
     test = parts["train"].load_split("test")
     assert test is not None
     assert test.captions == parts["test"].captions == load_data(name, split="test").captions
     train, clean = (load_data(name, split=split, size=15) for split in ("train", "clean"))
-    assert not set(train.rows) & set(clean.rows)  # type: ignore[attr-defined]
+    assert not set(train.rows) & set(clean.rows)
     assert train.captions == parts["train"].captions[:15]
 
 
@@ -74,14 +74,14 @@ def test_split_all_takes_every_pair(tmp_path: Path) -> None:
     for split in ("train", "val"):
         write_class_folder(tmp_path / split, 9)
     data = load_data(str(tmp_path), split="all")
-    assert sorted(data.table.keys[row] for row in data.rows) == sorted(data.table.keys)  # type: ignore[attr-defined]
+    assert sorted(data.table.keys[row] for row in data.rows) == sorted(data.table.keys)
     assert len(data) == 18
     assert load_data(str(tmp_path), split="all", size=5).captions == data.captions[:5]
 
 
 def test_separator_and_columns_are_detected(tmp_path: Path) -> None:
     data = load_data(f"csv:{write_table(tmp_path, 60, ';', ('Image', 'Caption'))}")
-    assert "semicolon" in data.format_summary and "'Image'" in data.format_summary  # type: ignore[attr-defined]  # noqa: PT018
+    assert "semicolon" in data.format_summary and "'Image'" in data.format_summary  # noqa: PT018
     with pytest.raises(CleanerError, match=r"no column 'picture'.*Image, Caption.*path_column"):
         load_data(str(tmp_path / "pairs.csv"), path_column="picture")
     (tmp_path / "other.tsv").write_text("a\tb\nx\ty\n")
@@ -282,7 +282,7 @@ def test_few_images_can_have_no_validation_split(tmp_path: Path) -> None:
 def test_registry_lists_the_sources() -> None:
     assert {*KINDS, "scenes", "cifar10", "cifar100", "flickr8k", "flickr30k", "coco"} <= set(DATASETS)
     sources: list[Callable[..., CaptionData]] = [DATASETS[kind] for kind in KINDS]
-    assert all(issubclass(source, FileData) for source in sources)  # type: ignore[arg-type]
+    assert all(issubclass(source, FileData) for source in sources)
     assert TEST_SHARE + VALIDATION_SHARE < 0.5
 
 

@@ -21,7 +21,7 @@ CAPTIONS = ("a photo of a red apple on the wooden table", "hm", "a blue cup left
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("CLEANER_CACHE", str(tmp_path))
-    negatives.draw_negatives.cache_clear()  # type: ignore[attr-defined]
+    negatives.draw_negatives.cache_clear()
     return tmp_path / "negatives"
 
 
@@ -42,14 +42,14 @@ def test_the_file_holds_what_was_drawn(folder: Path, monkeypatch: pytest.MonkeyP
     assert draw(limit=1)[0] == drawn[0][:1]
     (file, _) = sorted(folder.iterdir(), key=lambda path: -path.stat().st_size)
 
-    negatives.draw_negatives.cache_clear()  # type: ignore[attr-defined]
+    negatives.draw_negatives.cache_clear()
     with monkeypatch.context() as patch:
         patch.setattr(negatives, "negative_subtexts", lambda *_, **__: pytest.fail("drawn again"))
         assert draw() == drawn
 
     for content in ("", '{"indices": [0], "negatives": []}', '{"indices": [0], "negatives": [[{"text": "a"}]]}'):
         file.write_text(content)
-        negatives.draw_negatives.cache_clear()  # type: ignore[attr-defined]
+        negatives.draw_negatives.cache_clear()
         assert draw() == drawn
 
 
@@ -57,11 +57,11 @@ def test_other_code_and_lexicons_have_their_own_files(folder: Path, monkeypatch:
     monkeypatch.setattr(negatives, "MAX_FILES", 2)
     draw()
     monkeypatch.setattr(negatives, "selected_lexicon", lambda: "wordnet")
-    negatives.draw_negatives.cache_clear()  # type: ignore[attr-defined]
+    negatives.draw_negatives.cache_clear()
     draw()
     assert len(list(folder.iterdir())) == 2
     monkeypatch.setattr(negatives, "_code_digest", lambda: "changed")
-    negatives.draw_negatives.cache_clear()  # type: ignore[attr-defined]
+    negatives.draw_negatives.cache_clear()
     draw()
     assert len(list(folder.iterdir())) == 2
 

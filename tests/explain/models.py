@@ -25,7 +25,7 @@ def target_feature(clip: Clip, caption: str = "a banana") -> Tensor:
 def make_responsive_clip(kind: str) -> Clip:
     """Return a tiny model that responds to its image: the residual branches of a fresh ResNet end in zeros."""
     clip = make_clip(kind)
-    for module in clip.model.visual.modules():  # type: ignore[union-attr]
+    for module in clip.model.visual.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             torch.nn.init.constant_(module.weight, 1.2)
             torch.nn.init.constant_(module.running_var, 0.5)

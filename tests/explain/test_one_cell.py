@@ -31,7 +31,7 @@ def test_attribution_is_inside_the_cell(name: str, kind: str) -> None:
     if explainer.grid_size(clip) and kind == "rn":  # padding lets a convolution respond outside of its input
         explainer = EXPLAINERS[name](stage=1)
         cells = REGION[..., ::4, ::4]
-        clip.model.visual.layer1.register_forward_hook(lambda _, args, out: out * cells)  # type: ignore[union-attr, operator]
+        clip.model.visual.layer1.register_forward_hook(lambda _, args, out: out * cells)
     elif name == "integrated_gradients":
         region = REGION
     shares = []

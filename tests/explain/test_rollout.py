@@ -39,7 +39,7 @@ def test_gradient_rollout_equals_the_naive_recursion() -> None:
 
 def test_gradient_rollout_of_averaged_patches_is_not_uniform() -> None:
     clip = make_clip("vit")
-    clip.model.visual.pool_type = "avg"  # type: ignore[union-attr]
+    clip.model.visual.pool_type = "avg"
     (heat, *_) = EXPLAINERS["gradient_rollout"]().attribute(clip, IMAGES, target_feature(clip))
     assert 0 <= heat.min() < 0.5 * heat.max()
 

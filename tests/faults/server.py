@@ -31,7 +31,7 @@ def serve(folder: Path, max_bytes: int) -> None:
         finally:
             os._exit(0)
 
-    local.launch = launch  # type: ignore[assignment]
+    local.launch = launch
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # no zombies
     print(os.getpid(), flush=True)
     with suppress(CleanerError):  # it is still running, or done

@@ -36,7 +36,7 @@ def train(
     """Return the loss of each of six steps of TA-Cleaner on a small model."""
     config = FinetuneConfig(
         lr=1e-4, steps=6, batch_size=batch_size, precision=precision, device=device, warmup_steps=1, **settings
-    )  # type: ignore[arg-type]
+    )
     clip = new_clip(model)
     result = finetune(clip, gpu.make_data(clip.image_size, 6 * batch_size), DEFENSES["ta_cleaner"](), config)
     return [report.losses["total"] for report in result.history]
@@ -145,7 +145,7 @@ def test_compiled_tower_gives_the_same_features() -> None:
     images = torch.rand(8, 3, 64, 64)
     with torch.no_grad():
         plain = clip.encode_image(images)
-        clip.model.visual = torch.compile(clip.model.visual)  # type: ignore[assignment, arg-type]
+        clip.model.visual = torch.compile(clip.model.visual)
         assert torch.allclose(clip.encode_image(images), plain, atol=1e-3)
 
 

@@ -205,7 +205,7 @@ def test_a_deleted_run_is_not_recreated(folders: tuple[Path, Path], monkeypatch:
     whole = embedding_map.compute_map
 
     def deleted_meanwhile(*args: object, **kwargs: object) -> object:
-        computed = whole(*args, **kwargs)  # type: ignore[arg-type]
+        computed = whole(*args, **kwargs)
         os.rename(folders[0], folders[0].with_name("grave"))
         return computed
 

@@ -112,7 +112,7 @@ def test_weights_and_random_streams_are_those_without_a_film(kind: str) -> None:
         torch.manual_seed(7)
         run = make_backdoored(kind, has_film, config)
         assert (run.film is not None) is has_film
-        sums.append((run.clip.sha256(), torch.rand(4).tolist(), np.random.get_state()[1][:4].tolist()))  # type: ignore[index]
+        sums.append((run.clip.sha256(), torch.rand(4).tolist(), np.random.get_state()[1][:4].tolist()))
     assert sums[0] == sums[1]
 
 

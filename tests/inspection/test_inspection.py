@@ -69,7 +69,7 @@ def test_trigger_attribution_excludes_images_without_a_label(tiny_clip: Clip, pa
 
 
 def test_mean_area_decides_whether_a_trigger_is_localized(tiny_clip: Clip) -> None:
-    class Brighter(type(PATCH)):  # type: ignore[misc]
+    class Brighter(type(PATCH)):
         """Covers the whole image if it is bright, nothing if it is dark."""
 
         def mask(self, clean_images: torch.Tensor) -> torch.Tensor:

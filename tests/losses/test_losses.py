@@ -46,7 +46,7 @@ def features(**changes: object) -> Features:
         "negative_mask": torch.ones(M, 2, dtype=torch.bool),
         "logit_scale": S,
     }
-    return Features(**{**base, **changes})  # type: ignore[arg-type]
+    return Features(**{**base, **changes})
 
 
 def naive_subtext(f: Features, text_to_text: bool) -> float:

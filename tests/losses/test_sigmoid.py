@@ -56,7 +56,7 @@ def test_subtext_loss_judges_each_subtext_by_itself(text_to_text: bool) -> None:
     padding = torch.tensor([[True, True], [True, False], [True, True]])
     f = replace(WITH_BIAS, false_negative=masked, negative_mask=padding)
     image, text = f.image[f.selected].numpy(), f.text[f.selected].numpy()
-    positive, negative = f.positive.numpy(), f.negative.numpy()  # type: ignore[union-attr]
+    positive, negative = f.positive.numpy(), f.negative.numpy()
 
     def against(queries: np.ndarray, bias: float) -> float:
         own = S * queries @ positive.T + bias
@@ -74,7 +74,7 @@ def test_subtext_loss_judges_each_subtext_by_itself(text_to_text: bool) -> None:
 
 
 def test_the_bias_of_a_single_drawn_pair_is_that_of_captions() -> None:
-    positive, negative = WITH_BIAS.positive[:1], WITH_BIAS.negative[:1]  # type: ignore[index]
+    positive, negative = WITH_BIAS.positive[:1], WITH_BIAS.negative[:1]
     drawn = {"selected": torch.tensor([2]), "negative_mask": None, "false_negative": None}
     f = replace(WITH_BIAS, positive=positive, negative=negative, **drawn)
     text = f.text.numpy()
@@ -89,7 +89,7 @@ def test_one_pair_and_no_pair_are_finite() -> None:
     one = replace(WITH_BIAS, **{name: getattr(WITH_BIAS, name)[:1] for name in views})
     assert math.isfinite(in_modal_loss(one).item())
     empty = torch.tensor([], dtype=torch.long)
-    none = replace(WITH_BIAS, positive=WITH_BIAS.positive[:0], selected=empty)  # type: ignore[index]
+    none = replace(WITH_BIAS, positive=WITH_BIAS.positive[:0], selected=empty)
     assert subtext_loss(none).item() == 0.0
 
 

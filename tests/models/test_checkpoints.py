@@ -141,7 +141,7 @@ def test_a_numpy_scalar_is_no_obstacle_and_no_weight(module: str, tmp_path: Path
     def save(content: dict[str, Any]) -> None:
         """Write it under the name that the module of scalars has in NumPy 1 or 2."""
         torch.save(content, path, _use_new_zipfile_serialization=False)
-        own = str(np.float64(1).__reduce__()[0].__module__)  # type: ignore[index]
+        own = str(np.float64(1).__reduce__()[0].__module__)
         path.write_bytes(path.read_bytes().replace(own.encode(), module.encode()))
 
     save(published(clip, "cleanclip", ""))
@@ -294,7 +294,7 @@ def test_pt_loads_in_open_clip_bit_for_bit(small_model: str, tmp_path: Path) -> 
     own = clip.model.state_dict()
     assert all(torch.equal(value, own[key]) for key, value in theirs.state_dict().items())
     assert same(load_clip(str(path)), clip)
-    assert not load_clip(str(path)).architecture.quick_gelu  # type: ignore[union-attr]
+    assert not load_clip(str(path)).architecture.quick_gelu
 
 
 def test_source_is_valid_from_another_folder(small_model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -337,7 +337,7 @@ def test_tags_and_hub_names(
     assert same(resaved, clip)
     assert (resaved.framing, resaved.templates, resaved.architecture.mean) == (again.framing, TEMPLATES, (0.5,) * 3)
 
-    (tmp_path / "open_clip_config.json").write_text(json.dumps(again.architecture.to_config()))  # type: ignore[union-attr]
+    (tmp_path / "open_clip_config.json").write_text(json.dumps(again.architecture.to_config()))
     files = {"open_clip_config.json": tmp_path / "open_clip_config.json"}
     monkeypatch.setattr(
         factory, "download_pretrained_from_hf", lambda _, filename="", **__: str(files.get(filename, tmp_path / "w.pt"))
@@ -394,7 +394,7 @@ def test_framing_is_known_without_weights(small_model: str, tmp_path: Path) -> N
         found = find_framing(name)
         assert found is not None, name
         assert found.size == side
-    assert find_framing("ViT-B-16-SigLIP/webli").mode == "squash"  # type: ignore[union-attr]
+    assert find_framing("ViT-B-16-SigLIP/webli").mode == "squash"
     for name in (str(tmp_path / "bare.pt"), "hf-hub:org/repo", "nowhere.safetensors", "words"):
         assert find_framing(name) is None
 
@@ -448,7 +448,7 @@ def test_full_size_models(name: str, tmp_path: Path) -> None:
     torch.save({"epoch": 1, "name": "x", "state_dict": own, "optimizer": {}}, path)
     assert load_clip(f"{name}:{path}").architecture == architecture
     if architecture.quick_gelu:
-        assert find_open_clip_name(load_clip(str(path)).architecture) == name  # type: ignore[arg-type]
+        assert find_open_clip_name(load_clip(str(path)).architecture) == name
 
 
 def test_a_failed_checkpoint_leaves_no_open_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -483,7 +483,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
             return object()
 
     module = types.ModuleType("transformers")
-    module.AutoTokenizer = AutoTokenizer  # type: ignore[attr-defined]
+    module.AutoTokenizer = AutoTokenizer
     monkeypatch.setitem(sys.modules, "transformers", module)
     load_tokenizer.cache_clear()
     return calls

@@ -72,11 +72,11 @@ def test_delta_of_equal_weights_is_empty(base: Clip) -> None:
 class OtherDevice(torch.Tensor):
     """A tensor that, as one on a GPU, takes part in nothing with the base's before it is copied."""
 
-    def cpu(self) -> torch.Tensor:  # type: ignore[override]
+    def cpu(self) -> torch.Tensor:
         return self.as_subclass(torch.Tensor)
 
     @classmethod
-    def __torch_function__(cls, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+    def __torch_function__(cls, func, types, args=(), kwargs=None):
         if func is torch.equal:
             raise RuntimeError("Expected all tensors to be on the same device")
         return super().__torch_function__(func, types, args, kwargs)

@@ -55,5 +55,5 @@ def test_the_whole_job(name: str, method: str, tmp_path: Path, monkeypatch: pyte
         figures = evaluate(  # without the store, which has the features of these weights
             again, test, defended.trigger, "banana", clean_clip=clip, counterfactual=False, use_store=False
         )
-        assert figures.ca == defended.metrics.ca  # type: ignore[union-attr]
-        assert figures.asr == defended.metrics.asr  # type: ignore[union-attr]
+        assert figures.ca == defended.metrics.ca
+        assert figures.asr == defended.metrics.asr

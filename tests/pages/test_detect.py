@@ -46,7 +46,7 @@ def test_a_run_without_its_poisoned_pairs_is_one_sentence(open_page: OpenPage, t
 
 
 @pytest.fixture
-def detected(open_page: OpenPage):  # type: ignore[no-untyped-def]
+def detected(open_page: OpenPage):
     """The page on a small run that was poisoned in the app."""
     app = choose_small_training(open_page("Poison"))
     press(app, "poison.go")
@@ -54,7 +54,7 @@ def detected(open_page: OpenPage):  # type: ignore[no-untyped-def]
     return go_to(app, "Detect")
 
 
-def test_pairs_are_ranked_and_the_model_is_trained_without_the_flagged_ones(detected) -> None:  # type: ignore[no-untyped-def]
+def test_pairs_are_ranked_and_the_model_is_trained_without_the_flagged_ones(detected) -> None:
     app = detected
     assert not errors(app)
     text = page_text(app)
@@ -115,7 +115,7 @@ def test_pairs_are_ranked_and_the_model_is_trained_without_the_flagged_ones(dete
 
 
 @pytest.mark.slow
-def test_few_pairs_have_smaller_references(detected) -> None:  # type: ignore[no-untyped-def]
+def test_few_pairs_have_smaller_references(detected) -> None:
     app = detected
     (run,) = list_runs()
     file = locate_detection_file(run.folder)
@@ -162,7 +162,7 @@ def test_a_threshold_flags_the_images_above_it(
     assert rows == [["11.0%", "51.0%", f"{2 * 0.51 / 1.62:.3f}"], ["15.0%", "55.0%", f"{2 * 0.55 / 1.7:.3f}"]]
 
 
-def test_images_have_a_threshold_from_another_split(detected) -> None:  # type: ignore[no-untyped-def]
+def test_images_have_a_threshold_from_another_split(detected) -> None:
     app = detected
     app.segmented_control(key="detect.question").set_value("image").run()
     assert not app.exception, [e.message for e in app.exception]

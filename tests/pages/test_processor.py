@@ -59,5 +59,5 @@ def test_only_a_running_job_on_this_processor_counts(
 ) -> None:
     monkeypatch.setenv("CLEANER_RUNS", str(tmp_path))
     folder = create_run(Request("backdoored", "scenes", 500, FinetuneConfig(), "scenes-rn", trigger={"name": "badnet"}))
-    write_status(folder, Status(**values, pid=1, host="elsewhere"))  # type: ignore[arg-type]
+    write_status(folder, Status(**values, pid=1, host="elsewhere"))
     assert jobs.is_processor_busy() == is_busy

@@ -147,7 +147,7 @@ def test_pieces() -> None:
     class Edit:
         kind, span, old, new = "attribute", (8, 11), "red", "blue"
 
-    edited = edited_pieces(caption, [Edit()])  # type: ignore[list-item]
+    edited = edited_pieces(caption, [Edit()])
     assert [p.role for p in edited] == ["kept", "old", "new", "kept"]
     assert "&lt;b&gt;" in make_html([Piece("<b>", "no such role")])
     html = make_html(edited, has_labels=False)

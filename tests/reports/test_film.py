@@ -118,9 +118,9 @@ def test_the_animation_moves_and_is_small(movies: list[Movie], kind: str, count:
     assert len(content) < 3e6
     picture = Image.open(io.BytesIO(content))
     assert picture.format == kind.upper()
-    assert picture.n_frames == PICTURES  # type: ignore[attr-defined]
+    assert picture.n_frames == PICTURES
     first = np.asarray(picture.convert("RGB"), float)
-    picture.seek(picture.n_frames - 1)  # type: ignore[attr-defined]
+    picture.seek(picture.n_frames - 1)
     assert np.abs(np.asarray(picture.convert("RGB"), float) - first).mean() > 0.1
 
 
@@ -144,7 +144,7 @@ def test_the_animation_of_a_slow_training_shows_every_frame(
     movie = keep_frames(movies[0], [0, 1, 2, -1])
     content = render_animation([movie._replace(film=replace(movie.film, total=movie.film.steps[-1]))])
     assert shown == {0, 1, 2, 3}
-    assert Image.open(io.BytesIO(content)).n_frames == PICTURES  # type: ignore[attr-defined]
+    assert Image.open(io.BytesIO(content)).n_frames == PICTURES
 
 
 def test_the_note_tells_the_frames_of_both_films(movies: list[Movie]) -> None:
@@ -167,7 +167,7 @@ def test_the_header_has_the_figures_above_their_names(folders: list[Path]) -> No
         def text(self, place: object, text: str, *_: object, **__: object) -> None:
             drawn.append(text)
 
-    _Panel(movie, film.find_bounds([movie.film]), 0, WIDTH)._draw_header(Recorder(), -1)  # type: ignore[arg-type]
+    _Panel(movie, film.find_bounds([movie.film]), 0, WIDTH)._draw_header(Recorder(), -1)
     for name, values in (("clean accuracy", movie.film.accuracy()), ("attack success", movie.film.attack_success())):
         assert drawn[drawn.index(name) - 1] == f"{values[-1]:.0%}"
 

@@ -27,7 +27,7 @@ class FakeRecorder:
     """Takes frames that cost `seconds` each; the first ones cost three times as much."""
 
     def __init__(self, seconds: float) -> None:
-        self.seconds, self.steps, self.now = seconds, [], 0.0  # type: ignore[var-annotated]
+        self.seconds, self.steps, self.now = seconds, [], 0.0
 
     def take(self, clip: Clip, step: int) -> None:
         self.now += self.seconds * (3 if len(self.steps) < 2 else 1)

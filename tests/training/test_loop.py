@@ -364,7 +364,7 @@ def test_weights_that_are_not_finite_never_reach_a_checkpoint_or_a_result(
     step = torch.optim.AdamW.step
 
     def spoil(optimizer: torch.optim.AdamW, *arguments: object) -> None:
-        step(optimizer, *arguments)  # type: ignore[arg-type]
+        step(optimizer, *arguments)
         optimizer.param_groups[0]["params"][0].data.view(-1)[0] = float("nan")
 
     monkeypatch.setattr(torch.optim.AdamW, "step", spoil)
@@ -382,7 +382,7 @@ def test_a_pause_after_a_broken_step_keeps_the_last_good_checkpoint(
     step, steps = torch.optim.AdamW.step, list[int]()
 
     def spoil(optimizer: torch.optim.AdamW, *arguments: object) -> None:
-        step(optimizer, *arguments)  # type: ignore[arg-type]
+        step(optimizer, *arguments)
         steps.append(0)
         if len(steps) == 3:  # in the second epoch
             optimizer.param_groups[0]["params"][0].data.view(-1)[0] = float("nan")
