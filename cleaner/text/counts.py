@@ -26,7 +26,9 @@ _COUNTABLE_CONTAINERS = frozenset(
         "collection line"
     )
 )
+_SINGULAR_PRONOUNS = frozenset(kinds.split_words("he she his her hers its himself herself itself"))
 _MANY = frozenset(kinds.split_words("many several few various other numerous multiple countless different"))
+_UNIQUE = frozenset(kinds.split_words("first second third last only main other same next"))
 _TO_PLURAL = {"is": "are", "was": "were", "has": "have", "does": "do"}
 _TO_SINGULAR = {plural: singular for singular, plural in _TO_PLURAL.items()}
 _RELATIVE_PRONOUNS = ("who", "which", "that")
@@ -100,7 +102,7 @@ def _pluralize_phrase(parsed: Parse, c: int, rng: Random) -> list[Change]:
         is_countable = has_fit_determiner and _is_countable(noun)
     if not is_countable or (is_bare and not _is_independent_phrase(parsed, c)):
         return []
-    if _is_predicate(parsed, c) or _is_unique(parsed, chunk):
+    if _must_stay_singular(parsed, c):
         return []
     plural = forms.pluralize(parsed.tokens[chunk.head].lower)
     # "her car" keeps "her", "a car" and "the car" lose their article, "car" has none.
@@ -120,6 +122,16 @@ def _pluralize_phrase(parsed: Parse, c: int, rng: Random) -> list[Change]:
     rest = f" {plural if is_only_noun else parsed.tokens[start].text}" if is_possessive or is_bare else ""
     numbers = sample_items(rng, _NUMBER_CHOICES[:3], 2)
     return [Change("count", start, start + 1, determiner + number + rest, tuple(repairs)) for number in numbers]
+
+
+def _must_stay_singular(parsed: Parse, c: int) -> bool:
+    """Return whether chunk `c` must stay singular: "such a dog", "a dog holding its leash", "the first dog"."""
+    chunk, previous = parsed.chunks[c], parsed.previous_chunk(c)
+    if (previous is not None and previous.text in ("such", "what")) or _is_predicate(parsed, c):
+        return True
+    is_animate = load_lexicon().is_animate(parsed.lemma(chunk.head), if_unknown=False)
+    has_pronoun = any(token.lower in _SINGULAR_PRONOUNS for token in parsed.tokens[chunk.end :])
+    return (is_animate and has_pronoun) or any(parsed.tokens[i].lower in _UNIQUE for i in chunk.attributes)
 
 
 def _singularize_phrase(parsed: Parse, c: int, rng: Random) -> list[Change]:
@@ -176,6 +188,8 @@ def _has_possessive(parsed: Parse, chunk: Chunk) -> bool:
 def _is_independent_phrase(parsed: Parse, c: int) -> bool:
     """Return whether a bare noun phrase is independent, not part of an idiom such as "at night"."""
     start = parsed.chunks[c].start
+    if start > 1 and parsed.joins_compound(start - 2):
+        return False  # "a cloud - seeding plane"
     before = parsed.tokens[start - 1].tag if start else "START"
     if before in ("IN", "REL", "INREL", "TO") and parsed.tokens[parsed.chunks[c].head].tag == "NN":
         return parsed.chunks[c - 1].text in ("of", "with")
@@ -193,11 +207,6 @@ def _is_predicate(parsed: Parse, c: int) -> bool:
         k -= 1  # "it is just a tree"
     is_after_be = c > 0 and parsed.tokens[parsed.chunks[k].head].tag in ("VBE", "POS")
     return is_after_be and _find_agreeing_verb(parsed, c) is None
-
-
-def _is_unique(parsed: Parse, chunk: Chunk) -> bool:
-    """Return whether a phrase names a single thing: "the first house"."""
-    return any(parsed.tokens[i].lower in ("first", "last", "only", "main", "same", "next") for i in chunk.attributes)
 
 
 def _find_agreeing_verb(parsed: Parse, c: int) -> Chunk | None:

@@ -138,6 +138,12 @@ def test_flowers_exclude_each_other_but_not_their_hypernyms() -> None:
         ("so many people on the beach", "single"),
         ("the many boats on the beach", "single"),
         ("this is just a house", "houses"),
+        ("a dog holding its leash", "dogs"),
+        ("the man reads to his son", "men"),
+        ("such a cute dog", "dogs"),
+        ("what a cute dog", "dogs"),
+        ("a cloud - seeding plane flies", "planes"),
+        ("the second tower", "towers"),
     ],
 )
 def test_uncountable_phrases_keep_their_number(caption: str, never: str) -> None:
