@@ -262,7 +262,7 @@ COMPATIBLE_VERBS = parse_table(
     "stay: sleep"
 )
 TRANSITIVE = parse_family(
-    "throw/drop/toss, eat/bite/taste/enjoy, wash/clean, cut/slice/chop, paint/draw/decorate/sketch, read/study, "
+    "throw/drop/toss, eat/bite/taste, wash/clean, cut/slice/chop, paint/draw/decorate/sketch, read/study, "
     "kick/hit/strike, push, pull/drag, buy/purchase/order, sell, hide/cover, burn, break/destroy/smash"
 )
 # Verbs -> verbs that make the clause false.
@@ -411,7 +411,7 @@ INTRANSITIVE_ONLY = frozenset(
 TRANSITIVE_ONLY = frozenset(
     split_words(
         "throw kick ignore avoid destroy demolish carry sell remove push lack reject exclude criticize oppose hurt "
-        "wash repair buy lead attack skip miss hate dislike face"
+        "wash repair buy lead attack skip miss hate dislike face burn watch"
     )
 )
 # Verbs that need the word after them: "looks like", "gets ready".

@@ -50,7 +50,7 @@ def find_verb_changes(parsed: Parse, rng: Random, vocabulary: Vocabulary | None)
     changes = _find_negation_removals(parsed)
     caption_words = {parsed.lemma(i) for i in range(len(parsed.tokens))}
     for c, chunk in enumerate(parsed.chunks):
-        if chunk.kind != "VP" or mark_unsafe_tokens(parsed)[chunk.head]:
+        if chunk.kind != "VP" or mark_unsafe_tokens(parsed)[chunk.head] or _may_be_no_verb(parsed, chunk):
             continue
         tag = parsed.tokens[chunk.head].tag
         if tag in ("VBN", "VBD"):
@@ -87,6 +87,24 @@ def _find_replacements(parsed: Parse, c: int, has_person_agent: bool) -> tuple[s
         unfit |= {"sit"}
     others = _other_verbs(verb, is_transitive=is_transitive, has_animate_subject=has_animate_subject)
     return tuple(word for word in others if word not in unfit)
+
+
+def _may_be_no_verb(parsed: Parse, chunk: Chunk) -> bool:
+    """Return whether a verb group is one word, where the tagger often takes a noun or an adjective for a verb."""
+    if chunk.end - chunk.start > 1:
+        return False
+    tokens, lexicon, tag = parsed.tokens, load_lexicon(), parsed.tokens[chunk.head].tag
+    before = tokens[chunk.start - 1].tag if chunk.start else ""
+    after = tokens[chunk.end].tag if chunk.end < len(tokens) else ""
+    if before in ("IN", "REL", "INREL") and after in ("NN", "NNS"):
+        return tag in ("VBG", "VBD", "VBN")  # "for recurring competition"
+    if before == "NN" and tag == "VBG" and after in ("NN", "NNS"):
+        return not lexicon.is_animate(parsed.lemma(chunk.start - 1), if_unknown=False)  # "photo sharing website"
+    if before == "CC" and tag == "VB":
+        return not any(t.tag.startswith(("VB", "MD")) for t in tokens[: chunk.start])  # "a dress and wrap"
+    if before in ("NN", "NNS") and tag in ("VBZ", "VBP") and after not in ("", ".", ",", "DT", "PRP$"):
+        return not lexicon.is_mostly_verb(tokens[chunk.head].lower)  # "australian rules footballer"
+    return before == "TO" and tag == "VBD"  # "from right to left"
 
 
 def _has_animate_subject(parsed: Parse, c: int) -> bool:

@@ -194,6 +194,14 @@ def test_uncountable_phrases_keep_their_number(caption: str, never: str) -> None
         ("a face carved into a rock", "relation", "out"),
         ("a man making a hat out of paper", "relation", "into"),
         ("a man behind the wheel of a car", "relation", "front"),
+        ("a woman in a dress and wrap", "verb", "sleep"),
+        ("mountains on a photo sharing website", "verb", "hiding"),
+        ("a golfer before recurring competition", "verb", "hiding"),
+        ("a man walking from right to left", "verb", "danced"),
+        ("australian rules footballer", "verb", "hides"),
+        ("a woman enjoying a book", "verb", "reading"),
+        ("a girl writing on a blackboard", "verb", "burning"),
+        ("a boy plays on a patio", "verb", "watches"),
     ],
 )
 def test_true_or_ungrammatical_edits_are_never_drawn(caption: str, kind: str, never: str) -> None:
@@ -218,6 +226,9 @@ def test_true_or_ungrammatical_edits_are_never_drawn(caption: str, kind: str, ne
         ("a singer performs on stage", "sleeps"),
         ("a man wearing a backpack", "removing"),
         ("a man holding a backpack", "dropping"),
+        ("a dog chasing birds", "ignoring"),
+        ("a man paints the wall", "washes"),
+        ("people walk and run", "sleep"),
     ],
 )
 def test_other_verbs_are_drawn(caption: str, new: str) -> None:
