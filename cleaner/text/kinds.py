@@ -131,7 +131,7 @@ ATTRIBUTES: dict[str, Family] = {
     "cooked": parse_family("cooked/baked/roasted/fried/grilled, raw/uncooked"),
     "worth": parse_family("good/great/excellent/perfect/amazing/awesome/nice/best/wonderful, bad/terrible/awful/worst"),
     "strength": parse_family("strong/powerful/muscular, weak/frail"),
-    "life": parse_family("alive/living, dead"),
+    "life": parse_family("living/alive, dead"),
     "ease": parse_family("easy/simple, difficult/hard/complicated/complex"),
     "early": parse_family("early, late"),
     "order": parse_family("first, second, third, last/final"),
@@ -167,7 +167,7 @@ MATERIAL_WORDS = frozenset(word for name in ("material", "fabric") for group in 
 # Nouns that describe the next noun as adjectives do: "a summer dress".
 MODIFIERS: dict[str, Family] = {
     "season": parse_family("summer, winter, autumn/fall, spring"),
-    "hour": parse_family("morning, evening, night"),
+    "hour": parse_family("morning, evening/night"),
     "feast": parse_family("christmas, easter, halloween"),
     "room": parse_family("kitchen, bathroom, bedroom, office, garden/backyard"),
     "sport": parse_family("football/soccer, basketball, tennis, hockey, baseball, cricket, rugby, golf"),
@@ -208,9 +208,9 @@ CONFUSABLE_NOUNS = parse_family(
     "plane/airplane/aeroplane/aircraft/jet/airliner, truck/lorry/pickup, train/railway/locomotive/tram, "
     "coat/jacket/blazer/parka, shirt/t-shirt/blouse/top/sweater/tee, dress/gown/skirt/robe, "
     "shoe/boot/sneaker/sandal/footwear, pants/trousers/jeans, carpet/rug/mat, cushion/pillow, "
-    "path/trail/track/walkway/footpath/road, hill/mountain/peak/mount/slope, city/town/village/metropolis/downtown, "
-    "meal/food/dinner/lunch/breakfast/dish/cuisine, cake/pastry/cupcake/dessert, "
-    "sunset/sunrise/dusk/dawn/twilight/sun/evening, night/evening/dark, autumn/fall, "
+    "path/trail/track/walkway/footpath/road, hill/mountain/peak/mount/slope, "
+    "city/town/village/metropolis/downtown/park, meal/food/dinner/lunch/breakfast/dish/cuisine/snack/dessert, "
+    "cake/pastry/cupcake/dessert, sunset/sunrise/dusk/dawn/twilight/sun/evening, night/evening/dark, autumn/fall, "
     "phone/telephone/smartphone/cellphone, computer/laptop/notebook/pc, lamp/light/lantern, wall/fence, bird/fowl, "
     "cow/bull/ox/cattle/calf, sheep/lamb/ewe/goat, pig/hog/boar/piglet, hen/chicken/rooster/cock/chick, "
     "duck/goose/swan, rabbit/bunny/hare, mouse/rat, frog/toad, horse/pony/foal, donkey/mule, turtle/tortoise, "
@@ -228,7 +228,7 @@ CONFUSABLE_NOUNS = parse_family(
     "book/novel/hardback/paperback, banana/plantain, rocket/spaceship/spacecraft, tile/floor, gravel/pebble, "
     "carpet/floor, table/wood/floor, teacup/tea, star/planet, gold/yellow, day/morning/noon, photo/poster/sign, "
     "map/poster, painting/portrait, student/pupil, teacher/professor, doctor/physician, police/officer/cop, "
-    "soldier/army/trooper"
+    "soldier/army/trooper, rain/fog/wind, hand/finger/arm"
 ) + tuple(
     (name, *split_words("flower blossom bloom petal bouquet floral plant herb shrub bush weed")) for name in FLOWERS
 )
@@ -238,6 +238,8 @@ _WORN = split_words(
     "robe vest shorts t-shirt tie uniform"
 )
 CONFUSABLE_NOUNS += tuple((name, *_CLOTHES) for name in _WORN)
+_DISHES = split_words("cake pizza sandwich burger salad soup pie cookie pancake sausage egg steak")
+CONFUSABLE_NOUNS += tuple((name, "meal", "snack", "dessert") for name in _DISHES)
 # Persons: who excludes whom. Roles ("actor") exclude neither men nor women. No person is replaced by an animal: next to
 # words of origin or color that would insult.
 PERSONS = parse_table(
@@ -422,17 +424,22 @@ COMPLEMENT_VERBS = frozenset(
         "turn include contain mean base view see"
     )
 )
-# Nouns that are not counted, though their plural occurs.
-MASS = frozenset(
+# Nouns that are never counted, though a caption may say "a water" or "algae".
+UNCOUNTABLE = frozenset(
     split_words(
-        "equipment software hardware machinery jewelry land water milk coffee tea beer wine juice hair grass snow "
-        "sand ice rain fog mist wind sunshine smoke gravel mud food fruit bread cheese rice pasta meat butter "
-        "chocolate honey sugar salt music art love business traffic furniture clothing luggage money gold silver "
-        "wood metal glass leather plastic paper concrete cotton fashion architecture photography nature wildlife "
-        "football basketball tennis golf hockey baseball rugby cricket volleyball soccer christmas halloween "
-        "winter summer spring autumn evening morning night dark town "
-        "downtown air sky sea ocean sunset sunrise sun moon world earth universe weather light fire foreground "
-        "background stage action bed school work home church ground baggage laundry"
+        "equipment software hardware machinery jewelry water milk coffee tea beer wine juice hair grass snow sand ice "
+        "rain fog mist sunshine smoke gravel mud bread rice pasta meat butter sugar salt music art traffic furniture "
+        "clothing luggage baggage laundry money wood leather plastic paper concrete cotton weather algae"
+    )
+)
+# The same, and nouns that are not counted in the sense that an image shows.
+MASS = UNCOUNTABLE | frozenset(
+    split_words(
+        "land wind food fruit cheese chocolate honey love business gold silver metal glass fashion architecture "
+        "photography nature wildlife football basketball tennis golf hockey baseball rugby cricket volleyball soccer "
+        "christmas halloween winter summer spring autumn evening morning night dark town downtown air sky sea ocean "
+        "sunset sunrise sun moon world earth universe light fire foreground background stage action bed school work "
+        "home church ground"
     )
 )
 # Participles that make one adjective with the thing before them: "a heart shaped cake", "snow covered hills".

@@ -36,6 +36,7 @@ _TRANSFORMATION_VERBS = frozenset(
 _PHRASES_WITHOUT_OPPOSITE = kinds.parse_table(
     "on: ceiling hook rope line clothesline string, behind: wheel scene, through: hall mall shop store garden maze"
 )
+_GAZE_VERBS = frozenset(kinds.split_words("look stare gaze smile glance peer point"))
 _WIDE_PLACES = frozenset(
     kinds.split_words("beach street road island farm stage field city water lake sea ocean river pond")
 )
@@ -132,6 +133,8 @@ def _find_unfit_families(noun: str) -> set[str]:
         unfit.add("water")
     if kind in _INANIMATE_CLASSES and noun not in kinds.PERSONS:
         unfit.add("age")  # an old house was never young
+    if kind == "time":
+        unfit.add("order")  # the last month may be the second as well
     return unfit
 
 
@@ -226,6 +229,8 @@ def _opposite_prepositions(parsed: Parse, text: str, c: int, right: Chunk) -> tu
         )
     if text == "in" and _is_garment(noun):
         return ("without",)
+    if text == "at" and kind != "time" and c and parsed.lemma(parsed.chunks[c - 1].head) in _GAZE_VERBS:
+        return ("away from",) if before == "VP" else ()  # not "a closer look away from"
     if text == "by":
         # "by the lake", but not "by the artist", "painted by hand".
         return rules.OPPOSITE_PREPOSITIONS[text] if kind == "object" and not _is_passive(parsed, c) else ()

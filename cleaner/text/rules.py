@@ -151,6 +151,7 @@ VAGUE = frozenset(
         "bottom end middle center edge number rest case use time today tomorrow yesterday something anything "
         "everything nothing someone anyone everyone one ones body work place area left right here there me you he "
         "she it they we all none some up down off out total person object location unit organism entity whole "
-        "content contents variety various example version moment look feature amount piece item space"
+        "content contents variety various example version moment look feature amount piece item space "
+        "world structure shade"
     )
 )

@@ -65,5 +65,6 @@ def _count_phrases(parsed: Parse, countable: set[str], nouns_after: dict[str, Co
         first = parsed.tokens[chunk.start].lower
         # A list of words ("pear", "chair") has no articles.
         is_listed = len(parsed.tokens) == 1 and noun not in kinds.MASS
-        if is_listed or parsed.tokens[chunk.head].tag == "NNS" or first in ("a", "an") or chunk.count is not None:
+        is_counted = parsed.tokens[chunk.head].tag == "NNS" or first in ("a", "an") or chunk.count is not None
+        if is_listed or (is_counted and noun not in kinds.UNCOUNTABLE):
             countable.add(noun)

@@ -194,6 +194,11 @@ def test_uncountable_phrases_keep_their_number(caption: str, never: str) -> None
         ("a face carved into a rock", "relation", "out"),
         ("a man making a hat out of paper", "relation", "into"),
         ("a man behind the wheel of a car", "relation", "front"),
+        ("a cat looking at the camera", "relation", "far"),
+        ("a look at the camera", "relation", "from"),
+        ("the last month", "attribute", "second"),
+        ("dead trees", "attribute", "alive"),
+        ("a night view of a lake", "attribute", "evening"),
         ("a woman in a dress and wrap", "verb", "sleep"),
         ("mountains on a photo sharing website", "verb", "hiding"),
         ("a golfer before recurring competition", "verb", "hiding"),
@@ -202,6 +207,11 @@ def test_uncountable_phrases_keep_their_number(caption: str, never: str) -> None
         ("a woman enjoying a book", "verb", "reading"),
         ("a girl writing on a blackboard", "verb", "burning"),
         ("a boy plays on a patio", "verb", "watches"),
+        ("a girl eats a snack", "object", "cake"),
+        ("a girl in the park", "object", "village"),
+        ("a ring on a finger", "object", "hand"),
+        ("a car in the rain", "object", "fog"),
+        ("the longest road in the world", "object", "river"),
     ],
 )
 def test_true_or_ungrammatical_edits_are_never_drawn(caption: str, kind: str, never: str) -> None:
@@ -255,6 +265,14 @@ def test_mass_and_unique_nouns_get_no_plural() -> None:
     assert replacements.isdisjoint({"woods", "sands", "silences", "golds"})
 
 
+def test_vague_and_uncountable_nouns_replace_nothing() -> None:
+    unfit = ("world", "structure", "shade", "snow", "furniture", "algae")
+    vocabulary = Vocabulary.from_captions([f"a clock and a {noun}" for noun in unfit])
+    replacements = {text.split()[1] for text in drawn("a bear", "object", 60, vocabulary)}
+    assert "clock" in replacements
+    assert replacements.isdisjoint(unfit)
+
+
 @pytest.mark.parametrize("caption", ["a dog barks", "two dogs bark", "a man smokes"])
 def test_a_noun_and_its_verb_are_replaced_one_at_a_time(caption: str) -> None:
     _, noun, verb = caption.split()
@@ -296,6 +314,7 @@ def test_what_comes_after_instead_of_stays() -> None:
         ("a girl getting out of a car", "a girl getting into a car"),
         ("a man behind a tree", "a man in front of a tree"),
         ("a bird over a boat", "a bird under a boat"),
+        ("a cat looking at the camera", "a cat looking away from the camera"),
     ],
 )
 def test_other_relations_are_drawn(caption: str, text: str) -> None:
