@@ -74,7 +74,9 @@ def _may_end(parsed: Parse, k: int) -> bool:
     last, following = parsed.chunks[k - 1], parsed.chunks[k]
     if parsed.joins_compound(following.start):
         return False  # "thigh | - high boots"
-    word, tag = following.text, parsed.tokens[following.start].tag
+    word, tag, after = following.text, parsed.tokens[following.start].tag, parsed.next_chunk(k)
+    if (last.text == "home" and word == "to") or (after is not None and after.text == parsed.tokens[last.head].lower):
+        return False  # "is home | to pandas", "side | by side"
     if following.kind == "REL" and (word in ("of", "than", "as", "like", "such as", "that") or _is_particle(parsed, k)):
         return False
     if last.kind == "O" and parsed.tokens[last.start].tag == "RB" and k > 1 and parsed.chunks[k - 2].kind == "VP":

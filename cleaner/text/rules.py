@@ -108,7 +108,7 @@ IDIOM_NOUNS = frozenset(
 # Adjectives that cannot be dropped: "a fake gun" is not a gun, "the first house" is one of a kind.
 PRIVATIVE = frozenset(
     split_words(
-        "middle fake toy stuffed artificial imitation faux former future ex alleged supposed would-be false mock "
+        "middle mid fake toy stuffed artificial imitation faux former future ex alleged supposed would-be false mock "
         "imaginary virtual pretend inflatable cartoon animated fictional plush dead unborn potential possible "
         "counterfeit synthetic simulated mini miniature model lego origami painted carved drawn printed "
         "embroidered crocheted sculpted engraved stylized gummy decorative ornamental robotic mechanical animatronic "
