@@ -26,10 +26,13 @@ _COUNTABLE_CONTAINERS = frozenset(
         "collection line"
     )
 )
-_SINGULAR_PRONOUNS = frozenset(kinds.split_words("he she his her hers its himself herself itself"))
 _MANY = frozenset(kinds.split_words("many several few various other numerous multiple countless different"))
 _UNIQUE = frozenset(kinds.split_words("first second third last only main other same next"))
 _TO_PLURAL = {"is": "are", "was": "were", "has": "have", "does": "do"}
+_PLURAL_PRONOUNS = {
+    **dict.fromkeys(("his", "her", "its"), "their"),
+    **dict.fromkeys(("himself", "herself", "itself"), "themselves"),
+}
 _TO_SINGULAR = {plural: singular for singular, plural in _TO_PLURAL.items()}
 _RELATIVE_PRONOUNS = ("who", "which", "that")
 _CONJUNCTIONS = ("as", "before", "after", "because", "if", "although", "that", "until", "than")
@@ -102,13 +105,15 @@ def _pluralize_phrase(parsed: Parse, c: int, rng: Random) -> list[Change]:
         is_countable = has_fit_determiner and _is_countable(noun)
     if not is_countable or (is_bare and not _is_independent_phrase(parsed, c)):
         return []
-    if _must_stay_singular(parsed, c):
+    pronouns = _pluralize_pronouns(parsed, chunk)
+    if pronouns is None or _must_stay_singular(parsed, c):
         return []
     plural = forms.pluralize(parsed.tokens[chunk.head].lower)
     # "her car" keeps "her", "a car" and "the car" lose their article, "car" has none.
     start = chunk.start + is_possessive
     is_only_noun = start == chunk.head
     repairs = [] if is_only_noun else [(chunk.head, plural)]
+    repairs += pronouns
     verb = _find_agreeing_verb(parsed, c)
     if verb is not None:
         if any(v.kind == "VP" and v is not verb and _shares_subject(parsed, v, verb) for v in parsed.chunks):
@@ -125,13 +130,25 @@ def _pluralize_phrase(parsed: Parse, c: int, rng: Random) -> list[Change]:
 
 
 def _must_stay_singular(parsed: Parse, c: int) -> bool:
-    """Return whether chunk `c` must stay singular: "such a dog", "a dog holding its leash", "the first dog"."""
+    """Return whether chunk `c` must stay singular: "such a dog", "the first dog"."""
     chunk, previous = parsed.chunks[c], parsed.previous_chunk(c)
-    if (previous is not None and previous.text in ("such", "what")) or _is_predicate(parsed, c):
+    is_exclaimed = previous is not None and (previous.text == "such" or (previous.text == "what" and c == 1))
+    if is_exclaimed or _is_predicate(parsed, c):
         return True
-    is_animate = load_lexicon().is_animate(parsed.lemma(chunk.head), if_unknown=False)
-    has_pronoun = any(token.lower in _SINGULAR_PRONOUNS for token in parsed.tokens[chunk.end :])
-    return (is_animate and has_pronoun) or any(parsed.tokens[i].lower in _UNIQUE for i in chunk.attributes)
+    return any(parsed.tokens[i].lower in _UNIQUE for i in chunk.attributes)
+
+
+def _pluralize_pronouns(parsed: Parse, chunk: Chunk) -> list[tuple[int, str]] | None:
+    """Return the pronouns after persons or animals in the plural, "dogs holding their leash"; None if one has none."""
+    repairs = []
+    if load_lexicon().is_animate(parsed.lemma(chunk.head), if_unknown=False):
+        for i, token in enumerate(parsed.tokens[chunk.end :], start=chunk.end):
+            if token.lower in ("he", "she", "hers"):
+                return None
+            if token.lower in _PLURAL_PRONOUNS:
+                is_object = token.lower == "her" and token.tag != "PRP$"
+                repairs.append((i, "them" if is_object else _PLURAL_PRONOUNS[token.lower]))
+    return repairs
 
 
 def _singularize_phrase(parsed: Parse, c: int, rng: Random) -> list[Change]:

@@ -162,6 +162,20 @@ ATTRIBUTES: dict[str, Family] = {
     "real": parse_family("real/genuine/realistic, fictional/fake/imaginary"),
     "amateur": parse_family("professional, amateur"),
     "total": parse_family("full/whole/entire/complete, partial/half"),
+    "abstract": parse_family("abstract, figurative/realistic"),
+    "direction": parse_family("horizontal, vertical"),
+    "comfort": parse_family("comfortable/cozy, uncomfortable"),
+    "access": parse_family("accessible, inaccessible"),
+    "space": parse_family("spacious/roomy, cramped"),
+    "fit": parse_family("loose/baggy, tight"),
+    "courage": parse_family("brave/courageous, cowardly"),
+    "now": parse_family("current/present, former/previous, upcoming/future"),
+    "likeness": parse_family("similar/identical/matching, different/contrasting"),
+    "use": parse_family("useful/helpful, useless"),
+    "hollow": parse_family("hollow, solid"),
+    "edge": parse_family("sharp, blunt"),
+    "impression": parse_family("impressive/incredible/majestic/striking, unimpressive"),
+    "network": parse_family("online, offline"),
 }
 MATERIAL_WORDS = frozenset(word for name in ("material", "fabric") for group in ATTRIBUTES[name] for word in group)
 # Nouns that describe the next noun as adjectives do: "a summer dress".

@@ -35,8 +35,7 @@ def compute_coverage(captions: list[str], pairs: list[SubtextPair]) -> float:
 
 
 def test_coverage(captions: list[str], drawn: tuple[list[SubtextPair], float]) -> None:
-    """Measured: 0.948; no second kind is better than a text that may be true or is no English."""
-    assert compute_coverage(captions, drawn[0]) >= 0.94
+    assert compute_coverage(captions, drawn[0]) >= 0.95
 
 
 def test_coverage_with_a_vocabulary(captions: list[str]) -> None:
