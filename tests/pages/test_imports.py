@@ -42,8 +42,8 @@ LAYERS = (
         "before_after",
         "model_names",
         "ticker",
-        "wording",
     },
+    {"wording"},
 )
 """Modules of pages/_shared from top to bottom; each imports lower layers only. The pages are above all of them."""
 THEME = tomllib.loads((ROOT / ".streamlit/config.toml").read_text(encoding="utf-8"))["theme"]
