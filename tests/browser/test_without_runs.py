@@ -7,20 +7,20 @@ from typing import Any
 import pytest
 
 from benchmarks.browser import wait_idle
-from benchmarks.watching import PAGES
+from pages._shared.frame import titles
 
 
 @pytest.mark.slow
 def test_each_page_opens_by_its_link_and_asks_no_other_host(empty_server: str, browser_page: Any) -> None:
     page, asked = browser_page, []
     page.on("request", lambda request: asked.append(request.url))
-    for title in PAGES:
+    for title in titles():
         page.goto(f"{empty_server}/{title.replace(' ', '_')}")
         page.get_by_role("heading", name=title, exact=True, level=1).wait_for()
         wait_idle(page)
         assert page.title() == f"{title} · TA-Cleaner Lab"
         links = page.get_by_test_id("stSidebar").get_by_test_id("stPageLink").all_inner_texts()
-        assert [text.split("\n")[-1].strip() for text in links] == list(PAGES)
+        assert [text.split("\n")[-1].strip() for text in links] == titles()
         assert page.get_by_test_id("stSidebarNav").count() == 0
     assert len(asked) > 20
     assert [url for url in asked if not url.startswith((empty_server, "data:", "blob:"))] == []
