@@ -280,7 +280,7 @@ def build_clip(architecture: Architecture, name: str) -> Clip:
 
 def _clip_from_model(loaded: checkpoints.LoadedModel) -> Clip:
     model, name, architecture = loaded.model, loaded.name, loaded.architecture
-    model.to(memory_format=image_format(torch.device("cpu")))  # type: ignore[call-overload]
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     tower: Any = model.visual
     sides = tower.image_size if isinstance(tower.image_size, tuple) else (tower.image_size,)
     if len(set(sides)) > 1:

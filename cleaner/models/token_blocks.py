@@ -43,7 +43,7 @@ def sort_into_blocks(
 
     Number and length of the texts change at every training step, and oneDNN creates and caches kernels for every shape
     (2 MB and 3 ms for a small linear layer). So sizes are multiples, and copies of the shortest text fill its block.
-    block_rows: texts from which on a second block pays.
+    block_rows: more texts than this are split into blocks.
     """
     count, lengths = len(tokens), token_lengths(tokens)
     blocks = min(-(-count // block_rows), MAX_BLOCKS)

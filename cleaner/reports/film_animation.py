@@ -20,10 +20,10 @@ from cleaner.types import CleanerError
 FORMATS = ("webp", "gif")
 WIDTH, HEIGHT = 960, 560
 HEADER, CURVES, GAP = 56, 96, 10
-PICTURES, MILLISECONDS, HOLD = 31, 170, 1800
-"""Pictures of an animation, how long each is shown (ms), and how long the first and the last are held (ms).
+IMAGES, MILLISECONDS, HOLD = 31, 170, 1800
+"""Images in an animation, milliseconds per image, and milliseconds for which the first and the last are held.
 
-Frames are not evenly spaced in time, but pictures are: this many show every frame even of a short film.
+The frames of a film are unevenly spaced in time, these images evenly: so many that even a short film shows each frame.
 """
 BACKGROUND, TEXT, SMALL_TEXT, LINE = "#ffffff", "#1c2430", "#5b6573", "#d9e0ea"
 CLEAN, TARGET, TRUTH = STAGE_COLORS["clean"], STAGE_COLORS["backdoored"], STAGE_COLORS["defended"]
@@ -41,8 +41,8 @@ def render_animation(movies: Sequence[Movie], kind: str = "webp") -> bytes:
         _Panel(movie, bounds, left=i * WIDTH // len(movies), width=WIDTH // len(movies))
         for i, movie in enumerate(movies)
     ]
-    pictures = [_draw(panels, i / (PICTURES - 1)) for i in range(PICTURES)]
-    durations = [HOLD, *[MILLISECONDS] * (PICTURES - 2), HOLD]
+    pictures = [_draw(panels, i / (IMAGES - 1)) for i in range(IMAGES)]
+    durations = [HOLD, *[MILLISECONDS] * (IMAGES - 2), HOLD]
     buffer = io.BytesIO()
     if kind == "gif":
         palette = pictures[len(pictures) // 2].quantize(255, dither=Image.Dither.NONE)

@@ -139,7 +139,10 @@ def _must_stay_singular(parsed: Parse, c: int) -> bool:
 
 
 def _pluralize_pronouns(parsed: Parse, chunk: Chunk) -> list[tuple[int, str]] | None:
-    """Return the pronouns after persons or animals in the plural, "dogs holding their leash"; None if one has none."""
+    """Return the pronouns after a person or animal and their plurals: "its" -> "their" for "dogs holding their leash".
+
+    None if one of them, such as "he", has no plural here.
+    """
     repairs = []
     if load_lexicon().is_animate(parsed.lemma(chunk.head), if_unknown=False):
         for i, token in enumerate(parsed.tokens[chunk.end :], start=chunk.end):

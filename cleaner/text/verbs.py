@@ -27,7 +27,7 @@ def _other_verbs(verb: str, *, is_transitive: bool, has_animate_subject: bool) -
     verbs = list(kinds.OPPOSITE_VERBS.get(verb, ()))
     if not has_animate_subject and not is_transitive:
         if verb in kinds.POSTURES:
-            # A thing can do both: a house that sits on a hill also stands there.
+            # "sit" and "stand" are both true of things: a house that sits on a hill also stands there.
             postures = () if verb == "sit" else kinds.POSTURES
             verbs = [*(w for w in verbs if w not in kinds.INTRANSITIVE_ONLY), *postures]
         elif verb not in kinds.COMPLEMENT_VERBS:
@@ -90,7 +90,7 @@ def _find_replacements(parsed: Parse, c: int, has_person_agent: bool) -> tuple[s
 
 
 def _may_be_no_verb(parsed: Parse, chunk: Chunk) -> bool:
-    """Return whether a verb group is one word, where the tagger often takes a noun or an adjective for a verb."""
+    """Return whether a one-word verb group stands where the tagger often takes a noun or an adjective for a verb."""
     if chunk.end - chunk.start > 1:
         return False
     tokens, lexicon, tag = parsed.tokens, load_lexicon(), parsed.tokens[chunk.head].tag

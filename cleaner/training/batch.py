@@ -200,13 +200,14 @@ class BatchEncoder:
         One forward pass for all images and one for all texts, in chunks of `chunk_size` (0: whole).
         """
         reference = self._encode_reference(batch, chunk_size)
-        device = self.student.device
-        images = [part.to(device) for part in (batch.images, batch.views) if part is not None]
+        images = batch.images.to(self.student.device)  # a GPU joins them sooner than the CPU
+        if batch.views is not None:
+            images = torch.cat([images, batch.views.to(images.device)])
         image_parts = [[len(shard)] * (1 if batch.views is None else 2) for shard in batch.shards]
         caption_parts = [[len(shard)] * (1 if batch.reworded is None else 2) for shard in batch.shards]
         subtexts = [[len(pairs), sum(len(pair.negatives) for pair in pairs)] for pairs in batch.drawn]
         encoder = ImageEncoder(self.student, self.defense.needs_blocks)
-        own_images, own_texts = self._encode(encoder, torch.cat(images), batch.texts, chunk_size)
+        own_images, own_texts = self._encode(encoder, images, batch.texts, chunk_size)
         image_rows = distributed.gather(own_images, image_parts)
         (image, *blocks), *image_aug = (encoder.split(rows) for rows in image_rows)
         text, *text_aug, positive, negatives = distributed.gather(

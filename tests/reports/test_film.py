@@ -18,7 +18,7 @@ from PIL import Image
 from cleaner.__main__ import main
 from cleaner.reports import film
 from cleaner.reports.film import Movie
-from cleaner.reports.film_animation import FORMATS, PICTURES, WIDTH, _Panel, render_animation
+from cleaner.reports.film_animation import FORMATS, IMAGES, WIDTH, _Panel, render_animation
 from cleaner.runs.store import read_record
 from cleaner.types import CleanerError
 from tests.films import save_runs, train_runs
@@ -118,7 +118,7 @@ def test_the_animation_moves_and_is_small(movies: list[Movie], kind: str, count:
     assert len(content) < 3e6
     picture = Image.open(io.BytesIO(content))
     assert picture.format == kind.upper()
-    assert picture.n_frames == PICTURES
+    assert picture.n_frames == IMAGES
     first = np.asarray(picture.convert("RGB"), float)
     picture.seek(picture.n_frames - 1)
     assert np.abs(np.asarray(picture.convert("RGB"), float) - first).mean() > 0.1
@@ -144,7 +144,7 @@ def test_the_animation_of_a_slow_training_shows_every_frame(
     movie = keep_frames(movies[0], [0, 1, 2, -1])
     content = render_animation([movie._replace(film=replace(movie.film, total=movie.film.steps[-1]))])
     assert shown == {0, 1, 2, 3}
-    assert Image.open(io.BytesIO(content)).n_frames == PICTURES
+    assert Image.open(io.BytesIO(content)).n_frames == IMAGES
 
 
 def test_the_note_tells_the_frames_of_both_films(movies: list[Movie]) -> None:
