@@ -90,6 +90,9 @@ def test_a_run_that_comes_into_view_ends_the_form_of_an_external_model(open_page
     app.session_state["lesson.step"] = 0
     press(app.run(), "lesson.next")
     assert "pareto" in chart_keys(app)
+    switch_on()
+    press(go_to(app, "Poison"), "poison.defend")
+    assert "pareto" in chart_keys(app)
 
 
 def test_two_defenses_in_one_start(open_page: OpenPage) -> None:
