@@ -17,7 +17,10 @@ CURVE_HEIGHT = 300
 HEADROOM = 1.25
 """Height of a histogram over its highest column: room for the name of the threshold."""
 OUTLIER_SHARE = 0.5
-"""Percent of the scores at either end that a histogram cuts off: single outliers would squeeze the rest."""
+"""Percent of a group's scores at either end that a histogram may cut off: single outliers would squeeze the rest.
+
+Of each group, not of all scores: else a group of rare pairs could be cut off as a whole.
+"""
 
 
 def score_histogram(groups: Mapping[str, tuple[str, Scores]], unit: str, threshold: float | None = None) -> go.Figure:
@@ -25,8 +28,8 @@ def score_histogram(groups: Mapping[str, tuple[str, Scores]], unit: str, thresho
 
     unit: what has a score, in the plural.
     """
-    values = np.concatenate([scores for _, scores in groups.values()])
-    low, high = np.percentile(values, [OUTLIER_SHARE, 100 - OUTLIER_SHARE])
+    ends = [np.percentile(scores, [OUTLIER_SHARE, 100 - OUTLIER_SHARE]) for _, scores in groups.values() if len(scores)]
+    low, high = min(low for low, _ in ends), max(high for _, high in ends)
     span = (float(low), float(high if high > low else low + 1))
     colored = {  # in float64: float32 would round the bounds, some of them out of the range that is counted
         label: (STAGE_COLORS[color], np.clip(scores.astype(np.float64), *span).tolist())

@@ -20,6 +20,14 @@ def test_histogram_keeps_all_items_and_marks_the_threshold() -> None:
     assert figure.layout.shapes[0].x0 == max(figure.data[0].x) + (figure.data[0].x[1] - figure.data[0].x[0]) / 2
 
 
+def test_rare_poisoned_pairs_have_columns_of_their_own() -> None:
+    rng = np.random.default_rng(0)
+    clean, poisoned = (rng.normal(mean, 1, n).astype(np.float32) for mean, n in ((0, 5982), (20, 18)))
+    figure = detection.score_histogram({"clean": ("clean", clean), "poisoned": ("trigger", poisoned)}, "pairs", 15.0)
+    shares = [trace.y for trace in figure.data]
+    assert not np.any((shares[0] > 0) & (shares[1] > 0))
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_histogram_keeps_scores_of_32_bits(seed: int) -> None:
     scores = np.random.default_rng(seed).normal(size=1000).astype(np.float32)
