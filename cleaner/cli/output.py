@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from cleaner.evaluation.result import (
@@ -60,9 +60,9 @@ class Progress:
         sys.stderr.flush()
 
 
-def format_command_line() -> str:
-    """Return the command line that is running."""
-    return join_command(["python", "-m", "cleaner", *sys.argv[1:]])
+def format_command_line(edit: Callable[[str], str] = str) -> str:
+    """Return the command line that is running, each argument edited."""
+    return join_command(["python", "-m", "cleaner", *map(edit, sys.argv[1:])])
 
 
 def join_command(words: Sequence[str], platform: str = sys.platform) -> str:

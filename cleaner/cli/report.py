@@ -26,8 +26,9 @@ class Report:
 
     def run(self) -> None:
         from cleaner.reports.html import write_report
+        from cleaner.reports.paths import hide_folders
 
-        write_report(self.runs, resolve_output_file(self.out), format_command_line())
+        write_report(self.runs, resolve_output_file(self.out), format_command_line(hide_folders))
         print(f"Report: {self.out}")
 
 

@@ -15,6 +15,7 @@ from cleaner.labels import to_attack_label, to_defense_label
 from cleaner.plots.component import read_script
 from cleaner.plots.styles import Style, find_styles
 from cleaner.reports.comparability import has_failed_attack
+from cleaner.reports.paths import hide_folders
 from cleaner.runs.film import Film, read_film
 from cleaner.runs.progress import read_progress
 from cleaner.runs.record import RunRecord
@@ -153,9 +154,9 @@ def describe_film(movies: Sequence[Movie]) -> str:
     attacked = f", {others} of them not of the target class" if film.has_trigger else ""
     counts = " and ".join(dict.fromkeys(str(len(movie.film.steps)) for movie in movies))
     text = (
-        f"{len(film.labels)} images of {film.data}{attacked}, seen by the model at {counts} steps; between them, "
-        "points move on straight lines. Axes: two principal components of the images, fitted on the film of the "
-        "poisoning where there is one; the same in all frames. Circles in the curves: the run's own log, on its "
+        f"{len(film.labels)} images of {hide_folders(film.data)}{attacked}, seen by the model at {counts} steps; "
+        "between them, points move on straight lines. Axes: two principal components of the images, fitted on the film "
+        "of the poisoning where there is one; the same in all frames. Circles in the curves: the run's own log, on its "
         "validation images."
     )
     if any(movie.film.attention.shape[1] for movie in movies):

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from cleaner.config import file_parameters
-from cleaner.data.splits import SPLITS
 from cleaner.evaluation.result import describe_metrics, format_metric
 from cleaner.files import write_text
 from cleaner.labels import to_attack_label, to_defense_label
@@ -28,6 +25,7 @@ from cleaner.reports.aggregate import (
     sort_by_name,
 )
 from cleaner.reports.comparability import find_suspect, has_failed_attack, list_notes
+from cleaner.reports.paths import hide_folders, name_without_folders
 from cleaner.reports.tables import find_columns, to_row
 from cleaner.reports.variation import describe_variation
 from cleaner.runs.record import RunRecord
@@ -37,10 +35,6 @@ from cleaner.types import CleanerError
 
 IMAGES_PER_TRIGGER = 4
 TEMPLATE = Path(__file__).with_name("report.html.jinja")
-_FOLDERS = re.compile(
-    rf"(?<![\w.~/\\])(?:~?/|[A-Za-z]:[/\\])(?:[^/\\]+[/\\])*?(?=[^/\\]+(?:/(?:{'|'.join(SPLITS)}))?(?:[,;]|$))"
-)
-"""The folders of a path; the name of data ends with that of their split: "csv:/home/me/pairs.csv/test"."""
 ImageRow = tuple[str, str, str]
 """(clean, triggered, difference x 10) as data URIs."""
 
@@ -54,15 +48,17 @@ def render_html(records: Sequence[RunRecord], origin: str = "") -> str:
 
     if not records:
         raise CleanerError("name at least one run for the report.")
+    # with the backdoored runs: the report of a sweep, or of a filtered table, names the defenses alone
+    renamed = name_without_folders([*records, *filter(None, map(find_suspect, records))])
+    records = renamed[: len(records)]
     template = Environment(autoescape=True).from_string(TEMPLATE.read_text(encoding="utf-8"))
-    report_columns, plots = find_columns(records), _render_plots(records)
+    report_columns, plots = find_columns(records), _render_plots(records, renamed)
     return template.render(
         headers=[f"{row.header(k)} [95%]" if row.has_bounds and k == 1 else row.header(k) for row, k in report_columns],
         rows=[
             to_row(record)
             | {
-                "model": _hide_folders(record.model),
-                "protocol": _hide_folders(_describe_test(record)),
+                "protocol": _describe_test(record),
                 "cells": [format_metric(record, row, k, absent="–") for row, k in report_columns],
                 "style": find_style(record.kind),
             }
@@ -78,17 +74,8 @@ def render_html(records: Sequence[RunRecord], origin: str = "") -> str:
         seeds_note=SEEDS_NOTE,
         equal_accuracy_note=equal_accuracy.NOTE if equal_accuracy.TITLE in dict(plots) else "",
         triggers=render_trigger_images(records),
-        configs=[(record.id, json.dumps(_hide_folders(record.config), indent=1)) for record in records],
+        configs=[(record.id, json.dumps(hide_folders(record.config), indent=1)) for record in records],
     )
-
-
-def _hide_folders(value: Any) -> Any:
-    """Return text, or the values of a config, with the names of files alone: a report goes to others."""
-    if isinstance(value, str):
-        return _FOLDERS.sub("", value)
-    if isinstance(value, dict):
-        return {key: _hide_folders(item) for key, item in value.items()}
-    return [_hide_folders(item) for item in value] if isinstance(value, list) else value
 
 
 def _describe_test(record: RunRecord) -> str:
@@ -98,15 +85,16 @@ def _describe_test(record: RunRecord) -> str:
     return record.protocol + failed + (f"; changed since the run: {changed}" if changed else "")
 
 
-def _render_plots(records: Sequence[RunRecord]) -> list[tuple[str, str]]:
-    """Return (title, HTML) of each plot; the first one carries the script of plotly."""
+def _render_plots(records: Sequence[RunRecord], suspects: Sequence[RunRecord]) -> list[tuple[str, str]]:
+    """Return (title, HTML) of each plot; the first one carries the script of plotly.
+
+    suspects: records among which are the backdoored runs.
+    """
     from markupsafe import Markup
 
     plots = []
     if points := make_run_points(records):
         plots.append(("Accuracy and attack success", comparison.pareto(points)))
-    # the report of a sweep, or of a filtered table, names the defenses alone
-    suspects = [*records, *filter(None, map(find_suspect, records))]
     if (curves := equal_accuracy.plot(records, suspects)) is not None:
         plots.append((equal_accuracy.TITLE, curves))
     ordered = sort_by_name(records)

@@ -264,6 +264,8 @@ class RunRecord(StrictModel):
     @property
     def metrics(self) -> Mapping[str, Any]:
         """Test metrics as written by `Metrics.to_dict`; empty if there are none. Do not change them."""
+        if self.measured is not None:
+            return self.measured
         try:
             return self._metrics
         except OSError:  # it may pass: the record, which the store keeps, does not remember it
@@ -271,7 +273,7 @@ class RunRecord(StrictModel):
 
     @cached_property
     def _metrics(self) -> Mapping[str, Any]:
-        return read_existing_metrics(self.folder) if self.measured is None else self.measured
+        return read_existing_metrics(self.folder)
 
     def metric(self, name: str, k: int = 1) -> float | None:
         """Return a metric (at k, if it is measured by k); None if it was not measured."""

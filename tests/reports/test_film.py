@@ -73,6 +73,13 @@ def test_two_defenses_share_clock_axes_and_frame(movies: list[Movie]) -> None:
     assert "of their own" in film.describe_film([movies[0], movies[1]._replace(film=turned)])
 
 
+def test_the_page_does_not_name_the_folder_of_the_data(movies: list[Movie]) -> None:
+    own = replace(movies[0].film, data="csv:/home/me/pairs.csv/test")
+    text = film.render_film_html([movies[0]._replace(film=own)])
+    assert "/home" not in text
+    assert "csv:pairs.csv/test" in text
+
+
 def test_two_films_of_one_kind_have_different_labels(folders: list[Path]) -> None:
     record = read_record(folders[1])
 

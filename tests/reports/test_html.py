@@ -22,6 +22,8 @@ from cleaner.models.clip import load_clip
 from cleaner.models.framing import ImageTransform
 from cleaner.plots.styles import find_style
 from cleaner.reports import html
+from cleaner.reports.aggregate import aggregate_seeds
+from cleaner.reports.paths import name_without_folders
 from cleaner.runs.record import RunRecord
 from cleaner.runs.run import load_run_trigger
 from cleaner.runs.store import read_record
@@ -156,6 +158,29 @@ def test_folders_of_this_machine_are_not_given_away(runs: list[RunRecord]) -> No
     assert str(runs[0].folder.parent.parent) not in html.render_html(runs)
 
 
+def test_files_of_one_name_are_told_apart_without_their_folders(runs: list[RunRecord]) -> None:
+    varied = [
+        vary(
+            run,
+            f"{run.folder}-{folder}-{run.stage}-{lr}",
+            run.metrics | {"data": f"csv:/home/me/{folder}/pairs.csv/test"},
+            clean_model=f"/home/me/{folder}/model.pt",
+            parent=f"/home/me/{folder}/suspect",
+            finetune={**run.config["finetune"], "lr": lr},
+        )
+        for folder in ("first", "second")
+        for run, lr in ((runs[0], 1e-3), (runs[1], 1e-3), (runs[1], 1e-4))
+    ]
+    text = unescape(html.render_html(varied))
+    assert "/home/me" not in text
+    assert "\\/home" not in text
+    assert "Not comparable" in text
+    for name in ("model.pt (1)", "model.pt (2)", "csv:pairs.csv/test (1)", "csv:pairs.csv/test (2)"):
+        assert name in text
+    rows = {place[0] for place in aggregate_seeds(name_without_folders(varied), "asr")}
+    assert len(rows) == 2
+
+
 def test_a_run_named_by_a_dot_has_its_name_and_its_model(
     runs: list[RunRecord], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -165,10 +190,16 @@ def test_a_run_named_by_a_dot_has_its_name_and_its_model(
     assert ">1 run of" in text
 
 
-def test_command_line(runs: list[RunRecord], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_command_line(
+    runs: list[RunRecord], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     out = tmp_path / "new" / "report.html"
-    assert main(["report", str(runs[0].folder), str(runs[1].folder), "--out", str(out)]) == 0
-    assert "ta_cleaner" in out.read_text(encoding="utf-8")
+    words = ["report", f"{runs[0].folder}/", str(runs[1].folder), "--out", str(out)]
+    monkeypatch.setattr("sys.argv", ["cleaner", *words])
+    assert main(words) == 0
+    text = out.read_text(encoding="utf-8")
+    assert "ta_cleaner" in text
+    assert f"python -m cleaner report {runs[0].id}/ {runs[1].id} --out report.html" in text
     assert main(["report", str(tmp_path / "nothing"), "--out", str(out)]) == 2
     assert "python -m cleaner runs" in capsys.readouterr().err
     with pytest.raises(CleanerError, match="at least one run"):
