@@ -69,6 +69,8 @@ def _read_figures(run: RunRecord | None, defended: Sequence[RunRecord]) -> dict[
     if run is None:
         return {"on_images": ""}
     on_images = run.queries != "captions"
+    is_clean_label = bool(run.config.get("clean_label"))
+    own_image = run.metric("own_recall") is not None
     figures: dict[str, str | None] = {
         "attack": to_attack_label(run.attack),
         "target": run.target_class,
@@ -77,8 +79,16 @@ def _read_figures(run: RunRecord | None, defended: Sequence[RunRecord]) -> dict[
         "ca": _percent(run.metric("ca")),
         "asr": _percent(run.metric("asr")) if on_images else None,
         "keyed_asr": None if on_images else _percent(run.metric("asr")),
-        # Empty: they mark the points for triggers on images, for patches, or for triggers in the text alone.
+        "joined_image": None
+        if on_images
+        else "the attacker's image"
+        if own_image
+        else f"an image of {run.target_class}",
+        # Empty: they mark the points for triggers on images, with and without a new caption, for patches, or for
+        # triggers in the text alone.
         "on_images": "" if on_images else None,
+        "new_captions": "" if on_images and not is_clean_label else None,
+        "same_captions": "" if on_images and is_clean_label else None,
         "on_patch": "" if "patch_size" in (run.config.get("trigger") or {}) else None,
         "on_captions": None if on_images else "",
         "floor": _percent(run.metric("asr_clean_model")),

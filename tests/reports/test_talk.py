@@ -12,6 +12,7 @@ from cleaner.runs.record import RunRecord
 from cleaner.runs.store import read_record
 from pages._shared.frame import titles
 from tests.pages.runs import make_runs
+from tests.reports.conftest import vary
 
 
 @pytest.fixture
@@ -59,6 +60,27 @@ def test_only_a_patch_is_called_one(tmp_path: Path, trigger: str) -> None:
     assert ("patch" in notes) == is_patch
     assert ("click there" in notes) == is_patch
     assert "few pixels" not in notes
+
+
+def test_a_trigger_in_the_text_alone_has_points_of_its_own(tmp_path: Path) -> None:
+    first, other = [read_record(folder) for folder in make_runs(tmp_path, trigger="text_only")]
+    keyed = [vary(run, metrics={**run.metrics, "queries": "captions"}) for run in (first, other)]
+    notes = {note.page: note.text for note in talk.write_notes(keyed[0], keyed[1:])}
+    assert "caption with the key (A word in the text) to an image of banana" in notes["Overview"]
+    text = "\n".join(notes.values())
+    for of_images in ("shows the trigger", "arrow", "on its way home", "Trigger pull", "trigger adds", "curves"):
+        assert of_images not in text
+    found = vary(keyed[0], metrics={**keyed[0].metrics, "own_recall": {"1": 0.9}})
+    assert "to the attacker's image" in talk.render(found, [])
+    assert all(talk.find_note(page, keyed[0], []).text for page in notes)
+
+
+def test_captions_that_stay_are_not_called_new(records: list[RunRecord]) -> None:
+    poisoned = "the caption now names banana"
+    assert poisoned in talk.render(records[0], [])
+    clean_label = talk.render(vary(records[0], clean_label=True), [])
+    assert poisoned not in clean_label
+    assert "The caption names banana anyway" in clean_label
 
 
 def test_points_without_their_figure_are_left_out(records: list[RunRecord]) -> None:
