@@ -27,7 +27,7 @@ from pages._shared.pixels import enlarge
 from pages._shared.plotly_charts import NO_MODE_BAR, read_selected_ids
 from pages._shared.state import KEEP
 from pages._shared.ticker import tick
-from pages._shared.wording import escape_markdown
+from pages._shared.wording import drop_rounded_zero, escape_markdown
 
 if TYPE_CHECKING:
     from streamlit.delta_generator import DeltaGenerator
@@ -44,6 +44,7 @@ METRIC_LABELS = {
     "alignment": ("Alignment", "Squared distance between an image and its caption; lower is better."),
     "uniformity": ("Uniformity", "How evenly images fill the space; lower is more even."),
 }
+METRIC_DIGITS = 3
 MAX_IMAGES, IMAGE_COLUMNS, MAX_CLASSES = 12, 3, 6
 
 
@@ -252,13 +253,16 @@ def _show_point(view: MapView, kind: str, row: int) -> None:
 def show_metrics(view: MapView) -> None:
     """Draw the embedding metrics of each model, and how far points moved between models."""
     st.subheader(wording.section_title("Metrics", state.current_run()), anchor=False)
-    values = dict(zip(view.stage_labels, view.map.metrics, strict=True))
+    values = {
+        label: {name: drop_rounded_zero(value, METRIC_DIGITS) for name, value in metrics.items()}
+        for label, metrics in zip(view.stage_labels, view.map.metrics, strict=True)
+    }
     table = [
         {"Metric": label, **{stage: metrics.get(name) for stage, metrics in values.items()}, "Meaning": meaning}
         for name, (label, meaning) in METRIC_LABELS.items()
         if any(name in metrics for metrics in values.values())
     ]
-    columns = {label: st.column_config.NumberColumn(format="%.3f") for label in values}
+    columns = {label: st.column_config.NumberColumn(format=f"%.{METRIC_DIGITS}f") for label in values}
     st.dataframe(pd.DataFrame(table), hide_index=True, width="stretch", column_config=columns)
     st.caption(
         f"n = {len(view.map.rows)} test images with one class ({escape_markdown(view.map.data)}) and their captions, "

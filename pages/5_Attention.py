@@ -23,7 +23,7 @@ from pages._shared.plotly_charts import NO_MODE_BAR
 from pages._shared.progress import show_progress
 from pages._shared.sample import Sample
 from pages._shared.state import KEEP
-from pages._shared.wording import escape_markdown, format_percent
+from pages._shared.wording import drop_rounded_zero, escape_markdown, format_percent
 
 LEAD = "In a backdoored model, **the trigger outweighs the object**: compare the maps with and without it."
 ADDED = "The trigger adds"
@@ -149,7 +149,7 @@ def _show_trigger_table(
             "Model": s.label,
             "Similarity, clean": cosines[0],
             "Similarity, triggered": cosines[1],
-            ADDED: _drop_rounded_zero(cosines[1] - cosines[0]),
+            ADDED: drop_rounded_zero(cosines[1] - cosines[0], 2),
         }
         shares = cache.shares(maps, sample, trigger_run)
         if shares.is_localized:
@@ -177,11 +177,6 @@ def _show_trigger_table(
 def _normalize_map(attribution: Any, raw: bool) -> Any:
     """Return a map (H, W) unchanged, or in percent of its sum of absolute values."""
     return attribution if raw else 100 * attribution / max(float(abs(attribution).sum()), 1e-12)
-
-
-def _drop_rounded_zero(value: float) -> float:
-    """Return 0 for a value that two digits show as "-0.00"."""
-    return 0.0 if abs(value) < 0.005 else value
 
 
 def _none_if_nan(value: float) -> float | None:

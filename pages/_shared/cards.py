@@ -81,7 +81,7 @@ def _show_card(run: RunRecord, baseline: RunRecord | None, metric: Metric, k: in
     if interval is not None:
         low, high = map(metric.format_percent, interval)
         notes.insert(0, f"95% interval {low.removesuffix('%')} to {high}")
-    notes += [*_difference_note(run, baseline, metric.key, k), *_chance_note(run, k)]
+    notes += [*_difference_note(run, baseline, metric, k), *_chance_note(run, k)]
     st.metric(
         metric.card_label(k),
         metric.format_percent(value),
@@ -100,12 +100,15 @@ def _chance_note(run: RunRecord, k: int) -> list[str]:
     return [] if k == 1 or run.is_meaningful(k) else [f"top {k} of {classes} classes is close to chance"]
 
 
-def _difference_note(run: RunRecord, baseline: RunRecord | None, name: str, k: int) -> list[str]:
+def _difference_note(run: RunRecord, baseline: RunRecord | None, metric: Metric, k: int) -> list[str]:
     """Return the paired interval of the difference to `baseline`, if both runs stored per-image outcomes."""
-    if baseline is None or k != 1 or name not in bootstrap.COUNT_FIELDS:
+    if baseline is None or k != 1 or metric.key not in bootstrap.COUNT_FIELDS:
         return []
-    interval = bootstrap.metric_difference_interval(baseline.metrics, run.metrics, name)
-    return [] if interval is None else [f"change {100 * interval[0]:+.1f} to {100 * interval[1]:+.1f} points"]
+    interval = bootstrap.metric_difference_interval(baseline.metrics, run.metrics, metric.key)
+    if interval is None:
+        return []
+    low, high = map(metric.format_delta, interval)
+    return [f"change {low.removesuffix(' points')} to {high}"]
 
 
 def show_measurement_notes(run: RunRecord) -> None:

@@ -23,6 +23,11 @@ def format_percent(value: float | None, digits: int = 1) -> str:
     return "not measured" if value is None else f"{value:.{digits}%}"
 
 
+def drop_rounded_zero(value: float, digits: int) -> float:
+    """Return 0 for a value that a column with so many digits would show as "-0.00"."""
+    return 0.0 if abs(value) < 0.5 * 10**-digits else value
+
+
 def section_title(title: str, run: RunRecord | None) -> str:
     """Return a section title, marked if it shows the shipped example."""
     return f"{title} · shipped example" if run is not None and run.is_shipped else title

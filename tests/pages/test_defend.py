@@ -15,6 +15,7 @@ from cleaner import presets
 from cleaner.config import FinetuneConfig
 from cleaner.defenses import DEFENSES
 from cleaner.evaluation import bootstrap
+from cleaner.evaluation.result import METRICS
 from cleaner.evaluation.same_test import TEST_FIELDS
 from cleaner.files import read_json, write_json
 from cleaner.jobs import local, sweep
@@ -26,7 +27,7 @@ from cleaner.runs.run import read_progress
 from cleaner.runs.status import Status, write_status
 from cleaner.runs.store import create_run, list_runs, read_record
 from cleaner.types import CleanerError
-from pages._shared import cache, curves, defense_results, durations, job_requests
+from pages._shared import cache, cards, curves, defense_results, durations, job_requests
 from pages._shared.defense_results import MAX_CARDS
 from pages._shared.sample import DataKey
 from pages._shared.wording import format_percent
@@ -137,6 +138,13 @@ def test_new_defenses_are_preselected_for_the_model_they_started_from(open_page:
     app.selectbox(key="current_run").set_value(backdoored.name).run()
     assert not app.exception, [e.message for e in app.exception]
     assert len(app.multiselect(key=f"defend.shown.{backdoored.name}").value) == MAX_CARDS
+
+
+def test_a_bound_that_rounds_to_zero_has_no_minus(tmp_path: Path) -> None:
+    outcomes = {"ca": bootstrap.pack_outcomes(np.arange(10_000) < 9000)}
+    run = read_record(make_runs(tmp_path)[0])
+    equal = run.model_copy(update={"measured": {**run.metrics, "n": 10_000, "outcomes": outcomes}})
+    assert cards._difference_note(equal, equal, METRICS["ca"], 1) == ["change ±0.0 to ±0.0 points"]
 
 
 def test_cards_and_notes_have_the_figures_of_their_names(open_page: OpenPage, tmp_path: Path) -> None:
