@@ -98,8 +98,8 @@ def _collect(pairs: Sequence[tuple[RunRecord, RunRecord]]) -> list[tuple[float, 
 
 
 def _make_curve(models: Sequence[tuple[float, Sequence[Setting]]]) -> list[CostPoint]:
-    tried = sum(len(settings) for _, settings in models)
-    note = f"{tried} settings" + (f", {len(models)} backdoored models" if len(models) > 1 else "")
+    most = max(len(settings) for _, settings in models)
+    note = f"{most} setting{'s' * (most > 1)}" + (f", {len(models)} backdoored models" if len(models) > 1 else "")
     values = equal_accuracy_curve(models, LOSSES)
     return [CostPoint(loss, *value, note=note) for loss, value in zip(LOSSES, values, strict=True)]
 

@@ -102,6 +102,18 @@ def test_runs_without_their_model_or_with_one_setting_are_left_out(runs: list[Ru
     assert equal_accuracy.plot([pair[0], rebound], [runs[0]]) is None
 
 
+def test_settings_are_counted_per_backdoored_model(runs: list[RunRecord]) -> None:
+    def read_notes(tried: list[RunRecord]) -> dict[str, str]:
+        (panel,) = equal_accuracy.make_panels(tried, runs)
+        return {name: points[0].note for name, points in panel.curves.items()}
+
+    several = [runs[1], runs[3], *(defended(run, 0.9, 0.4, lr=1e-3) for run in (runs[1], runs[3]))]
+    assert read_notes(several) == {"ta_cleaner": "2 settings, 2 backdoored models"}
+    one = vary(runs[1], "one", dict(runs[1].metrics), defense={"name": "finetune"}, variant={})
+    notes = read_notes([runs[1], several[2], one])
+    assert notes == {"ta_cleaner": "2 settings", "finetune": "1 setting"}
+
+
 def test_the_report_has_the_chart(runs: list[RunRecord]) -> None:
     title = "Attack success at equal accuracy"
     assert title not in render_html(runs[:2])
