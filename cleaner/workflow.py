@@ -305,7 +305,7 @@ def attack_verdict(metrics: Metrics) -> tuple[str, str]:
     """Return ("took" | "weak" | "did not take" | "is unclear", one sentence with the reason and what to change)."""
     asr = success_share(metrics) or 0.0
     name = "ASR@1" if metrics.own_recall is None else "The share that finds the attacker's image first"
-    figure = f"{name} is {asr:.0%} on {metrics.n_attack:,} {metrics.queries} of other classes"
+    figure = f"{name} is {asr:.1%} on {metrics.n_attack:,} {metrics.queries} of other classes"
     if metrics.n_attack < MIN_VERDICT_IMAGES:
         return "is unclear", f"{figure}: too few for a verdict; measure on at least {MIN_VERDICT_IMAGES}."
     if asr >= SUCCESS_ASR:

@@ -475,12 +475,13 @@ def test_run_round_trips_through_disk(tiny_clip: Clip, toy_data: TensorData, tmp
 
 
 @pytest.mark.parametrize(
-    ("asr", "verdict"), [(0.95, "took"), (0.9, "took"), (0.7, "weak"), (0.5, "weak"), (0.2, "did not take")]
+    ("asr", "verdict"),
+    [(0.95, "took"), (0.9, "took"), (0.897, "weak"), (0.5, "weak"), (0.497, "did not take"), (0.2, "did not take")],
 )
 def test_verdict_by_asr(asr: float, verdict: str) -> None:
     metrics = Metrics(ca={1: 0.9}, n=100, classes=30, data="toy", asr={1: asr}, n_attack=96)
     assert attack_verdict(metrics)[0] == verdict
-    assert f"{asr:.0%}" in attack_verdict(metrics)[1]
+    assert f"{asr:.1%}" in attack_verdict(metrics)[1]
 
 
 def test_a_few_images_are_no_verdict() -> None:
@@ -495,5 +496,5 @@ def test_an_attack_on_search_is_judged_by_its_own_image() -> None:
     )
     verdict, reason = attack_verdict(metrics)
     assert verdict == "took"
-    assert "95%" in reason
+    assert "95.0%" in reason
     assert "captions" in reason
