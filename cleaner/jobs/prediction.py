@@ -76,6 +76,9 @@ def kind_of(request: Request) -> str:
     request = as_poisoning(request)
     config, trigger = request.finetune, request.trigger or {}
     method = request.defense or {"name": "finetune"}
+    # A training without flagged pairs brings the patch or generator of its attack: it optimizes nothing.
+    is_optimized = bool(trigger.get("png") or trigger.get("weights"))
+    costs = ("name",) if is_optimized else ("name", "steps", "batch_size")
     values = {
         "host": socket.gethostname(),
         "threads": _count_threads(),
@@ -84,7 +87,7 @@ def kind_of(request: Request) -> str:
         "model": _model_of(request),
         # Weights of loss terms, learning rates and seeds cost no time.
         "method": {name: value for name, value in method.items() if not name.endswith("_weight")},
-        "trigger": {name: trigger[name] for name in ("name", "steps", "batch_size") if name in trigger},
+        "trigger": {name: trigger[name] for name in costs if name in trigger},
         "sizes": [request.test_size, request.validation_size],
         "config": {name: getattr(config, name) for name in COST_SETTINGS},
     }

@@ -71,6 +71,21 @@ def test_phases_predict_every_run_of_their_kind(request_: Request) -> None:
     assert prediction.kind_of(weighted[0]) == prediction.kind_of(weighted[1])
 
 
+@pytest.mark.parametrize("optimized", [{"name": "badclip", "png": "x"}, {"name": "input_aware", "weights": "x"}])
+def test_a_trigger_that_is_already_optimized_has_observations_of_its_own(
+    optimized: dict[str, str], request_: Request
+) -> None:
+    poisoning = replace(request_, trigger={"name": optimized["name"], "steps": 300})
+    retraining = replace(request_, stage="defended", trigger={**optimized, "steps": 300}, excluded=[0])
+    prediction.record(poisoning, replace(PHASES, optimize=60.0))
+    assert prediction.predict(retraining) is None
+    prediction.record(retraining, PHASES)
+    shorter, longer = prediction.predict(retraining), prediction.predict(poisoning)
+    assert shorter is not None
+    assert longer is not None
+    assert longer.seconds - shorter.seconds == pytest.approx(60)
+
+
 def test_a_wrong_prediction_is_replaced_and_a_right_one_refined(request_: Request) -> None:
     for _ in range(3):
         prediction.record(request_, PHASES)
