@@ -87,9 +87,10 @@ def child_environment() -> dict[str, str]:
 
     PYTHONSAFEPATH: `python -m` would first look in the working directory, whose files may be named like a module.
     """
-    paths = [str(source_root()), *filter(None, [os.environ.get("PYTHONPATH")])]
+    own = str(source_root())
+    others = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path not in ("", own)]
     inherited = {name: value for name, value in os.environ.items() if name not in LIBRARY_VARIABLES}
-    return {**inherited, "PYTHONPATH": os.pathsep.join(paths), "PYTHONSAFEPATH": "1"}
+    return {**inherited, "PYTHONPATH": os.pathsep.join([own, *others]), "PYTHONSAFEPATH": "1"}
 
 
 def shipped_assets() -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from cleaner.files import child_environment, source_root
 from cleaner.jobs import process
 from tests.waiting import wait_until
 
@@ -31,6 +33,15 @@ def test_no_file_in_the_working_directory_shadows_a_module_of_a_worker(
     worker = process.start_detached("cleaner.worker", log=tmp_path / "log.txt")
     assert worker.wait(60) == 2, (tmp_path / "log.txt").read_text()  # the worker's own answer to a wrong call
     assert process.exported_environment()["PYTHONSAFEPATH"] == "1"
+
+
+def test_a_child_of_a_child_has_the_same_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", "/libraries")
+    first = child_environment()
+    assert first["PYTHONPATH"] == os.pathsep.join([str(source_root()), "/libraries"])
+    for name, value in first.items():
+        monkeypatch.setenv(name, value)
+    assert child_environment() == first
 
 
 def test_on_windows_a_child_has_a_console_without_a_window(monkeypatch: pytest.MonkeyPatch) -> None:
