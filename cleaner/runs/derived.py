@@ -54,6 +54,6 @@ def read_image(folder: Path, name: str) -> bytes | None:
     if _IMAGE_NAME.fullmatch(name) is None:
         return None
     try:
-        return read_limited(derived_folder(folder) / IMAGES_FOLDER / name, MAX_IMAGE_BYTES)
+        return read_limited(find_derived(folder, f"{IMAGES_FOLDER}/{name}"), MAX_IMAGE_BYTES)
     except (OSError, CleanerError):
         return None

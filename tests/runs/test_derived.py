@@ -21,6 +21,13 @@ def test_a_saved_image_is_read_back(tmp_path: Path) -> None:
         assert derived.read_image(tmp_path, outside) is None
 
 
+def test_an_image_stays_once_its_run_is_read_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLEANER_CACHE", str(tmp_path / "cache"))
+    name = derived.save_image(tmp_path, b"image")
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    assert derived.read_image(tmp_path, name) == b"image"
+
+
 def test_read_only_runs_of_one_name_share_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLEANER_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(os, "access", lambda path, mode: False)
