@@ -49,6 +49,7 @@ class RunSession:
             verdict=None,
             stage="",
             eta=0.0,
+            begun=0.0,
             host=socket.gethostname(),
             **process.own_identity(token),
             # Started by hand after it had stopped: it does not go before the runs that wait.

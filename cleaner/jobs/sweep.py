@@ -213,18 +213,19 @@ def seconds_left(records: Sequence[RunRecord]) -> float | None:
     done = [record.status for record in records if record.status.state == "done" and record.status.started]
     mean = sum(status.updated - _begin(status) for status in done) / max(len(done), 1)
     active = [record.status for record in records if record.status.state in ACTIVE]
-    waiting = sum(record.status.state == WAITING_STATE for record in records)
+    waiting = sum(record.status.state in (WAITING_STATE, "queued") for record in records)
     on_cluster = [status for status in active if status.place]
     if (waiting and not done) or any(status.state == "queued" for status in on_cluster):
         return None
     if on_cluster:
         return max(status.eta for status in on_cluster)
-    return waiting * mean + sum(max(status.eta, mean + _begin(status) - time.time()) for status in active)
+    running = [status for status in active if status.state == "running"]
+    return waiting * mean + sum(max(status.eta, mean + _begin(status) - time.time()) for status in running)
 
 
 def _begin(status: Status) -> float:
-    """Return when work on a run began: its process may have waited for it, or have executed others before."""
-    return max(status.started, status.queued)
+    """Return when work on a run began; its process may have executed others before, or waited for the device."""
+    return status.begun or max(status.started, status.queued)  # older versions did not note when it got the device
 
 
 def _seed(record: RunRecord) -> int:

@@ -84,7 +84,7 @@ def _execute(session: RunSession) -> bool:
     with nullcontext() if session.status.place else locks.device_lock(folder, device, session.raise_if_not_to_wait):
         process.reset_peak_memory()  # of an earlier run or measurement of this worker
         run_clock = prediction.RunClock(elapsed)
-        session.update_status(state="running")
+        session.update_status(state="running", begun=time.time())
         with loading_libraries():
             from cleaner.jobs import execution
         join_process_group(request)

@@ -33,6 +33,8 @@ class Status:
     """Verdict on an attack once it is measured: "took", "weak", "did not take" or "is unclear", and one sentence."""
     device: str = ""
     queued: float = 0.0
+    begun: float = 0.0
+    """Time at which its process got the device; 0: not yet."""
     updated: float = 0.0
     pid: int = 0
     started: float = 0.0

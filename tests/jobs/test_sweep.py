@@ -123,6 +123,20 @@ def test_the_time_left_leaves_out_what_a_worker_did_before(base: Request) -> Non
     assert seconds == pytest.approx(20 + 2 * 30, abs=5)
 
 
+def test_the_time_left_leaves_out_waiting_for_the_device(base: Request) -> None:
+    requests = sweep.grid(base, METHODS[:1], rates=[1e-4, 1e-3], seeds=[0, 1])
+    folders = [create_run(replace(request, sweep=sweep.compute_sweep_id(base))) for request in requests]
+    now = time.time()
+    write_status(folders[0], Status("done", queued=now - 3600, started=now - 3600, begun=now - 30))
+    for own, seconds in (
+        (Status("running", queued=now - 3600, started=now - 3600, begun=now - 10, pid=os.getpid()), 20 + 2 * 30),
+        (Status("queued", queued=now - 30), 3 * 30),
+    ):
+        write_status(folders[1], own)
+        left = sweep.seconds_left(sweep.list_sweep_runs(sweep.compute_sweep_id(base)))
+        assert left == pytest.approx(seconds, abs=5)
+
+
 def test_a_sweep_that_stopped_has_no_time_left(base: Request) -> None:
     name = sweep.compute_sweep_id(base)
     requests = sweep.grid(base, METHODS[:1], rates=[1e-4, 1e-3, 1e-2], seeds=[0])
