@@ -102,7 +102,9 @@ def count_runs_ahead(entry: RunRecord, entries: Sequence[RunRecord]) -> int:
     def is_ahead(other: Status) -> bool:
         if other.place or other.state not in ACTIVE:
             return False
-        if other.device not in ("", own.device) or other.host not in ("", own.host):
+        if other.host not in ("", own.host):
+            return False
+        if other.device and (other.device, other.gpus) != (own.device, own.gpus):
             return False
         return other.state == "running" or other.queued < own.queued
 

@@ -97,10 +97,14 @@ def _acquire(lock: FileLock, seconds: float = 0.0) -> bool:
     return True
 
 
+def visible_gpus(device: str) -> str:
+    """Return CUDA_VISIBLE_DEVICES, which may give each process other GPUs of one machine; empty for other devices."""
+    return os.environ.get("CUDA_VISIBLE_DEVICES", "") if device.startswith("cuda") else ""
+
+
 def _name_device(device: str) -> str:
-    # Machines may share the cache, and CUDA_VISIBLE_DEVICES may give each process other GPUs of one machine.
-    gpus = os.environ.get("CUDA_VISIBLE_DEVICES", "") if device.startswith("cuda") else ""
-    return "-".join(filter(None, (socket.gethostname(), device.replace(":", ""), gpus.replace(",", "_"))))
+    gpus = visible_gpus(device).replace(",", "_")
+    return "-".join(filter(None, (socket.gethostname(), device.replace(":", ""), gpus)))  # machines may share the cache
 
 
 def _has_earlier_run(folder: Path, device: str) -> bool:
@@ -108,11 +112,12 @@ def _has_earlier_run(folder: Path, device: str) -> bool:
 
     Machines may share the store: a run that waits on another one does not count.
     """
-    queued = read_status(folder).queued
+    queued, gpus = read_status(folder).queued, visible_gpus(device)
     for entry in list_entries(folder.parent):
         other = entry.status
-        is_earlier = other.state == "queued" and other.queued < queued and other.device in ("", device)
+        is_earlier = other.state == "queued" and other.queued < queued
+        may_share = not other.device or (other.device, other.gpus) == (device, gpus)
         is_here = other.host in ("", socket.gethostname()) and not other.place
-        if is_earlier and is_here and process.is_alive(entry.folder, other):
+        if is_earlier and may_share and is_here and process.is_alive(entry.folder, other):
             return True
     return False

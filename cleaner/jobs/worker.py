@@ -78,7 +78,7 @@ def _execute(session: RunSession) -> bool:
     request = load_request(config)
     session.raise_if_stopped()
     device = _resolve_device(request.finetune.device)
-    session.update_status(device=device)
+    session.update_status(device=device, gpus=locks.visible_gpus(device))
     elapsed = max(time.time() - session.begun, 0.0)  # the wall clock may have been set back
     # On a cluster, Slurm has already assigned the device.
     with nullcontext() if session.status.place else locks.device_lock(folder, device, session.raise_if_not_to_wait):

@@ -32,6 +32,8 @@ class Status:
     verdict: Annotated[list[str], Field(min_length=2, max_length=2)] | None = None
     """Verdict on an attack once it is measured: "took", "weak", "did not take" or "is unclear", and one sentence."""
     device: str = ""
+    gpus: str = ""
+    """CUDA_VISIBLE_DEVICES of its process if the device is a GPU."""
     queued: float = 0.0
     begun: float = 0.0
     """Time at which its process got the device; 0: not yet."""

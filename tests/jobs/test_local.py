@@ -541,13 +541,14 @@ def test_a_queued_run_knows_how_many_come_before_it(tmp_path: Path) -> None:
         make("unknown", "queued", 1.5, device=""),  # its worker is starting
         make("own", "queued", 2.0),
         make("later", "queued", 3.0),
-        make("gpu", "queued", 0.5, device="cuda"),
+        make("gpu", "queued", 0.5, device="cuda", gpus="0"),
+        make("other gpu", "queued", 1.0, device="cuda", gpus="1"),
         make("slurm", "queued", 0.5, place="slurm"),
         make("elsewhere", "running", 0.5, host="another-machine"),
         make("done", "done", 0.1),
     ]
     by_name = {entry.id: local.count_runs_ahead(entry, entries) for entry in entries}
-    assert (by_name["first"], by_name["own"], by_name["later"]) == (1, 3, 4)
+    assert (by_name["first"], by_name["own"], by_name["later"], by_name["other gpu"]) == (1, 3, 4, 0)
 
 
 def test_a_run_on_another_machine_that_shares_the_store_keeps_no_device_here(request_: Request) -> None:
@@ -561,3 +562,29 @@ def test_a_run_on_another_machine_that_shares_the_store_keeps_no_device_here(req
     assert local.has_active_runs()
     write_status(other, Status("running", host="another-machine", pid=os.getpid()))
     assert not local.has_active_runs()
+
+
+def test_a_run_waits_only_for_runs_on_its_own_gpus(request_: Request, monkeypatch: pytest.MonkeyPatch) -> None:
+    own, other = create_run(request_), create_run(request_)
+    now = time.time()
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    write_status(own, Status("queued", queued=now))
+    for gpus, is_waiting in (("0", False), ("1", True)):
+        write_status(other, Status("queued", queued=now - 1, device="cuda", gpus=gpus))
+        assert locks._has_earlier_run(own, "cuda") is is_waiting
+
+
+def test_a_run_states_when_it_got_its_device_and_forgets_it_once_it_is_queued_again(
+    request_: Request, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise CleanerError("there is no such GPU.")
+
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    monkeypatch.setattr(execution, "execute_request", fail)
+    folder = create_run(replace(request_, finetune=replace(CONFIG, device="cuda")))
+    before = time.time()
+    status = run_here(folder)
+    assert status.begun >= before
+    assert (status.device, status.gpus) == ("cuda", "1")
+    assert session.RunSession(folder).status.begun == 0
