@@ -18,6 +18,7 @@ from cleaner.files import write_error
 from cleaner.jobs import locks, process, slurm, slurm_queue, spare
 from cleaner.jobs.slurm import SlurmResources
 from cleaner.runs.prepared import prepared_trigger_file
+from cleaner.runs.progress import PROGRESS_FILE
 from cleaner.runs.record import RunRecord
 from cleaner.runs.status import ACTIVE, STARTABLE, Status, read_status, write_status
 from cleaner.runs.store import CHECKPOINT_FILE, LOG_FILE, list_entries, remove_run_folder
@@ -173,11 +174,11 @@ def _explain_slurm_death(folder: Path, status: Status, job: str, silence: float)
 
 def canceled(status: Status) -> Status:
     """Return the status of a run after it was canceled."""
-    return replace(status, state="cancelled", message="Canceled.")
+    return replace(status, state="cancelled", message="Canceled.", step=0, total=0, eta=0.0)
 
 
 def cancel(folder: Path) -> None:
-    """Cancel a run; its checkpoint is deleted, its settings stay.
+    """Cancel a run; its checkpoint and curves are deleted, its settings stay.
 
     Returns at once. A worker on this machine ends within 2 seconds, one on a cluster within about 10.
     """
@@ -216,7 +217,7 @@ def _kill_after(folder: Path, queued: float, seconds: float) -> None:
         _force_cancel(folder, status)
     elif status.pid and (worker := process.find_process(folder, status)) is not None:
         process.kill(worker)
-        discard_checkpoint(folder)
+        discard_training(folder)
 
 
 def _force_cancel(folder: Path, status: Status) -> None:
@@ -224,7 +225,7 @@ def _force_cancel(folder: Path, status: Status) -> None:
     if status.place:
         slurm_queue.cancel_job(folder)
     write_status(folder, canceled(status))
-    discard_checkpoint(folder)
+    discard_training(folder)
 
 
 def pause(folder: Path) -> None:
@@ -256,6 +257,13 @@ def discard_checkpoint(folder: Path) -> None:
     for path in [checkpoint, prepared_trigger_file(checkpoint), *folder.glob(".*.tmp")]:
         with suppress(OSError):
             path.unlink(missing_ok=True)
+
+
+def discard_training(folder: Path) -> None:
+    """Delete the checkpoint and the curves of a canceled run: started again, it begins at the first step."""
+    discard_checkpoint(folder)
+    with suppress(OSError):
+        (folder / PROGRESS_FILE).unlink(missing_ok=True)
 
 
 def delete(folder: Path) -> None:

@@ -156,7 +156,7 @@ class RunSession:
                 return
             try:
                 write_status(self.folder, local.canceled(self.status))
-                local.discard_checkpoint(self.folder)
+                local.discard_training(self.folder)
             finally:
                 process.kill_children()
                 self.start_next_in_sweep()

@@ -56,9 +56,8 @@ def run_job(session: RunSession) -> None:
         session.hand_over(claimed.worker)
         return
     except Cancelled:
-        local.discard_checkpoint(folder)
-        final = local.canceled(session.status)
-        session.update_status(state=final.state, message=final.message)
+        local.discard_training(folder)
+        session.update_status(**asdict(local.canceled(session.status)))
     except CleanerError as error:
         session.update_status(state="failed", message=str(error))
     except Exception as error:

@@ -29,7 +29,7 @@ from cleaner.runs.run import read_progress
 from cleaner.runs.status import Status, read_status, write_status
 from cleaner.runs.store import create_run
 from cleaner.training.frames import frame_steps
-from cleaner.types import Cancelled, CleanerError, StepReport
+from cleaner.types import Cancelled, CleanerError, OnStep, StepReport
 from tests.conftest import save_tiny_model
 from tests.data.files import write_table
 from tests.waiting import MAX_CANCEL_SECONDS, wait_until, wait_until_state, wait_until_step
@@ -242,6 +242,25 @@ def test_a_run_without_a_known_process_keeps_its_files_while_a_worker_has_it(req
     local.cancel(folder)
     assert not (folder / "checkpoint.pt").exists()
     local.delete(folder)
+
+
+@pytest.mark.parametrize("is_paused", [True, False])
+def test_a_canceled_run_has_no_progress(is_paused: bool, request_: Request, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = create_run(request_)
+    stop = folder / (local.PAUSE if is_paused else local.CANCEL)
+
+    def execute(_: Request, on_step: OnStep, **__: object) -> None:
+        stop.touch()
+        on_step(StepReport("poison", 30, 30, 1.0, losses={"total": 1.0}))
+
+    monkeypatch.setattr(execution, "execute_request", execute)
+    run_here(folder)
+    if is_paused:
+        assert (read_status(folder).step, len(read_progress(folder))) == (30, 1)
+        local.cancel(folder)
+    status = read_status(folder)
+    assert (status.state, status.step, status.total) == ("cancelled", 0, 0)
+    assert read_progress(folder) == []
 
 
 @pytest.mark.parametrize("name", ["run", "link/run", "run/../run"])
