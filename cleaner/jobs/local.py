@@ -21,7 +21,7 @@ from cleaner.runs.prepared import prepared_trigger_file
 from cleaner.runs.progress import PROGRESS_FILE
 from cleaner.runs.record import RunRecord
 from cleaner.runs.status import ACTIVE, STARTABLE, Status, read_status, write_status
-from cleaner.runs.store import CHECKPOINT_FILE, LOG_FILE, list_entries, remove_run_folder
+from cleaner.runs.store import CHECKPOINT_FILE, LOG_FILE, list_entries, refuse_deleted, remove_run_folder
 from cleaner.types import CleanerError
 
 CANCEL, PAUSE = "CANCEL", "PAUSE"
@@ -38,13 +38,15 @@ def start(folder: Path, resources: SlurmResources | None = None) -> None:
     """Start or resume a run in a process that outlives this one.
 
     The run goes to the cluster if `resources` are given or its last job was there and Slurm is available, else to this
-    machine. Raises `CleanerError` if it is active or done, cannot be written, or Slurm refuses it.
+    machine. Raises `CleanerError` if it is gone, active or done, cannot be written, or Slurm refuses it.
     """
     start_all([folder], resources or slurm.read_last_resources(folder))
 
 
 def start_all(folders: Sequence[Path], resources: SlurmResources | None = None) -> None:
     """Start runs, on a cluster as one job array; if Slurm refuses, their states are restored."""
+    for folder in folders:
+        refuse_deleted(folder)
     before = [poll_status(folder) for folder in folders]
     for folder, status in zip(folders, before, strict=True):
         if status.state not in STARTABLE:
@@ -182,6 +184,7 @@ def cancel(folder: Path) -> None:
 
     Returns at once. A worker on this machine ends within 2 seconds, one on a cluster within about 10.
     """
+    refuse_deleted(folder)
     status = poll_status(folder)
     if status.state == "done":
         raise CleanerError(f"the run {folder.name} is done: there is nothing to cancel.")
@@ -230,6 +233,7 @@ def _force_cancel(folder: Path, status: Status) -> None:
 
 def pause(folder: Path) -> None:
     """Stop a run at its next step and keep a checkpoint to resume from; its device becomes free."""
+    refuse_deleted(folder)
     status = poll_status(folder)
     if status.state not in ACTIVE:
         raise CleanerError(f"the run {folder.name} is not running: there is nothing to pause.")

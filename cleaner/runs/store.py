@@ -140,8 +140,15 @@ def last_lines(path: Path, number: int = 1) -> str:
 def annotate(folder: Path, *, name: str = "", note: str = "", tags: list[str] | None = None) -> None:
     """Write the user's name, note and tags of a run; its folder, and so its id, does not change."""
     _refuse_shipped(folder)
+    refuse_deleted(folder)
     unique = sorted({tag.strip() for tag in tags or [] if tag.strip()})
     write_json(folder / "notes.json", {"name": name.strip(), "note": note.strip(), "tags": unique})
+
+
+def refuse_deleted(folder: Path) -> None:
+    """Raise `CleanerError` if a run was deleted meanwhile, as in another tab: writing would create its folder again."""
+    if not folder.exists():
+        raise CleanerError(f"the run {folder.name} is gone: it was deleted meanwhile.")
 
 
 def remove_run_folder(folder: Path) -> None:

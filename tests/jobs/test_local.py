@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -242,6 +242,15 @@ def test_a_run_without_a_known_process_keeps_its_files_while_a_worker_has_it(req
     local.cancel(folder)
     assert not (folder / "checkpoint.pt").exists()
     local.delete(folder)
+
+
+@pytest.mark.parametrize("action", [local.start, local.cancel, local.pause])
+def test_a_run_deleted_meanwhile_is_gone(action: Callable[[Path], None], request_: Request) -> None:
+    folder = create_run(request_)
+    local.delete(folder)
+    with pytest.raises(CleanerError, match=f"{folder.name} is gone"):
+        action(folder)
+    assert not folder.exists()
 
 
 @pytest.mark.parametrize("is_paused", [True, False])

@@ -16,11 +16,13 @@ import pytest
 import streamlit as st
 from PIL import Image
 
+import cleaner.inspection.inversion
 from cleaner.attacks import TRIGGERS
 from cleaner.data.base import CaptionData
 from cleaner.evaluation import scan
-from cleaner.jobs import map_worker
+from cleaner.jobs import local, map_worker
 from cleaner.models.clip import load_clip, save_clip
+from cleaner.runs.inversion import Inversion, InversionConfig, locate_inversion
 from cleaner.runs.store import read_record
 from cleaner.types import CleanerError, StepReport
 from pages._shared import cache, gallery, pickers
@@ -173,6 +175,23 @@ def test_a_run_deleted_meanwhile_is_one_sentence(tmp_path: Path) -> None:
     for read in (cache.load_run, lambda folder: cache.training_images(folder, ()), cache.draw_attack):
         with pytest.raises(CleanerError, match="is gone"):
             read(tmp_path / "deleted")
+
+
+def test_a_trigger_search_does_not_bring_back_a_run_deleted_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backdoored, _ = make_runs(tmp_path)
+
+    def invert(*_: object, **__: object) -> Inversion:
+        local.delete(backdoored)
+        return Inversion("m", "d", {"cup": 1.0}, None, {}, 0.0)
+
+    monkeypatch.setattr(cleaner.inspection.inversion, "invert", invert)
+    model, data = ("run", str(backdoored)), DataKey("scenes", "clean", 8)
+    folder = locate_inversion(backdoored)
+    with pytest.raises(CleanerError, match="is gone"):
+        cache.make_inversion(model, data, InversionConfig(), run=backdoored, folder=folder, on_step=lambda _: None)
+    assert not backdoored.exists()
 
 
 def test_runs_share_their_clean_model(open_page: OpenPage, tmp_path: Path) -> None:

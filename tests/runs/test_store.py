@@ -279,6 +279,14 @@ def test_notes_change_neither_config_nor_id(root: Path) -> None:
     assert run_id(folder) == "a"
 
 
+def test_notes_do_not_bring_back_a_deleted_run(root: Path) -> None:
+    folder = finished(root / "a")
+    local.delete(folder)
+    with pytest.raises(CleanerError, match="the run a is gone"):
+        store.annotate(folder, name="My run")
+    assert not folder.exists()
+
+
 def test_a_parent_is_found_by_its_id_even_after_a_move(root: Path, tmp_path: Path) -> None:
     parent = finished(root / "p")
     elsewhere = finished(tmp_path / "elsewhere" / "q")

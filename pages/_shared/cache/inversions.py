@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from cleaner.runs.inversion import write_inversion
+from cleaner.runs.store import refuse_deleted
 from pages._shared.cache.background import import_library, wrap_in_thread
 from pages._shared.cache.loaders import load_data, load_model, load_run, read_run_mtime
 from pages._shared.sample import DataKey, ModelKey
@@ -27,7 +28,10 @@ def make_inversion(
     if run is not None:
         attack = {"trigger": load_run(run).trigger, "target_class": load_run(run).target_class}
     images = load_data(data, on_step)
-    write_inversion(invert(load_model(model), images, config, wrap_in_thread(on_step), **attack), folder)
+    found = invert(load_model(model), images, config, wrap_in_thread(on_step), **attack)
+    if run is not None:
+        refuse_deleted(run)
+    write_inversion(found, folder)
 
 
 @st.cache_data(show_spinner=False, max_entries=16)
