@@ -154,6 +154,8 @@ def refuse_deleted(folder: Path) -> None:
 def remove_run_folder(folder: Path) -> None:
     """Delete a run folder; it leaves all lists at once, even if deleting is interrupted."""
     _refuse_shipped(folder)
+    if folder.is_symlink():  # what it names may serve another store, too
+        raise CleanerError(f"{folder} is a link to {folder.resolve()}: delete that folder, then the link.")
     if not (folder / "config.json").exists() and not (folder / "status.json").exists():
         raise CleanerError(f"{folder} is not a run folder: nothing was deleted.")
     try:

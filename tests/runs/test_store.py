@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shutil
 import socket
 from pathlib import Path
@@ -308,6 +309,15 @@ def test_delete_removes_run_folders_only(root: Path) -> None:
     with pytest.raises(CleanerError, match="not a run folder"):
         store.remove_run_folder(root / "images")
     assert (root / "images").exists()
+
+
+def test_a_link_to_a_run_is_not_deleted_in_its_place(root: Path, tmp_path: Path) -> None:
+    target, link = finished(tmp_path / "elsewhere" / "a"), root / "link"
+    root.mkdir()
+    link.symlink_to(target, target_is_directory=True)
+    with pytest.raises(CleanerError, match=f"is a link to {re.escape(str(target))}: delete that folder"):
+        local.delete(link)
+    assert os.listdir(root) == ["link"]
 
 
 def test_a_deletion_ends_earlier_ones_that_were_interrupted(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
