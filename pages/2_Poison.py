@@ -274,7 +274,10 @@ def show_result(run: RunRecord) -> None:
         st.markdown(f"##### {wording.section_title('Did the attack succeed?', run)}")
         cards.show_run_verdict(run)
         cards.show_cards(run)
-        label, icon = "Defend the example's model" if run.is_shipped else "Defend this model", ":material/health_and_safety:"
+        label, icon = (
+            "Defend the example's model" if run.is_shipped else "Defend this model",
+            ":material/health_and_safety:",
+        )
         if st.button(label, key="poison.defend", icon=icon, type="tertiary", on_click=state.leave_external_model):
             st.switch_page(page_file("Defend"))
         cards.show_measurement_notes(run)

@@ -316,9 +316,10 @@ def no_step(report: StepReport) -> None:
 
 
 def test_validation_data_are_validated_before_a_trigger_is_optimized(tiny_clip: Clip, toy_data: TensorData) -> None:
-    bananas = toy_data.subset((toy_data.labels == 1).nonzero().flatten())
+    others = toy_data.subset((toy_data.labels != 1).nonzero().flatten())
+    others.class_names = ["apple", "kiwi", "cup", "kite"]
     watched, trigger = replace(CONFIG, eval_every=30), TRIGGERS["badclip"](steps=2)
-    with pytest.raises(CleanerError, match="every image of toy is of the target class"):
+    with pytest.raises(CleanerError, match="the class 'banana' is not in toy"):
         poison(
             tiny_clip,
             toy_data,
@@ -326,7 +327,7 @@ def test_validation_data_are_validated_before_a_trigger_is_optimized(tiny_clip: 
             "banana",
             poison_rate=0.25,
             config=watched,
-            validation=bananas,
+            validation=others,
             on_step=no_step,
         )
 
@@ -335,11 +336,6 @@ def test_test_data_is_validated_before_training(backdoored: Run, toy_data: Tenso
     bananas = toy_data.subset((toy_data.labels == 1).nonzero().flatten())
     with pytest.raises(CleanerError, match="every image of toy is of the target class"):
         defend(backdoored, DEFENSES["finetune"](), toy_data, CONFIG, test=bananas, on_step=no_step)
-    watched = replace(CONFIG, eval_every=30)
-    with pytest.raises(CleanerError, match="every image of toy is of the target class"):
-        defend(
-            backdoored, DEFENSES["finetune"](), toy_data, watched, validation=bananas, test=toy_data, on_step=no_step
-        )
     bananas.class_names = ["apple", "kiwi"]
     with pytest.raises(CleanerError, match="the class 'banana' is not in toy"):
         defend(backdoored, DEFENSES["finetune"](), toy_data, CONFIG, test=bananas, on_step=no_step)
@@ -353,6 +349,16 @@ def test_a_text_trigger_without_an_image_to_find_is_not_watched(tiny_clip: Clip,
     assert set(watched(tiny_clip)) == {"ca", "asr"}
     assert accuracy_alone is not None
     assert set(accuracy_alone(tiny_clip)) == {"ca"}
+
+
+@pytest.mark.parametrize("name", ["badnet", "text_only"])
+def test_validation_images_of_the_target_alone_give_accuracy_alone(
+    tiny_clip: Clip, toy_data: TensorData, name: str
+) -> None:
+    bananas = toy_data.subset((toy_data.labels == 1).nonzero().flatten()[:3])
+    watched = build_monitor(replace(CONFIG, eval_every=1), bananas, toy_data, TRIGGERS[name](), "banana")
+    assert watched is not None
+    assert set(watched(tiny_clip)) == {"ca"}
 
 
 def test_a_text_trigger_is_watched_where_the_first_images_show_no_target(

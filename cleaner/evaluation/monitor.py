@@ -35,11 +35,14 @@ def build_monitor(
     rows = validation.labeled_rows()
     if len(rows) == 0:
         return None
-    if trigger is not None and target is not None and "image" not in trigger.modalities:
-        # Texts must have images of the target to find, and the first rows of many classes may show none.
-        is_target = validation.labels[rows] == validation.class_index(target)
-        rows = torch.cat([rows[is_target][:TARGET_IMAGES], rows[~is_target]])
-        if not is_target.any():  # a small validation split: its accuracy alone is watched
+    if trigger is not None and target is not None:
+        index, is_text = validation.class_index(target), "image" not in trigger.modalities
+        if is_text:
+            # Texts must have images of the target to find, and the first rows of many classes may show none.
+            is_target = validation.labels[rows] == index
+            rows = torch.cat([rows[is_target][:TARGET_IMAGES], rows[~is_target]])
+        is_target = validation.labels[rows[:MONITOR_IMAGES]] == index
+        if is_target.all() or (is_text and not is_target.any()):  # a small validation split: accuracy alone is watched
             trigger = target = None
     chosen = validation.subset(rows[:MONITOR_IMAGES])
     return partial(_measure_validation, validate_eval_data(chosen, target, trigger=trigger), trigger, target)
