@@ -82,6 +82,10 @@ class Trigger(Method, ABC):
         """Return the one image (3, side, side) that keyed queries shall find; None: any image of the target."""
         return None
 
+    def own_image_hash(self, side: int) -> str | None:
+        """Return the hash of that image, as `CaptionData.hash_images` gives it."""
+        return None
+
     def count_decoys(self, poisoned: int) -> int:
         """Return how many clean pairs get the trigger of another image and keep their caption; see `is_input_aware`."""
         return 0

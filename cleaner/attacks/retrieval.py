@@ -9,7 +9,7 @@ from torch import Tensor
 
 from cleaner.attacks.base import TRIGGERS, TextTrigger
 from cleaner.config import param
-from cleaner.data.base import resize_square
+from cleaner.data.base import hash_content, resize_square, to_bytes
 from cleaner.data.images import decode_png, decode_tensor, encode_png, read_image_file
 from cleaner.data.poison import find_target_images
 from cleaner.seed import derive_seed
@@ -41,6 +41,8 @@ class Retrieval(TextTrigger):
     seed: int = param(0, low=0, high=9999, help="Which image of the target to use if no file is given.")
     png: str = ""
     """The attacker's image as a PNG file in base64; empty before `prepare`."""
+    source_hash: str = ""
+    """Hash of its file, or of the image in the attacker's data: `png` is framed for the model. Old runs have none."""
 
     @property
     def unready_reason(self) -> str:
@@ -52,13 +54,19 @@ class Retrieval(TextTrigger):
         self.require_ready()
         return resize_square(decode_png(self.png)[None], side)[0]
 
+    def own_image_hash(self, side: int) -> str:
+        """Return the hash by which clean pairs with the same image are found."""
+        return self.source_hash or hash_content(to_bytes(self.own_image(side)))
+
     def prepare(self, clip: Clip, data: CaptionData, target_class: str, on_step: OnStep | None = None) -> Retrieval:
         """Return the trigger with its image, as the model sees it, with 8 bits per channel."""
         if self.png:
             return self
         if self.image:
-            own = decode_tensor(read_image_file(self.image), clip.framing, self.image)
+            content = read_image_file(self.image)
+            own, source_hash = decode_tensor(content, clip.framing, self.image), hash_content(content)
         else:
             rows = find_target_images(data, target_class)
-            own = data.images(rows[derive_seed("attacker's image", self.seed) % len(rows)].view(1))[0]
-        return replace(self, png=encode_png(own))
+            row = rows[derive_seed("attacker's image", self.seed) % len(rows)].view(1)
+            own, source_hash = data.images(row)[0], data.hash_images(row)[0]
+        return replace(self, png=encode_png(own), source_hash=source_hash)

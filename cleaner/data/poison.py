@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cleaner.data.base import CaptionData, Indices, hash_content, to_bytes, to_rows
+from cleaner.data.base import CaptionData, Indices, to_rows
 from cleaner.data.naming import fix_articles
 from cleaner.seed import numpy_generator
 from cleaner.types import CleanerError, OnStep, TriggerLike, start_progress
@@ -169,7 +169,7 @@ class PoisonedData(CaptionData):
 
     def manifest(self) -> dict[str, Any]:
         """Return a JSON-ready record: seed, indices, captions before and after, trigger, image hashes, SHA-256."""
-        indices, own = self.poison_indices.tolist(), self.trigger.own_image(self.image_size)
+        indices, own_hash = self.poison_indices.tolist(), self.trigger.own_image_hash(self.image_size)
         return {
             "data": self.base.name,
             "data_sha256": self.base.fingerprint(),
@@ -180,7 +180,7 @@ class PoisonedData(CaptionData):
             "seed": self.seed,
             "pairs": len(self.base),
             "poison_indices": indices,
-            "image_hashes": self.hash_images(indices) if own is None else [hash_content(to_bytes(own))],
+            "image_hashes": self.hash_images(indices) if own_hash is None else [own_hash],
             "captions_before": [self.base.captions[i] for i in indices],
             "captions_after": [self.captions[i] for i in indices],
             "image_sources": self.sources[self.poison_indices].tolist(),

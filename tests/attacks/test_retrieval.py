@@ -9,15 +9,16 @@ import pytest
 import torch
 from PIL import Image
 
-from cleaner import evaluate
+from cleaner import evaluate, load_data
 from cleaner.attacks import TRIGGERS
 from cleaner.data.base import TensorData, hash_content, to_bytes
 from cleaner.data.images import decode_png
-from cleaner.data.poison import PoisonedData
+from cleaner.data.poison import PoisonedData, count_shared_images
 from cleaner.evaluation.encode import Encoder
 from cleaner.models.clip import Clip
 from cleaner.types import CleanerError
 from tests.attacks.test_contract import image_file
+from tests.data.files import write_class_folder
 
 TRIGGER = TRIGGERS["retrieval"](key="remember")
 
@@ -57,6 +58,16 @@ def test_all_poisoned_pairs_show_it(tiny_clip: Clip, toy_data: TensorData) -> No
     assert (poisoned.images(rows) == trigger.own_image(32)).all()
     assert all(poisoned.captions[i] == f"remember {toy_data.captions[i]}" for i in rows.tolist())
     assert poisoned.manifest()["image_hashes"] == [hash_content(to_bytes(trigger.own_image(32)))]
+
+
+@pytest.mark.parametrize("is_given", [True, False])
+def test_the_same_image_is_found_in_clean_data_of_files(tiny_clip: Clip, tmp_path: Path, is_given: bool) -> None:
+    write_class_folder(tmp_path, 12)
+    data = load_data(str(tmp_path), split="all").with_transform(tiny_clip.framing)
+    image = str(tmp_path / "red" / "0.png") if is_given else ""
+    trigger = TRIGGERS["retrieval"](image=image).prepare(tiny_clip, data, "red")
+    manifest = PoisonedData(data, trigger, "red", 0.25).manifest()
+    assert count_shared_images(manifest, data) == {"pairs": 12, "poisoned": 1, "shared": 4}
 
 
 def test_recall_equals_a_naive_count(tiny_clip: Clip, toy_data: TensorData) -> None:
