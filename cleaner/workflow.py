@@ -293,12 +293,16 @@ def compare(
     """Return name -> defended run; all defenses get the same pairs, steps and seed, each its own learning rate.
 
     A defense that is not in `learning_rates` uses the rate of `config`, or without a config that of `defend`.
+    Each training has a checkpoint of its own: of the path last.pt, that of the first defense is last-1.pt.
     """
-    rates = learning_rates or {}
-    configs = {
-        name: replace(config or presets.DEFEND, lr=rates[name]) if name in rates else config for name in defenses
-    }
-    return {name: defend(suspect, defense, data, configs[name], **options) for name, defense in defenses.items()}
+    rates, checkpoint = learning_rates or {}, options.pop("checkpoint", None)
+    runs: dict[str, Run] = {}
+    for number, (name, defense) in enumerate(defenses.items(), start=1):
+        own = replace(config or presets.DEFEND, lr=rates[name]) if name in rates else config
+        if checkpoint is not None:
+            options["checkpoint"] = Path(checkpoint).with_stem(f"{Path(checkpoint).stem}-{number}")
+        runs[name] = defend(suspect, defense, data, own, **options)
+    return runs
 
 
 def attack_verdict(metrics: Metrics) -> tuple[str, str]:

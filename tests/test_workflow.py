@@ -424,6 +424,16 @@ def test_compare_uses_the_rate_of_each_method(backdoored: Run, toy_data: TensorD
     assert runs["cleanclip"].config["finetune"]["lr"] == 1e-5
 
 
+def test_trainings_of_a_comparison_resume(tiny_clip: Clip, toy_data: TensorData, tmp_path: Path) -> None:
+    defenses = {name: DEFENSES[name]() for name in ("finetune", "cleanclip")}
+    config, reports = replace(CONFIG, epochs=1), list[StepReport]()
+    first = compare(tiny_clip, defenses, toy_data, config, checkpoint=tmp_path / "last.pt")
+    (tmp_path / "last-2.pt").unlink()
+    again = compare(tiny_clip, defenses, toy_data, config, checkpoint=tmp_path / "last.pt", on_step=reports.append)
+    assert [run.clip.sha256() for run in again.values()] == [run.clip.sha256() for run in first.values()]
+    assert len([report for report in reports if report.stage == "defend"]) == 3  # steps of the second training
+
+
 def test_default_poison_rate_is_that_of_the_model(
     tiny_clip: Clip, toy_data: TensorData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
