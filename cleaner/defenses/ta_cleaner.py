@@ -101,6 +101,12 @@ class TACleaner(Defense):
             raise CleanerError(f"formula=reviewed takes one negative per pair, not {self.negatives}: set negatives=1.")
         if self.formula == "reviewed" and self.contrast != "both":
             raise CleanerError("formula=reviewed has no ablations of its contrast: set contrast=both.")
+        if self.formula == "reviewed" and not self.text_to_text:
+            raise CleanerError("formula=reviewed compares no captions with subtexts: set text_to_text=true.")
+        if self.formula == "ours" and (self.positive_temperature or self.negative_temperature):
+            raise CleanerError(
+                "positive_temperature and negative_temperature are those of formula=reviewed: set both to 0."
+            )
 
     def unsupported_reason(self, clip: Clip, data: CaptionData) -> str | None:
         """Return why this formula cannot train this model; None if it can."""

@@ -148,6 +148,8 @@ def test_reviewed_formula_takes_one_negative_and_no_ablation(toy_data: TensorDat
         DEFENSES["ta_cleaner"](formula="reviewed")
     with pytest.raises(CleanerError, match="contrast=both"):
         DEFENSES["ta_cleaner"](formula="reviewed", negatives=1, contrast="positives")
+    with pytest.raises(CleanerError, match="text_to_text=true"):
+        DEFENSES["ta_cleaner"](formula="reviewed", negatives=1, text_to_text=False)
     texts = DEFENSES["ta_cleaner"](formula="reviewed", negatives=1, share=1.0).plan(toy_data.captions, seed=0)(0)
     assert {len(pair.negatives) for pair in texts.drawn.values()} == {1}
 
@@ -163,6 +165,12 @@ def test_reviewed_formula_has_its_own_temperatures() -> None:
     own = subtext_term(f, **reviewed, positive_temperature=0.5, negative_temperature=0.25)
     assert own == pytest.approx(reviewed_subtext_loss(f, 0.5, 0.25).item())
     assert own != pytest.approx(subtext_term(f, **reviewed))
+
+
+@pytest.mark.parametrize("name", ["positive_temperature", "negative_temperature"])
+def test_the_other_formula_has_no_temperatures(name: str) -> None:
+    with pytest.raises(CleanerError, match="set both to 0"):
+        DEFENSES["ta_cleaner"](**{name: 0.5})
 
 
 def test_a_run_without_a_formula_used_ours() -> None:
