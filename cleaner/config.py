@@ -31,13 +31,15 @@ def param(
     choices: Sequence[Any] | None = None,
     is_path: bool = False,
     is_length: bool = False,
+    scaled_if: str = "",
     label: str = "",
     help: str = "",
 ) -> Any:
     """Return a dataclass field with its range (`low` and `high` included), choices, label and help text.
 
     `is_path`: the value is the path of a file, as text. `is_length`: it is a length in px on an image of
-    `REFERENCE_SIDE`. An empty `label` becomes the field's name in words.
+    `REFERENCE_SIDE`; if the parameter named `scaled_if` is off, in px of the image itself. An empty `label` becomes the
+    field's name in words.
     """
     metadata = {
         "low": low,
@@ -46,6 +48,7 @@ def param(
         "choices": tuple(choices) if choices else None,
         "is_path": is_path,
         "is_length": is_length,
+        "scaled_if": scaled_if,
         "label": label,
         "help": help,
     }
@@ -65,6 +68,7 @@ class Parameter:
     choices: tuple[Any, ...] | None
     is_path: bool
     is_length: bool
+    scaled_if: str
     label: str
     help: str
 

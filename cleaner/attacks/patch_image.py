@@ -20,6 +20,14 @@ class PatchImage(FileTrigger, PatchTrigger):
     label: ClassVar[str] = "Your image as patch"
     unpublished: ClassVar[str] = "the image is yours"
 
+    patch_size: int = param(
+        28,
+        low=2,
+        high=224,
+        is_length=True,
+        scaled_if="scale_before_resize",
+        help="Side of the square patch on a 224 px image; scales with it if it was pasted before the resize.",
+    )
     scale_before_resize: bool = param(
         True,
         help="On: the patch was pasted before the images were resized, so it scales with them. "

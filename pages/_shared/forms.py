@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -64,10 +65,16 @@ def draw_widgets(
     """
     by_name = {p.name: p for p in parameters(cls)}
     values = {name: p.default for name, p in by_name.items()} | dict(defaults or {})
-    return {
-        name: draw_widget(by_name[name], f"{key}.{name}", values[name], image_side=image_side)
-        for name in only or by_name
-    }
+    drawn = {}
+    for name in only or by_name:
+        p, own_key, default = by_name[name], f"{key}.{name}", values[name]
+        is_scaled = not p.scaled_if or st.session_state.get(f"{key}.{p.scaled_if}", values[p.scaled_if])
+        if image_side and not is_scaled:
+            # A widget of its own: the same number is another size. It starts with the size that was in view.
+            p = replace(p, is_length=False, high=min(p.high or image_side, image_side), label=f"{p.label} in px")
+            own_key, default = f"{own_key}.px.{image_side}", max(scale_pixels(default, image_side), int(p.low or 1))
+        drawn[name] = draw_widget(p, own_key, default, image_side=image_side)
+    return drawn
 
 
 def choose_length(p: Parameter, key: str, default: int, side: int) -> int:

@@ -221,6 +221,20 @@ def test_an_invalid_image_file_and_a_valid_one(open_page: OpenPage, tmp_path: Pa
     assert "PSNR" in page_text(app)
 
 
+def test_a_patch_that_does_not_scale_is_sized_in_pixels_of_the_image(open_page: OpenPage, tmp_path: Path) -> None:
+    Image.fromarray(np.full((9, 9, 3), 200, np.uint8)).save(tmp_path / "sign.png")
+    app = choose_small_training(open_page("Poison"))
+    app.selectbox(key="poison.trigger").set_value("patch_image").run()
+    app.text_input(key="poison.patch_image.path").set_value(str(tmp_path / "sign.png")).run()
+    app.toggle(key="poison.patch_image.scale_before_resize").set_value(False).run()
+    size = app.slider(key="poison.patch_image.patch_size.px.64")
+    assert (size.value, size.max) == (8, 64)
+    size.set_value(64).run()
+    assert not app.error
+    app.toggle(key="poison.patch_image.scale_before_resize").set_value(True).run()
+    assert app.select_slider(key="poison.patch_image.patch_size").value == 28
+
+
 def test_an_uploaded_trigger_image_is_copied_to_the_run(open_page: OpenPage) -> None:
     app = choose_small_training(open_page("Poison"))
     app.selectbox(key="poison.trigger").set_value("patch_image").run()
