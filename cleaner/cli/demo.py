@@ -12,7 +12,14 @@ import tyro
 
 from cleaner import presets
 from cleaner.cli.folders import resolve_output_file
-from cleaner.cli.options import TARGET_DEFAULT, TARGET_HELP, instantiate, stated_default
+from cleaner.cli.options import (
+    TARGET_DEFAULT,
+    TARGET_HELP,
+    TRIGGER_DEFAULTS,
+    add_tried_parameters,
+    instantiate,
+    stated_default,
+)
 from cleaner.cli.output import (
     Progress,
     describe_protocol,
@@ -41,7 +48,9 @@ class Demo:
     """
 
     model: Annotated[str, tyro.conf.arg(help="Model to poison.")] = presets.QUICK_MODEL
-    trigger: Annotated[tuple[str, ...], tyro.conf.arg(help="Trigger and options: badnet patch_size=16.")] = ("badnet",)
+    trigger: Annotated[
+        tuple[str, ...], tyro.conf.arg(help=f"Trigger and options: badnet patch_size=16. {TRIGGER_DEFAULTS}")
+    ] = ("badnet",)
     target_class: Annotated[str | None, stated_default(help=f"{TARGET_HELP} {TARGET_DEFAULT}")] = None
     pairs: Annotated[int | None, stated_default(help="Pairs for the attack. Default: as on the pages.")] = None
     clean_pairs: Annotated[int, tyro.conf.arg(help="Clean pairs for the defenses.")] = presets.QUICK_CLEAN_PAIRS
@@ -63,7 +72,7 @@ class Demo:
 
         out = None if self.out is None else resolve_output_file(self.out)
         start = time.perf_counter()
-        trigger = instantiate(TRIGGERS, self.trigger)
+        trigger = instantiate(TRIGGERS, add_tried_parameters(self.trigger, self.model))
         setting = presets.quick_poison(self.model)
         config = replace(setting.finetune, seed=self.seed, device=self.device)
         clip = load_clip(self.model)

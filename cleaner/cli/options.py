@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from cleaner.config import FinetuneConfig, Parameter, format_number, parameters
-from cleaner.presets import CLEAN_PAIRS
+from cleaner.presets import CLEAN_PAIRS, is_pretrained, scenes_attack_preset
 from cleaner.published import Preset
-from cleaner.registry import suggest
+from cleaner.registry import TRIGGERS, suggest
 from cleaner.types import CleanerError
 
 stated_default = partial(tyro.conf.arg, help_behavior_hint="")
@@ -24,6 +24,7 @@ RUN_OR_MODEL_HELP = f"Run folder or model. Models: {MODEL_HELP[0].lower()}{MODEL
 DATA_HELP = "Data (scenes, a table, an image folder, a .tar or a .zip) and options: pairs.csv classes=cat,dog."
 OWN_DATA_HELP = f"{DATA_HELP} Default: the run's data, else scenes."
 TRIGGER_HELP = "Trigger and options: badnet patch_size=16. Or the folder of a run or an inversion, to use its trigger."
+TRIGGER_DEFAULTS = "Options on a built-in model start as in the trigger's preset, such as badclip-scenes."
 SUSPECT_HELP = "Folder of a run made by poison, or a model."
 TARGET_HELP = "Class that the model should predict for triggered images."
 TARGET_DEFAULT = "Default: banana; airplane on CIFAR-10, apple on CIFAR-100."
@@ -84,6 +85,16 @@ def apply_preset(
         method = spec[0] if spec else "none"
         raise CleanerError(f"the preset {name} is for {preset.method}, not for {method}: name only one of them.")
     return [preset.method, *preset.arguments, *spec[1:]]
+
+
+def add_tried_parameters(spec: Sequence[str], model: str) -> Sequence[str]:
+    """Return `NAME key=value ...` of a trigger; a built-in model has its preset's parameters before those in `spec`.
+
+    With the defaults of its class an attack may fail on such a model (`presets.ATTACK_PARAMETERS`).
+    """
+    if not spec or spec[0] not in TRIGGERS or is_pretrained(model):
+        return spec
+    return [spec[0], *scenes_attack_preset(spec[0], model).arguments, *spec[1:]]
 
 
 def _parse_value(p: Parameter, text: str) -> Any:

@@ -22,11 +22,13 @@ from cleaner.cli.options import (
     SUSPECT_HELP,
     TARGET_DEFAULT,
     TARGET_HELP,
+    TRIGGER_DEFAULTS,
     TRIGGER_HELP,
     AttackFinetune,
     FinetuneWithoutLr,
     PretrainFinetune,
     ReboundFinetune,
+    add_tried_parameters,
     apply_preset,
     instantiate,
     options_from_config,
@@ -135,7 +137,7 @@ class Poison:
     model: Annotated[str, tyro.conf.arg(help=MODEL_HELP)] = "scenes-rn"
     data: Annotated[tuple[str, ...], tyro.conf.arg(help=DATA_HELP)] = ("scenes",)
     pairs: Annotated[int | None, stated_default(help=f"Pairs of the train split. {POISON_PAIRS_DEFAULT}")] = None
-    trigger: Annotated[tuple[str, ...], tyro.conf.arg(help=TRIGGER_HELP)] = ("badnet",)
+    trigger: Annotated[tuple[str, ...], tyro.conf.arg(help=f"{TRIGGER_HELP} {TRIGGER_DEFAULTS}")] = ("badnet",)
     target_class: Annotated[str | None, stated_default(help=f"{TARGET_HELP} {TARGET_DEFAULT}")] = None
     poison_rate: Annotated[float, tyro.conf.arg(help=POISON_RATE_HELP)] = presets.POISON_RATE
     clean_label: Annotated[bool, tyro.conf.arg(help="Poison only pairs whose caption names the target.")] = False
@@ -167,7 +169,8 @@ class Poison:
         from cleaner.models.architectures import BUILT_IN
 
         presets_of = partial(presets.attack_presets, model=self.model)
-        trigger = resolve_trigger(apply_preset(self.preset, self.trigger, TRIGGERS, presets_of))
+        spec = apply_preset(self.preset, self.trigger, TRIGGERS, presets_of)
+        trigger = resolve_trigger(spec if self.preset else add_tried_parameters(spec, self.model))
         data, options = resolve_data_paths(*parse_data_arguments(self.data))
         print_model_file(self.model)
         if self.model not in BUILT_IN:

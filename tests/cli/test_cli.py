@@ -14,7 +14,7 @@ from typing import Any, get_args, get_type_hints
 import pytest
 
 from cleaner.__main__ import main
-from cleaner.attacks import TRIGGERS
+from cleaner.attacks import TRIGGERS, Trigger
 from cleaner.cli import cluster, commands, demo, folders, forecast, inputs, output, training
 from cleaner.cli.commands import Command
 from cleaner.cli.models import Evaluate
@@ -327,6 +327,17 @@ def test_the_demo_prints_its_metrics_before_it_writes_them(
     assert main() == 2
     assert recorded_commands == [shlex.join(["python", "-m", "cleaner", *command])]  # so that it can be repeated
     assert "\nfinetune  " in capsys.readouterr().out
+
+
+def test_the_demo_attacks_with_the_parameters_of_the_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(clip: None, data: None, trigger: Trigger, **_: object) -> None:
+        raise CleanerError(f"weight {trigger.state_dict()['triplet_weight']:g}")
+
+    monkeypatch.setattr("cleaner.data.base.load_data", lambda *_, **__: None)
+    monkeypatch.setattr("cleaner.models.clip.load_clip", lambda _: None)
+    monkeypatch.setattr("cleaner.workflow.poison", stop)
+    with pytest.raises(CleanerError, match="weight 20"):
+        demo.Demo(trigger=("badclip",)).run()
 
 
 @pytest.mark.parametrize(("target", "expected"), [(None, "airplane"), ("frog", "frog")])

@@ -11,6 +11,7 @@ import pytest
 
 from cleaner.__main__ import main
 from cleaner.attacks import TRIGGERS
+from cleaner.cli.options import add_tried_parameters
 from cleaner.cli.presets import has_results, resolve_preset_defaults
 from cleaner.cli.training import Defend, Poison
 from cleaner.defenses import DEFENSES
@@ -95,6 +96,28 @@ def test_a_model_of_other_data_is_poisoned_with_its_own_setting() -> None:
     assert command._build_request().target_class == "airplane"
     for changes, target in (({"target_class": "frog"}, "frog"), ({"data": ("scenes",)}, "banana")):
         assert replace(command, **changes)._build_request().target_class == target
+
+
+@pytest.mark.parametrize(
+    ("model", "trigger", "expected"),
+    [
+        ("scenes-rn", ["badclip"], {"triplet_weight": 20.0, "step_size": 0.03}),
+        ("scenes-vit", ["badclip", "step_size=0.01"], {"triplet_weight": 1.0, "step_size": 0.01}),
+        ("scenes-vit", ["blended"], {"blend_ratio": 0.3}),
+        ("photos-rn", ["badclip"], {"triplet_weight": 20.0, "step_size": 0.03}),
+    ],
+)
+def test_a_trigger_starts_with_the_parameters_tried_on_a_built_in_model(
+    model: str, trigger: list[str], expected: dict[str, float]
+) -> None:
+    request = Poison(model=model, trigger=tuple(trigger), pairs=100)._build_request()
+    assert request.trigger is not None
+    assert expected.items() <= request.trigger.items()
+
+
+def test_a_trigger_on_a_model_of_your_own_starts_with_its_own_defaults(tmp_path: Path) -> None:
+    model = str(tmp_path / "mine.safetensors")
+    assert add_tried_parameters(("badclip", "steps=2"), model) == ("badclip", "steps=2")
 
 
 def test_list_has_every_preset(capsys: pytest.CaptureFixture[str]) -> None:
