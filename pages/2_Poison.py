@@ -196,7 +196,7 @@ def choose_poisoning(data: str, model: str, classes: list[str]) -> tuple[str, fl
         "Clean label",
         key="poison.clean_label",
         **KEEP,
-        help="Poison only images of the target class and keep their captions: harder to detect and to learn.",
+        help="Poison only pairs whose caption names the target, and keep the captions: harder to detect and to learn.",
     )
     return str(target), percent / 100, clean_label
 
