@@ -31,9 +31,9 @@ def retrain_without(
 ) -> Run:
     """Train the model before poisoning on a run's training pairs without those at `flagged`; return a defended run.
 
-    `config` defaults to that of the run, `detector` names what flagged the pairs. The result's `config["overlap"]`
-    counts the poisoned pairs that remained. Other options as in `workflow.defend`. Raises `CleanerError` if the model
-    before poisoning is gone, or for `flagged` that are no pairs or all of them.
+    `config` defaults to that of the run on the device at hand, `detector` names what flagged the pairs. The result's
+    `config["overlap"]` counts the poisoned pairs that remained. Other options as in `workflow.defend`. Raises
+    `CleanerError` if the model before poisoning is gone, or for `flagged` that are no pairs or all of them.
     """
     if run.clean_clip is None:
         raise CleanerError("the model before poisoning is gone: restore its file, or poison again.")
@@ -48,7 +48,8 @@ def retrain_without(
         options["test"] = pairs.load_split("test") or pairs.base
     start = replace(run, clip=run.clean_clip, film=None)
     kept = pairs.subset(is_kept.nonzero().flatten())
-    settings = config or FinetuneConfig(**run.config["finetune"])
+    # This machine may lack the device of the run.
+    settings = config or replace(FinetuneConfig(**run.config["finetune"]), device="auto")
     trained = defend(start, DEFENSES["finetune"](), kept, settings, **options)
     choice = {"detector": detector, "flagged": int((~is_kept).sum())}
     # Counted by pair: the image of a poisoned caption can be in an ordinary pair, too.

@@ -45,7 +45,9 @@ def test_it_is_the_training_of_the_clean_model_on_the_other_pairs(backdoored: Ru
     again = retrain_without(backdoored, pairs, flagged, detector="dao")
     kept = [i for i in range(48) if i not in flagged]
     assert backdoored.clean_clip is not None
-    expected = finetune(backdoored.clean_clip, pairs.subset(kept), DEFENSES["finetune"](), CONFIG)
+    expected = finetune(
+        backdoored.clean_clip, pairs.subset(kept), DEFENSES["finetune"](), replace(CONFIG, device="auto")
+    )
     assert state_sha256(again.clip.model.state_dict()) == state_sha256(expected.clip.model.state_dict())
     assert again.config["pairs"] == len(kept)
     assert again.config["overlap"] == {"pairs": len(kept), "poisoned": 12, "shared": 4}
@@ -56,6 +58,13 @@ def test_it_is_the_training_of_the_clean_model_on_the_other_pairs(backdoored: Ru
     name = defense_name(again.config)
     assert name.startswith(FLAGGED_DEFENSE)
     assert to_label(name) == "Without 9 flagged pairs (DAO)"
+
+
+def test_a_run_of_another_device_is_trained_on_the_one_at_hand(backdoored: Run, tmp_path: Path) -> None:
+    finetune = {**backdoored.config["finetune"], "device": "mps", "epochs": 1}
+    run = replace(backdoored, config={**backdoored.config, "finetune": finetune})
+    assert make_request(save_run(run, tmp_path / "run"), [0]).finetune.device == "auto"
+    assert retrain_without(run, rebuild(run), [0], detector="dao").config["finetune"]["device"] == "auto"
 
 
 def test_poisoned_pairs_are_counted_where_their_images_stay(backdoored: Run) -> None:

@@ -180,7 +180,7 @@ def make_retrain_request(
         "defended",
         name,
         total - len(excluded),
-        FinetuneConfig(**config["finetune"]),
+        replace(FinetuneConfig(**config["finetune"]), device="auto"),  # this machine may lack that of the run
         config.get("clean_model"),
         parent,
         trigger=config.get("trigger"),

@@ -163,7 +163,7 @@ def build_retrain_request(suspect: RunRecord, flagged: Sequence[int], detector: 
     """Return the request that trains the model before poisoning again without the flagged of `total` pairs."""
     request = make_retrain_request(suspect.config, run_id(suspect.folder), flagged, detector, total=total)
     config = with_eval_interval(request.pairs, request.finetune)
-    return replace(request, finetune=replace(config, device="auto"), validation_size=VALIDATION_SIZE)
+    return replace(request, finetune=config, validation_size=VALIDATION_SIZE)
 
 
 def is_defense_of(run: RunRecord, suspect: Suspect) -> bool:
