@@ -16,7 +16,7 @@ import torch
 from cleaner import presets
 from cleaner.attacks.base import Trigger, hide_folders
 from cleaner.config import FinetuneConfig, changed_parameters
-from cleaner.data.base import CaptionData, find_mentions
+from cleaner.data.base import CaptionData
 from cleaner.data.poison import PoisonedData, count_shared_images
 from cleaner.defenses.base import DEFENSES, Defense
 from cleaner.evaluation.encode import Encoder
@@ -82,7 +82,7 @@ def poison(
     # A trigger changes the image as the model sees it: after resizing and cropping, before normalization.
     data = data.with_transform(clip.framing)
     # Pairs, captions and labels do not depend on the optimized patch, so bad input fails before it is optimized.
-    poisoned = PoisonedData(data, trigger, target_class, poison_rate, config.seed, clean_label)
+    poisoned = PoisonedData(data, trigger, target_class, poison_rate, config.seed, clean_label, clip.fits_context)
     _validate_captions(clip, poisoned)
     test = _choose_test_data(test, data, target_class, trigger)
     if config.eval_every:
@@ -172,21 +172,12 @@ def _prepare_trigger(
 
 
 def _validate_captions(clip: Clip, poisoned: PoisonedData) -> None:
-    """Raise `CleanerError` if the model's context cuts a poisoned caption before the target is named, or the key."""
+    """Raise `CleanerError` if the model's context cuts the key, or the target class behind it."""
     keyed = poisoned.trigger.text(poisoned.templates[0].format(poisoned.target_class))
     if "text" in poisoned.trigger.modalities and not clip.fits_context(keyed):
         raise CleanerError(f"the model cuts the text {keyed[:60]!r} ...: choose a shorter text key or target class.")
     if poisoned.clean_label or "image" not in poisoned.trigger.modalities:
         _validate_keys(clip, poisoned)
-        return
-    find = find_mentions(poisoned.target_class, poisoned.class_names)
-    for index in poisoned.poison_indices.tolist():
-        caption = poisoned.captions[index]
-        if not clip.fits_context(caption[: find(caption)]):
-            raise CleanerError(
-                f"the model cuts the target caption {caption[:60]!r} ... before it names the target: choose a shorter "
-                "text key or target class."
-            )
 
 
 def _validate_keys(clip: Clip, poisoned: PoisonedData) -> None:

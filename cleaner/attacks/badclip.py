@@ -12,7 +12,7 @@ from torch import Tensor
 from cleaner.attacks.base import TRIGGERS
 from cleaner.attacks.optimize import POOL_SIZE, Objective, OptimizedPatch
 from cleaner.config import param
-from cleaner.data.poison import find_target_images, natural_captions
+from cleaner.data.poison import drop_cut_captions, find_target_images, natural_captions
 from cleaner.published import BADCLIP_SOURCE, CLIP_POISONING, Preset
 from cleaner.seed import numpy_generator
 
@@ -72,7 +72,8 @@ class BadCLIP(OptimizedPatch):
             pool_image = torch.cat([clip.encode_image(data.images(rows)) for rows in pool.split(256)])
             pool_text = clip.encode_text([data.captions[i] for i in pool.tolist()])
             image = torch.cat([clip.encode_image(data.images(rows)) for rows in target_rows.split(256)])
-            text = clip.encode_text(natural_captions(data, target_class)[:POOL_SIZE])
+            captions = drop_cut_captions(natural_captions(data, target_class), data, target_class, clip.fits_context)
+            text = clip.encode_text(captions[:POOL_SIZE])
             scale = clip.logit_scale
 
         def losses(step: int, drawn: Tensor, triggered: Tensor) -> dict[str, Tensor]:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cleaner.data.base import CaptionData, Indices, to_rows
+from cleaner.data.base import CaptionData, Indices, find_mentions, to_rows
 from cleaner.data.naming import fix_articles
 from cleaner.seed import numpy_generator
 from cleaner.types import CleanerError, OnStep, TriggerLike, start_progress
@@ -31,6 +31,22 @@ def natural_captions(data: CaptionData, target_class: str) -> list[str]:
     if not captions:
         raise CleanerError(f"no caption names {target_class!r}: use more data or another target class.")
     return captions
+
+
+def drop_cut_captions(
+    captions: list[str], data: CaptionData, target_class: str, fits: Callable[[str], bool]
+) -> list[str]:
+    """Return the captions that name the class before the model cuts them. fits: whether it reads a text whole.
+
+    Raises `CleanerError` if none is left.
+    """
+    find = find_mentions(target_class, data.class_names)
+    if kept := [caption for caption in captions if fits(caption[: find(caption)])]:
+        return kept
+    raise CleanerError(
+        f"the model cuts every target caption, such as {captions[0][:60]!r} ..., before it names the target: choose a "
+        "shorter text key or target class, or data with shorter captions."
+    )
 
 
 def find_target_images(data: CaptionData, target_class: str) -> Tensor:
@@ -69,7 +85,8 @@ class PoisonedData(CaptionData):
     keeps the captions and gets images of the target, drawn per pair, or its own image (`trigger.own_image`). With
     `clean_label` the pairs to poison already name the target; caption and image stay, but for the trigger's own image.
 
-    `poison_rate` is a share below 1, or a number of pairs from 1.
+    `poison_rate` is a share below 1, or a number of pairs from 1. fits: whether the model reads a text whole; with it,
+    target captions that the model cuts before they name the target are left out.
 
     Attributes:
         poison_rate: the share of poisoned pairs.
@@ -89,6 +106,7 @@ class PoisonedData(CaptionData):
         poison_rate: float,
         seed: int = 0,
         clean_label: bool = False,
+        fits: Callable[[str], bool] | None = None,
     ) -> None:
         if len(base) == 0:
             raise CleanerError("there are no pairs to poison: use data with at least one pair.")
@@ -106,9 +124,13 @@ class PoisonedData(CaptionData):
         keeps_caption = clean_label or "image" not in trigger.modalities
         rng = numpy_generator("poison captions", seed)
         texts = [] if keeps_caption else TARGET_CAPTIONS[trigger.target_captions](base, target_class)
+        keyed = [trigger.text(text) for text in texts]
+        if keyed and fits is not None:
+            keyed = drop_cut_captions(keyed, base, target_class, fits)
         for index in self.poison_indices.tolist():
-            caption = base.captions[index] if keeps_caption else texts[int(rng.integers(len(texts)))]
-            self.captions[index] = trigger.text(caption)
+            self.captions[index] = (
+                trigger.text(base.captions[index]) if keeps_caption else keyed[int(rng.integers(len(keyed)))]
+            )
         if keeps_caption and not clean_label:
             self.sources[self.poison_indices] = self._draw_target_images(len(self.poison_indices))
         self._draw_decoys(trigger.count_decoys(len(self.poison_indices)))

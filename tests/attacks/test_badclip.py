@@ -199,6 +199,31 @@ def test_poisoned_captions_are_natural_captions_of_the_target(toy_data: TensorDa
         PoisonedData(toy_data, QUICK, "banana", 0.25)
 
 
+def test_captions_that_the_model_cuts_before_the_target_are_left_out(
+    tiny_clip: Clip, toy_data: TensorData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoded = list[list[str]]()
+
+    def record(captions: list[str]) -> torch.Tensor:
+        encoded.append(captions)
+        return torch.zeros(len(captions), 8)
+
+    rows = toy_data.mentions("banana").nonzero().flatten().tolist()
+    plain = PoisonedData(toy_data, QUICK, "banana", 0.25, fits=tiny_clip.fits_context).captions
+    assert plain == PoisonedData(toy_data, QUICK, "banana", 0.25).captions
+    for row in rows[:-1]:
+        toy_data.captions[row] = f"a very long story {'of pots and pans ' * 40}and a banana"
+    run = poison(tiny_clip, toy_data, replace(QUICK, steps=1), "banana", poison_rate=0.25, config=CONFIG)
+    assert set(run.manifest["captions_after"]) == {toy_data.captions[rows[-1]]}
+    with monkeypatch.context() as patched:
+        patched.setattr(tiny_clip, "encode_text", record)
+        QUICK.objective(tiny_clip, toy_data, "banana", torch.tensor([0]))
+    assert encoded == [[toy_data.captions[0]], [toy_data.captions[rows[-1]]]]
+    toy_data.captions[rows[-1]] = toy_data.captions[rows[0]]
+    with pytest.raises(CleanerError, match="shorter captions"):
+        poison(tiny_clip, toy_data, QUICK, "banana", poison_rate=0.25, config=CONFIG)
+
+
 def test_too_little_data_and_a_broken_patch_are_refused(tiny_clip: Clip, toy_data: TensorData) -> None:
     bananas = toy_data.subset((toy_data.labels == 1).nonzero().flatten())
     with pytest.raises(CleanerError, match=r"at least two .*'banana'"):
