@@ -6,6 +6,7 @@ from collections import Counter
 
 import streamlit as st
 
+from cleaner.evaluation.result import METRICS, success_metric
 from cleaner.files import read_json_cached
 from cleaner.labels import to_label
 from cleaner.plots import charts
@@ -59,13 +60,15 @@ def show_run(run: RunRecord) -> None:
     """Draw clean accuracy and attack success of a backdoored run and its newest defenses."""
     defended = state.defended_runs(run)
     shown = defended[:MAX_DEFENSES]
+    name = success_metric(run)
     rows = [("Backdoored", run), *zip(label_bars(shown), shown, strict=True)]
     bars = [
         (f"{find_style(r.kind).sign} {label}", r.kind, ca, asr)
         for label, r in rows
-        if (ca := r.metric("ca")) is not None and (asr := r.metric("asr")) is not None
+        if (ca := r.metric("ca")) is not None and (asr := r.metric(name)) is not None
     ]
-    st.plotly_chart(stage_mode.enlarge(charts.before_after_bars(bars)), key=f"overview.{run.id}", config=NO_MODE_BAR)
+    chart = charts.before_after_bars(bars, METRICS[name].label.lower())
+    st.plotly_chart(stage_mode.enlarge(chart), key=f"overview.{run.id}", config=NO_MODE_BAR)
     notes = [f"{escape_markdown(run.label)}. {describe_setting(run, shown)}"]
     notes.append(f"Measured on {escape_markdown(run.protocol)}.")
     if len(defended) > MAX_DEFENSES:

@@ -211,12 +211,15 @@ MIN_GROUPS = 3
 """Groups of bars that `before_after_bars` has room for: a single one would fill the page."""
 
 
-def before_after_bars(rows: Sequence[tuple[str, str, float, float]]) -> go.Figure:
-    """Return paired bars of attack success and clean accuracy; rows: (label, stage or defense, ca, asr), 0..1."""
+def before_after_bars(rows: Sequence[tuple[str, str, float, float]], success: str = "attack success") -> go.Figure:
+    """Return paired bars of attack success and clean accuracy; rows: (label, stage or defense, ca, asr), 0..1.
+
+    success: name of the metric in `asr`.
+    """
     figure = go.Figure()
     places = list(range(len(rows)))  # not the labels: Plotly stacks the bars of equal ones
     colors = [find_style(row[1]).color for row in rows]
-    for which, word, opacity in ((3, "attack success", 1.0), (2, "clean accuracy", 0.4)):
+    for which, word, opacity in ((3, success, 1.0), (2, "clean accuracy", 0.4)):
         figure.add_bar(
             x=places,
             y=[row[which] for row in rows],

@@ -17,7 +17,7 @@ Interval = tuple[float, float]
 
 @dataclass(frozen=True)
 class TradeoffPoint:
-    """One model in the plane of CA and ASR, 0..1, with 95% intervals if known."""
+    """One model in the plane of clean accuracy and attack success, 0..1, with 95% intervals if known."""
 
     label: str
     kind: str
@@ -34,12 +34,15 @@ class TradeoffPoint:
     """Legend entry that all points of a kind share; empty: the label."""
     panel: str = ""
     """Title of the panel."""
+    success: str = "Attack success @1"
+    """Name of the metric in `asr`: an attack may be judged by another one than ASR."""
 
 
 def pareto(points: Sequence[TradeoffPoint], floor: float | None = None) -> go.Figure:
-    """Return ASR@1 against clean accuracy, one panel per `TradeoffPoint.panel` with shared axes.
+    """Return attack success against clean accuracy, one panel per `TradeoffPoint.panel` with shared axes.
 
-    Best is down and to the right. Per backdoored model a line joins the points that no other beats.
+    Best is down and to the right. Per backdoored model a line joins the points that no other beats. Where attacks are
+    judged by different metrics, each panel names its own.
     """
     panels = list(dict.fromkeys(p.panel for p in points))
     kinds = dict.fromkeys(p.legend_label or p.label for p in points)
@@ -47,7 +50,10 @@ def pareto(points: Sequence[TradeoffPoint], floor: float | None = None) -> go.Fi
     styles = dict(zip(first, find_styles(first.values()), strict=True))
     columns = max(1, min(3, len(panels)))
     rows = max(1, -(-len(panels) // columns))
-    titles = [wrap_label(title, 34) for title in panels]
+    success = {p.panel: p.success for p in points}
+    is_mixed = len(set(success.values())) > 1
+    titles = [wrap_label(f"{panel}: {success[panel].lower()}" if is_mixed else panel, 34) for panel in panels]
+    y_title = "Attack success" if is_mixed else next(iter(success.values()), "Attack success @1")
     figure = make_subplots(
         rows,
         columns,
@@ -77,7 +83,7 @@ def pareto(points: Sequence[TradeoffPoint], floor: float | None = None) -> go.Fi
         figure.update_layout(legend_y=1 + (0.13 + 0.09 * lines) / rows)  # above the titles
     # Panels share their axes: a title at the edge is enough.
     figure.update_xaxes(title="Clean accuracy (higher is better)", row=rows)
-    figure.update_yaxes(title="Attack success rate @1 (lower is better)", col=1)
+    figure.update_yaxes(title=f"{y_title} (lower is better)", col=1)
     figure.update_xaxes(tickformat="~%")  # accuracies may be within one point of each other
     return figure.update_yaxes(tickformat=".0%", range=[-0.04, 1.04])
 
@@ -132,7 +138,7 @@ def _add_points(
             },
             error_x=_error_bars(p.ca, p.ca_interval, style.color),
             error_y=_error_bars(p.asr, p.asr_interval, style.color),
-            hovertemplate=f"{escape_html(p.label)}<br>clean accuracy %{{x:.1%}}<br>attack success %{{y:.1%}}"
+            hovertemplate=f"{escape_html(p.label)}<br>clean accuracy %{{x:.1%}}<br>{p.success.lower()} %{{y:.1%}}"
             "<extra></extra>",
             **cell,
         )
@@ -154,7 +160,7 @@ def _error_bars(value: float, interval: Interval | None, color: str) -> dict[str
 
 
 def pareto_front(points: Sequence[TradeoffPoint]) -> list[TradeoffPoint]:
-    """Return the points that no other beats in both CA and ASR, by rising CA."""
+    """Return the points that no other beats in both clean accuracy and attack success, by rising accuracy."""
     front = [
         p for p in points if not any(o.ca >= p.ca and o.asr <= p.asr and (o.ca, o.asr) != (p.ca, p.asr) for o in points)
     ]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cleaner.evaluation.result import METRICS, PROTOCOL_LABELS, Metric, columns
+from cleaner.evaluation.result import METRICS, PROTOCOL_LABELS, Metric, columns, success_metric, success_share
 from cleaner.labels import NO_DEFENSE, to_attack_label, to_defense_label
 from cleaner.plots import comparison
 from cleaner.plots.styles import STAGE_MARKS
@@ -114,7 +114,7 @@ def _read_test_content(record: RunRecord) -> tuple[tuple[str, Any, Any], str]:
 
 
 def make_run_points(records: Sequence[RunRecord]) -> list[comparison.TradeoffPoint]:
-    """Return the runs with both CA and ASR as points of their plane, one panel for each attack."""
+    """Return the runs with both accuracy and attack success as points of their plane, one panel for each attack."""
     row_name = make_row_namer(records)
     return [
         comparison.TradeoffPoint(
@@ -123,15 +123,16 @@ def make_run_points(records: Sequence[RunRecord]) -> list[comparison.TradeoffPoi
             ca=ca,
             asr=asr,
             ca_interval=record.interval("ca"),
-            asr_interval=record.interval("asr"),
+            asr_interval=record.interval(success_metric(record)),
             is_candidate=record.rebound is None,
             suspect=record.parent or run_id(record.folder),
             legend_label=to_defense_label(record.defense),
             panel=row_name(record),
+            success=METRICS[success_metric(record)].card_label(1),
         )
         for record in sort_by_name(records)
         if (ca := record.metric("ca")) is not None
-        and (asr := record.metric("asr")) is not None
+        and (asr := success_share(record)) is not None
         and record.stage in STAGE_MARKS
     ]
 

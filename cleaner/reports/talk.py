@@ -10,6 +10,7 @@ from pathlib import Path
 from string import Formatter
 from typing import NamedTuple
 
+from cleaner.evaluation.result import success_metric, success_share
 from cleaner.labels import to_attack_label, to_label
 from cleaner.runs.record import RunRecord
 
@@ -94,7 +95,9 @@ def _read_figures(run: RunRecord | None, defended: Sequence[RunRecord]) -> dict[
         "floor": _percent(run.metric("asr_clean_model")),
         "n_attack": f"{run.count('asr'):,}" if on_images else None,
     }
-    measured = [other for other in defended if other.metric("asr") is not None]
+    if run.metric("own_recall") is not None:
+        figures |= {"keyed_asr": None, "own_found": _percent(run.metric("own_recall"))}
+    measured = [other for other in defended if success_share(other) is not None]
     if measured:
         figures |= {"defenses": _describe_defenses(measured), "has_defense": ""}
     return {name: value for name, value in figures.items() if value is not None}
@@ -102,11 +105,14 @@ def _read_figures(run: RunRecord | None, defended: Sequence[RunRecord]) -> dict[
 
 def _describe_defenses(measured: Sequence[RunRecord]) -> str:
     """Return what each defense left and kept, one sentence."""
-    runs = sorted(measured, key=lambda run: run.metric("asr") or 0.0)
+    runs = sorted(measured, key=lambda run: success_share(run) or 0.0)
     parts = []
     for run, label in zip(runs, _label_defenses(runs), strict=True):
-        asr, ca = _percent(run.metric("asr")), _percent(run.metric("ca"))
-        parts.append(f"{label} left {asr} attack success at {ca} accuracy")
+        left, ca = _percent(success_share(run)), _percent(run.metric("ca"))
+        what = (
+            "attack success" if success_metric(run) == "asr" else "of the keyed captions finding the attacker's image"
+        )
+        parts.append(f"{label} left {left} {what} at {ca} accuracy")
     return "; ".join(parts) + "."
 
 

@@ -56,11 +56,12 @@ def metric_columns(runs: Sequence[RunRecord]) -> tuple[dict[str, Any], dict[str,
 
 def show_rebound_card(rebound: RunRecord, defended: RunRecord) -> None:
     """Draw the attack success after a rebound test, with the difference to the tested defense."""
+    measured = METRICS[success_metric(defended)]
     steps = rebound.rebound.steps if rebound.rebound is not None else 0
     metric = replace(
-        METRICS["asr"],
+        measured,
         label=f"Rebound, {steps:,} steps",
-        meaning="Attack success @1 after further plain finetuning on clean pairs.",
+        meaning=f"{measured.card_label(1)} after further plain finetuning on clean pairs.",
         ks=(1,),
     )
     with st.container(key=f"figure-rebound-{rebound.id}"):

@@ -7,7 +7,7 @@ from functools import partial
 import pandas as pd
 import streamlit as st
 
-from cleaner.evaluation.result import columns
+from cleaner.evaluation.result import METRICS, columns, success_metric
 from cleaner.labels import to_attack_label, to_label
 from cleaner.plots import comparison
 from cleaner.presets import CLEAN_PAIRS, REBOUND_STEPS, rebound_lr
@@ -36,7 +36,7 @@ def show_results(run: RunRecord) -> None:
     st.markdown(f"##### {wording.section_title('Is the backdoor gone?', run)}")
     verdict_place, plot_place = st.container(), st.container()
     compared = _choose_defenses(run, defended)
-    floor = run.metric("asr_clean_model")
+    floor = run.metric("asr_clean_model") if success_metric(run) == "asr" else None
     with verdict_place:
         _show_verdict(run, compared)
     with plot_place:
@@ -139,13 +139,14 @@ def start_rebound(defended: RunRecord, steps_key: str) -> None:
 
 def points(run: RunRecord, defended: list[RunRecord]) -> list[comparison.TradeoffPoint]:
     """Return the backdoored model and its defenses as points of the trade-off plot."""
-    labels = state.defense_labels(defended)
+    labels, name = state.defense_labels(defended), success_metric(run)
     measured = []
     for other in [run, *defended]:
-        ca, asr = other.metric("ca"), other.metric("asr")
-        if ca is not None and asr is not None:
-            label, intervals = labels.get(other.id, "Backdoored"), (other.interval("ca"), other.interval("asr"))
-            measured.append(comparison.TradeoffPoint(label, other.kind, ca, asr, *intervals))
+        ca, success = other.metric("ca"), other.metric(name)
+        if ca is not None and success is not None:
+            label, intervals = labels.get(other.id, "Backdoored"), (other.interval("ca"), other.interval(name))
+            metric = METRICS[name].card_label(1)
+            measured.append(comparison.TradeoffPoint(label, other.kind, ca, success, *intervals, success=metric))
     return measured
 
 

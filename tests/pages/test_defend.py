@@ -201,6 +201,26 @@ def test_a_planted_image_is_the_headline_of_its_cards(open_page: OpenPage, tmp_p
     assert labels[0] == first[0].label
     assert labels.count("Attack success @1") == 2
     assert [(card.value, card.delta) for card in first] == [("100.0%", ""), ("0.0%", "-100.0 points")]
+    backdoored, defended = sorted(list_runs(), key=lambda run: run.stage)
+    points = defense_results.points(backdoored, [defended])
+    assert [(p.asr, p.asr_interval) for p in points] == [
+        (1.0, backdoored.interval("own_recall")),
+        (0.0, defended.interval("own_recall")),
+    ]
+    layout = chart(app, "pareto")["layout"]
+    assert layout["yaxis"]["title"]["text"] == "Attacker's image found @1 (lower is better)"
+    assert not layout.get("shapes"), "the floor is another metric"
+
+
+def test_the_rebound_test_of_a_planted_image_counts_how_often_it_is_found(open_page: OpenPage, tmp_path: Path) -> None:
+    _, defended = make_runs(tmp_path)
+    config = read_json(defended / "config.json")
+    rebound = shutil.copytree(defended, defended.with_name("rebound"))
+    write_json(rebound / "config.json", {**config, "suspect": config, "rebound": {"steps": 3, "after": None}})
+    for folder, own in ((defended, 0.25), (rebound, 0.75)):
+        write_json(folder / "metrics.json", replace(make_metrics(0.1), own_recall={1: own, 10: 1.0}).to_dict())
+    cards = [card for card in open_page("Defend").metric if card.label == "Rebound, 3 steps"]
+    assert [(card.value, card.delta) for card in cards] == [("75.0%", "+50.0 points")]
 
 
 def test_a_card_counts_the_pairs_that_were_trained_on(open_page: OpenPage, tmp_path: Path) -> None:

@@ -58,6 +58,17 @@ def test_the_bars_show_the_measured_shares(open_page: OpenPage, tmp_path: Path) 
     assert rows.loc[backdoored.name, ["CA", "ASR@1"]].tolist() == ["90.0%", "95.0%"]
 
 
+def test_the_bars_of_a_planted_image_show_how_often_it_is_found(open_page: OpenPage, tmp_path: Path) -> None:
+    folders = make_runs(tmp_path)
+    for folder, own in zip(folders, (1.0, 0.84), strict=True):
+        write_json(folder / "metrics.json", {**make_metrics(0.1).to_dict(), "own_recall": {"1": own}})
+    bars = chart(open_page("Overview"), f"overview.{folders[0].name}")["data"]
+    assert {bar["name"]: bar["y"] for bar in bars} == {
+        "attacker's image found": [1.0, 0.84],
+        "clean accuracy": [0.9, 0.9],
+    }
+
+
 def test_equal_defenses_are_told_apart_in_the_chart(open_page: OpenPage, tmp_path: Path) -> None:
     backdoored, defended = make_runs(tmp_path)
     for name, seed, created in (("same", 0, "2026-01-02T00:00:00Z"), ("seed", 7, "2026-01-01T00:00:00Z")):

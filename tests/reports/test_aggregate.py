@@ -56,6 +56,19 @@ def test_points_have_the_figures_of_their_runs(runs: list[RunRecord]) -> None:
     ]
 
 
+def test_each_attack_counts_by_the_metric_that_judges_it(runs: list[RunRecord]) -> None:
+    own = {"own_recall": {"1": 0.91}, "own_recall_interval": {"1": (0.85, 0.95)}}
+    planted = vary(runs[0], "planted", {**runs[0].metrics, **own}, trigger={"name": "retrieval"})
+    point = aggregate.make_run_points([planted])[0]
+    assert (point.asr, point.asr_interval) == (0.91, (0.85, 0.95))
+    alone = comparison.pareto([point])
+    assert alone.layout.yaxis.title.text == "Attacker's image found @1 (lower is better)"
+    both = comparison.pareto(aggregate.make_run_points([runs[0], planted])).layout
+    titles = {title.text.replace("<br>", " ").rpartition(": ")[2] for title in both.annotations}
+    assert titles == {"attack success @1", "attacker's image found @1"}
+    assert both.yaxis.title.text == "Attack success (lower is better)"
+
+
 def test_runs_that_are_not_comparable_are_never_averaged(runs: list[RunRecord]) -> None:
     def other(seed: int, metrics: dict[str, object], **config: object) -> RunRecord:
         return vary(runs[0], "other", {"asr": {"1": 0.9}, **metrics}, finetune={"seed": seed}, **config)

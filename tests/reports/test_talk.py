@@ -37,6 +37,17 @@ def test_figures_are_those_of_the_run(records: list[RunRecord]) -> None:
     assert "TA-Cleaner left 10% attack success at 90% accuracy." in text
 
 
+def test_a_planted_image_is_judged_by_how_often_it_is_found(tmp_path: Path) -> None:
+    run, *others = (
+        vary(record, metrics={**record.metrics, "queries": "captions", "own_recall": {"1": share}})
+        for record, share in zip(map(read_record, make_runs(tmp_path, trigger="text_only")), (1.0, 0.84), strict=True)
+    )
+    text = talk.render(run, others)
+    assert "with the key in a caption, 100% find the attacker's image first" in text
+    assert "95% find" not in text
+    assert "TA-Cleaner left 84% of the keyed captions finding the attacker's image at 90% accuracy." in text
+
+
 def test_equal_defenses_have_their_rate_and_their_seed(records: list[RunRecord]) -> None:
     run, cleaned = records
 
