@@ -46,7 +46,7 @@ from pages._shared import (
     wording,
 )
 from pages._shared.fragments import show_tabs
-from pages._shared.frame import page, page_file, show_error
+from pages._shared.frame import defend_button, page, show_error
 from pages._shared.progress import load_data_with_progress
 from pages._shared.sample import DataKey
 from pages._shared.state import KEEP
@@ -274,12 +274,7 @@ def show_result(run: RunRecord) -> None:
         st.markdown(f"##### {wording.section_title('Did the attack succeed?', run)}")
         cards.show_run_verdict(run)
         cards.show_cards(run)
-        label, icon = (
-            "Defend the example's model" if run.is_shipped else "Defend this model",
-            ":material/health_and_safety:",
-        )
-        if st.button(label, key="poison.defend", icon=icon, type="tertiary", on_click=state.leave_external_model):
-            st.switch_page(page_file("Defend"))
+        defend_button("Defend the example's model" if run.is_shipped else "Defend this model", "poison.defend")
         cards.show_measurement_notes(run)
 
 

@@ -11,7 +11,7 @@ from cleaner.reports.film_animation import render_animation
 from cleaner.runs.film import has_film
 from cleaner.runs.record import RunRecord
 from pages._shared import film_player, jobs, state, wording
-from pages._shared.frame import link, page
+from pages._shared.frame import defend_button, link, page
 from pages._shared.state import KEEP
 from pages._shared.wording import escape_markdown
 
@@ -81,7 +81,10 @@ def explain_missing(runs: Sequence[RunRecord]) -> None:
         st.info("These runs were made without a film. New training runs record one.", icon=":material/movie:")
     else:
         st.info("Nothing has been trained here yet: each training run records a film.", icon=":material/movie:")
-    link("Defend" if state.current_run() is not None else "Poison", "Train one")
+    if state.current_run() is not None:
+        defend_button("Train one", "film.defend")
+    else:
+        link("Poison", "Train one")
 
 
 with page("Film", LEAD):

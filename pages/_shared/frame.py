@@ -126,6 +126,13 @@ def link(title: str, label: str | None = None) -> None:
     st.page_link(page_file(title), label=label or title, icon=icon, query_params=address.current())
 
 
+def defend_button(label: str, key: str) -> None:
+    """Draw a button to the Defend page, which then shows the run in view, if one is."""
+    icon = f":material/{ICONS['Defend']}:"
+    if st.button(label, key=key, icon=icon, type="tertiary", on_click=state.leave_external_model):
+        st.switch_page(page_file("Defend"))
+
+
 def _sidebar() -> None:
     labels = state.view_labels()
     if labels:

@@ -27,7 +27,7 @@ from cleaner.runs.request import parse_data
 from cleaner.types import OnStep, StepReport
 from pages._shared import cache, forms
 from pages._shared.cancel import allow_again, is_canceled, show_cancelable
-from pages._shared.frame import link
+from pages._shared.frame import defend_button
 from pages._shared.pixels import decode_png, enlarge
 from pages._shared.plotly_charts import NO_MODE_BAR
 from pages._shared.sample import DataKey, ModelKey
@@ -198,7 +198,7 @@ def _show_triggers(subject: Subject, found: Inversion) -> None:
 
 def _show_uses(subject: Subject, suspect: str) -> None:
     """Draw what the inverted trigger is good for. suspect: its class."""
-    link("Defend", "Train it away: choose “Unlearn inverted trigger”")
+    defend_button("Train it away: choose “Unlearn inverted trigger”", "inversion.defend")
     folder = subject.stored_folder
     data: list[str] = []
     if subject.run is None:  # a run has its data; for other models, a command would take Scenes

@@ -14,7 +14,7 @@ from cleaner.runs.record import RunRecord
 from cleaner.runs.request import TEST_SIZE
 from cleaner.types import CleanerError
 from pages._shared import cache, job_requests, state, uploads
-from pages._shared.frame import link
+from pages._shared.frame import defend_button
 from pages._shared.progress import load_data_with_progress
 from pages._shared.sample import DataKey, ModelKey, Sample, format_prompt
 from pages._shared.state import KEEP
@@ -50,7 +50,7 @@ def choose_stages(run: RunRecord | None, label_visibility: LabelVisibility = "vi
     stages, defended, suspect = _find_stages(run)
     if not defended:
         st.caption("No defended model yet.")
-        link("Defend", "Train one")
+        defend_button("Train one", "view.defend")
         return stages
     runs, labels = {other.id: other for other in defended}, state.short_labels(defended)
     run_id = st.selectbox(

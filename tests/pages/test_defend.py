@@ -92,8 +92,14 @@ def test_a_run_that_comes_into_view_ends_the_form_of_an_external_model(open_page
     press(app.run(), "lesson.next")
     assert "pareto" in chart_keys(app)
     switch_on()
-    press(go_to(app, "Poison"), "poison.defend")
-    assert "pareto" in chart_keys(app)
+    for page in ("Poison", "Film"):
+        press(go_to(app, page), f"{page.lower()}.defend")
+        assert "pareto" in chart_keys(app)
+        switch_on()
+    for defended in (tmp_path / "runs").glob("*-defended"):
+        shutil.rmtree(defended)
+    press(go_to(app, "Try it"), "view.defend")
+    assert not app.toggle(key="defend.external").value
 
 
 def test_two_defenses_in_one_start(open_page: OpenPage) -> None:

@@ -14,7 +14,7 @@ from cleaner.runs.inversion import MISS_NOTE, Inversion, locate_inversion, read_
 from cleaner.types import CleanerError
 from pages._shared import cache
 from tests.cli.test_invert import find_anything
-from tests.pages.conftest import OpenPage, chart, errors, link_labels, page_text, press, table, widget_keys
+from tests.pages.conftest import OpenPage, chart, errors, page_text, press, table, widget_keys
 from tests.pages.runs import make_runs
 
 
@@ -99,8 +99,11 @@ def test_a_trigger_is_inverted_and_kept(open_page: OpenPage, tmp_path: Path, mon
     assert "InverTune (arXiv:2506.12411)" in text
     assert "An estimate" in text
     assert (MISS_NOTE in text) != found.is_anomalous
-    assert any("Train it away" in label for label in link_labels(app))
     assert "Search again" in [button.label for button in app.button]
+    app.session_state["defend.external"] = True
+    press(app, "inversion.defend")
+    assert not app.session_state["defend.external"]
+    assert [title.value for title in app.title] == ["Defend"]
 
 
 def test_a_suspect_is_not_wrong_where_the_attack_changes_no_image(
