@@ -17,10 +17,11 @@ from cleaner.inspection import embedding_map
 from cleaner.jobs import map_worker
 from cleaner.plots import features
 from cleaner.plots.styles import STAGE_COLORS, find_style
-from pages._shared import pickers
+from pages._shared import pickers, pixels
 from pages._shared.map_view import MapView
 from pages._shared.sample import DataKey
 from pages._shared.state import MODEL_PREFIX
+from tests.data.files import write_table
 from tests.pages.conftest import AllWork, OpenPage, chart, chart_keys, errors, page_text, table, widget_keys
 from tests.pages.runs import make_runs
 
@@ -146,6 +147,23 @@ def test_a_selection_survives_a_change_of_model(open_page: OpenPage, tmp_path: P
     app.button(key="embeddings.clear").click().run()
     assert "embeddings.clear" not in widget_keys(app)
     assert len(traces(app)) == before
+
+
+def test_clean_and_triggered_images_of_a_table_have_the_framing_of_the_run(
+    open_page: OpenPage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table_path = write_table(tmp_path)
+    for folder in make_runs(tmp_path):
+        config = json.loads((folder / "config.json").read_text())
+        data = {"data_name": f"csv:{table_path}", "data_options": {"classes": "red,green,blue"}, "target_class": "red"}
+        (folder / "config.json").write_text(json.dumps({**config, **data}))
+    shown: list[Any] = []
+    monkeypatch.setattr(pixels, "enlarge", lambda image, side: shown.append(image) or image)
+    select(open_page("Embeddings"), ["image:3", "triggered:3"])
+    clean, triggered = shown
+    assert clean.shape == triggered.shape
+    assert not np.array_equal(clean, triggered)
+    assert np.array_equal(clean[0], triggered[0]), "the patch is at the bottom right"
 
 
 def test_a_selection_does_not_apply_to_other_data(open_page: OpenPage, tmp_path: Path) -> None:
