@@ -110,7 +110,7 @@ def validation_curves(
                 )
     if floor is not None:
         figure.add_hline(y=floor, line={"color": STAGE_COLORS["floor"], "dash": "dot"})
-    apply_layout(figure, 270 + 14 * max(0, len(figure.data) - 2), "Training step", "Share of validation images")
+    apply_layout(figure, 270 + 14 * max(0, len(figure.data) - 2), "Training step", "Share of validation data")
     return figure.update_yaxes(range=[-0.03, 1.03], tickformat=".0%")
 
 
@@ -165,7 +165,7 @@ def similarity_bars(texts: Sequence[str], values: Mapping[str, tuple[str, Sequen
     """
     figure = go.Figure()
     rows = list(range(len(texts)))
-    styles = find_styles(kind for kind, _ in values.values())
+    styles = find_line_styles(kind for kind, _ in values.values())
     for (label, (_, cosines)), style in zip(values.items(), styles, strict=True):
         figure.add_bar(
             y=rows,
@@ -232,7 +232,7 @@ def before_after_bars(rows: Sequence[tuple[str, str, float, float]], success: st
                 "line": {"color": colors, "width": 1.5},  # faded bars alone are too pale on both backgrounds
             },
         )
-    apply_layout(figure, 330, y_title="Share of test images")
+    apply_layout(figure, 330, y_title="Share of test data")
     figure.update_layout(barmode="group", bargap=0.3)
     figure.update_xaxes(tickvals=places, ticktext=[row[0] for row in rows])
     figure.update_xaxes(range=[-0.5, max(len(rows), MIN_GROUPS) - 0.5])

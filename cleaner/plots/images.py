@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from plotly.subplots import make_subplots
 
-from cleaner.plots.charts import GRAY, apply_layout, escape_html
-from cleaner.plots.styles import STAGE_COLORS, find_style
+from cleaner.plots.charts import GRAY, HATCHES, HATCHING, apply_layout, escape_html
+from cleaner.plots.styles import STAGE_COLORS, find_line_styles, find_style
 
 Array = NDArray[np.float32]
 PixelArray = NDArray[np.uint8]
@@ -233,12 +233,13 @@ def word_bars(words: Sequence[str], values: Mapping[str, tuple[str, Sequence[flo
     """Return bars of what each word adds to the similarity: label -> (stage or defense, values)."""
     figure = go.Figure()
     positions = list(range(len(words)))
-    for label, (kind, added) in values.items():
+    styles = find_line_styles(kind for kind, _ in values.values())
+    for (label, (_, added)), style in zip(values.items(), styles, strict=True):
         figure.add_bar(
             x=positions,
             y=list(added),
             name=label,
-            marker={"color": find_style(kind).color},
+            marker={"color": style.color, "pattern": {"shape": HATCHES[style.dash], **HATCHING}},
             hovertemplate="%{y:+.3f}<extra>" + label + "</extra>",
         )
     figure.update_xaxes(tickvals=positions, ticktext=[escape_html(word) for word in words])

@@ -103,5 +103,8 @@ def find_styles(kinds: Iterable[str]) -> list[Style]:
 
 
 def find_line_styles(kinds: Iterable[str]) -> list[Style]:
-    """Return the style of each of several lines without marks: each has its own dash, which repeats its color."""
+    """Return the style of each of several lines or bars without marks: each has its own dash, or hatching.
+
+    It repeats the color.
+    """
     return [style._replace(dash=DASHES[i % len(DASHES)]) for i, style in enumerate(find_styles(kinds))]

@@ -23,7 +23,7 @@ from pages._shared.ticker import mount
 CHARTS = (
     ("objective", "Trigger optimization (objective on the clean model; lower is better)", "Objective"),
     ("loss", "Training loss", "Loss"),
-    ("validation", "Validation during training", "Share of validation images"),
+    ("validation", "Validation during training", "Share of validation data"),
 )
 """Id, title and axis title of each chart."""
 SEVERAL_RUNS = " (terms differ between defenses)"

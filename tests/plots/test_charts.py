@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from cleaner.plots.charts import STAGE_COLORS, similarity_bars, validation_curve
 from cleaner.plots.comparison import TradeoffPoint, pareto, pareto_front
 from cleaner.plots.equal_accuracy import CostPanel, CostPoint, equal_accuracy
 from cleaner.plots.features import PointGroup, embedding_map
+from cleaner.plots.images import word_bars
 from cleaner.plots.styles import find_style
 
 
@@ -180,3 +182,19 @@ def test_lines_without_marks_differ_in_dash() -> None:
     for lines, count in ((loss, 4), (steps, 3)):
         assert {line.mode for line in lines} == {"lines"}
         assert len({line.line.dash for line in lines}) == len(lines) == count
+
+
+@pytest.mark.parametrize("draw", [similarity_bars, word_bars])
+def test_bars_beside_each_other_differ_in_hatching(draw: Callable[..., Any]) -> None:
+    stages = {name: (name, [0.3]) for name in ("clean", "backdoored", "ta_cleaner")}
+    patterns = [bar.marker.pattern.shape for bar in draw(["a dog"], stages).data]
+    assert len(set(patterns)) == 3
+
+
+def test_axes_of_attack_success_name_no_images_as_it_may_be_measured_on_captions() -> None:
+    bars = charts.before_after_bars([("Backdoored", "backdoored", 0.9, 0.8)])
+    lines = validation_curves({"par": [(1, 0.6, 0.9)]}, ["par"])
+    assert [figure.layout.yaxis.title.text for figure in (bars, lines)] == [
+        "Share of test data",
+        "Share of validation data",
+    ]
