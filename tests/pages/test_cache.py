@@ -28,7 +28,7 @@ from cleaner.types import CleanerError, StepReport
 from pages._shared import cache, gallery, pickers
 from pages._shared.cache import background, loaders, model_cache
 from pages._shared.cache.loaders import load_model
-from pages._shared.sample import DataKey, ModelKey, Sample
+from pages._shared.sample import DataKey, ModelKey, Placement, Sample
 from tests.conftest import make_clip, make_toy_data
 from tests.data.files import make_caption, write_class_folder, write_table
 from tests.pages.conftest import OpenPage, go_to
@@ -129,6 +129,20 @@ def test_an_own_image_is_framed_as_data_are(open_page: OpenPage, tmp_path: Path)
     own = cache.image_pair_bytes(replace(sample, own_image=("mine.png", content)), None)
     assert np.array_equal(own, cache.image_pair_bytes(sample, None))
     assert shows_both_ends(own[0])
+
+
+def test_a_trigger_is_applied_only_for_the_triggered_copy(
+    open_page: OpenPage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attacked, _ = make_runs(tmp_path)
+    sample = Sample(DataKey("scenes", "test", 100), 0)
+    clean, triggered = cache.image_pair_bytes(sample, attacked)
+    monkeypatch.setattr("cleaner.inspection.attribution.append_triggered", None)
+    left, top, width, height = cache.trigger_box(sample, attacked) or (0, 0, 0, 0)
+    assert cache.trigger_mask(sample, attacked).sum() == width * height > 0
+    for strength, image in ((0, clean), (100, triggered)):
+        _, placed = cache.place_trigger(sample, attacked, Placement(left, top, strength))
+        assert np.array_equal(placed, image)
 
 
 def test_the_gallery_frames_an_own_image_as_the_model_does() -> None:

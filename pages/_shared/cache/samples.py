@@ -35,12 +35,16 @@ def image_pair(sample: Sample, trigger_run: Path | None) -> Any:
     """Return an image and, given a run, its triggered copy: (1 or 2, 3, H, W) in [0, 1]."""
     from cleaner.inspection.attribution import append_triggered
 
+    trigger = load_run(trigger_run).trigger if trigger_run is not None else None
+    return append_triggered(_load_clean_image(sample, trigger_run), trigger)
+
+
+def _load_clean_image(sample: Sample, trigger_run: Path | None) -> Any:
+    """Return an image, framed as its triggered copy is: (1, 3, H, W) in [0, 1]."""
     if sample.own_image is None:
-        clean = load_framed_data(sample, trigger_run).images([sample.index])
-    else:
-        framing = _load_framing(sample, trigger_run)
-        clean = decode_own_image(sample.own_image, framing, load_data(sample.data).image_size)
-    return append_triggered(clean, load_run(trigger_run).trigger if trigger_run is not None else None)
+        return load_framed_data(sample, trigger_run).images([sample.index])
+    framing = _load_framing(sample, trigger_run)
+    return decode_own_image(sample.own_image, framing, load_data(sample.data).image_size)
 
 
 def decode_own_image(own_image: tuple[str, bytes], framing: ImageTransform | None, side: int) -> Any:
@@ -86,21 +90,21 @@ def validate_image(content: bytes, name: str) -> None:
 def trigger_mask(sample: Sample, trigger_run: Path | None) -> Any:
     """Return the mask of the trigger on an image, (H, W) in [0, 1], or None without a trigger."""
     trigger = load_run(trigger_run).trigger if trigger_run is not None else None
-    return None if trigger is None else trigger.mask(image_pair(sample, trigger_run)[:1])[0, 0].numpy()
+    return None if trigger is None else trigger.mask(_load_clean_image(sample, trigger_run))[0, 0].numpy()
 
 
 def trigger_box(sample: Sample, trigger_run: Path) -> tuple[int, int, int, int] | None:
     """Return (left, top, width, height) of the trigger in px; None if it cannot be moved."""
     from cleaner.data.images import find_trigger_box
 
-    return find_trigger_box(image_pair(sample, trigger_run)[:1], load_run(trigger_run).trigger)
+    return find_trigger_box(_load_clean_image(sample, trigger_run), load_run(trigger_run).trigger)
 
 
 def place_trigger(sample: Sample, trigger_run: Path | None, placement: Placement) -> Any:
     """Return the image with the placed trigger: as (1, 3, H, W) in [0, 1] and as uint8 (H, W, 3)."""
     from cleaner.data.images import place_trigger, to_uint8
 
-    image = image_pair(sample, trigger_run)[:1]
+    image = _load_clean_image(sample, trigger_run)
     if trigger_run is not None and placement.strength > 0:
         trigger = load_run(trigger_run).trigger
         image = place_trigger(image, trigger, placement.left, placement.top, placement.strength / 100)
