@@ -59,9 +59,9 @@ class View {
 
   press(event) {
     const target = event.composedPath()[0];
-    const isTyping = target.isContentEditable || /^(INPUT|TEXTAREA|SELECT|BUTTON)$/.test(target.tagName ?? "");
+    const isTyping = target.isContentEditable || /^(INPUT|TEXTAREA|SELECT|BUTTON|SUMMARY)$/.test(target.tagName ?? "");
     if (event.code !== "Space" || event.ctrlKey || event.altKey || event.metaKey) return;
-    if (isTyping && target !== this.slider) return; // the play button toggles by itself
+    if (isTyping && target !== this.slider) return; // the play button toggles by itself, a summary unfolds
     event.preventDefault();
     this.toggle();
   }

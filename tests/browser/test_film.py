@@ -114,13 +114,17 @@ def test_the_page_plays_and_scrubs(start_server: StartServer, browser_page: Any,
 
 
 def check_keys(page: Any) -> None:
-    """Choose the image of the attention by keys; space starts no film then."""
+    """Choose the image of the attention by keys, and unfold a text of the page; space starts no film then."""
     tiles = page.locator(".tile button")
     tiles.nth(0).focus()
     page.keyboard.press("Tab")
     page.keyboard.press("Space")
     assert tiles.nth(1).get_attribute("aria-pressed") == "true"
     assert page.locator(".tile button[aria-pressed=true]").count() == 1
+    page.evaluate("document.body.insertAdjacentHTML('beforeend', '<details><summary>Answer</summary></details>')")
+    page.locator("summary").focus()
+    page.keyboard.press("Space")
+    page.locator("details[open]").wait_for(state="attached")
     page.get_by_role("button", name="Play", exact=True).wait_for()
 
 
