@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from cleaner.presets import QUICK_CLEAN_PAIRS
-from cleaner.types import CleanerError
 from pages._shared import cache, job_requests, state
 from pages._shared.sample import DataKey, ModelKey
 
@@ -24,10 +23,7 @@ def warm_run_in_view() -> None:
     if run.clean_model:
         models.insert(0, ("clean", str(run.folder)))
     defended: list[ModelKey] = [("run", str(other.folder)) for other in state.defended_runs(run)[:MAX_DEFENSES]]
-    try:
-        test = job_requests.read_test_data(run)
-    except CleanerError:
-        return  # the page that needs the data reports it
+    test = job_requests.read_test_data(run)
     clean = DataKey(test.name, "clean", QUICK_CLEAN_PAIRS)
     shown, others = (*models, *defended[:1]), tuple(defended[1:])
     cache.warm_inspection(cache.FirstView(run.folder, run.target_class, shown, others, test, clean))
