@@ -43,8 +43,11 @@ def show_results(run: RunRecord) -> None:
         chart = stage_mode.enlarge(comparison.pareto(points(run, defended), floor))
         st.plotly_chart(chart, key="pareto", config=NO_MODE_BAR)
     _show_cards(run, compared)
+    whole = {"Seconds": st.column_config.NumberColumn(format="%.0f")}
     views = {
-        "All metrics": lambda: st.dataframe(table([run, *defended]), hide_index=True, width="stretch"),
+        "All metrics": lambda: st.dataframe(
+            table([run, *defended]), hide_index=True, width="stretch", column_config=whole
+        ),
         curves.TAB: lambda: _show_curves(run, compared),
     }
     show_tabs("defend.details", views)

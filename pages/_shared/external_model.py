@@ -11,7 +11,7 @@ import streamlit as st
 from cleaner.labels import to_label
 from cleaner.models.resolve import resolve_model_name
 from cleaner.types import CleanerError
-from pages._shared import cache, pickers, sources, state, trigger_scan
+from pages._shared import cache, jobs, pickers, sources, state, trigger_scan
 from pages._shared.cancel import show_cancelable
 from pages._shared.frame import link, show_error
 from pages._shared.job_requests import ExternalModel
@@ -112,9 +112,11 @@ def show_results(external: ExternalModel) -> None:
         }
         for run in defended
     ]
-    st.dataframe(pd.DataFrame(rows), hide_index=True, width="stretch")
+    whole = {"Seconds": st.column_config.NumberColumn(format="%.0f")}
+    st.dataframe(pd.DataFrame(rows), hide_index=True, width="stretch", column_config=whole)
     st.caption("Without the trigger, nobody can measure whether a backdoor is gone.")
     link("Compare", "Compare and export")
+    jobs.mark_as_seen(defended)
 
 
 def show_trigger_scan(external: ExternalModel) -> None:

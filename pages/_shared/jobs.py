@@ -238,9 +238,13 @@ def _describe_place_in_queue(entry: RunRecord) -> str:
 
 def describe_time_left(progress: StepReport | Status) -> str:
     """Return ", about 12 s left", or nothing before the first step."""
-    seconds = progress.eta
+    return f", {format_left(progress.eta)}" if progress.step else ""
+
+
+def format_left(seconds: float) -> str:
+    """Return "about 12 s left", or "about 3 min left" for a longer time."""
     text = "1 s" if seconds < 1.5 else f"about {seconds:.0f} s" if seconds < 90 else f"about {seconds / 60:.0f} min"
-    return f", {text} left" if progress.step else ""
+    return f"{text} left"
 
 
 def describe_active() -> str:

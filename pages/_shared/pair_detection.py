@@ -295,6 +295,7 @@ def _show_retraining(run: RunRecord, ranking: Ranking, flagged: Any, *, pairs: i
             "among the defenses."
         )
         cards.show_measurement_notes(done[0])
+        jobs.mark_as_seen(done)
     request = job_requests.build_retrain_request(run, flagged.tolist(), ranking.detector, pairs)
     remaining = poisons - int(ranking.poisoned[flagged].sum())
     plan = f"{request.pairs:,} pairs remain, {remaining:,} of them poisoned"

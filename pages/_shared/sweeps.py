@@ -52,7 +52,7 @@ def _show_sweep_table(name: str, entries: list[RunRecord]) -> None:
     """Draw the table of a sweep and its buttons."""
     done = sum(entry.status.state == "done" for entry in entries)
     is_active, seconds = sweep.is_active(entries), sweep.seconds_left(entries)
-    left = f", about {max(seconds, 6) / 60:.1f} min left" if is_active and seconds is not None else ""
+    left = f", {jobs.format_left(seconds)}" if is_active and seconds is not None else ""
     unfinished = {entry.status.state for entry in entries} & {*jobs.UNFINISHED, sweep.WAITING_STATE}
     label = f"**Sweep** · {done} of {len(entries)} runs done{left}"
     key = f"{name}.{'unfinished' if unfinished else 'done'}"  # without one, each change of the label would unfold it

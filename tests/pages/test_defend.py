@@ -189,6 +189,8 @@ def test_cards_and_notes_have_the_figures_of_their_names(open_page: OpenPage, tm
     shown = table(app, "n (CA)")
     assert shown[["n (CA)", "n (ASR)"]].values.tolist() == [[100, 96]] * 2
     assert shown["ASR@1"].tolist() == ["94.8%", "10.4%"]
+    formats = json.loads(next(frame for frame in app.dataframe if "n (CA)" in frame.value).proto.columns)
+    assert formats["Seconds"]["type_config"]["format"] == "%.0f"
     marks = [trace for trace in chart(app, "pareto")["data"] if "markers" in trace["mode"]]
     assert [(mark["x"], mark["y"]) for mark in marks] == [([0.9], [91 / 96]), ([0.9], [10 / 96])]
     runs = sorted(list_runs(), key=lambda run: run.stage)
@@ -483,7 +485,10 @@ def test_a_folded_sweep_stays_folded_while_its_label_changes(
     write_status(folders[0], Status("done", step=4, total=4))
     app.run()
     assert not app.exception
-    assert len(keys) == 2
+    monkeypatch.setattr(sweep, "is_active", lambda entries: True)
+    monkeypatch.setattr(sweep, "seconds_left", lambda entries: 45.0)
+    app.run()
+    assert [label.partition("done, ")[2] for label in keys] == ["", "", "about 45 s left"]
     assert len(set(keys.values())) == 1
     assert None not in keys.values()
 

@@ -108,6 +108,7 @@ def test_pairs_are_ranked_and_the_model_is_trained_without_the_flagged_ones(dete
     assert again.defense_settings.name == FLAGGED_DEFENSE
     assert again.pairs == 400
     assert len(again.config["request"]["excluded"]) == 100
+    assert "jobs" not in app.run().query_params, "its result is seen"
     shown = page_text(app)
     assert "Without 100 flagged pairs (k-distance)" in shown
     assert "poisoned pairs remained among the 400 training pairs" in shown

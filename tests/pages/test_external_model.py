@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,9 @@ def test_it_is_defended_without_an_attack_success(page: AppTest, tmp_path: Path)
     results = table(page, "Attack success")
     assert results["Attack success"].tolist() == [UNKNOWN]
     assert all("%" in value for value in results["Clean accuracy"])
+    frame = next(frame for frame in page.dataframe if "Attack success" in frame.value)
+    assert json.loads(frame.proto.columns)["Seconds"]["type_config"]["format"] == "%.0f"
+    assert "jobs" not in page.run().query_params, "its result is seen"
     go_to(go_to(page, "Compare"), "Defend")
     assert page.text_input(key="defend.external.model.path").value == str(tmp_path / "epoch_10.safetensors")
     save_clip(make_clip(seed=4), tmp_path / "epoch_10.safetensors")
