@@ -3,29 +3,32 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable
 
 from cleaner.data.naming import sort_class_names
 from cleaner.data.pairs import PairTable
-from cleaner.data.splits import SPLIT_NAMES
+from cleaner.data.splits import SPLIT_NAMES, find_split
 from cleaner.models.architectures import IMAGENET_CLASS_NAMES
 
 
 def tabulate_class_folders(keys: Iterable[str], read: Callable[[str], bytes]) -> PairTable:
     """Return the images in class folders, or in folders of splits that hold these; other images are left out.
 
-    `keys` are paths with "/". Folders around the class folders, or around those of the splits, do not count.
+    `keys` are paths with "/". Folders around the class folders, or around those of the splits, do not count, nor does
+    a second folder that is alone in one of its name (seg_train/seg_train/sea), as some archives unpack.
     """
     paths = {key: split_path(key) for key in sorted(keys)}
     paths = {key: path for key, path in paths.items() if not is_hidden(path)}
     depth = _count_wrappers(paths.values())
     outside = [key for key, path in paths.items() if len(path) <= depth]
     paths = {key: path[depth:] for key, path in paths.items() if len(path) > depth}
-    tops = {path[0] for path in paths.values() if len(path) > 1}
-    splits = {top: SPLIT_NAMES[top.lower()] for top in tops if top.lower() in SPLIT_NAMES}
-    if len(splits) < len(tops) and not any(path[0] in splits and len(path) > 2 for path in paths.values()):
-        splits = {}  # a class named train, next to cars and planes
+    inner: dict[str, set[str]] = defaultdict(set)
+    for path in paths.values():
+        if len(path) > 1:
+            inner[path[0]].add(path[1])
+    paths = {key: path[1:] if inner.get(path[0]) == {path[0]} else path for key, path in paths.items()}
+    splits = _find_splits(inner, {path[0] for path in paths.values() if len(path) > 2})
     level = 1 if splits else 0
     outside += [key for key, path in paths.items() if len(path) < level + 2 or (splits and path[0] not in splits)]
     left_out = set(outside)
@@ -39,6 +42,19 @@ def tabulate_class_folders(keys: Iterable[str], read: Callable[[str], bytes]) ->
         table.splits = [splits[path[0]] for path in paths.values()]
     _name_imagenet_classes(table)
     return table
+
+
+def _find_splits(tops: Collection[str], deep: Collection[str]) -> dict[str, str]:
+    """Return the folders among `tops` that are splits, and which; `deep` are those that hold folders.
+
+    Their names contain the word train, val or test, if there is one for training and one that is not; else such a word
+    is the whole name. Empty if they hold images themselves and are next to others.
+    """
+    splits = {top: split for top in tops if (split := find_split(top))}
+    if not {"train"} < set(splits.values()):  # a class named train_station
+        splits = {top: split for top, split in splits.items() if top.lower() in SPLIT_NAMES}
+    is_class = len(splits) < len(tops) and not splits.keys() & deep  # a class named train, next to cars and planes
+    return {} if is_class else splits
 
 
 def _count_wrappers(paths: Collection[list[str]]) -> int:

@@ -78,7 +78,7 @@ class ParquetData(HubRows):
             raise CleanerError(f"{path} mixes .parquet and .arrow files: give a folder of one kind.")
         by_split: dict[str, list[str]] = {}
         for file in files:
-            by_split.setdefault(find_split(file.stem), []).append(str(file.resolve()))
+            by_split.setdefault(find_split(file.stem) or "train", []).append(str(file.resolve()))
         tables = _load(kinds.pop(), path, data_files=by_split)
         folder = Path(path) if Path(path).is_dir() else Path(path).parent
         super().__init__(tables, f"parquet:{Path(path).resolve()}", folder, **file_options)
@@ -292,7 +292,8 @@ def _tabulate(tables: Mapping[str, Any], columns: _Columns, folder: Path) -> Pai
         pairs.images = []
     read_columns = (columns.caption, columns.class_name, columns.split, columns.image if has_paths else "")
     for split, table in tables.items():
-        texts, split_of_table = table.select_columns(list(dict.fromkeys(filter(None, read_columns)))), find_split(split)
+        texts = table.select_columns(list(dict.fromkeys(filter(None, read_columns))))
+        split_of_table = find_split(split) or "train"
         for row, values in enumerate(_iterate(texts)):
             key, class_name = f"{split}/{row}", _class_of(values, columns)
             caption = _caption_of(values.get(columns.caption), key)

@@ -10,7 +10,7 @@ from typing import Any
 from cleaner.data.base import DATASETS
 from cleaner.data.class_folders import is_hidden, tabulate_class_folders
 from cleaner.data.pairs import FileData, PairTable, read_image
-from cleaner.data.splits import SPLIT_NAMES
+from cleaner.data.splits import find_split
 from cleaner.models.framing import IMAGE_SUFFIXES
 from cleaner.types import CleanerError
 
@@ -19,7 +19,7 @@ TABLE_SUFFIXES = (".csv", ".tsv")
 
 @DATASETS.register("image_folder")
 class ImageFolderData(FileData):
-    """`image_folder:/path`; top folders named train, val and test are its splits.
+    """`image_folder:/path`; top folders named train, val and test, or training_set and test_set, are its splits.
 
     Class names are the folders' names. ImageNet's thousand folders get their names in words; for other codes set
     `classes`, in the order of the folders.
@@ -45,7 +45,7 @@ def _tabulate(root: Path) -> PairTable:
     keys = []
     for top in _list_subfolders(root):
         files = [top.rglob("*")]
-        if top.name.lower() in SPLIT_NAMES:  # rglob follows a link only where it starts; classes may be links
+        if find_split(top.name):  # rglob follows a link only where it starts; classes may be links
             files = [top.iterdir(), *(folder.rglob("*") for folder in _list_subfolders(top))]
         keys += [file.relative_to(root).as_posix() for file in chain(*files) if file.suffix.lower() in IMAGE_SUFFIXES]
     table = tabulate_class_folders(keys, lambda key: read_image(root / key))

@@ -140,7 +140,7 @@ def _tabulate_class_folders(
 
 def _find_splits(shard_names: Sequence[str], locations: Iterable[MemberLocation]) -> list[str] | None:
     """Return the split of each location by the name of its shard; None if all are for training, or alone."""
-    of_shard = [find_split(name) for name in shard_names]
+    of_shard = [find_split(name) or "train" for name in shard_names]
     return [of_shard[number] for number, *_ in locations] if {"train"} < set(of_shard) else None
 
 

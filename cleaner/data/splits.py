@@ -43,9 +43,9 @@ def select_rows(keys: Sequence[str], splits: Sequence[str] | None, split: str, s
     return rows[::-1] if split == "clean" else rows
 
 
-def find_split(name: str) -> str:
-    """Return the split that the name of a file states ("train-00000-of-00002", "cc3m-val-0001"), "train" if none."""
-    return next((SPLIT_NAMES[part] for part in re.split(r"[-_.]", name.lower()) if part in SPLIT_NAMES), "train")
+def find_split(name: str) -> str | None:
+    """Return the split that is a word of a file's or a folder's name ("cc3m-val-0001", "test_set", "val2017")."""
+    return next((SPLIT_NAMES[word] for word in re.split(r"[-_. \d]+", name.lower()) if word in SPLIT_NAMES), None)
 
 
 def describe_splits(splits: Sequence[str] | None) -> str:

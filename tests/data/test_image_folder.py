@@ -31,6 +31,47 @@ def test_folders_with_names_of_splits_are_splits(tmp_path: Path) -> None:
     assert sum(sizes) == 30
 
 
+@pytest.mark.parametrize(
+    ("train", "held_out", "split"),
+    [
+        ("training_set", "test_set", "test"),
+        ("seg_train/seg_train", "seg_test/seg_test", "test"),
+        ("train2017", "val2017", "validation"),
+    ],
+)
+def test_names_that_contain_those_of_splits_are_splits(train: str, held_out: str, split: str, tmp_path: Path) -> None:
+    """As in Kaggle's cats and dogs, in the Intel scenes and beside COCO."""
+    write_class_folder(tmp_path / train, 30)
+    write_class_folder(tmp_path / held_out, 12)
+    (tmp_path / "seg_pred").mkdir()
+    (tmp_path / "seg_pred" / "0.png").write_bytes(image_bytes(0))
+    data = load_data(str(tmp_path), split=split)
+    assert (len(data), data.class_names) == (12, sorted(NAMES))
+    assert data.skipped_items == ["seg_pred: 1 without a class"]
+
+
+def test_splits_without_classes_have_no_pairs(tmp_path: Path) -> None:
+    for name in ("train2017", "val2017"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "0.png").write_bytes(image_bytes(0))
+    with pytest.raises(CleanerError, match="no pairs"):
+        load_data(str(tmp_path))
+
+
+def test_classes_may_be_named_after_trains_and_tests(tmp_path: Path) -> None:
+    write_class_folder(tmp_path, 12)
+    names = ["dog", "test_tube", "train_station"]
+    for old, new in zip(sorted(NAMES), names, strict=True):
+        (tmp_path / old).rename(tmp_path / new)
+    assert load_data(str(tmp_path), split="all").class_names == ["dog", "test tube", "train station"]
+    (tmp_path / "test_tube").rename(tmp_path / "pen")
+    for name in ("dog", "pen", "train_station"):  # folders in the class folders: it is no split without another
+        (tmp_path / name / "good").mkdir()
+        for file in (tmp_path / name).glob("*.png"):
+            file.rename(tmp_path / name / "good" / file.name)
+    assert load_data(str(tmp_path), split="all").class_names == ["dog", "pen", "train station"]
+
+
 def test_hidden_files_and_folders_are_ignored(tmp_path: Path) -> None:
     write_class_folder(tmp_path / "root", 12)
     (tmp_path / "root" / ".ipynb_checkpoints").mkdir()

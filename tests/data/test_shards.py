@@ -89,13 +89,14 @@ def test_shard_ranges_are_limited(last: str, tmp_path: Path) -> None:
         load_data(f"shards:{tmp_path}/{{00001..99999}}.tar")
 
 
-def test_shards_named_after_splits_are_these(tmp_path: Path) -> None:
-    for name, count in (("set-train-0000", 20), ("set-val-0000", 8), ("set-test-0000", 6)):
+@pytest.mark.parametrize("year", ["", "2017"])
+def test_shards_named_after_splits_are_these(year: str, tmp_path: Path) -> None:
+    for name, count in ((f"set-train{year}-0000", 20), (f"set-val{year}-0000", 8), (f"set-test{year}-0000", 6)):
         pairs = [{f"{i}.png": image_bytes(i), f"{i}.txt": b"a red wall"} for i in range(count)]
         write_tar(tmp_path / f"{name}.tar", {key: value for pair in pairs for key, value in pair.items()})
     sizes = {split: len(load_data(str(tmp_path), split=split)) for split in ("train", "validation", "test")}
     assert sizes == {"train": 20, "validation": 8, "test": 6}
-    alone = str(tmp_path / "set-val-0000.tar")
+    alone = str(tmp_path / f"set-val{year}-0000.tar")
     assert len(load_data(alone, split="all")) == 8
     assert len(load_data(alone, split="train")) > 0, "a single shard is all data that there are"
 
