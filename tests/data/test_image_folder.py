@@ -78,10 +78,26 @@ def test_hidden_files_and_folders_are_ignored(tmp_path: Path) -> None:
     (tmp_path / "root" / ".ipynb_checkpoints" / "0.png").write_bytes(image_bytes(0))
     (tmp_path / "root" / "red" / "._0.png").write_bytes(b"\0\5\x16\7")
     with tarfile.open(tmp_path / "x.tar", "w") as file:
-        file.add(tmp_path / "root" / "red", "red")
-    for source, count in (("root", 12), ("x.tar", 4)):
+        for name in ("red", "blue"):
+            file.add(tmp_path / "root" / name, name)
+    for source, count in (("root", 12), ("x.tar", 8)):
         data = load_data(str(tmp_path / source), split="all", most_broken=0)
-        assert (len(data), data.class_names) == (count, sorted(NAMES) if count == 12 else ["red"])
+        assert (len(data), data.class_names) == (count, sorted(NAMES) if count == 12 else ["blue", "red"])
+
+
+def test_one_folder_of_images_is_no_class(tmp_path: Path) -> None:
+    """As in Flickr8k: every caption would be "a photo of an Images"."""
+    root = tmp_path / "flickr"
+    (root / "Images").mkdir(parents=True)
+    for i in range(12):
+        (root / "Images" / f"{i}.png").write_bytes(image_bytes(i))
+    (root / "captions.txt").write_text("image,caption\n" + "".join(f"{i}.png,a wall\n" for i in range(12)))
+    with tarfile.open(tmp_path / "x.tar", "w") as file:
+        file.add(root, "flickr")
+    for source in ("flickr", "x.tar"):
+        with pytest.raises(CleanerError, match=r"one class, 'Images'.*csv:FILE root=FOLDER"):
+            load_data(str(tmp_path / source), split="all")
+    assert len(load_data(f"csv:{root}/captions.txt", root=str(root / "Images"), split="all")) == 12
 
 
 def test_a_class_may_be_named_train(tmp_path: Path) -> None:
