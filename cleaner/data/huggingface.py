@@ -325,13 +325,15 @@ def _class_of(values: Mapping[str, Any], columns: _Columns) -> str:
     value = values.get(columns.class_name)
     if columns.class_names is not None and isinstance(value, int):
         return columns.class_names[value] if 0 <= value < len(columns.class_names) else ""
-    return "" if value is None else str(value)
+    return str(value) if isinstance(value, (str, int, float)) else ""  # a list: several classes
 
 
 def _caption_of(value: Any, key: str) -> str:
-    """Return a caption: the text or one of several; "" if there is none."""
+    """Return a caption: the text, or one of several, in fields named as columns of captions; "" if there is none."""
+    if isinstance(value, dict):
+        value = next((value[name] for name in TEXT_COLUMNS if value.get(name)), None)
     if isinstance(value, list):
-        texts = [str(text) for text in value if text]
+        texts = [text for item in value if (text := _caption_of(item, key))]
         value = pick_caption(texts, key) if texts else ""
     return " ".join(str(value or "").split())
 

@@ -69,6 +69,30 @@ def test_class_labels_splits_and_lists_of_captions(tmp_path: Path) -> None:
     assert "defined by the data" in test.split_rule
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"raw": "a red wall", "tokens": ["a", "red", "wall"]},
+        [{"caption": "a red wall", "id": 3}],
+        [["a red wall"]],
+        {"raw": ["a red wall"], "id": [3]},
+    ],
+)
+def test_captions_in_nested_columns(value: Any, tmp_path: Path) -> None:
+    empty = {**value, "raw": None} if isinstance(value, dict) else []
+    images = [{"bytes": image_bytes(i), "path": None} for i in range(12)]
+    data = load_data(write(tmp_path / "x.parquet", image=images, sentences=[value] * 11 + [empty]), split="all")
+    assert data.captions == ["a red wall"] * 11
+    assert data.skipped_items == ["train/11 has no caption"]
+
+
+def test_several_classes_of_an_image_are_no_class(tmp_path: Path) -> None:
+    images = [{"bytes": image_bytes(i), "path": None} for i in range(12)]
+    path = write(tmp_path / "x.parquet", image=images, label=[[0, 1]] * 12, text=["a red wall"] * 12)
+    data = load_data(path, split="all", classes="red,blue")
+    assert (data.class_names, set(data.labels.tolist())) == (["red", "blue"], {0})
+
+
 def test_class_labels_that_are_no_text(tmp_path: Path) -> None:
     rows = {"image": [{"bytes": image_bytes(i), "path": None} for i in range(12)], "label": [0, 1] * 6}
     path = write_typed(tmp_path / "x.parquet", rows, image=datasets.Image(), label=datasets.ClassLabel(names=[3, None]))
