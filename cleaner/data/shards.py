@@ -165,7 +165,7 @@ def _index_shard(
                 locations[key] = (number, member.offset_data, member.size)
             elif suffix in CAPTION_SUFFIXES and member.size <= MAX_TEXT_BYTES:
                 file = archive.extractfile(member)
-                content = file.read().decode("utf-8", errors="replace") if file else ""
+                content = file.read().decode("utf-8-sig", errors="replace") if file else ""
                 caption, class_name = _parse_caption_json(content) if suffix == ".json" else (content, "")
                 for stem in {key.rpartition(".")[0], _stem(key)}:
                     earlier_caption, earlier_class = texts.get(stem, ("", ""))

@@ -61,6 +61,13 @@ def test_an_image_without_a_caption_is_skipped(tmp_path: Path) -> None:
     assert data.skipped_items == ["00000.tar/1.png has no caption", "00000.tar/2.png has no caption"]
 
 
+def test_texts_may_start_with_a_byte_order_mark(tmp_path: Path) -> None:
+    texts = {"0.txt": "a dog", "1.json": '{"caption": "a dog"}'}
+    members = {name: text.encode("utf-8-sig") for name, text in texts.items()}
+    write_tar(tmp_path / "x.tar", members | {f"{i}.png": image_bytes(i) for i in range(2)})
+    assert load_data(str(tmp_path / "x.tar"), split="all").captions == ["a dog", "a dog"]
+
+
 def test_shards_with_one_name_in_two_folders(tmp_path: Path) -> None:
     for name in "ab":
         (tmp_path / name).mkdir()
