@@ -183,7 +183,8 @@ def _read_tars(root: Path, on_step: OnStep | None) -> Iterator[Photo]:
                     file = archive.extractfile(member) if is_photo else None
                     if file is not None:
                         name = PurePosixPath(member.name).parent.name.replace("_", " ")
-                        yield member.name.rpartition(".")[0], name, captions[member.name], file.read()
+                        key = member.name.rpartition(".")[0].replace("_", " ")  # as `_read_files` names it
+                        yield key, name, captions[member.name], file.read()
                 report(len(captions))
         except (*TAR_ERRORS, KeyError, AttributeError, csv.Error) as error:
             raise CleanerError(

@@ -21,7 +21,7 @@ from cleaner.models.framing import ImageTransform
 from cleaner.types import Cancelled, CleanerError, StepReport
 from tests.data.files import write_photo_tars
 
-NAMES = ["airplane", "automobile", *"cdefghij"]
+NAMES = ["airplane", "automobile", *"cdefghi", "jet_ski"]
 
 
 def pixels_of(split: str, number: int) -> np.ndarray:
@@ -57,7 +57,7 @@ def test_files_of_torchvision(torchvision_folder: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr("torchvision.datasets.cifar.check_integrity", lambda *_: True)
     data = load_data(f"cifar10:{torchvision_folder}", split="test")
     assert len(data) == 30
-    assert data.class_names == NAMES
+    assert data.class_names == [name.replace("_", " ") for name in NAMES]
     assert any("an airplane" in text for text in data.captions)
     assert data.with_transform(ImageTransform(32)).images([0]).shape == (1, 3, 32, 32)
 
