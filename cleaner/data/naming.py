@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -95,7 +96,7 @@ def _normalize_name(name: str) -> str:
 
 def _parse_class_names(classes: str | Sequence[str] | None) -> list[str]:
     if not isinstance(classes, str):
-        names = list(classes or ())
+        names = [unicodedata.normalize("NFC", name) for name in classes or ()]
         _validate_unique(names, "classes")
         return names
     items = classes.split(",")
@@ -107,7 +108,7 @@ def _parse_class_names(classes: str | Sequence[str] | None) -> list[str]:
                 f"classes={classes} cannot be read ({type(error).__name__}): give a text file in UTF-8 with one name "
                 "per line."
             ) from error
-    names = [name.strip() for name in items if name.strip()]
+    names = [unicodedata.normalize("NFC", name.strip()) for name in items if name.strip()]
     _validate_unique(names, f"classes={classes[:60]}")
     if len(names) < 2:
         fault = "holds fewer than two class names" if os.path.isfile(classes) else "is no file, and not two class names"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import tarfile
+import unicodedata
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -275,11 +276,19 @@ def _validate_table(table: PairTable, name: str) -> None:
 
 
 def _name_in_words(table: PairTable) -> None:
-    """Write the classes as prompts and captions do, in place: "sea lion" for sea_lion."""
+    """Write the classes as prompts and captions do, in place: "sea lion" for sea_lion.
+
+    Both are composed (NFC), as names are typed: a Mac decomposes those of folders.
+    """
+    table.captions = [unicodedata.normalize("NFC", caption) for caption in table.captions]
     if table.classes is not None:
-        table.classes = [name.replace("_", " ") for name in table.classes]
+        table.classes = list(map(_to_words, table.classes))
     if table.class_names is not None:
-        table.class_names = list(dict.fromkeys(name.replace("_", " ") for name in table.class_names))
+        table.class_names = list(dict.fromkeys(map(_to_words, table.class_names)))
+
+
+def _to_words(name: str) -> str:
+    return unicodedata.normalize("NFC", name.replace("_", " "))
 
 
 @lru_cache(maxsize=1)

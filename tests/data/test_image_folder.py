@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tarfile
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,30 @@ def test_given_classes_match_folder_names_in_any_spelling(tmp_path: Path) -> Non
     assert data.class_names == ["red", "green", "blue sky"]
     for row, label in zip(data.rows, data.labels.tolist(), strict=True):
         assert int(Path(data.table.keys[row]).stem) % 3 == label
+
+
+@pytest.mark.parametrize("typed", ["NFC", "NFD"])
+@pytest.mark.parametrize("kind", ["folder", "csv"])
+def test_names_match_in_every_form_of_unicode(kind: str, typed: Any, tmp_path: Path) -> None:
+    """A Mac decomposes the names of folders: é is e and an accent."""
+    names = ["zèbre", "âne"]
+    decomposed = [unicodedata.normalize("NFD", name) for name in names]
+    lines = ["filepath,title"]
+    for number, name in enumerate(decomposed):
+        (tmp_path / "root" / name).mkdir(parents=True)
+        for i in range(4):
+            (tmp_path / "root" / name / f"{number}{i}.png").write_bytes(image_bytes(i))
+            lines.append(f"root/{name}/{number}{i}.png,un {name}")
+    (tmp_path / "pairs.csv").write_text("\n".join(lines), encoding="utf-8")
+    path = tmp_path / ("root" if kind == "folder" else "pairs.csv")
+    data: Any = load_data(
+        str(path), split="all", classes=",".join(unicodedata.normalize(typed, name) for name in names)
+    )
+    assert data.class_names == names
+    assert data.labels.tolist() == [int(Path(data.table.keys[row]).stem[0]) for row in data.rows]
+    assert data.mentions("âne").equal(data.labels == 1)
+    if kind == "folder":
+        assert load_data(str(path), split="all").class_index("âne") == 1
 
 
 def test_folders_with_names_of_splits_are_splits(tmp_path: Path) -> None:
