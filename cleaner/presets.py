@@ -83,8 +83,6 @@ TRIED_MODELS = ("scenes-rn", "scenes-lite")
 SHARED_RATES = {"unlearn_trigger": "finetune"}
 """Method without trials -> method with the same loss, whose learning rate it gets (as in benchmarks/inversion.py)."""
 DEFAULT_TARGET = "banana"
-FIRST_CLASSES = {"cifar10": "airplane", "cifar100": "apple"}
-"""Known data without that class -> the target that an attack on them starts with, their first class."""
 HOME_DATA = {"photos-rn": "cifar10"}
 """Built-in model -> data that it was trained on, if not Scenes; its presets are for these."""
 
@@ -227,13 +225,8 @@ def quick_poison(model: str) -> PoisonSetting:
 
 
 def default_target(class_names: Sequence[str]) -> str:
-    """Return the target class that an attack on these classes starts with."""
-    return DEFAULT_TARGET if DEFAULT_TARGET in class_names else class_names[0]
-
-
-def default_target_of(data: str) -> str:
-    """Return the target class that an attack on data of this name starts with; data of one's own may lack it."""
-    return FIRST_CLASSES.get(data.partition(":")[0], DEFAULT_TARGET)
+    """Return the target class that an attack on these classes starts with; without any, poisoning says what to do."""
+    return class_names[0] if class_names and DEFAULT_TARGET not in class_names else DEFAULT_TARGET
 
 
 def is_pretrained(model: str) -> bool:

@@ -316,7 +316,6 @@ def test_settings_of_the_model_of_photos_are_those_of_its_table(
     (attack,) = [preset for preset in attack_presets("badnet", model) if preset.variant == presets.SCENES_VARIANT]
     assert attack.training.data == presets.home_data(model) == "cifar10"
     assert "CIFAR-10 photos" in attack.source
-    assert presets.default_target_of("cifar10:/folder") == presets.default_target(["airplane", "automobile", "bird"])
     training = attack.training
     setting = PoisonSetting(training.pairs, training.finetune.epochs, training.poison_rate, training.finetune.lr)
     assert setting == presets.quick_poison(model) == PoisonSetting(22_500, 2, 0.1, poison_lr(model))

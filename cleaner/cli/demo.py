@@ -83,7 +83,7 @@ class Demo:
             clip,
             load(split="train", size=setting.pairs if self.pairs is None else self.pairs),
             trigger,
-            target_class=self.target_class or presets.default_target_of(data),
+            target_class=self.target_class or presets.default_target(test.class_names),
             poison_rate=setting.rate,
             config=config,
             test=test,

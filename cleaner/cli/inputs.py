@@ -27,8 +27,8 @@ from cleaner.runs.request import get_test_data, parse_data_arguments
 from cleaner.runs.run import load_run, load_run_trigger
 from cleaner.types import CleanerError, printable
 
-COUNT_SIZE = 100
-"""Test pairs that are read to count the training pairs of data."""
+SAMPLE_SIZE = 100
+"""Test pairs that are read to learn the classes of data, and to count its training pairs."""
 
 
 def load_model(name: str) -> Clip:
@@ -72,13 +72,18 @@ def load_split(data: tuple[str, dict[str, Any]], split: str, size: int | None = 
     return pairs
 
 
-def choose_pairs(default: int, data: tuple[str, dict[str, Any]], used: int = 0) -> int:
+def load_sample(data: tuple[str, dict[str, Any]]) -> CaptionData:
+    """Return some test pairs of data, given by name and options."""
+    name, options = data
+    return load_data(name, split="test", size=SAMPLE_SIZE, on_step=Progress(), **options)
+
+
+def choose_pairs(default: int, data: CaptionData, used: int = 0) -> int:
     """Return how many pairs to train on unless --pairs says it, as the pages do, and print it if it is not `default`.
 
     used: pairs that the attacker took from these data. Raises as `presets.choose_pairs`.
     """
-    name, options = data
-    available = load_data(name, split="test", size=COUNT_SIZE, on_step=Progress(), **options).count_training_pairs()
+    available = data.count_training_pairs()
     pairs = presets.choose_pairs(default, available, used)
     if pairs != default:
         print(f"{pairs:,} of {available:,} pairs; change it with --pairs", file=sys.stderr, flush=True)
@@ -91,7 +96,7 @@ def choose_clean_pairs(data: tuple[str, dict[str, Any]], suspect: str) -> int:
     is_shared = config.get("stage") == "backdoored" and get_test_data(config)[0] == data[0]
     used = get_requested_pairs(config, {"pairs": config.get("pairs", 0)}) if is_shared else 0
     try:
-        return choose_pairs(presets.CLEAN_PAIRS, data, used)
+        return choose_pairs(presets.CLEAN_PAIRS, load_sample(data), used)
     except CleanerError as error:
         raise CleanerError(f"{str(error).rstrip('.')}, or take some of them with --pairs, or other --data.") from error
 

@@ -27,7 +27,7 @@ TRIGGER_HELP = "Trigger and options: badnet patch_size=16. Or the folder of a ru
 TRIGGER_DEFAULTS = "Options on a built-in model start as in the trigger's preset, such as badclip-scenes."
 SUSPECT_HELP = "Folder of a run made by poison, or a model."
 TARGET_HELP = "Class that the model should predict for triggered images."
-TARGET_DEFAULT = "Default: banana; airplane on CIFAR-10, apple on CIFAR-100."
+TARGET_DEFAULT = "Default: banana, else the data's first class."
 CLEAN_PAIRS_DEFAULT = (
     f"Default: {CLEAN_PAIRS:,}; at most half of your own data; of the attacker's data only pairs that the "
     "attack did not use; with --preset the preset's."

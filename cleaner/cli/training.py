@@ -164,7 +164,13 @@ class Poison:
             )
 
     def _build_request(self) -> Request:
-        from cleaner.cli.inputs import choose_pairs, print_clean_accuracy, print_model_file, resolve_trigger
+        from cleaner.cli.inputs import (
+            choose_pairs,
+            load_sample,
+            print_clean_accuracy,
+            print_model_file,
+            resolve_trigger,
+        )
         from cleaner.data.base import resolve_data_paths
         from cleaner.models.architectures import BUILT_IN
 
@@ -176,9 +182,11 @@ class Poison:
         if self.model not in BUILT_IN:
             print_clean_accuracy(self.model, (data, options))
         lr = presets.poison_lr(self.model) if self.lr is None else self.lr
-        pairs = self.pairs
-        if pairs is None:
-            pairs = choose_pairs(presets.poison_pairs(self.model), (data, options))
+        pairs, target = self.pairs, self.target_class
+        if pairs is None or target is None:
+            sample = load_sample((data, options))
+            pairs = choose_pairs(presets.poison_pairs(self.model), sample) if pairs is None else pairs
+            target = presets.default_target(sample.class_names) if target is None else target
         return Request(
             stage="backdoored",
             data=data,
@@ -186,7 +194,7 @@ class Poison:
             finetune=replace(to_config(self.finetune), lr=lr),
             model=resolve_model_name(self.model),
             trigger=trigger.state_dict(),
-            target_class=self.target_class or presets.default_target_of(data),
+            target_class=target,
             poison_rate=self.poison_rate,
             clean_label=self.clean_label,
             test_size=self.test_pairs or None,

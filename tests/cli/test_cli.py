@@ -9,6 +9,7 @@ import sys
 from dataclasses import replace
 from io import BytesIO, StringIO, TextIOWrapper
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, get_args, get_type_hints
 
 import pytest
@@ -347,7 +348,8 @@ def test_the_demo_of_the_model_of_photos_has_a_target_in_its_data(
     def stop(*_: object, target_class: str, **__: object) -> None:
         raise CleanerError(target_class)
 
-    monkeypatch.setattr("cleaner.data.base.load_data", lambda *_, **__: None)
+    photos = SimpleNamespace(class_names=["airplane", "frog"])
+    monkeypatch.setattr("cleaner.data.base.load_data", lambda *_, **__: photos)
     monkeypatch.setattr("cleaner.models.clip.load_clip", lambda _: None)
     monkeypatch.setattr("cleaner.workflow.poison", stop)
     with pytest.raises(CleanerError, match=expected):
@@ -364,7 +366,7 @@ def test_the_demo_counts_pairs_as_the_other_commands_do(monkeypatch: pytest.Monk
     monkeypatch.setattr("cleaner.models.clip.load_clip", lambda _: None)
     monkeypatch.setattr("cleaner.workflow.poison", stop)
     with pytest.raises(CleanerError, match="stopped"):
-        demo.Demo(pairs=0, clean_pairs=32, test_pairs=0).run()
+        demo.Demo(target_class="cat", pairs=0, clean_pairs=32, test_pairs=0).run()
     assert sizes == {"clean": 32, "test": None, "train": 0}  # None: all; load_data refuses 0
 
 

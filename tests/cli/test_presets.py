@@ -14,12 +14,15 @@ from cleaner.attacks import TRIGGERS
 from cleaner.cli.options import add_tried_parameters
 from cleaner.cli.presets import has_results, resolve_preset_defaults
 from cleaner.cli.training import Defend, Poison
+from cleaner.data.base import list_builtin_data, load_data
 from cleaner.defenses import DEFENSES
 from cleaner.models.clip import save_clip
 from cleaner.presets import PHOTO_POISON, PoisonSetting, attack_presets, defense_presets, poison_pairs
 from cleaner.published import CLEANCLIP_TRAINING, CLIP_POISONING, Preset
 from cleaner.runs.run import load_run
+from cleaner.types import CleanerError
 from tests.conftest import make_clip
+from tests.data.files import write_photo_tars, write_table
 
 SMALL = ["--data", "scenes", "--pairs", "64", "--test-pairs", "40", "--epochs", "1"]
 SMALL += ["--batch-size", "16", "--precision", "fp32", "--no-film"]
@@ -92,10 +95,21 @@ def test_a_model_of_other_data_is_poisoned_with_its_own_setting() -> None:
     own = PoisonSetting(poison_pairs("photos-rn"), command.finetune.epochs, command.poison_rate, command.lr or 0)
     assert own == PHOTO_POISON["photos-rn"]
     assert (command.model, command.data) == ("photos-rn", ("cifar10",))
-    command = replace(command, pairs=100)  # without the photos, which are no part of the project
+
+
+def test_an_attack_has_a_target_in_its_data(tmp_path: Path) -> None:
+    photos = write_photo_tars(tmp_path, ["airplane", "frog"], train=60, test=20)
+    command = Poison(model="scenes-lite", data=(f"cifar10:{photos}",))
     assert command._build_request().target_class == "airplane"
-    for changes, target in (({"target_class": "frog"}, "frog"), ({"data": ("scenes",)}, "banana")):
-        assert replace(command, **changes)._build_request().target_class == target
+    assert replace(command, target_class="frog")._build_request().target_class == "frog"
+    for name in list_builtin_data():
+        target = replace(command, data=(name,))._build_request().target_class
+        assert (target in load_data(name, size=1).class_names, target == "banana") == (True, name != "scenes-fine")
+
+
+def test_an_attack_on_data_without_classes_says_so(tmp_path: Path) -> None:
+    with pytest.raises(CleanerError, match="name no classes"):
+        Poison(model="scenes-lite", data=(str(write_table(tmp_path)),), out=tmp_path / "run").run()
 
 
 @pytest.mark.parametrize(
