@@ -25,7 +25,7 @@ from cleaner.models.clip import Clip, load_clip, new_clip, save_clip
 from cleaner.models.saving import write_checkpoint
 from cleaner.presets import PRETRAIN
 from cleaner.seed import numpy_generator
-from cleaner.training.checkpoint import captions_hash, read_checkpoint
+from cleaner.training.checkpoint import Clock, captions_hash, read_checkpoint
 from cleaner.training.loop import finetune
 from cleaner.training.optimizer import learning_rate
 from cleaner.training.step import backward
@@ -92,10 +92,12 @@ def pretrain(
     is_resumed = any(checkpoint.exists() for checkpoint in checkpoints)
     _validate_folder(out, data.name, is_resumed)
     validate_eval_data(load_data(data_name, split="test", **options))
-    distill_seconds = 0.0
+    distill_seconds = distill_cpu_seconds = 0.0
     if teacher_clip is not None:
         distill_config = replace(config, epochs=distill_epochs)
-        clip, distill_seconds = distill(clip, teacher_clip, data, distill_config, checkpoints[0], on_step)
+        clip, distill_seconds, distill_cpu_seconds = distill(
+            clip, teacher_clip, data, distill_config, checkpoints[0], on_step
+        )
     method = Pretraining(config.augmentation, class_share)
     trained = finetune(clip, data, method, config, on_step=on_step, checkpoint=checkpoints[1], stage="pretrain")
     shipped = load_clip(str(_save_shipped(trained.clip, out, data_name)))
@@ -110,7 +112,7 @@ def pretrain(
         "steps": len(trained.history),
         "distil_epochs": distill_epochs if teacher else 0,
         "seconds": round(distill_seconds + trained.history[-1].seconds),
-        "cpu_seconds": round(trained.cpu_seconds),
+        "cpu_seconds": round(distill_cpu_seconds + trained.cpu_seconds),
         "finetune": asdict(config),
         **_describe_machine(),
         "parameters": sum(p.numel() for p in shipped.model.parameters()),
@@ -166,8 +168,8 @@ def distill(
     config: FinetuneConfig,
     checkpoint: Path,
     on_step: OnStep | None = None,
-) -> tuple[Clip, float]:
-    """Return a copy of `student` whose image features follow the teacher's (loss 1 - cos), and the seconds it took.
+) -> tuple[Clip, float, float]:
+    """Return a copy of `student` whose image features follow the teacher's (loss 1 - cos), its seconds and CPU seconds.
 
     An image tower without convolutions learns slowly from captions alone; features carry more information per image.
     The teacher encodes each image once, before training. Raises `CleanerError` for a broken or foreign checkpoint.
@@ -181,13 +183,13 @@ def distill(
     optimizer = torch.optim.AdamW(tower.parameters(), config.lr, betas, weight_decay=config.weight_decay, fused=True)
     batch_size = min(config.batch_size, len(data))
     epoch_steps = len(data) // batch_size
-    total, first_epoch, earlier_seconds = config.epochs * epoch_steps, 0, 0.0
+    total, first_epoch, earlier = config.epochs * epoch_steps, 0, (0.0, 0.0)
     if checkpoint.exists():
         state = read_checkpoint(checkpoint, student.device, settings)
         student.model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
-        first_epoch, earlier_seconds = state["epochs"], state["seconds"]
-    start = time.perf_counter()
+        first_epoch, earlier = state["epochs"], (state["seconds"], state.get("cpu_seconds", 0.0))
+    clock = Clock(*earlier)
     is_finished = first_epoch >= config.epochs
     targets = torch.empty(0) if is_finished else Encoder(teacher).encode_rows(data, torch.arange(len(data)))
     student.model.train()
@@ -202,14 +204,14 @@ def distill(
             backward(student, loss)
             optimizer.step()
             if on_step is not None:
-                skipped, seconds = first_epoch * epoch_steps, time.perf_counter() - start
+                skipped, seconds = first_epoch * epoch_steps, clock.seconds - earlier[0]
                 losses = {"total": loss.item()}
                 on_step(StepReport("distil", step + 1 - skipped, total - skipped, seconds, epoch, losses))
-        seconds = earlier_seconds + time.perf_counter() - start
         state = {"model": student.model.state_dict(), "optimizer": optimizer.state_dict()}
-        write_checkpoint(checkpoint, {**state, "settings": settings, "epochs": epoch + 1, "seconds": seconds})
+        times = {"seconds": clock.seconds, "cpu_seconds": clock.cpu_seconds}
+        write_checkpoint(checkpoint, {**state, "settings": settings, "epochs": epoch + 1, **times})
     student.model.eval()
-    return student, earlier_seconds + time.perf_counter() - start
+    return student, clock.seconds, clock.cpu_seconds
 
 
 def measure_for_card(clip: Clip, data_name: str, data_options: Mapping[str, Any]) -> dict[str, Any]:

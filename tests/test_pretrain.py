@@ -132,8 +132,22 @@ def test_a_missing_teacher_is_reported_before_the_data_are_loaded(tmp_path: Path
 def test_distillation_of_less_than_a_batch(pairs: Path, tmp_path: Path) -> None:
     student, teacher = new_clip("scenes-vit", 0), new_clip("scenes-vit", 1)
     data = load_data(str(pairs), size=10).with_transform(student.framing)
-    distilled, _ = module.distill(student, teacher, data, CONFIG, tmp_path / "distil.ckpt")
+    distilled, *_ = module.distill(student, teacher, data, CONFIG, tmp_path / "distil.ckpt")
     assert distilled.sha256() != student.sha256()
+    stored = torch.load(tmp_path / "distil.ckpt", weights_only=True)
+    _, *times = module.distill(student, teacher, data, CONFIG, tmp_path / "distil.ckpt")
+    assert all(resumed > stored[name] > 0 for name, resumed in zip(("seconds", "cpu_seconds"), times, strict=True))
+
+
+def test_both_times_of_the_card_include_the_distillation(
+    pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "copy_text_tower", lambda *_: None)
+    monkeypatch.setattr(module, "distill", lambda student, *_: (student, 6000.0, 3000.0))
+    options = {"pairs": 60, "data_name": str(pairs), "config": CONFIG, "image_size": 16}
+    card = module.pretrain("scenes-vit", **options, teacher="scenes-lite", out=tmp_path / "own")
+    assert 6000 <= card["seconds"] < 6600
+    assert 3000 <= card["cpu_seconds"] < 3600
 
 
 def test_distillation_in_fp16_scales_its_loss(pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
