@@ -17,6 +17,7 @@ from cleaner.cli.output import Progress
 from cleaner.config import FinetuneConfig, file_parameters, parameters
 from cleaner.data.base import CaptionData, load_data
 from cleaner.defenses import DEFENSES, Defense
+from cleaner.files import read_json_cached
 from cleaner.jobs import local
 from cleaner.models.clip import load_clip
 from cleaner.reports import results
@@ -198,13 +199,17 @@ def find_method(model: str, name: str) -> tuple[Defense, float]:
 
 
 def chosen_lr(model: str, name: str) -> float:
-    """Return the learning rate chosen for a method; raises `CleanerError` if there is none yet."""
-    rate = presets.recommended_lr(model, name, default=0.0)
-    if rate == 0:
-        raise CleanerError(
-            f"No learning rate is chosen yet for {name} on {model}: run python -m benchmarks.learning_rates first."
-        )
-    return rate
+    """Return the learning rate that the first protocol chose for a method (learning_rates.py, photos.py).
+
+    New trainings start with `presets.defense_lr`. Raises `CleanerError` if none is chosen yet.
+    """
+    for file in (presets.LEARNING_RATES_RESULT, presets.PHOTOS_RESULT):
+        chosen = read_json_cached(presets.RESULTS_DIR / file).get("chosen", {}).get(model, {})
+        if name in chosen:
+            return float(chosen[name])
+    raise CleanerError(
+        f"No learning rate is chosen yet for {name} on {model}: run python -m benchmarks.learning_rates first."
+    )
 
 
 def defense_config(lr: float, seed: int) -> FinetuneConfig:

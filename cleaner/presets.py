@@ -133,15 +133,6 @@ def home_data(model: str) -> str:
     return HOME_DATA.get(model, "scenes")
 
 
-def recommended_lr(model: str, defense: str, default: float = DEFEND.lr) -> float:
-    """Return the learning rate that the first protocol chose (benchmarks/learning_rates.py, photos.py), else `default`.
-
-    The tables of that protocol need it; new trainings start with `defense_lr`.
-    """
-    chosen = _read_result(LEARNING_RATES_RESULT).get("chosen", {}) | _read_result(PHOTOS_RESULT).get("chosen", {})
-    return float(chosen.get(model, {}).get(defense, default))
-
-
 def _read_result(name: str) -> dict[str, Any]:
     """Return a result file, not to be changed; empty if it is missing or damaged."""
     return read_json_cached(RESULTS_DIR / name)

@@ -14,6 +14,7 @@ from typing import Any, get_args, get_type_hints
 
 import pytest
 
+from benchmarks.protocol import chosen_lr
 from cleaner.__main__ import main
 from cleaner.attacks import TRIGGERS, Trigger
 from cleaner.cli import cluster, commands, demo, folders, forecast, inputs, output, training
@@ -25,7 +26,7 @@ from cleaner.cli.sweep import Sweep
 from cleaner.data.base import load_data
 from cleaner.jobs.slurm import SlurmResources
 from cleaner.models import clip as clip_module
-from cleaner.presets import POISON, POISON_LR, PRETRAINED_LR, STRONGER_ATTACKS, recommended_lr
+from cleaner.presets import POISON, POISON_LR, PRETRAINED_LR, STRONGER_ATTACKS
 from cleaner.published import CLEANCLIP_TRAINING
 from cleaner.runs.folders import is_run_folder, runs_root
 from cleaner.runs.request import Request, load_request
@@ -90,8 +91,7 @@ def test_a_defense_takes_the_rate_tuned_for_it(
     call = ["defend", str(tmp_path / "a"), "--out", str(tmp_path / "d")]
     for more in ([], ["--lr", "2e-5"], ["--preset", "ta_cleaner-published"]):
         assert main([*call, *more, "--data", "scenes"]) == 0
-    chosen = recommended_lr("scenes-rn", "ta_cleaner", default=0.0)
-    assert chosen > 0
+    chosen = chosen_lr("scenes-rn", "ta_cleaner")
     assert [request.finetune.lr for request in requests] == [chosen, 2e-5, CLEANCLIP_TRAINING.finetune.lr]
     assert f"learning rate {chosen:g}" in capsys.readouterr().err
     assert main([*call, "--lr", "0"]) == 2
