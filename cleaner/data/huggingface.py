@@ -18,7 +18,7 @@ from cleaner.data.base import DATASETS
 from cleaner.data.naming import pick_caption
 from cleaner.data.pairs import FileData, PairTable, read_image
 from cleaner.data.splits import SPLIT_NAMES, find_split
-from cleaner.data.table import CAPTION_COLUMNS, CLASS_COLUMNS, PATH_COLUMNS, SPLIT_COLUMNS
+from cleaner.data.table import CAPTION_COLUMNS, CLASS_COLUMNS, PATH_COLUMNS, SPLIT_COLUMNS, describe_columns
 from cleaner.files import cache_root, read_json, write_json
 from cleaner.types import CleanerError, first_line
 
@@ -51,7 +51,7 @@ class HubRows(FileData):
         **file_options: Any,
     ) -> None:
         columns = _find_columns(next(iter(tables.values())).features, name, image_column, caption_column, class_column)
-        self.format_summary = columns.summary
+        self.format_summary = describe_columns(columns.image, columns.caption, columns.class_name, columns.split)
         # A file states the types of its columns. `datasets` would decode images of any format, and fetch those on the
         # hub, in a column of captions, too; as Arrow, a row stays what the file holds.
         tables = {split: table.with_format("arrow") for split, table in tables.items()}
@@ -230,16 +230,6 @@ class _Columns:
     class_name: str
     class_names: list[str] | None
     split: str
-
-    @property
-    def summary(self) -> str:
-        parts = [
-            f"image in {self.image!r}",
-            f"caption in {self.caption!r}" if self.caption else "caption from the class",
-            f"class in {self.class_name!r}" if self.class_name else "",
-            f"split in {self.split!r}" if self.split else "",
-        ]
-        return ", ".join(filter(None, parts))
 
 
 def _find_columns(features: Mapping[str, Any], name: str, image: str, caption: str, class_name: str) -> _Columns:

@@ -35,11 +35,8 @@ class ParsedTable:
 
     def __str__(self) -> str:
         names = {value: key for key, value in SEPARATORS.items() if len(key) > 2}
-        optional = f", class in {self.class_column!r}" if self.class_column else ""
-        optional += f", split in {self.split_column!r}" if self.split_column else ""
-        caption = f"caption in {self.caption_column!r}" if self.caption_column else "caption from the class"
-        separator = names.get(self.separator, self.separator)
-        return f"separator: {separator}; image in {self.path_column!r}, {caption}{optional}"
+        columns = describe_columns(self.path_column, self.caption_column, self.class_column, self.split_column)
+        return f"separator: {names.get(self.separator, self.separator)}; {columns}"
 
     def to_pair_table(self, read: Callable[[str], bytes], folder: str = "") -> PairTable:
         """Return the pairs; keys are image paths relative to `folder`, and `read` receives them."""
@@ -50,6 +47,17 @@ class ParsedTable:
         if self.split_column:
             table.splits = [split for _, _, _, split in self.rows]
         return table
+
+
+def describe_columns(image: str, caption: str, class_name: str, split: str) -> str:
+    """Return in words which columns of a table are used; "" for none."""
+    parts = (
+        f"image in {image!r}",
+        f"caption in {caption!r}" if caption else "caption from the class",
+        f"class in {class_name!r}" if class_name else "",
+        f"split in {split!r}" if split else "",
+    )
+    return ", ".join(filter(None, parts))
 
 
 def read_table(
