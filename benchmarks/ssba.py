@@ -28,9 +28,10 @@ from cleaner.attacks.steganography import (
     resize_bilinear,
     save_networks,
 )
-from cleaner.data.base import CaptionData, load_data, resize_square
+from cleaner.data.base import CaptionData, load_data
 from cleaner.data.images import psnr
 from cleaner.files import file_sha256, write_json
+from cleaner.models.framing import resize_square
 from cleaner.models.saving import write_checkpoint
 from cleaner.reports import results
 from cleaner.seed import torch_generator

@@ -9,9 +9,10 @@ from torch import Tensor
 
 from cleaner.attacks.base import TRIGGERS, TextTrigger
 from cleaner.config import param
-from cleaner.data.base import hash_content, resize_square, to_bytes
+from cleaner.data.base import hash_content, to_bytes
 from cleaner.data.images import decode_png, decode_tensor, encode_png, read_image_file
 from cleaner.data.poison import find_target_images
+from cleaner.models.framing import resize_square
 from cleaner.seed import derive_seed
 from cleaner.types import OnStep
 

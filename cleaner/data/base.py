@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from cleaner.access import validate_allowed
 from cleaner.data.options import ANY_OPTION, accepted_options, convert_option
 from cleaner.files import resolve_path
-from cleaner.models.framing import ImageTransform
+from cleaner.models.framing import ImageTransform, resize_square
 from cleaner.registry import DATASETS as DATASETS  # part of this module's interface
 from cleaner.text.forms import list_stems, match_stems
 from cleaner.types import CleanerError
@@ -160,13 +159,6 @@ def to_bytes(image: Tensor) -> bytes:
 def hash_content(content: bytes) -> str:
     """Return the first 16 hex digits of the SHA-256, as `CaptionData.hash_images` records it."""
     return hashlib.sha256(content).hexdigest()[:16]
-
-
-def resize_square(images: Tensor, side: int) -> Tensor:
-    """Return images (N, 3, H, W) in [0, 1] resized to `side` px; a copy only if the size changes."""
-    if images.shape[-2:] == (side, side):
-        return images
-    return F.interpolate(images, side, mode="bicubic", antialias=True).clamp(0, 1)
 
 
 class Subset(CaptionData):

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms import functional as TF
 
-from cleaner.data.base import CaptionData, Indices, Resized, Subset, to_rows, validate_choice
+from cleaner.data.base import CaptionData, Indices, Subset, to_rows, validate_choice
 from cleaner.models.framing import ImageTransform
 from cleaner.seed import numpy_generator
 
@@ -82,5 +82,4 @@ class Corrupted(Subset):
             return images
         return torch.stack([corrupt(image, self.kind, row) for image, row in zip(images, rows.tolist(), strict=True)])
 
-    def with_transform(self, transform: ImageTransform) -> CaptionData:
-        return self if transform.size == self.image_size else Resized(self, transform)
+    with_transform = CaptionData.with_transform  # not the subset's: images are corrupted at `side` px, then resized

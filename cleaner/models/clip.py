@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from cleaner.models import checkpoints, saving
 from cleaner.models.architectures import BUILT_IN, Architecture
 from cleaner.models.devices import image_format, pick_device, pick_precision
-from cleaner.models.framing import ImageTransform
+from cleaner.models.framing import ImageTransform, resize_square
 from cleaner.models.resolve import resolve_model_name
 from cleaner.models.token_blocks import BLOCK_ROWS, GPU_BLOCK_ROWS, PackedTexts, sort_into_blocks, token_lengths
 from cleaner.models.tokenizer import load_tokenizer
@@ -97,9 +97,7 @@ class Clip:
         """
         if not images.is_floating_point():
             raise CleanerError(f"images are float in [0, 1], not {images.dtype}: divide 8-bit images by 255.")
-        images = images.to(self.device)
-        if images.shape[-2:] != (self.image_size, self.image_size):
-            images = F.interpolate(images, self.image_size, mode="bicubic", antialias=True).clamp(0, 1)
+        images = resize_square(images.to(self.device), self.image_size)
         mean = torch.tensor(self.architecture.mean, device=self.device).view(1, 3, 1, 1)
         std = torch.tensor(self.architecture.std, device=self.device).view(1, 3, 1, 1)
         return ((images - mean) / std).contiguous(memory_format=image_format(self.device))

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image, ImageOps
 from torch import Tensor
 
@@ -49,6 +50,13 @@ class ImageTransform:
             else:
                 image = ImageOps.fit(image, square, method)
         return torch.from_numpy(np.array(image)).permute(2, 0, 1)
+
+
+def resize_square(images: Tensor, side: int) -> Tensor:
+    """Return images (N, 3, H, W) in [0, 1] resized to `side` px; a copy only if the size changes."""
+    if images.shape[-2:] == (side, side):
+        return images
+    return F.interpolate(images, side, mode="bicubic", antialias=True).clamp(0, 1)
 
 
 @contextmanager
