@@ -25,14 +25,6 @@ _FLAGGED = re.compile(rf"{FLAGGED_DEFENSE} detector (?P<detector>\w+), flagged (
 _LABEL = re.compile(r'^    label: [^=\n]* = "(?P<text>[^"]*)"$', re.MULTILINE)
 
 
-def is_meaningful(k: int, classes: int | None) -> bool:
-    """Return whether a metric at k says anything: for k >= C / 3 chance often puts the target into the top k.
-
-    True if the number of classes is unknown.
-    """
-    return classes is None or k < classes / 3
-
-
 def to_label(name: str) -> str:
     """Return the label of an identifier: "ta_cleaner" -> "TA-Cleaner", "ta_cleaner K 100 %" -> "TA-Cleaner, K 100%".
 

@@ -88,3 +88,11 @@ class Metric:
 def row(label: str, short: str, meaning: str, **options: Any) -> dict[str, Metric]:
     """Return the metadata of a field of `Metrics` that is a metric; `options` are other attributes of `Metric`."""
     return {"metric": Metric("", label, short, meaning, **options)}
+
+
+def is_meaningful(k: int, classes: int | None) -> bool:
+    """Return whether a metric at k says anything: for k >= C / 3 chance often puts the target into the top k.
+
+    True if the number of classes is unknown.
+    """
+    return classes is None or k < classes / 3

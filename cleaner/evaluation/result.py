@@ -10,8 +10,7 @@ from cleaner.evaluation.metric import VIEWS as VIEWS
 from cleaner.evaluation.metric import Interval as Interval
 from cleaner.evaluation.metric import Metric as Metric
 from cleaner.evaluation.metric import View as View
-from cleaner.evaluation.metric import row
-from cleaner.labels import is_meaningful
+from cleaner.evaluation.metric import is_meaningful, row
 from cleaner.types import CleanerError
 
 if TYPE_CHECKING:
@@ -251,7 +250,7 @@ class Metrics:
         return int(getattr(self, METRICS[name].count))
 
     def is_meaningful(self, k: int) -> bool:
-        """Return whether ASR@k says anything with this number of classes (`labels.is_meaningful`)."""
+        """Return whether ASR@k says anything with this number of classes (`metric.is_meaningful`)."""
         return is_meaningful(k, self.classes)
 
     def to_dict(self) -> dict[str, Any]:

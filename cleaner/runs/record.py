@@ -9,8 +9,9 @@ from typing import Any, TypeVar
 
 from pydantic import Field, ValidationError, field_validator
 
+from cleaner.evaluation.metric import is_meaningful
 from cleaner.evaluation.result import METRICS, MIN_VERDICT_IMAGES, WEAK_ASR, Interval, format_protocol, success_share
-from cleaner.labels import FLAGGED_DEFENSE, NO_DEFENSE, defense_name, is_meaningful, to_attack_label, to_label
+from cleaner.labels import FLAGGED_DEFENSE, NO_DEFENSE, defense_name, to_attack_label, to_label
 from cleaner.runs.folders import is_shipped
 from cleaner.runs.integrity import HASHES_KEY, find_changed_files
 from cleaner.runs.parts import (
@@ -301,7 +302,7 @@ class RunRecord(StrictModel):
         return str(self.metrics.get("queries") or "images")
 
     def is_meaningful(self, k: int) -> bool:
-        """Return whether metrics at k say anything (`labels.is_meaningful`)."""
+        """Return whether metrics at k say anything (`metric.is_meaningful`)."""
         return is_meaningful(k, self.metrics.get("classes"))
 
     @property
