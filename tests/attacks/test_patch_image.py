@@ -15,9 +15,9 @@ from safetensors import safe_open
 
 from cleaner import load_run, poison, save_run
 from cleaner.attacks import TRIGGERS, load_trigger
+from cleaner.attacks.placement import place_trigger
 from cleaner.config import FinetuneConfig
 from cleaner.data.base import TensorData
-from cleaner.data.images import place_trigger
 from cleaner.models.clip import Clip
 from cleaner.types import CleanerError
 from tests.attacks.test_contract import image_file

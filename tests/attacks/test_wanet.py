@@ -8,7 +8,7 @@ import torch
 from scipy.ndimage import map_coordinates
 
 from cleaner.attacks import TRIGGERS
-from cleaner.data.images import find_trigger_box
+from cleaner.attacks.placement import find_trigger_box
 
 
 @pytest.mark.parametrize(("grid", "strength", "share"), [(4, 4.0, 0.38), (0, 1.0, 0.49)])

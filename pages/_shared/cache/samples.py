@@ -95,14 +95,15 @@ def trigger_mask(sample: Sample, trigger_run: Path | None) -> Any:
 
 def trigger_box(sample: Sample, trigger_run: Path) -> tuple[int, int, int, int] | None:
     """Return (left, top, width, height) of the trigger in px; None if it cannot be moved."""
-    from cleaner.data.images import find_trigger_box
+    from cleaner.attacks.placement import find_trigger_box
 
     return find_trigger_box(_load_clean_image(sample, trigger_run), load_run(trigger_run).trigger)
 
 
 def place_trigger(sample: Sample, trigger_run: Path | None, placement: Placement) -> Any:
     """Return the image with the placed trigger: as (1, 3, H, W) in [0, 1] and as uint8 (H, W, 3)."""
-    from cleaner.data.images import place_trigger, to_uint8
+    from cleaner.attacks.placement import place_trigger
+    from cleaner.data.images import to_uint8
 
     image = _load_clean_image(sample, trigger_run)
     if trigger_run is not None and placement.strength > 0:
