@@ -301,6 +301,8 @@ class Rebound:
             raise CleanerError(f"{self.defended} is not a run folder; list them with: python -m cleaner runs")
         parent = Path(self.defended)
         config = read_json(parent / "config.json")
+        if config.get("stage") != "defended":
+            raise CleanerError(f"{self.defended} is not a defended run: name one made by defend.")
         lr = presets.rebound_lr(original_model(self.defended)) if self.lr is None else self.lr
         finetune = replace(presets.DEFEND, **vars(self.finetune), lr=lr)
         request = make_rebound_request(

@@ -105,15 +105,16 @@ def test_a_run_is_trained_and_evaluated_on_its_own_data(tmp_path: Path, monkeypa
     run, out = str(tmp_path / "a"), ["--out", str(tmp_path / "x")]
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "config.json").write_text(json.dumps({"stage": "backdoored", **own}))
-    for call in (["defend", run], ["rebound", run], ["defend", run, "--data", "scenes"], ["defend", "scenes-rn"]):
+    for call in (["defend", run], ["defend", run, "--data", "scenes"], ["defend", "scenes-rn"]):
         assert main([*call, "--pairs", "10", *out]) == 0
     used = [(request.data, request.data_options) for request in requests]
-    assert used == [tuple(own.values())] * 2 + [("scenes", {})] * 2
+    assert used == [tuple(own.values())] + [("scenes", {})] * 2
     assert Evaluate(run).data == Scan(run).data == Sweep(run).data == ()
     assert inputs.resolve_data((), run) == tuple(own.values())
     (tmp_path / "a" / "config.json").write_text(json.dumps({"stage": "defended", **own, "pairs": 38}))
     assert main(["rebound", run, *out]) == 0
     assert requests[-1].pairs == 38, "as many as the defense"
+    assert (requests[-1].data, requests[-1].data_options) == tuple(own.values())
     (tmp_path / "a" / "config.json").write_text('{"data": "csv:/d/pairs.csv/train"}')  # created in Python
     assert inputs.resolve_data((), run) == ("csv:/d/pairs.csv", {})
 
@@ -409,6 +410,7 @@ LONG = "x" * 300
             "--distill-epochs must be between 1 and 1,000, not -1",
         ),
         (["rebound", LONG], LONG),
+        (["rebound", "example-badnet"], "not a defended run"),
         (["runs", "--cancel", LONG], LONG),
         (["inspect", f"image_folder:{LONG}"], LONG),
         (["inspect", f"shards:{LONG}"], LONG),
