@@ -30,7 +30,7 @@ TARGET_HELP = "Class that the model should predict for triggered images."
 TARGET_DEFAULT = "Default: banana, else the data's first class."
 CLEAN_PAIRS_DEFAULT = (
     f"Default: {CLEAN_PAIRS:,}; at most half of your own data; of the attacker's data only pairs that the "
-    "attack did not use; with --preset the preset's."
+    "attack did not use"
 )
 PRECHECK_SIZE = 500
 """Test images on which a model from a file is evaluated before training."""
@@ -120,9 +120,10 @@ else:
     Finetune = make_options_class(FinetuneConfig)
     SweepFinetune = make_options_class(FinetuneConfig, exclude=("lr", "seed"))
     FinetuneWithoutLr = make_options_class(FinetuneConfig, exclude=("lr",))
-    # An attack and a rebound test are plain finetuning, which uses no augmentation; a rebound test is limited by steps.
+    # An attack and a rebound test are plain finetuning, which uses no augmentation.
     AttackFinetune = make_options_class(FinetuneConfig, exclude=("lr", "augmentation", "redraw"))
-    ReboundFinetune = make_options_class(FinetuneConfig, exclude=("lr", "epochs", "augmentation", "redraw"))
+    # A rebound test is limited by steps, which are an option of its command.
+    ReboundFinetune = make_options_class(FinetuneConfig, exclude=("lr", "epochs", "steps", "augmentation", "redraw"))
     # Pretraining redraws its views in every epoch, and validates nothing before its end.
     PretrainFinetune = make_options_class(FinetuneConfig, exclude=("redraw", "eval_every"))
 

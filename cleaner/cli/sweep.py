@@ -68,7 +68,7 @@ class Sweep:
     lrs: Annotated[tuple[float, ...], tyro.conf.arg(help="Learning rates.")] = (1e-5, 1e-4, 1e-3)
     seeds: Annotated[tuple[int, ...], tyro.conf.arg(help="Seeds.")] = (0,)
     data: Annotated[tuple[str, ...], stated_default(help=f"Clean pairs (their clean split). {OWN_DATA_HELP}")] = ()
-    pairs: Annotated[int | None, stated_default(help=f"Clean pairs. {CLEAN_PAIRS_DEFAULT}")] = None
+    pairs: Annotated[int | None, stated_default(help=f"Clean pairs. {CLEAN_PAIRS_DEFAULT}.")] = None
     test_pairs: Annotated[int, tyro.conf.arg(help="Test pairs to measure on; 0: all.")] = 0
     film: Annotated[bool, tyro.conf.arg(help="Keep frames of each training for its film.")] = True
     cluster_options: Annotated[ClusterOptions, tyro.conf.arg(name="")] = ClusterOptions()

@@ -219,7 +219,9 @@ class Defend:
         "ta_cleaner",
     )
     data: Annotated[tuple[str, ...], stated_default(help=CLEAN_DATA_HELP)] = ()
-    pairs: Annotated[int | None, stated_default(help=f"Number of clean pairs. {CLEAN_PAIRS_DEFAULT}")] = None
+    pairs: Annotated[
+        int | None, stated_default(help=f"Number of clean pairs. {CLEAN_PAIRS_DEFAULT}; with --preset the preset's.")
+    ] = None
     test_pairs: Annotated[int, tyro.conf.arg(help=TEST_PAIRS_HELP)] = 0
     out: Annotated[Path | None, stated_default(help=OUT_HELP)] = None
     film: Annotated[bool, tyro.conf.arg(help=FILM_HELP)] = True
@@ -290,13 +292,14 @@ class Rebound:
     film: Annotated[bool, tyro.conf.arg(help=FILM_HELP)] = True
     json: Annotated[bool, tyro.conf.arg(help=JSON_HELP)] = False
     lr: Annotated[float | None, stated_default(help=describe_lr(f"{presets.DEFEND.lr:g}"))] = None
-    finetune: Annotated[ReboundFinetune, tyro.conf.arg(name="")] = options_from_config(
-        ReboundFinetune, replace(presets.DEFEND, steps=presets.REBOUND_STEPS)
-    )
+    steps: Annotated[int, tyro.conf.arg(help="Steps of harmless training, at least 1.")] = presets.REBOUND_STEPS
+    finetune: Annotated[ReboundFinetune, tyro.conf.arg(name="")] = options_from_config(ReboundFinetune, presets.DEFEND)
 
     def run(self) -> None:
         from cleaner.cli.inputs import resolve_data
 
+        if self.steps < 1:
+            raise CleanerError(f"--steps must be at least 1, not {self.steps}.")
         if not is_run_folder(self.defended):
             raise CleanerError(f"{self.defended} is not a run folder; list them with: python -m cleaner runs")
         parent = Path(self.defended)
@@ -304,7 +307,7 @@ class Rebound:
         if config.get("stage") != "defended":
             raise CleanerError(f"{self.defended} is not a defended run: name one made by defend.")
         lr = presets.rebound_lr(original_model(self.defended)) if self.lr is None else self.lr
-        finetune = replace(presets.DEFEND, **vars(self.finetune), lr=lr)
+        finetune = replace(presets.DEFEND, **vars(self.finetune), steps=self.steps, lr=lr)
         request = make_rebound_request(
             config,
             parent=run_id(parent),

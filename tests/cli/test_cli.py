@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import subprocess
 import sys
@@ -411,6 +412,7 @@ LONG = "x" * 300
         ),
         (["rebound", LONG], LONG),
         (["rebound", "example-badnet"], "not a defended run"),
+        (["rebound", "example-badnet-1-cleanclip", "--steps", "0"], "--steps must be at least 1"),
         (["runs", "--cancel", LONG], LONG),
         (["inspect", f"image_folder:{LONG}"], LONG),
         (["inspect", f"shards:{LONG}"], LONG),
@@ -617,6 +619,8 @@ def test_every_command_and_option_has_a_help_text(command: str, capsys: pytest.C
         argument = get_args(hint)[-1]
         is_group = argument.name == ""
         assert is_group or argument.help.endswith("."), name
+        named = set() if is_group else set(re.findall(r"--[a-z][a-z-]*", argument.help))
+        assert named <= set(commands._list_flags(options)), name
         states_default = not is_group and "default: " in argument.help.lower()
         assert not states_default or argument.help_behavior_hint == "", name
 
