@@ -19,6 +19,8 @@ from cleaner.presets import (
     NOT_RUN,
     PHOTO_POISON,
     PROTOCOL2_RESULT,
+    QUICK_CLEAN_PAIRS,
+    QUICK_DEFEND,
     RECIPE_ATTACK,
     RECIPE_DEFENSES,
     RESULTS_DIR,
@@ -32,6 +34,8 @@ from cleaner.registry import DEFENSES, TRIGGERS
 from cleaner.runs.folders import is_run_folder, resolve_run
 
 RUN_BY_US = "run by us"
+LISTED_MODEL = "scenes-rn"
+"""Model whose settings the list states."""
 
 
 @dataclass(frozen=True)
@@ -42,13 +46,14 @@ class Presets:
 
     def run(self) -> None:
         rows = _read_result_settings()
-        attacks = {name: attack_presets(name) for name in TRIGGERS}
-        defenses = {name: defense_presets(name) for name in DEFENSES}
+        attacks = {name: attack_presets(name, LISTED_MODEL) for name in TRIGGERS}
+        defenses = {name: defense_presets(name, LISTED_MODEL) for name in DEFENSES}
         if self.json:
             entries = [_to_dict(p, "trigger", has_results(p, rows)) for presets in attacks.values() for p in presets]
             entries += [_to_dict(p, "defense", has_results(p, rows)) for presets in defenses.values() for p in presets]
             print_json(entries)
             return
+        print(f"This project's settings are those for {LISTED_MODEL}; other models get their own.\n")
         for command, registry, methods in (("poison", TRIGGERS, attacks), ("defend RUN", DEFENSES, defenses)):
             print(f"python -m cleaner {command} --preset NAME")
             for preset in (preset for presets in methods.values() for preset in presets):
@@ -104,6 +109,9 @@ def _read_result_settings() -> list[dict[str, Any]]:
             elif "clean_pairs" in row:
                 settings = {name: row[name] for name in ("lr", "epochs")}
                 rows.append({"pairs": row["clean_pairs"], "finetune": settings, "defense": {"name": row["defense"]}})
+            for name, after in (row.get("after") or {}).items():  # benchmarks/inversion.py defends in the quick setting
+                settings = {"lr": after["lr"], "epochs": QUICK_DEFEND.epochs}
+                rows.append({"pairs": QUICK_CLEAN_PAIRS, "finetune": settings, "defense": {"name": name}})
     return rows
 
 

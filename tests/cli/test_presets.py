@@ -141,12 +141,15 @@ def test_list_has_every_preset(capsys: pytest.CaptureFixture[str]) -> None:
     assert set(entries) == {preset.name for preset in presets}
     assert entries["badclip-published"]["parameters"]["negatives"] == "targets"
     assert not any(entry["ran"] for name, entry in entries.items() if name.endswith("-published"))
+    assert entries["unlearn_trigger-quick"]["ran"]
+    assert not entries["unlearn_trigger-scenes"]["ran"]
     assert main(["presets"]) == 0
     output = capsys.readouterr().out
     assert all(f"  {preset.name} (" in output and preset.source in output for preset in presets)
     assert "text_only-published: not stated" in output
     assert "cleanclip_short-published: not stated: a control of this project" in output
     assert "recipe (not run by us)" in output
+    assert output.startswith("This project's settings are those for scenes-rn; other models get their own.")
 
 
 def row(preset: Preset, **changes: Any) -> dict[str, Any]:
