@@ -70,6 +70,7 @@ def run_command(arguments: list[str], prog: str, description: str | None) -> Non
         from cleaner.models.devices import configure_torch
 
         configure_torch()
+        _validate_suspect(command)
     command.run()
 
 
@@ -151,6 +152,15 @@ def _read_error(text: str, name: str) -> str:
         choices = sorted(set(re.findall("'(.*?)'", bad[3])) - {"None"})  # the order of tyro changes with each process
         return f"{bad[2]} cannot be {bad[1]!r}: choose one of {', '.join(choices)}"
     return message
+
+
+def _validate_suspect(command: Any) -> None:
+    """Raise `CleanerError` if the command takes a run or a model, and there is none of that name."""
+    from cleaner.cli.inputs import validate_run_or_model
+
+    for name, hint in get_type_hints(type(command), include_extras=True).items():
+        if any(getattr(mark, "metavar", None) == "RUN|MODEL" for mark in get_args(hint)):
+            validate_run_or_model(getattr(command, name))
 
 
 def _resolve_run_names(command: Any) -> Any:

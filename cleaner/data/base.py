@@ -17,6 +17,7 @@ from cleaner.data.options import ANY_OPTION, accepted_options, convert_option
 from cleaner.files import resolve_path
 from cleaner.models.framing import ImageTransform, resize_square
 from cleaner.registry import DATASETS as DATASETS  # part of this module's interface
+from cleaner.registry import suggest
 from cleaner.text.forms import list_stems, match_stems
 from cleaner.types import CleanerError
 
@@ -298,9 +299,9 @@ def resolve_source(name: str) -> tuple[Any, dict[str, str]]:
         raise CleanerError(
             f"{name} has no known format: give a table (.csv, .tsv, .parquet), an image folder, a .tar or a .zip."
         )
-    if name not in DATASETS and any(mark in name for mark in ".:/\\"):
+    if name not in DATASETS:
         raise CleanerError(
-            f"there is no data set or file {name!r}: check the path, or choose one of: "
+            f"there is no data set or file {name!r}{suggest(name, DATASETS)}: check the path, or choose one of: "
             f"{', '.join(list_builtin_data())}."
         )
     return DATASETS[name], {}

@@ -224,10 +224,15 @@ def _from_hub(name: str) -> LoadedModel:
     return LoadedModel(model, name, Architecture.from_config(config, model.visual.preprocess_cfg, tokenizer))
 
 
+def list_tags() -> list[str]:
+    """Return every "architecture/pretrained-tag" of open_clip."""
+    return [f"{architecture}/{tag}" for architecture, tag in open_clip.list_pretrained()]
+
+
 def validate_tag(name: str) -> None:
     """Raise `CleanerError` if `name` is not an "architecture/pretrained-tag" of open_clip."""
-    names = [f"{a}/{t}" for a, t in open_clip.list_pretrained()]
-    if name not in names:
+    tags = list_tags()
+    if name not in tags:
         validate_allowed(name)
         if isdir(name):
             if "model_type" in read_json(Path(name) / "config.json"):
@@ -240,7 +245,7 @@ def validate_tag(name: str) -> None:
                 "name the weights in it. For an open_clip folder, write local-dir:FOLDER."
             )
         raise CleanerError(
-            f"there is no model {name!r}{suggest(name, [*BUILT_IN, *names])}. Choose one of: {', '.join(BUILT_IN)}, a "
+            f"there is no model {name!r}{suggest(name, [*BUILT_IN, *tags])}. Choose one of: {', '.join(BUILT_IN)}, a "
             f"file ({', '.join(WEIGHT_SUFFIXES)}), a local-dir: or hf-hub: name, or architecture/pretrained-tag of "
             "open_clip, such as ViT-B-32/laion2b_s34b_b79k."
         )

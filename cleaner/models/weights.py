@@ -81,6 +81,8 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             tensors, metadata = _unpickle(path)
     except (CleanerError, MemoryError):
         raise
+    except FileNotFoundError as error:
+        raise CleanerError(f"there is no file {path}: check the path.") from error
     except Exception as error:  # random bytes make torch raise almost anything
         raise CleanerError(
             f"{path} cannot be read as a model ({type(error).__name__}). Give a built-in name, a checkpoint, a "

@@ -53,7 +53,7 @@ def test_options_win_over_the_preset(tmp_path: Path) -> None:
         (["poison", "--preset", "par-published"], "trigger preset 'par-published'"),
         (["defend", "x", "--preset", "badnet-scenes"], "defense preset 'badnet-scenes'"),
         (["poison", "--preset", "sig-scenes", "--trigger", "badnet"], "sig-scenes"),
-        (["defend", "x", "--preset", "par-scenes", "--defense", "cleanclip"], "par-scenes"),
+        (["defend", "scenes-rn", "--preset", "par-scenes", "--defense", "cleanclip"], "par-scenes"),
     ],
 )
 def test_wrong_preset_is_refused_in_one_line(
