@@ -20,7 +20,7 @@ from cleaner.cli.detect import Detect
 from cleaner.cli.invert import Invert
 from cleaner.cli.listing import InspectData, List, Runs
 from cleaner.cli.models import Evaluate, Export
-from cleaner.cli.presets import Presets, resolve_preset_defaults
+from cleaner.cli.presets import Presets, find_flag_value, resolve_preset_defaults
 from cleaner.cli.recipe import Recipe
 from cleaner.cli.report import ExportTensorboard, Film, Report
 from cleaner.cli.scan import Scan
@@ -70,7 +70,11 @@ def run_command(arguments: list[str], prog: str, description: str | None) -> Non
         from cleaner.models.devices import configure_torch
 
         configure_torch()
-        _validate_suspect(command)
+        from cleaner.cli.inputs import validate_run_or_model
+
+        suspect, metavar = _find_positional(command)
+        if metavar == "RUN|MODEL":
+            validate_run_or_model(suspect)
     command.run()
 
 
@@ -115,6 +119,11 @@ def parse_command(arguments: Sequence[str], prog: str, description: str | None =
         raise CleanerError(f"{_read_error(errors.getvalue(), name)}. {remedy}") from stop
     if unknown:
         raise CleanerError(f"{name} takes no argument {unknown[0]!r}. {remedy}")
+    word, metavar = _find_positional(command)
+    for option in (each.name for each in fields(command) if metavar and getattr(command, each.name) == ()):
+        flag = f"--{option.replace('_', '-')}"
+        if find_flag_value(arguments, flag) == word:  # tyro gives the only value to the argument without a flag
+            raise CleanerError(f"{name} needs {metavar}: put it before {flag} {word}. {remedy}")
     return command
 
 
@@ -154,13 +163,13 @@ def _read_error(text: str, name: str) -> str:
     return message
 
 
-def _validate_suspect(command: Any) -> None:
-    """Raise `CleanerError` if the command takes a run or a model, and there is none of that name."""
-    from cleaner.cli.inputs import validate_run_or_model
-
+def _find_positional(command: Any) -> tuple[str, str]:
+    """Return value and metavar of the argument that a command takes without a flag; empty if it takes none or many."""
     for name, hint in get_type_hints(type(command), include_extras=True).items():
-        if any(getattr(mark, "metavar", None) == "RUN|MODEL" for mark in get_args(hint)):
-            validate_run_or_model(getattr(command, name))
+        kind, *marks = get_args(hint)
+        if kind is str and tyro.conf.Positional in marks:
+            return getattr(command, name), marks[-1].metavar
+    return "", ""
 
 
 def _resolve_run_names(command: Any) -> Any:

@@ -144,9 +144,9 @@ def resolve_preset_defaults(arguments: Sequence[str]) -> Poison | Defend | None:
     None if these are the command's own. Published training has no default data: the user must name some, except to
     defend a run, whose own data stay the default.
     """
-    name = _flag_value(arguments, "--preset")
+    name = find_flag_value(arguments, "--preset")
     if arguments[:1] == ["poison"]:
-        model = _flag_value(arguments, "--model") or Poison().model
+        model = find_flag_value(arguments, "--model") or Poison().model
         if name is not None:
             preset = find_preset(name, TRIGGERS, partial(attack_presets, model=model))
         elif model in PHOTO_POISON:
@@ -185,7 +185,7 @@ def _find_suspect(arguments: Sequence[str]) -> str:
     return next((name for name in names if name in BUILT_IN or is_run_folder(name)), "")
 
 
-def _flag_value(arguments: Sequence[str], flag: str) -> str | None:
+def find_flag_value(arguments: Sequence[str], flag: str) -> str | None:
     """Return the last value given to a flag, as `--flag value` or `--flag=value`."""
     values = [word.partition("=")[2] for word in arguments if word.startswith(f"{flag}=")]
     values += [after for word, after in pairwise(arguments) if word == flag]
