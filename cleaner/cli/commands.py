@@ -119,6 +119,8 @@ def parse_command(arguments: Sequence[str], prog: str, description: str | None =
         raise CleanerError(f"{_read_error(errors.getvalue(), name)}. {remedy}") from stop
     if unknown:
         raise CleanerError(f"{name} takes no argument {unknown[0]!r}. {remedy}")
+    if getattr(command, "test_pairs", 0) < 0:
+        raise CleanerError(f"--test-pairs must be at least 0, not {command.test_pairs}.")
     word, metavar = _find_positional(command)
     for option in (each.name for each in fields(command) if metavar and getattr(command, each.name) == ()):
         flag = f"--{option.replace('_', '-')}"

@@ -30,9 +30,9 @@ time."""
 
 def print_forecast(request: Request, load_split: LoadSplit) -> None:
     """Print a forecast of the run on stderr; time and memory are left out if it is shorter than their measurement."""
-    test = load_split("test", request.test_size)
+    # First, as an unknown target class is refused here: training pairs may take minutes to load.
+    resolution = _describe_resolution(request, load_split("test", request.test_size))
     data = load_split("train" if request.stage == "backdoored" else "clean", request.pairs)
-    resolution = _describe_resolution(request, test)
     expected = _predict(request, load_split, _count_pairs(request, data))
     print(" ".join(filter(None, [f"{expected}." if expected else "", resolution])), file=sys.stderr, flush=True)
 

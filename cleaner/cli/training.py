@@ -151,6 +151,9 @@ class Poison:
     finetune: Annotated[AttackFinetune, tyro.conf.arg(name="")] = options_from_config(AttackFinetune, presets.POISON)
 
     def run(self) -> None:
+        if not 0 < self.poison_rate < 1 and not (self.poison_rate >= 1 and self.poison_rate % 1 == 0):
+            limits = "above 0 and below 1, or a whole number of pairs"
+            raise CleanerError(f"--poison-rate must be {limits}, not {self.poison_rate:g}.")
         kind = Path(self.trigger[0]).name if self.trigger else ""
         model = Path(self.model).name if os.path.exists(self.model) else self.model
         with reserve_run_folder(self.out, f"{model}_{kind}") as folder:

@@ -24,7 +24,7 @@ from cleaner.cli.models import Evaluate
 from cleaner.cli.options import instantiate
 from cleaner.cli.scan import Scan
 from cleaner.cli.sweep import Sweep
-from cleaner.data.base import load_data
+from cleaner.data.base import CaptionData, load_data
 from cleaner.jobs.slurm import SlurmResources
 from cleaner.models import clip as clip_module
 from cleaner.presets import POISON, POISON_LR, PRETRAINED_LR, STRONGER_ATTACKS
@@ -189,6 +189,19 @@ def test_a_refused_run_takes_no_forecast_from_a_corrected_one(
     assert "lower the poison rate" in capsys.readouterr().err
     assert main([*poison, "--poison-rate", "0.1"]) == 0
     assert "GB of main memory. " in capsys.readouterr().err
+
+
+def test_a_wrong_class_is_refused_before_the_training_pairs_are_loaded() -> None:
+    def load_split(split: str, size: int | None) -> CaptionData:
+        splits.append(split)
+        return load_data("scenes", split=split, size=size)
+
+    splits: list[str] = []
+    trigger = TRIGGERS["badnet"]().state_dict()
+    request = Request("backdoored", "scenes", 64, POISON, "scenes-rn", trigger=trigger, target_class="bananna")
+    with pytest.raises(CleanerError, match="'bananna'"):
+        forecast.print_forecast(replace(request, test_size=40), load_split)
+    assert splits == ["test"]
 
 
 def test_a_forecast_loads_the_pairs_of_a_run_once(
@@ -574,6 +587,12 @@ def test_a_run_is_never_overwritten(tiny_model: str, tmp_path: Path, capsys: pyt
         (["recipe"], "recipe needs --poison-data, --clean-data, --imagenet, --out."),
         (["poison", "--pairs", "many"], "--pairs cannot be 'many'."),
         (["poison", "--pairs"], "--pairs needs a value."),
+        (["poison", "--pairs", "64", "--test-pairs", "-1"], "--test-pairs must be at least 0, not -1."),
+        (["evaluate", "scenes-rn", "--test-pairs=-1"], "--test-pairs must be at least 0, not -1."),
+        (
+            ["poison", "--poison-rate", "-0.1"],
+            "--poison-rate must be above 0 and below 1, or whole number pairs, not -0.1.",
+        ),
         (["poison", "--precision", "fp8"], "--precision cannot be 'fp8': choose one of auto, bf16,"),
         (["evaluate", "scenes-rn", "--templates", "3"], "--templates cannot be '3': choose one of 1, 7, 80."),
         (["evaluate", "scenes-rn", "--protocol", "mine"], "--protocol cannot be 'mine': all_images"),
