@@ -70,10 +70,10 @@ def run_command(arguments: list[str], prog: str, description: str | None) -> Non
         from cleaner.models.devices import configure_torch
 
         configure_torch()
-        from cleaner.cli.inputs import validate_run_or_model
-
         suspect, metavar = _find_positional(command)
         if metavar == "RUN|MODEL":
+            from cleaner.cli.inputs import validate_run_or_model  # imports the whole library
+
             validate_run_or_model(suspect)
     command.run()
 

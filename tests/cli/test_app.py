@@ -80,6 +80,15 @@ def test_the_app_starts_without_loading_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
 
 
+def test_the_film_command_loads_neither_models_nor_attacks() -> None:
+    code = (
+        "import sys; from cleaner import __main__\n"
+        "__main__.main(['film', 'missing']); print('torch' in sys.modules, 'open_clip' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.stdout, "missing" in done.stderr) == ("True False\n", True)
+
+
 @pytest.mark.parametrize("arguments", [pytest.param(["list"], marks=pytest.mark.slow), ["--help"], ["app", "--help"]])
 def test_a_closed_pipe_ends_a_command_without_a_traceback(arguments: list[str]) -> None:
     """As in `ta-cleaner list | head -1`."""
