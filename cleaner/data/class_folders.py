@@ -47,12 +47,15 @@ def tabulate_class_folders(keys: Iterable[str], read: Callable[[str], bytes]) ->
 def _find_splits(tops: Collection[str], deep: Collection[str]) -> dict[str, str]:
     """Return the folders among `tops` that are splits, and which; `deep` are those that hold folders.
 
-    Their names contain the word train, val or test, if there is one for training and one that is not; else such a word
-    is the whole name. Empty if they hold images themselves and are next to others.
+    Their names are the word train, val or test. A longer name with that word counts if no folder has the word alone
+    (train_mini next to train is a copy of some images), and if there is a split for training and one that is not.
+    Empty if they hold images themselves and are next to others.
     """
-    splits = {top: split for top in tops if (split := find_split(top))}
+    exact = {top: SPLIT_NAMES[top.lower()] for top in tops if top.lower() in SPLIT_NAMES}
+    longer = {top: split for top in tops if (split := find_split(top)) and split not in exact.values()}
+    splits = exact | longer
     if not {"train"} < set(splits.values()):  # a class named train_station
-        splits = {top: split for top, split in splits.items() if top.lower() in SPLIT_NAMES}
+        splits = exact
     is_class = len(splits) < len(tops) and not splits.keys() & deep  # a class named train, next to cars and planes
     return {} if is_class else splits
 

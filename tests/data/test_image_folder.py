@@ -75,6 +75,16 @@ def test_names_that_contain_those_of_splits_are_splits(train: str, held_out: str
     assert data.skipped_items == ["seg_pred: 1 without a class"]
 
 
+def test_a_longer_name_is_no_split_next_to_the_word_alone(tmp_path: Path) -> None:
+    """As in iNaturalist, whose train_mini has copies of some images of train."""
+    for name, count in (("train", 30), ("train_mini", 6), ("val", 12), ("test_set", 9)):
+        write_class_folder(tmp_path / name, count)
+    sizes = [len(load_data(str(tmp_path), split=split)) for split in ("train", "validation", "test")]
+    assert sizes == [30, 12, 9]
+    skipped = load_data(str(tmp_path)).skipped_items
+    assert skipped == [f"train_mini/{name}: 2 without a class" for name in sorted(NAMES)]
+
+
 def test_splits_without_classes_have_no_pairs(tmp_path: Path) -> None:
     for name in ("train2017", "val2017"):
         (tmp_path / name).mkdir()
