@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from pydantic import TypeAdapter
 
+from cleaner.attacks.base import complete_trigger
 from cleaner.config import FinetuneConfig
 from cleaner.data.base import CaptionData
 from cleaner.defenses.base import DEFENSES, Defense, load_defense
@@ -139,8 +140,8 @@ def _hash_classes(data: CaptionData) -> str:
 
 
 def _complete_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return stored settings with the defaults of parameters that schedule and defense did not have yet."""
-    completed, defense = dict(settings), settings.get("defense") or {}
+    """Return stored settings with the defaults of parameters that schedule, defense and trigger did not have yet."""
+    completed, defense = complete_trigger(settings), settings.get("defense") or {}
     if "config" in settings:
         completed["config"] = {**asdict(FinetuneConfig()), **settings["config"]}
     if defense.get("name") in DEFENSES:
