@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -79,10 +80,11 @@ class CaptionData(ABC):
         """Return the index of a class; raises `CleanerError` with the valid names if it is unknown."""
         if not self.class_names:
             raise CleanerError(f"{self.name or 'the data'} name no classes: add classes=FILE or classes=a,b,c.")
-        if class_name not in self.class_names:
+        name = _spell_class(class_name, self.class_names)
+        if name not in self.class_names:
             valid = ", ".join(self.class_names[:40]) + (" ..." if len(self.class_names) > 40 else "")
             raise CleanerError(f"the class {class_name!r} is not in {self.name or 'the data'}. Choose one of: {valid}.")
-        return self.class_names.index(class_name)
+        return self.class_names.index(name)
 
     def contains(self, class_name: str) -> Tensor:
         """Return (N,) bool: pairs that show or name the class. Data with known content override this."""
@@ -137,11 +139,12 @@ def to_rows(indices: Indices, count: int) -> Tensor:
     return rows.nonzero().flatten()
 
 
-def find_mentions(class_name: str, class_names: Iterable[str]) -> Callable[[str], int | None]:
+def find_mentions(class_name: str, class_names: Sequence[str]) -> Callable[[str], int | None]:
     """Return caption -> where its first mention of a class ends, None without any.
 
     A "hot dog" is no mention of a dog if it is a class of its own.
     """
+    class_name = _spell_class(class_name, class_names)
     stems = set(list_stems(class_name))
     longer = [name for name in class_names if class_name.lower() in name.lower()]
     pattern = match_stems(stems.union(*map(list_stems, longer)))
@@ -150,6 +153,12 @@ def find_mentions(class_name: str, class_names: Iterable[str]) -> Callable[[str]
         return next((match.end() for match in pattern.finditer(caption) if match[1].lower() in stems), None)
 
     return find
+
+
+def _spell_class(class_name: str, class_names: Sequence[str]) -> str:
+    """Return the class as the data write it, if they have it: old runs on a Mac's folders decompose its name (NFD)."""
+    composed = unicodedata.normalize("NFC", class_name)
+    return next((name for name in class_names if unicodedata.normalize("NFC", name) == composed), class_name)
 
 
 def to_bytes(image: Tensor) -> bytes:
