@@ -196,6 +196,17 @@ def wrap_label(text: str, width: int, max_lines: int | None = None) -> str:
     return "<br>".join(map(escape_html, lines[:max_lines]))
 
 
+def title_panels(panels: Sequence[tuple[str, str]], width: int) -> tuple[list[str], str]:
+    """Return the titles of panels and of their y axis; panels: (title, name of the metric of attack success).
+
+    An attack may be judged by another metric than ASR. Where the panels differ in it, their titles name it.
+    """
+    metrics = {metric for _, metric in panels}
+    if len(metrics) > 1:
+        return [wrap_label(f"{title}: {metric.lower()}", width) for title, metric in panels], "Attack success"
+    return [wrap_label(title, width) for title, _ in panels], next(iter(metrics), "Attack success @1")
+
+
 def fade(color: str, opacity: float) -> str:
     """Return a color "#rrggbb" with an opacity."""
     red, green, blue = (int(color[i : i + 2], 16) for i in (1, 3, 5))

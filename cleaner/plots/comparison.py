@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from cleaner.labels import NO_DEFENSE, to_defense_label
-from cleaner.plots.charts import GRAY, apply_layout, escape_html, wrap_label
+from cleaner.plots.charts import GRAY, apply_layout, escape_html, title_panels, wrap_label
 from cleaner.plots.styles import Style, find_styles
 
 Interval = tuple[float, float]
@@ -44,16 +44,14 @@ def pareto(points: Sequence[TradeoffPoint], floor: float | None = None) -> go.Fi
     Best is down and to the right. Per backdoored model a line joins the points that no other beats. Where attacks are
     judged by different metrics, each panel names its own.
     """
-    panels = list(dict.fromkeys(p.panel for p in points))
+    success = {p.panel: p.success for p in points}
+    panels = list(success)
     kinds = dict.fromkeys(p.legend_label or p.label for p in points)
     first = {entry: next(p.kind for p in points if (p.legend_label or p.label) == entry) for entry in kinds}
     styles = dict(zip(first, find_styles(first.values()), strict=True))
     columns = max(1, min(3, len(panels)))
     rows = max(1, -(-len(panels) // columns))
-    success = {p.panel: p.success for p in points}
-    is_mixed = len(set(success.values())) > 1
-    titles = [wrap_label(f"{panel}: {success[panel].lower()}" if is_mixed else panel, 34) for panel in panels]
-    y_title = "Attack success" if is_mixed else next(iter(success.values()), "Attack success @1")
+    titles, y_title = title_panels(list(success.items()), 34)
     figure = make_subplots(
         rows,
         columns,

@@ -1,4 +1,4 @@
-"""Charts of the lowest ASR that a defense reaches for the accuracy that it costs."""
+"""Charts of the lowest attack success that a defense reaches for the accuracy that it costs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from cleaner.labels import to_defense_label
-from cleaner.plots.charts import add_band, apply_layout, escape_html, wrap_label
+from cleaner.plots.charts import add_band, apply_layout, escape_html, title_panels
 from cleaner.plots.styles import STAGE_COLORS, Style, find_line_styles, find_styles
 
 MAX_LOSS = 0.10
@@ -18,7 +18,7 @@ MAX_LOSS = 0.10
 
 @dataclass(frozen=True)
 class CostPoint:
-    """Accuracy lost and ASR left, as shares: a mean, with the lowest and highest ASR behind it."""
+    """Accuracy lost and attack success left, as shares: a mean, with the lowest and highest success behind it."""
 
     loss: float
     asr: float
@@ -30,16 +30,18 @@ class CostPoint:
 
 @dataclass(frozen=True)
 class CostPanel:
-    """One attack: name of the defense -> its points; ASR of the backdoored and of the never poisoned model."""
+    """One attack: name of the defense -> its points; success on the backdoored and on the never poisoned model."""
 
     title: str
     curves: Mapping[str, Sequence[CostPoint]]
     undefended: float | None = None
     floor: float | None = None
+    success: str = "Attack success @1"
+    """Name of the metric of attack success: an attack may be judged by another one than ASR."""
 
 
 def equal_accuracy(panels: Sequence[CostPanel]) -> go.Figure:
-    """Return the lowest ASR of each defense among its settings that lose at most x, as steps; a band over models."""
+    """Return each defense's lowest success among its settings that lose at most x, as steps; a band over models."""
     figure = _make_panels(panels)
     names = _list_defenses(panels)
     styles = dict(zip(names, find_line_styles(names), strict=True))
@@ -58,7 +60,7 @@ def equal_accuracy(panels: Sequence[CostPanel]) -> go.Figure:
                     legendgroup=name,
                     **_place(number),
                 )
-            _add_line(figure, name, points, number, style, shape="hv")
+            _add_line(figure, name, points, number, style, shape="hv", success=panel.success)
     _finish(figure, panels, "Largest allowed loss of clean accuracy")
     return figure.update_xaxes(range=[0, MAX_LOSS])
 
@@ -73,7 +75,7 @@ def accuracy_cost(panels: Sequence[CostPanel], budgets: Sequence[float] = ()) ->
     styles = dict(zip(names, find_styles(names), strict=True))
     for number, panel in enumerate(panels):
         for name, points in panel.curves.items():
-            _add_line(figure, name, points, number, styles[name], shape="linear")
+            _add_line(figure, name, points, number, styles[name], shape="linear", success=panel.success)
     for budget in budgets:
         figure.add_vline(budget, line={"dash": "dot", "color": STAGE_COLORS["floor"]})
     return _finish(figure, panels, "Accuracy lost")
@@ -87,6 +89,7 @@ def _add_line(
     style: Style,
     *,
     shape: str,
+    success: str,
 ) -> None:
     is_first = not any(trace.legendgroup == name and trace.showlegend for trace in figure.data)
     is_linear = shape == "linear"
@@ -102,7 +105,7 @@ def _add_line(
         marker={"symbol": style.mark, "size": 10},
         error_y={**errors, "color": style.color, "thickness": 1, "width": 3, "visible": is_linear},
         text=[escape_html(p.note) for p in points],
-        hovertemplate=f"{escape_html(to_defense_label(name))}<br>lost %{{x:.1%}}, attack success %{{y:.1%}}"
+        hovertemplate=f"{escape_html(to_defense_label(name))}<br>lost %{{x:.1%}}, {success.lower()} %{{y:.1%}}"
         "<br>%{text}<extra></extra>",
         **_place(number),
     )
@@ -114,7 +117,7 @@ def _list_defenses(panels: Sequence[CostPanel]) -> list[str]:
 
 
 def _make_panels(panels: Sequence[CostPanel]) -> go.Figure:
-    titles = [wrap_label(panel.title, 34) for panel in panels]
+    titles, _ = _title_panels(panels)
     columns = max(1, min(2, len(panels)))
     return make_subplots(
         max(1, -(-len(panels) // columns)),
@@ -123,6 +126,10 @@ def _make_panels(panels: Sequence[CostPanel]) -> go.Figure:
         subplot_titles=titles,
         horizontal_spacing=0.04,
     )
+
+
+def _title_panels(panels: Sequence[CostPanel]) -> tuple[list[str], str]:
+    return title_panels([(panel.title, panel.success) for panel in panels], 34)
 
 
 def _place(number: int) -> dict[str, int]:
@@ -141,4 +148,4 @@ def _finish(figure: go.Figure, panels: Sequence[CostPanel], x_title: str) -> go.
     figure.update_layout(legend_y=1 + 0.14 / rows)  # above the titles
     figure.update_xaxes(title=x_title, tickformat="~%")
     figure.update_yaxes(tickformat=".0%", range=[-0.04, 1.04])
-    return figure.update_yaxes(title="Attack success @1", col=1)
+    return figure.update_yaxes(title=_title_panels(panels)[1], col=1)

@@ -9,6 +9,7 @@ from statistics import fmean
 from typing import Any
 
 from cleaner.evaluation.equal_accuracy import Setting, equal_accuracy_curve
+from cleaner.evaluation.result import METRICS, success_metric, success_share
 from cleaner.evaluation.same_test import is_same_test
 from cleaner.plots import equal_accuracy as plots
 from cleaner.plots.equal_accuracy import MAX_LOSS, CostPanel, CostPoint
@@ -29,10 +30,10 @@ NOTE = (
 
 
 def find_pairs(records: Sequence[RunRecord], suspects: Sequence[RunRecord]) -> list[tuple[RunRecord, RunRecord]]:
-    """Return (backdoored run, defense of it), both with CA and ASR on the same test images."""
+    """Return (backdoored run, defense of it), both with CA and attack success on the same test images."""
 
     def is_measured(record: RunRecord) -> bool:
-        return record.metric("ca") is not None and record.metric("asr") is not None
+        return record.metric("ca") is not None and success_share(record) is not None
 
     backdoored = [run for run in suspects if run.stage == "backdoored" and is_measured(run)]
 
@@ -55,8 +56,10 @@ def make_panels(records: Sequence[RunRecord], suspects: Sequence[RunRecord]) -> 
         settings = {name: _collect([p for p in of_panel if (p[1].defense or "") == name]) for name in names}
         if all(len(tried) < 2 for models in settings.values() for _, tried in models):
             continue
-        before = fmean({suspect.folder: suspect.metric("asr") or 0.0 for suspect, _ in of_panel}.values())
-        panels.append(CostPanel(title, {name: _make_curve(models) for name, models in settings.items()}, before))
+        before = fmean({suspect.folder: success_share(suspect) or 0.0 for suspect, _ in of_panel}.values())
+        curves = {name: _make_curve(models) for name, models in settings.items()}
+        metric = METRICS[success_metric(of_panel[0][0])].card_label(1)
+        panels.append(CostPanel(title, curves, before, success=metric))
     return panels
 
 
@@ -73,7 +76,7 @@ def _select_common(pairs: Sequence[tuple[RunRecord, RunRecord]]) -> Sequence[tup
 
 
 def _collect(pairs: Sequence[tuple[RunRecord, RunRecord]]) -> list[tuple[float, list[Setting]]]:
-    """Return, for each backdoored model, its ASR and the settings of one defense, averaged over seeds."""
+    """Return, for each backdoored model, its attack success and the settings of one defense, averaged over seeds."""
     models: dict[Path, tuple[RunRecord, dict[str, list[RunRecord]]]] = {}
     for suspect, record in pairs:
         finetune = {**(record.config.get("finetune") or {}), "seed": 0, "eval_every": 0}
@@ -83,12 +86,12 @@ def _collect(pairs: Sequence[tuple[RunRecord, RunRecord]]) -> list[tuple[float, 
         models.setdefault(suspect.folder, (suspect, {}))[1].setdefault(key, []).append(record)
     return [
         (
-            suspect.metric("asr") or 0.0,
+            success_share(suspect) or 0.0,
             [
                 Setting(
                     runs[0].lr,
                     fmean((suspect.metric("ca") or 0.0) - (record.metric("ca") or 0.0) for record in runs),
-                    fmean(record.metric("asr") or 0.0 for record in runs),
+                    fmean(success_share(record) or 0.0 for record in runs),
                 )
                 for runs in settings.values()
             ],

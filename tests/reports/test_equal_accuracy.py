@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from cleaner.plots import equal_accuracy as plots
+from cleaner.plots.equal_accuracy import CostPanel
 from cleaner.reports import equal_accuracy
 from cleaner.reports.html import render_html
 from cleaner.runs.record import RunRecord
@@ -100,6 +102,23 @@ def test_runs_without_their_model_or_with_one_setting_are_left_out(runs: list[Ru
     assert equal_accuracy.plot(pair, [runs[0]]) is not None
     rebound = vary(pair[1], rebound={"steps": 5, "after": {"name": "ta_cleaner"}})
     assert equal_accuracy.plot([pair[0], rebound], [runs[0]]) is None
+
+
+def test_an_attack_that_plants_an_image_is_judged_by_how_often_it_is_found(runs: list[RunRecord]) -> None:
+    def find(run: RunRecord, share: float) -> RunRecord:
+        return vary(run, metrics={**run.metrics, "own_recall": {"1": share}})
+
+    suspect = find(runs[0], 0.97)
+    tried = [find(runs[1], 0.8), find(defended(runs[1], 0.89, 0.4, lr=1e-3), 0.3)]
+    (panel,) = equal_accuracy.make_panels(tried, [suspect])
+    assert (panel.undefended, panel.curves["ta_cleaner"][-1].asr) == pytest.approx((0.97, 0.3))
+    assert plots.equal_accuracy([panel]).layout.yaxis.title.text == "Attacker's image found @1"
+    both = plots.equal_accuracy([panel, CostPanel("BadNet", panel.curves)])
+    assert [title.text.replace("<br>", " ") for title in both.layout.annotations] == [
+        "BadNet patch: attacker's image found @1",
+        "BadNet: attack success @1",
+    ]
+    assert both.layout.yaxis.title.text == "Attack success"
 
 
 def test_settings_are_counted_per_backdoored_model(runs: list[RunRecord]) -> None:
