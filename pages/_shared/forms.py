@@ -72,6 +72,7 @@ def draw_widgets(
         if image_side and not is_scaled:
             # A widget of its own: the same number is another size. It starts with the size that was in view.
             p = replace(p, is_length=False, high=min(p.high or image_side, image_side), label=f"{p.label} in px")
+            default = st.session_state.get(own_key, default)
             own_key, default = f"{own_key}.px.{image_side}", max(scale_pixels(default, image_side), int(p.low or 1))
         drawn[name] = draw_widget(p, own_key, default, image_side=image_side)
     return drawn

@@ -226,13 +226,15 @@ def test_a_patch_that_does_not_scale_is_sized_in_pixels_of_the_image(open_page: 
     app = choose_small_training(open_page("Poison"))
     app.selectbox(key="poison.trigger").set_value("patch_image").run()
     app.text_input(key="poison.patch_image.path").set_value(str(tmp_path / "sign.png")).run()
+    app.select_slider(key="poison.patch_image.patch_size").set_value(56).run()
     app.toggle(key="poison.patch_image.scale_before_resize").set_value(False).run()
     size = app.slider(key="poison.patch_image.patch_size.px.64")
-    assert (size.value, size.max) == (8, 64)
+    assert (size.value, size.max) == (16, 64)
     size.set_value(64).run()
     assert not app.error
+    assert app.slider(key="poison.patch_image.patch_size.px.64").value == 64
     app.toggle(key="poison.patch_image.scale_before_resize").set_value(True).run()
-    assert app.select_slider(key="poison.patch_image.patch_size").value == 28
+    assert app.select_slider(key="poison.patch_image.patch_size").value == 56
 
 
 def test_an_uploaded_trigger_image_is_copied_to_the_run(open_page: OpenPage) -> None:
