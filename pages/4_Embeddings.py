@@ -244,9 +244,9 @@ def _show_point(view: MapView, kind: str, row: int) -> None:
     if kind == "prompt":
         st.markdown(f":material/title: **{text}**")
         return
-    pair = cache.image_pair_bytes(view.sample(row), view.trigger_run)  # also of a clean one: the run frames both
+    load = cache.image_pair_bytes if kind == "triggered" else cache.clean_image_bytes
     alt = view.class_of(kind, row) + (", triggered" if kind == "triggered" else "")
-    st.image(enlarge(pair[-1 if kind == "triggered" else 0], 128), width="stretch", alt=alt)
+    st.image(enlarge(load(view.sample(row), view.trigger_run)[-1], 128), width="stretch", alt=alt)
     st.caption(text + CAPTION_SUFFIXES[kind])
 
 

@@ -17,7 +17,7 @@ from cleaner.inspection import embedding_map
 from cleaner.jobs import map_worker
 from cleaner.plots import features
 from cleaner.plots.styles import STAGE_COLORS, find_style
-from pages._shared import pickers, pixels
+from pages._shared import cache, pickers, pixels
 from pages._shared.map_view import MapView
 from pages._shared.sample import DataKey
 from pages._shared.state import MODEL_PREFIX
@@ -159,11 +159,14 @@ def test_clean_and_triggered_images_of_a_table_have_the_framing_of_the_run(
         (folder / "config.json").write_text(json.dumps({**config, **data}))
     shown: list[Any] = []
     monkeypatch.setattr(pixels, "enlarge", lambda image, side: shown.append(image) or image)
+    load_pair, pairs = cache.image_pair_bytes, list[Any]()
+    monkeypatch.setattr(cache, "image_pair_bytes", lambda *args: pairs.append(args) or load_pair(*args))
     select(open_page("Embeddings"), ["image:3", "triggered:3"])
     clean, triggered = shown
     assert clean.shape == triggered.shape
     assert not np.array_equal(clean, triggered)
     assert np.array_equal(clean[0], triggered[0]), "the patch is at the bottom right"
+    assert len(pairs) == 1, "no copy is made for the clean image: some triggers take long"
 
 
 def test_a_selection_does_not_apply_to_other_data(open_page: OpenPage, tmp_path: Path) -> None:

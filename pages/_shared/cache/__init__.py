@@ -61,6 +61,7 @@ from pages._shared.cache.reports import format_command, report_html, weight_form
 from pages._shared.cache.samples import (
     best_classes,
     build_classifier,
+    clean_image_bytes,
     decode_own_image,
     image_pair_bytes,
     load_framed_data,

@@ -66,6 +66,13 @@ def image_pair_bytes(sample: Sample, trigger_run: Path | None) -> Any:
     return to_uint8(image_pair(sample, trigger_run))
 
 
+def clean_image_bytes(sample: Sample, trigger_run: Path | None) -> Any:
+    """Return the image of `image_pair_bytes` without its triggered copy, which can take long: (1, H, W, 3)."""
+    from cleaner.data.images import to_uint8
+
+    return to_uint8(_load_clean_image(sample, trigger_run))
+
+
 @st.cache_resource(show_spinner=False, max_entries=8)
 def warm_images(sample: Sample, trigger_run: Path | None) -> bool:
     """Load a run's images and trigger in the background, before the first selection needs them."""
