@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cleaner.data.base import CaptionData, Indices, find_mentions, to_rows
+from cleaner.data.base import CaptionData, Indices, find_mentions, hash_content, to_bytes, to_rows
 from cleaner.data.naming import fix_articles
 from cleaner.seed import numpy_generator
 from cleaner.types import CleanerError, OnStep, TriggerLike, start_progress
@@ -192,6 +192,7 @@ class PoisonedData(CaptionData):
     def manifest(self) -> dict[str, Any]:
         """Return a JSON-ready record: seed, indices, captions before and after, trigger, image hashes, SHA-256."""
         indices, own_hash = self.poison_indices.tolist(), self.trigger.own_image_hash(self.image_size)
+        own = self.trigger.own_image(self.image_size)
         return {
             "data": self.base.name,
             "data_sha256": self.base.fingerprint(),
@@ -203,6 +204,7 @@ class PoisonedData(CaptionData):
             "pairs": len(self.base),
             "poison_indices": indices,
             "image_hashes": self.hash_images(indices) if own_hash is None else [own_hash],
+            "own_pixels_hash": hash_content(to_bytes(own)) if own is not None else None,
             "captions_before": [self.base.captions[i] for i in indices],
             "captions_after": [self.captions[i] for i in indices],
             "image_sources": self.sources[self.poison_indices].tolist(),
@@ -215,14 +217,16 @@ def count_shared_images(
 ) -> dict[str, int] | None:
     """Return how many of the clean pairs in `data` ("pairs") show a poisoned image ("shared"), by image hash.
 
-    "poisoned": images in the manifest. None for a manifest without hashes, as old runs and foreign models have.
+    An attacker's own image is also found by the hash of its pixels: not all data have files. "poisoned": images in the
+    manifest. None for a manifest without hashes, as old runs and foreign models have.
     """
     hashes = set(manifest.get("image_hashes") or ())
     if not hashes:
         return None
+    known = hashes | {manifest.get("own_pixels_hash")}
     report, shared = start_progress(on_step, "compare images", len(data)), 0
     for start in range(0, len(data), HASH_BATCH):
         rows = range(start, min(start + HASH_BATCH, len(data)))
-        shared += sum(known in hashes for known in data.hash_images(rows))
+        shared += sum(image in known for image in data.hash_images(rows))
         report(rows.stop)
     return {"pairs": len(data), "poisoned": len(hashes), "shared": shared}

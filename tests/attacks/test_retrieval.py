@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from PIL import Image
 from cleaner import FinetuneConfig, evaluate, load_data, poison
 from cleaner.attacks import TRIGGERS
 from cleaner.data.base import TensorData, hash_content, to_bytes
-from cleaner.data.images import decode_png
+from cleaner.data.images import decode_png, encode_png
 from cleaner.data.poison import PoisonedData, count_shared_images
 from cleaner.evaluation.encode import Encoder
 from cleaner.files import read_json, write_json
@@ -70,6 +71,15 @@ def test_the_same_image_is_found_in_clean_data_of_files(tiny_clip: Clip, tmp_pat
     trigger = TRIGGERS["retrieval"](image=image).prepare(tiny_clip, data, "red")
     manifest = PoisonedData(data, trigger, "red", 0.25).manifest()
     assert count_shared_images(manifest, data) == {"pairs": 12, "poisoned": 1, "shared": 4}
+
+
+def test_an_image_file_is_found_in_clean_data_without_files(
+    tiny_clip: Clip, toy_data: TensorData, tmp_path: Path
+) -> None:
+    (tmp_path / "own.png").write_bytes(base64.b64decode(encode_png(toy_data.images([1])[0])))
+    trigger = TRIGGERS["retrieval"](image=str(tmp_path / "own.png")).prepare(tiny_clip, toy_data, "banana")
+    manifest = PoisonedData(toy_data, trigger, "banana", 0.25).manifest()
+    assert count_shared_images(manifest, toy_data) == {"pairs": 48, "poisoned": 1, "shared": 1}
 
 
 def test_a_training_from_before_the_hash_of_the_image_resumes(
