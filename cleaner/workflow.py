@@ -238,7 +238,8 @@ def defend(
         "overlap": count_shared_images(run.manifest, data, on_step) if run is not None else None,
         "defense": state,
         "variant": changed_parameters(defense),
-        "trigger": trigger.state_dict() if trigger else None,
+        # Not trigger.state_dict(): a notebook's cell that ran again has replaced the trigger's class.
+        "trigger": run.config.get("trigger") if run is not None else None,
         "target_class": target,
         "clean_model": run.config.get("clean_model") if run is not None else None,
         "suspect": run.config if run is not None else clip.name,

@@ -261,6 +261,31 @@ def test_a_trigger_that_no_run_can_store_is_refused_before_it_trains(tiny_clip: 
     assert not reports
 
 
+def test_a_run_outlives_a_second_definition_of_its_trigger(
+    tiny_clip: Clip, toy_data: TensorData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def define() -> type:  # as a cell of a notebook does
+        @TRIGGERS.register("haze")
+        @dataclass(frozen=True)
+        class Haze(Trigger):
+            strength: float = 0.1
+
+            def __call__(self, images: Tensor) -> Tensor:
+                return (images + self.strength).clamp(0, 1)
+
+        return Haze
+
+    monkeypatch.setattr(TRIGGERS, "_entries", {**TRIGGERS._entries})
+    config = replace(CONFIG, epochs=1)
+    attacked = poison(tiny_clip, toy_data, define()(), "banana", poison_rate=0.25, config=config)
+    define()
+    defended = defend(attacked, DEFENSES["finetune"](), toy_data, config)
+    for run in (attacked, defended):
+        loaded = load_run(save_run(run, tmp_path / run.stage))
+        assert loaded.config["trigger"] == {"name": "haze", "strength": 0.1}
+        assert json.loads(loaded.clip.metadata["trigger"]) == loaded.config["trigger"]
+
+
 def test_floor_is_measured_again_with_other_prompts(backdoored: Run, toy_data: TensorData) -> None:
     known = replace(backdoored.metrics, asr_clean_model={1: 0.77, 3: 0.88}, templates=7)
     run = defend(replace(backdoored, metrics=known), DEFENSES["finetune"](), toy_data, replace(CONFIG, epochs=1))

@@ -84,8 +84,8 @@ def write_run(run: Run, folder: Path) -> None:
     from cleaner.attacks.base import hide_folders
     from cleaner.models.clip import save_clip
 
-    metadata = {"stage": run.stage, "target": run.target_class or "unknown"}
-    metadata["trigger"] = json.dumps(hide_folders(run.trigger.state_dict())) if run.trigger else "unknown"
+    metadata, state = {"stage": run.stage, "target": run.target_class or "unknown"}, run.config.get("trigger")
+    metadata["trigger"] = json.dumps(hide_folders(state)) if state else "unknown"
     save_clip(run.clip, folder / "model.safetensors", metadata=metadata)
     for name, content in run.trigger.files().items() if run.trigger else ():
         write_bytes(folder / TRIGGER_FILES / name, content)
