@@ -97,12 +97,15 @@ def token_embedding(clip: Clip) -> nn.Module:
 
 
 def clone_sharing_weights(clip: Clip) -> Clip:
-    """Return a copy with its own modules that shares the weights in memory, in fp32.
+    """Return a copy in eval mode with its own modules that shares the weights in memory, in fp32.
 
-    Hooks and replaced modules stay in the copy: other threads that use the cached model are not affected.
+    Hooks, replaced modules and gradients stay in the copy: other threads that use the cached model are not affected.
+    Its parameters need gradients, whatever those of the model.
     """
-    shared = {id(t): t for t in [*clip.model.parameters(), *clip.model.buffers()]}
-    return replace(clip, model=copy.deepcopy(clip.model, shared), precision="fp32")
+    with torch.inference_mode(False):  # parameters made in inference mode have no gradients
+        shared: dict[int, Tensor] = {id(p): nn.Parameter(p.detach()) for p in clip.model.parameters()}
+        shared |= {id(b): b for b in clip.model.buffers()}
+        return replace(clip, model=copy.deepcopy(clip.model, shared).eval(), precision="fp32")
 
 
 def upsample(cells: Tensor, size: Sequence[int]) -> Tensor:

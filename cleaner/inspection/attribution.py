@@ -12,6 +12,7 @@ from torch import Tensor
 
 from cleaner.attacks.base import Trigger
 from cleaner.data.base import CaptionData
+from cleaner.evaluation.encode import Encoder
 from cleaner.evaluation.evaluate import validate_eval_data
 from cleaner.evaluation.metrics import map_similarity, trigger_share
 from cleaner.inspection.similarity import text_feature
@@ -103,8 +104,7 @@ def word_attribution(
 
     `explainer` attributes captions; a word gets the sum of its tokens.
     """
-    with torch.no_grad():
-        features = clip.encode_image(images)
+    features = Encoder(clip).encode_image(images)
     tokens = clip.token_texts(caption)  # first: it raises for a tokenizer whose tokens cannot be shown
     values = explainer.attribute(clip, [caption] * len(images), features, on_step)
     words, word_of = _join_tokens(tokens)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 import torch
 
 from cleaner.explain import EXPLAINERS
+from cleaner.explain.base import Explainer
 from cleaner.models.clip import Clip, new_clip
 from cleaner.types import CleanerError, StepReport
 from tests.conftest import make_clip
@@ -101,6 +103,32 @@ def test_changes_neither_model_nor_input(explainer: Any, clip: Clip) -> None:
     assert not any(m._forward_hooks or m._backward_hooks or m._forward_pre_hooks for m in clip.model.modules())
     assert torch.equal(clip.encode_image(torch.zeros(1, 3, 32, 32)), feature)
     assert torch.equal(inputs, copy) if isinstance(inputs, torch.Tensor) else inputs == copy
+
+
+def test_a_model_in_train_mode_with_frozen_weights_is_explained_in_eval_mode(explainer: Any, clip: Clip) -> None:
+    if explainer.unsupported_reason(clip):
+        pytest.skip("does not support this model")
+    inputs, before = make_inputs(explainer), {name: t.clone() for name, t in clip.model.state_dict().items()}
+    expected = explainer.attribute(clip, inputs, make_target())
+    clip.model.train().requires_grad_(False)
+    assert torch.equal(explainer.attribute(clip, inputs, make_target()), expected)
+    assert clip.model.training
+    assert not any(p.requires_grad for p in clip.model.parameters())
+    assert all(torch.equal(t, before[name]) for name, t in clip.model.state_dict().items())
+
+
+@dataclass(frozen=True)
+class Backward(Explainer[torch.Tensor]):
+    def _attribute(self, clip: Clip, images: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        images = images.clone().requires_grad_()
+        (clip.encode_image(images) * target).sum().backward()
+        assert images.grad is not None
+        return images.grad.sum(dim=1)
+
+
+def test_gradients_of_an_explainer_stay_in_its_copy(clip: Clip) -> None:
+    assert Backward().attribute(clip, torch.rand(2, 3, 32, 32), make_target()).abs().max() > 0
+    assert all(p.grad is None for p in clip.model.parameters())
 
 
 def test_threads_can_share_a_model(explainer: Any, clip: Clip) -> None:

@@ -27,6 +27,7 @@ from cleaner.inspection.features import (
 from cleaner.inspection.similarity import best_classes, compute_similarities, text_feature
 from cleaner.models.clip import Clip
 from cleaner.types import CleanerError
+from tests.conftest import make_clip
 
 PATCH = TRIGGERS["badnet"]()
 
@@ -123,6 +124,14 @@ def test_word_attribution_is_the_sum_of_its_tokens(tiny_clip: Clip, toy_data: Te
     assert tokens.shape[1] > len(words) + 2
     assert [sum(row) for row in rows] == pytest.approx(tokens.sum(1).tolist(), abs=1e-6)
     assert rows[0] != rows[1]
+
+
+def test_word_attribution_of_a_model_in_train_mode_is_that_in_eval_mode(toy_data: TensorData) -> None:
+    clip, explainer, images = make_clip("rn"), EXPLAINERS["token_gradients"](), toy_data.images([0, 1])
+    before = clip.sha256(), word_attribution(clip, explainer, "a banana", images)
+    clip.model.train()
+    after = word_attribution(clip, explainer, "a banana", images)
+    assert (clip.sha256(), after) == before
 
 
 def test_words_keep_their_spelling(tiny_clip: Clip, toy_data: TensorData) -> None:
