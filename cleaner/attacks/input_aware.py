@@ -136,6 +136,7 @@ class InputAware(Trigger):
         """
         if self.weights:
             return self
+        clip = clip.in_eval_mode()
         pool = select_pool(data, target_class)
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(derive_seed("generator", self.seed))

@@ -81,6 +81,7 @@ class OptimizedPatch(PatchTrigger):
         """
         if self.png:
             return self
+        clip = clip.in_eval_mode()
         pool = select_pool(data, target_class)
         objective = self.objective(clip, data, target_class, pool)
         size = self.scaled_patch_size(data.image_size)

@@ -55,8 +55,7 @@ class Encoder:
     use_store: bool = True
 
     def __post_init__(self) -> None:
-        if any(module.training for module in self.clip.model.modules()):
-            object.__setattr__(self, "clip", self.clip.copy())  # BatchNorm would change the caller's model
+        object.__setattr__(self, "clip", self.clip.in_eval_mode())
 
     @cached_property
     def _store(self) -> FeatureStore | None:

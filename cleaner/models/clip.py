@@ -236,6 +236,10 @@ class Clip:
             model.requires_grad_(True)
         return replace(self, model=model, metadata=metadata)
 
+    def in_eval_mode(self) -> Clip:
+        """Return this model, or a copy if a part is in train mode: BatchNorm would change the caller's model."""
+        return self.copy() if any(module.training for module in self.model.modules()) else self
+
     def to(self, device: str | torch.device, precision: str | None = None) -> Clip:
         """Return a copy on `device` that runs in `precision`; "auto" picks the best device, the fastest precision."""
         moved, target = self.copy(), pick_device(device)

@@ -93,6 +93,16 @@ def test_a_prepared_trigger_is_not_prepared_again(trigger: Trigger, images: torc
 
 
 @pytest.mark.parametrize("name", ["badclip", "trojvqa", "input_aware"])
+def test_a_model_in_train_mode_is_optimized_on_as_it_is(name: str, toy_data: TensorData) -> None:
+    clip, trigger = make_clip("rn"), TRIGGERS[name](steps=2, batch_size=8)
+    before = clip.sha256(), trigger.prepare(clip, toy_data, "banana")
+    clip.model.train()
+    after = trigger.prepare(clip, toy_data, "banana")
+    assert (clip.sha256(), after) == before
+    assert clip.model.training, "the caller's mode stays"
+
+
+@pytest.mark.parametrize("name", ["badclip", "trojvqa", "input_aware"])
 def test_start_and_batches_of_an_optimization_follow_the_seed(
     name: str, tiny_clip: Clip, toy_data: TensorData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
