@@ -17,6 +17,24 @@ HASH_BATCH = 256
 """Images that are read at once to be hashed."""
 
 
+def apply_trigger(trigger: TriggerLike, images: Tensor) -> Tensor:
+    """Return a triggered copy of images (N, 3, H, W) in [0, 1].
+
+    Raises `CleanerError` for other values than these: a model would take them, and the metrics would mean nothing.
+    """
+    triggered = trigger(images)
+    if triggered.shape != images.shape or triggered.dtype != images.dtype:
+        raise CleanerError(
+            f"the trigger must return images of shape {tuple(images.shape)} and {images.dtype} as it got them, not "
+            f"{tuple(triggered.shape)} and {triggered.dtype}."
+        )
+    if len(images) and not (triggered.min() >= 0 and triggered.max() <= 1):  # NaN is neither
+        raise CleanerError(
+            f"the trigger must return images in [0, 1], not {triggered.min():g} to {triggered.max():g}: clip them."
+        )
+    return triggered
+
+
 def template_captions(data: CaptionData, target_class: str) -> list[str]:
     """Return the zero-shot templates filled with the class, as CleanCLIP poisons (arXiv:2303.03323).
 
@@ -167,7 +185,7 @@ class PoisonedData(CaptionData):
         poisoned = self.is_poisoned[rows]
         if poisoned.any():
             own = self.trigger.own_image(images.shape[-1])
-            images[poisoned] = self.trigger(images[poisoned]) if own is None else own.to(images)
+            images[poisoned] = apply_trigger(self.trigger, images[poisoned]) if own is None else own.to(images)
         decoys = self.donors[rows] >= 0
         if decoys.any():
             donors = self.base.images(self.donors[rows][decoys])

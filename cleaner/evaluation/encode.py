@@ -12,6 +12,7 @@ from torch import Tensor
 
 from cleaner.attacks.base import Trigger
 from cleaner.data.base import CaptionData
+from cleaner.data.poison import apply_trigger
 from cleaner.evaluation.feature_store import FeatureStore
 from cleaner.models.architectures import FEW_TEMPLATES, TEMPLATE_SETS
 from cleaner.models.classifier import zero_shot_classifier
@@ -225,7 +226,7 @@ def encode_clean_and_triggered(
     for done, images in enumerate(prefetch_batches(data, rows, batch_size), start=1):
         clean.append(encoders[0].encode_image(images))
         if trigger is not None:
-            triggered_images = trigger(images)
+            triggered_images = apply_trigger(trigger, images)
             for encoder, features in zip(encoders, triggered, strict=True):
                 is_known = encoder is encoders[0] and "image" not in trigger.modalities
                 features.append(clean[-1] if is_known else encoder.encode_image(triggered_images))

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from cleaner.attacks.base import Trigger
 from cleaner.data.base import CaptionData
+from cleaner.data.poison import apply_trigger
 from cleaner.detectors.base import ImageDetector, ImageScorer
 from cleaner.evaluation.detection import (
     DEFAULT_IMAGES,
@@ -95,7 +96,7 @@ def detect_images(
 
     for images in prefetch_batches(test, rows, encoder.image_batch):
         add("clean", images)
-        add("triggered", trigger(images))
+        add("triggered", apply_trigger(trigger, images))
     for images in prefetch_batches(calibration, clean_rows, encoder.image_batch):
         add("calibration", images)
     return {

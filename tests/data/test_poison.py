@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
 from cleaner.attacks import TRIGGERS
+from cleaner.attacks.badnet import BadNet
 from cleaner.attacks.optimize import select_pool
 from cleaner.data.base import TensorData, load_data
 from cleaner.data.poison import PoisonedData, count_shared_images, find_target_images, natural_captions
+from cleaner.detectors.base import DETECTORS
+from cleaner.evaluation.evaluate import evaluate
+from cleaner.inspection.image_detection import detect_images
+from cleaner.models.clip import Clip
 from cleaner.models.framing import ImageTransform
 from cleaner.types import CleanerError
 from tests.data.files import write_parquet, write_shards, write_table
@@ -60,6 +67,31 @@ def test_other_pairs_are_unchanged(toy_data: TensorData) -> None:
     assert torch.equal(after[~is_poisoned], before[~is_poisoned])
     assert torch.equal(after[is_poisoned], BADNET(before[is_poisoned]))
     assert all(poisoned.captions[i] == toy_data.captions[i] for i in (~is_poisoned).nonzero().flatten().tolist())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [lambda x: x + 5, lambda x: x * torch.nan, lambda x: x[:1], lambda x: x.double()],
+    ids=["range", "nan", "shape", "dtype"],
+)
+def test_what_a_trigger_returns_is_checked(
+    change: Callable[[Tensor], Tensor], tiny_clip: Clip, toy_data: TensorData
+) -> None:
+    class Own(BadNet):
+        def __call__(self, images: Tensor) -> Tensor:
+            return change(images)
+
+    poisoned = PoisonedData(toy_data, Own(), "banana", poison_rate=0.25)
+    detectors = {"bdetclip": DETECTORS["bdetclip"]()}
+    for use in (
+        lambda: poisoned.images(range(48)),
+        lambda: evaluate(tiny_clip, toy_data, Own(), "banana"),
+        lambda: detect_images(
+            tiny_clip, detectors, test=toy_data, calibration=toy_data, trigger=Own(), target_class="banana"
+        ),
+    ):
+        with pytest.raises(CleanerError, match="the trigger must return images"):
+            use()
 
 
 def test_is_reproducible_and_depends_on_the_seed(toy_data: TensorData) -> None:
