@@ -48,6 +48,8 @@ class Registry(Generic[T]):
         """
 
         def add(entry: T) -> T:
+            if not _place_of(entry)[0].startswith(f"{self._package}."):
+                self._discover()  # a name that the package has is refused here, not at the first lookup
             if name in self._entries and _place_of(entry) != _place_of(self._entries[name]):
                 raise ValueError(f"the {self.kind} {name!r} is registered twice")
             self._entries[name] = entry

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,6 +45,18 @@ def test_name_can_be_registered_once() -> None:
     registry.register("x")(int)
     with pytest.raises(ValueError, match="'x'"):
         registry.register("x")(float)
+
+
+def test_the_name_of_a_built_in_method_is_taken_before_the_first_lookup() -> None:
+    code = """
+from cleaner.registry import TRIGGERS
+try:
+    TRIGGERS.register("text")(int)
+except ValueError as error:
+    print(error, TRIGGERS["text"].__module__)
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout == "the trigger 'text' is registered twice cleaner.attacks.text\n"
 
 
 def test_a_class_defined_again_replaces_the_old_one() -> None:
