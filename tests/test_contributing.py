@@ -84,7 +84,9 @@ def test_examples_pass_the_linters(repository: Path) -> None:
     run(repository, "-m", "ruff", "check", "--no-cache", *FILES)
     run(repository, "-m", "ruff", "format", "--no-cache", "--check", *FILES)
     # With the cache of the repository, which `make test` has filled: seconds instead of minutes.
-    run(repository, "-m", "mypy", f"--cache-dir={ROOT / '.mypy_cache'}", *(f for f in FILES if f.startswith("cleaner/")))
+    run(
+        repository, "-m", "mypy", f"--cache-dir={ROOT / '.mypy_cache'}", *(f for f in FILES if f.startswith("cleaner/"))
+    )
 
 
 def test_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,11 +22,13 @@ from cleaner.data.base import TensorData
 from cleaner.defenses import DEFENSES
 from cleaner.detectors import DETECTORS
 from cleaner.models.clip import Clip
+from tests.conftest import TINY
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 TEXTS = {page: page.read_text(encoding="utf-8") for page in PAGES}
 README = TEXTS[ROOT / "README.md"]
+EXAMPLES = re.findall(r"```python\n(.*?)```", TEXTS[ROOT / "docs" / "guide.md"], re.DOTALL)
 PROGRAM = r"(?:python -m cleaner|ta-cleaner) "
 SUBCOMMANDS = {config.name for _, config in map(get_args, get_args(Command))}
 
@@ -129,7 +131,6 @@ def test_python_examples_run(
     tmp_path: Path,
     tiny_clip: Clip,
     toy_data: TensorData,
-    small_model: str,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     import cleaner.data.base
@@ -139,21 +140,28 @@ def test_python_examples_run(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(cleaner.models.clip, "load_clip", lambda name: tiny_clip)
     monkeypatch.setattr(cleaner.data.base, "load_data", lambda name, **options: toy_data)
-    first, second = re.findall(r"```python\n(.*?)```", TEXTS[ROOT / "docs" / "guide.md"], re.DOTALL)
     sha256 = tiny_clip.sha256()
-    namespace: dict[str, Any] = {}
-    exec(compile(first, "docs/guide.md", "exec"), namespace)
+    exec(compile(EXAMPLES[0], "docs/guide.md", "exec"), {})
     assert tiny_clip.sha256() == sha256
     assert "ASR@1" in capsys.readouterr().out
+    assert (tmp_path / "cleaned.safetensors").exists()
 
+
+@pytest.mark.parametrize("kind", ["vit", "rn"])
+def test_the_example_with_own_images_and_an_own_model_runs_alone(
+    kind: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from open_clip import factory
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(factory._MODEL_CONFIGS, "Small", TINY[kind].to_config()["model_cfg"])
     create = open_clip.create_model
     monkeypatch.setattr(open_clip, "create_model", lambda name, pretrained: create(name))
     (tmp_path / "photos").mkdir()
     for file in ("cat-1", "cat-2", "dog-1"):
         Image.new("RGB", (40, 30), "red").save(tmp_path / "photos" / f"{file}.png")
-    exec(compile(second.replace("ViT-B-32", small_model), "docs/guide.md", "exec"), namespace)
+    exec(compile(EXAMPLES[1].replace("ViT-B-32", "Small"), "docs/guide.md", "exec"), {})
     assert capsys.readouterr().out.split()[1] == "1"
-    assert (tmp_path / "cleaned.safetensors").exists()
 
 
 def test_animation_is_small_and_moves() -> None:
