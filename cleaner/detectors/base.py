@@ -78,7 +78,8 @@ class PairDetector(Detector):
                 f"{DETECTORS.name_of(self)} needs at least {self.min_reference} reference pairs, not {len(reference)}: "
                 "lower k or take a larger reference."
             )
-        return self._score(features, reference, rows, captions).float()
+        scores = self._score(features, reference, rows, captions)
+        return require_scores(scores, len(features), type(self).__name__).float()
 
     @abstractmethod
     def _score(self, features: Tensor, reference: Tensor, rows: Tensor, captions: Tensor | None) -> Tensor:
@@ -99,6 +100,15 @@ class ImageDetector(Detector):
 def find_detectors(question: str) -> dict[str, Any]:
     """Return name -> class of the detectors that answer a question, "pairs" or "image"."""
     return {name: DETECTORS[name] for name in DETECTORS if DETECTORS[name].question == question}
+
+
+def require_scores(scores: Tensor, n: int, name: str) -> Tensor:
+    """Return the scores of the detector `name` as they are; raise `CleanerError` unless they are (n,) and finite."""
+    if scores.shape != (n,):
+        raise CleanerError(f"{name} must return one score per item, ({n},), not {tuple(scores.shape)}.")
+    if not scores.isfinite().all():
+        raise CleanerError(f"{name} returned scores that are not finite (NaN): choose another detector, or correct it.")
+    return scores
 
 
 def draw_reference(n: int, size: int, seed: int = 0) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor
 from cleaner.attacks.base import Trigger
 from cleaner.data.base import CaptionData
 from cleaner.data.poison import apply_trigger
-from cleaner.detectors.base import ImageDetector, ImageScorer
+from cleaner.detectors.base import ImageDetector, ImageScorer, require_scores
 from cleaner.evaluation.detection import (
     DEFAULT_IMAGES,
     FALSE_ALARMS,
@@ -74,7 +74,7 @@ def detect_images(
     test, calibration = (data.with_transform(clip.framing) for data in (test, calibration))
     validate_eval_data(test, target_class)
     encoder = Encoder(clip, on_step=on_step)
-    classifier = encoder.build_classifier(test)
+    classifier = require_finite(encoder.build_classifier(test))
     quiet = Encoder(clip)  # masks are batches of their own, whose progress says nothing
     scorers = {name: each.prepare(quiet, test.class_names, classifier) for name, each in detectors.items()}
     is_other = (test.labels >= 0) & (test.labels != test.class_index(target_class))
@@ -108,13 +108,13 @@ def detect_images(
 def score_images(encoder: Encoder, scorers: Mapping[str, ImageScorer], images: Tensor) -> dict[str, Tensor]:
     """Return detector -> scores (N,) of images (N, 3, H, W) in [0, 1] that fit in one batch."""
     features = require_finite(encoder.encode_image(images))
-    return {name: require_finite(scorer(images, features)) for name, scorer in scorers.items()}
+    return {name: require_scores(scorer(images, features), len(images), name) for name, scorer in scorers.items()}
 
 
 @torch.inference_mode()
 def score_single(clip: Clip, detector: ImageDetector, data: CaptionData, images: Tensor) -> list[float]:
     """Return the score of each image (N, 3, H, W) in [0, 1], for the classes of `data`."""
-    encoder = Encoder(clip)
-    scorer = detector.prepare(encoder, data.class_names, encoder.build_classifier(data))
-    scores: list[float] = score_images(encoder, {"": scorer}, images)[""].tolist()
+    encoder, name = Encoder(clip), type(detector).__name__
+    scorer = detector.prepare(encoder, data.class_names, require_finite(encoder.build_classifier(data)))
+    scores: list[float] = score_images(encoder, {name: scorer}, images)[name].tolist()
     return scores

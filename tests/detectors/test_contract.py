@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
+from cleaner.data.base import TensorData
 from cleaner.detectors import DETECTORS
-from cleaner.detectors.base import draw_reference, find_detectors
+from cleaner.detectors.base import ImageDetector, ImageScorer, PairDetector, draw_reference, find_detectors
 from cleaner.evaluation.encode import Encoder
+from cleaner.inspection.image_detection import score_single
 from cleaner.models.clip import Clip
 from cleaner.types import CleanerError
 from tests.detectors import naive
@@ -68,6 +72,36 @@ def test_broken_features_are_refused(detector: Any) -> None:
     for given in ({"reference": broken, "captions": features}, {"captions": broken}):
         with pytest.raises(CleanerError, match="finite"):
             detector.score(features, **given)
+
+
+@dataclass(frozen=True)
+class OwnPairs(PairDetector):
+    value: float
+    columns: tuple[int, ...]
+
+    def _score(self, features: Tensor, *_: Any) -> Tensor:
+        return torch.full((len(features), *self.columns), self.value)
+
+
+@dataclass(frozen=True)
+class OwnImages(ImageDetector):
+    value: float
+    columns: tuple[int, ...]
+
+    def prepare(self, *_: Any) -> ImageScorer:
+        return lambda images, features: torch.full((len(images), *self.columns), self.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "columns", "message"), [(0.5, (1,), r"one score per item, .*, 1\)"), (torch.nan, (), "are not finite")]
+)
+def test_an_own_detector_with_invalid_scores_is_named(
+    value: float, columns: tuple[int, ...], message: str, tiny_clip: Clip, toy_data: TensorData
+) -> None:
+    with pytest.raises(CleanerError, match=f"OwnPairs .*{message}"):
+        OwnPairs(value, columns).score(naive.make_features(60))
+    with pytest.raises(CleanerError, match=f"OwnImages .*{message}"):
+        score_single(tiny_clip, OwnImages(value, columns), toy_data, toy_data.images(range(2)))
 
 
 @pytest.mark.parametrize("name", list(IMAGES))

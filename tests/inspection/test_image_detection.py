@@ -110,6 +110,18 @@ def test_a_broken_model_is_refused(tiny_clip: Clip, toy_data: TensorData, monkey
         score_single(tiny_clip, DETECTORS["masking"], toy_data, toy_data.images([0]))
 
 
+def test_a_broken_text_tower_is_no_fault_of_the_detector(
+    tiny_clip: Clip, toy_data: TensorData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Clip, "encode_text", lambda self, texts: torch.full((len(texts), 32), torch.nan))
+    with pytest.raises(CleanerError, match="features of this model are not finite"):
+        detect_images(
+            tiny_clip, DETECTORS, test=toy_data, calibration=toy_data, trigger=PATCH, target_class="banana", n=2
+        )
+    with pytest.raises(CleanerError, match="features of this model are not finite"):
+        score_single(tiny_clip, DETECTORS["bdetclip"], toy_data, toy_data.images([0]))
+
+
 def test_bad_input_is_one_sentence(tiny_clip: Clip, toy_data: TensorData) -> None:
     unlabeled = TensorData(torch.rand(4, 3, 32, 32), ["a cat"] * 4, toy_data.class_names, [-1] * 4, "unlabeled")
     for test, calibration, trigger, message in (
