@@ -97,7 +97,9 @@ class Clip:
         """
         if not images.is_floating_point():
             raise CleanerError(f"images are float in [0, 1], not {images.dtype}: divide 8-bit images by 255.")
-        images = resize_square(images.to(self.device), self.image_size)
+        # NumPy's numbers are float64, which only weights of that type take.
+        dtype = next(self.model.parameters()).dtype if images.dtype == torch.float64 else images.dtype
+        images = resize_square(images.to(self.device, dtype), self.image_size)
         mean = torch.tensor(self.architecture.mean, device=self.device).view(1, 3, 1, 1)
         std = torch.tensor(self.architecture.std, device=self.device).view(1, 3, 1, 1)
         return ((images - mean) / std).contiguous(memory_format=image_format(self.device))

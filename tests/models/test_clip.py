@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import open_clip
 import pytest
 import torch
@@ -116,6 +117,13 @@ def test_a_bare_text_is_no_list_of_captions(tiny_clip: Clip) -> None:
 def test_images_of_whole_numbers_are_refused(tiny_clip: Clip) -> None:
     with pytest.raises(CleanerError, match=r"uint8.*divide"):
         tiny_clip.encode_image(torch.zeros(1, 3, 32, 32, dtype=torch.uint8))
+
+
+def test_numpy_s_float64_images_are_read_as_the_weights(tiny_clip: Clip) -> None:
+    images = torch.from_numpy(np.random.default_rng(0).random((2, 3, 40, 40)))
+    assert torch.equal(tiny_clip.encode_image(images), tiny_clip.encode_image(images.float()))
+    tiny_clip.model.double()
+    assert tiny_clip.encode_image(images).dtype == torch.float64
 
 
 def test_images_of_another_size_are_resized(tiny_clip: Clip) -> None:
