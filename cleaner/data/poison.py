@@ -15,6 +15,8 @@ from cleaner.types import CleanerError, OnStep, TriggerLike, start_progress
 
 HASH_BATCH = 256
 """Images that are read at once to be hashed."""
+ROUNDING = 1e-4
+"""Excess over [0, 1] that blending in floating point may cause."""
 
 
 def apply_trigger(trigger: TriggerLike, images: Tensor) -> Tensor:
@@ -28,7 +30,7 @@ def apply_trigger(trigger: TriggerLike, images: Tensor) -> Tensor:
             f"the trigger must return images of shape {tuple(images.shape)} and {images.dtype} as it got them, not "
             f"{tuple(triggered.shape)} and {triggered.dtype}."
         )
-    if len(images) and not (triggered.min() >= 0 and triggered.max() <= 1):  # NaN is neither
+    if len(images) and not (triggered.min() >= -ROUNDING and triggered.max() <= 1 + ROUNDING):  # NaN is neither
         raise CleanerError(
             f"the trigger must return images in [0, 1], not {triggered.min():g} to {triggered.max():g}: clip them."
         )
