@@ -6,10 +6,20 @@ import re
 
 from cleaner.runs.record import RunRecord
 
+REPLACED = re.compile(
+    r"(?<=:)(?=//|material[/_]|streamlit:)|(?<=www)(?=\.)|(?<=[\w.+-])(?=@[\w-]+\.)|"
+    r"(?<=(?<!\S)[<>~-])(?=(?:->|[=>-])(?!\S))",
+    re.IGNORECASE,
+)
+"""Inside what Streamlit replaces although it is escaped: addresses by links, :material/home: by an icon, -> by →."""
+WORD_JOINER = "\u2060"
+"""Invisible and without width."""
+
 
 def escape_markdown(text: str) -> str:
-    """Escape text for st.markdown, st.caption and labels: no Markdown, HTML or icons."""
-    return re.sub(r"([\\`*_{}\[\]()<>#+\-.!|$:~&])", r"\\\1", re.sub(r"[\r\n]", " ", text))
+    """Escape text for st.markdown, st.caption and labels: no Markdown, HTML, links or icons."""
+    text = REPLACED.sub(WORD_JOINER, re.sub(r"[\r\n]", " ", text))
+    return re.sub(r"([\\`*_{}\[\]()<>#+\-.!|$:~&])", r"\\\1", text)
 
 
 def capitalize_message(message: str) -> str:

@@ -25,7 +25,7 @@ from cleaner.runs.film import read_film, write_film
 from cleaner.runs.store import annotate, list_runs, read_record
 from pages._shared import cache
 from pages._shared.frame import titles
-from pages._shared.wording import escape_markdown
+from pages._shared.wording import WORD_JOINER, escape_markdown
 from tests.films import save_runs
 from tests.pages.conftest import OpenPage, builtin_model, go_to, open_page  # noqa: F401  # fixtures
 from tests.pages.runs import make_runs
@@ -65,7 +65,40 @@ def drawn_markdown(app: AppTest | Block) -> list[str]:
 
 def is_harmless(text: str) -> bool:
     """Return whether the hostile parts of a text, if any, are escaped."""
-    return not re.search(r"(?<!\\)<img|(?<!\\)\]\(javascript|(?<!\\)!\[x|(?<!\\)\]\(http://evil", text)
+    unescaped = r"(?<!\\)<img|(?<!\\)\]\(javascript|(?<!\\)!\[x|(?<!\\)\]\(http://evil"
+    replaced = r"\\:(//|material)"  # Streamlit makes a link or an icon of it although it is escaped
+    return not re.search(f"{unescaped}|{replaced}", text)
+
+
+STREAMLIT = re.compile(
+    r"https?://|www\.|[-.\w+]@[-\w]+\.[-\w]|:material[/_]\w+:|:streamlit:|(^|\s)(<->|->|<-|--|>=|<=|~=)(\s|$)", re.I
+)
+"""What Streamlit replaces in a text once its escapes are resolved."""
+
+
+def shown(text: str) -> str:
+    """Return an escaped text as Markdown shows it."""
+    return re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", escape_markdown(text))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("http://evil.example", "HTTPS://x.y", "see www.x.y", "a.b+c@d.com", ":material/home:", ":material_home:"),
+        *(":streamlit:", "a cat -> a dog", "<- x", "x <->", "-- --", "x >= y", "<=", "~="),
+    ],
+)
+def test_links_icons_and_arrows_stay_text(text: str) -> None:
+    assert STREAMLIT.search(text)
+    assert not STREAMLIT.search(shown(text))
+    assert shown(text).replace(WORD_JOINER, "") == text
+
+
+@pytest.mark.parametrize(
+    "text", ["run--2 --force", "a->b", "hf-hub:org/name", "C:/x", "me@host", "1 - 2", "x: material"]
+)
+def test_other_text_can_be_copied_as_it_is(text: str) -> None:
+    assert shown(text) == text
 
 
 def test_the_check_finds_unescaped_text() -> None:
