@@ -352,8 +352,9 @@ def load_data(name: str | Path, **options: Any) -> CaptionData:
             f"the data set {name!r} does not take these options: {', '.join(unknown)}. Its options: {valid}."
         )
     for key in getattr(source, "path_options", ()):
-        if os.path.exists(str(given.get(key, ""))):  # class names may be a list instead of a file
-            validate_allowed(str(given[key]))
+        value = str(given.get(key) or "")
+        if value and (key != "classes" or os.path.exists(value)):  # class names may be a list instead of a file
+            validate_allowed(value)
     converted = {key: convert_option(key, value, accepted.get(key, ())) for key, value in given.items()}
     data: CaptionData = source(**name_options, **converted)
     return data

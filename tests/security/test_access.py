@@ -177,6 +177,16 @@ def test_links_and_rows_that_lead_outside_are_refused(roots: tuple[Path, Path]) 
         load_data(str(inside / "root"), classes=str(outside / "names.txt"))
 
 
+@pytest.mark.parametrize("is_there", [False, True])
+def test_scenes_are_stored_inside_only(roots: tuple[Path, Path], is_there: bool) -> None:
+    inside, outside = (folder / "cache" for folder in roots)
+    if is_there:
+        outside.mkdir()
+    with pytest.raises(CleanerError, match="CLEANER_DATA_ROOTS"):
+        load_data("scenes", size=2, cache_dir=str(outside))
+    assert len(load_data("scenes", size=2, cache_dir=str(inside))) == 2
+
+
 def test_a_refusal_does_not_tell_whether_a_path_exists(roots: tuple[Path, Path]) -> None:
     (roots[1] / "there.csv").touch()
     messages = []
