@@ -17,6 +17,7 @@ import platformdirs
 from PIL import Image
 from torchvision import datasets
 
+from cleaner.access import validate_allowed
 from cleaner.data.base import DATASETS
 from cleaner.data.pairs import TAR_ERRORS, FileData, PairTable
 from cleaner.data.photo_captions import describe_photos
@@ -57,6 +58,8 @@ class Cifar10(FileData):
         tars = root if path else root / name
         has_tars = isfile(tars / "train.tar") and not download
         files = [tars / file for file in TAR_FILES] if has_tars else self._list_files(root)
+        for file in files if path else ():  # without a path they are in the user's own folder
+            validate_allowed(file)
 
         def read() -> PairTable:
             return _build_table(_read_tars(tars, on_step) if has_tars else self._read_files(root, download, on_step))

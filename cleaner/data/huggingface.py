@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cleaner.access import validate_allowed
 from cleaner.data.base import DATASETS
 from cleaner.data.naming import pick_caption
 from cleaner.data.pairs import FileData, PairTable, read_image
@@ -78,6 +79,7 @@ class ParquetData(HubRows):
             raise CleanerError(f"{path} mixes .parquet and .arrow files: give a folder of one kind.")
         by_split: dict[str, list[str]] = {}
         for file in files:
+            validate_allowed(file)
             by_split.setdefault(find_split(file.stem) or "train", []).append(str(file.resolve()))
         tables = _load(kinds.pop(), path, data_files=by_split)
         folder = Path(path) if Path(path).is_dir() else Path(path).parent

@@ -180,7 +180,7 @@ def _restore_from_delta(delta: dict[str, Tensor], metadata: dict[str, str], path
 
 def read_folder_architecture(folder: Path) -> Architecture:
     """Return the architecture of an open_clip local-dir, from open_clip_config.json."""
-    validate_allowed(folder)
+    validate_allowed(folder / OPEN_CLIP_CONFIG_FILE)
     try:
         config = parse_json(read_limited(folder / OPEN_CLIP_CONFIG_FILE, MAX_JSON_BYTES))
         settings, preprocess = config["model_cfg"], config.get("preprocess_cfg", {})

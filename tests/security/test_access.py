@@ -22,7 +22,15 @@ from cleaner.models.lookup import describe_model_file, validate_model_name
 from cleaner.types import CleanerError
 from pages._shared import access, forms
 from tests.conftest import make_clip
-from tests.data.files import image_bytes, write_class_folder, write_shards, write_table, write_zip
+from tests.data.files import (
+    image_bytes,
+    write_class_folder,
+    write_parquet,
+    write_photo_tars,
+    write_shards,
+    write_table,
+    write_zip,
+)
 from tests.pages.conftest import builtin_model, open_page  # noqa: F401  # fixtures
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -175,6 +183,29 @@ def test_links_and_rows_that_lead_outside_are_refused(roots: tuple[Path, Path]) 
     (outside / "names.txt").write_text("red\ngreen\nblue")
     with pytest.raises(CleanerError, match="outside"):
         load_data(str(inside / "root"), classes=str(outside / "names.txt"))
+
+
+def test_links_in_a_folder_of_data_or_of_a_model_are_refused(roots: tuple[Path, Path]) -> None:
+    inside, outside = roots
+    for folder in ("tables", "photos", "batches", "model"):
+        (outside / folder).mkdir()
+    write_parquet(outside / "tables")
+    write_photo_tars(outside / "photos", ["cat", "dog"], train=20, test=20)
+    (outside / "batches" / "cifar-10-batches-py").mkdir()
+    for name in ("data_batch_1", "batches.meta"):
+        (outside / "batches" / "cifar-10-batches-py" / name).write_bytes(b"x")
+    save_clip(make_clip(), outside / "model" / "open_clip_model.safetensors")
+    (outside / "model" / "open_clip_config.json").write_text("{}")
+    for path in [path for path in outside.rglob("*") if path.is_file()]:
+        link = inside / path.relative_to(outside)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(path)
+    for name in ("parquet:{}/tables", "cifar10:{}/photos", "cifar10:{}/batches"):
+        with pytest.raises(CleanerError, match="CLEANER_DATA_ROOTS"):
+            load_data(name.format(inside))
+    for name in ("{}/model", "local-dir:{}/model"):
+        with pytest.raises(CleanerError, match="CLEANER_DATA_ROOTS"):
+            load_clip(name.format(inside))
 
 
 @pytest.mark.parametrize("is_there", [False, True])
