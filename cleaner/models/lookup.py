@@ -20,16 +20,20 @@ from cleaner.models.checkpoints import (
     validate_tag,
 )
 from cleaner.models.framing import ImageTransform
+from cleaner.models.resolve import WEIGHT_SUFFIXES
 from cleaner.types import CleanerError
 
 
 def describe_model_file(name: str) -> str | None:
-    """Return path, size and SHA-256 of a model's file, without parsing it; None for a model without a local file."""
+    """Return path, size and SHA-256 of a model's file, without parsing it; None for a model without a local file.
+
+    Raises as `validate_model_name`.
+    """
     if name in BUILT_IN:
         return None
+    validate_model_name(name)  # first: a name that leads elsewhere does not tell what is there
     path = Path(_find_path(name))
     if isfile(path / OPEN_CLIP_CONFIG_FILE):
-        validate_allowed(path)
         path = find_weights(path)
     if not isfile(path):
         return None
@@ -42,13 +46,15 @@ def describe_model_file(name: str) -> str | None:
 
 def validate_model_name(name: str) -> None:
     """Raise `CleanerError` if there is no model `name`, without opening files or downloading."""
-    if name in BUILT_IN or name.startswith("hf-hub:") or isfile(join(name, OPEN_CLIP_CONFIG_FILE)):
+    if name in BUILT_IN or name.startswith("hf-hub:"):
         return
-    path = Path(_find_path(name))
-    if not exists(path):
-        validate_tag(name)
-    else:
+    path = _find_path(name)
+    if path != name or Path(name).suffix in WEIGHT_SUFFIXES or exists(path):
         validate_allowed(path)
+        if not exists(path):
+            raise CleanerError(f"there is no file {path}: check the path.")
+    else:
+        validate_tag(name)
 
 
 def is_on_this_machine(name: str) -> bool:

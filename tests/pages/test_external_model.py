@@ -63,6 +63,13 @@ def test_a_file_is_described_before_it_is_opened(page: AppTest, tmp_path: Path) 
     assert "95% interval" in page_text(page)
 
 
+def test_a_mistyped_path_is_no_model_to_download(page: AppTest, tmp_path: Path) -> None:
+    (error,) = errors(choose(page, tmp_path / "epoch_11.safetensors"))
+    assert "There is no file" in error
+    assert "download" not in page_text(page)
+    assert "defend.external.open" not in widget_keys(page)
+
+
 def test_an_invalid_file_ends_in_one_message(page: AppTest, tmp_path: Path) -> None:
     (tmp_path / "broken.safetensors").write_bytes(b"nothing")
     press(choose(page, tmp_path / "broken.safetensors"), "defend.external.open")

@@ -228,6 +228,26 @@ def test_a_refusal_does_not_tell_whether_a_path_exists(roots: tuple[Path, Path])
     assert messages[0] == messages[1]
 
 
+@pytest.mark.parametrize("name", ["{}", "{}.pt", "ViT-B-32:{}", "local-dir:{}"])
+@pytest.mark.parametrize("is_folder", [False, True])
+def test_the_name_of_a_model_does_not_tell_whether_its_file_exists(
+    roots: tuple[Path, Path], name: str, is_folder: bool
+) -> None:
+    there = Path(f"{roots[1] / 'there'}{Path(name).suffix}")
+    if is_folder:
+        there.mkdir()
+        (there / "open_clip_config.json").write_text("{}")
+    else:
+        there.touch()
+    for read in (describe_model_file, validate_model_name):
+        messages = []
+        for file in ("there", "gone"):
+            with pytest.raises(CleanerError, match="CLEANER_DATA_ROOTS") as refused:
+                read(name.format(roots[1] / file))
+            messages.append(str(refused.value).replace(file, ""))
+        assert messages[0] == messages[1]
+
+
 def test_own_folders_and_built_in_names_stay_allowed(roots: tuple[Path, Path]) -> None:
     validate_allowed(runs_root() / "x" / "model.safetensors")
     validate_model_name("scenes-rn")
