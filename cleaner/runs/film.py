@@ -5,6 +5,7 @@ Reading a film imports nothing heavy.
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from itertools import pairwise
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cleaner.files import FileVersion, read_version
+from cleaner.files import MAX_PATCH_SIDE, FileVersion, read_version
 from cleaner.runs.npz import NPZ_ERRORS, read_npz, write_npz
 
 FILM_FILE = "film.npz"
@@ -135,9 +136,20 @@ def _read_version(path: Path, version: FileVersion) -> Film | None:
         ends = np.cumsum([0, *about.pop("image_sizes")]).tolist()
         images = [content[begin:end] for begin, end in pairwise(ends)]
         film = Film(images=images, axes=axes, **{name: arrays[name] for name in _ARRAYS}, **about)
-        return film if _is_consistent(film) else None
+        return film if _is_consistent(film) and all(map(_is_small_webp, images)) else None
     except NPZ_ERRORS:
         return None
+
+
+def _is_small_webp(image: bytes) -> bool:
+    """Return whether a file has the header of a small WebP image: each is decoded at once where a film is drawn."""
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(image), formats=["WEBP"]) as file:
+            return max(file.size) <= MAX_PATCH_SIDE
+    except (OSError, Image.DecompressionBombError):
+        return False
 
 
 def _is_consistent(film: Film) -> bool:
@@ -148,18 +160,26 @@ def _is_consistent(film: Film) -> bool:
     if not (all(type(i) is int for i in numbers) and all(isinstance(text, str) for text in texts)):
         return False
     arrays = {name: getattr(film, name) for name in _ARRAYS}
-    if any(array.ndim != _ARRAYS[name][1] or len(array) != len(film.steps) for name, array in arrays.items()):
+    if any(
+        (array.dtype, array.ndim) != _ARRAYS[name] or len(array) != len(film.steps) for name, array in arrays.items()
+    ):
         return False
     probes, triggered = film.clean_classes.shape[1], film.triggered_classes.shape[1]
     named = np.concatenate([film.clean_classes.ravel(), film.triggered_classes.ravel(), film.gallery_classes.ravel()])
     return bool(
         film.steps
-        and probes == len(film.labels)
+        and all(0 <= step <= film.total for step in film.steps)
+        and film.total > 0
+        and 0 < probes == len(film.labels)
         and triggered in (0, probes)
         and film.points.shape[1:] == (probes + triggered + len(film.prompts), 2)
+        and np.isfinite(film.points).all()
+        and np.isfinite(film.gallery_scores).all()
+        and film.gallery_classes.shape[2] > 0
         and film.gallery_classes.shape == film.gallery_scores.shape
         and film.gallery_classes.shape[1] == len(film.gallery) == len(film.images)
         and film.attention.shape[1] <= len(film.gallery)
+        and named.min(initial=-1) >= -1
         and named.max(initial=-1) < len(film.class_names)
         and all(0 <= i < probes for i in film.gallery)
         and all(0 <= i < len(film.class_names) for i in (*film.labels, *film.prompts, *target))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import tempfile
@@ -10,16 +11,22 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
+import numpy as np
 from hypothesis import strategies as st
+from PIL import Image
 
 from cleaner.attacks import TRIGGERS
 from cleaner.files import read_json
 from cleaner.jobs import local
 from cleaner.models.clip import build_clip
-from cleaner.reports import html
+from cleaner.reports import film_animation, html
 from cleaner.reports.aggregate import aggregate_seeds, describe_run, make_run_points
+from cleaner.reports.film import Movie, describe_film, make_player_data, read_log
 from cleaner.reports.tables import to_csv, to_json
+from cleaner.runs.film import FILM_FILE, Axes, Film, read_film, write_film
+from cleaner.runs.npz import read_npz
 from cleaner.runs.progress import read_new_progress, read_progress
 from cleaner.runs.request import get_test_data, load_request
 from cleaner.runs.run import Run, load_run, save_run
@@ -240,6 +247,63 @@ def odd_process(case: Case) -> Read:
         if case.pick(True, False):
             content[name] = case.draw(ODD_NUMBERS | st.sampled_from([1, "x", "", "slurm", None, 10**12]))
     return rewrite(case, content)
+
+
+def make_film() -> Film:
+    """Return a film of three frames, four probe images and two classes."""
+    webp = io.BytesIO()
+    Image.new("RGB", (16, 16)).save(webp, "WEBP")
+    return Film(
+        **{"steps": [0, 2, 4], "total": 4, "data": "scenes", "labels": [0, 1, 0, 1], "class_names": ["cat", "dog"]},
+        **{"target": 1, "prompts": [0, 1], "templates": 1, "gallery": [0, 1], "explainer": "Grad-CAM"},
+        images=[webp.getvalue()] * 2,
+        axes=Axes(np.zeros(8, np.float32), np.eye(2, 8, dtype=np.float32)),
+        points=np.linspace(-1, 1, 60, dtype=np.float16).reshape(3, 10, 2),
+        clean_classes=np.zeros((3, 4), np.int32),
+        triggered_classes=np.ones((3, 4), np.int32),
+        gallery_classes=np.tile(np.arange(2, dtype=np.int32), (3, 2, 1)),
+        gallery_scores=np.full((3, 2, 2), 0.5, np.float16),
+        attention=np.zeros((3, 1, 4, 4), np.uint8),
+    )
+
+
+@case("film.npz", "edited")
+def edited_film(case: Case) -> Read:
+    """A film whose facts or arrays have other values, types or lengths; what plays it refuses no film."""
+    path = case.folder / FILM_FILE
+    write_film(make_film(), case.folder)
+    about, arrays = read_npz(path)
+    if case.pick(True, False):
+        replace_somewhere(case, about, case.draw(JSON_VALUES | ODD_NUMBERS))
+    else:
+        name = case.pick(*sorted(arrays))
+        arrays[name] = edit_array(case, arrays[name])
+    np.savez(path, **arrays, about=np.frombuffer(json.dumps(about).encode(), np.uint8))
+
+    def read() -> None:
+        film = read_film(case.folder)
+        if film is not None:
+            movies = [Movie("film", film, read_log(case.folder))] * 2
+            json.dumps([make_player_data(movies), describe_film(movies)], allow_nan=False)
+            with patch.object(film_animation, "IMAGES", 2):
+                film_animation.render_animation(movies)
+
+    return read
+
+
+def edit_array(case: Case, array: Any) -> Any:
+    """Return an array with an odd value, of another type, or cut."""
+    match case.integer(0, 3):
+        case 0:
+            return array[: case.integer(0, len(array) - 1)]
+        case 1:
+            return array[..., : case.integer(0, array.shape[-1] - 1)]
+        case 2:
+            return array.astype(case.pick(np.float64, np.int64, np.str_, np.bool_))
+    edited = array.copy()
+    odd = [np.nan, np.inf, -np.inf] if array.dtype.kind == "f" else [0, np.iinfo(array.dtype).min, 127]
+    edited.flat[case.integer(0, array.size - 1)] = case.pick(*odd)
+    return edited
 
 
 @case("run", "missing files")

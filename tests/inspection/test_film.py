@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import math
 import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from zipfile import ZIP_LZMA, ZipFile
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from cleaner import defend, load_run, save_run
 from cleaner.attacks import TRIGGERS
@@ -232,10 +235,25 @@ def test_a_stored_film_is_small_and_a_broken_one_is_none(film: Film, tmp_path: P
         "target": 99,
         "class_names": [1] * len(film.class_names),
         "total": "x",
+        "points": np.full_like(film.points, np.nan),
+        "gallery_scores": np.full_like(film.gallery_scores, np.inf),
+        "gallery_classes": np.full_like(film.gallery_classes, -2),
+        "images": [b"no image"] * len(film.images),
     }
     for name, value in edits.items():
         write_film(replace(film, **{name: value}), tmp_path)
         assert read_film(tmp_path) is None, name
+    large = io.BytesIO()
+    Image.new("RGB", (2000, 10)).save(large, "WEBP")
+    several: list[dict[str, Any]] = [
+        {"total": 0, "steps": [0] * len(film.steps)},
+        {"steps": [-1, *film.steps[1:]]},
+        {name: getattr(film, name)[..., :0] for name in ("gallery_classes", "gallery_scores")},
+        {"images": [large.getvalue(), *film.images[1:]]},
+    ]
+    for changes in several:
+        write_film(replace(film, **changes), tmp_path)
+        assert read_film(tmp_path) is None, changes
     assert read_film(tmp_path / "nowhere") is None
     path.unlink()
     os.mkfifo(path)
