@@ -79,13 +79,13 @@ def show_run(run: RunRecord) -> None:
 
 
 def label_bars(runs: list[RunRecord]) -> list[str]:
-    """Return defense and learning rate of each run; equal labels also get the seed, or the time if seeds are equal."""
-    labels = [f"{to_label(run.defense or '').replace(', ', ',<br>')}<br>lr {run.lr:g}" for run in runs]
+    """Return defense and learning rate of each run, in lines; equal ones get the seed too, or the time."""
+    labels = [f"{to_label(run.defense or '')}\nlr {run.lr:g}".replace(", ", ",\n") for run in runs]
     seeds = [run.seed for run in runs]
     equal, equal_seeds = Counter(labels), Counter(zip(labels, seeds, strict=True))
     for i, (run, label) in enumerate(zip(runs, labels.copy(), strict=True)):
         if equal[label] > 1:
-            labels[i] += f"<br>seed {run.seed}" if equal_seeds[label, run.seed] == 1 else f"<br>{run.created_at[5:]}"
+            labels[i] += f"\nseed {run.seed}" if equal_seeds[label, run.seed] == 1 else f"\n{run.created_at[5:]}"
     return labels
 
 

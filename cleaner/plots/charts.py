@@ -78,7 +78,8 @@ def loss_curves(
     figure = go.Figure()
     for (name, points), style in zip(losses.items(), find_line_styles(kinds), strict=True):
         line = {"color": style.color, "dash": style.dash, "width": 2}
-        figure.add_scatter(x=[p[0] for p in points], y=[p[1] for p in points], mode="lines", name=name, line=line)
+        x, y = [p[0] for p in points], [p[1] for p in points]
+        figure.add_scatter(x=x, y=y, mode="lines", name=escape_html(name), line=line)
     apply_layout(figure, 270, *titles, show_legend=len(losses) > 1)
     return figure.update_xaxes(range=[0, total] if total else None)
 
@@ -96,7 +97,7 @@ def validation_curves(
     figure = go.Figure()
     is_single = len(history) == 1
     for (name, points), style in zip(history.items(), find_styles(kinds), strict=True):
-        prefix = "" if is_single else f"{name}: "
+        prefix = "" if is_single else f"{escape_html(name)}: "
         for which, word, stage, dash in METRIC_LINES:
             measured = [p for p in points if p[which] is not None]
             if measured:
@@ -171,11 +172,11 @@ def similarity_bars(texts: Sequence[str], values: Mapping[str, tuple[str, Sequen
             y=rows,
             x=list(cosines),
             orientation="h",
-            name=label,
+            name=escape_html(label),
             text=[f"{c:.2f}" for c in cosines],
             textposition="outside",
             cliponaxis=False,
-            hovertemplate="%{x:.3f}<extra>" + label + "</extra>",
+            hovertemplate="%{x:.3f}<extra>" + escape_html(label) + "</extra>",
             marker={"color": style.color, "pattern": {"shape": HATCHES[style.dash], **HATCHING}},
         )
     figure.update_layout(barmode="group", bargap=0.28, bargroupgap=0.05)
@@ -225,7 +226,7 @@ MIN_GROUPS = 3
 def before_after_bars(rows: Sequence[tuple[str, str, float, float]], success: str = "attack success") -> go.Figure:
     """Return paired bars of attack success and clean accuracy; rows: (label, stage or defense, ca, asr), 0..1.
 
-    success: name of the metric in `asr`.
+    A label may have several lines. success: name of the metric in `asr`.
     """
     figure = go.Figure()
     places = list(range(len(rows)))  # not the labels: Plotly stacks the bars of equal ones
@@ -245,6 +246,6 @@ def before_after_bars(rows: Sequence[tuple[str, str, float, float]], success: st
         )
     apply_layout(figure, 330, y_title="Share of test data")
     figure.update_layout(barmode="group", bargap=0.3)
-    figure.update_xaxes(tickvals=places, ticktext=[row[0] for row in rows])
+    figure.update_xaxes(tickvals=places, ticktext=[escape_html(row[0]).replace("\n", "<br>") for row in rows])
     figure.update_xaxes(range=[-0.5, max(len(rows), MIN_GROUPS) - 0.5])
     return figure.update_yaxes(range=[0, 1.12], tickformat=".0%", tickvals=[0, 0.25, 0.5, 0.75, 1])

@@ -123,7 +123,7 @@ def _add_points(
             y=[p.asr],
             mode="markers",
             name=escape_html(entry),
-            legendgroup=entry,
+            legendgroup=escape_html(entry),
             showlegend=entry not in in_legend,
             marker={
                 "symbol": style.mark,

@@ -179,7 +179,7 @@ def histogram(
             x=(edges[:-1] + edges[1:]) / 2,
             y=share,
             mode="lines",
-            name=f"{label} (n = {len(values):,})",
+            name=f"{escape_html(label)} (n = {len(values):,})",
             line={"shape": "hvh", "color": color, "width": 2, "dash": dash},
             hovertemplate="%{x:.3f}: %{y:.1%}<extra></extra>",
         )

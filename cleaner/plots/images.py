@@ -197,7 +197,7 @@ def share_distribution(
     is_split = all(any(len(both[column]) for _, *both in values.values()) for column in range(2))
 
     def name_box(label: str, word: str) -> str:
-        return f"{label}<br>{word}" if is_split else label
+        return f"{escape_html(label)}<br>{word}" if is_split else escape_html(label)
 
     for column, (word, shape) in enumerate(zip(words, ("circle-open", "circle"), strict=True)):
         for label, (kind, *both) in values.items():
@@ -238,9 +238,9 @@ def word_bars(words: Sequence[str], values: Mapping[str, tuple[str, Sequence[flo
         figure.add_bar(
             x=positions,
             y=list(added),
-            name=label,
+            name=escape_html(label),
             marker={"color": style.color, "pattern": {"shape": HATCHES[style.dash], **HATCHING}},
-            hovertemplate="%{y:+.3f}<extra>" + label + "</extra>",
+            hovertemplate="%{y:+.3f}<extra>" + escape_html(label) + "</extra>",
         )
     figure.update_xaxes(tickvals=positions, ticktext=[escape_html(word) for word in words])
     apply_layout(figure, 300, y_title="Added to the cosine", show_legend=len(values) > 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -12,8 +13,8 @@ from cleaner.plots import charts
 from cleaner.plots.charts import STAGE_COLORS, similarity_bars, validation_curves
 from cleaner.plots.comparison import TradeoffPoint, pareto, pareto_front
 from cleaner.plots.equal_accuracy import CostPanel, CostPoint, equal_accuracy
-from cleaner.plots.features import PointGroup, embedding_map
-from cleaner.plots.images import word_bars
+from cleaner.plots.features import PointGroup, embedding_map, margin_histogram
+from cleaner.plots.images import share_distribution, word_bars
 from cleaner.plots.styles import find_style
 
 
@@ -95,6 +96,24 @@ def test_what_the_legend_hides_stays_hidden_only_among_the_same_traces() -> None
         layout, same, other = draw("a", "b"), draw("a", "b"), draw("b", "a")
         assert layout.legend.uirevision == same.legend.uirevision != other.legend.uirevision
         assert layout.uirevision == other.uirevision  # zooms survive
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda name: charts.loss_curves({name: [(1, 2.0)]}, ["par"]),
+        lambda name: validation_curves({name: [(1, 0.5, 0.5)], "other": []}, ["par", "par"]),
+        lambda name: similarity_bars(["a dog"], {name: ("par", [0.3])}),
+        lambda name: word_bars(["a"], {name: ("par", [0.3])}),
+        lambda name: charts.before_after_bars([(name, "par", 0.9, 0.1)]),
+        lambda name: share_distribution({name: ("par", [0.1], [0.2])}, "Share", None),
+        lambda name: margin_histogram({name: ("par", [0.1])}),
+    ],
+)
+def test_names_are_shown_literally(draw: Callable[[str], Any]) -> None:
+    spec = draw("<a href='x'>name</a>").to_json()
+    assert "&lt;a href" in spec
+    assert not re.search(r"<a|\\u003ca", spec)
 
 
 def test_text_is_escaped() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import re
 import shutil
 from collections.abc import Iterable
@@ -63,6 +64,12 @@ def drawn_markdown(app: AppTest | Block) -> list[str]:
     return texts
 
 
+def unescaped_charts(app: AppTest) -> list[str]:
+    """Return the charts with HTML in a text; Plotly makes links and images of some."""
+    specs = [json.dumps(json.loads(chart.proto.spec)) for chart in app.get("plotly_chart")]
+    return [spec for spec in specs if "<img" in spec]
+
+
 def is_harmless(text: str) -> bool:
     """Return whether the hostile parts of a text, if any, are escaped."""
     unescaped = r"(?<!\\)<img|(?<!\\)\]\(javascript|(?<!\\)!\[x|(?<!\\)\]\(http://evil"
@@ -118,6 +125,7 @@ def test_pages_escape_every_name_of_a_run(open_page: OpenPage, tmp_path: Path, t
     assert [text for text in texts if not is_harmless(text)] == []
     for element in app.get("html"):
         assert HTML not in element.proto.body
+    assert unescaped_charts(app) == []
 
 
 @pytest.mark.parametrize("title", [title for title in titles() if title not in PAGES_WITHOUT_NAMES])
@@ -135,6 +143,7 @@ def test_pages_escape_the_names_of_a_run_that_they_load(open_page: OpenPage, tmp
     assert any("onerror" in text for text in texts)
     assert [text for text in texts if not is_harmless(text)] == []
     assert [element for element in app.get("html") if HTML in element.proto.body] == []
+    assert unescaped_charts(app) == []
 
 
 def test_notes_of_the_talk_escape_every_name(open_page: OpenPage, tmp_path: Path) -> None:  # noqa: F811
