@@ -1,6 +1,7 @@
 // Plays the films of one or two trainings on one clock: map, gallery, attention and curves. Asks nobody for anything.
 // Time runs from 0 to 1; a frame after `step` of `total` steps is shown at sqrt(step / total), as frames are denser early.
 const SECONDS = 10; // of a film at speed 1
+const MAX_PAUSE = 100; // milliseconds that one frame plays: none come while the tab is hidden, and the film waits
 const SPEEDS = [0.5, 1, 2, 4];
 const MARKS = { target: "▲", truth: "✓", other: "?" };
 const CURVE = { left: 40, right: 10, top: 8, bottom: 34 };
@@ -77,7 +78,8 @@ class View {
     let last = performance.now();
     const step = (now) => {
       if (!this.playing) return;
-      this.seek(Math.min(1, this.time + ((now - last) / 1000 / SECONDS) * this.speed));
+      const passed = Math.min(now - last, MAX_PAUSE);
+      this.seek(Math.min(1, this.time + (passed / 1000 / SECONDS) * this.speed));
       last = now;
       if (this.time >= 1) return this.pause();
       this.request = requestAnimationFrame(step);

@@ -47,6 +47,17 @@ def test_a_key_of_the_stage_mode_counts_once_and_not_after_its_end(mount: Mount)
     assert page.evaluate("sent") == [["key", "next"]]
 
 
+def test_keys_leave_the_stage_mode_alone_while_an_image_fills_the_window(mount: Mount) -> None:
+    page = mount(FOLDER / "stage_mode.js")
+    page.evaluate("() => { receive({ height: innerHeight }); document.body.style.overflow = 'hidden'; }")
+    for key in ("Escape", "ArrowRight"):
+        page.keyboard.press(key)
+    assert page.evaluate("sent") == []
+    page.evaluate("document.body.style.overflow = 'unset'")  # as Streamlit leaves it
+    page.keyboard.press("Escape")
+    assert page.evaluate("sent") == [["key", "exit"]]
+
+
 STAGE_HTML = """
 <div data-testid="stMainBlockContainer"><div data-testid="stLayoutWrapper"><div data-testid="stColumn">
   <div data-testid="stElementContainer" id="form">Settings</div>

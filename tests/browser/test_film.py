@@ -175,6 +175,17 @@ def check_zoomed(page: Any) -> None:
     assert read_time(page) == pytest.approx(0.5, abs=0.01)
 
 
+RETURN_AFTER_10_S = """() => { const real = window.requestAnimationFrame, { player } = document.querySelector('.film');
+    let show;
+    window.requestAnimationFrame = (step) => { show = step; return 0; };
+    player.seek(0);
+    player.play();
+    show(performance.now() + 10000);
+    player.pause();
+    window.requestAnimationFrame = real;
+    return player.time; }"""
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_file_plays_without_a_server(browser_page: Any, folders: list[Path], tmp_path: Path, scheme: str) -> None:
     page = browser_page
@@ -189,4 +200,5 @@ def test_the_file_plays_without_a_server(browser_page: Any, folders: list[Path],
     assert film is not None
     check_attention(page, film)
     check_zoomed(page)
+    assert 0 < page.evaluate(RETURN_AFTER_10_S) < 0.02, "the film went on while the tab was hidden"
     assert page.problems == []
