@@ -213,8 +213,7 @@ def show_link(
     st.code(f"{(st.context.url or 'Try_it').partition('?')[0]}?{urlencode(link)}", language=None, wrap_lines=True)
 
 
-apply_link()
-with page("Try it", LEAD):
+with page("Try it", LEAD, prepare=apply_link):
     run = state.current_run()
     trigger_run = pickers.find_trigger_run(run)
     left, right = st.columns([1, 2], gap="medium")

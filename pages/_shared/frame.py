@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -57,11 +57,15 @@ class PipelineStep(NamedTuple):
 
 
 @contextmanager
-def page(title: str, lead: str) -> Iterator[None]:
-    """Draw the frame of a page around its content and show a `CleanerError` as a message."""
+def page(title: str, lead: str, prepare: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Draw the frame of a page around its content and show a `CleanerError` as a message.
+
+    prepare: sets widgets before the frame draws them, for who may use the app.
+    """
     st.set_page_config(page_title=f"{title} · TA-Cleaner Lab", page_icon="🧹", layout="wide", initial_sidebar_state=250)
     st.html(STYLE)
     access.admit()
+    prepare()
     address.restore()
     stage_mode.update(title, titles(), page_file)
     jobs.run_pending_start(title.lower())

@@ -99,6 +99,23 @@ def test_a_password_opens_the_session_that_gave_it(
     assert len(open_overview().title) == 0  # another session
 
 
+def test_a_link_is_read_for_those_who_gave_the_password(
+    open_page: object,  # noqa: F811
+    set_address: Callable[[str | None], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    set_address("0.0.0.0")
+    monkeypatch.setenv("CLEANER_PASSWORD", SECRET)
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=120).switch_page("pages/7_Try_it.py")
+    app.query_params.update({"left": "3", "run": "secret"})
+    app.run()
+    assert app.text_input(key="access.password").value == ""
+    assert "try.left" not in app.session_state
+    app.session_state[access.ADMITTED] = True
+    app.run()
+    assert app.session_state["try.left"] == 3
+
+
 def test_a_password_is_asked_on_this_machine_too(
     open_page: object,  # noqa: F811
     set_address: Callable[[str | None], None],
