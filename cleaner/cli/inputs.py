@@ -29,7 +29,7 @@ from cleaner.runs.folders import is_run_folder, resolve_run
 from cleaner.runs.inversion import find_trigger_file
 from cleaner.runs.manifest import get_requested_pairs
 from cleaner.runs.request import get_test_data, parse_data_arguments
-from cleaner.runs.run import load_run, load_run_trigger
+from cleaner.runs.run import load_run_clip, load_run_trigger
 from cleaner.runs.store import list_entries, list_shipped_runs
 from cleaner.types import CleanerError, printable
 
@@ -45,7 +45,7 @@ def load_model(name: str) -> Clip:
 
 def load_run_or_model(name: str) -> Clip:
     """Return the model of a run folder, or the model of that name."""
-    return load_run(name).clip if is_run_folder(name) else load_model(name)
+    return load_run_clip(name) if is_run_folder(name) else load_model(name)
 
 
 def validate_run_or_model(name: str) -> None:

@@ -104,13 +104,15 @@ class Sweep:
             )
 
     def _build_requests(self) -> list[Request]:
-        from cleaner.cli.inputs import choose_clean_pairs, load_run_or_model, resolve_data
+        from cleaner.cli.inputs import choose_clean_pairs, load_model, resolve_data
+        from cleaner.runs.run import load_run
 
         run = Path(self.suspect) if is_run_folder(self.suspect) else None
         chosen = [instantiate(DEFENSES, _split_spec(spec)) for spec in self.defenses]
         defenses = [adopt_inversion(defense, run, self.suspect) for defense in chosen]
         parent, model = self._resolve_suspect()
-        clip = load_run_or_model(self.suspect)  # fails before any run is created
+        # Fails before any run is created, also for a trigger that is gone.
+        clip = load_model(self.suspect) if run is None else load_run(run).clip
         data, options = resolve_data(self.data, self.suspect)
         base = Request(
             "defended",

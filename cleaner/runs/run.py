@@ -133,6 +133,18 @@ def load_run(folder: str | Path) -> Run:
     )
 
 
+def load_run_clip(folder: str | Path) -> Clip:
+    """Return the model of a finished run, named as for `load_run`; it needs neither trigger nor clean model.
+
+    Raises `CleanerError` as `load_run`.
+    """
+    from cleaner.models.clip import load_clip
+
+    folder = Path(resolve_run(os.fspath(folder)))
+    read_complete_config(folder)
+    return load_clip(str(folder / "model.safetensors"))
+
+
 def load_run_trigger(folder: Path) -> Trigger | None:
     """Return the trigger of the run in `folder` with its optimized patch and its files; None if it has none."""
     return _load_trigger(_read_config(folder), folder)
@@ -154,9 +166,14 @@ def _read_config(folder: Path) -> dict[str, Any]:
 
 
 def _load_trigger(config: Mapping[str, Any], folder: Path) -> Trigger | None:
-    from cleaner.attacks.base import load_trigger
+    from cleaner.attacks.base import TRIGGERS, load_trigger
 
     state = config.get("trigger")
+    if state and (name := state.get("name")) not in TRIGGERS:
+        raise CleanerError(
+            f"the trigger {name!r} of the run {folder.name} is not registered: import the Python module that registers "
+            "it, then load the run again."
+        )
     return load_trigger(state, folder / TRIGGER_FILES) if state else None
 
 

@@ -14,7 +14,8 @@ from cleaner.cli import inputs
 from cleaner.cli.inputs import resolve_trigger
 from cleaner.data.base import CaptionData
 from cleaner.detectors.base import find_detectors
-from cleaner.files import write_json
+from cleaner.files import read_json, write_json
+from cleaner.models.clip import load_clip
 
 
 def test_pairs_and_images(run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,6 +120,25 @@ def test_a_stored_run_is_named_as_it_is_listed(
     shutil.copytree(run, tmp_path / "runs" / "blended")
     for name in ("my-attack", "blended"):
         assert resolve_trigger([name]).state_dict()["name"] == ("badnet" if name == "my-attack" else "blended")
+
+
+def test_a_run_with_a_trigger_of_another_module_says_so_and_its_model_is_exported(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CLEANER_RUNS", str(tmp_path / "runs"))
+    folder = tmp_path / "haze"
+    shutil.copytree(run, folder)
+    write_json(folder / "config.json", read_json(folder / "config.json") | {"trigger": {"name": "my_haze"}})
+    for command in (
+        ["detect", str(folder)],
+        ["evaluate", str(folder), "--trigger", str(folder), "--target-class", "banana"],
+        ["sweep", str(folder), "--defenses", "finetune"],
+    ):
+        assert main(command) == 2
+        assert "'my_haze' of the run haze is not registered: import the Python module" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+    assert main(["export", str(folder), "--out", str(tmp_path / "x.safetensors")]) == 0
+    assert load_clip(str(tmp_path / "x.safetensors")).sha256() == load_clip(str(run / "model.safetensors")).sha256()
 
 
 def test_weights_have_the_mode_of_the_other_files(run: Path) -> None:
