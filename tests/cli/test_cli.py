@@ -349,7 +349,7 @@ def test_the_demo_attacks_with_the_parameters_of_the_pages(monkeypatch: pytest.M
     def stop(clip: None, data: None, trigger: Trigger, **_: object) -> None:
         raise CleanerError(f"weight {trigger.state_dict()['triplet_weight']:g}")
 
-    monkeypatch.setattr("cleaner.data.base.load_data", lambda *_, **__: None)
+    monkeypatch.setattr("cleaner.data.base.load_data", lambda *_, **__: SimpleNamespace(class_names=[]))
     monkeypatch.setattr("cleaner.models.clip.load_clip", lambda _: None)
     monkeypatch.setattr("cleaner.workflow.poison", stop)
     with pytest.raises(CleanerError, match="weight 20"):
