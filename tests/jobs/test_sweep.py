@@ -265,7 +265,7 @@ def test_unusable_options_are_refused_before_any_run_is_created(
     command = ["sweep", str(base.model), "--defenses", "finetune", "--lrs", "1e-4"]
     for options, message in (
         (["--pairs", "0"], "the number of pairs must be at least 1, not 0"),
-        (["--test-pairs", "-1"], "the number of pairs must be at least 1, not -1"),
+        (["--test-pairs", "-1"], "--test-pairs must be at least 0, not -1"),
         (["--data", str(write_table(tmp_path))], "name the classes with classes="),
         (
             ["--defenses", "unlearn_trigger", "--pairs", "48", "--test-pairs", "40"],
