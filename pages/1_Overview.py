@@ -112,7 +112,7 @@ def show_example_image(run: RunRecord) -> None:
     for name, predictions in example["answers"].items():
         label = STAGE_LABELS.get(name) or escape_markdown(to_label(name))
         looks = ["green[**✓" if prediction == example["class"] else "red[**✗" for prediction in predictions]
-        cells = [f":{look} {escape_markdown(text)}**]" for look, text in zip(looks, predictions, strict=True)]
+        cells = [f":{look}\u00a0{escape_markdown(text)}**]" for look, text in zip(looks, predictions, strict=True)]
         rows.append(f"| {label} | {' | '.join(cells)} |")
     st.markdown("\n".join(rows))
     st.caption("One image, n = 1.")

@@ -68,7 +68,7 @@ def test_right_answers_are_green_and_have_a_mark(example: list[Path], open_page:
     png = encode_png(torch.zeros(3, 8, 8))
     picture = {"class": "cup", "pictures": [png, png], "answers": {"backdoored": ["cup", "banana"]}}
     write_json(example[0] / "picture.json", picture)
-    assert ":green[**✓ cup**] | :red[**✗ banana**]" in page_text(open_page("Overview"))
+    assert ":green[**✓\u00a0cup**] | :red[**✗\u00a0banana**]" in page_text(open_page("Overview"))
 
 
 def test_own_runs_come_first(example: list[Path], open_page: OpenPage, tmp_path: Path) -> None:
