@@ -119,7 +119,7 @@ class FileData(CaptionData):
         self.class_names, self.labels = assign_labels(
             self.rows, captions=table.captions, row_classes=table.classes, class_order=class_order, classes=classes
         )
-        if len(self.class_names) == 1 and not any(table.captions):  # images beside a file of captions, as in Flickr8k
+        if len(self.class_names) == 1 and not any(table.captions):  # such as Flickr8k, whose captions are in a file
             raise CleanerError(
                 f"{name} has no captions and one class, {self.class_names[0]!r}: give a table of captions "
                 "(csv:FILE root=FOLDER), or one folder for each of several classes."

@@ -67,7 +67,7 @@ def test_folders_with_names_of_splits_are_splits(tmp_path: Path) -> None:
     ],
 )
 def test_names_that_contain_those_of_splits_are_splits(train: str, held_out: str, split: str, tmp_path: Path) -> None:
-    """As in Kaggle's cats and dogs, in the Intel scenes and beside COCO."""
+    """The layouts of Kaggle's cats and dogs, of the Intel scenes, and of COCO."""
     write_class_folder(tmp_path / train, 30)
     write_class_folder(tmp_path / held_out, 12)
     (tmp_path / "seg_pred").mkdir()

@@ -100,26 +100,17 @@ def test_a_single_image_scores_as_in_the_batch(tiny_clip: Clip, toy_data: Tensor
             assert scores.tolist() == pytest.approx(single, abs=1e-5)
 
 
-def test_a_broken_model_is_refused(tiny_clip: Clip, toy_data: TensorData, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Clip, "encode_image", lambda self, images: torch.full((len(images), 32), torch.nan))
-    with pytest.raises(CleanerError, match="not finite"):
-        detect_images(
-            tiny_clip, DETECTORS, test=toy_data, calibration=toy_data, trigger=PATCH, target_class="banana", n=2
-        )
-    with pytest.raises(CleanerError, match="not finite"):
-        score_single(tiny_clip, DETECTORS["masking"], toy_data, toy_data.images([0]))
-
-
-def test_a_broken_text_tower_is_no_fault_of_the_detector(
-    tiny_clip: Clip, toy_data: TensorData, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("tower", "detector"), [("encode_image", "masking"), ("encode_text", "bdetclip")])
+def test_a_broken_tower_is_no_fault_of_the_detector(
+    tower: str, detector: str, tiny_clip: Clip, toy_data: TensorData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Clip, "encode_text", lambda self, texts: torch.full((len(texts), 32), torch.nan))
+    monkeypatch.setattr(Clip, tower, lambda self, items: torch.full((len(items), 32), torch.nan))
     with pytest.raises(CleanerError, match="features of this model are not finite"):
         detect_images(
             tiny_clip, DETECTORS, test=toy_data, calibration=toy_data, trigger=PATCH, target_class="banana", n=2
         )
     with pytest.raises(CleanerError, match="features of this model are not finite"):
-        score_single(tiny_clip, DETECTORS["bdetclip"], toy_data, toy_data.images([0]))
+        score_single(tiny_clip, DETECTORS[detector], toy_data, toy_data.images([0]))
 
 
 def test_bad_input_is_one_sentence(tiny_clip: Clip, toy_data: TensorData) -> None:
