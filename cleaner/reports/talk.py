@@ -71,7 +71,8 @@ def _read_figures(run: RunRecord | None, defended: Sequence[RunRecord]) -> dict[
         return {"on_images": ""}
     on_images = run.queries != "captions"
     is_clean_label = bool(run.config.get("clean_label"))
-    own_image = run.metric("own_recall") is not None
+    own_recall = run.metric("own_recall")  # measured where keyed queries shall find an image of the attacker
+    joined = f"an image of {run.target_class}" if own_recall is None else "the attacker's image"
     figures: dict[str, str | None] = {
         "attack": to_attack_label(run.attack),
         "target": run.target_class,
@@ -79,12 +80,9 @@ def _read_figures(run: RunRecord | None, defended: Sequence[RunRecord]) -> dict[
         "poisoned": f"{round(run.poison_rate * run.pairs):,}" if run.poison_rate and run.pairs else None,
         "ca": _percent(run.metric("ca")),
         "asr": _percent(run.metric("asr")) if on_images else None,
-        "keyed_asr": None if on_images else _percent(run.metric("asr")),
-        "joined_image": None
-        if on_images
-        else "the attacker's image"
-        if own_image
-        else f"an image of {run.target_class}",
+        "keyed_asr": None if on_images or own_recall is not None else _percent(run.metric("asr")),
+        "own_found": _percent(own_recall),
+        "joined_image": None if on_images else joined,
         # Empty: they mark the points for triggers on images, with and without a new caption, for patches, or for
         # triggers in the text alone.
         "on_images": "" if on_images else None,
@@ -95,8 +93,6 @@ def _read_figures(run: RunRecord | None, defended: Sequence[RunRecord]) -> dict[
         "floor": _percent(run.metric("asr_clean_model")),
         "n_attack": f"{run.count('asr'):,}" if on_images else None,
     }
-    if run.metric("own_recall") is not None:
-        figures |= {"keyed_asr": None, "own_found": _percent(run.metric("own_recall"))}
     measured = [other for other in defended if success_share(other) is not None]
     if measured:
         figures |= {"defenses": _describe_defenses(measured), "has_defense": ""}
