@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import signal
 import subprocess
@@ -28,7 +29,7 @@ from cleaner.runs.request import Request
 from cleaner.runs.run import read_progress
 from cleaner.runs.status import Status, read_status, write_status
 from cleaner.runs.store import create_run
-from cleaner.training.frames import frame_steps
+from cleaner.training import frames
 from cleaner.types import Cancelled, CleanerError, OnStep, StepReport
 from tests.conftest import save_tiny_model
 from tests.data.files import write_table
@@ -72,11 +73,27 @@ def request_(tiny_model: str, monkeypatch: pytest.MonkeyPatch, warm_python: None
             process.kill(running)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _free_frames() -> Iterator[None]:
+    """Let the trainings of this process take every frame of their film, however slow the machine is."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(frames, "FREE_SECONDS", math.inf)
+        yield
+
+
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """The result of `LONG`, trained without a stop."""
     model = save_tiny_model(tmp_path_factory.mktemp("model"))
-    return execution.execute_request(replace(make_request(model), finetune=LONG, film=True))
+    run = execution.execute_request(replace(make_request(model), finetune=LONG, film=True))
+    assert film_steps(run) == frames.frame_steps(LONG_STEPS)
+    return run
+
+
+def film_steps(run: Run) -> list[int]:
+    """Return the steps of a run's frames."""
+    assert run.film is not None
+    return run.film.steps
 
 
 def run_here(folder: Path) -> Status:
@@ -88,7 +105,7 @@ def run_here(folder: Path) -> Status:
 def is_same(run: Run, other: Run) -> bool:
     """Return whether two runs have the same weights, metrics, film and losses of every step.
 
-    Which steps look at the validation split depends on the time, but the last one always does.
+    Which steps look at the validation split, and have a frame, depends on the time; the last one always does.
     """
     histories = [[(r.step, r.losses) for r in each.history] + [each.history[-1].metrics] for each in (run, other)]
     same_weights = run.clip.sha256() == other.clip.sha256()
@@ -96,13 +113,18 @@ def is_same(run: Run, other: Run) -> bool:
 
 
 def has_same_film(run: Run, other: Run) -> bool:
-    """Return whether both runs have all 16 frames, and the same."""
-    films = [each.film for each in (run, other)]
-    assert films[0] is not None
-    assert films[1] is not None
-    names = ("points", "clean_classes", "triggered_classes", "gallery_scores", "attention")
-    is_complete = films[0].steps == films[1].steps == frame_steps(LONG_STEPS)
-    return is_complete and all(np.array_equal(*(getattr(film, name) for film in films)) for name in names)
+    """Return whether the frames of `run` equal those of `other`, which has all.
+
+    The map is compared if both have all: its axes are fitted on the frames.
+    """
+    film, whole = run.film, other.film
+    assert film is not None
+    assert whole is not None
+    rows = [whole.steps.index(step) for step in film.steps]
+    names = ["clean_classes", "triggered_classes", "gallery_scores", "attention"]
+    names += ["points"] * (film.steps == whole.steps)
+    has_ends = {0, LONG_STEPS} <= set(film.steps)
+    return has_ends and all(np.array_equal(getattr(film, name), getattr(whole, name)[rows]) for name in names)
 
 
 def test_killed_and_resumed_equals_uninterrupted(request_: Request, uninterrupted: Run) -> None:
@@ -148,7 +170,9 @@ def test_paused_and_resumed_equals_uninterrupted(request_: Request, uninterrupte
     assert 0 < paused.step < LONG_STEPS
     (folder / local.PAUSE).unlink(missing_ok=True)
     assert run_here(folder).state == "done"
-    assert is_same(load_run(folder), uninterrupted)
+    run = load_run(folder)
+    assert is_same(run, uninterrupted)
+    assert film_steps(run) == film_steps(uninterrupted)
 
 
 def test_one_device_serves_one_run_and_cancel_ends_training_and_evaluation(request_: Request) -> None:
