@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import MISSING, Field, asdict, dataclass, field, fields, replace
 from typing import Any, get_type_hints
 
+from cleaner.files import resolve_path
 from cleaner.labels import to_words
 from cleaner.types import CleanerError
 
@@ -99,7 +100,8 @@ def changed_parameters(settings: Any) -> dict[str, Any]:
 def validate(settings: Any) -> None:
     """Raise `CleanerError` if a parameter of `settings` is outside its range or choices.
 
-    NumPy numbers become Python's, and paths become text: the files of a run are JSON, which has neither.
+    NumPy numbers become Python's, and paths become text: the files of a run are JSON, which has neither. Paths of
+    existing files become absolute, valid in any working folder.
     """
     for p in parameters(type(settings)):
         value = getattr(settings, p.name)
@@ -107,6 +109,8 @@ def validate(settings: Any) -> None:
             value = value.item()
         elif isinstance(value, os.PathLike):
             value = os.fspath(value)
+        if p.is_path and value:
+            value = resolve_path(value)
         object.__setattr__(settings, p.name, value)  # the dataclass is frozen
         if p.choices is not None and value not in p.choices:
             raise CleanerError(f"{p.name} must be one of {', '.join(map(str, p.choices))}, not {value!r}.")

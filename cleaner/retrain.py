@@ -35,8 +35,7 @@ def retrain_without(
     `config["overlap"]` counts the poisoned pairs that remained. Other options as in `workflow.defend`. Raises
     `CleanerError` if the model before poisoning is gone, or for `flagged` that are no pairs or all of them.
     """
-    if run.clean_clip is None:
-        raise CleanerError("the model before poisoning is gone: restore its file, or poison again.")
+    clean_clip = run.require_clean_clip()
     is_kept = torch.ones(len(pairs), dtype=torch.bool)
     indices = torch.as_tensor(flagged, dtype=torch.long)
     if len(indices) and (indices.min() < 0 or indices.max() >= len(pairs)):
@@ -46,7 +45,7 @@ def retrain_without(
         raise CleanerError(f"{int(is_kept.sum())} pairs would remain: flag fewer.")
     if options.get("test") is None:  # without a test split, the unpoisoned training pairs, as in `poison`
         options["test"] = pairs.load_split("test") or pairs.base
-    start = replace(run, clip=run.clean_clip, film=None)
+    start = replace(run, clip=clean_clip, film=None)
     kept = pairs.subset(is_kept.nonzero().flatten())
     # This machine may lack the device of the run.
     settings = config or replace(FinetuneConfig(**run.config["finetune"]), device="auto")

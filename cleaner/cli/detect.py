@@ -79,6 +79,8 @@ class Detect:
             raise CleanerError("--out requires --train-without.")
         detectors = self._find_detectors()
         run = load_run(self.suspect)
+        if self.train_without:
+            run.require_clean_clip()  # before the pairs are scored
         if self.question == "image":
             self._detect_images(run, detectors)
         elif self.train_without:

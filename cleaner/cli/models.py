@@ -16,7 +16,7 @@ from cleaner.evaluation.result import describe_test
 from cleaner.jobs import process
 from cleaner.jobs.prediction import Prediction
 from cleaner.runs.folders import is_run_folder
-from cleaner.runs.inversion import ESTIMATE_NOTE
+from cleaner.runs.inversion import ESTIMATE_NOTE, read_inversion
 from cleaner.runs.run import load_run
 from cleaner.types import CleanerError
 
@@ -31,7 +31,9 @@ class Evaluate:
     model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN|MODEL", help=RUN_OR_MODEL_HELP)]
     data: Annotated[tuple[str, ...], stated_default(help=f"{OWN_DATA_HELP} The test split is used.")] = ()
     trigger: Annotated[tuple[str, ...], stated_default(help=f"{TRIGGER_HELP} Default: the run's trigger.")] = ()
-    target_class: Annotated[str | None, stated_default(help="Target class. Default: the run's target.")] = None
+    target_class: Annotated[
+        str | None, stated_default(help="Target class. Default: the suspect of an inversion, or the run's target.")
+    ] = None
     protocol: Annotated[
         Literal["non_target", "all_images"],
         tyro.conf.arg(help="Images that count for ASR: those of other classes, or all."),
@@ -54,7 +56,9 @@ class Evaluate:
         run = load_run(self.model) if is_run_folder(self.model) else None
         clip = run.clip if run else load_model(self.model)
         trigger = resolve_trigger(self.trigger) if self.trigger else (run.trigger if run else None)
-        target_class = self.target_class or (run.target_class if run else None)
+        inversion = read_inversion(Path(self.trigger[0])) if len(self.trigger) == 1 else None
+        suspect = inversion.suspect if inversion else None
+        target_class = self.target_class or suspect or (run.target_class if run else None)
         if (trigger is None) != (target_class is None):
             raise CleanerError("an attack success rate needs both --trigger and --target-class: give both, or neither.")
         test = load_split(resolve_data(self.data, self.model), "test", self.test_pairs)

@@ -90,8 +90,13 @@ def _caption_labeler(names: Sequence[str]) -> Callable[[str], int]:
     return label_caption
 
 
+def to_words(name: str) -> str:
+    """Return a class name as a prompt words it, composed (NFC): "sea lion" for sea_lion."""
+    return " ".join(unicodedata.normalize("NFC", name.replace("_", " ")).split())
+
+
 def _normalize_name(name: str) -> str:
-    return name.replace("_", " ").casefold()
+    return to_words(name).casefold()
 
 
 def _parse_class_names(classes: str | Sequence[str] | None) -> list[str]:
@@ -119,7 +124,8 @@ def _parse_class_names(classes: str | Sequence[str] | None) -> list[str]:
 
 
 def _validate_unique(names: Sequence[str], option: str) -> None:
-    if duplicates := [name for name, count in Counter(names).items() if count > 1]:
+    counts = Counter(map(_normalize_name, names))
+    if duplicates := [name for name in names if counts[_normalize_name(name)] > 1]:
         raise CleanerError(
             f"{option} has {duplicates[0]!r} twice: make the names different, as in '{duplicates[0]} (2)'."
         )

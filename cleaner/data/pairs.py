@@ -20,7 +20,7 @@ from torch import Tensor
 
 from cleaner.access import validate_allowed
 from cleaner.data.base import CaptionData, Indices, hash_content, to_rows, validate_choice
-from cleaner.data.naming import assign_labels, fill_template, sort_class_names
+from cleaner.data.naming import assign_labels, fill_template, sort_class_names, to_words
 from cleaner.data.splits import SPLITS, describe_splits, select_rows
 from cleaner.files import MAX_IMAGE_BYTES, read_limited
 from cleaner.models.framing import ImageTransform, decode_image, read_image_header
@@ -29,6 +29,8 @@ from cleaner.types import CleanerError, OnStep, start_progress
 CHECKS = ("auto", "full", "quick")
 MAX_FULL_CHECK_PAIRS = 20_000
 """Fully decode every image up to this many pairs; above, check header and end marker alone."""
+BROKEN_DEVIATIONS = 2.0
+"""Standard deviations by which the broken images of a sample may exceed the share that is allowed of all."""
 CHECK_CHUNK = 512
 """Images per progress report of the check."""
 MAX_PREFETCHED = 1024
@@ -164,6 +166,8 @@ class FileData(CaptionData):
         """Return the rows whose images can be read; add the others to `skipped_items`."""
         report, readable = start_progress(self._on_step, "check images", len(rows)), []
         full = self._check == "full" or (self._check == "auto" and len(rows) <= MAX_FULL_CHECK_PAIRS)
+        expected = self._max_broken_share * len(rows)
+        most_broken = expected + BROKEN_DEVIATIONS * expected**0.5  # the rows are a sample of the data
         for first in range(0, len(rows), CHECK_CHUNK):
             chunk = rows[first : first + CHECK_CHUNK]
             faults = get_decode_pool().map(lambda row: self._find_fault(row, full), chunk)
@@ -174,11 +178,12 @@ class FileData(CaptionData):
                     self.skipped_items.append(fault)
             done = first + len(chunk)
             broken = done - len(readable)
-            if broken > self._max_broken_share * len(rows):  # do not look for a million files that are not there
+            if broken > most_broken:  # do not look for a million files that are not there
                 examples = "; ".join(self.skipped_items[-broken:][:3])
                 raise CleanerError(
-                    f"{broken:,} of {done:,} images of {self.name} cannot be read, more than "
-                    f"{self._max_broken_share:.0%} of all: {examples}. Check the paths, or raise most_broken."
+                    f"{broken:,} of {done:,} images of {self.name} cannot be read; more than "
+                    f"{self._max_broken_share:.0%} of all seem broken: {examples}. Check the paths, or raise "
+                    "most_broken."
                 )
             report(done)
         if not readable:
@@ -278,17 +283,17 @@ def _validate_table(table: PairTable, name: str) -> None:
 def _name_in_words(table: PairTable) -> None:
     """Write the classes as prompts and captions do, in place: "sea lion" for sea_lion.
 
-    Both are composed (NFC), as names are typed: a Mac decomposes those of folders.
+    "Dog" and "dog" are one class, by its first spelling: tokenizers lower the case, so their prompts are the same.
+    Captions are composed (NFC), as they are typed: a Mac decomposes the names of files.
     """
     table.captions = [unicodedata.normalize("NFC", caption) for caption in table.captions]
-    if table.classes is not None:
-        table.classes = list(map(_to_words, table.classes))
+    spellings: dict[str, str] = {}
     if table.class_names is not None:
-        table.class_names = list(dict.fromkeys(map(_to_words, table.class_names)))
-
-
-def _to_words(name: str) -> str:
-    return unicodedata.normalize("NFC", name.replace("_", " "))
+        words = [to_words(name) for name in table.class_names]
+        table.class_names = list(dict.fromkeys(spellings.setdefault(name.casefold(), name) for name in words))
+    if table.classes is not None:
+        words = [to_words(name) for name in table.classes]
+        table.classes = [spellings.setdefault(name.casefold(), name) for name in words]
 
 
 @lru_cache(maxsize=1)

@@ -13,6 +13,7 @@ from cleaner.config import param
 from cleaner.data.base import CaptionData
 from cleaner.data.images import blend_rgba, decode_base64, decode_rgba, encode_base64, read_image_file
 from cleaner.defenses.base import DEFENSES, Defense
+from cleaner.files import resolve_path
 from cleaner.losses import Features, clip_loss
 from cleaner.models.clip import Clip
 from cleaner.seed import numpy_generator
@@ -47,7 +48,7 @@ class UnlearnTrigger(Defense):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.path and (not self.png or self.png_path not in ("", self.path)):
+        if self.path and (not self.png or resolve_path(self.png_path) not in ("", self.path)):
             object.__setattr__(self, "png", encode_base64(read_image_file(self.path)))
             object.__setattr__(self, "png_path", self.path)
 

@@ -104,11 +104,12 @@ def _retrain(
     request: Request, excluded: list[int], sibling: Path | None, load_split: LoadSplit, options: dict[str, Any]
 ) -> Run:
     suspect = _load_suspect(request, sibling)
-    if not isinstance(suspect, Run) or suspect.clean_clip is None:
-        raise CleanerError("the model before poisoning is gone: restore its file, or poison again.")
+    if not isinstance(suspect, Run):
+        raise CleanerError("training without flagged pairs needs a poisoned run: create the run again.")
+    framing = suspect.require_clean_clip().framing
     validate_manifest(suspect.manifest)
     size = get_requested_pairs(suspect.config, suspect.manifest)
-    data = load_split("train", size).with_transform(suspect.clean_clip.framing)
+    data = load_split("train", size).with_transform(framing)
     return retrain_without(
         suspect,
         rebuild_training_pairs(data, suspect.trigger, suspect.manifest),

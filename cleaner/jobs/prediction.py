@@ -32,6 +32,8 @@ FIRST_SPREAD, MIN_SPREAD, MAX_SPREAD = 0.2, 0.1, 0.5
 
 COST_SETTINGS = ("batch_size", "precision", "device", "augmentation", "freeze_bn", "redraw", "chunk_size")
 """Fields of `FinetuneConfig` that change the time of a step."""
+FILE_FIELDS = ("path", "png", "png_path")
+"""Fields of a defense that hold a file, or name it."""
 
 
 @dataclass(frozen=True)
@@ -85,8 +87,8 @@ def kind_of(request: Request) -> str:
         "stage": request.stage,
         "data": request.data,
         "model": _model_of(request),
-        # Weights of loss terms, learning rates and seeds cost no time.
-        "method": {name: value for name, value in method.items() if not name.endswith("_weight")},
+        # Weights of loss terms, learning rates, seeds and the file of an inverted trigger cost no time.
+        "method": {n: value for n, value in method.items() if not n.endswith("_weight") and n not in FILE_FIELDS},
         "trigger": {name: trigger[name] for name in costs if name in trigger},
         "sizes": [request.test_size, request.validation_size],
         "config": {name: getattr(config, name) for name in COST_SETTINGS},

@@ -6,12 +6,12 @@ starts the next one, so one process runs at a time on this machine, with or with
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,8 @@ from cleaner.runs.store import create_run, remove_run_folder
 from cleaner.types import CleanerError
 
 WAITING_STATE = "new"
+MAX_NAME_LENGTH = 200
+"""Longest text of a parameter that a name shows; longer ones are the content of a file."""
 HANDOVER_SECONDS = 8.0
 """Seconds without an active run before a sweep counts as stopped: starting the next run takes a while."""
 
@@ -38,7 +40,7 @@ def compute_sweep_id(request: Request) -> str:
     common = request.initial_config()["request"]
     for added in ("rebound", "film", "excluded"):  # after the first sweeps, whose ids must not change
         del common[added]
-    return f"sweep-{blake2b(json.dumps(common, sort_keys=True).encode(), digest_size=4).hexdigest()}"
+    return f"sweep-{hashlib.blake2b(json.dumps(common, sort_keys=True).encode(), digest_size=4).hexdigest()}"
 
 
 def grid(
@@ -188,7 +190,7 @@ def make_rows(records: Sequence[RunRecord]) -> list[RunRecord]:
     rows = []
     for record in records:
         state = record.config.get("defense") or {}
-        variant = {key: state[key] for key in varying[_defense_name(record)] if key in state}
+        variant = {key: _shorten(state[key]) for key in varying[_defense_name(record)] if key in state}
         rows.append(record.model_copy(update={"variant": variant}))
     return rows
 
@@ -202,10 +204,17 @@ def _find_varying_parameters(records: Sequence[RunRecord]) -> dict[str, list[str
         name: [
             key
             for key in dict.fromkeys(key for state in of_defense for key in state)
-            if any(state.get(key) != of_defense[0].get(key) for state in of_defense)
+            if key != "png_path"  # `path`, once it was read
+            and any(state.get(key) != of_defense[0].get(key) for state in of_defense)
         ]
         for name, of_defense in states.items()
     }
+
+
+def _shorten(value: Any) -> Any:
+    """Return a parameter as a name shows it: of the content of a file, the start of its SHA-256."""
+    is_content = isinstance(value, str) and len(value) > MAX_NAME_LENGTH
+    return hashlib.sha256(value.encode()).hexdigest()[:8] if is_content else value
 
 
 def seconds_left(records: Sequence[RunRecord]) -> float | None:

@@ -65,6 +65,12 @@ class Run:
     def stage(self) -> str:
         return str(self.config["stage"])
 
+    def require_clean_clip(self) -> Clip:
+        """Return the model before poisoning. Raises `CleanerError` if it is no longer available."""
+        if self.clean_clip is None:
+            raise CleanerError("the model before poisoning is gone: restore its file, or poison again.")
+        return self.clean_clip
+
 
 def save_run(run: Run, folder: str | Path) -> Path:
     """Write a run that was trained in this process; return its folder.

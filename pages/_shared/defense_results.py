@@ -109,7 +109,7 @@ def _show_cards(run: RunRecord, compared: list[RunRecord]) -> None:
         f"the defense.{note}"
     )
     if notes := list(dict.fromkeys(other.overlap_note for other in compared if other.overlap_note)):
-        st.caption(f"Overlap by image hash: {escape_markdown(' '.join(notes))}")
+        st.caption(f"Overlap with the poisoned pairs: {escape_markdown(' '.join(notes))}")
     cards.show_measurement_notes(run)
 
 

@@ -69,6 +69,20 @@ def test_train_without(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
     assert config["parent"] == str(run)
 
 
+def test_train_without_needs_the_clean_model_before_it_scores_pairs(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    moved = tmp_path / "moved"
+    shutil.copytree(run, moved)
+    config = read_json(moved / "config.json")
+    write_json(moved / "config.json", config | {"clean_model": str(tmp_path / "gone.safetensors")})
+    assert main(["detect", str(moved), "--train-without", "5", "--out", str(tmp_path / "again")]) == 2
+    shown = capsys.readouterr()
+    assert "the model before poisoning is gone" in shown.err
+    assert "encode" not in shown.err
+    assert not shown.out
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

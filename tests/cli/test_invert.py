@@ -53,6 +53,7 @@ def test_the_result_is_used_by_evaluate_and_the_defense(
     assert printed["is_estimate"]
     assert main(["evaluate", str(run), "--trigger", str(folder), "--test-pairs", "40"]) == 0
     assert "an estimate" in capsys.readouterr().out
+    assert printed["target_class"] == found.suspect != found.target_class, "the trigger opens the suspect class"
     small = ["--pairs", "32", "--test-pairs", "40", "--epochs", "1", "--batch-size", "16", "--no-film"]
     defense = ["--defense", "unlearn_trigger", "triggered_share=0.25"]
     assert main(["defend", str(run), *defense, *small, "--out", str(tmp_path / "clean")]) == 0

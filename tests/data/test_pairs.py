@@ -113,6 +113,18 @@ def test_broken_images_are_listed_and_skipped(check: str, tmp_path: Path) -> Non
         [load_data(str(path), split=split, check=check, most_broken=0) for split in ("train", "validation", "test")]
 
 
+def test_the_broken_images_of_a_sample_scatter(tmp_path: Path) -> None:
+    path = write_table(tmp_path, 200)
+    order: Any = load_data(str(path), split="train")
+    for count, row in enumerate(order.rows[:10], 1):
+        (tmp_path / "pics" / f"{row}.png").unlink()
+        if count == 10:  # 5% of 100 are 5, with a standard deviation of at most 2.24
+            with pytest.raises(CleanerError, match="cannot be read; more than 5% of all seem broken"):
+                load_data(str(path), split="train", size=100)
+        else:
+            assert len(load_data(str(path), split="train", size=100)) == 100 - count
+
+
 @pytest.mark.parametrize("share", ["abc", 1.5, float("nan")])
 def test_most_broken_must_be_a_share(tmp_path: Path, share: Any) -> None:
     with pytest.raises(CleanerError, match=f"most_broken .*{share}"):

@@ -50,6 +50,18 @@ def test_table_of_images_and_class_numbers_as_of_imagenet(tmp_path: Path) -> Non
         assert caption.endswith(f"a{'n' * (number == 11)} {names[number]}")
 
 
+def test_classes_that_differ_in_case_or_blanks_are_one(tmp_path: Path) -> None:
+    plain = write_table(tmp_path, 6)
+    names = ["Sea  lion", "dog", "sea lion", "Dog ", "sea_Lion", "Cat"]
+    plain.write_text("image,class\n" + "\n".join(f"pics/{i}.png,{name}" for i, name in enumerate(names)))
+    data = load_data(str(plain), split="all")
+    assert data.class_names == ["Cat", "Sea lion", "dog"]
+    by_key = dict(zip(data.rows, data.labels.tolist(), strict=True))
+    assert [by_key[row] for row in range(6)] == [1, 2, 1, 2, 1, 0]
+    with pytest.raises(CleanerError, match="twice"):
+        load_data(str(plain), classes="dog,Dog,cat")
+
+
 def test_a_line_without_a_caption_gets_one_from_its_class(tmp_path: Path) -> None:
     plain = write_table(tmp_path, 3)
     plain.write_text("image,caption,class\npics/0.png,two dogs,dog\npics/1.png,,cat\npics/2.png,,\n")

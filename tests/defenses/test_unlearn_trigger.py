@@ -71,6 +71,14 @@ def test_the_state_holds_the_trigger_itself(tmp_path: Path) -> None:
         broken.perturb(IMAGES, 0, 0, range(200))
 
 
+def test_a_run_of_a_relative_path_keeps_its_trigger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    name = Path(write_trigger(tmp_path)).name
+    old = {"name": "unlearn_trigger", "path": name, "png": encode_png(make_layers() / 2), "png_path": name}
+    assert load_defense(old).state_dict()["png"] == old["png"], "the file has changed since"
+    assert DEFENSES["unlearn_trigger"](path=name).path == str(tmp_path / name)
+
+
 def test_it_takes_the_inversion_of_its_suspect(tmp_path: Path) -> None:
     defense = DEFENSES["unlearn_trigger"]()
     assert adopt_inversion(defense, tmp_path) is defense

@@ -69,6 +69,11 @@ def test_phases_predict_every_run_of_their_kind(request_: Request) -> None:
         replace(request_, defense={"name": "ta_cleaner", "share": 1.0, "subtext_weight": weight}) for weight in (1, 2)
     ]
     assert prediction.kind_of(weighted[0]) == prediction.kind_of(weighted[1])
+    inverted = [
+        replace(request_, defense={"name": "unlearn_trigger", "path": f"{name}.png", "png": name, "png_path": ""})
+        for name in "ab"
+    ]
+    assert prediction.kind_of(inverted[0]) == prediction.kind_of(inverted[1])
 
 
 @pytest.mark.parametrize("optimized", [{"name": "badclip", "png": "x"}, {"name": "input_aware", "weights": "x"}])

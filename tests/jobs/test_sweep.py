@@ -196,6 +196,15 @@ def test_runs_of_one_defense_are_named_by_what_differs(base: Request) -> None:
     assert len({line[0] for line in format_rows(entries)}) == 3
 
 
+def test_a_name_holds_no_content_of_a_file(base: Request) -> None:
+    kinds = [{"name": "unlearn_trigger", "path": "x.png", "png": png * 300, "png_path": "x.png"} for png in "AB"]
+    for request in sweep.grid(base, kinds, rates=[1e-4], seeds=[0]):
+        create_run(replace(request, sweep="inverted"))
+    names = {str(row.defense) for row in sweep.make_rows(sweep.list_sweep_runs("inverted"))}
+    assert len(names) == 2
+    assert max(map(len, names)) < 40
+
+
 def test_a_sweep_is_not_resumed_on_another_run_of_the_same_name(base: Request, tmp_path: Path) -> None:
     parent, _ = make_runs(tmp_path)
     of_run = replace(base, model=None, parent=parent.name)

@@ -23,7 +23,7 @@ from cleaner.models.framing import ImageTransform
 from cleaner.plots.styles import find_style
 from cleaner.reports import html
 from cleaner.reports.aggregate import aggregate_seeds
-from cleaner.reports.paths import name_without_folders
+from cleaner.reports.paths import hide_folders, name_without_folders
 from cleaner.runs.record import RunRecord
 from cleaner.runs.run import load_run_trigger
 from cleaner.runs.store import read_record
@@ -56,7 +56,7 @@ def test_overlap_with_the_poisoned_images_is_said(runs: list[RunRecord]) -> None
     assert shared.overlap_note in html.render_html([shared])
     assert "3 of the 100" in shared.overlap_note
     assert "None" in clean.overlap_note
-    assert "Overlap by image hash" not in html.render_html([runs[0]])
+    assert "Overlap with the poisoned pairs" not in html.render_html([runs[0]])
 
 
 def test_models_have_their_color_and_mark(runs: list[RunRecord]) -> None:
@@ -204,3 +204,8 @@ def test_command_line(
     assert "python -m cleaner runs" in capsys.readouterr().err
     with pytest.raises(CleanerError, match="at least one run"):
         html.render_html([])
+
+
+def test_content_of_files_in_the_settings_is_not_taken_for_a_path() -> None:
+    content = {"png": "iVBORw0KGgo+/cd/ef+gh/ij=", "path": "/home/me/sticker.png"}
+    assert hide_folders(content) == {"png": content["png"], "path": "sticker.png"}
