@@ -76,6 +76,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "photos_each": result_tables.photos_by_attack,
     "quick_choice": quick_tables.quick_choice,
     "quick_setting": quick_tables.quick_setting,
+    "processors": reliability_tables.processors,
     "reliability": reliability_tables.reliability,
     "reliability_summary": reliability_tables.reliability_summary,
     "sessions": reliability_tables.sessions,

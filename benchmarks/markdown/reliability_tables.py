@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from statistics import median
 
 from benchmarks.markdown.cells import describe_origin, join_unique, markdown_table, read_measurement
+from benchmarks.markdown.protocol2_claim import CONTROL
+from benchmarks.protocol2 import plan
+from benchmarks.protocol2.records import results_path
+from benchmarks.protocol2.summary import Cell
+from benchmarks.protocol2.tasks import Task
+from cleaner.files import read_json_lines
 from cleaner.reports.variation import describe_variation
 
 LABELS = {
@@ -12,6 +20,7 @@ LABELS = {
     "kills": "`kill -9` of worker, server or both; full disk",
 }
 """Suite -> what it does."""
+PROTOCOL2_MODEL = "scenes-lite"
 
 
 def reliability(root: Path) -> str:
@@ -74,6 +83,39 @@ def sessions(root: Path) -> str:
 def variation(root: Path) -> str:
     """Return how far figures vary by seed and by processor."""
     return describe_variation(root / "benchmarks" / "results")
+
+
+def processors(root: Path) -> str:
+    """Return how far the same defended models of the second protocol differ between processors."""
+    path = root / "benchmarks" / "results" / results_path(PROTOCOL2_MODEL).name
+    same: dict[Task, dict[str, Cell]] = {}
+    for row in read_json_lines(path):
+        task, processor = Task(**row["task"]), row["processor"]
+        if task.method and row.get("metrics"):
+            maker = processor["name"].split()[0].removesuffix("(R)")
+            same.setdefault(task, {})[f"{maker} with {processor['kernels']}"] = Cell(task, row)
+    repeated = {task: list(cells.values()) for task, cells in same.items() if len(cells) > 1}
+    kinds = sorted({kind for task in repeated for kind in same[task]})
+    spreads = {name: [_spread(cells, name) for cells in repeated.values()] for name in ("asr", "ca")}
+    removed = [
+        _spread(cells, "asr")
+        for task, cells in repeated.items()
+        if task.attack == "badclip" and task.method in (plan.FULL_METHOD, CONTROL)
+    ]
+    return (
+        f"Of the second protocol, {len(repeated)} defended models were measured on two or three kinds of processor "
+        f"({', '.join(kinds)}), each against a model backdoored there. ASR@1 differs "
+        f"by a median of {median(spreads['asr']):.1f} points and at most {max(spreads['asr']):.1f}, clean accuracy by "
+        f"{median(spreads['ca']):.1f} and {max(spreads['ca']):.1f}. Of BadCLIP after TA-Cleaner or the control with K "
+        f"100% ({len(removed)} models) ASR@1 differs by {min(removed):.1f} to {max(removed):.1f} points, with a median "
+        f"of {median(removed):.1f}."
+    )
+
+
+def _spread(cells: Sequence[Cell], metric: str) -> float:
+    """Return the range of a metric in points."""
+    values = [100 * value for cell in cells if (value := cell.metric(metric)) is not None]
+    return max(values) - min(values)
 
 
 def _count(row: dict[str, int], name: str) -> str:

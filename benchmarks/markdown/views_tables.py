@@ -8,10 +8,10 @@ from pathlib import Path
 
 from benchmarks import views
 from benchmarks.markdown.cells import Row, format_number, markdown_table
-from benchmarks.markdown.protocol2_claim import format_origin
+from benchmarks.markdown.protocol2_claim import CUT_SHORT_NOTE, format_origin
 from benchmarks.protocol2 import rule
 from benchmarks.protocol2.records import results_path
-from benchmarks.protocol2.summary import Cell, at_equal_accuracy, select_cells
+from benchmarks.protocol2.summary import Cell, at_equal_accuracy, find_cut_short, select_cells
 from cleaner.files import read_json_lines
 from cleaner.reports import claim
 
@@ -41,8 +41,8 @@ def gentler_views(root: Path) -> str:
     caption = (
         f"`{views.MODEL}`, `{views.ATTACK}`, target {suspect.target}, seed {suspect.seed}, five rates each. Points of "
         "validation accuracy lost at the most accurate rate, with CF and ASR@1 there; then ASR@1 at equal accuracy. †: "
-        "the model stays as it is. Measured after the tables above were seen, and chooses nothing. "
-        f"{format_origin(used, COMMAND)}"
+        f"the model stays as it is; ‡: {CUT_SHORT_NOTE}. Measured after the tables above were seen, and chooses "
+        f"nothing. {format_origin(used, COMMAND)}"
     )
     return f"{markdown_table(HEADER, lines)}\n\n{caption}"
 
@@ -55,5 +55,6 @@ def _summarize(before: Cell, curve: Sequence[Cell]) -> tuple[str, ...]:
     for budget in (rule.BUDGET, rule.WIDE_BUDGET):
         (by_seed,) = at_equal_accuracy([before, *curve], budget).values()
         asr = by_seed[best.task.seed]
-        at_budgets.append(format_number(asr) + " †" * (asr == before.metric("asr")))
+        mark = " †" * (asr == before.metric("asr")) or " ‡" * bool(find_cut_short(curve, budget))
+        at_budgets.append(format_number(asr) + mark)
     return (f"{100 * best.loss:.1f}", f"{best.task.lr:g}", *map(format_number, metrics), *at_budgets)

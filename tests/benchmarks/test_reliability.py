@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import xml.etree.ElementTree as ET
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from benchmarks import reliability as program
-from benchmarks.markdown.reliability_tables import reliability, sessions
+from benchmarks.markdown.protocol2_claim import CONTROL
+from benchmarks.markdown.reliability_tables import processors, reliability, sessions
+from benchmarks.protocol2.records import results_path
+from benchmarks.protocol2.tasks import Task
 from benchmarks.reliability import Options, add_counts, count
-from tests.benchmarks.result_files import write_result
+from tests.benchmarks.result_files import write_lines, write_result
 
 REPORT = """<testsuites><testsuite>
 <testcase name="a" time="1.6"><properties><property name="cases" value="100"/></properties></testcase>
@@ -55,6 +60,30 @@ def test_the_sessions_are_described_as_measured(tmp_path: Path) -> None:
     text = sessions(tmp_path)
     for part in ("20 for 12 minutes, an action every 15 s", "930; 1", "1.2 s (median), 4.5 s (95%)", "+5%", "41; 0"):
         assert part in text
+
+
+def test_the_same_training_on_other_processors_is_compared(tmp_path: Path) -> None:
+    def line(task: Task, maker: str, kernels: str, asr: float, ca: float) -> dict[str, Any]:
+        metrics = {"asr": {"1": asr}, "ca": {"1": ca}}
+        return {"task": asdict(task), "processor": {"name": f"{maker} X", "kernels": kernels}, "metrics": metrics}
+
+    control, other = (Task("cell", "badclip", "key", 3, method, lr=1e-3) for method in (CONTROL, "cleanclip"))
+    lines = [
+        line(control, "AMD", "AVX2", 0.30, 0.95),
+        line(control, "Intel(R)", "AVX512", 0.42, 0.96),
+        line(control, "AMD", "AVX512", 0.37, 0.97),
+        line(other, "AMD", "AVX2", 0.90, 0.95),
+        line(other, "AMD", "AVX512", 0.94, 0.95),
+        line(replace(other, lr=3e-3), "AMD", "AVX512", 0.1, 0.1),  # measured once
+        line(replace(other, method=""), "AMD", "AVX2", 0.9, 0.9),
+        line(replace(other, method=""), "AMD", "AVX512", 0.1, 0.1),
+    ]
+    write_lines(tmp_path, results_path("scenes-lite").name, lines)
+    text = processors(tmp_path)
+    assert "2 defended models" in text
+    assert "(AMD with AVX2, AMD with AVX512, Intel with AVX512)" in text
+    assert "median of 8.0 points and at most 12.0, clean accuracy by 1.0 and 2.0" in text
+    assert "(1 models) ASR@1 differs by 12.0 to 12.0 points" in text
 
 
 def test_an_interrupted_count_continues(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

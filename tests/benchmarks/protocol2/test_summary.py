@@ -10,6 +10,7 @@ import pytest
 
 from benchmarks import plots
 from benchmarks.markdown import protocol2_headline, protocol2_tables
+from benchmarks.markdown.protocol2_claim import find_control
 from benchmarks.protocol2 import plan, rule, summary
 from benchmarks.protocol2.summary import Cell, select_chosen
 from benchmarks.protocol2.tasks import Log, Task, pending
@@ -105,6 +106,9 @@ def test_the_claim_has_every_seed_and_paired_gaps(root: Path) -> None:
     assert len(cells) == 1 + len(SEEDS) + 3
     assert cells[-2].startswith("-0.400")
     assert cells[-1].startswith("-0.100 [-0.100")
+    for name, share in plan.SHARES.items():
+        if name.startswith("ta_cleaner"):
+            assert plan.SHARES[find_control(f"{name}, formula reviewed")] == share
 
 
 def test_the_headline_has_every_method_once_and_marks_what_lost_accuracy(root: Path) -> None:
