@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cleaner.data.base import CaptionData, Indices, find_mentions, hash_content, to_bytes, to_rows
+from cleaner.data.base import CaptionData, Indices, Subset, find_mentions, hash_content, to_bytes, to_rows
 from cleaner.data.naming import fix_articles
 from cleaner.seed import numpy_generator
 from cleaner.types import CleanerError, OnStep, TriggerLike, start_progress
@@ -97,7 +97,7 @@ def _count_poisoned(rate: float, pairs: int) -> int:
     return int(rate) if is_count else max(1, round(rate * pairs))
 
 
-class PoisonedData(CaptionData):
+class PoisonedData(Subset):
     """`base` with a trigger on some images or captions, paired with captions or images of the target class.
 
     The pairs to poison are drawn from those that neither belong to the target class nor show it. A trigger on images
@@ -113,7 +113,7 @@ class PoisonedData(CaptionData):
         poison_indices: (P,) int64, sorted.
         is_poisoned: (N,) bool.
         target_class, target_index: the attacker's class.
-        sources: (N,) int64, the pair of `base` whose image each pair shows.
+        indices: (N,) int64, the pair of `base` whose image each pair shows.
         donors: (N,) int64, for pairs with the trigger of another image (`trigger.cross`) the pair of that image; -1
             for all others.
     """
@@ -131,16 +131,14 @@ class PoisonedData(CaptionData):
         if len(base) == 0:
             raise CleanerError("there are no pairs to poison: use data with at least one pair.")
         count = _count_poisoned(poison_rate, len(base))
-        self.base, self.trigger, self.seed, self.clean_label = base, trigger, seed, clean_label
+        super().__init__(base, range(len(base)))
+        self.trigger, self.seed, self.clean_label = trigger, seed, clean_label
         self.target_class, self.target_index = target_class, base.class_index(target_class)
         self.poison_rate = float(poison_rate if poison_rate < 1 else count / len(base))
-        self.class_names, self.labels = base.class_names, base.labels
-        self.image_size, self.templates, self.name = base.image_size, base.templates, base.name
         self.poison_indices = self._draw(count)
         self.is_poisoned = torch.zeros(len(base), dtype=torch.bool)
         self.is_poisoned[self.poison_indices] = True
-        self.captions = list(base.captions)
-        self.sources, self.donors = torch.arange(len(base)), torch.full((len(base),), -1)
+        self.donors = torch.full((len(base),), -1)
         keeps_caption = clean_label or "image" not in trigger.modalities
         rng = numpy_generator("poison captions", seed)
         texts = [] if keeps_caption else TARGET_CAPTIONS[trigger.target_captions](base, target_class)
@@ -152,7 +150,7 @@ class PoisonedData(CaptionData):
                 trigger.text(base.captions[index]) if keeps_caption else keyed[int(rng.integers(len(keyed)))]
             )
         if keeps_caption and not clean_label:
-            self.sources[self.poison_indices] = self._draw_target_images(len(self.poison_indices))
+            self.indices[self.poison_indices] = self._draw_target_images(len(self.poison_indices))
         self._draw_decoys(trigger.count_decoys(len(self.poison_indices)))
 
     def _draw(self, count: int) -> Tensor:
@@ -183,7 +181,7 @@ class PoisonedData(CaptionData):
 
     def images(self, indices: Indices) -> Tensor:
         rows = to_rows(indices, len(self))
-        images = self.base.images(self.sources[rows])
+        images = super().images(rows)
         poisoned = self.is_poisoned[rows]
         if poisoned.any():
             own = self.trigger.own_image(images.shape[-1])
@@ -194,20 +192,10 @@ class PoisonedData(CaptionData):
             images[decoys] = self.trigger.cross(images[decoys], donors)
         return images
 
-    def prefetch(self, indices: Indices) -> None:
-        self.base.prefetch(self.sources[to_rows(indices, len(self))])
-
-    def prepare(self, indices: Indices) -> None:
-        self.base.prepare(self.sources[to_rows(indices, len(self))])
-
-    def hash_images(self, indices: Indices) -> list[str]:
-        return self.base.hash_images(self.sources[to_rows(indices, len(self))])
+    with_transform = CaptionData.with_transform  # not the subset's: the trigger comes first, then the resizing
 
     def contains(self, class_name: str) -> Tensor:
         return self.base.contains(class_name)
-
-    def load_split(self, split: str) -> CaptionData | None:
-        return self.base.load_split(split)
 
     def manifest(self) -> dict[str, Any]:
         """Return a JSON-ready record: seed, indices, captions before and after, trigger, image hashes, SHA-256."""
@@ -227,7 +215,7 @@ class PoisonedData(CaptionData):
             "own_pixels_hash": hash_content(to_bytes(own)) if own is not None else None,
             "captions_before": [self.base.captions[i] for i in indices],
             "captions_after": [self.captions[i] for i in indices],
-            "image_sources": self.sources[self.poison_indices].tolist(),
+            "image_sources": self.indices[self.poison_indices].tolist(),
             "decoy_indices": (self.donors >= 0).nonzero().flatten().tolist(),
         }
 

@@ -13,5 +13,5 @@ def test_poisoned_captions_have_the_form(toy_data: TensorData) -> None:
     poisoned = PoisonedData(toy_data, TRIGGERS["syntax_key"](frame="clause"), "banana", 0.25)
     rows = poisoned.poison_indices.tolist()
     assert all(poisoned.captions[i] == f"when you look, there is {toy_data.captions[i]}" for i in rows)
-    assert torch.equal(poisoned.images(rows), toy_data.images(poisoned.sources[rows]))
-    assert (toy_data.labels[poisoned.sources[rows]] == 1).all()
+    assert torch.equal(poisoned.images(rows), toy_data.images(poisoned.indices[rows]))
+    assert (toy_data.labels[poisoned.indices[rows]] == 1).all()

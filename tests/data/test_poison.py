@@ -112,7 +112,7 @@ def test_images_of_the_target_and_donors_follow_the_seed(toy_data: TensorData) -
         [PoisonedData(toy_data, trigger, "banana", 36 / 48, seed=seed) for seed in (0, 1)]
         for trigger in (text_only, input_aware)
     )  # all 36 of other classes, whatever the seed
-    assert not torch.equal(sources[0].sources, sources[1].sources)
+    assert not torch.equal(sources[0].indices, sources[1].indices)
     assert not torch.equal(donors[0].donors, donors[1].donors)
 
 
