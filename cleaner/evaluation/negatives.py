@@ -10,16 +10,18 @@ from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
 
+from pydantic import TypeAdapter, ValidationError
+
 from cleaner import text
 from cleaner.files import cache_root, read_json, write_json
 from cleaner.text import Subtext, Vocabulary, negative_subtexts
 from cleaner.text.lexicon import LEXICON_PATH, lexicon_cache, selected_lexicon
-from cleaner.text.subtext import Edit
 from cleaner.types import CleanerError
 
 MAX_FILES = 16
 """Files kept in the cache, one for each set of captions; each has about 1 MB."""
 Negatives = tuple[list[int], list[list[Subtext]]]
+_NEGATIVES = TypeAdapter(Negatives)
 
 
 @lexicon_cache(maxsize=4)
@@ -60,19 +62,10 @@ def _read(path: Path) -> Negatives | None:
     """Return the negatives in a file; None if it is missing or broken."""
     stored = read_json(path)
     try:
-        rows = [[_parse_subtext(negative) for negative in row] for row in stored["negatives"]]
-        indices = [int(index) for index in stored["indices"]]
-    except (KeyError, TypeError, ValueError):
+        indices, rows = _NEGATIVES.validate_python((stored.get("indices"), stored.get("negatives")))
+    except ValidationError:
         return None
     return (indices, rows) if len(indices) == len(rows) else None
-
-
-def _parse_subtext(values: dict[str, object]) -> Subtext:
-    edits = values["edits"]
-    if not isinstance(edits, list):
-        raise TypeError("edits must be a list")
-    changes = tuple(Edit(**{**edit, "span": tuple(edit["span"])}) for edit in edits)
-    return Subtext(str(values["text"]), str(values["kind"]), changes)
 
 
 def _remove_old(folder: Path) -> None:
