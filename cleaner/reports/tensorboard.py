@@ -13,12 +13,11 @@ from typing import Any
 
 from cleaner.config import FinetuneConfig
 from cleaner.evaluation.result import METRICS
-from cleaner.files import read_json
 from cleaner.labels import NO_DEFENSE, UNKNOWN_ATTACK
 from cleaner.registry import DEFENSES
 from cleaner.runs.record import RunRecord
 from cleaner.runs.run import read_progress
-from cleaner.runs.store import read_entry
+from cleaner.runs.store import read_record
 from cleaner.types import CleanerError
 
 TENSORBOARD_MISSING = "TensorBoard is not installed here: install it with pip install tensorboard."
@@ -33,20 +32,11 @@ def export_runs(runs: Sequence[str | Path], out: str | Path) -> list[Path]:
     """
     if not runs:
         raise CleanerError("name one run folder or more; list them with: python -m cleaner runs")
-    records = [_read_run(Path(run).resolve()) for run in runs]
+    records = [read_record(Path(run).resolve(), needs_metrics=False) for run in runs]
     name, count = Counter(record.id for record in records).most_common(1)[0]
     if count > 1:
         raise CleanerError(f"two runs are named {name}: export them into two folders.")
     return [_export_run(record, Path(out) / record.id) for record in records]
-
-
-def _read_run(folder: Path) -> RunRecord:
-    """Return a run, finished or not. Raises `CleanerError` if there is none, or its config is invalid."""
-    RunRecord.from_config(folder, read_json(folder / "config.json"))  # raises for an invalid one
-    record = read_entry(folder)
-    if record is None or not record.stage:
-        raise CleanerError(f"{folder} is not a run folder; list the runs with: python -m cleaner runs")
-    return record
 
 
 def _export_run(record: RunRecord, out: Path) -> Path:

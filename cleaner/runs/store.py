@@ -72,14 +72,17 @@ def list_shipped_runs() -> list[RunRecord]:
     return sorted(list_entries(shipped_root()), key=lambda record: record.id, reverse=True)
 
 
-def read_record(folder: str | Path) -> RunRecord:
-    """Return the finished run in `folder`. Raises `CleanerError` if there is none, or it cannot be read."""
+def read_record(folder: str | Path, *, needs_metrics: bool = True) -> RunRecord:
+    """Return the finished run in `folder`, or any run without `needs_metrics`.
+
+    Raises `CleanerError` if there is none, or it cannot be read.
+    """
     folder = Path(os.path.abspath(folder))  # "." has no name
-    config = read_json(folder / "config.json")
-    RunRecord.from_config(folder, config)  # raises for an invalid one
+    RunRecord.from_config(folder, read_json(folder / "config.json"))  # raises for an invalid one
     record = read_entry(folder)
-    if record is None or not config or not (folder / "metrics.json").exists():
-        raise CleanerError(f"{folder} does not hold a complete run; list them with: python -m cleaner runs")
+    if record is None or not record.stage or (needs_metrics and not (folder / "metrics.json").exists()):
+        kind = "complete run" if needs_metrics else "run"
+        raise CleanerError(f"{folder} does not hold a {kind}; list them with: python -m cleaner runs")
     return record
 
 
