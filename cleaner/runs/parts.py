@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from cleaner.evaluation.result import METRICS
-from cleaner.files import FileVersion, file_version, read_existing_json, read_version
+from cleaner.files import FileVersion, file_version, read_existing_json
 
 Number = int | float
 ByK = dict[Annotated[str, Field(pattern=r"^\d+$")], Number]
@@ -113,12 +113,10 @@ def read_notes(folder: Path) -> Notes:
 
 
 def read_metrics(folder: Path) -> dict[str, Any]:
-    """Return the test metrics of a run; empty if metrics.json is missing, unreadable or invalid. Do not change them."""
-    return read_version(folder / "metrics.json", _read_metrics_version) or {}
+    """Return the test metrics of a run; empty if metrics.json is missing or invalid. Do not change them.
 
-
-def read_existing_metrics(folder: Path) -> dict[str, Any]:
-    """Return what `read_metrics` does, but raise `OSError` if the file cannot be read, which no cache may remember."""
+    Raises `OSError` if it cannot be read, which no cache may remember.
+    """
     path = folder / "metrics.json"
     version = file_version(path)
     return {} if version is None else _read_metrics_version(path, version)

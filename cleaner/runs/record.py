@@ -22,7 +22,7 @@ from cleaner.runs.parts import (
     RequestRecord,
     StrictModel,
     first_invalid_field,
-    read_existing_metrics,
+    read_metrics,
 )
 from cleaner.runs.request import TEST_SIZE, strip_split
 from cleaner.runs.status import Status
@@ -274,7 +274,7 @@ class RunRecord(StrictModel):
 
     @cached_property
     def _metrics(self) -> Mapping[str, Any]:
-        return read_existing_metrics(self.folder)
+        return read_metrics(self.folder)
 
     def metric(self, name: str, k: int = 1) -> float | None:
         """Return a metric (at k, if it is measured by k); None if it was not measured."""

@@ -21,7 +21,6 @@ from cleaner.files import has_config, read_json, write_bytes, write_json, write_
 from cleaner.runs.film import FILM_FILE, Film, read_film, write_film
 from cleaner.runs.folders import resolve_run
 from cleaner.runs.integrity import HASHES_KEY, hash_files
-from cleaner.runs.parts import read_metrics
 from cleaner.runs.progress import PROGRESS_FILE
 from cleaner.runs.progress import read_progress as read_progress  # part of this module's interface
 from cleaner.runs.record import SCHEMA_VERSION, RunRecord, find_clean_sha256
@@ -119,7 +118,7 @@ def load_run(folder: str | Path) -> Run:
 
     folder = Path(resolve_run(os.fspath(folder)))
     config = read_complete_config(folder)
-    metrics = read_metrics(folder)
+    metrics = RunRecord.from_config(folder, config).metrics
     # Moved, deleted or replaced since, it is None; metrics.json still holds the floor that was measured with it.
     clean_clip, clean_model = None, config.get("clean_model")
     with suppress(CleanerError):
