@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -51,11 +51,6 @@ class UnlearnTrigger(Defense):
         if self.path and (not self.png or resolve_path(self.png_path) not in ("", self.path)):
             object.__setattr__(self, "png", encode_base64(read_image_file(self.path)))
             object.__setattr__(self, "png_path", self.path)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return name and parameters; without a file, those that runs have always recorded."""
-        state = super().state_dict()
-        return state if self.png_path else {name: value for name, value in state.items() if name != "png_path"}
 
     def unsupported_reason(self, clip: Clip, data: CaptionData) -> str | None:
         if not self.png:
