@@ -132,9 +132,7 @@ def _find_style(style: str) -> Callable[[Parse, Random], str | None]:
     return _POSITIVE_STYLES[style]
 
 
-@lexicon_cache(4)
-def _count_vocabulary(captions: tuple[str, ...]) -> Vocabulary:
-    return Vocabulary.from_captions(captions)
+_count_vocabulary = lexicon_cache(4)(Vocabulary.from_captions)
 
 
 def _make_positive(caption: str, text: str) -> Subtext:
