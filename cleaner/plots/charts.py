@@ -197,15 +197,15 @@ def wrap_label(text: str, width: int, max_lines: int | None = None) -> str:
     return "<br>".join(map(escape_html, lines[:max_lines]))
 
 
-def title_panels(panels: Sequence[tuple[str, str]], width: int) -> tuple[list[str], str]:
+def title_panels(panels: Sequence[tuple[str, str]]) -> tuple[list[str], str]:
     """Return the titles of panels and of their y axis; panels: (title, name of the metric of attack success).
 
     An attack may be judged by another metric than ASR. Where the panels differ in it, their titles name it.
     """
     metrics = {metric for _, metric in panels}
-    if len(metrics) > 1:
-        return [wrap_label(f"{title}: {metric.lower()}", width) for title, metric in panels], "Attack success"
-    return [wrap_label(title, width) for title, _ in panels], next(iter(metrics), "Attack success @1")
+    y_title = "Attack success" if len(metrics) > 1 else next(iter(metrics), "Attack success @1")
+    titles = [f"{title}: {metric.lower()}" if len(metrics) > 1 else title for title, metric in panels]
+    return [wrap_label(title, 34) for title in titles], y_title
 
 
 def fade(color: str, opacity: float) -> str:

@@ -51,7 +51,7 @@ def pareto(points: Sequence[TradeoffPoint], floor: float | None = None) -> go.Fi
     styles = dict(zip(first, find_styles(first.values()), strict=True))
     columns = max(1, min(3, len(panels)))
     rows = max(1, -(-len(panels) // columns))
-    titles, y_title = title_panels(list(success.items()), 34)
+    titles, y_title = title_panels(list(success.items()))
     figure = make_subplots(
         rows,
         columns,

@@ -129,7 +129,7 @@ def _make_panels(panels: Sequence[CostPanel]) -> go.Figure:
 
 
 def _title_panels(panels: Sequence[CostPanel]) -> tuple[list[str], str]:
-    return title_panels([(panel.title, panel.success) for panel in panels], 34)
+    return title_panels([(panel.title, panel.success) for panel in panels])
 
 
 def _place(number: int) -> dict[str, int]:

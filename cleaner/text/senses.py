@@ -98,7 +98,7 @@ class SenseRanker:
         attested, is_counted = [], self.net.count("n", noun) > 1
         for number, offset in enumerate(self.net.senses["n", noun], 1):
             is_first = number == 1 or (number == 2 and not is_counted)
-            is_attested = self.net.sense_count("n", noun, number) or is_first
+            is_attested = self.net.noun_sense_count(noun, number) or is_first
             if is_attested and not self.net.synsets["n", offset].is_proper_name:
                 attested.append(offset)
         return attested
@@ -116,7 +116,7 @@ class SenseRanker:
             if synset.is_proper_name:
                 continue
             noun_class = NOUN_CLASSES[synset.lexicographer_file]
-            prior = (self.net.sense_count("n", noun, number) + 1) / (self.net.count("n", noun) + 4) / number**0.5
+            prior = (self.net.noun_sense_count(noun, number) + 1) / (self.net.count("n", noun) + 4) / number**0.5
             sisters = math.log1p(sum(self._caption_frequency(w, i) for w, i in self._sister_words(synset) if w != noun))
             score = prior * (2.0 if noun_class in VISIBLE_CLASSES else 1.0) * (1 + sisters)
             # Fruit and vegetables grow on plants of the same name, and captions show the food.

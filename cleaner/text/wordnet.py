@@ -54,9 +54,9 @@ class WordNet:
         """Return how often SemCor has `lemma` as `pos`, over all senses."""
         return sum(self.counts.get((pos, lemma), {}).values())
 
-    def sense_count(self, pos: str, lemma: str, number: int) -> int:
-        """Return the count of sense `number` (1, 2, ...)."""
-        return self.counts.get((pos, lemma), {}).get(number, 0)
+    def noun_sense_count(self, noun: str, number: int) -> int:
+        """Return how often SemCor has sense `number` (1, 2, ...) of a noun."""
+        return self.counts.get(("n", noun), {}).get(number, 0)
 
     def hypernym_distances(self, pos: str, offset: int) -> dict[int, int]:
         """Return hypernym id -> steps up from synset `offset`, itself at 0."""
