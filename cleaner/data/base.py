@@ -125,7 +125,7 @@ class CaptionData(ABC):
         digest.update(self.labels.numpy().tobytes())
         if len(self):
             spread = torch.linspace(0, len(self) - 1, min(64, len(self))).long()
-            digest.update((self.images(spread) * 255).round().to(torch.uint8).numpy().tobytes())
+            digest.update(to_bytes(self.images(spread)))
         return digest.hexdigest()
 
 
@@ -162,7 +162,7 @@ def _spell_class(class_name: str, class_names: Sequence[str]) -> str:
 
 
 def to_bytes(image: Tensor) -> bytes:
-    """Return the pixels of an image (3, H, W) in [0, 1] with 8 bits per channel."""
+    """Return the pixels of an image (3, H, W), or of several, in [0, 1] with 8 bits per channel."""
     return (image * 255).round().to(torch.uint8).numpy().tobytes()
 
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from pydantic import Field, TypeAdapter, ValidationError
 
 from cleaner.files import read_json_cached, write_json
+from cleaner.runs.parts import first_invalid_field
 
 ACTIVE = ("queued", "running")
 STARTABLE = ("new", "paused", "failed", "cancelled", "died")
@@ -64,7 +65,7 @@ def parse_status(values: dict[str, Any]) -> Status:
     try:
         return _STATUS.validate_python({"state": "failed", **stated})
     except ValidationError as error:
-        name = error.errors(include_url=False, include_input=False)[0]["loc"][0]
+        name = first_invalid_field(error)
         message = f"Its status.json has an invalid {name}: delete it if the run is complete, else delete the run."
         return Status("unreadable", message=message)
 
