@@ -61,8 +61,7 @@ def _predict(request: Request, load_split: LoadSplit, pairs: int) -> prediction.
 def _is_worth_measuring(request: Request) -> bool:
     """Return whether a measurement takes at most about a quarter of the time of the run."""
     steps = count_steps(request.pairs, request.finetune)
-    config = _read_parent_config(request)
-    model = request.model or str(config.get("clean_model") or config.get("model") or "")
+    model = prediction.find_model_name(request)
     if is_pretrained(model) and pick_device(request.finetune.device).type == "cpu":  # only a sample is measured
         return steps * request.finetune.batch_size >= MIN_SAMPLED_PAIRS
     return steps >= MIN_STEPS

@@ -81,12 +81,14 @@ def kind_of(request: Request) -> str:
     # A training without flagged pairs brings the patch or generator of its attack: it optimizes nothing.
     is_optimized = bool(trigger.get("png") or trigger.get("weights"))
     costs = ("name",) if is_optimized else ("name", "steps", "batch_size")
+    model = find_model_name(request)
+    version = file_version(model)
     values = {
         "host": socket.gethostname(),
         "threads": _count_threads(),
         "stage": request.stage,
         "data": request.data,
-        "model": _model_of(request),
+        "model": model if version is None else f"{model} {version[1]}",  # with the size of its file
         # Weights of loss terms, learning rates, seeds and the file of an inverted trigger cost no time.
         "method": {n: value for n, value in method.items() if not n.endswith("_weight") and n not in FILE_FIELDS},
         "trigger": {name: trigger[name] for name in costs if name in trigger},
@@ -104,14 +106,12 @@ def _count_threads() -> int:
     return os.cpu_count() or 1
 
 
-def _model_of(request: Request) -> str:
-    """Return the name of the model that a request trains, with the size of its file if it is one."""
-    name = request.model
-    if name is None:
-        config = read_json(find_run(request.parent or "") / "config.json")
-        name = str(config.get("clean_model") or config.get("model") or "")
-    version = file_version(name)
-    return name if version is None else f"{name} {version[1]}"
+def find_model_name(request: Request) -> str:
+    """Return the name of the model that a request trains; of a run, that of the model before poisoning."""
+    if request.model is not None:
+        return request.model
+    config = read_json(find_run(request.parent or "") / "config.json")
+    return str(config.get("clean_model") or config.get("model") or "")
 
 
 @dataclass(frozen=True)
