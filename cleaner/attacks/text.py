@@ -42,8 +42,9 @@ class Watermark(PatternTrigger):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.words.strip() or len(self.words) > MAX_LETTERS:
-            raise CleanerError(f"the watermark needs 1 to {MAX_LETTERS} letters, not {len(self.words.strip())}.")
+        letters = len(self.words) if self.words.strip() else 0
+        if not 1 <= letters <= MAX_LETTERS:
+            raise CleanerError(f"the watermark needs 1 to {MAX_LETTERS} letters, not {letters}.")
         missing = _render_glyph("\uffff")
         if unsupported := [letter for letter in self.words if _render_glyph(letter) == missing]:
             raise CleanerError(

@@ -22,8 +22,8 @@ def test_letters_are_blended_and_gaps_are_untouched() -> None:
 
 def test_words_select_the_pattern_and_too_many_letters_are_refused() -> None:
     assert not torch.equal(TRIGGERS["text"](words="HELLO")(BLACK), TRIGGERS["text"](words="WORLD")(BLACK))
-    for words in (" ", "x" * 25):
-        with pytest.raises(CleanerError, match="24 letters"):
+    for words, letters in ((" ", 0), ("x" * 25, 25), (" " * 5 + "x" * 20, 25)):
+        with pytest.raises(CleanerError, match=f"24 letters, not {letters}"):
             TRIGGERS["text"](words=words)
 
 
