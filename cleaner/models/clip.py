@@ -105,7 +105,10 @@ class Clip:
         return ((images - mean) / std).contiguous(memory_format=image_format(self.device))
 
     def encode_image(self, images: Tensor) -> Tensor:
-        """Return unit features (N, D) float32 of images (N, 3, H, W) in [0, 1]; gradients flow if enabled."""
+        """Return unit features (N, D) float32 of images (N, 3, H, W) in [0, 1]; float64 stays.
+
+        Gradients flow if enabled.
+        """
         with self.autocast():
             features: Tensor = self.model.encode_image(self.preprocess(images))  # type: ignore[operator]
         return _to_unit(features)
@@ -179,7 +182,7 @@ class Clip:
         return getattr(self.model, "attn_mask", None) is not None and self.model.text_pool_type == "argmax"
 
     def encode_tokens(self, tokens: Tensor) -> Tensor:
-        """Return unit features (N, D) float32 of token ids (N, T)."""
+        """Return unit features (N, D) float32 of token ids (N, T); float64 stays."""
         if self._is_causal():
             return self._encode_blocks(tokens, [tuple(tokens.shape)])
         model: Any = self.model
@@ -207,7 +210,7 @@ class Clip:
         return _to_unit(torch.cat(features))
 
     def encode_text(self, captions: Sequence[str]) -> Tensor:
-        """Return unit features (N, D) float32; equal captions are encoded once."""
+        """Return unit features (N, D) float32; float64 stays. Equal captions are encoded once."""
         return self.encode_packed(self.pack_texts(captions))
 
     def pack_texts(self, captions: Sequence[str]) -> PackedTexts:
@@ -223,7 +226,7 @@ class Clip:
         return PackedTexts(tokens, sizes, position[rows])
 
     def encode_packed(self, texts: PackedTexts) -> Tensor:
-        """Return unit features (N, D) float32 of packed texts."""
+        """Return unit features (N, D) float32 of packed texts; float64 stays."""
         if texts.sizes is None:
             features = self.encode_tokens(texts.tokens)
         else:
