@@ -53,7 +53,8 @@ def rebuild_training_pairs(data: CaptionData, trigger: Trigger | None, manifest:
     }
     if any(manifest.get(name, values) != values for name, values in rebuilt.items()):
         raise changed
-    if isinstance(captions := manifest.get("captions_after"), list):  # earlier versions poisoned with "a apple"
+    # Rebuilt without the model that cuts captions, and by another version, they may be others than were trained on.
+    if isinstance(captions := manifest.get("captions_after"), list):
         for index, caption in zip(rebuilt["poison_indices"], captions, strict=False):
             pairs.captions[index] = str(caption)
     return pairs
