@@ -3,7 +3,8 @@
 const SECONDS = 10; // of a film at speed 1
 const MAX_PAUSE = 100; // milliseconds that one frame plays: none come while the tab is hidden, and the film waits
 const SPEEDS = [0.5, 1, 2, 4];
-const MARKS = { target: "▲", truth: "✓", other: "?" };
+// What the model sees in an image, compared with the classes of the image and of the attack -> mark and meaning.
+const SEEN = { target: ["▲", "the target class"], truth: ["✓", "the true class"], other: ["?", "another class"] };
 const CURVE = { left: 40, right: 10, top: 8, bottom: 34 };
 
 class View {
@@ -143,7 +144,7 @@ class Movie {
     });
     const body = add(box, "div", { class: "body" });
     const map = add(body, "div", { class: "map" });
-    this.canvas = add(map, "canvas", { role: "img", "aria-label": "Map of the probe images" });
+    this.canvas = add(map, "canvas", { role: "img" });
     this.tip = add(map, "div", { class: "tip" });
     this.canvas.addEventListener("pointermove", (event) => this.hover(event));
     this.canvas.addEventListener("pointerleave", () => this.tip.classList.remove("shown"));
@@ -158,14 +159,10 @@ class Movie {
   buildLegend() {
     const entries = [["clean", "●", "clean image"]];
     if (this.film.asr.length) {
-      entries.push(["target", "◆", `triggered, seen as ${this.film.classes[this.film.target]}`], ["truth", "◇", "triggered, seen as something else"]);
+      const target = `triggered, seen as ${this.film.classes[this.film.target]}`;
+      entries.push(["target", "◆", target], ["truth", "◇", "as its true class"], ["other", "◇", "as another class"]);
     }
-    entries.push(["prompt", "✕", "class prompt"]);
-    for (const [name, mark, text] of entries) {
-      const entry = add(this.legend, "span", { class: name });
-      add(entry, "i").textContent = mark;
-      entry.append(` ${text}`);
-    }
+    addEntries(this.legend, [...entries, ["prompt", "✕", "class prompt"]]);
   }
 
   buildWall(choose) {
@@ -175,7 +172,7 @@ class Movie {
       const button = hasAttention ? add(tile, "button", { type: "button" }) : null;
       add(button ?? tile, "img", { src: source, alt: this.film.classes[this.truth(i)], draggable: "false" });
       const caption = add(tile, "figcaption");
-      const mark = add(caption, "i");
+      const mark = add(caption, "i", { role: "img" });
       const text = add(caption, "span");
       if (hasAttention) {
         tile.classList.add("has-attention");
@@ -183,6 +180,11 @@ class Movie {
       }
       return { tile, button, mark, text };
     });
+    if (!this.tiles.length) return;
+    const legend = add(this.wall, "div", { class: "legend" });
+    legend.append("Under each image, what the model sees:");
+    const names = Object.keys(SEEN).filter((name) => name !== "target" || this.film.target !== null);
+    addEntries(legend, names.map((name) => [name, ...SEEN[name]]));
   }
 
   buildAttention() {
@@ -207,6 +209,11 @@ class Movie {
     return this.film.labels[this.film.gallery[i]];
   }
 
+  // Return the key in `SEEN` of a class that the model sees in an image of class `truth`.
+  compare(seen, truth) {
+    return seen === this.film.target ? "target" : seen === truth ? "truth" : "other";
+  }
+
   // Return the frame at a time, the next one, and how far the way between them is.
   frame(time) {
     let i = 0;
@@ -228,11 +235,12 @@ class Movie {
   drawWall({ i }, image) {
     this.tiles.forEach(({ tile, button, mark, text }, n) => {
       const [classes, scores] = [this.film.gallery_classes[i][n], this.film.gallery_scores[i][n]];
-      const seen = classes[0] === this.film.target ? "target" : classes[0] === this.truth(n) ? "truth" : "other";
+      const seen = this.compare(classes[0], this.truth(n));
       tile.dataset.seen = seen;
       tile.classList.toggle("chosen", n === image);
       button?.setAttribute("aria-pressed", n === image);
-      mark.textContent = MARKS[seen];
+      mark.textContent = SEEN[seen][0];
+      mark.setAttribute("aria-label", SEEN[seen][1]);
       text.textContent = this.film.classes[classes[0]];
       const best = classes.map((name, k) => `${this.film.classes[name]} ${Math.round(100 * scores[k])}%`).join(", ");
       tile.title = `True class: ${this.film.classes[this.truth(n)]}. Best: ${best}.`;
@@ -259,13 +267,17 @@ class Movie {
     context.fillStyle = color("clean");
     for (let n = 0; n < images; n += 1) dot(context, this.place(n, frame), 3);
     context.globalAlpha = 0.9;
+    const counts = { target: 0, truth: 0, other: 0 };
     for (let n = 0; n < triggered; n += 1) {
-      const isTarget = this.film.triggered_classes[frame.i][n] === this.film.target;
-      context.fillStyle = context.strokeStyle = color(isTarget ? "target" : "truth");
-      diamond(context, this.place(images + n, frame), 4.5, isTarget);
+      const seen = this.compare(this.film.triggered_classes[frame.i][n], this.film.labels[n]);
+      counts[seen] += 1;
+      context.fillStyle = context.strokeStyle = color(seen);
+      diamond(context, this.place(images + n, frame), 4.5, seen === "target");
     }
     context.globalAlpha = 1;
     this.drawPrompts(context, frame, images + triggered, prompts, color, width);
+    const parts = Object.entries(counts).map(([seen, count]) => `${count} seen as ${SEEN[seen][1]}`).join(", ");
+    this.canvas.setAttribute("aria-label", `Map of the images${triggered ? `; with the trigger: ${parts}` : ""}`);
     this.frameShown = frame;
   }
 
@@ -417,6 +429,15 @@ class Curves {
       }
     }
     this.cursor = add(this.svg, "line", { class: "cursor", y1: CURVE.top, y2: this.height - CURVE.bottom }, SVG);
+  }
+}
+
+// Write entries (class of the style, mark, text) into a legend.
+function addEntries(legend, entries) {
+  for (const [name, mark, text] of entries) {
+    const entry = add(legend, "span", { class: name });
+    add(entry, "i").textContent = mark;
+    entry.append(` ${text}`);
   }
 }
 

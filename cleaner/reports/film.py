@@ -159,6 +159,8 @@ def describe_film(movies: Sequence[Movie]) -> str:
         "of the poisoning where there is one; the same in all frames. Circles in the curves: the run's own log, on its "
         "validation images."
     )
+    target = "" if film.target is None else "red ▲ the target class, "
+    text += f" Marks tell what the model sees: {target}green ✓ the true class, gray ? another one."
     if any(movie.film.attention.shape[1] for movie in movies):
         text += " Attention: of the best class, each map scaled to its own maximum."
     if film.target is not None and not film.has_trigger:

@@ -120,6 +120,10 @@ class _Panel:
         label = _shorten(self.movie.label, font, right - self.left - GAP)
         draw.text((self.left + GAP, 18), label, TEXT, font, anchor="lm")
 
+    def _find_color(self, seen: int, truth: int) -> str:
+        """Return the color of the class that the model sees in an image of class `truth`."""
+        return TARGET if seen == self.movie.film.target else TRUTH if seen == truth else GRAY
+
     def _draw_map(self, draw: ImageDraw.ImageDraw, box: Box, frame: int, way: float) -> None:
         film = self.movie.film
         following = min(frame + 1, len(film.steps) - 1)
@@ -134,8 +138,8 @@ class _Panel:
             if n < clean:
                 _draw_dot(draw, place, CLEAN)
             elif n < clean + triggered:
-                is_target = film.triggered_classes[frame, n - clean] == film.target
-                _draw_diamond(draw, place, TARGET if is_target else TRUTH, is_filled=is_target)
+                color = self._find_color(int(film.triggered_classes[frame, n - clean]), film.labels[n - clean])
+                _draw_diamond(draw, place, color, is_filled=color == TARGET)
             else:
                 is_target = film.prompts[n - clean - triggered] == film.target
                 _draw_cross(draw, place, TARGET if is_target else GRAY, 6 if is_target else 3)
@@ -152,7 +156,7 @@ class _Panel:
             left, top = box[0] + (i % columns) * (side + 4), box[1] + (i // columns) * (side + label)
             picture.paste(tile.resize((side, side), Image.Resampling.BICUBIC), (left, top))
             named, truth = int(film.gallery_classes[frame, i, 0]), film.labels[film.gallery[i]]
-            color = TARGET if named == film.target else TRUTH if named == truth else GRAY
+            color = self._find_color(named, truth)
             draw.rectangle((left, top + side, left + side - 1, top + side + 2), fill=color)
             mark = "!" if named == film.target else "" if named == truth else "?"
             text = _shorten(film.class_names[named], font, side - (8 if mark else 0))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +154,36 @@ def check_attention(page: Any, film: Film) -> None:
         assert film.class_names[best[frame, image]] in page.locator(".attention small").inner_text()
 
 
+READ_DIAMONDS = """() => { const canvas = CanvasRenderingContext2D.prototype, { stroke } = canvas, counts = {};
+    canvas.stroke = function () {
+        if (this.globalAlpha < 1) counts[this.strokeStyle] = (counts[this.strokeStyle] ?? 0) + 1; // prompts are opaque
+        stroke.call(this);
+    };
+    document.querySelector('.film').player.draw();
+    canvas.stroke = stroke;
+    return counts; }"""
+
+
+def check_map(page: Any, film: Film) -> None:
+    """The map tells true from other classes by the colors of the wall, and says so; marks and colors are explained."""
+    classes, labels = film.triggered_classes, np.array(film.labels)
+    is_true, is_other = (check & (classes != film.target) for check in (classes == labels, classes != labels))
+    frame = int(is_other.sum(axis=1).argmax())
+    counts = [(classes[frame] == film.target).sum(), is_true[frame].sum(), is_other[frame].sum()]
+    page.evaluate(f"document.querySelector('.film').player.seek({(film.steps[frame] / film.total) ** 0.5})")
+    shown = page.evaluate(READ_DIAMONDS)
+    green = page.locator(".film").evaluate("film => getComputedStyle(film).getPropertyValue('--film-truth').trim()")
+    assert shown.pop(green, 0) == counts[1]
+    assert sum(shown.values()) == counts[2] > 0
+    label = page.locator(".map canvas").get_attribute("aria-label")
+    assert [int(number) for number in re.findall(r"\d+", label)] == counts
+    assert page.locator(".wall .legend i").all_inner_texts() == ["▲", "✓", "?"]
+    assert page.locator(".map .legend i").all_inner_texts() == ["●", "◆", "◇", "◇", "✕"]
+    assert page.get_by_role("img", name="the target class", exact=True).count() == (
+        (film.gallery_classes[frame, :, 0] == film.target).sum()
+    )
+
+
 FIND_LONELY = """() => { const film = document.querySelector('.film'), movie = film.player.movies[0];
     const places = Array.from({ length: movie.pointCount }, (_, n) => movie.place(n, movie.frameShown));
     const gaps = places.map(([x, y]) => Math.min(...places.map(([a, b]) => Math.hypot(a - x, b - y) || Infinity)));
@@ -199,6 +230,7 @@ def test_the_file_plays_without_a_server(browser_page: Any, folders: list[Path],
     film = read_film(folders[1])
     assert film is not None
     check_attention(page, film)
+    check_map(page, film)
     check_zoomed(page)
     assert 0 < page.evaluate(RETURN_AFTER_10_S) < 0.02, "the film went on while the tab was hidden"
     assert page.problems == []

@@ -8,15 +8,16 @@ import json
 import re
 import shutil
 import tomllib
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from cleaner.__main__ import main
-from cleaner.reports import film
+from cleaner.reports import film, film_animation
 from cleaner.reports.film import Movie
 from cleaner.reports.film_animation import FORMATS, IMAGES, WIDTH, _Panel, render_animation
 from cleaner.runs.store import read_record
@@ -164,6 +165,24 @@ def test_the_note_mentions_attention_where_there_is_some(movies: list[Movie]) ->
     assert "Attention:" in film.describe_film(movies)
     bare = replace(movies[0].film, attention=movies[0].film.attention[:, :0])
     assert "Attention:" not in film.describe_film([movies[0]._replace(film=bare)])
+
+
+def test_the_note_and_the_map_tell_true_and_other_classes_apart(
+    movies: list[Movie], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (movie, _), drawn = movies, []
+    monkeypatch.setattr(film_animation, "_draw_diamond", lambda *_, is_filled: drawn.append((_[2], is_filled)))
+    box, panel = (0, 0, 100, 100), _Panel(movie, film.find_bounds([movie.film]), 0, WIDTH)
+    classes, labels = movie.film.triggered_classes, np.array(movie.film.labels)
+    is_true, is_other = (check & (classes != movie.film.target) for check in (classes == labels, classes != labels))
+    frame = int(is_other.sum(axis=1).argmax())
+    panel._draw_map(ImageDraw.Draw(Image.new("RGB", (100, 100))), box, frame, 0.0)
+    seen = Counter(drawn)
+    assert seen[film_animation.GRAY, False] == is_other[frame].sum() > 0
+    assert seen[film_animation.TRUTH, False] == is_true[frame].sum()
+    assert "▲" in film.describe_film([movie])
+    clean = replace(movie.film, target=None)
+    assert "▲" not in film.describe_film([movie._replace(film=clean)])
 
 
 def test_the_header_has_the_figures_above_their_names(folders: list[Path]) -> None:
