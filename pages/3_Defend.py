@@ -286,11 +286,11 @@ def show_external_model(left: DeltaGenerator, right: DeltaGenerator) -> None:
         if external is None:
             external_model.show_hint()
             return
-        external_model.show_facts(external)
+        before = external_model.show_facts(external)
         has_jobs, has_sweep = live_jobs.show_jobs("defend"), sweeps.show(external)
         live_jobs.show_ended_jobs("defend")
         if not (has_sweep or has_jobs):
-            external_model.show_results(external)
+            external_model.show_results(external, before)
         external_model.show_trigger_scan(external)
 
 

@@ -8,8 +8,11 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
+from cleaner.evaluation.result import METRICS, Metrics
+from cleaner.evaluation.same_test import is_same_test
 from cleaner.labels import to_label
 from cleaner.models.resolve import resolve_model_name
+from cleaner.runs.record import RunRecord
 from cleaner.types import CleanerError
 from pages._shared import cache, jobs, pickers, sources, state, trigger_scan
 from pages._shared.cancel import show_cancelable
@@ -46,10 +49,10 @@ def _fill_form(model: str, data: str) -> None:
     sources.set_data("defend.external.data", data)
 
 
-def show_facts(external: ExternalModel, key: str = "defend.external") -> None:
+def show_facts(external: ExternalModel, key: str = "defend.external") -> Metrics | None:
     """Draw facts about the model's file and, once it was opened, its clean accuracy and activation.
 
-    key: prefix of the widgets.
+    key: prefix of the widgets. Returns the metrics of an opened model.
     """
     with st.container(border=True):
         st.markdown(f"**{escape_markdown(external.model)}**")
@@ -57,12 +60,12 @@ def show_facts(external: ExternalModel, key: str = "defend.external") -> None:
             description = cache.describe(external.model)
         except CleanerError as error:
             show_error(error)  # here, so that settings, active jobs and results stay visible
-            return
+            return None
         st.caption(escape_markdown(description) if description else "Not a file: opening it may download the model.")
         opened = st.session_state.setdefault(state.OPENED_MODELS, {})
         if external not in opened:
             _draw_open_button(opened, external, key)
-            return
+            return None
         opened[external] = opened.pop(external)  # the one shown last is the last: other pages take its data
         try:
             close = partial(opened.pop, external, None)  # prompts encoded so far are kept
@@ -72,7 +75,7 @@ def show_facts(external: ExternalModel, key: str = "defend.external") -> None:
             opened.pop(external, None)
             show_error(error)
             _draw_open_button(opened, external, key)
-            return
+            return None
         low, high = metrics.interval("ca")
         st.metric(
             "Clean accuracy",
@@ -86,6 +89,7 @@ def show_facts(external: ExternalModel, key: str = "defend.external") -> None:
             "because the trigger is unknown."
         )
         st.markdown("\n".join(f"- {escape_markdown(sentence)}" for sentence in sentences))
+    return metrics
 
 
 def _draw_open_button(opened: dict[ExternalModel, None], external: ExternalModel, key: str) -> None:
@@ -93,30 +97,55 @@ def _draw_open_button(opened: dict[ExternalModel, None], external: ExternalModel
     st.button("Open model", key=f"{key}.open", icon=icon, on_click=opened.setdefault, args=(external,))
 
 
-def show_results(external: ExternalModel) -> None:
-    """Draw the finished defenses of the model."""
+def show_results(external: ExternalModel, before: Metrics | None) -> None:
+    """Draw the finished defenses of the model; before: its metrics without a defense, None until it is opened."""
     defended = pickers.list_model_defenses(resolve_model_name(external.model))
     if not defended:
         return
     st.subheader("What did the defense cost?", anchor=False)
-    rows = [
-        {
-            "Defense": to_label(run.defense or ""),
-            "Learning rate": f"{run.lr:g}",
-            "Clean accuracy": format_percent(run.metric("ca")),
-            "n": run.metrics.get("n"),
-            "Fine detail": format_percent(run.metrics.get("counterfactual_accuracy")),
-            "Attack success": "unknown",
-            "Seconds": run.seconds,
-            "Run": run.id,
-        }
-        for run in defended
-    ]
+    rows = [_make_row(run, before) for run in defended]
+    if before is not None:
+        rows.insert(0, _make_first_row(before))
     whole = {"Seconds": st.column_config.NumberColumn(format="%.0f")}
     st.dataframe(pd.DataFrame(rows), hide_index=True, width="stretch", column_config=whole)
-    st.caption("Without the trigger, nobody can measure whether a backdoor is gone.")
+    hint = "" if before is not None else "Open the model to see its accuracy before the defense. "
+    st.caption(f"{hint}Without the trigger, nobody can measure whether a backdoor is gone.")
     link("Compare", "Compare and export")
     jobs.mark_as_seen(defended)
+
+
+def _make_first_row(before: Metrics) -> dict[str, object]:
+    """Return the row of the model without a defense; opening it does not measure fine detail."""
+    return {
+        "Defense": "Not defended",
+        "Learning rate": "",
+        "Clean accuracy": format_percent(before.ca[1]),
+        "Change": "",
+        "n": before.n,
+        "Fine detail": format_percent(None),
+        "Attack success": "unknown",
+        "Seconds": None,
+        "Run": "",
+    }
+
+
+def _make_row(run: RunRecord, before: Metrics | None) -> dict[str, object]:
+    """Return the row of a defense; its change in accuracy only where both were measured on the same images."""
+    accuracy, change = run.metric("ca"), ""
+    if before is not None and accuracy is not None:
+        is_same = is_same_test(before.to_dict(), run.metrics)
+        change = METRICS["ca"].format_delta(accuracy - before.ca[1]) if is_same else "other test"
+    return {
+        "Defense": to_label(run.defense or ""),
+        "Learning rate": f"{run.lr:g}",
+        "Clean accuracy": format_percent(accuracy),
+        **({} if before is None else {"Change": change}),
+        "n": run.metrics.get("n"),
+        "Fine detail": format_percent(run.metrics.get("counterfactual_accuracy")),
+        "Attack success": "unknown",
+        "Seconds": run.seconds,
+        "Run": run.id,
+    }
 
 
 def show_trigger_scan(external: ExternalModel) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from streamlit.testing.v1 import AppTest
 from cleaner.files import file_sha256
 from cleaner.jobs import local, sweep
 from cleaner.models.clip import save_clip
-from cleaner.runs.store import list_runs
+from cleaner.runs.store import list_runs, read_record
+from pages._shared import external_model
 from tests.conftest import make_clip
 from tests.pages.conftest import (
     OpenPage,
@@ -27,6 +29,7 @@ from tests.pages.conftest import (
     wait_for_training,
     widget_keys,
 )
+from tests.pages.runs import make_metrics, make_runs
 from tests.waiting import wait_until
 
 UNKNOWN = "unknown"
@@ -126,6 +129,12 @@ def test_it_is_defended_without_an_attack_success(page: AppTest, tmp_path: Path)
     results = table(page, "Attack success")
     assert results["Attack success"].tolist() == [UNKNOWN]
     assert all("%" in value for value in results["Clean accuracy"])
+    assert "Change" not in results
+    press(page, "defend.external.open")
+    before, after = table(page, "Attack success").to_dict("records")
+    assert before["Defense"] == "Not defended"
+    assert before["n"] == after["n"]
+    assert after["Change"].endswith("points"), "the same images"
     frame = next(frame for frame in page.dataframe if "Attack success" in frame.value)
     assert json.loads(frame.proto.columns)["Seconds"]["type_config"]["format"] == "%.0f"
     assert "jobs" not in page.run().query_params, "its result is seen"
@@ -136,6 +145,12 @@ def test_it_is_defended_without_an_attack_success(page: AppTest, tmp_path: Path)
     assert "1 defense started from an earlier version of this file" in page_text(page)
     with pytest.raises(StopIteration):
         table(page, "Attack success")
+
+
+def test_a_change_in_accuracy_needs_the_same_images(tmp_path: Path) -> None:
+    run, before = read_record(make_runs(tmp_path)[1]), make_metrics(0.1, ca=0.95)
+    assert external_model._make_row(run, before)["Change"] == "-5.0 points"
+    assert external_model._make_row(run, replace(before, n=50))["Change"] == "other test"
 
 
 def test_a_wrong_path_of_the_data_hides_no_other_part(page: AppTest, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import streamlit as st
 
+from cleaner.runs.request import TEST_SIZE
 from cleaner.types import CleanerError
 from pages._shared.cache.background import import_library, wrap_in_thread
 from pages._shared.cache.loaders import load_clip, load_data, read_data_mtime, read_model_mtime
@@ -14,9 +15,6 @@ from pages._shared.sample import DataKey
 
 if TYPE_CHECKING:
     from cleaner.types import OnStep
-
-INSPECTION_SIZE = 1000
-"""Test pairs on which a model's clean accuracy is measured before a defense."""
 
 
 @st.cache_data(show_spinner=False, max_entries=16)
@@ -33,7 +31,7 @@ def describe(model: str) -> str | None:
 
 
 def inspect_model(model: str, data_name: str, on_step: OnStep) -> tuple[list[str], Any]:
-    """Open a model; return sentences that describe it, and its `Metrics` on test images."""
+    """Open a model; return sentences that describe it, and its `Metrics` on the images that defenses are tested on."""
     return _inspect_model(model, data_name, read_model_mtime(model), on_step)
 
 
@@ -43,7 +41,7 @@ def _inspect_model(model: str, data_name: str, mtime: float, _on_step: OnStep) -
     from cleaner.inspection.activation import try_activations
     from cleaner.inspection.description import describe_model
 
-    clip, data = load_clip(model), load_data(DataKey(data_name, "test", INSPECTION_SIZE))
+    clip, data = load_clip(model), load_data(DataKey(data_name, "test", TEST_SIZE))
     on_step = wrap_in_thread(_on_step)
     trial = try_activations(clip, data, on_step)
     sentences = [*describe_model(clip), *([str(trial)] if trial else [])]
