@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from benchmarks.browser import wait_idle
 from pages._shared.frame import titles
 from pages._shared.lesson import STEPS, VERDICT, VERDICT_PAGE
 from pages._shared.stage_mode import PICTURES
+from tests.plots.test_styles import contrast
 
 SIZES = ((1280, 720), (1920, 1080))
 MAX_FRAME = 150
@@ -23,6 +25,10 @@ MEASURE = """selectors => Object.fromEntries(Object.entries(selectors).map(([nam
     const box = document.querySelector(selector)?.getBoundingClientRect();
     return [name, box ? [box.top, box.bottom] : [0, 0]];
 }))"""
+
+
+READ_LETTERS = """() => Object.fromEntries([...document.querySelectorAll('.main-svg text')].map(text =>
+    [text.textContent, getComputedStyle(text).fill]))"""
 
 
 def open_page(page: Any, address: str, title: str, query: str) -> dict[str, list[float]]:
@@ -128,3 +134,12 @@ def test_cards_line_up(example_server: str, browser_page: Any) -> None:
         for kind in ("headline", "figure")
     }
     assert sizes["headline"] >= 1.5 * sizes["figure"]
+
+
+def test_letters_of_charts_are_readable_on_a_light_page(example_server: str, browser_page: Any) -> None:
+    open_page(browser_page, example_server, "Overview", "")
+    letters = browser_page.evaluate(READ_LETTERS)
+    assert {"Share of test data", "100%", "99%"} <= set(letters), "axis title, tick and value of a bar"
+    for text, color in letters.items():
+        red, green, blue = map(int, re.findall(r"\d+", color))
+        assert contrast(f"#{red:02x}{green:02x}{blue:02x}", "#ffffff") >= 4.5, text
