@@ -38,7 +38,13 @@ MENU = {
 }
 """Group of the menu -> its pages; pages of no group come last, as "Investigate"."""
 OTHER_PAGES = "Investigate"
-STEP_ICONS = {"current": "location_on", "failed": "warning", "done": "check_circle", "open": "radio_button_unchecked"}
+STEP_ICONS = {
+    "current": "location_on",
+    "running": "hourglass_top",
+    "failed": "warning",
+    "done": "check_circle",
+    "open": "radio_button_unchecked",
+}
 """State of a pipeline step, which is also its CSS class -> icon."""
 STEP_OF_PAGE = {"Poison": 1, "Defend": 3, "Compare": 4}
 FRAME_SECONDS = 0.03
@@ -53,7 +59,7 @@ class PipelineStep(NamedTuple):
     page: str
     detail: str
     state: str
-    """"done", "failed" or "open"."""
+    """"running", "done", "failed" or "open"."""
 
 
 @contextmanager
@@ -224,8 +230,13 @@ def _pipeline_steps() -> list[PipelineStep]:
         success_state = "open"
     return [
         PipelineStep("Model", "Poison", model, "done" if run is not None or bare_model else "open"),
-        PipelineStep("Poison", "Poison", "training …" if "poison" in active else attack, poisoned),
+        _make_step("Poison", attack, poisoned, is_training="poison" in active),
         PipelineStep("Attack success", "Poison", success, success_state),
-        PipelineStep("Defend", "Defend", "training …" if "defend" in active else defenses, cleaned),
+        _make_step("Defend", defenses, cleaned, is_training="defend" in active),
         PipelineStep("Compare", "Compare", best, cleaned),
     ]
+
+
+def _make_step(page: str, detail: str, step_state: str, *, is_training: bool) -> PipelineStep:
+    """Return the step of a page that trains models; a result that is there does not hide a training."""
+    return PipelineStep(page, page, *(("training …", "running") if is_training else (detail, step_state)))

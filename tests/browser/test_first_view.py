@@ -29,6 +29,12 @@ MEASURE = """selectors => Object.fromEntries(Object.entries(selectors).map(([nam
 
 READ_LETTERS = """() => Object.fromEntries([...document.querySelectorAll('.main-svg text')].map(text =>
     [text.textContent, getComputedStyle(text).fill]))"""
+READ_WEIGHTS = (
+    """() => [...document.querySelectorAll('.st-key-pipeline a p')].map(p => getComputedStyle(p).fontWeight)"""
+)
+READ_GAP = """() => { const title = document.querySelector('h5');
+    const next = title.closest('[data-testid=stElementContainer]').nextElementSibling;
+    return next.getBoundingClientRect().top - title.getBoundingClientRect().bottom; }"""
 
 
 def open_page(page: Any, address: str, title: str, query: str) -> dict[str, list[float]]:
@@ -143,3 +149,10 @@ def test_letters_of_charts_are_readable_on_a_light_page(example_server: str, bro
     for text, color in letters.items():
         red, green, blue = map(int, re.findall(r"\d+", color))
         assert contrast(f"#{red:02x}{green:02x}{blue:02x}", "#ffffff") >= 4.5, text
+
+
+def test_only_the_current_step_is_bold_and_titles_have_room(example_server: str, browser_page: Any) -> None:
+    open_page(browser_page, example_server, "Poison", "")
+    weights = browser_page.evaluate(READ_WEIGHTS)
+    assert [int(weight) >= 600 for weight in weights] == [False, True, False, False, False]
+    assert browser_page.evaluate(READ_GAP) >= 6

@@ -29,6 +29,7 @@ from tests.pages.conftest import (
     widget_keys,
 )
 from tests.pages.runs import make_metrics, make_runs
+from tests.pages.test_lesson import make_active
 
 
 def test_without_runs_it_shows_no_numbers(open_page: OpenPage) -> None:
@@ -89,6 +90,15 @@ def test_the_pipeline_names_the_lowest_success(open_page: OpenPage, tmp_path: Pa
     assert "**Attack success** 95%" in labels
     assert "**Defend** 2 defenses" in labels
     assert "**Compare** attack left: 10%" in labels
+
+
+def test_a_training_in_progress_is_running_and_not_done(open_page: OpenPage, tmp_path: Path) -> None:
+    backdoored, _ = make_runs(tmp_path)
+    make_active("backdoored")
+    make_active("defended", backdoored.name)
+    icons = {link.proto.label: link.proto.icon for link in open_page("Overview").get("page_link")}
+    assert icons["**Attack success** 95%"] == ":material/check_circle:"
+    assert icons["**Poison** training …"] == icons["**Defend** training …"] == ":material/hourglass_top:"
 
 
 def test_the_run_table_names_tags_and_deletes_runs(open_page: OpenPage, tmp_path: Path) -> None:
