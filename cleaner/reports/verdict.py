@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
 
 from cleaner.evaluation.bootstrap import metric_difference_interval
 from cleaner.evaluation.equal_accuracy import is_within
@@ -12,8 +12,26 @@ from cleaner.evaluation.same_test import is_same_test
 
 ACCURACY_BUDGET = 0.03
 """Clean accuracy that a defense may lose to count as one that kept it."""
+M = TypeVar("M", bound=Measured)
 DETAIL_GAP = 0.02
 """Difference of counterfactual accuracy that is worth a sentence."""
+
+
+def find_best(before: Measured, defended: Iterable[M]) -> M | None:
+    """Return the defense that left the lowest success (`success_share`); None if that of none was measured.
+
+    Those that lost more than `ACCURACY_BUDGET` count only where all did: a destroyed model has no backdoor either.
+    """
+    measured = [run for run in defended if success_share(run) is not None]
+    kept = [run for run in measured if not find_excess_loss(before, run)]
+    return min(kept or measured, key=lambda run: success_share(run) or 0.0, default=None)
+
+
+def find_excess_loss(before: Measured, after: Measured) -> float:
+    """Return the clean accuracy that a defense lost if that is more than `ACCURACY_BUDGET`; else 0."""
+    first, second = before.metric("ca"), after.metric("ca")
+    loss = first - second if first is not None and second is not None else 0.0
+    return 0.0 if is_within(loss, ACCURACY_BUDGET) else loss
 
 
 def describe_defenses(before: Measured, defended: Mapping[str, Measured]) -> list[str]:
@@ -40,7 +58,7 @@ def describe_defenses(before: Measured, defended: Mapping[str, Measured]) -> lis
     if attack < WEAK_ASR:
         return [f"The attack failed ({_percent(attack)}): there is no backdoor that a defense could remove."]
     by_asr = sorted(measured, key=lambda label: measured[label][0])
-    kept = [label for label in by_asr if is_within(accuracy - measured[label][1], ACCURACY_BUDGET)]
+    kept = [label for label in by_asr if not find_excess_loss(before, defended[label])]
     budget = f"{100 * ACCURACY_BUDGET:g} points of clean accuracy"
     sentences = [f"Every defense lost more than {budget}."] if len(measured) > 1 else []
     if kept:

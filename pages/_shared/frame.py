@@ -13,6 +13,7 @@ import streamlit as st
 
 from cleaner.evaluation.result import SUCCESS_ASR, success_share
 from cleaner.labels import to_attack_label
+from cleaner.reports.verdict import find_best, find_excess_loss
 from cleaner.runs.record import RunRecord
 from cleaner.types import CleanerError
 from pages._shared import access, address, cache, jobs, lesson, stage_mode, state, warm, wording
@@ -208,6 +209,14 @@ def _show_pipeline(title: str) -> None:
             )
 
 
+def _describe_best(run: RunRecord | None, defended: list[RunRecord]) -> str:
+    """Return what the best defense left of an attack, and the accuracy that it lost if that is too much."""
+    if run is None or (best := find_best(run, defended)) is None:
+        return "success unknown"
+    left, loss = format_percent(success_share(best), 0), find_excess_loss(run, best)
+    return f"attack {left}, CA −{100 * loss:.0f}" if loss else f"attack left: {left}"  # both fit into the strip
+
+
 def _pipeline_steps() -> list[PipelineStep]:
     """Return the five steps for the run or model in view."""
     run, active = state.current_run(), jobs.active_pages()
@@ -222,8 +231,7 @@ def _pipeline_steps() -> list[PipelineStep]:
         success = format_percent(share, 0) + (f" of {run.count('asr')} {run.queries}" if run.has_few_images else "")
     if defended:
         defenses = "1 defense" if len(defended) == 1 else f"{len(defended)} defenses"
-        lowest = min((value for other in defended if (value := success_share(other)) is not None), default=None)
-        best = "success unknown" if lowest is None else f"attack left: {format_percent(lowest, 0)}"
+        best = _describe_best(run, defended)
     poisoned, cleaned = "done" if run is not None else "open", "done" if defended else "open"
     success_state = "failed" if share is not None and share < SUCCESS_ASR else poisoned
     if run is not None and run.has_few_images:

@@ -8,9 +8,10 @@ from typing import Any
 
 import streamlit as st
 
-from cleaner.evaluation.result import METRICS, success_metric, success_share
+from cleaner.evaluation.result import METRICS, success_metric
 from cleaner.plots.component import read_component
 from cleaner.reports import talk
+from cleaner.reports.verdict import find_best, find_excess_loss
 from cleaner.runs.record import RunRecord
 from pages._shared import state
 from pages._shared.model_names import show_model_name
@@ -151,13 +152,12 @@ def _show_figures(run: RunRecord | None) -> None:
     if run is None:
         return
     shown = [("Backdoored", run)]
-    measured = [other for other in state.defenses_of_run(run) if success_share(other) is not None]
-    if measured:
-        best = min(measured, key=lambda other: success_share(other) or 0.0)
+    if (best := find_best(run, state.defenses_of_run(run))) is not None:
         shown.append((state.defense_labels([best])[best.id], best))
     for column, (label, record) in zip(st.columns(len(shown)), shown, strict=True):
         with column:
-            show_model_name(label, record.kind)
+            loss = find_excess_loss(run, record)
+            show_model_name(label, record.kind, f"lost {100 * loss:.1f} points of accuracy" if loss else "")
             for place, name in zip(st.columns(2), (success_metric(run), "ca"), strict=True):
                 with place, st.container(key=f"stage-{name}-{record.id}"):
                     st.metric(METRICS[name].label, format_percent(record.metric(name), 0))

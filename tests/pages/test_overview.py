@@ -82,6 +82,16 @@ def test_equal_defenses_are_told_apart_in_the_chart(open_page: OpenPage, tmp_pat
     assert len(bars["data"][0]["x"]) == len(labels) == 4
 
 
+def test_the_pipeline_names_the_lowest_success_at_a_kept_accuracy(open_page: OpenPage, tmp_path: Path) -> None:
+    _, defended = make_runs(tmp_path)
+    destroyed = shutil.copytree(defended, defended.with_name("destroyed"))
+    write_json(destroyed / "metrics.json", make_metrics(0.0, ca=0.04).to_dict())
+    app = open_page("Overview")
+    assert "**Compare** attack left: 10%" in link_labels(app)
+    shutil.rmtree(defended)
+    assert "**Compare** attack 0%, CA −86" in link_labels(app.run())
+
+
 def test_the_pipeline_names_the_lowest_success(open_page: OpenPage, tmp_path: Path) -> None:
     _, defended = make_runs(tmp_path)
     other = shutil.copytree(defended, defended.with_name("other"))

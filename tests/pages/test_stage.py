@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from streamlit.testing.v1 import AppTest
 
 from cleaner.files import write_json
 from pages._shared import stage_mode
@@ -46,6 +47,24 @@ def test_the_figures_are_those_by_which_the_attack_is_judged(open_page: OpenPage
     app.button(key="stage.start").click().run()
     assert [metric.value for metric in app.metric] == ["100%", "90%", "0%", "90%"]
     assert app.metric[0].label == "Attacker's image found"
+
+
+def test_the_figures_are_those_of_the_best_model_that_kept_its_accuracy(open_page: OpenPage, tmp_path: Path) -> None:
+    _, defended = make_runs(tmp_path)
+    destroyed = shutil.copytree(defended, defended.with_name("destroyed"))
+    write_json(destroyed / "metrics.json", make_metrics(0.0, ca=0.04).to_dict())
+    app = open_page("Film")
+    app.button(key="stage.start").click().run()
+    assert [metric.value for metric in app.metric] == ["95%", "90%", "10%", "90%"]
+    assert "points of accuracy" not in model_names(app)
+    shutil.rmtree(defended)
+    app.run()
+    assert [metric.value for metric in app.metric] == ["95%", "90%", "0%", "4%"]
+    assert "lost 86.0 points of accuracy" in model_names(app)
+
+
+def model_names(app: AppTest) -> str:
+    return "\n".join(html.proto.body for html in app.get("html") if "model-name" in html.proto.body)
 
 
 def test_the_overview_has_one_picture(open_page: OpenPage, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from cleaner.evaluation.bootstrap import pack_outcomes
 from cleaner.evaluation.metrics import wilson_interval
 from cleaner.evaluation.result import Metrics
-from cleaner.reports.verdict import describe_attack, describe_defenses
+from cleaner.reports.verdict import describe_attack, describe_defenses, find_best, find_excess_loss
 
 
 @dataclass
@@ -49,6 +49,14 @@ def test_the_lowest_attack_success_within_the_budget_wins() -> None:
     assert best == "Within 3 points of clean accuracy, **Sharp** left the least attack success: 5.0%."
     assert second == "**Mild** left 40.0%."
     assert third == "**Blunt** left 1.0% and lost 13.0 points of accuracy."
+
+
+def test_a_destroyed_model_is_the_best_only_without_another_one() -> None:
+    destroyed, mild, sharp = Measurement(0.04, 0.0), Measurement(0.97, 0.40), Measurement(0.96, 0.05)
+    assert find_best(BEFORE, [destroyed, mild, sharp]) is sharp
+    assert find_best(BEFORE, [Measurement(0.90, 0.01), destroyed]) is destroyed
+    assert find_best(BEFORE, [Measurement(0.97, None)]) is None
+    assert [round(find_excess_loss(BEFORE, run), 2) for run in (destroyed, mild)] == [0.94, 0.0]
 
 
 def test_a_loss_of_the_whole_budget_is_within_it() -> None:
