@@ -13,6 +13,7 @@ from cleaner.jobs import local
 from cleaner.runs.record import RunRecord
 from cleaner.runs.status import ACTIVE
 from pages._shared import jobs, wording
+from pages._shared.deletion import ask_to_delete
 from pages._shared.cards import show_verdict
 from pages._shared.frame import show_error
 from pages._shared.live_charts import show_live_curves
@@ -95,7 +96,7 @@ def _show_active_job(entry: RunRecord) -> None:
         partial(local.cancel, entry.folder),
         key=f"{key}.cancel",
         icon="stop_circle",
-        help="Stops the job permanently.",
+        help="Stops the job and deletes its checkpoint and curves.",
         is_disabled=is_disabled,
     )
     if status.verdict is not None:
@@ -129,14 +130,7 @@ def _show_stopped_job(entry: RunRecord) -> None:
             icon="play_arrow",
             help="Continues from the last checkpoint.",
         )
-        show_action_button(
-            right,
-            "Delete",
-            partial(local.delete, entry.folder),
-            key=f"{key}.delete",
-            icon="delete",
-            help="Deletes the run and its checkpoint.",
-        )
+        ask_to_delete(right, entry, f"{key}.delete")
 
 
 def show_action_button(

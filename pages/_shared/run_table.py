@@ -17,6 +17,7 @@ from cleaner.runs.status import STARTABLE
 from cleaner.runs.store import annotate, list_shipped_runs, read_entry
 from pages._shared import jobs
 from pages._shared.cards import warn_of_changed_files
+from pages._shared.deletion import ask_to_delete
 from pages._shared.frame import show_error
 from pages._shared.wording import escape_markdown, format_percent
 
@@ -107,12 +108,7 @@ def _show_run(entry: RunRecord) -> None:
             on_click=jobs.run_action,
             args=(partial(jobs.resume, entry),),
         )
-    with delete.popover("Delete …", icon=":material/delete:", width="stretch"):
-        st.markdown(
-            f"Delete **{escape_markdown(entry.folder.name)}** with its model and results? This cannot be undone."
-        )
-        action = partial(local.delete, entry.folder)
-        st.button("Delete", key=f"{key}.delete", on_click=jobs.run_action, args=(action,))
+    ask_to_delete(delete, entry, f"{key}.delete")
 
 
 def _read_notes(entry: RunRecord) -> dict[str, str]:

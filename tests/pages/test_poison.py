@@ -373,6 +373,7 @@ def test_a_dead_run_can_be_deleted(open_page: OpenPage) -> None:
     write_json(folder / "status.json", {**read_json(folder / "status.json"), "updated": 0})
     app.run()
     assert "step 3 of 9" in page_text(app)
+    assert f"Delete {folder.name} and all its files?" in page_text(app).replace("**", "")
     press(app, f"waiting.{folder.name}.delete")
     assert not folder.exists()
     assert f"waiting.{folder.name}.delete" not in widget_keys(app)

@@ -1,0 +1,20 @@
+"""A Delete button that asks first."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+from cleaner.jobs import local
+from cleaner.runs.record import RunRecord
+from pages._shared import jobs
+from pages._shared.wording import escape_markdown
+
+
+def ask_to_delete(place: DeltaGenerator, entry: RunRecord, key: str) -> None:
+    """Draw the question, folded, and the button that deletes a run; key: of that button."""
+    with place.popover("Delete …", icon=":material/delete:", width="stretch", key=f"{key}.ask"):
+        st.markdown(f"Delete **{escape_markdown(entry.folder.name)}** and all its files? This cannot be undone.")
+        st.button("Delete", key=key, on_click=jobs.run_action, args=(partial(local.delete, entry.folder),))
