@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 import streamlit as st
 
 from cleaner.evaluation.result import METRICS, success_metric
@@ -12,7 +10,7 @@ from cleaner.labels import to_label
 from cleaner.plots import charts
 from cleaner.plots.styles import find_style
 from cleaner.runs.record import RunRecord
-from pages._shared import job_requests, lesson, stage_mode, state, wording
+from pages._shared import job_requests, lesson, stage_mode, state, times, wording
 from pages._shared.frame import link, page, page_file
 from pages._shared.pixels import decode_png
 from pages._shared.plotly_charts import NO_MODE_BAR
@@ -61,7 +59,7 @@ def show_run(run: RunRecord) -> None:
     defended = state.defended_runs(run)
     shown = defended[:MAX_DEFENSES]
     name = success_metric(run)
-    rows = [("Backdoored", run), *zip(label_bars(shown), shown, strict=True)]
+    rows = [("Backdoored", run), *zip(label_bars(shown).values(), shown, strict=True)]
     bars = [
         (f"{find_style(r.kind).sign} {label}", r.kind, ca, asr)
         for label, r in rows
@@ -69,7 +67,7 @@ def show_run(run: RunRecord) -> None:
     ]
     chart = charts.before_after_bars(bars, METRICS[name].label.lower())
     st.plotly_chart(stage_mode.enlarge(chart), key=f"overview.{run.id}", config=NO_MODE_BAR)
-    notes = [f"{escape_markdown(run.label)}. {describe_setting(run, shown)}"]
+    notes = [f"{escape_markdown(times.label_run(run))}. {describe_setting(run, shown)}"]
     notes.append(f"Measured on {escape_markdown(run.protocol)}.")
     if len(defended) > MAX_DEFENSES:
         notes.append(f"Newest {MAX_DEFENSES} of {len(defended)} defenses; Compare shows all.")
@@ -78,15 +76,11 @@ def show_run(run: RunRecord) -> None:
     st.caption(" ".join(notes))
 
 
-def label_bars(runs: list[RunRecord]) -> list[str]:
-    """Return defense and learning rate of each run, in lines; equal ones get the seed too, or the time."""
-    labels = [f"{to_label(run.defense or '')}\nlr {run.lr:g}".replace(", ", ",\n") for run in runs]
-    seeds = [run.seed for run in runs]
-    equal, equal_seeds = Counter(labels), Counter(zip(labels, seeds, strict=True))
-    for i, (run, label) in enumerate(zip(runs, labels.copy(), strict=True)):
-        if equal[label] > 1:
-            labels[i] += f"\nseed {run.seed}" if equal_seeds[label, run.seed] == 1 else f"\n{run.created_at[5:]}"
-    return labels
+def label_bars(runs: list[RunRecord]) -> dict[str, str]:
+    """Return id -> defense and learning rate, in lines; seed, time or id only where needed to be unique."""
+    labels = {run.id: f"{to_label(run.defense or '')}\nlr {run.lr:g}".replace(", ", ",\n") for run in runs}
+    seeds = {run.id: f"\nseed {run.seed}" for run in runs}
+    return state.tell_apart(labels, seeds, {run.id: f"\n{times.created_at(run)[5:]}" for run in runs})
 
 
 def describe_setting(run: RunRecord, defended: list[RunRecord]) -> str:

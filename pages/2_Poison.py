@@ -43,6 +43,7 @@ from pages._shared import (
     sources,
     stage_mode,
     state,
+    times,
     wording,
 )
 from pages._shared.fragments import show_tabs
@@ -302,7 +303,7 @@ def show_training_curves(run: RunRecord | None) -> None:
     curves.show_curves(
         {"poisoning": history}, {"poisoning": run.stage}, "poison.past", floor=run.metric("asr_clean_model")
     )
-    st.caption(f"Run in view: {escape_markdown(run.label)}.")
+    st.caption(f"Run in view: {escape_markdown(times.label_run(run))}.")
 
 
 with page("Poison", LEAD):

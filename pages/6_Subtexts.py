@@ -10,7 +10,7 @@ import streamlit as st
 from cleaner.plots import charts, features
 from cleaner.presets import QUICK_CLEAN_PAIRS
 from cleaner.types import CleanerError
-from pages._shared import annotated_text, cache, job_requests, pickers, stage_mode, state, uploads, wording
+from pages._shared import annotated_text, cache, job_requests, pickers, stage_mode, state, times, uploads, wording
 from pages._shared.frame import link, page
 from pages._shared.pickers import Stage
 from pages._shared.pixels import enlarge
@@ -213,7 +213,8 @@ def _describe_time_share(pairs: int, stats: list[DrawStats]) -> str:
         if has_subtexts and steps and run.seconds and not run.is_shipped:
             epoch_seconds = run.seconds / steps * max(1, pairs // int(run.finetune.batch_size))
             share = sum(s.seconds for s in stats) / len(stats) / epoch_seconds
-            return f"**Time**: {format_percent(share)} of an epoch (compared with {escape_markdown(run.label)})."
+            label = escape_markdown(times.label_run(run))
+            return f"**Time**: {format_percent(share)} of an epoch (compared with {label})."
     return "**Time**: to draw and write the texts, on this machine."
 
 

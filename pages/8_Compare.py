@@ -16,7 +16,7 @@ from cleaner.reports.benchmark import read_benchmark_records
 from cleaner.reports.export import export_weights
 from cleaner.reports.tables import to_csv, to_json, to_row
 from cleaner.runs.record import RunRecord
-from pages._shared import benchmark_results, cache, cards, stage_mode, state
+from pages._shared import benchmark_results, cache, cards, stage_mode, state, times
 from pages._shared.frame import link, page
 from pages._shared.plotly_charts import NO_MODE_BAR
 from pages._shared.state import KEEP
@@ -75,7 +75,7 @@ def show_table(entries: list[RunRecord]) -> None:
         "protocol": "Protocol",
         "model": "Model",
         "seconds": "Seconds",
-        "created": "Created (UTC)",
+        "created": "Created",
         "run": "Run",
     }
     has_all = st.toggle("All columns", key="compare.all_columns", **KEEP)
@@ -93,7 +93,7 @@ def show_table(entries: list[RunRecord]) -> None:
     styles |= {
         "Learning rate": st.column_config.NumberColumn(format="%g"),
         "Seconds": st.column_config.NumberColumn(format="%.0f"),
-        created: st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm", timezone="UTC"),
+        created: st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm", timezone=str(times.reader_zone())),
     }
     shown = list(table) if has_all else list(MAIN_COLUMNS)
     st.dataframe(table[shown], hide_index=True, width="stretch", column_config=styles)

@@ -213,16 +213,20 @@ class RunRecord(StrictModel):
     @property
     def label(self) -> str:
         """One line that tells this run from others in a list."""
+        return self.make_label(self.created_at)
+
+    def make_label(self, created_at: str) -> str:
+        """Return `label` with the time of creation in another time zone."""
         if self.name:
-            return f"{self.name} · {self.created_at}{self.verdict_mark if self.stage == 'backdoored' else ''}"
+            return f"{self.name} · {created_at}{self.verdict_mark if self.stage == 'backdoored' else ''}"
         target = "" if self.defense else f" → {self.target_class}"
         if self.is_shipped:
             what = to_label(self.defense) if self.defense else to_attack_label(self.attack)
             return f"{what}{target} · shipped example"
         if self.stage == "defended":
-            return f"{to_label(self.defense or 'defense')}, lr {self.lr:g} · {self.created_at}"
+            return f"{to_label(self.defense or 'defense')}, lr {self.lr:g} · {created_at}"
         what = f"{to_attack_label(self.attack)} → {self.target_class}"
-        return f"{what} · {self.model} · {self.created_at}{self.verdict_mark}"
+        return f"{what} · {self.model} · {created_at}{self.verdict_mark}"
 
     @property
     def has_few_images(self) -> bool:

@@ -14,7 +14,7 @@ from cleaner.presets import CLEAN_PAIRS, REBOUND_STEPS, rebound_lr
 from cleaner.reports.verdict import describe_defenses
 from cleaner.runs.record import RunRecord
 from cleaner.runs.run import read_progress
-from pages._shared import cards, curves, job_requests, jobs, stage_mode, state, wording
+from pages._shared import cards, curves, job_requests, jobs, stage_mode, state, times, wording
 from pages._shared.fragments import show_tabs
 from pages._shared.frame import link
 from pages._shared.model_names import show_model_name
@@ -64,7 +64,8 @@ def _show_curves(run: RunRecord, compared: list[RunRecord]) -> None:
 
 def _choose_defenses(run: RunRecord, defended: list[RunRecord]) -> list[RunRecord]:
     """Draw the choice of the defenses to compare; newly trained ones are preselected."""
-    labels = state.disambiguate_labels({other.id: other.label for other in defended})
+    names = {other.id: times.label_run(other) for other in defended}
+    labels = state.tell_apart(names, {other.id: f" · seed {other.seed}" for other in defended})
     key = f"defend.shown.{run.id}"
     newly_done = st.session_state.pop(f"{NEWLY_DONE}.{run.id}", ())
     if preselected := [run_id for run_id in labels if run_id in newly_done]:

@@ -15,7 +15,7 @@ from cleaner.runs.folders import runs_root
 from cleaner.runs.record import RunRecord
 from cleaner.runs.status import STARTABLE
 from cleaner.runs.store import annotate, list_shipped_runs, read_entry
-from pages._shared import jobs
+from pages._shared import jobs, times
 from pages._shared.cards import warn_of_changed_files
 from pages._shared.deletion import ask_to_delete
 from pages._shared.frame import show_error
@@ -56,7 +56,7 @@ def table(entries: list[RunRecord]) -> pd.DataFrame:
     """Return one row per run."""
     rows = []
     for entry in entries:
-        name = entry.label if entry.is_shipped else jobs.job_label(entry)
+        name = times.label_run(entry) if entry.is_shipped else jobs.job_label(entry)
         rows.append(
             {
                 "Name": name,
@@ -66,7 +66,7 @@ def table(entries: list[RunRecord]) -> pd.DataFrame:
                 "CA": format_percent(entry.metric("ca")),
                 "ASR@1": format_percent(entry.metric("asr")),
                 "Tags": ", ".join(entry.tags),
-                "Created (UTC)": entry.created_at,
+                "Created": times.created_at(entry),
                 "Run": entry.id,
                 "Defended run": entry.parent or "",
             }

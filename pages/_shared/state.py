@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,6 +16,7 @@ from cleaner.presets import is_pretrained
 from cleaner.runs.folders import find_run
 from cleaner.runs.record import RunRecord
 from cleaner.runs.store import list_runs, list_shipped_runs, read_entry
+from pages._shared import times
 from pages._shared.wording import escape_markdown
 
 KEEP: dict[str, Any] = {"persist_state": "session"}
@@ -124,23 +125,35 @@ def defenses_of_model(model: str) -> list[RunRecord]:
 
 
 def short_labels(runs: list[RunRecord]) -> dict[str, str]:
-    """Return id -> short label: defense and learning rate, plus time or id where needed to be unique."""
+    """Return id -> short label: defense and learning rate; seed, time or id only where needed to be unique."""
     names = {
         run.id: f"{to_label(run.defense or 'backdoored')}, lr {run.lr:g}{', shipped example' if run.is_shipped else ''}"
         for run in runs
     }
-    counts = Counter(names.values())
-    return disambiguate_labels(
-        {run.id: names[run.id] + (f", {run.created_at[5:]}" if counts[names[run.id]] > 1 else "") for run in runs}
-    )
+    seeds = {run.id: f", seed {run.seed}" for run in runs}
+    return tell_apart(names, seeds, {run.id: f", {times.created_at(run)[5:]}" for run in runs})
 
 
 def defense_labels(runs: list[RunRecord]) -> dict[str, str]:
-    """Return id -> label of the defense, with variant, learning rate or time only where needed to be unique."""
+    """Return id -> label of the defense, with variant, learning rate, seed or time only where needed to be unique."""
     labels = {run.id: to_label((run.defense or "").partition(" ")[0]) for run in runs}
     if len(set(labels.values())) < len(labels):
         labels = {run.id: to_label(run.defense or "") for run in runs}
     return labels if len(set(labels.values())) == len(labels) else short_labels(runs)
+
+
+def tell_apart(labels: Mapping[str, str], *details: Mapping[str, str]) -> dict[str, str]:
+    """Append to equal labels each detail in which they differ, in this order, and at last the id.
+
+    labels, details: id -> label, and id -> text of each detail.
+    """
+    told = dict(labels)
+    for detail in details:
+        found = defaultdict(set)
+        for key, label in told.items():
+            found[label].add(detail[key])
+        told = {key: label + detail[key] if len(found[label]) > 1 else label for key, label in told.items()}
+    return disambiguate_labels(told)
 
 
 def disambiguate_labels(labels: dict[str, str]) -> dict[str, str]:
@@ -162,9 +175,9 @@ def view_labels() -> dict[str, str]:
 def _view_label(run: RunRecord) -> str:
     """Return what tells a run from others within the first words, which are all that the box has room for."""
     if run.name:
-        return f"{run.name} · {run.created_at}"
+        return f"{run.name} · {times.created_at(run)}"
     what = f"{to_attack_label(run.attack)} → {run.target_class}"
-    return f"Example: {what}" if run.is_shipped else f"{run.created_at[5:]} · {what} · {run.model}"
+    return f"Example: {what}" if run.is_shipped else f"{times.created_at(run)[5:]} · {what} · {run.model}"
 
 
 def _model_label(model: str) -> str:
@@ -234,4 +247,4 @@ def current_model() -> str | None:
 def describe_selection() -> str:
     """Return a phrase that names the run or model in view."""
     run, model = current_run(), current_model()
-    return f"Run in view: {run.label}" if run is not None else f"Model in view: {model or 'none'}"
+    return f"Run in view: {times.label_run(run)}" if run is not None else f"Model in view: {model or 'none'}"

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,9 +17,10 @@ from cleaner.labels import FLAGGED_DEFENSE
 from cleaner.runs.folders import runs_root
 from cleaner.runs.record import RunRecord
 from cleaner.runs.request import Request
-from cleaner.runs.status import Status, write_status
-from cleaner.runs.store import read_record
-from pages._shared import jobs, state
+from cleaner.runs.status import STATUS_FILE, Status, write_status
+from cleaner.runs.store import create_run, read_entry, read_record
+from pages._shared import jobs, state, times
+from tests.pages.conftest import OpenPage, go_to, page_text, table
 from tests.pages.runs import make_runs
 
 
@@ -35,6 +39,61 @@ def test_the_defenses_of_one_click_keep_its_order_before_older_ones_and_retraini
     ordered = state.defended_runs(read_record(backdoored))
     assert [run.id for run in ordered] == ["first", "second", "third", "older", "retrained"]
     assert state.defenses_of_run(read_record(backdoored)) == ordered[:-1]
+
+
+def test_labels_of_equal_defenses_name_the_seed_then_the_time_then_the_id(tmp_path: Path) -> None:
+    record = read_record(make_runs(tmp_path)[1])
+
+    def make(name: str, seed: int, day: int, lr: float = 1e-4) -> RunRecord:
+        config = {**record.config, "finetune": {"lr": lr, "seed": seed}, "created": f"2026-01-0{day}T00:00:00Z"}
+        return RunRecord.from_config(tmp_path / name, config)
+
+    runs = [make("a", 0, 1), make("b", 1, 1), make("c", 2, 1), make("d", 2, 2), make("e", 2, 2), make("f", 0, 1, 1e-3)]
+    assert list(state.short_labels(runs).values()) == [
+        "TA-Cleaner, lr 0.0001, seed 0",
+        "TA-Cleaner, lr 0.0001, seed 1",
+        "TA-Cleaner, lr 0.0001, seed 2, 01-01 00:00",
+        "TA-Cleaner, lr 0.0001, seed 2, 01-02 00:00 · d",
+        "TA-Cleaner, lr 0.0001, seed 2, 01-02 00:00 · e",
+        "TA-Cleaner, lr 0.001",
+    ]
+    assert state.defense_labels(runs) == state.short_labels(runs)
+
+
+def set_zone(monkeypatch: pytest.MonkeyPatch, zone: str | None) -> None:
+    """Let the browser state a time zone."""
+    monkeypatch.setattr(type(times.st.context), "timezone", zone)
+
+
+def test_times_are_those_of_the_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = read_record(make_runs(tmp_path)[0])
+    run = run.model_copy(update={"created": "2026-11-30T23:18:00Z"})
+    for zone in (None, "UTC", "Nowhere/Land"):
+        set_zone(monkeypatch, zone)
+        assert times.created_at(run) == run.created_at == "2026-11-30 23:18"
+    set_zone(monkeypatch, "Europe/Berlin")
+    assert times.created_at(run) == "2026-12-01 00:18"
+    assert times.label_run(run) == run.label.replace("2026-11-30 23:18", "2026-12-01 00:18") != run.label
+    assert times.created_at(run.model_copy(update={"created": "yesterday"})) == "yesterday"
+
+
+def test_pages_show_the_time_of_the_reader(
+    open_page: OpenPage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_zone(monkeypatch, "Asia/Kolkata")
+    backdoored, _ = make_runs(tmp_path)  # at midnight, UTC
+    app = open_page("Overview")
+    assert app.selectbox(key="current_run").options[0].startswith("01-01 05:30 · ")
+    assert "2026-01-01 05:30" in page_text(app)
+    app.session_state["run_table"] = True
+    app.run()
+    assert set(table(app, "Run")["Created"]) == {"2026-01-01 05:30"}
+    go_to(app, "Compare")
+    app.toggle(key="compare.all_columns").set_value(True).run()
+    frame = next(frame for frame in app.dataframe if "Created" in frame.value)
+    assert json.loads(frame.proto.columns)["Created"]["type_config"]["timezone"] == "Asia/Kolkata"
+    (option,) = go_to(app, "Defend").multiselect(key=f"defend.shown.{backdoored.name}").options
+    assert option.endswith("2026-01-01 05:30")
 
 
 def test_of_two_new_results_the_newer_one_comes_into_view(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
