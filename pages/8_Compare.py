@@ -16,7 +16,7 @@ from cleaner.reports.benchmark import read_benchmark_records
 from cleaner.reports.export import export_weights
 from cleaner.reports.tables import to_csv, to_json, to_row
 from cleaner.runs.record import RunRecord
-from pages._shared import benchmark_results, cache, cards, stage_mode, state, times
+from pages._shared import benchmark_results, cache, cards, stage_mode, state, times, wording
 from pages._shared.frame import link, page
 from pages._shared.plotly_charts import NO_MODE_BAR
 from pages._shared.state import KEEP
@@ -26,8 +26,6 @@ LEAD = "**The bottom right of the plot is best**: the backdoor is removed and th
 SOURCES = {"runs": "Runs on this machine", "benchmark": "Project benchmark"}
 MAIN_COLUMNS = ("Defense", "Attack", "ASR@1", "n (ASR)", "CA", "n (CA)", "Learning rate", "Seed", "Model", "Run")
 """Columns of the table that are shown at first."""
-MAX_PROTOCOLS = 4
-"""Most test sets that a caption names."""
 WEIGHT_FORMATS = {".safetensors": "safetensors", ".pt": "open_clip checkpoint (.pt)"}
 FILTERS: dict[str, tuple[str, Callable[[RunRecord], str]]] = {
     "model": ("Model", lambda e: e.model),
@@ -120,11 +118,7 @@ def show_tradeoff(entries: list[RunRecord]) -> None:
     st.plotly_chart(stage_mode.enlarge(comparison.pareto(points)), key="compare.pareto", config=NO_MODE_BAR)
     for note in comparability.list_notes(entries):
         st.warning(escape_markdown(note), icon=":material/balance:")
-    tested = list(dict.fromkeys(entry.protocol for entry in entries if entry.metric("asr") is not None))
-    measured = " and on ".join(map(escape_markdown, tested[:MAX_PROTOCOLS]))
-    if len(tested) > MAX_PROTOCOLS:
-        measured += " and on further tests, see the table"
-    st.caption(f"Measured on {measured}. Bars: 95% Wilson intervals. Dashed line: best trade-offs.")
+    st.caption(wording.describe_tradeoff(entries))
 
 
 def show_heatmap(entries: list[RunRecord]) -> None:

@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from cleaner.evaluation.result import METRICS, columns, success_metric
-from cleaner.labels import to_attack_label, to_label
+from cleaner.labels import to_attack_label, to_defense_label, to_label
 from cleaner.plots import comparison
 from cleaner.presets import CLEAN_PAIRS, REBOUND_STEPS, rebound_lr
 from cleaner.reports.verdict import describe_defenses
@@ -42,6 +42,7 @@ def show_results(run: RunRecord) -> None:
     with plot_place:
         chart = stage_mode.enlarge(comparison.pareto(points(run, defended), floor))
         st.plotly_chart(chart, key="pareto", config=NO_MODE_BAR)
+        st.caption(wording.describe_tradeoff([run, *defended]))
     _show_cards(run, compared)
     whole = {"Seconds": st.column_config.NumberColumn(format="%.0f")}
     views = {
@@ -149,8 +150,17 @@ def points(run: RunRecord, defended: list[RunRecord]) -> list[comparison.Tradeof
         ca, success = other.metric("ca"), other.metric(name)
         if ca is not None and success is not None:
             label, intervals = labels.get(other.id, "Backdoored"), (other.interval("ca"), other.interval(name))
-            metric = METRICS[name].card_label(1)
-            measured.append(comparison.TradeoffPoint(label, other.kind, ca, success, *intervals, success=metric))
+            measured.append(
+                comparison.TradeoffPoint(
+                    label,
+                    other.kind,
+                    ca,
+                    success,
+                    *intervals,
+                    legend_label=to_defense_label(other.defense),
+                    success=METRICS[name].card_label(1),
+                )
+            )
     return measured
 
 
@@ -161,6 +171,7 @@ def table(runs: list[RunRecord]) -> pd.DataFrame:
             {
                 "Model": to_label(r.defense or "backdoored"),
                 "Learning rate": f"{r.lr:g}",
+                "Seed": r.seed,
                 **{
                     metric.header(k): "not measured" if value is None else metric.format_percent(value)
                     for metric, k in columns("table")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from cleaner.runs.record import RunRecord
 
@@ -12,6 +13,8 @@ REPLACED = re.compile(
     re.IGNORECASE,
 )
 """Inside what Streamlit replaces although it is escaped: addresses by links, :material/home: by an icon, -> by →."""
+MAX_PROTOCOLS = 4
+"""Most test sets that a caption names."""
 WORD_JOINER = "\u2060"
 """Invisible and without width."""
 
@@ -41,3 +44,12 @@ def drop_rounded_zero(value: float, digits: int) -> float:
 def section_title(title: str, run: RunRecord | None) -> str:
     """Return a section title, marked if it shows the shipped example."""
     return f"{title} · shipped example" if run is not None and run.is_shipped else title
+
+
+def describe_tradeoff(runs: Iterable[RunRecord]) -> str:
+    """Return the caption of a plot of accuracy and attack success: test data, bars and line."""
+    tested = list(dict.fromkeys(run.protocol for run in runs if run.metric("asr") is not None))
+    measured = " and on ".join(map(escape_markdown, tested[:MAX_PROTOCOLS]))
+    if len(tested) > MAX_PROTOCOLS:
+        measured += " and on further tests, see the table"
+    return f"Measured on {measured}. Bars: 95% Wilson intervals. Dashed line: best trade-offs."

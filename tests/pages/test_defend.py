@@ -200,6 +200,26 @@ def test_cards_and_notes_have_the_figures_of_their_names(open_page: OpenPage, tm
     ]
 
 
+def test_the_seeds_of_a_defense_share_a_legend_entry_and_have_names_of_their_own(
+    open_page: OpenPage, tmp_path: Path
+) -> None:
+    backdoored, defended = make_runs(tmp_path)
+    for seed in (7, 8):
+        folder = shutil.copytree(defended, defended.with_name(f"seed-{seed}"))
+        config = read_json(folder / "config.json")
+        write_json(folder / "config.json", {**config, "finetune": {**config["finetune"], "seed": seed}})
+    app = open_page("Defend")
+    traces = [trace for trace in chart(app, "pareto")["data"] if "markers" in trace["mode"]]
+    assert [trace["name"] for trace in traces if trace["showlegend"]] == ["Backdoored", "TA-Cleaner"]
+    hover = [trace["hovertemplate"].partition("<br>")[0] for trace in traces]
+    assert sorted(hover[1:]) == [f"TA-Cleaner, lr 0.0001, seed {seed}" for seed in (0, 7, 8)]
+    assert sorted(table(app, "n (CA)")["Seed"]) == [0, 0, 7, 8]
+    options = app.multiselect(key=f"defend.shown.{backdoored.name}").options
+    assert sorted(option.rpartition(" · ")[2] for option in options) == ["seed 0", "seed 7", "seed 8"]
+    assert "Bars: 95% Wilson intervals." in page_text(app)
+    assert "Measured on scenes/test, n = 100" in page_text(app)
+
+
 def test_a_planted_image_is_the_headline_of_its_cards(open_page: OpenPage, tmp_path: Path) -> None:
     for folder, own in zip(make_runs(tmp_path), (1.0, 0.0), strict=True):
         write_json(folder / "metrics.json", replace(make_metrics(0.7), own_recall={1: own, 10: 1.0}).to_dict())
