@@ -5,6 +5,7 @@ The session keeps only what its user requested and started.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -21,6 +22,7 @@ from cleaner.runs.status import ACTIVE, Status
 from cleaner.runs.store import create_run, remove_run_folder
 from cleaner.types import CleanerError, StepReport
 from pages._shared import state
+from pages._shared.wording import format_percent
 
 STEP_STAGE_LABELS = {
     "render": "Rendering images",
@@ -210,6 +212,37 @@ def view_new_run() -> None:
 def job_label(entry: RunRecord) -> str:
     """Return the name of a job: the user's, else that of its defense or attack."""
     return entry.name or to_label(entry.defense or entry.attack or entry.id)
+
+
+def name_jobs(entries: Sequence[RunRecord], kind: str) -> dict[str, str]:
+    """Return id -> name of each of these jobs of a page.
+
+    Jobs that were queued or running at the same time have different names, also when some of them have ended.
+    """
+    known = [entry for entry in local.poll_entries() if is_of_page(entry, kind)]
+    return {entry.id: _name_among([other for other in known if _overlap(entry, other)], entry) for entry in entries}
+
+
+def _name_among(others: Sequence[RunRecord], entry: RunRecord) -> str:
+    """Return the name of a job with the poison rate, learning rate and seed where other ones have its name."""
+    jobs = {other.id: other for other in [*others, entry]}
+    rates = {i: other.attack_poison_rate for i, other in jobs.items()}
+    return state.tell_apart(
+        {i: job_label(other) for i, other in jobs.items()},
+        {i: "" if rate is None else f", {format_percent(rate)}" for i, rate in rates.items()},
+        {i: f", lr {other.lr:g}" for i, other in jobs.items()},
+        {i: f", seed {other.seed}" for i, other in jobs.items()},
+    )[entry.id]
+
+
+def _overlap(one: RunRecord, other: RunRecord) -> bool:
+    """Return whether two jobs were queued or running at the same time."""
+    return one.status.queued <= _end(other) and other.status.queued <= _end(one)
+
+
+def _end(entry: RunRecord) -> float:
+    """Return the time at which a job ended; infinity if it has not."""
+    return math.inf if entry.status.state in UNFINISHED else entry.status.updated
 
 
 def describe_progress(entry: RunRecord) -> tuple[float, str]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
@@ -13,8 +12,8 @@ from cleaner.jobs import local
 from cleaner.runs.record import RunRecord
 from cleaner.runs.status import ACTIVE
 from pages._shared import jobs, wording
-from pages._shared.deletion import ask_to_delete
 from pages._shared.cards import show_verdict
+from pages._shared.deletion import ask_to_delete
 from pages._shared.frame import show_error
 from pages._shared.live_charts import show_live_curves
 from pages._shared.wording import escape_markdown
@@ -49,9 +48,10 @@ def show_jobs(kind: str) -> bool:
         show_error(error)
     entries = jobs.runs_of_page(kind)
     active = [entry for entry in entries if entry.status.state in ACTIVE]
+    names = jobs.name_jobs(entries, kind)
     for entry in entries:
         if entry.status.state not in ACTIVE:
-            _show_stopped_job(entry)
+            _show_stopped_job(entry, names[entry.id])
     if not active:
         return False
 
@@ -61,9 +61,9 @@ def show_jobs(kind: str) -> bool:
         with st.container(border=True):
             st.markdown("**Training** · continues when you leave this page or close the browser")
             for entry in current:
-                _show_active_job(entry)
-            kinds = [entry.kind for entry in current]
-            show_live_curves(_label_runs(current), kinds, f"live.{kind}")
+                _show_active_job(entry, names[entry.id])
+            folders = {names[entry.id]: entry.folder for entry in current}
+            show_live_curves(folders, [entry.kind for entry in current], f"live.{kind}")
         if jobs.has_error() or not all(entry.status.state in ACTIVE for entry in current):
             st.rerun()
 
@@ -71,7 +71,7 @@ def show_jobs(kind: str) -> bool:
     return True
 
 
-def _show_active_job(entry: RunRecord) -> None:
+def _show_active_job(entry: RunRecord, name: str) -> None:
     """Draw progress, time left, Pause and Cancel of one job, and its verdict once there is one."""
     status, key = entry.status, f"live.{entry.folder.name}"
     stop_request = local.read_stop_request(entry.folder) if status.state in ACTIVE else None
@@ -79,7 +79,7 @@ def _show_active_job(entry: RunRecord) -> None:
     if stop_request is not None:
         text = "canceling …" if stop_request == local.CANCEL else "pausing …"
     bar, left, right = st.columns(ROW_LAYOUT, vertical_alignment="center")
-    bar.progress(share, text=escape_markdown(f"{jobs.job_label(entry)}: {text}"))
+    bar.progress(share, text=escape_markdown(f"{name}: {text}"))
     is_disabled = stop_request is not None or status.state not in ACTIVE
     show_action_button(
         left,
@@ -103,25 +103,16 @@ def _show_active_job(entry: RunRecord) -> None:
         show_verdict(*status.verdict)
 
 
-def _label_runs(entries: Sequence[RunRecord]) -> dict[str, Path]:
-    """Return the unique label of each job -> its folder."""
-    folders: dict[str, Path] = {}
-    for entry in entries:
-        name = jobs.job_label(entry)
-        folders[f"{name} ({len(folders) + 1})" if name in folders else name] = entry.folder
-    return folders
-
-
-def _show_stopped_job(entry: RunRecord) -> None:
+def _show_stopped_job(entry: RunRecord, name: str) -> None:
     """Draw a paused or dead job with Resume and Delete."""
     status, key = entry.status, f"waiting.{entry.folder.name}"
     is_paused = status.state == "paused"
     icon = ":material/pause_circle:" if is_paused else ":orange[:material/warning:]"
     step = f" at step {status.step:,} of {status.total:,}" if status.total else ""
-    name, message = escape_markdown(jobs.job_label(entry)), escape_markdown(status.message)
     with st.container(border=True):
         text, left, right = st.columns(ROW_LAYOUT, vertical_alignment="center")
-        text.markdown(f"{icon} **{name}** {'paused' if is_paused else 'stopped'}{step}. {message}")
+        state = "paused" if is_paused else "stopped"
+        text.markdown(f"{icon} **{escape_markdown(name)}** {state}{step}. {escape_markdown(status.message)}")
         show_action_button(
             left,
             "Resume",
@@ -157,8 +148,10 @@ def show_action_button(
 
 def show_ended_jobs(kind: str) -> None:
     """Draw the jobs of this session that were canceled or failed."""
-    for entry in jobs.started_runs(kind):
-        name, status = escape_markdown(jobs.job_label(entry)), entry.status
+    entries = jobs.started_runs(kind)
+    names = jobs.name_jobs(entries, kind)
+    for entry in entries:
+        name, status = escape_markdown(names[entry.id]), entry.status
         if status.state == "failed":
             st.error(f"{name}: {escape_markdown(wording.capitalize_message(status.message))}", icon=":material/error:")
         elif status.state == "cancelled":

@@ -138,7 +138,9 @@ def test_two_runs_share_the_charts(open_page: OpenPage) -> None:
         append(folder, report(1))
     app.run()
     answer = received(app)
-    assert [run["lines"][0]["name"] for run in answer["runs"]] == ["BadNet patch", "BadNet patch (2)"]
+    names = ["BadNet patch · first", "BadNet patch · second"]
+    assert [run["lines"][0]["name"] for run in answer["runs"]] == names
+    assert [bar.proto.text.replace("\\", "").partition(":")[0] for bar in app.get("progress")] == names
     assert len({run["lines"][0]["dash"] for run in answer["runs"]}) == 2
     append(folders[1], report(2))
     answer = ask(app, answer)

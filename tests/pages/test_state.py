@@ -60,6 +60,47 @@ def test_labels_of_equal_defenses_name_the_seed_then_the_time_then_the_id(tmp_pa
     assert state.defense_labels(runs) == state.short_labels(runs)
 
 
+def start_job(name: str, queued: float, status: str = "queued", *, rate: float = 0.01, **finetune: Any) -> RunRecord:
+    """Return a job of the Poison page that has been in the queue since `queued`."""
+    trigger = {"name": "badnet"}
+    settings = FinetuneConfig(**finetune)
+    folder = create_run(Request("backdoored", "scenes", 100, settings, "x", None, trigger, "cup", rate), name=name)
+    write_json(folder / STATUS_FILE, asdict(Status(status, queued=queued, updated=queued + 10)))
+    entry = read_entry(folder)
+    assert entry is not None
+    return entry
+
+
+def name_jobs(*entries: RunRecord) -> list[str]:
+    return list(jobs.name_jobs(entries, "poison").values())
+
+
+def test_jobs_are_named_by_what_differs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLEANER_RUNS", str(tmp_path))
+    first = start_job("first", 100)
+    assert name_jobs(first) == ["BadNet patch"]
+    others = [start_job("rate", 101, rate=0.05), start_job("lr", 102, lr=1e-3), start_job("seed", 103, seed=7)]
+    lr = f"{first.lr:g}"
+    assert name_jobs(first, *others) == [
+        f"BadNet patch, 1.0%, lr {lr}, seed 0",
+        "BadNet patch, 5.0%",
+        "BadNet patch, 1.0%, lr 0.001",
+        f"BadNet patch, 1.0%, lr {lr}, seed 7",
+    ]
+    twins = start_job("one", 104, rate=0.1), start_job("two", 105, rate=0.1)
+    assert name_jobs(*twins) == ["BadNet patch, 10.0% · one", "BadNet patch, 10.0% · two"]
+
+
+def test_a_job_keeps_its_name_when_others_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLEANER_RUNS", str(tmp_path))
+    start_job("past", 50, "done", rate=0.05)  # it ended before the others came
+    first, second = start_job("first", 100), start_job("second", 101, rate=0.05)
+    names = name_jobs(first, second)
+    assert names == ["BadNet patch, 1.0%", "BadNet patch, 5.0%"]
+    write_status(first.folder, Status("done", queued=100))
+    assert name_jobs(second) == names[1:]
+
+
 def set_zone(monkeypatch: pytest.MonkeyPatch, zone: str | None) -> None:
     """Let the browser state a time zone."""
     monkeypatch.setattr(type(times.st.context), "timezone", zone)
