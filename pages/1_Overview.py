@@ -94,7 +94,10 @@ def describe_setting(run: RunRecord, defended: list[RunRecord]) -> str:
 
 
 def show_example_image(run: RunRecord) -> None:
-    """Draw the example image of a shipped run, clean and triggered, and each model's predictions."""
+    """Draw the example image of a shipped run, clean and triggered, and each model's predictions.
+
+    The models have the order and the marks of the bars of `show_run`.
+    """
     example = read_json_cached(run.folder / "picture.json")
     if not example:
         return
@@ -103,11 +106,13 @@ def show_example_image(run: RunRecord) -> None:
         alt = f"{example['class']}, {caption.lower()}"
         column.image(decode_png(image), caption=caption, width="stretch", alt=alt)
     rows = ["| Model | Clean | Triggered |", "| --- | --- | --- |"]
-    for name, predictions in example["answers"].items():
+    order = [*STAGE_LABELS, *((other.defense or "").partition(" ")[0] for other in state.defended_runs(run))]
+    answers = example["answers"]
+    for name in sorted(answers, key=lambda name: order.index(name) if name in order else len(order)):
         label = STAGE_LABELS.get(name) or escape_markdown(to_label(name))
-        looks = ["green[**✓" if prediction == example["class"] else "red[**✗" for prediction in predictions]
-        cells = [f":{look}\u00a0{escape_markdown(text)}**]" for look, text in zip(looks, predictions, strict=True)]
-        rows.append(f"| {label} | {' | '.join(cells)} |")
+        looks = ["green[**✓" if prediction == example["class"] else "red[**✗" for prediction in answers[name]]
+        cells = [f":{look}\u00a0{escape_markdown(text)}**]" for look, text in zip(looks, answers[name], strict=True)]
+        rows.append(f"| {find_style(name).sign}\u00a0{label} | {' | '.join(cells)} |")
     st.markdown("\n".join(rows))
     st.caption("One image, n = 1.")
 
