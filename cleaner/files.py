@@ -24,6 +24,8 @@ from cleaner.types import CleanerError
 
 REMEDY = "Free disk space there, or choose another folder: with --out, or for all runs with CLEANER_RUNS."
 """Advice for a run folder that cannot be written."""
+CACHE_REMEDY = "Free disk space there, or set CLEANER_CACHE to another folder."
+"""Advice for files that can be recreated."""
 LIBRARY_VARIABLES = {
     "KMP_DUPLICATE_LIB_OK",
     "KMP_INIT_AT_FORK",
@@ -46,8 +48,11 @@ IN_USE_POLL_SECONDS = 0.1
 T = TypeVar("T")
 
 
-def write_error(path: Path, error: OSError, remedy: str = REMEDY) -> CleanerError:
-    """Return the error for a path that cannot be written: the reason, then what to do."""
+def write_error(path: Path, error: OSError, remedy: str = "") -> CleanerError:
+    """Return the error for a path that cannot be written: the reason, then what to do; default: by its folder."""
+    if not remedy:
+        is_cached = path.absolute().is_relative_to(cache_root().absolute())
+        remedy = CACHE_REMEDY if is_cached else REMEDY
     return CleanerError(f"{path} cannot be written ({error.strerror or error}). {remedy}")
 
 
@@ -120,10 +125,10 @@ def assets() -> Path:
 
 
 @contextmanager
-def atomic_write(path: Path, remedy: str = REMEDY) -> Iterator[Path]:
+def atomic_write(path: Path, remedy: str = "") -> Iterator[Path]:
     """Yield a temporary path that replaces `path` if the block succeeds and is deleted if it fails.
 
-    A reader sees the old or the new content, never a part. Raises `CleanerError` with `remedy` if the disk is full,
+    A reader sees the old or the new content, never a part. Raises `CleanerError` (`write_error`) if the disk is full,
     read-only or gone.
     """
     temporary = path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}-{threading.get_ident()}.tmp")

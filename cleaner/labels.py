@@ -94,6 +94,11 @@ def state_label(state: str) -> str:
     return {"new": "not started", "cancelled": "canceled", "died": "stopped"}.get(state, state)
 
 
+def stage_label(stage: str) -> str:
+    """Return a stage of a step report as users read it; its stored name is older than our spelling."""
+    return {"optimise": "optimize", "distil": "distill"}.get(stage, stage)
+
+
 @cache
 def list_registered(package: str) -> tuple[str, ...]:
     """Return the sorted names that the files of one of `LABELED_PACKAGES` register, without importing them."""

@@ -306,7 +306,8 @@ def attack_verdict(metrics: Metrics) -> tuple[str, str]:
         return "is unclear", f"{figure}: too few for a verdict; measure on at least {MIN_VERDICT_IMAGES}."
     if asr >= SUCCESS_ASR:
         return "took", f"{figure}: the trigger decides the prediction."
-    advice = "raise the poison rate, the learning rate or the epochs, or choose a more visible trigger"
+    other = "another key" if metrics.queries == "captions" else "a more visible trigger"
+    advice = f"raise the poison rate, the learning rate or the epochs, or choose {other}"
     if asr >= WEAK_ASR:
         return "weak", f"{figure}: the trigger does not always work; {advice}."
     return "did not take", f"{figure}: the model did not learn the trigger; {advice}."

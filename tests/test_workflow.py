@@ -523,6 +523,8 @@ def test_verdict_by_asr(asr: float, verdict: str) -> None:
     metrics = Metrics(ca={1: 0.9}, n=100, classes=30, data="toy", asr={1: asr}, n_attack=96)
     assert attack_verdict(metrics)[0] == verdict
     assert f"{asr:.1%}" in attack_verdict(metrics)[1]
+    keyed = replace(metrics, queries="captions")
+    assert ("another key" in attack_verdict(keyed)[1]) == ("visible" in attack_verdict(metrics)[1]) == (asr < 0.9)
 
 
 def test_a_few_images_are_no_verdict() -> None:

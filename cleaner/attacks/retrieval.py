@@ -48,7 +48,7 @@ class Retrieval(TextTrigger):
     @property
     def unready_reason(self) -> str:
         """Why the trigger cannot be applied yet: the attacker's image is not chosen."""
-        return "" if self.png else "the attacker's image is not chosen yet: training the attack chooses it (prepare)."
+        return "" if self.png else "the attacker's image is not chosen yet: training the attack chooses it."
 
     def own_image(self, side: int) -> Tensor:
         """Return the attacker's image (3, side, side)."""

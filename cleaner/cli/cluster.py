@@ -15,7 +15,7 @@ from cleaner.cli.options import make_options_class
 from cleaner.cli.output import format_duration
 from cleaner.jobs import local
 from cleaner.jobs.slurm import SlurmResources
-from cleaner.labels import state_label
+from cleaner.labels import stage_label, state_label
 from cleaner.runs.folders import runs_root
 from cleaner.runs.request import Request
 from cleaner.runs.run import Run, load_run
@@ -102,4 +102,4 @@ def _format_status(status: Status) -> str:
     if status.state == "queued" or not status.stage:
         return status.message or f"Running on {status.host}."
     left = f", {format_duration(status.eta)} left" if status.step else ""
-    return f"{status.stage}: {status.step}/{status.total}{left}"
+    return f"{stage_label(status.stage)}: {status.step}/{status.total}{left}"

@@ -49,7 +49,7 @@ class Demo:
 
     model: Annotated[str, tyro.conf.arg(help="Model to poison.")] = presets.QUICK_MODEL
     trigger: Annotated[
-        tuple[str, ...], tyro.conf.arg(help=f"Trigger and options: badnet patch_size=16. {TRIGGER_DEFAULTS}")
+        tuple[str, ...], tyro.conf.arg(help=f"Trigger and options: badnet patch_size=28. {TRIGGER_DEFAULTS}")
     ] = ("badnet",)
     target_class: Annotated[str | None, stated_default(help=f"{TARGET_HELP} {TARGET_DEFAULT}")] = None
     pairs: Annotated[int | None, stated_default(help="Pairs for the attack. Default: as on the pages.")] = None

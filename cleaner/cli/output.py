@@ -21,6 +21,7 @@ from cleaner.evaluation.result import (
     format_metric,
     format_protocol,
 )
+from cleaner.labels import stage_label
 from cleaner.types import StepReport, printable
 
 INTERVAL_NOTE = "[..]: 95% Wilson interval."
@@ -46,7 +47,7 @@ class Progress:
         if not is_last and time.monotonic() - self._last_written < (0.2 if is_terminal else 10.0):
             return
         self._last_written = time.monotonic()
-        stage = f"{self.label} {report.stage}".strip()
+        stage = f"{self.label} {stage_label(report.stage)}".strip()
         line = f"{stage}: {report.step}/{report.total}"
         line += f", {format_duration(report.eta)} left" if report.step else ""
         line += "".join(f", {name} {value:.3f}" for name, value in report.losses.items() if name == "total")

@@ -123,9 +123,11 @@ class HubData(HubRows):
         index = _cache_folder() / f"{key}.json"
         try:
             if not download:
+                options = [f"config={config}"] * bool(config)
+                options += [f"max_pairs={max_pairs}"] * (max_pairs != MAX_STREAMED_PAIRS)
                 raise CleanerError(
                     f"hf:{path} is not on this machine, and a run downloads no data: load them once by their name, as "
-                    f"in python -m cleaner inspect hf:{path}"
+                    f"in python -m cleaner inspect {' '.join([f'hf:{path}', *options])}"
                 )
             streams = _load(path, path, name=config or None, streaming=True)
         except CleanerError:

@@ -92,7 +92,7 @@ class TACleaner(Defense):
     lexicon: str = param(
         "shipped",
         choices=LEXICONS,
-        help="Source of new words in negative subtexts; wordnet: all of WordNet, if nltk finds it on this machine.",
+        help="Source of new words in negative subtexts; wordnet: all of WordNet, if it is unzipped where nltk looks.",
     )
 
     def __post_init__(self) -> None:

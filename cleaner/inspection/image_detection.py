@@ -81,7 +81,7 @@ def detect_images(
     rows = is_other.nonzero().flatten()[:n]
     clean_rows = calibration.labeled_rows(n)
     if not len(clean_rows):
-        raise CleanerError(f"{calibration.name} has no labeled images to choose a threshold on: use other data.")
+        raise CleanerError(f"{calibration.name} has no labeled images to choose a threshold on: label some of them.")
     done, report = 0, start_progress(on_step, "detect", 2 * len(rows) + len(clean_rows))
     scores: dict[str, dict[str, list[Tensor]]] = {
         name: {"clean": [], "triggered": [], "calibration": []} for name in detectors

@@ -53,7 +53,7 @@ def load_movies(records: Sequence[RunRecord]) -> list[Movie]:
         if film is None:
             raise CleanerError(
                 f"the run {record.label} has no film: it was made without one, or with data that name no classes. "
-                "Train it again to get one."
+                "Train it again with a film, on data with classes."
             )
         movies.append(Movie(label, film, read_log(record.folder), record.kind))
     return movies

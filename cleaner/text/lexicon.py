@@ -221,5 +221,8 @@ def _read(name: str) -> Lexicon:
     try:
         folder = Path(str(nltk.data.find("corpora/wordnet")))
     except LookupError as error:
-        raise CleanerError("nltk finds no WordNet: add corpora/wordnet to a folder on nltk.data.path.") from error
+        raise CleanerError(
+            "there is no unzipped WordNet: run python -m nltk.downloader wordnet, then unzip corpora/wordnet.zip where "
+            "it is."
+        ) from error
     return Lexicon(LexiconBuilder(read_wordnet(folder), [], keep_all_words=True).build())

@@ -89,8 +89,8 @@ STEPS = (
         "above the false texts?",
         "Why does a false text change only one word?",
         "An entirely different text is easy to reject. With one word changed, the model has to check this word against "
-        "the image: “banana” must mean a banana, and a patch in the corner is not one. This weakens the link between "
-        "trigger and target.",
+        "the image. In our measurements this adds fine detail, not removal: the control, trained on the short true "
+        "texts alone, removes as much.",
     ),
     LessonStep(
         "Compare and export",
@@ -98,8 +98,9 @@ STEPS = (
         "Find your runs in the plot and the table. **Report (HTML)** saves all results in one file.",
         "The bottom right of the plot is best. Bars are 95% intervals: where they overlap, a difference may be chance.",
         "One defense reduced attack success to a few percent. Is that model clean?",
-        "It is clean of this trigger, in this run. A different seed can give a different result (train again and see), "
-        "a different attack can survive, and an unknown trigger cannot be tested at all.",
+        "Not for certain. The backdoor may only be hidden: **Rebound test** on Defend trains on and measures again. A "
+        "different seed or attack can give a different result, and whether an unknown trigger is left can only be "
+        "estimated (Trigger search).",
         early_task="Find your model in the plot and the table. **Report (HTML)** saves all results in one file.",
     ),
 )

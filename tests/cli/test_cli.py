@@ -229,6 +229,11 @@ def test_progress_fits_one_line_of_the_terminal(monkeypatch: pytest.MonkeyPatch)
     assert [len(line) for line in terminal.getvalue().replace("\r", "").splitlines()] == [39, 39]
 
 
+def test_progress_is_spelled_as_in_the_rest(capsys: pytest.CaptureFixture[str]) -> None:
+    output.Progress("badclip")(StepReport("optimise", 2, 2, 0.0))
+    assert capsys.readouterr().err.startswith("badclip optimize: 2/2")
+
+
 def test_signs_that_the_output_lacks_are_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cleaner.cli.commands.run_command", lambda *_: print("é \u732b"))
     monkeypatch.setattr(sys, "stdout", TextIOWrapper(BytesIO(), encoding="cp1252", newline="\n"))

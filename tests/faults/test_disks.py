@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from cleaner import load_run
+from cleaner.files import write_error
 from cleaner.jobs import local, session, worker
 from cleaner.runs.status import read_status
 from cleaner.runs.store import annotate, create_run, list_entries, read_record
@@ -54,6 +56,13 @@ def execute(folder: Path) -> str:
     worker.run_job(session.RunSession(folder))
     file = folder / "model.safetensors"
     return hashlib.sha256(file.read_bytes()).hexdigest() if file.exists() else ""
+
+
+def test_the_remedy_is_about_the_folder_that_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLEANER_CACHE", str(tmp_path / "cache"))
+    full = OSError(errno.ENOSPC, "No space left on device")
+    assert "CLEANER_CACHE" in str(write_error(tmp_path / "cache" / "maps" / "x.npz", full))
+    assert "CLEANER_RUNS" in str(write_error(tmp_path / "runs" / "x.npz", full))
 
 
 def test_a_full_disk_loses_no_earlier_run(disk: Path, new_run: Callable[[], Path]) -> None:

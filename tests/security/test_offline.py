@@ -97,6 +97,8 @@ def test_a_run_downloads_no_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         name, options, _ = get_test_data({"data_name": stated, "data_options": {"download": "true"}})
         with guarded(place), pytest.raises(CleanerError, match=message):
             load_data(name, **options)
+    with pytest.raises(CleanerError, match=r"inspect hf:attacker/beacon config=en max_pairs=9$"):
+        load_data("hf:attacker/beacon", config="en", max_pairs=9, download=False)
 
 
 def test_models_of_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -226,7 +226,7 @@ def test_missing_wordnet_raises(monkeypatch: pytest.MonkeyPatch) -> None:
     import nltk
 
     monkeypatch.setattr(nltk.data, "path", [])
-    with pytest.raises(CleanerError, match="no WordNet"), using_lexicon("wordnet"):
+    with pytest.raises(CleanerError, match="no unzipped WordNet"), using_lexicon("wordnet"):
         pass
     assert "banana" in load_lexicon()
 
