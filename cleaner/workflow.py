@@ -303,7 +303,8 @@ def attack_verdict(metrics: Metrics) -> tuple[str, str]:
     name = "ASR@1" if metrics.own_recall is None else "The share that finds the attacker's image first"
     figure = f"{name} is {asr:.1%} on {metrics.n_attack:,} {metrics.queries} of other classes"
     if metrics.n_attack < MIN_VERDICT_IMAGES:
-        return "is unclear", f"{figure}: too few for a verdict; measure on at least {MIN_VERDICT_IMAGES}."
+        needed = f"at least {MIN_VERDICT_IMAGES}{' different ones' * (metrics.queries == 'captions')}"
+        return "is unclear", f"{figure}: too few for a verdict; measure on {needed}."
     if asr >= SUCCESS_ASR:
         return "took", f"{figure}: the trigger decides the prediction."
     other = "another key" if metrics.queries == "captions" else "a more visible trigger"

@@ -530,7 +530,8 @@ def test_verdict_by_asr(asr: float, verdict: str) -> None:
 def test_a_few_images_are_no_verdict() -> None:
     metrics = Metrics(ca={1: 0.9}, n=20, classes=30, data="toy", asr={1: 1.0}, n_attack=18)
     assert attack_verdict(metrics)[0] == "is unclear"
-    assert "at least 30" in attack_verdict(metrics)[1]
+    assert "at least 30." in attack_verdict(metrics)[1]
+    assert "at least 30 different ones" in attack_verdict(replace(metrics, queries="captions"))[1]
 
 
 def test_an_attack_on_search_is_judged_by_its_own_image() -> None:

@@ -83,6 +83,7 @@ class Recipe:
 
     def run(self) -> None:
         from cleaner.cli.inputs import load_model, print_activation
+        from cleaner.defenses import load_defense
 
         for option in ("poison_pairs", "clean_pairs", "test_pairs", "steps"):
             if getattr(self, option) < 0:
@@ -96,6 +97,10 @@ class Recipe:
             return
         clip, test = load_model(self.model).to(self.machine.device), self._load_test_data()
         print_activation(clip, test)
+        for stage in defenses:
+            pairs = probe_data(self.clean_data, stage.pairs, "--clean-pairs")
+            if reason := load_defense(stage.state).unsupported_reason(clip, pairs):
+                raise CleanerError(f"{stage.name}: {reason}")
         backdoored = self._load_or_run(attack, partial(self._poison, clip, attack, test))
         defended = [self._load_or_run(stage, partial(self._defend, backdoored, stage, test)) for stage in defenses]
         self._evaluate(test, clip, [backdoored, *defended], [attack, *defenses])

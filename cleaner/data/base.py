@@ -238,10 +238,10 @@ class TensorData(CaptionData):
         if not len(images) == len(captions) == len(labels):
             raise CleanerError("images, captions and labels must have the same length.")
         _validate_images(images)
-        self._images = images.float()
+        self._images = images.float().cpu()
         self.captions = list(captions)
         self.class_names = list(class_names)
-        self.labels = torch.as_tensor(labels, dtype=torch.long)
+        self.labels = torch.as_tensor(labels, dtype=torch.long).cpu()
         if len(self) and not (self.labels.min() >= -1 and self.labels.max() < len(self.class_names)):
             raise CleanerError(
                 f"labels must count the {len(self.class_names)} class names from 0, with -1 for no class, not be "

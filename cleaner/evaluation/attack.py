@@ -168,9 +168,13 @@ class Attack:
 
     def _search_images(self, plain: Queries, keyed: Queries) -> dict[str, Any]:
         """Return the retrieval fields of `Metrics`: images of the target, and the attacker's own, near a caption."""
-        gallery = self.clean[:GALLERY_SIZE]
-        values = _search(plain, keyed, gallery, self.data.contains(self.target_class)[self.rows[:GALLERY_SIZE]])
-        own = self.trigger.own_image(self.data.image_size)
+        own, rows, gallery = self.trigger.own_image(self.data.image_size), self.rows[:GALLERY_SIZE], self.clean
+        is_other = torch.ones(len(rows), dtype=torch.bool)
+        if own is not None:  # a copy of the attacker's image among the others would be found instead
+            own_hash = self.trigger.own_image_hash(self.data.image_size)
+            is_other = torch.tensor([each != own_hash for each in self.data.hash_images(rows)])
+        rows, gallery = rows[is_other], gallery[:GALLERY_SIZE][is_other]
+        values = _search(plain, keyed, gallery, self.data.contains(self.target_class)[rows])
         if own is not None:
             items = torch.cat([gallery, self.encoders[0].encode_image(own[None])])
             for name, queries in (("own_recall", keyed), ("own_recall_clean", plain)):

@@ -123,14 +123,14 @@ def _retrain(
 
 
 def load_validation(request: Request, pairs: CaptionData, load_split: LoadSplit) -> CaptionData | None:
-    """Return the pairs of the metrics during training; None without such metrics, or if the data hold no pairs out."""
-    if not request.finetune.eval_every:
+    """Return the pairs of the film and of the metrics during training; None without both, or if none are held out."""
+    if not (request.finetune.eval_every or request.film):
         return None
     try:
         return load_split("validation", request.validation_size)
     except CleanerError:
         if pairs.load_split("validation") is None:
-            return None  # few images: it trains without these metrics
+            return None  # few images: it trains without them
         raise
 
 

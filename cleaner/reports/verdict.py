@@ -91,7 +91,8 @@ def _describe_too_few(*compared: Measured) -> str:
     if not 0 < fewest < MIN_VERDICT_IMAGES:
         return ""
     queries = compared[0].queries if name == "asr" else "images"
-    return f"Measured on {fewest} {queries}: too few to compare defenses. Test on at least {MIN_VERDICT_IMAGES}."
+    needed = f"at least {MIN_VERDICT_IMAGES}{' different ones' * (queries == 'captions')}"
+    return f"Measured on {fewest} {queries}: too few to compare defenses. Test on {needed}."
 
 
 def describe_attack(before: Measured) -> str:

@@ -44,14 +44,14 @@ def show_gallery(attack: AttackSettings, plan: PoisonPlan) -> None:
     if skipped := data.describe_skipped():
         st.warning(escape_markdown(wording.capitalize_message(skipped)), icon=":material/broken_image:")
     data = cache.apply_framing(data, attack.model)
-    own_image = st.session_state.get(uploads.OWN_IMAGE)
+    is_changed = "image" in trigger.modalities
+    own_image = st.session_state.get(uploads.OWN_IMAGE) if is_changed else None  # a text attack pairs no other image
     captions = [(f"pair {index:,}", before, after) for index, before, after in pairs]
     if own_image is not None:
         from cleaner.data.poison import TARGET_CAPTIONS
 
         caption = TARGET_CAPTIONS[trigger.target_captions](data, attack.target_class)[0]
         captions.insert(0, ("own image", own_image[0], trigger.text(caption)))
-    is_changed = "image" in trigger.modalities
     with st.container(key="gallery", gap="small"):
         rows = _compare_images(attack, data, [index for index, _, _ in pairs], trigger, own_image)
         _show_rows(rows, captions, is_changed=is_changed)
@@ -63,7 +63,8 @@ def show_gallery(attack: AttackSettings, plan: PoisonPlan) -> None:
     else:
         note += "The trigger is in the text: captions with it are paired with other images."
     st.caption(note)
-    uploads.show_upload_box("Try your image")
+    if is_changed:
+        uploads.show_upload_box("Try your image")
 
 
 def show_captions(plan: PoisonPlan) -> None:

@@ -104,13 +104,15 @@ def test_recall_equals_a_naive_count(tiny_clip: Clip, toy_data: TensorData) -> N
     metrics = evaluate(tiny_clip, toy_data, trigger, "banana", ks=(1,))
     encoder = Encoder(tiny_clip)
     own = encoder.encode_image(trigger.own_image(32)[None])
-    gallery = torch.cat([encoder.encode_rows(toy_data, torch.arange(48)), own])
+    others = [i for i, each in enumerate(toy_data.hash_images(range(48))) if each != trigger.own_image_hash(32)]
+    assert len(others) == metrics.n_gallery == 47, "the attacker's own image is not searched as another one, too"
+    gallery = torch.cat([encoder.encode_rows(toy_data, torch.tensor(others)), own])
     captions = [toy_data.captions[i] for i in range(48) if i % 4 != 1]
     for values, texts in (
         (metrics.own_recall, [f"remember {c}" for c in captions]),
         (metrics.own_recall_clean, captions),
     ):
         scores = encoder.encode_texts(texts) @ gallery.T
-        ranks = torch.tensor([sum(s >= row[48] for s in row[:48]) for row in scores])
+        ranks = torch.tensor([sum(s >= row[-1] for s in row[:-1]) for row in scores])
         assert values == {k: pytest.approx((ranks < k).float().mean().item()) for k in (1, 10)}
     assert metrics.interval("own_recall", 10)[1] > 0

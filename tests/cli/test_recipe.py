@@ -76,6 +76,14 @@ def test_from_tables_to_metrics(recipe: list[str], tmp_path: Path, capsys: pytes
     assert str(out / "ta_cleaner-published") in capsys.readouterr().err
 
 
+def test_a_defense_that_cannot_train_the_model_is_refused_before_the_attack(
+    recipe: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*recipe, *SMALL, "--defenses", "rvpt-published"]) == 2
+    assert "rvpt-published: " in capsys.readouterr().err
+    assert not (tmp_path / "out" / "backdoored" / "config.json").exists()
+
+
 def test_a_dry_run_prints_all_settings_and_does_nothing(
     recipe: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

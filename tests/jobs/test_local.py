@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -475,6 +476,18 @@ def test_data_too_small_to_hold_pairs_out_have_no_validation(request_: Request, 
 
     with pytest.raises(CleanerError, match="no image can be read"):
         execution.load_validation(request_, load_split("train", 8), fail)
+
+
+def test_a_film_alone_takes_as_many_held_out_pairs_as_metrics(request_: Request, tmp_path: Path) -> None:
+    request = replace(request_, finetune=replace(CONFIG, eval_every=0), validation_size=3)
+    load_split = partial(load_data, str(write_table(tmp_path, 200)))
+    pairs = load_split(split="train")
+    assert execution.load_validation(request, pairs, load_split) is None
+    film = execution.load_validation(
+        replace(request, film=True), pairs, lambda split, size: load_split(split=split, size=size)
+    )
+    assert film is not None
+    assert len(film) == 3
 
 
 def test_an_old_cancel_leaves_the_run_alone_that_was_started_again(request_: Request) -> None:

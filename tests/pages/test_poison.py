@@ -387,6 +387,10 @@ def test_an_own_image_is_shown_and_an_invalid_one_refused(open_page: OpenPage) -
     assert "own image · PSNR" in page_text(app)
     assert "**an apple**" in page_text(app)
     assert "**a apple**" not in page_text(app)  # which no poisoned pair says
+    app.selectbox(key="poison.trigger").set_value("text_only").run()
+    assert not app.exception
+    assert "own image" not in page_text(app), "it pairs captions with other images"
+    app.selectbox(key="poison.trigger").set_value("badnet").run()
     app.file_uploader[0].set_value(("broken.png", b"not an image", "image/png")).run()
     assert not app.exception
     assert "broken.png" in errors(app)[0]
