@@ -16,6 +16,7 @@ import pytest
 import streamlit as st
 from PIL import Image
 
+import cleaner.data.images
 import cleaner.inspection.inversion
 from cleaner.attacks import TRIGGERS
 from cleaner.data.base import CaptionData
@@ -30,7 +31,7 @@ from pages._shared.cache import background, loaders, model_cache
 from pages._shared.cache.loaders import load_model
 from pages._shared.sample import DataKey, ModelKey, Placement, Sample
 from tests.conftest import make_clip, make_toy_data
-from tests.data.files import make_caption, write_class_folder, write_table
+from tests.data.files import image_bytes, make_caption, write_class_folder, write_table
 from tests.pages.conftest import OpenPage, go_to
 from tests.pages.runs import make_runs
 
@@ -129,6 +130,25 @@ def test_an_own_image_is_framed_as_data_are(open_page: OpenPage, tmp_path: Path)
     own = cache.image_pair_bytes(replace(sample, own_image=("mine.png", content)), None)
     assert np.array_equal(own, cache.image_pair_bytes(sample, None))
     assert shows_both_ends(own[0])
+
+
+def test_an_own_image_is_decoded_once(open_page: OpenPage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    attacked, _ = make_runs(tmp_path)
+    sample = Sample(DataKey("scenes", "test", 100), 0, own_image=("mine.png", image_bytes(3, (50, 40))))
+    decode, calls = cleaner.data.images.decode_tensor, []
+
+    def record(*arguments: Any) -> Any:
+        calls.append(arguments)
+        return decode(*arguments)
+
+    monkeypatch.setattr(cleaner.data.images, "decode_tensor", record)
+    clean, triggered = cache.image_pair_bytes(sample, attacked)
+    left, top, _, _ = cache.trigger_box(sample, attacked) or (0, 0, 0, 0)
+    _, placed = cache.place_trigger(sample, attacked, Placement(left, top, 100))
+    assert np.array_equal(placed, triggered)
+    assert not np.array_equal(clean, triggered)
+    assert np.array_equal(cache.clean_image_bytes(sample, attacked)[0], clean), "the trigger is put on a copy"
+    assert len(calls) == 1
 
 
 def test_a_trigger_is_applied_only_for_the_triggered_copy(
