@@ -74,7 +74,7 @@ def _choose_pair(name: str, captions: list[str]) -> tuple[int, str]:
     caption = st.text_input(
         "Caption",
         captions[index],
-        key=f"subtexts.caption.{name}.{index}",
+        key=f"subtexts.caption.{name}.{index}.{captions[index]}",  # follows edited data
         max_chars=2000,
         help="Edit it to see how the subtexts change.",
         **KEEP,

@@ -1,7 +1,9 @@
 """Subtexts: parse, draws, similarities; a typed caption is always escaped."""
 
 import json
+import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,24 @@ from pages._shared import cache
 from pages._shared.annotated_text import Piece, edited_pieces, make_html, shortened_pieces
 from tests.pages.conftest import OpenPage, chart, page_text, table
 from tests.pages.runs import make_runs
+
+
+def write_pairs(folder: Path, captions: Sequence[str]) -> Path:
+    """Write a table of images with these captions."""
+    rows = [f"{i}.png,{caption}" for i, caption in enumerate(captions)]
+    (folder / "pairs.csv").write_text("\n".join(["image,caption", *rows]))
+    for i in range(len(captions)):
+        Image.new("RGB", (32, 32), (4 * i, 90, 30)).save(folder / f"{i}.png")
+    return folder / "pairs.csv"
+
+
+def make_run_on(file: Path, classes: str) -> str:
+    """Make a run whose data are in a table; return the data as pages name them."""
+    attacked, _ = make_runs(file.parent)
+    config = json.loads((attacked / "config.json").read_text())
+    data = {"data_name": str(file), "data_options": {"classes": classes}}
+    (attacked / "config.json").write_text(json.dumps({**config, **data}))
+    return f"{file} classes={classes}"
 
 
 def type_caption(app: AppTest, text: str) -> AppTest:
@@ -84,26 +104,31 @@ def test_a_first_defense_is_shown_although_none_could_be_chosen_before(open_page
 
 def test_small_data_are_counted_by_their_own_size(open_page: OpenPage, tmp_path: Path) -> None:
     captions = ("a small red car and a yellow banana on the grass", "so it goes")
-    rows = [f"{i}.png,{captions[i % 5 == 0]}" for i in range(60)]
-    (tmp_path / "pairs.csv").write_text("\n".join(["image,caption", *rows]))
-    for i in range(60):
-        Image.new("RGB", (32, 32), (4 * i, 90, 30)).save(tmp_path / f"{i}.png")
-    data = {"data_name": str(tmp_path / "pairs.csv"), "data_options": {"classes": "car,banana"}}
-    attacked, _ = make_runs(tmp_path)
-    config = json.loads((attacked / "config.json").read_text())
-    (attacked / "config.json").write_text(json.dumps({**config, **data}))
+    name = make_run_on(write_pairs(tmp_path, [captions[i % 5 == 0] for i in range(60)]), "car,banana")
     app = open_page("Subtexts")
     for key in ("margins", "diagnostics", "epoch_pairs"):
         app.session_state[f"subtexts.{key}"] = True
     app.run()
     assert not app.exception
-    pairs = len(app.selectbox(key=f"subtexts.pair.{tmp_path / 'pairs.csv'} classes=car,banana").options)
+    pairs = len(app.selectbox(key=f"subtexts.pair.{name}").options)
     assert pairs < 60
     assert f"of {pairs} clean pairs; 0 " in page_text(app)
     assert f"K = 10% of {pairs} " in page_text(app)
     margins = re.search(rf"(\d+) of the first {pairs} clean pairs", page_text(app))
     assert margins
     assert 0 < int(margins[1]) < pairs, "pairs without subtexts have no margin"
+
+
+def test_the_caption_follows_edited_data(open_page: OpenPage, tmp_path: Path) -> None:
+    name = make_run_on(write_pairs(tmp_path, [f"a red car on the grass {i}" for i in range(20)]), "car,banana")
+    app = open_page("Subtexts")
+    write_pairs(tmp_path, [f"a yellow banana in the sand {i}" for i in range(20)])
+    os.utime(tmp_path / "pairs.csv", (4e9, 4e9))
+    app.run()
+    assert not app.exception
+    (caption,) = [text.value for text in app.text_input if str(text.key).startswith("subtexts.caption")]
+    assert caption.startswith("a yellow banana")
+    assert app.selectbox(key=f"subtexts.pair.{name}").options[0] == f"0 · {caption}"
 
 
 def test_margins_and_diagnostics(open_page: OpenPage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
