@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from cleaner import presets
-from cleaner.files import read_json_lines
+from cleaner.files import FileVersion, file_version, read_json_lines
 from cleaner.labels import to_attack_label
 from cleaner.plots.equal_accuracy import CostPanel, CostPoint, accuracy_cost
 from cleaner.reports.benchmark import BenchmarkRecord, parse_row
@@ -41,10 +43,18 @@ GROUP = ("attack", "target", "seed", "world", "is_aware")
 
 
 def read_claim_records() -> list[BenchmarkRecord]:
-    """Return the backdoored models and the methods on them, with the plain clean pairs and the usual steps."""
+    """Return the backdoored models and the methods on them, with the plain clean pairs and the usual steps.
+
+    Cached until a file changes: do not change the records.
+    """
     paths = sorted(presets.RESULTS_DIR.glob(presets.PROTOCOL2_RESULT.format("*")))
-    rows = (row for path in paths for row in read_json_lines(path) if PLAIN_TASK.items() <= row["task"].items())
-    return [_parse(row) for row in select_rows(rows)]
+    return list(_read_versions(tuple((path, file_version(path)) for path in paths)))
+
+
+@lru_cache(maxsize=1)
+def _read_versions(files: tuple[tuple[Path, FileVersion | None], ...]) -> tuple[BenchmarkRecord, ...]:
+    rows = (row for path, _ in files for row in read_json_lines(path) if PLAIN_TASK.items() <= row["task"].items())
+    return tuple(_parse(row) for row in select_rows(rows))
 
 
 def _parse(row: Mapping[str, Any]) -> BenchmarkRecord:

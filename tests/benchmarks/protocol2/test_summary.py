@@ -296,6 +296,19 @@ def test_the_app_reads_the_plain_cells(records: list[BenchmarkRecord]) -> None:
     assert loss == pytest.approx(4 * lr)
 
 
+def test_records_are_parsed_again_when_a_file_changes(
+    rows: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_rows(tmp_path, rows)
+    monkeypatch.setattr(presets, "RESULTS_DIR", tmp_path / "benchmarks" / "results")
+    first, second = claim.read_claim_records(), claim.read_claim_records()
+    assert first is not second
+    assert all(before is after for before, after in zip(first, second, strict=True))
+    write_rows(tmp_path, [row for row in rows if row["task"]["seed"] != SEEDS[0]])
+    kept = claim.read_claim_records()
+    assert 0 < len(kept) < len(first)
+
+
 def test_the_figure_has_a_line_per_method_and_attack(records: list[BenchmarkRecord]) -> None:
     figures = plots.plot_claim()
     assert list(figures) == [f"claim-{LITE}"]
