@@ -12,7 +12,7 @@ from cleaner.cli.folders import reserve_run_folder
 from cleaner.cli.options import instantiate, stated_default
 from cleaner.cli.output import Progress, format_table, print_json
 from cleaner.cli.training import OUT_HELP, describe_result, print_result
-from cleaner.evaluation.detection import DEFAULT_IMAGES, DetectionFigures, measure_detection, measure_ranking, rank
+from cleaner.evaluation.detection import DEFAULT_IMAGES, DetectionFigures, measure_ranking, rank
 from cleaner.files import read_json
 from cleaner.inspection.pair_detection import (
     MAX_FULL_SIZE_PAIRS,
@@ -206,9 +206,8 @@ def _format_figures(name: str, figures: DetectionFigures) -> tuple[str, ...]:
 
 
 def _format_outcomes(name: str, found: ImageDetection) -> list[tuple[str, ...]]:
-    figures = measure_detection(found.clean, found.triggered)
-    low, high = figures.interval
-    auroc = f"{figures.auroc:.3f} [{low:.3f}, {high:.3f}]"
+    low, high = found.figures.interval
+    auroc = f"{found.figures.auroc:.3f} [{low:.3f}, {high:.3f}]"
     return [
         (name, auroc, f"{o.allowed:.0%}", f"{o.false_alarms:.3f}", f"{o.caught:.3f}", f"{o.f1:.3f}")
         for o in found.outcomes()

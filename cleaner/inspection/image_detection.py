@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from cleaner.detectors.base import ImageDetector, ImageScorer, require_scores
 from cleaner.evaluation.detection import (
     DEFAULT_IMAGES,
     FALSE_ALARMS,
+    DetectionFigures,
     ThresholdOutcome,
     apply_threshold,
     measure_detection,
@@ -41,14 +43,18 @@ class ImageDetection:
     triggered: NDArray[np.float32]
     calibration: NDArray[np.float32]
 
+    @cached_property
+    def figures(self) -> DetectionFigures:
+        """The figures on test images; the interval takes 0.2 s."""
+        return measure_detection(self.clean, self.triggered)
+
     def outcomes(self) -> list[ThresholdOutcome]:
         """Return what thresholds fixed on the calibration images do, one for each share of `FALSE_ALARMS`."""
         return [apply_threshold(self.calibration, self.clean, self.triggered, share) for share in FALSE_ALARMS]
 
     def describe(self) -> dict[str, Any]:
         """Return the figures on test images, and the outcomes, as JSON has them."""
-        figures = measure_detection(self.clean, self.triggered)
-        return {**asdict(figures), "thresholds": [{**asdict(each), "f1": each.f1} for each in self.outcomes()]}
+        return {**asdict(self.figures), "thresholds": [{**asdict(each), "f1": each.f1} for each in self.outcomes()]}
 
 
 @torch.inference_mode()

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from cleaner.evaluation.detection import FALSE_ALARMS, apply_threshold, measure_detection, roc_curve
+from cleaner.evaluation.detection import FALSE_ALARMS, apply_threshold, roc_curve
 from cleaner.labels import to_label
 from cleaner.plots import detection
 from cleaner.runs.record import RunRecord
@@ -85,7 +85,7 @@ def _load(run: RunRecord, detector: Any, n: int) -> Any:
 
 def _show_outcome(found: Any, outcome: Any) -> None:
     """Draw what the detector ranks, and what its threshold does."""
-    figures = measure_detection(found.clean, found.triggered)
+    figures = found.figures
     low, high = figures.interval
     ranked, caught, alarms = st.columns(3)
     ranked.metric("AUROC", f"{figures.auroc:.3f}", help="How often a triggered image scores above a clean one.")

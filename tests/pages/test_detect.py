@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from cleaner.evaluation import detection
+from cleaner.evaluation.bootstrap import auroc_interval
 from cleaner.inspection.image_detection import ImageDetection
 from cleaner.inspection.pair_detection import locate_detection_file, read_detection, write_detection
 from cleaner.labels import FLAGGED_DEFENSE
@@ -147,6 +149,13 @@ def test_a_threshold_flags_the_images_above_it(
 
     monkeypatch.setattr(cache, "detect_images", detect)
     monkeypatch.setattr(cache, "score_sample", lambda *_: [10.0, 99.0])  # around the threshold
+    intervals: list[Any] = []
+
+    def measure(*groups: Any) -> tuple[float, float]:
+        intervals.append(groups)
+        return auroc_interval(*groups)
+
+    monkeypatch.setattr(detection, "auroc_interval", measure)
     app = open_page("Detect")
     app.segmented_control(key="detect.question").set_value("image").run()
     assert not app.exception, [e.message for e in app.exception]
@@ -161,6 +170,9 @@ def test_a_threshold_flags_the_images_above_it(
     table_columns = ["Clean test images flagged", "Triggered images flagged", "F1"]
     rows = table(app, "Threshold")[table_columns].values.tolist()
     assert rows == [["11.0%", "51.0%", f"{2 * 0.51 / 1.62:.3f}"], ["15.0%", "55.0%", f"{2 * 0.55 / 1.7:.3f}"]]
+    app.segmented_control(key="detect.images.allowed").set_value(0.01).run()
+    assert {metric.label: metric.value for metric in app.metric}["Triggered images flagged"] == "51.0%"
+    assert len(intervals) == 1, "the interval does not depend on the threshold"
 
 
 def test_images_have_a_threshold_from_another_split(detected) -> None:
