@@ -92,9 +92,9 @@ def describe_findings(inversion: Inversion) -> list[str]:
     if index is None:
         verdict = "may or may not stand out: two classes are too few for an outlier index ("
     elif inversion.is_anomalous:
-        verdict = f"stands out (outlier index {index:.1f}; "
+        verdict = f"stands out (outlier index {index:.2f}; "
     else:
-        verdict = f"does not stand out from the others (outlier index {index:.1f}; "
+        verdict = f"does not stand out from the others (outlier index {index:.2f}; "
     margin = f"it resists {inversion.margin:.0%} less than the next class)."
     note = CHANCE_NOTE if inversion.is_anomalous else MISS_NOTE
     lines = [f"Suspect: {inversion.suspect}, which {verdict}{margin} {note}"]

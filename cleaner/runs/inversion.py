@@ -78,6 +78,7 @@ class Inversion:
     Attributes:
         model, data: names; classes: name -> resistance, > 0: lower gives way more easily.
         suspect: the class that gives way most easily; None: none gives way.
+        settings: of the search; `images`: as many as were used.
         asr, interval, n: share of held-out images, not of the suspect class, that the inverted trigger moves to it, its
             95% interval, and their number. `masked_share`: share of the image under the mask, 0..1.
         target_class, iou, inside, true_asr: of the known attack: its target; the overlap of the true mask with the

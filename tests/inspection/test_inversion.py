@@ -90,6 +90,11 @@ def test_finds_the_planted_class_and_its_place(planted: Clip) -> None:
     assert found.has_converged
 
 
+def test_settings_say_how_many_images_there_were(planted: Clip) -> None:
+    assert invert(planted, make_images(), replace(SHORT, images=1000)).settings["images"] == 40
+    assert invert(planted, make_images(), replace(SHORT, images=20)).settings["images"] == 20
+
+
 def test_a_suspect_that_all_held_out_images_show_has_no_success_rate(
     planted: Clip, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -374,10 +379,12 @@ def test_outlier_index_and_margin() -> None:
     assert equal.outlier_index == pytest.approx(0.2 / (1.2533 * 0.2 / 8)), "MAD is 0"
     assert not replace(equal, classes={**equal.classes, "a": 0.2488}).is_anomalous, "below the search's resolution"
     assert equal.is_anomalous
+    below = replace(found, classes={**values, "a": 5 - 1.96 * 1.4826})
+    assert "does not stand out from the others (outlier index 1.96; " in describe_findings(below)[0]
     two = replace(found, classes={"a": 0.01, "b": 0.25})
     assert (two.outlier_index, two.is_anomalous) == (None, False)
     assert "two classes are too few" in describe_findings(two)[0]
-    assert "stands out (outlier index 6.4; it resists 80% less" in describe_findings(equal)[0]
+    assert "stands out (outlier index 6.38; it resists 80% less" in describe_findings(equal)[0]
     assert describe_findings(equal)[0].endswith(CHANCE_NOTE)
     for miss in (even, two, replace(found, suspect=None)):
         assert describe_findings(miss)[0].endswith(MISS_NOTE)
