@@ -24,7 +24,7 @@ from cleaner.runs.inversion import (
 )
 from cleaner.runs.record import RunRecord
 from cleaner.runs.request import parse_data
-from cleaner.types import OnStep, StepReport
+from cleaner.types import CleanerError, OnStep, StepReport
 from pages._shared import cache, forms
 from pages._shared.cancel import allow_again, is_canceled, show_cancelable
 from pages._shared.frame import defend_button
@@ -82,7 +82,11 @@ def show(subject: Subject) -> None:
         st.caption(METHOD)
     with right:
         if st.session_state.get(REQUEST) == work and not is_canceled(work):
-            _run(subject, config, work)
+            try:
+                _run(subject, config, work)
+            except CleanerError:
+                st.session_state.pop(REQUEST)  # else the next click anywhere starts minutes of work again
+                raise
             st.session_state.pop(REQUEST)
             st.rerun()
         if stored is None:
@@ -167,7 +171,7 @@ def _show_figures(found: Inversion) -> None:
         )
     elif not found.changes_images:
         suspect.caption("the attack changes no image")
-    index = "–" if found.outlier_index is None else f"{found.outlier_index:.1f}"
+    index = "–" if found.outlier_index is None else f"{found.outlier_index:.2f}"
     outlier.metric("Outlier index", index, help=f"Distance to the median class in robust SDs. {CHANCE_NOTE}")
     if found.outlier_index is None:
         outlier.caption("two classes are too few to say whether one stands out")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import streamlit as st
 
 import cleaner.inspection.inversion
 from cleaner.runs.inversion import MISS_NOTE, Inversion, locate_inversion, read_inversion
@@ -53,7 +54,7 @@ def test_the_start_button_starts_canceled_work_again(
 
     def record(*arguments: object, **options: object) -> None:
         started.append(arguments)
-        raise CleanerError("stopped by the test.")
+        st.stop()  # as a click ends the page run
 
     monkeypatch.setattr(cache, "scan" if method == "scan" else "make_inversion", record)
     app = open_page("Trigger search")
@@ -66,6 +67,28 @@ def test_the_start_button_starts_canceled_work_again(
     press(app, f"search.{method}.go")
     assert len(started) == 2
     assert "Canceled" not in page_text(app)
+
+
+def test_a_search_that_failed_does_not_start_again_by_itself(
+    open_page: OpenPage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attacked, _ = make_runs(tmp_path)
+    started: list[object] = []
+
+    def fail(*arguments: object, **options: object) -> None:
+        started.append(arguments)
+        raise CleanerError("inversion.json cannot be written: the disk is full.")
+
+    monkeypatch.setattr(cache, "make_inversion", fail)
+    app = open_page("Trigger search")
+    app.segmented_control(key=f"search.method.{attacked}").set_value("invert").run()
+    press(app, "search.invert.go")
+    assert "cannot be written" in errors(app)[0]
+    app.run()
+    assert not errors(app)
+    assert len(started) == 1
+    press(app, "search.invert.go")
+    assert len(started) == 2
 
 
 def test_a_trigger_is_inverted_and_kept(open_page: OpenPage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,7 +111,7 @@ def test_a_trigger_is_inverted_and_kept(open_page: OpenPage, tmp_path: Path, mon
         "ASR, inverted trigger",
         "Overlap of the masks",
     ]
-    assert app.metric[0].value == found.suspect
+    assert [metric.value for metric in app.metric][:2] == [found.suspect, f"{found.outlier_index:.2f}"]
     assert any(f"--target-class {shlex.quote(found.suspect or '')}" in code.value for code in app.code)
     bars = chart(app, "search.invert.classes")["data"][0]
     assert len(bars["x"]) == len(found.classes)
