@@ -68,7 +68,6 @@ def open_page(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, scene_cache: Path
     monkeypatch.setattr(Selectbox, "_widget_state", property(_typed_state))
     monkeypatch.setenv("CLEANER_RUNS", str(tmp_path / "runs"))
     monkeypatch.setenv("CLEANER_CACHE", str(scene_cache))
-    cache.models.clear()
 
     def open_app(title: str) -> AppTest:
         return go_to(AppTest.from_file(str(ROOT / "app.py"), default_timeout=300), title)

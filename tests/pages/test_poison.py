@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -403,6 +404,14 @@ def test_an_unavailable_device_is_refused(open_page: OpenPage) -> None:
     assert not app.exception
     assert "cuda" in app.warning[0].value
     assert app.button(key="poison.go").disabled
+
+
+def test_a_model_trained_meanwhile_can_be_chosen(open_page: OpenPage, tmp_path: Path) -> None:
+    app = open_page("Poison")
+    assert "scenes-vit" not in app.selectbox(key="poison.model").options
+    shutil.copytree(tmp_path / "assets" / "scenes-rn", tmp_path / "assets" / "scenes-vit")
+    app.run()
+    assert "scenes-vit" in app.selectbox(key="poison.model").options
 
 
 def test_a_missing_model_ends_in_one_message(open_page: OpenPage) -> None:

@@ -87,9 +87,8 @@ def download(name: str, on_step: OnStep) -> None:
     load_data(name, split="test", size=1, download=True, on_step=on_step)  # checks and unpacks the archive
 
 
-@st.cache_resource(show_spinner=False)
 def models() -> list[str]:
-    """Return the names of the built-in models with weights on this machine."""
+    """Return the names of the built-in models with weights on this machine; more come with `cleaner pretrain`."""
     import_library()
     from cleaner.models.checkpoints import BUILT_IN, built_in_weights_path
 
