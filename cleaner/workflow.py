@@ -77,6 +77,7 @@ def poison(
     (`runs.prepared`). `config` defaults to `presets.POISON` with the rate that works for a built-in model. `film` keeps
     frames of the training (`runs.film`).
     """
+    clip.architecture.validate_storable()
     config = config or replace(presets.POISON, lr=presets.poison_lr(clip.name))
     checkpoint = None if checkpoint is None else Path(checkpoint)
     # A trigger changes the image as the model sees it: after resizing and cropping, before normalization.
@@ -217,6 +218,7 @@ def defend(
     clip = run.clip if run is not None else suspect
     if not isinstance(clip, Clip):
         raise CleanerError("defend() takes a run made by poison(), or a Clip.")
+    clip.architecture.validate_storable()
     state = defense.state_dict()  # raises for a defense that is not registered, before it trains
     config = config or replace(presets.DEFEND, lr=presets.defense_lr(clip.name, defense))
     data = data.with_transform(clip.framing)

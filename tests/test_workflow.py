@@ -66,6 +66,16 @@ def test_checkpoint_of_another_attack_is_refused(tiny_clip: Clip, toy_data: Tens
     assert len(again.history) == 3
 
 
+def test_a_model_whose_run_could_not_be_opened_is_refused_before_training(toy_data: TensorData) -> None:
+    clip = make_clip()
+    text = {**clip.architecture.text, "hf_tokenizer_name": "someone/bpe"}
+    clip.architecture = replace(clip.architecture, text=text, tokenizer="hf-hub:someone/model")
+    with pytest.raises(CleanerError, match=r"could not be opened again.*someone/bpe"):
+        poison(clip, toy_data, TRIGGER, "banana", config=CONFIG)
+    with pytest.raises(CleanerError, match=r"could not be opened again.*someone/bpe"):
+        defend(clip, DEFENSES["finetune"](), toy_data, CONFIG)
+
+
 @pytest.mark.parametrize("protocol", ["non_target", "all_images"])
 def test_evaluate_equals_a_naive_count(protocol: str, tiny_clip: Clip, toy_data: TensorData) -> None:
     clip, target, rows = make_clip(seed=2), 0, torch.arange(48)  # the trigger turns some images into apples

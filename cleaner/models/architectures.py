@@ -89,7 +89,7 @@ class Architecture:
         except Exception as error:  # the JSON may hold anything
             raise CleanerError(f"its architecture is broken ({type(error).__name__}).") from error
         # Otherwise building would read a folder or download a repository that the user did not name.
-        if architecture.tokenizer != "" and architecture.tokenizer not in open_clip.list_models():
+        if not architecture._has_listed_tokenizer:
             raise CleanerError(
                 f"it names the tokenizer {str(architecture.tokenizer)[:80]!r}, which is not open_clip's: give the "
                 "folder (local-dir:) or hub model (hf-hub:) that the weights came from."
@@ -124,6 +124,23 @@ class Architecture:
                 "weights, as in ViT-B-32:weights.pt."
             )
         return self
+
+    @property
+    def _has_listed_tokenizer(self) -> bool:
+        return self.tokenizer in ("", *open_clip.list_models())
+
+    def validate_storable(self) -> None:
+        """Raise `CleanerError` if `from_json` would refuse this architecture: nobody could open the trained model."""
+        portable = self.with_portable_tokenizer()
+        fault = next(find_faults(portable), "")
+        if not portable._has_listed_tokenizer:
+            name = self.text.get("hf_tokenizer_name") or self.tokenizer
+            fault = f"its tokenizer {name!r}, which no model of open_clip uses with the same options"
+        if fault:
+            raise CleanerError(
+                f"the trained model could not be opened again, because of {fault}: choose a model whose tokenizer and "
+                "text tower are also those of a model that open_clip lists."
+            )
 
     def with_portable_tokenizer(self) -> Architecture:
         """Return this architecture with open_clip's name for its tokenizer, if there is one, for storage in a file."""

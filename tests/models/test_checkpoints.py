@@ -588,9 +588,23 @@ def test_a_file_cannot_name_a_tokenizer_elsewhere(tokenizer: Any, tmp_path: Path
     assert not asked
 
 
+def with_tokenizer(name: str, tokenizer: str) -> Architecture:
+    return replace(TINY["vit"], text={**TINY["vit"].text, "hf_tokenizer_name": name}, tokenizer=tokenizer)
+
+
+def test_only_what_can_be_opened_again_is_trained() -> None:
+    for architecture in (*TINY.values(), with_tokenizer("roberta-base", "hf-hub:someone/roberta")):
+        architecture.validate_storable()
+    tower = replace(TINY["vit"], text={**TINY["vit"].text, "hf_model_name": "someone/tower"})
+    for refused, name in ((with_tokenizer("someone/bpe", "local-dir:/x"), "someone/bpe"), (tower, "someone/tower")):
+        with pytest.raises(CleanerError, match=f"could not be opened again.*'{name}'.*choose a model"):
+            refused.validate_storable()
+        with pytest.raises(CleanerError):
+            Architecture.from_json(json.dumps(asdict(refused.with_portable_tokenizer())))
+
+
 def test_a_saved_model_has_open_clips_tokenizer_name(tmp_path: Path) -> None:
-    text = {**TINY["vit"].text, "hf_tokenizer_name": "roberta-base"}
-    clip = build_clip(Architecture(32, TINY["vit"].vision, text, tokenizer="hf-hub:someone/roberta"), "x")
+    clip = build_clip(with_tokenizer("roberta-base", "hf-hub:someone/roberta"), "x")
     again = load_clip(str(save_clip(clip, tmp_path / "x.safetensors")))
     listed = open_clip.get_model_config(again.architecture.tokenizer)
     assert listed["text_cfg"]["hf_tokenizer_name"] == "roberta-base"
