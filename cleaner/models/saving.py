@@ -25,6 +25,7 @@ from cleaner.models.checkpoints import (
 from cleaner.models.delta import compute_delta
 from cleaner.models.prompts import PROMPTS_KEY
 from cleaner.models.tensor_files import write_tensors
+from cleaner.models.tokenizer import load_tokenizer
 from cleaner.models.weights import state_sha256
 from cleaner.types import CleanerError
 
@@ -37,9 +38,10 @@ def export_suffixes(path: Path) -> tuple[str, ...]:
 def save(loaded: LoadedModel, path: Path, half: bool = False) -> Path:
     """Write a model, atomically, in the format of the suffix of `path`.
 
-    `.safetensors`: this project's own. `.pt`: an open_clip checkpoint. No suffix: an open_clip local-dir. `half` stores
-    weights as fp16, but BatchNorm statistics and logit_scale as fp32. Raises `CleanerError` for another suffix, and for
-    `.pt` if open_clip does not list the architecture; only `.safetensors` takes visual prompts.
+    `.safetensors`: this project's own. `.pt`: an open_clip checkpoint. No suffix: an open_clip local-dir, with its
+    tokenizer's files. `half` stores weights as fp16, but BatchNorm statistics and logit_scale as fp32. Raises
+    `CleanerError` for another suffix, for `.pt` if open_clip does not list the architecture, and for a folder if the
+    tokenizer cannot be loaded; only `.safetensors` takes visual prompts.
     """
     if path.suffix in (".pt", ""):
         _refuse_prompts(loaded, "open_clip")
@@ -62,6 +64,9 @@ def save(loaded: LoadedModel, path: Path, half: bool = False) -> Path:
         content = {"epoch": 0, "name": name, "state_dict": state, "metadata": texts}
         write_checkpoint(path, content)
     elif not path.suffix:
+        # A config with this name makes open_clip and `load` read the tokenizer from the folder.
+        if loaded.architecture.tokenizer and loaded.architecture.text.get("hf_tokenizer_name"):
+            load_tokenizer(loaded.architecture.tokenizer).save_pretrained(path)
         write_tensors(path / OPEN_CLIP_WEIGHTS_FILE, state, texts)
         write_json(path / OPEN_CLIP_CONFIG_FILE, loaded.architecture.to_config())
     else:

@@ -476,11 +476,20 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
     """Calls of transformers' AutoTokenizer, which is replaced: the package need not be installed."""
     calls: list[tuple[str, dict[str, Any]]] = []
 
+    class Tokenizer:
+        def __init__(self, vocabulary: str) -> None:
+            self.vocabulary = vocabulary
+
+        def save_pretrained(self, folder: Path) -> None:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "tokenizer.json").write_text(self.vocabulary)
+
     class AutoTokenizer:
         @staticmethod
-        def from_pretrained(name: object, **options: Any) -> object:
+        def from_pretrained(name: object, **options: Any) -> Tokenizer:
             calls.append((str(name), options))
-            return object()
+            stored = Path(str(name), "tokenizer.json")
+            return Tokenizer(stored.read_text() if stored.exists() else f"downloaded {name}")
 
     module = types.ModuleType("transformers")
     module.AutoTokenizer = AutoTokenizer
@@ -601,6 +610,17 @@ def test_only_what_can_be_opened_again_is_trained() -> None:
             refused.validate_storable()
         with pytest.raises(CleanerError):
             Architecture.from_json(json.dumps(asdict(refused.with_portable_tokenizer())))
+
+
+def test_a_folder_has_the_files_of_its_tokenizer(tmp_path: Path, asked: list[Any]) -> None:
+    clip = build_clip(with_tokenizer("roberta-base", "roberta-ViT-B-32"), "x")
+    name = f"local-dir:{save_clip(clip, tmp_path / 'folder')}"
+    for tokenizer in (load_tokenizer(load_clip(name).architecture.tokenizer), open_clip.get_tokenizer(name)):
+        assert tokenizer.tokenizer.vocabulary == "downloaded roberta-base"
+    unknown = replace(clip, architecture=with_tokenizer("x", "local-dir:/nowhere"))
+    with pytest.raises(CleanerError, match="tokenizer in local-dir:/nowhere cannot be read"):
+        save_clip(unknown, tmp_path / "other")
+    assert not (tmp_path / "other").exists()
 
 
 def test_a_saved_model_has_open_clips_tokenizer_name(tmp_path: Path) -> None:
