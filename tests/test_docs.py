@@ -6,6 +6,7 @@ import re
 import shlex
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -22,6 +23,7 @@ from cleaner.data.base import TensorData
 from cleaner.defenses import DEFENSES
 from cleaner.detectors import DETECTORS
 from cleaner.models.clip import Clip
+from cleaner.models.tokenizer import load_tokenizer
 from tests.conftest import TINY
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -147,14 +149,24 @@ def test_python_examples_run(
     assert (tmp_path / "cleaned.safetensors").exists()
 
 
-@pytest.mark.parametrize("kind", ["vit", "rn"])
+@pytest.mark.parametrize(("kind", "tokenizer"), [("vit", ""), ("rn", ""), ("vit", "roberta-base")])
 def test_the_example_with_own_images_and_an_own_model_runs_alone(
-    kind: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    kind: str, tokenizer: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from open_clip import factory
 
+    import cleaner.models.clip
+
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setitem(factory._MODEL_CONFIGS, "Small", TINY[kind].to_config()["model_cfg"])
+    architecture = replace(TINY[kind], text={**TINY[kind].text, "hf_tokenizer_name": tokenizer})
+    monkeypatch.setitem(factory._MODEL_CONFIGS, "Small", architecture.to_config()["model_cfg"])
+    asked, clips_own = set(), load_tokenizer()
+
+    def load(name: str) -> Any:
+        asked.add(name)
+        return clips_own  # others are downloaded
+
+    monkeypatch.setattr(cleaner.models.clip, "load_tokenizer", load)
     create = open_clip.create_model
     monkeypatch.setattr(open_clip, "create_model", lambda name, pretrained: create(name))
     (tmp_path / "photos").mkdir()
@@ -162,6 +174,7 @@ def test_the_example_with_own_images_and_an_own_model_runs_alone(
         Image.new("RGB", (40, 30), "red").save(tmp_path / "photos" / f"{file}.png")
     exec(compile(EXAMPLES[1].replace("ViT-B-32", "Small"), "docs/guide.md", "exec"), {})
     assert capsys.readouterr().out.split()[1] == "1"
+    assert asked == {"Small" if tokenizer else ""}
 
 
 def test_animation_is_small_and_moves() -> None:

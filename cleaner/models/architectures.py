@@ -98,7 +98,16 @@ class Architecture:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], preprocess: Mapping[str, Any], tokenizer: str = "") -> Architecture:
-        """Return the architecture of open_clip's `model_cfg` and `preprocess_cfg`."""
+        """Return the architecture of open_clip's `model_cfg` and `preprocess_cfg`.
+
+        Raises `CleanerError` without the tokenizer of a model that is not read with CLIP's own.
+        """
+        # CLIP's token ids are valid for a larger vocabulary, so nothing else would fail, but all texts would be noise.
+        if (name := config["text_cfg"].get("hf_tokenizer_name")) and not tokenizer:
+            raise CleanerError(
+                f"this model reads texts with the tokenizer {name}, not CLIP's: pass tokenizer=, the model's name in "
+                "open_clip or its hf-hub: or local-dir: name."
+            )
         return cls(
             embed_dim=config["embed_dim"],
             vision=dict(config["vision_cfg"]),

@@ -623,6 +623,14 @@ def test_a_folder_has_the_files_of_its_tokenizer(tmp_path: Path, asked: list[Any
     assert not (tmp_path / "other").exists()
 
 
+@pytest.mark.parametrize("name", ["ViT-B-16-SigLIP2", "roberta-ViT-B-32"])
+def test_a_configuration_with_another_tokenizer_requires_it(name: str) -> None:
+    config = open_clip.get_model_config(name)
+    with pytest.raises(CleanerError, match="not CLIP's: pass tokenizer="):
+        Architecture.from_config(config, {})
+    assert Architecture.from_config(config, {}, name).tokenizer == name
+
+
 def test_a_saved_model_has_open_clips_tokenizer_name(tmp_path: Path) -> None:
     clip = build_clip(with_tokenizer("roberta-base", "hf-hub:someone/roberta"), "x")
     again = load_clip(str(save_clip(clip, tmp_path / "x.safetensors")))
