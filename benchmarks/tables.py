@@ -74,6 +74,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "others": result_tables.other_triggers,
     "photos": result_tables.photos,
     "photos_each": result_tables.photos_by_attack,
+    "photos_rates": result_tables.photo_rates,
     "quick_choice": quick_tables.quick_choice,
     "quick_setting": quick_tables.quick_setting,
     "processors": reliability_tables.processors,

@@ -232,6 +232,11 @@ def read_attack_defense_rows() -> list[dict[str, Any]]:
     return list(_read_result("attack_defense.json").get("rows", []))
 
 
+def read_photo_rows() -> list[dict[str, Any]]:
+    """Return the rows of the table on photos; empty if the file is missing."""
+    return list(_read_result(PHOTOS_RESULT).get("rows", []))
+
+
 SCENES_VARIANT = "scenes"
 """Variant that every attack and defense has: this project's own settings."""
 QUICK_VARIANT = "quick"

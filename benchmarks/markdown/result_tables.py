@@ -20,9 +20,9 @@ from benchmarks.markdown.cells import (
     mean,
     method_label,
     read_measurement,
-    read_result,
 )
 from benchmarks.markdown.comparison import COMPARISON_COLUMNS, format_comparison, format_metrics, format_summary
+from cleaner.evaluation.equal_accuracy import Setting, interpolate_asr
 from cleaner.reports import results
 
 OTHER_TRIGGER_COLUMNS = (
@@ -210,12 +210,8 @@ def format_trial(trial: Row, *, is_chosen: bool) -> str:
 
 
 def read_photos(root: Path) -> dict[str, Any]:
-    """Return the table on all of CIFAR-10; until it is measured, the older one on 4,250 photos."""
-    path = root / "benchmarks" / "results" / "cifar10.json"
-    if not path.exists() or not read_result(path)["rows"]:
-        return read_measurement(root, "photos.json")
-    # Its own command is that of the last process, which may have gathered only.
-    return read_result(path) | {"command": PHOTOS_COMMAND}
+    """Return the table on photos. Its own command is that of the last process, which may only have gathered."""
+    return read_measurement(root, "cifar10.json") | {"command": PHOTOS_COMMAND}
 
 
 def photos(root: Path) -> str:
@@ -237,9 +233,7 @@ def photos(root: Path) -> str:
 
 
 def describe_attack_choice(result: dict[str, Any]) -> str:
-    """Return how the setting of all attacks was chosen; the older table, which has several, does not record it."""
-    if "attack_setting" not in result:
-        return ""
+    """Return how the setting of all attacks was chosen."""
     setting = result["attack_setting"]
     seeds = join_unique(str(row["seed"]) for row in result["attack_trials"])
     return (
@@ -252,8 +246,8 @@ def describe_attack_choice(result: dict[str, Any]) -> str:
 
 def describe_rate_trials(result: dict[str, Any]) -> str:
     """Return the backdoored models of the trials: another type of processor makes another one of the same seed."""
-    digests = [trial["suspect_sha256"][:8] for trial in result["rate_trials"] if "suspect_sha256" in trial]
-    return f"; tried on `badnet`, seed 0 (SHA-256: {join_unique(digests)})" if digests else ""
+    digests = join_unique(trial["suspect_sha256"][:8] for trial in result["rate_trials"])
+    return f"; tried on `badnet`, seed 0 (SHA-256: {digests})"
 
 
 def describe_missing(result: dict[str, Any]) -> str:
@@ -261,10 +255,39 @@ def describe_missing(result: dict[str, Any]) -> str:
     measured = {(row["trigger"], row["seed"]) for row in result["rows"]}
     missing = {
         attack: ", ".join(str(seed) for seed in result["seeds"] if (attack, seed) not in measured)
-        for attack in result.get("attacks", [])
+        for attack in result["attacks"]
     }
     listed = "; ".join(f"{attack} {seeds}" for attack, seeds in missing.items() if seeds)
     return f" Seeds not measured yet: {listed}." if listed else ""
+
+
+def photo_rates(root: Path) -> str:
+    """Return what each learning rate costs and leaves on photos, and the ASR@1 of each method at equal accuracy."""
+    result = read_photos(root)
+    trials, budget, rates = result["rate_trials"], result["budget"], sorted(result["grid"], reverse=True)
+    lines = []
+    for name, settings in read_settings(trials).items():
+        texts = {each.lr: f"{100 * each.loss:.1f} / {format_number(each.asr)}" for each in settings}
+        chosen = result["chosen"][trials[0]["model"]][name]
+        texts[chosen] = f"**{texts[chosen]}**"
+        at_budget = format_number(interpolate_asr(settings, budget, undefended=1.0, grid=rates))
+        lines.append((name, *(texts.get(lr, "-") for lr in rates), at_budget))
+    header = ("points lost / ASR@1 at", *(f"{lr:g}" for lr in rates), f"ASR@1 at {100 * budget:g} points")
+    n, n_attack = (join_unique(f"{trial[key]:,}" for trial in trials) for key in ("n", "n_attack"))
+    return (
+        f"{markdown_table(header, lines)}\n\n`badnet`, seed 0: n {n} validation photos for accuracy, {n_attack} for "
+        "ASR@1, which plays no part in the choice. Bold: chosen. -: not tried, because a larger rate meets the budget. "
+        "Last column: the lowest ASR@1 at this loss or less, interpolated between neighboring rates. "
+        f"Commit {join_unique(trial['commit'] for trial in trials)}; `{PHOTOS_COMMAND}`."
+    )
+
+
+def read_settings(trials: list[Row]) -> dict[str, list[Setting]]:
+    """Return method -> what each of its learning rates cost and left."""
+    settings: dict[str, list[Setting]] = {}
+    for t in trials:
+        settings.setdefault(t["defense"], []).append(Setting(t["lr"], t["backdoored_ca"] - t["ca"], t["asr"]))
+    return settings
 
 
 def photos_by_attack(root: Path) -> str:

@@ -47,9 +47,13 @@ SHARED_SETTINGS: Mapping[str, Callable[[BenchmarkRecord], Any]] = {
 """Part of the table -> what a defense of the comparison must share with the part to be shown with it."""
 
 
+PHOTO_PART = "photos"
+
+
 def read_benchmark_records() -> list[BenchmarkRecord]:
-    """Return the cells of the attack x defense table; empty if its file is not available."""
-    return [parse_row(row) for row in presets.read_attack_defense_rows()]
+    """Return the cells of the attack x defense table, then those on photos; empty if no file is available."""
+    rows = [*presets.read_attack_defense_rows(), *({**row, "part": PHOTO_PART} for row in presets.read_photo_rows())]
+    return [parse_row(row) for row in rows]
 
 
 def parse_row(row: Mapping[str, Any], **fields: Any) -> BenchmarkRecord:

@@ -28,6 +28,10 @@ PARTS = {
         "First comparison",
         "Measured earlier; clean accuracy alone chose the learning rate of each defense.",
     ),
+    benchmark.PHOTO_PART: (
+        "Photos",
+        "Of each defense the largest learning rate that loses at most 2 points of validation accuracy on the patch.",
+    ),
     "fixed rates": (
         "Equal learning rates",
         "“at” marks a defense at a shared learning rate, whatever its cost in accuracy.",
@@ -50,9 +54,9 @@ def show(entries: Sequence[BenchmarkRecord]) -> None:
     parts = [part for part in PARTS if any(entry.part == part for entry in of_model)]
     part = middle.selectbox("Part", parts, format_func=lambda p: PARTS[p][0], key="benchmark.part", **KEEP)
     entries = benchmark.select_part(of_model, part)
+    if part == parts[0] and model in claim.FINDINGS:
+        st.markdown(claim.FINDINGS[str(model)])
     if part == claim.PART:
-        if model in claim.FINDINGS:
-            st.markdown(claim.FINDINGS[str(model)])
         show_accuracy_cost(of_model)
     labels = {metric.key: metric.card_label(1) for metric in aggregate.heatmap_metrics()}
     metric = right.selectbox(

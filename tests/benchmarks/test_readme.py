@@ -12,11 +12,12 @@ import pytest
 from benchmarks import tables
 from benchmarks.markdown.protocol2_claim import BASELINE, CONTROL
 from benchmarks.markdown.protocol2_tables import COLUMNS, FINE_COLUMNS
+from benchmarks.markdown.result_tables import read_settings
 from benchmarks.protocol2 import plan, rule, summary
 from benchmarks.protocol2.records import results_path
 from benchmarks.protocol2.summary import NO_METHOD, by_method
 from benchmarks.protocol2.tasks import Methods
-from cleaner.evaluation.equal_accuracy import mean_interval, paired_gaps
+from cleaner.evaluation.equal_accuracy import interpolate_asr, mean_interval, paired_gaps
 from cleaner.files import read_json, read_json_lines
 from cleaner.reports.claim import FINDINGS
 from cleaner.reports.results import RESULTS_DIR
@@ -184,10 +185,28 @@ FIGURES: dict[str, Callable[[], Figures]] = {
         for defense in ("ta_cleaner", "cleanclip_short", "cleanclip")
         for metric in ("asr", "ca")
     ],
+    "it leaves {:.2f} and {:.2f}, finetuning {:.2f}, CleanCLIP {:.2f}": lambda: [
+        of_file("cifar10.json", "asr", trigger="badclip", defense=name)
+        for name in ("ta_cleaner", OWN, "finetune", BASELINE)
+    ],
     "does not stand out, it leaves {:.3f}": lambda: [
         of_file("inversion.json", "asr", "unlearn_trigger", trigger="sig")
     ],
 }
+
+
+PHOTO_FIGURES = (
+    "finetuning leaves {:.2f} of the patch, PAR {:.2f}, CleanCLIP {:.2f}, TA-Cleaner {:.2f} (K 10%) and {:.2f}"
+)
+
+
+@pytest.mark.parametrize("text", [PROSE, FINDINGS["photos-rn"]])
+def test_figures_on_photos_are_those_at_equal_accuracy(text: str) -> None:
+    result = read_json(RESULTS_DIR / "cifar10.json")
+    settings = read_settings(result["rate_trials"])
+    methods = ("finetune", "par", "cleanclip", "ta_cleaner", "ta_cleaner K 100 %")
+    options = {"max_loss": result["budget"], "undefended": 1.0, "grid": result["grid"]}
+    assert PHOTO_FIGURES.format(*(interpolate_asr(settings[name], **options) for name in methods)) in text
 
 
 @pytest.mark.parametrize("template", FIGURES)

@@ -146,42 +146,6 @@ def test_caption_names_every_protocol_of_the_rows(tmp_path: Path) -> None:
         assert "Protocol `all_images`" in text
 
 
-def test_photos_describe_their_model(tmp_path: Path) -> None:
-    rows = [make_row(None, 0, 0.9), make_row("ta_cleaner", 0, 0.8), make_row("cleanclip", 0, 0.7)]
-    card = {
-        "command": "python -m cleaner pretrain",
-        "zero_shot_ca": 0.6,
-        "zero_shot_interval": [0.57, 0.63],
-        "n": 1000,
-        "pairs": 4250,
-        "image_size": 32,
-        "heldout_by": "test: as the data say",
-        "parameters": 10_400_000,
-        "steps": 660,
-    }
-    trials = {"rate_trials": [{"n": 750}], "attack_trials": [], "lost_accuracy": [["scenes-rn", "cleanclip"]]}
-    write_result(tmp_path, "photos.json", rows=rows, card=card, grid=[1e-4, 1e-3], budget=0.02, **trials)
-    text = result_tables.photos(tmp_path)
-    for part in (
-        "0.600 [0.570, 0.630]",
-        "4,250 photos, which it sees at 32 px",
-        "`python -m cleaner pretrain`",
-        "750 validation",
-        "cleanclip †",
-        "test: as the data say",
-    ):
-        assert part in text
-
-
-def test_the_table_on_all_photos_replaces_the_older_one(tmp_path: Path) -> None:
-    write_result(tmp_path, "photos.json", rows=[make_row(None, 0, 0.5)])
-    assert "0.500" in result_tables.photos_by_attack(tmp_path)
-    write_result(tmp_path, "cifar10.json", rows=[])  # not yet measured
-    assert "0.500" in result_tables.photos_by_attack(tmp_path)
-    write_result(tmp_path, "cifar10.json", rows=[make_row(None, 0, 0.9)])
-    assert "0.900" in result_tables.photos_by_attack(tmp_path)
-
-
 def test_a_method_that_lost_accuracy_is_marked(tmp_path: Path) -> None:
     write_cells(tmp_path, [make_row("cleanclip", 0, 0.5)], ["scenes-rn", "cleanclip"])
     assert "cleanclip †" in result_tables.attack_defense(tmp_path)

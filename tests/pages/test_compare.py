@@ -11,6 +11,7 @@ import pytest
 from cleaner.labels import NO_DEFENSE, defense_name, to_defense_label, to_label
 from cleaner.plots.styles import find_style
 from cleaner.reports import claim
+from cleaner.reports.benchmark import PHOTO_PART
 from tests.pages.conftest import (
     OpenPage,
     chart,
@@ -191,3 +192,8 @@ def test_the_benchmark_of_the_project(open_page: OpenPage) -> None:
     app.selectbox(key="benchmark.model").set_value("scenes-vit").run()
     assert not app.exception, "a model without ablations"
     assert "CleanCLIP" in defenses()
+    app.selectbox(key="benchmark.model").set_value("photos-rn").run()
+    assert not app.exception
+    assert app.selectbox(key="benchmark.part").value == PHOTO_PART
+    assert claim.FINDINGS["photos-rn"] in page_text(app)
+    assert "CIFAR-10/test" in page_text(app)

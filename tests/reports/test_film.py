@@ -156,9 +156,10 @@ def test_the_animation_of_a_slow_training_shows_every_frame(
 
 
 def test_the_note_tells_the_frames_of_both_films(movies: list[Movie]) -> None:
-    count = len(movies[0].film.steps)
-    assert f" at {count} steps" in film.describe_film(movies)
-    assert f" at {count} and 4 steps" in film.describe_film([movies[0], keep_frames(movies[1], [0, 1, 2, -1])])
+    first = movies[0]  # on a busy machine the other one may have fewer frames
+    count = len(first.film.steps)
+    assert f" at {count} steps" in film.describe_film([first, first])
+    assert f" at {count} and 4 steps" in film.describe_film([first, keep_frames(first, [0, 1, 2, -1])])
 
 
 def test_the_note_mentions_attention_where_there_is_some(movies: list[Movie]) -> None:
