@@ -229,6 +229,8 @@ def show_selected(view: MapView, selected: list[PointId]) -> None:
         for column, point in zip(st.columns(IMAGE_COLUMNS), selected[start : start + IMAGE_COLUMNS], strict=False):
             with column:
                 _show_point(view, *point)
+    if any(kind != "prompt" for kind, _ in selected) and not view.matches_data():
+        st.caption(":material/warning: The data have changed since this map was made: restore them to see the images.")
     if len(selected) > MAX_IMAGES:
         with st.expander(f"All {len(selected)}"):
             table = [
@@ -244,9 +246,10 @@ def _show_point(view: MapView, kind: str, row: int) -> None:
     if kind == "prompt":
         st.markdown(f":material/title: **{text}**")
         return
-    load = cache.image_pair_bytes if kind == "triggered" else cache.clean_image_bytes
-    alt = view.class_of(kind, row) + (", triggered" if kind == "triggered" else "")
-    st.image(enlarge(load(view.sample(row), view.trigger_run)[-1], 128), width="stretch", alt=alt)
+    if view.matches_data():
+        load = cache.image_pair_bytes if kind == "triggered" else cache.clean_image_bytes
+        alt = view.class_of(kind, row) + (", triggered" if kind == "triggered" else "")
+        st.image(enlarge(load(view.sample(row), view.trigger_run)[-1], 128), width="stretch", alt=alt)
     st.caption(text + CAPTION_SUFFIXES[kind])
 
 

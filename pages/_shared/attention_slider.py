@@ -79,7 +79,9 @@ def _make_map_panel(stages: list[Stage], shown: tuple[Stage, Stage], sample: Sam
     numbers = [embedding_map.stages.index(stage.stage) for stage in shown]
     before, after = (group_points(view, [number], MAP_KINDS, "Kind") for number in numbers)
     is_of_map = (
-        sample.data == job_requests.read_test_data(read_record(Path(source))) and sample.index in embedding_map.rows
+        sample.data == job_requests.read_test_data(read_record(Path(source)))
+        and sample.index in embedding_map.rows
+        and view.matches_data()
     )
     row = embedding_map.rows.index(sample.index) if is_of_map else None
     marks = None

@@ -14,7 +14,7 @@ import numpy as np
 from cleaner.inspection import embedding_map
 from cleaner.plots import charts, features
 from cleaner.plots.styles import find_style
-from pages._shared import pickers
+from pages._shared import cache, pickers
 from pages._shared.sample import DataKey, Sample
 
 
@@ -78,6 +78,14 @@ class MapView:
     def sample(self, row: int) -> Sample:
         """Return the image of a row."""
         return Sample(self.data, self.map.rows[row], model=pickers.selected_model_key())
+
+    def matches_data(self) -> bool:
+        """Return whether the data still have the map's images in their rows: a user can edit a table later."""
+        captions = cache.load_data(self.data).captions
+        return all(
+            row < len(captions) and captions[row] == caption
+            for row, caption in zip(self.map.rows, self.map.captions, strict=True)
+        )
 
     def parse_ids(self, ids: Iterable[str]) -> list[PointId]:
         """Parse "kind:row" ids; drop those that the map does not have."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,13 @@ def test_attention_shows_images_and_the_map_under_one_slider(
     clean, triggered = (to_data_uri(enlarge(pixels)) for pixels in next(pair for pair in pairs if len(pair) == 2))
     assert [panel["layers"][0]["images"][0] for panel in panels[:2]] == [triggered, clean]
     assert stacks[0][1] != stacks[1][1]  # another attribution
+    assert [len(layer["marks"]) for layer in panels[2]["layers"]] == [2, 2]  # the clean and the triggered image
+    saved = embedding_map.read_map(defended)
+    assert saved is not None
+    changed = replace(saved, captions=["another caption", *saved.captions[1:]])
+    embedding_map.write_map(changed, embedding_map.locate_map_file(defended))
+    app.run()
+    assert [layer["marks"] for layer in drawn[-1][2][2]["layers"]] == [[], []], "the data have other images now"
 
 
 def test_embeddings_shows_two_maps_instead_of_arrows(

@@ -53,6 +53,16 @@ def select(app: AppTest, ids: list[str]) -> None:
     app.run()
 
 
+def move_to_table(tmp_path: Path) -> Path:
+    """Let new runs have the data of a table; return its path."""
+    table_path = write_table(tmp_path)
+    for folder in make_runs(tmp_path):
+        config = json.loads((folder / "config.json").read_text())
+        data = {"data_name": f"csv:{table_path}", "data_options": {"classes": "red,green,blue"}, "target_class": "red"}
+        (folder / "config.json").write_text(json.dumps({**config, **data}))
+    return table_path
+
+
 def test_without_a_run(open_page: OpenPage) -> None:
     app = open_page("Embeddings")
     assert trace_names(app) == ["Clean images", "Class prompts"]
@@ -152,11 +162,7 @@ def test_a_selection_survives_a_change_of_model(open_page: OpenPage, tmp_path: P
 def test_clean_and_triggered_images_of_a_table_have_the_framing_of_the_run(
     open_page: OpenPage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    table_path = write_table(tmp_path)
-    for folder in make_runs(tmp_path):
-        config = json.loads((folder / "config.json").read_text())
-        data = {"data_name": f"csv:{table_path}", "data_options": {"classes": "red,green,blue"}, "target_class": "red"}
-        (folder / "config.json").write_text(json.dumps({**config, **data}))
+    move_to_table(tmp_path)
     shown: list[Any] = []
     monkeypatch.setattr(pixels, "enlarge", lambda image, side: shown.append(image) or image)
     load_pair, pairs = cache.image_pair_bytes, list[Any]()
@@ -167,6 +173,23 @@ def test_clean_and_triggered_images_of_a_table_have_the_framing_of_the_run(
     assert not np.array_equal(clean, triggered)
     assert np.array_equal(clean[0], triggered[0]), "the patch is at the bottom right"
     assert len(pairs) == 1, "no copy is made for the clean image: some triggers take long"
+
+
+def test_images_of_data_that_have_changed_are_not_shown(open_page: OpenPage, tmp_path: Path) -> None:
+    table_path = move_to_table(tmp_path)
+    app = open_page("Embeddings")
+    saved = embedding_map.read_map(tmp_path / "runs" / "badnet-rn-0")
+    assert saved is not None
+    last = f"image:{len(saved.rows) - 1}"
+    select(app, ["image:0", last])
+    assert len(app.image) == 2
+    lines = [line for line in table_path.read_text().splitlines() if f'"{saved.captions[0]}"' not in line]
+    table_path.write_text("\n".join(lines))
+    app.run()
+    assert not app.exception, [e.message for e in app.exception]
+    assert not app.image
+    assert "data have changed" in page_text(app)
+    assert saved.captions[0] in page_text(app)
 
 
 def test_a_selection_does_not_apply_to_other_data(open_page: OpenPage, tmp_path: Path) -> None:
