@@ -133,7 +133,7 @@ def choose_view(
 
 
 def _select() -> None:
-    """Store the selected points: the chart drops its selection when it is drawn with other points."""
+    """Store the selected points: a chart that is redrawn drops its selection."""
     if ids := read_selected_ids(CHART):  # a redrawn chart reports an empty selection by itself
         st.session_state[SELECTED] = (st.session_state.get(DRAWN), ids)
 
@@ -153,14 +153,10 @@ def show_map(view: MapView) -> None:
     if before is not None and after is not None and kinds:
         arrows = tuple(np.concatenate([view.coordinates(s, kind) for kind in kinds]) for s in (before, after))
     points_key = (view.data, tuple(view.map.rows), tuple(view.map.prompts))
-    view_key = (points_key, view.method, before, after, tuple(kinds), coloring)
-    st.session_state[DRAWN] = view_key
-    selected_in, ids = st.session_state.get(SELECTED, (view_key, []))
-    selected = view.parse_ids(ids) if selected_in[0] == points_key else []  # other runs number other points
-    marked = None
-    if after is not None and selected_in != view_key:  # else the chart marks the selection itself
-        visible = [view.coordinates(after, kind)[row] for kind, row in selected if kind in kinds]
-        marked = np.array(visible) if visible else None
+    st.session_state[DRAWN] = points_key
+    selected_in, ids = st.session_state.get(SELECTED, (points_key, []))
+    selected = view.parse_ids(ids) if selected_in == points_key else []  # other runs number other points
+    marked = np.array([view.coordinates(s, kind)[row] for s in stages for kind, row in selected if kind in kinds])
     coordinates = view.map.coordinates[view.method]
     bounds = (coordinates.min(0), coordinates.max(0))
     by_hand = bool(st.session_state.get(BY_HAND)) and before is not None

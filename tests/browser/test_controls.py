@@ -142,6 +142,11 @@ def check_embeddings(page: Any) -> None:
         lasso(page)
         page.locator('[data-testid="stImage"] img').first.wait_for()
         wait_idle(page)
+        for coloring in ("Class", "Kind"):  # a chart that was away has lost its selection
+            page.get_by_role("combobox", name="Color by").click()
+            page.get_by_role("option", name=coloring).click()
+            wait_idle(page)
+            page.wait_for_function(LEGEND, arg="your selection")
         page.get_by_role("button", name="Clear selection").click()
         page.get_by_text("Points selected").wait_for(state="detached")
         wait_idle(page)

@@ -144,16 +144,23 @@ def test_the_trigger_succeeds_on_images_of_other_classes_only(open_page: OpenPag
     assert counts["Triggered images, target class"] == of_target
 
 
-def test_a_selection_survives_a_change_of_model(open_page: OpenPage, tmp_path: Path) -> None:
+def test_a_selection_is_marked_in_every_view(open_page: OpenPage, tmp_path: Path) -> None:
     make_runs(tmp_path)
     app = open_page("Embeddings")
+    before = len(traces(app))
     select(app, ["image:3", "triggered:3", "prompt:1"])
+    ring = traces(app)[0]
+    assert len(traces(app)) == before + 1
     assert "Points selected: 3" in page_text(app)
     assert page_text(app).count(TRIGGERED_NOTE) == 1
-    before = len(traces(app))
     show(app, "Defended")
     assert "Points selected: 3" in page_text(app)
-    assert len(traces(app)) == before + 1  # marks the selection
+    assert len(traces(app)) == before + 1
+    assert traces(app)[0]["name"] == ring["name"]
+    show(app, "All models")
+    assert traces(app)[0]["name"] == ring["name"]
+    show(app, "Backdoored")
+    assert traces(app)[0] == ring
     app.button(key="embeddings.clear").click().run()
     assert "embeddings.clear" not in widget_keys(app)
     assert len(traces(app)) == before
