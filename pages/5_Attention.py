@@ -43,7 +43,7 @@ def choose_method(stages: list[Stage]) -> tuple[str, dict[str, Any]]:
         supported,
         supported.index(default),
         format_func=to_label,
-        key=f"attention.method.{'.'.join(supported)}",
+        key=f"attention.method.{'.'.join(supported)}.{default}",  # large images start with another method
         help="Methods that support these models.",
         **KEEP,
     )

@@ -120,8 +120,11 @@ def test_large_images_start_with_a_fast_method(
     open_page: OpenPage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_runs(tmp_path, "rn")
+    app = open_page("Attention")
+    assert method_box(app).value == "occlusion"
     monkeypatch.setattr("pages._shared.cache.attributions.image_size", lambda model: 224)
-    assert method_box(open_page("Attention")).value == "grad_cam"
+    app.run()
+    assert method_box(app).value == "grad_cam"
 
 
 @pytest.mark.parametrize("trigger", ["blended", "text_only"])
