@@ -43,7 +43,8 @@ def choose_caption(data_key: DataKey) -> tuple[Sample, str]:
     own_image = st.session_state.get(uploads.OWN_IMAGE)
     with st.popover("Own image", icon=":material/upload:", width="stretch"):
         uploads.show_upload_box()
-    is_own = own_image is not None and st.toggle("Use my image", True, key="subtexts.own", **KEEP)
+    key = f"subtexts.own.{st.session_state.get(uploads.TAKEN, 0)}"  # a new image is shown at once
+    is_own = own_image is not None and st.toggle("Use my image", True, key=key, **KEEP)
     sample = Sample(data_key, index, own_image if is_own else None, pickers.selected_model_key())
     with picture:
         load_data_with_progress(data_key)

@@ -15,14 +15,14 @@ IS_NEW = "own_image.new"
 IMAGE_TYPES = ["png", "jpg", "jpeg", "webp"]
 """File types that upload boxes accept as images."""
 MAX_UPLOAD_MB = 50
-_ERROR = "uploads.error"
-_TAKEN = "uploads.taken"
+TAKEN = "uploads.taken"
 """Session key: number of images taken. Each empties the box, so that only the Remove button removes the image."""
+_ERROR = "uploads.error"
 
 
 def show_upload_box(label: str = "Upload an image") -> None:
     """Draw the upload box of the session's own image."""
-    key = f"upload.{st.session_state.get(_TAKEN, 0)}"
+    key = f"upload.{st.session_state.get(TAKEN, 0)}"
     st.file_uploader(
         label,
         IMAGE_TYPES,
@@ -58,7 +58,7 @@ def keep_own_image(key: str, name: str | None = None) -> None:
         st.session_state[_ERROR] = error
     else:
         st.session_state[OWN_IMAGE], st.session_state[IS_NEW] = (name, content), True
-        st.session_state[_TAKEN] = st.session_state.get(_TAKEN, 0) + 1
+        st.session_state[TAKEN] = st.session_state.get(TAKEN, 0) + 1
 
 
 def _remove_own_image() -> None:

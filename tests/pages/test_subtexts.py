@@ -15,6 +15,7 @@ from cleaner import presets
 from cleaner.inspection.margins import Margin
 from pages._shared import cache
 from pages._shared.annotated_text import Piece, edited_pieces, make_html, shortened_pieces
+from tests.data.files import image_bytes
 from tests.pages.conftest import OpenPage, chart, page_text, table
 from tests.pages.runs import make_runs
 
@@ -90,6 +91,16 @@ def test_truncated_texts_are_not_judged(open_page: OpenPage, monkeypatch: pytest
     )
     assert len(app.warning) == 1
     assert not judgments(app)
+
+
+def test_a_new_image_is_shown_although_the_last_one_was_switched_off(open_page: OpenPage) -> None:
+    app = open_page("Subtexts")
+    app.file_uploader[0].set_value(("first.png", image_bytes(0), "image/png")).run()
+    assert app.toggle[0].value
+    app.toggle[0].set_value(False).run()
+    assert not app.toggle[0].value
+    app.file_uploader[0].set_value(("second.png", image_bytes(1), "image/png")).run()
+    assert app.toggle[0].value
 
 
 def test_a_first_defense_is_shown_although_none_could_be_chosen_before(open_page: OpenPage, tmp_path: Path) -> None:
