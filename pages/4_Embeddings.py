@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 LEAD = "**A backdoor moves triggered images to the target's text**; a defense has to move them back."
 CHART, SELECTED, DRAWN = "embeddings.map", "embeddings.selected", "embeddings.drawn"
+RINGED, CLEARED = "embeddings.ringed", "embeddings.cleared"
 BY_HAND = "embeddings.by_hand"
 FIT_STARTED = "embeddings.fit_started"
 CAPTION_SUFFIXES = {"image": "", "triggered": " · triggered", "caption": " · caption"}
@@ -140,6 +141,19 @@ def _select() -> None:
 
 def _clear() -> None:
     st.session_state.pop(SELECTED, None)
+    st.session_state.pop(RINGED, None)
+    st.session_state[CLEARED] = st.session_state.get(CLEARED, 0) + 1
+
+
+def _needs_rings(is_drawn_as_selected: bool) -> bool:
+    """Return whether the map has to ring the selection: a chart that was away or redrawn has lost its own mark.
+
+    Rings stay until the selection is cleared, as each change of them redraws the chart. Without them it is not redrawn
+    by a selection, which keeps its zoom.
+    """
+    has_lost = CHART not in st.session_state or not read_selected_ids(CHART)
+    st.session_state[RINGED] = st.session_state.get(RINGED, False) or has_lost or not is_drawn_as_selected
+    return bool(st.session_state[RINGED])
 
 
 @fragment
@@ -153,10 +167,12 @@ def show_map(view: MapView) -> None:
     if before is not None and after is not None and kinds:
         arrows = tuple(np.concatenate([view.coordinates(s, kind) for kind in kinds]) for s in (before, after))
     points_key = (view.data, tuple(view.map.rows), tuple(view.map.prompts))
-    st.session_state[DRAWN] = points_key
-    selected_in, ids = st.session_state.get(SELECTED, (points_key, []))
-    selected = view.parse_ids(ids) if selected_in == points_key else []  # other runs number other points
-    marked = np.array([view.coordinates(s, kind)[row] for s in stages for kind, row in selected if kind in kinds])
+    view_key = (points_key, view.method, before, after, tuple(kinds), coloring)
+    st.session_state[DRAWN] = view_key
+    selected_in, ids = st.session_state.get(SELECTED, (view_key, []))
+    selected = view.parse_ids(ids) if selected_in[0] == points_key else []  # other runs number other points
+    ringed = selected if selected and _needs_rings(selected_in == view_key) else []
+    marked = np.array([view.coordinates(s, kind)[row] for s in stages for kind, row in ringed if kind in kinds])
     coordinates = view.map.coordinates[view.method]
     bounds = (coordinates.min(0), coordinates.max(0))
     by_hand = bool(st.session_state.get(BY_HAND)) and before is not None
@@ -164,10 +180,10 @@ def show_map(view: MapView) -> None:
         if before is not None and after is not None and by_hand:
             show_before_after(view, (before, after), kinds, coloring, selected, bounds)
         else:
+            figure = features.embedding_map(groups, AXES[view.method], arrows=arrows, marked=marked, bounds=bounds)
+            figure.update_layout(meta=st.session_state.get(CLEARED, 0))  # another chart, which has no selection
             st.plotly_chart(
-                stage_mode.enlarge(
-                    features.embedding_map(groups, AXES[view.method], arrows=arrows, marked=marked, bounds=bounds)
-                ),
+                stage_mode.enlarge(figure),
                 key=CHART,
                 on_select=_select,
                 selection_mode=("points", "box", "lasso"),

@@ -142,6 +142,7 @@ def check_embeddings(page: Any) -> None:
         lasso(page)
         page.locator('[data-testid="stImage"] img').first.wait_for()
         wait_idle(page)
+        assert not page.evaluate(LEGEND, "your selection"), "a redrawn chart would lose its zoom"
         for coloring in ("Class", "Kind"):  # a chart that was away has lost its selection
             page.get_by_role("combobox", name="Color by").click()
             page.get_by_role("option", name=coloring).click()
