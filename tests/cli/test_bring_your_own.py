@@ -145,7 +145,7 @@ def test_a_run_is_repeated_from_its_config_in_another_folder(
     data = ["--data", "csv:pairs.csv", "classes=names.txt", "root=.", "most_broken=0.2"]
     settings = ["--defense", "finetune", "--pairs", "80", "--epochs", "1", "--batch-size", "16", "--out", "first"]
     assert main(["defend", "epoch_10.pt", *data, *settings]) == 0
-    assert len(read) == 3  # the check before training, the clean split and the test split
+    assert len(read) == 4  # the check before training, and the clean, validation and test splits
     assert capsys.readouterr().err.count("pics/7.png") == 1
     request = load_request(read_json(home / "first" / "config.json"))
     assert request.data == f"csv:{home / 'pairs.csv'}"
