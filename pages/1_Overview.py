@@ -120,7 +120,7 @@ def show_example_image(run: RunRecord) -> None:
 def show_example(run: RunRecord) -> None:
     """Draw the shipped example: its metrics and an image."""
     st.markdown(f"##### {wording.section_title('Before and after', run)}")
-    left, right = st.columns([2.2, 1], gap="large")
+    left, right = st.columns([2, 1], gap="large")
     with left:
         show_run(run)
     with right:
