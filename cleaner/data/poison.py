@@ -37,6 +37,12 @@ def apply_trigger(trigger: TriggerLike, images: Tensor) -> Tensor:
     return triggered
 
 
+def hash_own_pixels(trigger: TriggerLike, side: int) -> str | None:
+    """Return the hash of the pixels of the attacker's own image, for data without files; None if there is no image."""
+    own = trigger.own_image(side)
+    return None if own is None else hash_content(to_bytes(own))
+
+
 def template_captions(data: CaptionData, target_class: str) -> list[str]:
     """Return the zero-shot templates filled with the class, as CleanCLIP poisons (arXiv:2303.03323).
 
@@ -200,7 +206,6 @@ class PoisonedData(Subset):
     def manifest(self) -> dict[str, Any]:
         """Return a JSON-ready record: seed, indices, captions before and after, trigger, image hashes, SHA-256."""
         indices, own_hash = self.poison_indices.tolist(), self.trigger.own_image_hash(self.image_size)
-        own = self.trigger.own_image(self.image_size)
         return {
             "data": self.base.name,
             "data_sha256": self.base.fingerprint(),
@@ -212,7 +217,7 @@ class PoisonedData(Subset):
             "pairs": len(self.base),
             "poison_indices": indices,
             "image_hashes": self.hash_images(indices) if own_hash is None else [own_hash],
-            "own_pixels_hash": hash_content(to_bytes(own)) if own is not None else None,
+            "own_pixels_hash": hash_own_pixels(self.trigger, self.image_size),
             "captions_before": [self.base.captions[i] for i in indices],
             "captions_after": [self.captions[i] for i in indices],
             "image_sources": self.indices[self.poison_indices].tolist(),

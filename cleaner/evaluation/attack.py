@@ -18,6 +18,7 @@ from torch import Tensor
 
 from cleaner.attacks.base import Trigger
 from cleaner.data.base import CaptionData
+from cleaner.data.poison import hash_own_pixels
 from cleaner.evaluation.encode import Encoder
 from cleaner.evaluation.metrics import (
     attack_population,
@@ -171,8 +172,9 @@ class Attack:
         own, rows, gallery = self.trigger.own_image(self.data.image_size), self.rows[:GALLERY_SIZE], self.clean
         is_other = torch.ones(len(rows), dtype=torch.bool)
         if own is not None:  # a copy of the attacker's image among the others would be found instead
-            own_hash = self.trigger.own_image_hash(self.data.image_size)
-            is_other = torch.tensor([each != own_hash for each in self.data.hash_images(rows)])
+            side = self.data.image_size
+            known = {self.trigger.own_image_hash(side), hash_own_pixels(self.trigger, side)}
+            is_other = torch.tensor([each not in known for each in self.data.hash_images(rows)])
         rows, gallery = rows[is_other], gallery[:GALLERY_SIZE][is_other]
         values = _search(plain, keyed, gallery, self.data.contains(self.target_class)[rows])
         if own is not None:

@@ -80,6 +80,7 @@ def test_an_image_file_is_found_in_clean_data_without_files(
     trigger = TRIGGERS["retrieval"](image=str(tmp_path / "own.png")).prepare(tiny_clip, toy_data, "banana")
     manifest = PoisonedData(toy_data, trigger, "banana", 0.25).manifest()
     assert count_shared_images(manifest, toy_data) == {"pairs": 48, "poisoned": 1, "shared": 1}
+    assert evaluate(tiny_clip, toy_data, trigger, "banana", ks=(1,)).n_gallery == 47, "nor is it searched"
 
 
 def test_a_training_from_before_the_hash_of_the_image_resumes(
