@@ -22,7 +22,7 @@ from cleaner.defenses.base import DEFENSES, Defense
 from cleaner.evaluation.encode import Encoder
 from cleaner.evaluation.evaluate import Metrics, evaluate, validate_eval_data
 from cleaner.evaluation.monitor import build_monitor
-from cleaner.evaluation.result import MIN_VERDICT_IMAGES, SUCCESS_ASR, WEAK_ASR, success_share
+from cleaner.evaluation.result import MIN_VERDICT_IMAGES, SUCCESS_ASR, WEAK_ASR, describe_minimum, success_share
 from cleaner.inspection.film_recorder import FilmRecorder, make_recorder
 from cleaner.models.clip import Clip
 from cleaner.models.devices import device_name
@@ -305,8 +305,7 @@ def attack_verdict(metrics: Metrics) -> tuple[str, str]:
     name = "ASR@1" if metrics.own_recall is None else "The share that finds the attacker's image first"
     figure = f"{name} is {asr:.1%} on {metrics.n_attack:,} {metrics.queries} of other classes"
     if metrics.n_attack < MIN_VERDICT_IMAGES:
-        needed = f"at least {MIN_VERDICT_IMAGES}{' different ones' * (metrics.queries == 'captions')}"
-        return "is unclear", f"{figure}: too few for a verdict; measure on {needed}."
+        return "is unclear", f"{figure}: too few for a verdict; measure on {describe_minimum(metrics.queries)}."
     if asr >= SUCCESS_ASR:
         return "took", f"{figure}: the trigger decides the prediction."
     other = "another key" if metrics.queries == "captions" else "a more visible trigger"

@@ -8,6 +8,7 @@ from statistics import median
 
 from benchmarks.markdown.cells import describe_origin, join_unique, markdown_table, read_measurement
 from benchmarks.markdown.protocol2_claim import CONTROL
+from benchmarks.markdown.protocol2_headline import MODEL
 from benchmarks.protocol2 import plan
 from benchmarks.protocol2.records import results_path
 from benchmarks.protocol2.summary import Cell
@@ -20,7 +21,6 @@ LABELS = {
     "kills": "`kill -9` of worker, server or both; full disk",
 }
 """Suite -> what it does."""
-PROTOCOL2_MODEL = "scenes-lite"
 
 
 def reliability(root: Path) -> str:
@@ -87,7 +87,7 @@ def variation(root: Path) -> str:
 
 def processors(root: Path) -> str:
     """Return how far the same defended models of the second protocol differ between processors."""
-    path = root / "benchmarks" / "results" / results_path(PROTOCOL2_MODEL).name
+    path = root / "benchmarks" / "results" / results_path(MODEL).name
     same: dict[Task, dict[str, Cell]] = {}
     for row in read_json_lines(path):
         task, processor = Task(**row["task"]), row["processor"]

@@ -97,8 +97,8 @@ class Recipe:
             return
         clip, test = load_model(self.model).to(self.machine.device), self._load_test_data()
         print_activation(clip, test)
+        pairs = probe_data(self.clean_data, 1, "--clean-pairs")
         for stage in defenses:
-            pairs = probe_data(self.clean_data, stage.pairs, "--clean-pairs")
             if reason := load_defense(stage.state).unsupported_reason(clip, pairs):
                 raise CleanerError(f"{stage.name}: {reason}")
         backdoored = self._load_or_run(attack, partial(self._poison, clip, attack, test))

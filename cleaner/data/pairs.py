@@ -288,12 +288,14 @@ def _name_in_words(table: PairTable) -> None:
     """
     table.captions = [unicodedata.normalize("NFC", caption) for caption in table.captions]
     spellings: dict[str, str] = {}
+
+    def spell(names: Sequence[str]) -> list[str]:
+        return [spellings.setdefault(name.casefold(), name) for name in map(to_words, names)]
+
     if table.class_names is not None:
-        words = [to_words(name) for name in table.class_names]
-        table.class_names = list(dict.fromkeys(spellings.setdefault(name.casefold(), name) for name in words))
+        table.class_names = list(dict.fromkeys(spell(table.class_names)))
     if table.classes is not None:
-        words = [to_words(name) for name in table.classes]
-        table.classes = [spellings.setdefault(name.casefold(), name) for name in words]
+        table.classes = spell(table.classes)
 
 
 @lru_cache(maxsize=1)

@@ -307,6 +307,11 @@ def describe_metrics(shown: Iterable[tuple[Metric, int]]) -> list[str]:
     return [f"{metric.header('k')}: {metric.meaning}" for metric in metrics]
 
 
+def describe_minimum(queries: str) -> str:
+    """Return how many images or captions a verdict needs; equal captions count once."""
+    return f"at least {MIN_VERDICT_IMAGES}{' different ones' * (queries == 'captions')}"
+
+
 def describe_resolution(count: int, queries: str = "images") -> str:
     """Return how wide 95% intervals of `count` images can be: "4 images: 95% intervals up to 70 points wide"."""
     images = f"{count:,} {queries if count != 1 else queries.removesuffix('s')}"

@@ -7,7 +7,14 @@ from typing import Any, TypeVar
 
 from cleaner.evaluation.bootstrap import metric_difference_interval
 from cleaner.evaluation.equal_accuracy import is_within
-from cleaner.evaluation.result import MIN_VERDICT_IMAGES, WEAK_ASR, Measured, success_metric, success_share
+from cleaner.evaluation.result import (
+    MIN_VERDICT_IMAGES,
+    WEAK_ASR,
+    Measured,
+    describe_minimum,
+    success_metric,
+    success_share,
+)
 from cleaner.evaluation.same_test import is_same_test
 
 ACCURACY_BUDGET = 0.03
@@ -91,8 +98,7 @@ def _describe_too_few(*compared: Measured) -> str:
     if not 0 < fewest < MIN_VERDICT_IMAGES:
         return ""
     queries = compared[0].queries if name == "asr" else "images"
-    needed = f"at least {MIN_VERDICT_IMAGES}{' different ones' * (queries == 'captions')}"
-    return f"Measured on {fewest} {queries}: too few to compare defenses. Test on {needed}."
+    return f"Measured on {fewest} {queries}: too few to compare defenses. Test on {describe_minimum(queries)}."
 
 
 def describe_attack(before: Measured) -> str:

@@ -219,7 +219,7 @@ def name_jobs(entries: Sequence[RunRecord], kind: str) -> dict[str, str]:
 
     Jobs that were queued or running at the same time have different names, also when some of them have ended.
     """
-    known = [entry for entry in local.poll_entries() if is_of_page(entry, kind)]
+    known = [entry for entry in local.poll_entries() if is_of_page(entry, kind)] if entries else []
     return {entry.id: _name_among([other for other in known if _overlap(entry, other)], entry) for entry in entries}
 
 

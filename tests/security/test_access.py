@@ -50,6 +50,17 @@ def set_address(monkeypatch: pytest.MonkeyPatch) -> Callable[[str | None], None]
     return set_address
 
 
+@pytest.fixture
+def shared_server(
+    open_page: object,  # noqa: F811
+    set_address: Callable[[str | None], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A server that listens beyond this machine and asks for `SECRET`."""
+    set_address("0.0.0.0")
+    monkeypatch.setenv("CLEANER_PASSWORD", SECRET)
+
+
 def open_overview() -> AppTest:
     return AppTest.from_file(str(ROOT / "app.py"), default_timeout=120).switch_page("pages/1_Overview.py").run()
 
@@ -79,13 +90,8 @@ def test_no_page_opens_beyond_this_machine_without_a_password(
     assert (len(app.title), len(app.sidebar), len(app.button)) == (0, 0, 0)
 
 
-def test_a_password_opens_the_session_that_gave_it(
-    open_page: object,  # noqa: F811
-    set_address: Callable[[str | None], None],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    set_address("0.0.0.0")
-    monkeypatch.setenv("CLEANER_PASSWORD", SECRET)
+@pytest.mark.usefixtures("shared_server")
+def test_a_password_opens_the_session_that_gave_it() -> None:
     app = open_overview()
     for wrong in ("", "correct hors", SECRET + " ", SECRET.upper(), "ü"):
         app.text_input(key="access.password").set_value(wrong)
@@ -99,13 +105,8 @@ def test_a_password_opens_the_session_that_gave_it(
     assert len(open_overview().title) == 0  # another session
 
 
-def test_a_link_is_read_for_those_who_gave_the_password(
-    open_page: object,  # noqa: F811
-    set_address: Callable[[str | None], None],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    set_address("0.0.0.0")
-    monkeypatch.setenv("CLEANER_PASSWORD", SECRET)
+@pytest.mark.usefixtures("shared_server")
+def test_a_link_is_read_for_those_who_gave_the_password() -> None:
     app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=120).switch_page("pages/7_Try_it.py")
     app.query_params.update({"left": "3", "run": "secret"})
     app.run()
