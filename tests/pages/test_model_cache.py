@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -10,10 +12,12 @@ import pytest
 from cleaner.files import assets
 from cleaner.models.clip import Clip
 from cleaner.models.weights import count_bytes
+from cleaner.types import CleanerError
 from pages._shared.cache import model_cache
 from pages._shared.cache.loaders import read_model_mtime
 from pages._shared.cache.model_cache import ModelCache
 from tests.conftest import make_clip
+from tests.waiting import wait_until
 
 SIZE = count_bytes(make_clip().model)
 
@@ -60,3 +64,44 @@ def test_one_model_stays_whatever_its_size_and_a_replaced_file_leaves(monkeypatc
     monkeypatch.setattr(model_cache, "MAX_MODEL_BYTES", 1)
     cache.get(("b", 0.0), load)
     assert cache.names == ["b"]
+
+
+class SlowLoader(Loader):
+    """Loads once it may, and fails the first time if told so."""
+
+    def __init__(self, has_failure: bool = False) -> None:
+        super().__init__()
+        self.may_load, self.has_failure = threading.Event(), has_failure
+
+    def __call__(self, name: str) -> Clip:
+        clip = super().__call__(name)
+        assert self.may_load.wait(60)
+        if self.has_failure and len(self.loaded) == 1:
+            raise CleanerError("the file is broken.")
+        return clip
+
+
+def test_a_model_that_is_being_loaded_holds_up_no_other() -> None:
+    cache, slow, load = ModelCache(), SlowLoader(), Loader()
+    first = cache.get(("a", 0.0), load)
+    with ThreadPoolExecutor() as sessions:
+        waiting = [sessions.submit(cache.get, ("b", 0.0), slow) for _ in range(2)]
+        wait_until(lambda: slow.loaded)
+        others = [sessions.submit(cache.get, (name, 0.0), load) for name in "ac"]
+        try:
+            assert others[0].result(timeout=30) is first
+            assert others[1].result(timeout=30) is not first
+        finally:
+            slow.may_load.set()
+        assert waiting[0].result() is waiting[1].result()
+    assert (slow.loaded, load.loaded) == (["b"], ["a", "c"])
+
+
+def test_after_a_failure_the_next_session_tries_for_itself() -> None:
+    cache, load = ModelCache(), SlowLoader(has_failure=True)
+    with ThreadPoolExecutor() as sessions:
+        waiting = [sessions.submit(cache.get, ("a", 0.0), load) for _ in range(2)]
+        wait_until(lambda: load.loaded)
+        load.may_load.set()
+    assert sorted(type(each.exception()) is CleanerError for each in waiting) == [False, True]
+    assert load.loaded == ["a", "a"]

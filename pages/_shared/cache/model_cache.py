@@ -6,6 +6,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
 
 import streamlit as st
 
@@ -23,30 +24,43 @@ class ModelCache:
 
     def __init__(self) -> None:
         self._models: OrderedDict[tuple[str, float], Clip] = OrderedDict()
-        self._lock = threading.RLock()
+        self._lock = threading.Lock()
+        self._loading: WeakValueDictionary[tuple[str, float], threading.Lock] = WeakValueDictionary()
 
     def get(self, key: tuple[str, float], load: Callable[[str], Clip]) -> Clip:
         """Return the model of a key (name, file time); `load` reads it by name."""
-        with self._lock:  # two sessions that need the same model read it once
-            if key in self._models:
-                self._models.move_to_end(key)
-                return self._models[key]
-            self._models[key] = clip = load(key[0])
-            stale = [other for other in self._models if other[0] == key[0] and other != key]
-            for other in stale:
-                del self._models[other]
-            self._shrink()
-            return clip
-
-    def _shrink(self) -> None:
+        with self._lock:
+            if (clip := self._find(key)) is not None:
+                return clip
+            loading = self._loading.setdefault(key, threading.Lock())  # stays while a session uses it
+        with loading:  # two sessions that need the same model read it once; those that need others do not wait
+            with self._lock:
+                if (clip := self._find(key)) is not None:
+                    return clip
+            clip = load(key[0])
+            with self._lock:
+                self._insert(key, clip)
         from cleaner.models.devices import release_freed_memory
+
+        release_freed_memory()
+        return clip
+
+    def _find(self, key: tuple[str, float]) -> Clip | None:
+        if key in self._models:
+            self._models.move_to_end(key)
+        return self._models.get(key)
+
+    def _insert(self, key: tuple[str, float], clip: Clip) -> None:
+        """Add a model; drop those of older files of its name, and the oldest ones above `MAX_MODEL_BYTES`."""
         from cleaner.models.weights import count_bytes
 
+        for other in [other for other in self._models if other[0] == key[0]]:
+            del self._models[other]
+        self._models[key] = clip
         sizes = {key: count_bytes(clip.model) for key, clip in self._models.items()}
         while len(sizes) > 1 and sum(sizes.values()) > MAX_MODEL_BYTES:
             key, _ = self._models.popitem(last=False)
             del sizes[key]
-        release_freed_memory()
 
     def snapshot(self) -> dict[str, Clip]:
         """Return name -> model of those in memory."""
