@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from cleaner.files import child_environment
-from cleaner.jobs import process
+from cleaner.jobs import prediction, process
 from cleaner.runs.request import Request
 from cleaner.runs.status import read_status
 from cleaner.runs.store import LOG_FILE, list_entries
@@ -44,6 +44,8 @@ class Spare:
     environment: dict[str, str] = field(default_factory=child_environment)
     run: Path | None = None
     """Folder of the last run that it was given."""
+    measured: Request | None = None
+    """The request that it was to measure last; None once it was given a run, which stops a measurement."""
 
     def is_ready(self, run: Path | None = None) -> bool:
         """Return whether it waits for a run, and a worker started now would have the same folder and environment.
@@ -62,6 +64,12 @@ class Spare:
         # After any other end than this one it ends itself, and would lose the run.
         has_ended = any((status.state, status.device) != ("done", "cpu") for status in own)
         return has_ended or any(status.state == "queued" and not status.place for status in others)
+
+    def record_failure(self) -> None:
+        """Record that a request cannot be measured if that killed the process, as it would kill the next one."""
+        was_killed = self.process.poll() not in (None, 0)
+        if was_killed and self.measured is not None and prediction.predict(self.measured) is None:
+            prediction.record(self.measured, None)
 
     def order(self, value: dict[str, Any]) -> bool:
         """Send an order; return False if the process is gone."""
@@ -83,8 +91,7 @@ class Spare:
 _lock = threading.Lock()
 _spare: Spare | None = None
 _idle_timer: threading.Timer | None = None
-_measured: str = ""
-_asked: dict[str, tuple[str, float]] = {}
+_asked: dict[str, tuple[Request, float]] = {}
 
 
 def ensure() -> None:
@@ -94,6 +101,7 @@ def ensure() -> None:
         return
     with _lock:
         if _spare is not None and not _spare.is_ready():
+            _spare.record_failure()
             _spare.dismiss()
             _spare = None
         if _spare is None:
@@ -135,7 +143,7 @@ def execute(folder: Path) -> bool:
             return False
         if not _spare.order({"run": str(folder), "log": str(folder / LOG_FILE)}):
             return False
-        _spare.run = folder
+        _spare.run, _spare.measured = folder, None
         _restart_idle_time()
         return True
 
@@ -146,16 +154,14 @@ def measure(request: Request, asker: str = "") -> bool:
     Ask again until the result is there. A later request of one `asker` replaces the earlier one, which would stop the
     measurement; that of another asker waits until nobody asks for the present one any more.
     """
-    global _measured
-    text = json.dumps(asdict(request), sort_keys=True)
     with _lock:
         if _spare is None or not _spare.is_ready():
             return False
-        key, now = f"{_spare.token} {text}", time.monotonic()
-        _asked[asker] = key, now
+        now = time.monotonic()
+        _asked[asker] = request, now
         for other in [name for name, (_, asked) in _asked.items() if now - asked > ASK_SECONDS]:
             del _asked[other]
-        if any(present == _measured for present, _ in _asked.values()):
+        if any(present == _spare.measured for present, _ in _asked.values()):
             return True
-        _measured = key
+        _spare.measured = request
         return _spare.order({"measure": asdict(request)})

@@ -37,11 +37,11 @@ def describe(requests: Sequence[Request]) -> str:
     if (total := predict_total(requests)) is not None:
         return str(total)
     missing = [request for request in requests if prediction.predict(request) is None]
+    local.keep_spare()  # first, as it notes that a measurement has killed the last one
     if not missing or not all(map(prediction.is_measurable, missing)):
         return "duration unknown"
     if local.has_active_runs():
         return "duration unknown until the running job ends"
-    local.keep_spare()
     context = get_script_run_ctx()
     return MEASURING if spare.measure(missing[0], context.session_id if context else "") else "duration unknown"
 

@@ -103,6 +103,28 @@ def test_the_spare_measures(request_: Request) -> None:
     wait_until(lambda: prediction.predict(request) is not None)
 
 
+def test_a_request_that_kills_the_spare_is_not_measured_again(request_: Request) -> None:
+    request = replace(request_, finetune=replace(CONFIG, batch_size=9))
+    spare.ensure()
+    assert spare.measure(request)
+    waiting_process().kill()
+    wait_until(lambda: not spare.is_waiting())
+    assert prediction.is_measurable(request)
+    spare.ensure()
+    assert not prediction.is_measurable(request)
+
+
+@pytest.mark.parametrize(("exit_status", "is_measurable"), [(-9, False), (0, True), (None, True)])
+def test_only_a_spare_that_was_killed_has_failed_to_measure(
+    tiny_model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exit_status: int | None, is_measurable: bool
+) -> None:
+    monkeypatch.setenv("CLEANER_CACHE", str(tmp_path))
+    request = make_request(tiny_model)
+    ended = spare.Spare(cast(Any, SimpleNamespace(poll=lambda: exit_status)), "token", measured=request)
+    ended.record_failure()
+    assert prediction.is_measurable(request) == is_measurable
+
+
 def test_a_measurement_keeps_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     events: list[str] = []
     results = iter([False, True])  # a run has the device, then not
@@ -214,23 +236,26 @@ def test_an_unusable_spare_is_replaced_and_an_idle_one_ends(
 
 
 class Listener(spare.Spare):
-    """A spare that is always ready and keeps its orders."""
+    """A spare that is always ready and keeps its orders: the pairs of a request to measure, 0 for a run."""
 
     def __init__(self) -> None:
         self.token, self.orders = "token", list[int]()
 
-    def is_ready(self) -> bool:
+    def is_ready(self, run: Path | None = None) -> bool:
         return True
 
     def order(self, value: dict[str, Any]) -> bool:
-        self.orders.append(value["measure"]["pairs"])
+        self.orders.append(value["measure"]["pairs"] if "measure" in value else 0)
         return True
 
 
-def test_measurements_of_two_sessions_do_not_stop_each_other(tiny_model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_measurements_of_two_sessions_do_not_stop_each_other(
+    tiny_model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     listener, now = Listener(), [0.0]
     monkeypatch.setattr(spare, "_spare", listener)
     monkeypatch.setattr(spare, "_asked", {})
+    monkeypatch.setattr(spare, "_restart_idle_time", lambda: None)
     monkeypatch.setattr(spare, "time", SimpleNamespace(monotonic=lambda: now[0]))
     first, second, third = (replace(make_request(tiny_model), pairs=pairs) for pairs in (100, 200, 300))
     for _ in range(3):  # both pages ask again and again
@@ -242,3 +267,6 @@ def test_measurements_of_two_sessions_do_not_stop_each_other(tiny_model: str, mo
     assert spare.measure(second, "b")
     assert spare.measure(third, "b")  # the user moved a control: the earlier result is not needed
     assert listener.orders == [100, 200, 300]
+    assert spare.execute(tmp_path)
+    assert spare.measure(third, "b")  # the run has stopped its measurement
+    assert listener.orders == [100, 200, 300, 0, 300]
