@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import tarfile
 import threading
@@ -21,7 +22,7 @@ from cleaner.access import validate_allowed
 from cleaner.data.base import DATASETS
 from cleaner.data.pairs import TAR_ERRORS, FileData, PairTable
 from cleaner.data.photo_captions import describe_photos
-from cleaner.files import file_version, read_limited
+from cleaner.files import file_version, read_limited, write_error
 from cleaner.seed import derive_seed
 from cleaner.types import CleanerError, OnStep, start_progress
 
@@ -92,6 +93,9 @@ class Cifar10(FileData):
                 cause = getattr(error, "reason", error)  # of urllib's errors
                 reason = getattr(cause, "strerror", None) or str(cause).partition("\n")[0]
                 example = f"{self.dataset_name.lower()}:/folder"
+                if isinstance(error, OSError) and error.errno == errno.ENOSPC:  # the archive was being unpacked
+                    remedy = f"Free disk space there, or give a folder that has the files, as in {example}."
+                    raise write_error(root, error, remedy) from error
                 raise CleanerError(
                     f"{self.dataset_name} was not downloaded ({reason}): check the connection, or give a folder that "
                     f"has it, as in {example}."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from http.client import HTTPException
 from pathlib import Path
 from urllib.request import urlopen
@@ -9,6 +10,7 @@ from urllib.request import urlopen
 from torchvision import datasets
 from torchvision.datasets.utils import check_integrity
 
+from cleaner.files import atomic_write
 from cleaner.types import CleanerError, OnStep, start_progress
 
 MB = 1_000_000
@@ -23,27 +25,25 @@ def download_archive(dataset_name: str, folder: Path, on_step: OnStep | None = N
     source = getattr(datasets, dataset_name)
     archive = folder / source.filename
     if not check_integrity(str(archive), source.tgz_md5):
-        _download_file(source.url, archive, on_step)
+        remedy = "Free disk space there, or give a folder that has the files."
+        with atomic_write(archive, remedy) as temporary, temporary.open("wb") as file:
+            for chunk in _read_chunks(source.url, archive.name, on_step):
+                file.write(chunk)
 
 
-def _download_file(url: str, path: Path, on_step: OnStep | None) -> None:
-    """Download a file; steps are megabytes."""
-    part = path.with_name(f"{path.name}.part")
+def _read_chunks(url: str, name: str, on_step: OnStep | None) -> Iterator[bytes]:
+    """Yield the content of the file `name` from the network; steps are megabytes."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with urlopen(url, timeout=TIMEOUT_SECONDS) as response, part.open("wb") as file:
+        with urlopen(url, timeout=TIMEOUT_SECONDS) as response:
             total = int(response.headers.get("Content-Length") or 0)
             report, done = start_progress(on_step, "download", max(total // MB, 1)), 0
             while chunk := response.read(MB):
-                file.write(chunk)
+                yield chunk
                 done += len(chunk)
                 report(min(done, total) // MB)
-        part.replace(path)
     except (OSError, HTTPException) as error:
         cause = getattr(error, "reason", error)  # of urllib's errors
         raise CleanerError(
-            f"{path.name} was not downloaded ({getattr(cause, 'strerror', None) or cause}): check the connection, or "
+            f"{name} was not downloaded ({getattr(cause, 'strerror', None) or cause}): check the connection, or "
             "give a folder that has the files."
         ) from error
-    finally:
-        part.unlink(missing_ok=True)

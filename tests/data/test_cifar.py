@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import pickle
 import socket
+from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
 from pathlib import Path
 from urllib.error import URLError
 
@@ -15,7 +18,7 @@ from torchvision.datasets import CIFAR10
 
 from cleaner import load_data
 from cleaner.data.base import DATASETS
-from cleaner.data.download import download_archive
+from cleaner.data.download import MB, download_archive
 from cleaner.data.pairs import FileData
 from cleaner.models.framing import ImageTransform
 from cleaner.types import Cancelled, CleanerError, StepReport
@@ -164,6 +167,44 @@ def test_a_download_reports_megabytes_and_leaves_no_part(tmp_path: Path, monkeyp
     monkeypatch.setattr(CIFAR10, "url", (tmp_path / "nowhere").as_uri())
     with pytest.raises(CleanerError, match=r"not downloaded \(No such file or directory\): check the connection"):
         download_archive("CIFAR10", tmp_path / "other")
+
+
+def test_two_downloads_at_once_do_not_disturb_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    content, folder = bytes(range(250)) * 10_000, tmp_path / "own"
+    (tmp_path / "source.tar.gz").write_bytes(content)
+    monkeypatch.setattr(CIFAR10, "url", (tmp_path / "source.tar.gz").as_uri())
+    monkeypatch.setattr(CIFAR10, "tgz_md5", hashlib.md5(content).hexdigest())
+
+    def stop(report: StepReport) -> None:
+        raise Cancelled
+
+    def start_another(report: StepReport) -> None:
+        with ThreadPoolExecutor() as sessions, pytest.raises(Cancelled):
+            sessions.submit(download_archive, "CIFAR10", folder, stop).result()
+
+    download_archive("CIFAR10", folder, start_another)
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == {CIFAR10.filename: content}
+
+
+def test_a_full_disk_is_no_fault_of_the_connection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    full = OSError(errno.ENOSPC, "No space left on device")
+
+    class FullFile(BytesIO):
+        def write(self, *_: object) -> int:
+            raise full
+
+    def fail(*_: object, **__: object) -> None:
+        raise full
+
+    (tmp_path / "source.tar.gz").write_bytes(bytes(MB))
+    monkeypatch.setattr(CIFAR10, "url", (tmp_path / "source.tar.gz").as_uri())
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", lambda *_: FullFile())
+        with pytest.raises(CleanerError, match=r"cannot be written \(No space left on device\)\. Free disk space"):
+            download_archive("CIFAR10", tmp_path / "own")
+    monkeypatch.setattr("torchvision.datasets.cifar.download_and_extract_archive", fail)  # while it unpacks
+    with pytest.raises(CleanerError, match=r"cannot be written \(No space left on device\)\. Free disk space"):
+        load_data(f"cifar10:{tmp_path}", download=True)
 
 
 def test_a_download_without_a_network_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
