@@ -263,8 +263,7 @@ def show_command(requests: Sequence[Request]) -> None:
 
 def choose_device_and_precision(key: str) -> tuple[str, str, bool]:
     """Draw the choice of device and precision; return both, and whether this machine supports them."""
-    reasons = cache.devices()
-    default = next((name for name in ("cuda", "mps", "cpu") if reasons[name] is None), "cpu")
+    reasons, default = cache.devices(), cache.default_device()
     left, right = st.columns(2)
     with left:
         help = f"{cache.device_name(default)}."

@@ -149,21 +149,23 @@ def skip_unused_pairs(request: Request, defense: Any) -> Request:
 def build_rebound_request(defended: RunRecord, steps: int) -> Request:
     """Return the request for a rebound test: plain finetuning on the clean pairs, same test images."""
     name, options, test_size = get_test_data(defended.config)
+    # With "auto", a run would load torch to find its device, also while it waits in the queue.
+    finetune = replace(DEFEND, steps=steps, lr=rebound_lr(defended.model), device=cache.default_device())
     return make_rebound_request(
         defended.config,
         run_id(defended.folder),
         (name, options),
         pairs=int(defended.pairs or CLEAN_PAIRS),
         test_size=test_size,
-        finetune=replace(DEFEND, steps=steps, lr=rebound_lr(defended.model)),
+        finetune=finetune,
     )
 
 
 def build_retrain_request(suspect: RunRecord, flagged: Sequence[int], detector: str, total: int) -> Request:
     """Return the request that trains the model before poisoning again without the flagged of `total` pairs."""
     request = make_retrain_request(suspect.config, run_id(suspect.folder), flagged, detector, total=total)
-    config = with_eval_interval(request.pairs, request.finetune)
-    return replace(request, finetune=config, validation_size=VALIDATION_SIZE)
+    config = replace(request.finetune, device=cache.default_device())  # as in `build_rebound_request`
+    return replace(request, finetune=with_eval_interval(request.pairs, config), validation_size=VALIDATION_SIZE)
 
 
 def is_defense_of(run: RunRecord, suspect: Suspect) -> bool:

@@ -20,6 +20,7 @@ from cleaner.evaluation.same_test import TEST_FIELDS
 from cleaner.files import read_json, write_json
 from cleaner.jobs import local, sweep
 from cleaner.labels import defense_name, to_label
+from cleaner.models.devices import pick_device
 from cleaner.presets import QUICK_DEFEND, defense_presets
 from cleaner.runs.record import RunRecord
 from cleaner.runs.request import Request
@@ -305,6 +306,15 @@ def test_a_rebound_test_has_the_rate_of_its_model(tmp_path: Path, model: str, lr
     _, folder = make_runs(tmp_path)
     defended = RunRecord.from_config(folder, {**read_json(folder / "config.json"), "clean_model": model})
     assert job_requests.build_rebound_request(defended, 2).finetune.lr == lr
+
+
+def test_a_run_of_a_page_states_its_device(tmp_path: Path) -> None:
+    backdoored, defended = map(read_record, make_runs(tmp_path))
+    for request in (
+        job_requests.build_rebound_request(defended, 2),
+        job_requests.build_retrain_request(backdoored, [1, 2], "dao", 500),
+    ):  # a worker would load torch only to find it
+        assert request.finetune.device == cache.default_device() == str(pick_device())
 
 
 def test_the_form_of_a_rebound_test_states_the_rate_of_its_model(open_page: OpenPage, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from pages._shared.cache.attributions import (
 from pages._shared.cache.background import keep_spare, warm_up
 from pages._shared.cache.choices import (
     datasets,
+    default_device,
     defenses,
     device_name,
     devices,

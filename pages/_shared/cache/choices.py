@@ -104,6 +104,12 @@ def devices() -> dict[str, str | None]:
     return check_devices()
 
 
+def default_device() -> str:
+    """Return the device that "auto" selects."""
+    reasons = devices()
+    return next(name for name in ("cuda", "mps", "cpu") if reasons[name] is None)
+
+
 @st.cache_resource(show_spinner=False)
 def precisions(device: str) -> dict[str, str | None]:
     """Return precision -> None, or why `device` does not support it."""
