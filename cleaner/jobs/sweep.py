@@ -181,7 +181,8 @@ def is_active(records: Sequence[RunRecord]) -> bool:
     is_waiting = any(record.status.state == WAITING_STATE for record in records)
     is_paused = any(record.status.state == "paused" for record in records)
     last = max((record.status.updated for record in records), default=0.0)
-    return is_waiting and not is_paused and time.time() - last < HANDOVER_SECONDS
+    # A distance: after a clock was set back, a stopped sweep must not count as active until it has caught up.
+    return is_waiting and not is_paused and abs(time.time() - last) < HANDOVER_SECONDS
 
 
 def make_rows(records: Sequence[RunRecord]) -> list[RunRecord]:

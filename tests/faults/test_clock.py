@@ -11,9 +11,9 @@ import pytest
 
 from cleaner import load_run
 from cleaner.files import write_json
-from cleaner.jobs import local, session, slurm, slurm_queue, worker
+from cleaner.jobs import local, session, slurm, slurm_queue, sweep, worker
 from cleaner.runs.status import Status, read_status, write_status
-from cleaner.runs.store import create_run, list_entries
+from cleaner.runs.store import create_run, list_entries, read_record
 from tests.jobs.test_local import make_request
 
 DAY = 86_400.0
@@ -69,3 +69,15 @@ def test_a_dead_job_does_not_keep_running_until_a_clock_set_back_has_caught_up(
     assert local.poll_status(folder).state == "running", "the clock of its node is ahead"
     answers.pop(0)
     assert local.poll_status(folder).state == "died"
+
+
+@pytest.mark.parametrize("jump", [-DAY, DAY])
+def test_a_stopped_sweep_does_not_continue_after_a_jump(
+    tiny_model: str, jump: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = create_run(make_request(tiny_model))
+    write_status(folder, Status(sweep.WAITING_STATE))
+    assert sweep.is_active([read_record(folder, needs_metrics=False)]), "the next run is about to start"
+    now = time.time
+    monkeypatch.setattr(time, "time", lambda: now() + jump)
+    assert not sweep.is_active([read_record(folder, needs_metrics=False)])
