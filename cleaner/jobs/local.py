@@ -6,7 +6,6 @@ line see the same state. On this machine each device has one queue (`locks`); a 
 
 from __future__ import annotations
 
-import socket
 import threading
 import time
 from collections.abc import Sequence
@@ -94,8 +93,7 @@ def keep_spare() -> None:
 
 def has_active_runs(root: Path | None = None) -> bool:
     """Return whether a run of this machine is queued or running."""
-    statuses = [entry.status for entry in poll_entries(root) if entry.status.state in ACTIVE]
-    return any(status.host in ("", socket.gethostname()) and not status.place for status in statuses)
+    return any(entry.status.state in ACTIVE and process.is_here(entry.status) for entry in poll_entries(root))
 
 
 def count_runs_ahead(entry: RunRecord, entries: Sequence[RunRecord]) -> int:

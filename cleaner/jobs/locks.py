@@ -117,7 +117,6 @@ def _has_earlier_run(folder: Path, device: str) -> bool:
         other = entry.status
         is_earlier = other.state == "queued" and other.queued < queued
         may_share = not other.device or (other.device, other.gpus) == (device, gpus)
-        is_here = other.host in ("", socket.gethostname()) and not other.place
-        if is_earlier and may_share and is_here and process.is_alive(entry.folder, other):
+        if is_earlier and may_share and process.is_here(other) and process.is_alive(entry.folder, other):
             return True
     return False

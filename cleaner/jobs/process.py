@@ -154,6 +154,11 @@ def is_alive(folder: Path, status: Status) -> bool:
     return find_process(folder, status) is not None
 
 
+def is_here(status: Status) -> bool:
+    """Return whether a run is on this machine: others may share the store, or be a cluster."""
+    return status.host in ("", socket.gethostname()) and not status.place
+
+
 def find_process(folder: Path, status: Status) -> psutil.Process | None:
     """Return the run's process on this machine; None if it is gone or its pid belongs to another process."""
     try:

@@ -13,7 +13,7 @@ from functools import partial
 
 import streamlit as st
 
-from cleaner.jobs import local, sweep
+from cleaner.jobs import local, process, sweep
 from cleaner.jobs.slurm import SlurmResources
 from cleaner.labels import state_label, to_label
 from cleaner.runs.record import RunRecord
@@ -155,8 +155,8 @@ def active_pages() -> set[str]:
 
 def is_processor_busy() -> bool:
     """Return whether a job computes on the processor of this machine."""
-    entries = (entry.status for entry in local.poll_entries() if entry.status.state == "running")
-    return any(status.device == "cpu" and not status.place for status in entries)
+    running = (entry.status for entry in local.poll_entries() if entry.status.state == "running")
+    return any(status.device == "cpu" and process.is_here(status) for status in running)
 
 
 def started_runs(kind: str) -> list[RunRecord]:

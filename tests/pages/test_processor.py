@@ -1,5 +1,6 @@
 """The server leaves the processor to a training on this machine."""
 
+import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 import torch
 
 from cleaner.config import FinetuneConfig
+from cleaner.jobs import process
 from cleaner.runs.request import Request
 from cleaner.runs.status import Status, write_status
 from cleaner.runs.store import create_run
@@ -48,6 +50,7 @@ def test_pages_compute_with_one_thread_during_a_training() -> None:
     ("values", "is_busy"),
     [
         ({"state": "running", "device": "cpu"}, True),
+        ({"state": "running", "device": "cpu", "host": "elsewhere"}, False),
         ({"state": "running", "device": "cuda"}, False),
         ({"state": "running", "device": "cpu", "place": "slurm"}, False),
         ({"state": "queued", "device": "cpu"}, False),
@@ -59,5 +62,6 @@ def test_only_a_running_job_on_this_processor_counts(
 ) -> None:
     monkeypatch.setenv("CLEANER_RUNS", str(tmp_path))
     folder = create_run(Request("backdoored", "scenes", 500, FinetuneConfig(), "scenes-rn", trigger={"name": "badnet"}))
-    write_status(folder, Status(**values, pid=1, host="elsewhere"))
+    monkeypatch.setattr(process, "is_alive", lambda folder, status: True)
+    write_status(folder, Status(**{"host": socket.gethostname(), **values}))
     assert jobs.is_processor_busy() == is_busy
