@@ -147,7 +147,7 @@ with page("Overview", LEAD):
     example = next((run for run in state.backdoored_runs() if run.is_shipped), None)
     has_own = run is not None and not run.is_shipped and run.metric("asr") is not None
     if run is not None and has_own:
-        st.markdown("##### Your run: before and after")
+        st.markdown("##### Before and after")
         show_run(run)
     if example is not None and not (has_own and stage_mode.is_on()):  # which shows charts without their titles
         show_example(example)

@@ -147,6 +147,11 @@ def _is_array_job(entry: RunRecord) -> bool:
     return bool(entry.status.place and entry.sweep)
 
 
+def is_own_poisoning(run: RunRecord) -> bool:
+    """Return whether this session started a backdoored run: last, or earlier and has seen its result."""
+    return run.id in started_ids().get("poison", []) or run.id in st.session_state.get(_SEEN, set())
+
+
 def active_pages() -> set[str]:
     """Return the kinds ("poison", "defend", "detect") of the jobs that are running or queued."""
     active = [entry for entry in local.poll_entries() if entry.status.state in ACTIVE]

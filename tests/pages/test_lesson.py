@@ -202,6 +202,22 @@ def test_it_looks_at_the_student_s_own_model(open_page: OpenPage, tmp_path: Path
     assert app.selectbox(key="current_run").value == own.name
 
 
+def test_it_puts_no_model_of_another_student_in_view(open_page: OpenPage, tmp_path: Path) -> None:
+    example, _ = make_runs(tmp_path)
+    move_to_example(tmp_path)
+    own, _ = make_runs(tmp_path, seed=1)
+    make_runs(tmp_path, seed=2)  # newer, of another student
+    queued = make_active("backdoored")
+    app = press(open_page("Overview"), "start")
+    app.selectbox(key="current_run").set_value(example.name).run()
+    for started, seen, expected in (([queued.name], [], example), ([queued.name], [own.name], own)):
+        app.session_state["jobs.started"], app.session_state["jobs.seen"] = {"poison": started}, set(seen)
+        go_to(app, "Poison")
+        press(app, "next")
+        assert app.selectbox(key="current_run").value == expected.name
+        press(app, "back")
+
+
 def test_the_verdict_of_the_example_says_so(open_page: OpenPage, tmp_path: Path) -> None:
     make_runs(tmp_path)
     move_to_example(tmp_path)
