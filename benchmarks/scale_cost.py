@@ -123,7 +123,8 @@ def predict_step(
     passes = 1 + BACKWARD
     images = passes * batch * method.images * model.image_flops / machine.image_rate
     text = batch * (method.captions * model.caption_flops + method.subtexts * model.subtext_flops)
-    products = rows * rows * model.width * 2 * (method.images + 3 * method.share)
+    # Of all rows in both directions, and as many for the views; three among the drawn pairs with subtexts.
+    products = rows * rows * model.width * 2 * (2 * method.images + 3 * method.share**2)
     is_alone = processes == 1
     gather_bytes = 0.0 if is_alone else BYTES * rows * model.width * (method.images + texts) * (1 - 1 / processes)
     reduce_bytes = 0.0 if is_alone else 2 * BYTES * model.parameters * (1 - 1 / processes)

@@ -56,7 +56,9 @@ def subtext_loss(f: Features, text_to_text: bool = True) -> Tensor:
     image_logits = (f.logit_scale * f.positive @ image.T).masked_fill(masked.T, -torch.inf)
     total = total + match(image_logits, f.logit_bias)
     if text_to_text:
-        # A single drawn pair has no other: its bias is that of the captions of the batch.
-        cosines = text @ f.positive.T if pairs > 1 else f.text @ f.text.T
-        total = total + against_subtexts(text, None if f.logit_bias is None else in_modal_bias(f, cosines))
+        bias = None
+        if f.logit_bias is not None:
+            # A single drawn pair has no other: its bias is that of the captions of the batch.
+            bias = in_modal_bias(f, text @ f.positive.T if pairs > 1 else f.text @ f.text.T)
+        total = total + against_subtexts(text, bias)
     return total / 3

@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
+from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import scale
 from benchmarks.markdown import scale_tables
@@ -49,6 +50,16 @@ def test_operations_of_published_models() -> None:
     assert model.parameters == 151_277_313
     assert model.image_flops == pytest.approx(2 * 4.41e9, rel=0.03)  # 4.4 GMACs, as published
     assert model.subtext_flops == pytest.approx(model.caption_flops / 11)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_operations_of_a_loss(name: str) -> None:
+    rows, width, method = 256, 64, METHODS[name]
+    compute = scale.make_loss(scale.make_features(rows, width, method.images > 1, method.share), method.share > 0)
+    with FlopCounterMode(display=False) as counter:
+        compute()
+    step = predict_step(replace(MODEL, width=width), method, MACHINE, HOST, batch=rows, processes=1)
+    assert step.loss * MACHINE.loss_rate == pytest.approx(counter.get_total_flops(), rel=0.02)
 
 
 def test_each_method_has_its_loss() -> None:
