@@ -20,7 +20,7 @@ import tyro
 
 from benchmarks import quick_setting
 from benchmarks.protocol2.records import describe_processor
-from benchmarks.quick_plan import CONFIRM_SEEDS, VARIANTS, choose
+from benchmarks.quick_plan import CONFIRM_SEEDS, VARIANTS
 from benchmarks.rows import add_row, read_rows
 from cleaner.data.base import load_data
 from cleaner.files import child_environment
@@ -78,13 +78,13 @@ def train(options: Options) -> None:
     """Train what is missing of one seed, and write a row for each method."""
     configure_torch()
     (seed,) = options.seeds
-    chosen = choose(quick_setting.read()["trials"])[options.model]
+    chosen = quick_setting.find_choice(options.model)
     key = {"model": options.model, "trigger": options.attack, "seed": seed, "processor": options.processor}
     done = [row["method"] for row in read_rows(options.out) if key.items() <= row.items()]
     if set(done) >= {"none", *chosen}:
         return
     for method, run in train_methods(options, chosen, done):
-        row = key | {"method": method, **quick_setting.validation_figures(run), "sha256": run.clip.sha256()}
+        row = key | {"method": method, **quick_setting.trial_figures(run), "sha256": run.clip.sha256()}
         add_row(options.out, row, processor=describe_processor()["name"])
 
 

@@ -65,6 +65,20 @@ def confirmation_plan(chosen: dict[str, dict[str, Any]]) -> Iterator[tuple[str, 
     yield "cleanclip, full schedule", cleanclip, chosen["cleanclip"]["lr"], FULL_STEPS
 
 
+def complete(trials: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the trials of the models whose whole plan was tried: from a part of it, other rates would be chosen."""
+    plan = [{"seed": seed, **key, **SETTING} for seed in TRIAL_SEEDS for key in trial_plan()]
+    by_model: dict[str, list[dict[str, Any]]] = {}
+    for trial in trials:
+        by_model.setdefault(trial["model"], []).append(trial)
+    return [
+        trial
+        for tried in by_model.values()
+        if all(any(key.items() <= trial.items() for trial in tried) for key in plan)
+        for trial in tried
+    ]
+
+
 def choose(trials: list[dict[str, Any]]) -> dict[str, dict[str, dict[str, Any]]]:
     """Return model -> method -> chosen form and rate, by the mean validation accuracy over the trial seeds."""
     chosen: dict[str, dict[str, dict[str, Any]]] = {}

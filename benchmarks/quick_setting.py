@@ -1,12 +1,12 @@
 """Choose and confirm the quick setting, a minute of training for pages, lesson, demo and example:
 
-python -m benchmarks.quick_setting attack | trials | confirm
+python -m benchmarks.quick_setting trials | confirm
 
-attack: trials of short poisonings, before any defense. trials: each method gets the same number of trials on the
-badnet model of a trial seed; its settings are the largest learning rate whose validation accuracy stays within the
-budget, ties by accuracy. ASR is logged and never used. confirm: test metrics on five seeds that were drawn beforehand
-and that no trial used, each method at its own rate, at TA-Cleaner's and, for CleanCLIP, in the full schedule. Each
-trial and row is written when it is done; a second call continues. Two processes may split methods or seeds.
+trials: each method gets the same number of trials on the badnet model of a trial seed; its settings are the largest
+learning rate whose validation accuracy stays within the budget, ties by accuracy. ASR is logged and never used.
+confirm: test metrics on five seeds that were drawn beforehand and that no trial used, each method at its own rate, at
+TA-Cleaner's and, for CleanCLIP, in the full schedule. Each trial and row is written when it is done; a second call
+continues. Two processes may split methods or seeds. A model's settings are chosen when all its trials are done.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from benchmarks.quick_plan import (
     TRIALS_EACH,
     VARIANTS,
     choose,
+    complete,
     confirmation_plan,
     trial_plan,
 )
@@ -46,35 +47,18 @@ from cleaner.workflow import defend, poison
 
 RESULT_PATH = results.RESULTS_DIR / "quick_setting.json"
 ATTACKS = ("badnet", "badclip")
-ATTACK_TRIALS = (
-    (4000, 4, 0.03, 1e-3),
-    (4000, 3, 0.03, 1e-3),
-    (4000, 4, 0.03, 2e-3),
-    (4000, 4, 0.03, 3e-3),
-    (4000, 4, 0.05, 1e-3),
-    (4000, 4, 0.05, 2e-3),
-    (8000, 2, 0.03, 2e-3),
-    (8000, 2, 0.05, 1e-3),
-    (8000, 2, 0.05, 2e-3),
-    (16000, 1, 0.03, 2e-3),
-    (16000, 1, 0.05, 1e-3),
-    (8000, 3, 0.05, 1e-3),
-    (8000, 3, 0.03, 2e-3),
-)
-"""(pairs, epochs, poison rate, learning rate) of the poisoning. Chosen: of those that reach ASR@1 0.95 in
-about 250 steps, the most accurate one."""
 
 
 @dataclass(frozen=True)
 class Options:
     """Run what is missing of one phase."""
 
-    phase: tyro.conf.Positional[Literal["attack", "trials", "confirm"]]
+    phase: tyro.conf.Positional[Literal["trials", "confirm"]]
     """What to run."""
     model: str = presets.QUICK_MODEL
     """Built-in model."""
     attacks: tuple[str, ...] = ATTACKS
-    """Attacks of the phases attack and confirm."""
+    """Attacks of the phase confirm."""
     defenses: tuple[str, ...] = ("finetune", "cleanclip", "cleanclip_short", "ta_cleaner")
     """Methods of the phase trials."""
     seeds: tuple[int, ...] = CONFIRM_SEEDS
@@ -84,20 +68,7 @@ class Options:
 def main(options: Options) -> None:
     """Run a phase."""
     configure_torch()
-    {"attack": run_attack_trials, "trials": run_defense_trials, "confirm": run_confirmation}[options.phase](options)
-
-
-def run_attack_trials(options: Options) -> None:
-    """Log CA and ASR of short poisonings on validation images."""
-    validation = load_home(options.model, "validation")
-    for attack in options.attacks:
-        for pairs, epochs, rate, lr in ATTACK_TRIALS:
-            for seed in TRIAL_SEEDS:
-                changed: dict[str, Any] = {"pairs": pairs, "epochs": epochs, "lr": lr}
-                key = {"model": options.model, "trigger": attack, "seed": seed, **changed, "poison_rate": rate}
-                if is_new("attack_trials", key):
-                    run = poison_quickly(options.model, attack, seed, validation, **changed, rate=rate)
-                    append("attack_trials", key | validation_figures(run))
+    {"trials": run_defense_trials, "confirm": run_confirmation}[options.phase](options)
 
 
 def run_defense_trials(options: Options) -> None:
@@ -117,13 +88,13 @@ def run_defense_trials(options: Options) -> None:
         for key in missing:
             defense = VARIANTS[key["defense"]][key["form"]]
             run = defend_quickly(suspect, defense, key["lr"], validation, label=f"{key['defense']} {key['form']}")
-            append("trials", key | {"backdoored_ca": before} | validation_figures(run))
+            append("trials", key | {"backdoored_ca": before} | trial_figures(run))
 
 
 def run_confirmation(options: Options) -> None:
     """Measure the chosen settings on test images, with the five seeds."""
     test = load_home(options.model, "test")
-    chosen = choose(read()["trials"])[options.model]
+    chosen = find_choice(options.model)
     for attack in options.attacks:
         for seed in options.seeds:
             plan = list(confirmation_plan(chosen))
@@ -141,6 +112,15 @@ def run_confirmation(options: Options) -> None:
                         suspect, defense, lr, test, label=f"{attack} {seed} {key['method']}", steps=steps
                     )
                 append("rows", protocol.stamp_row(key | results.make_row(key["method"], run)))
+
+
+def find_choice(model: str) -> dict[str, dict[str, Any]]:
+    """Return method -> chosen form and rate of a model; ends the program while its trials are incomplete."""
+    chosen = choose(complete(read()["trials"]))
+    if model not in chosen:
+        command = f"python -m benchmarks.quick_setting trials --model {model}"
+        raise SystemExit(f"The trials of {model} are not complete: run {command}")
+    return chosen[model]
 
 
 def load_home(model: str, split: str, size: int | None = None) -> CaptionData:
@@ -175,8 +155,8 @@ def defend_quickly(suspect: Run, defense: Defense, lr: float, test: CaptionData,
     return defend(suspect, defense, clean, config, test=test, on_step=Progress(label))
 
 
-def validation_figures(run: Run) -> dict[str, Any]:
-    """Return what a trial logs."""
+def trial_figures(run: Run) -> dict[str, Any]:
+    """Return what a trial logs of a backdoored or defended run."""
     metrics = run.metrics
     assert metrics is not None
     assert metrics.asr is not None
@@ -189,7 +169,7 @@ def validation_figures(run: Run) -> dict[str, Any]:
         "steps": len([report for report in run.history if report.stage != "optimise"]),
         "seconds": run.config["seconds"],
         "precision": run.config["precision"],
-        "suspect_sha256": run.config["model_sha256"],
+        "suspect_sha256": results.make_row(None, run)["suspect_sha256"],
         "commit": results.read_git_commit(),
     }
 
@@ -197,7 +177,7 @@ def validation_figures(run: Run) -> dict[str, Any]:
 def read() -> dict[str, Any]:
     """Return the result file; its lists are empty if there is none."""
     stored = json.loads(RESULT_PATH.read_text(encoding="utf-8")) if RESULT_PATH.exists() else {}
-    return {"attack_trials": [], "trials": [], "rows": []} | stored
+    return stored | {name: stored.get(name, []) for name in ("trials", "rows")}
 
 
 def is_new(name: str, key: dict[str, Any]) -> bool:
@@ -211,7 +191,7 @@ def append(name: str, entry: dict[str, Any]) -> None:
         stored = read()
         stored[name].append(entry)
         plan = {"trial_seeds": TRIAL_SEEDS, "seeds": CONFIRM_SEEDS, "trials_each": TRIALS_EACH, "budget": BUDGET}
-        stored |= {**plan, "setting": SETTING, "chosen": choose(stored["trials"])}
+        stored |= {**plan, "setting": SETTING, "chosen": choose(complete(stored["trials"]))}
         if "command" not in stored:  # each trial and row states its own commit
             stored |= results.add_provenance(protocol.format_command_line())
         results.write_result(RESULT_PATH, stored)

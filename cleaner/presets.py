@@ -108,8 +108,9 @@ PHOTO_POISON = {"photos-rn": PoisonSetting(22_500, 2, 0.1, POISON_LR["photos-rn"
 REBOUND_STEPS = 100
 """Default steps of a rebound test."""
 
-# The quick setting of pages, lesson, demo and example
-# (benchmarks/results/quick_setting.json). In so few steps only a high learning rate removes anything.
+# The quick setting of pages, lesson, demo and example (benchmarks/results/quick_setting.json). Poisoning: of the trials
+# with an ASR@1 of at least 0.95 in about 250 steps, the most accurate one. In so few steps only a high learning rate
+# removes anything.
 QUICK_MODEL = "scenes-lite"
 QUICK_POISON_PAIRS, QUICK_POISON_RATE, QUICK_POISON = 8000, 0.05, FinetuneConfig(lr=1e-3, epochs=2)
 QUICK_CLEAN_PAIRS, QUICK_DEFEND = 8000, FinetuneConfig(lr=1e-3, epochs=2)

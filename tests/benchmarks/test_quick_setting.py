@@ -11,7 +11,9 @@ import pytest
 
 from benchmarks import processors, quick_plan, quick_setting
 from benchmarks.markdown import quick_tables
-from cleaner.files import read_json
+from cleaner.files import assets, read_json
+from cleaner.models.clip import load_clip
+from cleaner.runs.run import load_run
 from tests.benchmarks.result_files import write_result
 from tests.benchmarks.test_tables import make_row
 
@@ -83,13 +85,35 @@ def test_each_call_keeps_the_command_of_the_first(tmp_path: Path, monkeypatch: p
     stored = quick_setting.read()
     assert stored["command"] == "first"
     assert [len(stored[name]) for name in ("trials", "rows")] == [2, 1]
-    assert list(stored["chosen"]) == [MODEL]
+
+
+def test_nothing_is_chosen_before_all_trials_of_a_model_are_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quick_setting, "RESULT_PATH", tmp_path / "quick_setting.json")
+    monkeypatch.setattr(quick_setting.results, "add_provenance", lambda command: {"command": command})
+    trials = [trial(key["lr"], 0.97, form=key["form"], name=key["defense"]) for key in quick_plan.trial_plan()]
+    for done in trials[:-1]:
+        quick_setting.append("trials", done)
+        quick_setting.append("trials", {**trials[-1], "model": done["defense"]})  # other models do not count
+    assert quick_setting.read()["chosen"] == {}
+    with pytest.raises(SystemExit, match=f"trials --model {MODEL}"):
+        quick_setting.find_choice(MODEL)
+    quick_setting.append("trials", trials[-1])
+    chosen = quick_setting.read()["chosen"]
+    assert list(chosen) == [MODEL]
+    assert chosen[MODEL].keys() == quick_setting.find_choice(MODEL).keys() == quick_plan.VARIANTS.keys()
+
+
+def test_a_trial_of_an_attack_states_its_own_weights() -> None:
+    run = load_run(assets() / "example" / "example-badnet")
+    assert quick_setting.trial_figures(run)["suspect_sha256"] == run.clip.sha256() != load_clip(run.clip.name).sha256()
 
 
 def test_each_row_states_its_own_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(quick_setting, "RESULT_PATH", tmp_path / "quick_setting.json")
-    monkeypatch.setattr(quick_setting, "read", lambda: {"trials": [], "rows": []})
-    monkeypatch.setattr(quick_setting, "choose", lambda trials: {MODEL: {}})
+    monkeypatch.setattr(quick_setting, "read", lambda: {"rows": []})
+    monkeypatch.setattr(quick_setting, "find_choice", lambda model: {})
     monkeypatch.setattr(quick_setting, "confirmation_plan", lambda chosen: [("none", None, 0.0, 0)])
     monkeypatch.setattr(quick_setting, "load_home", lambda model, split: None)
     monkeypatch.setattr(quick_setting, "poison_quickly", lambda *arguments: None)
@@ -149,7 +173,7 @@ def test_the_first_minute_shows_its_phases(tmp_path: Path) -> None:
 def test_the_file_of_processors_states_the_seeds_of_its_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = SimpleNamespace(clip=SimpleNamespace(sha256=lambda: "a"))
     monkeypatch.setattr(processors, "train_methods", lambda *_: [("none", run)])
-    monkeypatch.setattr(quick_setting, "validation_figures", lambda run: {})
+    monkeypatch.setattr(quick_setting, "trial_figures", lambda run: {})
     for seed in (7, 3):
         options = processors.Options(seeds=(seed,), out=tmp_path / "processors.json", processor="SSE4.1, 1 thread")
         processors.train(options)
