@@ -17,15 +17,17 @@ from pathlib import Path
 from typing import Any
 
 import tyro
+from filelock import FileLock
 
 from benchmarks import protocol
+from benchmarks.tasks import lock_path
 from cleaner.files import read_json, write_json
 from cleaner.reports import results
 
 RESULT_PATH = results.RESULTS_DIR / "reliability.json"
 ROOT = Path(__file__).resolve().parent.parent
 SUITES = {"inputs": "tests/inputs", "kills": "tests/faults"}
-COUNTS = ("cases", "kills", "kills_in_a_write", "runs")
+COUNTS = ("cases", "kills", "kills_in_a_write")
 """Properties that the tests record."""
 GROUP_SIZE = 16
 """Tests in one process of pytest."""
@@ -46,11 +48,12 @@ class Options:
 
 def main(options: Options) -> int:
     """Run, print and write; return 1 if a test failed."""
-    rows = {row["suite"]: row for row in read_json(options.out).get("rows", [])}
     for suite in options.suites:
-        rows[suite] = {**run_suite(suite, options), "commit": results.read_git_commit()}
-        ordered = [rows[name] for name in SUITES if name in rows]
-        protocol.write_result(options.out, seeds=[], rows=ordered)
+        counted = {**run_suite(suite, options), "commit": results.read_git_commit()}
+        with FileLock(lock_path(options.out, "append")):  # another call may have counted another suite meanwhile
+            rows = {row["suite"]: row for row in read_json(options.out).get("rows", [])} | {suite: counted}
+            ordered = [rows[name] for name in SUITES if name in rows]
+            protocol.write_result(options.out, seeds=[], rows=ordered)
     for row in ordered:
         print(", ".join(f"{name} {value}" for name, value in row.items()))
     return int(any(row["failures"] for row in ordered))

@@ -110,5 +110,17 @@ def test_an_interrupted_count_continues(tmp_path: Path, monkeypatch: pytest.Monk
     assert [path.name for path in tmp_path.iterdir()] == ["reliability.json"]
 
 
+def test_two_calls_keep_the_counts_of_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run_suite(suite: str, options: Options) -> dict[str, Any]:
+        if suite == "inputs":  # the other call ends before this one
+            program.main(replace(options, suites=("kills",)))
+        return {"suite": suite, "failures": 0}
+
+    monkeypatch.setattr(program, "run_suite", run_suite)
+    options = Options(suites=("inputs",), out=tmp_path / "reliability.json")
+    assert program.main(options) == 0
+    assert [row["suite"] for row in json.loads(options.out.read_text())["rows"]] == ["inputs", "kills"]
+
+
 def test_counts_that_some_groups_lack_are_added() -> None:
     assert add_counts([{"tests": 1, "cases": 5}, {"tests": 2, "kills": 3}]) == {"tests": 3, "cases": 5, "kills": 3}
