@@ -77,7 +77,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "photos_rates": result_tables.photo_rates,
     "quick_choice": quick_tables.quick_choice,
     "quick_setting": quick_tables.quick_setting,
-    "processors": reliability_tables.processors,
+    "protocol2_processors": reliability_tables.protocol2_processors,
     "reliability": reliability_tables.reliability,
     "reliability_summary": reliability_tables.reliability_summary,
     "sessions": reliability_tables.sessions,

@@ -85,7 +85,7 @@ def variation(root: Path) -> str:
     return describe_variation(root / "benchmarks" / "results")
 
 
-def processors(root: Path) -> str:
+def protocol2_processors(root: Path) -> str:
     """Return how far the same defended models of the second protocol differ between processors."""
     path = root / "benchmarks" / "results" / results_path(MODEL).name
     same: dict[Task, dict[str, Cell]] = {}
@@ -95,6 +95,7 @@ def processors(root: Path) -> str:
             maker = processor["name"].split()[0].removesuffix("(R)")
             same.setdefault(task, {})[f"{maker} with {processor['kernels']}"] = Cell(task, row)
     repeated = {task: list(cells.values()) for task, cells in same.items() if len(cells) > 1}
+    counts = " or ".join(map(str, sorted({len(cells) for cells in repeated.values()})))
     kinds = sorted({kind for task in repeated for kind in same[task]})
     spreads = {name: [_spread(cells, name) for cells in repeated.values()] for name in ("asr", "ca")}
     removed = [
@@ -103,9 +104,9 @@ def processors(root: Path) -> str:
         if task.attack == "badclip" and task.method in (plan.FULL_METHOD, CONTROL)
     ]
     return (
-        f"Of the second protocol, {len(repeated)} defended models were measured on two or three kinds of processor "
-        f"({', '.join(kinds)}), each against a model backdoored there. ASR@1 differs "
-        f"by a median of {median(spreads['asr']):.1f} points and at most {max(spreads['asr']):.1f}, clean accuracy by "
+        f"Of the second protocol, {len(repeated)} defended models were measured on {counts} of {len(kinds)} kinds of "
+        f"processor ({', '.join(kinds)}), each against a model backdoored there. ASR@1 differs by a median of "
+        f"{median(spreads['asr']):.1f} points and at most {max(spreads['asr']):.1f}, clean accuracy by "
         f"{median(spreads['ca']):.1f} and {max(spreads['ca']):.1f}. Of BadCLIP after TA-Cleaner or the control with K "
         f"100% ({len(removed)} models) ASR@1 differs by {min(removed):.1f} to {max(removed):.1f} points, with a median "
         f"of {median(removed):.1f}."
