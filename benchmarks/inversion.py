@@ -95,9 +95,9 @@ def train_away(run: Run, found: Inversion, label: str) -> dict[str, Any]:
     metrics = {}
     for defense in (UnlearnTrigger(png=found.png), DEFENSES["finetune"]()):
         name = DEFENSES.name_of(defense)
-        after = defend_quickly(run, defense, lr, test, label=f"{label} {name}").metrics
-        assert after is not None
-        metrics[name] = {**after.to_dict(), "outcomes": {}, "lr": lr}
+        after = defend_quickly(run, defense, lr, test, label=f"{label} {name}")
+        assert after.metrics is not None
+        metrics[name] = {**after.metrics.to_dict(), "outcomes": {}, "lr": lr, "precision": after.config["precision"]}
     return metrics
 
 

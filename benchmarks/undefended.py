@@ -1,8 +1,9 @@
 """Linear probe and transfer before any defense: python -m benchmarks.undefended
 
-The references of protocol 2's columns: its backdoored models themselves, and the clean model with the same triggers. A
-backdoored model that is not stored is trained first. Resumable: every finished model is a line of
-benchmarks/results/undefended.jsonl. Several processes may run at the same time.
+The references of protocol 2's columns: its backdoored models, and the clean model with the same triggers. A backdoored
+model that is not stored is trained first; the stored lines are of those that PAR was measured on.
+Resumable: every finished model is a line of benchmarks/results/undefended.jsonl. Several processes may run at the same
+time.
 """
 
 from __future__ import annotations

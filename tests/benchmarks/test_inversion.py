@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -59,6 +60,16 @@ def test_success_and_accuracy_before_and_after_unlearning(tmp_path: Path) -> Non
     assert cells[1:] == ["BadNet patch", "yes", "0.900", "0.100", "0.700", "0.950", "0.800", "0.850"]
     assert "both at 0.0001" in note
     assert note.endswith(f"cpu; commit abc0; `{inversion_tables.COMMAND}`.")
+
+
+def test_unlearning_states_its_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    defended = SimpleNamespace(metrics=SimpleNamespace(to_dict=dict), config={"precision": "bf16"})
+    monkeypatch.setattr(inversion, "load_data", lambda *_, **__: None)
+    monkeypatch.setattr(inversion, "defend_quickly", lambda *_, **__: defended)
+    found = Inversion("m", "d", {"a": 1.0, "b": 2.0}, "a", {}, 0.0, png="AAAA")
+    suspect: Any = SimpleNamespace(config={"model": "scenes-lite"})
+    after = inversion.train_away(suspect, found, "badnet 3")
+    assert {name: row["precision"] for name, row in after.items()} == {"unlearn_trigger": "bf16", "finetune": "bf16"}
 
 
 def test_a_row_has_no_image() -> None:
