@@ -8,7 +8,6 @@ the page; the phases of each run come from its files. Measure on an idle machine
 from __future__ import annotations
 
 import os
-import resource
 import statistics
 import tempfile
 import time
@@ -65,7 +64,6 @@ def main(options: Options) -> None:
         reading_seconds=options.reading_seconds,
         rounds=rounds,
         rows=medians,
-        peak_mb=round(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024),
     )
 
 

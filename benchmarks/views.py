@@ -15,9 +15,10 @@ import torch
 import tyro
 
 from benchmarks import protocol
+from benchmarks.markdown.cells import Row
 from benchmarks.protocol2 import plan
 from benchmarks.protocol2.measure import describe, measure_cell, read_started_commit
-from benchmarks.protocol2.records import Row, describe_processor, results_path
+from benchmarks.protocol2.records import describe_processor, results_path
 from benchmarks.protocol2.summary import decide
 from benchmarks.protocol2.tasks import Task, planned_groups
 from benchmarks.tasks import append_row, claimed

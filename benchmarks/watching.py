@@ -99,12 +99,12 @@ def count_steps(folder: Path) -> tuple[int, float]:
     return (reports[-1]["step"], reports[-1]["seconds"]) if reports else (0, 0.0)
 
 
-Phases = dict[str, list[dict[str, float]]]
+Phases = dict[str, list[float]]
 Switches = dict[str, list[float]]
 
 
 def measure_rounds(options: Options, folder: Path, address: str, browser: Any) -> tuple[Phases, Switches]:
-    """Return the measurements of each phase and the seconds of each page switch, one per round."""
+    """Return the steps per second of each phase and the seconds of each page switch, one per round."""
     phases: Phases = {name: [] for name in PHASES}
     titles = list_titles()
     switches: Switches = {title: [] for title in titles}
@@ -143,14 +143,14 @@ def measure_idle_switches(options: Options, address: str, browser: Any) -> Switc
     return {title: seconds[1:] for title, seconds in switches.items()}
 
 
-def measure_phase(folder: Path, seconds: float) -> dict[str, float]:
+def measure_phase(folder: Path, seconds: float) -> float:
     """Return the training's steps per second."""
     steps, trained = count_steps(folder)
     time.sleep(seconds)
     steps_after, trained_after = count_steps(folder)
     if trained_after <= trained:
         raise SystemExit(f"No step in {seconds} s: choose more --seconds.")
-    return {"steps_per_second": (steps_after - steps) / (trained_after - trained)}
+    return (steps_after - steps) / (trained_after - trained)
 
 
 def time_switch(page: Any, title: str) -> float:
@@ -166,16 +166,14 @@ def time_switch(page: Any, title: str) -> float:
 
 def summarize_phases(phases: Phases) -> list[dict[str, Any]]:
     """Return medians over the rounds; `of_rate`: the rate relative to that without a page in the same round."""
-    bare = [measured["steps_per_second"] for measured in phases[PHASES[0]]]
-    rows = []
-    for name, rounds in phases.items():
-        rates = [measured["steps_per_second"] for measured in rounds]
-        row: dict[str, Any] = {
+    return [
+        {
             "phase": name,
-            "of_rate": median_ratio(rates, bare),
+            "of_rate": median_ratio(rates, phases[PHASES[0]]),
+            "steps_per_second": rounded_median(rates),
         }
-        rows.append(row | {key: rounded_median(measured[key] for measured in rounds) for key in rounds[0]})
-    return rows
+        for name, rates in phases.items()
+    ]
 
 
 def summarize_switches(switches: Switches, idle: Switches) -> list[dict[str, Any]]:

@@ -6,9 +6,8 @@ from collections.abc import Collection, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from benchmarks.markdown.cells import format_number, join_unique, markdown_table, mean
+from benchmarks.markdown.cells import Row, format_number, join_unique, markdown_table, mean
 from benchmarks.protocol2 import plan, rule
-from benchmarks.protocol2.records import Row
 from benchmarks.protocol2.summary import (
     Cell,
     at_equal_accuracy,

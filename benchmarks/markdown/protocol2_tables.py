@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.markdown.captions import LOST_ACCURACY_NOTE
-from benchmarks.markdown.cells import format_mean_range, markdown_table
+from benchmarks.markdown.cells import Row, format_mean_range, markdown_table
 from benchmarks.markdown.protocol2_claim import (
     format_equal_accuracy,
     format_mark,
@@ -18,7 +18,7 @@ from benchmarks.markdown.protocol2_claim import (
     name_seeds,
 )
 from benchmarks.protocol2 import plan, rule
-from benchmarks.protocol2.records import Row, results_path
+from benchmarks.protocol2.records import results_path
 from benchmarks.protocol2.summary import (
     Cell,
     by_method,

@@ -16,9 +16,10 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.markdown.cells import Row
 from benchmarks.protocol2 import plan, statement
 from benchmarks.protocol2.measure import describe, measure, read_started_commit
-from benchmarks.protocol2.records import Row, describe_processor, results_path
+from benchmarks.protocol2.records import describe_processor, results_path
 from benchmarks.protocol2.tasks import Log, Task, pending
 from benchmarks.tasks import append_row, claimed
 from cleaner.files import read_json_lines

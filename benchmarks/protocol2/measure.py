@@ -11,9 +11,10 @@ import torch
 from filelock import FileLock
 
 from benchmarks import protocol
+from benchmarks.markdown.cells import Row
 from benchmarks.protocol2 import plan
 from benchmarks.protocol2.probe import probe_labels
-from benchmarks.protocol2.records import Row, describe_processor
+from benchmarks.protocol2.records import describe_processor
 from benchmarks.protocol2.tasks import Task
 from benchmarks.tasks import lock_path
 from cleaner import presets

@@ -11,7 +11,6 @@ import torch
 from cleaner import presets
 from cleaner.reports import results
 
-Row = dict[str, Any]
 CPU_FLAGS = (
     "fma",
     "avx2",

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from benchmarks.markdown.cells import Row
 from benchmarks.protocol2 import plan, rule
-from benchmarks.protocol2.records import Row
 from benchmarks.protocol2.tasks import Attacks, Log, Methods, Task, decide_attacks, decide_methods
 from cleaner.evaluation.equal_accuracy import Setting, interpolate_asr, is_within
 from cleaner.reports import claim

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from benchmarks.markdown.cells import Row
 from benchmarks.protocol2 import plan, rule
 from benchmarks.protocol2.plan import FULL_METHOD, JUDGES, MODELS, PLAIN, SHARES
-from benchmarks.protocol2.records import Row
 from cleaner.reports import claim
 from cleaner.types import CleanerError
 

@@ -12,15 +12,8 @@ from cleaner.files import read_json
 from pages._shared import frame
 
 
-def measured(rate: float) -> dict[str, float]:
-    return {"steps_per_second": rate}
-
-
 def test_rates_are_compared_within_a_round() -> None:
-    phases = {
-        "no page": [measured(4.0), measured(2.0), measured(1.0)],
-        "Poison open": [measured(3.0), measured(1.8), measured(0.9)],
-    }
+    phases = {"no page": [4.0, 2.0, 1.0], "Poison open": [3.0, 1.8, 0.9]}
     first, second = watching.summarize_phases(phases)
     assert (first["of_rate"], first["steps_per_second"]) == (1.0, 2.0)
     assert (second["phase"], second["of_rate"]) == ("Poison open", 0.9)
