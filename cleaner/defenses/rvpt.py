@@ -83,7 +83,8 @@ class RVPT(RepellingDefense):
         if self.optimizer == "adamw":
             return None
         prompts = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        return torch.optim.SGD(prompts, config.lr, momentum=config.beta1, weight_decay=config.weight_decay)
+        # Not the decay of the config, which is AdamW's: SGD adds it to the gradient, and momentum multiplies it.
+        return torch.optim.SGD(prompts, config.lr, momentum=config.beta1)
 
     def losses(self, f: Features) -> dict[str, Tensor]:
         return {"class_loss": class_loss(f), "repelling_loss": self.repelling_loss(f)}

@@ -91,12 +91,12 @@ def test_prompts_alone_are_trained_and_both_losses_fall(optimizer: str, toy_data
     assert all(weight.requires_grad for weight in result.clip.model.parameters())  # a rebound test trains them all
 
 
-def test_sgd_has_the_schedule_and_momentum_of_the_config() -> None:
+def test_sgd_has_the_momentum_of_the_config_and_no_decay() -> None:
     prepared = RVPT.prepare(make_clip(layers=4), seed=0)
     sgd = replace(RVPT, optimizer="sgd").build_optimizer(prepared.model, replace(CONFIG, beta1=0.8, weight_decay=0.02))
     assert isinstance(sgd, torch.optim.SGD)
     (group,) = sgd.param_groups
-    assert (group["momentum"], group["weight_decay"], len(group["params"])) == (0.8, 0.02, 1)
+    assert (group["momentum"], group["weight_decay"], len(group["params"])) == (0.8, 0, 1)
     assert RVPT.build_optimizer(prepared.model, CONFIG) is None
 
 
