@@ -16,18 +16,19 @@ from cleaner.training.memory import batch_norms
 
 MAX_LOGIT_SCALE = math.log(100)
 EMBEDDINGS = ("token_embedding", "positional_embedding", "pos_embed", "cls_token", "attn_pool.latent", "layer_scale")
-"""Parts of the names of embeddings and scales with more than one axis, in the towers of open_clip and timm."""
+"""Parts of the names of embeddings and scales that are no `nn.Embedding`, in the towers of open_clip and timm."""
 
 
 def build_optimizer(model: nn.Module, config: FinetuneConfig) -> torch.optim.Optimizer:
     """Return AdamW without decay on scalars, scales, biases, norms and embeddings (unused token rows stay constant).
 
-    The code of CleanCLIP, BadCLIP and PAR decays token and positional embeddings too.
+    Learned visual prompts decay. The code of CleanCLIP, BadCLIP and PAR decays token and positional embeddings too.
     """
+    tables = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
     decayed: list[nn.Parameter] = []
     plain: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
-        is_plain = parameter.ndim < 2 or any(part in name for part in EMBEDDINGS)
+        is_plain = parameter.ndim < 2 or id(parameter) in tables or any(part in name for part in EMBEDDINGS)
         (plain if is_plain else decayed).append(parameter)
     groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}]
     return torch.optim.AdamW(groups, lr=config.lr, betas=(config.beta1, config.beta2), fused=True)

@@ -269,6 +269,14 @@ def test_embeddings_of_timm_towers_do_not_decay() -> None:
     assert (len(decayed["params"]), len(plain["params"])) == (1, 4)
 
 
+def test_embedding_tables_of_any_name_do_not_decay() -> None:
+    layers = {"word_embeddings": torch.nn.Embedding(5, 8), "shared": torch.nn.Embedding(5, 8)}
+    model = torch.nn.ModuleDict({**layers, "project": torch.nn.Linear(8, 4, bias=False)})
+    decayed, plain = build_optimizer(model, CONFIG).param_groups
+    assert [tuple(parameter.shape) for parameter in decayed["params"]] == [(4, 8)]
+    assert [tuple(parameter.shape) for parameter in plain["params"]] == [(5, 8)] * 2
+
+
 def test_weights_alone_decay_and_betas_are_those_of_the_config() -> None:
     config = replace(CONFIG, weight_decay=0.2, beta1=0.8, beta2=0.7)
     model = make_clip().model
