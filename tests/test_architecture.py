@@ -184,6 +184,7 @@ def test_requirements_list_every_imported_package() -> None:
     roots = {name.partition(".")[0] for path in [*LIBRARY, *APP] for name in imported(path)}
     outside = roots - set(sys.stdlib_module_names) - {"cleaner", "pages", "app", "benchmarks"}
     assert "torch>=2.6" in lines  # older ones let weights_only be bypassed
+    assert 'torch>=2.8; sys_platform == "darwin"' in lines  # older ones cannot resize with antialiasing on Apple GPUs
     extras = (ROOT / "pyproject.toml").read_text(encoding="utf-8").partition("[project.optional-dependencies]")[2]
     optional = set(re.findall(r'"([\w-]+)>=', extras.partition("\n[")[0]))
     assert optional

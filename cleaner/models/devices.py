@@ -34,7 +34,7 @@ def check_devices() -> dict[str, str | None]:
     elif torch.version.cuda and not _has_code_for(torch.cuda.get_device_capability(), torch.cuda.get_arch_list()):
         cuda = "this PyTorch has no code for this GPU; install another build of it"
     if not torch.backends.mps.is_available():
-        mps = "needs a Mac with an Apple GPU" if platform.system() != "Darwin" else "needs macOS 12.3 and an Apple GPU"
+        mps = "needs a Mac with an Apple GPU" if platform.system() != "Darwin" else "needs macOS 14 and an Apple GPU"
     return dict(zip(DEVICES, (None, cuda, mps), strict=True))
 
 

@@ -31,6 +31,12 @@ def test_unavailable_devices_have_a_reason() -> None:
     assert check_precisions("cpu")["fp32"] is None
 
 
+def test_a_mac_is_told_which_system_its_gpu_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    monkeypatch.setattr(devices.platform, "system", lambda: "Darwin")
+    assert "macOS 14" in str(check_devices()["mps"])
+
+
 @pytest.mark.parametrize(
     ("capability", "architectures", "runs"),
     [
