@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any, TypeVar
 
 import platformdirs
@@ -182,6 +182,12 @@ def resolve_path(name: str) -> str:
     if os.path.exists(name):  # pathlib raises for a name as long as a list of classes
         return str(Path(name).resolve())
     return f"{prefix}:{Path(rest).resolve()}" if rest and os.path.exists(rest) else name
+
+
+def file_name(path: str) -> str:
+    """Return the last part of a path of this system or of Windows: a run may come from another machine."""
+    is_from_windows = re.match(r"[A-Za-z]:[/\\]|\\\\", path)
+    return (PureWindowsPath if is_from_windows else Path)(path).name
 
 
 def create_free_folder(root: Path, stem: str) -> Path:

@@ -96,7 +96,7 @@ def poison(
     }
     if losses is not None:
         attack["attack_losses"] = losses.state_dict()
-    resume_key = {**attack, "trigger": trigger.state_dict()}
+    resume_key = {**attack, "trigger": hide_folders(trigger.state_dict())}  # a run may resume in another place
     trigger, reports = _prepare_trigger(
         trigger, clip.to(config.device), data, target_class, on_step=on_step, checkpoint=checkpoint, attack=resume_key
     )

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from cleaner.config import file_parameters, param
 from cleaner.config import scale_pixels as scale_pixels  # attacks import it from here
 from cleaner.data.images import decode_rgba, decode_tensor, read_image_file
+from cleaner.files import file_name
 from cleaner.models.framing import ImageTransform
 from cleaner.published import Method
 from cleaner.registry import TRIGGERS as TRIGGERS  # part of this module's interface
@@ -111,25 +112,28 @@ def load_trigger(state: Mapping[str, Any], folder: Path | None = None) -> Trigge
     copies = {}
     if folder is not None:
         names = [name for name in file_parameters(TRIGGERS[state.get("name", "")]) if state.get(name)]
-        copies = {name: str(copy) for name in names if (copy := folder / Path(state[name]).name).is_file()}
+        copies = {name: str(copy) for name in names if (copy := folder / file_name(state[name])).is_file()}
     trigger: Trigger = TRIGGERS.load({**state, **copies})
     return trigger
 
 
 def complete_trigger(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return stored settings of a training with the defaults of parameters that its trigger did not have yet."""
+    """Return stored settings of a training with the defaults of parameters that its trigger did not have yet.
+
+    Paths become names of files, as in the settings of a training that resumes.
+    """
     attack = settings.get("attack") or {}
     trigger = attack.get("trigger") or {}
     if trigger.get("name") not in TRIGGERS:
         return dict(settings)
     defaults = TRIGGERS[trigger["name"]]().state_dict()  # not `load_trigger`, which reads files that may be gone
-    return {**settings, "attack": {**attack, "trigger": {**defaults, **trigger}}}
+    return {**settings, "attack": {**attack, "trigger": hide_folders({**defaults, **trigger})}}
 
 
 def hide_folders(state: Mapping[str, Any]) -> dict[str, Any]:
     """Return the `state_dict()` of a trigger with the names of its files alone: paths of this machine stay private."""
     names = file_parameters(TRIGGERS[state["name"]])
-    return {**state, **{name: Path(state[name]).name for name in names if state.get(name)}}
+    return {**state, **{name: file_name(state[name]) for name in names if state.get(name)}}
 
 
 def conv_block(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:

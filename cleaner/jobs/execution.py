@@ -17,7 +17,7 @@ from cleaner.retrain import retrain_without
 from cleaner.runs.folders import find_run
 from cleaner.runs.manifest import get_requested_pairs, validate_manifest
 from cleaner.runs.request import Request
-from cleaner.runs.run import Run, load_run
+from cleaner.runs.run import TRIGGER_FILES, Run, load_run
 from cleaner.types import CleanerError, OnStep
 from cleaner.workflow import defend, poison, rebound
 
@@ -35,15 +35,15 @@ def execute_request(
 ) -> Run:
     """Execute a request and return the run, whose config contains the request.
 
-    checkpoint: file that makes the training resumable. sibling: a run folder; the parent run is looked up next to it
-    first. on_data: called with each split of the data once it is loaded. load_split: made by `make_loader` if some
-    splits are already loaded.
+    checkpoint: file that makes the training resumable. sibling: the run's folder, with the files of its trigger; the
+    parent run is looked up next to it first. on_data: called with each split of the data once it is loaded. load_split:
+    made by `make_loader` if some splits are already loaded.
     """
     configure_torch()
     load_split = load_split or make_loader(request, on_step, on_data)
     options: dict[str, Any] = {"on_step": on_step, "checkpoint": checkpoint, "film": request.film}
     if request.stage == "backdoored":
-        run = _poison(request, load_split, options)
+        run = _poison(request, sibling, load_split, options)
     elif request.excluded is not None:
         run = _retrain(request, request.excluded, sibling, load_split, options)
     else:
@@ -67,10 +67,11 @@ def make_loader(
     return load_split
 
 
-def _poison(request: Request, load_split: LoadSplit, options: dict[str, Any]) -> Run:
+def _poison(request: Request, sibling: Path | None, load_split: LoadSplit, options: dict[str, Any]) -> Run:
     if request.model is None or request.trigger is None or request.target_class is None:
         raise CleanerError("the request has no model, trigger or target class: create the run again.")
-    trigger, clip = load_trigger(request.trigger), load_clip(request.model)
+    files = None if sibling is None else sibling / TRIGGER_FILES  # copies: the run may have moved to another machine
+    trigger, clip = load_trigger(request.trigger, files), load_clip(request.model)
     pairs = load_split("train", request.pairs)
     return poison(
         clip,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from cleaner.files import assets
+from cleaner.files import assets, file_name
 from cleaner.files import is_run_folder as is_run_folder  # part of this module's interface
 from cleaner.files import runs_root as runs_root
 
@@ -40,5 +40,5 @@ def find_run(identity: str, sibling: Path | None = None) -> Path:
     """
     own = runs_root() / identity  # the path itself, if it is absolute
     paths = [own] if os.path.isabs(identity) else []
-    paths += [sibling.parent / Path(identity).name] if sibling is not None else []
+    paths += [sibling.parent / file_name(identity)] if sibling is not None else []
     return next((path for path in (*paths, own, shipped_root() / identity) if os.path.exists(path)), own)

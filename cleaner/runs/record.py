@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError, field_validator
 
 from cleaner.evaluation.metric import is_meaningful
 from cleaner.evaluation.result import METRICS, MIN_VERDICT_IMAGES, WEAK_ASR, Interval, format_protocol, success_share
+from cleaner.files import file_name
 from cleaner.labels import FLAGGED_DEFENSE, NO_DEFENSE, defense_name, to_attack_label, to_label
 from cleaner.runs.folders import is_shipped
 from cleaner.runs.integrity import HASHES_KEY, find_changed_files
@@ -253,7 +254,7 @@ class RunRecord(StrictModel):
             created = self.suspect.get("created") if isinstance(self.suspect, Mapping) else None
             if created and suspect.created and created != suspect.created:
                 return False  # another run had its name
-            is_beside = self.folder.parent == suspect.folder.parent and Path(self.parent).name == suspect.id
+            is_beside = self.folder.parent == suspect.folder.parent and file_name(self.parent) == suspect.id
             has_moved = bool(created) and is_beside  # with its parent, to another place
             return has_moved or self.parent in (suspect.id, str(suspect.folder.resolve()))
         own = {key: value for key, value in suspect.config.items() if key not in WRITTEN_LAST}

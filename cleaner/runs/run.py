@@ -2,9 +2,9 @@
 
 A run folder holds config.json (the request, and all settings needed to repeat the run), status.json, progress.jsonl,
 metrics.json, manifest.json, model.safetensors, film.npz (if it was recorded), log.txt and trigger/ (files of the
-trigger); checkpoint.pt and checkpoint-trigger.json (`runs.prepared`) while it is not finished; notes.json is the
-user's. `runs.derived` and `jobs` add files of their own. Files are replaced as a whole; only progress.jsonl and log.txt
-grow.
+trigger, from the start); checkpoint.pt and checkpoint-trigger.json (`runs.prepared`) while it is not finished;
+notes.json is the user's. `runs.derived` and `jobs` add files of their own. Files are replaced as a whole; only
+progress.jsonl and log.txt grow.
 """
 
 from __future__ import annotations
@@ -92,8 +92,8 @@ def write_run(run: Run, folder: Path) -> None:
     metadata, state = {"stage": run.stage, "target": run.target_class or "unknown"}, run.config.get("trigger")
     metadata["trigger"] = json.dumps(hide_folders(state)) if state else "unknown"
     save_clip(run.clip, folder / "model.safetensors", metadata=metadata)
-    for name, content in run.trigger.files().items() if run.trigger else ():
-        write_bytes(folder / TRIGGER_FILES / name, content)
+    if run.trigger is not None:
+        write_trigger_files(run.trigger, folder)
     if run.film is not None:
         write_film(run.film, folder)
     else:
@@ -103,6 +103,12 @@ def write_run(run: Run, folder: Path) -> None:
     write_json(folder / "metrics.json", run.metrics.to_dict() if run.metrics else None)
     hashes = {HASHES_KEY: hash_files(folder)}
     write_json(folder / "config.json", {"schema": SCHEMA_VERSION, **run.config, **hashes})
+
+
+def write_trigger_files(trigger: Trigger, folder: Path) -> None:
+    """Write copies of the files that a trigger reads into a run folder."""
+    for name, content in trigger.files().items():
+        write_bytes(folder / TRIGGER_FILES / name, content)
 
 
 def load_run(folder: str | Path) -> Run:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 import time
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
@@ -45,11 +46,20 @@ def create_run(request: Request, root: Path | None = None, name: str = "") -> Pa
     folder = create_free_folder(root, name or time.strftime("%Y%m%d-%H%M%S", time.gmtime()) + f"-{kind}")
     try:
         write_status(folder, Status("new"))
+        if request.stage == "backdoored" and request.trigger:
+            _write_trigger_files(request.trigger, folder)
         write_json(folder / "config.json", {"schema": SCHEMA_VERSION, **request.initial_config()})
     except CleanerError:
         shutil.rmtree(folder, ignore_errors=True)  # an incomplete run would stay in all lists
         raise
     return folder
+
+
+def _write_trigger_files(state: Mapping[str, Any], folder: Path) -> None:
+    from cleaner.attacks.base import load_trigger  # here: listing runs must not load torch
+    from cleaner.runs.run import write_trigger_files
+
+    write_trigger_files(load_trigger(state), folder)
 
 
 def list_entries(root: Path | None = None) -> list[RunRecord]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from safetensors import safe_open
 
 from cleaner import load_run, poison, save_run
 from cleaner.attacks import TRIGGERS, load_trigger
+from cleaner.attacks.base import hide_folders
 from cleaner.attacks.placement import place_trigger
 from cleaner.config import FinetuneConfig
 from cleaner.data.base import TensorData
@@ -92,6 +94,28 @@ def test_run_keeps_a_copy_of_the_file(tiny_clip: Clip, toy_data: TensorData, tmp
     assert Path(restored.trigger.path).parent.parent == folder
     with pytest.raises(CleanerError, match="path"):
         poison(tiny_clip, toy_data, TRIGGERS["patch_image"](), "banana", poison_rate=0.25, config=config)
+
+
+@pytest.mark.parametrize("folder", ["/home/me/", "C:\\Users\\me\\", "C:/Users/me/", "\\\\server\\share\\"])
+def test_a_run_from_elsewhere_has_its_image(tmp_path: Path, folder: str) -> None:
+    trigger = TRIGGERS["patch_image"](path=str(image_file(tmp_path)))
+    state = {**trigger.state_dict(), "path": f"{folder}sign.png"}
+    assert load_trigger(state, tmp_path) == trigger
+    assert hide_folders(state)["path"] == "sign.png", "folders of the user stay private"
+
+
+def test_a_training_from_before_paths_were_left_out_resumes(
+    tiny_clip: Clip, toy_data: TensorData, tmp_path: Path
+) -> None:
+    config = FinetuneConfig(epochs=1, batch_size=16, precision="fp32", device="cpu", augmentation="none")
+    trigger = TRIGGERS["patch_image"](path=str(image_file(tmp_path)))
+    checkpoint = tmp_path / "checkpoint.pt"
+    train = partial(poison, tiny_clip, toy_data, trigger, "banana", config=config, checkpoint=checkpoint)
+    trained = train(poison_rate=0.25)
+    state = torch.load(checkpoint, weights_only=True)
+    state["settings"]["attack"]["trigger"]["path"] = trigger.path
+    torch.save(state, checkpoint)
+    assert train(poison_rate=0.25).clip.sha256() == trained.clip.sha256()
 
 
 def test_a_transparent_patch_shows_the_image_below(tmp_path: Path) -> None:

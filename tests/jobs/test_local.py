@@ -20,7 +20,7 @@ import psutil
 import pytest
 
 from cleaner import FinetuneConfig, Run, load_run
-from cleaner.data.base import CaptionData, load_data
+from cleaner.data.base import CaptionData, TensorData, load_data
 from cleaner.data.splits import select_rows
 from cleaner.files import read_json
 from cleaner.jobs import execution, local, locks, map_worker, process, session, slurm, worker
@@ -31,7 +31,8 @@ from cleaner.runs.run import read_progress
 from cleaner.runs.status import Status, read_status, write_status
 from cleaner.runs.store import create_run
 from cleaner.training import frames
-from cleaner.types import Cancelled, CleanerError, OnStep, StepReport
+from cleaner.types import Cancelled, CleanerError, OnStep, Paused, StepReport
+from tests.attacks.test_contract import image_file
 from tests.conftest import save_tiny_model
 from tests.data.files import write_table
 from tests.waiting import MAX_CANCEL_SECONDS, wait_until, wait_until_state, wait_until_step
@@ -333,7 +334,6 @@ def test_a_process_that_never_reported_counts_as_dead_or_stopped(tmp_path: Path)
     ("changes", "token"),
     [
         ({"model": "scenes-none"}, "'scenes-none'"),
-        ({"trigger": {"name": "badnut"}}, "'badnet'"),
         ({"stage": "defended", "parent": "missing", "defense": {"name": "finetune"}}, "missing"),
         ({"finetune": replace(CONFIG, device="mps")}, "mps"),
     ],
@@ -345,6 +345,35 @@ def test_bad_input_ends_in_one_sentence(request_: Request, changes: dict[str, ob
     assert status.state == "failed"
     assert token in status.message
     assert "\n" not in status.message
+
+
+def test_a_run_with_an_unknown_trigger_is_not_created(request_: Request) -> None:
+    with pytest.raises(CleanerError, match="'badnet'"):
+        create_run(replace(request_, trigger={"name": "badnut"}))
+    assert store.list_entries() == []
+
+
+def test_a_paused_run_moves_without_the_image_of_its_trigger(
+    tiny_model: str, toy_data: TensorData, tmp_path: Path
+) -> None:
+    image = image_file(tmp_path)
+    request = replace(make_request(tiny_model), trigger={"name": "patch_image", "path": str(image)})
+    execute = partial(execution.execute_request, request, load_split=lambda *_: toy_data)
+    whole = execute()
+    folder = create_run(request)
+
+    def pause(report: StepReport) -> None:
+        if report.stage == "poison" and report.step == 2:
+            raise Paused
+
+    with pytest.raises(Paused):
+        execute(pause, checkpoint=folder / "checkpoint.pt", sibling=folder)
+    image.unlink()
+    moved = folder.rename(tmp_path / "moved")
+    resumed = execute(checkpoint=moved / "checkpoint.pt", sibling=moved)
+    assert [report.losses for report in resumed.history] == [report.losses for report in whole.history]
+    assert resumed.clip.sha256() == whole.clip.sha256()
+    assert Path(resumed.trigger.path).parent.parent == moved
 
 
 def has_mps() -> bool:

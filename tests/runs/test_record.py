@@ -64,9 +64,10 @@ def test_a_defense_does_not_follow_the_next_run_of_the_same_name(golden: dict[st
     assert not defended.started_from(again)
 
 
-def test_a_defense_follows_its_parent_to_another_place(golden: dict[str, RunRecord]) -> None:
+@pytest.mark.parametrize("place", ["/elsewhere/", "C:\\elsewhere\\"])
+def test_a_defense_follows_its_parent_to_another_place(golden: dict[str, RunRecord], place: str) -> None:
     backdoored, defended, other = golden.values()
-    moved = RunRecord.from_config(defended.folder, {**defended.config, "parent": f"/elsewhere/{backdoored.id}"})
+    moved = RunRecord.from_config(defended.folder, {**defended.config, "parent": f"{place}{backdoored.id}"})
     assert moved.started_from(backdoored)
     assert not moved.started_from(other)
     unknown = RunRecord.from_config(defended.folder, {**moved.config, "suspect": "epoch_10"})

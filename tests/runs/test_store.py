@@ -298,6 +298,7 @@ def test_a_parent_is_found_by_its_id_even_after_a_move(root: Path, tmp_path: Pat
     assert not find_run("gone", sibling=child).exists()
     assert find_run(str(elsewhere), sibling=child) == elsewhere
     assert find_run("/left/behind/p", sibling=child) == moved, "both were moved from there"
+    assert find_run("C:\\runs\\p", sibling=child) == moved, "from a machine with Windows"
 
 
 def test_delete_removes_run_folders_only(root: Path) -> None:
