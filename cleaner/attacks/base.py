@@ -6,6 +6,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -300,15 +301,27 @@ class FileTrigger(Trigger):
         return "" if self.path else "no image was chosen for this trigger: give a PNG or JPEG file (path)."
 
     def load_image(self, side: int) -> Tensor:
-        """Return the file's center square, (3, side, side) in [0, 1]."""
+        """Return the file's center square, (3, side, side) in [0, 1]. Cached: do not change it."""
         self.require_ready()
-        return decode_tensor(self.content, ImageTransform(side), Path(self.path).name)
+        return _decode_square(self.content, side, Path(self.path).name)
 
     def load_alpha(self, side: int) -> Tensor:
-        """Return the opacity of the file's center square, (1, side, side) in [0, 1]; 1: opaque."""
+        """Return the opacity of the file's center square, (1, side, side) in [0, 1]; 1: opaque. Cached as well."""
         self.require_ready()
-        return decode_rgba(self.content, side, Path(self.path).name)[3:]
+        return _decode_alpha(self.content, side, Path(self.path).name)
 
     def files(self) -> dict[str, bytes]:
         """Return the file name and content of the image."""
         return {Path(self.path).name: self.content} if self.path else {}
+
+
+@lru_cache(maxsize=4)
+def _decode_square(content: bytes, side: int, name: str) -> Tensor:
+    """Return the center square of an image file. Cached: a photo takes half a second, and each batch needs it."""
+    return decode_tensor(content, ImageTransform(side), name)
+
+
+@lru_cache(maxsize=4)
+def _decode_alpha(content: bytes, side: int, name: str) -> Tensor:
+    """Return the opacity of the center square of an image file."""
+    return decode_rgba(content, side, name)[3:]

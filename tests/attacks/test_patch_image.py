@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from safetensors import safe_open
 
+import cleaner.data.images
 from cleaner import load_run, poison, save_run
 from cleaner.attacks import TRIGGERS, load_trigger
 from cleaner.attacks.base import hide_folders
@@ -130,6 +131,21 @@ def test_a_transparent_patch_shows_the_image_below(tmp_path: Path) -> None:
     assert torch.allclose(mask[0], torch.tensor([1.0] * 4 + [0.2] * 4))
     blended = TRIGGERS["pattern_image"](path=str(tmp_path / "sticker.png"), blend_ratio=0.5)
     assert torch.allclose(blended(GRAY)[0, 0, 0, [0, -1]], torch.tensor([0.75, 0.45]))
+
+
+@pytest.mark.parametrize("name", ["patch_image", "pattern_image"])
+def test_the_file_is_decoded_once_for_all_uses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (24, 24, 4), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / f"{name}.png")
+    trigger = TRIGGERS[name](path=str(tmp_path / f"{name}.png"))
+    decode, names = cleaner.data.images.decode_image, list[str]()
+    monkeypatch.setattr(
+        cleaner.data.images, "decode_image", lambda content, name: names.append(name) or decode(content, name)
+    )
+    first = trigger(GRAY)
+    place_trigger(GRAY[:1], trigger, 3, 5)
+    assert torch.equal(trigger(GRAY), first), "nothing changes the cached image"
+    assert names == [f"{name}.png"] * 2, "once for the colors, once for the opacity"
 
 
 @pytest.mark.parametrize(
