@@ -9,7 +9,7 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import chain
 from pathlib import Path
 from typing import ClassVar
@@ -252,6 +252,10 @@ class FileData(CaptionData):
         return other
 
     def count_training_pairs(self) -> int | None:
+        return self._training_count
+
+    @cached_property
+    def _training_count(self) -> int:  # cached: it hashes all names of the table, and pages ask at every click
         return len(select_rows(self.table.image_names, self.table.splits, "train", self._seed))
 
     def load_split(self, split: str) -> CaptionData | None:

@@ -18,6 +18,7 @@ from torchvision.transforms.functional import pil_to_tensor
 
 from cleaner import load_data
 from cleaner.attacks import TRIGGERS
+from cleaner.data import pairs
 from cleaner.data.base import DATASETS, CaptionData, TensorData
 from cleaner.data.corruptions import Corrupted
 from cleaner.data.pairs import FileData
@@ -282,6 +283,15 @@ def test_real_photos(real_data: Path, tmp_path: Path) -> None:
     assert (test.labels >= 0).float().mean() > 0.5
     for row, label in zip(test.rows[:200], test.labels[:200].tolist(), strict=True):
         assert label == -1 or test.class_names[label] == Path(test.table.keys[row]).parent.name
+
+
+def test_training_pairs_are_counted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = f"csv:{write_table(tmp_path)}"
+    data, expected = load_data(source, split="test", size=3), len(load_data(source, split="train"))
+    select, splits = pairs.select_rows, list[str]()
+    monkeypatch.setattr(pairs, "select_rows", lambda *rows: splits.append(rows[2]) or select(*rows))
+    assert [data.count_training_pairs() for _ in range(3)] == [expected] * 3
+    assert splits == ["train"], "each count hashes the names of all images"
 
 
 def test_few_images_can_have_no_validation_split(tmp_path: Path) -> None:
