@@ -53,11 +53,14 @@ def choose_stages(run: RunRecord | None, label_visibility: LabelVisibility = "vi
         defend_button("Train one", "view.defend")
         return stages
     runs, labels = {other.id: other for other in defended}, state.short_labels(defended)
+    key = f"view.defended.{suspect}"
+    if key in st.session_state:  # a new run can change the label of this one: tell the browser, which sends labels back
+        st.session_state[key] = st.session_state[key]
     run_id = st.selectbox(
         "Defended model",
         list(runs),
         format_func=state.number_equal_beginnings(labels).__getitem__,
-        key=f"view.defended.{suspect}",
+        key=key,
         label_visibility=label_visibility,
         **KEEP,
     )

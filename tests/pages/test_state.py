@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from streamlit.proto.WidgetStates_pb2 import WidgetStates
+from streamlit.testing.v1 import AppTest
 
 from cleaner.config import FinetuneConfig
 from cleaner.files import read_json, write_json
@@ -19,7 +21,7 @@ from cleaner.runs.record import RunRecord
 from cleaner.runs.request import Request
 from cleaner.runs.status import STATUS_FILE, Status, write_status
 from cleaner.runs.store import create_run, read_entry, read_record
-from pages._shared import jobs, state, times
+from pages._shared import cache, jobs, pickers, state, times
 from tests.pages.conftest import OpenPage, go_to, page_text, table
 from tests.pages.runs import make_runs
 
@@ -58,6 +60,38 @@ def test_labels_of_equal_defenses_name_the_seed_then_the_time_then_the_id(tmp_pa
         "TA-Cleaner, lr 0.001",
     ]
     assert state.defense_labels(runs) == state.short_labels(runs)
+
+
+def _choose_defended() -> None:
+    import streamlit as st
+
+    from pages._shared import pickers
+
+    st.text(pickers.choose_stages(None)[0].model[1])
+
+
+def test_the_defended_model_stays_when_a_new_run_changes_its_label(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = read_record(make_runs(tmp_path)[1])
+
+    def make(name: str, seed: int, lr: float) -> RunRecord:
+        return RunRecord.from_config(tmp_path / name, {**record.config, "finetune": {"lr": lr, "seed": seed}})
+
+    defended = [make("newest", 0, 1e-3), make("chosen", 0, 1e-4)]
+    monkeypatch.setattr(pickers, "_find_stages", lambda run: ([], defended, "badnet"))
+    monkeypatch.setattr(cache, "load_run", lambda folder: None)
+    app = AppTest.from_function(_choose_defended, default_timeout=60).run()
+    assert app.text[0].value == str(tmp_path / "newest")
+    label = app.selectbox[0].options[1]
+    for _ in range(3):  # a browser sends the label that it was told last
+        states = WidgetStates()
+        states.widgets.add(id=app.selectbox[0].id, string_value=label)
+        app._run(states)
+        assert app.text[0].value == str(tmp_path / "chosen")
+        if app.selectbox[0].proto.set_value:
+            label = app.selectbox[0].proto.raw_value
+        defended[:1] = [make("another", 1, 1e-4)]
 
 
 def start_job(name: str, queued: float, status: str = "queued", *, rate: float = 0.01, **finetune: Any) -> RunRecord:
