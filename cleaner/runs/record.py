@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -147,7 +148,7 @@ class RunRecord(StrictModel):
         """Whether the model before poisoning was trained again without flagged pairs, instead of being defended."""
         return self.defense_settings is not None and self.defense_settings.name == FLAGGED_DEFENSE
 
-    @property
+    @cached_property
     def is_shipped(self) -> bool:
         """Whether the run ships with this project."""
         return is_shipped(self.folder)
@@ -256,7 +257,10 @@ class RunRecord(StrictModel):
                 return False  # another run had its name
             is_beside = self.folder.parent == suspect.folder.parent and file_name(self.parent) == suspect.id
             has_moved = bool(created) and is_beside  # with its parent, to another place
-            return has_moved or self.parent in (suspect.id, str(suspect.folder.resolve()))
+            if has_moved or self.parent == suspect.id:
+                return True
+            # Pages compare every defense with every attack, and only a path has to be resolved.
+            return os.path.isabs(self.parent) and self.parent == str(suspect.folder.resolve())
         own = {key: value for key, value in suspect.config.items() if key not in WRITTEN_LAST}
         config = self.suspect  # trained in one process with its backdoored run, which had no id yet
         return isinstance(config, Mapping) and {k: v for k, v in config.items() if k not in WRITTEN_LAST} == own

@@ -74,6 +74,25 @@ def test_a_defense_follows_its_parent_to_another_place(golden: dict[str, RunReco
     assert not unknown.started_from(backdoored), "only the name is equal"
 
 
+def test_runs_that_are_compared_again_and_again_resolve_no_path_twice(
+    golden: dict[str, RunRecord], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backdoored, defended, _ = golden.values()
+    other = RunRecord.from_config(backdoored.folder.with_name("other"), backdoored.config)
+    assert not backdoored.is_shipped
+    monkeypatch.delattr(Path, "resolve")
+    assert not backdoored.is_shipped
+    assert [defended.started_from(suspect) for suspect in (backdoored, other)] == [True, False]
+
+
+def test_a_parent_outside_the_store_is_known_by_its_path(golden: dict[str, RunRecord], tmp_path: Path) -> None:
+    backdoored, defended, _ = golden.values()
+    elsewhere = RunRecord.from_config(tmp_path / "elsewhere" / "attack", backdoored.config)
+    for parent, is_parent in ((elsewhere.folder, True), (tmp_path / "attack", False)):
+        follower = RunRecord.from_config(defended.folder, {**defended.config, "parent": str(parent)})
+        assert follower.started_from(elsewhere) is is_parent
+
+
 def test_a_rebound_test_goes_back_to_the_attack(golden: dict[str, RunRecord]) -> None:
     backdoored, defended, _ = golden.values()
     attack = {**backdoored.config, "finetune": {**backdoored.config["finetune"], "seed": 5}, "poison_rate": 0.07}
