@@ -11,6 +11,7 @@ from cleaner.plots import charts, features
 from cleaner.presets import QUICK_CLEAN_PAIRS
 from cleaner.types import CleanerError
 from pages._shared import annotated_text, cache, job_requests, pickers, stage_mode, state, times, uploads, wording
+from pages._shared.cancel import is_canceled, show_cancelable
 from pages._shared.frame import link, page
 from pages._shared.pickers import Stage
 from pages._shared.pixels import enlarge
@@ -154,8 +155,11 @@ def show_margins(stages: list[Stage], data_key: DataKey, draw: DrawKey) -> None:
         captions = cache.load_data(data_key).captions
         count = min(pickers.MAX_SAMPLES, len(captions))
         load_data_with_progress(data_key)
-        with st.spinner("Scoring texts …"):
-            margins = [cache.margins(s.model, data_key, count, draw) for s in stages]
+        work = ("margins", str([s.model for s in stages]), str(data_key), str(draw))
+        if is_canceled(work):
+            return
+        with show_cancelable("Scoring texts …", work) as on_step:
+            margins = [cache.margins(s.model, data_key, count, draw, on_step) for s in stages]
         values = {s.label: (s.kind, [m.value for m in rows]) for s, rows in zip(stages, margins, strict=True)}
         st.plotly_chart(features.margin_histogram(values), key="subtexts.histogram", config=NO_MODE_BAR)
         wrong = [

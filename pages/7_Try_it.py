@@ -238,7 +238,8 @@ with page("Try it", LEAD, prepare=apply_link):
         if not is_canceled(work):
             with show_cancelable("Computing predictions …", work) as on_step:
                 for stage in stages:
-                    cache.build_classifier(stage.model, sample.data, text_key_run, on_step)
+                    for key_run in dict.fromkeys((text_key_run, None)):  # None: for “Without trigger”
+                        cache.build_classifier(stage.model, sample.data, key_run, on_step)
             with st.container(key="try-predictions"):
                 show_predictions(run, stages, sample, placement, has_text_key)
         show_link(run, stages, sample, placement, has_text_key)

@@ -15,6 +15,7 @@ from cleaner.evaluation.encode import Encoder
 from cleaner.losses.info_nce import pad_rows
 from cleaner.models.clip import Clip
 from cleaner.text import SubtextPair
+from cleaner.types import OnStep
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,9 @@ class DrawStats:
     """Seconds to draw and write the subtexts."""
 
 
-def compute_margins(clip: Clip, data: CaptionData, drawn: Mapping[int, SubtextPair]) -> list[Margin]:
+def compute_margins(
+    clip: Clip, data: CaptionData, drawn: Mapping[int, SubtextPair], on_step: OnStep | None = None
+) -> list[Margin]:
     """Return the margin of each drawn pair (index into `data`) with a positive and at least one negative subtext."""
     pairs = {
         i: (pair.positive.text, [text.text for text in pair.negatives])
@@ -56,7 +59,7 @@ def compute_margins(clip: Clip, data: CaptionData, drawn: Mapping[int, SubtextPa
     rows = torch.tensor(list(pairs))
     texts = [positive for positive, _ in pairs.values()]
     texts += [text for _, negatives in pairs.values() for text in negatives]
-    encoder = Encoder(clip)
+    encoder = Encoder(clip, on_step=on_step)
     image = encoder.encode_rows(data, rows)
     with torch.inference_mode():
         features = encoder.encode_texts(texts)

@@ -12,6 +12,7 @@ from cleaner.inspection.margins import compute_draw_stats, compute_margins
 from cleaner.inspection.similarity import compute_similarities
 from cleaner.models.clip import Clip
 from cleaner.text import Subtext, SubtextPair, draw_subtexts
+from cleaner.types import StepReport
 
 
 def pair(positive: str | None, *negatives: tuple[str, str]) -> SubtextPair:
@@ -23,7 +24,9 @@ def test_margins_equal_those_of_single_pairs(tiny_clip: Clip, toy_data: TensorDa
     drawn = {i: draw_subtexts(toy_data.captions[i], seed=0, epoch=0, index=i, n=1 + i % 3) for i in (3, 0, 17)}
     drawn[5] = pair("a cup")  # no negative
     drawn[6] = pair(None)
-    results = compute_margins(tiny_clip, toy_data, drawn)
+    reports = list[StepReport]()
+    results = compute_margins(tiny_clip, toy_data, drawn, reports.append)
+    assert [(report.stage, report.step, report.total) for report in reports][-1] == ("images", 3, 3)
     assert [m.index for m in results] == [3, 0, 17]
     for margin in results:
         texts = drawn[margin.index]

@@ -16,7 +16,7 @@ from cleaner.inspection.margins import Margin
 from pages._shared import cache
 from pages._shared.annotated_text import Piece, edited_pieces, make_html, shortened_pieces
 from tests.data.files import image_bytes
-from tests.pages.conftest import OpenPage, chart, page_text, table
+from tests.pages.conftest import AllWork, OpenPage, chart, chart_keys, page_text, record_bars, table, widget_keys
 from tests.pages.runs import make_runs
 
 
@@ -173,6 +173,23 @@ def test_margins_and_diagnostics(open_page: OpenPage, tmp_path: Path, monkeypatc
     assert {"False: object", "False: attribute"} <= set(stats.columns)
     assert "300 of the first 300 " in page_text(app)
     assert len(chart(app, "subtexts.histogram")["data"]) >= 3
+
+
+def test_margins_show_their_progress_and_can_be_canceled(open_page: OpenPage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(presets, "QUICK_CLEAN_PAIRS", 400)
+    app = open_page("Subtexts")
+    bars = record_bars(monkeypatch)
+    app.session_state["subtexts.margins"] = True
+    app.session_state["cancel.canceled"] = AllWork()
+    app.run()
+    assert "subtexts.histogram" not in chart_keys(app)
+    assert "cancel.restart.margins" in widget_keys(app)
+    assert not bars
+    app.session_state["cancel.canceled"] = set()
+    app.run()
+    assert not app.exception
+    assert "subtexts.histogram" in chart_keys(app)
+    assert {bar.partition(",")[0] for bar in bars} == {"Encoding images", "Encoding captions"}
 
 
 def test_pieces() -> None:

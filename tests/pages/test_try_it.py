@@ -136,9 +136,12 @@ def test_a_trigger_as_wide_as_the_image_moves_vertically(
     assert [slider.key for slider in app.slider] == ["try.top", "try.strength"]
 
 
-def test_a_text_key_can_be_switched_off(open_page: OpenPage, tmp_path: Path) -> None:
-    make_runs(tmp_path, trigger="text_only")
+def test_a_text_key_can_be_switched_off(open_page: OpenPage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    attacked, _ = make_runs(tmp_path, trigger="text_only")
+    build, keys = cache.build_classifier, list[Path | None]()
+    monkeypatch.setattr(cache, "build_classifier", lambda *args: keys.append(args[2]) or build(*args))
     app = open_page("Try it")
+    assert keys == [attacked, None] * 3, "the classifiers of “Without trigger” have a bar too"
     assert "try.strength" not in widget_keys(app)
     charts = [c.proto.spec for c in app.get("plotly_chart")]
     assert page_text(app).count(CLEAN_PREDICTION) == 3

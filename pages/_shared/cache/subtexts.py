@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from pages._shared.cache.background import import_library, load_grammar
+from pages._shared.cache.background import import_library, load_grammar, wrap_in_thread
 from pages._shared.cache.choices import defenses
 from pages._shared.cache.loaders import load_data, load_model
 from pages._shared.cache.samples import image_pair
@@ -16,6 +16,7 @@ from pages._shared.sample import DataKey, DrawKey, ModelKey, Sample
 if TYPE_CHECKING:
     from cleaner.inspection.margins import DrawStats, Margin
     from cleaner.text import Parse, SubtextPair, Vocabulary
+    from cleaner.types import OnStep
 
 
 @st.cache_resource(show_spinner=False, max_entries=4)
@@ -68,15 +69,18 @@ def draw_epoch(data: DataKey, share: float, draw: DrawKey) -> tuple[list[tuple[i
 
 
 @st.cache_resource(show_spinner=False, max_entries=24)
-def margins(model: ModelKey, data: DataKey, count: int, draw: DrawKey) -> list[Margin]:
-    """Return the margin of each of the first `count` pairs, with the subtexts of that epoch."""
+def margins(model: ModelKey, data: DataKey, count: int, draw: DrawKey, _on_step: OnStep | None = None) -> list[Margin]:
+    """Return the margin of each of the first `count` pairs, with the subtexts of that epoch.
+
+    `_on_step` receives the progress over their images and texts.
+    """
     load_grammar()
     from cleaner.inspection.margins import compute_margins
 
     pairs = load_data(data)
     texts = defenses()["ta_cleaner"](share=1.0, negatives=draw.negatives).plan(pairs.captions, draw.seed)(draw.epoch)
     drawn = {i: texts.drawn[i] for i in range(count) if i in texts.drawn}
-    return compute_margins(load_model(model), pairs, drawn)
+    return compute_margins(load_model(model), pairs, drawn, wrap_in_thread(_on_step))
 
 
 @st.cache_resource(show_spinner=False, max_entries=24)
