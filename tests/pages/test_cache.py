@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,8 @@ import streamlit as st
 from PIL import Image
 
 import cleaner.data.images
+import cleaner.inspection.embedding_map
+import cleaner.inspection.image_detection
 import cleaner.inspection.inversion
 from cleaner.attacks import TRIGGERS
 from cleaner.data.base import CaptionData
@@ -47,22 +50,36 @@ def test_an_edited_table_is_read_again(open_page: OpenPage, tmp_path: Path) -> N
     assert make_caption(0) not in cache.load_data(key).captions
 
 
-def test_an_edited_table_is_scanned_again(open_page: OpenPage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    scanned: list[list[str]] = []
+@pytest.mark.parametrize("kind", ["scan", "map", "detection"])
+def test_work_on_an_edited_table_is_done_again(
+    kind: str, open_page: OpenPage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[list[str]] = []
 
-    def record(clip: object, data: CaptionData, *settings: object) -> list[object]:
-        scanned.append(data.captions)
+    def record(data: CaptionData) -> list[object]:
+        seen.append(data.captions)
         return []
 
-    monkeypatch.setattr(scan, "scan", record)
-    path = write_table(tmp_path)
-    key = DataKey(f"csv:{path} classes=red,green,blue", "all", 60)
+    def detect(clip: object, detectors: dict[str, object], *, test: CaptionData, **options: object) -> object:
+        return {name: record(test) for name in detectors}
+
+    monkeypatch.setattr(scan, "scan", lambda clip, data, *settings: record(data))
+    monkeypatch.setattr(cleaner.inspection.embedding_map, "compute_map", lambda models, data, on_step: [record(data)])
+    monkeypatch.setattr(cleaner.inspection.image_detection, "detect_images", detect)
+    path, (attacked, _) = write_table(tmp_path), make_runs(tmp_path)
+    model, key = cache.make_model_key("scenes-rn"), DataKey(f"csv:{path} classes=red,green,blue", "all", 60)
+    detector = next(iter(cache.detectors("image").values()))()
+    works: dict[str, Callable[[], object]] = {
+        "scan": lambda: cache.scan("scenes-rn", key, TRIGGERS["badnet"](), lambda report: None),
+        "map": lambda: cache.make_model_map(model, "clean", key, lambda report: None),
+        "detection": lambda: cache.detect_images(attacked, detector, key, key, 100, lambda report: None),
+    }
     for caption, count in ((make_caption(0), 1), (make_caption(0), 1), ("a red door", 2)):
         path.write_text(path.read_text(encoding="utf-8").replace(make_caption(0), caption), encoding="utf-8")
         os.utime(path, (len(caption), len(caption)))
-        cache.scan("scenes-rn", key, TRIGGERS["badnet"](), lambda report: None)
-        assert len(scanned) == count
-        assert caption in scanned[-1]
+        works[kind]()
+        assert len(seen) == count
+        assert caption in seen[-1]
 
 
 def test_a_folder_is_read_again_when_images_came(open_page: OpenPage, tmp_path: Path) -> None:

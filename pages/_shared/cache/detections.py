@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import streamlit as st
 
 from pages._shared.cache.background import import_library, load_grammar, wrap_in_thread
-from pages._shared.cache.loaders import load_data, load_model, load_run, read_run_mtime
+from pages._shared.cache.loaders import load_data, load_model, load_run, read_data_mtime, read_run_mtime
 from pages._shared.cache.samples import image_pair
 from pages._shared.sample import DataKey, ModelKey, Sample
 
@@ -110,14 +110,14 @@ def training_captions(folder: Path, indices: tuple[int, ...]) -> list[str]:
 
 def detect_images(folder: Path, detector: Any, test: DataKey, calibration: DataKey, n: int, on_step: OnStep) -> Any:
     """Return the `ImageDetection` of the first `n` test images of a run that count."""
-    mtime = read_run_mtime(folder)
-    return _detect_images(folder, mtime, str(detector.state_dict()), test, calibration, n, detector, on_step)
+    mtimes = read_run_mtime(folder), read_data_mtime(test.name)
+    return _detect_images(folder, mtimes, str(detector.state_dict()), test, calibration, n, detector, on_step)
 
 
 @st.cache_resource(show_spinner=False, max_entries=16)
 def _detect_images(
     folder: Path,
-    mtime: float,
+    mtimes: tuple[float, float],
     settings: str,
     test: DataKey,
     calibration: DataKey,

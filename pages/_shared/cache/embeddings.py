@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from pages._shared.cache.background import import_library, wrap_in_thread
-from pages._shared.cache.loaders import load_data, load_model
+from pages._shared.cache.loaders import load_data, load_model, read_data_mtime
 from pages._shared.sample import DataKey, ModelKey
 
 if TYPE_CHECKING:
@@ -29,9 +29,13 @@ def make_map(folder: Path, parent: Path, on_step: OnStep) -> Any:
     return ensure_map(folder, None if parent == folder else parent, with_umap=False, on_step=on_step)
 
 
-@st.cache_resource(show_spinner=False, max_entries=4)
-def make_model_map(model: ModelKey, stage: str, data: DataKey, _on_step: OnStep) -> Any:
+def make_model_map(model: ModelKey, stage: str, data: DataKey, on_step: OnStep) -> Any:
     """Return the map of a model that belongs to no run; it is not saved."""
+    return _make_model_map(model, stage, data, read_data_mtime(data.name), on_step)
+
+
+@st.cache_resource(show_spinner=False, max_entries=4)
+def _make_model_map(model: ModelKey, stage: str, data: DataKey, data_mtime: float, _on_step: OnStep) -> Any:
     from cleaner.inspection.embedding_map import compute_map
 
     return compute_map({stage: load_model(model)}, load_data(data), on_step=wrap_in_thread(_on_step))[0]
