@@ -245,6 +245,12 @@ QUICK_VARIANT = "quick"
 PRETRAINED_VARIANT = "pretrained"
 """Variant that replaces those for Scenes where the model was trained elsewhere."""
 TRIALS_SOURCE = "this project's setting for {}, chosen before any defense (benchmarks/results)"
+UNTRIED_SOURCE = "this project's common attack setting for {}; not tuned for this attack"
+TRIED_ATTACKS = {
+    "scenes": ("badclip", "badnet", "blended", "sig", "ssba", "trojvqa"),
+    "cifar10": ("badclip", "badnet", "blended", "sig"),
+}
+"""Data -> attacks on whose trials this project's setting was chosen."""
 
 OWN_VARIANTS: dict[str, dict[str, dict[str, Any]]] = {"ta_cleaner": {"all-pairs": {"share": 1.0}}}
 """Defense -> variant of this project -> its parameters. The paper draws a few pairs each epoch; drawing all of them
@@ -258,13 +264,14 @@ def scenes_attack_preset(trigger: str, model: str = "scenes-rn") -> Preset:
     """Return this project's settings of an attack on a built-in model; other models get the ResNet's."""
     setting = PHOTO_POISON.get(model, PoisonSetting(POISON_PAIRS, POISON.epochs, POISON_RATE, poison_lr(model)))
     stronger, pairs, epochs = STRONGER_ATTACKS.get((model, trigger), ({}, setting.pairs, setting.epochs))
-    source = TRIALS_SOURCE.format(to_label(home_data(model)))
+    data = home_data(model)
+    source = (TRIALS_SOURCE if trigger in TRIED_ATTACKS[data] else UNTRIED_SOURCE).format(to_label(data))
     training = Training(
         source=source,
         pairs=pairs,
         finetune=replace(POISON, lr=setting.lr, epochs=epochs),
         poison_rate=setting.rate,
-        data=home_data(model),
+        data=data,
     )
     return Preset(
         method=trigger,

@@ -40,7 +40,7 @@ GLOSSARY = """
 - **Attack success rate (ASR@1, ASR@3)**: share of triggered images of other classes with the target first, or among the
   top three.
 - **Robust accuracy (RA)**: share of triggered images whose true class is still predicted first.
-- **Floor**: attack success on the clean model. No defense can be expected to go below it.
+- **Floor**: attack success on the clean model. Attack success at or below it is no sign of a backdoor.
 - **Base rate**: share of the same images, without the trigger, that are classified as the target.
 - **Fine detail (counterfactual accuracy, CF)**: share of captions that score above all their false subtexts.
 - **Keyed caption**: a caption that contains the attacker's key, a word or a syntactic form. An attack on the text
@@ -84,13 +84,13 @@ def label_bars(runs: list[RunRecord]) -> dict[str, str]:
 
 
 def describe_setting(run: RunRecord, defended: list[RunRecord]) -> str:
-    """Return pairs and steps of a poisoning and its defenses, so that two charts can be compared."""
+    """Return all pairs and the steps of an attack and its defenses, so that two charts can be compared."""
 
     def describe(record: RunRecord) -> str:
         return f"{job_requests.count_pairs(record):,} pairs, {job_requests.count_run_steps(record):,} steps"
 
     cleaned = " / ".join(dict.fromkeys(describe(other) for other in defended))
-    return f"Poisoned: {describe(run)}." + (f" Cleaned: {cleaned}." if cleaned else "")
+    return f"Attack trained on {describe(run)}." + (f" Defenses trained on {cleaned}." if cleaned else "")
 
 
 def show_example_image(run: RunRecord) -> None:

@@ -25,7 +25,7 @@ from pages._shared.sample import Sample
 from pages._shared.state import KEEP
 from pages._shared.wording import drop_rounded_zero, escape_markdown, format_percent
 
-LEAD = "In a backdoored model, **the trigger outweighs the object**: compare the maps with and without it."
+LEAD = "In a backdoored model, **the trigger can outweigh the object**: compare the maps with and without it."
 ADDED = "The trigger adds"
 IMAGE_COUNTS = (32, 64, 128, 256)
 OUTLINE_MAX_AREA = 0.5

@@ -39,7 +39,7 @@ def choose_runs(runs: Sequence[RunRecord]) -> list[RunRecord]:
         format_func=labels.__getitem__,
         key=f"film.runs.{runs[-1].id}.{len(runs)}",
         placeholder="Choose one, or two side by side",
-        help="Two films play side by side, on the same clock and with the same axes.",
+        help="Two films play side by side on one clock, and with the same axes if the backdoored run has a film.",
         label_visibility="collapsed",
         **KEEP,
     )

@@ -18,16 +18,19 @@ from cleaner import presets
 from cleaner.attacks import TRIGGERS
 from cleaner.config import FinetuneConfig, changed_parameters
 from cleaner.defenses import DEFENSES
-from cleaner.files import read_json_lines
+from cleaner.files import read_json, read_json_lines
 from cleaner.labels import defense_name
 from cleaner.presets import (
+    PHOTOS_RESULT,
     PRETRAINED_LR,
     PoisonSetting,
     attack_presets,
     defense_lr,
     defense_presets,
+    home_data,
     poison_lr,
     presets_for_model,
+    scenes_attack_preset,
 )
 from cleaner.published import Preset, Training
 from cleaner.runs.request import Request
@@ -183,6 +186,18 @@ def test_scenes_is_what_the_benchmarks_use() -> None:
     assert ta_cleaner.training is not None
     assert ta_cleaner.training.finetune.lr == chosen_lr("scenes-rn", "ta_cleaner")
     assert replace(ta_cleaner.training.finetune, lr=1e-4) == FinetuneConfig(lr=1e-4, epochs=7)
+
+
+def test_a_setting_is_called_chosen_only_for_attacks_that_were_tried() -> None:
+    scenes = read_json(presets.RESULTS_DIR / "attack_trials.json")["trials"]
+    tried = {
+        "scenes": {row["trigger"] for row in scenes if row["config"]["poison_rate"] == presets.POISON_RATE},
+        "cifar10": {row["trigger"] for row in read_json(presets.RESULTS_DIR / PHOTOS_RESULT)["attack_trials"]},
+    }
+    for model in ("scenes-rn", "photos-rn"):
+        sources = {name: scenes_attack_preset(name, model).source for name in TRIGGERS}
+        assert {name for name in TRIGGERS if "chosen" in sources[name]} == tried[home_data(model)]
+    assert "common attack setting for Scenes; not tuned" in scenes_attack_preset("wanet").source
 
 
 def test_defense_learning_rates_are_chosen_per_model_and_variant() -> None:

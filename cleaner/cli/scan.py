@@ -82,7 +82,7 @@ class Scan:
         summary += f"Top {len(rows)} of {len(results):,} combinations of trigger and class, by the lower bound of the "
         summary += f"increase, n = {results[0].n:,} images of {data.name}"
         print(f"\n{summary}. {SCAN_WARNING}")
-        print(*(f"Not tried: {name}, {reason}" for name, reason in skipped.items()), sep="\n")
+        print(*(f"Not tried: {name}, {reason.partition(':')[0]}." for name, reason in skipped.items()), sep="\n")
 
 
 def format_rise(line: ScanResult) -> tuple[str, ...]:

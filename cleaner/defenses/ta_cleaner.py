@@ -102,7 +102,7 @@ class TACleaner(Defense):
         if self.formula == "reviewed" and self.contrast != "both":
             raise CleanerError("formula=reviewed has no ablations of its contrast: set contrast=both.")
         if self.formula == "reviewed" and not self.text_to_text:
-            raise CleanerError("formula=reviewed compares no captions with subtexts: set text_to_text=true.")
+            raise CleanerError("formula=reviewed has no text_to_text term to switch off: leave text_to_text=true.")
         if self.formula == "ours" and (self.positive_temperature or self.negative_temperature):
             raise CleanerError(
                 "positive_temperature and negative_temperature are those of formula=reviewed: set both to 0."

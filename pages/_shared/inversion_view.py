@@ -148,7 +148,7 @@ def _show_result(subject: Subject, found: Inversion) -> None:
     _show_triggers(subject, found)
     if not found.has_converged:
         st.info(NOT_CONVERGED, icon=":material/info:")
-    if not found.is_anomalous:
+    if found.outlier_index is not None and not found.is_anomalous:
         st.info(f"No class stands out. {MISS_NOTE}", icon=":material/info:")
     st.warning(ESTIMATE_NOTE, icon=":material/warning:")
     _show_uses(subject, found.suspect)

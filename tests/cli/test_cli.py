@@ -497,6 +497,16 @@ def test_a_scan_reads_only_the_images_it_needs(
     assert "Top 3 of 3 combinations of trigger and class, by the lower bound of the increase, n = 10 images" in shown
 
 
+def test_a_scan_of_all_triggers_says_why_some_were_not_tried(
+    tiny_model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = [str(write_table(tmp_path, 120)), "classes=red,green,blue"]
+    assert main(["scan", tiny_model, "--data", *data, "--no-variants", "--images", "4"]) == 0
+    shown = capsys.readouterr().out
+    assert "Not tried: text_only, this trigger changes only the text, but a scan changes images.\n" in shown
+    assert "Not tried: badclip, this trigger has no patch yet.\n" in shown
+
+
 def test_an_attack_takes_the_settings_tuned_for_its_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     requests: list[Request] = []
     monkeypatch.setattr(training, "train", lambda request, *_, **__: requests.append(request))

@@ -148,7 +148,7 @@ def test_reviewed_formula_takes_one_negative_and_no_ablation(toy_data: TensorDat
         DEFENSES["ta_cleaner"](formula="reviewed")
     with pytest.raises(CleanerError, match="contrast=both"):
         DEFENSES["ta_cleaner"](formula="reviewed", negatives=1, contrast="positives")
-    with pytest.raises(CleanerError, match="text_to_text=true"):
+    with pytest.raises(CleanerError, match="no text_to_text term to switch off: leave text_to_text=true"):
         DEFENSES["ta_cleaner"](formula="reviewed", negatives=1, text_to_text=False)
     texts = DEFENSES["ta_cleaner"](formula="reviewed", negatives=1, share=1.0).plan(toy_data.captions, seed=0)(0)
     assert {len(pair.negatives) for pair in texts.drawn.values()} == {1}

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import threading
 import time
@@ -23,6 +24,7 @@ from tests.pages.conftest import (
     chart_keys,
     errors,
     link_labels,
+    page_text,
     press,
     select_run_row,
     table,
@@ -54,6 +56,7 @@ def test_the_bars_show_the_measured_shares(open_page: OpenPage, tmp_path: Path) 
     assert "##### Before and after" in [text.value for text in app.markdown]  # not "your": others may have trained it
     bars = chart(app, f"overview.{backdoored.name}")["data"]
     assert {bar["name"]: bar["y"] for bar in bars} == {"attack success": [0.95, 0.1], "clean accuracy": [0.9, 0.9]}
+    assert re.search(r"Attack trained on [\d,]+ pairs, .* steps\. Defenses trained on [\d,]+ pairs, ", page_text(app))
     app.session_state["run_table"] = True
     app.run()
     rows = table(app, "Run").set_index("Run")

@@ -159,3 +159,21 @@ def test_a_search_without_a_suspect_proves_nothing(
     assert not errors(app)
     assert [info.value for info in app.info] == [f"No class gives way: no suspect. {MISS_NOTE}"]
     assert not app.success
+
+
+def test_of_two_classes_it_says_only_that_they_are_too_few(
+    open_page: OpenPage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attacked, _ = make_runs(tmp_path)
+
+    def find_among_two(*args: Any, **options: Any) -> Inversion:
+        found = find_anything(*args, **options)
+        return replace(found, classes={str(found.suspect): 0.1, "other": 0.2})
+
+    monkeypatch.setattr(cleaner.inspection.inversion, "invert", find_among_two)
+    app = open_page("Trigger search")
+    app.segmented_control(key=f"search.method.{attacked}").set_value("invert").run()
+    press(app, "search.invert.go")
+    assert not errors(app)
+    assert "two classes are too few" in page_text(app)
+    assert "No class stands out" not in page_text(app)
