@@ -29,12 +29,12 @@ COPY_NOTE = "measured later, on models backdoored again on a different type of p
 """What tables and pages say of lines that `select_rows` marks `is_on_copy`."""
 FINDINGS = {
     "scenes-lite": (
-        "**Main result.** At a loss of 2 points of accuracy, TA-Cleaner (K 100%, formula reviewed) leaves 59 points "
-        "less of BadCLIP than CleanCLIP; the paper reports 52. But the control, CleanCLIP on the same short true texts "
-        "without false ones, is 66 points below CleanCLIP: the short true texts make the gap. False texts add fine "
-        "detail of the kinds that they train: 0.80 instead of 0.65 after the control. Within 2 points no method "
-        "removes BadCLIP on this target; of the other attacks only TrojVQA survives, in part. One small generated "
-        "world and few seeds."
+        "**Main result.** At a loss of 2 points of accuracy, TA-Cleaner (K 100%, formula reviewed) leaves 59 [45, 73] "
+        "points less of BadCLIP than CleanCLIP (95% intervals, five seeds; target *key*); the paper reports 52. But "
+        "the control, CleanCLIP on the same short true texts without false ones, is 66 [59, 72] points below "
+        "CleanCLIP: the short true texts account for the gap. False texts improve fine detail for the kinds of edits "
+        "that they train on: 0.80 instead of 0.65 after the control. Within 2 points no method removes BadCLIP on this "
+        "target; of the other attacks only TrojVQA survives, in part. One small generated world and few seeds."
     ),
     "photos-rn": (
         "**On photos TA-Cleaner gains nothing on the patch at equal accuracy** (one seed so far): within 2 points of "

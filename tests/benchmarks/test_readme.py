@@ -59,6 +59,13 @@ def at_rate(method: str, lr: float) -> Figures:
     return average(cells), average(cells, "points lost")
 
 
+def finetuning_at(lr: float) -> Figures:
+    """Return ASR@1 on BadCLIP, its lowest and highest seed, and points lost."""
+    asr, lost = at_rate("finetune", lr)
+    cells = [cell for cell in main_cells("badclip") if (cell.name, cell.task.lr) == ("finetune", lr)]
+    return asr, *spread([average([cell]) for cell in cells]), lost
+
+
 def with_twice_the_steps(attack: str, methods: Sequence[str]) -> list[float]:
     cells = summary.select_cells(ALL_ROWS(), lambda task: task.steps == plan.LONG_STEPS)
     group = by_method(summary.select_chosen(summary.select(cells, attack=attack)))
@@ -131,6 +138,7 @@ def of_file(name: str, metric: str, after: str = "", **fields: str) -> float:
     return fmean((row["after"][after] if after else row["metrics"])[metric]["1"] for row in found)
 
 
+FINETUNING = "finetuning at 3e-3 gets there on average ({:.3f}, seeds {:.3f} to {:.3f}), at a loss of {:.0f} points"
 FIGURES: dict[str, Callable[[], Figures]] = {
     "{:.0f} points less attack success than CleanCLIP": lambda: lead_at_equal_accuracy(TA),
     "without TA-Cleaner's false texts does as well ({:.0f})": lambda: lead_at_equal_accuracy(CONTROL),
@@ -150,7 +158,7 @@ FIGURES: dict[str, Callable[[], Figures]] = {
     "leave {:.2f} to {:.2f} at their chosen learning rates": lambda: spread(at_rates(["badclip"], REMOVERS)),
     "and {:.2f} to {:.2f} with twice the steps": lambda: spread(with_twice_the_steps("badclip", REMOVERS)),
     "(*floor*), which has {:.3f}": lambda: at_rates(["badclip"], [NO_METHOD], "floor"),
-    "finetuning gets there ({:.3f}), at a loss of {:.0f} points": lambda: at_rate("finetune", 3e-3),
+    FINETUNING: lambda: finetuning_at(3e-3),
     "for *cup* ({:.2f})": lambda: [fmean(at_rates(["badclip"], REMOVERS, target="cup"))],
     "for *carrot* ({:.2f} to {:.2f})": lambda: spread(at_rates(["badclip"], REMOVERS, target="carrot")),
     "leave {:.2f} or {:.2f} on patch and noise": lambda: spread(at_rates(["badnet", "blended"], REMOVERS)),
@@ -185,7 +193,7 @@ FIGURES: dict[str, Callable[[], Figures]] = {
         for defense in ("ta_cleaner", "cleanclip_short", "cleanclip")
         for metric in ("asr", "ca")
     ],
-    "it leaves {:.2f} and {:.2f}, finetuning {:.2f}, CleanCLIP {:.2f}": lambda: [
+    "TA-Cleaner leaves {:.2f} (K 10%) and {:.2f} (K 100%), finetuning {:.2f}, CleanCLIP {:.2f}": lambda: [
         of_file("cifar10.json", "asr", trigger="badclip", defense=name)
         for name in ("ta_cleaner", OWN, "finetune", BASELINE)
     ],
@@ -214,10 +222,15 @@ def test_prose_quotes_what_was_measured(template: str) -> None:
     assert template.format(*FIGURES[template]()) in PROSE
 
 
+def test_the_protocol_quotes_the_same_rate_of_finetuning() -> None:
+    page = " ".join((tables.ROOT / "docs/claim.md").read_text(encoding="utf-8").split())
+    assert FINETUNING.format(*finetuning_at(3e-3)) in page
+
+
 FINDINGS_FIGURES = {
-    "leaves {:.0f} points less of BadCLIP than CleanCLIP": lambda: lead_at_equal_accuracy(TA),
-    "without false ones, is {:.0f} points below CleanCLIP": lambda: lead_at_equal_accuracy(CONTROL),
-    "train: {:.2f} instead of {:.2f} after the control": lambda: [
+    "leaves {:.0f} [{:.0f}, {:.0f}] points less of BadCLIP than CleanCLIP": lambda: lead_at_equal_accuracy(TA),
+    "without false ones, is {:.0f} [{:.0f}, {:.0f}] points below CleanCLIP": lambda: lead_at_equal_accuracy(CONTROL),
+    "train on: {:.2f} instead of {:.2f} after the control": lambda: [
         fmean(at_rates(plan.SIX, [name], "CF")) for name in (TA, CONTROL)
     ],
 }
