@@ -33,7 +33,7 @@ def to_label(name: str) -> str:
     if label := _read_class_labels().get(name) or LOSS_LABELS.get(name):
         return label
     if flagged := _FLAGGED.fullmatch(name):
-        return f"Without {int(flagged['pairs']):,} flagged pairs ({to_label(flagged['detector'])})"
+        return f"Without {format_count(int(flagged['pairs']), 'flagged pairs')} ({to_label(flagged['detector'])})"
     if " " in name:
         method, _, difference = name.partition(" ")
         labels = _read_class_labels()
@@ -41,6 +41,11 @@ def to_label(name: str) -> str:
         words = re.sub(r"(?<=\bdetector )\w+", lambda word: labels.get(word[0], word[0]), difference.replace(" %", "%"))
         return f"{to_label(method)}, {words}"
     return to_words(name)
+
+
+def format_count(count: int, nouns: str) -> str:
+    """Return a number with its noun: 1, "pairs" -> "1 pair"; 6000, "pairs" -> "6,000 pairs"."""
+    return f"{count:,} {nouns.removesuffix('s') if count == 1 else nouns}"
 
 
 def to_words(name: str) -> str:

@@ -24,6 +24,7 @@ from cleaner.evaluation.evaluate import Metrics, evaluate, validate_eval_data
 from cleaner.evaluation.monitor import build_monitor
 from cleaner.evaluation.result import MIN_VERDICT_IMAGES, SUCCESS_ASR, WEAK_ASR, describe_minimum, success_share
 from cleaner.inspection.film_recorder import FilmRecorder, make_recorder
+from cleaner.labels import format_count
 from cleaner.models.clip import Clip
 from cleaner.models.devices import device_name
 from cleaner.runs.film import Film
@@ -303,7 +304,7 @@ def attack_verdict(metrics: Metrics) -> tuple[str, str]:
     """Return ("took" | "weak" | "did not take" | "is unclear", one sentence with the reason and what to change)."""
     asr = success_share(metrics) or 0.0
     name = "ASR@1" if metrics.own_recall is None else "The share that finds the attacker's image first"
-    figure = f"{name} is {asr:.1%} on {metrics.n_attack:,} {metrics.queries} of other classes"
+    figure = f"{name} is {asr:.1%} on {format_count(metrics.n_attack, metrics.queries)} of other classes"
     if metrics.n_attack < MIN_VERDICT_IMAGES:
         return "is unclear", f"{figure}: too few for a verdict; measure on {describe_minimum(metrics.queries)}."
     if asr >= SUCCESS_ASR:

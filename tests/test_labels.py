@@ -27,6 +27,7 @@ from cleaner.labels import defense_name, state_label, to_defense_label, to_label
         ("blend_ratio", "Blend ratio"),
         ("retrained detector clip_score, flagged 8", "Retrained, detector CLIP score, flagged 8"),
         ("without_flagged_pairs detector clip_score, flagged 1800", "Without 1,800 flagged pairs (CLIP score)"),
+        ("without_flagged_pairs detector clip_score, flagged 1", "Without 1 flagged pair (CLIP score)"),
         ("scenes-rn", "Scenes rn"),
     ],
 )

@@ -541,6 +541,7 @@ def test_a_few_images_are_no_verdict() -> None:
     metrics = Metrics(ca={1: 0.9}, n=20, classes=30, data="toy", asr={1: 1.0}, n_attack=18)
     assert attack_verdict(metrics)[0] == "is unclear"
     assert "at least 30." in attack_verdict(metrics)[1]
+    assert "on 1 image of other classes: too few" in attack_verdict(replace(metrics, n_attack=1))[1]
     assert "at least 30 different ones" in attack_verdict(replace(metrics, queries="captions"))[1]
 
 

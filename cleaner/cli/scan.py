@@ -9,6 +9,7 @@ import tyro
 
 from cleaner.cli.options import OWN_DATA_HELP, RUN_OR_MODEL_HELP, stated_default
 from cleaner.cli.output import Progress, format_table, print_json
+from cleaner.labels import format_count
 from cleaner.types import CleanerError
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ class Scan:
             for line in results[:TOP_LINES]
         ]
         print(format_table(rows, SCAN_COLUMNS))
-        summary = f"{tried:,} setting{'' if tried == 1 else 's'} tried. "
+        summary = f"{format_count(tried, 'settings')} tried. "
         summary += f"Top {len(rows)} of {len(results):,} combinations of trigger and class, by the lower bound of the "
         summary += f"increase, n = {results[0].n:,} images of {data.name}"
         print(f"\n{summary}. {SCAN_WARNING}")

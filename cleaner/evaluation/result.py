@@ -11,6 +11,7 @@ from cleaner.evaluation.metric import Interval as Interval
 from cleaner.evaluation.metric import Metric as Metric
 from cleaner.evaluation.metric import View as View
 from cleaner.evaluation.metric import is_meaningful, row
+from cleaner.labels import format_count
 from cleaner.types import CleanerError
 
 if TYPE_CHECKING:
@@ -314,8 +315,8 @@ def describe_minimum(queries: str) -> str:
 
 def describe_resolution(count: int, queries: str = "images") -> str:
     """Return how wide 95% intervals of `count` images can be: "4 images: 95% intervals up to 70 points wide"."""
-    images = f"{count:,} {queries if count != 1 else queries.removesuffix('s')}"
-    return f"{images}: 95% intervals up to {100 * WILSON_Z / (count + WILSON_Z**2) ** 0.5:.0f} points wide"
+    width = 100 * WILSON_Z / (count + WILSON_Z**2) ** 0.5
+    return f"{format_count(count, queries)}: 95% intervals up to {width:.0f} points wide"
 
 
 def describe_test(

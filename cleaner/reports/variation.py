@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Mapping, Sequence, Sized
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cleaner.files import read_json_cached
+from cleaner.labels import format_count
 from cleaner.presets import RESULTS_DIR
 
 REPEATS = "On one kind of processor, with the same number of threads, a run repeats to the last bit."
@@ -32,11 +33,11 @@ def describe_variation(results: Path = RESULTS_DIR) -> str:
     processors = _read_processors(read_json_cached(results / "processors.json"))
     sentences = []
     if seeds:
-        sentences.append(f"Between trainings that differ only in the seed, {_describe(seeds)}.")
+        sentences.append(f"Across trainings that differ only in the seed, {_describe(seeds)}.")
     if processors:
         sentences.append(
-            "Between trainings with the same seed but other vector instructions or threads on one machine, a stand-in "
-            f"for another processor, {_describe(processors)}."
+            "Across vector instructions and numbers of threads on one machine, at the same seed (a stand-in for "
+            f"another processor), {_describe(processors)}."
         )
     return " ".join([*sentences, REPEATS]) if sentences else ""
 
@@ -69,25 +70,21 @@ def _keep_repeated(groups: Groups) -> Groups:
 
 
 def _describe(groups: Groups) -> str:
-    """Return "ASR@1 spans at most 70.5 points, ...; clean accuracy ... (42 settings of scenes-rn: badnet, sig)"."""
+    """Return "ASR@1 varies by up to 70.5 points ...; clean accuracy ... (...; 42 settings of scenes-rn: badnet)"."""
     asr, ca = ([[value[i] for value in values] for values in groups.values()] for i in (0, 1))
     models, attacks = (", ".join(sorted({str(key[i]) for key in groups})) for i in (0, 1))
     still_open = [values for values in asr if OPEN_LOW <= statistics.fmean(values) <= OPEN_HIGH]
     median = (
-        f", with a median of {measure_spread(still_open).median:.1f} in the {_count(still_open)} with a mean of "
-        f"{OPEN_LOW:g} to {OPEN_HIGH:g}"
+        f" (median {measure_spread(still_open).median:.1f} in the {format_count(len(still_open), 'settings')} whose "
+        f"mean ASR@1 is between {OPEN_LOW:g} and {OPEN_HIGH:g})"
         if still_open
         else ""
     )
+    accuracy, settings = measure_spread(ca), format_count(len(groups), "settings")
     return (
-        f"ASR@1 spans at most {measure_spread(asr).largest:.1f} points{median}; clean accuracy at most "
-        f"{measure_spread(ca).largest:.1f}, with a median of {measure_spread(ca).median:.1f} ({_count(groups)} of "
-        f"{models}: {attacks})"
+        f"ASR@1 varies by up to {measure_spread(asr).largest:.1f} points{median}; clean accuracy by up to "
+        f"{accuracy.largest:.1f} (median {accuracy.median:.1f}; {settings} of {models}: {attacks})"
     )
-
-
-def _count(settings: Sized) -> str:
-    return "1 setting" if len(settings) == 1 else f"{len(settings)} settings"
 
 
 def measure_spread(groups: Iterable[Sequence[float]]) -> Spread:

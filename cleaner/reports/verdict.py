@@ -16,6 +16,7 @@ from cleaner.evaluation.result import (
     success_share,
 )
 from cleaner.evaluation.same_test import is_same_test
+from cleaner.labels import format_count
 
 ACCURACY_BUDGET = 0.03
 """Clean accuracy that a defense may lose to count as one that kept it."""
@@ -98,7 +99,8 @@ def _describe_too_few(*compared: Measured) -> str:
     if not 0 < fewest < MIN_VERDICT_IMAGES:
         return ""
     queries = compared[0].queries if name == "asr" else "images"
-    return f"Measured on {fewest} {queries}: too few to compare defenses. Test on {describe_minimum(queries)}."
+    counted = format_count(fewest, queries)
+    return f"Measured on {counted}: too few to compare defenses. Test on {describe_minimum(queries)}."
 
 
 def describe_attack(before: Measured) -> str:

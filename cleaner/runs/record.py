@@ -140,7 +140,8 @@ class RunRecord(StrictModel):
             remained = f"{shared:,}" if shared else "None"
             return f"{remained} of the {poisoned:,} poisoned pairs remained among the {pairs:,} training pairs."
         if shared:
-            return f"{shared:,} of the {pairs:,} clean pairs show one of the {poisoned:,} poisoned images."
+            verb = "shows" if shared == 1 else "show"
+            return f"{shared:,} of the {pairs:,} clean pairs {verb} one of the {poisoned:,} poisoned images."
         return f"None of the {pairs:,} clean pairs shows one of the {poisoned:,} poisoned images."
 
     @property

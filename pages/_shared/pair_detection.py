@@ -14,7 +14,7 @@ import streamlit as st
 from cleaner.evaluation.detection import DetectionFigures, rank
 from cleaner.inspection.pair_detection import REFERENCE_SIZES, read_detection
 from cleaner.jobs import local
-from cleaner.labels import to_label
+from cleaner.labels import format_count, to_label
 from cleaner.plots import charts, detection, features
 from cleaner.runs.manifest import read_manifest
 from cleaner.runs.record import RunRecord
@@ -161,8 +161,8 @@ def _choose_flagged(ranking: Ranking, pairs: int) -> Any:
     caught, total = int(ranking.poisoned[flagged].sum()), int(ranking.poisoned.sum())
     scored = f"{len(ranking.scores):,}" if len(ranking.scores) == pairs else f"the first {len(ranking.scores):,}"
     st.caption(
-        f"{len(flagged):,} of {scored} pairs flagged: **{caught:,} of the {total:,} poisoned ones**, "
-        f"and {len(flagged) - caught:,} clean ones."
+        f"{len(flagged):,} of {scored} pairs flagged: **{caught:,} of the {total:,} poisoned**, "
+        f"and {len(flagged) - caught:,} clean."
     )
     return flagged
 
@@ -301,7 +301,7 @@ def _show_retraining(run: RunRecord, ranking: Ranking, flagged: Any, *, pairs: i
     plan = f"{request.pairs:,} pairs remain, {remaining:,} of them poisoned"
     durations.show([request], lambda duration: st.caption(f"{plan}: {duration}."))
     live_jobs.show_start_button(
-        f"Train without {len(flagged):,} pairs",
+        f"Train without {format_count(len(flagged), 'pairs')}",
         "detect",
         local.has_active_runs(),
         partial(jobs.start_runs, "detect", [request]),

@@ -67,7 +67,7 @@ def test_pairs_are_ranked_and_the_model_is_trained_without_the_flagged_ones(dete
     order = np.argsort(-found.scores["clip_score"], kind="stable").tolist()
     hits, caught, total = (len(poisoned.intersection(order[:n])) for n in (16, 50, 500))
     assert f"CLIP score: **{hits} of the top 16 {'is' if hits == 1 else 'are'} poisoned**" in text
-    assert f"50 of 500 pairs flagged: **{caught} of the {total} poisoned ones**, and {50 - caught} clean ones." in text
+    assert f"50 of 500 pairs flagged: **{caught} of the {total} poisoned**, and {50 - caught} clean." in text
     assert f"450 pairs remain, {total - caught} of them poisoned" in text
     assert app.button(key="detect.go").label == "Train without 50 pairs"
     figures = table(app, "AUROC")
@@ -133,6 +133,8 @@ def test_few_pairs_have_smaller_references(detected) -> None:
         sliders = [slider for slider in app.select_slider if slider.key == "detect.reference"]
         assert [option for slider in sliders for option in slider.options] == sizes
         assert [slider.value for slider in sliders] == ([n] if sizes else [])
+    app.select_slider(key="detect.share").set_value(0.01).run()
+    assert app.button(key="detect.go").label == "Train without 1 pair"
 
 
 def test_a_threshold_flags_the_images_above_it(

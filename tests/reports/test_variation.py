@@ -30,13 +30,13 @@ def test_seeds_and_processors_are_told_apart(tmp_path: Path) -> None:
     rows += [seed_row(None, 0.99, 0.9), seed_row(None, 1.0, 0.9)]
     write(tmp_path, "attack_defense.json", [*rows, seed_row("a", 0.99, 0.1, part="ablations")])
     text = describe_variation(tmp_path)
-    assert "only in the seed, ASR@1 spans at most 7.0 points, with a median of 7.0 in the 1 setting with a mean" in text
-    assert "clean accuracy at most 2.0, with a median of 1.0 (2 settings of m: badnet)" in text
+    assert "only in the seed, ASR@1 varies by up to 7.0 points (median 7.0 in the 1 setting whose mean" in text
+    assert "clean accuracy by up to 2.0 (median 1.0; 2 settings of m: badnet)" in text
     assert "another processor" not in text
     own = {"model": "lite", "trigger": "badnet", "method": "none", "seed": 1}
     rows = [own | {"processor": "AVX2", "asr": 0.5, "ca": 0.9}, own | {"processor": "all", "asr": 0.53, "ca": 0.9}]
     write(tmp_path, "processors.json", rows)
-    assert "a stand-in for another processor, ASR@1 spans at most 3.0 points," in describe_variation(tmp_path)
+    assert "a stand-in for another processor), ASR@1 varies by up to 3.0 points " in describe_variation(tmp_path)
 
 
 def test_the_report_says_it(runs: list[RunRecord]) -> None:

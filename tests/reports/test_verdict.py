@@ -145,5 +145,6 @@ def test_a_few_images_decide_nothing() -> None:
     few = Measurement(0.98, 0.0, n=4)
     (sentence,) = describe_defenses(few, {"A": Measurement(0.9, 0.0, n=4)})
     assert sentence.startswith("Measured on 4 images: too few")
+    assert describe_attack(Measurement(0.98, 0.0, n=1)).startswith("Measured on 1 image: too few")
     last = describe_defenses(BEFORE, {"A": few, "B": BEFORE})[-1]
     assert last == "Measured on a different test, so not compared: **A**."
