@@ -125,7 +125,12 @@ def main(options: Options) -> int:
 
 def render(text: str, root: Path = ROOT) -> str:
     """Return `text` with every table regenerated from the files below `root`; raises `KeyError` for unknown names."""
-    return TABLE_BLOCK.sub(lambda match: f"{match[1]}{TABLES[match[2]](root)}\n{match[3]}", text)
+    return TABLE_BLOCK.sub(lambda match: f"{match[1]}{_close_percent(TABLES[match[2]](root))}\n{match[3]}", text)
+
+
+def _close_percent(table: str) -> str:
+    """Return a table with percentages as in prose: result files name methods "ta_cleaner K 100 %"."""
+    return re.sub(r"(?<=\d) %", "%", table)
 
 
 if __name__ == "__main__":

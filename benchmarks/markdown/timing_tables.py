@@ -27,7 +27,7 @@ def demo(root: Path) -> str:
 def step(root: Path) -> str:
     """Return the time of a training step per model and method, and how other times grow."""
     result = read_measurement(root, "step.json")
-    header = ("model", "method", "seconds per step", "bare step", "share of the bare rate", "over CleanCLIP")
+    header = ("model", "method", "seconds per step", "bare step", "share of the bare rate", "relative to CleanCLIP")
     lines = [
         (
             f"`{model['model']}`",
@@ -76,7 +76,7 @@ def towers(root: Path) -> str:
     """Return the time of each tower's forward and backward pass."""
     result = read_measurement(root, "towers.json")
     first = result["rows"][0]["model"]
-    header = ("model", "tower", "forward and backward, ms", f"over `{first}`")
+    header = ("model", "tower", "forward and backward, ms", f"relative to `{first}`")
     lines = [
         (f"`{row['model']}`", row["tower"], f"{1000 * row['seconds']:.1f}", f"{row['ratio']:.2f}")
         for row in result["rows"]

@@ -26,7 +26,7 @@ TRIAL_SEED, GRID_SEED = 100, 0
 TARGETS = 3
 """Targets of badclip; the first one is the target of everything else."""
 MIN_ASR, MAX_FLOOR = 0.9, 0.1
-"""A target is replaced if an attack stays below the first, or the never poisoned model is above the second."""
+"""A target is replaced if an attack stays below the first, or the clean model is above the second."""
 JUDGES = ("badnet", "badclip")
 """Attacks that judge every target; the first target must satisfy the others too."""
 FINE_TARGET = "yellow banana"

@@ -71,7 +71,7 @@ def pareto(points: Sequence[TradeoffPoint], floor: float | None = None) -> go.Fi
         figure.add_hline(
             y=floor,
             line={"color": GRAY, "dash": "dot"},
-            annotation_text="never poisoned model",
+            annotation_text="clean model",
             annotation_position="top left",
         )
     height = (120 + 260 * rows if rows > 1 else 380) + 20 * max(0, len(styles) - 3)  # room for the lines of the legend

@@ -30,7 +30,7 @@ class CostPoint:
 
 @dataclass(frozen=True)
 class CostPanel:
-    """One attack: name of the defense -> its points; success on the backdoored and on the never poisoned model."""
+    """One attack: name of the defense -> its points; success on the backdoored and on the clean model."""
 
     title: str
     curves: Mapping[str, Sequence[CostPoint]]

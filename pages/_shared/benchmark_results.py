@@ -19,18 +19,18 @@ from pages._shared.wording import escape_markdown
 
 PARTS = {
     claim.PART: (
-        "Main comparison",
+        "Main comparison (second protocol)",
         "Its rules were written down before any test result: target classes were drawn at random, and clean "
         "accuracy alone chose the learning rates. “Formula reviewed” is TA-Cleaner with the loss as the paper's "
         "reviewers describe it.",
     ),
     "comparison": (
-        "First comparison",
+        "First protocol",
         "Measured earlier; clean accuracy alone chose the learning rate of each defense.",
     ),
     benchmark.PHOTO_PART: (
         "Photos",
-        "Of each defense the largest learning rate that loses at most 2 points of validation accuracy on the patch.",
+        "Each defense uses its largest learning rate that loses at most 2 points of validation accuracy on the patch.",
     ),
     "fixed rates": (
         "Equal learning rates",
@@ -88,7 +88,7 @@ def show_accuracy_cost(entries: Sequence[BenchmarkRecord]) -> None:
         st.caption(
             f"Target: {claim.rank_targets(shown)[0]}. One mark per learning rate, mean and range over seeds. Accuracy "
             "is measured on validation images, attack success on test images. Dashed: the backdoored model (orange), "
-            "and the trigger on the never poisoned model (gray). Dotted: 2 and 5 points of accuracy."
+            "and the trigger on the clean model (gray). Dotted: 2 and 5 points of accuracy."
         )
 
 

@@ -150,7 +150,7 @@ def test_the_grid_measures_no_attack_success() -> None:
 
 def test_a_diverged_trial_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     def diverge(*arguments: Any, **options: Any) -> None:
-        raise DivergedError("the loss is not finite at step 2: lower the learning rate 0.1.")
+        raise DivergedError("the loss is not finite at step 2: lower the learning rate (now 0.1).")
 
     task = replace(defended(lr=0.1), kind="grid", seed=0)
     measure.load_or_poison(LITE, task)
