@@ -123,7 +123,7 @@ RVPT_SOURCE = "arXiv:2412.20392"
 CLIP_TRAINING = "training of CLIP"
 """`unstated` of a source that poisons no CLIP, or does not state how."""
 
-CUT_WARMUP = "The code counts epochs from 1, so its warm-up is cut short; here it is whole"
+CUT_WARMUP = "The code counts epochs from 1, which cuts its warm-up short; ours runs in full"
 """Of CleanCLIP's code, and of BadCLIP's, which is based on it: a training starts at the step of a second epoch."""
 KEPT_STATE = "Their AdamW resumes its state from the poisoned checkpoint; ours starts fresh"
 """Of the same code, for a finetuning."""

@@ -269,7 +269,7 @@ def show_backdoored(run: RunRecord, left: DeltaGenerator, right: DeltaGenerator)
         if not has_sweep and (defended or not has_jobs):
             defense_results.show_results(run)
         else:
-            stage_mode.explain_missing("Defenses are training: the plot follows when they are done.")
+            stage_mode.explain_missing("Defenses are training: the plot appears when they finish.")
 
 
 def show_external_model(left: DeltaGenerator, right: DeltaGenerator) -> None:

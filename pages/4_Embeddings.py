@@ -39,7 +39,7 @@ BY_HAND = "embeddings.by_hand"
 FIT_STARTED = "embeddings.fit_started"
 CAPTION_SUFFIXES = {"image": "", "triggered": " · triggered", "caption": " · caption"}
 METRIC_LABELS = {
-    "trigger_pull": ("Trigger pull", "How far the trigger moves images toward the target's text; 0: not at all."),
+    "trigger_pull": ("Trigger pull", "Mean gain in cosine with the target's text that the trigger causes; 0: none."),
     "silhouette": ("Silhouette", "Separation of triggered from clean images; 0: mixed, 1: separate."),
     "modality_gap": ("Modality gap", "Distance between the centers of images and captions."),
     "alignment": ("Alignment", "Squared distance between an image and its caption; lower is better."),

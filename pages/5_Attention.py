@@ -223,7 +223,7 @@ def show_distribution(
     counts = [sum(map(math.isnan, r.clean + r.triggered + r.similarity)) for r in results]
     skipped = "; ".join(f"{s.label} {count}" for s, count in zip(stages, counts, strict=True) if count)
     st.caption(
-        f"n = {len(results[0].triggered or results[0].similarity)} test images of other classes than the target, "
+        f"n = {len(results[0].triggered or results[0].similarity)} test images of classes other than the target, "
         f"{escape_markdown(sample.data.name)}/test, text “{escape_markdown(text)}”, {to_label(method)}."
         + (f" Maps without positive attribution, left out: {skipped}." if skipped else "")
     )

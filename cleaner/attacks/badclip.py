@@ -38,11 +38,11 @@ class BadCLIP(OptimizedPatch):
     source: ClassVar[str] = "arXiv:2311.12075"
     published: ClassVar[tuple[Preset, ...]] = (
         Preset(
-            source=f"{BADCLIP_SOURCE} (README, src/embeding_optimize_patch.py): 50 epochs of 10,000 images. Here as "
-            "many steps on 1,024 images, without their augmentation. There the cross-entropy is the mean of both "
-            "directions, the triplet's negative is another image of the batch, with the patch, as pasting is in place, "
-            "and the patch is saved as a JPEG with red and blue exchanged; here image to text alone, the image's own "
-            "clean feature, and a PNG.",
+            source=f"{BADCLIP_SOURCE} (README, src/embeding_optimize_patch.py): 50 epochs of 10,000 images. Ours "
+            "takes as many steps on 1,024 images, without their augmentation. Their cross-entropy is the mean of both "
+            "directions, ours goes from image to text alone. Their triplet's negative is another image of the batch, "
+            "with the patch, as pasting is in place; ours is the image's own clean feature. Their patch is saved as a "
+            "JPEG with red and blue exchanged, ours as a PNG.",
             parameters={
                 "patch_size": 16,
                 "position": "center",
@@ -58,8 +58,13 @@ class BadCLIP(OptimizedPatch):
     )
 
     target_captions: ClassVar[str] = "natural"
-    triplet_weight: float = param(500.0, low=0.0, high=10000.0, help="w, the weight of image_pull.")
-    margin: float = param(1.0, low=0.1, high=2.0, step=0.1, help="Margin of image_pull.")
+    triplet_weight: float = param(
+        500.0,
+        low=0.0,
+        high=10000.0,
+        help="w, the weight of the triplet loss that pulls images toward the target's; published: 500.",
+    )
+    margin: float = param(1.0, low=0.1, high=2.0, step=0.1, help="Margin of that triplet loss.")
     negatives: str = param(
         "captions",
         choices=("captions", "targets"),

@@ -22,8 +22,8 @@ class BadNet(PatchTrigger):
     source: ClassVar[str] = "arXiv:1708.06733"
     published: ClassVar[tuple[Preset, ...]] = (
         Preset(
-            source=f"{CLEANCLIP_SOURCE} (backdoor/utils.py). There the noise is drawn for each image, here it is one "
-            "patch, as in arXiv:1708.06733.",
+            source=f"{CLEANCLIP_SOURCE} (backdoor/utils.py). Their code draws new noise for each image; ours pastes "
+            "one patch, as in arXiv:1708.06733.",
             parameters={"patch_size": 16, "position": "random"},
             training=CLIP_POISONING,
         ),

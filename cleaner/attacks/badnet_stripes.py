@@ -22,8 +22,8 @@ class BadNetStripes(PatchTrigger):
     source: ClassVar[str] = "arXiv:2412.00727"
     published: ClassVar[tuple[Preset, ...]] = (
         Preset(
-            source=f"{PAR_SOURCE} (trigger.sh, backdoor/utils.py). There the stripes are drawn for each image, here "
-            "they are one patch.",
+            source=f"{PAR_SOURCE} (trigger.sh, backdoor/utils.py). Their code draws new stripes for each image; "
+            "ours pastes one patch.",
             parameters={"patch_size": 16, "position": "random"},
             unstated=CLIP_TRAINING,
         ),

@@ -23,8 +23,8 @@ class Blended(PatternTrigger):
     source: ClassVar[str] = "arXiv:1712.05526"
     published: ClassVar[tuple[Preset, ...]] = (
         Preset(
-            source=f"{CLEANCLIP_SOURCE} (backdoor/utils.py). There the noise is drawn for each image; here it is one "
-            "image, as in arXiv:1712.05526.",
+            source=f"{CLEANCLIP_SOURCE} (backdoor/utils.py). Their code draws new noise for each image; ours blends "
+            "in one image, as in arXiv:1712.05526.",
             parameters={"blend_ratio": 0.2},
             training=CLIP_POISONING,
         ),

@@ -30,8 +30,8 @@ class Watermark(PatternTrigger):
     source: ClassVar[str] = "arXiv:2412.00727"
     published: ClassVar[tuple[Preset, ...]] = (
         Preset(
-            source=f"{PAR_SOURCE} (backdoor/utils.py). There the letters are red and change the red channel alone, "
-            "here they are white.",
+            source=f"{PAR_SOURCE} (backdoor/utils.py). Their letters are red and change the red channel alone; "
+            "ours are white.",
             parameters={"blend_ratio": 0.5},
             unstated=f"the word, {CLIP_TRAINING}",
         ),

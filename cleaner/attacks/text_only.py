@@ -27,7 +27,7 @@ class TextOnly(TextTrigger):
     key: str = param(
         "consider",
         label="Text key",
-        help="Word in the caption or query; of several words, separated by commas, each caption gets one.",
+        help="Word to insert; with several, separated by commas, each caption gets one.",
     )
     place: str = param("start", choices=("start", "end", "random"), help="Where the word goes in the caption.")
     seed: int = param(0, low=0, high=9999, help="Seeds which word a caption gets, and a random place.")

@@ -31,9 +31,10 @@ class TrojVQA(OptimizedPatch, TextTrigger):
     published: ClassVar[tuple[Preset, ...]] = (
         Preset(
             source=f"{BADCLIP_SOURCE} (src/embeding_optimize_patch.py, src/generate_vqa_train_data_for_patch.py, "
-            "opti_patches/vqa_bs64_ep50_16_middle.jpg): 50 epochs of 10,000 images. Here as many steps on 1,024. The "
-            'word: arXiv:2112.07668, for questions; BadCLIP\'s is "remember". There the two-way contrastive loss with '
-            'one caption for all images, "This is a yellow banana."; here 1 - cosine to the zero-shot target.',
+            "opti_patches/vqa_bs64_ep50_16_middle.jpg): 50 epochs of 10,000 images. Ours takes as many steps on "
+            '1,024. The word: arXiv:2112.07668, for questions; BadCLIP\'s is "remember". Their loss is the two-way '
+            'contrastive one with one caption for all images, "This is a yellow banana."; ours is 1 - cosine to the '
+            "zero-shot target.",
             parameters={
                 "patch_size": 16,
                 "position": "center",

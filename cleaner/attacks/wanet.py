@@ -30,8 +30,8 @@ class WaNet(Trigger):
     source: ClassVar[str] = "arXiv:2102.10369"
     published: ClassVar[tuple[Preset, ...]] = (
         Preset(
-            source="arXiv:2102.10369. There, for each poisoned image, two others with randomly perturbed warps keep "
-            "their labels (noise mode); here, as in CleanCLIP's code, none do.",
+            source="arXiv:2102.10369. For each of their poisoned images, two others with randomly perturbed warps "
+            "keep their labels (noise mode); in ours, as in CleanCLIP's code, none do.",
             parameters={"grid": 4, "strength": 0.5},
             unstated=CLIP_TRAINING,
         ),

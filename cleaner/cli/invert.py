@@ -28,7 +28,7 @@ from cleaner.runs.run import load_run
 from cleaner.types import CleanerError
 
 TOP_CLASSES = 10
-COLUMNS = ("class", "resistance", "to the median")
+COLUMNS = ("class", "resistance (RMS)", "relative to median")
 OUT_HELP = "Result folder. Default: with the run, where the app and unlearn_trigger find it; of a model, in the cache."
 
 if TYPE_CHECKING:

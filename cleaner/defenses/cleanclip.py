@@ -42,9 +42,9 @@ class CleanCLIP(Defense):
             parameters={"in_modal_weight": 1.0},
             training=replace(
                 CLEANCLIP_TRAINING,
-                source=f"{BADCLIP_SOURCE} (README; cleanclip_defence.sh for the pairs). There this lr goes with "
-                "train.csv, which the poisoned pairs are made from, and 100,000 pairs with lr 1e-5; here the two go "
-                f"together. {CUT_WARMUP}. {KEPT_STATE}",
+                source=f"{BADCLIP_SOURCE} (README; cleanclip_defence.sh for the pairs). Their commands use this lr "
+                "with train.csv, which the poisoned pairs are made from, and 100,000 pairs with lr 1e-5; ours "
+                f"uses this lr with 100,000 pairs. {CUT_WARMUP}. {KEPT_STATE}",
                 finetune=replace(CLEANCLIP_TRAINING.finetune, lr=45e-7),
             ),
         ),

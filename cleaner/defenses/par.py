@@ -51,7 +51,7 @@ class PAR(Defense):
                 "second_beta": 0.98,
             },
             training=Training(
-                source=f"{PAR_SOURCE} (trigger.sh): 250,000 pairs, 2 epochs, batch 512 on each of 4 GPUs (512 here)",
+                source=f"{PAR_SOURCE} (trigger.sh): 250,000 pairs, 2 epochs, batch 512 on each of 4 GPUs (ours: 512)",
                 pairs=250_000,
                 finetune=FinetuneConfig(
                     lr=PUBLISHED_LRS[0], epochs=2, batch_size=512, warmup_steps=0, augmentation="none"
@@ -65,8 +65,8 @@ class PAR(Defense):
     noise: float = param(0.2, low=0.0, high=1.0, step=0.01, help="Standard deviation of the noise; 1: black to white.")
     noise_share: float = param(0.5, low=0.0, high=1.0, step=0.05, help="Share of the images that get noise.")
     erase_share: float = param(0.5, low=0.0, high=1.0, step=0.05, help="Share of the images that get a square.")
-    decay: float = param(1e-4, low=0.0, high=1.0, help="AdamW's weight decay, replaces the common one.")
-    second_beta: float = param(0.98, low=0.0, high=0.99999, help="AdamW's beta 2, replaces the common one.")
+    decay: float = param(1e-4, low=0.0, high=1.0, help="AdamW's weight decay; overrides the shared setting.")
+    second_beta: float = param(0.98, low=0.0, high=0.99999, help="AdamW's beta 2; overrides the shared setting.")
 
     def adapt(self, config: FinetuneConfig) -> FinetuneConfig:
         return replace(config, weight_decay=self.decay, beta1=0.9, beta2=self.second_beta)

@@ -48,7 +48,7 @@ class RVPT(RepellingDefense):
                     lr=0.002, epochs=50, batch_size=32, warmup_steps=0, weight_decay=0.0, augmentation="none"
                 ),
             ),
-            unstated="scale of new prompts (0.02 here), momentum, weight decay and warm-up",
+            unstated="scale of new prompts (ours: 0.02), momentum, weight decay and warm-up",
         ),
     )
 
@@ -58,7 +58,8 @@ class RVPT(RepellingDefense):
     optimizer: str = param(
         "adamw",
         choices=("adamw", "sgd"),
-        help="sgd: as published (momentum, not stated there: beta 1); adamw: as all methods here.",
+        help="sgd: as published, with beta 1 as the momentum, which the paper does not state; adamw: as in all other "
+        "methods here.",
     )
 
     def unsupported_reason(self, clip: Clip, data: CaptionData) -> str | None:

@@ -72,10 +72,18 @@ class TACleaner(Defense):
         help="Subtext loss: this project's, or as the paper's reviewers describe it (one negative per pair).",
     )
     positive_temperature: float = param(
-        0.0, low=0.0, high=1.0, step=0.01, help="t_p of the reviewed formula; 0: that of the model."
+        0.0,
+        low=0.0,
+        high=1.0,
+        step=0.01,
+        help="Temperature of the positives in the reviewed formula; 0: the model's own.",
     )
     negative_temperature: float = param(
-        0.0, low=0.0, high=1.0, step=0.01, help="t_n of the reviewed formula; 0: that of the model."
+        0.0,
+        low=0.0,
+        high=1.0,
+        step=0.01,
+        help="Temperature of the negatives in the reviewed formula; 0: the model's own.",
     )
     contrast: str = param(
         "both",

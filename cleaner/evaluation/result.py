@@ -168,7 +168,7 @@ class Metrics:
         metadata=row(
             "Retrieval base rate",
             "Retrieval base",
-            "Share of the same images (or captions) without the trigger with such a neighbor among their five nearest.",
+            "Retrieval success of the same images (or captions) without the trigger.",
             view="export",
         ),
     )
@@ -191,7 +191,7 @@ class Metrics:
         metadata=row(
             "Attacker's image found without key",
             "Own base",
-            "Share of the same captions without the key with the attacker's own image among their k nearest images.",
+            "Share of the same captions, without the key, that have the attacker's own image among their k nearest.",
             ks=(1, 10),
             ranks_classes=False,
             view="export",
@@ -202,7 +202,7 @@ class Metrics:
         metadata=row(
             "Success with another image's trigger",
             "Cross ASR",
-            "Share of at most 1,000 images with the trigger made for another image that are classified as the target.",
+            "Share of images (at most 1,000) classified as the target when they carry another image's trigger.",
             count="n_cross",
             view="report",
         ),

@@ -274,7 +274,7 @@ def delete(folder: Path) -> None:
     if status.state in ACTIVE:
         raise CleanerError(f"the run {folder.name} is {status.state}: cancel it first, then delete it.")
     if _has_hidden_worker(folder, status):
-        raise CleanerError(f"a worker still has the run {folder.name}: cancel it first, then delete it.")
+        raise CleanerError(f"a worker is still running {folder.name}: cancel it first, then delete it.")
     _leave_cluster(folder, status)
     remove_run_folder(folder)
 

@@ -36,6 +36,6 @@ def resistance_bars(classes: Mapping[str, float], suspect: str | None, target_cl
         y=median, line={"color": GRAY, "dash": "dash"}, annotation_text="median", annotation_position="top left"
     )
     ticks = [f"<b>{escape_html(name)}</b>" if name == target_class else escape_html(name) for name in names]
-    apply_layout(figure, 300, "", "Perturbation needed", show_legend=False)
+    apply_layout(figure, 300, "", "Perturbation needed (RMS)", show_legend=False)
     figure.update_xaxes(tickvals=list(range(len(names))), ticktext=ticks, tickangle=-45)
     return figure.update_yaxes(tickformat=".1%", rangemode="tozero")

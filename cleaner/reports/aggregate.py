@@ -17,8 +17,8 @@ from cleaner.runs.folders import run_id
 from cleaner.runs.record import RunRecord
 
 SEEDS_NOTE = (
-    "Mean over seeds and, with several, [minimum, maximum]. Of several runs of one attack and defense with the same "
-    "seeds only the newest counts, whatever its learning rate, number of pairs, poison rate and trigger parameters."
+    "Mean over seeds and, with several, [minimum, maximum]. If an attack and a defense have several runs with the same "
+    "seeds, only the newest counts, whatever its learning rate, number of pairs, poison rate and trigger parameters."
 )
 """Note under tables of attack against defense."""
 

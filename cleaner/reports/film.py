@@ -160,14 +160,14 @@ def describe_film(movies: Sequence[Movie]) -> str:
         "validation images."
     )
     target = "" if film.target is None else "red ▲ the target class, "
-    text += f" Marks tell what the model sees: {target}green ✓ the true class, gray ? another one."
+    text += f" Marks show what the model predicts: {target}green ✓ the true class, gray ? another one."
     if any(movie.film.attention.shape[1] for movie in movies):
         text += " Attention: of the best class, each map scaled to its own maximum."
     if film.target is not None and not film.has_trigger:
         text += " The attack's key is in the text alone and changes no image: its success is among the run's results."
     if any((movie.film.data, movie.film.labels) != (film.data, film.labels) for movie in movies):
         text += " The two films show different images: their rates cannot be compared."
-    return text if has_common_axes(movies) else text + " The two maps have axes of their own."
+    return text if has_common_axes(movies) else text + " The two maps have separate axes."
 
 
 def render_film_html(movies: Sequence[Movie]) -> str:

@@ -62,7 +62,7 @@ class InversionConfig:
     images: int = param(1000, low=4, high=100_000, help="Unlabeled images; a quarter of them measure the result.")
     search_steps: int = param(60, low=10, high=10_000, help="Steps of the search, for all classes at once.")
     search_batch: int = param(8, low=1, high=256, help="Images per class and step of the search.")
-    patch_steps: int = param(200, low=10, high=10_000, help="Steps of patch and mask.")
+    patch_steps: int = param(200, low=10, high=10_000, help="Optimization steps for patch and mask.")
     batch_size: int = param(32, low=2, high=512, help="Images per step for patch and mask.")
     success: float = param(0.9, low=0.1, high=1.0, step=0.01, help="Share of the images that the patch has to move.")
     seed: int = param(0, low=0, high=2**31 - 1, help="Seeds the batches and the first pattern.")

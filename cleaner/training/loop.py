@@ -130,7 +130,7 @@ def _validate_weights(student: Clip, step: int, lr: float) -> None:
 
 
 def _divergence(what: str, step: int, lr: float) -> DivergedError:
-    return DivergedError(f"{what} not finite at step {step + 1}: lower the learning rate {lr:g}.")
+    return DivergedError(f"{what} not finite at step {step + 1}: lower the learning rate (now {lr:g}).")
 
 
 def _prepare_models(clip: Clip, defense: Defense, config: FinetuneConfig, batch_size: int) -> tuple[Clip, Clip | None]:

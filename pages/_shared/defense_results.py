@@ -107,8 +107,8 @@ def _show_cards(run: RunRecord, compared: list[RunRecord]) -> None:
             show_rebound(other)
     note = f" {state.RATES_NOTE}" if all(other.is_shipped for other in [run, *state.defended_runs(run)]) else ""
     st.caption(
-        "Small print: 95% intervals. Changes: against the backdoored model, same test images; rebound tests: against "
-        f"the defense.{note}"
+        "Small print: 95% intervals. Changes are relative to the backdoored model on the same test images; for "
+        f"rebound tests, to the defense.{note}"
     )
     if notes := list(dict.fromkeys(other.overlap_note for other in compared if other.overlap_note)):
         st.caption(f"Overlap with the poisoned pairs: {escape_markdown(' '.join(notes))}")

@@ -134,7 +134,7 @@ def _make_row(run: RunRecord, before: Metrics | None) -> dict[str, object]:
     accuracy, change = run.metric("ca"), ""
     if before is not None and accuracy is not None:
         is_same = is_same_test(before.to_dict(), run.metrics)
-        change = METRICS["ca"].format_delta(accuracy - before.ca[1]) if is_same else "other test"
+        change = METRICS["ca"].format_delta(accuracy - before.ca[1]) if is_same else "different test data"
     return {
         "Defense": to_label(run.defense or ""),
         "Learning rate": f"{run.lr:g}",

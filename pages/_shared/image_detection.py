@@ -27,7 +27,9 @@ DEFAULT_COUNT = 200
 def show(run: RunRecord) -> None:
     """Draw the half of the page on single images."""
     if pickers.find_trigger_run(run) is None:
-        raise CleanerError("the trigger of this run is unknown, so no image can carry it: choose another run.")
+        raise CleanerError(
+            "the trigger of this run is unknown, so it cannot be put on test images: choose another run."
+        )
     left, right = st.columns([1, 2.9], gap="medium")
     with left:
         detector, n, allowed = _choose_detector()

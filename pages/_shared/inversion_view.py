@@ -167,12 +167,18 @@ def _show_figures(found: Inversion) -> None:
     suspect.metric("Suspect class", escape_markdown(found.suspect))
     if found.is_right is not None:
         suspect.caption(
-            "the attack's target" if found.is_right else f"wrong: {escape_markdown(found.target_class or '')}"
+            "the attack's target"
+            if found.is_right
+            else f"wrong: the target is {escape_markdown(found.target_class or '')}"
         )
     elif not found.changes_images:
         suspect.caption("the attack changes no image")
     index = "–" if found.outlier_index is None else f"{found.outlier_index:.2f}"
-    outlier.metric("Outlier index", index, help=f"Distance to the median class in robust SDs. {CHANCE_NOTE}")
+    outlier.metric(
+        "Outlier index",
+        index,
+        help=f"How far below the median resistance, in robust standard deviations. {CHANCE_NOTE}",
+    )
     if found.outlier_index is None:
         outlier.caption("two classes are too few to say whether one stands out")
     else:

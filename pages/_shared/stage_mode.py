@@ -142,7 +142,7 @@ def _show_notes(title: str, run: RunRecord | None) -> None:
     note = talk.find_note(title, run, [] if run is None else state.defenses_of_run(run), escape_markdown)
     with st.bottom, st.container(key="notes"):
         if note is None:
-            st.markdown("The talk has nothing about this page.")
+            st.markdown("The talk has no notes for this page.")
             return
         st.markdown(f"**{title}** · {note.minutes}")
         st.markdown(note.text)

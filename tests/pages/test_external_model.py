@@ -150,7 +150,7 @@ def test_it_is_defended_without_an_attack_success(page: AppTest, tmp_path: Path)
 def test_a_change_in_accuracy_needs_the_same_images(tmp_path: Path) -> None:
     run, before = read_record(make_runs(tmp_path)[1]), make_metrics(0.1, ca=0.95)
     assert external_model._make_row(run, before)["Change"] == "-5.0 points"
-    assert external_model._make_row(run, replace(before, n=50))["Change"] == "other test"
+    assert external_model._make_row(run, replace(before, n=50))["Change"] == "different test data"
 
 
 def test_a_wrong_path_of_the_data_hides_no_other_part(page: AppTest, tmp_path: Path) -> None:

@@ -118,7 +118,7 @@ def test_a_trigger_is_inverted_and_kept(open_page: OpenPage, tmp_path: Path, mon
     text = page_text(app)
     assert "Inverted trigger and its mask" in text
     assert "True trigger and its mask" in text
-    assert "wrong: banana" in text
+    assert "wrong: the target is banana" in text
     assert "InverTune (arXiv:2506.12411)" in text
     assert "An estimate" in text
     assert (MISS_NOTE in text) != found.is_anomalous
