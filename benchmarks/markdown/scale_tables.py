@@ -182,7 +182,7 @@ def describe(result: dict[str, Any]) -> str:
     )
     return (
         f"Range: {MFU[0]:.0%} to {MFU[1]:.0%} of an A100's {GPU_PEAK / 1e12:.0f} TFLOP/s, an assumption. In brackets: "
-        f"with the loader as it is, {CORES} cores per GPU, where that is slower. {GPU_BATCH} pairs per GPU; 10 epochs "
+        f"with the current loader, {CORES} cores per GPU, where that is slower. {GPU_BATCH} pairs per GPU; 10 epochs "
         "of 500,000 pairs to poison, of 100,000 to defend. Counted operations of a forward pass in 10^9, image / "
         f"caption of {result['caption_tokens']:.1f} tokens ({result['captions']}): {operations}. Commit "
         f"{result['commit']}; `{result['command']}`."
