@@ -29,12 +29,19 @@ class EvaluationCount:
 
     @classmethod
     def of(
-        cls, clip: Clip, data: CaptionData, trigger: Trigger | None, *, models: int = 1, templates: int | None = None
+        cls,
+        clip: Clip,
+        data: CaptionData,
+        trigger: Trigger | None,
+        *,
+        models: int = 1,
+        templates: int | None = None,
+        counterfactual: bool = True,
     ) -> EvaluationCount:
         """Return the count for the labeled images of `data`; models: 2 if the floor is measured too."""
         labeled, encoder = int((data.labels >= 0).sum()), Encoder(clip, templates)
         prompts = len(data.class_names) * len(encoder.choose_templates(data))
-        captions = min(len(data), COUNTERFACTUAL_PAIRS) * (1 + NEGATIVES)
+        captions = min(len(data), COUNTERFACTUAL_PAIRS) * (1 + NEGATIVES) if counterfactual else 0
         sets, images = 1, labeled  # sets of class prompts: with and without key, by each model that needs them
         if trigger is not None and "image" in trigger.modalities:
             sets = models + ("text" in trigger.modalities)
@@ -52,12 +59,13 @@ class EvaluationCount:
 
 @torch.inference_mode()
 def time_encoding(clip: Clip, data: CaptionData, images: int, prompts: int) -> tuple[float, float]:
-    """Return the seconds per image and per text, measured on the first `images` and on some class prompts."""
+    """Return the seconds per image and per text, of the first `images` and of at most `prompts` prompts."""
     pixels, start = data.with_transform(clip.framing).images(range(min(images, len(data)))), time.perf_counter()
     clip.encode_image(pixels).cpu()
     per_image = (time.perf_counter() - start) / len(pixels)
     templates, names = Encoder(clip).choose_templates(data), data.class_names or [""]
     texts = [templates[i % len(templates)].format(names[i % len(names)]) for i in range(prompts)]
+    texts = list(dict.fromkeys(texts))  # equal ones would be encoded once
     start = time.perf_counter()
     clip.encode_text(texts).cpu()
     return per_image, (time.perf_counter() - start) / len(texts)

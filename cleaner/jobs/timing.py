@@ -18,6 +18,7 @@ from cleaner.attacks.base import Trigger, load_trigger
 from cleaner.data.base import CaptionData
 from cleaner.data.poison import PoisonedData
 from cleaner.defenses.base import DEFENSES, Defense, load_defense
+from cleaner.evaluation.encode import EVAL_BATCH_SIZE, TEXT_BATCH_SIZE
 from cleaner.evaluation.evaluate import draw_counterfactuals, evaluate
 from cleaner.evaluation.monitor import MONITOR_IMAGES, build_monitor
 from cleaner.evaluation.workload import EvaluationCount, time_encoding
@@ -142,7 +143,8 @@ class _Measurement:
         held = min(batch, request.finetune.chunk_size or batch)
         activations = max(at_losses[0] - before - weights, 0.0) * held / micro
         count = EvaluationCount.of(clip, test, trigger, models=1 if clean is None else 2)
-        validation = replace(count, images=min(count.images, 2 * MONITOR_IMAGES), captions=0)
+        watched = test.subset(test.labeled_rows(MONITOR_IMAGES))
+        validation = EvaluationCount.of(clip, watched, trigger, counterfactual=False)
         self.check()
         moved = clip.to(request.finetune.device, request.finetune.precision)
         image, text = time_encoding(moved, test, SAMPLED_IMAGES, SAMPLED_PROMPTS)
@@ -254,7 +256,7 @@ class _Measurement:
     def _time_evaluation(
         self, clip: Clip, trigger: Trigger | None, target: str | None, test: CaptionData, clean: Clip | None
     ) -> float:
-        """Return the seconds of the evaluation, from a part of its pairs."""
+        """Return the seconds of the evaluation, from a part of its pairs and what both encode."""
         part = test.subset(range(min(len(test), TEST_PAIRS)))
         part.images(range(len(part)))
         for prepared in (test, part):
@@ -262,7 +264,14 @@ class _Measurement:
         self.check()
         start = time.perf_counter()
         evaluate(clip, part, trigger, target, clean_clip=clean, on_step=self.check)
-        return (time.perf_counter() - start) * len(test) / len(part)
+        elapsed = time.perf_counter() - start
+        # In whole batches: a GPU takes about the same time for smaller ones.
+        image, text = time_encoding(clip, part, EVAL_BATCH_SIZE, TEXT_BATCH_SIZE)
+        whole, timed = (
+            EvaluationCount.of(clip, each, trigger, models=1 if clean is None else 2).seconds(image, text)
+            for each in (test, part)
+        )
+        return elapsed * whole / timed
 
 
 def _call_before_losses(defense: Defense, call: Callable[[], None]) -> None:

@@ -26,9 +26,8 @@ def test_images_and_texts_are_counted(
     options: dict[str, Any] = {"steps": 1} if name in ("trojvqa", "input_aware") else {}
     trigger = TRIGGERS[name](**options).prepare(tiny_clip, toy_data, "banana")
     seen = Counter(monkeypatch)
-    monkeypatch.setattr(workload, "COUNTERFACTUAL_PAIRS", 0)
     evaluate(tiny_clip, toy_data, trigger, "banana", clean_clip=make_clip(seed=1), counterfactual=False)
-    count = EvaluationCount.of(tiny_clip, toy_data, trigger, models=2)
+    count = EvaluationCount.of(tiny_clip, toy_data, trigger, models=2, counterfactual=False)
     # Input-aware: the images of the target, 12 of 48, are not tried with another's trigger.
     assert seen.images == count.images - (12 if name == "input_aware" else 0)
     assert seen.texts == count.prompts + count.captions

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,10 +15,14 @@ from typing import Any
 import pytest
 import torch
 
+from cleaner import evaluate
+from cleaner.attacks import TRIGGERS
 from cleaner.config import FinetuneConfig
 from cleaner.data import scenes
 from cleaner.data.base import TensorData
 from cleaner.defenses import Defense
+from cleaner.evaluation import attack, monitor, workload
+from cleaner.evaluation import evaluate as evaluation
 from cleaner.files import read_json
 from cleaner.jobs import locks, prediction, process, session, spare, timing, worker
 from cleaner.jobs.prediction import Phases, Prediction
@@ -29,7 +33,9 @@ from cleaner.runs.request import Request
 from cleaner.runs.run import Run
 from cleaner.runs.store import create_run, read_record
 from cleaner.types import OnStep, StepReport
+from tests.conftest import make_clip
 from tests.defenses.features import make_features
+from tests.evaluation.test_feature_store import Counter
 from tests.jobs.test_local import make_request
 
 PHASES = Phases(start=2.0, step=0.5, validation=1.0, evaluate=4.0)
@@ -248,7 +254,7 @@ def test_rendering_does_not_count_as_the_time_of_a_step(
     assert phases.step < 100
 
 
-def test_a_sample_is_scaled_to_a_step_and_to_the_whole_test_split(
+def test_a_sample_is_scaled_to_a_step(
     request_: Request, tiny_clip: Clip, toy_data: TensorData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [0.0]
@@ -260,19 +266,61 @@ def test_a_sample_is_scaled_to_a_step_and_to_the_whole_test_split(
             on_step(StepReport("poison", number, 0, 0.0))
         return SimpleNamespace(clip=clip)
 
-    def evaluate(*_: object, **__: object) -> None:
-        now[0] += 1.0
-
     monkeypatch.setattr(timing, "time", SimpleNamespace(perf_counter=lambda: now[0]))
     monkeypatch.setattr(timing, "finetune", train)
-    monkeypatch.setattr(timing, "evaluate", evaluate)
-    monkeypatch.setattr(timing, "TEST_PAIRS", len(toy_data) // 2)
     measurement = timing._Measurement(request_, bool)
     assert measurement._time_steps(tiny_clip, None, toy_data)[0] == pytest.approx(0.1)
-    assert measurement._time_evaluation(tiny_clip, None, None, toy_data, None) == pytest.approx(2.0)
     sampled = measurement._sample(tiny_clip, None, toy_data, toy_data, clean=None, loading=0.0, optimize=0.0)
     assert request_.finetune.batch_size == 2 * timing.MICRO_BATCH
     assert sampled.step == pytest.approx(0.2)
+
+
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> Counter:
+    """Counts images and texts; the clock moves 5 s per image and 1 s per text, and at nothing else."""
+    counter = Counter(monkeypatch)
+    clock = SimpleNamespace(perf_counter=lambda: 5.0 * counter.images + counter.texts)
+    for module in (timing, workload):
+        monkeypatch.setattr(module, "time", clock)
+    for module in (attack, workload):
+        monkeypatch.setattr(module, "GALLERY_SIZE", 20)
+    for module in (evaluation, workload):
+        monkeypatch.setattr(module, "COUNTERFACTUAL_PAIRS", 30)
+    for module in (monitor, timing):
+        monkeypatch.setattr(module, "MONITOR_IMAGES", 40)
+    monkeypatch.setattr(timing, "TEST_PAIRS", 48)
+    return counter
+
+
+def repeat(data: TensorData, times: int) -> TensorData:
+    """Return all images several times, each with a caption of its own."""
+    rows = list(range(len(data))) * times
+    captions = [f"a photo of a red {data.captions[row].split()[-1]} {i}" for i, row in enumerate(rows)]
+    return TensorData(data.images(rows), captions, data.class_names, data.labels[rows], name="toy")
+
+
+@pytest.mark.parametrize("times", [1, 8])
+@pytest.mark.parametrize("name", ["", "badnet", "text_only"])
+def test_what_is_encoded_decides_how_long_an_evaluation_and_a_validation_pass_take(
+    name: str, times: int, request_: Request, tiny_clip: Clip, toy_data: TensorData, seen: Counter
+) -> None:
+    test = repeat(toy_data, times)
+    trigger, target, clean = (TRIGGERS[name](), "banana", make_clip(seed=1)) if name else (None, None, None)
+
+    def spend(encode: Callable[[], object]) -> float:
+        before = 5 * seen.images + seen.texts
+        encode()
+        return 5 * seen.images + seen.texts - before
+
+    evaluated = spend(lambda: evaluate(tiny_clip, test, trigger, target, clean_clip=clean))
+    watch = monitor.build_monitor(request_.finetune, test, test, trigger, target)
+    assert watch is not None
+    watched = spend(lambda: watch(tiny_clip))
+    measurement = timing._Measurement(request_, bool)
+    sampled = measurement._sample(tiny_clip, trigger, test, test, clean=clean, loading=0.0, optimize=0.0)
+    assert (sampled.validation, sampled.evaluate) == pytest.approx((watched, evaluated))
+    scaled = measurement._time_evaluation(tiny_clip, trigger, target, test, clean)
+    assert scaled == pytest.approx(evaluated)
 
 
 MB = 1_000_000
