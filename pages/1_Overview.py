@@ -9,6 +9,7 @@ from cleaner.files import read_json_cached
 from cleaner.labels import to_label
 from cleaner.plots import charts
 from cleaner.plots.styles import find_style
+from cleaner.reports.comparability import describe_different_tests
 from cleaner.runs.record import RunRecord
 from pages._shared import job_requests, lesson, stage_mode, state, times, wording
 from pages._shared.frame import link, page, page_file
@@ -68,7 +69,10 @@ def show_run(run: RunRecord) -> None:
     chart = charts.before_after_bars(bars, METRICS[name].label.lower())
     st.plotly_chart(stage_mode.enlarge(chart), key=f"overview.{run.id}", config=NO_MODE_BAR)
     notes = [f"{escape_markdown(times.label_run(run))}. {describe_setting(run, shown)}"]
-    notes.append(f"Measured on {escape_markdown(run.protocol)}.")
+    if different := describe_different_tests([run, *shown]):
+        st.warning(escape_markdown(different), icon=":material/balance:")
+    else:
+        notes.append(f"Measured on {escape_markdown(run.protocol)}.")
     if len(defended) > MAX_DEFENSES:
         notes.append(f"Newest {MAX_DEFENSES} of {len(defended)} defenses; Compare shows all.")
     if all(other.is_shipped for other in [run, *shown]):

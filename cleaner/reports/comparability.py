@@ -14,16 +14,19 @@ from cleaner.runs.store import list_entries, read_entry
 
 def list_notes(records: Sequence[RunRecord]) -> list[str]:
     """Return sentences about runs side by side; empty if nothing speaks against their comparison."""
-    notes = []
-    tests = find_tests(records)
-    if len(tests) > 1:
-        names = "; ".join(map(_describe_test, tests))
-        notes.append(f"Not comparable: measured on {len(tests)} different tests: {names}.")
+    notes = [note] if (note := describe_different_tests(records)) else []
     if failed := [record.id for record in records if has_failed_attack(record)]:
         notes.append(
             f"The attack failed (success below {WEAK_ASR:.0%}), so there was little to remove: {', '.join(failed)}."
         )
     return notes
+
+
+def describe_different_tests(records: Sequence[RunRecord]) -> str:
+    """Return a sentence that names the tests of runs if these differ, else ""."""
+    tests = find_tests(records)
+    names = "; ".join(map(_describe_test, tests))
+    return f"Not comparable: measured on {len(tests)} different tests: {names}." if len(tests) > 1 else ""
 
 
 def _describe_test(records: Sequence[RunRecord]) -> str:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from cleaner.evaluation.result import success_metric, success_share
 from cleaner.labels import to_attack_label, to_label
+from cleaner.reports.verdict import list_comparable
 from cleaner.runs.record import RunRecord
 
 TEMPLATE = Path(__file__).with_name("talk.md")
@@ -93,15 +94,16 @@ def _read_figures(run: RunRecord | None, defended: Sequence[RunRecord]) -> dict[
         "floor": _percent(run.metric("asr_clean_model")),
         "n_attack": f"{run.count('asr'):,}" if on_images else None,
     }
-    measured = [other for other in defended if success_share(other) is not None]
-    if measured:
-        figures |= {"defenses": _describe_defenses(measured), "has_defense": ""}
+    if any(success_share(other) is not None for other in defended):
+        figures["has_defense"] = ""
+    if comparable := list_comparable(run, defended):
+        figures["defenses"] = _describe_defenses(comparable)
     return {name: value for name, value in figures.items() if value is not None}
 
 
-def _describe_defenses(measured: Sequence[RunRecord]) -> str:
+def _describe_defenses(comparable: Sequence[RunRecord]) -> str:
     """Return what each defense left and kept, one sentence."""
-    runs = sorted(measured, key=lambda run: success_share(run) or 0.0)
+    runs = sorted(comparable, key=lambda run: success_share(run) or 0.0)
     parts = []
     for run, label in zip(runs, _label_defenses(runs), strict=True):
         left, ca = _percent(success_share(run)), _percent(run.metric("ca"))

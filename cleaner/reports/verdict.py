@@ -26,13 +26,21 @@ DETAIL_GAP = 0.02
 
 
 def find_best(before: Measured, defended: Iterable[M]) -> M | None:
-    """Return the defense that left the lowest success (`success_share`); None if that of none was measured.
+    """Return the defense that left the lowest success (`success_share`); None if none is comparable.
 
     Those that lost more than `ACCURACY_BUDGET` count only where all did: a destroyed model has no backdoor either.
     """
-    measured = [run for run in defended if success_share(run) is not None]
-    kept = [run for run in measured if not find_excess_loss(before, run)]
-    return min(kept or measured, key=lambda run: success_share(run) or 0.0, default=None)
+    comparable = list_comparable(before, defended)
+    kept = [run for run in comparable if not find_excess_loss(before, run)]
+    return min(kept or comparable, key=lambda run: success_share(run) or 0.0, default=None)
+
+
+def list_comparable(before: Measured, defended: Iterable[M]) -> list[M]:
+    """Return the defenses whose success was measured on the test of `before`; none if that has too few images."""
+    if _describe_too_few(before):
+        return []
+    tested = [run for run in defended if is_same_test(_read_test(before), _read_test(run))]
+    return [run for run in tested if success_share(run) is not None]
 
 
 def find_excess_loss(before: Measured, after: Measured) -> float:

@@ -210,9 +210,11 @@ def _show_pipeline(title: str) -> None:
 
 
 def _describe_best(run: RunRecord | None, defended: list[RunRecord]) -> str:
-    """Return what the best defense left of an attack, and the accuracy that it lost if that is too much."""
-    if run is None or (best := find_best(run, defended)) is None:
+    """Return what the best defense left and, if too much, the accuracy it lost; or why none is best."""
+    if run is None or all(success_share(other) is None for other in defended):
         return "success unknown"
+    if (best := find_best(run, defended)) is None:
+        return f"too few {run.queries}" if run.has_few_images else "tests differ"
     left, loss = format_percent(success_share(best), 0), find_excess_loss(run, best)
     return f"attack {left}, CA −{100 * loss:.0f}" if loss else f"attack left: {left}"  # both fit into the strip
 

@@ -6,6 +6,7 @@ import re
 import shutil
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -104,6 +105,27 @@ def test_the_pipeline_names_the_lowest_success(open_page: OpenPage, tmp_path: Pa
     assert "**Attack success** 95%" in labels
     assert "**Defend** 2 defenses" in labels
     assert "**Compare** attack left: 10%" in labels
+
+
+def test_a_defense_that_was_measured_on_another_test_is_named_and_not_the_best(
+    open_page: OpenPage, tmp_path: Path
+) -> None:
+    backdoored, defended = make_runs(tmp_path)
+    other = shutil.copytree(defended, defended.with_name("other"))
+    write_json(other / "metrics.json", replace(make_metrics(0.0), n=4516, n_attack=4400).to_dict())
+    app = open_page("Overview")
+    assert "**Compare** attack left: 10%" in link_labels(app)
+    (warning,) = [each.value for each in app.warning]
+    for test in ("n = 100", "n = 4,516"):
+        assert test in warning
+    shutil.rmtree(defended)
+    assert "**Compare** tests differ" in link_labels(app.run())
+    few = replace(make_metrics(0.0), n=10, n_attack=9).to_dict()
+    for folder in (backdoored, other):
+        write_json(folder / "metrics.json", few)
+    app.run()
+    assert "**Compare** too few images" in link_labels(app)
+    assert not app.warning
 
 
 def test_a_training_in_progress_is_running_and_not_done(open_page: OpenPage, tmp_path: Path) -> None:

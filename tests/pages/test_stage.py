@@ -63,6 +63,14 @@ def test_the_figures_are_those_of_the_best_model_that_kept_its_accuracy(open_pag
     assert "lost 86.0 points of accuracy" in model_names(app)
 
 
+def test_a_model_of_another_test_has_no_figures(open_page: OpenPage, tmp_path: Path) -> None:
+    _, defended = make_runs(tmp_path)
+    write_json(defended / "metrics.json", replace(make_metrics(0.0), n=10, n_attack=9).to_dict())
+    app = open_page("Film")
+    app.button(key="stage.start").click().run()
+    assert [metric.value for metric in app.metric] == ["95%", "90%"]
+
+
 def model_names(app: AppTest) -> str:
     return "\n".join(html.proto.body for html in app.get("html") if "model-name" in html.proto.body)
 

@@ -37,6 +37,16 @@ def test_figures_are_those_of_the_run(records: list[RunRecord]) -> None:
     assert "TA-Cleaner left 10% attack success at 90% accuracy." in text
 
 
+def test_a_defense_that_was_measured_on_another_test_is_not_quoted(records: list[RunRecord]) -> None:
+    run, cleaned = records
+    other = vary(cleaned, metrics={**cleaned.metrics, "data_sha256": "b" * 64, "asr": {"1": 0.0}})
+    assert "TA-Cleaner left 10%" in talk.render(run, [cleaned, other])
+    assert "left 0%" not in talk.render(run, [cleaned, other])
+    alone = talk.render(run, [other])
+    assert "left 0%" not in alone
+    assert "Three models, one image" in alone  # which the page shows nevertheless
+
+
 def test_a_planted_image_is_judged_by_how_often_it_is_found(tmp_path: Path) -> None:
     run, *others = (
         vary(record, metrics={**record.metrics, "queries": "captions", "own_recall": {"1": share}})

@@ -59,6 +59,14 @@ def test_a_destroyed_model_is_the_best_only_without_another_one() -> None:
     assert [round(find_excess_loss(BEFORE, run), 2) for run in (destroyed, mild)] == [0.94, 0.0]
 
 
+def test_a_defense_that_was_measured_on_another_test_is_not_the_best() -> None:
+    same, other = Measurement(0.97, 0.40), Measurement(0.97, 0.0, n=10)
+    assert find_best(BEFORE, [other, same]) is same
+    assert find_best(BEFORE, [other]) is None
+    few = replace(BEFORE, n=10)
+    assert find_best(few, [other]) is None
+
+
 def test_a_loss_of_the_whole_budget_is_within_it() -> None:
     before, after = (Measurement(float(np.float32(share)), asr) for share, asr in ((0.98, 0.99), (0.95, 0.05)))
     cheap = Measurement(before.ca, 0.4)
