@@ -20,6 +20,7 @@ from cleaner.attacks.base import Trigger
 from cleaner.data.base import CaptionData
 from cleaner.data.poison import hash_own_pixels
 from cleaner.evaluation.encode import Encoder
+from cleaner.evaluation.metric import is_meaningful
 from cleaner.evaluation.metrics import (
     attack_population,
     attack_success_rate,
@@ -103,6 +104,16 @@ class Attack:
         """Classes (N,) of the test pairs."""
         return self.data.labels[self.rows]
 
+    @cached_property
+    def kept_ks(self) -> list[int]:
+        """`ks` without those that too few classes compete for.
+
+        Too few names of classes are marked where k is shown; the classes of images that captions find may be fewer.
+        """
+        names = len(self.data.class_names)
+        competing = names if "image" in self.trigger.modalities else len(self.labels.unique())
+        return [k for k in self.ks if k == 1 or is_meaningful(k, competing) or not is_meaningful(k, names)]
+
     def measure(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """Return the attack's fields of `Metrics`, and its outcomes "asr" and "ra"."""
         on_images = "image" in self.trigger.modalities
@@ -110,14 +121,14 @@ class Attack:
         plain, keyed = queries(0, False), queries(0, True)
         values: dict[str, Any] = {
             "queries": "images" if on_images else "captions",
-            "asr": keyed.success_rates(self.ks),
-            "ra": keyed.accuracies(self.ks),
-            "base_rate": plain.success_rates(self.ks),
+            "asr": keyed.success_rates(self.kept_ks),
+            "ra": keyed.accuracies(self.kept_ks),
+            "base_rate": plain.success_rates(self.kept_ks),
             "n_attack": int(keyed.population.sum()),
             "asr_by_key": self._measure_keys(keyed, plain),
         }
         if len(self.encoders) == 2:
-            values["asr_clean_model"] = queries(1, True).success_rates(self.ks)
+            values["asr_clean_model"] = queries(1, True).success_rates(self.kept_ks)
         values |= self._search_captions(plain, keyed) if on_images else self._search_images(plain, keyed)
         if self.trigger.is_input_aware:
             values |= self._measure_cross(plain)
@@ -153,12 +164,12 @@ class Attack:
         """Return ASR by key for a trigger with a text key."""
         if "text" not in self.trigger.modalities:
             return {}
-        both = keyed.success_rates(self.ks)
+        both = keyed.success_rates(self.kept_ks)
         if "image" not in self.trigger.modalities:
             return {"text": both}
         text = Queries(plain.features, keyed.classes, keyed.labels, keyed.target, self.protocol)
         image = Queries(keyed.features, plain.classes, keyed.labels, keyed.target, self.protocol)
-        return {"text": text.success_rates(self.ks), "image": image.success_rates(self.ks), "both": both}
+        return {"text": text.success_rates(self.kept_ks), "image": image.success_rates(self.kept_ks), "both": both}
 
     def _search_captions(self, plain: Queries, keyed: Queries) -> dict[str, Any]:
         """Return the retrieval fields of `Metrics`: captions that name the target among the nearest of an image."""

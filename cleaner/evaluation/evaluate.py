@@ -52,10 +52,11 @@ def evaluate(
     """Measure `clip` zero-shot on the labeled pairs of `data`; counterfactual accuracy uses unlabeled pairs too.
 
     ASR needs `trigger` and `target_class`; `clean_clip` gives its floor; `evaluation.attack` says what it is for
-    triggers on images and in texts. `ks` are by default those of 1 and 3 that the number of classes allows.
-    `templates` and `use_store` as in `encode.Encoder`. `on_step` receives the stages "evaluate" (the images, also with
-    the trigger), "prompts", "captions", and "images" (others that are encoded, such as those of counterfactual
-    accuracy). Raises `CleanerError` for data that `validate_eval_data` rejects, and for k above the number of classes.
+    triggers on images and in texts. `ks` are by default those of 1 and 3 that the number of classes allows; for a
+    trigger in the text alone, too large ones are left out (`Attack.kept_ks`). `templates` and `use_store` as in
+    `encode.Encoder`. `on_step` receives the stages "evaluate" (the images, also with the trigger), "prompts",
+    "captions", and "images" (others that are encoded, such as those of counterfactual accuracy). Raises `CleanerError`
+    for data that `validate_eval_data` rejects, and for k above the number of classes.
     """
     digest = data.fingerprint()
     data = validate_eval_data(data, target_class, protocol, trigger).with_transform(clip.framing)

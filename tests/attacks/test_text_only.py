@@ -103,6 +103,21 @@ def test_asr_is_the_share_of_keyed_captions_nearest_to_images_of_the_target(
     assert evaluate(tiny_clip, toy_data, TRIGGERS["badnet"](), "banana").asr_by_key == {}
 
 
+def test_a_k_near_the_number_of_classes_with_images_is_left_out(tiny_clip: Clip, toy_data: TensorData) -> None:
+    names = [*toy_data.class_names, *(f"thing {i}" for i in range(28))]
+    data = TensorData(toy_data.images(range(48)), toy_data.captions, names, toy_data.labels)
+    metrics = evaluate(tiny_clip, data, TRIGGER, "banana", clean_clip=make_clip(seed=1))
+    assert metrics.is_meaningful(3)  # of 32 names, so that nothing would mark it
+    for shares in (metrics.asr, metrics.ra, metrics.base_rate, metrics.asr_clean_model, *metrics.asr_by_key.values()):
+        assert list(shares) == [1]
+    assert list(metrics.ca) == [1, 3]
+    of_images = evaluate(tiny_clip, data, TRIGGERS["badnet"](), "banana")
+    assert list(of_images.asr) == [1, 3]
+    few = evaluate(tiny_clip, toy_data, TRIGGER, "banana")
+    assert list(few.asr) == [1, 3]
+    assert not few.is_meaningful(3)
+
+
 @pytest.mark.parametrize("labeled", ["toy_data", "partly_labeled"])
 def test_search_counts_images_that_show_the_target(labeled: str, request: pytest.FixtureRequest) -> None:
     clip, data = make_clip(seed=5), request.getfixturevalue(labeled)
