@@ -248,9 +248,9 @@ def read_limited(path: Path, max_bytes: int) -> bytes:
     return _retry_in_use(path.read_bytes)
 
 
-def validate_regular(path: Path) -> os.stat_result:
+def validate_regular(path: str | Path) -> os.stat_result:
     """Return the facts about a regular file; raises `CleanerError` for a folder, device or pipe, `OSError` for none."""
-    info = path.stat()
+    info = os.stat(path)  # not of a Path made here: of "" it would be the current folder
     if not stat.S_ISREG(info.st_mode):
         raise CleanerError(f"{path} is not a regular file: give the path of a file.")
     return info

@@ -46,7 +46,7 @@ class ArchiveData(FileData):
         **file_options: Any,
     ) -> None:
         try:
-            validate_regular(Path(path))
+            validate_regular(path)
             archive = zipfile.ZipFile(path)
         except CleanerError:
             raise

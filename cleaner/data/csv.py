@@ -36,7 +36,7 @@ class CsvData(FileData):
     ) -> None:
         file = Path(path)
         try:
-            validate_regular(file)
+            validate_regular(path)
             with file.open(encoding="utf-8-sig", newline="") as lines:
                 parsed = read_table(
                     lines,

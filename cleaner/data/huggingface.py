@@ -71,9 +71,11 @@ class ParquetData(HubRows):
     """
 
     def __init__(self, path: str = "", **file_options: Any) -> None:
-        files = _list_files(Path(path))
+        files = _list_files(Path(path)) if path else []  # of "" it would be the current folder
         if not files:
-            raise CleanerError(f"there is no .parquet or .arrow file {path!r}: give one, or a folder of them.")
+            raise CleanerError(
+                f"there is no .parquet or .arrow file {path!r}: give one, as in parquet:/folder/pairs.parquet."
+            )
         kinds = {FORMATS[file.suffix.lower()] for file in files}
         if len(kinds) > 1:
             raise CleanerError(f"{path} mixes .parquet and .arrow files: give a folder of one kind.")

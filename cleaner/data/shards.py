@@ -79,8 +79,10 @@ def expand_shards(path: str) -> list[Path]:
         shards = [Path(f"{before}{i:0{len(low)}d}{after}") for i in range(int(low), int(high) + 1)]
     elif path and os.path.isdir(path):  # not Path.is_dir: it raises for an overlong name
         shards = sorted(Path(path).glob("*.tar"))
+    elif path and "*" not in path:
+        shards = [Path(path)]
     else:
-        shards = [Path(name) for name in sorted(glob.glob(path))] if "*" in path else [Path(path)]
+        shards = [Path(name) for name in sorted(glob.glob(path))]
     for shard in shards:
         validate_allowed(shard)
     missing = [shard for shard in shards if not os.path.isfile(shard)]
