@@ -15,11 +15,13 @@ import torch
 
 from cleaner.config import FinetuneConfig
 from cleaner.data.base import CaptionData, load_data
-from cleaner.defenses import DEFENSES
+from cleaner.data.images import encode_png
+from cleaner.defenses import DEFENSES, Defense
 from cleaner.models.clip import BUILT_IN, Clip, load_clip
 from cleaner.training import distributed
 from cleaner.training.loop import finetune
 from cleaner.types import Cancelled, Paused, StepReport
+from tests.attacks.test_inverted import make_layers
 from tests.conftest import make_clip, make_toy_data
 
 # 15 pairs for two processes: shares differ in size and in the number of drawn pairs.
@@ -33,8 +35,17 @@ CONFIG = FinetuneConfig(
     augmentation="gentle",
     freeze_bn=True,
 )
-OPTIONS = {"ta_cleaner": {"share": 0.3}, "cleanclip_short": {"share": 0.3}}
+OPTIONS: dict[str, dict[str, Any]] = {
+    "ta_cleaner": {"share": 0.3},
+    "cleanclip_short": {"share": 0.3},
+    "unlearn_trigger": {"png": encode_png(make_layers())},
+}
 KINDS = tuple(os.environ.get("KINDS", "vit rn").split())
+
+
+def build_defense(name: str) -> Defense:
+    defense: Defense = DEFENSES[name](**OPTIONS.get(name, {}))
+    return defense
 
 
 def load_clip_and_data(kind: str) -> tuple[Clip, CaptionData]:
@@ -48,7 +59,7 @@ CASES = [
     (kind, name)
     for kind in KINDS
     for name in DEFENSES
-    if DEFENSES[name]().unsupported_reason(*load_clip_and_data(kind)) is None
+    if build_defense(name).unsupported_reason(*load_clip_and_data(kind)) is None
 ]
 
 
@@ -57,7 +68,7 @@ def train(kind: str, name: str) -> dict[str, Any]:
     # At the tiny models' rate, six steps of a trained model amplify rounding to 0.05 of loss, even in one process.
     lr = 1e-4 if kind in BUILT_IN else CONFIG.lr
     config = replace(CONFIG, chunk_size=5 if name == "ta_cleaner" else 0, lr=lr)
-    trained = finetune(*load_clip_and_data(kind), DEFENSES[name](**OPTIONS.get(name, {})), config)
+    trained = finetune(*load_clip_and_data(kind), build_defense(name), config)
     return {"losses": [dict(r.losses) for r in trained.history], "weights": trained.clip.model.state_dict()}
 
 

@@ -59,6 +59,10 @@ def results(tmp_path_factory: pytest.TempPathFactory, warm_command: str) -> list
     return [torch.load(out / f"rank{rank}.pt") for rank in range(2)]
 
 
+def test_every_defense_has_a_case() -> None:
+    assert {name for _, name in ranks.CASES} == set(DEFENSES)
+
+
 @pytest.mark.parametrize(("kind", "name"), ranks.CASES)
 def test_two_processes_train_as_one(results: list[dict[str, Any]], kind: str, name: str) -> None:
     alone = ranks.train(kind, name)

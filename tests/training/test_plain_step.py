@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 from cleaner.config import FinetuneConfig
 from cleaner.data.augment import augment
 from cleaner.data.base import TensorData
+from cleaner.data.images import encode_png
 from cleaner.defenses import DEFENSES, Defense
 from cleaner.losses import Features
 from cleaner.losses.info_nce import pad_rows
@@ -25,18 +27,19 @@ from cleaner.training import step
 from cleaner.training.batch import BatchEncoder, BatchLoader, false_negatives
 from cleaner.training.optimizer import training_mode
 from cleaner.training.step import TrainStep, uses_lanes
+from tests.attacks.test_inverted import make_layers
 from tests.conftest import make_clip, make_toy_data
 
+OPTIONS: dict[str, dict[str, Any]] = {
+    "cleanclip_short": {"share": 1.0},
+    "ta_cleaner": {"share": 0.5},
+    "rvpt": {"prompt_tokens": 5},
+    "unlearn_trigger": {"png": encode_png(make_layers())},
+}
 DEFENSE_CASES = {
-    "finetune": DEFENSES["finetune"](),
-    "cleanclip": DEFENSES["cleanclip"](),
-    "cleanclip_short": DEFENSES["cleanclip_short"](share=1.0),
-    "ta_cleaner": DEFENSES["ta_cleaner"](share=0.5),
+    **{name: DEFENSES[name](**OPTIONS.get(name, {})) for name in DEFENSES},
     "ta_cleaner K 100 %": DEFENSES["ta_cleaner"](share=1.0, positive="relation", negatives=6),  # not all have 6
     "ta_cleaner reviewed": DEFENSES["ta_cleaner"](share=1.0, formula="reviewed", negatives=1),
-    "par": DEFENSES["par"](),
-    "feature_repelling": DEFENSES["feature_repelling"](),
-    "rvpt": DEFENSES["rvpt"](prompt_tokens=5),
 }
 CASES = [
     (kind, name)
@@ -110,14 +113,20 @@ def compute_plain_losses(clip: Clip, reference: Clip, data: TensorData, defense:
     )
 
 
+def test_every_defense_has_a_case() -> None:
+    assert set(DEFENSES) <= {name for _, name in CASES}
+
+
 @contextmanager
 def two_lanes() -> Iterator[None]:
     """Encode in two lanes, also on a machine with one core."""
     threads = torch.get_num_threads()
     torch.set_num_threads(2)
-    with split_threads(torch.device("cpu")):
-        yield
-    torch.set_num_threads(threads)
+    try:
+        with split_threads(torch.device("cpu")):
+            yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-6), (torch.float64, 1e-12)])
