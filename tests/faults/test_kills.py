@@ -157,9 +157,10 @@ def check_readable(folder: Path) -> None:
     assert entry.label
 
 
-def kill_runs(machine: Machine, new_run: Callable[[], Path], expected: str, victims: list[str]) -> None:
+def kill_runs(
+    machine: Machine, new_run: Callable[[], Path], expected: str, *, victims: list[str], moments: random.Random
+) -> None:
     """Kill all `victims`, `KILLS_PER_RUN` to a run; check each run."""
-    moments = random.Random(0)
     while victims:
         folder = new_run()
         for victim in victims[:KILLS_PER_RUN]:
@@ -183,7 +184,7 @@ def find_temporary_files() -> list[str]:
 
 def test_runs_survive_a_few_kills(machine: Machine, new_run: Callable[[], Path], expected: str) -> None:
     victims = ["write", "both", "server", "worker"]
-    kill_runs(machine, new_run, expected, victims)
+    kill_runs(machine, new_run, expected, victims=victims, moments=random.Random(0))
     assert machine.kills >= 3
     assert machine.kills_in_a_write >= 1
 
@@ -193,10 +194,10 @@ def test_runs_survive_kills(
     machine: Machine, new_run: Callable[[], Path], expected: str, record_property: Callable[[str, object], None]
 ) -> None:
     machine.kills = machine.kills_in_a_write = 0
-    moments = random.Random(1)
+    moments = random.Random(1)  # one for all rounds: they differ
     while machine.kills < 200 or machine.kills_in_a_write < 20:
         victims = moments.choices(["worker", "write", "server", "both"], weights=[5, 3, 2, 3], k=20)
-        kill_runs(machine, new_run, expected, victims)
+        kill_runs(machine, new_run, expected, victims=victims, moments=moments)
     record_property("kills", machine.kills)
     record_property("kills_in_a_write", machine.kills_in_a_write)
 
