@@ -16,12 +16,13 @@ from cleaner.attacks import TRIGGERS
 from cleaner.config import FinetuneConfig, to_dict
 from cleaner.data.base import DATASETS
 from cleaner.defenses import DEFENSES
+from cleaner.detectors import DETECTORS
 from cleaner.explain import EXPLAINERS
 from cleaner.labels import to_label, to_words
 from cleaner.registry import Registry
 from cleaner.types import CleanerError
 
-METHODS = [(registry, name) for registry in (TRIGGERS, DEFENSES, EXPLAINERS) for name in registry]
+METHODS = [(registry, name) for registry in (TRIGGERS, DEFENSES, EXPLAINERS, DETECTORS) for name in registry]
 
 
 def test_unknown_field_names_the_entry() -> None:
@@ -89,7 +90,7 @@ def test_a_field_that_is_no_json_is_named() -> None:
 
 
 def test_no_two_methods_share_a_name() -> None:
-    names = [name for registry in (TRIGGERS, DEFENSES, EXPLAINERS, DATASETS) for name in registry]
+    names = [name for registry in (TRIGGERS, DEFENSES, EXPLAINERS, DETECTORS, DATASETS) for name in registry]
     assert len(names) == len(set(names))
 
 
@@ -102,7 +103,7 @@ def test_label_read_from_the_file_is_that_of_the_class(registry: Registry[type],
 @pytest.mark.parametrize(("registry", "name"), METHODS, ids=[name for _, name in METHODS])
 def test_source_and_definition_fit_a_table(registry: Registry[type], name: str) -> None:
     method = registry[name]
-    assert re.fullmatch(r"(arXiv:\d{4}\.\d{4,5})?", method.source)
+    assert re.fullmatch(r"((arXiv:\d{4}\.\d{4,5}|doi:10\.\d+/\S+)(, scikit-learn)?)?", method.source)
     definition = (method.__doc__ or "").splitlines()[0]
     assert 10 < len(definition) <= 110
     assert definition.endswith(".")
