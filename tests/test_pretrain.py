@@ -129,6 +129,13 @@ def test_a_missing_teacher_is_reported_before_the_data_are_loaded(tmp_path: Path
         module.pretrain("scenes-vit", data_name="missing.csv", teacher="scenes-xl", out=tmp_path)
 
 
+def test_the_command_names_teacher_and_epochs_of_the_distillation(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, Any] = {}
+    monkeypatch.setattr(module, "pretrain", lambda model, **options: given.update(options) or {})
+    assert main(["pretrain", "--teacher", "scenes-lite", "--distill-epochs", "3"]) == 0
+    assert (given["teacher"], given["distill_epochs"]) == ("scenes-lite", 3)
+
+
 def test_distillation_of_less_than_a_batch(pairs: Path, tmp_path: Path) -> None:
     student, teacher = new_clip("scenes-vit", 0), new_clip("scenes-vit", 1)
     data = load_data(str(pairs), size=10).with_transform(student.framing)

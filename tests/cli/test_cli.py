@@ -25,6 +25,7 @@ from cleaner.cli.options import instantiate
 from cleaner.cli.scan import Scan
 from cleaner.cli.sweep import Sweep
 from cleaner.data.base import CaptionData, load_data
+from cleaner.evaluation import scan, scan_variants
 from cleaner.jobs.slurm import SlurmResources
 from cleaner.models import clip as clip_module
 from cleaner.presets import POISON, POISON_LR, PRETRAINED_LR, STRONGER_ATTACKS
@@ -34,6 +35,7 @@ from cleaner.runs.request import Request, load_request
 from cleaner.runs.store import list_entries
 from cleaner.types import CleanerError, StepReport
 from tests.data.files import write_table
+from tests.evaluation.test_scan import plant
 
 SMALL = ["--test-pairs", "40", "--epochs", "1", "--batch-size", "16", "--precision", "fp32", "--no-film"]
 
@@ -69,7 +71,7 @@ def test_poison_defend_evaluate_end_to_end(tiny_model: str, tmp_path: Path, caps
     assert len(lines["lines"]) == len(lines["reference"]) == 32
     assert {line["trigger"] for line in lines["lines"]} == {"badnet"}
     assert main(["scan", attack, "--trigger", "badclip"]) == 2
-    assert "badclip" not in capsys.readouterr().out
+    assert "no patch yet" in capsys.readouterr().err
     again = ["rebound", cleaned, "--steps", "3", "--pairs", "32", "--out", str(tmp_path / "r"), *SMALL[:2], *SMALL[4:]]
     assert main(again) == 0
     rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("rebound, 3 steps")]
@@ -80,6 +82,29 @@ def test_poison_defend_evaluate_end_to_end(tiny_model: str, tmp_path: Path, caps
     request = load_request(config)  # so that it can be repeated
     assert (request.parent, request.data, request.test_size, request.finetune.steps) == (cleaned, "scenes", 40, 3)
     assert request.finetune.lr == PRETRAINED_LR
+
+
+def test_a_scan_tries_other_settings_than_the_defaults_too(
+    tiny_model: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    triggers = {"badnet": TRIGGERS["badnet"]()}
+    monkeypatch.setattr(scan, "find_scannable_triggers", lambda: (triggers, {"text": "it changes no image"}))
+    monkeypatch.setattr(scan_variants, "SCREENED_IMAGES", 8)
+    monkeypatch.setattr(scan_variants, "MAX_VARIANTS", 10)
+    label, planted = list(scan_variants.list_variants(triggers).items())[5]
+    plant(planted, clip_module.load_clip(tiny_model), load_data("scenes", split="test", size=40), monkeypatch)
+    command = ["scan", tiny_model, "--images", "20"]
+    assert main([*command, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["lines"][0]["trigger"], found["lines"][0]["n"]) == (label, 20)
+    assert found["lines"][0]["after"] == 1
+    assert 5 < found["tried"] <= 10
+    assert found["not_tried"] == {"text": "it changes no image"}
+    assert main([*command, "--no-variants"]) == 0
+    shown = capsys.readouterr().out
+    assert label not in shown
+    assert "1 setting tried" in shown
+    assert "Not tried: text, it changes no image" in shown
 
 
 def test_a_defense_takes_the_rate_tuned_for_it(

@@ -25,8 +25,11 @@ def test_pairs_and_images(run: Path, capsys: pytest.CaptureFixture[str], monkeyp
     assert printed["pairs"] == 64
     assert printed["figures"]["dao"]["poisoned"] == 13
     assert len(printed["top"]) == 10
-    assert main(["detect", str(run), "--detector", "dao", "k=4", "--clean-reference", "--reference", "20"]) == 0
+    dao = ["--detector", "dao", "k=4", "--clean-reference", "--reference", "20", "--top", "3"]
+    assert main(["detect", str(run), *dao]) == 0
     shown = capsys.readouterr().out
+    _, listed = shown.split("Most suspicious by")
+    assert sum(line[:1].isdigit() for line in listed.splitlines()) == 3
     assert "13 poisoned" in shown
     assert sum(line.rstrip().startswith("k_distance") for line in shown.splitlines()) == 0
     splits: list[str] = []

@@ -8,8 +8,8 @@ import torch
 from scipy.stats import binomtest
 from torch import Tensor
 
-from cleaner.attacks import TRIGGERS
-from cleaner.data.base import TensorData
+from cleaner.attacks import TRIGGERS, Trigger
+from cleaner.data.base import CaptionData, TensorData
 from cleaner.evaluation import scan as scan_module
 from cleaner.evaluation.encode import Encoder
 from cleaner.evaluation.scan import find_scannable_triggers, paired_interval, scan
@@ -20,15 +20,19 @@ PATCH = TRIGGERS["badnet"](patch_size=8)
 OTHER = TRIGGERS["blended"]()
 
 
-@pytest.fixture
-def planted(tiny_clip: Clip, toy_data: TensorData, monkeypatch: pytest.MonkeyPatch) -> Clip:
-    """A model that classifies every image as class 0, and as class 2 with the patch."""
-    prompts = Encoder(tiny_clip).build_classifier(toy_data).T
+def plant(trigger: Trigger, clip: Clip, data: CaptionData, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have every model classify all images as class 0, and as class 2 with a patch; `clip` encodes the prompts."""
+    prompts = Encoder(clip).build_classifier(data).T
 
     def encode(self: Clip, images: Tensor) -> Tensor:
-        return prompts[[2 if torch.equal(image, PATCH(image[None])[0]) else 0 for image in images]]
+        return prompts[[2 if torch.equal(image, trigger(image[None])[0]) else 0 for image in images]]
 
     monkeypatch.setattr(Clip, "encode_image", encode)
+
+
+@pytest.fixture
+def planted(tiny_clip: Clip, toy_data: TensorData, monkeypatch: pytest.MonkeyPatch) -> Clip:
+    plant(PATCH, tiny_clip, toy_data, monkeypatch)
     return tiny_clip
 
 

@@ -10,7 +10,6 @@ from cleaner.attacks import TRIGGERS
 from cleaner.attacks.base import PatchTrigger
 from cleaner.data.base import TensorData
 from cleaner.data.images import encode_png
-from cleaner.evaluation.encode import Encoder
 from cleaner.evaluation.scan import find_scannable_triggers
 from cleaner.evaluation.scan_variants import (
     CONFIRMED,
@@ -22,6 +21,7 @@ from cleaner.evaluation.scan_variants import (
 )
 from cleaner.models.clip import Clip
 from cleaner.types import Cancelled, CleanerError, StepReport
+from tests.evaluation.test_scan import plant
 
 PLANTED = TRIGGERS["badnet"](patch_size=56, position="top-left", seed=3)
 
@@ -42,16 +42,7 @@ def test_settings_start_with_the_defaults_and_change_ever_more() -> None:
 
 @pytest.fixture
 def planted(tiny_clip: Clip, toy_data: TensorData, monkeypatch: pytest.MonkeyPatch) -> Clip:
-    """A model that classifies every image as class 0, and as class 2 with the planted patch."""
-    prompts = Encoder(tiny_clip).build_classifier(toy_data).T
-    size = 8
-
-    def encode(self: Clip, images: Tensor) -> Tensor:
-        patch = PLANTED.patch(32)
-        is_triggered = [torch.equal(image[:, :size, :size], patch) for image in images]
-        return prompts[[2 if hit else 0 for hit in is_triggered]]
-
-    monkeypatch.setattr(Clip, "encode_image", encode)
+    plant(PLANTED, tiny_clip, toy_data, monkeypatch)
     return tiny_clip
 
 
