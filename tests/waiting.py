@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+import psutil
 
 from cleaner.jobs import local, slurm_queue
 from cleaner.runs.run import read_progress
@@ -21,6 +27,18 @@ def wait_until(condition: Callable[[], object], timeout: float = 300) -> None:
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.02)
+
+
+@contextmanager
+def sleeping_process(*arguments: str, **options: Any) -> Iterator[subprocess.Popen[bytes]]:
+    """Yield a process that sleeps, with `arguments` on its command line; it is killed at the end."""
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", *arguments], **options)
+    try:
+        wait_until(psutil.Process(process.pid).cmdline)  # Linux fills it in after exec
+        yield process
+    finally:
+        process.kill()
+        process.wait()
 
 
 def wait_until_state(folder: Path, *states: str) -> Status:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from dataclasses import replace
@@ -21,9 +19,7 @@ from cleaner.runs.run import load_run
 from cleaner.runs.status import Status, read_status, write_status
 from cleaner.runs.store import create_run
 from tests.jobs.test_local import CONFIG, make_request, seconds_to_cancel
-from tests.waiting import MAX_CANCEL_SECONDS, wait_until, wait_until_state, wait_until_step
-
-FIRST = replace(CONFIG, epochs=8)
+from tests.waiting import MAX_CANCEL_SECONDS, sleeping_process, wait_until, wait_until_state, wait_until_step
 
 
 @pytest.fixture
@@ -35,9 +31,10 @@ def request_(tiny_model: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, w
     return replace(request, finetune=replace(request.finetune, device="cpu"))
 
 
-def start_queue(request: Request, count: int) -> list[Path]:
+def start_queue(request: Request, count: int, *, first_epochs: int = 8) -> list[Path]:
     """Start equal runs, the first one longer; return their folders once all have a process."""
-    folders = [create_run(replace(request, finetune=FIRST)), *(create_run(request) for _ in range(count - 1))]
+    longer = replace(request.finetune, epochs=first_epochs)
+    folders = [create_run(replace(request, finetune=longer)), *(create_run(request) for _ in range(count - 1))]
     for folder in folders:
         local.start(folder)
     wait_until(lambda: all(read_status(folder).device for folder in folders))
@@ -65,7 +62,7 @@ def test_a_worker_takes_over_the_waiting_runs_in_their_order(request_: Request) 
 
 
 def test_canceled_and_killed_runs_take_no_other_run_with_them(request_: Request) -> None:
-    first, canceled, second = start_queue(request_, 3)
+    first, canceled, second = start_queue(request_, 3, first_epochs=900)  # until it is killed
     assert seconds_to_cancel(canceled) < MAX_CANCEL_SECONDS
     own = read_status(second).pid
     os.kill(read_status(first).pid, signal.SIGKILL)
@@ -96,18 +93,12 @@ def test_a_run_with_other_settings_keeps_its_process(
         (own.cwd(), own.environ() | {"CLEANER_OTHER": "1"}, False),
         (str(tmp_path), own.environ(), False),
     ):
-        sleep = [sys.executable, "-c", "import time; time.sleep(60)", str(folder)]
-        waiting = subprocess.Popen(sleep, cwd=cwd, env=environment)
-        try:
-            wait_until(lambda pid=waiting.pid: psutil.Process(pid).cmdline())  # Linux fills it in after exec
+        with sleeping_process(str(folder), cwd=cwd, env=environment) as waiting:
             started = psutil.Process(waiting.pid).create_time()
             host = process.socket.gethostname()
             write_status(folder, Status("queued", device="cpu", pid=waiting.pid, started=started, host=host))
             claimed = handover.claim_next(tmp_path / "done", "cpu", own.cmdline()[-1])
             assert claimed == (folder if is_claimed else None)
-        finally:
-            waiting.kill()
-            waiting.wait()
 
 
 def test_only_a_living_worker_that_proves_its_identity_gets_a_run(tmp_path: Path) -> None:
@@ -123,10 +114,6 @@ def test_only_a_living_worker_that_proves_its_identity_gets_a_run(tmp_path: Path
 def test_the_answer_to_a_claim_may_come_late(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(handover, "TIMEOUT_SECONDS", 0.2)
     own = process.own_identity(psutil.Process().cmdline()[-1])
-    waiting = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", str(tmp_path)])
-    wait_until(lambda: psutil.Process(waiting.pid).cmdline())
-    started = psutil.Process(waiting.pid).create_time()
-    write_status(tmp_path, Status("queued", pid=waiting.pid, started=started, host=process.socket.gethostname()))
 
     def answer() -> None:
         wait_until((tmp_path / handover.CLAIM).exists)
@@ -135,14 +122,15 @@ def test_the_answer_to_a_claim_may_come_late(tmp_path: Path, monkeypatch: pytest
         time.sleep(1)
         write_status(tmp_path, replace(read_status(tmp_path), **claimed.value.worker))
 
-    thread = threading.Thread(target=answer)
-    thread.start()
-    try:
-        assert handover._claim(tmp_path, own)
-    finally:
-        thread.join()
-        waiting.kill()
-        waiting.wait()
+    with sleeping_process(str(tmp_path)) as waiting:
+        started = psutil.Process(waiting.pid).create_time()
+        write_status(tmp_path, Status("queued", pid=waiting.pid, started=started, host=process.socket.gethostname()))
+        thread = threading.Thread(target=answer)
+        thread.start()
+        try:
+            assert handover._claim(tmp_path, own)
+        finally:
+            thread.join()
 
 
 def test_a_claim_that_is_withdrawn_while_it_is_read_is_not_accepted(

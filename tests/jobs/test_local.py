@@ -6,7 +6,6 @@ import errno
 import math
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -35,7 +34,7 @@ from cleaner.types import Cancelled, CleanerError, OnStep, Paused, StepReport
 from tests.attacks.test_contract import image_file
 from tests.conftest import save_tiny_model
 from tests.data.files import write_table
-from tests.waiting import MAX_CANCEL_SECONDS, wait_until, wait_until_state, wait_until_step
+from tests.waiting import MAX_CANCEL_SECONDS, sleeping_process, wait_until, wait_until_state, wait_until_step
 
 CONFIG = FinetuneConfig(
     lr=3e-3, epochs=2, batch_size=16, warmup_steps=2, precision="fp32", device="cpu", augmentation="none", eval_every=8
@@ -221,11 +220,8 @@ def test_the_timeouts_fit_together() -> None:
 def test_a_reused_pid_is_neither_trusted_nor_signaled(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     (folder / "sub").mkdir(parents=True)
-    sleep = [sys.executable, "-c", "import time; time.sleep(60)"]
-    stranger, worker_process = subprocess.Popen(sleep), subprocess.Popen([*sleep, str(folder)])
-    try:
+    with sleeping_process() as stranger, sleeping_process(str(folder)) as worker_process:
         for running in (stranger, worker_process):
-            wait_until(lambda pid=running.pid: psutil.Process(pid).cmdline())  # Linux fills it in after exec
             start_time = psutil.Process(running.pid).create_time()
             for shift in (0.0, 500.0):
                 status = Status(
@@ -238,10 +234,6 @@ def test_a_reused_pid_is_neither_trusted_nor_signaled(tmp_path: Path) -> None:
         local.cancel(folder)  # the last status has a wrong start time: no process is signaled
         assert worker_process.poll() is None
         assert read_status(folder).state == "cancelled"
-    finally:
-        for running in (stranger, worker_process):
-            running.kill()
-            running.wait()
 
 
 @pytest.mark.skipif(not process.read_start_ticks(os.getpid()), reason="the start of a process is a time here")
@@ -303,14 +295,9 @@ def test_a_worker_started_by_hand_is_found_by_any_path_of_its_folder(name: str, 
     folder = tmp_path / "run"
     folder.mkdir()
     (tmp_path / "link").symlink_to(tmp_path, target_is_directory=True)
-    running = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", name], cwd=tmp_path)
-    try:
-        wait_until(lambda: psutil.Process(running.pid).cmdline())
+    with sleeping_process(name, cwd=tmp_path) as running:
         status = Status("running", pid=running.pid, started=psutil.Process(running.pid).create_time())
         assert process.find_process(folder, status) is not None
-    finally:
-        running.kill()
-        running.wait()
 
 
 def test_a_worker_on_another_machine_is_known_by_its_heartbeat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -522,19 +509,16 @@ def test_a_film_alone_takes_as_many_held_out_pairs_as_metrics(request_: Request,
 def test_an_old_cancel_leaves_the_run_alone_that_was_started_again(request_: Request) -> None:
     folder = create_run(request_)
     checkpoint = folder / store.CHECKPOINT_FILE
-    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", "token"]) as process_:
-        try:
-            started = psutil.Process(process_.pid).create_time()
-            write_status(folder, Status("running", queued=2.0, pid=process_.pid, started=started, token="token"))
-            checkpoint.touch()
-            local._kill_after(folder, queued=1.0, seconds=0)
-            assert process_.poll() is None
-            assert checkpoint.exists()
-            local._kill_after(folder, queued=2.0, seconds=0)
-            assert process_.wait(10) == -signal.SIGKILL
-            assert not checkpoint.exists()
-        finally:
-            process_.kill()
+    with sleeping_process("token") as running:
+        started = psutil.Process(running.pid).create_time()
+        write_status(folder, Status("running", queued=2.0, pid=running.pid, started=started, token="token"))
+        checkpoint.touch()
+        local._kill_after(folder, queued=1.0, seconds=0)
+        assert running.poll() is None
+        assert checkpoint.exists()
+        local._kill_after(folder, queued=2.0, seconds=0)
+        assert running.wait(10) == -signal.SIGKILL
+        assert not checkpoint.exists()
 
 
 def test_a_run_that_cannot_be_written_ends_in_one_sentence(

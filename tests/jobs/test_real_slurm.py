@@ -24,6 +24,7 @@ from cleaner.runs.status import read_status, write_status
 from cleaner.runs.store import create_run
 from cleaner.types import CleanerError
 from tests import slurm as real_slurm
+from tests.jobs.test_local import make_request
 from tests.waiting import MAX_CANCEL_SECONDS, wait_until, wait_until_state, wait_until_step
 
 pytestmark = [
@@ -52,18 +53,7 @@ def request_(tiny_model: str, controller: dict[str, str], monkeypatch: pytest.Mo
     """A small poisoning of a tiny model; remaining jobs are canceled at the end."""
     for name, value in controller.items():
         monkeypatch.setenv(name, value)
-    yield Request(
-        stage="backdoored",
-        data="scenes",
-        pairs=256,
-        finetune=CONFIG,
-        model=tiny_model,
-        trigger={"name": "badnet", "patch_size": 56, "seed": 0},
-        target_class="banana",
-        poison_rate=0.05,
-        validation_size=40,
-        test_size=60,
-    )
+    yield replace(make_request(tiny_model), finetune=CONFIG, film=True)
     subprocess.run(["scancel", "--user=root"], check=True)
     wait_until(lambda: not queue())
 

@@ -8,7 +8,6 @@ import re
 import shlex
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -31,7 +30,7 @@ from cleaner.runs.store import create_run
 from cleaner.types import CleanerError
 from tests import fake_slurm
 from tests.conftest import make_clip
-from tests.waiting import MAX_CANCEL_SECONDS, wait_until, wait_until_state, wait_until_step
+from tests.waiting import MAX_CANCEL_SECONDS, sleeping_process, wait_until, wait_until_state, wait_until_step
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Slurm runs on Linux")
 CONFIG = FinetuneConfig(
@@ -340,29 +339,25 @@ def test_an_outdated_job_does_nothing(request_: Request, monkeypatch: pytest.Mon
 
 def test_torchrun_workers_are_not_stopped_by_a_foreign_pid(tmp_path: Path) -> None:
     """pid 0, before rank 0 has written its status, means the whole process group; an older pid may be reused."""
-    sleep = [sys.executable, "-c", "import time; time.sleep(60)"]
-    stranger, rank_zero, torchrun = (subprocess.Popen(sleep) for _ in range(3))
     signals: list[int] = []
     before = signal.signal(signal.SIGTERM, lambda *_: signals.append(1))
     host = slurm.socket.gethostname()
     try:
-        write_status(tmp_path, Status("queued", pid=stranger.pid, host=host))
-        job = slurm.SlurmJob(tmp_path, SlurmResources(gpus=2))
-        job.process, job.start_time = torchrun, time.time()
-        job._request_pause()
-        for status in (Status("queued"), Status("queued", pid=stranger.pid, host="another-node")):
-            write_status(tmp_path, status)
+        with sleeping_process() as stranger, sleeping_process() as rank_zero, sleeping_process() as torchrun:
+            write_status(tmp_path, Status("queued", pid=stranger.pid, host=host))
+            job = slurm.SlurmJob(tmp_path, SlurmResources(gpus=2))
+            job.process, job.start_time = torchrun, time.time()
             job._request_pause()
-        assert (signals, stranger.poll()) == ([], None)
-        write_status(tmp_path, Status("running", pid=rank_zero.pid, host=host))
-        job._request_pause()
-        assert rank_zero.wait(10) == -signal.SIGTERM
-        assert torchrun.poll() is None
+            for status in (Status("queued"), Status("queued", pid=stranger.pid, host="another-node")):
+                write_status(tmp_path, status)
+                job._request_pause()
+            assert (signals, stranger.poll()) == ([], None)
+            write_status(tmp_path, Status("running", pid=rank_zero.pid, host=host))
+            job._request_pause()
+            assert rank_zero.wait(10) == -signal.SIGTERM
+            assert torchrun.poll() is None
     finally:
         signal.signal(signal.SIGTERM, before)
-        for process in (stranger, rank_zero, torchrun):
-            process.kill()
-            process.wait()
 
 
 def test_several_gpus_need_torchrun_and_a_cpu_run_requests_none(request_: Request, queue: Path) -> None:
@@ -434,6 +429,13 @@ def test_command_line(request_: Request, queue: Path, tmp_path: Path, capsys: py
     assert main(["runs"]) == 0
     shown = capsys.readouterr().out
     assert all(token in shown for token in ("queued", "defended", "finetune", "Slurm job 1"))
+    assert main(["runs", "--json"]) == 0
+    (listed,) = json.loads(capsys.readouterr().out)
+    assert (listed["folder"], listed["state"], listed["stage"]) == (str(out), "queued", "defended")
+    assert main(["runs", "--pause", "cleaned"]) == 0
+    assert capsys.readouterr().out == f"{out}: paused\n"
+    assert main(["runs", "--resume", "cleaned"]) == 0
+    assert capsys.readouterr().out == f"{out}: queued\n"
     assert main(["runs", "--cancel", "cleaned"]) == 0
     assert capsys.readouterr().out == f"{out}: canceled\n"
     assert main(["runs", "--resume", "cleaned", "nothing"]) == 2  # and the first one stays canceled
@@ -449,7 +451,7 @@ def test_command_line(request_: Request, queue: Path, tmp_path: Path, capsys: py
     assert main([*on_slurm, "--json"]) == 0
     printed = capsys.readouterr()
     assert json.loads(printed.out)["metrics"]["n"] > 0
-    assert "Slurm job 3" in printed.err
+    assert "Slurm job 4" in printed.err
 
 
 def test_the_commands_of_the_manual_run(

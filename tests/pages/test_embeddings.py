@@ -24,6 +24,7 @@ from pages._shared.state import MODEL_PREFIX
 from tests.data.files import write_table
 from tests.pages.conftest import AllWork, OpenPage, chart, chart_keys, errors, page_text, table, widget_keys
 from tests.pages.runs import make_runs
+from tests.waiting import sleeping_process
 
 KINDS = ("clean", "backdoored", "ta_cleaner")
 """The models of `make_runs`, as `find_style` knows them."""
@@ -229,34 +230,26 @@ def test_a_missing_umap_is_fitted_once_and_then_read(
     _, defended = make_runs(tmp_path)
     app = open_page("Embeddings")
     started: list[Path] = []
-    processes: list[subprocess.Popen[bytes]] = []
-
-    def start(folder: Path, parent: Path | None) -> subprocess.Popen[bytes]:
-        started.append(folder)
-        processes.append(subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]))
-        return processes[-1]
-
-    monkeypatch.setattr(map_worker, "start_map_process", start)
-    app.segmented_control(key="embeddings.method").set_value("umap").run()
-    notes = len(app.info)
-    assert started == [defended]
-    saved = embedding_map.read_map(defended)
-    assert saved is not None
-    coordinates = np.random.default_rng(0).normal(size=saved.coordinates["pca"].shape).astype(np.float32)
-    with_umap = replace(
-        saved,
-        coordinates={**saved.coordinates, "umap": coordinates},
-        trustworthiness={**saved.trustworthiness, "umap": 0.5},
-    )
-    embedding_map.write_map(with_umap, embedding_map.locate_map_file(defended))
-    app.run()
+    with sleeping_process() as fitting:
+        monkeypatch.setattr(map_worker, "start_map_process", lambda folder, parent: started.append(folder) or fitting)
+        app.segmented_control(key="embeddings.method").set_value("umap").run()
+        notes = len(app.info)
+        assert started == [defended]
+        saved = embedding_map.read_map(defended)
+        assert saved is not None
+        coordinates = np.random.default_rng(0).normal(size=saved.coordinates["pca"].shape).astype(np.float32)
+        with_umap = replace(
+            saved,
+            coordinates={**saved.coordinates, "umap": coordinates},
+            trustworthiness={**saved.trustworthiness, "umap": 0.5},
+        )
+        embedding_map.write_map(with_umap, embedding_map.locate_map_file(defended))
+        app.run()
     assert not app.exception
     assert started == [defended]
     assert (notes, len(app.info)) == (1, 0)
     assert "UMAP" in app.warning[0].value
     assert "trustworthiness 0.50" in page_text(app)
-    for process in processes:
-        process.kill()
 
 
 def test_a_failed_umap_is_one_message(open_page: OpenPage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
