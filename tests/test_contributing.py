@@ -77,6 +77,7 @@ def test_examples_are_added_to_the_docs_and_pass_the_contracts_and_the_tests_of_
     text = "".join(path.read_text(encoding="utf-8") for path in repository.glob("**/*.md"))
     for table, name in (("attacks", "checker"), ("defenses", "image_views"), ("detectors", "center_distance")):
         blocks = re.findall(rf"<!-- table:{table} -->(.*?)<!-- /table -->", text, re.DOTALL)
+        assert blocks
         assert all(f"| `{name}` |" in block for block in blocks)
 
 

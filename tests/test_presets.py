@@ -129,6 +129,10 @@ CASES = {
 }
 
 
+def test_every_published_preset_is_compared_with_its_source() -> None:
+    assert set(CASES) == set(PUBLISHED)
+
+
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_published_values_equal_the_sources(name: str) -> None:
     _, preset = CASES[name]

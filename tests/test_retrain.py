@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from cleaner import FinetuneConfig, Run, finetune, load_data, load_run, poison, save_clip, save_run
 from cleaner.attacks import TRIGGERS
@@ -112,7 +111,7 @@ def test_the_request_of_a_run_repeats_it(backdoored: Run, tmp_path: Path, monkey
     assert sizes["train"] == 50
     saved = load_run(save_run(run, tmp_path / "again"))
     assert saved.config["request"]["excluded"] == flagged
-    assert torch.equal(next(saved.clip.model.parameters()), next(run.clip.model.parameters()))
+    assert saved.clip.sha256() == run.clip.sha256()
 
 
 def test_it_takes_as_long_as_the_poisoning(backdoored: Run, tmp_path: Path) -> None:

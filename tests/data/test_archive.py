@@ -74,8 +74,10 @@ def test_zip_bomb_with_a_false_size_is_read_in_bounded_memory(compression: int, 
     tracemalloc.start()
     try:
         assert data.table.read("set/0.png") == image_bytes(0)
-        with suppress(CleanerError):
-            data.table.read("set/bomb.png")
+        content = b""
+        with suppress(CleanerError):  # of a compression that notices the false size
+            content = data.table.read("set/bomb.png")
+        assert len(content) <= 5000
         assert tracemalloc.get_traced_memory()[1] < 100_000_000
     finally:
         tracemalloc.stop()
