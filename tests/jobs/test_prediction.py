@@ -361,11 +361,11 @@ def test_the_memory_of_a_sample_is_its_own(
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux can reset the peak")
 def test_the_memory_of_earlier_work_counts_for_no_run(request_: Request) -> None:
-    use_memory(800)
+    use_memory(1500)
     assert timing.measure(asdict(request_))
     predicted = prediction.predict(request_)
     assert predicted is not None
-    use_memory(800)
+    use_memory(1500)
     folder = create_run(request_)
     worker.run_job(session.RunSession(folder))
     of_run = read_json(folder / "config.json")["timing"]["phases"]["memory"]
