@@ -1,91 +1,40 @@
-"""Choose each method's learning rate by clean accuracy alone: python -m benchmarks.learning_rates --model scenes-rn
+"""Learning rates chosen by clean accuracy alone: the trials of benchmarks.photos, and the rule.
 
-A defender does not know the trigger, so ASR plays no part. Once per method and architecture, on the badnet seed-0
-model: the largest rate of the grid whose validation CA after the full schedule is within the accuracy budget of the
-backdoored model's; if there is none, the rate with the highest CA, marked "lost accuracy". Rates are tried from the
-largest down; --all also measures the rest of the grid. Every trial is kept; a second call continues.
+A defender does not know the trigger, so ASR plays no part. Per method: the largest rate of the grid whose validation CA
+after the full schedule is within the accuracy budget of the backdoored model's; if there is none, the rate with the
+highest CA, marked "lost accuracy". The run of a trial is kept: at the chosen rate it becomes a cell of the table.
 """
 
 from __future__ import annotations
 
-import json
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
-import tyro
-from filelock import FileLock
-
 from benchmarks import protocol
-from benchmarks.tasks import lock_path
 from cleaner import presets
 from cleaner.cli.output import Progress
 from cleaner.config import FinetuneConfig
-from cleaner.data.base import CaptionData, load_data
+from cleaner.data.base import CaptionData
 from cleaner.defenses import Defense
 from cleaner.evaluation.equal_accuracy import is_within
 from cleaner.evaluation.evaluate import evaluate
-from cleaner.models.devices import configure_torch
+from cleaner.files import has_config
 from cleaner.reports import results
 from cleaner.runs.folders import runs_root
-from cleaner.runs.run import Run, save_run
+from cleaner.runs.run import Run, load_run, save_run
 from cleaner.workflow import defend
 
-RESULT_PATH = results.RESULTS_DIR / "learning_rates.json"
 TRAINING_BUDGET = {"clean_pairs": presets.CLEAN_PAIRS, "epochs": presets.DEFEND.epochs}
 """Equal for all methods."""
-
-
-@dataclass(frozen=True)
-class Options:
-    """Choose learning rates by validation accuracy."""
-
-    model: str = "scenes-rn"
-    """Built-in model."""
-    defenses: tuple[str, ...] = tuple(protocol.METHODS)
-    """Methods; two processes may measure different ones at the same time."""
-    rates: tuple[float, ...] = protocol.LR_GRID
-    """Rates of the grid; two processes may split those of one method."""
-    all: bool = False
-    """Measure the whole grid, including rates below the chosen one."""
-
-
-def main(options: Options) -> None:
-    """Run missing trials; write all trials and the choice."""
-    configure_torch()
-    suspect = protocol.load_or_poison(options.model, "badnet", 0)
-    clean, validation = protocol.load_clean_pairs(), load_data("scenes", split="validation")
-    before, digest = evaluate(suspect.clip, validation, ks=(1,), counterfactual=False).ca[1], suspect.clip.sha256()
-    for name in options.defenses:
-        defense = protocol.METHODS[name]
-        for lr in sorted(options.rates, reverse=True):
-            trial = find_trial(options.model, name, lr, digest)
-            if trial is None:
-                config = protocol.defense_config(lr, seed=0)
-                trial = run_trial(
-                    suspect, name, defense, config, clean=clean, validation=validation, backdoored_ca=before
-                )
-                append_trial(trial)
-            if is_affordable(trial) and not options.all:
-                break
+NEUTRAL_SETTINGS = {"eval_every": 0, "chunk_size": 0}
+"""Settings that leave the weights unchanged."""
 
 
 def is_affordable(trial: dict[str, Any]) -> bool:
     """Return whether a trial loses no more accuracy than the budget."""
     return is_within(trial["backdoored_ca"] - trial["ca"], protocol.ACCURACY_BUDGET)
-
-
-def find_trial(model: str, name: str, lr: float, suspect_sha256: str) -> dict[str, Any] | None:
-    """Return the stored trial of a method at a rate against a backdoored model, or None.
-
-    Older trials do not record theirs; they count.
-    """
-    for trial in current_trials(read_trials()):
-        is_same = trial.get("suspect_sha256", suspect_sha256) == suspect_sha256
-        if is_same and (trial["model"], trial["defense"], trial["lr"]) == (model, name, lr):
-            return trial
-    return None
 
 
 def run_trial(
@@ -100,14 +49,13 @@ def run_trial(
 ) -> dict[str, Any]:
     """Defend at one learning rate and return CA on validation images; `backdoored_ca`: CA before the defense.
 
-    ASR is recorded for the table; `choose_rates` ignores it. The run is kept: at the chosen rate it becomes a cell of
-    the table and only needs test metrics.
+    ASR is recorded for the table; `choose_rates` ignores it.
     """
     run = defend(suspect, defense, clean, config, test=validation, on_step=Progress(f"{name} {config.lr:g}"))
     model, metrics = suspect.clip.name, run.metrics
     assert metrics is not None
     assert metrics.asr is not None
-    save_run(run, runs_root() / protocol.run_name(model, "badnet", config.seed, f"{name} {config.lr:g}"))
+    save_run(run, trial_folder(model, "badnet", name, config))
     return {
         "model": model,
         "defense": name,
@@ -127,9 +75,28 @@ def run_trial(
     }
 
 
-def read_trials() -> list[dict[str, Any]]:
-    """Return the trials in the result file."""
-    return list(json.loads(RESULT_PATH.read_text(encoding="utf-8"))["trials"]) if RESULT_PATH.exists() else []
+def trial_folder(model: str, attack: str, name: str, config: FinetuneConfig) -> Path:
+    """Return the run folder of a trial."""
+    words = ["benchmark", model, attack, str(config.seed), *name.replace("%", "").split(), f"{config.lr:g}"]
+    return runs_root() / "_".join(words)
+
+
+def measure_trial(run: Run, suspect: Run, test: CaptionData) -> Run:
+    """Give a trial of a learning rate, measured on validation images, its test metrics; return it."""
+    assert suspect.metrics is not None
+    metrics = evaluate(run.clip, test, suspect.trigger, suspect.target_class)
+    run.metrics = replace(metrics, asr_clean_model=suspect.metrics.asr_clean_model)
+    return run
+
+
+def load_matching_run(folder: Path, suspect: Run, defense: Defense, config: FinetuneConfig) -> Run | None:
+    """Return the run of a folder if it was made from `suspect` with these settings, else None."""
+    if not has_config(folder):  # config.json is written last: a process was killed while it wrote
+        return None
+    run = load_run(folder)
+    finetune = asdict(config) | run.config["finetune"] | NEUTRAL_SETTINGS
+    settings = (finetune, run.config["defense"], run.config["suspect"])
+    return run if settings == (asdict(config) | NEUTRAL_SETTINGS, defense.state_dict(), suspect.config) else None
 
 
 def current_trials(trials: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -138,18 +105,16 @@ def current_trials(trials: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def choose_rates(
-    trials: list[dict[str, Any]], grid: Sequence[float] = protocol.LR_GRID, *, one_suspect: bool = True
+    trials: list[dict[str, Any]], grid: Sequence[float]
 ) -> tuple[dict[str, dict[str, float]], list[list[str]]]:
     """Return model -> method -> rate, and the (model, method) pairs that lost more accuracy than the budget.
 
-    Trials at rates outside the grid are ignored, and with `one_suspect` those against another backdoored model than
-    most of a method's.
+    Trials at rates outside the grid are ignored. Each is judged against the backdoored model that it began with.
     """
     chosen: dict[str, dict[str, float]] = {}
     lost = []
     for model, name in sorted({(t["model"], t["defense"]) for t in trials}):
         of_method = [t for t in trials if (t["model"], t["defense"]) == (model, name) and t["lr"] in grid]
-        of_method = select_suspect(of_method) if one_suspect else of_method
         affordable = [t for t in of_method if is_affordable(t)]
         if not affordable and len(of_method) < len(grid):
             continue
@@ -158,32 +123,3 @@ def choose_rates(
         if not affordable:
             lost.append([model, name])
     return chosen, lost
-
-
-def select_suspect(trials: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the trials against the backdoored model that most of them record, and those that record none."""
-    counts = Counter(t["suspect_sha256"] for t in trials if "suspect_sha256" in t)
-    kept = [digest for digest, _ in counts.most_common(1)]
-    return [t for t in trials if "suspect_sha256" not in t or t["suspect_sha256"] in kept]
-
-
-def append_trial(trial: dict[str, Any]) -> None:
-    """Add a trial to the result file and update the choice."""
-    with FileLock(lock_path(RESULT_PATH, "append")):
-        trials = [*read_trials(), trial]
-        chosen, lost = choose_rates(current_trials(trials))
-        protocol.write_result(
-            RESULT_PATH,
-            seeds=[0],
-            split="scenes/validation",
-            budget=protocol.ACCURACY_BUDGET,
-            grid=protocol.LR_GRID,
-            **TRAINING_BUDGET,
-            chosen=chosen,
-            lost_accuracy=lost,
-            trials=trials,
-        )
-
-
-if __name__ == "__main__":
-    main(tyro.cli(Options))

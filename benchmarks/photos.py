@@ -22,10 +22,9 @@ import tyro
 from filelock import FileLock
 
 from benchmarks import learning_rates, protocol
-from benchmarks.attack_defense import load_matching_run, measure_trial
-from benchmarks.attack_trials import TRIAL_SEED
 from benchmarks.markdown.cells import Row
 from benchmarks.photos_data import load_photos
+from benchmarks.protocol2 import plan
 from benchmarks.tasks import TaskFile, lock_path
 from cleaner import presets
 from cleaner.attacks import TRIGGERS, Trigger
@@ -122,7 +121,7 @@ def choose_rates(trials: list[Row]) -> tuple[dict[str, float], list[list[str]]]:
     A trial is judged against the backdoored model that it began with. On another processor the same attack and seed
     give slightly other weights, so not all trials have the same one.
     """
-    chosen, lost = learning_rates.choose_rates(trials, LR_GRID, one_suspect=False)
+    chosen, lost = learning_rates.choose_rates(trials, LR_GRID)
     return chosen.get(MODEL, {}), lost
 
 
@@ -184,7 +183,7 @@ def attack_trials() -> dict[str, Callable[[], Row]]:
 
 def try_attack(attack: str, setting: PoisonSetting) -> Row:
     """Return the validation metrics of one attack setting."""
-    run = poison_model(attack, setting, seed=TRIAL_SEED, test_role="validation")
+    run = poison_model(attack, setting, seed=plan.TRIAL_SEED, test_role="validation")
     return protocol.stamp_row(results.make_row(None, run))
 
 
@@ -306,9 +305,9 @@ def measure_cell(attack: str, seed: int, name: str | None) -> Row:
 def defend_model(suspect: Run, attack: str, name: str, config: FinetuneConfig) -> Run:
     """Return the defended run with its test metrics. A trial of a learning rate that had the same settings is used."""
     defense, test = METHODS[name], load_photos("test")
-    folder = runs_root() / protocol.run_name(MODEL, attack, config.seed, trial_key(name, config.lr))
-    if (trial := load_matching_run(folder, suspect, defense, config)) is not None:
-        return measure_trial(trial, suspect, test)
+    folder = learning_rates.trial_folder(MODEL, attack, name, config)
+    if (trial := learning_rates.load_matching_run(folder, suspect, defense, config)) is not None:
+        return learning_rates.measure_trial(trial, suspect, test)
     progress = Progress(f"{attack} {config.seed} {name}")
     return defend(suspect, defense, load_photos("clean", CLEAN_PAIRS), config, test=test, on_step=progress)
 

@@ -14,15 +14,13 @@ from benchmarks.markdown.cells import Row
 from benchmarks.tasks import lock_path
 
 
-def read_rows(path: Path, name: str = "rows") -> list[Row]:
+def read_rows(path: Path) -> list[Row]:
     """Return the rows of a result file; empty if there is none. A file that cannot be read must not be replaced."""
-    return list(json.loads(path.read_text(encoding="utf-8"))[name]) if path.exists() else []
+    return list(json.loads(path.read_text(encoding="utf-8"))["rows"]) if path.exists() else []
 
 
-def add_row(
-    path: Path, row: Row, order: Callable[[Row], Any] = lambda _: 0, *, name: str = "rows", **fields: Any
-) -> None:
+def add_row(path: Path, row: Row, order: Callable[[Row], Any] = lambda _: 0, **fields: Any) -> None:
     """Add a row to a result file, which other processes may do at the same time."""
     with FileLock(lock_path(path, "append")):
-        rows = sorted([*read_rows(path, name), row], key=order)
-        protocol.write_result(path, seeds=sorted({row["seed"] for row in rows}), **fields, **{name: rows})
+        rows = sorted([*read_rows(path), row], key=order)
+        protocol.write_result(path, seeds=sorted({row["seed"] for row in rows}), **fields, rows=rows)

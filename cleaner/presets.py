@@ -20,7 +20,7 @@ from cleaner.types import CleanerError
 
 RESULTS_DIR = shipped_results()
 LEARNING_RATES_RESULT, PHOTOS_RESULT = "learning_rates.json", "cifar10.json"
-"""Result files of the learning rates chosen on Scenes (benchmarks/learning_rates.py) and on photos (photos.py)."""
+"""Result files of the learning rates chosen on Scenes (by the first protocol) and on photos (benchmarks/photos.py)."""
 QUICK_RESULT = "quick_setting.json"
 """Result file of the quick setting (benchmarks/quick_setting.py)."""
 OUTDATED_RATES = {LEARNING_RATES_RESULT: ("par",)}

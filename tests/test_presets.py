@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from benchmarks.protocol import chosen_lr
 from benchmarks.protocol2 import plan, summary
 from benchmarks.protocol2.records import results_path
 from cleaner import presets
@@ -188,7 +187,7 @@ def test_scenes_is_what_the_benchmarks_use() -> None:
     assert (blended.training.pairs, blended.training.finetune) == (6000, FinetuneConfig(lr=3e-4, epochs=6))
     (_, ta_cleaner, *_) = defense_presets("ta_cleaner")
     assert ta_cleaner.training is not None
-    assert ta_cleaner.training.finetune.lr == chosen_lr("scenes-rn", "ta_cleaner")
+    assert ta_cleaner.training.finetune.lr == read_chosen("scenes-rn")["ta_cleaner"]
     assert replace(ta_cleaner.training.finetune, lr=1e-4) == FinetuneConfig(lr=1e-4, epochs=7)
 
 
@@ -204,10 +203,16 @@ def test_a_setting_is_called_chosen_only_for_attacks_that_were_tried() -> None:
     assert "common attack setting for Scenes; not tuned" in scenes_attack_preset("wanet").source
 
 
+def read_chosen(model: str) -> dict[str, float]:
+    """Return method -> learning rate that the first protocol chose."""
+    chosen: dict[str, float] = read_json(presets.RESULTS_DIR / presets.LEARNING_RATES_RESULT)["chosen"][model]
+    return chosen
+
+
 def test_defense_learning_rates_are_chosen_per_model_and_variant() -> None:
     rates = [p.training.finetune.lr for p in defense_presets("ta_cleaner", "scenes-vit")[1:3] if p.training]
-    chosen = [chosen_lr("scenes-vit", name) for name in ("ta_cleaner", "ta_cleaner K 100 %")]
-    assert rates == chosen != [chosen_lr("scenes-rn", "ta_cleaner")] * 2
+    chosen = [read_chosen("scenes-vit")[name] for name in ("ta_cleaner", "ta_cleaner K 100 %")]
+    assert rates == chosen != [read_chosen("scenes-rn")["ta_cleaner"]] * 2
     assert defense_presets("ta_cleaner", "unknown-model") == defense_presets("ta_cleaner")
 
 

@@ -36,11 +36,6 @@ def make_row(defense: str | None, run: Run) -> dict[str, Any]:
     }
 
 
-def extract_validation_curve(run: Run) -> list[dict[str, float]]:
-    """Return "step" and the metrics of the validation split during a run."""
-    return [{"step": report.step, **report.metrics} for report in run.history if report.metrics]
-
-
 def parse_row_metrics(row: dict[str, Any]) -> Metrics:
     """Return the metrics of a row."""
     return Metrics.from_dict(row["metrics"])

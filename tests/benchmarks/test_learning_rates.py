@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import time
-from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import numpy as np
-import pytest
 
-from benchmarks import learning_rates
-from benchmarks.learning_rates import TRAINING_BUDGET, append_trial, choose_rates, find_trial, read_trials
+from benchmarks.learning_rates import choose_rates, current_trials
+from cleaner import presets
+from cleaner.files import read_json
 
 GRID = (1e-4, 3e-4, 1e-3)
 
@@ -44,35 +40,7 @@ def test_a_loss_of_exactly_the_budget_is_affordable_in_float32() -> None:
     assert choose_rates(trials, GRID)[0] == {"rn": {"finetune": 1e-3}}
 
 
-def test_trials_against_another_backdoored_model_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    old, here, other = trial(1e-3, 0.96), trial(3e-4, 0.965), trial(3e-4, 0.975)
-    trials = [t | TRAINING_BUDGET for t in (other | {"suspect_sha256": "b"}, old, here | {"suspect_sha256": "a"})]
-    monkeypatch.setattr(learning_rates, "read_trials", lambda: trials)
-    assert find_trial("rn", "finetune", 3e-4, "a") == trials[2]
-    assert find_trial("rn", "finetune", 3e-4, "b") == trials[0]
-    assert find_trial("rn", "finetune", 3e-4, "c") is None
-    assert find_trial("rn", "finetune", 1e-3, "c") == trials[1], "an older trial does not record its model"
-    trials.append(trial(1e-4, 0.972) | {"suspect_sha256": "a"})
-    assert choose_rates(trials, GRID)[0] == {"rn": {"finetune": 1e-4}}
-
-
 def test_the_stored_choice_follows_from_the_stored_trials() -> None:
-    stored = json.loads(learning_rates.RESULT_PATH.read_text(encoding="utf-8"))
-    chosen, lost = choose_rates(learning_rates.current_trials(stored["trials"]))
+    stored = read_json(presets.RESULTS_DIR / presets.LEARNING_RATES_RESULT)
+    chosen, lost = choose_rates(current_trials(stored["trials"]), stored["grid"])
     assert (chosen, lost) == (stored["chosen"], stored["lost_accuracy"])
-
-
-def test_trials_of_two_threads_are_both_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def read_slowly() -> list[dict[str, Any]]:
-        trials = read_trials()
-        time.sleep(0.1)
-        return trials
-
-    monkeypatch.setattr(learning_rates, "RESULT_PATH", tmp_path / "learning_rates.json")
-    monkeypatch.setattr(learning_rates, "read_trials", read_slowly)
-    threads = [Thread(target=append_trial, args=[trial(lr, 0.98) | TRAINING_BUDGET]) for lr in GRID]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sorted(t["lr"] for t in read_trials()) == sorted(GRID)

@@ -9,14 +9,16 @@ from typing import Any
 
 import pytest
 
-from benchmarks import photos, photos_data, protocol
+from benchmarks import learning_rates, photos, photos_data, protocol
 from benchmarks.markdown import result_tables
 from cleaner import presets
+from cleaner.config import FinetuneConfig
 from cleaner.data.corruptions import CORRUPTIONS
 from cleaner.evaluation.evaluate import Metrics
-from cleaner.files import read_json, write_json
-from cleaner.models.clip import load_clip, save_clip
+from cleaner.files import read_json, write_bytes, write_json
+from cleaner.models.clip import Clip, load_clip, save_clip
 from cleaner.presets import PoisonSetting
+from cleaner.runs.run import Run, save_run
 from tests.benchmarks.result_files import write_result
 from tests.conftest import make_clip
 from tests.data.files import write_photo_tars
@@ -124,6 +126,29 @@ def test_trials_in_another_precision_do_not_count() -> None:
     trial = rate_trial("par", 1e-3, 0.01)
     older = {key: value for key, value in trial.items() if key != "precision"}
     assert photos.select_trials([older, trial, trial | {"precision": "bf16"}]) == [trial]
+
+
+def test_a_trial_becomes_a_cell_with_the_same_settings(
+    tiny_clip: Clip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLEANER_RUNS", str(tmp_path))
+    name, config = "ta_cleaner K 100 %", photos.defense_config(1e-3, 0)
+    folder = learning_rates.trial_folder(photos.MODEL, "badnet", name, config)
+    assert folder == tmp_path / "benchmark_photos-rn_badnet_0_ta_cleaner_K_100_0.001"  # as stored so far
+    suspect = Run(tiny_clip, [], None, {"stage": "backdoored", "finetune": {"seed": 0}})
+    defense = photos.METHODS[name]
+
+    def load(config: FinetuneConfig) -> Run | None:
+        return learning_rates.load_matching_run(folder, suspect, defense, config)
+
+    write_bytes(folder / "model.safetensors", b"cut off")
+    assert load(config) is None, "its writing was interrupted"
+    made = {"finetune": asdict(config), "defense": defense.state_dict(), "suspect": suspect.config}
+    save_run(Run(tiny_clip, [], None, {"stage": "defended", **made}), folder)
+    found = load(replace(config, eval_every=5))
+    assert found is not None
+    assert found.clip.sha256() == tiny_clip.sha256()
+    assert load(replace(config, lr=3e-4)) is None
 
 
 def test_the_table_has_an_attack_and_seed_once_all_methods_are_measured() -> None:

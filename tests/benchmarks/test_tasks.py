@@ -130,8 +130,8 @@ def test_a_claim_excludes_others_until_its_process_ends(tmp_path: Path) -> None:
 
 
 def test_rows_that_are_added_at_the_same_time_are_all_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def read_slowly(path: Path, name: str) -> list[dict[str, Any]]:
-        found = read_rows(path, name)
+    def read_slowly(path: Path) -> list[dict[str, Any]]:
+        found = read_rows(path)
         time.sleep(0.1)
         return found
 

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tyro
 
+from benchmarks import attack_defense
 from benchmarks.protocol2 import command, records, statement
 from benchmarks.protocol2.records import describe_processor
 from benchmarks.protocol2.tasks import Task
@@ -98,3 +100,17 @@ def test_unknown_models_and_parts_end_as_one_sentence() -> None:
         command.run("scenes-xl", [])
     with pytest.raises(CleanerError, match="grid"):
         command.run(LITE, ["gird"])
+
+
+def test_the_options_reach_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[Any] = []
+    monkeypatch.setattr(command, "run", lambda *arguments, **options: calls.append((*arguments, options)))
+    words = ["--protocol", "2", "--model", "scenes-vit", "--parts", "grid", "main", "--threads", "2", "--list"]
+    for arguments in ([], words):
+        attack_defense.main(tyro.cli(attack_defense.Options, args=arguments))
+    assert calls == [
+        (LITE, (), {"threads": 1, "limit": 0, "only_list": False}),
+        ("scenes-vit", ("grid", "main"), {"threads": 2, "limit": 0, "only_list": True}),
+    ]
+    with pytest.raises(SystemExit):  # its programs are gone
+        tyro.cli(attack_defense.Options, args=["--protocol", "1"])
