@@ -11,6 +11,7 @@ from typing import Literal
 
 import tyro
 
+from benchmarks import protocol
 from benchmarks.protocol2 import command
 from cleaner.models.devices import configure_torch
 
@@ -35,6 +36,7 @@ class Options:
 
 def main(options: Options) -> None:
     """Run missing cells."""
+    protocol.read_started_commit()
     configure_torch()
     command.run(options.model, options.parts, threads=options.threads, limit=options.limit, only_list=options.list)
 

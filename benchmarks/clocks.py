@@ -48,6 +48,7 @@ class Options:
 
 def main(options: Options) -> None:
     """Measure, write and print."""
+    protocol.read_started_commit()
     rows = []
     with tempfile.TemporaryDirectory() as place:
         os.environ["CLEANER_RUNS"] = str(Path(place) / "runs")

@@ -121,6 +121,7 @@ def measure(kind: str, count: int) -> dict[str, Any]:
 
 def main(options: Options) -> None:
     """Measure and write."""
+    protocol.read_started_commit()
     rows = [measure(kind, count) for kind in WRITERS for count in options.pairs]
     protocol.write_result(options.out, rows=rows)
 

@@ -56,6 +56,7 @@ class Options:
 
 def main(options: Options) -> None:
     """Run missing rows."""
+    protocol.read_started_commit()
     configure_torch()
     torch.set_num_threads(options.threads)
     for seed in options.seeds:

@@ -46,6 +46,7 @@ class Options:
 
 def main(options: Options) -> None:
     """Measure, write and print."""
+    protocol.read_started_commit()
     configure_torch()
     clip, trigger = load_clip(options.model), TRIGGERS["badnet"]()
     attacked = load_data("scenes", split="train", size=presets.QUICK_POISON_PAIRS)

@@ -49,6 +49,7 @@ class Options:
 
 def main(options: Options) -> None:
     """Measure, print each round, and write."""
+    protocol.read_started_commit()
     rounds = []
     for _ in range(options.rounds):
         with tempfile.TemporaryDirectory() as folder:

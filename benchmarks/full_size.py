@@ -188,6 +188,7 @@ def describe_server(name: str, seconds: float, pid: int) -> dict[str, Any]:
 
 def main(options: Options) -> None:
     """Measure and write."""
+    protocol.read_started_commit()
     with tempfile.TemporaryDirectory() as place:
         checkpoint, table = make_files(Path(place), options)
         model, rows = f"{options.model}:{checkpoint}", []

@@ -298,6 +298,7 @@ def find_peak(name: str) -> float | None:
 
 def main(options: Options) -> None:
     """Measure, print and write."""
+    protocol.read_started_commit()
     options, device = shrink(options), pick_device(options.device).type
     configure_torch()
     name = re.sub(r"[^a-z0-9]+", "-", device_name(device).lower()).strip("-")

@@ -21,7 +21,6 @@ from cleaner.defenses import Defense
 from cleaner.evaluation.equal_accuracy import is_within
 from cleaner.evaluation.evaluate import evaluate
 from cleaner.files import has_config
-from cleaner.reports import results
 from cleaner.runs.folders import runs_root
 from cleaner.runs.run import Run, load_run, save_run
 from cleaner.workflow import defend
@@ -71,7 +70,7 @@ def run_trial(
         "n_attack": metrics.n_attack,
         "seconds": run.config["seconds"],
         "cpu_seconds": run.config["cpu_seconds"],
-        "commit": results.read_git_commit(),
+        "commit": protocol.read_started_commit(),
     }
 
 

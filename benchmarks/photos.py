@@ -85,6 +85,7 @@ class Options:
 
 def main(options: Options) -> None:
     """Run all phases, then write the result file."""
+    protocol.read_started_commit()
     if not options.gather:
         configure_torch()
         task_file().run_phase("attack_trials", attack_trials())
@@ -340,8 +341,7 @@ def gather() -> dict[str, Any]:
     chosen, lost = choose_rates(trials)
     clean_ca, tried = measure_clean_accuracy(), task_file().rows("attack_trials")
     setting = choose_attack_setting(tried, clean_ca)
-    return results.add_provenance(
-        protocol.format_command_line(),
+    return protocol.add_provenance(
         seeds=list(SEEDS),
         attacks=list(PHOTO_ATTACKS),
         card=card,

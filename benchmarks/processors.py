@@ -18,7 +18,7 @@ from typing import Any
 
 import tyro
 
-from benchmarks import quick_setting
+from benchmarks import protocol, quick_setting
 from benchmarks.protocol2.records import describe_processor
 from benchmarks.quick_plan import CONFIRM_SEEDS, VARIANTS
 from benchmarks.rows import add_row, read_rows
@@ -57,6 +57,7 @@ class Options:
 
 def main(options: Options) -> int:
     """Train and write; return the exit status of the first process that failed, else 0."""
+    protocol.read_started_commit()
     if options.processor:
         train(options)
         return 0

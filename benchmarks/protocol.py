@@ -6,6 +6,7 @@ import shlex
 import sys
 import time
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -66,12 +67,26 @@ def wait_for_run(folder: Path, interval: float = 0.1) -> None:
 
 def write_result(path: Path, /, **content: Any) -> None:
     """Write a result file with commit, command and device."""
-    results.write_result(path, results.add_provenance(format_command_line(), **content))
+    results.write_result(path, add_provenance(**content))
 
 
 def stamp_row(row: dict[str, Any]) -> dict[str, Any]:
     """Return a row of a result file with commit, command, device and seed."""
-    return results.add_provenance(format_command_line(), seeds=[row["seed"]], **row)
+    return add_provenance(seeds=[row["seed"]], **row)
+
+
+def add_provenance(**content: Any) -> dict[str, Any]:
+    """Return content with command, device, and the commit that this process started with."""
+    return results.add_provenance(format_command_line(), commit=read_started_commit(), **content)
+
+
+@cache
+def read_started_commit() -> str:
+    """Return the commit when this was first called: the checkout may move on while a process measures for hours.
+
+    Each `main` calls it first.
+    """
+    return results.read_git_commit()
 
 
 def format_command_line() -> str:

@@ -67,6 +67,7 @@ class Options:
 
 def main(options: Options) -> None:
     """Run a phase."""
+    protocol.read_started_commit()
     configure_torch()
     {"trials": run_defense_trials, "confirm": run_confirmation}[options.phase](options)
 
@@ -170,7 +171,7 @@ def trial_figures(run: Run) -> dict[str, Any]:
         "seconds": run.config["seconds"],
         "precision": run.config["precision"],
         "suspect_sha256": results.make_row(None, run)["suspect_sha256"],
-        "commit": results.read_git_commit(),
+        "commit": protocol.read_started_commit(),
     }
 
 
@@ -193,7 +194,7 @@ def append(name: str, entry: dict[str, Any]) -> None:
         plan = {"trial_seeds": TRIAL_SEEDS, "seeds": CONFIRM_SEEDS, "trials_each": TRIALS_EACH, "budget": BUDGET}
         stored |= {**plan, "setting": SETTING, "chosen": choose(complete(stored["trials"]))}
         if "command" not in stored:  # each trial and row states its own commit
-            stored |= results.add_provenance(protocol.format_command_line())
+            stored |= protocol.add_provenance()
         results.write_result(RESULT_PATH, stored)
 
 

@@ -65,6 +65,7 @@ class Options:
 
 def main(options: Options) -> None:
     """Measure and write."""
+    protocol.read_started_commit()
     configure_torch()
     torch.set_num_threads(1)
     captions, source = read_captions()

@@ -67,6 +67,7 @@ class Options:
 
 def main(options: Options) -> int:
     """Measure, print and write; return 1 if there was a problem."""
+    protocol.read_started_commit()
     row = measure(options)
     protocol.write_result(options.out, seeds=[], rows=[row])
     print(*(f"{name}: {value}" for name, value in row.items()), sep="\n")

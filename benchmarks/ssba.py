@@ -33,7 +33,6 @@ from cleaner.data.images import psnr
 from cleaner.files import file_sha256, write_json
 from cleaner.models.framing import resize_square
 from cleaner.models.saving import write_checkpoint
-from cleaner.reports import results
 from cleaner.seed import torch_generator
 
 SCENES_IMAGES, VARIANT_IMAGES = 6000, 2000
@@ -73,6 +72,7 @@ class Options:
 
 def main(options: Options) -> None:
     """Train missing steps; write weights and card."""
+    protocol.read_started_commit()
     scenes = load_data("scenes", split="train", size=SCENES_IMAGES)
     datasets = [scenes, *(load_data(name, split="train", size=VARIANT_IMAGES) for name in scenes.transfer_variants)]
     checkpoint = options.out / "ssba.ckpt"
@@ -83,7 +83,7 @@ def main(options: Options) -> None:
     load_networks.cache_clear()
     shipped = load_networks(path)
     card = {
-        **results.add_provenance(protocol.format_command_line(), seeds=[options.seed]),
+        **protocol.add_provenance(seeds=[options.seed]),
         "model": "ssba",
         "bits": BITS,
         "side": INPUT_SIZE,

@@ -44,6 +44,7 @@ class Options:
 
 def main(options: Options) -> None:
     """Measure, write and print."""
+    protocol.read_started_commit()
     request = protocol.make_quick_request(options.model, steps=options.steps, device="cpu")
     with tempfile.TemporaryDirectory() as place:
         os.environ["CLEANER_RUNS"] = place

@@ -76,6 +76,7 @@ class Options:
 
 def main(options: Options) -> None:
     """Measure, write and print."""
+    protocol.read_started_commit()
     if options.threads:
         torch.set_num_threads(options.threads)
     configure_torch()

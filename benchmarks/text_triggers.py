@@ -47,6 +47,7 @@ class Options:
 
 def main(options: Options) -> None:
     """Poison each model that has missing rows, then measure these."""
+    protocol.read_started_commit()
     configure_torch()
     test = load_data("scenes", split="test")
     for seed in options.seeds:

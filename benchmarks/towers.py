@@ -43,6 +43,7 @@ class Options:
 
 def main(options: Options) -> None:
     """Measure, write and print."""
+    protocol.read_started_commit()
     configure_torch()
     batch = presets.DEFEND.batch_size
     seconds: dict[str, dict[str, list[float]]] = {name: {"image": [], "text": []} for name in options.models}

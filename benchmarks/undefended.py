@@ -44,6 +44,7 @@ class Options:
 
 def main(options: Options) -> None:
     """Measure the missing lines of a model."""
+    protocol.read_started_commit()
     configure_torch()
     torch.set_num_threads(options.threads)
     TaskFile(LINES_PATH).run_phase(options.model, tasks(options.model))

@@ -17,7 +17,7 @@ import tyro
 from benchmarks import protocol
 from benchmarks.markdown.cells import Row
 from benchmarks.protocol2 import plan
-from benchmarks.protocol2.measure import describe, measure_cell, read_started_commit
+from benchmarks.protocol2.measure import describe, measure_cell
 from benchmarks.protocol2.records import describe_processor, results_path
 from benchmarks.protocol2.summary import decide
 from benchmarks.protocol2.tasks import Task, planned_groups
@@ -51,9 +51,9 @@ VARIANTS = {
 
 def main(threads: int = 1) -> None:
     """Measure what is missing, on `threads` threads."""
+    protocol.read_started_commit()
     configure_torch()
     torch.set_num_threads(threads)
-    read_started_commit()
     for task, variant in list_trials(read_json_lines(results_path(MODEL))):
         with claimed(PATH, f"{asdict(task)} {variant}") as is_mine:
             if is_mine and not any(matches(row, task, variant) for row in read_json_lines(PATH)):
@@ -86,9 +86,7 @@ def matches(row: Row, task: Task, variant: Variant) -> bool:
 def measure(task: Task, variant: Variant) -> Row:
     """Return the line of a trial."""
     row = measure_cell(MODEL, task, **asdict(variant))
-    origin = results.add_provenance(
-        protocol.format_command_line(), seeds=[task.seed], processor=describe_processor()
-    ) | {"commit": read_started_commit()}
+    origin = protocol.add_provenance(seeds=[task.seed], processor=describe_processor())
     return {"task": asdict(task), "variant": asdict(variant), **row, **origin}
 
 

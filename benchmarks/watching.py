@@ -55,6 +55,7 @@ class Options:
 
 def main(options: Options) -> None:
     """Measure and write."""
+    protocol.read_started_commit()
     with tempfile.TemporaryDirectory() as place:
         os.environ["CLEANER_RUNS"] = place
         with ExitStack() as stack:

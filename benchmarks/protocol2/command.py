@@ -18,7 +18,7 @@ import torch
 
 from benchmarks.markdown.cells import Row
 from benchmarks.protocol2 import plan, statement
-from benchmarks.protocol2.measure import describe, measure, read_started_commit
+from benchmarks.protocol2.measure import describe, measure
 from benchmarks.protocol2.records import describe_processor, results_path
 from benchmarks.protocol2.tasks import Log, Task, pending
 from benchmarks.tasks import append_row, claimed
@@ -42,7 +42,6 @@ def run(model: str, parts: Sequence[str], *, threads: int = 1, limit: int = 0, o
         list_missing(model, parts)
         return
     require_committed(statement.PATH)
-    read_started_commit()
     measure_missing(model, parts, limit=limit)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict, replace
-from functools import cache
 from typing import Any
 
 import torch
@@ -44,17 +43,9 @@ def measure(model: str, task: Task) -> Row:
     """Return the line of a task."""
     start = time.perf_counter()
     row = {"attack trial": measure_attack, "grid": measure_accuracy, "cell": measure_cell}[task.kind](model, task)
-    command = protocol.format_command_line()
-    origin = results.add_provenance(command, seeds=[task.seed], processor=describe_processor())
+    origin = protocol.add_provenance(seeds=[task.seed], processor=describe_processor())
     finished = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    origin["commit"] = read_started_commit()
     return {"task": asdict(task), **row, **origin, "wall": round(time.perf_counter() - start, 1), "finished": finished}
-
-
-@cache
-def read_started_commit() -> str:
-    """Return the commit when this was first called: the checkout may move on while a process measures for hours."""
-    return results.read_git_commit()
 
 
 def measure_attack(model: str, task: Task) -> Row:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import ast
 import shutil
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 from benchmarks import protocol
+from benchmarks.rows import add_row
 from cleaner.attacks import TRIGGERS
+from cleaner.files import read_json
 from cleaner.models.clip import Clip
 from cleaner.reports import results
 
@@ -22,3 +28,32 @@ def test_a_result_records_the_image_name_without_its_folder(tiny_clip: Clip, tmp
     trigger_state = results.make_row(None, run)["config"]["trigger"]
     assert (trigger_state["path"], trigger_state["sha256"]) == ("copy.png", trigger.sha256)
     assert str(tmp_path) in config["trigger"]["path"], "the run keeps the full path"
+
+
+def test_a_row_records_the_commit_that_its_process_started_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "read_started_commit", cache(protocol.read_started_commit.__wrapped__))
+    monkeypatch.setattr(results, "read_git_commit", lambda: "first")
+    protocol.read_started_commit()
+    monkeypatch.setattr(results, "read_git_commit", lambda: "second")  # the checkout moved on
+    row = protocol.stamp_row({"seed": 3})
+    add_row(tmp_path / "rows.json", row)
+    assert row["commit"] == read_json(tmp_path / "rows.json")["commit"] == "first"
+
+
+def test_every_program_reads_its_commit_first() -> None:
+    """Except benchmarks.reliability: it counts tests, whose processes load the code that is there when they start."""
+    programs = [path for path in IMAGE.parent.glob("*.py") if path.stem not in ("protocol", "rows", "reliability")]
+    writing = ("protocol.write_result", "protocol.stamp_row", "protocol.add_provenance", "add_row(", "command.run(")
+    checked = 0
+    for path in programs:
+        text = path.read_text(encoding="utf-8")
+        assert "read_git_commit" not in text, path
+        assert "results.add_provenance" not in text, path
+        mains = [node for node in ast.parse(text).body if isinstance(node, ast.FunctionDef) and node.name == "main"]
+        if mains and any(name in text for name in writing):
+            first = mains[0].body[1]  # after the docstring
+            assert ast.unparse(first) == "protocol.read_started_commit()", path
+            checked += 1
+    assert checked > 20

@@ -91,7 +91,7 @@ def test_nothing_is_chosen_before_all_trials_of_a_model_are_done(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(quick_setting, "RESULT_PATH", tmp_path / "quick_setting.json")
-    monkeypatch.setattr(quick_setting.results, "add_provenance", lambda command: {"command": command})
+    monkeypatch.setattr(quick_setting.protocol, "add_provenance", lambda: {"command": "of this call"})
     trials = [trial(key["lr"], 0.97, form=key["form"], name=key["defense"]) for key in quick_plan.trial_plan()]
     for done in trials[:-1]:
         quick_setting.append("trials", done)
