@@ -42,33 +42,6 @@ function locate(event, element) {
   return [x * element.clientWidth, y * element.clientHeight];
 }
 
-function dot(context, [x, y], radius) {
-  context.beginPath();
-  context.arc(x, y, radius, 0, 2 * Math.PI);
-  context.fill();
-}
-
-function diamond(context, [x, y], radius, isFilled) {
-  context.lineWidth = 1.6;
-  context.beginPath();
-  context.moveTo(x, y - radius);
-  context.lineTo(x + radius, y);
-  context.lineTo(x, y + radius);
-  context.lineTo(x - radius, y);
-  context.closePath();
-  isFilled ? context.fill() : context.stroke();
-}
-
-function cross(context, x, y, radius) {
-  context.lineWidth = radius > 4 ? 2.5 : 1.5;
-  context.beginPath();
-  context.moveTo(x - radius, y - radius);
-  context.lineTo(x + radius, y + radius);
-  context.moveTo(x + radius, y - radius);
-  context.lineTo(x - radius, y + radius);
-  context.stroke();
-}
-
 // Corners of the markers around 0; names as in Plotly, without the ending for the fill.
 const CORNERS = {
   diamond: [[0, -5.5], [5.5, 0], [0, 5.5], [-5.5, 0]],

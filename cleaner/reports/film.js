@@ -11,7 +11,7 @@ class View {
   constructor(parent) {
     const root = parent.querySelector(".film");
     Object.assign(this, { root, time: 0, speed: 1, playing: false, image: 0 });
-    root.player = this; // for tests
+    root.player = this; // for tests, and film.html.jinja
     this.onKey = (event) => this.press(event);
     document.addEventListener("keydown", this.onKey);
     this.resizes = new ResizeObserver(() => this.draw());
@@ -51,7 +51,7 @@ class View {
     this.button.addEventListener("click", () => this.toggle());
     this.slider = add(bar, "input", { type: "range", min: 0, max: 1000, value: 0, "aria-label": "Position" });
     this.slider.addEventListener("input", () => this.seek(this.slider.value / 1000));
-    this.clock = add(bar, "output", { class: "clock" });
+    this.clock = add(bar, "span", { class: "clock" }); // no <output>: a screen reader would read each frame
     const speed = add(bar, "select", { "aria-label": "Speed" });
     for (const value of SPEEDS) add(speed, "option", { value }).textContent = `${value}×`;
     speed.value = this.speed;
@@ -411,11 +411,13 @@ class Curves {
       add(this.svg, "line", { class: "grid", x1: CURVE.left, x2: right, y1: this.y(tick), y2: this.y(tick) }, SVG);
       add(this.svg, "text", { x: CURVE.left - 6, y: this.y(tick) + 4, "text-anchor": "end" }, SVG).textContent = `${100 * tick}%`;
     }
-    const total = Math.max(...this.films.map((film) => film.total));
-    const isCommon = this.films.every((film) => film.total === total);
-    for (const share of this.inner > 320 ? [0, 0.02, 0.1, 0.25, 0.5, 1] : [0, 0.1, 0.5, 1]) {
-      const label = add(this.svg, "text", { x: this.x(Math.sqrt(share)), y: this.height - CURVE.bottom + 16, "text-anchor": "middle" }, SVG);
-      label.textContent = isCommon ? Math.round(share * total).toLocaleString("en") : `${100 * share}%`;
+    const isCommon = this.films.every((film) => film.total === this.films[0].total);
+    const total = isCommon ? this.films[0].total : 100; // steps, or percent
+    const shares = this.inner > 320 ? [0, 0.02, 0.1, 0.25, 0.5, 1] : [0, 0.1, 0.5, 1];
+    for (const step of new Set(shares.map((share) => Math.round(share * total)))) {
+      const x = this.x(Math.sqrt(step / total));
+      const label = add(this.svg, "text", { x, y: this.height - CURVE.bottom + 16, "text-anchor": "middle" }, SVG);
+      label.textContent = isCommon ? step.toLocaleString("en") : `${step}%`;
     }
     const title = add(this.svg, "text", { x: (CURVE.left + right) / 2, y: this.height - 4, "text-anchor": "middle" }, SVG);
     title.textContent = isCommon ? "Training step (square-root scale)" : "Share of the training (square-root scale)";
@@ -430,6 +432,33 @@ class Curves {
     }
     this.cursor = add(this.svg, "line", { class: "cursor", y1: CURVE.top, y2: this.height - CURVE.bottom }, SVG);
   }
+}
+
+function dot(context, [x, y], radius) {
+  context.beginPath();
+  context.arc(x, y, radius, 0, 2 * Math.PI);
+  context.fill();
+}
+
+function diamond(context, [x, y], radius, isFilled) {
+  context.lineWidth = 1.6;
+  context.beginPath();
+  context.moveTo(x, y - radius);
+  context.lineTo(x + radius, y);
+  context.lineTo(x, y + radius);
+  context.lineTo(x - radius, y);
+  context.closePath();
+  isFilled ? context.fill() : context.stroke();
+}
+
+function cross(context, x, y, radius) {
+  context.lineWidth = radius > 4 ? 2.5 : 1.5;
+  context.beginPath();
+  context.moveTo(x - radius, y - radius);
+  context.lineTo(x + radius, y + radius);
+  context.moveTo(x + radius, y - radius);
+  context.lineTo(x - radius, y + radius);
+  context.stroke();
 }
 
 // Write entries (class of the style, mark, text) into a legend.

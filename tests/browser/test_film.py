@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +12,12 @@ import numpy as np
 import pytest
 
 from benchmarks.browser import wait_idle
-from cleaner.reports.film import load_movies, write_film_html
+from cleaner.reports.film import Movie, load_movies, write_film_html
 from cleaner.runs.film import Film, read_film
 from cleaner.runs.store import read_record
 from tests.browser.conftest import StartServer
 from tests.films import save_runs, train_runs
+from tests.inputs.runs import make_film
 
 LABELS = ".tile figcaption span"
 
@@ -234,3 +237,78 @@ def test_the_file_plays_without_a_server(browser_page: Any, folders: list[Path],
     check_zoomed(page)
     assert 0 < page.evaluate(RETURN_AFTER_10_S) < 0.02, "the film went on while the tab was hidden"
     assert page.problems == []
+
+
+OpenFilm = Callable[..., Any]
+
+
+@pytest.fixture
+def open_film(browser_page: Any, tmp_path: Path) -> OpenFilm:
+    """Return a function that opens the file of films with so many steps."""
+
+    def open_file(*totals: int) -> Any:
+        films = [replace(make_film(), steps=[0, 1, total], total=total) for total in totals]
+        movies = [Movie("Film", film, {"asr": [], "ca": []}) for film in films]
+        browser_page.goto(write_film_html(movies, tmp_path / "film.html").as_uri())
+        browser_page.locator(".curves text").first.wait_for()
+        return browser_page
+
+    return open_file
+
+
+READ_HEIGHT = (
+    "canvas => new Promise(done => requestAnimationFrame(() => setTimeout(() => done(canvas.clientHeight), 100)))"
+)
+
+
+def test_the_map_has_its_height_again_after_the_window_was_smaller(open_film: OpenFilm) -> None:
+    page, heights = open_film(4), []
+    for width in (1300, 800, 1300, 800, 1300):
+        page.set_viewport_size({"width": width, "height": 800})
+        heights.append(page.locator(".map canvas").evaluate(READ_HEIGHT))
+    assert heights[0] == heights[2] == heights[4]
+    assert heights[1] == heights[3]
+
+
+READ_COLORS = """() => { const canvas = document.querySelector('.map canvas');
+    return canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data.join(); }"""
+
+
+def test_the_map_gets_the_colors_of_the_system_when_they_change(open_film: OpenFilm) -> None:
+    page = open_film(4)
+    pixels = []
+    for scheme in ("light", "dark", "light"):
+        page.emulate_media(color_scheme=scheme)
+        page.wait_for_timeout(300)
+        pixels.append(page.evaluate(READ_COLORS))
+    assert [each == pixels[0] for each in pixels] == [True, False, True]
+
+
+def test_a_screen_reader_is_not_told_each_frame(open_film: OpenFilm) -> None:
+    page = open_film(4)
+    assert page.locator(".clock").inner_text() == "Step 0 of 4"
+    assert page.get_by_role("status").count() == page.locator("[aria-live]").count() == 0
+
+
+READ_TICKS = """ticks => ticks.map(tick => [tick.textContent, Number(tick.getAttribute('x'))])
+    .filter(([text]) => text.match(/^[0-9,]+%?$/))"""
+
+
+@pytest.mark.parametrize(
+    ("totals", "wanted"),
+    [
+        ((7,), ["0", "1", "4", "7"]),
+        ((7, 7), ["0", "1", "2", "4", "7"]),
+        ((25_000,), ["0", "2,500", "12,500", "25,000"]),
+        ((7, 20), ["0%", "2%", "10%", "25%", "50%", "100%"]),
+    ],
+)
+def test_the_axis_has_whole_steps_each_once_and_in_its_place(
+    open_film: OpenFilm, totals: tuple[int, ...], wanted: list[str]
+) -> None:
+    page = open_film(*totals)
+    texts, places = zip(*page.locator(".curves text[text-anchor=middle]").evaluate_all(READ_TICKS), strict=True)
+    assert list(texts) == wanted
+    steps = np.array([int(text.strip("%").replace(",", "")) for text in texts])
+    assert places == pytest.approx(places[0] + (places[-1] - places[0]) * np.sqrt(steps / steps[-1]))
+    assert page.locator(".curves .plot").evaluate("plot => getComputedStyle(plot).overflow") == "visible"
