@@ -21,7 +21,8 @@ class View {
   press(event) {
     const target = event.composedPath()[0];
     const isTyping = target.isContentEditable || /^(INPUT|TEXTAREA|SELECT)$/.test(target.tagName ?? "");
-    if (isTyping || event.ctrlKey || event.altKey || event.metaKey || !KEYS[event.key]) return;
+    const isUnused = target.type === "range" && !event.key.startsWith("Arrow"); // a slider needs only the arrows
+    if ((isTyping && !isUnused) || event.ctrlKey || event.altKey || event.metaKey || !KEYS[event.key]) return;
     if (document.body.style.overflow === "hidden") return; // an image or chart fills the window: Escape closes it
     event.preventDefault();
     this.component.setTriggerValue("key", KEYS[event.key]);

@@ -58,6 +58,15 @@ def test_keys_leave_the_stage_mode_alone_while_an_image_fills_the_window(mount: 
     assert page.evaluate("sent") == [["key", "exit"]]
 
 
+def test_a_focused_slider_keeps_its_arrows_from_the_stage_mode_and_a_text_field_all_keys(mount: Mount) -> None:
+    page = mount(FOLDER / "stage_mode.js", '<input type="range"><input type="text">')
+    page.evaluate("() => { receive({ height: innerHeight }); }")
+    for kind, wanted in (("text", []), ("range", [["key", "notes"], ["key", "exit"]])):
+        for key in ("ArrowRight", "n", "Escape"):
+            page.locator(f"input[type={kind}]").press(key)
+        assert page.evaluate("sent") == wanted
+
+
 STAGE_HTML = """
 <div data-testid="stMainBlockContainer"><div data-testid="stLayoutWrapper"><div data-testid="stColumn">
   <div data-testid="stElementContainer" id="form">Settings</div>
