@@ -11,6 +11,7 @@ const zooms = new Map(); // kind -> zoom, kept likewise
 class View {
   constructor(parent) {
     this.root = parent.querySelector(".before-after");
+    this.root.replaceChildren(); // those of a view that was stopped
     const bar = add(this.root, "div", { class: "bar" });
     this.before = add(bar, "b", { class: "before" });
     this.slider = add(bar, "input", { type: "range", min: 0, max: 1000, "aria-label": "Before and after" });

@@ -12,6 +12,7 @@ class View {
   constructor(parent) {
     this.heldUntil = 0; // Date.now() before which nothing is asked
     this.root = parent.querySelector(".charts");
+    this.root.replaceChildren(); // those of a view that was stopped
     this.runs = new Map();
     this.charts = new Map();
     this.listening = new AbortController();
@@ -19,7 +20,9 @@ class View {
     document.addEventListener("visibilitychange", () => this.wait(document.hidden ? null : 0), { signal });
     const hold = () => this.hold(ANSWER_MS);
     document.addEventListener("click", (event) => event.target.closest?.(RERUNS) && hold(), { signal, capture: true });
-    window.addEventListener("keydown", (event) => event.defaultPrevented && hold(), { signal }); // a key of the stage mode
+    // A key of the stage mode reruns the page; most keys that a widget handles do not, and nothing would end the hold.
+    const isStageKey = (event) => event.defaultPrevented && document.querySelector(".st-key-stage");
+    window.addEventListener("keydown", (event) => isStageKey(event) && hold(), { signal });
     window.addEventListener("popstate", hold, { signal });
     this.reruns = new MutationObserver(() => isRunning() && this.hold(0));
     this.reruns.observe(findApp(), { attributeFilter: [SCRIPT_STATE] });
@@ -112,8 +115,9 @@ class Chart {
     this.figure = add(row, "figure");
     add(this.figure, "img", { alt: "Patch" });
     add(this.figure, "figcaption");
-    this.svg.addEventListener("pointermove", (event) => this.hover(event));
+    this.svg.addEventListener("pointermove", (event) => this.hover(event.offsetX));
     this.svg.addEventListener("pointerleave", () => this.leave());
+    this.pointer = null;
   }
 
   draw(spec, runs) {
@@ -125,7 +129,7 @@ class Chart {
     if (!this.lines.length) return;
     this.width = this.plot.clientWidth;
     this.steps = Math.max(...runs.map((run) => run.totals[id] ?? 0), 1);
-    const values = this.lines.flatMap((line) => line.points.map((point) => point[1])).filter(Number.isFinite);
+    const values = this.lines.flatMap((line) => line.points.map((point) => point[1]));
     const ticks = is_share ? [0, 0.25, 0.5, 0.75, 1] : niceTicks(Math.min(...values), Math.max(...values), 5);
     const margin = 0.03 * (ticks.at(-1) - ticks[0]);
     [this.low, this.high] = [ticks[0] - margin, ticks.at(-1) + margin];
@@ -137,6 +141,7 @@ class Chart {
     this.lines.forEach((line) => this.drawLine(line));
     this.drawLegend();
     this.drawPicture(runs);
+    if (this.pointer !== null) this.hover(this.pointer);
   }
 
   x(step) {
@@ -149,7 +154,7 @@ class Chart {
 
   format(value) {
     if (this.spec.is_share) return `${(100 * value).toFixed(1)}%`;
-    return Number.isFinite(value) ? String(Number(value.toPrecision(3))) : "not finite";
+    return String(Number(value.toPrecision(3)));
   }
 
   drawAxes(ticks) {
@@ -175,13 +180,12 @@ class Chart {
   }
 
   drawLine(line) {
-    const points = line.points.filter((point) => Number.isFinite(point[1])).map(([step, value]) => [this.x(step), this.y(value)]);
+    const points = line.points.map(([step, value]) => [this.x(step), this.y(value)]);
     const d = points.map(([x, y], i) => `${i ? "L" : "M"}${x.toFixed(1)} ${y.toFixed(1)}`).join("");
     const path = add(this.svg, "path", { ...stroke(line), class: "line", d, "data-line": line.id }, SVG);
     path.points = line.points; // for tests
-    if (line.marker) {
-      for (const [x, y] of points) add(this.svg, "path", { d: shape(line.marker, x, y), ...filling(line) }, SVG);
-    }
+    const marker = line.marker ?? (points.length === 1 && "circle"); // a path of one point draws nothing
+    if (marker) points.forEach((place) => drawMarker(this.svg, marker, line.color, place));
   }
 
   drawLegend() {
@@ -191,7 +195,7 @@ class Chart {
       const entry = add(this.legend, "span");
       const sample = add(entry, "svg", { width: 34, height: 12 }, SVG);
       add(sample, "path", { ...stroke(line), d: "M1 6L33 6" }, SVG);
-      if (line.marker) add(sample, "path", { d: shape(line.marker, 17, 6), ...filling(line) }, SVG);
+      if (line.marker) drawMarker(sample, line.marker, line.color, [17, 6]);
       add(entry, "span").textContent = line.name;
     }
   }
@@ -204,11 +208,13 @@ class Chart {
     this.figure.querySelector("figcaption").textContent = picture.caption;
   }
 
-  hover(event) {
-    const step = ((event.offsetX - LEFT) / (this.width - LEFT - RIGHT)) * this.steps;
+  // Show the values at a place of the pointer, in pixels; `draw` calls this again, as the values below it may be new.
+  hover(x) {
+    const step = ((x - LEFT) / (this.width - LEFT - RIGHT)) * this.steps;
     const near = this.lines.map((line) => [line, nearest(line.points, step)]);
     const [at] = near.map(([, point]) => point).sort((a, b) => Math.abs(a[0] - step) - Math.abs(b[0] - step));
     this.leave();
+    this.pointer = x;
     this.guide = add(this.svg, "line", { class: "guide", x1: this.x(at[0]), x2: this.x(at[0]), y1: TOP, y2: HEIGHT - BOTTOM }, SVG);
     const rows = near.map(([line, point]) => `${line.name}: ${this.format(point[1])}${point[0] === at[0] ? "" : ` (step ${point[0]})`}`);
     this.tip.textContent = [`Step ${at[0].toLocaleString("en")}`, ...rows].join("\n");
@@ -219,6 +225,7 @@ class Chart {
   }
 
   leave() {
+    this.pointer = null;
     this.guide?.remove();
     this.tip.style.display = "none";
   }
@@ -228,9 +235,13 @@ function stroke(line) {
   return { fill: "none", stroke: line.color, "stroke-width": 2, "stroke-dasharray": DASHES[line.dash] ?? "none" };
 }
 
-// Return how a marker is filled: those of several runs with one method differ in this.
-function filling(line) {
-  return line.marker.endsWith("-open") ? { fill: "none", stroke: line.color, "stroke-width": 1.6 } : { fill: line.color };
+// Draw a marker over its line; those of several runs with one method differ in how they are filled.
+function drawMarker(parent, name, color, [x, y]) {
+  const isOpen = name.includes("-open"), background = "var(--st-background-color)";
+  const look = isOpen ? { fill: background, stroke: color, "stroke-width": 1.6 } : { fill: color };
+  add(parent, "path", { d: shape(name, x, y), ...look }, SVG);
+  if (!name.endsWith("-dot")) return;
+  add(parent, "circle", { cx: x, cy: y, r: 2, fill: isOpen ? color : background }, SVG);
 }
 
 // Return round numbers from at most `low` to at least `high`, about `count` of them.

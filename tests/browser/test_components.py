@@ -11,6 +11,7 @@ import pytest
 
 from cleaner.plots.charts import MARKERS
 from cleaner.plots.component import read_script
+from cleaner.plots.styles import FILLS, find_styles
 
 FOLDER = Path(__file__).resolve().parents[2] / "pages" / "_shared"
 HARNESS = """
@@ -105,8 +106,9 @@ def test_a_link_of_the_pipeline_shows_that_it_has_the_focus(browser_page: Any) -
 CHARTS_HTML = """
 <div data-testid="stApp" data-test-script-state="running"><div class="frame"><div class="charts"></div></div></div>
 """
-RECEIVE_POINTS = """([first, last, title]) => receive({ layout: title, charts: [{ id: "loss", title }], runs: [{
-    id: "a", since: first > 1 ? `${first - 1}` : "", cursor: `${last}`, totals: {},
+RECEIVE_POINTS = """([first, last, title]) => receive({
+layout: title, is_single: false, charts: [{ id: "loss", title }], runs: [{
+    id: "a", since: first > 1 ? `${first - 1}` : "", cursor: `${last}`, totals: { loss: 10000 },
     lines: [{ id: "sum", chart: "loss", name: "Sum", color: "#000000", dash: "solid",
               points: Array.from({ length: last - first + 1 }, (_, i) => [first + i, 1]) }],
 }] })"""
@@ -130,11 +132,89 @@ def test_a_chart_has_the_title_of_its_newest_runs(mount: Mount) -> None:
     assert page.locator("svg[role=img]").get_attribute("aria-label").startswith("Loss (terms differ), step 2")
 
 
-RECEIVE_PANEL = """() => { receive({
-    key: "a", start: 0.5, labels: ["Clean", "Triggered"], colors: ["#ff0000", "#0000ff"], signs: ["●", "◆"],
-    panels: [{ kind: "image", title: "", is_clickable: true, layers: [{}, {}] }],
-});
-document.querySelector('canvas').addEventListener('pointerdown', (event) => { window.pointer = event.pointerId; }); }"""
+READ_ENDS = """plot => [plot, [...plot.querySelectorAll('text')].find((text) => text.textContent === '10,000')]
+    .map((element) => element.getBoundingClientRect().right)"""
+
+
+def test_the_last_number_of_the_axis_is_not_cut_off(mount: Mount) -> None:
+    page = mount(FOLDER / "live_charts.js", CHARTS_HTML)
+    page.evaluate(RECEIVE_POINTS, [1, 2, "Loss"])
+    plot = page.locator("svg[role=img]")
+    plot_end, number_end = plot.evaluate(READ_ENDS)
+    assert number_end > plot_end
+    assert plot.evaluate("plot => getComputedStyle(plot).overflow") == "visible"
+
+
+def test_a_single_point_is_seen_until_there_is_a_line(mount: Mount) -> None:
+    page = mount(FOLDER / "live_charts.js", CHARTS_HTML)
+    for last, marks in ((1, 1), (2, 0)):
+        page.evaluate(RECEIVE_POINTS, [last, last, "Loss"])
+        assert page.locator("svg[role=img] path:not(.line)").count() == marks
+
+
+def test_the_tip_follows_new_points_under_a_pointer_at_rest(mount: Mount) -> None:
+    page = mount(FOLDER / "live_charts.js", CHARTS_HTML)
+    page.evaluate(RECEIVE_POINTS, [1, 50, "Loss"])
+    tip, guide = page.locator(".tip"), page.locator(".guide")
+    page.locator("svg[role=img]").hover()
+    assert tip.inner_text().startswith("Step 50\n")
+    page.evaluate(RECEIVE_POINTS, [51, 60, "Loss"])
+    assert tip.inner_text().startswith("Step 60\n")
+    assert guide.count() == 1
+    page.locator(".title").hover()
+    page.evaluate(RECEIVE_POINTS, [61, 70, "Loss"])
+    assert (tip.is_visible(), guide.count()) == (False, 0)
+
+
+RECEIVE_RUNS = """runs => receive({
+    layout: "", is_single: false, charts: [{ id: "validation", title: "", is_share: true }], runs,
+})"""
+READ_MARKS = "samples => samples.map(sample => sample.innerHTML)"
+
+
+def test_runs_of_one_defense_have_different_marks(mount: Mount) -> None:
+    page = mount(FOLDER / "live_charts.js", CHARTS_HTML)
+    runs = []
+    for i, style in enumerate(find_styles(["cleanclip"] * len(FILLS))):
+        line = {"id": "asr", "chart": "validation", "color": style.color, "marker": style.mark, "points": [[1, 0.5]]}
+        runs.append({"id": f"{i}", "since": "", "cursor": "1", "totals": {}, "lines": [line]})
+    page.evaluate(RECEIVE_RUNS, runs)
+    assert len(set(page.locator(".legend svg").evaluate_all(READ_MARKS))) == len(FILLS)
+    for place in (".legend", "svg[role=img]"):
+        dots = page.locator(f"{place} circle").evaluate_all("dots => dots.map(dot => dot.getAttribute('fill'))")
+        assert dots == ["var(--st-background-color)", style.color]
+
+
+@pytest.mark.parametrize(("stage", "asks"), [("", True), ('<div class="st-key-stage"></div>', False)])
+def test_only_keys_of_the_stage_mode_stop_the_clock(mount: Mount, stage: str, asks: bool) -> None:
+    page = mount(FOLDER / "live_charts.js", CHARTS_HTML.replace("running", "notRunning") + stage)
+    page.evaluate("document.addEventListener('keydown', (event) => event.preventDefault())")
+    page.evaluate(RECEIVE_POINTS, [1, 2, "Loss"])
+    page.wait_for_function("sent.length")
+    page.keyboard.press("ArrowDown")
+    page.evaluate("sent.length = 0")
+    page.evaluate(RECEIVE_POINTS, [3, 4, "Loss"])
+    page.wait_for_timeout(1000)
+    assert bool(page.evaluate("sent.length")) is asks
+
+
+def test_charts_that_are_mounted_again_are_drawn_once(mount: Mount) -> None:
+    page = mount(FOLDER / "live_charts.js", CHARTS_HTML)
+    for _ in range(2):
+        page.evaluate(f"points => {{ ({RECEIVE_POINTS})(points)(); }}", [1, 2, "Loss"])
+    assert page.locator(".chart").count() == 1
+
+
+PANEL = {
+    "key": "a",
+    "start": 0.5,
+    "labels": ["Clean", "Triggered"],
+    "colors": ["#ff0000", "#0000ff"],
+    "signs": ["●", "◆"],
+    "panels": [{"kind": "image", "title": "", "is_clickable": True, "layers": [{}, {}]}],
+}
+LISTEN = """document.querySelector('canvas').addEventListener(
+    'pointerdown', (event) => { window.pointer = event.pointerId; })"""
 POINTER = """(canvas, [name, options]) => canvas.dispatchEvent(new PointerEvent(
     name, { pointerId: window.pointer, isPrimary: true, ...options }))"""
 
@@ -143,9 +223,17 @@ POINTER = """(canvas, [name, options]) => canvas.dispatchEvent(new PointerEvent(
 def panel(mount: Mount) -> Any:
     """A page with one clickable panel of 200 px under a slider in its middle."""
     page = mount(FOLDER / "before_after.js", '<div class="before-after" style="width: 200px"></div>')
-    page.evaluate(RECEIVE_PANEL)
+    page.evaluate("data => receive(data)", PANEL)
+    page.evaluate(LISTEN)
     page.wait_for_function("document.querySelector('.before-after').dataset.share")
     return page
+
+
+def test_a_panel_that_is_mounted_again_is_drawn_once(mount: Mount) -> None:
+    page = mount(FOLDER / "before_after.js", '<div class="before-after"></div>')
+    for _ in range(2):
+        page.evaluate("data => { receive(data)(); }", PANEL)
+    assert (page.locator(".bar").count(), page.locator("canvas").count()) == (1, 1)
 
 
 def test_a_screen_reader_gets_the_kind_of_a_panel_and_the_share_of_the_slider(panel: Any) -> None:
