@@ -15,7 +15,7 @@ from cleaner.detectors.neighbors import NeighborDetector
 @DETECTORS.register("local_outlier_factor")
 @dataclass(frozen=True)
 class LocalOutlierFactor(NeighborDetector):
-    """Mean density of the k nearest reference images over the image's own (sign changed)."""
+    """Mean density of the k nearest reference images over the image's own."""
 
     label: ClassVar[str] = "Local outlier factor"
     source: ClassVar[str] = "doi:10.1145/335191.335388, scikit-learn"
