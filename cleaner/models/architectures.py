@@ -250,8 +250,8 @@ BUILT_IN = {
 """Models trained by `python -m cleaner pretrain`; their weights are in assets/<name>/."""
 
 
-def get_open_clip_architecture(name: str) -> Architecture:
-    """Return open_clip's architecture `name`, with the normalization of its first pretrained tag."""
+def get_open_clip_architecture(name: str, tag: str = "") -> Architecture:
+    """Return open_clip's architecture `name`, with the preprocessing of a pretrained tag; "": of its first."""
     config = open_clip.get_model_config(name)
     is_siglip = "siglip" in name.lower()
     has_own_tokenizer = is_siglip or any(
@@ -260,7 +260,7 @@ def get_open_clip_architecture(name: str) -> Architecture:
     preprocess: Mapping[str, Any] = {}
     tags = open_clip.list_pretrained_tags_by_model(name)
     if tags:
-        preprocess = open_clip.get_pretrained_cfg(name, tags[0])
+        preprocess = open_clip.get_pretrained_cfg(name, tag or tags[0])
     return Architecture.from_config(config, preprocess, name if has_own_tokenizer else "")
 
 

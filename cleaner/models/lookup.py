@@ -89,13 +89,13 @@ def _is_downloaded(repository: str) -> bool:
 def find_framing(name: str) -> ImageTransform | None:
     """Return how a model frames images; None if that needs its weights or a download."""
     prefix, _, rest = name.partition(":")
-    open_clip_name = prefix if rest else name.partition("/")[0]
+    open_clip_name, _, tag = (prefix, "", "") if rest else name.partition("/")
     folder = Path(rest if prefix == "local-dir" else name)
     try:
         if name in BUILT_IN:
             architecture = BUILT_IN[name]
         elif open_clip_name in open_clip.list_models():
-            architecture = get_open_clip_architecture(open_clip_name)
+            architecture = get_open_clip_architecture(open_clip_name, tag)
         elif isfile(folder / OPEN_CLIP_CONFIG_FILE):
             architecture = read_folder_architecture(folder)
         else:

@@ -395,6 +395,8 @@ def test_framing_is_known_without_weights(small_model: str, tmp_path: Path) -> N
         assert found is not None, name
         assert found.size == side
     assert find_framing("ViT-B-16-SigLIP/webli").mode == "squash"
+    modes = [find_framing(f"ViT-H-14/{tag}").mode for tag in ("laion2b_s32b_b79k", "dfn5b")]
+    assert modes == ["shortest", "squash"]  # two tags of one architecture
     for name in (str(tmp_path / "bare.pt"), "hf-hub:org/repo", "nowhere.safetensors", "words"):
         assert find_framing(name) is None
 
