@@ -132,7 +132,6 @@ class FilmRecorder:
         features = torch.cat([stacked["clean"], stacked["triggered"], stacked["prompts"]], dim=1).float()
         points = axes.project(features.flatten(0, 1).numpy()).reshape(*features.shape[:2], 2)
         names = ("clean_classes", "triggered_classes", "gallery_classes", "gallery_scores", "attention")
-        templates = self._limit_templates(clip).templates or self.data.templates
         explainer = find_explainer(clip)
         return Film(
             steps=steps,
@@ -142,7 +141,6 @@ class FilmRecorder:
             class_names=list(self.data.class_names),
             target=self.target,
             prompts=self.prompts,
-            templates=len(templates),
             gallery=self.gallery,
             explainer="" if explainer is None else explainer.label,
             images=[_encode_webp(self.shown_images[i]) for i in self.gallery],

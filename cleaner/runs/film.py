@@ -48,7 +48,7 @@ class Film:
         steps: (F) steps after which the frames were taken; 0 is the model before the training. total: all its steps.
         data: name of the probe images' data; labels: (P) their classes; class_names: C names.
         target: index of the attacked class; None without a known attack.
-        prompts: classes whose prompts are on the map; templates: prompts averaged for each class.
+        prompts: classes whose prompts are on the map.
         gallery: (G) probe images of the gallery; explainer: label of the attribution method, empty for none.
         images: (G) images of the gallery, WebP files, as the model saw them in `gallery_classes`.
         axes: fitted on the frames of the backdoored run, whose defenses have the same; without its film, on this one.
@@ -67,7 +67,6 @@ class Film:
     class_names: list[str]
     target: int | None
     prompts: list[int]
-    templates: int
     gallery: list[int]
     explainer: str
     images: list[bytes]
@@ -135,7 +134,8 @@ def _read_version(path: Path, version: FileVersion) -> Film | None:
         axes, content = Axes(arrays["center"], arrays["directions"]), arrays["images"].tobytes()
         ends = np.cumsum([0, *about.pop("image_sizes")]).tolist()
         images = [content[begin:end] for begin, end in pairwise(ends)]
-        film = Film(images=images, axes=axes, **{name: arrays[name] for name in _ARRAYS}, **about)
+        facts = {f.name: about[f.name] for f in fields(Film) if f.name in about}  # earlier films have more
+        film = Film(images=images, axes=axes, **{name: arrays[name] for name in _ARRAYS}, **facts)
         return film if _is_consistent(film) and all(map(_is_small_webp, images)) else None
     except NPZ_ERRORS:
         return None
@@ -155,7 +155,7 @@ def _is_small_webp(image: bytes) -> bool:
 def _is_consistent(film: Film) -> bool:
     """Return whether the values have their types and fit each other: a file may be damaged or edited."""
     target = [] if film.target is None else [film.target]
-    numbers = (film.total, film.templates, *film.steps, *film.labels, *film.prompts, *film.gallery, *target)
+    numbers = (film.total, *film.steps, *film.labels, *film.prompts, *film.gallery, *target)
     texts = (film.data, film.explainer, *film.class_names)
     if not (all(type(i) is int for i in numbers) and all(isinstance(text, str) for text in texts)):
         return False

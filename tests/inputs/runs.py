@@ -255,7 +255,7 @@ def make_film() -> Film:
     Image.new("RGB", (16, 16)).save(webp, "WEBP")
     return Film(
         **{"steps": [0, 2, 4], "total": 4, "data": "scenes", "labels": [0, 1, 0, 1], "class_names": ["cat", "dog"]},
-        **{"target": 1, "prompts": [0, 1], "templates": 1, "gallery": [0, 1], "explainer": "Grad-CAM"},
+        **{"target": 1, "prompts": [0, 1], "gallery": [0, 1], "explainer": "Grad-CAM"},
         images=[webp.getvalue()] * 2,
         axes=Axes(np.zeros(8, np.float32), np.eye(2, 8, dtype=np.float32)),
         points=np.linspace(-1, 1, 60, dtype=np.float16).reshape(3, 10, 2),
