@@ -21,7 +21,7 @@ from cleaner.types import CleanerError, OnStep, start_progress
 
 Inputs = TypeVar("Inputs", Tensor, Sequence[str])
 FORWARD_BATCH, GRADIENT_BATCH = 256, 32
-"""Images or captions in one forward pass; and in one with gradients, which keeps its activations."""
+"""Images or captions in one forward pass; and in one with gradients, which keeps its activations; `limit_batch`."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Explainer(Method, ABC, Generic[Inputs]):
         """Return the cells along a side of the attribution's grid; 0: it has the input's resolution."""
         return 0
 
-    def count_passes(self, inputs: Inputs) -> int:
+    def count_passes(self, clip: Clip, inputs: Inputs) -> int:
         """Return the forward passes that the inputs take; below 2, no progress is reported."""
         return 0
 
@@ -67,21 +67,31 @@ class Explainer(Method, ABC, Generic[Inputs]):
                 raise CleanerError(f"{name} must be at most {limit} for this model, not {getattr(self, name)}.")
         target = F.normalize(target.detach().clone().to(clip.device).float(), dim=-1).expand(len(inputs), -1)
         clip = clone_sharing_weights(clip)
-        if (passes := self.count_passes(inputs)) > 1:
+        if (passes := self.count_passes(clip, inputs)) > 1:
             report, done = start_progress(on_step, "attribution", passes), count(1)
             entrance: Any = clip.model.visual if self.input_kind == "images" else token_embedding(clip)
             entrance.register_forward_hook(lambda *_: report(next(done)))
         with torch.inference_mode(False), torch.enable_grad():
+            if isinstance(inputs, Tensor):
+                inputs = inputs.detach().clone().requires_grad_()
             return self._attribute(clip, inputs, target.clone()).detach().float().cpu()
 
     @abstractmethod
     def _attribute(self, clip: Clip, inputs: Inputs, target: Tensor) -> Tensor:
-        """Return the attribution; `clip` is a private copy of the model, target: (N, D) unit rows."""
+        """Return the attribution; target: (N, D) unit rows.
+
+        `clip` is a private copy of the model with frozen weights; images are a private copy that needs gradients.
+        """
 
 
 def image_similarity(clip: Clip) -> Callable[[Tensor, Tensor], Tensor]:
     """Return (images (N, 3, H, W), targets (N, D) unit rows) -> cosines (N,)."""
     return lambda images, targets: (clip.encode_image(images) * targets).sum(-1)
+
+
+def limit_batch(clip: Clip, batch: int) -> int:
+    """Return the inputs of a pass: an eighth of `batch` for a full-size model, whose activations are large."""
+    return batch // 8 if clip.is_full_size else batch
 
 
 def count_batches(rows: int, inputs: int, batch: int) -> int:
@@ -100,10 +110,12 @@ def clone_sharing_weights(clip: Clip) -> Clip:
     """Return a copy in eval mode with its own modules that shares the weights in memory, in fp32.
 
     Hooks, replaced modules and gradients stay in the copy: other threads that use the cached model are not affected.
-    Its parameters need gradients, whatever those of the model.
+    Its parameters are frozen: gradients of weights, which nobody reads, would take a third of the memory.
     """
-    with torch.inference_mode(False):  # parameters made in inference mode have no gradients
-        shared: dict[int, Tensor] = {id(p): nn.Parameter(p.detach()) for p in clip.model.parameters()}
+    with torch.inference_mode(False):  # autograd cannot use parameters made in inference mode
+        shared: dict[int, Tensor] = {
+            id(p): nn.Parameter(p.detach(), requires_grad=False) for p in clip.model.parameters()
+        }
         shared |= {id(b): b for b in clip.model.buffers()}
         return replace(clip, model=copy.deepcopy(clip.model, shared).eval(), precision="fp32")
 

@@ -19,6 +19,7 @@ from cleaner.explain.base import (
     Explainer,
     count_batches,
     image_similarity,
+    limit_batch,
     token_embedding,
 )
 from cleaner.models.clip import Clip
@@ -46,8 +47,8 @@ class IntegratedGradients(Explainer[Tensor]):
         blurred: Tensor = gaussian_blur(images, [size, size], [side / 10, side / 10])
         return blurred
 
-    def count_passes(self, images: Tensor) -> int:
-        return count_batches(self.steps, len(images), GRADIENT_BATCH)
+    def count_passes(self, clip: Clip, images: Tensor) -> int:
+        return count_batches(self.steps, len(images), limit_batch(clip, GRADIENT_BATCH))
 
     def _attribute(self, clip: Clip, images: Tensor, target: Tensor) -> Tensor:
         method = CaptumGradients(image_similarity(clip))
@@ -56,7 +57,7 @@ class IntegratedGradients(Explainer[Tensor]):
             self.make_baseline(images),
             additional_forward_args=target,
             n_steps=self.steps,
-            internal_batch_size=GRADIENT_BATCH,
+            internal_batch_size=limit_batch(clip, GRADIENT_BATCH),
         )
         return attribution.sum(dim=1)
 
@@ -72,9 +73,9 @@ class TokenGradients(Explainer[Sequence[str]]):
     input_kind: ClassVar[str] = "captions"
     steps: int = param(48, low=8, high=256, step=8, help="Points on the path from a caption of “!” to this one.")
 
-    def count_passes(self, captions: Sequence[str]) -> int:
+    def count_passes(self, clip: Clip, captions: Sequence[str]) -> int:
         # captum first embeds the captions and the baselines.
-        return 2 + count_batches(self.steps, len(captions), GRADIENT_BATCH)
+        return 2 + count_batches(self.steps, len(captions), limit_batch(clip, GRADIENT_BATCH))
 
     def _attribute(self, clip: Clip, captions: Sequence[str], target: Tensor) -> Tensor:
         tokens = clip.tokenize(captions).to(clip.device)
@@ -84,7 +85,7 @@ class TokenGradients(Explainer[Sequence[str]]):
             mask_words(tokens),
             additional_forward_args=target,
             n_steps=self.steps,
-            internal_batch_size=GRADIENT_BATCH,
+            internal_batch_size=limit_batch(clip, GRADIENT_BATCH),
         )
         return attribution.sum(dim=-1)
 

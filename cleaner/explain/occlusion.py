@@ -10,7 +10,7 @@ from captum.attr import Occlusion as CaptumOcclusion
 from torch import Tensor
 
 from cleaner.config import param, scale_pixels
-from cleaner.explain.base import EXPLAINERS, FORWARD_BATCH, Explainer, count_batches, image_similarity
+from cleaner.explain.base import EXPLAINERS, FORWARD_BATCH, Explainer, count_batches, image_similarity, limit_batch
 from cleaner.models.clip import Clip
 
 
@@ -34,10 +34,10 @@ class Occlusion(Explainer[Tensor]):
         side, step = (scale_pixels(px, images.shape[-1]) for px in (self.square, self.step))
         return side, min(step, side)  # a larger step would leave gaps
 
-    def count_passes(self, images: Tensor) -> int:
+    def count_passes(self, clip: Clip, images: Tensor) -> int:
         side, step = self._scale(images)
         squares = math.prod(1 + math.ceil((length - side) / step) for length in images.shape[-2:])
-        return 1 + count_batches(squares, len(images), FORWARD_BATCH)  # the first without a square
+        return 1 + count_batches(squares, len(images), limit_batch(clip, FORWARD_BATCH))  # the first without a square
 
     def _attribute(self, clip: Clip, images: Tensor, target: Tensor) -> Tensor:
         side, step = self._scale(images)
@@ -48,6 +48,6 @@ class Occlusion(Explainer[Tensor]):
             (3, step, step),
             images.mean(dim=(2, 3), keepdim=True).expand_as(images),
             additional_forward_args=target,
-            perturbations_per_eval=max(1, FORWARD_BATCH // len(images)),
+            perturbations_per_eval=max(1, limit_batch(clip, FORWARD_BATCH) // len(images)),
         )
         return attribution.mean(dim=1)  # the square covers all channels at once

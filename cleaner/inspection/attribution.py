@@ -15,9 +15,10 @@ from cleaner.data.base import CaptionData
 from cleaner.evaluation.encode import Encoder
 from cleaner.evaluation.evaluate import validate_eval_data
 from cleaner.evaluation.metrics import map_similarity, trigger_share
+from cleaner.explain.base import limit_batch
 from cleaner.inspection.similarity import text_feature
 from cleaner.models.clip import Clip
-from cleaner.types import OnStep, start_progress
+from cleaner.types import OnStep, StepReport, start_progress
 
 ATTRIBUTION_BATCH = 32
 MAX_MASK_AREA = 0.5
@@ -86,12 +87,16 @@ def measure_trigger_attribution(
     """
     data = validate_eval_data(data, target_class).with_transform(clip.framing)
     is_other = (data.labels >= 0) & (data.labels != data.class_index(target_class))
-    batches = is_other.nonzero().flatten()[:n].split(ATTRIBUTION_BATCH)
+    batches = is_other.nonzero().flatten()[:n].split(limit_batch(clip, ATTRIBUTION_BATCH))
     target, statistics = text_feature(clip, text), [torch.zeros(4, 0)]
     report = start_progress(on_step, "attribution", len(batches))
+
+    def on_pass(_: StepReport) -> None:
+        report(len(statistics) - 1)  # again, as the callback may cancel: a batch can take a minute
+
     for done, rows in enumerate(batches, start=1):
         images = data.images(rows)
-        maps = [explainer.attribute(clip, x, target) for x in (images, trigger(images))]
+        maps = [explainer.attribute(clip, x, target, on_pass) for x in (images, trigger(images))]
         statistics.append(_compute_map_statistics(maps[0], maps[1], mask=trigger.mask(images)))
         report(done)
     return _summarize_statistics(torch.cat(statistics, dim=1))

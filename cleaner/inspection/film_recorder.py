@@ -111,7 +111,6 @@ class FilmRecorder:
         if explainer is None:
             return torch.zeros(0, 1, 1, dtype=torch.uint8)
         images = self.shown_images[self.gallery[: len(targets)]]
-        images = images.clone().requires_grad_()  # gradients flow through towers that a defense has frozen
         maps = explainer.attribute(clip, images, targets)
         cells = min(ATTENTION_CELLS, maps.shape[-1])
         maps = F.adaptive_avg_pool2d(maps[:, None], cells)[:, 0].clamp(min=0).nan_to_num()

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from cleaner.explain import EXPLAINERS
-from cleaner.explain.base import Explainer
+from cleaner.explain.base import FORWARD_BATCH, GRADIENT_BATCH, Explainer
+from cleaner.models import clip as clip_module
 from cleaner.models.clip import Clip, new_clip
 from cleaner.types import CleanerError, StepReport
 from tests.conftest import make_clip
@@ -75,11 +76,38 @@ def test_the_slow_ones_report_each_pass(name: str, settings: dict[str, int], cli
     explainer = EXPLAINERS[name](**settings)
     inputs, reports = make_inputs(explainer), list[StepReport]()
     attribution = explainer.attribute(clip, inputs, make_target(), reports.append)
-    total = explainer.count_passes(inputs)
+    total = explainer.count_passes(clip, inputs)
     assert total > 2
     assert [(report.step, report.total) for report in reports] == [(step, total) for step in range(1, total + 1)]
     assert {report.stage for report in reports} == {"attribution"}
     assert torch.equal(attribution, explainer.attribute(clip, inputs, make_target()))
+
+
+@pytest.mark.parametrize(
+    ("name", "method", "batch"),
+    [
+        ("occlusion", "encode_image", FORWARD_BATCH),
+        ("integrated_gradients", "encode_image", GRADIENT_BATCH),
+        ("token_gradients", "encode_tokens", GRADIENT_BATCH),
+    ],
+)
+def test_a_full_size_model_gets_smaller_passes(
+    name: str, method: str, batch: int, clip: Clip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    explainer = EXPLAINERS[name]()
+    inputs, sizes, encode = make_inputs(explainer), list[int](), getattr(Clip, method)
+    expected = explainer.attribute(clip, inputs, make_target())
+
+    def record(model: Clip, batch: torch.Tensor) -> torch.Tensor:
+        sizes.append(len(batch))
+        encoded: torch.Tensor = encode(model, batch)
+        return encoded
+
+    monkeypatch.setattr(Clip, method, record)
+    monkeypatch.setattr(clip_module, "FULL_SIZE_PARAMETERS", 1)
+    assert torch.allclose(explainer.attribute(clip, inputs, make_target()), expected, atol=1e-5)
+    assert len(sizes) == explainer.count_passes(clip, inputs) > 2
+    assert max(sizes) == batch // 8
 
 
 def test_only_some_depend_on_the_target(explainer: Any, clip: Clip) -> None:
@@ -120,9 +148,9 @@ def test_a_model_in_train_mode_with_frozen_weights_is_explained_in_eval_mode(exp
 @dataclass(frozen=True)
 class Backward(Explainer[torch.Tensor]):
     def _attribute(self, clip: Clip, images: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        images = images.clone().requires_grad_()
         (clip.encode_image(images) * target).sum().backward()
         assert images.grad is not None
+        assert all(p.grad is None for p in clip.model.parameters()), "gradients of weights take memory"
         return images.grad.sum(dim=1)
 
 

@@ -48,7 +48,7 @@ def test_recording_attention_equals_the_fused_one_and_its_weights_have_gradients
     clip = make_clip("vit")
     copy = clone_sharing_weights(clip)
     blocks = install_recording_attention(copy.model.visual)
-    features = copy.encode_image(IMAGES)
+    features = copy.encode_image(IMAGES.clone().requires_grad_())
     assert torch.allclose(features, clip.encode_image(IMAGES), atol=1e-5)
     gradients = torch.autograd.grad((features @ target_feature(clip)).sum(), [b.weights for b in blocks])
     assert all(g is not None and g.abs().max() > 0 for g in gradients)

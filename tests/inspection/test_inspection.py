@@ -25,8 +25,9 @@ from cleaner.inspection.features import (
     extract_features,
 )
 from cleaner.inspection.similarity import best_classes, compute_similarities, text_feature
+from cleaner.models import clip as clip_module
 from cleaner.models.clip import Clip
-from cleaner.types import CleanerError
+from cleaner.types import CleanerError, StepReport
 from tests.conftest import make_clip
 
 PATCH = TRIGGERS["badnet"]()
@@ -61,6 +62,24 @@ def test_trigger_attribution_excludes_the_target_class(tiny_clip: Clip, toy_data
         measure_trigger_attribution(tiny_clip, explainer, toy_data, PATCH, "spoon", "a spoon")
     with pytest.raises(CleanerError, match="is of the target class"):
         measure_trigger_attribution(tiny_clip, explainer, toy_data.subset([1, 5]), PATCH, "banana", "a banana")
+
+
+def test_trigger_attribution_of_a_full_size_model_has_smaller_batches(
+    tiny_clip: Clip, toy_data: TensorData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clip_module, "FULL_SIZE_PARAMETERS", 1)
+    steps: list[StepReport] = []
+    explainer = EXPLAINERS["rollout"]()
+    measure_trigger_attribution(tiny_clip, explainer, toy_data, PATCH, "banana", "a banana", on_step=steps.append)
+    assert [report.step for report in steps] == list(range(1, 10))  # 36 images
+
+
+def test_trigger_attribution_can_be_canceled_between_passes(tiny_clip: Clip, toy_data: TensorData) -> None:
+    steps: list[StepReport] = []
+    explainer = EXPLAINERS["integrated_gradients"](steps=8)
+    measure_trigger_attribution(tiny_clip, explainer, toy_data, PATCH, "banana", "a banana", 33, steps.append)
+    # 32 images without and with trigger, a point of the path in each pass; then one image.
+    assert [report.step for report in steps] == [*[0] * 16, 1, 2]
 
 
 def test_trigger_attribution_excludes_images_without_a_label(tiny_clip: Clip, partly_labeled: TensorData) -> None:
