@@ -55,8 +55,8 @@ def choose_method(stages: list[Stage]) -> tuple[str, dict[str, Any]]:
             p = replace(p, high=support.limits.get(p.name, p.high))
             key = f"attention.{method}.{p.name}.{p.high}"
             settings[p.name] = forms.draw_widget(p, key, p.default, image_side=cache.image_size(stages[0].model))
-    if support.grid_size:
-        st.caption(f"Resolution: {support.grid_size} × {support.grid_size} cells, interpolated.")
+    if size := cache.check_explainer(stages[0].model, method, settings).grid_size:
+        st.caption(f"Resolution: {size} × {size} cells, interpolated.")
     return method, settings
 
 
@@ -167,10 +167,11 @@ def _show_trigger_table(
             "attribution. One image, n = 1."
         )
         return
-    mask = cache.trigger_mask(sample, trigger_run)
+    has_changed = cache.trigger_mask(sample, trigger_run).any()
     st.caption(
-        f"No share: this trigger {'covers the whole image' if mask.any() else 'does not change this image'}. Cosine of "
-        "maps: 1 means the same attribution with and without trigger; empty: no positive attribution. One image, n = 1."
+        f"No share: this trigger {'covers over half of the image' if has_changed else 'does not change this image'}. "
+        "Cosine of maps: 1 means the same attribution with and without trigger; empty: no positive attribution. "
+        "One image, n = 1."
     )
 
 

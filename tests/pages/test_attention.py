@@ -127,6 +127,15 @@ def test_large_images_start_with_a_fast_method(
     assert method_box(app).value == "grad_cam"
 
 
+def test_the_resolution_is_that_of_the_chosen_stage(open_page: OpenPage, tmp_path: Path) -> None:
+    make_runs(tmp_path, "rn")
+    app = open_page("Attention")
+    method_box(app).set_value("grad_cam").run()
+    assert "8 × 8 cells" in page_text(app)
+    app.slider(key="attention.grad_cam.stage.4").set_value(3).run()
+    assert "2 × 2 cells" in page_text(app)
+
+
 @pytest.mark.parametrize("trigger", ["blended", "text_only"])
 def test_a_trigger_without_a_place_has_no_share(open_page: OpenPage, tmp_path: Path, trigger: str) -> None:
     make_runs(tmp_path, "rn", trigger=trigger)
@@ -136,6 +145,7 @@ def test_a_trigger_without_a_place_has_no_share(open_page: OpenPage, tmp_path: P
     if trigger == "text_only":  # it changes no image
         assert values["Cosine of maps"].tolist() == pytest.approx([1, 1, 1])
         return
+    assert "over half of the image" in page_text(app)
     measure(app)
     app.run()  # a cache hit, which must not draw the progress bar again
     assert not app.exception

@@ -49,9 +49,9 @@ def attribution(
     return maps.numpy(), [cosine for (cosine,) in compute_similarities(clip, images, [text])]
 
 
-def check_explainer(model: ModelKey, method: str) -> ExplainerSupport:
-    """Return what an explainer can do with a model."""
-    explainer, clip = explainers()[method](), load_model(model)
+def check_explainer(model: ModelKey, method: str, settings: dict[str, Any] | None = None) -> ExplainerSupport:
+    """Return what an explainer can do with a model; settings: None for the defaults."""
+    explainer, clip = explainers()[method](**(settings or {})), load_model(model)
     if reason := explainer.unsupported_reason(clip):
         return ExplainerSupport(reason, {}, 0)
     return ExplainerSupport(None, dict(explainer.limits(clip)), explainer.grid_size(clip))
