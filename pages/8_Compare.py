@@ -83,18 +83,12 @@ def show_table(entries: list[RunRecord]) -> None:
     table["Attack"] = table["Attack"].map(to_attack_label) + shipped + marks
     table["Protocol"] = table["Protocol"].map(PROTOCOL_LABELS)
     table["Defense"] = [describe_defense(entry) for entry in entries]
-    created = names["created"]
-    table[created] = pd.to_datetime(table[created], utc=True, errors="coerce", format="ISO8601")
-    values, styles = cards.metric_columns(entries)
+    table["Created"] = pd.to_datetime(table["Created"], utc=True, errors="coerce", format="ISO8601")
+    values, formats = cards.metric_columns(entries)
     table = table.assign(**values)
-    styles |= {name: st.column_config.NumberColumn(format="localized") for name in ("n (CA)", "n (ASR)")}
-    styles |= {
-        "Learning rate": st.column_config.NumberColumn(format="%g"),
-        "Seconds": st.column_config.NumberColumn(format="%.0f"),
-        created: st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm", timezone=str(times.reader_zone())),
-    }
+    formats["Created"] = st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm", timezone=str(times.reader_zone()))
     shown = list(table) if has_all else list(MAIN_COLUMNS)
-    st.dataframe(table[shown], hide_index=True, width="stretch", column_config=styles)
+    st.dataframe(table[shown], hide_index=True, column_config=formats, placeholder="–")
     notes = ["CSV and report contain the intervals."]
     if has_all:
         notes.append("Floor: ASR@1 of the clean model.")

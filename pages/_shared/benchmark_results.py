@@ -114,8 +114,7 @@ def show_attack(entries: Sequence[BenchmarkRecord]) -> None:
             st.subheader("Attack success during training", anchor=False)
             st.plotly_chart(curves, key="benchmark.training", config=NO_MODE_BAR)
             st.caption("Validation images, not used for any choice. Only runs with evaluations during training.")
-    values, styles = cards.metric_columns(entries)
-    styles["Learning rate"] = st.column_config.NumberColumn(format="%g")
+    values, formats = cards.metric_columns(entries)
     table = pd.DataFrame(
         {
             "Defense": [to_defense_label(e.defense) for e in entries],
@@ -124,7 +123,7 @@ def show_attack(entries: Sequence[BenchmarkRecord]) -> None:
             **values,
         }
     )
-    st.dataframe(table, hide_index=True, width="stretch", column_config=styles)
+    st.dataframe(table, hide_index=True, column_config=formats, placeholder="–")
     commits = ", ".join(dict.fromkeys(str(e.commit) for e in entries))
     devices = ", ".join(dict.fromkeys(str(e.device) for e in entries))
     if on_copies := dict.fromkeys(to_defense_label(e.defense) for e in entries if e.is_on_copy):

@@ -45,8 +45,16 @@ def show_cards(run: RunRecord, baseline: RunRecord | None = None) -> None:
 
 
 def metric_columns(runs: Sequence[RunRecord]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return header -> values, NaN where not measured, and header -> format of the metrics of a table of runs."""
-    values, formats = {}, {}
+    """Return header -> values of the metrics, NaN where not measured, and header -> format, for a table of runs.
+
+    The formats are those of the metrics and of other columns that tables of runs may have.
+    """
+    values = {}
+    formats = {
+        "Learning rate": st.column_config.NumberColumn(format="%g"),
+        "Seconds": st.column_config.NumberColumn(format="%.0f"),
+        **{name: st.column_config.NumberColumn(format="localized") for name in ("n (CA)", "n (ASR)")},
+    }
     for metric, k in columns("table"):
         scale, number_format = (100, "%.1f%%") if metric.is_share else (1, "%.4g")
         values[metric.header(k)] = scale * np.array([run.metric(metric.key, k) for run in runs], float)

@@ -7,8 +7,8 @@ from functools import partial
 import pandas as pd
 import streamlit as st
 
-from cleaner.evaluation.result import METRICS, columns, success_metric
-from cleaner.labels import to_attack_label, to_defense_label, to_label
+from cleaner.evaluation.result import METRICS, success_metric
+from cleaner.labels import to_attack_label, to_defense_label
 from cleaner.plots import comparison
 from cleaner.presets import CLEAN_PAIRS, REBOUND_STEPS, rebound_lr
 from cleaner.reports.verdict import describe_defenses
@@ -44,11 +44,8 @@ def show_results(run: RunRecord) -> None:
         st.plotly_chart(chart, key="pareto", config=NO_MODE_BAR)
         st.caption(wording.describe_tradeoff([run, *defended]))
     _show_cards(run, compared)
-    whole = {"Seconds": st.column_config.NumberColumn(format="%.0f")}
     views = {
-        "All metrics": lambda: st.dataframe(
-            table([run, *defended]), hide_index=True, width="stretch", column_config=whole
-        ),
+        "All metrics": lambda: _show_table([run, *defended]),
         curves.TAB: lambda: _show_curves(run, compared),
     }
     show_tabs("defend.details", views)
@@ -164,27 +161,22 @@ def points(run: RunRecord, defended: list[RunRecord]) -> list[comparison.Tradeof
     return measured
 
 
-def table(runs: list[RunRecord]) -> pd.DataFrame:
-    """Return the metrics of runs, with the size of their test data."""
-    return pd.DataFrame(
-        [
-            {
-                "Model": to_label(r.defense or "backdoored"),
-                "Learning rate": f"{r.lr:g}",
-                "Seed": r.seed,
-                **{
-                    metric.header(k): "not measured" if value is None else metric.format_percent(value)
-                    for metric, k in columns("table")
-                    for value in [r.metric(metric.key, k)]
-                },
-                "n (CA)": r.count("ca"),
-                "n (ASR)": r.count("asr"),
-                "Seconds": r.seconds,
-                "Run": r.id,
-            }
-            for r in runs
-        ]
+def _show_table(runs: list[RunRecord]) -> None:
+    """Draw the metrics of runs, with the size of their test data."""
+    values, formats = cards.metric_columns(runs)
+    table = pd.DataFrame(
+        {
+            "Model": [to_defense_label(r.defense) for r in runs],
+            "Learning rate": [r.lr for r in runs],
+            "Seed": [r.seed for r in runs],
+            **values,
+            "n (CA)": [r.count("ca") for r in runs],
+            "n (ASR)": [r.count("asr") for r in runs],
+            "Seconds": [r.seconds for r in runs],
+            "Run": [r.id for r in runs],
+        }
     )
+    st.dataframe(table, hide_index=True, column_config=formats, placeholder="not measured")
 
 
 def select_newly_done(run: RunRecord) -> None:

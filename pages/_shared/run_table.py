@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import partial
 from hashlib import blake2b
+from typing import Any
 
 import pandas as pd
 import streamlit as st
@@ -16,10 +17,10 @@ from cleaner.runs.record import RunRecord
 from cleaner.runs.status import STARTABLE
 from cleaner.runs.store import annotate, list_shipped_runs, read_entry
 from pages._shared import jobs, times
-from pages._shared.cards import warn_of_changed_files
+from pages._shared.cards import metric_columns, warn_of_changed_files
 from pages._shared.deletion import ask_to_delete
 from pages._shared.frame import show_error
-from pages._shared.wording import escape_markdown, format_percent
+from pages._shared.wording import escape_markdown
 
 
 def show_run_table() -> None:
@@ -29,11 +30,12 @@ def show_run_table() -> None:
     if not entries:
         st.caption(f"No runs in {escape_markdown(str(runs_root()))}.")
         return
+    table, formats = make_table(entries)
     selected = st.dataframe(
-        table(entries),
+        table,
         hide_index=True,
-        width="stretch",
-        height=min(36 + 35 * len(entries), 320),
+        column_config=formats,
+        placeholder="–",
         # A selection is a row number: it ends when runs come, go or change places.
         key=f"run_table.table.{_hash_texts(str(entry.folder) for entry in entries)}",
         on_select="rerun",
@@ -52,26 +54,23 @@ def _hash_texts(texts: Iterable[str]) -> str:
     return blake2b("\n".join(texts).encode(), digest_size=8).hexdigest()
 
 
-def table(entries: list[RunRecord]) -> pd.DataFrame:
-    """Return one row per run."""
-    rows = []
-    for entry in entries:
-        name = times.label_run(entry) if entry.is_shipped else jobs.job_label(entry)
-        rows.append(
-            {
-                "Name": name,
-                "State": state_label(entry.status.state),
-                "Stage": entry.stage,
-                "Model": entry.model,
-                "CA": format_percent(entry.metric("ca")),
-                "ASR@1": format_percent(entry.metric("asr")),
-                "Tags": ", ".join(entry.tags),
-                "Created": times.created_at(entry),
-                "Run": entry.id,
-                "Defended run": entry.parent or "",
-            }
-        )
-    return pd.DataFrame(rows)
+def make_table(entries: list[RunRecord]) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Return one row per run, and the formats of the columns."""
+    values, formats = metric_columns(entries)
+    table = pd.DataFrame(
+        {
+            "Name": [times.label_run(e) if e.is_shipped else jobs.job_label(e) for e in entries],
+            "State": [state_label(e.status.state) for e in entries],
+            "Stage": [e.stage for e in entries],
+            "Model": [e.model for e in entries],
+            **{name: values[name] for name in ("CA", "ASR@1")},
+            "Tags": [", ".join(e.tags) for e in entries],
+            "Created": [times.created_at(e) for e in entries],
+            "Run": [e.id for e in entries],
+            "Defended run": [e.parent or "" for e in entries],
+        }
+    )
+    return table, formats
 
 
 def _show_run(entry: RunRecord) -> None:

@@ -61,7 +61,9 @@ def test_the_bars_show_the_measured_shares(open_page: OpenPage, tmp_path: Path) 
     app.session_state["run_table"] = True
     app.run()
     rows = table(app, "Run").set_index("Run")
-    assert rows.loc[backdoored.name, ["CA", "ASR@1"]].tolist() == ["90.0%", "95.0%"]
+    assert rows.loc[backdoored.name, ["CA", "ASR@1"]].tolist() == pytest.approx(
+        [90, 95]
+    )  # numbers: text would not sort
 
 
 def test_the_bars_of_a_planted_image_show_how_often_it_is_found(open_page: OpenPage, tmp_path: Path) -> None:
