@@ -12,7 +12,8 @@ from cleaner.plots.styles import find_style
 from cleaner.reports.comparability import describe_different_tests
 from cleaner.runs.record import RunRecord
 from pages._shared import job_requests, lesson, stage_mode, state, times, wording
-from pages._shared.frame import link, page, page_file
+from pages._shared.frame import link, page
+from pages._shared.menu import page_file
 from pages._shared.pixels import decode_png
 from pages._shared.plotly_charts import NO_MODE_BAR
 from pages._shared.run_table import show_run_table

@@ -17,9 +17,9 @@ from cleaner.reports.verdict import find_best, find_excess_loss
 from cleaner.runs.record import RunRecord
 from cleaner.types import CleanerError
 from pages._shared import access, address, cache, jobs, lesson, stage_mode, state, warm, wording
+from pages._shared.menu import menu_groups, page_file
 from pages._shared.wording import escape_markdown, format_percent
 
-PAGES_DIR = Path(__file__).resolve().parent.parent
 ICONS = {
     "Overview": "home",
     "Poison": "bug_report",
@@ -33,12 +33,6 @@ ICONS = {
     "Detect": "policy",
     "Trigger search": "frame_inspect",
 }
-MENU = {
-    "Run": ("Overview", "Poison", "Defend", "Compare"),
-    "Look inside": ("Embeddings", "Attention", "Subtexts", "Film", "Try it"),
-}
-"""Group of the menu -> its pages; pages of no group come last, as "Investigate"."""
-OTHER_PAGES = "Investigate"
 STEP_ICONS = {
     "current": "location_on",
     "running": "hourglass_top",
@@ -74,12 +68,12 @@ def page(title: str, lead: str, prepare: Callable[[], None] = lambda: None) -> I
     access.admit()
     prepare()
     address.restore()
-    stage_mode.update(title, titles(), page_file)
+    stage_mode.update()
     jobs.run_pending_start(title.lower())
     cache.yield_to_training(jobs.is_processor_busy())
     if title == "Poison":
         jobs.view_new_run()
-    lesson.follow(title, page_file)
+    lesson.follow(title)
     _sidebar()
     _show_pipeline(title)
     with st.container(key="head", horizontal=True, vertical_alignment="bottom"):
@@ -88,7 +82,7 @@ def page(title: str, lead: str, prepare: Callable[[], None] = lambda: None) -> I
     if stage_mode.is_on():
         stage_mode.show(title)
     else:
-        lesson.show_bar(title, page_file)
+        lesson.show_bar(title)
     error_place = st.empty()
     time.sleep(FRAME_SECONDS)
     try:
@@ -106,29 +100,6 @@ def page(title: str, lead: str, prepare: Callable[[], None] = lambda: None) -> I
 def show_error(error: CleanerError) -> None:
     """Draw the message of an error."""
     st.error(escape_markdown(wording.capitalize_message(str(error))), icon=":material/error:")
-
-
-def page_file(title: str) -> str:
-    """Return the path of a page for links; raise `LookupError` if there is no such page."""
-    files = sorted(PAGES_DIR.glob(f"*_{title.replace(' ', '_')}.py"))
-    if not files:
-        raise LookupError(f"no page is titled {title!r}")
-    return f"pages/{files[0].name}"
-
-
-def menu_groups() -> dict[str, list[str]]:
-    """Return group -> titles of its pages, in the order of `MENU`, else by number."""
-    files = sorted(PAGES_DIR.glob("[0-9]*_*.py"), key=lambda path: int(path.stem.partition("_")[0]))
-    found = [path.stem.partition("_")[2].replace("_", " ") for path in files]
-    groups = {group: [title for title in pages if title in found] for group, pages in MENU.items()}
-    grouped = [title for pages in groups.values() for title in pages]
-    groups[OTHER_PAGES] = [title for title in found if title not in grouped]
-    return {group: pages for group, pages in groups.items() if pages}
-
-
-def titles() -> list[str]:
-    """Return the titles of all pages, in the order of the menu."""
-    return [title for pages in menu_groups().values() for title in pages]
 
 
 def link(title: str, label: str | None = None) -> None:

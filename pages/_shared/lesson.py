@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import streamlit as st
@@ -11,6 +10,7 @@ from cleaner.reports.comparability import has_failed_attack
 from cleaner.reports.verdict import describe_attack, describe_defenses
 from cleaner.runs.record import RunRecord
 from pages._shared import jobs, state, ticker
+from pages._shared.menu import page_file
 from pages._shared.wording import escape_markdown
 
 _STEP, _GO_TO_PAGE, _RETURN = "lesson.step", "lesson.go_to_page", "lesson.return"
@@ -150,7 +150,7 @@ def show_start_button() -> None:
     )
 
 
-def follow(title: str, page_file: Callable[[str], str]) -> None:
+def follow(title: str) -> None:
     """In the lesson, put a newly trained model in view, and switch to the step's page if a button asked for it."""
     number = current()
     if number is None:
@@ -160,7 +160,7 @@ def follow(title: str, page_file: Callable[[str], str]) -> None:
         st.switch_page(page_file(_page_of(number)))
 
 
-def show_bar(title: str, page_file: Callable[[str], str]) -> None:
+def show_bar(title: str) -> None:
     """Draw the current step, if any, at the bottom of page `title`."""
     number = current()
     if number is None:
@@ -168,7 +168,7 @@ def show_bar(title: str, page_file: Callable[[str], str]) -> None:
     with st.bottom, st.container(key="lesson"):
         left, middle, right = st.columns([1, 3.4, 0.95], gap="small", vertical_alignment="center")
         with left:
-            _show_title(number, title, page_file)
+            _show_title(number, title)
         with middle:
             _show_texts(number)
         with right:
@@ -179,7 +179,7 @@ def _page_of(number: int) -> str:
     return VERDICT_PAGE if number == VERDICT else STEPS[number].page
 
 
-def _show_title(number: int, title: str, page_file: Callable[[str], str]) -> None:
+def _show_title(number: int, title: str) -> None:
     """Draw the number and the title of a step, and the state of the trainings or the way to the step's page."""
     name = "Your verdict" if number == VERDICT else STEPS[number].title
     st.markdown(f":small[:gray[Lesson, step {number + 1} of {VERDICT + 1}]]  \n**{name}**")

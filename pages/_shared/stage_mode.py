@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from cleaner.plots.component import read_component
 from cleaner.reports import talk
 from cleaner.reports.verdict import find_best, find_excess_loss
 from cleaner.runs.record import RunRecord
-from pages._shared import state
+from pages._shared import menu, state
 from pages._shared.model_names import show_model_name
 from pages._shared.wording import escape_markdown, format_percent
 
@@ -34,7 +34,9 @@ PICTURES = {
 DEFAULT_HEIGHT, HEADER_HEIGHT, MIN_HEIGHT, FONT_SIZE = 720, 200, 360, 18
 """Of the window until it is known, of what is above the picture, and of a chart; px."""
 ICON = ":material/slideshow:"
-_ON, _GO, _NOTES, _HEIGHT = "stage.on", "stage.go", "stage.notes_on", "stage.height"
+MOVES = {"next": 1, "previous": -1}
+"""Key -> number of pages to go."""
+_ON, _NOTES, _HEIGHT = "stage.on", "stage.notes_on", "stage.height"
 _FOLDER = Path(__file__).parent
 _CSS = (_FOLDER / "stage_mode.css").read_text(encoding="utf-8")
 _keys = st.components.v2.component("stage_keys", js=read_component(_FOLDER / "stage_mode.js"))
@@ -45,16 +47,10 @@ def is_on() -> bool:
     return bool(st.session_state.get(_ON))
 
 
-def update(title: str, titles: Sequence[str], page_file: Callable[[str], str]) -> None:
-    """Read the mode from the address; go to the page that a key asked for."""
+def update() -> None:
+    """Read the mode from the address."""
     if st.query_params.get("stage") == "1":
         st.session_state[_ON] = True
-    key = st.session_state.pop(_GO, "")
-    if key == "notes":
-        _toggle_notes()
-    move = {"next": 1, "previous": -1}.get(key)
-    if is_on() and move is not None and title in titles:
-        st.switch_page(page_file(titles[(titles.index(title) + move) % len(titles)]))
 
 
 def start() -> None:
@@ -98,17 +94,21 @@ def show(title: str) -> None:
         with right:
             _show_figures(run)
         data = {"height": st.session_state.get(_HEIGHT, 0)}
-        _keys(key="stage.keys", data=data, on_key_change=_press, on_height_change=_keep_height)
+        _keys(key="stage.keys", data=data, on_key_change=partial(_press, title), on_height_change=_keep_height)
     if st.session_state.get(_NOTES):
         _show_notes(title, run)
 
 
-def _press() -> None:
+def _press(title: str) -> None:
+    """Do what a key asks for on page `title`."""
     key = (st.session_state.get("stage.keys") or {}).get("key")
     if key == "exit":
         stop()
-    elif key:  # acted on by `update`, which knows the order of the pages
-        st.session_state[_GO] = key
+    elif key == "notes":
+        _toggle_notes()
+    elif key:
+        order = menu.titles()
+        st.switch_page(menu.page_file(order[(order.index(title) + MOVES[key]) % len(order)]))
 
 
 def _keep_height() -> None:

@@ -9,7 +9,7 @@ from benchmarks import watching
 from benchmarks.browser import find_chromium
 from benchmarks.visitors import list_titles
 from cleaner.files import read_json
-from pages._shared import frame
+from pages._shared import menu
 
 
 def test_rates_are_compared_within_a_round() -> None:
@@ -21,7 +21,7 @@ def test_rates_are_compared_within_a_round() -> None:
 
 def test_every_page_is_opened_in_the_order_of_their_numbers() -> None:
     assert list_titles()[:3] == ["Overview", "Poison", "Defend"]
-    assert set(list_titles()) == set(frame.titles())
+    assert set(list_titles()) == set(menu.titles())
 
 
 def test_the_first_switch_to_a_page_is_apart() -> None:

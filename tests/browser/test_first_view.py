@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from benchmarks.browser import wait_idle
-from pages._shared.frame import titles
 from pages._shared.lesson import STEPS, VERDICT, VERDICT_PAGE
+from pages._shared.menu import titles
 from pages._shared.stage_mode import PICTURES
 from tests.plots.test_styles import contrast
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pages._shared.frame import titles
+from pages._shared.menu import titles
 from tests.films import save_runs
 from tests.pages.conftest import OpenPage, page_text, table
 from tests.pages.runs import make_runs

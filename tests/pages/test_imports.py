@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from cleaner.plots import charts
-from pages._shared.frame import MENU, OTHER_PAGES, menu_groups, titles
+from pages._shared.menu import MENU, OTHER_PAGES, menu_groups, titles
 from tests.plots.test_styles import contrast
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -43,7 +43,7 @@ LAYERS = (
         "model_names",
         "ticker",
     },
-    {"wording", "times"},
+    {"wording", "times", "menu"},
 )
 """Modules of pages/_shared from top to bottom; each imports lower layers only. The pages are above all of them."""
 THEME = tomllib.loads((ROOT / ".streamlit/config.toml").read_text(encoding="utf-8"))["theme"]

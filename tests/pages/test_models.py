@@ -18,8 +18,8 @@ from cleaner.runs.record import RunRecord
 from cleaner.runs.request import Request
 from cleaner.runs.store import create_run
 from pages._shared import cache, pickers, state
-from pages._shared.frame import titles
 from pages._shared.job_requests import ExternalModel
+from pages._shared.menu import titles
 from pages._shared.state import short_labels
 from tests.conftest import make_clip
 from tests.data.files import write_class_folder, write_table

@@ -25,7 +25,7 @@ from cleaner.reports.tables import to_csv
 from cleaner.runs.film import read_film, write_film
 from cleaner.runs.store import annotate, list_runs, read_record
 from pages._shared import cache
-from pages._shared.frame import titles
+from pages._shared.menu import titles
 from pages._shared.wording import WORD_JOINER, escape_markdown
 from tests.films import save_runs
 from tests.pages.conftest import OpenPage, builtin_model, go_to, open_page  # noqa: F401  # fixtures
