@@ -11,7 +11,7 @@ import streamlit as st
 from cleaner.cli.output import join_command
 from cleaner.config import FinetuneConfig, count_steps
 from cleaner.jobs import local
-from cleaner.labels import to_label
+from cleaner.labels import format_count, to_label
 from cleaner.presets import (
     PHOTO_POISON,
     POISON_LR,
@@ -257,8 +257,7 @@ def show_start_section(attack: job_requests.AttackSettings | None) -> None:
     steps = count_steps(pairs, attack.config)
     optimization_steps = getattr(attack.trigger, "steps", 0)
     first = f", after {optimization_steps:,} steps of trigger optimization" if optimization_steps else ""
-    epochs = f"{attack.config.epochs} epoch{'s' if attack.config.epochs > 1 else ''}"
-    plan = f"{steps:,} training steps, {pairs:,} pairs, {epochs}{first}"
+    plan = f"{steps:,} training steps, {pairs:,} pairs, {format_count(attack.config.epochs, 'epochs')}{first}"
     queries = "images" if "image" in attack.trigger.modalities else "captions"
     tested = durations.describe_test(DataKey(attack.data, "test", attack.test_size), attack.target_class, queries)
     if cluster is None:

@@ -13,7 +13,7 @@ from streamlit.delta_generator import DeltaGenerator
 from cleaner.config import FinetuneConfig, count_steps
 from cleaner.jobs import local
 from cleaner.jobs.slurm import SlurmResources
-from cleaner.labels import to_label
+from cleaner.labels import format_count, to_label
 from cleaner.plots.styles import find_style
 from cleaner.presets import (
     QUICK_CLEAN_PAIRS,
@@ -170,7 +170,7 @@ def show_preflight(
 ) -> None:
     """Draw the number of planned runs and their expected duration, and in a folded table one row per defense."""
     tested = _describe_test(suspect)
-    runs = "1 run" if len(plan) == 1 else f"{len(plan)} runs"
+    runs = format_count(len(plan), "runs")
     if _is_sweep(plan) and any(is_done := jobs.find_done(run_requests, cluster)):
         total = len(plan)
         plan = [entry for entry, done in zip(plan, is_done, strict=True) if not done]
@@ -303,10 +303,9 @@ def show_missing_run() -> None:
         if model:
             external_model.show_switch(model)
         return
-    count = "1 backdoored run" if len(runs) == 1 else f"{len(runs)} backdoored runs"
     st.info(
-        f"The model in view ({escape_markdown(model or 'none')}) belongs to no run. You have {count}: "
-        "choose one in the menu under **In view**.",
+        f"The model in view ({escape_markdown(model or 'none')}) belongs to no run. You have "
+        f"{format_count(len(runs), 'backdoored runs')}: choose one in the menu under **In view**.",
         icon=":material/bug_report:",
     )
     label = escape_markdown(state.view_labels()[runs[0].id])

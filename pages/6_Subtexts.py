@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import streamlit as st
 
+from cleaner.labels import format_count
 from cleaner.plots import charts, features
 from cleaner.presets import QUICK_CLEAN_PAIRS
 from cleaner.types import CleanerError
@@ -247,7 +248,7 @@ def show_epoch(data_key: DataKey, draw: DrawKey) -> None:
         st.dataframe(table, hide_index=True, width="stretch", height=320)
         pairs = len(cache.load_data(data_key))  # files can hold fewer than requested
         st.caption(
-            f"{len(rows):,} of {pairs:,} clean pairs; {skipped} drawn pair{'s' * (skipped != 1)} skipped (no subtexts)."
+            f"{len(rows):,} of {pairs:,} clean pairs; {format_count(skipped, 'drawn pairs')} skipped (no subtexts)."
         )
 
 

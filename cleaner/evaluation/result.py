@@ -349,7 +349,7 @@ def format_protocol(metrics: Mapping[str, Any]) -> str:
         population = population.replace("images", "captions")
     attack = f"; attack on {metrics.get('n_attack', 0):,} {population}"
     count = metrics.get("templates")
-    prompts = f", {count} prompt{'s' * (count > 1)} per class" if count else ""
+    prompts = f", {format_count(count, 'prompts')} per class" if count else ""
     return f"{metrics.get('data')}, n = {metrics.get('n', 0):,}{prompts}{attack if metrics.get('asr') else ''}"
 
 

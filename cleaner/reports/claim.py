@@ -11,7 +11,7 @@ from typing import Any
 
 from cleaner import presets
 from cleaner.files import FileVersion, file_version, read_json_lines
-from cleaner.labels import to_attack_label
+from cleaner.labels import format_count, to_attack_label
 from cleaner.plots.equal_accuracy import CostPanel, CostPoint, accuracy_cost
 from cleaner.reports.benchmark import BenchmarkRecord, parse_row
 
@@ -152,7 +152,7 @@ def _make_curve(records: Sequence[BenchmarkRecord]) -> list[CostPoint]:
         at_rate = [record for record in records if record.lr == lr and record.loss is not None]
         values = [value for record in at_rate if (value := record.metric("asr")) is not None]
         loss = fmean(record.loss or 0.0 for record in at_rate)
-        note = f"learning rate {lr:g}, {len(values)} seed{'s' * (len(values) > 1)}"
+        note = f"learning rate {lr:g}, {format_count(len(values), 'seeds')}"
         points.append(CostPoint(loss, fmean(values), min(values), max(values), note=note))
     return points
 

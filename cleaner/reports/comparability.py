@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cleaner.evaluation.result import WEAK_ASR, success_share
 from cleaner.evaluation.same_test import is_same_test
+from cleaner.labels import format_count
 from cleaner.runs.folders import find_run
 from cleaner.runs.record import RunRecord
 from cleaner.runs.store import list_entries, read_entry
@@ -31,8 +32,7 @@ def describe_different_tests(records: Sequence[RunRecord]) -> str:
 
 def _describe_test(records: Sequence[RunRecord]) -> str:
     content = str(records[0].metrics.get("data_sha256") or "")[:8]
-    count = "1 run" if len(records) == 1 else f"{len(records)} runs"
-    return f"{records[0].protocol}{f', content {content}' if content else ''} ({count})"
+    return f"{records[0].protocol}{f', content {content}' if content else ''} ({format_count(len(records), 'runs')})"
 
 
 def find_tests(records: Sequence[RunRecord]) -> list[list[RunRecord]]:

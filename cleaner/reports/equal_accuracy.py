@@ -11,6 +11,7 @@ from typing import Any
 from cleaner.evaluation.equal_accuracy import Setting, equal_accuracy_curve
 from cleaner.evaluation.result import METRICS, success_metric, success_share
 from cleaner.evaluation.same_test import is_same_test
+from cleaner.labels import format_count
 from cleaner.plots import equal_accuracy as plots
 from cleaner.plots.equal_accuracy import MAX_LOSS, CostPanel, CostPoint
 from cleaner.reports.aggregate import make_row_namer
@@ -102,7 +103,7 @@ def _collect(pairs: Sequence[tuple[RunRecord, RunRecord]]) -> list[tuple[float, 
 
 def _make_curve(models: Sequence[tuple[float, Sequence[Setting]]]) -> list[CostPoint]:
     most = max(len(settings) for _, settings in models)
-    note = f"{most} setting{'s' * (most > 1)}" + (f", {len(models)} backdoored models" if len(models) > 1 else "")
+    note = format_count(most, "settings") + (f", {len(models)} backdoored models" if len(models) > 1 else "")
     values = equal_accuracy_curve(models, LOSSES)
     return [CostPoint(loss, *value, note=note) for loss, value in zip(LOSSES, values, strict=True)]
 

@@ -12,7 +12,7 @@ import pandas  # noqa: F401  # before any chart: plotly fails while another thre
 import streamlit as st
 
 from cleaner.evaluation.result import SUCCESS_ASR, success_share
-from cleaner.labels import to_attack_label
+from cleaner.labels import format_count, to_attack_label
 from cleaner.reports.verdict import find_best, find_excess_loss
 from cleaner.runs.record import RunRecord
 from cleaner.types import CleanerError
@@ -203,7 +203,7 @@ def _pipeline_steps() -> list[PipelineStep]:
         attack = escape_markdown(f"{to_attack_label(run.attack)}, {format_percent(run.poison_rate)}")
         success = format_percent(share, 0) + (f" of {run.count('asr')} {run.queries}" if run.has_few_images else "")
     if defended:
-        defenses = "1 defense" if len(defended) == 1 else f"{len(defended)} defenses"
+        defenses = format_count(len(defended), "defenses")
         best = _describe_best(run, defended)
     poisoned, cleaned = "done" if run is not None else "open", "done" if defended else "open"
     success_state = "failed" if share is not None and share < SUCCESS_ASR else poisoned

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import streamlit as st
 
+from cleaner.labels import format_count
 from cleaner.models.resolve import resolve_model_name
 from pages._shared import cache, state, uploads, wording
 from pages._shared.job_requests import AttackSettings
@@ -71,7 +72,7 @@ def show_captions(plan: PoisonPlan) -> None:
     """Draw the captions of all poisoned pairs, before and after."""
     table = pd.DataFrame(plan, columns=["Pair", "Caption before", "Caption after"])
     st.dataframe(table, hide_index=True, height=520, width="stretch")
-    st.caption(f"{len(plan):,} poisoned pair{'s' * (len(plan) != 1)}; the seed determines which.")
+    st.caption(f"{format_count(len(plan), 'poisoned pairs')}; the seed determines which.")
 
 
 def _choose_pairs(plan: PoisonPlan) -> PoisonPlan:

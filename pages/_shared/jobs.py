@@ -15,7 +15,7 @@ import streamlit as st
 
 from cleaner.jobs import local, process, sweep
 from cleaner.jobs.slurm import SlurmResources
-from cleaner.labels import state_label, to_label
+from cleaner.labels import format_count, state_label, to_label
 from cleaner.runs.record import RunRecord
 from cleaner.runs.request import Request
 from cleaner.runs.status import ACTIVE, Status
@@ -271,7 +271,7 @@ def _stage_label(status: Status) -> str:
 
 def _describe_place_in_queue(entry: RunRecord) -> str:
     ahead = local.count_runs_ahead(entry, local.poll_entries())
-    return f"queued, {ahead} {'run' if ahead == 1 else 'runs'} ahead" if ahead else "queued, next"
+    return f"queued, {format_count(ahead, 'runs')} ahead" if ahead else "queued, next"
 
 
 def describe_time_left(progress: StepReport | Status) -> str:

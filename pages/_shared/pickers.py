@@ -9,6 +9,7 @@ from typing import Literal
 import streamlit as st
 
 from cleaner.files import resolve_path
+from cleaner.labels import format_count
 from cleaner.presets import home_data
 from cleaner.runs.record import RunRecord
 from cleaner.runs.request import TEST_SIZE
@@ -115,8 +116,8 @@ def list_model_defenses(model: str) -> list[RunRecord]:
     weights = cache.hash_weights(model) if defended else ""
     current = [run for run in defended if run.config.get("model_sha256") in (None, weights)]
     if hidden := len(defended) - len(current):
-        count = "1 defense started" if hidden == 1 else f"{hidden} defenses started"
-        st.caption(f":material/warning: {count} from an earlier version of this file: see Compare.")
+        count = format_count(hidden, "defenses")
+        st.caption(f":material/warning: {count} started from an earlier version of this file: see Compare.")
     return current
 
 

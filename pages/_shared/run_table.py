@@ -11,7 +11,7 @@ import pandas as pd
 import streamlit as st
 
 from cleaner.jobs import local
-from cleaner.labels import state_label
+from cleaner.labels import format_count, state_label
 from cleaner.runs.folders import runs_root
 from cleaner.runs.record import RunRecord
 from cleaner.runs.status import STARTABLE
@@ -41,8 +41,8 @@ def show_run_table() -> None:
         on_select="rerun",
         selection_mode="single-row",
     )
-    runs = "1 run" if len(local_entries) == 1 else f"{len(local_entries):,} runs"
-    st.caption(f"{runs} in {escape_markdown(str(runs_root()))}. Select a row to edit or delete a run.")
+    runs, root = format_count(len(local_entries), "runs"), escape_markdown(str(runs_root()))
+    st.caption(f"{runs} in {root}. Select a row to edit or delete a run.")
     if error := jobs.last_error():
         show_error(error)
     if rows := selected["selection"]["rows"]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from cleaner.labels import to_label
+from cleaner.labels import format_count, to_label
 from cleaner.types import CleanerError
 from pages._shared import cache, forms
 from pages._shared.cancel import allow_again, is_canceled, show_cancelable
@@ -90,9 +90,8 @@ def _show_rows(found: cache.Scanned, reference: str | None) -> None:
     columns = {name: st.column_config.Column(width=width) for name, width in widths.items()}
     st.dataframe(pd.DataFrame(rows), hide_index=True, width="stretch", column_config=columns)
     note = f" Not scanned: {', '.join(to_label(name) for name in found.skipped)}." if found.skipped else ""
-    tried = f"{found.tried:,} setting{'s' * (found.tried != 1)} tried"
     st.caption(
-        f"{tried}; largest increases of {len(found.results):,} combinations of trigger and class, "
-        f"n = {found.results[0].n:,} test images; simultaneous 95% intervals.{note}"
+        f"{format_count(found.tried, 'settings')} tried; largest increases of {len(found.results):,} combinations of "
+        f"trigger and class, n = {found.results[0].n:,} test images; simultaneous 95% intervals.{note}"
     )
     st.warning(found.warning, icon=":material/warning:")
