@@ -226,7 +226,7 @@ def _draw_plan(plan: DefensePlan, run_requests: list[Request]) -> None:
             }
         )
     with st.expander("Plan", icon=":material/list:"):
-        st.dataframe(pd.DataFrame(rows), hide_index=True, width="stretch")
+        st.dataframe(pd.DataFrame(rows), hide_index=True)
 
 
 def show_start_section(suspect: Suspect, choice: tuple[DefensePlan, int] | None) -> None:

@@ -278,7 +278,7 @@ def show_metrics(view: MapView) -> None:
         if any(name in metrics for metrics in values.values())
     ]
     columns = {label: st.column_config.NumberColumn(format=f"%.{METRIC_DIGITS}f") for label in values}
-    st.dataframe(pd.DataFrame(table), hide_index=True, width="stretch", column_config=columns)
+    st.dataframe(pd.DataFrame(table), hide_index=True, column_config=columns)
     st.caption(
         f"n = {len(view.map.rows)} test images with one class ({escape_markdown(view.map.data)}) and their captions, "
         "in the models' full space. Trigger pull and silhouette leave out the target class."

@@ -159,7 +159,7 @@ def _show_trigger_table(
         else:
             row["Cosine of maps"] = shares.similarity[0]
         table.append(row)
-    st.dataframe(pd.DataFrame(table), hide_index=True, width="stretch", column_config=_two_digits(table[0]))
+    st.dataframe(pd.DataFrame(table), hide_index=True, column_config=_two_digits(table[0]))
     if outline is not None:
         st.caption(
             "Similarity: cosine of image and text. Share: positive attribution inside the outline, which covers "

@@ -177,7 +177,7 @@ def show_margins(stages: list[Stage], data_key: DataKey, draw: DrawKey) -> None:
         table = [(m.index, captions[m.index], m.positive, m.negative, m.value) for m in lowest]
         columns = ["Pair", "Caption", "True", "Best false text", "Margin"]
         style = {"Margin": st.column_config.NumberColumn(format="%.2f")}
-        st.dataframe(pd.DataFrame(table, columns=columns), hide_index=True, width="stretch", column_config=style)
+        st.dataframe(pd.DataFrame(table, columns=columns), hide_index=True, column_config=style)
 
 
 def show_diagnostics(data_key: DataKey, seed: int, negatives: int) -> None:
@@ -204,7 +204,7 @@ def show_diagnostics(data_key: DataKey, seed: int, negatives: int) -> None:
             for s in stats
         ]
         style = {"New texts": st.column_config.NumberColumn(format="percent")}
-        st.dataframe(pd.DataFrame(table), hide_index=True, width="stretch", column_config=style)
+        st.dataframe(pd.DataFrame(table), hide_index=True, column_config=style)
         st.caption(
             f"K = {share:.0%} of {pairs:,} clean pairs per epoch. **New texts**: not drawn before for the same pair; "
             "few new texts invite memorization. **False**: count per kind of change; missing kinds are not trained. "
@@ -245,7 +245,7 @@ def show_epoch(data_key: DataKey, draw: DrawKey) -> None:
             [(i, caption, positive, "  |  ".join(negatives)) for i, caption, positive, negatives in rows],
             columns=["Pair", "Caption", "True", "False"],
         )
-        st.dataframe(table, hide_index=True, width="stretch", height=320)
+        st.dataframe(table, hide_index=True, height=320)
         pairs = len(cache.load_data(data_key))  # files can hold fewer than requested
         st.caption(
             f"{len(rows):,} of {pairs:,} clean pairs; {format_count(skipped, 'drawn pairs')} skipped (no subtexts)."

@@ -107,7 +107,7 @@ def show_results(external: ExternalModel, before: Metrics | None) -> None:
     if before is not None:
         rows.insert(0, _make_first_row(before))
     whole = {"Seconds": st.column_config.NumberColumn(format="%.0f")}
-    st.dataframe(pd.DataFrame(rows), hide_index=True, width="stretch", column_config=whole)
+    st.dataframe(pd.DataFrame(rows), hide_index=True, column_config=whole)
     hint = "" if before is not None else "Open the model to see its accuracy before the defense. "
     st.caption(f"{hint}Without the trigger, nobody can measure whether a backdoor is gone.")
     link("Compare", "Compare and export")

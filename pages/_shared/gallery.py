@@ -71,7 +71,7 @@ def show_gallery(attack: AttackSettings, plan: PoisonPlan) -> None:
 def show_captions(plan: PoisonPlan) -> None:
     """Draw the captions of all poisoned pairs, before and after."""
     table = pd.DataFrame(plan, columns=["Pair", "Caption before", "Caption after"])
-    st.dataframe(table, hide_index=True, height=520, width="stretch")
+    st.dataframe(table, hide_index=True, height=520)
     st.caption(f"{format_count(len(plan), 'poisoned pairs')}; the seed determines which.")
 
 

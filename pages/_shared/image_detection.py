@@ -126,7 +126,7 @@ def _show_thresholds(found: Any) -> None:
         for outcome in found.outcomes()
     ]
     st.markdown("**What a threshold fixed on clean images of another split does**")
-    st.dataframe(pd.DataFrame(rows), hide_index=True, width="stretch")
+    st.dataframe(pd.DataFrame(rows), hide_index=True)
     st.caption(
         f"Threshold from {len(found.calibration):,} clean validation images. A detector can rank well (AUROC) and "
         "still catch little: only triggered scores beyond the tail of the clean ones count. F1: clean and triggered "

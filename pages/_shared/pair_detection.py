@@ -244,7 +244,7 @@ def _show_figures(found: PairDetection, ranking: Ranking) -> None:
     if not rows:
         st.info("None or all of these pairs are poisoned, so no detector can be scored.", icon=":material/info:")
         return
-    st.dataframe(pd.DataFrame(rows), hide_index=True, width="stretch")
+    st.dataframe(pd.DataFrame(rows), hide_index=True)
     n, total = len(found.poisoned), int(found.poisoned.sum())
     st.caption(
         f"{n:,} training pairs ({escape_markdown(found.data)}), {total:,} poisoned; features of the backdoored model. "

@@ -60,8 +60,6 @@ def _show_sweep_table(name: str, entries: list[RunRecord]) -> None:
         st.dataframe(
             table(entries),
             hide_index=True,
-            width="stretch",
-            height=min(36 + 35 * len(entries), 420),
             column_config={
                 "Progress": st.column_config.ProgressColumn(format="%d%%", min_value=0, max_value=100),
                 "State": st.column_config.TextColumn(width=90),  # fits the longest state, which may come later

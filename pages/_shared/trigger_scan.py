@@ -88,7 +88,7 @@ def _show_rows(found: cache.Scanned, reference: str | None) -> None:
             row[f"Increase, {reference}"] = f"{100 * rises[r.trigger, r.class_name]:+.1f}"
     widths = {"Trigger": 230, "Class": 70, "Without": 70, "With": 70}
     columns = {name: st.column_config.Column(width=width) for name, width in widths.items()}
-    st.dataframe(pd.DataFrame(rows), hide_index=True, width="stretch", column_config=columns)
+    st.dataframe(pd.DataFrame(rows), hide_index=True, column_config=columns)
     note = f" Not scanned: {', '.join(to_label(name) for name in found.skipped)}." if found.skipped else ""
     st.caption(
         f"{format_count(found.tried, 'settings')} tried; largest increases of {len(found.results):,} combinations of "
