@@ -76,7 +76,7 @@ def page(title: str, lead: str, prepare: Callable[[], None] = lambda: None) -> I
     lesson.follow(title)
     _sidebar()
     _show_pipeline(title)
-    with st.container(key="head", horizontal=True, vertical_alignment="bottom"):
+    with st.container(key="head", horizontal=True):
         st.title(title, anchor=False, width="content")
         st.markdown(lead)
     if stage_mode.is_on():
@@ -122,7 +122,7 @@ def _sidebar() -> None:
     address.write()  # before the links, which keep it
     with st.sidebar:
         st.markdown("### :material/cleaning_services: TA-Cleaner Lab")
-        with st.container(key="menu"):
+        with st.container(key="menu", gap=None):
             for group, pages in menu_groups().items():
                 st.caption(group)
                 for title in pages:
