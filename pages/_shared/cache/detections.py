@@ -10,7 +10,7 @@ import streamlit as st
 from pages._shared.cache.background import import_library, load_grammar, wrap_in_thread
 from pages._shared.cache.loaders import load_data, load_model, load_run, read_data_mtime, read_run_mtime
 from pages._shared.cache.samples import image_pair
-from pages._shared.sample import DataKey, ModelKey, Sample
+from pages._shared.sample import DataKey, Sample
 
 if TYPE_CHECKING:
     from cleaner.types import OnStep
@@ -73,19 +73,19 @@ def _pair_features(folder: Path, mtime: float, _on_step: OnStep) -> Any:
 
 def score_pairs(folder: Path, detector: Any, reference_size: int, on_step: OnStep) -> CustomScores:
     """Return the scores of a run's training pairs by a detector with other parameters than its defaults."""
-    mtime = read_run_mtime(folder)
-    return _score_pairs(folder, mtime, str(detector.state_dict()), reference_size, detector, on_step)
+    return _score_pairs(folder, read_run_mtime(folder), detector.state_dict(), reference_size, on_step)
 
 
 @st.cache_resource(show_spinner=False, max_entries=32)
 def _score_pairs(
-    folder: Path, mtime: float, settings: str, reference_size: int, _detector: Any, _on_step: OnStep
+    folder: Path, mtime: float, detector: dict[str, Any], reference_size: int, _on_step: OnStep
 ) -> CustomScores:
+    from cleaner.detectors import DETECTORS
     from cleaner.evaluation.detection import measure_ranking
     from cleaner.inspection.pair_detection import score_pairs
 
     features = pair_features(folder, _on_step)
-    scores = score_pairs(features, _detector, reference_size)
+    scores = score_pairs(features, DETECTORS.load(detector), reference_size)
     truth = training_pairs(folder).is_poisoned.numpy()[: len(scores)]
     return CustomScores(scores, measure_ranking(scores, truth))
 
@@ -111,28 +111,27 @@ def training_captions(folder: Path, indices: tuple[int, ...]) -> list[str]:
 def detect_images(folder: Path, detector: Any, test: DataKey, calibration: DataKey, n: int, on_step: OnStep) -> Any:
     """Return the `ImageDetection` of the first `n` test images of a run that count."""
     mtimes = read_run_mtime(folder), read_data_mtime(test.name)
-    return _detect_images(folder, mtimes, str(detector.state_dict()), test, calibration, n, detector, on_step)
+    return _detect_images(folder, mtimes, detector.state_dict(), test, calibration, n, on_step)
 
 
 @st.cache_resource(show_spinner=False, max_entries=16)
 def _detect_images(
     folder: Path,
     mtimes: tuple[float, float],
-    settings: str,
+    detector: dict[str, Any],
     test: DataKey,
     calibration: DataKey,
     n: int,
-    _detector: Any,
     _on_step: OnStep,
 ) -> Any:
     load_grammar()
+    from cleaner.detectors import DETECTORS
     from cleaner.inspection.image_detection import detect_images
 
-    run = load_run(folder)
-    name = _detector.state_dict()["name"]
+    run, name = load_run(folder), detector["name"]
     return detect_images(
         run.clip,
-        {name: _detector},
+        {name: DETECTORS.load(detector)},
         test=load_data(test, _on_step),
         calibration=load_data(calibration, _on_step),
         trigger=run.trigger,
@@ -143,12 +142,11 @@ def _detect_images(
 
 
 @st.cache_data(show_spinner=False, max_entries=128)
-def score_sample(model: ModelKey, detector: dict[str, Any], sample: Sample, trigger_run: Path) -> list[float]:
-    """Return the scores of one image without and with the trigger; detector: its `state_dict()`."""
+def score_sample(folder: Path, detector: dict[str, Any], sample: Sample) -> list[float]:
+    """Return a run's scores of one image without and with its trigger; detector: its `state_dict()`."""
     load_grammar()
     from cleaner.detectors import DETECTORS
     from cleaner.inspection.image_detection import score_single
 
-    return score_single(
-        load_model(model), DETECTORS.load(detector), load_data(sample.data), image_pair(sample, trigger_run)
-    )
+    clip, pair = load_model(("run", str(folder))), image_pair(sample, folder)
+    return score_single(clip, DETECTORS.load(detector), load_data(sample.data), pair)
