@@ -6,16 +6,15 @@ from collections.abc import Callable
 from functools import partial
 
 import streamlit as st
-from streamlit.delta_generator import DeltaGenerator
 
 from cleaner.jobs import local
 from cleaner.runs.record import RunRecord
 from cleaner.runs.status import ACTIVE
 from pages._shared import jobs, wording
 from pages._shared.cards import show_verdict
-from pages._shared.deletion import ask_to_delete
 from pages._shared.frame import show_error
 from pages._shared.live_charts import show_live_curves
+from pages._shared.run_buttons import ask_to_delete, show_action_button
 from pages._shared.wording import escape_markdown
 
 ROW_LAYOUT = [3.4, 1.2, 1.2]
@@ -122,28 +121,6 @@ def _show_stopped_job(entry: RunRecord, name: str) -> None:
             help="Continues from the last checkpoint.",
         )
         ask_to_delete(right, entry, f"{key}.delete")
-
-
-def show_action_button(
-    column: DeltaGenerator,
-    label: str,
-    action: Callable[[], None],
-    *,
-    key: str,
-    icon: str,
-    help: str,
-    is_disabled: bool = False,
-) -> None:
-    column.button(
-        label,
-        key=key,
-        icon=f":material/{icon}:",
-        disabled=is_disabled,
-        width="stretch",
-        help=help,
-        on_click=jobs.run_action,
-        args=(action,),
-    )
 
 
 def show_ended_jobs(kind: str) -> None:

@@ -18,8 +18,8 @@ from cleaner.runs.status import STARTABLE
 from cleaner.runs.store import annotate, list_shipped_runs, read_entry
 from pages._shared import jobs, times
 from pages._shared.cards import metric_columns, warn_of_changed_files
-from pages._shared.deletion import ask_to_delete
 from pages._shared.frame import show_error
+from pages._shared.run_buttons import ask_to_delete, show_action_button
 from pages._shared.wording import escape_markdown
 
 
@@ -98,14 +98,13 @@ def _show_run(entry: RunRecord) -> None:
         )
     delete, start, _ = st.columns([1.3, 1.3, 4])
     if entry.status.state in STARTABLE:
-        start.button(
+        show_action_button(
+            start,
             "Resume",
+            partial(jobs.resume, entry),
             key=f"{key}.start",
-            icon=":material/play_arrow:",
-            width="stretch",
+            icon="play_arrow",
             help="Continues from the last checkpoint, if there is one.",
-            on_click=jobs.run_action,
-            args=(partial(jobs.resume, entry),),
         )
     ask_to_delete(delete, entry, f"{key}.delete")
 

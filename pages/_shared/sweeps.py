@@ -14,7 +14,7 @@ from cleaner.runs.record import RunRecord
 from cleaner.runs.status import ACTIVE
 from pages._shared import job_requests, jobs
 from pages._shared.frame import link
-from pages._shared.live_jobs import show_action_button
+from pages._shared.run_buttons import show_action_button
 from pages._shared.ticker import tick
 from pages._shared.wording import capitalize_message, escape_markdown, format_percent
 

@@ -27,7 +27,7 @@ LAYERS = (
     {"live_charts"},
     {"forms", "sources", "pickers", "cards", "curves", "fragments"},
     {"downloads"},
-    {"frame", "cancel", "deletion"},
+    {"frame", "cancel", "run_buttons"},
     {"warm", "address"},
     {"lesson", "job_requests", "uploads", "durations", "stage_mode"},
     {"progress"},

@@ -1,7 +1,8 @@
-"""A Delete button that asks first."""
+"""Buttons that act on runs; Delete asks first."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import streamlit as st
@@ -11,6 +12,29 @@ from cleaner.jobs import local
 from cleaner.runs.record import RunRecord
 from pages._shared import jobs
 from pages._shared.wording import escape_markdown
+
+
+def show_action_button(
+    column: DeltaGenerator,
+    label: str,
+    action: Callable[[], None],
+    *,
+    key: str,
+    icon: str,
+    help: str,
+    is_disabled: bool = False,
+) -> None:
+    """Draw a button that acts on runs; if the action fails, the page shows the error."""
+    column.button(
+        label,
+        key=key,
+        icon=f":material/{icon}:",
+        disabled=is_disabled,
+        width="stretch",
+        help=help,
+        on_click=jobs.run_action,
+        args=(action,),
+    )
 
 
 def ask_to_delete(place: DeltaGenerator, entry: RunRecord, key: str) -> None:
