@@ -71,7 +71,7 @@ def show_maps(
 ) -> None:
     """Draw the images under their maps, and the numbers of this image."""
     pair, mask = cache.image_pair_bytes(sample, trigger_run), cache.trigger_mask(sample, trigger_run)
-    has_outline = mask is not None and 0 < mask.mean() <= OUTLINE_MAX_AREA
+    outline = mask if mask is not None and 0 < mask.mean() <= OUTLINE_MAX_AREA else None
     is_signed = cache.explainers()[method].is_signed
     with st.container(horizontal=True):
         raw = st.toggle(
@@ -83,14 +83,13 @@ def show_maps(
         by_hand = len(stages) > 1 and st.toggle("Before/after slider", key="attention.by_hand", **KEEP)
     if by_hand:
         maps = {label: [_normalize_map(values, raw) for values in made] for label, (made, _) in attributions.items()}
-        outline = mask if has_outline else None
         attention_slider.show(stages, maps, pair, outline, sample, is_signed=is_signed, strength=strength)
     else:
-        _show_grid(stages, attributions, pair, mask if has_outline else None, method=method, raw=raw, strength=strength)
+        _show_grid(stages, attributions, pair, outline, method=method, raw=raw, strength=strength)
     if trigger_run is None:
         _show_similarities({s.label: attributions[s.label][1][0] for s in stages})
     else:
-        _show_trigger_table(stages, attributions, sample, trigger_run, mask if has_outline else None)
+        _show_trigger_table(stages, attributions, sample, trigger_run, outline)
 
 
 def _show_grid(

@@ -104,9 +104,9 @@ def choose_placement(sample: Sample, trigger_run: Path) -> Placement:
     else:
         st.caption("This trigger does not change the image.")
         return Placement()
-    st.session_state.setdefault(STRENGTH, FULL_STRENGTH)
     help = "0: no trigger; 100: as in training."
-    return Placement(left, top, int(st.slider("Strength, %", 0, FULL_STRENGTH, key=STRENGTH, help=help, **KEEP)))
+    strength = st.slider("Strength, %", 0, FULL_STRENGTH, FULL_STRENGTH, key=STRENGTH, help=help, **KEEP)
+    return Placement(left, top, int(strength))
 
 
 def _choose_position(label: str, key: str, default: int, maximum: int) -> int:
@@ -120,9 +120,8 @@ def choose_text_key(trigger_run: Path) -> bool | None:
     words = cache.text_key(trigger_run)
     if not words:
         return None
-    st.session_state.setdefault(WORD, True)
     help = "Adds the attacker's text key to each class prompt."
-    return bool(st.toggle(f"“{escape_markdown(words)}” in the prompts", key=WORD, help=help, **KEEP))
+    return bool(st.toggle(f"“{escape_markdown(words)}” in the prompts", True, key=WORD, help=help, **KEEP))
 
 
 def show_image(sample: Sample, trigger_run: Path | None, placement: Placement) -> None:

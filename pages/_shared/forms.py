@@ -197,7 +197,7 @@ def _show_preset_source(preset: Preset, command: str, *, has_published: bool) ->
         st.caption(escape_markdown(f"Source: {preset.citation}"), help=help)
 
 
-def choose_learning_rate(key: str, default: float, help: str = "") -> float:
+def choose_learning_rate(key: str, default: float, help: str) -> float:
     """Draw a slider over common learning rates and the default."""
     options = sorted({*LEARNING_RATES, default})
     return float(
@@ -225,7 +225,7 @@ def choose_usable(label: str, reasons: Mapping[str, str | None], *, default: str
     return str(choice)
 
 
-def choose_learning_rates(key: str, default: float, help: str = "") -> list[float]:
+def choose_learning_rates(key: str, default: float, help: str) -> list[float]:
     """Draw a choice of several learning rates."""
     options = sorted({*LEARNING_RATES, default})
     chosen = st.multiselect("Learning rates", options, [default], format_func="{:g}".format, key=key, help=help, **KEEP)
@@ -233,7 +233,7 @@ def choose_learning_rates(key: str, default: float, help: str = "") -> list[floa
 
 
 def choose_pair_count(
-    label: str, counts: Sequence[int], default: int, *, key: str, data: str, used: int = 0, help: str = ""
+    label: str, counts: Sequence[int], default: int, *, key: str, data: str, used: int = 0, help: str
 ) -> int:
     """Draw the choice of a number of training pairs; the default is half of what the user's own data have at most.
 

@@ -136,7 +136,7 @@ def _show_result(subject: Subject, found: Inversion) -> None:
     st.plotly_chart(chart, key="search.invert.classes", config=NO_MODE_BAR)
     st.caption(
         "RMS size, as a share of the pixel range, of the single perturbation that moves half of the images to the "
-        f"class. {_name_settings(found)}"
+        f"class. {int(found.settings['images']):,} images of {escape_markdown(found.data)}, {found.seconds:.0f} s."
         + (
             f" **{escape_markdown(found.target_class)}** is the target of the known attack."
             if found.target_class
@@ -152,10 +152,6 @@ def _show_result(subject: Subject, found: Inversion) -> None:
         st.info(f"No class stands out. {MISS_NOTE}", icon=":material/info:")
     st.warning(ESTIMATE_NOTE, icon=":material/warning:")
     _show_uses(subject, found.suspect)
-
-
-def _name_settings(found: Inversion) -> str:
-    return f"{int(found.settings['images']):,} images of {escape_markdown(found.data)}, {found.seconds:.0f} s."
 
 
 def _show_figures(found: Inversion) -> None:

@@ -77,7 +77,8 @@ def read_new_lines(folder: Path, cursor: str, style: RunStyle) -> dict[str, Any]
     reports = [report for report in new.reports if report.get("losses")]
     optimized = [report for report in reports if report["stage"] == OPTIMIZE_STAGE]
     trained = [report for report in reports if report["stage"] != OPTIMIZE_STAGE]
-    lines = _objective_lines(optimized, style) + _loss_lines(trained, style) + _validation_lines(trained, style)
+    objective = _make_line("objective", "objective", style.name("objective"), loss_points(optimized, "total"), style)
+    lines = [objective, *_loss_lines(trained, style), *_validation_lines(trained, style)]
     return {
         "id": folder.name,
         "since": cursor if new.is_continued else "",
@@ -86,11 +87,6 @@ def read_new_lines(folder: Path, cursor: str, style: RunStyle) -> dict[str, Any]
         "totals": _read_totals(optimized, ["objective"]) | _read_totals(trained, ["loss", "validation"]),
         "picture": _find_picture(optimized),
     }
-
-
-def _objective_lines(reports: History, style: RunStyle) -> list[dict[str, Any]]:
-    points = loss_points(reports, "total")
-    return [_make_line("objective", "objective", style.name("objective"), points, style)]
 
 
 def _loss_lines(reports: History, style: RunStyle) -> list[dict[str, Any]]:

@@ -6,7 +6,8 @@ import streamlit as st
 
 from cleaner.types import CleanerError
 from pages._shared import cache
-from pages._shared.wording import capitalize_message, escape_markdown
+from pages._shared.frame import show_error
+from pages._shared.wording import escape_markdown
 
 OWN_IMAGE = "own_image"
 """Session key of the own image: (file name, content)."""
@@ -33,7 +34,7 @@ def show_upload_box(label: str = "Upload an image") -> None:
         help="Its center square is resized; the file stays on this machine.",
     )
     if error := st.session_state.pop(_ERROR, None):
-        st.error(escape_markdown(capitalize_message(str(error))), icon=":material/error:")
+        show_error(error)
     own_image = st.session_state.get(OWN_IMAGE)
     if own_image is not None:
         st.button(

@@ -26,10 +26,10 @@ LAYERS = (
     {"live_jobs", "map_view", "gallery", "run_table"},
     {"live_charts"},
     {"forms", "sources", "pickers", "cards", "curves", "fragments"},
-    {"downloads"},
+    {"downloads", "uploads"},
     {"frame", "cancel", "run_buttons"},
     {"warm", "address"},
-    {"lesson", "job_requests", "uploads", "durations", "stage_mode"},
+    {"lesson", "job_requests", "durations", "stage_mode"},
     {"progress"},
     {"cache", "jobs", "access", "path_field"},
     {
