@@ -259,7 +259,7 @@ def _show_point(view: MapView, kind: str, row: int) -> None:
         st.markdown(f":material/title: **{text}**")
         return
     if view.matches_data():
-        load = cache.image_pair_bytes if kind == "triggered" else cache.clean_image_bytes
+        load = cache.image_pair_pixels if kind == "triggered" else cache.clean_image_pixels
         alt = view.class_of(kind, row) + (", triggered" if kind == "triggered" else "")
         st.image(enlarge(load(view.sample(row), view.trigger_run)[-1], 128), width="stretch", alt=alt)
     st.caption(text + CAPTION_SUFFIXES[kind])

@@ -70,7 +70,7 @@ def show_maps(
     strength: float,
 ) -> None:
     """Draw the images under their maps, and the numbers of this image."""
-    pair, mask = cache.image_pair_bytes(sample, trigger_run), cache.trigger_mask(sample, trigger_run)
+    pair, mask = cache.image_pair_pixels(sample, trigger_run), cache.trigger_mask(sample, trigger_run)
     outline = mask if mask is not None and 0 < mask.mean() <= OUTLINE_MAX_AREA else None
     is_signed = cache.explainers()[method].is_signed
     with st.container(horizontal=True):

@@ -52,7 +52,7 @@ def choose_caption(data_key: DataKey) -> tuple[Sample, str]:
         load_data_with_progress(data_key)
         source = f"Own image: {own_image[0]}" if is_own else f"{data.name}, pair {index}"
         alt = "Own image" if is_own else data.captions[index]
-        st.image(enlarge(cache.image_pair_bytes(sample, None)[0]), escape_markdown(source), width=180, alt=alt)
+        st.image(enlarge(cache.image_pair_pixels(sample, None)[0]), escape_markdown(source), width=180, alt=alt)
     return sample, caption
 
 
@@ -253,7 +253,7 @@ def show_epoch(data_key: DataKey, draw: DrawKey) -> None:
 
 
 with page("Subtexts", LEAD):
-    with st.spinner("Loading the parser …"):
+    with st.spinner("Loading PyTorch …"):
         cache.defenses()
         run = state.current_run()
         data_key = DataKey(pickers.find_test_data(run).name, "clean", QUICK_CLEAN_PAIRS)
@@ -262,7 +262,8 @@ with page("Subtexts", LEAD):
         sample, caption = choose_caption(data_key)
         draw = choose_draw()
     with right:
-        pair = cache.draw_subtexts(caption, data_key, sample.index, draw)
+        with st.spinner("Loading the parser …"):
+            pair = cache.draw_subtexts(caption, data_key, sample.index, draw)
         st.subheader(wording.section_title("Scores of the models", run), anchor=False)
         stages = pickers.choose_compared_stages(run)
         with st.spinner("Loading models …"):

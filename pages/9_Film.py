@@ -99,7 +99,7 @@ with page("Film", LEAD):
         for note in comparability.list_notes(chosen):
             st.warning(escape_markdown(note), icon=":material/warning:")
         show_downloads(movies)
-        st.markdown(wording.section_title("About this film", state.current_run()))
+        st.markdown(f"##### {wording.section_title('About this film', state.current_run())}")
         st.caption(escape_markdown(film.describe_film(movies)))
         missing = [run for run in runs if run not in filmed]
         if missing:

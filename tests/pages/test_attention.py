@@ -81,7 +81,7 @@ def test_images_maps_and_figures_stand_under_their_names(
     make_runs(tmp_path)
     pairs: list[Any] = []
     grids: list[tuple[Any, ...]] = []
-    load_pair, draw_grid = cache.image_pair_bytes, images.attribution_grid
+    load_pair, draw_grid = cache.image_pair_pixels, images.attribution_grid
 
     def attribute(
         model: ModelKey, method: str, settings: object, sample: Sample, trigger_run: Path, **_: object

@@ -62,13 +62,13 @@ def test_attention_shows_images_and_the_map_under_one_slider(
 ) -> None:
     attacked, defended = make_runs(tmp_path)
     pairs: list[Any] = []
-    load_pair = cache.image_pair_bytes
+    load_pair = cache.image_pair_pixels
 
     def load(*arguments: Any) -> Any:
         pairs.append(load_pair(*arguments))
         return pairs[-1]
 
-    monkeypatch.setattr(cache, "image_pair_bytes", load)
+    monkeypatch.setattr(cache, "image_pair_pixels", load)
     app = open_page("Attention")
     toggle(app, "attention.by_hand")
     assert "attention.grid" not in chart_keys(app)

@@ -144,8 +144,8 @@ def test_an_own_image_is_framed_as_data_are(open_page: OpenPage, tmp_path: Path)
     squashing = replace(clip, architecture=replace(clip.architecture, resize_mode="squash"))
     model = cache.make_model_key(str(save_clip(squashing, tmp_path / "squash.safetensors")))
     sample = Sample(DataKey(str(tmp_path / "images"), "all", None), 0, model=model)
-    own = cache.image_pair_bytes(replace(sample, own_image=("mine.png", content)), None)
-    assert np.array_equal(own, cache.image_pair_bytes(sample, None))
+    own = cache.image_pair_pixels(replace(sample, own_image=("mine.png", content)), None)
+    assert np.array_equal(own, cache.image_pair_pixels(sample, None))
     assert shows_both_ends(own[0])
 
 
@@ -159,12 +159,12 @@ def test_an_own_image_is_decoded_once(open_page: OpenPage, tmp_path: Path, monke
         return decode(*arguments)
 
     monkeypatch.setattr(cleaner.data.images, "decode_tensor", record)
-    clean, triggered = cache.image_pair_bytes(sample, attacked)
+    clean, triggered = cache.image_pair_pixels(sample, attacked)
     left, top, _, _ = cache.trigger_box(sample, attacked) or (0, 0, 0, 0)
     _, placed = cache.place_trigger(sample, attacked, Placement(left, top, 100))
     assert np.array_equal(placed, triggered)
     assert not np.array_equal(clean, triggered)
-    assert np.array_equal(cache.clean_image_bytes(sample, attacked)[0], clean), "the trigger is put on a copy"
+    assert np.array_equal(cache.clean_image_pixels(sample, attacked)[0], clean), "the trigger is put on a copy"
     assert len(calls) == 1
 
 
@@ -173,7 +173,7 @@ def test_a_trigger_is_applied_only_for_the_triggered_copy(
 ) -> None:
     attacked, _ = make_runs(tmp_path)
     sample = Sample(DataKey("scenes", "test", 100), 0)
-    clean, triggered = cache.image_pair_bytes(sample, attacked)
+    clean, triggered = cache.image_pair_pixels(sample, attacked)
     monkeypatch.setattr("cleaner.inspection.attribution.append_triggered", None)
     left, top, width, height = cache.trigger_box(sample, attacked) or (0, 0, 0, 0)
     assert cache.trigger_mask(sample, attacked).sum() == width * height > 0

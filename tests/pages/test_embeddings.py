@@ -173,8 +173,8 @@ def test_clean_and_triggered_images_of_a_table_have_the_framing_of_the_run(
     move_to_table(tmp_path)
     shown: list[Any] = []
     monkeypatch.setattr(pixels, "enlarge", lambda image, side: shown.append(image) or image)
-    load_pair, pairs = cache.image_pair_bytes, list[Any]()
-    monkeypatch.setattr(cache, "image_pair_bytes", lambda *args: pairs.append(args) or load_pair(*args))
+    load_pair, pairs = cache.image_pair_pixels, list[Any]()
+    monkeypatch.setattr(cache, "image_pair_pixels", lambda *args: pairs.append(args) or load_pair(*args))
     select(open_page("Embeddings"), ["image:3", "triggered:3"])
     clean, triggered = shown
     assert clean.shape == triggered.shape

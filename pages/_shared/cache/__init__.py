@@ -62,9 +62,9 @@ from pages._shared.cache.reports import format_command, report_html, weight_form
 from pages._shared.cache.samples import (
     best_classes,
     build_classifier,
-    clean_image_bytes,
+    clean_image_pixels,
     decode_own_image,
-    image_pair_bytes,
+    image_pair_pixels,
     load_framed_data,
     place_trigger,
     text_key,

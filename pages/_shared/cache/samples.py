@@ -61,15 +61,15 @@ def decode_own_image(own_image: tuple[str, bytes], framing: ImageTransform | Non
     return decode_tensor(content, framing or ImageTransform(side), name)[None]
 
 
-def image_pair_bytes(sample: Sample, trigger_run: Path | None) -> Any:
+def image_pair_pixels(sample: Sample, trigger_run: Path | None) -> Any:
     """Return `image_pair` as uint8 (1 or 2, H, W, 3)."""
     from cleaner.data.images import to_uint8
 
     return to_uint8(image_pair(sample, trigger_run))
 
 
-def clean_image_bytes(sample: Sample, trigger_run: Path | None) -> Any:
-    """Return the image of `image_pair_bytes` without its triggered copy, which can take long: (1, H, W, 3)."""
+def clean_image_pixels(sample: Sample, trigger_run: Path | None) -> Any:
+    """Return the image of `image_pair_pixels` without its triggered copy, which can take long: (1, H, W, 3)."""
     from cleaner.data.images import to_uint8
 
     return to_uint8(_load_clean_image(sample, trigger_run))
