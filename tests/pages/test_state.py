@@ -20,7 +20,7 @@ from cleaner.runs.folders import runs_root
 from cleaner.runs.record import RunRecord
 from cleaner.runs.request import Request
 from cleaner.runs.status import STATUS_FILE, Status, write_status
-from cleaner.runs.store import annotate, create_run, read_entry, read_record
+from cleaner.runs.store import create_run, read_entry, read_record
 from pages._shared import cache, jobs, pickers, state, times
 from tests.pages.conftest import OpenPage, go_to, page_text, table
 from tests.pages.runs import make_runs
@@ -171,13 +171,15 @@ def test_pages_show_the_time_of_the_reader(
     assert option.endswith("2026-01-01 05:30")
 
 
-def test_a_run_that_is_renamed_stays_in_view(open_page: OpenPage, tmp_path: Path) -> None:
+def test_a_run_stays_in_view_though_the_browser_sends_a_label_of_before(open_page: OpenPage, tmp_path: Path) -> None:
     folders = [make_runs(tmp_path, seed=seed)[0] for seed in (0, 1)]
     app = open_page("Overview")
     other = next(folder for folder in folders if folder.name != app.session_state["current_run"])
-    app.selectbox(key="current_run").set_value(other.name).run()
-    annotate(other, name="Renamed")
-    app.run()  # the browser sends the old label
+    box = app.selectbox(key="current_run").set_value(other.name)
+    box.run()
+    states = WidgetStates()
+    states.widgets.add(id=box.id, string_value="a label that no option has")
+    app._run(states)
     assert app.session_state["current_run"] == other.name
 
 
