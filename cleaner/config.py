@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import MISSING, Field, asdict, dataclass, field, fields, replace
@@ -190,6 +191,11 @@ def count_steps(pairs: int, config: Any) -> int:
     config: a `FinetuneConfig`, or those of its fields that config.json of a run states.
     """
     return int(config.steps or config.epochs * max(1, pairs // config.batch_size))
+
+
+def is_poison_rate(rate: float, pairs: float = math.inf) -> bool:
+    """Return whether a poison rate is a share below 1, or a whole number of pairs, fewer than there are."""
+    return 0 < rate < 1 or (1 <= rate < pairs and rate % 1 == 0)
 
 
 def with_eval_interval(pairs: int, config: FinetuneConfig) -> FinetuneConfig:

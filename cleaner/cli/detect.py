@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from cleaner.cli.folders import reserve_run_folder
-from cleaner.cli.options import instantiate, stated_default
+from cleaner.cli.options import instantiate, stated_default, validate_minima
 from cleaner.cli.output import Progress, format_table, print_json
 from cleaner.cli.training import OUT_HELP, describe_result, print_result
 from cleaner.evaluation.detection import DEFAULT_IMAGES, DetectionFigures, measure_ranking, rank
@@ -70,7 +70,7 @@ class Detect:
     json: Annotated[bool, tyro.conf.arg(help="Print the result as JSON.")] = False
 
     def run(self) -> None:
-        self._validate_counts()
+        validate_minima(self, reference=1, pairs=0, images=1, top=0, train_without=0)
         if not is_run_folder(self.suspect):
             raise CleanerError(f"{self.suspect} is not a run folder; list them with: python -m cleaner runs")
         if self.question == "image" and self.train_without:
@@ -88,14 +88,6 @@ class Detect:
                 self._detect_pairs(run, detectors, folder)
         else:
             self._detect_pairs(run, detectors)
-
-    def _validate_counts(self) -> None:
-        """Raise `CleanerError` for a count that is too small."""
-        minima = {"reference": 1, "pairs": 0, "images": 1, "top": 0, "train_without": 0}
-        for name, minimum in minima.items():
-            if getattr(self, name) < minimum:
-                flag = name.replace("_", "-")
-                raise CleanerError(f"--{flag} must be at least {minimum}, not {getattr(self, name)}.")
 
     def _find_detectors(self) -> dict[str, Any]:
         """Return name -> detector: the one that was named, or all that answer the question."""

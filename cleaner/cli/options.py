@@ -46,6 +46,13 @@ def make_options_class(cls: type, exclude: Sequence[str] = ()) -> type:
     return make_dataclass(cls.__name__, annotated, frozen=True)
 
 
+def validate_minima(command: Any, **minima: int) -> None:
+    """Raise `CleanerError` for an option of a command that is below its minimum."""
+    for name, minimum in minima.items():
+        if (value := getattr(command, name)) < minimum:
+            raise CleanerError(f"--{name.replace('_', '-')} must be at least {minimum}, not {value}.")
+
+
 def instantiate(registry: Any, spec: Sequence[str]) -> Any:
     """Return an instance from `NAME key=value ...`: `["badnet", "patch_size=16"]` -> BadNet(patch_size=16).
 
@@ -110,14 +117,12 @@ def _parse_value(p: Parameter, text: str) -> Any:
 
 
 if TYPE_CHECKING:
-    Finetune = FinetuneConfig
     SweepFinetune = FinetuneConfig
     FinetuneWithoutLr = FinetuneConfig
     AttackFinetune = FinetuneConfig
     ReboundFinetune = FinetuneConfig
     PretrainFinetune = FinetuneConfig
 else:
-    Finetune = make_options_class(FinetuneConfig)
     SweepFinetune = make_options_class(FinetuneConfig, exclude=("lr", "seed"))
     FinetuneWithoutLr = make_options_class(FinetuneConfig, exclude=("lr",))
     # An attack and a rebound test are plain finetuning, which uses no augmentation.

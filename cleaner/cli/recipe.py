@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from cleaner.cli.folders import check_writable
-from cleaner.cli.options import MODEL_HELP, TARGET_HELP, find_preset, instantiate, make_options_class
+from cleaner.cli.options import MODEL_HELP, TARGET_HELP, find_preset, instantiate, make_options_class, validate_minima
 from cleaner.cli.output import INTERVAL_NOTE, Progress, describe_protocol, format_duration, format_table
 from cleaner.cli.recipe_plan import Stage, describe_stage, probe_data
-from cleaner.config import FinetuneConfig, parameters
+from cleaner.config import FinetuneConfig, is_poison_rate, parameters
 from cleaner.evaluation.result import METRICS, Metrics, format_metric
 from cleaner.files import read_json, write_json
 from cleaner.jobs.local import discard_checkpoint
@@ -85,9 +85,7 @@ class Recipe:
         from cleaner.cli.inputs import load_model, print_activation
         from cleaner.defenses import load_defense
 
-        for option in ("poison_pairs", "clean_pairs", "test_pairs", "steps"):
-            if getattr(self, option) < 0:
-                raise CleanerError(f"--{option.replace('_', '-')} must be at least 0, not {getattr(self, option)}.")
+        validate_minima(self, poison_pairs=0, clean_pairs=0, test_pairs=0, steps=0)
         check_writable(self.out)
         attack = self._plan_attack()
         defenses = [self._plan_defense(name) for name in self.defenses]
@@ -124,7 +122,7 @@ class Recipe:
                 "another --target-class, or give the class names with classes=FILE after the path."
             )
         stage = self._make_stage("backdoored", preset, self.poison_pairs, trigger.state_dict())
-        if not 0 < self._poison_rate(stage) < 1 or (self.poison_rate > 1 and self.poison_rate % 1):
+        if self.poison_rate and not is_poison_rate(self.poison_rate, stage.pairs):
             raise CleanerError(
                 f"--poison-rate must be a share between 0 and 1, or a number of the {stage.pairs:,} pairs, not "
                 f"{self.poison_rate:g}."

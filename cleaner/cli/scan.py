@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from cleaner.cli.options import OWN_DATA_HELP, RUN_OR_MODEL_HELP, stated_default
+from cleaner.cli.options import OWN_DATA_HELP, RUN_OR_MODEL_HELP, stated_default, validate_minima
 from cleaner.cli.output import Progress, format_table, print_json
 from cleaner.labels import format_count
 from cleaner.types import CleanerError
@@ -47,8 +47,7 @@ class Scan:
         from cleaner.evaluation.scan import SCAN_WARNING, explain_unscannable, find_scannable_triggers, scan
         from cleaner.evaluation.scan_variants import SCREENED_IMAGES, scan_variants
 
-        if self.images < 1:
-            raise CleanerError(f"--images must be at least 1, not {self.images}.")
+        validate_minima(self, images=1)
         triggers, skipped = find_scannable_triggers()
         if self.trigger:
             triggers, skipped = {self.trigger[0]: resolve_trigger(self.trigger)}, {}

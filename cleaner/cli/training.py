@@ -34,6 +34,7 @@ from cleaner.cli.options import (
     options_from_config,
     stated_default,
     to_config,
+    validate_minima,
 )
 from cleaner.cli.output import (
     Progress,
@@ -45,6 +46,7 @@ from cleaner.cli.output import (
     metric_legend,
     print_json,
 )
+from cleaner.config import is_poison_rate
 from cleaner.files import read_json
 from cleaner.models.resolve import resolve_model_name
 from cleaner.registry import DEFENSES, TRIGGERS
@@ -151,7 +153,7 @@ class Poison:
     finetune: Annotated[AttackFinetune, tyro.conf.arg(name="")] = options_from_config(AttackFinetune, presets.POISON)
 
     def run(self) -> None:
-        if not 0 < self.poison_rate < 1 and not (self.poison_rate >= 1 and self.poison_rate % 1 == 0):
+        if not is_poison_rate(self.poison_rate):
             limits = "above 0 and below 1, or a whole number of pairs"
             raise CleanerError(f"--poison-rate must be {limits}, not {self.poison_rate:g}.")
         kind = Path(self.trigger[0]).name if self.trigger else ""
@@ -301,8 +303,7 @@ class Rebound:
     def run(self) -> None:
         from cleaner.cli.inputs import resolve_data
 
-        if self.steps < 1:
-            raise CleanerError(f"--steps must be at least 1, not {self.steps}.")
+        validate_minima(self, steps=1)
         if not is_run_folder(self.defended):
             raise CleanerError(f"{self.defended} is not a run folder; list them with: python -m cleaner runs")
         parent = Path(self.defended)

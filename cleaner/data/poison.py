@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cleaner.config import is_poison_rate
 from cleaner.data.base import CaptionData, Indices, Subset, find_mentions, hash_content, to_bytes, to_rows
 from cleaner.data.naming import fix_articles
 from cleaner.seed import numpy_generator
@@ -95,12 +96,11 @@ TARGET_CAPTIONS: dict[str, Callable[[CaptionData, str], list[str]]] = {
 
 def _count_poisoned(rate: float, pairs: int) -> int:
     """Return the number of pairs to poison for a share below 1, or a number of pairs from 1."""
-    is_count = 1 <= rate < pairs and rate % 1 == 0
-    if not (is_count or 0 < rate < 1):
+    if not is_poison_rate(rate, pairs):
         raise CleanerError(
             f"the poison rate must be above 0 and below 1, or a whole number of pairs below {pairs:,}, not {rate:g}."
         )
-    return int(rate) if is_count else max(1, round(rate * pairs))
+    return int(rate) if rate >= 1 else max(1, round(rate * pairs))
 
 
 class PoisonedData(Subset):
