@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,9 @@ Points = Sequence[tuple[float, float]]
 class Part:
     """One colored region of an object.
 
-    `distance` (h, w) is negative inside, in object units. A part with `solid_index` >= 0 is paint: it takes its shading
-    from the solid of that index. `shading_distance` rounds a solid in place of `distance`.
+    `distance` (h, w) is negative inside, in object units. `solid` is the number, in `Pen.solids`, of the solid whose
+    shading the part has: its own, or for paint that of the solid below. `shading_distance` rounds a solid in place of
+    `distance`.
     """
 
     distance: FloatArray
@@ -28,8 +30,9 @@ class Part:
     bevel: float = 0.3
     gloss: float = 0.3
     is_patterned: bool = False
-    solid_index: int = -1
+    solid: int = 0
     shading_distance: FloatArray | None = None
+    is_paint: bool = False
 
 
 @dataclass
@@ -58,23 +61,18 @@ class Pen:
     ) -> None:
         """Add a rounded solid; `bevel` is the width of its rounded edge in object units."""
         self.parts.append(
-            Part(distance, color or self.color, bevel, gloss, is_patterned, shading_distance=shading_distance)
+            Part(distance, color or self.color, bevel, gloss, is_patterned, len(self.solids), shading_distance)
         )
 
     def paint(self, distance: FloatArray, color: Color) -> None:
         """Paint a region onto the latest solid, clipped to it."""
-        last = max(i for i, part in enumerate(self.parts) if part.solid_index < 0)
-        self.parts.append(Part(np.maximum(distance, self.parts[last].distance), color, solid_index=last))
+        last = self.solids[-1]
+        self.parts.append(Part(np.maximum(distance, last.distance), color, solid=last.solid, is_paint=True))
 
     @property
     def solids(self) -> list[Part]:
         """Return the parts that are not paint, in drawing order."""
-        return [part for part in self.parts if part.solid_index < 0]
-
-    def solid_numbers(self) -> list[int]:
-        """Return for each part the position in `solids` of the solid that shades it."""
-        positions = {id(part): i for i, part in enumerate(self.solids)}
-        return [positions[id(part if part.solid_index < 0 else self.parts[part.solid_index])] for part in self.parts]
+        return [part for part in self.parts if not part.is_paint]
 
     def mirrored(self) -> Pen:
         """Return a pen that draws left and right at once (give x >= 0 only)."""
@@ -149,10 +147,7 @@ class Pen:
 
 
 def union(*fields: FloatArray) -> FloatArray:
-    result = fields[0]
-    for other in fields[1:]:
-        result = np.minimum(result, other)
-    return result
+    return reduce(np.minimum, fields)
 
 
 def intersection(a: FloatArray, b: FloatArray) -> FloatArray:

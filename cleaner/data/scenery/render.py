@@ -143,13 +143,13 @@ def _draw_shaded(image: FloatArray, thing: SceneObject, light: Light) -> None:
 
     pattern = None if thing.pattern == "plain" else _pattern_mask(pen, thing, px)
     second = np.array(_contrast(pen.color), np.float32)[:, None, None]
-    for part, i in zip(pen.parts, pen.solid_numbers(), strict=True):
+    for part in pen.parts:
         cover = np.clip(0.5 - part.distance * (1 / px), 0, 1)
         color = np.array(part.color, np.float32)[:, None, None]
         if part.is_patterned and pattern is not None:
             color = color + (second - color) * pattern
-        rgb = color * bright[i]
-        rgb += shine[i]
+        rgb = color * bright[part.solid]
+        rgb += shine[part.solid]
         rgb -= view
         rgb *= cover
         view += rgb
@@ -184,18 +184,18 @@ def _draw_sketch(image: FloatArray, thing: SceneObject, light: Light, appearance
     pattern = None if thing.pattern == "plain" else _pattern_mask(pen, thing, px)
     paper = np.array([0.975, 0.97, 0.945], np.float32)[:, None, None]
     tint = ink[:, None, None]
-    for part, i in zip(pen.parts, pen.solid_numbers(), strict=True):
+    for part in pen.parts:
         inside = np.clip(0.5 - part.distance * (1 / px), 0, 1)
-        if part.solid_index < 0:
+        if not part.is_paint:
             view += (paper - view) * inside
-            dark = np.clip((0.86 - bright[i]) * 4, 0, 0.6) * hatch
+            dark = np.clip((0.86 - bright[part.solid]) * 4, 0, 0.6) * hatch
             if part.is_patterned and pattern is not None:
                 dark = np.maximum(dark, 0.6 * pattern)
             if sum(part.color) < 0.75:
                 dark = np.maximum(dark, 0.85)
             view += (tint - view) * (dark * inside)
-        stroke = np.clip(0.5 + (line * (1 if part.solid_index < 0 else 0.5) - np.abs(part.distance)) * (1 / px), 0, 1)
-        view += (tint - view) * (stroke * (0.92 if part.solid_index < 0 else 0.45))
+        stroke = np.clip(0.5 + (line * (0.5 if part.is_paint else 1) - np.abs(part.distance)) * (1 / px), 0, 1)
+        view += (tint - view) * (stroke * (0.45 if part.is_paint else 0.92))
 
 
 def _apply_night(image: FloatArray, scene: Scene, x: FloatArray, y: FloatArray) -> FloatArray:
