@@ -20,7 +20,7 @@ from torch import Tensor
 
 from cleaner.data.base import DATASETS, CaptionData, Indices, to_rows, validate_choice
 from cleaner.data.scenery.captions import CAPTION_MODES, make_caption
-from cleaner.data.scenery.facts import OBJECT_NAMES, SCENES_VERSION, VARIANTS, Scene, SceneObject, make_scene
+from cleaner.data.scenery.facts import OBJECT_NAMES, SCENES_VERSION, Scene, SceneObject, make_scene
 from cleaner.data.scenery.render import render
 from cleaner.data.scenery.store import RenderSpec, default_cache_dir, find_cached, load_images
 from cleaner.data.scenery.words import COLORS
@@ -65,13 +65,11 @@ class Scenes(CaptionData):
         seed: int = 0,
         image_size: int = 64,
         captions: str | None = None,
-        variant: str | None = None,
         cache_dir: str | Path | None = None,
         on_step: OnStep | None = None,
     ) -> None:
-        variant = variant or self.variant
+        variant = self.variant
         validate_choice("split", split, SPLIT_SIZES)
-        validate_choice("variant", variant, VARIANTS)
         size = SPLIT_SIZES[split] if size is None else size
         mode = captions or ("mixed" if split == "train" else "full")
         validate_choice("captions", mode, CAPTION_MODES)
@@ -81,7 +79,7 @@ class Scenes(CaptionData):
             raise CleanerError(f"image_size must be between 16 and 1024 px, not {image_size}.")
         if seed < 0:
             raise CleanerError(f"seed must be 0 or more, not {seed}.")
-        self.split, self.seed, self.image_size, self.variant = split, seed, image_size, variant
+        self.split, self.seed, self.image_size = split, seed, image_size
         self.name = f"{'scenes' if variant == 'plain' else 'scenes-' + variant}/{split}"
         self.class_names = self.list_classes()
         described = [_describe(split, seed, i, variant, mode) for i in range(size)]
@@ -133,12 +131,12 @@ class Scenes(CaptionData):
         rows = np.arange(len(self))[index].tolist()
         rendered = self._rendered  # one reference: another thread may replace the attribute
         missing = set(rows) - rendered.keys()
-        needs_split = not rows or len(rendered) + len(missing) > MAX_SINGLE_RENDERS
+        needs_split = len(rendered) + len(missing) > MAX_SINGLE_RENDERS
         if needs_split or self._pixels is not None or find_cached(self._spec, self._cache_dir):
             return self.pixels[index]
         for i in missing:
             rendered[i] = render(self.scenes[i], self.image_size)
-        return np.stack([rendered[i] for i in rows])
+        return np.array([rendered[i] for i in rows], np.uint8).reshape(-1, self.image_size, self.image_size, 3)
 
     def load_split(self, split: str) -> CaptionData | None:
         validate_choice("split", split, SPLIT_SIZES)
@@ -146,7 +144,6 @@ class Scenes(CaptionData):
             split,
             seed=self.seed,
             image_size=self.image_size,
-            variant=self.variant,
             cache_dir=self._cache_dir,
             on_step=self._on_step,
         )

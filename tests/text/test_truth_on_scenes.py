@@ -8,7 +8,7 @@ from functools import lru_cache
 import pytest
 
 from cleaner.data.scenery.words import SYNONYMS
-from cleaner.data.scenes import Scene, Scenes
+from cleaner.data.scenes import CrowdScenes, Scene, Scenes, SketchScenes
 from cleaner.text import Vocabulary, draw_subtexts
 from tests.data.truth import is_true
 
@@ -78,9 +78,9 @@ def test_all_kinds_are_drawn(sample: tuple[int, int]) -> None:
     assert max(kinds.values()) < 0.5 * negatives.total()
 
 
-@pytest.mark.parametrize("variant", ["sketch", "crowd"])
-def test_subtexts_of_other_variants(variant: str) -> None:
-    data = Scenes(split="clean", size=250, variant=variant)
+@pytest.mark.parametrize("kind", [SketchScenes, CrowdScenes])
+def test_subtexts_of_other_variants(kind: type[Scenes]) -> None:
+    data = kind(split="clean", size=250)
     for i, (caption, scene) in enumerate(zip(data.captions, data.scenes, strict=True)):
         pair = draw_subtexts(caption, seed=0, epoch=0, index=i)
         assert pair.positive is not None
