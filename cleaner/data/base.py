@@ -295,9 +295,11 @@ def resolve_source(name: str) -> tuple[Any, dict[str, str]]:
         if not getattr(DATASETS[kind], "is_remote", False):
             validate_allowed(path)
         return DATASETS[kind], {"path": path}
-    if name not in DATASETS and (os.path.exists(name) or any(mark in name for mark in ".:/\\")):
+    if name in DATASETS:
+        return DATASETS[name], {}
+    if os.path.exists(name) or any(mark in name for mark in ".:/\\"):
         validate_allowed(name)
-    if name not in DATASETS and os.path.exists(name):  # not Path.exists: it raises for an overlong name
+    if os.path.exists(name):  # not Path.exists: it raises for an overlong name
         for source in (DATASETS[kind] for kind in DATASETS):
             if hasattr(source, "recognizes") and source.recognizes(Path(name)):
                 return source, {"path": name}
@@ -308,12 +310,10 @@ def resolve_source(name: str) -> tuple[Any, dict[str, str]]:
         raise CleanerError(
             f"{name} has no known format: give a table (.csv, .tsv, .parquet), an image folder, a .tar or a .zip."
         )
-    if name not in DATASETS:
-        raise CleanerError(
-            f"there is no data set or file {name!r}{suggest(name, DATASETS)}: check the path, or choose one of: "
-            f"{', '.join(list_builtin_data())}."
-        )
-    return DATASETS[name], {}
+    raise CleanerError(
+        f"there is no data set or file {name!r}{suggest(name, DATASETS)}: check the path, or choose one of: "
+        f"{', '.join(list_builtin_data())}."
+    )
 
 
 def list_builtin_data() -> list[str]:

@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from cleaner.access import validate_allowed
-from cleaner.files import MAX_PATCH_SIDE, validate_regular
+from cleaner.files import MAX_PATCH_SIDE, read_limited
 from cleaner.models.framing import ImageTransform, decode_image
 from cleaner.types import CleanerError
 
@@ -84,15 +84,12 @@ def read_image_file(path: str) -> bytes:
     try:
         file = Path(path).expanduser()
         validate_allowed(file)
-        size = validate_regular(file).st_size
-        content = file.read_bytes() if size <= MAX_FILE_BYTES else b""
+        content = read_limited(file, MAX_FILE_BYTES)
     except CleanerError:
         raise
     except (OSError, ValueError, RuntimeError) as error:  # an impossible name; a home folder of nobody
         reason = getattr(error, "strerror", None) or type(error).__name__
         raise CleanerError(f"the image {path} cannot be read ({reason}): check its path.") from error
-    if size > MAX_FILE_BYTES:
-        raise CleanerError(f"{file.name} has {size / 2**20:.0f} MB: make it smaller than {MAX_FILE_BYTES // 2**20} MB.")
     decode_tensor(content, ImageTransform(8), file.name)
     return content
 

@@ -32,8 +32,6 @@ WITH_LOOK = (
 )
 LOOKS = ("dark", "bright", "low contrast", "high contrast", "bluish", "greenish", "warm toned", "greyish")
 LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
-CHUNK = 2000
-"""Photos measured at a time, for their memory."""
 
 
 def describe_photos(keys: Sequence[str], class_names: Sequence[str], pixels: np.ndarray) -> list[str]:
@@ -41,8 +39,7 @@ def describe_photos(keys: Sequence[str], class_names: Sequence[str], pixels: np.
 
     A photo's key determines the words.
     """
-    chunks = [measure_looks(pixels[start : start + CHUNK]) for start in range(0, len(pixels), CHUNK)]
-    looks = np.concatenate(chunks) if chunks else np.empty((0, len(LOOKS)), dtype=bool)
+    looks = measure_looks(pixels)
     return [_describe(key, name, row) for key, name, row in zip(keys, class_names, looks, strict=True)]
 
 
