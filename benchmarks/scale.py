@@ -26,16 +26,15 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 import tyro
 from PIL import Image
 
 from benchmarks import protocol, scale_ranks
 from benchmarks.scale_cost import METHODS, Host, Machine, Model, predict_step
+from benchmarks.scale_ranks import make_features, make_loss
 from cleaner.data.augment import augment
 from cleaner.data.base import load_data
 from cleaner.files import child_environment
-from cleaner.losses import Features, clip_loss, in_modal_loss, subtext_loss
 from cleaner.models.architectures import get_open_clip_architecture
 from cleaner.models.clip import new_clip
 from cleaner.models.devices import configure_torch
@@ -163,41 +162,6 @@ def measure_loss(rows: int, width: int = 512) -> dict[str, float]:
         )
         for name, method in METHODS.items()
     }
-
-
-def make_features(rows: int, width: int, has_views: bool, share: float) -> Features:
-    """Return random unit features as a gather gives them."""
-    generator = torch.Generator().manual_seed(0)
-
-    def draw(*shape: int) -> torch.Tensor:
-        return F.normalize(torch.randn(*shape, width, generator=generator), dim=-1).requires_grad_()
-
-    drawn = max(1, round(share * rows)) if share else 0
-    return Features(
-        image=draw(rows),
-        text=draw(rows),
-        image_aug=draw(rows) if has_views else None,
-        text_aug=draw(rows) if has_views else None,
-        positive=draw(drawn) if drawn else None,
-        negative=draw(drawn, 3) if drawn else None,
-        selected=torch.arange(drawn),
-        false_negative=torch.zeros(drawn, drawn, dtype=torch.bool),
-        logit_scale=50.0,
-    )
-
-
-def make_loss(f: Features, has_subtexts: bool) -> Callable[[], None]:
-    """Return a call that computes a loss, forward and backward."""
-
-    def compute() -> None:
-        loss = clip_loss(f)
-        if f.image_aug is not None:
-            loss = loss + in_modal_loss(f)
-        if has_subtexts:
-            loss = loss + subtext_loss(f)
-        loss.backward()
-
-    return compute
 
 
 def validate(options: Options) -> dict[str, Any]:

@@ -15,14 +15,17 @@ from typing import Any
 import numpy as np
 import torch
 import torch.distributed as dist
+import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.scale_cost import BACKWARD, Model
+from benchmarks.scale_cost import METHODS as COSTS
 from cleaner.config import FinetuneConfig
 from cleaner.data.augment import augment
 from cleaner.data.base import load_data
 from cleaner.defenses import DEFENSES, Defense
 from cleaner.files import write_json
+from cleaner.losses import Features, clip_loss, in_modal_loss, subtext_loss
 from cleaner.models.clip import Clip, new_clip
 from cleaner.models.devices import configure_torch
 from cleaner.text import draw_subtexts, eda
@@ -70,11 +73,43 @@ def count_flops(call: Callable[[], Any]) -> float:
     return float(counter.get_total_flops())
 
 
+def make_features(rows: int, width: int, has_views: bool, share: float) -> Features:
+    """Return random unit features as a gather gives them."""
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(*shape: int) -> torch.Tensor:
+        return F.normalize(torch.randn(*shape, width, generator=generator), dim=-1).requires_grad_()
+
+    drawn = max(1, round(share * rows)) if share else 0
+    return Features(
+        image=draw(rows),
+        text=draw(rows),
+        image_aug=draw(rows) if has_views else None,
+        text_aug=draw(rows) if has_views else None,
+        positive=draw(drawn) if drawn else None,
+        negative=draw(drawn, 3) if drawn else None,
+        selected=torch.arange(drawn),
+        false_negative=torch.zeros(drawn, drawn, dtype=torch.bool),
+        logit_scale=50.0,
+    )
+
+
+def make_loss(f: Features, has_subtexts: bool) -> Callable[[], None]:
+    """Return a call that computes a loss, forward and backward."""
+
+    def compute() -> None:
+        loss = clip_loss(f)
+        if f.image_aug is not None:
+            loss = loss + in_modal_loss(f)
+        if has_subtexts:
+            loss = loss + subtext_loss(f)
+        loss.backward()
+
+    return compute
+
+
 def measure_parts(clip: Clip) -> tuple[Model, dict[str, np.ndarray]]:
     """Return the model's operations, and the parts of a step by each of `CLOCKS`."""
-    from benchmarks.scale import make_features, make_loss
-    from benchmarks.scale_cost import METHODS as COSTS
-
     data = load_data("scenes", split="clean", size=4 * BATCH)
     captions, rows = data.captions[:BATCH], range(BATCH)
     pairs = [draw_subtexts(caption, seed=0, epoch=0, index=i) for i, caption in enumerate(captions)]

@@ -34,8 +34,6 @@ MAP_FILE = "embeddings.npz"
 MAX_IMAGES = 300
 """Most images on a map; fewer if many models or classes would exceed `MAX_POINTS`."""
 MAX_POINTS = 3000
-POINT_KINDS = ("image", "triggered", "caption", "prompt")
-"""Kinds of points on a map: clean images, the same with trigger, their captions, class prompts."""
 STAGES = ("clean", "backdoored", "suspect", "defended")
 """Kinds of models on a map, in their order."""
 Array = NDArray[np.float32]
@@ -49,7 +47,7 @@ class EmbeddingMap:
     """Points of all stages, stage after stage, each in the order of `counts`.
 
     Attributes:
-        counts: kind of point (`POINT_KINDS`) -> points per stage.
+        counts: kind of point (`features.POINT_KINDS`) -> points per stage.
         rows, labels, captions: of the images; rows are indices of `data`.
         prompts: class index of each prompt; target: index of the attacked class.
         attack_success: for each stage and image, whether the triggered image is classified as the target.
@@ -166,6 +164,7 @@ def compute_map(
     """
     from cleaner.evaluation.evaluate import validate_eval_data
     from cleaner.inspection.features import (
+        POINT_KINDS,
         compute_embedding_metrics,
         compute_feature_shifts,
         concatenate_features,

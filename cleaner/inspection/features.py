@@ -21,9 +21,11 @@ from cleaner.evaluation.metrics import (
     trigger_pull,
     uniformity,
 )
-from cleaner.inspection.embedding_map import POINT_KINDS
 from cleaner.models.clip import Clip
 from cleaner.types import OnStep
+
+POINT_KINDS = ("image", "triggered", "caption", "prompt")
+"""Kinds of points on a map: clean images, the same with trigger, their captions, class prompts."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks import scale
+from benchmarks import scale, scale_ranks
 from benchmarks.markdown import scale_tables
 from benchmarks.scale_cost import METHODS, Host, Machine, Model, count_hours, predict_step
 from tests.benchmarks.result_files import write_result
@@ -55,7 +55,9 @@ def test_operations_of_published_models() -> None:
 @pytest.mark.parametrize("name", METHODS)
 def test_operations_of_a_loss(name: str) -> None:
     rows, width, method = 256, 64, METHODS[name]
-    compute = scale.make_loss(scale.make_features(rows, width, method.images > 1, method.share), method.share > 0)
+    compute = scale_ranks.make_loss(
+        scale_ranks.make_features(rows, width, method.images > 1, method.share), method.share > 0
+    )
     with FlopCounterMode(display=False) as counter:
         compute()
     step = predict_step(replace(MODEL, width=width), method, MACHINE, HOST, batch=rows, processes=1)
