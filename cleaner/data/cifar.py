@@ -20,6 +20,7 @@ from torchvision import datasets
 
 from cleaner.access import validate_allowed
 from cleaner.data.base import DATASETS
+from cleaner.data.download import download_archive
 from cleaner.data.pairs import TAR_ERRORS, FileData, PairTable
 from cleaner.data.photo_captions import describe_photos
 from cleaner.files import file_version, read_limited, write_error
@@ -65,6 +66,8 @@ class Cifar10(FileData):
         def read() -> PairTable:
             return _build_table(_read_tars(tars, on_step) if has_tars else self._read_files(root, download, on_step))
 
+        if download and not all(map(isfile, self._list_files(root))):
+            download_archive(self.dataset_name, root, on_step)  # torchvision would print a bar
         table = _keep_table((name, *((str(file), file_version(file)) for file in files)), read)
         super().__init__(table, f"{name}:{root.resolve()}" if path else name, on_step=on_step, **file_options)
 

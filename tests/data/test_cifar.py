@@ -6,6 +6,7 @@ import errno
 import hashlib
 import os
 import pickle
+import shutil
 import socket
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
@@ -169,6 +170,26 @@ def test_a_download_reports_megabytes_and_leaves_no_part(tmp_path: Path, monkeyp
         download_archive("CIFAR10", tmp_path / "other")
 
 
+def test_an_option_downloads_with_progress_and_prints_nothing(
+    torchvision_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def hash_file(path: Path) -> str:
+        return hashlib.md5(path.read_bytes()).hexdigest()
+
+    archive, files = shutil.make_archive(str(tmp_path / "source"), "gztar", torchvision_folder), CIFAR10.base_folder
+    monkeypatch.setattr(CIFAR10, "url", Path(archive).as_uri())
+    monkeypatch.setattr(CIFAR10, "tgz_md5", hash_file(Path(archive)))
+    for name in ("train_list", "test_list"):
+        hashes = [[file, hash_file(torchvision_folder / files / file)] for file, _ in getattr(CIFAR10, name)]
+        monkeypatch.setattr(CIFAR10, name, hashes)
+    monkeypatch.setitem(CIFAR10.meta, "md5", hash_file(torchvision_folder / files / "batches.meta"))
+    reports: list[StepReport] = []
+    data = load_data(f"cifar10:{tmp_path / 'own'}", split="test", download="true", on_step=reports.append)
+    assert len(data) == 30
+    assert reports[0].stage == "download"
+    assert capfd.readouterr() == ("", "")
+
+
 def test_two_downloads_at_once_do_not_disturb_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     content, folder = bytes(range(250)) * 10_000, tmp_path / "own"
     (tmp_path / "source.tar.gz").write_bytes(content)
@@ -211,6 +232,6 @@ def test_a_download_without_a_network_says_so(tmp_path: Path, monkeypatch: pytes
     def fail(*_: object, **__: object) -> None:
         raise URLError(socket.gaierror(-2, "no network"))
 
-    monkeypatch.setattr("torchvision.datasets.cifar.download_and_extract_archive", fail)
-    with pytest.raises(CleanerError, match=r"not downloaded \(no network\).*cifar10:/folder"):
+    monkeypatch.setattr("cleaner.data.download.urlopen", fail)
+    with pytest.raises(CleanerError, match=r"not downloaded \(no network\): check the connection"):
         load_data(f"cifar10:{tmp_path}", download=True)

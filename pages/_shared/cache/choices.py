@@ -79,12 +79,9 @@ def is_downloaded(name: str) -> bool:
 
 def download(name: str, on_step: OnStep) -> None:
     """Download data; raises `CleanerError` if that fails."""
-    from cleaner.data.base import DATASETS, load_data
-    from cleaner.data.cifar import photos_root
-    from cleaner.data.download import download_archive
+    from cleaner.data.base import load_data
 
-    download_archive(DATASETS[name].dataset_name, photos_root(), on_step)
-    load_data(name, split="test", size=1, download=True, on_step=on_step)  # checks and unpacks the archive
+    load_data(name, split="test", size=1, download=True, on_step=on_step)
 
 
 def models() -> list[str]:
