@@ -13,10 +13,12 @@ import socket
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from statistics import mean, median
-from typing import Any
+from typing import Annotated
+
+from pydantic import BaseModel, Field, ValidationError
 
 from cleaner.config import VALIDATION_TIME_SHARE, FinetuneConfig, count_steps
 from cleaner.files import cache_root, file_version, read_json, read_json_cached, write_json
@@ -35,6 +37,8 @@ COST_SETTINGS = ("batch_size", "precision", "device", "augmentation", "freeze_bn
 FILE_FIELDS = ("path", "png", "png_path")
 """Fields of a defense that hold a file, or name it."""
 
+Duration = Annotated[float, Field(gt=0, lt=1e9)]
+
 
 @dataclass(frozen=True)
 class Phases:
@@ -46,7 +50,7 @@ class Phases:
     """
 
     start: float
-    step: float
+    step: Duration
     validation: float
     evaluate: float
     optimize: float = 0.0
@@ -61,6 +65,20 @@ class Phases:
         least = min(validations, 2) * self.validation
         validation = min(validations * self.validation, least + VALIDATION_TIME_SHARE * training)
         return self.start + self.optimize + training + validation + self.evaluate
+
+
+class _Kind(BaseModel):
+    """Observations of one kind of run; none where its measurement failed."""
+
+    updated: float = 0.0
+    phases: list[Phases] = []
+
+
+class _Store(BaseModel):
+    """The file of the observations; errors: (predicted, real) seconds of past runs."""
+
+    kinds: dict[str, _Kind] = {}
+    errors: list[tuple[Duration, Duration]] = []
 
 
 def store_path() -> Path:
@@ -137,13 +155,13 @@ class Prediction:
 def predict(request: Request) -> Prediction | None:
     """Return how long a run will take here, None before anything like it was run or measured."""
     store = _read_store()
-    observations = store["kinds"].get(kind_of(request), {}).get("phases", [])
+    observations = store.kinds.get(kind_of(request), _Kind()).phases
     if not observations:
         return None
     typical = Phases(*(median(getattr(each, f.name) for each in observations) for f in fields(Phases)))
     pairs, config = request.pairs, request.finetune
     seconds = typical.total(count_steps(pairs, config), count_validations(pairs, config))
-    spread = _spread(store["errors"])
+    spread = _spread(store.errors)
     return Prediction(seconds, seconds * (1 - spread), seconds * (1 + spread), typical.memory)
 
 
@@ -157,8 +175,8 @@ def _spread(errors: Sequence[Sequence[float]]) -> float:
 
 def is_measurable(request: Request) -> bool:
     """Return whether no measurement of such a request has failed."""
-    entry = _read_store()["kinds"].get(kind_of(request))
-    return entry is None or bool(entry["phases"])
+    entry = _read_store().kinds.get(kind_of(request))
+    return entry is None or bool(entry.phases)
 
 
 def record(request: Request, phases: Phases | None, predicted: Prediction | None = None, real: float = 0.0) -> None:
@@ -167,43 +185,23 @@ def record(request: Request, phases: Phases | None, predicted: Prediction | None
     phases: None for a measurement that failed. predicted, real: of a run; one that left its predicted range replaces
     the older observations.
     """
-    store = _read_store()
-    entry = store["kinds"].pop(kind_of(request), {"phases": []})
+    store, kind = _read_store(), kind_of(request)
     is_wrong = predicted is not None and not predicted.low <= real <= predicted.high
-    kept = [] if is_wrong else entry["phases"][-MAX_OBSERVATIONS + 1 :]
-    store["kinds"][kind_of(request)] = {"updated": time.time(), "phases": [*kept, *([phases] if phases else [])]}
-    newest = sorted(store["kinds"].items(), key=lambda item: item[1]["updated"])[-MAX_KINDS:]
+    kept = [] if is_wrong else store.kinds.get(kind, _Kind()).phases[-MAX_OBSERVATIONS + 1 :]
+    store.kinds[kind] = _Kind(updated=time.time(), phases=[*kept, *([phases] if phases else [])])
+    store.kinds = dict(sorted(store.kinds.items(), key=lambda item: item[1].updated)[-MAX_KINDS:])
     if predicted is not None:
-        store["errors"] = [*store["errors"], [predicted.seconds, real]][-MAX_ERRORS:]
-    kinds = {kind: {"updated": each["updated"], "phases": [asdict(p) for p in each["phases"]]} for kind, each in newest}
+        store.errors = [*store.errors, (predicted.seconds, real)][-MAX_ERRORS:]
     with suppress(CleanerError):  # a full disk costs the prediction, not the run
-        write_json(store_path(), {"kinds": kinds, "errors": store["errors"]})
+        write_json(store_path(), store.model_dump())
 
 
-def _read_store() -> dict[str, Any]:
+def _read_store() -> _Store:
     """Return the observations and errors; none from a file that is missing or broken."""
-    stored = read_json_cached(store_path())
     try:
-        kinds = {
-            str(kind): {"updated": float(each["updated"]), "phases": [_parse_phases(p) for p in each["phases"]]}
-            for kind, each in stored["kinds"].items()
-        }
-        errors = [[_positive(predicted), _positive(real)] for predicted, real in stored["errors"]]
-    except (KeyError, TypeError, ValueError, AttributeError):
-        return {"kinds": {}, "errors": []}
-    return {"kinds": kinds, "errors": errors}
-
-
-def _parse_phases(values: dict[str, Any]) -> Phases:
-    phases = Phases(**{f.name: float(values.get(f.name, f.default)) for f in fields(Phases)})
-    _positive(phases.step)
-    return phases
-
-
-def _positive(value: Any) -> float:
-    if not 0 < float(value) < 1e9:
-        raise ValueError("not a duration")
-    return float(value)
+        return _Store.model_validate(read_json_cached(store_path()))
+    except ValidationError:
+        return _Store()
 
 
 class RunClock:

@@ -250,7 +250,7 @@ def test_rendering_does_not_count_as_the_time_of_a_step(
     monkeypatch.setattr(scenes, "load_images", render_slowly)
     monkeypatch.setattr(timing, "time", SimpleNamespace(perf_counter=lambda: time.perf_counter() + late[0]))
     assert timing.measure(asdict(replace(request_, pairs=640)))
-    phases = prediction._read_store()["kinds"].popitem()[1]["phases"][0]
+    phases = prediction._read_store().kinds.popitem()[1].phases[0]
     assert phases.step < 100
 
 
@@ -427,7 +427,7 @@ def test_a_number_of_poisoned_pairs_is_measured_as_a_share(request_: Request) ->
 
 def test_a_trigger_that_is_optimized_is_timed(request_: Request) -> None:
     assert timing.measure(asdict(replace(request_, trigger={"name": "badclip", "steps": 40})))
-    phases = prediction._read_store()["kinds"].popitem()[1]["phases"][0]
+    phases = prediction._read_store().kinds.popitem()[1].phases[0]
     assert phases.optimize > 0
 
 
