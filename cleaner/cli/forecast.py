@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict, replace
-from typing import Any
 
 from cleaner.config import count_steps
 from cleaner.data.base import CaptionData
@@ -69,12 +68,7 @@ def _is_worth_measuring(request: Request) -> bool:
 
 def _describe_resolution(request: Request, test: CaptionData) -> str:
     """Return what the test data of a run can resolve."""
-    config = _read_parent_config(request)
+    config = {} if request.parent is None else read_json(find_run(request.parent) / "config.json")
     target, trigger = request.target_class or config.get("target_class"), request.trigger or config.get("trigger")
     modalities = TRIGGERS[trigger["name"]].modalities if trigger else ("image",)
     return describe_test(test, target if trigger else None, "images" if "image" in modalities else "captions")
-
-
-def _read_parent_config(request: Request) -> dict[str, Any]:
-    """Return the config of the run that a request starts from; empty without one."""
-    return {} if request.parent is None else read_json(find_run(request.parent) / "config.json")

@@ -1,4 +1,4 @@
-"""Class folders, on disk or in a zip: class, split and caption of each image from its path."""
+"""Class folders, on disk, in a zip or in tar shards: class, split and caption of each image from its path."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from cleaner.files import read_json, write_error, write_text
 from cleaner.jobs import handover, local, process, slurm, sweep
-from cleaner.runs.run import read_progress
+from cleaner.runs.progress import PROGRESS_FILE, read_progress
 from cleaner.runs.status import ACTIVE, read_status, write_status
 from cleaner.types import Cancelled, CleanerError, Paused, StepReport
 
@@ -121,7 +121,7 @@ class RunSession:
         is_due = report.metrics or report.picture or report.step == report.total
         if not (is_first or is_due or time.monotonic() - self._log_times[report.stage] > WRITE_SECONDS):
             return
-        path = self.folder / "progress.jsonl"
+        path = self.folder / PROGRESS_FILE
         if is_first:
             self._drop_repeated(path, report)
         try:

@@ -20,7 +20,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, suppress
 from dataclasses import asdict, dataclass, fields, replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -125,8 +124,6 @@ class SlurmResources:
 def explain_unavailable() -> str:
     """Return why runs cannot be submitted to Slurm from this machine; empty if they can."""
     missing = [name for name in COMMANDS if shutil.which(name) is None]
-    if not missing and find_spec("submitit") is None:
-        return "the package submitit is not installed"
     return f"Slurm's {missing[0]} is not on this machine" if missing else ""
 
 

@@ -96,7 +96,7 @@ _asked: dict[str, tuple[Request, float]] = {}
 
 def ensure() -> None:
     """Start a spare unless one is ready, and restart its idle time. Call it only while no run is active."""
-    global _spare, _idle_timer
+    global _spare
     if os.environ.get(SWITCH) == "0":
         return
     with _lock:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from cleaner.files import parse_json, read_limited, validate_regular
 from cleaner.types import CleanerError
@@ -83,7 +83,7 @@ def _parse_lines(content: bytes) -> list[dict[str, Any]]:
         try:
             report = parse_json(line)
             _Report.model_validate(report)
-        except (ValueError, RecursionError, ValidationError):
+        except (ValueError, RecursionError):  # pydantic's ValidationError is a ValueError
             continue
         for name in ("losses", "metrics"):
             report[name] = {key: value for key, value in report.get(name, {}).items() if value is not None}

@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
@@ -47,19 +46,15 @@ def create_run(request: Request, root: Path | None = None, name: str = "") -> Pa
     try:
         write_status(folder, Status("new"))
         if request.stage == "backdoored" and request.trigger:
-            _write_trigger_files(request.trigger, folder)
+            from cleaner.attacks.base import load_trigger  # here: listing runs must not load torch
+            from cleaner.runs.run import write_trigger_files
+
+            write_trigger_files(load_trigger(request.trigger), folder)
         write_json(folder / "config.json", {"schema": SCHEMA_VERSION, **request.initial_config()})
     except CleanerError:
         shutil.rmtree(folder, ignore_errors=True)  # an incomplete run would stay in all lists
         raise
     return folder
-
-
-def _write_trigger_files(state: Mapping[str, Any], folder: Path) -> None:
-    from cleaner.attacks.base import load_trigger  # here: listing runs must not load torch
-    from cleaner.runs.run import write_trigger_files
-
-    write_trigger_files(load_trigger(state), folder)
 
 
 def list_entries(root: Path | None = None) -> list[RunRecord]:
@@ -169,7 +164,7 @@ def remove_run_folder(folder: Path) -> None:
     _refuse_shipped(folder)
     if folder.is_symlink():  # what it names may serve another store, too
         raise CleanerError(f"{folder} is a link to {folder.resolve()}: delete that folder, then the link.")
-    if not (folder / "config.json").exists() and not (folder / "status.json").exists():
+    if not (folder / "config.json").exists() and not (folder / STATUS_FILE).exists():
         raise CleanerError(f"{folder} is not a run folder: nothing was deleted.")
     try:
         remove_tree(folder)
