@@ -41,14 +41,14 @@ def render_animation(movies: Sequence[Movie], kind: str = "webp") -> bytes:
         _Panel(movie, bounds, left=i * WIDTH // len(movies), width=WIDTH // len(movies))
         for i, movie in enumerate(movies)
     ]
-    pictures = [_draw(panels, i / (IMAGES - 1)) for i in range(IMAGES)]
+    images = [_draw(panels, i / (IMAGES - 1)) for i in range(IMAGES)]
     durations = [HOLD, *[MILLISECONDS] * (IMAGES - 2), HOLD]
     buffer = io.BytesIO()
     if kind == "gif":
-        palette = pictures[len(pictures) // 2].quantize(255, dither=Image.Dither.NONE)
-        pictures = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]
+        palette = images[len(images) // 2].quantize(255, dither=Image.Dither.NONE)
+        images = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
     options = {"quality": 80, "method": 3} if kind == "webp" else {}
-    pictures[0].save(buffer, kind, save_all=True, append_images=pictures[1:], duration=durations, loop=0, **options)
+    images[0].save(buffer, kind, save_all=True, append_images=images[1:], duration=durations, loop=0, **options)
     return buffer.getvalue()
 
 
@@ -59,23 +59,23 @@ def write_animation(movies: Sequence[Movie], path: Path) -> Path:
 
 
 def _draw(panels: Sequence[_Panel], time: float) -> Image.Image:
-    picture = Image.new("RGB", (WIDTH, HEIGHT), BACKGROUND)
-    draw = ImageDraw.Draw(picture)
+    image = Image.new("RGB", (WIDTH, HEIGHT), BACKGROUND)
+    draw = ImageDraw.Draw(image)
     for panel in panels:
-        panel.draw(picture, draw, time)
-    return picture
+        panel.draw(image, draw, time)
+    return image
 
 
 @dataclass(frozen=True)
 class _Panel:
-    """One film in a column of the picture."""
+    """One film in a column of the image."""
 
     movie: Movie
     bounds: Bounds
     left: int
     width: int
 
-    def draw(self, picture: Image.Image, draw: ImageDraw.ImageDraw, time: float) -> None:
+    def draw(self, image: Image.Image, draw: ImageDraw.ImageDraw, time: float) -> None:
         """Draw the film at a time, 0..1."""
         frame, way = self._find_frame(time)
         self._draw_header(draw, frame)
@@ -84,11 +84,11 @@ class _Panel:
         if self.width > WIDTH // 2:
             middle = left + round(0.45 * (right - left))
             self._draw_map(draw, (left, HEADER, middle, bottom), frame, way)
-            self._draw_wall(picture, draw, (middle + GAP, HEADER, right, bottom), columns=6, frame=frame)
+            self._draw_wall(image, draw, (middle + GAP, HEADER, right, bottom), columns=6, frame=frame)
         else:
             middle = HEADER + 190
             self._draw_map(draw, (left, HEADER, right, middle), frame, way)
-            self._draw_wall(picture, draw, (left, middle + GAP, right, bottom), columns=8, frame=frame)
+            self._draw_wall(image, draw, (left, middle + GAP, right, bottom), columns=8, frame=frame)
         self._draw_curves(draw, (left + 34, HEIGHT - CURVES, right, HEIGHT - 24), time)
 
     @cached_property
@@ -144,9 +144,7 @@ class _Panel:
                 is_target = film.prompts[n - clean - triggered] == film.target
                 _draw_cross(draw, place, TARGET if is_target else GRAY, 6 if is_target else 3)
 
-    def _draw_wall(
-        self, picture: Image.Image, draw: ImageDraw.ImageDraw, box: Box, *, columns: int, frame: int
-    ) -> None:
+    def _draw_wall(self, image: Image.Image, draw: ImageDraw.ImageDraw, box: Box, *, columns: int, frame: int) -> None:
         film = self.movie.film
         rows = -(-len(film.gallery) // columns)
         label = 18
@@ -154,7 +152,7 @@ class _Panel:
         font = ImageFont.load_default(min(13, max(9, side // 5)))
         for i, tile in enumerate(self._tiles):
             left, top = box[0] + (i % columns) * (side + 4), box[1] + (i // columns) * (side + label)
-            picture.paste(tile.resize((side, side), Image.Resampling.BICUBIC), (left, top))
+            image.paste(tile.resize((side, side), Image.Resampling.BICUBIC), (left, top))
             named, truth = int(film.gallery_classes[frame, i, 0]), film.labels[film.gallery[i]]
             color = self._find_color(named, truth)
             draw.rectangle((left, top + side, left + side - 1, top + side + 2), fill=color)
