@@ -20,13 +20,7 @@ from cleaner.config import FinetuneConfig, is_poison_rate, parameters
 from cleaner.evaluation.result import METRICS, Metrics, format_metric
 from cleaner.files import read_json, write_json
 from cleaner.jobs.local import discard_checkpoint
-from cleaner.presets import (
-    NOT_RUN,
-    RECIPE_ATTACK,
-    RECIPE_DEFENSES,
-    attack_presets,
-    defense_presets,
-)
+from cleaner.presets import NOT_RUN, RECIPE_ATTACK, RECIPE_DEFENSES, attack_presets, defense_presets
 from cleaner.published import CLIP_POISONING, Preset
 from cleaner.registry import DEFENSES, TRIGGERS
 from cleaner.runs.request import parse_data_arguments
@@ -190,10 +184,7 @@ class Recipe:
             *describe_stage(attack),
         ]
         for number, stage in enumerate(defenses, start=3):
-            lines += [
-                f"{number}. Clean with {stage.pairs:,} pairs of {self.clean_data[0]}.",
-                *describe_stage(stage),
-            ]
+            lines += [f"{number}. Clean with {stage.pairs:,} pairs of {self.clean_data[0]}.", *describe_stage(stage)]
         images = f"{self.test_pairs:,}" if self.test_pairs else "all"
         lines += [
             f"{3 + len(defenses)}. Evaluate on {images} images of {self.imagenet[0]}: accuracy, and attack success "

@@ -257,13 +257,7 @@ def _find_columns(features: Mapping[str, Any], name: str, image: str, caption: s
         )
     names = [str(name) for name in features[class_name].names] if class_name in classes else None
     texts = [column for column, feature in features.items() if getattr(feature, "dtype", "") in TEXT_TYPES]
-    return _Columns(
-        image,
-        caption,
-        class_name,
-        names,
-        split=next(iter(_named(texts, SPLIT_COLUMNS)), ""),
-    )
+    return _Columns(image, caption, class_name, names, split=next(iter(_named(texts, SPLIT_COLUMNS)), ""))
 
 
 def _named(features: Iterable[str], names: Iterable[str]) -> list[str]:

@@ -12,18 +12,8 @@ from cleaner.attacks.base import Trigger
 from cleaner.data.base import CaptionData, load_data
 from cleaner.evaluation.attack import Attack
 from cleaner.evaluation.bootstrap import pack_outcomes
-from cleaner.evaluation.encode import (
-    CLASSES_HELP,
-    Encoder,
-    encode_clean_and_triggered,
-)
-from cleaner.evaluation.metrics import (
-    attack_population,
-    in_top_k,
-    retrieval_recall,
-    top_k_accuracy,
-    wilson_interval,
-)
+from cleaner.evaluation.encode import CLASSES_HELP, Encoder, encode_clean_and_triggered
+from cleaner.evaluation.metrics import attack_population, in_top_k, retrieval_recall, top_k_accuracy, wilson_interval
 from cleaner.evaluation.negatives import Negatives, draw_negatives
 from cleaner.evaluation.result import Metrics as Metrics  # re-exported: evaluate() returns it
 from cleaner.models.clip import Clip
@@ -99,10 +89,7 @@ def _move_beside(clean: Clip, clip: Clip) -> Clip:
 
 
 def validate_eval_data(
-    data: CaptionData,
-    target_class: str | None = None,
-    protocol: str = "non_target",
-    trigger: Trigger | None = None,
+    data: CaptionData, target_class: str | None = None, protocol: str = "non_target", trigger: Trigger | None = None
 ) -> CaptionData:
     """Return `data`; raise `CleanerError` if accuracy or the attack's success cannot be measured on it.
 

@@ -32,22 +32,11 @@ from cleaner.files import (
     validate_regular,
 )
 from cleaner.models.architecture_faults import find_tokenizer_faults
-from cleaner.models.architectures import (
-    BUILT_IN,
-    TEMPLATES,
-    Architecture,
-    get_open_clip_architecture,
-)
+from cleaner.models.architectures import BUILT_IN, TEMPLATES, Architecture, get_open_clip_architecture
 from cleaner.models.delta import apply_delta
 from cleaner.models.infer import infer_architecture
 from cleaner.models.resolve import WEIGHT_SUFFIXES
-from cleaner.models.weights import (
-    match_state_dict,
-    read_weights,
-    state_sha256,
-    transformers_error,
-    validate_values,
-)
+from cleaner.models.weights import match_state_dict, read_weights, state_sha256, transformers_error, validate_values
 from cleaner.registry import suggest
 from cleaner.types import CleanerError, first_line
 

@@ -133,11 +133,7 @@ def get_test_data(config: Mapping[str, Any]) -> tuple[str, dict[str, Any], int |
     options = {key: value for key, value in stated.items() if key != "download"} if isinstance(stated, Mapping) else {}
     if name.startswith(HUB_PREFIX):
         options["download"] = False
-    return (
-        name,
-        options,
-        size if size is None or isinstance(size, int) else TEST_SIZE,
-    )
+    return name, options, size if size is None or isinstance(size, int) else TEST_SIZE
 
 
 def strip_split(source: str) -> str:
