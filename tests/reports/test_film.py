@@ -68,10 +68,10 @@ def test_two_defenses_share_clock_axes_and_frame(movies: list[Movie]) -> None:
     assert not any("backdoored run" in film.describe_film([movie]) for movie in movies), "it may have had no film"
     assert shown[0]["bounds"] == shown[1]["bounds"]
     assert len({each["color"] for each in shown}) == 2
-    assert "of their own" not in film.describe_film(movies)
+    assert "separate axes" not in film.describe_film(movies)
     other = movies[1].film
     turned = replace(other, axes=replace(other.axes, directions=other.axes.directions[::-1]))
-    assert "of their own" in film.describe_film([movies[0], movies[1]._replace(film=turned)])
+    assert "separate axes" in film.describe_film([movies[0], movies[1]._replace(film=turned)])
 
 
 def test_the_page_does_not_name_the_folder_of_the_data(movies: list[Movie]) -> None:
