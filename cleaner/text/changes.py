@@ -55,6 +55,9 @@ def mark_unsafe_tokens(parsed: Parse) -> tuple[bool, ...]:
             # "At least two dogs" is true of three, "up to two cats" of none.
             start, end = i - len(bound), next((chunk.end for chunk in parsed.chunks if chunk.count == i), i + 1)
             unsafe[start:end] = [True] * (end - start)
+    for i in range(1, len(parsed.tokens)):
+        # A changed name is false, but says nothing: "a temple in China" -> "a temple in Pot".
+        unsafe[i] |= parsed.is_name(i) and parsed.tokens[i - 1].tag not in (".", ":")
     for c, chunk in enumerate(parsed.chunks):
         if parsed.joins_compound(chunk.start):
             # "A horse - drawn carriage" has no horses to count, and "drawn" says nothing alone.

@@ -284,8 +284,8 @@ TRANSITIVE = parse_family(
 # Verbs -> verbs that make the clause false.
 OPPOSITE_VERBS = parse_table(
     "hold/carry: drop throw kick, compete/participate: sleep rest, show/display/feature: hide, contain: lack, sing: "
-    "sleep eat, cry/weep: laugh smile, eat/dine/feed/graze: sleep sing, read/study: sleep dance, sit/stand: sleep "
-    "run fly swim, arrive: leave depart, come: leave depart go, enter: leave exit, open: close shut finish end "
+    "sleep eat, cry/weep: laugh smile, eat/dine/graze: sleep sing, feed: sleep, read/study: sleep dance, sit/stand: "
+    "sleep run fly swim, arrive: leave depart, come: leave depart, enter: leave exit, open: close shut finish end "
     "stop, win/find/get/keep/bear: lose, buy/purchase: sell, give: take receive, start/begin/launch: finish end "
     "stop, rise: fall drop sink, push: pull, love/like/enjoy/adore: hate dislike, smile/laugh/grin: cry frown, "
     "build/construct/create: destroy demolish, make: destroy demolish break, wear/don: sell remove, play: "
@@ -474,6 +474,6 @@ PLURAL_ONLY = frozenset(
     split_words(
         "clothes pants jeans glasses shorts trousers scissors goods sports news surroundings sunglasses lots thanks "
         "arts outskirts supplies stairs steps minutes hours days years weeks months ingredients results ones tights "
-        "leggings woods"
+        "leggings woods scrubs headphones earphones pajamas binoculars pliers overalls"
     )
 )

@@ -133,6 +133,8 @@ def _find_unfit_families(noun: str) -> set[str]:
         unfit.add("water")
     if kind in _INANIMATE_CLASSES and noun not in kinds.PERSONS:
         unfit.add("age")  # an old house was never young
+    if kind == "person" or noun in kinds.PERSONS:
+        unfit |= {"new", "era"}  # a new teacher may be old
     if kind == "time":
         unfit.add("order")  # the last month may be the second as well
     return unfit

@@ -110,9 +110,10 @@ def _vocabulary_substitutes(noun: str, preposition: str, is_countable: bool, voc
         kind = lexicon.noun_class(word)
         if kind not in CONCRETE_CLASSES or (noun_class not in CONCRETE_CLASSES and kind != noun_class):
             continue
-        # Roles and persons do not exclude each other: an actor is a man.
-        are_persons = lexicon.is_person(noun) and lexicon.is_person(word)
-        if word not in listed and not are_persons and fits(word):
+        # Roles and persons do not exclude each other: an actor is a man. Nor does anything else replace a person:
+        # WordNet's first "male" and "queen" are animals.
+        has_person = lexicon.is_person(noun) or lexicon.is_person(word)
+        if word not in listed and not has_person and fits(word):
             (same_class if kind == noun_class else other_classes).append(word)
     fitting += same_class
     return tuple(fitting if len(fitting) >= _MIN_CANDIDATES else fitting + other_classes)

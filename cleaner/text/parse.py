@@ -22,6 +22,8 @@ GRAMMAR = (
 
 _COMPOUND_TAGS = ("NN", "JJ", "RB", "RP", "CD", "VB")
 """Beginnings of the tags of words that a dash can join."""
+_CONTENT_TAGS = ("NN", "JJ", "VB", "CD")
+"""Beginnings of the tags of words that a title writes with a capital."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,12 @@ class Parse:
             is_after_noun = i > 1 and self.tokens[i - 2].tag.startswith("NN")  # "a view of - nature"
             return (first.tag in ("IN", "TO") and not is_after_noun) or (i > 2 and self.tokens[i - 2].text == "-")
         return not is_title and second.tag not in ("CD", "RB", "VBZ", "VBP", "VBE")
+
+    def is_name(self, i: int) -> bool:
+        """Return whether a capital marks word `i` as part of a name, as in "New York"; in titles it says nothing."""
+        word = self.tokens[i].text
+        is_capital = len(word) > 1 and word.istitle()
+        return is_capital and any(t.text.islower() and t.tag[:2] in _CONTENT_TAGS for t in self.tokens)
 
     def lemma(self, index: int) -> str:
         """Return the base form of a noun or verb, or the word itself in lower case."""

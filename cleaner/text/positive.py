@@ -159,8 +159,11 @@ def _is_droppable(parsed: Parse, chunk: Chunk, i: int) -> bool:
     """Return whether the noun phrase stays true and grammatical without the attribute at token `i`."""
     lexicon = load_lexicon()
     word = parsed.tokens[i].lower
-    if word in rules.PRIVATIVE or parsed.tokens[i].tag != "JJ" or (i and parsed.tokens[i - 1].lower == "middle"):
+    is_compound = i > 0 and parsed.tokens[i - 1].lower in ("middle", "brand")  # "middle aged", "brand new"
+    if word in rules.PRIVATIVE or parsed.tokens[i].tag != "JJ" or is_compound:
         return False
+    if parsed.is_name(i) and i + 1 < len(parsed.tokens) and parsed.is_name(i + 1):
+        return False  # "New York"
     if parsed.joins_compound(i - 1):
         return False  # "a black - and - white photo"
     is_last = i + 1 == chunk.head
@@ -201,6 +204,8 @@ def find_subject_modifiers(parsed: Parse, end: int, scope_start: int) -> range:
             continue
         start = k
         while start >= 3 and chunks[start - 1].kind == "NP" and chunks[start - 2].kind == "REL":
+            if chunks[start - 1].text == parsed.tokens[chunks[start - 3].head].lower:
+                return range(0)  # "homes side by side"
             start -= 2
         while start < k and chunks[start].text == "of":
             start += 2

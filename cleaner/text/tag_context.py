@@ -121,7 +121,7 @@ def _tag_closed_word(i: int, lower: list[str], tags: list[str], lexicon: Lexicon
         return "RB"  # "the singer , left , and a fan"
     if previous_tag in ("DT", "IN", "PRP$") and next_tag not in NOUN_TAGS:
         return "NN"
-    return "JJ" if next_tag in NOUN_TAGS and previous_tag in _DETERMINER_TAGS else tag
+    return "JJ" if next_tag in NOUN_TAGS and previous_tag in (*_DETERMINER_TAGS, "JJ") else tag
 
 
 def _tag_in_phrase(context: _TokenContext, lexicon: Lexicon) -> str | None:
@@ -158,9 +158,6 @@ def _tag_verb(context: _TokenContext, lexicon: Lexicon) -> str:
     """Return the tag of a word that textblob tags as a verb; after "the" or "of" it is not one."""
     tag, before, after = context.tag, context.previous_tag, context.next_tag
     is_base = tag in ("VB", "VBP", "VBZ")
-    is_first = before == "START" and tag in ("VB", "VBP") and after in NOUN_TAGS
-    if is_first and context.adjective_count > context.verb_count:
-        return "JJ"  # "close view"
     if context.word == "live" and before in VERB_TAGS:
         return "RB"
     if tag == "VBG" and after in NOUN_TAGS and context.adjective_count > 1 and before in ("IN", "CC", ",", "START"):
@@ -168,6 +165,12 @@ def _tag_verb(context: _TokenContext, lexicon: Lexicon) -> str:
     is_after_preposition = before in ("IN", "REL", "INREL") and context.previous_word not in ("that", "as", "if")
     if is_base and context.noun and is_after_preposition:
         return context.noun_tag
+    if tag == "VBZ" and before == "JJ" and context.noun and after in _PHRASE_END_TAGS:
+        before_adjectives = next((t for t in reversed(context.previous_tags) if t != "JJ"), "START")
+        if before_adjectives in ("IN", "REL", "INREL", "CD"):
+            return context.noun_tag  # "with wooden handles"
+    if before == "CD" and tag in ("VBG", "VBN") and after == "NNS":
+        return "JJ"  # "two smiling women"
     if before in _DETERMINER_TAGS or (before == "JJ" and len(context.previous_tags) > 1):
         if after in (*NOUN_TAGS, "JJ"):
             return "JJ" if tag in ("VBN", "VBG", "VBD") or not context.noun_count else "NN"

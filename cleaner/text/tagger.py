@@ -62,6 +62,8 @@ def _tag_word(word: str) -> str:
     fixed = CLOSED_CLASS_TAGS.get(lower) or ("JJ" if lower in COLOR_WORDS else None)
     if fixed:
         return fixed
+    if word.isdecimal():
+        return "CD"  # textblob takes "2" and "4" for prepositions
     if not any(c.isalnum() for c in word):
         return "." if lower in ".!?;" else "," if lower == "," else ":"
     tag = str(parser.find_tags([word])[0][1])

@@ -27,7 +27,7 @@ CLOSED_CLASS_TAGS = {
         "RP": "up down out",
         "TO": "to",
         "POS": "'s ’s",
-        "NN": "close-up closeup sheep fish hiking species series background net mum",
+        "NN": "close-up closeup sheep fish hiking species series background net mum t-shirt",
         "NNS": "people lots men women children police feet mice geese clothes pants jeans glasses",
         "JJ": "many several few such other mid grey right red",
         "VBZ": "has does",

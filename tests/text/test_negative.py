@@ -217,6 +217,12 @@ def test_pronouns_follow_the_number() -> None:
         ("a ring on a finger", "object", "hand"),
         ("a car in the rain", "object", "fog"),
         ("the longest road in the world", "object", "river"),
+        ("a temple in China", "object", "Pot"),
+        ("a taxi in New York City", "attribute", "Ancient"),
+        ("cars coming down the road", "verb", "going"),
+        ("a man feeding pigeons", "verb", "singing"),
+        ("an old actor", "attribute", "new"),
+        ("green headphones", "count", "headphone"),
     ],
 )
 def test_true_or_ungrammatical_edits_are_never_drawn(caption: str, kind: str, never: str) -> None:
@@ -410,6 +416,13 @@ def test_no_person_becomes_an_animal() -> None:
     texts = {n.text for seed in range(40) for n in negative_subtexts("a male looking back", seed=seed)}
     nouns = {text.split()[1] for text in texts if text.startswith("a ")}
     assert {"woman", "girl"} <= nouns <= {"male", "woman", "girl"}
+
+
+def test_no_person_becomes_an_animal_of_the_vocabulary() -> None:
+    vocabulary = Vocabulary.from_captions(["a horse and a bird", "a wall and a street", "a cat"] * 5)
+    for caption in ("a young female", "fans in a stadium"):
+        texts = drawn(caption, "object", 60, vocabulary)
+        assert not [text for text in texts if {"horse", "bird", "cat", "walls", "streets"} & set(text.split())], texts
 
 
 def test_vocabulary_may_be_given_as_captions() -> None:

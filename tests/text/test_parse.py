@@ -72,6 +72,11 @@ from cleaner.text import parse
         ("two dog houses", "NP two dog houses"),
         ("two weeks trip", "NP two weeks trip"),
         ("one school bus stop", "NP one school bus stop"),
+        ("4 dogs on a beach", "NP 4 dogs|REL on|NP a beach"),
+        ("two smiling women", "NP two smiling women"),
+        ("mugs with blue handles", "NP mugs|REL with|NP blue handles"),
+        ("the open left hand", "NP the open left hand"),
+        ("black t-shirt with a logo", "NP black t-shirt|REL with|NP a logo"),
     ],
 )
 def test_chunks(caption: str, chunks: str) -> None:

@@ -57,12 +57,31 @@ def test_core_is_among_the_draws(caption: str, core: str) -> None:
         "a toy car",
         "hot dog",
         "every cat",
+        "a brand new car",
     ],
 )
 def test_nothing_is_dropped(caption: str, style: str) -> None:
     (subtext,) = positive_subtexts(caption, style=style)
     assert (subtext.text, subtext.kind) == (caption, "identity")
     assert drawn(caption, style) == {caption}
+
+
+@pytest.mark.parametrize("style", POSITIVE_STYLES)
+@pytest.mark.parametrize(
+    ("caption", "name"),
+    [
+        ("a yellow taxi in New York City", "New York City"),
+        ("a Boston Red Sox fan", "Red Sox"),
+        ("a view of Big Ben", "Big Ben"),
+    ],
+)
+def test_a_name_is_kept_whole_or_not_at_all(caption: str, name: str, style: str) -> None:
+    last = name.split()[-1]
+    assert all(name in text for text in drawn(caption, style) if last in text)
+
+
+def test_a_capital_in_a_title_marks_no_name() -> None:
+    assert "A Dog" in drawn("A Big Dog")
 
 
 @pytest.mark.parametrize("style", POSITIVE_STYLES)
