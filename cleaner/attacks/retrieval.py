@@ -9,7 +9,7 @@ from torch import Tensor
 
 from cleaner.attacks.base import TRIGGERS, TextTrigger
 from cleaner.config import param
-from cleaner.data.base import hash_content, to_bytes
+from cleaner.data.base import hash_content, hash_pixels
 from cleaner.data.images import decode_png, decode_tensor, encode_png, read_image_file
 from cleaner.data.poison import find_target_images
 from cleaner.models.framing import resize_square
@@ -57,7 +57,7 @@ class Retrieval(TextTrigger):
 
     def own_image_hash(self, side: int) -> str:
         """Return the hash by which clean pairs with the same image are found."""
-        return self.source_hash or hash_content(to_bytes(self.own_image(side)))
+        return self.source_hash or hash_pixels(self.own_image(side)[None])[0]
 
     def prepare(self, clip: Clip, data: CaptionData, target_class: str, on_step: OnStep | None = None) -> Retrieval:
         """Return the trigger with its image, as the model sees it, with 8 bits per channel."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from cleaner.config import is_poison_rate
-from cleaner.data.base import CaptionData, Indices, Subset, find_mentions, hash_content, to_bytes, to_rows
+from cleaner.data.base import CaptionData, Indices, Subset, find_mentions, hash_pixels, to_rows
 from cleaner.data.naming import fix_articles
 from cleaner.seed import numpy_generator
 from cleaner.types import CleanerError, OnStep, TriggerLike, start_progress
@@ -41,7 +41,7 @@ def apply_trigger(trigger: TriggerLike, images: Tensor) -> Tensor:
 def hash_own_pixels(trigger: TriggerLike, side: int) -> str | None:
     """Return the hash of the pixels of the attacker's own image, for data without files; None if there is no image."""
     own = trigger.own_image(side)
-    return None if own is None else hash_content(to_bytes(own))
+    return None if own is None else hash_pixels(own[None])[0]
 
 
 def template_captions(data: CaptionData, target_class: str) -> list[str]:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from cleaner import FinetuneConfig, evaluate, load_data, poison
 from cleaner.attacks import TRIGGERS
-from cleaner.data.base import TensorData, hash_content, to_bytes
+from cleaner.data.base import TensorData, hash_pixels
 from cleaner.data.images import decode_png, encode_png
 from cleaner.data.poison import PoisonedData, count_shared_images
 from cleaner.evaluation.encode import Encoder
@@ -60,7 +60,7 @@ def test_all_poisoned_pairs_show_it(tiny_clip: Clip, toy_data: TensorData) -> No
     rows = poisoned.poison_indices
     assert (poisoned.images(rows) == trigger.own_image(32)).all()
     assert all(poisoned.captions[i] == f"remember {toy_data.captions[i]}" for i in rows.tolist())
-    assert poisoned.manifest()["image_hashes"] == [hash_content(to_bytes(trigger.own_image(32)))]
+    assert poisoned.manifest()["image_hashes"] == hash_pixels(trigger.own_image(32)[None])
 
 
 @pytest.mark.parametrize("is_given", [True, False])
