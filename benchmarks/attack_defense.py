@@ -1,7 +1,7 @@
 """Attack x defense at the full setting: python -m benchmarks.attack_defense --protocol 2
 
-The second protocol (benchmarks/protocol2, benchmarks/results/protocol.json): one resumable command, of which several
-may run at the same time.
+The second protocol (benchmarks/protocol2, benchmarks/results/protocol.json). The command can be resumed, and several
+processes may run it at the same time.
 """
 
 from __future__ import annotations

@@ -167,7 +167,7 @@ def _to_8_bits(images: Tensor) -> Tensor:
 
 def hash_pixels(images: Tensor) -> list[str]:
     """Return the hash of each image (N, 3, H, W) in [0, 1], as `CaptionData.hash_images` records it without files."""
-    # Rounded all at once: for each image torch would wait for its threads, 7 ms beside a training.
+    # Rounded in one call: with one per image, torch waits for its threads each time (7 ms while a training runs).
     return [hash_content(image.numpy().tobytes()) for image in _to_8_bits(images)]
 
 

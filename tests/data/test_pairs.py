@@ -170,7 +170,7 @@ def test_far_too_large_images_are_broken(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_names_without_data_raise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "pairs.parquet").touch()
-    monkeypatch.chdir(tmp_path)  # which is not taken for the data that were left out
+    monkeypatch.chdir(tmp_path)  # an omitted path must not mean the current folder
     for kind in (*KINDS, "flickr8k", "coco"):
         with pytest.raises(CleanerError, match=f"{kind}:/folder"):
             load_data(kind)
