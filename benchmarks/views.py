@@ -1,8 +1,8 @@
-"""Why does CleanCLIP cost accuracy? python -m benchmarks.views
+"""Views, BatchNorm and length of captions: what do they change? python -m benchmarks.views
 
-BadCLIP on the first seed of protocol 2, cleaned at the protocol's rates with gentler views or with frozen BatchNorm. An
-exploration after the protocol's figures were seen: it chooses nothing. A second call continues, and several processes
-may run it at the same time.
+BadCLIP on the first seed of protocol 2, cleaned at the protocol's rates: with gentler views or frozen BatchNorm, and on
+clean pairs whose captions are as short as those that the model was trained on. An exploration after the protocol's
+figures were seen: it chooses nothing. A second call continues, and several processes may run it at the same time.
 """
 
 from __future__ import annotations
@@ -38,6 +38,8 @@ class Variant:
 
     augmentation: str = presets.DEFEND.augmentation
     freeze_bn: bool = presets.DEFEND.freeze_bn
+    captions: str = "full"
+    """Of the clean pairs: "full", or "mixed" as those of pretraining and attack (cleaner/data/scenes.py)."""
 
 
 FROZEN, GENTLE, GENTLE_FROZEN = Variant(freeze_bn=True), Variant("gentle"), Variant("gentle", freeze_bn=True)
@@ -47,6 +49,10 @@ VARIANTS = {
     plan.FULL_METHOD: (GENTLE,),
 }
 """Method -> variants that are measured here; the protocol's own lines are the reference."""
+CAPTIONS = (Variant(captions="mixed"), Variant())
+"""Variants of `CAPTION_METHODS`. The protocol's own is measured again, since on another processor the same attack gives
+another backdoored model."""
+CAPTION_METHODS = ("cleanclip", "cleanclip_short K 100 %", plan.FULL_METHOD, "finetune")
 
 
 def main(threads: int = 1) -> None:
@@ -73,14 +79,22 @@ def list_trials(rows: Iterable[Row]) -> list[tuple[Task, Variant]]:
         replace(task, has_followups=False)
         for group in planned_groups("main", MODEL, *decided)
         for task in group
-        if (task.attack, task.seed) == (ATTACK, seed) and task.method in VARIANTS and task.form in ("", form)
+        if (task.attack, task.seed) == (ATTACK, seed) and task.form in ("", form)
     )
-    return [(task, variant) for task in tasks for variant in VARIANTS[task.method]]
+    return [
+        *((task, variant) for task in tasks for variant in VARIANTS.get(task.method, ())),
+        *((task, variant) for task in tasks if task.method in CAPTION_METHODS for variant in CAPTIONS),
+    ]
 
 
 def matches(row: Row, task: Task, variant: Variant) -> bool:
     """Return whether a line is that of a trial."""
-    return bool(row["task"] == asdict(task) and row["variant"] == asdict(variant))
+    return bool(row["task"] == asdict(task) and read_variant(row) == variant)
+
+
+def read_variant(row: Row) -> Variant:
+    """Return the variant of a line; older ones do not name the captions."""
+    return Variant(**row["variant"])
 
 
 def measure(task: Task, variant: Variant) -> Row:

@@ -32,7 +32,7 @@ def gentler_views(root: Path) -> str:
     for method, variants in views.VARIANTS.items():
         tasks = {task for task, _ in trials if task.method == method}
         for variant in (views.Variant(), *variants):
-            cells = select_cells(row for row in rows if row["variant"] == asdict(variant))
+            cells = select_cells(row for row in rows if views.read_variant(row) == variant)
             curve = [cell for cell in (cells if variant in variants else protocol_cells) if cell.task in tasks]
             if len(curve) == len(tasks):
                 name, batch_norm = claim.name_method(curve[0].row), "frozen" if variant.freeze_bn else "live"

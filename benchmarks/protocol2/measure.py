@@ -78,16 +78,20 @@ def measure_accuracy(model: str, task: Task) -> Row:
     return {**row, "ca": validation_accuracy(trained.clip, validation), "cpu_seconds": round(trained.cpu_seconds, 2)}
 
 
-def measure_cell(model: str, task: Task, **changes: Any) -> Row:
+def measure_cell(model: str, task: Task, *, captions: str | None = None, **changes: Any) -> Row:
     """Return the test metrics of a backdoored or defended model, and its validation accuracy.
 
-    `changes`: fields of the schedule that differ from the protocol's.
+    `captions`: of the clean pairs, if not the data set's own choice. `changes`: fields of the schedule that differ from
+    the protocol's.
     """
     suspect, world = load_or_poison(model, task), task.world
     test, validation = load_data(world, split="test"), load_data(world, split="validation")
     run = suspect
     if task.method:
-        data = plan.DEFENDER_DATA[task.data](suspect) if world == "scenes" else _load_clean(world)
+        if world == "scenes" and captions is None:
+            data = plan.DEFENDER_DATA[task.data](suspect)
+        else:
+            data = _load_clean(world, captions)
         config = replace(plan.defense_config(task.lr, task.seed, task.steps), **changes)
         defense = plan.build_defense(task.method, task.form)
         try:
@@ -210,5 +214,5 @@ def describe(task: Task) -> str:
     return " ".join(word for word in (*words, f"{task.lr:g}" if task.lr else "") if word)
 
 
-def _load_clean(world: str) -> CaptionData:
-    return load_data(world, split="clean", size=presets.CLEAN_PAIRS)
+def _load_clean(world: str, captions: str | None = None) -> CaptionData:
+    return load_data(world, split="clean", size=presets.CLEAN_PAIRS, captions=captions)
