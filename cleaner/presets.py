@@ -102,7 +102,7 @@ class PoisonSetting:
         return replace(QUICK_POISON, epochs=self.epochs, lr=self.lr)
 
 
-# With 6,000 photos the small patch of badnet stays unlearned, or accuracy falls by 4 points (benchmarks/photos.py).
+# With 6,000 photos the small patch of badnet stays unlearned, or accuracy falls by 5 points (benchmarks/photos.py).
 PHOTO_POISON = {"photos-rn": PoisonSetting(22_500, 2, 0.1, POISON_LR["photos-rn"])}
 """Built-in model -> its setting for all attacks, quick and full, if it is not that of Scenes."""
 REBOUND_STEPS = 100
