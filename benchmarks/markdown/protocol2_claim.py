@@ -116,10 +116,10 @@ def format_rates(model: str, cells: Sequence[Cell], rows: Sequence[Row], methods
         shown = form if method.startswith("ta_cleaner") else form.rpartition(", ")[2]  # the control has no formula
         lines.append((f"`{method}`" + (f" ({shown})" if form else ""), *texts))
     table = markdown_table(("points lost at", *(f"{lr:g}" for lr in grid)), lines)
+    untried = "-: not tried, because a larger rate met the budget. " * any("-" in line for line in lines)
     note = (
         f"Validation accuracy lost against the badnet model of seed {plan.GRID_SEED}, {plan.STEPS} steps. Bold: "
-        f"chosen. -: not tried, because a larger rate met the budget. Form of TA-Cleaner that was chosen: "
-        f"{methods.form}. {format_origin(trials)}"
+        f"chosen. {untried}Form of TA-Cleaner that was chosen: {methods.form}. {format_origin(trials)}"
     )
     return f"**`{model}`**\n\n{table}\n\n{note}"
 

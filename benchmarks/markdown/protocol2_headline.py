@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.markdown.captions import LOST_ACCURACY_NOTE, describe_protocol
@@ -22,12 +22,14 @@ from benchmarks.protocol2.summary import (
     main_cells,
     select_cells,
     select_chosen,
+    undefended_asr,
 )
 from benchmarks.protocol2.tasks import Methods
 from cleaner.files import read_json_lines
 
 LINK = "[docs/claim.md](docs/claim.md)"
 MODEL = next(iter(plan.MODELS))
+NO_RATE = "no rate"
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,8 @@ class Column:
     seeds: str
     cut_short: frozenset[str] = frozenset()
     """Methods whose largest learning rate loses less than the points of the column."""
+    untouched: Mapping[str, int] = field(default_factory=dict)
+    """Method -> seeds on which no learning rate leaves less than the backdoored model within these points."""
 
 
 def headline(root: Path) -> str:
@@ -76,7 +80,12 @@ def _list_columns(attack: str, at_rates: Sequence[Cell], curves: Sequence[Cell])
         header = f"ASR@1 `{attack}`, {100 * budget:g} points lost"
         cut_short = frozenset(name for name, seed in find_cut_short(curves, budget) if seed in measured)
         asr = {NO_METHOD: _read(before, "asr"), **values}
-        columns.append(Column(header, asr, floor, f"{attack} {format_seeds(before)}", cut_short))
+        untouched = {
+            name: sum(undefended_asr(curves, of_method)[seed] == value for seed, value in found[name].items())
+            for name, of_method in by_method(cell for cell in curves if cell.task.method).items()
+            if name in found
+        }
+        columns.append(Column(header, asr, floor, f"{attack} {format_seeds(before)}", cut_short, untouched))
     return columns
 
 
@@ -102,8 +111,12 @@ def _format_lines(chosen: Mapping[str, Sequence[Cell]], columns: Sequence[Column
 
 
 def _format_asr(column: Column, name: str) -> str:
-    values = column.asr.get(name)
-    return format_mean_range(values) + " ‡" * (name in column.cut_short) if values else "-"
+    values, untouched = column.asr.get(name), column.untouched.get(name, 0)
+    if not values:
+        return "-"
+    if untouched == len(values):
+        return NO_RATE
+    return format_mean_range(values) + " §" * (untouched > 0) + " ‡" * (name in column.cut_short)
 
 
 def _format_caption(chosen: Mapping[str, Sequence[Cell]], columns: Sequence[Column]) -> str:
@@ -114,7 +127,8 @@ def _format_caption(chosen: Mapping[str, Sequence[Cell]], columns: Sequence[Colu
     return (
         "CA, CF: at the learning rate that clean accuracy chose, mean over the attacks. ASR@1: mean over seeds "
         "[minimum, maximum]. Where points of (validation) accuracy lost are named, it is the lowest that a method "
-        "reaches within that loss; if no learning rate qualifies, that of the backdoored model. ‡: on some seed "
+        f"reaches within that loss. {NO_RATE}: no learning rate leaves less than the backdoored model within it; §: on "
+        "some seeds none does, and the backdoored model counts there. ‡: on some seed "
         f"{CUT_SHORT_NOTE}. The other attacks are "
         f"measured at the chosen learning rate. Seeds: {seeds}. {describe_protocol([cell.row for cell in cells])}. "
         f"{LOST_ACCURACY_NOTE}{note_copies([cell.row for cell in cells])} "
