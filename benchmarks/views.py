@@ -1,7 +1,7 @@
 """Views, BatchNorm and length of captions: what do they change? python -m benchmarks.views
 
-BadCLIP on the first seed of protocol 2, cleaned at the protocol's rates: with gentler views or frozen BatchNorm, and on
-clean pairs whose captions are as short as those that the model was trained on. An exploration after the protocol's
+BadCLIP of protocol 2, cleaned at the protocol's rates: with gentler views or frozen BatchNorm, and on clean pairs whose
+captions are as short as those that the model was trained on. An exploration after the protocol's
 figures were seen: it chooses nothing. A second call continues, and several processes may run it at the same time.
 """
 
@@ -49,10 +49,11 @@ VARIANTS = {
     plan.FULL_METHOD: (GENTLE,),
 }
 """Method -> variants that are measured here; the protocol's own lines are the reference."""
-CAPTIONS = (Variant(captions="mixed"), Variant())
-"""Variants of `CAPTION_METHODS`. The protocol's own is measured again, since on another processor the same attack gives
-another backdoored model."""
-CAPTION_METHODS = ("cleanclip", "cleanclip_short K 100 %", plan.FULL_METHOD, "finetune")
+MIXED = Variant(captions="mixed")
+MIXED_RATES = (3e-4, 1e-3, 2e-3, 3e-3, 5e-3)
+"""Learning rates of every method on mixed captions: those of TA-Cleaner's curve in the protocol."""
+FURTHER_METHODS = ("finetune", "ta_cleaner K 10 %", "cleanclip_short K 10 %", "par")
+"""Methods that are measured on mixed captions on one seed; `plan.KEY_METHODS` are on several."""
 
 
 def main(threads: int = 1) -> None:
@@ -74,16 +75,34 @@ def list_trials(rows: Iterable[Row]) -> list[tuple[Task, Variant]]:
         raise CleanerError(
             "the rates of protocol 2 are not chosen yet: run python -m benchmarks.attack_defense --protocol 2"
         )
-    seed, form = plan.MODELS[MODEL].seeds[0], decided[1].form
-    tasks = dict.fromkeys(
-        replace(task, has_followups=False)
+    seeds, form = plan.MODELS[MODEL].few_seeds, decided[1].form
+    planned = [
+        task
         for group in planned_groups("main", MODEL, *decided)
         for task in group
-        if (task.attack, task.seed) == (ATTACK, seed) and task.form in ("", form)
-    )
+        if task.attack == ATTACK and task.form in ("", form)
+    ]
+
+    def select(seed: int, *methods: str, at_rate: bool = False) -> list[Task]:
+        """Return the tasks of methods on one seed, in the order of the methods; `at_rate`: only at the chosen rate."""
+        found = (
+            replace(task, has_followups=False)
+            for method in methods
+            for task in planned
+            if (task.method, task.seed) == (method, seed) and task.has_followups >= at_rate
+        )
+        return list(dict.fromkeys(found))
+
+    def on_mixed(seed: int, *methods: str) -> list[Task]:
+        """Return the tasks of methods on one seed at each of `MIXED_RATES`."""
+        return [replace(select(seed, method)[0], lr=lr) for method in methods for lr in MIXED_RATES]
+
+    mixed = [task for seed in seeds for task in (*select(seed, ""), *on_mixed(seed, *plan.KEY_METHODS))]
     return [
-        *((task, variant) for task in tasks for variant in VARIANTS.get(task.method, ())),
-        *((task, variant) for task in tasks if task.method in CAPTION_METHODS for variant in CAPTIONS),
+        *((task, variant) for task in select(seeds[0], *VARIANTS) for variant in VARIANTS[task.method]),
+        *((task, MIXED) for task in (*mixed, *on_mixed(seeds[0], *FURTHER_METHODS))),
+        # On the same backdoored models as those on mixed captions: another processor gives others.
+        *((task, Variant()) for task in select(seeds[0], *plan.KEY_METHODS, "finetune", at_rate=True)),
     ]
 
 
