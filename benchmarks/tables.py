@@ -56,6 +56,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "claim_rates": protocol2_tables.rates,
     "claim_undefended": protocol2_tables.undefended,
     "claim_views": views_tables.gentler_views,
+    "claim_captions": views_tables.mixed_captions,
     "data_memory": size_tables.data_memory,
     "detection": detection_tables.detection,
     "detection_retrained": detection_tables.detection_retrained,

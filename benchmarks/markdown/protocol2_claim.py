@@ -45,7 +45,7 @@ def format_equal_accuracy(model: str, cells: Sequence[Cell], rows: Sequence[Row]
         for budget in (rule.BUDGET, rule.WIDE_BUDGET):
             found = at_equal_accuracy(plain, budget)
             title = f"**`{model}`, `{attack}`, target {target}: ASR@1 at {100 * budget:g} points of accuracy**"
-            tables.append(f"{title}\n\n{_gap_table(plain, found, find_cut_short(plain, budget))}")
+            tables.append(f"{title}\n\n{format_gaps(plain, found, find_cut_short(plain, budget))}")
         shown += [cell.row for cell in plain]
     if not tables:
         return ""
@@ -64,9 +64,10 @@ def find_control(name: str) -> str:
     return SPARSE_CONTROL if name.startswith("ta_cleaner K 10 %") else CONTROL
 
 
-def _gap_table(
+def format_gaps(
     cells: Sequence[Cell], found: Mapping[str, Mapping[int, float]], cut_short: Collection[tuple[str, int]]
 ) -> str:
+    """Return ASR of each method and seed, as `at_equal_accuracy` finds it, with gaps to CleanCLIP and to the control."""
     seeds = sorted({seed for values in found.values() for seed in values})
     before = undefended_asr(cell for cell in cells if cell.task.seed in seeds)
     groups = by_method(cell for cell in cells if cell.task.method)

@@ -1,4 +1,4 @@
-"""Table of benchmarks/views.py: what gentler views and frozen BatchNorm cost and remove."""
+"""Tables of benchmarks/views.py: what gentler views, frozen BatchNorm and shorter captions cost and remove."""
 
 from __future__ import annotations
 
@@ -7,11 +7,18 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks import views
-from benchmarks.markdown.cells import Row, format_number, markdown_table
-from benchmarks.markdown.protocol2_claim import CUT_SHORT_NOTE, format_origin
+from benchmarks.markdown.cells import Row, format_number, markdown_table, mean
+from benchmarks.markdown.protocol2_claim import CUT_SHORT_NOTE, format_gaps, format_origin, format_seeds
 from benchmarks.protocol2 import rule
 from benchmarks.protocol2.records import results_path
-from benchmarks.protocol2.summary import Cell, at_equal_accuracy, find_cut_short, select_cells
+from benchmarks.protocol2.summary import (
+    Cell,
+    at_equal_accuracy,
+    by_method,
+    drop_open_curves,
+    find_cut_short,
+    select_cells,
+)
 from cleaner.files import read_json_lines
 from cleaner.reports import claim
 
@@ -30,7 +37,7 @@ def gentler_views(root: Path) -> str:
     before = next(cell for cell in protocol_cells if cell.task == suspect)
     lines, used = [], list[Row]()
     for method, variants in views.VARIANTS.items():
-        tasks = {task for task, _ in trials if task.method == method}
+        tasks = {task for task, variant in trials if task.method == method and variant in variants}
         for variant in (views.Variant(), *variants):
             cells = select_cells(row for row in rows if views.read_variant(row) == variant)
             curve = [cell for cell in (cells if variant in variants else protocol_cells) if cell.task in tasks]
@@ -45,6 +52,38 @@ def gentler_views(root: Path) -> str:
         f"nothing. {format_origin(used, COMMAND)}"
     )
     return f"{markdown_table(HEADER, lines)}\n\n{caption}"
+
+
+def mixed_captions(root: Path) -> str:
+    """Return each method on clean pairs with mixed captions: points lost and ASR@1 at each rate, then equal accuracy."""
+    lines = read_json_lines(root / "benchmarks" / "results" / views.PATH.name)
+    rows = [row for row in lines if views.read_variant(row) == views.MIXED]
+    methods = {(row["task"]["method"], row["task"]["form"]) for row in rows}
+    cells = drop_open_curves(select_cells(rows), rows, dict.fromkeys(methods, views.MIXED_RATES))
+    header = ("defense", "seeds", *(f"{lr:g}" for lr in views.MIXED_RATES))
+    table = [
+        (f"`{name}`", format_seeds(curve), *(_format_rate(curve, lr) for lr in views.MIXED_RATES))
+        for name, curve in by_method(cell for cell in cells if cell.task.method).items()
+    ]
+    gaps = [
+        f"**ASR@1 at {100 * budget:g} points of accuracy**\n\n"
+        + format_gaps(cells, at_equal_accuracy(cells, budget), find_cut_short(cells, budget))
+        for budget in (rule.BUDGET, rule.WIDE_BUDGET)
+    ]
+    caption = (
+        f"`{views.MODEL}`, `{views.ATTACK}`, target {cells[0].task.target}, mixed captions. First table: points of "
+        "validation accuracy lost / ASR@1 at each learning rate, means over the seeds. The others, their marks and their "
+        "gaps are as in the main tables. Measured after these were seen, and chooses nothing. "
+        f"{format_origin([cell.row for cell in cells], COMMAND)}"
+    )
+    return "\n\n".join([markdown_table(header, table), *gaps, caption])
+
+
+def _format_rate(curve: Sequence[Cell], lr: float) -> str:
+    cells = [cell for cell in curve if cell.task.lr == lr]
+    asr = mean([value for cell in cells if (value := cell.metric("asr")) is not None])
+    lost = mean([100 * cell.loss for cell in cells if cell.row["metrics"]])
+    return "diverged" if lost is None else f"{lost:.1f} / {format_number(asr)}"
 
 
 def _summarize(before: Cell, curve: Sequence[Cell]) -> tuple[str, ...]:

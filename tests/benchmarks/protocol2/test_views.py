@@ -1,25 +1,60 @@
-"""Gentler views and frozen BatchNorm: what is measured, and its table from simulated lines."""
+"""Views, BatchNorm and captions: what is measured, and its tables from simulated lines."""
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from benchmarks import views
-from benchmarks.markdown.views_tables import gentler_views
+from benchmarks.markdown.views_tables import gentler_views, mixed_captions
+from benchmarks.protocol2 import plan
 from tests.benchmarks.protocol2.simulated import measure_all
 from tests.benchmarks.protocol2.test_summary import simulate_cell
 from tests.benchmarks.result_files import write_lines
 
+SEEDS = plan.MODELS[views.MODEL].few_seeds
 
-def test_only_complete_curves_are_in_the_table(tmp_path: Path) -> None:
-    rows = measure_all(views.MODEL, parts=("main",), simulated=simulate_cell)
+
+@pytest.fixture(scope="module")
+def rows() -> list[dict[str, Any]]:
+    return measure_all(views.MODEL, parts=("main",), simulated=simulate_cell)
+
+
+@pytest.fixture(scope="module")
+def lines(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [simulate_cell(task) | {"variant": asdict(variant)} for task, variant in views.list_trials(rows)]
+
+
+def test_gentler_views_are_measured_on_one_seed_and_mixed_captions_on_several(rows: list[dict[str, Any]]) -> None:
     trials = views.list_trials(rows)
-    assert {(task.attack, task.seed, task.has_followups) for task, _ in trials} == {(views.ATTACK, 3, False)}
-    assert len(trials) == len(set(trials)) == 5 * sum(map(len, views.VARIANTS.values()))
-    lines = [simulate_cell(task) | {"variant": asdict(variant)} for task, variant in trials]
+    assert len(trials) == len(set(trials))
+    assert {(task.attack, task.world, task.has_followups) for task, _ in trials} == {(views.ATTACK, "scenes", False)}
+    assert {task.seed for task, variant in trials if variant != views.MIXED} == {SEEDS[0]}
+    curves = Counter((task.method, task.seed) for task, variant in trials if variant == views.MIXED)
+    suspects = {("", seed): 1 for seed in SEEDS}
+    several = {(method, seed): 5 for method in plan.KEY_METHODS for seed in SEEDS}
+    assert curves == suspects | several | {(method, SEEDS[0]): 5 for method in views.FURTHER_METHODS}
+    references = [task.method for task, variant in trials if variant == views.Variant()]
+    assert sorted(references) == sorted([*plan.KEY_METHODS, "finetune"]), "each at its rate, on the models of this study"
+
+
+def test_a_line_without_captions_is_one_on_full_captions(
+    rows: list[dict[str, Any]], lines: list[dict[str, Any]]
+) -> None:
+    trials = views.list_trials(rows)
     assert views.matches(lines[0], *trials[0])
     assert not views.matches(lines[0], *trials[1])
+    del (older := lines[0] | {"variant": dict(lines[0]["variant"])})["variant"]["captions"]
+    assert views.matches(older, *trials[0])
+
+
+def test_only_complete_curves_are_in_the_table_of_views(
+    rows: list[dict[str, Any]], lines: list[dict[str, Any]], tmp_path: Path
+) -> None:
     write_lines(tmp_path, f"protocol2_{views.MODEL}.jsonl", rows)
     write_lines(tmp_path, views.PATH.name, lines)
     text = gentler_views(tmp_path)
@@ -36,3 +71,18 @@ def test_only_complete_curves_are_in_the_table(tmp_path: Path) -> None:
     write_lines(tmp_path, views.PATH.name, lines[1:])
     assert "frozen | " in gentler_views(tmp_path)
     assert len(gentler_views(tmp_path).splitlines()) == len(text.splitlines()) - 1
+
+
+def test_mixed_captions_are_compared_at_equal_accuracy_once_a_curve_is_complete(
+    lines: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    write_lines(tmp_path, views.PATH.name, lines)
+    text = mixed_captions(tmp_path)
+    assert "| `cleanclip` | 3, 4, 5 | 0.1 / 0.970 | 0.4 / 0.970 | 0.8 / 0.970 | 1.2 / 0.810 | 2.0 / 0.410 |" in text
+    assert "| `finetune` | 3 |" in text
+    assert "ASR@1 at 2 points" in text
+    assert "| `ta_cleaner K 100%` | 0." in text, "with its gaps"
+    open_curve = ("cleanclip", SEEDS[1], views.MIXED_RATES[-1])
+    kept = [line for line in lines if tuple(line["task"][name] for name in ("method", "seed", "lr")) != open_curve]
+    write_lines(tmp_path, views.PATH.name, kept)
+    assert "| `cleanclip` | 3, 5 |" in mixed_captions(tmp_path)
