@@ -67,7 +67,7 @@ def find_control(name: str) -> str:
 def format_gaps(
     cells: Sequence[Cell], found: Mapping[str, Mapping[int, float]], cut_short: Collection[tuple[str, int]]
 ) -> str:
-    """Return ASR of each method and seed, as `at_equal_accuracy` finds it, with gaps to CleanCLIP and to the control."""
+    """Return the table of what `at_equal_accuracy` found, with each seed and the gaps to CleanCLIP and the control."""
     seeds = sorted({seed for values in found.values() for seed in values})
     before = undefended_asr(cell for cell in cells if cell.task.seed in seeds)
     groups = by_method(cell for cell in cells if cell.task.method)

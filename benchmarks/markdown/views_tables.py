@@ -55,7 +55,7 @@ def gentler_views(root: Path) -> str:
 
 
 def mixed_captions(root: Path) -> str:
-    """Return each method on clean pairs with mixed captions: points lost and ASR@1 at each rate, then equal accuracy."""
+    """Return each method on mixed captions: points lost and ASR@1 at each rate, then ASR@1 at equal accuracy."""
     lines = read_json_lines(root / "benchmarks" / "results" / views.PATH.name)
     rows = [row for row in lines if views.read_variant(row) == views.MIXED]
     methods = {(row["task"]["method"], row["task"]["form"]) for row in rows}
@@ -72,8 +72,8 @@ def mixed_captions(root: Path) -> str:
     ]
     caption = (
         f"`{views.MODEL}`, `{views.ATTACK}`, target {cells[0].task.target}, mixed captions. First table: points of "
-        "validation accuracy lost / ASR@1 at each learning rate, means over the seeds. The others, their marks and their "
-        "gaps are as in the main tables. Measured after these were seen, and chooses nothing. "
+        "validation accuracy lost / ASR@1 at each learning rate, means over the seeds. The others, their marks and "
+        "their gaps are as in the main tables. Measured after these were seen, and chooses nothing. "
         f"{format_origin([cell.row for cell in cells], COMMAND)}"
     )
     return "\n\n".join([markdown_table(header, table), *gaps, caption])

@@ -38,8 +38,8 @@ def test_gentler_views_are_measured_on_one_seed_and_mixed_captions_on_several(ro
     suspects = {("", seed): 1 for seed in SEEDS}
     several = {(method, seed): 5 for method in plan.KEY_METHODS for seed in SEEDS}
     assert curves == suspects | several | {(method, SEEDS[0]): 5 for method in views.FURTHER_METHODS}
-    references = [task.method for task, variant in trials if variant == views.Variant()]
-    assert sorted(references) == sorted([*plan.KEY_METHODS, "finetune"]), "each at its rate, on the models of this study"
+    at_rates = [task.method for task, variant in trials if variant == views.Variant()]
+    assert sorted(at_rates) == sorted([*plan.KEY_METHODS, "finetune"])
 
 
 def test_a_line_without_captions_is_one_on_full_captions(
