@@ -69,11 +69,13 @@ def defense_name(config: Mapping[str, Any]) -> str:
     A rebound test is named after the defense that it follows: it finetunes, but must not count as plain finetuning.
     """
     if rebound := config.get("rebound"):
-        defense = (rebound.get("after") or {}).get("name", "no_defense")
-        return f"{defense} then rebound ({rebound.get('steps')} steps)"
-    name = str((config.get("defense") or {}).get("name", NO_DEFENSE))
-    differences = (_describe_parameter(key, value) for key, value in (config.get("variant") or {}).items())
-    return " ".join((name, ", ".join(differences))).rstrip()
+        suspect = config.get("suspect")
+        variant = suspect.get("variant") if isinstance(suspect, Mapping) else None
+        tested = {"defense": rebound.get("after") or {"name": "no_defense"}, "variant": variant}
+        return f"{defense_name(tested)} then rebound ({rebound.get('steps')} steps)"
+    name, variant = str((config.get("defense") or {}).get("name", NO_DEFENSE)), config.get("variant")
+    changed = variant.items() if isinstance(variant, Mapping) else ()
+    return " ".join((name, ", ".join(_describe_parameter(key, value) for key, value in changed))).rstrip()
 
 
 def to_defense_label(name: str | None) -> str:
@@ -83,7 +85,7 @@ def to_defense_label(name: str | None) -> str:
 
 def _describe_parameter(key: str, value: Any) -> str:
     """Return a parameter that differs from its default; part of a name in result files, so its form is fixed."""
-    if key == "share":
+    if key == "share" and isinstance(value, (int, float)):
         return f"K {100 * value:g} %"
     name = key.replace("_", " ")
     return f"{'with' if value else 'without'} {name}" if isinstance(value, bool) else f"{name} {value}"

@@ -57,6 +57,10 @@ def test_labels_are_found_without_importing_the_classes() -> None:
             "par then rebound (3 steps)",
         ),
         ({"defense": {"name": "finetune"}, "rebound": {"steps": 3}}, "no_defense then rebound (3 steps)"),
+        (
+            {"rebound": {"after": {"name": "ta_cleaner"}, "steps": 3}, "suspect": {"variant": {"share": 1.0}}},
+            "ta_cleaner K 100 % then rebound (3 steps)",
+        ),
     ],
 )
 def test_defense_name_has_the_changed_parameters(config: dict[str, Any], name: str) -> None:

@@ -52,18 +52,18 @@ class Cell:
 
 
 def aggregate_seeds(records: Sequence[RunRecord], name: str) -> dict[tuple[str, str], Cell]:
-    """Return (attack, defense) -> a metric over the seeds of both; of runs with the same seeds the newest counts.
+    """Return (attack, defense) -> a metric over seeds; of runs with equal `RunRecord.seeds` the newest counts.
 
     Runs of different models, targets or test data are never averaged: each gets rows of its own, and so does the
     shipped example next to runs of this machine.
     """
     row_name = make_row_namer(records)
-    newest: dict[tuple[str, str], dict[tuple[int, int], RunRecord]] = {}
+    newest: dict[tuple[str, str], dict[tuple[int | None, ...], RunRecord]] = {}
     for record in records:
         if record.metric(name) is None:
             continue
         by_seeds = newest.setdefault((row_name(record), record.defense or NO_DEFENSE), {})
-        seeds = (record.attack_seed, record.seed)
+        seeds = record.seeds
         if seeds not in by_seeds or record.created > by_seeds[seeds].created:
             by_seeds[seeds] = record
     return {place: _make_cell(list(by_seeds.values()), name) for place, by_seeds in newest.items()}

@@ -104,13 +104,6 @@ class RunRecord(StrictModel):
     def _default_for_null(cls, value: Any) -> Any:
         return {} if value is None else value
 
-    @field_validator("variant")
-    @classmethod
-    def _share_is_a_number(cls, variant: dict[str, Any] | None) -> dict[str, Any] | None:
-        if not isinstance((variant or {}).get("share", 0), Number):
-            raise ValueError("the share of a variant is a number")
-        return variant
-
     @classmethod
     def from_config(cls: type[R], folder: Path, config: Mapping[str, Any], **fields: Any) -> R:
         """Return the record of a config; `fields` are the others, `measured=` metrics or `status=`.
@@ -190,11 +183,15 @@ class RunRecord(StrictModel):
         return int(self.finetune.seed)
 
     @property
-    def attack_seed(self) -> int:
-        """Seed of the run, or of the backdoored run that it goes back to."""
-        finetune = find_attack_config(self.config).get("finetune")
-        stated = finetune.get("seed") if isinstance(finetune, Mapping) else None
-        return stated if isinstance(stated, int) else self.seed
+    def seeds(self) -> tuple[int | None, ...]:
+        """Seeds of the run and of those that it goes back to, of which the attack is the last; None: not known."""
+        seeds: list[int | None] = [self.seed]
+        config: Any = self.config
+        while isinstance(config := config.get("suspect"), Mapping):
+            finetune = config.get("finetune")
+            stated = finetune.get("seed") if isinstance(finetune, Mapping) else None
+            seeds.append(stated if isinstance(stated, int) else None)
+        return tuple(seeds)
 
     @property
     def attack_poison_rate(self) -> float | None:

@@ -137,6 +137,9 @@ def test_a_rebound_test_never_counts_as_plain_finetuning(runs: list[RunRecord]) 
     assert aggregate.describe_run(rebound).startswith(f"BadNet patch: {label}, lr ")
     points = aggregate.make_run_points(together)
     assert not [trace for trace in comparison.pareto(points).data if trace.mode == "lines"]
+    tested = [vary(rebound, str(seed), suspect={"finetune": {"seed": seed}}) for seed in (0, 1)]
+    cells = aggregate.aggregate_seeds(tested, "asr")
+    assert len(cells["BadNet patch", rebound.defense].seeds) == 2
     bare = vary(rebound, "bare", rebound={"steps": 5, "after": None})
     assert bare.rebound is not None
     assert "then rebound (5 steps)" in aggregate.describe_run(bare)

@@ -98,7 +98,9 @@ def test_a_rebound_test_goes_back_to_the_attack(golden: dict[str, RunRecord]) ->
     attack = {**backdoored.config, "finetune": {**backdoored.config["finetune"], "seed": 5}, "poison_rate": 0.07}
     between = {**defended.config, "suspect": attack}
     rebound = RunRecord.from_config(defended.folder, {**defended.config, "suspect": between})
-    assert (rebound.attack_seed, rebound.attack_poison_rate) == (5, 0.07)
+    assert (rebound.seeds, rebound.attack_poison_rate) == ((rebound.seed, defended.seed, 5), 0.07)
+    odd = {**defended.config, "suspect": {"finetune": {"seed": [1]}}}
+    assert RunRecord.from_config(defended.folder, odd).seeds == (defended.seed, None)
 
 
 def test_reports_of_earlier_versions_are_as_before(golden: dict[str, RunRecord]) -> None:
@@ -135,7 +137,8 @@ def test_a_run_of_schema_1_opens(root: Path, tmp_path: Path) -> None:
         ("config.json", {"pairs": "500"}, "unreadable"),
         ("config.json", {"pairs": "many"}, "unreadable"),
         ("config.json", {"variant": "x"}, "unreadable"),
-        ("config.json", {"variant": {"share": "x"}}, "unreadable"),
+        ("config.json", {"variant": {"share": "x"}, "defense": {"name": "ta_cleaner"}}, "done"),
+        ("config.json", {"rebound": {"steps": 3}, "suspect": {"variant": "x"}}, "done"),
         ("config.json", {"rebound": "x"}, "unreadable"),
         ("config.json", {"rebound": {"steps": 1.5}}, "unreadable"),
         ("config.json", {"folder": "x", "config": 1, "status": "x", "name": 5, "measured": 1, "tags": "x"}, "done"),
