@@ -12,7 +12,7 @@ from cleaner.evaluation.result import METRICS, PROTOCOL_LABELS, Metric, columns,
 from cleaner.labels import NO_DEFENSE, to_attack_label, to_defense_label
 from cleaner.plots import comparison
 from cleaner.plots.styles import STAGE_MARKS
-from cleaner.reports.comparability import has_failed_attack
+from cleaner.reports.comparability import has_failed_attack, read_hashes
 from cleaner.runs.folders import run_id
 from cleaner.runs.record import RunRecord
 
@@ -84,20 +84,18 @@ def make_row_namer(records: Sequence[RunRecord]) -> Callable[[RunRecord], str]:
     protocols = {protocol for record in records if (protocol := record.metrics.get("protocol"))}
     tested = {(record.metrics["data"], record.metrics.get("n")) for record in records if record.metrics.get("data")}
     sizes = Counter(data for data, _ in tested)
-    # Each model frames the images in its own way, and then their hash differs.
-    contents = Counter(test for test, sha in {_read_test_content(record) for record in records} if sha)
+    hashes = Counter(hashed for hashed, _ in {item for record in records for item in _read_hashes(record).items()})
     prompts = {count for record in records if (count := record.metrics.get("templates"))}
     is_mixed = len({record.is_shipped for record in records}) > 1
 
     def row_name(record: RunRecord) -> str:
         stem, target, data = Path(record.model).stem, record.target_class, record.metrics.get("data")
-        test, sha = _read_test_content(record)
         parts = [
             (record.model if stems[stem] > 1 else stem) if len(models) > 1 else "",  # RN50/openai, ViT-B-32/openai
             f"target {target}" if target and len(targets) > 1 else "",
             f"on {data}" if data and len(tested) > 1 else "",
             f"n = {record.metrics.get('n', 0):,}" if sizes[data] > 1 else "",
-            f"content {sha[:8]}" if sha and contents[test] > 1 else "",
+            *(f"{hashed[0]} {sha}" for hashed, sha in _read_hashes(record).items() if hashes[hashed] > 1),
             f"{count} prompts" if (count := record.metrics.get("templates")) and len(prompts) > 1 else "",
             PROTOCOL_LABELS.get(record.metrics.get("protocol", ""), "") if len(protocols) > 1 else "",
         ]
@@ -107,10 +105,13 @@ def make_row_namer(records: Sequence[RunRecord]) -> Callable[[RunRecord], str]:
     return row_name
 
 
-def _read_test_content(record: RunRecord) -> tuple[tuple[str, Any, Any], str]:
-    """Return (model, name and size of the test data), and the hash of its images as the model sees them."""
+def _read_hashes(record: RunRecord) -> dict[tuple[str, str, Any, Any], str]:
+    """Return ("content" or "class list", model, name and size of the test data) -> hash, where it is stated.
+
+    With the model, because each frames the images in its own way, and then their hash differs.
+    """
     metrics = record.metrics
-    return (record.model, metrics.get("data"), metrics.get("n")), str(metrics.get("data_sha256") or "")
+    return {(what, record.model, metrics.get("data"), metrics.get("n")): sha for what, sha in read_hashes(metrics)}
 
 
 def make_run_points(records: Sequence[RunRecord]) -> list[comparison.TradeoffPoint]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from cleaner.evaluation.result import WEAK_ASR, success_share
 from cleaner.evaluation.same_test import is_same_test
@@ -31,8 +32,14 @@ def describe_different_tests(records: Sequence[RunRecord]) -> str:
 
 
 def _describe_test(records: Sequence[RunRecord]) -> str:
-    content = str(records[0].metrics.get("data_sha256") or "")[:8]
-    return f"{records[0].protocol}{f', content {content}' if content else ''} ({format_count(len(records), 'runs')})"
+    hashes = "".join(f", {what} {sha}" for what, sha in read_hashes(records[0].metrics))
+    return f"{records[0].protocol}{hashes} ({format_count(len(records), 'runs')})"
+
+
+def read_hashes(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return what is hashed of a test, and the first 8 digits of its hash, where metrics state it."""
+    names = {"content": "data_sha256", "class list": "class_names_sha256"}
+    return [(what, str(sha)[:8]) for what, name in names.items() if (sha := metrics.get(name))]
 
 
 def find_tests(records: Sequence[RunRecord]) -> list[list[RunRecord]]:

@@ -89,6 +89,8 @@ def test_runs_that_are_not_comparable_are_never_averaged(runs: list[RunRecord]) 
     assert rows(runs[0], fewer) == {f"BadNet patch, on {data}, n = {n}" for n in (100, 20)}
     first, second = (other(7 + i, {"data": data, "n": 100, "data_sha256": sha * 64}) for i, sha in enumerate("ab"))
     assert rows(first, second) == {f"BadNet patch, content {sha * 8}" for sha in "ab"}
+    first, second = (other(7 + i, {"data": data, "class_names_sha256": sha * 64}) for i, sha in enumerate("ab"))
+    assert rows(first, second) == {f"BadNet patch, class list {sha * 8}" for sha in "ab"}
     first, second = (other(7 + i, {"data": data, "n": 100, "templates": count}) for i, count in enumerate((4, 80)))
     assert rows(first, second) == {f"BadNet patch, {count} prompts" for count in (4, 80)}
 

@@ -55,6 +55,11 @@ def test_models_may_frame_the_same_images_in_their_own_way(runs: list[RunRecord]
     assert list_notes([first, vary(second, second.folder, dict(second.metrics), clean_model="another")]) == []
 
 
+def test_tests_with_other_classes_have_other_names(runs: list[RunRecord]) -> None:
+    (note,) = list_notes([remeasure(runs[0], class_names_sha256=sha * 64) for sha in "ab"])
+    assert all(f"class list {sha * 8} (1 run)" in note for sha in "ab")
+
+
 def test_another_target_alone_is_no_other_test(runs: list[RunRecord]) -> None:
     assert list_notes([runs[0], remeasure(runs[0], target_class="cat", n_attack=90)]) == []
     assert not is_same_test(runs[0].metrics, remeasure(runs[0], target_class="cat").metrics)
