@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -95,9 +95,9 @@ def scan(
     # The steepest of many results is steep by chance, so the error is split among all of them (Bonferroni).
     level = 1 - (1 - CONFIDENCE) / (len(triggers) * len(data.class_names))
     results = [
-        _compare_outcomes(name, class_name, before == index, torch.cat(after) == index, level)
+        result
         for name, after in triggered.items()
-        for index, class_name in enumerate(data.class_names)
+        for result in _compare_classes(name, data.class_names, before, torch.cat(after), level)
     ]
     return sorted(results, key=lambda result: (-result.interval[0], -result.rise))
 
@@ -107,12 +107,17 @@ def _classify(encoder: Encoder, images: Tensor, classifier: Tensor) -> Tensor:
     return require_finite(encoder.encode_image(images) @ classifier).argmax(dim=1)
 
 
-def _compare_outcomes(trigger: str, class_name: str, before: Tensor, after: Tensor, confidence: float) -> ScanResult:
-    """Compare two (n,) bool on the same images."""
-    n = len(before)
-    gained, lost = int((after & ~before).sum()), int((before & ~after).sum())
-    interval = paired_interval(gained, lost, n=n, confidence=confidence)
-    return ScanResult(trigger, class_name, before.float().mean().item(), after.float().mean().item(), interval, n)
+def _compare_classes(
+    trigger: str, class_names: Sequence[str], before: Tensor, after: Tensor, confidence: float
+) -> list[ScanResult]:
+    """Compare the classes (n,) of the same images without and with a trigger; return one result per class."""
+    n, moved = len(before), before != after
+    groups = (before, after, after[moved], before[moved])
+    counts = (torch.bincount(classes, minlength=len(class_names)).tolist() for classes in groups)
+    return [
+        ScanResult(trigger, name, old / n, new / n, paired_interval(gained, lost, n=n, confidence=confidence), n)
+        for name, old, new, gained, lost in zip(class_names, *counts, strict=True)
+    ]
 
 
 @lru_cache(maxsize=4096)  # each takes milliseconds, and with many classes most have the same few counts

@@ -55,6 +55,21 @@ def test_a_clean_model_has_no_significant_result(planted: Clip, toy_data: Tensor
     assert {result.rise for result in results} == {0.0}
 
 
+def test_results_count_each_class(tiny_clip: Clip, toy_data: TensorData, monkeypatch: pytest.MonkeyPatch) -> None:
+    draw = torch.Generator().manual_seed(0)
+    before, after = torch.randint(0, 3, (2, 40), generator=draw)  # nothing is classified as the last class
+    answers = iter([before, after])
+    monkeypatch.setattr(scan_module, "_classify", lambda *_: next(answers))
+    results = scan(tiny_clip, toy_data, {"patch": PATCH}, n=40)
+    assert len(results) == len(toy_data.class_names) == 4
+    for result in results:
+        index = toy_data.class_names.index(result.class_name)
+        was, became = before == index, after == index
+        assert (result.before, result.after) == (int(was.sum()) / 40, int(became.sum()) / 40)
+        gained, lost = int((became & ~was).sum()), int((was & ~became).sum())
+        assert result.interval == paired_interval(gained, lost, n=40, confidence=1 - 0.05 / 4)
+
+
 def test_intervals_of_equal_counts_are_computed_once(
     planted: Clip, toy_data: TensorData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
