@@ -10,7 +10,7 @@ from cleaner.data.splits import SPLITS
 from cleaner.runs.record import RunRecord
 
 _FOLDERS = re.compile(
-    rf"(?<![\w.~/\\+])(?:~?/|[A-Za-z]:[/\\])(?:[^/\\]+[/\\])*?(?=[^/\\]+(?:/(?:{'|'.join(SPLITS)}))?[/\\]?(?:[,;]|$))"
+    rf"(?<![\w.~/\\+])(?:~?/|\\\\|[A-Za-z]:[/\\])(?:[^/\\]+[/\\])*?(?=[^/\\]+(?:/(?:{'|'.join(SPLITS)}))?[/\\]?(?:[,;]|$))"
 )
 """The folders of a path; the name of data ends with that of their split: "csv:/home/me/pairs.csv/test"."""
 

@@ -160,6 +160,12 @@ def test_folders_of_this_machine_are_not_given_away(runs: list[RunRecord]) -> No
     assert str(runs[0].folder.parent.parent) not in html.render_html(runs)
 
 
+@pytest.mark.parametrize("folders", ["/home/me/", "~/me/", "C:\\Users\\me\\", "\\\\server\\share\\me\\"])
+def test_a_path_of_any_system_has_its_name_alone(folders: str) -> None:
+    assert hide_folders(f"{folders}a.csv") == "a.csv"
+    assert hide_folders(f"csv:{folders}a.csv/test") == "csv:a.csv/test"
+
+
 def test_files_of_one_name_are_told_apart_without_their_folders(runs: list[RunRecord]) -> None:
     varied = [
         vary(
