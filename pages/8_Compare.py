@@ -93,7 +93,7 @@ def show_table(entries: list[RunRecord]) -> None:
     if has_all:
         notes.append("Floor: ASR@1 of the clean model.")
     if not all(entry.is_meaningful(3) for entry in entries):
-        notes.append("With fewer than ten classes, ASR@3 is close to chance.")
+        notes.append("With fewer than ten classes, chance alone gives an ASR@3 of a third or more.")
     st.caption(" ".join(notes))
 
 

@@ -104,9 +104,11 @@ def _show_card(run: RunRecord, baseline: RunRecord | None, metric: Metric, k: in
 
 
 def _chance_note(run: RunRecord, k: int) -> list[str]:
-    """Return a warning if chance dominates a metric at k > 1 because there are few classes."""
-    classes = run.metrics.get("classes")
-    return [] if k == 1 or run.is_meaningful(k) else [f"top {k} of {classes} classes is close to chance"]
+    """Return the chance level of a metric at k > 1 if it is high because there are few classes."""
+    if k == 1 or run.is_meaningful(k):
+        return []
+    classes = run.metrics["classes"]
+    return [f"top {k} of {classes} classes: {k / max(classes, k):.0%} by chance"]
 
 
 def _difference_note(run: RunRecord, baseline: RunRecord | None, metric: Metric, k: int) -> list[str]:

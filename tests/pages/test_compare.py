@@ -123,7 +123,7 @@ def test_few_classes_are_noted(open_page: OpenPage, tmp_path: Path) -> None:
     file = defended / "metrics.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"classes": 9}))
     assert note in page_text(open_page("Compare"))
-    assert "n = 96; top 3 of 9 classes" in hover_text(open_page("Defend"))
+    assert "n = 96; top 3 of 9 classes: 33% by chance" in hover_text(open_page("Defend"))
 
 
 def test_a_rebound_test_has_a_name_of_its_own(open_page: OpenPage, tmp_path: Path) -> None:
