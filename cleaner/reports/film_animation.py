@@ -159,6 +159,8 @@ class _Panel:
             mark = "!" if named == film.target else "" if named == truth else "?"
             text = _shorten(film.class_names[named], font, side - (8 if mark else 0))
             draw.text((left, top + side + 3), f"{mark} {text}".strip(), TEXT, font)
+        legend = "? another class" if film.target is None else "! target class, ? another class"
+        draw.text((box[2], box[3]), legend, SMALL_TEXT, ImageFont.load_default(11), anchor="rm")
 
     def _draw_curves(self, draw: ImageDraw.ImageDraw, box: Box, time: float) -> None:
         left, top, right, bottom = box

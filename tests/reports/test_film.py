@@ -199,6 +199,16 @@ def test_the_header_has_the_figures_above_their_names(folders: list[Path]) -> No
         assert drawn[drawn.index(name) - 1] == f"{values[-1]:.0%}"
 
 
+def test_the_animation_explains_the_marks_it_can_show(movies: list[Movie], monkeypatch: pytest.MonkeyPatch) -> None:
+    image, drawn = Image.new("RGB", (400, 400)), []
+    draw = ImageDraw.Draw(image)
+    monkeypatch.setattr(draw, "text", lambda _, text, *__, **___: drawn.append(text))
+    for target, marks in ((movies[0].film.target, {"!", "?"}), (None, {"?"})):
+        panel = _Panel(movies[0]._replace(film=replace(movies[0].film, target=target)), (0, 0, 1, 1), 0, WIDTH)
+        panel._draw_wall(image, draw, (0, 0, 400, 400), columns=6, frame=0)
+        assert marks == {"!", "?"} & set(drawn[-1].split())
+
+
 def test_a_long_label_ends_before_the_figures(movies: list[Movie]) -> None:
     content = render_animation([movie._replace(label="W" * 80) for movie in movies], "gif")
     header = np.asarray(Image.open(io.BytesIO(content)).convert("L"))[8:28]
