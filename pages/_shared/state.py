@@ -196,10 +196,7 @@ def number_equal_beginnings(labels: dict[str, str]) -> dict[str, str]:
     return disambiguate_labels(numbered)
 
 
-RATES_NOTE = (
-    "Each defense uses the learning rate chosen by clean accuracy alone. At equal rates the defenses remove similar "
-    "amounts and differ in cost: see Compare, “Project benchmark”."
-)
+RATES_NOTE = "Each defense uses the learning rate chosen by clean accuracy alone."
 """Shown next to metrics of the shipped example."""
 
 
