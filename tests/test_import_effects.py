@@ -99,8 +99,6 @@ import cleaner.files
 from pages._shared.cache import background
 before = cleaner.files.child_environment()
 background.load_grammar()
-from cleaner.data.images import load_ssim
-load_ssim()
 import cleaner.explain, cleaner.inspection.embedding_map, umap
 after = cleaner.files.child_environment()
 assert after == before, after.items() - before.items()

@@ -57,9 +57,6 @@ def _load_all() -> None:
     with loading_libraries():  # a collection after each page run would hold up answers for 0.3 s
         load_grammar()
         with import_lock:
-            from cleaner.data.images import load_ssim
-
-            load_ssim()  # else Poison's first gallery waits for it
             import cleaner.explain  # noqa: F401  # captum
     keep_spare()
 
@@ -72,7 +69,7 @@ def keep_spare() -> None:
 
 @st.cache_resource(show_spinner=False)
 def warm_up() -> bool:
-    """Load library, grammar and SSIM in the background, once per server; then start a spare worker."""
+    """Load the libraries and the grammar in the background, once per server; then start a spare worker."""
     run_later(_load_all)
     return True
 
