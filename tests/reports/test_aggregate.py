@@ -139,7 +139,7 @@ def test_a_rebound_test_never_counts_as_plain_finetuning(runs: list[RunRecord]) 
     assert aggregate.describe_run(rebound).startswith(f"BadNet patch: {label}, lr ")
     points = aggregate.make_run_points(together)
     assert not [trace for trace in comparison.pareto(points).data if trace.mode == "lines"]
-    tested = [vary(rebound, str(seed), suspect={"finetune": {"seed": seed}}) for seed in (0, 1)]
+    tested = [vary(rebound, str(n), suspect={**runs[1].config, "finetune": {"seed": n}}) for n in (0, 1)]
     cells = aggregate.aggregate_seeds(tested, "asr")
     assert len(cells["BadNet patch", rebound.defense].seeds) == 2
     bare = vary(rebound, "bare", rebound={"steps": 5, "after": None})
