@@ -14,7 +14,7 @@ from cleaner.files import write_json
 from pages._shared import stage_mode
 from pages._shared.menu import titles
 from pages._shared.sources import OWN_DATA
-from tests.pages.conftest import OpenPage, chart_keys, go_to, page_text
+from tests.pages.conftest import ROOT, OpenPage, chart_keys, go_to, page_text
 from tests.pages.runs import make_metrics, make_runs, move_to_example
 
 
@@ -36,6 +36,15 @@ def test_the_address_turns_it_on_and_it_lasts(open_page: OpenPage, tmp_path: Pat
     app.button(key="stage.exit").click().run()
     assert not app.session_state["stage.on"]
     assert "stage" not in app.query_params
+
+
+def test_the_first_page_keeps_what_the_address_says(open_page: OpenPage) -> None:
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=300)
+    app.query_params["stage"], app.query_params["lesson"] = "1", "3"
+    app.run()
+    assert not app.exception
+    assert app.session_state["stage.on"]
+    assert app.query_params["lesson"] == "3"
 
 
 def test_the_figures_are_those_by_which_the_attack_is_judged(open_page: OpenPage, tmp_path: Path) -> None:
