@@ -18,7 +18,7 @@ from cleaner.runs.record import RunRecord
 from cleaner.types import CleanerError
 from pages._shared import access, address, cache, jobs, lesson, stage_mode, state, warm, wording
 from pages._shared.menu import menu_groups, page_file
-from pages._shared.wording import escape_markdown, format_percent
+from pages._shared.wording import escape_markdown, format_percent, format_rate
 
 ICONS = {
     "Overview": "home",
@@ -157,7 +157,7 @@ def _choose_view(labels: dict[str, str]) -> None:
 def _show_run_facts(run: RunRecord) -> None:
     """Draw the settings of the run in view."""
     target = escape_markdown(str(run.target_class))
-    share = f"{format_percent(run.poison_rate)} of {run.pairs:,} pairs"
+    share = f"{format_rate(run.poison_rate)} of {run.pairs:,} pairs"
     st.caption(
         f"Model **{escape_markdown(run.model)}** · {escape_markdown(to_attack_label(run.attack))} → **{target}** · "
         f"{share} · learning rate {run.lr:g}"
@@ -200,7 +200,7 @@ def _pipeline_steps() -> list[PipelineStep]:
     share = success_share(run) if run is not None else None
     if run is not None:
         model = escape_markdown(run.model)
-        attack = escape_markdown(f"{to_attack_label(run.attack)}, {format_percent(run.poison_rate)}")
+        attack = escape_markdown(f"{to_attack_label(run.attack)}, {format_rate(run.poison_rate)}")
         success = format_percent(share, 0) + (f" of {run.count('asr')} {run.queries}" if run.has_few_images else "")
     if defended:
         defenses = format_count(len(defended), "defenses")

@@ -22,7 +22,7 @@ from cleaner.runs.status import ACTIVE, Status
 from cleaner.runs.store import create_run, remove_run_folder
 from cleaner.types import CleanerError, StepReport
 from pages._shared import state
-from pages._shared.wording import format_percent
+from pages._shared.wording import format_rate
 
 STEP_STAGE_LABELS = {
     "render": "Rendering images",
@@ -234,7 +234,7 @@ def _name_among(others: Sequence[RunRecord], entry: RunRecord) -> str:
     rates = {i: other.attack_poison_rate for i, other in jobs.items()}
     return state.tell_apart(
         {i: job_label(other) for i, other in jobs.items()},
-        {i: "" if rate is None else f", {format_percent(rate)}" for i, rate in rates.items()},
+        {i: "" if rate is None else f", {format_rate(rate)}" for i, rate in rates.items()},
         {i: f", lr {other.lr:g}" for i, other in jobs.items()},
         {i: f", seed {other.seed}" for i, other in jobs.items()},
     )[entry.id]

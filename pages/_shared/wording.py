@@ -36,6 +36,11 @@ def format_percent(value: float | None, digits: int = 1) -> str:
     return "not measured" if value is None else f"{value:.{digits}%}"
 
 
+def format_rate(rate: float | None) -> str:
+    """Format a poison rate, which can be a few pairs of many: 0.05 -> "5%", 0.000375 -> "0.0375%"."""
+    return "not measured" if rate is None else f"{100 * rate:.3g}%"
+
+
 def drop_rounded_zero(value: float, digits: int) -> float:
     """Return 0 for a value that a column with so many digits would show as "-0.00"."""
     return 0.0 if abs(value) < 0.5 * 10**-digits else value

@@ -89,6 +89,15 @@ def test_equal_defenses_are_told_apart_in_the_chart(open_page: OpenPage, tmp_pat
     assert len(bars["data"][0]["x"]) == len(labels) == 4
 
 
+def test_a_few_poisoned_pairs_are_not_none(open_page: OpenPage, tmp_path: Path) -> None:
+    folder, _ = make_runs(tmp_path)
+    config = read_json(folder / "config.json")
+    write_json(folder / "config.json", {**config, "pairs": 8000, "poison_rate": 3 / 8000})
+    app = open_page("Overview")
+    assert r"**Poison** BadNet patch, 0\.0375%" in link_labels(app)
+    assert "0.0375% of 8,000 pairs" in page_text(app)
+
+
 def test_the_pipeline_names_the_lowest_success_at_a_kept_accuracy(open_page: OpenPage, tmp_path: Path) -> None:
     _, defended = make_runs(tmp_path)
     destroyed = shutil.copytree(defended, defended.with_name("destroyed"))

@@ -116,13 +116,13 @@ def test_jobs_are_named_by_what_differs(tmp_path: Path, monkeypatch: pytest.Monk
     others = [start_job("rate", 101, rate=0.05), start_job("lr", 102, lr=1e-3), start_job("seed", 103, seed=7)]
     lr = f"{first.lr:g}"
     assert name_jobs(first, *others) == [
-        f"BadNet patch, 1.0%, lr {lr}, seed 0",
-        "BadNet patch, 5.0%",
-        "BadNet patch, 1.0%, lr 0.001",
-        f"BadNet patch, 1.0%, lr {lr}, seed 7",
+        f"BadNet patch, 1%, lr {lr}, seed 0",
+        "BadNet patch, 5%",
+        "BadNet patch, 1%, lr 0.001",
+        f"BadNet patch, 1%, lr {lr}, seed 7",
     ]
     twins = start_job("one", 104, rate=0.1), start_job("two", 105, rate=0.1)
-    assert name_jobs(*twins) == ["BadNet patch, 10.0% · one", "BadNet patch, 10.0% · two"]
+    assert name_jobs(*twins) == ["BadNet patch, 10% · one", "BadNet patch, 10% · two"]
 
 
 def test_a_job_keeps_its_name_when_others_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,7 +130,7 @@ def test_a_job_keeps_its_name_when_others_end(tmp_path: Path, monkeypatch: pytes
     start_job("past", 50, "done", rate=0.05)  # it ended before the others came
     first, second = start_job("first", 100), start_job("second", 101, rate=0.05)
     names = name_jobs(first, second)
-    assert names == ["BadNet patch, 1.0%", "BadNet patch, 5.0%"]
+    assert names == ["BadNet patch, 1%", "BadNet patch, 5%"]
     write_status(first.folder, Status("done", queued=100))
     assert name_jobs(second) == names[1:]
 
