@@ -18,6 +18,7 @@ from cleaner.plots.styles import find_style
 from cleaner.presets import (
     QUICK_CLEAN_PAIRS,
     QUICK_DEFEND,
+    QUICK_VARIANT,
     Preset,
     defense_presets,
     is_pretrained,
@@ -137,9 +138,9 @@ def _choose_learning_rates(key: str, preset: Preset, is_sweep: bool) -> list[flo
     training = preset.training
     default = QUICK_DEFEND.lr if training is None else training.finetune.lr
     help = "Too small removes nothing, too large destroys accuracy."
-    if training is not None and training.is_lr_chosen:
-        config = training.finetune
-        help += f" {config.lr:g} is meant for {training.pairs:,} pairs, {config.epochs} epochs."
+    if training is not None and training.is_lr_chosen and preset.variant != QUICK_VARIANT:
+        epochs = training.finetune.epochs
+        st.caption(f"Meant for {training.pairs:,} pairs and {epochs} epochs; both are set under All defenses.")
     if is_sweep:
         return forms.choose_learning_rates(f"{key}s", default, help)
     return [forms.choose_learning_rate(key, default, help)]

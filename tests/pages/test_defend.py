@@ -383,10 +383,12 @@ def test_published_settings_fill_a_defense(open_page: OpenPage, tmp_path: Path) 
         assert quick.training is not None
         rate = app.select_slider(key=f"defend.scenes-rn.{preset.method}.lr")
         assert rate.value == quick.training.finetune.lr
-        assert ("is meant for" in rate.help) == quick.training.is_lr_chosen
+        assert "Meant for" not in page_text(app)  # the page starts with these pairs and epochs
         app.radio(key=f"defend.scenes-rn.{preset.method}.settings").set_value(preset.variant).run()
         assert not app.exception, preset.name
         assert preset.citation in page_text(app)
+        epochs = preset.training.finetune.epochs
+        assert f"Meant for {preset.training.pairs:,} pairs and {epochs} epochs" in page_text(app)
         lr = preset.training.finetune.lr
         assert app.select_slider(key=f"defend.scenes-rn.{preset.method}.{preset.variant}.lr").value == lr
         assert table(app, "Steps")["Learning rate"].tolist() == [f"{lr:g}"]
