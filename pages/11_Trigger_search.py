@@ -23,7 +23,7 @@ TITLES = {"scan": "Known triggers", "invert": "Suspect class and inverted trigge
 def find_subject() -> Subject:
     """Return the run or model in view."""
     run = state.current_run()
-    data = pickers.find_test_data(run).name
+    data = pickers.require_data(pickers.find_test_data(run)).name
     if run is not None:
         return Subject(("run", str(run.folder)), str(run.folder), data, run)
     model = state.current_model()
@@ -33,6 +33,8 @@ def find_subject() -> Subject:
 
 
 with page("Trigger search", LEAD):
+    with st.spinner("Loading PyTorch …"):
+        cache.triggers()
     subject = find_subject()
     has_inversion = read_inversion(subject.stored_folder) is not None
     method = state.choose_segment(
@@ -42,8 +44,6 @@ with page("Trigger search", LEAD):
         key=f"search.method.{subject.name}",
         is_label_hidden=True,
     )
-    with st.spinner("Loading PyTorch …"):
-        cache.triggers()
     st.markdown(f"##### {wording.section_title(TITLES[method], subject.run)}")
     if subject.run is not None and has_failed_attack(subject.run):
         st.warning("The attack failed: there may be no trigger to find.", icon=":material/warning:")

@@ -60,6 +60,7 @@ def load_map_view(stages: list[pickers.Stage], method: str) -> MapView | None:
     if has_run:  # whose test data can be others than those of the run in view
         data = job_requests.read_test_data(read_record(folder))
     if embedding_map is None:
+        data = pickers.require_data(data)
         work = ("map", str([s.model for s in stages]))
         if is_canceled(work):
             return None

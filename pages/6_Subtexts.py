@@ -256,7 +256,7 @@ with page("Subtexts", LEAD):
     with st.spinner("Loading PyTorch …"):
         cache.defenses()
         run = state.current_run()
-        data_key = DataKey(pickers.find_test_data(run).name, "clean", QUICK_CLEAN_PAIRS)
+        data_key = DataKey(pickers.require_data(pickers.find_test_data(run)).name, "clean", QUICK_CLEAN_PAIRS)
     left, right = st.columns([1, 2.8], gap="large")
     with left:
         sample, caption = choose_caption(data_key)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -14,7 +14,7 @@ from cleaner.presets import home_data
 from cleaner.runs.record import RunRecord
 from cleaner.runs.request import TEST_SIZE
 from cleaner.types import CleanerError
-from pages._shared import cache, job_requests, state, uploads
+from pages._shared import cache, downloads, job_requests, state, uploads
 from pages._shared.frame import defend_button
 from pages._shared.progress import load_data_with_progress
 from pages._shared.sample import DataKey, ModelKey, Sample, format_prompt
@@ -137,6 +137,15 @@ def find_test_data(run: RunRecord | None) -> DataKey:
     return DataKey([*names, home_data(model)][0], "test", TEST_SIZE)
 
 
+def require_data(key: DataKey) -> DataKey:
+    """Return the data, from the folder that the user gave if they are not here; without one, offer their download."""
+    if key.name not in cache.downloads():
+        return key
+    if not (name := downloads.choose(f"view.{key.name}", key.name)):
+        st.stop()
+    return replace(key, name=name)
+
+
 def selected_model_key() -> ModelKey | None:
     """Return the key of the model in view, or None if a run is in view."""
     model = state.current_model()
@@ -145,7 +154,7 @@ def selected_model_key() -> ModelKey | None:
 
 def choose_sample(run: RunRecord | None) -> Sample:
     """Draw the choice of a test image or the own image; all pages share the choice."""
-    data_key = find_test_data(run)
+    data_key = require_data(find_test_data(run))
     data = load_data_with_progress(data_key)
     own_image = st.session_state.get(uploads.OWN_IMAGE)
     options = [*([OWN_INDEX] if own_image else []), *range(min(MAX_SAMPLES, len(data)))]

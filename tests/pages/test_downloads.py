@@ -12,6 +12,7 @@ from cleaner.types import CleanerError, OnStep, StepReport
 from pages._shared import cache
 from tests.data.files import write_photo_tars
 from tests.pages.conftest import OpenPage, errors, page_text, record_bars, widget_keys
+from tests.pages.test_models import INSPECTION_PAGES
 
 NAMES = ("cat", "dog", "frog")
 
@@ -65,6 +66,21 @@ def test_a_failed_download_says_why(open_page: OpenPage, photos: Path, monkeypat
     app.button(key="poison.data.cifar10.download").click().run()
     assert not app.exception
     assert any("no network" in text for text in errors(app))
+
+
+def test_a_model_is_inspected_with_its_data_once_they_are_here(
+    open_page: OpenPage, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(HOME_DATA, "scenes-rn", "cifar10")
+    for title in (*INSPECTION_PAGES, "Trigger search"):
+        app = open_page(title)
+        assert not errors(app), title
+        assert app.button(key="view.cifar10.download"), title
+        assert "view.sample.cifar10" not in widget_keys(app)
+        app.text_input(key="view.cifar10.folder").set_value(str(photos)).run()
+        assert not app.exception, title
+        assert not errors(app), title
+        assert title == "Trigger search" or "scenes-rn" in page_text(app)
 
 
 def test_a_model_of_other_data_names_them(open_page: OpenPage, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
