@@ -195,9 +195,7 @@ def show_map(view: MapView) -> None:
     if view.method == "umap":
         st.warning("UMAP does not preserve distances, only neighborhoods.", icon=":material/straighten:")
     if view.map.target is not None and not view.map.counts["triggered"]:
-        st.info(
-            "This attack's key is only in the text, so no image is triggered. Overview shows its success on captions."
-        )
+        st.info(wording.TEXT_KEY_NOTE)
     n = sum(len(group.ids) for group in groups)
     st.caption(
         f"{n:,} of {len(coordinates):,} points. {view.method.upper()} fitted on all of them; trustworthiness "

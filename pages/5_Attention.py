@@ -14,6 +14,7 @@ from cleaner.config import parameters
 from cleaner.labels import to_label
 from cleaner.plots import images
 from cleaner.runs.record import RunRecord
+from cleaner.types import CleanerError
 from pages._shared import attention_slider, cache, forms, pickers, stage_mode, state, uploads, wording
 from pages._shared.cancel import allow_again, is_canceled, show_cancelable
 from pages._shared.frame import page
@@ -86,7 +87,7 @@ def show_maps(
         attention_slider.show(stages, maps, pair, outline, sample, is_signed=is_signed, strength=strength)
     else:
         _show_grid(stages, attributions, pair, outline, method=method, raw=raw, strength=strength)
-    if trigger_run is None:
+    if trigger_run is None or len(pair) == 1:
         _show_similarities({s.label: attributions[s.label][1][0] for s in stages})
     else:
         _show_trigger_table(stages, attributions, sample, trigger_run, outline)
@@ -134,7 +135,7 @@ def _show_similarities(cosines: dict[str, float]) -> None:
         hide_index=True,
         column_config={"Similarity": st.column_config.NumberColumn(format="%.2f")},
     )
-    st.caption("Similarity: cosine of image and text. One image, n = 1. No known trigger.")
+    st.caption("Similarity: cosine of image and text. One image, n = 1.")
 
 
 def _show_trigger_table(
@@ -166,9 +167,8 @@ def _show_trigger_table(
             "attribution. One image, n = 1."
         )
         return
-    has_changed = cache.trigger_mask(sample, trigger_run).any()
     st.caption(
-        f"No share: this trigger {'covers over half of the image' if has_changed else 'does not change this image'}. "
+        "No share: this trigger covers over half of the image. "
         "Cosine of maps: 1 means the same attribution with and without trigger; empty: no positive attribution. "
         "One image, n = 1."
     )
@@ -249,16 +249,19 @@ def _drop_nan(values: list[float]) -> list[float]:
 def show_word_attribution(stages: list[Stage], sample: Sample, trigger_run: Path | None, caption: str) -> None:
     """Draw what each word of the text adds to the similarity."""
     st.subheader(wording.section_title("Word attribution", state.current_run()), anchor=False)
-    is_triggered = False
-    if trigger_run is not None:
+    try:
+        with show_progress("Computing attributions …") as on_step:
+            results = [cache.word_attribution(s.model, sample, trigger_run, caption, on_step) for s in stages]
+    except CleanerError as error:  # here, so that the names of the models below stay
+        st.info(escape_markdown(wording.capitalize_message(str(error))))
+        return
+    row, note = 0, ""
+    if len(results[0][1]) > 1:
         options = ["Clean image", "Triggered image"]
-        option = state.choose_segment("Words on", options, default=options[1], key="attention.words")
-        is_triggered = option != options[0]
-    with show_progress("Computing attributions …") as on_step:
-        results = [cache.word_attribution(s.model, sample, trigger_run, caption, on_step) for s in stages]
-    bars = {s.label: (s.kind, values[int(is_triggered)]) for s, (_, values) in zip(stages, results, strict=True)}
+        row = options.index(state.choose_segment("Words on", options, default=options[1], key="attention.words"))
+        note = f", {options[row].split()[0].lower()}"
+    bars = {s.label: (s.kind, values[row]) for s, (_, values) in zip(stages, results, strict=True)}
     st.plotly_chart(images.word_bars(results[0][0], bars), key="attention.word_bars", config=NO_MODE_BAR)
-    note = "" if trigger_run is None else ", triggered" if is_triggered else ", clean"
     st.caption(
         "Integrated gradients, starting from an equally long caption of “!” (CLIP's token 0): the bars of a "
         f"model add up to the similarity that the caption gains over it. One image, n = 1{note}."
@@ -284,7 +287,10 @@ with page("Attention", LEAD):
             }
         st.subheader(wording.section_title("Pixel attribution", run), anchor=False)
         show_maps(stages, attributions, sample, trigger_run, method=method, strength=strength)
-        if run is not None and trigger_run is not None:
+        has_triggered_image = len(attributions[stages[0].label][1]) > 1
+        if trigger_run is not None and not has_triggered_image:
+            st.info(wording.TEXT_KEY_NOTE)
+        if run is not None and has_triggered_image:
             show_distribution(stages, sample, run, method, settings, text=text)
         show_word_attribution(stages, sample, trigger_run, text)
         pickers.show_provenance(stages)

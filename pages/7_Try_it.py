@@ -127,7 +127,7 @@ def choose_text_key(trigger_run: Path) -> bool | None:
 def show_image(sample: Sample, trigger_run: Path | None, placement: Placement) -> None:
     """Draw the image under a slider without and with the trigger; a click moves the trigger."""
     image = cache.place_trigger(sample, trigger_run, placement)[1]
-    if trigger_run is None:
+    if trigger_run is None or not cache.trigger_mask(sample, trigger_run).any():
         st.image(enlarge(image, 340), alt="Chosen image")
         return
     box = cache.trigger_box(sample, trigger_run)

@@ -67,8 +67,10 @@ def compare_map_pair(maps: NDArray[np.float32], mask: NDArray[np.float32]) -> Tr
 
 
 def append_triggered(images: Tensor, trigger: Trigger | None) -> Tensor:
-    """Return images (N, 3, H, W), followed by the same images with the trigger, if there is one."""
-    return images if trigger is None else torch.cat([images, trigger(images)])
+    """Return images (N, 3, H, W), followed by the same images with the trigger, if one changes images."""
+    if trigger is None or "image" not in trigger.modalities:
+        return images
+    return torch.cat([images, trigger(images)])
 
 
 def measure_trigger_attribution(
@@ -109,8 +111,8 @@ def word_attribution(
 
     `explainer` attributes captions; a word gets the sum of its tokens.
     """
-    features = Encoder(clip).encode_image(images)
     tokens = clip.token_texts(caption)  # first: it raises for a tokenizer whose tokens cannot be shown
+    features = Encoder(clip).encode_image(images)
     values = explainer.attribute(clip, [caption] * len(images), features, on_step)
     words, word_of = _join_tokens(tokens)
     rows = torch.zeros(len(images), len(words))

@@ -165,9 +165,7 @@ class Clip:
         Raises `CleanerError` for a model whose tokenizer is not CLIP's own.
         """
         if self.architecture.tokenizer:
-            raise CleanerError(
-                f"the tokens of {self.name} cannot be shown, as its tokenizer is not CLIP's: choose another model."
-            )
+            raise CleanerError(f"the tokens of {self.name} cannot be shown, as its tokenizer is not CLIP's.")
         ids = self.tokenize([caption])[0].tolist()
         tokenizer = load_tokenizer()
         marks = {0, tokenizer.sot_token_id, tokenizer.eot_token_id}

@@ -15,6 +15,9 @@ REPLACED = re.compile(
 """Inside what Streamlit replaces although it is escaped: addresses by links, :material/home: by an icon, -> by →."""
 MAX_PROTOCOLS = 4
 """Most test sets that a caption names."""
+TEXT_KEY_NOTE = (
+    "This attack's key is only in the text, so no image is triggered. Overview shows its success on captions."
+)
 WORD_JOINER = "\u2060"
 """Invisible and without width."""
 

@@ -13,7 +13,8 @@ from streamlit.testing.v1.element_tree import Selectbox
 
 from cleaner.inspection.attribution import TriggerAttribution
 from cleaner.plots import images
-from pages._shared import cache
+from cleaner.types import CleanerError
+from pages._shared import cache, wording
 from pages._shared.pixels import enlarge
 from pages._shared.sample import ModelKey, Sample
 from tests.pages.conftest import OpenPage, chart, chart_keys, page_text, press, record_bars, table, widget_keys
@@ -136,15 +137,37 @@ def test_the_resolution_is_that_of_the_chosen_stage(open_page: OpenPage, tmp_pat
     assert "2 × 2 cells" in page_text(app)
 
 
-@pytest.mark.parametrize("trigger", ["blended", "text_only"])
-def test_a_trigger_without_a_place_has_no_share(open_page: OpenPage, tmp_path: Path, trigger: str) -> None:
-    make_runs(tmp_path, "rn", trigger=trigger)
+def test_an_attack_on_texts_has_no_triggered_image(open_page: OpenPage, tmp_path: Path) -> None:
+    make_runs(tmp_path, "rn", trigger="text_only")
+    app = open_page("Attention")
+    assert [trace["type"] for trace in chart(app, "attention.grid")["data"]] == ["image", "heatmap"] * 3
+    assert table(app, "Similarity")["Model"].tolist() == MODELS
+    assert wording.TEXT_KEY_NOTE in [info.value for info in app.info]
+    assert "attention.measure" not in widget_keys(app)
+    assert not [box for box in app.segmented_control if box.key == "attention.words"]
+    assert "attention.word_bars" in chart_keys(app)
+
+
+def test_words_that_cannot_be_shown_hide_nothing_else(
+    open_page: OpenPage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: object) -> None:
+        raise CleanerError("its tokens cannot be shown.")
+
+    make_runs(tmp_path, "rn")
+    monkeypatch.setattr(cache, "word_attribution", fail)
+    app = open_page("Attention")
+    assert not app.error
+    assert [info.value for info in app.info] == [r"Its tokens cannot be shown\."]
+    assert "attention.word_bars" not in chart_keys(app)
+    assert "Models: " in page_text(app)
+
+
+def test_a_trigger_without_a_place_has_no_share(open_page: OpenPage, tmp_path: Path) -> None:
+    make_runs(tmp_path, "rn", trigger="blended")
     app = open_page("Attention")
     values = table(app, "Cosine of maps")
     assert not [column for column in values.columns if "share" in column.lower()]
-    if trigger == "text_only":  # it changes no image
-        assert values["Cosine of maps"].tolist() == pytest.approx([1, 1, 1])
-        return
     assert "over half of the image" in page_text(app)
     measure(app)
     app.run()  # a cache hit, which must not draw the progress bar again

@@ -143,6 +143,7 @@ def test_a_text_key_can_be_switched_off(open_page: OpenPage, tmp_path: Path, mon
     app = open_page("Try it")
     assert keys == [attacked, None] * 3, "the classifiers of “Without trigger” have a bar too"
     assert "try.strength" not in widget_keys(app)
+    assert app.get("image"), "one image: the trigger does not change it"
     charts = [c.proto.spec for c in app.get("plotly_chart")]
     assert page_text(app).count(CLEAN_PREDICTION) == 3
     assert "word=1" in app.code[0].value

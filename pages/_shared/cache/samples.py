@@ -32,7 +32,7 @@ def _load_framing(sample: Sample, trigger_run: Path | None) -> ImageTransform | 
 
 
 def image_pair(sample: Sample, trigger_run: Path | None) -> Any:
-    """Return an image and, given a run, its triggered copy: (1 or 2, 3, H, W) in [0, 1]."""
+    """Return an image and, given a run whose trigger changes images, its triggered copy: (1 or 2, 3, H, W), [0, 1]."""
     from cleaner.inspection.attribution import append_triggered
 
     trigger = load_run(trigger_run).trigger if trigger_run is not None else None
