@@ -60,33 +60,34 @@ def headline(root: Path) -> str:
         at_rates = select_chosen(cells)
         if {cell.task.method for cell in at_rates} & {*plan.PLAIN, *plan.SHARES}:  # not only the rivals
             chosen[attack] = at_rates
-            columns += _list_columns(attack, at_rates, drop_open_curves(cells, rows, methods.curves))
+            columns.append(_make_column(attack, at_rates, drop_open_curves(cells, rows, methods.curves)))
     return f"**`{MODEL}`**\n\n{_format_lines(chosen, columns, methods)}\n\n{_format_caption(chosen, columns)}"
 
 
-def _list_columns(attack: str, at_rates: Sequence[Cell], curves: Sequence[Cell]) -> list[Column]:
+def _make_column(attack: str, at_rates: Sequence[Cell], curves: Sequence[Cell]) -> Column:
     """Return ASR@1 at equal accuracy where the protocol measures curves, else at the rate of each method."""
     asr = {name: _read(cells, "asr") for name, cells in by_method(at_rates).items()}
     floor = mean(_read([cell for cell in at_rates if not cell.task.method], "asr_clean_model"))
     if attack not in plan.JUDGES:
-        return [Column(f"ASR@1 `{attack}`", asr, floor, f"{attack} {format_seeds(at_rates)}")]
-    columns = []
+        return Column(f"ASR@1 `{attack}`", asr, floor, f"{attack} {format_seeds(at_rates)}")
     seeds = {cell.task.seed for cell in at_rates}
-    for budget in (rule.BUDGET, rule.WIDE_BUDGET):
-        found = at_equal_accuracy([cell for cell in curves if cell.task.seed in seeds], budget)
-        measured = {seed for of_seed in found.values() for seed in of_seed}
-        before = [cell for cell in at_rates if not cell.task.method and cell.task.seed in measured]
-        values = {name: list(of_seed.values()) for name, of_seed in found.items()}
-        header = f"ASR@1 `{attack}`, {100 * budget:g} points lost"
-        cut_short = frozenset(name for name, seed in find_cut_short(curves, budget) if seed in measured)
-        asr = {NO_METHOD: _read(before, "asr"), **values}
-        untouched = {
-            name: sum(undefended_asr(curves, of_method)[seed] == value for seed, value in found[name].items())
-            for name, of_method in by_method(cell for cell in curves if cell.task.method).items()
-            if name in found
-        }
-        columns.append(Column(header, asr, floor, f"{attack} {format_seeds(before)}", cut_short, untouched))
-    return columns
+    found = at_equal_accuracy([cell for cell in curves if cell.task.seed in seeds], rule.BUDGET)
+    measured = {seed for of_seed in found.values() for seed in of_seed}
+    before = [cell for cell in at_rates if not cell.task.method and cell.task.seed in measured]
+    values = {name: list(of_seed.values()) for name, of_seed in found.items()}
+    untouched = {
+        name: sum(undefended_asr(curves, of_method)[seed] == value for seed, value in found[name].items())
+        for name, of_method in by_method(cell for cell in curves if cell.task.method).items()
+        if name in found
+    }
+    return Column(
+        f"ASR@1 `{attack}`, {100 * rule.BUDGET:g} points lost",
+        {NO_METHOD: _read(before, "asr"), **values},
+        floor,
+        f"{attack} {format_seeds(before)}",
+        frozenset(name for name, seed in find_cut_short(curves, rule.BUDGET) if seed in measured),
+        untouched,
+    )
 
 
 def _read(cells: Sequence[Cell], metric: str) -> list[float]:

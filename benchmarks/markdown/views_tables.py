@@ -56,10 +56,7 @@ def gentler_views(root: Path) -> str:
 
 def mixed_captions(root: Path) -> str:
     """Return each method on mixed captions: points lost and ASR@1 at each rate, then ASR@1 at equal accuracy."""
-    lines = read_json_lines(root / "benchmarks" / "results" / views.PATH.name)
-    rows = [row for row in lines if views.read_variant(row) == views.MIXED]
-    methods = {(row["task"]["method"], row["task"]["form"]) for row in rows}
-    cells = drop_open_curves(select_cells(rows), rows, dict.fromkeys(methods, views.MIXED_RATES))
+    cells = select_mixed_cells(root)
     header = ("defense", "seeds", *(f"{lr:g}" for lr in views.MIXED_RATES))
     table = [
         (f"`{name}`", format_seeds(curve), *(_format_rate(curve, lr) for lr in views.MIXED_RATES))
@@ -77,6 +74,14 @@ def mixed_captions(root: Path) -> str:
         f"{format_origin([cell.row for cell in cells], COMMAND)}"
     )
     return "\n\n".join([markdown_table(header, table), *gaps, caption])
+
+
+def select_mixed_cells(root: Path) -> list[Cell]:
+    """Return the cells on mixed captions, of the methods and seeds for which all rates are measured."""
+    lines = read_json_lines(root / "benchmarks" / "results" / views.PATH.name)
+    rows = [row for row in lines if views.read_variant(row) == views.MIXED]
+    methods = {(row["task"]["method"], row["task"]["form"]) for row in rows}
+    return drop_open_curves(select_cells(rows), rows, dict.fromkeys(methods, views.MIXED_RATES))
 
 
 def _format_rate(curve: Sequence[Cell], lr: float) -> str:

@@ -1,15 +1,18 @@
-"""The figures in README.md's prose are those of the result files."""
+"""The figures in the prose of README.md and docs/claim.md are those of the result files."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
+from math import floor
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import pytest
 
 from benchmarks import tables
+from benchmarks.markdown import views_tables
 from benchmarks.markdown.protocol2_claim import BASELINE, CONTROL
 from benchmarks.markdown.protocol2_tables import COLUMNS, FINE_COLUMNS
 from benchmarks.markdown.result_tables import read_settings
@@ -17,12 +20,18 @@ from benchmarks.protocol2 import plan, rule, summary
 from benchmarks.protocol2.records import results_path
 from benchmarks.protocol2.summary import NO_METHOD, by_method
 from benchmarks.protocol2.tasks import Methods
+from cleaner.data.base import load_data
 from cleaner.evaluation.equal_accuracy import interpolate_asr, mean_interval, paired_gaps
 from cleaner.files import read_json, read_json_lines
 from cleaner.reports.claim import FINDINGS
 from cleaner.reports.results import RESULTS_DIR
 
-PROSE = " ".join(tables.TABLE_BLOCK.sub("", tables.PAGES[0].read_text(encoding="utf-8")).split())
+
+def read_prose(page: Path) -> str:
+    return " ".join(tables.TABLE_BLOCK.sub("", page.read_text(encoding="utf-8")).split())
+
+
+PROSE, CLAIM = read_prose(tables.PAGES[0]), read_prose(tables.ROOT / "docs/claim.md")
 OWN, TA = "ta_cleaner K 100 %", "ta_cleaner K 100 %, formula reviewed"
 REMOVERS, OTHERS = (TA, OWN, CONTROL), plan.SIX[2:]
 READ = {**COLUMNS, "points lost": lambda cell: 100 * cell.loss}
@@ -92,9 +101,31 @@ def fine(column: str) -> dict[str, dict[int, float]]:
     return {name: {cell.task.seed: FINE_COLUMNS[column](cell) or 0 for cell in of} for name, of in groups.items()}
 
 
+def left_at_equal_accuracy(method: str) -> float:
+    return fmean(summary.at_equal_accuracy(main_cells("badclip"), rule.BUDGET)[method].values())
+
+
+@cache
+def mixed_cells() -> list[summary.Cell]:
+    """Return the cells on clean pairs with mixed captions."""
+    return views_tables.select_mixed_cells(tables.ROOT)
+
+
+def left_on_mixed_captions(method: str) -> float:
+    return fmean(summary.at_equal_accuracy(mixed_cells(), rule.BUDGET)[method].values())
+
+
+def count_words(split: str) -> list[int]:
+    """Return the words of each caption of the attacker's or the defender's pairs."""
+    return [len(caption.split()) for caption in load_data("scenes", split=split, size=6000).captions]
+
+
+def on_pairs(data: str) -> list[summary.Cell]:
+    return summary.select_cells(ALL_ROWS(), lambda task: task.data == data)
+
+
 def with_poison(data: str, attack: str, method: str) -> list[float]:
-    cells = summary.select_cells(ALL_ROWS(), lambda task: task.data == data)
-    return [average([cell]) for cell in by_method(summary.select(cells, attack=attack))[method]]
+    return [average([cell]) for cell in by_method(summary.select(on_pairs(data), attack=attack))[method]]
 
 
 def with_overlap() -> dict[str, dict[int, float]]:
@@ -140,18 +171,31 @@ def of_file(name: str, metric: str, after: str = "", **fields: str) -> float:
 
 FINETUNING = "finetuning at 3e-3 gets there on average ({:.3f}, seeds {:.3f} to {:.3f}), at a loss of {:.0f} points"
 FIGURES: dict[str, Callable[[], Figures]] = {
-    "{:.0f} points less attack success than CleanCLIP": lambda: lead_at_equal_accuracy(TA),
-    "without TA-Cleaner's false texts does as well ({:.0f})": lambda: lead_at_equal_accuracy(CONTROL),
+    "from {:.0f}% success to {:.0f}% at a loss of 2 points": lambda: [
+        100 * average(by_method(main_cells("badclip"))[NO_METHOD]),
+        100 * left_at_equal_accuracy(TA),
+    ],
+    "short true texts alone cut it to {:.0f}%": lambda: [100 * left_at_equal_accuracy(CONTROL)],
+    "CleanCLIP cuts it to {:.0f}%, TA-Cleaner to {:.0f}%": lambda: [
+        100 * left_on_mixed_captions(name) for name in (BASELINE, TA)
+    ],
+    "leaves {:.3f} at a loss of 2 points, TA-Cleaner {:.3f} and the control {:.3f}": lambda: [
+        left_on_mixed_captions(name) for name in (BASELINE, TA, CONTROL)
+    ],
+    "({:.0f} words on average)": lambda: [fmean(count_words("clean"))],
+    "of which {:.0f}% have five words or fewer": lambda: [100 * fmean(n <= 5 for n in count_words("train"))],
+    "Every learning rate of CleanCLIP costs {:.0f} points or more": lambda: [
+        min(floor(100 * cell.loss) for cell in main_cells("badclip") if cell.name == BASELINE)
+    ],
     "{:.0f} [{:.0f}, {:.0f}] points lower after TA-Cleaner": lambda: lead_at_equal_accuracy(TA),
     "{:.0f} [{:.0f}, {:.0f}] points lower with our own formula": lambda: lead_at_equal_accuracy(OWN),
-    "CleanCLIP loses {1:.0f} points of accuracy and": lambda: at_rate(BASELINE, 2e-3),
     "The control is {:.0f} [{:.0f}, {:.0f}] points below": lambda: lead_at_equal_accuracy(CONTROL),
     "is about the same, {:.0f} [{:.0f}, {:.0f}] points": lambda: lead(with_overlap(), TA),
     "CF {:.2f} after TA-Cleaner, {:.2f} after the control, {:.2f} before": lambda: [
         fmean(at_rates(plan.SIX, [name], "CF")) for name in (TA, CONTROL, NO_METHOD)
     ],
     "top-10 ASR on BadCLIP is {:.0f} [{:.0f}, {:.0f}] points below": lambda: lead(fine("ASR@10"), TA),
-    "its ASR@1 {3:.0f}, {4:.0f} and {5:.0f} points (per seed)": lambda: lead(fine("ASR@1"), TA),
+    "({3:.0f}, {4:.0f} and {5:.0f} on the three seeds)": lambda: lead(fine("ASR@1"), TA),
     "TA-Cleaner is {:.0f} to {:.0f} points more accurate": lambda: spread(
         [100 * gap for gap in paired_gaps(fine("CA")[CONTROL], fine("CA")[TA]).values()]
     ),
@@ -164,9 +208,13 @@ FIGURES: dict[str, Callable[[], Figures]] = {
     "leave {:.2f} or {:.2f} on patch and noise": lambda: spread(at_rates(["badnet", "blended"], REMOVERS)),
     "falls to {:.2f} (control {:.2f}, our own formula {:.2f})": lambda: at_rates(["trojvqa"], (TA, CONTROL, OWN)),
     "the clean model has {:.2f}.": lambda: at_rates(["trojvqa"], [NO_METHOD], "floor"),
-    "CleanCLIP leaves {:.2f} to {:.2f} on noise, wave, SSBA": lambda: spread(at_rates(OTHERS, [BASELINE])),
-    "and loses {:.0f} to {:.0f} points": lambda: spread(at_rates(OTHERS, [BASELINE], "points lost")),
-    "the control lose {1:.0f} or less": lambda: spread(at_rates(plan.SIX, REMOVERS, "points lost")),
+    "CleanCLIP loses {:.0f} to {:.0f} and leaves {:.2f} to {:.2f} on the four": lambda: [
+        *spread(at_rates(OTHERS, [BASELINE], "points lost")),
+        *spread(at_rates(OTHERS, [BASELINE])),
+    ],
+    "With 1,500 clean pairs TA-Cleaner loses {:.0f} points": lambda: [
+        average(by_method(summary.select(on_pairs("1,500 pairs"), attack="badclip"))[TA], "points lost")
+    ],
     "leaves {:.2f} on BadCLIP and the control {:.2f}": lambda: [
         fmean(with_poison("0.1 % poisoned", "badclip", name)) for name in (TA, CONTROL)
     ],
@@ -174,12 +222,8 @@ FIGURES: dict[str, Callable[[], Figures]] = {
         min(min(with_poison("1 % poisoned", attack, name)) for name in (TA, CONTROL, BASELINE))
         for attack in ("badclip", "badnet")
     ],
-    "is {:.3f} instead of {:.3f}": asr_of_attackers,
+    "TA-Cleaner leaves {:.3f} of BadCLIP instead of {:.3f}": asr_of_attackers,
     "({:.0f}, {:.0f} and {:.0f} points by seed; mean {:.0f} [{:.0f}, {:.0f}])": gaps_of_attackers,
-    "TA-Cleaner left {:.2f} of BadCLIP, the control and CleanCLIP {:.2f}": lambda: [
-        of_file("attack_defense.json", "asr", model="scenes-rn", defense=name, trigger="badclip")
-        for name in ("ta_cleaner", "cleanclip_short")
-    ],
     "at a cost of {:.0f} to {:.0f} points": lambda: spread(at_rates(plan.SIX, ["par"], "points lost")),
     "leaves {:.3f} of noise and {:.2f} of SSBA": lambda: at_rates(["blended", "ssba"], ["par"]),
     "bring them back to {:.2f} and {:.2f}": lambda: at_rates(["blended", "ssba"], ["par"], "rebound ASR@1"),
@@ -193,6 +237,10 @@ FIGURES: dict[str, Callable[[], Figures]] = {
         for defense in ("ta_cleaner", "cleanclip_short", "cleanclip")
         for metric in ("asr", "ca")
     ],
+    "in the full schedule {:.3f} at {:.3f}": lambda: [
+        of_file("quick_setting.json", metric, trigger="badnet", defense="cleanclip, full schedule")
+        for metric in ("asr", "ca")
+    ],
     "TA-Cleaner leaves {:.2f} (K 10%) and {:.2f} (K 100%), finetuning {:.2f}, CleanCLIP {:.2f}": lambda: [
         of_file("cifar10.json", "asr", trigger="badclip", defense=name)
         for name in ("ta_cleaner", OWN, "finetune", BASELINE)
@@ -204,7 +252,8 @@ FIGURES: dict[str, Callable[[], Figures]] = {
 
 
 PHOTO_FIGURES = (
-    "finetuning leaves {:.2f} of the patch, PAR {:.2f}, CleanCLIP {:.2f}, TA-Cleaner {:.2f} (K 10%) and {:.2f}"
+    "finetuning leaves {:.2f} of the patch, PAR {:.2f}, CleanCLIP {:.2f}, TA-Cleaner {:.2f} (K 10%) and {:.2f} (K "
+    "100%), the control {:.2f} and {:.2f}"
 )
 
 
@@ -212,19 +261,18 @@ PHOTO_FIGURES = (
 def test_figures_on_photos_are_those_at_equal_accuracy(text: str) -> None:
     result = read_json(RESULTS_DIR / "cifar10.json")
     settings = read_settings(result["rate_trials"])
-    methods = ("finetune", "par", "cleanclip", "ta_cleaner", "ta_cleaner K 100 %")
+    methods = ("finetune", "par", "cleanclip", "ta_cleaner", "ta_cleaner K 100 %", "cleanclip_short", CONTROL)
     options = {"max_loss": result["budget"], "undefended": 1.0, "grid": result["grid"]}
     assert PHOTO_FIGURES.format(*(interpolate_asr(settings[name], **options) for name in methods)) in text
 
 
 @pytest.mark.parametrize("template", FIGURES)
 def test_prose_quotes_what_was_measured(template: str) -> None:
-    assert template.format(*FIGURES[template]()) in PROSE
+    assert template.format(*FIGURES[template]()) in f"{PROSE} {CLAIM}"
 
 
 def test_the_protocol_quotes_the_same_rate_of_finetuning() -> None:
-    page = " ".join((tables.ROOT / "docs/claim.md").read_text(encoding="utf-8").split())
-    assert FINETUNING.format(*finetuning_at(3e-3)) in page
+    assert FINETUNING.format(*finetuning_at(3e-3)) in CLAIM
 
 
 FINDINGS_FIGURES = {

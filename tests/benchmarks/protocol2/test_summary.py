@@ -115,7 +115,7 @@ def test_the_headline_has_every_method_once_and_marks_what_lost_accuracy(root: P
     text = protocol2_headline.headline(root)
     table = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:1] == "|"]
     header, _, *lines = table
-    assert header[3:5] == ["ASR@1 `badnet`, 2 points lost", "ASR@1 `badnet`, 5 points lost"]
+    assert header[3:5] == ["ASR@1 `badnet`, 2 points lost", "ASR@1 `badclip`, 2 points lost"]
     assert "ASR@1 `ssba`" in header, "an attack without curves has the rate of each method"
     names = [line[0].strip("`† ") for line in lines]
     assert names[0] == "none (backdoored)"
