@@ -15,9 +15,8 @@ from torch import Tensor, nn
 
 from cleaner.config import file_parameters, param
 from cleaner.config import scale_pixels as scale_pixels  # attacks import it from here
-from cleaner.data.images import decode_rgba, decode_tensor, read_image_file
+from cleaner.data.images import decode_rgba, read_image_file
 from cleaner.files import file_name
-from cleaner.models.framing import ImageTransform
 from cleaner.published import Method
 from cleaner.registry import TRIGGERS as TRIGGERS  # part of this module's interface
 from cleaner.seed import derive_seed
@@ -300,15 +299,10 @@ class FileTrigger(Trigger):
         """Why the trigger cannot be applied yet: no file was chosen."""
         return "" if self.path else "no image was chosen for this trigger: give a PNG or JPEG file (path)."
 
-    def load_image(self, side: int) -> Tensor:
-        """Return the file's center square, (3, side, side) in [0, 1]. Cached: do not change it."""
+    def load_layers(self, side: int) -> Tensor:
+        """Return colors and opacity of the file's center square, (4, side, side) in [0, 1]. Cached: do not change."""
         self.require_ready()
-        return _decode_square(self.content, side, Path(self.path).name)
-
-    def load_alpha(self, side: int) -> Tensor:
-        """Return the opacity of the file's center square, (1, side, side) in [0, 1]; 1: opaque. Cached as well."""
-        self.require_ready()
-        return _decode_alpha(self.content, side, Path(self.path).name)
+        return _decode_layers(self.content, side, Path(self.path).name)
 
     def files(self) -> dict[str, bytes]:
         """Return the file name and content of the image."""
@@ -316,12 +310,6 @@ class FileTrigger(Trigger):
 
 
 @lru_cache(maxsize=4)
-def _decode_square(content: bytes, side: int, name: str) -> Tensor:
-    """Return the center square of an image file. Cached: a photo takes half a second, and each batch needs it."""
-    return decode_tensor(content, ImageTransform(side), name)
-
-
-@lru_cache(maxsize=4)
-def _decode_alpha(content: bytes, side: int, name: str) -> Tensor:
-    """Return the opacity of the center square of an image file."""
-    return decode_rgba(content, side, name)[3:]
+def _decode_layers(content: bytes, side: int, name: str) -> Tensor:
+    """Return `decode_rgba`. Cached: a photo takes half a second, and each batch needs it."""
+    return decode_rgba(content, side, name)

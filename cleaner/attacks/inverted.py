@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar
 
 from torch import Tensor
 
 from cleaner.attacks.base import TRIGGERS, FileTrigger
-from cleaner.data.images import blend_rgba, decode_rgba
+from cleaner.data.images import blend_rgba
 
 
 @TRIGGERS.register("inverted")
@@ -30,13 +29,9 @@ class InvertedTrigger(FileTrigger):
 
     def __call__(self, images: Tensor) -> Tensor:
         """Return a triggered copy of `images`, (N, 3, H, W) in [0, 1]."""
-        return blend_rgba(images, self._load(images))
+        return blend_rgba(images, self.load_layers(images.shape[-1]).to(images))
 
     def mask(self, clean_images: Tensor) -> Tensor:
         """Return m, (N, 1, H, W)."""
-        return self._load(clean_images)[None, 3:].expand(len(clean_images), -1, -1, -1).clone()
-
-    def _load(self, images: Tensor) -> Tensor:
-        """Return p and m for `images`, (4, H, W)."""
-        self.require_ready()
-        return decode_rgba(self.content, images.shape[-1], Path(self.path).name).to(images)
+        mask = self.load_layers(clean_images.shape[-1])[3:].to(clean_images)
+        return mask.expand(len(clean_images), -1, -1, -1).clone()

@@ -40,7 +40,7 @@ class PatchImage(FileTrigger, PatchTrigger):
 
     def patch(self, side: int) -> Tensor:
         """Return the image (3, p, p)."""
-        return self.load_image(self.scaled_patch_size(side))
+        return self.load_layers(self.scaled_patch_size(side))[:3]
 
     def __call__(self, images: Tensor) -> Tensor:
         """Return a triggered copy of `images`, (N, 3, H, W) in [0, 1]."""
@@ -49,6 +49,6 @@ class PatchImage(FileTrigger, PatchTrigger):
     def mask(self, clean_images: Tensor) -> Tensor:
         """Return the opacity of the patch, (N, 1, H, W); 0 outside it."""
         mask = torch.zeros_like(clean_images[:, :1])
-        alpha = self.load_alpha(self.scaled_patch_size(clean_images.shape[-1])).to(mask)
+        alpha = self.load_layers(self.scaled_patch_size(clean_images.shape[-1]))[3:].to(mask)
         self._write_patch(mask, clean_images, patch=alpha)
         return mask

@@ -25,7 +25,7 @@ class PatternImage(FileTrigger, PatternTrigger):
 
     def pattern(self, height: int, width: int) -> Tensor:
         """Return p, (3, H, W)."""
-        return self.load_image(max(height, width))[:, :height, :width]
+        return self.load_layers(max(height, width))[:3, :height, :width]
 
     def __call__(self, images: Tensor) -> Tensor:
         """Return a triggered copy of `images`, (N, 3, H, W) in [0, 1]."""
@@ -34,5 +34,5 @@ class PatternImage(FileTrigger, PatternTrigger):
     def mask(self, clean_images: Tensor) -> Tensor:
         """Return the opacity of p, (N, 1, H, W)."""
         height, width = clean_images.shape[-2:]
-        alpha = self.load_alpha(max(height, width))[:, :height, :width].to(clean_images)
+        alpha = self.load_layers(max(height, width))[3:, :height, :width].to(clean_images)
         return alpha.expand(len(clean_images), -1, -1, -1).clone()

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from cleaner.access import validate_allowed
@@ -68,9 +68,9 @@ def decode_rgba(content: bytes, side: int, name: str = "the file") -> Tensor:
     Raises `CleanerError` as `decode_tensor` does.
     """
     image = decode_image(content, name).convert("RGBA")
-    transform = ImageTransform(side)
-    alpha = transform(image.getchannel("A"))[:1]
-    return torch.cat([transform(image), alpha]).float() / 255
+    # Of RGBA images, PIL weights colors by opacity: what a transparent pixel hides does not reach its neighbors.
+    square = ImageOps.fit(image, (side, side), Image.Resampling.BICUBIC)
+    return torch.from_numpy(np.array(square)).permute(2, 0, 1).float() / 255
 
 
 def blend_rgba(images: Tensor, layers: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ GRAY = torch.full((2, 3, 64, 64), 0.5)
 
 def test_is_the_weighted_mean_with_the_file(tmp_path: Path) -> None:
     trigger = TRIGGERS["pattern_image"](path=str(image_file(tmp_path)), blend_ratio=0.4)
-    assert torch.allclose(trigger(GRAY), 0.6 * GRAY + 0.4 * trigger.load_image(64))
+    assert torch.allclose(trigger(GRAY), 0.6 * GRAY + 0.4 * trigger.load_layers(64)[:3])
     assert trigger(GRAY)[0, 0, 30, 2] > 0.65 > 0.35 > trigger(GRAY)[0, 1, 30, 2]
     assert trigger(torch.zeros(1, 3, 48, 64)).shape == (1, 3, 48, 64)
     assert trigger.mask(GRAY).all()
