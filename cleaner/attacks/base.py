@@ -203,23 +203,26 @@ class PatchTrigger(Trigger):
                 f"the patch of {size} px is larger than the image of {images.shape[-1]} x {images.shape[-2]} px: "
                 "choose a smaller patch_size."
             )
-        for canvas, image in zip(destination, images, strict=True):
-            for top, left in self._patch_corners(image, size):
+        for canvas, corners in zip(destination, self._patch_corners(images, size), strict=True):
+            for top, left in corners:
                 canvas[:, top : top + size, left : left + size] = patch
 
-    def _patch_corners(self, image: Tensor, size: int) -> list[tuple[int, int]]:
-        """Return the top left corners (top, left) of the patch on an image (3, H, W)."""
-        max_top, max_left = image.shape[-2] - size, image.shape[-1] - size
-        if self.position == "center":
-            return [(max_top // 2, max_left // 2)]
-        if self.position == "corners":
-            return [(top, left) for top in (0, max_top) for left in (0, max_left)]
+    def _patch_corners(self, images: Tensor, size: int) -> list[list[tuple[int, int]]]:
+        """Return the top left corners (top, left) of the patch on each of images (N, 3, H, W)."""
+        max_top, max_left = images.shape[-2] - size, images.shape[-1] - size
         if self.position == "random":
-            # Seeded by the image's own bytes: its place must not depend on the batch.
-            pixels = (image * 255).round().to(torch.uint8).cpu().numpy().tobytes()
-            draw = derive_seed(TRIGGERS.name_of(self), self.seed, pixels)
-            return [(draw % (max_top + 1), (draw // 65537) % (max_left + 1))]
-        return [(max_top * self.position.startswith("bottom"), max_left * self.position.endswith("right"))]
+            # Seeded by the image's own bytes: its place must not depend on the batch. Rounded in one call, as in
+            # `hash_pixels`.
+            pixels = (images * 255).round().to(torch.uint8).cpu().numpy()
+            draws = [derive_seed(TRIGGERS.name_of(self), self.seed, image.tobytes()) for image in pixels]
+            return [[(draw % (max_top + 1), (draw // 65537) % (max_left + 1))] for draw in draws]
+        if self.position == "center":
+            corners = [(max_top // 2, max_left // 2)]
+        elif self.position == "corners":
+            corners = [(top, left) for top in (0, max_top) for left in (0, max_left)]
+        else:
+            corners = [(max_top * self.position.startswith("bottom"), max_left * self.position.endswith("right"))]
+        return [corners] * len(images)
 
 
 @dataclass(frozen=True)

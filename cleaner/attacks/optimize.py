@@ -111,11 +111,11 @@ class OptimizedPatch(PatchTrigger):
         with it the last bits, differ between runs with several threads.
         """
         size = patch.shape[-1]
-        source = torch.zeros_like(images[:, :1], dtype=torch.long)
+        source = torch.full_like(images[:, :1], -1, dtype=torch.long)  # -1: outside the patch
         self._write_patch(source, images, patch=torch.arange(size * size).view(1, size, size))
         copies = patch.flatten(1).expand(len(images), -1, -1)
-        layer = copies.gather(2, source.flatten(2).expand(-1, len(patch), -1)).view_as(images)
-        return torch.where(self.mask(images) > 0, layer, images)
+        layer = copies.gather(2, source.clamp(min=0).flatten(2).expand(-1, len(patch), -1)).view_as(images)
+        return torch.where(source >= 0, layer, images)
 
 
 def minimize(

@@ -120,7 +120,7 @@ def test_patch_has_8_bits_and_both_ways_to_paste_it_agree(tiny_clip: Clip, toy_d
     assert torch.equal(trigger.blend_patch(images, trigger.patch(32)), trigger(images))
     patch = trigger.patch(32)
     assert torch.equal((patch * 255).round() / 255, patch)
-    top, left = trigger._patch_corners(images[0], 5)[0]
+    top, left = trigger._patch_corners(images, 5)[0][0]
     assert torch.equal(trigger(images)[0, :, top : top + 5, left : left + 5], patch)
     assert trigger(torch.zeros(1, 3, 64, 64)).count_nonzero() > 0
 
@@ -132,8 +132,8 @@ def test_gradient_of_the_patch_is_the_sum_over_its_places(toy_data: TensorData, 
     (gradient,) = torch.autograd.grad((weights * trigger.blend_patch(images, patch)).sum(), patch)
     places = [
         weight[:, top : top + 5, left : left + 5]
-        for image, weight in zip(images, weights, strict=True)
-        for top, left in trigger._patch_corners(image, 5)
+        for corners, weight in zip(trigger._patch_corners(images, 5), weights, strict=True)
+        for top, left in corners
     ]
     assert torch.allclose(gradient, torch.stack(places).sum(0))
 

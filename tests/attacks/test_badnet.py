@@ -53,6 +53,12 @@ def test_random_position_follows_the_image_and_the_seed() -> None:
     assert find_random_places(28, seed=1) != places
 
 
+def test_random_position_does_not_depend_on_the_batch() -> None:
+    images = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    trigger = TRIGGERS["badnet"](position="random")
+    assert torch.equal(trigger(images), torch.cat([trigger(image[None]) for image in images]))
+
+
 def test_random_position_reaches_every_row_and_column() -> None:
     places = find_random_places(203)  # 29 px: 4 places along each axis
     assert {top for top, _ in places} == {left for _, left in places} == {0, 1, 2, 3}
