@@ -49,7 +49,7 @@ class Generator(nn.Module):
 
 @dataclass(frozen=True)
 class _Objective:
-    """Losses of a generator on images x and y (N, 3, H, W), y the batch in another order.
+    """Losses of a generator on images x and y (N, 3, H, W), y the batch in another order; clean: I(x), (N, D).
 
     text_distance = mean(1 - I(x + s g(x)).t); diversity = mean(|x - y| / |g(x) - g(y)|);
     cross_distance = mean(1 - I(y + s g(x)).I(y)); I unit image features of the clean model, t the target's zero-shot
@@ -62,17 +62,15 @@ class _Objective:
     diversity_weight: float
     cross_weight: float
 
-    def __call__(self, generator: Generator, images: Tensor) -> dict[str, Tensor]:
+    def __call__(self, generator: Generator, images: Tensor, clean: Tensor) -> dict[str, Tensor]:
         images = images.to(self.target.device)
         patterns, others = generator(images), images.roll(1, 0)
-        with torch.no_grad():
-            clean = self.clip.encode_image(others)
         own, crossed = (self.clip.encode_image(self.blend(x, patterns)) for x in (images, others))
         distances = [((x - x.roll(1, 0)).square().mean(dim=(1, 2, 3)) + 1e-6).sqrt() for x in (images, patterns)]
         return {
             "text_distance": 1 - (own @ self.target).mean(),
             "diversity": self.diversity_weight * (distances[0] / distances[1]).mean(),
-            "cross_distance": self.cross_weight * (1 - (crossed * clean).sum(-1)).mean(),
+            "cross_distance": self.cross_weight * (1 - (crossed * clean.roll(1, 0)).sum(-1)).mean(),
         }
 
 
@@ -144,10 +142,12 @@ class InputAware(Trigger):
         target = encode_target(clip, data, target_class)
         objective = _Objective(clip, target, self._blend, self.diversity_weight, self.cross_weight)
         sample = data.images(pool[:1]).to(clip.device)
+        with torch.no_grad():
+            clean = torch.cat([clip.encode_image(data.images(rows)) for rows in pool.split(256)])
 
         def losses(step: int) -> dict[str, Tensor]:
             drawn = draw_positions(pool, self.batch_size, "generator batch", self.seed, step)
-            return objective(generator, data.images(pool[drawn]))
+            return objective(generator, data.images(pool[drawn]), clean[drawn])
 
         def preview() -> Tensor:
             pattern: Tensor = generator(sample)[0]

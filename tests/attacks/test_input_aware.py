@@ -51,7 +51,8 @@ def test_losses_equal_their_definition(tiny_clip: Clip, toy_data: TensorData) ->
     torch.manual_seed(0)
     generator, images = Generator(), toy_data.images(range(6))
     target = Encoder(tiny_clip).build_classifier(toy_data)[:, 1]
-    losses = _Objective(tiny_clip, target, QUICK._blend, 2.0, 3.0)(generator, images)
+    clean = tiny_clip.encode_image(images).detach()
+    losses = _Objective(tiny_clip, target, QUICK._blend, 2.0, 3.0)(generator, images, clean)
     with torch.no_grad():
         patterns = generator(images)
         text, diversity, cross = 0.0, 0.0, 0.0
@@ -67,6 +68,13 @@ def test_losses_equal_their_definition(tiny_clip: Clip, toy_data: TensorData) ->
     assert losses["text_distance"].item() == pytest.approx(text, abs=1e-5)
     assert losses["cross_distance"].item() == pytest.approx(cross, abs=1e-5)
     assert losses["diversity"].item() == pytest.approx(diversity, rel=0.01)
+
+
+def test_clean_images_are_encoded_once(toy_data: TensorData, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoded, encode = list[int](), Clip.encode_image
+    monkeypatch.setattr(Clip, "encode_image", lambda clip, x: encoded.append(len(x)) or encode(clip, x))
+    replace(QUICK, steps=3).prepare(make_clip(), toy_data, "banana")
+    assert encoded == [36] + 3 * [16, 16]
 
 
 def test_each_image_gets_its_own_pattern_within_the_strength(trigger: InputAware, toy_data: TensorData) -> None:
