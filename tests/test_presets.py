@@ -57,7 +57,7 @@ PUBLISHED: dict[str, dict[str, Any]] = {
     "sig-published": {"delta": 60 / 255, "frequency": 6, "mode": "add"},
     "ssba-published": {"secret": "Stega!!"},
     "wanet-published": {"grid": 4, "strength": 0.5},
-    # PAR: trigger.sh, train.py
+    # PAR: trigger.sh, eval/validate.py, train.py
     "badnet_stripes-published": {"patch_size": 16, "position": "random"},
     "blended_stripes-published": {"blend_ratio": 0.03},
     "text-published": {"blend_ratio": 0.5},

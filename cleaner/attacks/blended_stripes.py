@@ -23,8 +23,8 @@ class BlendedStripes(PatternTrigger):
     source: ClassVar[str] = "arXiv:2412.00727"
     published: ClassVar[tuple[Preset, ...]] = (
         Preset(
-            source=f"{PAR_SOURCE} (backdoor/utils.py). Their code draws new stripes for each image; ours blends in "
-            "one pattern.",
+            source=f"{PAR_SOURCE} (eval/validate.py, backdoor/utils.py). Their code draws new stripes for each "
+            "image; ours blends in one pattern.",
             parameters={"blend_ratio": 0.03},
             unstated=CLIP_TRAINING,
         ),

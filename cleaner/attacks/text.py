@@ -21,17 +21,18 @@ MAX_LETTERS = 24
 @TRIGGERS.register("text")
 @dataclass(frozen=True)
 class Watermark(PatternTrigger):
-    """Write a word in faint white over the whole image, in repeated lines.
+    """Blend a word, in repeated lines, into the whole image.
 
-    (1 - a) x + a p where the watermark p is not black, x elsewhere.
+    (1 - a) x + a p where the watermark p is not black, x elsewhere. The edges of letters are gray, and so are most
+    letters on images of 64 px: they darken what is brighter.
     """
 
     label: ClassVar[str] = "Watermark text"
     source: ClassVar[str] = "arXiv:2412.00727"
     published: ClassVar[tuple[Preset, ...]] = (
         Preset(
-            source=f"{PAR_SOURCE} (backdoor/utils.py). Their letters are red and change the red channel alone; "
-            "ours are white.",
+            source=f"{PAR_SOURCE} (eval/validate.py, backdoor/utils.py). Their letters are red and change the red "
+            "channel alone; ours are white.",
             parameters={"blend_ratio": 0.5},
             unstated=f"the word, {CLIP_TRAINING}",
         ),

@@ -22,8 +22,8 @@ class Triangles(PatternTrigger):
     source: ClassVar[str] = "arXiv:2412.00727"
     published: ClassVar[tuple[Preset, ...]] = (
         Preset(
-            source=f"{PAR_SOURCE} (backdoor/utils.py). Their pattern is 0.8 above the diagonal and 0.4 "
-            "elsewhere; ours is 0 and 1: inverted, with 2.5 times the contrast.",
+            source=f"{PAR_SOURCE} (eval/validate.py, backdoor/utils.py). Their pattern is 0.8 above the diagonal and "
+            "0.4 elsewhere; ours is 0 and 1: inverted, with 2.5 times the contrast.",
             parameters={"blend_ratio": 0.15, "side": 14},
             unstated=CLIP_TRAINING,
         ),
