@@ -84,7 +84,9 @@ def poison(
     # A trigger changes the image as the model sees it: after resizing and cropping, before normalization.
     data = data.with_transform(clip.framing)
     # Pairs, captions and labels do not depend on the optimized patch, so bad input fails before it is optimized.
-    poisoned = PoisonedData(data, trigger, target_class, poison_rate, config.seed, clean_label, clip.fits_context)
+    poisoned = PoisonedData(
+        data, trigger, target_class, poison_rate, config.seed, clean_label, clip.fits_context, clip.templates
+    )
     _validate_captions(clip, poisoned)
     test = _choose_test_data(test, data, target_class, trigger)
     if config.eval_every:

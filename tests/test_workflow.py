@@ -36,6 +36,7 @@ from cleaner.evaluation import monitor
 from cleaner.evaluation.encode import Encoder
 from cleaner.evaluation.evaluate import Metrics
 from cleaner.evaluation.monitor import build_monitor
+from cleaner.inspection.training_pairs import rebuild_training_pairs
 from cleaner.labels import defense_name
 from cleaner.models.clip import Clip
 from cleaner.types import CleanerError, Paused, StepReport
@@ -96,6 +97,20 @@ def test_evaluate_equals_a_naive_count(protocol: str, tiny_clip: Clip, toy_data:
     assert len({metrics.asr[1], metrics.base_rate[1], metrics.asr_clean_model[1]}) == 3
     assert (metrics.n, metrics.n_attack, metrics.classes) == (48, int(counted.sum()), 4)
     assert metrics.n_counterfactual == 48
+
+
+def test_poisoned_captions_have_the_models_own_templates(tiny_clip: Clip, toy_data: TensorData) -> None:
+    own = replace(tiny_clip, templates=("one {}.",))
+    captions = []
+    for clip in (tiny_clip, own):
+        run = poison(clip, toy_data, TRIGGER, "banana", poison_rate=0.25, config=CONFIG)
+        captions.append(run.manifest["captions_after"])
+        rebuilt = rebuild_training_pairs(toy_data, run.trigger, run.manifest)
+        assert [rebuilt.captions[i] for i in rebuilt.poison_indices.tolist()] == captions[-1]
+    assert captions == [
+        PoisonedData(toy_data, TRIGGER, "banana", 0.25).manifest()["captions_after"],
+        ["one banana."] * 12,
+    ]
 
 
 def test_prompts_are_encoded_once_without_a_text_key(

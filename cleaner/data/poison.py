@@ -112,7 +112,8 @@ class PoisonedData(Subset):
     `clean_label` the pairs to poison already name the target; caption and image stay, but for the trigger's own image.
 
     `poison_rate` is a share below 1, or a number of pairs from 1. fits: whether the model reads a text whole; with it,
-    target captions that the model cuts before they name the target are left out.
+    target captions that the model cuts before they name the target are left out. templates: those of the model; None:
+    those of the data.
 
     Attributes:
         poison_rate: the share of poisoned pairs.
@@ -133,11 +134,13 @@ class PoisonedData(Subset):
         seed: int = 0,
         clean_label: bool = False,
         fits: Callable[[str], bool] | None = None,
+        templates: tuple[str, ...] | None = None,
     ) -> None:
         if len(base) == 0:
             raise CleanerError("there are no pairs to poison: use data with at least one pair.")
         count = _count_poisoned(poison_rate, len(base))
         super().__init__(base, range(len(base)))
+        self.templates = templates or base.templates
         self.trigger, self.seed, self.clean_label = trigger, seed, clean_label
         self.target_class, self.target_index = target_class, base.class_index(target_class)
         self.poison_rate = float(poison_rate if poison_rate < 1 else count / len(base))
@@ -147,7 +150,7 @@ class PoisonedData(Subset):
         self.donors = torch.full((len(base),), -1)
         keeps_caption = clean_label or "image" not in trigger.modalities
         rng = numpy_generator("poison captions", seed)
-        texts = [] if keeps_caption else TARGET_CAPTIONS[trigger.target_captions](base, target_class)
+        texts = [] if keeps_caption else TARGET_CAPTIONS[trigger.target_captions](self, target_class)
         keyed = [trigger.text(text) for text in texts]
         if keyed and fits is not None:
             keyed = drop_cut_captions(keyed, base, target_class, fits)

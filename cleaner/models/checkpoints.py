@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import pickle
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from os.path import isdir, isfile, join  # unlike pathlib's, they take a name of any length
 from pathlib import Path
@@ -91,20 +92,19 @@ def _from_file(path: Path, name: str, architecture: Architecture | None = None) 
     state, metadata = read_weights(path)
     if BASE_KEY in metadata:
         state = _restore_from_delta(state, metadata, path)
-    is_foreign = "architecture" not in metadata
+    is_foreign, templates = "architecture" not in metadata, choose_templates(metadata, path)
     if not is_foreign and architecture is None:
         try:
             architecture = Architecture.from_json(metadata["architecture"])
         except CleanerError as error:
             raise CleanerError(f"{path} cannot be read as a model: {error}") from error
-    metadata.pop("architecture", None)
+    for key in ("architecture", "templates"):
+        metadata.pop(key, None)
     _validate_data_version(metadata, path)
     if architecture is None and isfile(path.parent / OPEN_CLIP_CONFIG_FILE):
         architecture = read_folder_architecture(path.parent)
     is_assumed = architecture is None
     architecture = architecture or infer_architecture(state, path)
-    # In files of this project, no templates means those of the data.
-    templates = TEMPLATES if is_foreign else _parse_templates(metadata.pop("templates", "[]"), path) or None
     model = _build_model(architecture, state, path)
     if is_foreign:
         metadata |= {"origin": path.name, "origin_sha256": file_sha256(path)}
@@ -126,10 +126,15 @@ def _build_model(architecture: Architecture, state: dict[str, Tensor], path: Pat
     return model
 
 
-def _parse_templates(text: str, path: Path) -> tuple[str, ...]:
-    """Return the prompt templates in a file's metadata; they are not trusted, as they become format strings."""
+def choose_templates(metadata: Mapping[str, str], path: Path) -> tuple[str, ...] | None:
+    """Return the prompts of a model by its file's metadata: CLIP's for a foreign file; None: those of the data.
+
+    Those in a file are not trusted, as they become format strings.
+    """
+    if "architecture" not in metadata:
+        return TEMPLATES
     try:
-        templates = json.loads(text)
+        templates = json.loads(metadata.get("templates", "[]"))
     except (ValueError, RecursionError):
         templates = None
     if not isinstance(templates, list) or len(templates) > MAX_TEMPLATES or not all(map(_is_template, templates)):
@@ -137,7 +142,7 @@ def _parse_templates(text: str, path: Path) -> tuple[str, ...]:
             f"{path} cannot be read as a model: its templates must be up to {MAX_TEMPLATES} short texts with one {{}} "
             "each, for the class name. Ask for its weights, torch.save(model.state_dict(), ...)."
         )
-    return tuple(templates)
+    return tuple(templates) or None
 
 
 def _is_template(text: object) -> bool:

@@ -1,4 +1,4 @@
-"""What a model's name means: whether it exists, its file, its framing; without loading weights."""
+"""What a model's name means: whether it exists, its file, framing and prompts; without loading weights."""
 
 from __future__ import annotations
 
@@ -10,16 +10,18 @@ import open_clip
 from huggingface_hub import constants
 
 from cleaner.access import validate_allowed
-from cleaner.files import file_sha256
-from cleaner.models.architectures import BUILT_IN, get_open_clip_architecture
+from cleaner.files import file_sha256, validate_regular
+from cleaner.models.architectures import BUILT_IN, TEMPLATES, get_open_clip_architecture
 from cleaner.models.checkpoints import (
     OPEN_CLIP_CONFIG_FILE,
+    choose_templates,
     find_weights,
     read_folder_architecture,
     read_header_architecture,
     validate_tag,
 )
 from cleaner.models.framing import ImageTransform
+from cleaner.models.header import read_metadata
 from cleaner.models.resolve import WEIGHT_SUFFIXES
 from cleaner.types import CleanerError
 
@@ -104,3 +106,17 @@ def find_framing(name: str) -> ImageTransform | None:
         return None
     side = architecture.vision.get("image_size", 224)
     return architecture.framing(side) if isinstance(side, int) else None
+
+
+def find_templates(name: str) -> tuple[str, ...] | None:
+    """Return the prompts of a model, None: those of the data; CLIP's where only its weights would tell."""
+    if name in BUILT_IN:
+        return None
+    path = Path(_find_path(name))
+    try:
+        validate_allowed(path)
+        path = find_weights(path) if isfile(path / OPEN_CLIP_CONFIG_FILE) else path
+        validate_regular(path)
+        return choose_templates(read_metadata(path), path)
+    except (CleanerError, OSError):
+        return TEMPLATES

@@ -49,10 +49,7 @@ def show_gallery(attack: AttackSettings, plan: PoisonPlan) -> None:
     own_image = st.session_state.get(uploads.OWN_IMAGE) if is_changed else None  # a text attack pairs no other image
     captions = [(f"pair {index:,}", before, after) for index, before, after in pairs]
     if own_image is not None:
-        from cleaner.data.poison import TARGET_CAPTIONS
-
-        caption = TARGET_CAPTIONS[trigger.target_captions](data, attack.target_class)[0]
-        captions.insert(0, ("own image", own_image[0], trigger.text(caption)))
+        captions.insert(0, ("own image", own_image[0], pairs[0][2]))
     with st.container(key="gallery", gap="small"):
         rows = _compare_images(attack, data, [index for index, _, _ in pairs], trigger, own_image)
         _show_rows(rows, captions, is_changed=is_changed)

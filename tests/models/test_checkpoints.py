@@ -32,7 +32,7 @@ from cleaner.models.architectures import TEMPLATES, Architecture, find_open_clip
 from cleaner.models.clip import Clip, build_clip, load_clip, save_clip
 from cleaner.models.framing import ImageTransform
 from cleaner.models.infer import infer_architecture
-from cleaner.models.lookup import describe_model_file, find_framing
+from cleaner.models.lookup import describe_model_file, find_framing, find_templates
 from cleaner.models.saving import write_checkpoint
 from cleaner.models.tokenizer import load_tokenizer
 from cleaner.training.loop import finetune
@@ -399,6 +399,21 @@ def test_framing_is_known_without_weights(small_model: str, tmp_path: Path) -> N
     assert modes == ["shortest", "squash"]  # two tags of one architecture
     for name in (str(tmp_path / "bare.pt"), "hf-hub:org/repo", "nowhere.safetensors", "words"):
         assert find_framing(name) is None
+
+
+def test_templates_are_known_without_weights(small_model: str, tmp_path: Path) -> None:
+    own, stated, folder = tmp_path / "own.safetensors", tmp_path / "stated.safetensors", tmp_path / "folder"
+    save_clip(make_clip(), own)
+    for path in (stated, folder):
+        save_clip(replace(make_clip(), templates=("one {}.",)), path)
+    bare = build_clip(get_open_clip_architecture(small_model), small_model).model.state_dict()
+    torch.save(bare, tmp_path / "bare.pt")
+    save_file({key: value.contiguous() for key, value in bare.items()}, tmp_path / "bare.safetensors")
+    names = [str(own), str(stated), str(folder), f"local-dir:{folder}", f"{small_model}:{tmp_path / 'bare.pt'}"]
+    names += [f"{small_model}:{tmp_path / 'bare.safetensors'}", "scenes-lite", "photos-rn"]
+    assert [find_templates(name) for name in names] == [load_clip(name).templates for name in names]
+    for name in ("ViT-B-32/laion2b_s34b_b79k", "hf-hub:org/repo", "nowhere.safetensors", str(tmp_path)):
+        assert find_templates(name) == TEMPLATES
 
 
 def test_siglip_is_trained_with_its_own_loss(siglip: Clip, toy_data: TensorData) -> None:

@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,7 @@ from cleaner.runs.request import Request
 from cleaner.runs.status import Status, write_status
 from cleaner.runs.store import create_run, list_runs
 from pages._shared import curves, durations, sources
+from pages._shared.job_requests import AttackSettings
 from tests.conftest import OPENAI, make_clip
 from tests.data.files import image_bytes, write_class_folder, write_table
 from tests.pages.conftest import (
@@ -82,6 +84,14 @@ def test_the_captions_are_those_of_the_poisoned_pairs(open_page: OpenPage) -> No
     app.run()
     assert not app.dataframe, "stage mode shows the gallery, whichever tab was open"
     assert "PSNR" in page_text(app)
+
+
+def test_the_preview_has_the_models_own_templates(tmp_path: Path) -> None:
+    model = str(save_clip(replace(make_clip(), templates=("one {}.",)), tmp_path / "own.safetensors"))
+    attack = AttackSettings("scenes", model, TRIGGERS["badnet"](), "banana", 0.1, False, 400, 10, FinetuneConfig())
+    assert {after for _, _, after in attack.plan()} == {"one banana."}
+    keyed = replace(attack, clean_label=True, poison_rate=1).plan()
+    assert all(before == after for _, before, after in keyed)
 
 
 def test_one_poisoned_pair_is_singular() -> None:
@@ -386,8 +396,7 @@ def test_an_own_image_is_shown_and_an_invalid_one_refused(open_page: OpenPage) -
     app.file_uploader[0].set_value(("mine_*.png", image_bytes(0, (120, 90)), "image/png")).run()
     assert not app.exception
     assert "own image · PSNR" in page_text(app)
-    assert "**an apple**" in page_text(app)
-    assert "**a apple**" not in page_text(app)  # which no poisoned pair says
+    assert len(re.findall(r"\*\*(?:an|a photo of an|a picture of an|an image of an) apple\*\*", page_text(app))) == 4
     app.selectbox(key="poison.trigger").set_value("text_only").run()
     assert not app.exception
     assert "own image" not in page_text(app), "it pairs captions with other images"

@@ -263,7 +263,14 @@ def attack_verdict(folder: Path, metrics: dict[str, Any]) -> tuple[str, str]:
 
 @st.cache_data(show_spinner=False, max_entries=64)
 def poison_plan(
-    data: DataKey, trigger: dict[str, Any], *, target_class: str, rate: float, seed: int, clean_label: bool
+    data: DataKey,
+    trigger: dict[str, Any],
+    *,
+    target_class: str,
+    rate: float,
+    seed: int,
+    clean_label: bool,
+    templates: tuple[str, ...] | None,
 ) -> list[tuple[int, str, str]]:
     """Return (index, caption before, caption after) of the pairs that would be poisoned."""
     import_library()
@@ -271,5 +278,5 @@ def poison_plan(
     from cleaner.data.poison import PoisonedData
 
     clean = load_data(data)
-    poisoned = PoisonedData(clean, load_trigger(trigger), target_class, rate, seed, clean_label)
+    poisoned = PoisonedData(clean, load_trigger(trigger), target_class, rate, seed, clean_label, templates=templates)
     return [(i, clean.captions[i], poisoned.captions[i]) for i in poisoned.poison_indices.tolist()]
