@@ -298,7 +298,7 @@ def show_training_curves(run: RunRecord | None) -> None:
     if run is None or not history:
         st.info("No training recorded yet: press **Train model**.", icon=":material/show_chart:")
         return
-    st.markdown(f"##### {wording.section_title('Training', run)}")
+    st.markdown("##### Training")
     curves.show_curves(
         {"poisoning": history}, {"poisoning": run.stage}, "poison.past", floor=run.metric("asr_clean_model")
     )

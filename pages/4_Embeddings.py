@@ -266,7 +266,7 @@ def _show_point(view: MapView, kind: str, row: int) -> None:
 
 def show_metrics(view: MapView) -> None:
     """Draw the embedding metrics of each model, and how far points moved between models."""
-    st.subheader(wording.section_title("Metrics", state.current_run()), anchor=False)
+    st.subheader("Metrics", anchor=False)
     values = {
         label: {name: drop_rounded_zero(value, METRIC_DIGITS) for name, value in metrics.items()}
         for label, metrics in zip(view.stage_labels, view.map.metrics, strict=True)

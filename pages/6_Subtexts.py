@@ -149,8 +149,9 @@ def _show_judgment(label: str, caption_cosine: float, negatives: dict[str, float
 
 def show_margins(stages: list[Stage], data_key: DataKey, draw: DrawKey) -> None:
     """Draw the margins of true over false texts for many pairs, and the pairs with the lowest ones."""
-    title = wording.section_title("Margins over many pairs", state.current_run())
-    with st.expander(title, icon=":material/bar_chart:", key="subtexts.margins", on_change="rerun") as box:
+    with st.expander(
+        "Margins over many pairs", icon=":material/bar_chart:", key="subtexts.margins", on_change="rerun"
+    ) as box:
         if not box.open:
             return
         captions = cache.load_data(data_key).captions

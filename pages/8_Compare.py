@@ -108,7 +108,8 @@ def show_tradeoff(entries: list[RunRecord]) -> None:
     if not points:
         st.info("These runs have no attack metrics.")
         return
-    st.markdown(f"##### Accuracy and attack success{_mark_example(entries)}")
+    mark = " · with the shipped example" if any(entry.is_shipped for entry in entries) else ""
+    st.markdown(f"##### Accuracy and attack success{mark}")
     st.plotly_chart(stage_mode.enlarge(comparison.pareto(points)), key="compare.pareto", config=NO_MODE_BAR)
     for note in comparability.list_notes(entries):
         st.warning(escape_markdown(note), icon=":material/balance:")
@@ -121,7 +122,7 @@ def show_heatmap(entries: list[RunRecord]) -> None:
     names = [name for name in labels if aggregate.aggregate_seeds(entries, name)]
     if not names:
         return
-    st.subheader(f"Attacks and defenses{_mark_example(entries)}", anchor=False)
+    st.subheader("Attacks and defenses", anchor=False)
     name = state.choose_segment("Metric", names, format_func=labels.__getitem__, key="compare.metric")
     heatmap = aggregate.plot_heatmap(aggregate.sort_by_name(entries), name)
     st.plotly_chart(heatmap, key="compare.heatmap", config=NO_MODE_BAR)
@@ -135,10 +136,6 @@ def show_equal_accuracy(entries: list[RunRecord]) -> None:
         return
     st.subheader(equal_accuracy.TITLE, anchor=False, help=equal_accuracy.NOTE)
     st.plotly_chart(figure, key="compare.equal", config=NO_MODE_BAR)
-
-
-def _mark_example(entries: list[RunRecord]) -> str:
-    return " · with the shipped example" if any(entry.is_shipped for entry in entries) else ""
 
 
 def show_report_button(entries: list[RunRecord]) -> None:

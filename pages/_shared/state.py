@@ -125,9 +125,11 @@ def defenses_of_model(model: str) -> list[RunRecord]:
 
 
 def short_labels(runs: list[RunRecord]) -> dict[str, str]:
-    """Return id -> short label: defense and learning rate; seed, time or id only where needed to be unique."""
+    """Return id -> short label: defense and learning rate; what else differs only where needed to tell runs apart."""
+    is_mixed = len({run.is_shipped for run in runs}) > 1
     names = {
-        run.id: f"{to_label(run.defense or 'backdoored')}, lr {run.lr:g}{', shipped example' if run.is_shipped else ''}"
+        run.id: f"{to_label(run.defense or 'backdoored')}, lr {run.lr:g}"
+        + (", shipped example" if is_mixed and run.is_shipped else "")
         for run in runs
     }
     seeds = {run.id: f", seed {run.seed}" for run in runs}

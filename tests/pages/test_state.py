@@ -43,7 +43,9 @@ def test_the_defenses_of_one_click_keep_its_order_before_older_ones_and_retraini
     assert state.defenses_of_run(read_record(backdoored)) == ordered[:-1]
 
 
-def test_labels_of_equal_defenses_name_the_seed_then_the_time_then_the_id(tmp_path: Path) -> None:
+def test_labels_of_equal_defenses_name_the_seed_then_the_time_then_the_id(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     record = read_record(make_runs(tmp_path)[1])
 
     def make(name: str, seed: int, day: int, lr: float = 1e-4) -> RunRecord:
@@ -60,6 +62,13 @@ def test_labels_of_equal_defenses_name_the_seed_then_the_time_then_the_id(tmp_pa
         "TA-Cleaner, lr 0.001",
     ]
     assert state.defense_labels(runs) == state.short_labels(runs)
+    shipped = RunRecord.from_config(tmp_path / "assets" / "example" / "g", record.config)
+    monkeypatch.setenv("CLEANER_ASSETS", str(tmp_path / "assets"))
+    assert list(state.short_labels([shipped]).values()) == ["TA-Cleaner, lr 0.0001"]
+    assert list(state.short_labels([runs[0], shipped]).values()) == [
+        "TA-Cleaner, lr 0.0001",
+        "TA-Cleaner, lr 0.0001, shipped example",
+    ]
 
 
 def _choose_defended() -> None:
