@@ -114,10 +114,12 @@ def show_required_settings(model: str, trigger: str, key: str) -> None:
     if st.session_state.get("poison.data", tried_on) != tried_on:  # other data have their own box of pairs, too
         return
     parameters, pairs, epochs = STRONGER_ATTACKS[model, trigger]
-    settings = [*(f"{to_label(name).lower()} {value:g}" for name, value in parameters.items()), f"{pairs:,} pairs"]
-    st.caption(f"{model} needs {', '.join(settings)} and {epochs} epochs to learn this attack.")
     values: dict[str, Any] = {f"{key}.{name}": value for name, value in parameters.items()}
     values |= {own_setting_key("poison.pairs", model): pairs, f"{training_key(model)}.epochs": epochs}
+    if all(st.session_state.get(name) == value for name, value in values.items()):
+        return
+    settings = [*(f"{to_label(name).lower()} {value:g}" for name, value in parameters.items()), f"{pairs:,} pairs"]
+    st.caption(f"{model} needs {', '.join(settings)} and {epochs} epochs to learn this attack.")
     st.button("Apply", key="poison.needed", on_click=st.session_state.update, args=(values,), width="stretch")
 
 

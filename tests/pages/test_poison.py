@@ -179,6 +179,10 @@ def test_required_settings_of_a_model_can_be_applied(open_page: OpenPage) -> Non
     assert app.select_slider(key="poison.pairs").value == pairs
     assert app.number_input(key="poison.train.scenes-vit.epochs").value == epochs
     assert f"{epochs * (pairs // 64):,} training steps" in page_text(app)
+    assert "poison.needed" not in widget_keys(app), "they are set"
+    assert "poison.needed" not in widget_keys(go_to(go_to(app, "Film"), "Poison"))
+    app.number_input(key="poison.train.scenes-vit.epochs").set_value(1).run()
+    assert "poison.needed" in widget_keys(app)
     choose_own_data(app, "poison.data", "nowhere")
     assert "poison.needed" not in widget_keys(app), "they were tried on Scenes"
     app.selectbox(key="poison.data").set_value("scenes").run()
