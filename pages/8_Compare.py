@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pandas as pd
 import streamlit as st
 
-from cleaner.evaluation.result import PROTOCOL_LABELS, columns
+from cleaner.evaluation.result import PROTOCOL_LABELS, WEAK_ASR, columns, success_share
 from cleaner.labels import NO_DEFENSE, UNKNOWN_ATTACK, to_attack_label, to_defense_label
 from cleaner.plots import comparison
 from cleaner.plots.styles import find_style
@@ -20,7 +20,7 @@ from pages._shared import benchmark_results, cache, cards, stage_mode, state, ti
 from pages._shared.frame import link, page
 from pages._shared.plotly_charts import NO_MODE_BAR
 from pages._shared.state import KEEP
-from pages._shared.wording import escape_markdown
+from pages._shared.wording import escape_markdown, format_percent
 
 LEAD = "**The bottom right of the plot is best**: the backdoor is removed and the accuracy kept."
 SOURCES = {"runs": "Runs on this machine", "benchmark": "Project benchmark"}
@@ -202,9 +202,11 @@ def show_weights_export(entries: list[RunRecord]) -> None:
         width="stretch",
         on_click="ignore",
     )
-    if entry.stage != "defended":
+    left = success_share(entry)
+    if entry.stage != "defended" or (left is not None and left >= WEAK_ASR):
         st.warning(
-            "This model is backdoored, as its metadata states. Do not share it with anyone who might deploy it.",
+            f"This model is backdoored (attack success: {format_percent(left)}). Do not share it with anyone who might "
+            "deploy it.",
             icon=":material/warning:",
         )
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from cleaner.files import write_json
 from cleaner.labels import NO_DEFENSE, defense_name, to_defense_label, to_label
 from cleaner.plots.styles import find_style
 from cleaner.reports import claim
@@ -23,7 +24,7 @@ from tests.pages.conftest import (
     table,
     widget_keys,
 )
-from tests.pages.runs import make_runs
+from tests.pages.runs import make_metrics, make_runs
 
 NO_DEFENSE_LABEL = to_defense_label(NO_DEFENSE)
 
@@ -114,6 +115,15 @@ def test_the_run_to_export_survives_a_page_switch_and_yields_to_a_filter(open_pa
     app.multiselect(key="compare.defense").set_value(["none"]).run()
     assert not app.exception
     assert app.selectbox(key="compare.weights_of").value == backdoored.name
+
+
+def test_weights_that_still_have_the_backdoor_have_a_warning(open_page: OpenPage, tmp_path: Path) -> None:
+    backdoored, defended = make_runs(tmp_path)
+    app = open_page("Compare")
+    for run, asr, share in ((defended, 0.1, ""), (defended, 0.852, "85.2%"), (backdoored, 0.95, "95.0%")):
+        write_json(run / "metrics.json", make_metrics(asr).to_dict())
+        app.selectbox(key="compare.weights_of").set_value(run.name).run()
+        assert [share in str(warning.value) for warning in app.warning] == ([True] if share else [])
 
 
 def test_few_classes_are_noted(open_page: OpenPage, tmp_path: Path) -> None:
