@@ -14,7 +14,7 @@ from cleaner.labels import to_label
 from cleaner.models.resolve import resolve_model_name
 from cleaner.runs.record import RunRecord
 from cleaner.types import CleanerError
-from pages._shared import cache, jobs, pickers, sources, state, trigger_scan
+from pages._shared import cache, cards, jobs, pickers, sources, state, trigger_scan
 from pages._shared.cancel import show_cancelable
 from pages._shared.frame import link, show_error
 from pages._shared.job_requests import ExternalModel
@@ -106,8 +106,10 @@ def show_results(external: ExternalModel, before: Metrics | None) -> None:
     rows = [_make_row(run, before) for run in defended]
     if before is not None:
         rows.insert(0, _make_first_row(before))
-    whole = {"Seconds": st.column_config.NumberColumn(format="%.0f")}
-    st.dataframe(pd.DataFrame(rows), hide_index=True, column_config=whole)
+    table, (_, formats) = pd.DataFrame(rows), cards.metric_columns(defended)
+    for name, metric in {"Clean accuracy": "CA", "Fine detail": "CF"}.items():
+        table[name], formats[name] = 100 * table[name].astype(float), formats[metric]
+    st.dataframe(table, hide_index=True, column_config=formats, placeholder="–")
     hint = "" if before is not None else "Open the model to see its accuracy before the defense. "
     st.caption(f"{hint}Without the trigger, nobody can measure whether a backdoor is gone.")
     link("Compare", "Compare and export")
@@ -118,11 +120,11 @@ def _make_first_row(before: Metrics) -> dict[str, object]:
     """Return the row of the model without a defense; opening it does not measure fine detail."""
     return {
         "Defense": "Not defended",
-        "Learning rate": "",
-        "Clean accuracy": format_percent(before.ca[1]),
+        "Learning rate": None,
+        "Clean accuracy": before.ca[1],
         "Change": "",
         "n": before.n,
-        "Fine detail": format_percent(None),
+        "Fine detail": None,
         "Attack success": "unknown",
         "Seconds": None,
         "Run": "",
@@ -137,11 +139,11 @@ def _make_row(run: RunRecord, before: Metrics | None) -> dict[str, object]:
         change = METRICS["ca"].format_delta(accuracy - before.ca[1]) if is_same else "different test data"
     return {
         "Defense": to_label(run.defense or ""),
-        "Learning rate": f"{run.lr:g}",
-        "Clean accuracy": format_percent(accuracy),
+        "Learning rate": run.lr,
+        "Clean accuracy": accuracy,
         **({} if before is None else {"Change": change}),
         "n": run.metrics.get("n"),
-        "Fine detail": format_percent(run.metrics.get("counterfactual_accuracy")),
+        "Fine detail": run.metric("counterfactual_accuracy"),
         "Attack success": "unknown",
         "Seconds": run.seconds,
         "Run": run.id,

@@ -27,7 +27,7 @@ from pages._shared.map_view import AXES
 from pages._shared.pixels import enlarge
 from pages._shared.plotly_charts import NO_MODE_BAR
 from pages._shared.state import KEEP
-from pages._shared.wording import escape_markdown, format_percent
+from pages._shared.wording import escape_markdown
 
 if TYPE_CHECKING:
     from cleaner.inspection.pair_detection import PairDetection, Scores
@@ -236,15 +236,17 @@ def _show_figures(found: PairDetection, ranking: Ranking) -> None:
                     "Reference pairs": f"{size:,}" if found.auroc_by_size[name] else "–",
                     "AUROC": f"{figures.auroc:.3f} [{low:.3f}, {high:.3f}]",
                     "Average precision": f"{figures.average_precision:.3f}",
-                    "Precision at the top": format_percent(figures.top_precision),
-                    "Caught at 1% false alarms": format_percent(figures.caught[0]),
-                    "Caught at 5% false alarms": format_percent(figures.caught[1]),
+                    "Precision at the top": 100 * figures.top_precision,
+                    "Caught at 1% false alarms": 100 * figures.caught[0],
+                    "Caught at 5% false alarms": 100 * figures.caught[1],
                 }
             )
     if not rows:
         st.info("None or all of these pairs are poisoned, so no detector can be scored.", icon=":material/info:")
         return
-    st.dataframe(pd.DataFrame(rows), hide_index=True)
+    percents = ("Precision at the top", "Caught at 1% false alarms", "Caught at 5% false alarms")
+    columns = dict.fromkeys(percents, st.column_config.NumberColumn(format="%.1f%%"))
+    st.dataframe(pd.DataFrame(rows), hide_index=True, column_config=columns)
     n, total = len(found.poisoned), int(found.poisoned.sum())
     st.caption(
         f"{n:,} training pairs ({escape_markdown(found.data)}), {total:,} poisoned; features of the backdoored model. "

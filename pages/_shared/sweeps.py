@@ -12,11 +12,11 @@ from cleaner.labels import state_label, to_label
 from cleaner.reports import equal_accuracy
 from cleaner.runs.record import RunRecord
 from cleaner.runs.status import ACTIVE
-from pages._shared import job_requests, jobs
+from pages._shared import cards, job_requests, jobs
 from pages._shared.frame import link
 from pages._shared.run_buttons import show_action_button
 from pages._shared.ticker import tick
-from pages._shared.wording import capitalize_message, escape_markdown, format_percent
+from pages._shared.wording import capitalize_message, escape_markdown
 
 
 def show(suspect: job_requests.Suspect) -> bool:
@@ -57,14 +57,7 @@ def _show_sweep_table(name: str, entries: list[RunRecord]) -> None:
     label = f"**Sweep** · {done} of {len(entries)} runs done{left}"
     key = f"{name}.{'unfinished' if unfinished else 'done'}"  # without one, each change of the label would unfold it
     with st.expander(label, expanded=bool(unfinished), key=key):
-        st.dataframe(
-            table(entries),
-            hide_index=True,
-            column_config={
-                "Progress": st.column_config.ProgressColumn(format="%d%%", min_value=0, max_value=100),
-                "State": st.column_config.TextColumn(width=90),  # fits the longest state, which may come later
-            },
-        )
+        _show_rows(sweep.make_rows(entries))
         if messages := [e.status.message for e in entries if e.status.state in ACTIVE and e.status.message]:
             st.caption(escape_markdown(messages[0]))
         for reason in list_stop_reasons(entries):
@@ -102,28 +95,20 @@ def list_stop_reasons(entries: list[RunRecord]) -> list[str]:
     return list(dict.fromkeys(f"{jobs.job_label(e)}: {capitalize_message(e.status.message)}" for e in stopped))
 
 
-def table(entries: list[RunRecord]) -> pd.DataFrame:
-    """Return one row per run; metrics of finished runs only."""
-    return pd.DataFrame(
-        [
-            {
-                "Defense": to_label(row.defense or ""),
-                "Learning rate": f"{row.lr:g}",
-                "Seed": row.seed,
-                "State": "queued" if row.status.state == sweep.WAITING_STATE else state_label(row.status.state),
-                "Progress": round(100 * row.status.progress),
-                "CA": _format_metric(row, "ca"),
-                "ASR@1": _format_metric(row, "asr"),
-                "Run": row.id,
-            }
-            for row in sweep.make_rows(entries)
-        ]
-    )
-
-
-def _format_metric(row: RunRecord, name: str) -> str:
-    """Format a test metric; unknown for the attack success of an unknown trigger."""
-    if row.status.state != "done" or not row.metrics:
-        return "–"
-    value = row.metric(name)
-    return "unknown" if value is None else format_percent(value)
+def _show_rows(rows: list[RunRecord]) -> None:
+    """Draw one row per run; metrics of finished runs only."""
+    values, formats = cards.metric_columns(rows)
+    states = [row.status.state for row in rows]
+    table = {
+        "Defense": [to_label(row.defense or "") for row in rows],
+        "Learning rate": [row.lr for row in rows],
+        "Seed": [row.seed for row in rows],
+        "State": ["queued" if state == sweep.WAITING_STATE else state_label(state) for state in states],
+        "Progress": [round(100 * row.status.progress) for row in rows],
+        "CA": values["CA"],
+        "ASR@1": values["ASR@1"],
+        "Run": [row.id for row in rows],
+    }
+    formats["Progress"] = st.column_config.ProgressColumn(format="%d%%", min_value=0, max_value=100)
+    formats["State"] = st.column_config.TextColumn(width=90)  # fits the longest state, which may come later
+    st.dataframe(pd.DataFrame(table), hide_index=True, column_config=formats, placeholder="–")

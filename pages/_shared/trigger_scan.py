@@ -12,7 +12,6 @@ from pages._shared.cancel import allow_again, is_canceled, show_cancelable
 from pages._shared.frame import show_error
 from pages._shared.sample import DataKey
 from pages._shared.state import KEEP
-from pages._shared.wording import format_percent
 
 ALL_TRIGGERS = "all built-in"
 IMAGE_COUNTS = (100, 200, 500, 1000, 2000)
@@ -76,18 +75,23 @@ def _show_rows(found: cache.Scanned, reference: str | None) -> None:
         {
             "Trigger": to_label(r.trigger),
             "Class": r.class_name,
-            "Without": format_percent(r.before),
-            "With": format_percent(r.after),
-            "Increase (points)": f"{100 * r.rise:+.1f} [{100 * r.interval[0]:+.1f}, {100 * r.interval[1]:+.1f}]",
+            "Without": 100 * r.before,
+            "With": 100 * r.after,
+            "Increase (points)": 100 * r.rise,
+            "95% interval": f"{100 * r.interval[0]:+.1f} to {100 * r.interval[1]:+.1f}",
         }
         for r in found.results[:MAX_ROWS]
     ]
     if reference:
         rises = {(r.trigger, r.class_name): r.rise for r in found.reference}
         for row, r in zip(rows, found.results, strict=False):
-            row[f"Increase, {reference}"] = f"{100 * rises[r.trigger, r.class_name]:+.1f}"
-    widths = {"Trigger": 230, "Class": 70, "Without": 70, "With": 70}
-    columns = {name: st.column_config.Column(width=width) for name, width in widths.items()}
+            row[f"Increase, {reference}"] = 100 * rises[r.trigger, r.class_name]
+    columns = {
+        "Trigger": st.column_config.Column(width=230),
+        "Class": st.column_config.Column(width=70),
+        **dict.fromkeys(("Without", "With"), st.column_config.NumberColumn(width=70, format="%.1f%%")),
+        **dict.fromkeys(("Increase (points)", f"Increase, {reference}"), st.column_config.NumberColumn(format="%+.1f")),
+    }
     st.dataframe(pd.DataFrame(rows), hide_index=True, column_config=columns)
     note = f" Not scanned: {', '.join(to_label(name) for name in found.skipped)}." if found.skipped else ""
     st.caption(

@@ -73,6 +73,8 @@ def test_pairs_are_ranked_and_the_model_is_trained_without_the_flagged_ones(dete
     figures = table(app, "AUROC")
     assert len(figures) == 6
     assert figures["Detector"].str.endswith("◀").sum() == 1
+    caught_shares = [100 * row.caught[1] for row in found.figures.values()]
+    assert figures["Caught at 5% false alarms"].tolist() == caught_shares, "numbers: text would not sort"
     assert not chart_keys(app)  # their tabs are closed
     for tab, key in (("Scores", "detect.scores"), ("Reference size", "detect.sizes"), ("Map", "detect.map")):
         app.session_state["detect.details"] = tab

@@ -41,7 +41,9 @@ def test_known_triggers_are_tried_at_many_settings(
     assert not errors(app)
     rows = table(app, "Increase (points)")
     assert set(rows["Trigger"]) == {"BadNet patch"}
-    assert rows.iloc[0].tolist()[1:] == ["cup", "3.0%", "28.0%", "+25.0 [+20.0, +31.0]", "+5.0"]
+    _, class_name, *numbers, interval, on_reference = rows.iloc[0]
+    assert (class_name, interval) == ("cup", "+20.0 to +31.0")
+    assert [*numbers, on_reference] == pytest.approx([3, 28, 25, 5])
     assert "1 setting tried" in page_text(app)
 
 
