@@ -296,23 +296,17 @@ def show_external_model(left: DeltaGenerator, right: DeltaGenerator) -> None:
 
 
 def show_missing_run() -> None:
-    """Say that no backdoored run is in view, and offer the newest one, or the page that makes one."""
+    """Offer to clean the model in view, and to view the newest backdoored run, or the page that makes one."""
     runs, model = state.backdoored_runs(), state.current_model()
-    if not runs:
-        st.info("No backdoored model yet: train one on the Poison page.", icon=":material/bug_report:")
-        link("Poison", "Go to Poison")
-        if model:
-            external_model.show_switch(model)
-        return
-    st.info(
-        f"The model in view ({escape_markdown(model or 'none')}) belongs to no run. You have "
-        f"{format_count(len(runs), 'backdoored runs')}: choose one in the menu under **In view**.",
-        icon=":material/bug_report:",
-    )
-    label = escape_markdown(state.view_labels()[runs[0].id])
-    st.button(f"View {label}", key="defend.view", on_click=state.select_run, args=(runs[0].id,))
+    text = "The model in view belongs to no run: clean it as an external model, or view a backdoored run."
+    st.info(text if runs else "No backdoored model yet: train one on the Poison page.", icon=":material/bug_report:")
     if model:
         external_model.show_switch(model)
+    if runs:
+        label = escape_markdown(state.view_labels()[runs[0].id])
+        st.button(f"View {label}", key="defend.view", on_click=state.select_run, args=(runs[0].id,))
+    else:
+        link("Poison", "Go to Poison")
 
 
 with page("Defend", LEAD):

@@ -65,8 +65,8 @@ def test_with_a_model_in_view_it_offers_the_runs(open_page: OpenPage, tmp_path: 
     app = open_page("Defend")
     app.selectbox(key="current_run").set_value("model:scenes-rn").run()
     assert "No backdoored model yet" not in page_text(app)
-    assert "You have 1 backdoored run" in page_text(app)
-    assert "defend.clean" in widget_keys(app)
+    offered = [button.key for button in app.button if button.key in ("defend.clean", "defend.view")]
+    assert offered == ["defend.clean", "defend.view"], "the model in view first"
     press(app, "defend.view")
     assert app.selectbox(key="current_run").value == first.name
     assert "python -m cleaner defend" in app.code[0].value
