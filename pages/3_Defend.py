@@ -267,7 +267,7 @@ def show_backdoored(run: RunRecord, left: DeltaGenerator, right: DeltaGenerator)
     with right:
         has_jobs, has_sweep = live_jobs.show_jobs("defend"), sweeps.show(run)
         live_jobs.show_ended_jobs("defend")
-        if not has_sweep and (defended or not has_jobs):
+        if defended or not (has_jobs or has_sweep):
             defense_results.show_results(run)
         else:
             stage_mode.explain_missing("Defenses are training: the plot appears when they finish.")
@@ -288,10 +288,10 @@ def show_external_model(left: DeltaGenerator, right: DeltaGenerator) -> None:
             external_model.show_hint()
             return
         before = external_model.show_facts(external)
-        has_jobs, has_sweep = live_jobs.show_jobs("defend"), sweeps.show(external)
+        live_jobs.show_jobs("defend")
+        sweeps.show(external)
         live_jobs.show_ended_jobs("defend")
-        if not (has_sweep or has_jobs):
-            external_model.show_results(external, before)
+        external_model.show_results(external, before)
         external_model.show_trigger_scan(external)
 
 

@@ -557,6 +557,15 @@ def test_a_sweep_says_once_why_its_runs_failed_or_died(open_page: OpenPage, tmp_
     parent, _ = make_runs(tmp_path)
     _, folders = make_stopped_sweep(parent)
     app = open_page("Defend")
+def test_earlier_results_stay_while_a_sweep_trains(open_page: OpenPage, tmp_path: Path) -> None:
+    parent, _ = make_runs(tmp_path)
+    _, folders = make_stopped_sweep(parent)
+    write_status(folders[0], Status("running", step=1, total=4, pid=1, host="elsewhere"))
+    app = open_page("Defend")
+    assert f"live.{folders[0].name}.cancel" in widget_keys(app)
+    assert "pareto" in chart_keys(app)
+
+
     for states, message in ((("failed", "failed"), "the disk is full."), (("done", "died"), "Its process is gone.")):
         for folder, state in zip(folders, states, strict=True):
             write_status(folder, Status(state, message="" if state == "done" else message, place="slurm"))

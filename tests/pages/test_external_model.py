@@ -11,10 +11,13 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
+from cleaner.config import FinetuneConfig
 from cleaner.files import file_sha256
 from cleaner.jobs import local, sweep
 from cleaner.models.clip import save_clip
-from cleaner.runs.store import list_runs, read_record
+from cleaner.runs.request import Request
+from cleaner.runs.status import Status, write_status
+from cleaner.runs.store import create_run, list_runs, read_record
 from pages._shared import external_model
 from tests.conftest import make_clip
 from tests.pages.conftest import (
@@ -142,6 +145,9 @@ def test_it_is_defended_without_an_attack_success(page: AppTest, tmp_path: Path)
     assert "jobs" not in page.run().query_params, "its result is seen"
     go_to(go_to(page, "Compare"), "Defend")
     assert page.text_input(key="defend.external.model.path").value == str(tmp_path / "epoch_10.safetensors")
+    other = create_run(Request("defended", "scenes", 200, FinetuneConfig(), "scenes-rn", defense={"name": "finetune"}))
+    write_status(other, Status("running", step=1, total=9, pid=1, host="elsewhere"))
+    assert len(table(page.run(), "Attack success")) == 2, "also while others train"
     save_clip(make_clip(seed=4), tmp_path / "epoch_10.safetensors")
     page.run()
     assert "1 defense started from an earlier version of this file" in page_text(page)
