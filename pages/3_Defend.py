@@ -51,6 +51,8 @@ from pages._shared.wording import escape_markdown
 LEAD = "Finetune the backdoored model on **a few clean pairs**, without knowing the trigger."
 CLEAN_PAIR_COUNTS = (200, 500, 1000, 2000, 4000, 6000, 8000, 10000)
 MAX_SEEDS = 10
+SWEEP = "defend.sweep"
+"""Session key of the switch. It decides, not the number of runs: one rate and one seed may get more of them later."""
 LAYOUT = [1, 2.6]
 """Widths of settings and results."""
 DefensePlan = list[tuple[Any, FinetuneConfig]]
@@ -76,7 +78,7 @@ def choose_defenses(model: str, data: str, *, used: int = 0, is_open: bool) -> t
     )
     is_sweep = st.toggle(
         "Sweep",
-        key="defend.sweep",
+        key=SWEEP,
         **KEEP,
         help="Train each defense with each learning rate and seed; restarting trains only what is missing.",
     )
@@ -161,18 +163,13 @@ def _choose_parameters(kind: type[Method], key: str, preset: Preset) -> dict[str
         return forms.draw_widgets(kind, key, defaults=preset.parameters)
 
 
-def _is_sweep(plan: DefensePlan) -> bool:
-    """Return whether a defense has several runs."""
-    return len(plan) > len({defense for defense, _ in plan})
-
-
 def show_preflight(
     suspect: Suspect, plan: DefensePlan, run_requests: list[Request], cluster: SlurmResources | None
 ) -> None:
     """Draw the number of planned runs and their expected duration, and in a folded table one row per defense."""
     tested = _describe_test(suspect)
     runs = format_count(len(plan), "runs")
-    if _is_sweep(plan) and any(is_done := jobs.find_done(run_requests, cluster)):
+    if st.session_state[SWEEP] and any(is_done := jobs.find_done(run_requests, cluster)):
         total = len(plan)
         plan = [entry for entry, done in zip(plan, is_done, strict=True) if not done]
         run_requests = [request for request, done in zip(run_requests, is_done, strict=True) if not done]
@@ -212,7 +209,7 @@ def _draw_plan(plan: DefensePlan, run_requests: list[Request]) -> None:
     for defense in dict.fromkeys(defense for defense, _ in plan):
         chosen = [i for i, (other, _) in enumerate(plan) if other == defense]
         configs = [plan[i][1] for i in chosen]
-        lrs, seeds = ({getattr(config, field): None for config in configs} for field in ("lr", "seed"))
+        lrs, seeds = (sorted({getattr(config, field) for config in configs}) for field in ("lr", "seed"))
         pairs = run_requests[chosen[0]].pairs
         duration = durations.predict_total([run_requests[i] for i in chosen])
         rows.append(
@@ -240,7 +237,7 @@ def show_start_section(suspect: Suspect, choice: tuple[DefensePlan, int] | None)
     except CleanerError as error:
         show_error(error)  # here, so that the button, active jobs and results stay visible
         plan = []
-    start = jobs.start_sweep if _is_sweep(plan) else jobs.start_runs
+    start = jobs.start_sweep if st.session_state[SWEEP] else jobs.start_runs
     on_start = partial(start, "defend", run_requests, cluster) if plan else None
     live_jobs.show_start_button("Start defenses", "defend", cluster is None and local.has_active_runs(), on_start)
     if plan:

@@ -439,16 +439,20 @@ def test_a_sweep_is_one_set_of_runs(open_page: OpenPage, tmp_path: Path) -> None
     app.select_slider(key="defend.pairs").set_value(200)
     app.number_input(key="defend.train.epochs").set_value(1)
     app.toggle(key="defend.sweep").set_value(True).run()
-    app.number_input(key="defend.seeds").set_value(2)
     app.multiselect(key="defend.pretrained.finetune.lrs").set_value([]).run()
     assert app.button(key="defend.go").disabled
-    app.multiselect(key="defend.pretrained.finetune.lrs").set_value([1e-4, 1e-3]).run()
-    preflight = table(app, "Steps").iloc[0]
-    assert (preflight["Learning rate"], preflight["Seed"], preflight["Runs"]) == ("0.0001, 0.001", "0, 1", 4)
-    assert preflight["Duration"] == "unknown"
+    app.multiselect(key="defend.pretrained.finetune.lrs").set_value([1e-4]).run()
+    assert table(app, "Steps").iloc[0]["Duration"] == "unknown"
     assert durations.MEASURING in page_text(app)
-    press(app, "defend.go")
+    press(app, "defend.go")  # one rate and one seed, to which others are added
     (name,) = sweep.list_sweep_ids(local.poll_entries())
+    wait_for_sweep(name)
+    app.number_input(key="defend.seeds").set_value(2)
+    app.multiselect(key="defend.pretrained.finetune.lrs").set_value([1e-4, 1e-3]).run()
+    assert "3 of 4 runs left" in page_text(app)
+    preflight = table(app, "Steps").iloc[0]
+    assert (preflight["Learning rate"], preflight["Seed"], preflight["Runs"]) == ("0.0001, 0.001", "0, 1", 3)
+    press(app, "defend.go")
     wait_for_sweep(name)
     app.run()
     assert not app.exception
@@ -553,10 +557,6 @@ def test_a_stopped_sweep_can_be_canceled_and_continued(
     assert [local.poll_status(folder).state for folder in folders] == ["done"] * 2
 
 
-def test_a_sweep_says_once_why_its_runs_failed_or_died(open_page: OpenPage, tmp_path: Path) -> None:
-    parent, _ = make_runs(tmp_path)
-    _, folders = make_stopped_sweep(parent)
-    app = open_page("Defend")
 def test_earlier_results_stay_while_a_sweep_trains(open_page: OpenPage, tmp_path: Path) -> None:
     parent, _ = make_runs(tmp_path)
     _, folders = make_stopped_sweep(parent)
@@ -566,6 +566,10 @@ def test_earlier_results_stay_while_a_sweep_trains(open_page: OpenPage, tmp_path
     assert "pareto" in chart_keys(app)
 
 
+def test_a_sweep_says_once_why_its_runs_failed_or_died(open_page: OpenPage, tmp_path: Path) -> None:
+    parent, _ = make_runs(tmp_path)
+    _, folders = make_stopped_sweep(parent)
+    app = open_page("Defend")
     for states, message in ((("failed", "failed"), "the disk is full."), (("done", "died"), "Its process is gone.")):
         for folder, state in zip(folders, states, strict=True):
             write_status(folder, Status(state, message="" if state == "done" else message, place="slurm"))
