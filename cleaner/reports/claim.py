@@ -31,18 +31,19 @@ FINDINGS = {
     "scenes-lite": (
         "**Main result.** On clean pairs with long captions only, at a loss of 2 points of accuracy, TA-Cleaner (K "
         "100%, formula reviewed) leaves 59 [45, 73] points less of BadCLIP than CleanCLIP, which has no setting that "
-        "costs so little (95% intervals, five seeds; target *key*); the paper reports 52. But the control, CleanCLIP on "
-        "the same short true texts without false ones, is 66 [59, 72] points below CleanCLIP, and on clean pairs that "
-        "also have short captions the gap is gone (@s@): the short true texts account for it. False texts improve fine "
-        "detail for the kinds of edits that they train on: 0.80 instead of 0.65 after the control. Within 2 points no "
-        "method removes BadCLIP on this target; of the other attacks only TrojVQA survives, in part. One small "
-        "generated world and few seeds."
+        "costs so little (95% intervals, five seeds; target *key*); the paper reports 52. But the control, CleanCLIP "
+        "on the same short true texts without false ones, is 66 [59, 72] points below CleanCLIP, and on clean pairs "
+        "that also have short captions the gap is gone (@S@): the short true texts account for it. False texts "
+        "improve fine detail for the kinds of edits that they train on: 0.80 instead of 0.65 after the control. "
+        "Within 2 points no method removes BadCLIP on this target; of the other attacks only TrojVQA survives, in "
+        "part. One small generated world and few seeds."
     ),
     "photos-rn": (
-        "**On photos TA-Cleaner is not ahead of CleanCLIP on the patch at equal accuracy** (one seed so far): within 2 "
-        "points of validation accuracy, plain finetuning leaves 0.03 of the patch, PAR 0.02, CleanCLIP 0.19, TA-Cleaner "
-        "0.25 (K 10%) and 0.26 (K 100%), the control 0.38 and 0.76. Below, CleanCLIP is worse, because its next larger learning rate loses 2.02 points. "
-        "No defense removes the wave or BadCLIP. TA-Cleaner keeps fine detail."
+        "**On photos TA-Cleaner is not ahead of CleanCLIP on the patch at equal accuracy** (one seed so far): within "
+        "2 points of validation accuracy, plain finetuning leaves 0.03 of the patch, PAR 0.02, CleanCLIP 0.19, "
+        "TA-Cleaner 0.25 (K 10%) and 0.26 (K 100%), the control 0.38 and 0.76. At the rates below, CleanCLIP is "
+        "worse, because its next larger learning rate loses 2.02 points. No defense removes the wave or BadCLIP. "
+        "TA-Cleaner keeps fine detail."
     ),
 }
 """Model -> what its main comparison says, in sentences."""

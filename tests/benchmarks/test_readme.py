@@ -20,11 +20,13 @@ from benchmarks.protocol2 import plan, rule, summary
 from benchmarks.protocol2.records import results_path
 from benchmarks.protocol2.summary import NO_METHOD, by_method
 from benchmarks.protocol2.tasks import Methods
+from cleaner import presets
 from cleaner.data.base import load_data
 from cleaner.evaluation.equal_accuracy import interpolate_asr, mean_interval, paired_gaps
 from cleaner.files import read_json, read_json_lines
 from cleaner.reports.claim import FINDINGS
 from cleaner.reports.results import RESULTS_DIR
+from pages._shared import state
 
 
 def read_prose(page: Path) -> str:
@@ -294,3 +296,10 @@ def test_false_texts_add_detail_of_counts_relations_and_verbs_alone() -> None:
         assert detail(kind, TA) > max(detail(kind, other) for other in ("finetune", CONTROL, NO_METHOD)) + 0.05
     for kind in ("attribute", "object"):
         assert detail(kind, TA) < detail(kind, "finetune")
+
+
+def test_no_rate_kept_cleanclip_alone_within_the_budget_of_the_quick_setting() -> None:
+    result = read_json(RESULTS_DIR / "quick_setting.json")
+    lost = {name for name, choice in result["chosen"][presets.QUICK_MODEL].items() if choice["lost_accuracy"]}
+    assert lost == {"cleanclip"}
+    assert f"none kept CleanCLIP within {100 * result['budget']:g} points" in state.RATES_NOTE
