@@ -10,6 +10,9 @@ from torch import Tensor
 from cleaner.models.architectures import RESNET_STRIDE, Architecture
 from cleaner.types import CleanerError
 
+MAX_VOCABULARY = 50_000
+"""CLIP's tokenizer has 49,408 tokens, and a finetuning may add a few. Texts of a larger vocabulary would be noise."""
+
 
 def infer_architecture(state: Mapping[str, Tensor], path: object) -> Architecture:
     """Return OpenAI's CLIP architecture, inferred from the shapes of its weights: heads = width / 64, QuickGELU.
@@ -38,6 +41,11 @@ def infer_architecture(state: Mapping[str, Tensor], path: object) -> Architectur
         raise CleanerError(
             f"the number of attention heads of {path} is unknown (text width {width} is not a multiple of 64): "
             "give a local-dir: folder with open_clip_config.json."
+        )
+    if text["vocab_size"] > MAX_VOCABULARY:
+        raise CleanerError(
+            f"{path} has {text['vocab_size']:,} tokens, more than CLIP's tokenizer: name its architecture in "
+            "open_clip, as in ViT-H-14-worldwide:weights.pt, or give a local-dir: folder with open_clip_config.json."
         )
     return Architecture(embed_dim, vision, text, quick_gelu=True)
 

@@ -124,16 +124,20 @@ def _is_dense_cpu_tensor(value: object) -> bool:
 
 def _unpickle(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
     """Return the state dict of a `torch.save` file, and the metadata that `save` added."""
-    if _is_torchscript(path):
-        return _read_published_torchscript(path), {}
+    can_map = False
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
+            if any(name.endswith("/constants.pkl") or "/code/" in name for name in archive.namelist()):  # TorchScript
+                return _read_published_torchscript(path), {}
             if sum(info.file_size for info in archive.infolist()) > 2 * path.stat().st_size:
                 raise CleanerError(f"{path} is refused: {_EXPANDS_TOO_MUCH}")
+            is_stored = all(info.compress_type == zipfile.ZIP_STORED for info in archive.infolist())
+            can_map = is_stored and str(path).isprintable()  # torch maps no path outside UTF-8
     try:
         # Allowed for this call only.
         with torch.serialization.safe_globals(_ALLOWED_GLOBALS):
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            # Mapped, the state of an optimizer takes no memory.
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=can_map)
     except pickle.UnpicklingError as error:
         blocked = re.search(r"GLOBAL ([\w.]+)", str(error))
         if blocked is None:
@@ -149,14 +153,6 @@ def _unpickle(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
     if not isinstance(state, Mapping):
         raise CleanerError(f"{path} contains a {type(state).__name__} as its state_dict: save model.state_dict().")
     return dict(state), {str(k): str(v) for k, v in texts.items()} if isinstance(texts, Mapping) else {}
-
-
-def _is_torchscript(path: Path) -> bool:
-    """Whether a file is a TorchScript archive, which is code."""
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return any(name.endswith("/constants.pkl") or "/code/" in name for name in archive.namelist())
 
 
 @lru_cache(maxsize=1)
@@ -209,8 +205,9 @@ def match_state_dict(model: nn.Module, state: dict[str, Tensor], path: object) -
         problems = (("missing: ", missing), ("unexpected: ", unexpected), ("", shapes))
         listed = "; ".join(word + _join_first(names) for word, names in problems if names)
         raise CleanerError(
-            f"the weights in {path} do not fit the architecture ({listed}): name their architecture in open_clip, as "
-            "in ViT-B-32:weights.pt."
+            f"the weights in {path} do not fit the architecture ({listed}): name the right one before the file, as in "
+            "ViT-B-32:weights.pt; for another image size or context length, put its open_clip_config.json next to the "
+            "file and name the file alone."
         )
     return state
 

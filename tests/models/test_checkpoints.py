@@ -106,8 +106,32 @@ def test_inferred_heads_are_those_of_open_clip_or_the_weights_are_refused(name: 
         return
     with torch.device("meta"):
         empty = inferred.build()
-    with pytest.raises(CleanerError, match=r"do not fit the architecture .*mlp.* as in ViT-B-32:weights.pt"):
+    with pytest.raises(CleanerError, match=r"do not fit .*mlp.* as in ViT-B-32:weights.pt.*open_clip_config.json"):
         weights.match_state_dict(empty, state, "x.pt")
+
+
+def test_weights_of_a_larger_vocabulary_need_the_name_of_their_architecture() -> None:
+    with torch.device("meta"):
+        state = get_open_clip_architecture("ViT-L-14-worldwide").build().state_dict()
+    with pytest.raises(CleanerError, match="250,100 tokens, more than CLIP's tokenizer"):
+        infer_architecture(state, "x.pt")
+
+
+def test_only_plain_archives_are_mapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    content, mapped, load = published(openai(), "cleanclip", ""), {}, torch.load
+    torch.save(content, tmp_path / "new.pt")
+    torch.save(content, tmp_path / "old.pt", _use_new_zipfile_serialization=False)
+    with zipfile.ZipFile(tmp_path / "new.pt") as file, zipfile.ZipFile(tmp_path / "packed.pt", "w", 8) as packed:
+        for info in file.infolist():
+            packed.writestr(info.filename, file.read(info))
+
+    def record(path: Path, **options: Any) -> Any:
+        mapped[path.stem] = options["mmap"]
+        return load(path, **options)
+
+    monkeypatch.setattr(torch, "load", record)
+    assert all(same(load_clip(tmp_path / f"{name}.pt"), openai()) for name in ("new", "old", "packed"))
+    assert mapped == {"new": True, "old": False, "packed": False}
 
 
 @pytest.mark.parametrize("key", ["", "model", "model_state_dict"])
