@@ -178,10 +178,18 @@ def _is_alive(pid: int) -> bool:
 
 def resolve_path(name: str) -> str:
     """Return a path, or the path in "kind:path", as an absolute path if it exists; other names unchanged."""
+    name = expand_home(name)
     prefix, _, rest = name.partition(":")
     if os.path.exists(name):  # pathlib raises for a name as long as a list of classes
         return str(Path(name).resolve())
-    return f"{prefix}:{Path(rest).resolve()}" if rest and os.path.exists(rest) else name
+    is_path = rest and prefix != "hf-hub"  # a download may be in a folder called like its repository
+    return f"{prefix}:{Path(rest).resolve()}" if is_path and os.path.exists(rest) else name
+
+
+def expand_home(name: str) -> str:
+    """Return a path, or "kind:path", with the home folder for ~, which no shell expands after a colon."""
+    kind, colon, path = name.partition(":")
+    return f"{kind}:{os.path.expanduser(path)}" if colon else os.path.expanduser(name)
 
 
 def file_name(path: str) -> str:

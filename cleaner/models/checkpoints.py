@@ -11,7 +11,7 @@ import pickle
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from os.path import isdir, isfile, join  # unlike pathlib's, they take a name of any length
+from os.path import exists, isdir, isfile, join  # unlike pathlib's, they take a name of any length
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from cleaner.config import DATA_VERSIONS
 from cleaner.files import (
     MAX_JSON_BYTES,
     assets,
+    expand_home,
     file_sha256,
     is_run_folder,
     parse_json,
@@ -71,6 +72,7 @@ def built_in_weights_path(name: str) -> Path:
 
 def load(name: str) -> LoadedModel:
     """Return the model called `name`; its form says what it is (see `cleaner.models.clip.load_clip`)."""
+    name = expand_home(name)
     architecture, _, rest = name.partition(":")
     if name in BUILT_IN:
         path = built_in_weights_path(name)
@@ -84,6 +86,7 @@ def load(name: str) -> LoadedModel:
     if rest and architecture in open_clip.list_models():
         return _from_file(Path(rest), Path(rest).stem, get_open_clip_architecture(architecture))
     if Path(name).suffix in WEIGHT_SUFFIXES or isfile(name):
+        validate_file(name)
         return _from_file(Path(name), Path(name).stem)
     return _from_tag(name)
 
@@ -216,6 +219,23 @@ def _from_hub(name: str) -> LoadedModel:
         raise CleanerError(f"{name} is refused because of {fault}, which could run code: choose another model.")
     tokenizer = name if config["text_cfg"].get("hf_tokenizer_name") else ""
     return LoadedModel(model, name, Architecture.from_config(config, model.visual.preprocess_cfg, tokenizer))
+
+
+def validate_file(name: str) -> None:
+    """Raise `CleanerError` if there is no file or folder `name`, or there may be none (`validate_allowed`)."""
+    validate_allowed(name)
+    if exists(name):
+        return
+    architecture, _, file = name.partition(":")
+    if file:
+        validate_allowed(file)
+        if exists(file):
+            listed = open_clip.list_models()
+            raise CleanerError(
+                f"open_clip lists no architecture {architecture!r}{suggest(architecture, listed)}: correct it, as in "
+                "ViT-B-32:weights.pt."
+            )
+    raise CleanerError(f"there is no file {name}: check the path.")
 
 
 def list_tags() -> list[str]:

@@ -10,7 +10,7 @@ import open_clip
 from huggingface_hub import constants
 
 from cleaner.access import validate_allowed
-from cleaner.files import file_sha256, validate_regular
+from cleaner.files import expand_home, file_sha256, validate_regular
 from cleaner.models.architectures import BUILT_IN, TEMPLATES, get_open_clip_architecture
 from cleaner.models.checkpoints import (
     OPEN_CLIP_CONFIG_FILE,
@@ -18,6 +18,7 @@ from cleaner.models.checkpoints import (
     find_weights,
     read_folder_architecture,
     read_header_architecture,
+    validate_file,
     validate_tag,
 )
 from cleaner.models.framing import ImageTransform
@@ -52,9 +53,7 @@ def validate_model_name(name: str) -> None:
         return
     path = _find_path(name)
     if path != name or Path(name).suffix in WEIGHT_SUFFIXES or exists(path):
-        validate_allowed(path)
-        if not exists(path):
-            raise CleanerError(f"there is no file {path}: check the path.")
+        validate_file(path)
     else:
         validate_tag(name)
 
@@ -79,8 +78,9 @@ def is_on_this_machine(name: str) -> bool:
 
 def _find_path(name: str) -> str:
     """Return the path in a model's name: what follows "ViT-B-32:" or "local-dir:", else the whole name."""
+    name = expand_home(name)
     prefix, _, rest = name.partition(":")
-    return rest if prefix in (*open_clip.list_models(), "local-dir") else name
+    return rest if rest and prefix in (*open_clip.list_models(), "local-dir") else name
 
 
 def _is_downloaded(repository: str) -> bool:
@@ -90,6 +90,7 @@ def _is_downloaded(repository: str) -> bool:
 
 def find_framing(name: str) -> ImageTransform | None:
     """Return how a model frames images; None if that needs its weights or a download."""
+    name = expand_home(name)
     prefix, _, rest = name.partition(":")
     open_clip_name, _, tag = (prefix, "", "") if rest else name.partition("/")
     folder = Path(rest if prefix == "local-dir" else name)

@@ -32,7 +32,8 @@ from cleaner.models.architectures import TEMPLATES, Architecture, find_open_clip
 from cleaner.models.clip import Clip, build_clip, load_clip, save_clip
 from cleaner.models.framing import ImageTransform
 from cleaner.models.infer import infer_architecture
-from cleaner.models.lookup import describe_model_file, find_framing, find_templates
+from cleaner.models.lookup import describe_model_file, find_framing, find_templates, validate_model_name
+from cleaner.models.resolve import resolve_model_name
 from cleaner.models.saving import write_checkpoint
 from cleaner.models.tokenizer import load_tokenizer
 from cleaner.training.loop import finetune
@@ -330,6 +331,34 @@ def test_source_is_valid_from_another_folder(small_model: str, tmp_path: Path, m
         source = load_clip(name).source
         monkeypatch.chdir(tmp_path.parent)
         assert same(load_clip(str(source)), clip)
+
+
+def test_the_home_folder_is_found_after_a_colon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(variable, str(tmp_path))
+    save_clip(make_clip(), tmp_path / "clip")
+    name = "local-dir:~/clip"
+    validate_model_name(name)
+    assert load_clip(name).source == resolve_model_name(name) == f"local-dir:{(tmp_path / 'clip').resolve()}"
+
+
+def test_a_folder_called_like_a_repository_does_not_change_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "org" / "repo").mkdir(parents=True)
+    assert resolve_model_name("hf-hub:org/repo") == "hf-hub:org/repo"
+
+
+@pytest.mark.parametrize("read", [load_clip, validate_model_name])
+def test_an_architecture_that_open_clip_does_not_list_is_named(read: Callable[[str], Any], tmp_path: Path) -> None:
+    (tmp_path / "epoch_10.pt").touch()
+    with pytest.raises(CleanerError, match=r"no architecture 'ViT-B/32' \(did you mean 'ViT-B-32'\?\)"):
+        read(f"ViT-B/32:{tmp_path / 'epoch_10.pt'}")
+    with pytest.raises(CleanerError, match=r"there is no file ViT-B/32:absent.pt"):
+        read("ViT-B/32:absent.pt")
+    with pytest.raises(CleanerError, match="did you mean 'ViT-B-32/openai'"):
+        read("ViT-B-32")
 
 
 def test_a_named_architecture_decides_the_activation(small_model: str, tmp_path: Path) -> None:
