@@ -71,15 +71,14 @@ def submit_run(request: Request, folder: Path, resources: SlurmResources) -> Pat
 def wait_for_run(folder: Path) -> Run:
     """Show the progress of a run until it ends; return it, or raise `CleanerError` if it is not done.
 
-    Ctrl-C stops the display, not the run.
+    Ctrl-C stops the display, not the run: its `KeyboardInterrupt` says so.
     """
     try:
         status = watch_run(folder)
     except KeyboardInterrupt:
         is_listed = folder.resolve().parent == runs_root().resolve()
         show = "Show it: python -m cleaner runs" if is_listed else f"Its state: {folder / STATUS_FILE}"
-        print(DETACHED_MESSAGE.format(show=show, folder=folder), file=sys.stderr)
-        raise
+        raise KeyboardInterrupt(DETACHED_MESSAGE.format(show=show, folder=folder)) from None
     if status.state != "done":
         raise CleanerError(f"the run in {folder} is {state_label(status.state)}. {status.message}".strip())
     return load_run(folder)

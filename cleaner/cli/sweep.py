@@ -251,11 +251,9 @@ def watch_sweep(name: str) -> None:
             time.sleep(REFRESH_SECONDS)
     except KeyboardInterrupt:
         if any(record.status.place for record in sweep.list_sweep_runs(name)):
-            print("\nThe jobs keep running: --status shows them, --cancel stops them.", file=sys.stderr)
-        else:
-            sweep.pause(name)
-            print("\nPaused: the same command resumes it.", file=sys.stderr)
-        raise
+            raise KeyboardInterrupt("The jobs keep running: --status shows them, --cancel stops them.") from None
+        sweep.pause(name)
+        raise KeyboardInterrupt("Paused: the same command resumes it.") from None
 
 
 def _describe_active(records: Sequence[RunRecord]) -> str:

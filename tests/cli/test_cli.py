@@ -315,20 +315,22 @@ def test_a_run_for_the_cluster_is_not_created_in_another_folder(
 def test_ctrl_c_while_watching_says_where_the_job_is_shown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def interrupt(_: Path) -> None:
+    def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setenv("CLEANER_RUNS", str(tmp_path))
     monkeypatch.setattr(cluster.local, "poll_status", interrupt)
     monkeypatch.setattr(cluster.local, "cancel", lambda _: None)
     for folder, shown in ((tmp_path / "run", "cleaner runs. "), (tmp_path / "out" / "run", "status.json")):
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(KeyboardInterrupt, match=shown):
             cluster.wait_for_run(folder)
-        assert shown in capsys.readouterr().err
         folder.mkdir(parents=True)
         (folder / "config.json").touch()
         assert main(["runs", "--cancel", str(folder)]) == 130
         assert capsys.readouterr().err == "stopped\n"
+    monkeypatch.setattr(commands, "run_command", lambda *_: cluster.wait_for_run(tmp_path))
+    assert main([]) == 130
+    assert capsys.readouterr().err.startswith("The job continues. "), "and does not end with stopped"
 
 
 def test_a_folder_is_refused_while_another_command_has_it(tmp_path: Path) -> None:

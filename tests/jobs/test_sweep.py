@@ -152,6 +152,20 @@ def test_a_sweep_that_stopped_has_no_time_left(base: Request) -> None:
         assert format_progress(sweep.list_sweep_runs(name)) == "1 of 3 runs done"
 
 
+def test_ctrl_c_pauses_a_sweep_on_this_machine(base: Request, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(_: float) -> None:
+        raise KeyboardInterrupt
+
+    name, paused = sweep.compute_sweep_id(base), []
+    (request,) = sweep.grid(base, METHODS[:1], rates=[1e-4], seeds=[0])
+    write_status(create_run(replace(request, sweep=name)), Status("queued", queued=time.time()))
+    monkeypatch.setattr(time, "sleep", interrupt)
+    monkeypatch.setattr(sweep, "pause", paused.append)
+    with pytest.raises(KeyboardInterrupt, match="Paused: "):
+        watch_sweep(name)
+    assert paused == [name]
+
+
 def test_a_long_table_is_redrawn_in_place(base: Request, monkeypatch: pytest.MonkeyPatch) -> None:
     name = sweep.compute_sweep_id(base)
     requests = sweep.grid(base, METHODS, rates=[1e-4, 1e-3], seeds=range(3))
