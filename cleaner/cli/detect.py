@@ -28,6 +28,7 @@ from cleaner.registry import DETECTORS
 from cleaner.runs.folders import is_run_folder, run_id
 from cleaner.runs.request import get_test_data, make_retrain_request
 from cleaner.runs.run import Run, load_run, save_run
+from cleaner.runs.store import missing_run_error
 from cleaner.types import CleanerError
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ class Detect:
     def run(self) -> None:
         validate_minima(self, reference=1, pairs=0, images=1, top=0, train_without=0)
         if not is_run_folder(self.suspect):
-            raise CleanerError(f"{self.suspect} is not a run folder; list them with: python -m cleaner runs")
+            raise missing_run_error(self.suspect)
         if self.question == "image" and self.train_without:
             raise CleanerError("--train-without requires --question pairs.")
         if self.out is not None and not self.train_without:

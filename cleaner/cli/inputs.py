@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +24,12 @@ from cleaner.models.checkpoints import list_tags
 from cleaner.models.clip import Clip, load_clip
 from cleaner.models.lookup import describe_model_file
 from cleaner.models.resolve import WEIGHT_SUFFIXES
-from cleaner.registry import suggest
 from cleaner.runs.folders import is_run_folder, resolve_run
 from cleaner.runs.inversion import find_trigger_file
 from cleaner.runs.manifest import get_requested_pairs
 from cleaner.runs.request import get_test_data, parse_data_arguments
 from cleaner.runs.run import load_run_clip, load_run_trigger
-from cleaner.runs.store import list_entries, list_shipped_runs
+from cleaner.runs.store import suggest_run
 from cleaner.types import CleanerError, printable
 
 SAMPLE_SIZE = 100
@@ -55,14 +54,9 @@ def validate_run_or_model(name: str) -> None:
     models = [*BUILT_IN, *list_tags()]
     if name not in models:
         raise CleanerError(
-            f"there is no run or model {name!r}{_suggest_run(name, models)}. List the runs: python -m cleaner runs; "
+            f"there is no run or model {name!r}{suggest_run(name, models)}. List the runs: python -m cleaner runs; "
             "the models: python -m cleaner list"
         )
-
-
-def _suggest_run(name: str, others: Iterable[str]) -> str:
-    """Return a hint at the run or the other name that is similar; "" if none is."""
-    return suggest(name, [*others, *(run.id for run in (*list_entries(), *list_shipped_runs()))])
 
 
 def resolve_trigger(spec: Sequence[str]) -> Trigger:
@@ -77,7 +71,7 @@ def resolve_trigger(spec: Sequence[str]) -> Trigger:
             raise CleanerError(f"the run {spec[0]} has no known trigger: name a run made by poison, or a trigger.")
         return run_trigger
     if len(spec) == 1 and spec[0] not in TRIGGERS:
-        hint = _suggest_run(spec[0], TRIGGERS)
+        hint = suggest_run(spec[0], TRIGGERS)
         raise CleanerError(
             f"there is no trigger or run {spec[0]!r}{hint}. Choose one of: {', '.join(TRIGGERS)}. List the runs: "
             "python -m cleaner runs"

@@ -19,6 +19,7 @@ from cleaner.registry import DATASETS, DEFENSES, DETECTORS, TRIGGERS
 from cleaner.runs.folders import is_run_folder, runs_root
 from cleaner.runs.record import RunRecord
 from cleaner.runs.request import parse_data_arguments
+from cleaner.runs.store import missing_run_error
 from cleaner.types import CleanerError, printable
 
 MAX_CLASSES, MAX_CAPTIONS = 12, 5
@@ -85,7 +86,7 @@ class Runs:
                 raise CleanerError(f"--{option} needs the name of a run; list them with: python -m cleaner runs")
             for name in names or ():
                 if not is_run_folder(Path(name)):
-                    raise CleanerError(f"there is no run {name}; list them with: python -m cleaner runs")
+                    raise missing_run_error(name)
         states = []
         for names, act, find_status in actions.values():
             for folder in map(Path, names or ()):

@@ -55,6 +55,7 @@ from cleaner.runs.inversion import adopt_inversion
 from cleaner.runs.record import RunRecord
 from cleaner.runs.request import Request, make_rebound_request, parse_data_arguments
 from cleaner.runs.run import Run, save_run
+from cleaner.runs.store import missing_run_error
 from cleaner.types import CleanerError
 
 PRESET_HELP = "Preset to start from; other options override it. List: python -m cleaner presets."
@@ -305,7 +306,7 @@ class Rebound:
 
         validate_minima(self, steps=1)
         if not is_run_folder(self.defended):
-            raise CleanerError(f"{self.defended} is not a run folder; list them with: python -m cleaner runs")
+            raise missing_run_error(self.defended)
         parent = Path(self.defended)
         config = read_json(parent / "config.json")
         if config.get("stage") != "defended":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ from cleaner.files import (
     validate_regular,
     write_json,
 )
+from cleaner.registry import suggest
 from cleaner.runs.folders import is_shipped, runs_root, shipped_root
 from cleaner.runs.parts import first_invalid_field, read_notes
 from cleaner.runs.record import SCHEMA_VERSION, RunRecord, is_from_newer_version, merge_fields
@@ -77,15 +79,27 @@ def list_shipped_runs() -> list[RunRecord]:
     return sorted(list_entries(shipped_root()), key=lambda record: record.id, reverse=True)
 
 
+def suggest_run(name: str, others: Iterable[str] = ()) -> str:
+    """Return a hint at the run or the other name that is similar; "" if none is."""
+    return suggest(name, [*others, *(run.id for run in (*list_entries(), *list_shipped_runs()))])
+
+
+def missing_run_error(name: str) -> CleanerError:
+    """Return the error for a name or folder without a run."""
+    return CleanerError(f"there is no run {name}{suggest_run(name)}; list them with: python -m cleaner runs")
+
+
 def read_record(folder: str | Path, *, needs_metrics: bool = True) -> RunRecord:
     """Return the finished run in `folder`, or any run without `needs_metrics`.
 
     Raises `CleanerError` if there is none, or it cannot be read.
     """
-    folder = Path(os.path.abspath(folder))  # "." has no name
+    given, folder = str(folder), Path(os.path.abspath(folder))  # "." has no name
     RunRecord.from_config(folder, read_json(folder / "config.json"))  # raises for an invalid one
     record = read_entry(folder)
-    if record is None or not record.stage or (needs_metrics and not (folder / "metrics.json").exists()):
+    if record is None:
+        raise missing_run_error(given)
+    if not record.stage or (needs_metrics and not (folder / "metrics.json").exists()):
         kind = "complete run" if needs_metrics else "run"
         raise CleanerError(f"{folder} does not hold a {kind}; list them with: python -m cleaner runs")
     return record

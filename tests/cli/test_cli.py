@@ -468,6 +468,10 @@ LONG = "x" * 300
             ["poison", "--trigger", "exampel-badnet"],
             "no trigger or run 'exampel-badnet' (did you mean 'example-badnet'",
         ),
+        *(
+            ([*command, "exampel-badnet"], "no run exampel-badnet (did you mean 'example-badnet'?)")
+            for command in (["detect"], ["rebound"], ["report"], ["film"], ["runs", "--cancel"])
+        ),
         (["rebound", "example-badnet"], "not a defended run"),
         (["rebound", "example-badnet-1-cleanclip", "--steps", "0"], "--steps must be at least 1"),
         (["runs", "--cancel", LONG], LONG),

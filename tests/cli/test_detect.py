@@ -115,7 +115,7 @@ def test_bad_input_is_one_sentence(
 
 def test_a_run_is_needed(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["detect", str(tmp_path)]) == 2
-    assert "not a run folder" in capsys.readouterr().err
+    assert "there is no run" in capsys.readouterr().err
     for name in ("config.json", "model.safetensors", "metrics.json"):
         (tmp_path / name).write_bytes((run / name).read_bytes())
     write_json(tmp_path / "manifest.json", {})
