@@ -65,7 +65,7 @@ def run_command(arguments: list[str], prog: str, description: str | None) -> Non
         print(f"ta-cleaner-lab {_read_version()}")
         return
     command = _resolve_run_names(parse_command(arguments, prog, description))
-    if not isinstance(command, (App, Runs)):
+    if not isinstance(command, (App, Film, Runs)):
         _load_torch()
         from cleaner.models.devices import configure_torch
 
