@@ -10,9 +10,11 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from io import StringIO
 from itertools import takewhile
+from types import NoneType
 from typing import Annotated, Any, get_args, get_type_hints
 
 import tyro
+from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
 from cleaner.cli.app import App
 from cleaner.cli.demo import Demo
@@ -111,7 +113,13 @@ def parse_command(arguments: Sequence[str], prog: str, description: str | None =
     try:
         with redirect_stderr(errors):
             command, unknown = tyro.cli(
-                Command, prog=prog, description=description, args=arguments, return_unknown_args=True, **defaults
+                Command,
+                prog=prog,
+                description=description,
+                args=arguments,
+                return_unknown_args=True,
+                registry=_make_registry(),
+                **defaults,
             )
     except SystemExit as stop:
         if not stop.code:
@@ -127,6 +135,26 @@ def parse_command(arguments: Sequence[str], prog: str, description: str | None =
         if find_flag_value(arguments, flag) == word:  # tyro gives the only value to the argument without a flag
             raise CleanerError(f"{name} needs {metavar}: put it before {flag} {word}. {remedy}")
     return command
+
+
+def _make_registry() -> ConstructorRegistry:
+    """Return tyro's rules with one more: an option that may be None is shown as its other type, not as {None}|INT."""
+    registry = ConstructorRegistry()
+
+    @registry.primitive_rule
+    def show_without_none(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
+        kinds = [kind for kind in get_args(info.type) if kind is not NoneType]
+        if NoneType not in get_args(info.type) or len(kinds) > 1:
+            return None
+        spec = registry.get_primitive_spec(PrimitiveTypeInfo.make(kinds[0], info.markers))
+        assert isinstance(spec, PrimitiveConstructorSpec)
+        return replace(
+            spec,
+            is_instance=lambda value: value is None or spec.is_instance(value),
+            str_from_instance=lambda value: ["None"] if value is None else spec.str_from_instance(value),
+        )
+
+    return registry
 
 
 def _list_flags(kind: type) -> list[str]:
@@ -160,7 +188,7 @@ def _read_error(text: str, name: str) -> str:
     if missing_value := re.match(r"Missing value for argument '(\S+)'", message):
         return f"{missing_value[1]} needs a value"
     if bad := re.match(r"invalid choice '(.*)' for argument '(\S+)'\. Expected one of \((.*)\)", message):
-        choices = sorted(set(re.findall("'(.*?)'", bad[3])) - {"None"})  # the order of tyro changes with each process
+        choices = sorted(re.findall("'(.*?)'", bad[3]))  # the order of tyro changes with each process
         return f"{bad[2]} cannot be {bad[1]!r}: choose one of {', '.join(choices)}"
     return message
 

@@ -691,6 +691,7 @@ def test_every_command_and_option_has_a_help_text(command: str, capsys: pytest.C
         main([command, "--help"])
     shown = capsys.readouterr().out
     assert f"usage: python -m cleaner {command}" in shown
+    assert "{None" not in shown
     assert "(default: )" not in " ".join(shown.replace("│", " ").split())
     (annotated,) = (a for a in get_args(Command) if get_args(a)[1].name == command)
     options = get_args(annotated)[0]
