@@ -733,6 +733,17 @@ def test_evaluate_takes_a_number_of_prompts_and_says_how_long_a_full_size_model_
     assert "points wide" in shown.err
 
 
+def test_a_run_is_not_attacked_on_data_without_its_target(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = ["--data", str(write_table(tmp_path, 60)), "classes=red,green,blue"]
+    assert main(["evaluate", "example-badnet", *data]) == 2
+    error = capsys.readouterr().err
+    assert "'banana' is not in" in error
+    weights = re.search(r"evaluate (\S+)\.$", error)
+    assert weights is not None
+    assert main(["evaluate", weights[1], *data, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["asr"] is None
+
+
 def test_each_verdict_is_a_sentence() -> None:
     from cleaner.cli.output import format_verdict
 
