@@ -42,6 +42,10 @@ class ClusterOptions:
     ] = None
     resources: Annotated[SlurmOptions, tyro.conf.arg(name="")] = SlurmOptions()
 
+    def local_device(self, device: str) -> str:
+        """Return where this machine computes for a run on `device`, which may be that of the cluster."""
+        return device if self.cluster is None else "auto"
+
     def to_cluster(self) -> SlurmResources | None:
         """Return the requested resources, None for this machine.
 

@@ -77,7 +77,14 @@ def run_command(arguments: list[str], prog: str, description: str | None) -> Non
             from cleaner.cli.inputs import validate_run_or_model  # imports the whole library
 
             validate_run_or_model(suspect)
-    command.run()
+    try:
+        command.run()
+    except RuntimeError as error:
+        from cleaner.training.memory import is_out_of_memory
+
+        if not is_out_of_memory(error):
+            raise
+        raise CleanerError("there was not enough memory: choose another --device, or a smaller model.") from error
 
 
 def _read_version() -> str:

@@ -16,6 +16,7 @@ from cleaner.cli.options import (
     TARGET_DEFAULT,
     TARGET_HELP,
     TRIGGER_DEFAULTS,
+    Device,
     add_tried_parameters,
     instantiate,
     stated_default,
@@ -61,7 +62,7 @@ class Demo:
         ),
     ] = 2000
     seed: Annotated[int, tyro.conf.arg(help="Seed of attack and defenses.")] = 0
-    device: Annotated[str, tyro.conf.arg(help="auto, cpu, cuda or mps.")] = "auto"
+    device: Device = "auto"
     json: Annotated[bool, tyro.conf.arg(help="Print the result as JSON.")] = False
     out: Annotated[Path | None, tyro.conf.arg(help="JSON file to write the result to.")] = None
 

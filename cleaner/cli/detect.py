@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
 from cleaner.cli.folders import reserve_run_folder
-from cleaner.cli.options import instantiate, stated_default, validate_minima
+from cleaner.cli.options import Device, instantiate, stated_default, validate_minima
 from cleaner.cli.output import Progress, format_table, print_json
 from cleaner.cli.training import OUT_HELP, describe_result, print_result
 from cleaner.evaluation.detection import DEFAULT_IMAGES, DetectionFigures, measure_ranking, rank
@@ -68,9 +68,12 @@ class Detect:
         int, tyro.conf.arg(help="Train again without this many of the most suspicious pairs, and measure that model.")
     ] = 0
     out: Annotated[Path | None, stated_default(help=OUT_HELP)] = None
+    device: Device = "auto"
     json: Annotated[bool, tyro.conf.arg(help="Print the result as JSON.")] = False
 
     def run(self) -> None:
+        from cleaner.cli.inputs import move_clip
+
         validate_minima(self, reference=1, pairs=0, images=1, top=0, train_without=0)
         if not is_run_folder(self.suspect):
             raise missing_run_error(self.suspect)
@@ -80,6 +83,7 @@ class Detect:
             raise CleanerError("--out requires --train-without.")
         detectors = self._find_detectors()
         run = load_run(self.suspect)
+        run.clip = move_clip(run.clip, self.device)
         if self.train_without:
             run.require_clean_clip()  # before the pairs are scored
         if self.question == "image":
@@ -164,6 +168,7 @@ class Detect:
 
         config = read_json(Path(self.suspect) / "config.json")
         request = make_retrain_request(config, run_id(Path(self.suspect)), flagged, detector, total=total)
+        request = replace(request, finetune=replace(request.finetune, device=self.device))
         run = execute_request(request, Progress(), on_data=print_skipped)
         return run, save_run(run, folder)
 

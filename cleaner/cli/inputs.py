@@ -22,6 +22,7 @@ from cleaner.inspection.activation import try_activations
 from cleaner.models.architectures import BUILT_IN
 from cleaner.models.checkpoints import list_tags
 from cleaner.models.clip import Clip, load_clip
+from cleaner.models.devices import pick_device
 from cleaner.models.lookup import describe_model_file
 from cleaner.models.resolve import WEIGHT_SUFFIXES
 from cleaner.runs.folders import is_run_folder, resolve_run
@@ -36,15 +37,21 @@ SAMPLE_SIZE = 100
 """Test pairs that are read to learn the classes of data, and to count its training pairs."""
 
 
-def load_model(name: str) -> Clip:
+def load_model(name: str, device: str = "cpu") -> Clip:
     """Return a model; the SHA-256 of a file is printed before the file is opened."""
     print_model_file(name)
-    return load_clip(name)
+    return move_clip(load_clip(name), device)
 
 
-def load_run_or_model(name: str) -> Clip:
+def load_run_or_model(name: str, device: str = "cpu") -> Clip:
     """Return the model of a run folder, or the model of that name."""
-    return load_run_clip(name) if is_run_folder(name) else load_model(name)
+    return move_clip(load_run_clip(name), device) if is_run_folder(name) else load_model(name, device)
+
+
+def move_clip(clip: Clip, device: str) -> Clip:
+    """Return a model that was loaded, on a device; the model itself if it is there."""
+    target = pick_device(device)
+    return clip if clip.device == target else clip.to(target)
 
 
 def validate_run_or_model(name: str) -> None:
@@ -131,11 +138,11 @@ def print_model_file(model: str) -> None:
         print(facts, file=sys.stderr, flush=True)
 
 
-def print_clean_accuracy(model: str, data: tuple[str, dict[str, Any]]) -> None:
+def print_clean_accuracy(model: str, data: tuple[str, dict[str, Any]], device: str) -> None:
     """Print a model's clean accuracy on some test images of the data, on stderr."""
     name, options = data
     test = load_data(name, split="test", size=PRECHECK_SIZE, **options)
-    clip = load_clip(model)
+    clip = move_clip(load_clip(model), device)
     print_activation(clip, test)
     metrics = evaluate(clip, test, ks=(1,), counterfactual=False, on_step=Progress())
     low, high = metrics.interval("ca")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from cleaner.cli.folders import check_writable
-from cleaner.cli.options import OWN_DATA_HELP, RUN_OR_MODEL_HELP, make_options_class, stated_default
+from cleaner.cli.options import OWN_DATA_HELP, RUN_OR_MODEL_HELP, Device, make_options_class, stated_default
 from cleaner.cli.output import Progress, format_table, print_json
 from cleaner.runs.folders import is_run_folder
 from cleaner.runs.inversion import (
@@ -46,11 +46,12 @@ class Invert:
         tuple[str, ...], stated_default(help=f"{OWN_DATA_HELP} The clean split is used, without captions and labels.")
     ] = ()
     out: Annotated[Path | None, stated_default(help=OUT_HELP)] = None
+    device: Device = "auto"
     json: Annotated[bool, tyro.conf.arg(help="Print the result as JSON.")] = False
     options: Annotated[Options, tyro.conf.arg(name="")] = Options()
 
     def run(self) -> None:
-        from cleaner.cli.inputs import load_model, load_split, print_activation, resolve_data
+        from cleaner.cli.inputs import load_model, load_split, move_clip, print_activation, resolve_data
         from cleaner.inspection.inversion import invert
 
         config = InversionConfig(**vars(self.options))
@@ -61,7 +62,7 @@ class Invert:
         check_writable(out)
         data = load_split(resolve_data(self.data, self.model), "clean", config.images)
         run = load_run(self.model) if is_run else None
-        clip = load_model(self.model) if run is None else run.clip
+        clip = load_model(self.model, self.device) if run is None else move_clip(run.clip, self.device)
         print_activation(clip, data)
         attack: dict[str, Any] = {} if run is None else {"trigger": run.trigger, "target_class": run.target_class}
         inversion = invert(clip, data, config, Progress(), **attack)

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from cleaner.cli.options import OWN_DATA_HELP, RUN_OR_MODEL_HELP, TRIGGER_HELP, stated_default
+from cleaner.cli.options import OWN_DATA_HELP, RUN_OR_MODEL_HELP, TRIGGER_HELP, Device, stated_default
 from cleaner.cli.output import Progress, describe_protocol, format_row, format_table, metric_legend, print_json
 from cleaner.evaluation.result import describe_test
 from cleaner.jobs import process
@@ -25,7 +25,7 @@ from cleaner.types import CleanerError
 class Evaluate:
     """Evaluate a model zero-shot, with or without a trigger.
 
-    Weights run in fp32; the metrics stored with a run were measured in its precision and may differ by an image or two.
+    Weights run in fp32. The metrics stored with a run were measured in its precision, on its device, and may differ.
     """
 
     model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN|MODEL", help=RUN_OR_MODEL_HELP)]
@@ -46,15 +46,23 @@ class Evaluate:
             "where these are CLIP's 80, 7 of them for many classes on a CPU."
         ),
     ] = None
+    device: Device = "auto"
     json: Annotated[bool, tyro.conf.arg(help="Print the metrics as JSON.")] = False
 
     def run(self) -> None:
-        from cleaner.cli.inputs import load_model, load_split, print_activation, resolve_data, resolve_trigger
+        from cleaner.cli.inputs import (
+            load_model,
+            load_split,
+            move_clip,
+            print_activation,
+            resolve_data,
+            resolve_trigger,
+        )
         from cleaner.evaluation.evaluate import evaluate, validate_eval_data
         from cleaner.evaluation.workload import predict_evaluation
 
         run = load_run(self.model) if is_run_folder(self.model) else None
-        clip = run.clip if run else load_model(self.model)
+        clip = move_clip(run.clip, self.device) if run else load_model(self.model, self.device)
         trigger = resolve_trigger(self.trigger) if self.trigger else (run.trigger if run else None)
         inversion = read_inversion(Path(self.trigger[0])) if len(self.trigger) == 1 else None
         suspect = inversion.suspect if inversion else None
@@ -73,7 +81,7 @@ class Evaluate:
         validate_eval_data(test, target_class, self.protocol, trigger)
         queries = "images" if trigger is None or "image" in trigger.modalities else "captions"
         forecast = describe_test(test, target_class, queries, self.protocol)
-        if clip.is_full_size:  # others take seconds
+        if clip.is_full_size and clip.device.type == "cpu":  # others take seconds
             seconds = predict_evaluation(clip, test, trigger, clean_clip=clean_clip, templates=self.templates)
             forecast = f"{Prediction(seconds, 0.8 * seconds, 1.2 * seconds, process.peak_memory())}. {forecast}"
         print(forecast, file=sys.stderr, flush=True)

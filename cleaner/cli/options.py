@@ -25,6 +25,7 @@ DATA_HELP = "Data (scenes, a table, an image folder, a .tar or a .zip) and optio
 OWN_DATA_HELP = f"{DATA_HELP} Default: the run's data, else scenes."
 TRIGGER_HELP = "Trigger and options: badnet patch_size=28. Or the folder of a run or an inversion, to use its trigger."
 TRIGGER_DEFAULTS = "On a built-in model, options default to the trigger's preset, such as badclip-scenes."
+Device = Annotated[Literal["auto", "cpu", "cuda", "mps"], tyro.conf.arg(help="Where to compute.")]
 SUSPECT_HELP = "Folder of a run made by poison, or a model."
 TARGET_HELP = "Class that the model should predict for triggered images."
 TARGET_DEFAULT = "Default: banana, else the data's first class."

@@ -87,7 +87,7 @@ class Recipe:
         if self.dry_run:
             print("Dry run: nothing was done.")
             return
-        clip, test = load_model(self.model).to(self.machine.device), self._load_test_data()
+        clip, test = load_model(self.model, self.machine.device), self._load_test_data()
         print_activation(clip, test)
         pairs = probe_data(self.clean_data, 1, "--clean-pairs")
         for stage in defenses:

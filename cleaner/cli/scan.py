@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from cleaner.cli.options import OWN_DATA_HELP, RUN_OR_MODEL_HELP, stated_default, validate_minima
+from cleaner.cli.options import OWN_DATA_HELP, RUN_OR_MODEL_HELP, Device, stated_default, validate_minima
 from cleaner.cli.output import Progress, format_table, print_json
 from cleaner.labels import format_count
 from cleaner.types import CleanerError
@@ -40,6 +40,7 @@ class Scan:
     ] = True
     reference: Annotated[str | None, tyro.conf.arg(help="Trusted model to scan for comparison.")] = None
     images: Annotated[int, tyro.conf.arg(help="Number of images to apply each trigger to.")] = 1000
+    device: Device = "auto"
     json: Annotated[bool, tyro.conf.arg(help="Print all results as JSON.")] = False
 
     def run(self) -> None:
@@ -56,18 +57,19 @@ class Scan:
         # The images that choose among the settings are not those that measure them.
         few = SCREENED_IMAGES if self.variants and not self.trigger else 0
         data = load_split(resolve_data(self.data, self.model), "test", self.images + few)
-        clip, tried = load_run_or_model(self.model), len(triggers)
-        reference = load_run_or_model(self.reference) if self.reference else None  # fails before the scan
+        clip, tried = load_run_or_model(self.model, self.device), len(triggers)
+        # Fails before the scan.
+        reference = load_run_or_model(self.reference, self.device) if self.reference else None
         print_activation(clip, data)
         if few:
-            found = scan_variants(clip, data, triggers, self.images, Progress(self.model))
+            found = scan_variants(clip, data, triggers, self.images, Progress())
             results, triggers, tried, data = found.results, found.triggers, found.tried, found.data
         else:
-            results = scan(clip, data, triggers, self.images, Progress(self.model))
+            results = scan(clip, data, triggers, self.images, Progress())
         trusted = []
         if reference is not None:
             print_activation(reference, data)
-            trusted = scan(reference, data, triggers, self.images, Progress(self.reference or ""))
+            trusted = scan(reference, data, triggers, self.images, Progress("reference"))
         if self.json:
             lines = {"lines": [asdict(line) for line in results], "reference": [asdict(line) for line in trusted]}
             print_json({**lines, "tried": tried, "not_tried": skipped, "warning": SCAN_WARNING})

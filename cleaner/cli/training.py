@@ -186,7 +186,7 @@ class Poison:
         data, options = resolve_data_paths(*parse_data_arguments(self.data))
         print_model_file(self.model)
         if self.model not in BUILT_IN:
-            print_clean_accuracy(self.model, (data, options))
+            print_clean_accuracy(self.model, (data, options), self.cluster_options.local_device(self.finetune.device))
         lr = presets.poison_lr(self.model) if self.lr is None else self.lr
         pairs, target = self.pairs, self.target_class
         if pairs is None or target is None:
@@ -255,7 +255,8 @@ class Defend:
             print_model_file(self.suspect)
         with reserve_run_folder(self.out, f"{Path(self.suspect).name}_{self.defense[0]}") as folder:
             if parent is None and self.suspect not in BUILT_IN:
-                print_clean_accuracy(self.suspect, (data, options))
+                device = self.cluster_options.local_device(self.finetune.device)
+                print_clean_accuracy(self.suspect, (data, options), device)
             lr = self.lr
             if lr is None:
                 lr = presets.defense_lr(model, defense)

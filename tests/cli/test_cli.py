@@ -14,6 +14,7 @@ from types import SimpleNamespace
 from typing import Any, get_args, get_type_hints
 
 import pytest
+import torch
 
 from cleaner.__main__ import main
 from cleaner.attacks import TRIGGERS, Trigger
@@ -67,7 +68,10 @@ def test_poison_defend_evaluate_end_to_end(tiny_model: str, tmp_path: Path, caps
     assert (
         main(["scan", attack, "--reference", tiny_model, "--trigger", *trigger[1:3], "--images", "40", "--json"]) == 0
     )
-    lines = json.loads(capsys.readouterr().out)
+    shown = capsys.readouterr()
+    assert "\nscan: " in shown.err
+    assert "\nreference scan: " in shown.err
+    lines = json.loads(shown.out)
     assert len(lines["lines"]) == len(lines["reference"]) == 32
     assert {line["trigger"] for line in lines["lines"]} == {"badnet"}
     assert main(["scan", attack, "--trigger", "badclip"]) == 2
@@ -493,7 +497,7 @@ def test_missing_inputs_and_unwritable_outputs_are_reported_before_any_work(
     assert main(arguments) == 2
     lines = capsys.readouterr().err.splitlines()
     assert token in lines[-1]
-    assert not any(" scan: " in line for line in lines)
+    assert not any(line.startswith("scan: ") for line in lines)
     assert not list((tmp_path / "runs").glob("*"))
 
 
@@ -731,6 +735,48 @@ def test_evaluate_takes_a_number_of_prompts_and_says_how_long_a_full_size_model_
     shown = capsys.readouterr()
     assert json.loads(shown.out)["templates"] == 7
     assert "points wide" in shown.err
+
+
+@pytest.mark.parametrize(
+    ("command", "device"),
+    [
+        (["evaluate", "example-badnet"], "mps"),
+        (["evaluate", "MODEL"], "mps"),
+        (["scan", "example-badnet"], "mps"),
+        (["scan", "example-badnet-1-cleanclip", "--reference", "MODEL"], "mps"),
+        (["invert", "example-badnet"], "mps"),
+        (["invert", "MODEL"], "mps"),
+        (["detect", "example-badnet"], "mps"),
+        (["poison", "--model", "MODEL"], "mps"),
+        (["defend", "MODEL"], "mps"),
+        (["defend", "MODEL", "--cluster", "slurm"], "auto"),
+    ],
+    ids=lambda of: " ".join(of) if isinstance(of, list) else "",
+)
+def test_a_model_is_used_on_the_device_that_was_named(
+    command: list[str],
+    device: str,
+    tiny_model: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def refuse(asked: str) -> None:
+        raise CleanerError(f"asked for {asked}")
+
+    monkeypatch.setattr(inputs, "pick_device", refuse)
+    assert main([*(tiny_model if word == "MODEL" else word for word in command), "--device", "mps"]) == 2
+    assert capsys.readouterr().err.endswith(f"error: asked for {device}\n")
+
+
+def test_a_gpu_that_is_too_small_is_reported(
+    tiny_model: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(inputs, "print_activation", fail)
+    assert main(["scan", tiny_model, "--images", "4"]) == 2
+    assert "not enough memory: choose another --device" in capsys.readouterr().err
 
 
 def test_a_run_is_not_attacked_on_data_without_its_target(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

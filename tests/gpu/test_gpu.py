@@ -14,7 +14,9 @@ from cleaner.attacks import TRIGGERS
 from cleaner.config import FinetuneConfig
 from cleaner.defenses import DEFENSES, Defense
 from cleaner.evaluation.evaluate import evaluate
+from cleaner.evaluation.scan import scan
 from cleaner.files import read_json
+from cleaner.inspection.inversion import InversionConfig, invert
 from cleaner.models.clip import new_clip
 from cleaner.models.devices import pick_precision
 from cleaner.training import distributed
@@ -93,6 +95,14 @@ def test_decoding_and_augmentation_keep_up_with_the_step(tmp_path: Path) -> None
     precision = pick_precision("cuda")
     config = FinetuneConfig(lr=1e-6, steps=12, batch_size=16, precision=precision, device="cuda")
     assert gpu.measure_loading(gpu.load_model("ViT-L-14"), config, tmp_path)["of_bare_rate"] > 0.9
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_a_search_runs_on_the_device_of_its_model(device: str) -> None:
+    clip, data = make_clip().to(device), make_toy_data()
+    config = InversionConfig(images=32, search_steps=30, search_batch=4, patch_steps=10, batch_size=8)
+    found = invert(clip, data, config, trigger=TRIGGERS["badnet"](), target_class=data.class_names[0])
+    assert len(found.classes) == len(scan(clip, data, {"badnet": TRIGGERS["badnet"]()}))
 
 
 @pytest.mark.parametrize("device", DEVICES)
