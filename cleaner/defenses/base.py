@@ -26,20 +26,20 @@ T = TypeVar("T")
 class DrawnTexts(Mapping[int, T]):
     """Index -> what was made from the caption of a drawn pair; made when it is first asked for.
 
-    `make` returns None for a caption that yields nothing, which is then not contained.
+    `make` returns None for a caption that yields nothing, which is then not contained, but one of the `indices`.
     """
 
     def __init__(self, indices: Sequence[int], make: Callable[[int], T | None]) -> None:
-        self._drawn, self._make = frozenset(indices), make
+        self.indices, self._make = frozenset(indices), make
         self._made: dict[int, T | None] = {}
 
     @property
     def skipped(self) -> int:
         """Number of drawn pairs whose caption yields nothing."""
-        return len(self._drawn) - len(self)
+        return len(self.indices) - len(self)
 
     def _find(self, index: object) -> T | None:
-        if not isinstance(index, int) or index not in self._drawn:
+        if not isinstance(index, int) or index not in self.indices:
             return None
         if index not in self._made:
             self._made[index] = self._make(index)
@@ -55,7 +55,7 @@ class DrawnTexts(Mapping[int, T]):
         return found
 
     def __iter__(self) -> Iterator[int]:
-        return (index for index in sorted(self._drawn) if index in self)
+        return (index for index in sorted(self.indices) if index in self)
 
     def __len__(self) -> int:
         return sum(1 for _ in self)

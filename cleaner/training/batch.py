@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cache, cached_property, lru_cache
+from itertools import chain
 
 import numpy as np
 import torch
@@ -26,6 +27,23 @@ from cleaner.training import distributed, memory
 
 
 @dataclass(frozen=True)
+class DrawnPair:
+    """What all ranks know of a drawn pair: its position in the whole batch, its texts and their content words."""
+
+    position: int
+    caption: str
+    positive: str
+    negatives: list[str]
+    caption_words: frozenset[str]
+    positive_words: frozenset[str]
+
+    @classmethod
+    def create(cls, position: int, caption: str, subtexts: SubtextPair) -> DrawnPair:
+        positive, *negatives = [text.text for text in (subtexts.positive, *subtexts.negatives) if text is not None]
+        return cls(position, caption, positive, negatives, content_words(caption), content_words(positive))
+
+
+@dataclass(frozen=True)
 class Batch:
     """One batch, ready to be encoded: the row indices of every rank, and the images and texts of this one.
 
@@ -33,9 +51,8 @@ class Batch:
         shards: for each rank, the indices of its rows; together they are the batch, in order.
         images: (n, 3, H, W) in [0, 1], this rank's rows, as the defense perturbed them; views: augmented copies.
         captions, reworded: n texts each, the captions of this rank's rows and their augmented copies.
-        drawn: for each rank, the subtexts of those of its rows that were drawn.
-        selected: the positions of the drawn rows in the whole batch, M.
-        false_negative: (M, M) bool, as in `Features`.
+        drawn: for each rank, those of its pairs that were drawn; M together.
+        style: style of the positive subtexts.
         labels: (N,) classes of the whole batch, as in `Features`; None unless the defense needs them.
     """
 
@@ -45,9 +62,8 @@ class Batch:
     views: Tensor | None
     captions: list[str]
     reworded: list[str] | None
-    drawn: list[list[SubtextPair]]
-    selected: list[int]
-    false_negative: Tensor
+    drawn: list[list[DrawnPair]]
+    style: str
     labels: Tensor | None = None
 
     @property
@@ -59,13 +75,21 @@ class Batch:
     def texts(self) -> list[str]:
         """All texts of this rank: captions, reworded captions, positive and negative subtexts."""
         pairs = self.drawn[distributed.rank()]
-        positives = [pair.positive.text for pair in pairs if pair.positive is not None]
-        negatives = [negative.text for pair in pairs for negative in pair.negatives]
-        return [*self.captions, *(self.reworded or ()), *positives, *negatives]
+        negatives = [negative for pair in pairs for negative in pair.negatives]
+        return [*self.captions, *(self.reworded or ()), *(pair.positive for pair in pairs), *negatives]
+
+    @property
+    def all_drawn(self) -> list[DrawnPair]:
+        """The M drawn pairs of the whole batch, in order."""
+        return [pair for pairs in self.drawn for pair in pairs]
+
+    @cached_property
+    def false_negative(self) -> Tensor:
+        """(M, M) bool, as in `Features`."""
+        return false_negatives(self.all_drawn, self.style)
 
     def first(self, count: int) -> Batch:
         """Return the batch of this rank's first `count` pairs alone; for a single process."""
-        selected = [i for i in self.selected if i < count]
         return replace(
             self,
             shards=[self.rows[:count]],
@@ -73,9 +97,7 @@ class Batch:
             views=None if self.views is None else self.views[:count],
             captions=self.captions[:count],
             reworded=self.reworded and self.reworded[:count],
-            drawn=[self.drawn[0][: len(selected)]],
-            selected=selected,
-            false_negative=self.false_negative[: len(selected), : len(selected)],
+            drawn=[[pair for pair in self.drawn[0] if pair.position < count]],
             labels=None if self.labels is None else self.labels[:count],
         )
 
@@ -107,26 +129,34 @@ class BatchLoader:
             self._started = {step: _background().submit(self._load, step)}
 
     def load(self, step: int) -> Batch:
-        """Return the batch of a step."""
+        """Return the batch of a step. Ranks exchange their subtexts here, as the training thread alone communicates."""
         started = self._started.pop(step, None)
-        return self._load(step) if started is None else started.result()
+        batch = self._load(step) if started is None else started.result()
+        indices = self._texts(batch.epoch).drawn.indices
+        if distributed.world_size() > 1 and not indices.isdisjoint(chain.from_iterable(batch.shards)):
+            batch = replace(batch, drawn=distributed.gather_objects(batch.drawn[distributed.rank()]))
+        return batch
 
     def _load(self, step: int) -> Batch:
-        """Return the batch of a step, and start to decode the next one."""
-        epoch, seed = step // self.epoch_steps, self._config.seed
+        """Return the batch of a step, with the subtexts of this rank alone, and start to decode the next one."""
+        epoch, seed, rank = step // self.epoch_steps, self._config.seed, distributed.rank()
         texts, shards = self._texts(epoch), self._shards(step)
-        rows = shards[distributed.rank()]
+        rows = shards[rank]
         images = self._defense.perturb(self._data.images(rows), seed, epoch, rows)
         if step + 1 < self.total_steps:
-            self._data.prefetch(self._shards(step + 1)[distributed.rank()])
+            self._data.prefetch(self._shards(step + 1)[rank])
         captions = [texts.captions[row] for row in rows]
         views = reworded = None
         if self._defense.needs_augmentation:
             views = augment(images, self._config.augmentation, seed, epoch, rows)
             reworded = self._reword(captions, epoch, rows)
         batch_rows = [row for shard in shards for row in shard]
-        selected = [i for i, row in enumerate(batch_rows) if row in texts.drawn]
-        pairs = [texts.drawn[batch_rows[i]] for i in selected]
+        drawn: list[list[DrawnPair]] = [[] for _ in shards]
+        drawn[rank] = [
+            DrawnPair.create(position, caption, texts.drawn[row])
+            for position, (row, caption) in enumerate(zip(rows, captions, strict=True), sum(map(len, shards[:rank])))
+            if row in texts.drawn
+        ]
         return Batch(
             epoch,
             shards,
@@ -134,13 +164,8 @@ class BatchLoader:
             views,
             captions,
             reworded,
-            drawn=[[texts.drawn[row] for row in shard if row in texts.drawn] for shard in shards],
-            selected=selected,
-            false_negative=false_negatives(
-                [pair.positive.text for pair in pairs if pair.positive is not None],
-                [texts.captions[batch_rows[i]] for i in selected],
-                style=texts.style,
-            ),
+            drawn,
+            texts.style,
             labels=self._data.labels[batch_rows] if self._defense.class_prompt or self._defense.needs_labels else None,
         )
 
@@ -214,7 +239,7 @@ class BatchEncoder:
             own_texts,
             [[*c, *s] for c, s in zip(caption_parts, subtexts, strict=True)],
         )
-        counts = [len(pair.negatives) for pairs in batch.drawn for pair in pairs]
+        counts = [len(pair.negatives) for pair in batch.all_drawn]
         negative, negative_mask = pad_rows(negatives, counts)
         return Features(
             image=image,
@@ -223,7 +248,7 @@ class BatchEncoder:
             text_aug=text_aug[0] if text_aug else None,
             positive=positive,
             negative=negative,
-            selected=torch.tensor(batch.selected, dtype=torch.long).to(text.device),
+            selected=torch.tensor([pair.position for pair in batch.all_drawn], dtype=torch.long).to(text.device),
             negative_mask=negative_mask if len(set(counts)) > 1 else None,
             false_negative=batch.false_negative.to(text.device),
             logit_scale=self.student.logit_scale,
@@ -263,22 +288,22 @@ class BatchEncoder:
         return Features(image, text, blocks=tuple(blocks))
 
 
-def false_negatives(positives: Sequence[str], captions: Sequence[str], style: str = "core") -> Tensor:
+def false_negatives(pairs: Sequence[DrawnPair], style: str) -> Tensor:
     """Return (M, M) bool: [i, j] = positive subtext j is also true of pair i, judged by the captions.
 
     True if it equals positive i, or if caption i contains all of its content words. Positives of style "relation" must
     also keep their subjects and objects: "a banana left of a car" is not true of "a car left of a banana".
     """
-    words = [content_words(positive) for positive in positives]
-    column = {word: i for i, word in enumerate(sorted(frozenset().union(*words)))}
-    needed, stated = (np.zeros((len(positives), len(column)), dtype=np.float32) for _ in range(2))
-    for i, (own_words, caption) in enumerate(zip(words, captions, strict=True)):
-        needed[i, [column[word] for word in own_words]] = 1
-        stated[i, [column[word] for word in content_words(caption) if word in column]] = 1
-    is_true = (1 - stated) @ needed.T == 0
-    texts = np.array(positives, dtype=object)
+    row = {word: k for k, word in enumerate(frozenset().union(*(pair.positive_words for pair in pairs)))}
+    stated = np.zeros((len(row), len(pairs)), dtype=bool)
+    for i, pair in enumerate(pairs):
+        stated[[row[word] for word in pair.caption_words if word in row], i] = True
+    is_true = np.empty((len(pairs), len(pairs)), dtype=bool)
+    for j, pair in enumerate(pairs):
+        is_true[:, j] = stated[[row[word] for word in pair.positive_words]].all(axis=0)
+    texts = np.unique([pair.positive for pair in pairs], return_inverse=True)[1]
     is_equal = texts[:, None] == texts
     if style == "relation":
         for i, j in np.argwhere(is_true & ~is_equal).tolist():
-            is_true[i, j] = holds_relations(captions[i], positives[j])
+            is_true[i, j] = holds_relations(pairs[i].caption, pairs[j].positive)
     return torch.from_numpy(is_true | is_equal)

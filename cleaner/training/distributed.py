@@ -119,6 +119,13 @@ def gather(rows: Tensor, sizes: Sequence[Sequence[int]]) -> list[Tensor]:
     return [torch.cat(parts) for parts in zip(*per_rank, strict=True)]
 
 
+def gather_objects(value: T) -> list[T]:
+    """Return the value of each rank, of several; for the training thread alone."""
+    values = [value] * world_size()
+    dist.all_gather_object(values, value)
+    return values
+
+
 def average_gradients(model: nn.Module) -> None:
     """Replace the gradients of every rank by their mean over all ranks."""
     if world_size() == 1:

@@ -18,12 +18,13 @@ from cleaner.defenses import DEFENSES, Defense
 from cleaner.models.clip import Clip
 from cleaner.pretrain import Pretraining
 from cleaner.text import draw_subtexts
-from cleaner.training.batch import BatchLoader, false_negatives
+from cleaner.training.batch import BatchLoader, DrawnPair, false_negatives
 from cleaner.training.loop import FinetuneResult, finetune
 from cleaner.training.optimizer import MAX_LOGIT_SCALE, build_optimizer, learning_rate, set_learning_rate
 from cleaner.types import CleanerError, DivergedError, Paused, StepReport
 from tests.conftest import make_clip, make_toy_data
 from tests.data.truth import is_true
+from tests.training.masks import compare_texts
 
 CONFIG = FinetuneConfig(
     lr=1e-3, epochs=2, batch_size=16, warmup_steps=2, precision="fp32", device="cpu", augmentation="gentle"
@@ -294,7 +295,7 @@ def test_false_negatives_are_true_of_the_scenes(style: str) -> None:
     data = scenes.Scenes(split="clean", size=120)
     pairs = [draw_subtexts(caption, seed=0, epoch=0, index=i, style=style) for i, caption in enumerate(data.captions)]
     positives = [pair.positive.text for pair in pairs if pair.positive]
-    is_masked = false_negatives(positives, data.captions, style=style)
+    is_masked = compare_texts(positives, data.captions, style=style)
     facts = torch.tensor([[is_true(positive, scene) is True for positive in positives] for scene in data.scenes])
     assert is_masked.diagonal().all()
     for mask in (is_masked, facts):
@@ -308,8 +309,8 @@ def test_false_negatives_by_text_and_by_content() -> None:
     positives = ["a banana", "a yellow banana", "a car"]
     captions = ["a yellow banana on the grass", "a big yellow banana", "a red car"]
     expected = torch.tensor([[True, True, False], [True, True, False], [False, False, True]])
-    assert torch.equal(false_negatives(positives, captions), expected)
-    assert false_negatives([], []).shape == (0, 0)
+    assert torch.equal(compare_texts(positives, captions), expected)
+    assert compare_texts([], []).shape == (0, 0)
 
 
 @pytest.mark.parametrize(
@@ -334,12 +335,12 @@ def test_false_negatives_by_text_and_by_content() -> None:
 )
 def test_false_negatives_of_positives_with_a_relation(positive: str, caption: str, is_true: bool) -> None:
     positives, captions = ["a lamp", positive], [caption, positive]
-    assert false_negatives(positives, captions, "relation").tolist() == [[True, is_true], [False, True]]
+    assert compare_texts(positives, captions, "relation").tolist() == [[True, is_true], [False, True]]
 
 
 def test_core_positives_are_masked_by_their_words_alone() -> None:
     positives, captions = ["a lamp", "a banana left of a car"], ["a car left of a banana", "a banana left of a car"]
-    assert false_negatives(positives, captions).tolist() == [[True, True], [False, True]]
+    assert compare_texts(positives, captions).tolist() == [[True, True], [False, True]]
 
 
 @pytest.mark.parametrize("style", ["core", "relation"])
@@ -348,9 +349,9 @@ def test_mask_knows_the_style_of_the_positives(
 ) -> None:
     styles = []
 
-    def record(positives: list[str], captions: list[str], style: str) -> torch.Tensor:
+    def record(pairs: list[DrawnPair], style: str) -> torch.Tensor:
         styles.append(style)
-        return false_negatives(positives, captions, style)
+        return false_negatives(pairs, style)
 
     monkeypatch.setattr("cleaner.training.batch.false_negatives", record)
     finetune(tiny_clip, toy_data, DEFENSES["ta_cleaner"](share=1.0, positive=style), replace(CONFIG, steps=1))
@@ -426,7 +427,7 @@ def test_subtexts_are_about_what_the_model_reads(
     batch = BatchLoader(data, defense, CONFIG, 16, cut[: len(long)]).load(0)
     for caption, pair in zip(batch.captions, batch.drawn[0], strict=True):
         for negative in pair.negatives:
-            assert not torch.equal(*tiny_clip.tokenize([caption, negative.text]))
+            assert not torch.equal(*tiny_clip.tokenize([caption, negative]))
     planned, plan = [], type(defense).plan
     monkeypatch.setattr(
         type(defense), "plan", lambda self, texts, seed: planned.append(list(texts)) or plan(self, texts, seed)

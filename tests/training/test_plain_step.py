@@ -23,12 +23,13 @@ from cleaner.models.clip import Clip
 from cleaner.models.lanes import split_threads
 from cleaner.seed import derive_seed, numpy_generator
 from cleaner.text import eda
-from cleaner.training import step
-from cleaner.training.batch import BatchEncoder, BatchLoader, false_negatives
+from cleaner.training import distributed, step
+from cleaner.training.batch import BatchEncoder, BatchLoader, DrawnPair
 from cleaner.training.optimizer import training_mode
 from cleaner.training.step import TrainStep, uses_lanes
 from tests.attacks.test_inverted import make_layers
 from tests.conftest import make_clip, make_toy_data
+from tests.training.masks import compare_texts
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "cleanclip_short": {"share": 1.0},
@@ -103,7 +104,7 @@ def compute_plain_losses(clip: Clip, reference: Clip, data: TensorData, defense:
             negative=negative,
             negative_mask=mask,
             selected=torch.tensor([rows.index(row) for row in drawn], dtype=torch.long),
-            false_negative=false_negatives(positives, [data.captions[row] for row in drawn], style=texts.style),
+            false_negative=compare_texts(positives, [data.captions[row] for row in drawn], style=texts.style),
             logit_scale=clip.model.logit_scale.exp(),
             reference=before,
             blocks=encode_blocks_plainly(clip, images),
@@ -182,6 +183,30 @@ def test_a_batch_loaded_in_the_background_is_the_same() -> None:
         assert torch.equal(own.images, expected.images)
     ahead.start(ahead.total_steps)  # there is no such step
     assert not ahead._started
+
+
+def test_each_process_writes_the_subtexts_of_its_own_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
+    data, defense, steps = make_toy_data(), DEFENSES["ta_cleaner"](share=0.05), range(8)
+    whole = [BatchLoader(data, defense, CONFIG, CONFIG.batch_size).load(number) for number in steps]
+    counts = [len(batch.all_drawn) for batch in whole]
+    assert min(counts) == 0 < max(counts), "a step without drawn pairs, and shares without any"
+    monkeypatch.setattr(distributed, "world_size", lambda: 5)  # 2 or 3 of 12 pairs each
+    loaders = [BatchLoader(data, defense, CONFIG, CONFIG.batch_size) for _ in range(5)]
+
+    def load_own(rank: int, number: int) -> list[DrawnPair]:
+        monkeypatch.setattr(distributed, "rank", lambda: rank)
+        batch = loaders[rank]._load(number)
+        made = loaders[rank]._texts(batch.epoch).drawn._made
+        assert made.keys() <= {row for step in steps[:4] for row in loaders[rank]._shards(4 * batch.epoch + step)[rank]}
+        return batch.drawn[rank]
+
+    for number, expected in zip(steps, whole, strict=True):
+        parts, calls = [load_own(rank, number) for rank in range(5)], list[object]()
+        monkeypatch.setattr(distributed, "gather_objects", lambda own, p=parts, c=calls: c.append(own) or p)
+        batch = loaders[4].load(number)
+        assert batch.all_drawn == expected.all_drawn
+        assert torch.equal(batch.false_negative, expected.false_negative)
+        assert calls == ([parts[4]] if expected.all_drawn else [])  # nothing to exchange: no message
 
 
 def test_without_redraw_each_epoch_has_the_same_reworded_captions() -> None:
