@@ -37,9 +37,14 @@ class PackedClip(Clip):
         return self.encode_packed(self.packed[tuple(captions)])
 
 
-def read_clock() -> float:
-    """Return seconds: processor time with one thread, else wall time."""
-    return time.process_time() if torch.get_num_threads() == 1 else time.perf_counter()
+def counts_processor_time(device: str) -> bool:
+    """Return whether processor time is counted, not wall time: on a CPU with one thread."""
+    return device == "cpu" and torch.get_num_threads() == 1
+
+
+def read_clock(device: str = "cpu") -> float:
+    """Return seconds, by the clock for work on this kind of device."""
+    return time.process_time() if counts_processor_time(device) else time.perf_counter()
 
 
 def load_batches(loader: BatchLoader) -> list[Batch]:
@@ -68,7 +73,7 @@ def time_bare_step(clip: Clip, data: CaptionData, defense: Defense, config: Fine
     encoder, batches = prepare_step(clip, data, defense, config)
     student = encoder.student
     optimizer = defense.build_optimizer(student.model, config) or build_optimizer(student.model, config)
-    start = read_clock()
+    start = read_clock(student.device.type)
     with open_lanes(encoder, config), training_mode(student.model, config.freeze_bn):
         for batch in batches:
             optimizer.zero_grad(set_to_none=True)
@@ -76,4 +81,4 @@ def time_bare_step(clip: Clip, data: CaptionData, defense: Defense, config: Fine
             optimizer.step()
     if student.device.type == "cuda":
         torch.cuda.synchronize()
-    return (read_clock() - start) / len(batches)
+    return (read_clock(student.device.type) - start) / len(batches)

@@ -1,11 +1,11 @@
 """A GPU in at most eight minutes: python -m benchmarks.gpu
 
 ViT-B-32 and RN50 with random weights through finetuning, CleanCLIP and TA-Cleaner with K 10% and 100%: images per
-second, share of the bare step's rate (`benchmarks/bare_step.py`), utilization against the card's peak (MFU), peak
-memory, and the wait for images that are decoded from JPEG files. Then the tests marked `gpu`. What fails, or is missing
-once the time is used up, is left out and named in the result, benchmarks/results/gpu-CARD.json, which is written after
-each measurement. `--device cpu --tiny` runs the same code on a CPU. Written without a GPU at hand: no result of one is
-in this repository yet.
+second, share of the bare step's rate (`benchmarks/bare_step.py`), the bare step's utilization of the card's peak (MFU),
+peak memory, and the wait for images that are decoded from JPEG files. Then the tests marked `gpu`. What fails, or is
+missing once the time is used up, is left out and named in the result, benchmarks/results/gpu-CARD.json, which is
+written after each measurement. `--device cpu --tiny` runs the same code on a CPU. Written without a GPU at hand: no
+result of one is in this repository yet.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ def load_model(name: str) -> Clip:
 
 
 class RepeatedData(TensorData):
-    """Pairs that share a few images in memory, so that nothing but the step is timed."""
+    """Pairs that share a few images in memory, so that no image is decoded."""
 
     def __init__(self, images: torch.Tensor, captions: list[str]) -> None:
         super().__init__(images[:1].expand(len(captions), -1, -1, -1), captions, ["a", "b"], [0] * len(captions))
@@ -155,8 +155,9 @@ def measure_method(
     return {
         "images_per_second": config.batch_size / seconds,
         "of_bare_rate": bare / seconds,
-        "tflops": flops / seconds / 1e12,
-        "mfu": flops / seconds / 1e12 / peak_tflops if peak_tflops else None,
+        # Of the bare step: the loop may wait for its loader, which says nothing about the card.
+        "tflops": flops / bare / 1e12,
+        "mfu": flops / bare / 1e12 / peak_tflops if peak_tflops else None,
         "peak_gb": peak_gb,
     }
 

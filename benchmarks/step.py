@@ -22,7 +22,7 @@ import torch
 import tyro
 
 from benchmarks import protocol
-from benchmarks.bare_step import load_batches, read_clock, time_bare_step
+from benchmarks.bare_step import counts_processor_time, load_batches, read_clock, time_bare_step
 from benchmarks.markdown import timing_tables
 from benchmarks.published_loop import WARMUP_STEPS, time_in_own_process
 from cleaner import presets
@@ -94,7 +94,7 @@ def main(options: Options) -> None:
             steps=options.steps,
             rounds=options.rounds,
             threads=torch.get_num_threads(),
-            clock="processor" if torch.get_num_threads() == 1 else "wall",
+            clock="processor" if counts_processor_time(pick_device().type) else "wall",
             models=models,
             texts_of_an_epoch=subtext_times,
             peak_mb=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
@@ -153,7 +153,8 @@ def load_or_create(model: str) -> Clip:
 def time_step(clip: Clip, data: CaptionData, defense: Defense, config: FinetuneConfig) -> float:
     """Return seconds per step of the training loop over one epoch, with the epoch's texts, without its start."""
     trained = finetune(clip, data, defense, config)
-    return (trained.cpu_seconds if torch.get_num_threads() == 1 else trained.seconds) / len(trained.history)
+    seconds = trained.cpu_seconds if counts_processor_time(pick_device(config.device).type) else trained.seconds
+    return seconds / len(trained.history)
 
 
 def time_preparation(clip: Clip, data: CaptionData, config: FinetuneConfig) -> dict[str, float]:

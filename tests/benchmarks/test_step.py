@@ -42,6 +42,13 @@ def test_bare_step_computes_the_losses_of_the_loop(
     assert bare_step.time_bare_step(tiny_clip, data, defense, CONFIG) > 0
 
 
+def test_one_thread_counts_processor_time_but_not_for_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There it would exclude the wait for the GPU."""
+    for threads, expected in ((1, [True, False]), (2, [False, False])):
+        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+        assert [bare_step.counts_processor_time(device) for device in ("cpu", "cuda")] == expected
+
+
 def test_published_loop_pads_texts_encodes_both_views_at_once_and_trains_a_copy(
     tiny_clip: Clip, toy_data: TensorData, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -177,6 +177,20 @@ def test_a_peak_belongs_to_one_card(card: str, peak: float | None) -> None:
     assert gpu.find_peak(card) == peak
 
 
+def test_utilization_is_that_of_the_bare_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loop may wait for AutoAugment, which says nothing about the card."""
+    config = FinetuneConfig(batch_size=4, device="cpu")
+    monkeypatch.setattr(gpu, "time_bare_step", lambda *_: 0.5)
+    monkeypatch.setattr(gpu, "count_flops", lambda *_: 2e12)
+    rows = []
+    for seconds in (1.0, 10.0):
+        trained = SimpleNamespace(seconds=3 * seconds, history=[None] * 3)
+        monkeypatch.setattr(gpu, "finetune", lambda *_, trained=trained: trained)
+        rows.append(gpu.measure_method(make_clip(), make_toy_data(), DEFENSES["cleanclip"](), config, 40.0))
+    assert [row["of_bare_rate"] for row in rows] == pytest.approx([0.5, 0.05])
+    assert [(row["tflops"], row["mfu"]) for row in rows] == [(4.0, 0.1)] * 2
+
+
 def test_a_measurement_that_fails_is_left_out_and_the_others_are_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
