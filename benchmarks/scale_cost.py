@@ -40,7 +40,9 @@ METHODS = {
 
 @dataclass(frozen=True)
 class Model:
-    """Operations of the forward pass of an image, a caption and a subtext; width of the features, parameters."""
+    """Operations of the forward pass of an image, and of a caption and a subtext with their padding; width of the
+    features, parameters.
+    """
 
     image_flops: float
     caption_flops: float
@@ -117,7 +119,8 @@ def predict_step(
     """Return the parts of a step of `batch` pairs per process; `loss`: its measured seconds, None: from operations.
 
     The features of all rows travel to every process, which computes the whole loss. Gradients are averaged after the
-    backward pass, by a ring. Loading is done by one thread, decoding by all cores.
+    backward pass, by a ring. Loading is done by one thread, decoding by all cores. Not counted: copying images to the
+    GPU, exchanging subtexts, and the mask of those that are also true of other pairs.
     """
     rows, texts = batch * processes, method.captions + method.subtexts
     passes = 1 + BACKWARD
@@ -154,6 +157,8 @@ GPU_PEAK, MFU = 312e12, (0.25, 0.45)
 LINKS = {1: (1.0, 0.0), 8: (240e9, 10e-6), 64: (20e9, 20e-6)}
 """Assumed: GPUs -> bytes per second and direction, seconds per message. 8: NVLink, 80% of 300 GB/s; 64: one 200 Gb/s
 link per GPU, 80% of it."""
+CONTEXT_LENGTH = 77
+"""Tokens of a text that is padded to the whole context, as in the published code."""
 CORES, GPU_BATCH = 16, 64
 """Assumed: processor cores and pairs per GPU."""
 

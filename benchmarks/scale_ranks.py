@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -30,12 +30,14 @@ from cleaner.models.clip import Clip, new_clip
 from cleaner.models.devices import configure_torch
 from cleaner.text import draw_subtexts, eda
 from cleaner.training import distributed
+from cleaner.training.batch import DrawnPair
 from cleaner.training.loop import finetune
 from cleaner.training.optimizer import build_optimizer
 from cleaner.types import StepReport
 
 MODEL, BATCH = "scenes-vit", 32
 """A model without BatchNorm, which no CPU synchronizes; pairs per process."""
+REPEATS = 7
 METHODS: dict[str, Defense] = {
     "finetune": DEFENSES["finetune"](),
     "cleanclip": DEFENSES["cleanclip"](),
@@ -53,7 +55,7 @@ def read_clocks() -> np.ndarray:
     return np.array([clock() for clock in CLOCKS.values()])
 
 
-def median_seconds(call: Callable[[], Any], repeats: int = 7) -> np.ndarray:
+def median_seconds(call: Callable[[], Any], repeats: int = REPEATS) -> np.ndarray:
     """Return the seconds of a call by each of `CLOCKS`, while the other process does the same."""
     call()
     times = []
@@ -71,6 +73,17 @@ def count_flops(call: Callable[[], Any]) -> float:
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         call()
     return float(counter.get_total_flops())
+
+
+def write_subtexts(captions: Sequence[str]) -> list[str]:
+    """Return the subtexts of captions, made as the loader makes them: with the words that the mask compares."""
+    texts = []
+    for index, caption in enumerate(captions):
+        pair = draw_subtexts(caption, seed=0, epoch=0, index=index)
+        if pair.positive is not None and pair.negatives:
+            drawn = DrawnPair.create(index, caption, pair)
+            texts += [drawn.positive, *drawn.negatives]
+    return texts
 
 
 def make_features(rows: int, width: int, has_views: bool, share: float) -> Features:
@@ -110,10 +123,13 @@ def make_loss(f: Features, has_subtexts: bool) -> Callable[[], None]:
 
 def measure_parts(clip: Clip) -> tuple[Model, dict[str, np.ndarray]]:
     """Return the model's operations, and the parts of a step by each of `CLOCKS`."""
-    data = load_data("scenes", split="clean", size=4 * BATCH)
+    data = load_data("scenes", split="clean", size=(REPEATS + 2) * BATCH)
     captions, rows = data.captions[:BATCH], range(BATCH)
-    pairs = [draw_subtexts(caption, seed=0, epoch=0, index=i) for i, caption in enumerate(captions)]
-    subtexts = [text.text for pair in pairs if pair for text in (pair.positive, *pair.negatives) if text is not None]
+    # Parses and token ids are kept, but a training meets new texts: each repeat has its own.
+    others = [data.captions[start : start + BATCH] for start in range(BATCH, len(data), BATCH)]
+    new_captions = iter(others)
+    new_texts = iter([[eda(caption, seed=-1 - i) for i, caption in enumerate(texts)] for texts in others])
+    subtexts = write_subtexts(captions)
     images = data.images(rows)
     image_flops = count_flops(lambda: clip.encode_image(images)) / BATCH
     caption_flops = count_flops(lambda: clip.encode_text(captions)) / BATCH
@@ -143,9 +159,8 @@ def measure_parts(clip: Clip) -> tuple[Model, dict[str, np.ndarray]]:
         "decode": median_seconds(lambda: data.images(rows)) / BATCH,
         "augment": median_seconds(lambda: augment(images, "autoaugment", 0, 0, rows)) / BATCH,
         "eda": median_seconds(lambda: [eda(caption, seed=i) for i, caption in enumerate(captions)]) / BATCH,
-        "subtexts": median_seconds(lambda: [draw_subtexts(c, seed=0, epoch=0, index=i) for i, c in enumerate(captions)])
-        / BATCH,
-        "tokenize": median_seconds(lambda: clip.pack_texts(captions)) / BATCH,
+        "subtexts": median_seconds(lambda: write_subtexts(next(new_captions))) / BATCH,
+        "tokenize": median_seconds(lambda: clip.pack_texts(next(new_texts))) / BATCH,
     }
     for name in METHODS:
         cost = COSTS[name]

@@ -87,6 +87,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "scale_check": scale_tables.scale_check,
     "scale_hours": scale_tables.scale_hours,
     "scale_limits": scale_tables.scale_limits,
+    "scale_steps": scale_tables.scale_steps,
     "screenshots": lambda _: asset_tables.screenshots(),
     "siglip": text_tables.siglip,
     "ssba": asset_tables.ssba,

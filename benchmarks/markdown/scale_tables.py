@@ -11,6 +11,7 @@ from typing import Any
 from benchmarks.markdown.cells import describe_origin, markdown_table, read_measurement
 from benchmarks.scale_cost import (
     BYTES,
+    CONTEXT_LENGTH,
     CORES,
     GPU_BATCH,
     GPU_PEAK,
@@ -113,6 +114,9 @@ def scale_limits(root: Path) -> str:
         (part, f"{1e3 * seconds:.2f} ms", where, f"{cores / seconds:,.0f}")
         for part, (seconds, cores, where) in sorted(ceilings.items(), key=lambda item: item[1][1] / item[1][0])
     ]
+    some_model = Model(**next(iter(result["models"].values())))
+    loads = {name: predict_steps(some_model, method, host, 1)[0].load for name, method in METHODS.items()}
+    prepared = ", ".join(f"`{name}` {GPU_BATCH / seconds:,.0f}" for name, seconds in loads.items() if seconds)
     needs = ", ".join(
         f"`{name}` {GPU_BATCH / high.device:,.0f} to {GPU_BATCH / low.device:,.0f}"
         for name, values in result["models"].items()
@@ -120,9 +124,23 @@ def scale_limits(root: Path) -> str:
     )
     header = ("part", "one core, per pair", "runs in", "pairs per second")
     return (
-        f"{markdown_table(header, lines)}\n\nOne GPU with CleanCLIP would take, in pairs per second: {needs}.\n\n"
-        f"{describe_gather(result)}"
+        f"{markdown_table(header, lines)}\n\nThe loader thread prepares, in pairs per second: {prepared}. One GPU with "
+        f"CleanCLIP would take: {needs}.\n\n{describe_gather(result)}"
     )
+
+
+def scale_steps(root: Path) -> str:
+    """Return the milliseconds of the parts of a step on most GPUs."""
+    result, processes = read_measurement(root, FILE), max(LINKS)
+    parts = {part: name for part, name in PARTS.items() if part != "decode"}
+    lines = []
+    for model_name, values in result["models"].items():
+        for method in ("cleanclip", "ta_cleaner, K 100%"):
+            steps = predict_steps(Model(**values), METHODS[method], Host(**result["host"]), processes)
+            cells = [format_range([1e3 * getattr(step, part) for step in steps]) for part in parts]
+            lines.append((f"`{model_name}`", method, *cells))
+    table = markdown_table(("model", "method", *(f"{name}, ms" for name in parts.values())), lines)
+    return f"{table}\n\nA step of {GPU_BATCH} pairs per GPU on {processes} GPUs; the loader thread works meanwhile."
 
 
 def describe_gather(result: dict[str, Any]) -> str:
@@ -176,6 +194,7 @@ def describe_parts(parts: dict[str, Any]) -> str:
 
 def describe(result: dict[str, Any]) -> str:
     """Return assumptions and origin."""
+    padded = CONTEXT_LENGTH / result["caption_tokens"]
     operations = "; ".join(
         f"`{name}` {values['image_flops'] / 1e9:.1f} / {values['caption_flops'] / 1e9:.2f}"
         for name, values in result["models"].items()
@@ -184,6 +203,7 @@ def describe(result: dict[str, Any]) -> str:
         f"Range: {MFU[0]:.0%} to {MFU[1]:.0%} of an A100's {GPU_PEAK / 1e12:.0f} TFLOP/s, an assumption. In brackets: "
         f"with the current loader, {CORES} cores per GPU, where that is slower. {GPU_BATCH} pairs per GPU; 10 epochs "
         "of 500,000 pairs to poison, of 100,000 to defend. Counted operations of a forward pass in 10^9, image / "
-        f"caption of {result['caption_tokens']:.1f} tokens ({result['captions']}): {operations}. Commit "
+        f"caption of {result['caption_tokens']:.1f} tokens ({result['captions']}): {operations}. Padded to "
+        f"{CONTEXT_LENGTH} tokens, captions would cost {padded:.1f} times as much. Commit "
         f"{result['commit']}; `{result['command']}`."
     )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from torch.utils.flop_counter import FlopCounterMode
@@ -12,6 +14,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks import scale, scale_ranks
 from benchmarks.markdown import scale_tables
 from benchmarks.scale_cost import METHODS, Host, Machine, Model, count_hours, predict_step
+from cleaner.data.base import load_data
+from cleaner.models.clip import Clip
+from cleaner.models.token_blocks import PackedTexts
+from cleaner.text import SubtextPair
 from tests.benchmarks.result_files import write_result
 
 MODEL = Model(image_flops=1e9, caption_flops=1e8, subtext_flops=5e7, width=512, parameters=1_000_000)
@@ -43,6 +49,58 @@ def test_the_loader_bounds_a_fast_device() -> None:
     assert step.seconds == pytest.approx(64 * (2e-3 + 1e-4 + 1e-3))
     serial = predict_step(MODEL, method, replace(fast, is_overlapped=False), HOST, batch=64, processes=1)
     assert serial.seconds == pytest.approx(serial.device + serial.load + 64e-3 / 4)
+
+
+def test_each_process_makes_the_subtexts_of_its_own_pairs() -> None:
+    method = METHODS["ta_cleaner, K 100%"]
+    loads = [predict_step(MODEL, method, MACHINE, HOST, batch=64, processes=count).load for count in (1, 8)]
+    assert loads == pytest.approx([64 * (2e-3 + 1e-4 + 1e-3)] * 2)
+
+
+def test_texts_count_with_the_padding_of_a_step() -> None:
+    short, long = [f"a cat on mat {i}" for i in range(63)], " ".join(["a small dog"] * 20)
+    assert scale.count_tokens([*short, "a cat"])["caption_tokens"] < 16
+    assert scale.count_tokens([*short, long])["caption_tokens"] > 56
+
+
+def test_texts_are_timed_before_they_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parses and token ids are cached: a text that was met before takes a fraction of the time."""
+    captions = list(dict.fromkeys(load_data("scenes", split="clean", size=600).captions))[:300]
+    is_timed = False
+    met: dict[str, list[tuple[str, bool]]] = {"subtexts": [], "tokens": []}
+    draw, pack, seconds = scale_ranks.draw_subtexts, Clip.pack_texts, scale.seconds_per_item
+
+    def record_draw(caption: str, **settings: Any) -> SubtextPair:
+        met["subtexts"].append((caption, is_timed))
+        return draw(caption, **settings)
+
+    def record_pack(clip: Clip, texts: Sequence[str]) -> PackedTexts:
+        met["tokens"] += [(text, is_timed) for text in texts]
+        return pack(clip, texts)
+
+    def record_time(call: Callable[[], Any], items: int, repeats: int = 3) -> float:
+        nonlocal is_timed
+        is_timed = True
+        try:
+            return seconds(call, items, repeats)
+        finally:
+            is_timed = False
+
+    monkeypatch.setattr(scale_ranks, "draw_subtexts", record_draw)
+    monkeypatch.setattr(Clip, "pack_texts", record_pack)
+    monkeypatch.setattr(scale, "seconds_per_item", record_time)
+    monkeypatch.setattr(scale, "read_captions", lambda: (captions, "Scenes"))
+    monkeypatch.setattr(scale, "validate", lambda options: {})
+    monkeypatch.setattr(scale, "measure_loss", lambda rows: {})
+    monkeypatch.setattr(scale, "count_flops", lambda name, **lengths: MODEL)
+    monkeypatch.setattr(scale.protocol, "write_result", lambda *_, **__: None)
+    scale.main(scale.Options())
+    for texts in met.values():
+        clocked = [is_clocked for _, is_clocked in texts]
+        assert sum(clocked) == scale.TIMED_CAPTIONS
+        known = {text for text, _ in texts[: clocked.index(True)]}
+        assert known
+        assert not known & {text for text, is_clocked in texts if is_clocked}
 
 
 def test_operations_of_published_models() -> None:
@@ -134,4 +192,8 @@ def test_tables_say_hours_bytes_and_limits(tmp_path: Path) -> None:
     assert "AutoAugment at 224 px | 2.00 ms | one thread | 500" in limits
     assert "second: 100,000 at the 1.6 GB/s" in limits  # 4 bytes, 512 wide, 8 features: 16,384 bytes per pair
     assert "4.1 s for 4,096 pairs" in limits
+    assert "The loader thread prepares, in pairs per second: `cleanclip` 476, `ta_cleaner, K 10%` 455, " in limits
     assert "1 M" in scale_tables.scale_bytes(tmp_path)
+    steps = scale_tables.scale_steps(tmp_path)
+    assert steps.splitlines()[0].endswith("| tokens, ms | loader thread, ms |")
+    assert "| `ViT-B-32` | ta_cleaner, K 100% |" in steps
