@@ -184,6 +184,7 @@ FIGURES: dict[str, Callable[[], Figures]] = {
     "leaves {:.3f} at a loss of 2 points, TA-Cleaner {:.3f} and the control {:.3f}": lambda: [
         left_on_mixed_captions(name) for name in (BASELINE, TA, CONTROL)
     ],
+    "a gap of {:.0f} [{:.0f}, {:.0f}] points": lambda: lead(summary.at_equal_accuracy(mixed_cells(), rule.BUDGET), TA),
     "({:.0f} words on average)": lambda: [fmean(count_words("clean"))],
     "of which {:.0f}% have five words or fewer": lambda: [100 * fmean(n <= 5 for n in count_words("train"))],
     "Every learning rate of CleanCLIP costs {:.0f} points or more": lambda: [
@@ -278,6 +279,7 @@ def test_the_protocol_quotes_the_same_rate_of_finetuning() -> None:
 
 
 FINDINGS_FIGURES = {
+    "short captions the gap is {:.0f} [{:.0f}, {:.0f}] points": FIGURES["a gap of {:.0f} [{:.0f}, {:.0f}] points"],
     "leaves {:.0f} [{:.0f}, {:.0f}] points less of BadCLIP than CleanCLIP": lambda: lead_at_equal_accuracy(TA),
     "without false ones, is {:.0f} [{:.0f}, {:.0f}] points below CleanCLIP": lambda: lead_at_equal_accuracy(CONTROL),
     "train on: {:.2f} instead of {:.2f} after the control": lambda: [
