@@ -185,6 +185,10 @@ FIGURES: dict[str, Callable[[], Figures]] = {
         left_on_mixed_captions(name) for name in (BASELINE, TA, CONTROL)
     ],
     "a gap of {:.0f} [{:.0f}, {:.0f}] points": lambda: lead(summary.at_equal_accuracy(mixed_cells(), rule.BUDGET), TA),
+    "plain finetuning leaves {:.3f}, CleanCLIP {:.3f}, TA-Cleaner {:.3f}": lambda: [
+        next(iter(summary.at_equal_accuracy(mixed_cells(), rule.BUDGET)[name].values()))
+        for name in ("finetune", BASELINE, TA)
+    ],
     "({:.0f} words on average)": lambda: [fmean(count_words("clean"))],
     "of which {:.0f}% have five words or fewer": lambda: [100 * fmean(n <= 5 for n in count_words("train"))],
     "Every learning rate of CleanCLIP costs {:.0f} points or more": lambda: [
