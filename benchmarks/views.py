@@ -1,8 +1,8 @@
 """Views, BatchNorm and length of captions: what do they change? python -m benchmarks.views
 
 BadCLIP of protocol 2, cleaned at the protocol's rates: with gentler views or frozen BatchNorm, and on clean pairs whose
-captions are as short as those that the model was trained on. An exploration after the protocol's
-figures were seen: it chooses nothing. A second call continues, and several processes may run it at the same time.
+captions are as short as those that the model was trained on. An exploration after the protocol's figures were seen: it
+chooses nothing. A second call continues, and several processes may run it at the same time.
 """
 
 from __future__ import annotations

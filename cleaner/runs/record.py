@@ -184,7 +184,7 @@ class RunRecord(StrictModel):
 
     @property
     def seeds(self) -> tuple[int | None, ...]:
-        """Seeds of the run and of those that it goes back to, of which the attack is the last; None: not known."""
+        """Seeds of the run and of the runs behind it, its own first and the attack's last; None: unknown."""
         seeds: list[int | None] = [self.seed]
         config: Any = self.config
         while isinstance(config := config.get("suspect"), Mapping):
