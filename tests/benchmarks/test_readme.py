@@ -190,7 +190,9 @@ FIGURES: dict[str, Callable[[], Figures]] = {
         for name in ("finetune", BASELINE, TA)
     ],
     "({:.0f} words on average)": lambda: [fmean(count_words("clean"))],
-    "that the model was trained on, {:.0f}% have five words or fewer": lambda: [100 * fmean(n <= 5 for n in count_words("train"))],
+    "the model was trained on, {:.0f}% have five words or fewer": lambda: [
+        100 * fmean(n <= 5 for n in count_words("train"))
+    ],
     "Every learning rate of CleanCLIP costs {:.0f} points or more": lambda: [
         min(floor(100 * cell.loss) for cell in main_cells("badclip") if cell.name == BASELINE)
     ],
