@@ -124,9 +124,9 @@ def find_choice(model: str) -> dict[str, dict[str, Any]]:
     return chosen[model]
 
 
-def load_home(model: str, split: str, size: int | None = None) -> CaptionData:
+def load_home(model: str, split: str, size: int | None = None, **options: str) -> CaptionData:
     """Return a split of the data that a model was trained on."""
-    return load_data(presets.home_data(model), split=split, size=size)
+    return load_data(presets.home_data(model), split=split, size=size, **options)
 
 
 def poison_quickly(model: str, attack: str, seed: int, test: CaptionData, **changed: Any) -> Run:
@@ -145,10 +145,15 @@ def poison_quickly(model: str, attack: str, seed: int, test: CaptionData, **chan
     )
 
 
-def defend_quickly(suspect: Run, defense: Defense, lr: float, test: CaptionData, *, label: str, steps: int = 0) -> Run:
-    """Return a run of one defense, measured on `test`; `steps` > 0 replaces those of the quick setting."""
+def defend_quickly(
+    suspect: Run, defense: Defense, lr: float, test: CaptionData, *, label: str, steps: int = 0, **clean_options: str
+) -> Run:
+    """Return a run of one defense, measured on `test`.
+
+    `steps` > 0 replaces those of the quick setting; `clean_options` are options of the data of the clean pairs.
+    """
     model, size = suspect.config["model"], presets.CLEAN_PAIRS if steps else presets.QUICK_CLEAN_PAIRS
-    clean = load_home(model, "clean", size)
+    clean = load_home(model, "clean", size, **clean_options)
     seed = suspect.config["finetune"]["seed"]
     config: FinetuneConfig = replace(presets.QUICK_DEFEND, lr=lr, seed=seed)
     if steps:

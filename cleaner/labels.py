@@ -12,6 +12,8 @@ NO_DEFENSE = "none"
 UNKNOWN_ATTACK = "unknown"
 FLAGGED_DEFENSE = "without_flagged_pairs"
 """Name in place of a defense: the model before poisoning was trained again, without pairs that a detector flagged."""
+CLEAN_CAPTIONS = "clean_captions"
+"""Option of data whose clean pairs can have other captions (`CaptionData.caption_choices`)."""
 LABELED_PACKAGES = ("attacks", "data", "defenses", "detectors", "explain")
 """Packages whose registered classes may have a `label`."""
 INPUT_LABELS = {"captions": "captions", "classes": "classes", "model_sha256": "weights"}
@@ -66,16 +68,24 @@ def name_difference(stored: Mapping[str, Any], expected: Mapping[str, Any]) -> s
 def defense_name(config: Mapping[str, Any]) -> str:
     """Return the name of a run's defense with the parameters that differ from the defaults; `NO_DEFENSE` if none.
 
+    Captions of the clean pairs that were chosen come last: they change what every defense does.
     A rebound test is named after the defense that it follows: it finetunes, but must not count as plain finetuning.
     """
     if rebound := config.get("rebound"):
         suspect = config.get("suspect")
-        variant = suspect.get("variant") if isinstance(suspect, Mapping) else None
-        tested = {"defense": rebound.get("after") or {"name": "no_defense"}, "variant": variant}
+        stated = suspect if isinstance(suspect, Mapping) else {}
+        tested = {
+            "defense": rebound.get("after") or {"name": "no_defense"},
+            **{key: stated.get(key) for key in ("variant", "data_options")},
+        }
         return f"{defense_name(tested)} then rebound ({rebound.get('steps')} steps)"
     name, variant = str((config.get("defense") or {}).get("name", NO_DEFENSE)), config.get("variant")
     changed = variant.items() if isinstance(variant, Mapping) else ()
-    return " ".join((name, ", ".join(_describe_parameter(key, value) for key, value in changed))).rstrip()
+    details = [_describe_parameter(key, value) for key, value in changed]
+    options = config.get("data_options")
+    if name != NO_DEFENSE and isinstance(options, Mapping) and CLEAN_CAPTIONS in options:
+        details.append(f"{options[CLEAN_CAPTIONS]} captions")
+    return " ".join((name, ", ".join(details))).rstrip()
 
 
 def to_defense_label(name: str | None) -> str:

@@ -47,13 +47,15 @@ class Scenes(CaptionData):
 
     Half of the images show one object, whose class is the label; the others show two and have label -1.
     `captions` is "mixed" (every granularity, half of them short; the default of "train") or "full" (objects,
-    attributes, relation and ground; the default elsewhere). `scenes[i]` holds the facts of image i.
+    attributes, relation and ground; the default elsewhere); `clean_captions` is that of the split "clean" alone.
+    `scenes[i]` holds the facts of image i.
     The first `MAX_SINGLE_RENDERS` images are rendered one by one, to return at once. After that the whole split is
     rendered and stored in `cache_dir`.
     """
 
     variant = "plain"
     path_options = ("cache_dir",)
+    caption_choices = CAPTION_MODES
     transfer_variants: tuple[str, ...] = ("scenes-sketch", "scenes-night", "scenes-crowd")
     split_rule = "each split has its own seeds"
 
@@ -65,13 +67,15 @@ class Scenes(CaptionData):
         seed: int = 0,
         image_size: int = 64,
         captions: str | None = None,
+        clean_captions: str = "full",
         cache_dir: str | Path | None = None,
         on_step: OnStep | None = None,
     ) -> None:
         variant = self.variant
         validate_choice("split", split, SPLIT_SIZES)
         size = SPLIT_SIZES[split] if size is None else size
-        mode = captions or ("mixed" if split == "train" else "full")
+        validate_choice("clean_captions", clean_captions, CAPTION_MODES)
+        mode = captions or {"train": "mixed", "clean": clean_captions}.get(split, "full")
         validate_choice("captions", mode, CAPTION_MODES)
         if size <= 0:
             raise CleanerError(f"the number of pairs must be at least 1, not {size}.")
@@ -79,7 +83,7 @@ class Scenes(CaptionData):
             raise CleanerError(f"image_size must be between 16 and 1024 px, not {image_size}.")
         if seed < 0:
             raise CleanerError(f"seed must be 0 or more, not {seed}.")
-        self.split, self.seed, self.image_size = split, seed, image_size
+        self.split, self.seed, self.image_size, self.clean_captions = split, seed, image_size, clean_captions
         self.name = f"{'scenes' if variant == 'plain' else 'scenes-' + variant}/{split}"
         self.class_names = self.list_classes()
         described = [_describe(split, seed, i, variant, mode) for i in range(size)]
@@ -144,6 +148,7 @@ class Scenes(CaptionData):
             split,
             seed=self.seed,
             image_size=self.image_size,
+            clean_captions=self.clean_captions,
             cache_dir=self._cache_dir,
             on_step=self._on_step,
         )

@@ -15,7 +15,7 @@ from cleaner.config import REFERENCE_SIDE, Parameter, parameters, scale_pixels
 from cleaner.files import write_bytes
 from cleaner.jobs import slurm
 from cleaner.jobs.slurm import SlurmResources
-from cleaner.labels import to_label
+from cleaner.labels import CLEAN_CAPTIONS, to_label, to_words
 from cleaner.presets import (
     PRETRAINED_VARIANT,
     QUICK_VARIANT,
@@ -29,7 +29,7 @@ from cleaner.runs.request import Request
 from cleaner.types import CleanerError
 from pages._shared import cache, path_field, uploads
 from pages._shared.frame import show_error
-from pages._shared.state import KEEP
+from pages._shared.state import KEEP, choose_segment
 from pages._shared.wording import escape_markdown
 
 T = TypeVar("T")
@@ -252,6 +252,20 @@ def choose_pair_count(
     if available is not None:
         st.caption(f"{available:,} pairs are available.")
     return int(chosen)
+
+
+def choose_clean_captions(data: str, *, key: str, help: str) -> dict[str, str]:
+    """Draw the choice of captions of the clean pairs, if `data` leave one; return options of the data.
+
+    Without a choice, or for the default, these are {}.
+    """
+    choices, default = cache.caption_choices(data)
+    if not choices:
+        return {}
+    chosen = choose_segment(
+        "Clean captions", choices[::-1], default=default, format_func=to_words, key=f"{key}.{data}", help=help
+    )
+    return {} if chosen == default else {CLEAN_CAPTIONS: chosen}
 
 
 def show_command(requests: Sequence[Request]) -> None:

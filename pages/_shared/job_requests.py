@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -107,8 +107,13 @@ def build_poison_request(attack: AttackSettings) -> Request:
     )
 
 
-def build_defense_request(suspect: Suspect, defense: Any, pairs: int, config: FinetuneConfig) -> Request:
-    """Return the request for one defense on clean pairs, tested on the images that the attack was tested on."""
+def build_defense_request(
+    suspect: Suspect, defense: Any, pairs: int, config: FinetuneConfig, clean_options: Mapping[str, str] | None = None
+) -> Request:
+    """Return the request for one defense on clean pairs, tested on the images that the attack was tested on.
+
+    clean_options: options of the data that affect only the clean pairs (`forms.choose_clean_captions`).
+    """
     test_size: int | None
     if isinstance(suspect, ExternalModel):
         (name, options), test_size = cache.resolve_data_name(suspect.data), TEST_SIZE
@@ -131,7 +136,7 @@ def build_defense_request(suspect: Suspect, defense: Any, pairs: int, config: Fi
         defense=defense.state_dict(),
         validation_size=VALIDATION_SIZE,
         test_size=test_size,
-        data_options=options,
+        data_options={**options, **(clean_options or {})},
         map=True,
         **start,
     )

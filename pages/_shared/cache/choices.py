@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
+from cleaner.labels import CLEAN_CAPTIONS
+from cleaner.runs.request import parse_data
+from cleaner.types import CleanerError
 from pages._shared.cache.background import import_library, import_lock
 
 if TYPE_CHECKING:
@@ -59,6 +62,22 @@ def datasets() -> list[str]:
     from cleaner.data.base import list_builtin_data
 
     return list_builtin_data()
+
+
+def caption_choices(data: str) -> tuple[tuple[str, ...], str]:
+    """Return the captions that clean pairs of `data` can have, and those that its line states, else the default.
+
+    Both are empty if the data leave no choice, or cannot be resolved: the page then says so when it reads them.
+    """
+    import_library()
+    from cleaner.data.base import resolve_source
+
+    try:
+        name, options = parse_data(data)
+        choices = getattr(resolve_source(name)[0], "caption_choices", ())
+    except CleanerError:
+        return (), ""
+    return choices, options.get(CLEAN_CAPTIONS, choices[-1]) if choices else ""
 
 
 @st.cache_resource(show_spinner=False)
