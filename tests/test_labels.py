@@ -61,6 +61,22 @@ def test_labels_are_found_without_importing_the_classes() -> None:
             {"rebound": {"after": {"name": "ta_cleaner"}, "steps": 3}, "suspect": {"variant": {"share": 1.0}}},
             "ta_cleaner K 100 % then rebound (3 steps)",
         ),
+        (
+            {
+                "defense": {"name": "ta_cleaner"},
+                "variant": {"share": 1.0},
+                "data_options": {"clean_captions": "mixed", "seed": 3},
+            },
+            "ta_cleaner K 100 %, mixed captions",
+        ),
+        (
+            {
+                "rebound": {"after": {"name": "cleanclip"}, "steps": 3},
+                "suspect": {"data_options": {"clean_captions": "mixed"}},
+            },
+            "cleanclip mixed captions then rebound (3 steps)",
+        ),
+        ({"data_options": {"clean_captions": "mixed"}}, "none"),
     ],
 )
 def test_defense_name_has_the_changed_parameters(config: dict[str, Any], name: str) -> None:

@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from cleaner.evaluation.result import METRICS, success_metric
-from cleaner.labels import to_attack_label, to_defense_label
+from cleaner.labels import CLEAN_CAPTIONS, to_attack_label, to_defense_label
 from cleaner.plots import comparison
 from cleaner.presets import CLEAN_PAIRS, REBOUND_STEPS, rebound_lr
 from cleaner.reports.verdict import describe_defenses
@@ -98,8 +98,7 @@ def _show_cards(run: RunRecord, compared: list[RunRecord]) -> None:
         cards.show_cards(run)
     for column, other in zip(columns[1:], compared, strict=False):
         with column, st.container(key=f"card-{other.id}", gap=None):
-            note = f"lr {other.lr:g}, {job_requests.count_pairs(other):,} pairs"
-            show_model_name(labels[other.id], other.kind, note)
+            show_model_name(labels[other.id], other.kind, _describe_training(other))
             cards.show_cards(other, run)
             show_rebound(other)
     note = f" {state.RATES_NOTE}" if all(other.is_shipped for other in [run, *state.defended_runs(run)]) else ""
@@ -110,6 +109,13 @@ def _show_cards(run: RunRecord, compared: list[RunRecord]) -> None:
     if notes := list(dict.fromkeys(other.overlap_note for other in compared if other.overlap_note)):
         st.caption(f"Overlap with the poisoned pairs: {escape_markdown(' '.join(notes))}")
     cards.show_measurement_notes(run)
+
+
+def _describe_training(run: RunRecord) -> str:
+    """Return learning rate and pairs of a defense in one line, and the captions of the pairs if they were chosen."""
+    captions = (run.data_options or {}).get(CLEAN_CAPTIONS)
+    chosen = f", {captions} captions" if captions else ""
+    return f"lr {run.lr:g}, {job_requests.count_pairs(run):,} pairs{chosen}"
 
 
 def show_rebound(defended: RunRecord) -> None:

@@ -142,6 +142,17 @@ def test_full_captions_name_every_object_and_color():
             assert o.pattern == "plain" or any(word in text for word in PATTERNS[o.pattern])
 
 
+def test_captions_of_the_clean_split_alone_can_be_chosen(tmp_path: Path):
+    data = Scenes("clean", 40, clean_captions="mixed", cache_dir=tmp_path)
+    assert data.captions == Scenes("clean", 40, captions="mixed").captions != Scenes("clean", 40).captions
+    for split in ("train", "validation", "test"):
+        other = Scenes(split, 40, clean_captions="mixed")
+        assert other.captions == Scenes(split, 40).captions
+        found = other.load_split("clean")
+        assert found is not None
+        assert found.captions[:40] == data.captions
+
+
 def test_a_longer_set_starts_with_the_shorter_and_shares_its_cache(tmp_path: Path):
     long, short = scenes(tmp_path, size=30), scenes(tmp_path, size=10)
     assert short.captions == long.captions[:10]

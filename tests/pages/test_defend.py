@@ -253,11 +253,14 @@ def test_the_rebound_test_of_a_planted_image_counts_how_often_it_is_found(open_p
     assert [(card.value, card.delta) for card in cards] == [("75.0%", "+50.0 points")]
 
 
-def test_a_card_counts_the_pairs_that_were_trained_on(open_page: OpenPage, tmp_path: Path) -> None:
+def test_a_card_counts_the_pairs_that_were_trained_on_and_names_their_captions(
+    open_page: OpenPage, tmp_path: Path
+) -> None:
     _, defended = make_runs(tmp_path)
-    write_json(defended / "config.json", {**read_json(defended / "config.json"), "trained_pairs": 243})
-    (note,) = (html.proto.body for html in open_page("Defend").get("html") if "pairs</small>" in html.proto.body)
-    assert "243 pairs" in note
+    config = read_json(defended / "config.json")
+    write_json(defended / "config.json", {**config, "trained_pairs": 243, "data_options": {"clean_captions": "mixed"}})
+    (note,) = (html.proto.body for html in open_page("Defend").get("html") if "243 pairs" in html.proto.body)
+    assert "243 pairs, mixed captions</small>" in note
 
 
 def test_the_line_of_the_floor_is_explained_below_the_curves(open_page: OpenPage, tmp_path: Path) -> None:
@@ -371,6 +374,23 @@ def test_a_model_trained_elsewhere_gets_a_small_rate(open_page: OpenPage, tmp_pa
     assert app.select_slider(key="defend.pretrained.ta_cleaner.lr").value == presets.PRETRAINED_LR
     assert "For pretrained models" in page_text(app)
     assert "attack images: 95% intervals up to" in page_text(app)
+
+
+def test_clean_pairs_can_have_captions_like_those_of_pretraining(open_page: OpenPage, tmp_path: Path) -> None:
+    make_runs(tmp_path)
+    app = open_page("Defend")
+    app.multiselect(key="defend.which").set_value(["finetune"]).run()
+    assert "clean_captions" not in app.code[0].value
+    captions = app.segmented_control(key="defend.captions.scenes")
+    assert (captions.options, captions.value) == (["Full", "Mixed"], "full")
+    captions.set_value("mixed").run()
+    assert "--data scenes clean_captions=mixed" in app.code[0].value
+
+
+@pytest.mark.parametrize("data", ["scenes clean_captions=mixed", "pairs.csv", "scenes clean_captions"])
+def test_captions_can_be_chosen_where_the_data_leave_a_choice(data: str) -> None:
+    expected = (("mixed", "full"), "mixed") if data.endswith("=mixed") else ((), "")
+    assert cache.caption_choices(data) == expected
 
 
 def test_published_settings_fill_a_defense(open_page: OpenPage, tmp_path: Path) -> None:

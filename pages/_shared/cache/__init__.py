@@ -16,6 +16,7 @@ from pages._shared.cache.attributions import (
 )
 from pages._shared.cache.background import keep_spare, warm_up
 from pages._shared.cache.choices import (
+    caption_choices,
     datasets,
     default_device,
     defenses,
