@@ -35,16 +35,11 @@ def main() -> None:
     file.run_phase("rows", cells(choose_rates(file.rows("trials"))))
 
 
-def forms() -> dict[str, str]:
-    """Return method -> its form in the quick setting."""
-    return {name: choice["form"] for name, choice in find_choice(MODEL).items()}
-
-
 def trials() -> dict[str, Callable[[], Row]]:
-    """Return the trials of learning rates."""
+    """Return the trials of learning rates, equally many for each method of the quick setting."""
     return {
-        f"{name} {lr:g}": partial(try_rate, name, form, lr)
-        for name, form in forms().items()
+        f"{name} {lr:g}": partial(try_rate, name, choice["form"], lr)
+        for name, choice in find_choice(MODEL).items()
         for lr in spread_rates(TRIALS_EACH)
     }
 
@@ -75,7 +70,7 @@ def choose_rates(rows: list[Row]) -> dict[str, dict[str, Any]]:
     """Return method -> chosen form and rate, by the rule of the quick setting."""
     return {
         name: choose_form_and_rate(name, {(row["form"], row["lr"]): [row] for row in rows if row["defense"] == name})
-        for name in forms()
+        for name in dict.fromkeys(row["defense"] for row in rows)
     }
 
 

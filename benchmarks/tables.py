@@ -77,6 +77,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "photos_each": result_tables.photos_by_attack,
     "photos_rates": result_tables.photo_rates,
     "quick_choice": quick_tables.quick_choice,
+    "quick_captions": quick_tables.quick_captions,
     "quick_setting": quick_tables.quick_setting,
     "protocol2_processors": reliability_tables.protocol2_processors,
     "reliability": reliability_tables.reliability,

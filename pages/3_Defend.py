@@ -286,7 +286,7 @@ def show_backdoored(run: RunRecord, left: DeltaGenerator, right: DeltaGenerator)
         if defended or not (has_jobs or has_sweep):
             defense_results.show_results(run)
         else:
-            stage_mode.explain_missing("Defenses are training: the plot appears when they finish.")
+            stage_mode.explain_missing("No defense of this model has finished yet: the plot appears then.")
 
 
 def show_external_model(left: DeltaGenerator, right: DeltaGenerator) -> None:

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks import quick_captions as bench
+from benchmarks.markdown.captions import describe_protocol
 from benchmarks.markdown.cells import (
+    Row,
     describe_origin,
+    describe_origins,
+    format_mean_range,
     format_number,
     group_rows,
+    join_unique,
     markdown_table,
+    method_label,
     read_measurement,
 )
 from benchmarks.markdown.comparison import format_comparison
+from benchmarks.quick_plan import CONFIRM_SEEDS, TRIALS_EACH
 from cleaner.evaluation.result import SUCCESS_ASR
+from cleaner.files import read_json_lines
+from cleaner.reports.results import parse_row_metrics
 
+METRICS = ("rate", "CA", "CF", "ASR@1")
 COMMAND = "python -m benchmarks.quick_setting confirm"
 
 
@@ -55,6 +67,51 @@ def quick_setting(root: Path) -> str:
     origin = result | {"commit": None, "command": COMMAND}
     tables = [format_comparison(rows, origin, lost) for rows in group_rows(result["rows"], "model", "trigger")]
     return "\n\n".join([*tables, describe_attacks(result)])
+
+
+def quick_captions(root: Path) -> str:
+    """Return the quick setting on clean pairs with full and with mixed captions, of attacks that are measured."""
+    lines = read_json_lines(root / "benchmarks" / "results" / bench.PATH.name)
+    chosen = bench.choose_rates([line for line in lines if line["phase"] == "trials"])
+    rows = [line for line in lines if line["phase"] == "rows"]
+    full = [row for row in read_measurement(root, "quick_setting.json")["rows"] if row["model"] == bench.MODEL]
+    table, used = [], list[Row]()
+    for mixed in group_rows(rows, "trigger"):
+        attack = mixed[0]["trigger"]
+        if len(mixed) < len(CONFIRM_SEEDS) * (1 + len(chosen)):
+            continue  # not all methods have all seeds yet
+        used += mixed
+        for name in (None, *chosen):
+            groups = [
+                [row for row in group if (row["trigger"], row["defense"]) == (attack, name)] for group in (full, mixed)
+            ]
+            cells = [cell for group in groups for cell in (_list_rate(group), *_summarize(group))]
+            table.append((f"`{attack}`", method_label(name), *cells))
+    header = ("attack", "defense", *(f"{name}, {kind}" for kind in ("full", "mixed") for name in METRICS))
+    costs = ", ".join(f"{name} {100 * choice['loss']:+.1f}" for name, choice in chosen.items())
+    caption = (
+        f"`{bench.MODEL}`, seeds {', '.join(map(str, CONFIRM_SEEDS))}, mean [minimum, maximum]; full, mixed: captions "
+        f"of the clean pairs. {describe_protocol(used)}. {TRIALS_EACH} trials of each method, in the form of the quick "
+        "setting and by its rule, give the learning rates on mixed captions. Points of validation accuracy lost "
+        f"there: {costs}. Planned after the figures on full captions were seen. {describe_origins(used)}; "
+        f"`python -m benchmarks.quick_captions`."
+    )
+    return f"{markdown_table(header, table)}\n\n{caption}"
+
+
+def _list_rate(rows: Sequence[Row]) -> str:
+    """Return the learning rate of some defended runs."""
+    return join_unique(f"{row['config']['finetune']['lr']:g}" for row in rows if row["defense"]) or "-"
+
+
+def _summarize(rows: Sequence[Row]) -> tuple[str, ...]:
+    """Return CA, CF and ASR@1 over the seeds."""
+    measured = [parse_row_metrics(row) for row in rows]
+    return (
+        format_mean_range(metrics.ca[1] for metrics in measured),
+        format_mean_range(metrics.counterfactual_accuracy for metrics in measured),
+        format_mean_range((metrics.asr or {}).get(1) for metrics in measured),
+    )
 
 
 def describe_attacks(result: dict[str, Any]) -> str:
