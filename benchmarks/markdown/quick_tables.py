@@ -88,12 +88,14 @@ def quick_captions(root: Path) -> str:
             cells = [cell for group in groups for cell in (_list_rate(group), *_summarize(group))]
             table.append((f"`{attack}`", method_label(name), *cells))
     header = ("attack", "defense", *(f"{name}, {kind}" for kind in ("full", "mixed") for name in METRICS))
+    hashes = [{(row["trigger"], row["seed"], row["suspect_sha256"]) for row in group} for group in (used, full)]
+    others = "" if hashes[0] <= hashes[1] else ", on models backdoored again on a different type of processor"
     costs = ", ".join(f"{name} {100 * choice['loss']:+.1f}" for name, choice in chosen.items())
     caption = (
         f"`{bench.MODEL}`, seeds {', '.join(map(str, CONFIRM_SEEDS))}, mean [minimum, maximum]; full, mixed: captions "
         f"of the clean pairs. {describe_protocol(used)}. {TRIALS_EACH} trials of each method, in the form of the quick "
         "setting and by its rule, give the learning rates on mixed captions. Points of validation accuracy lost "
-        f"there: {costs}. Planned after the figures on full captions were seen. {describe_origins(used)}; "
+        f"there: {costs}. Planned after the figures on full captions were seen{others}. {describe_origins(used)}; "
         f"`python -m benchmarks.quick_captions`."
     )
     return f"{markdown_table(header, table)}\n\n{caption}"

@@ -159,7 +159,7 @@ def describe_film(movies: Sequence[Movie]) -> str:
         "of the poisoning where there is one; the same in all frames. Circles in the curves: the run's own log, on its "
         "validation images."
     )
-    target = "" if film.target is None else "red ▲ the target class, "
+    target = "" if film.target is None else "orange ▲ the target class, "
     text += f" Marks show what the model predicts: {target}green ✓ the true class, gray ? another one."
     if any(movie.film.attention.shape[1] for movie in movies):
         text += " Attention: of the best class, each map scaled to its own maximum."

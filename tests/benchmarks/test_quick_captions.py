@@ -58,7 +58,7 @@ def test_the_table_compares_full_and_mixed_captions_of_measured_attacks(tmp_path
     def row(name: str | None, seed: int, ca: float, lr: float, attack: str = "badnet") -> dict[str, Any]:
         made = make_row(name, seed, ca) | {"model": "scenes-lite", "trigger": attack}
         made["config"]["finetune"]["lr"] = lr
-        return made
+        return made | {"suspect_sha256": str(seed)}
 
     names = (None, *METHODS)
     full = [row(name, seed, 0.88, 1e-3) for seed in quick_plan.CONFIRM_SEEDS for name in names]
@@ -77,3 +77,6 @@ def test_the_table_compares_full_and_mixed_captions_of_measured_attacks(tmp_path
     assert (lines[1][3], lines[1][7]) == ("0.880 [0.880, 0.880]", "0.960 [0.960, 0.960]")
     assert "cleanclip +2.0, finetune +2.0" in table
     assert "commit abc" in table
+    assert "different type of processor" not in table
+    write_result(tmp_path, "quick_setting.json", rows=[r | {"suspect_sha256": "other"} for r in full])
+    assert "on models backdoored again on a different type of processor" in quick_tables.quick_captions(tmp_path)

@@ -387,10 +387,18 @@ def test_clean_pairs_can_have_captions_like_those_of_pretraining(open_page: Open
     assert "--data scenes clean_captions=mixed" in app.code[0].value
 
 
-@pytest.mark.parametrize("data", ["scenes clean_captions=mixed", "pairs.csv", "scenes clean_captions"])
-def test_captions_can_be_chosen_where_the_data_leave_a_choice(data: str) -> None:
-    expected = (("mixed", "full"), "mixed") if data.endswith("=mixed") else ((), "")
-    assert cache.caption_choices(data) == expected
+@pytest.mark.parametrize(
+    ("data", "choices", "stated"),
+    [
+        ("scenes", ("mixed", "full"), "full"),
+        ("scenes clean_captions=mixed", ("mixed", "full"), "mixed"),
+        ("scenes clean_captions=none", ("mixed", "full"), "full"),
+        ("scenes clean_captions", (), ""),
+        ("pairs.csv", (), ""),
+    ],
+)
+def test_captions_can_be_chosen_where_the_data_leave_a_choice(data: str, choices: tuple[str, ...], stated: str) -> None:
+    assert cache.caption_choices(data) == (choices, stated)
 
 
 def test_published_settings_fill_a_defense(open_page: OpenPage, tmp_path: Path) -> None:

@@ -67,7 +67,8 @@ def datasets() -> list[str]:
 def caption_choices(data: str) -> tuple[tuple[str, ...], str]:
     """Return the captions that clean pairs of `data` can have, and those that its line states, else the default.
 
-    Both are empty if the data leave no choice, or cannot be resolved: the page then says so when it reads them.
+    Both are empty if the data leave no choice, or cannot be resolved: like a wrong value in the line, this is reported
+    when the data are read.
     """
     import_library()
     from cleaner.data.base import resolve_source
@@ -77,7 +78,10 @@ def caption_choices(data: str) -> tuple[tuple[str, ...], str]:
         choices = getattr(resolve_source(name)[0], "caption_choices", ())
     except CleanerError:
         return (), ""
-    return choices, options.get(CLEAN_CAPTIONS, choices[-1]) if choices else ""
+    if not choices:
+        return (), ""
+    stated = options.get(CLEAN_CAPTIONS)
+    return choices, stated if stated in choices else choices[-1]
 
 
 @st.cache_resource(show_spinner=False)
