@@ -60,8 +60,8 @@ DefensePlan = list[tuple[Any, FinetuneConfig]]
 """(defense, settings) of each run."""
 CAPTIONS_HELP = (
     "Full captions name objects, colors and mostly size, place and ground. Mixed ones are short for half of the pairs, "
-    "as in the training of the built-in models: methods that make no short texts, such as CleanCLIP, lose less "
-    "accuracy on them. The learning rates were chosen on full captions."
+    "as those that the built-in models were trained on. On them every defense costs less accuracy, and at a larger "
+    "learning rate even plain finetuning removes the backdoor. The learning rates were chosen on full captions."
 )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import tables
+from benchmarks import quick_captions, tables
 from benchmarks.markdown import views_tables
 from benchmarks.markdown.protocol2_claim import BASELINE, CONTROL
 from benchmarks.markdown.protocol2_tables import COLUMNS, FINE_COLUMNS
@@ -20,6 +20,8 @@ from benchmarks.protocol2 import plan, rule, summary
 from benchmarks.protocol2.records import results_path
 from benchmarks.protocol2.summary import NO_METHOD, by_method
 from benchmarks.protocol2.tasks import Methods
+from benchmarks.quick_plan import CONFIRM_SEEDS
+from benchmarks.tasks import TaskFile
 from cleaner import presets
 from cleaner.data.base import load_data
 from cleaner.evaluation.equal_accuracy import interpolate_asr, mean_interval, paired_gaps
@@ -171,6 +173,30 @@ def of_file(name: str, metric: str, after: str = "", **fields: str) -> float:
     return fmean((row["after"][after] if after else row["metrics"])[metric]["1"] for row in found)
 
 
+QUICK_METHODS = ("finetune", "ta_cleaner", "cleanclip_short", "cleanclip")
+
+
+def on_mixed_captions(attack: str, name: str | None, metric: str = "asr") -> float:
+    """Return a metric of the quick setting on clean pairs with mixed captions, the mean over the seeds."""
+    rows = TaskFile(quick_captions.PATH).rows("rows")
+    return fmean(row["metrics"][metric]["1"] for row in rows if (row["trigger"], row["defense"]) == (attack, name))
+
+
+def test_on_mixed_captions_ta_cleaner_leaves_less_than_cleanclip_but_not_than_finetuning() -> None:
+    rows = TaskFile(quick_captions.PATH).rows("rows")
+    left = {(r["defense"], r["seed"]): 100 * r["metrics"]["asr"]["1"] for r in rows if r["trigger"] == "badclip"}
+
+    def quote_gap(higher: str, lower: str) -> str:
+        gaps = [left[higher, seed] - left[lower, seed] for seed in CONFIRM_SEEDS]
+        interval = mean_interval(gaps)
+        assert interval is not None
+        return "{:.0f} [{:.0f}, {:.0f}]".format(fmean(gaps), *interval)
+
+    below, above = quote_gap("cleanclip", "ta_cleaner"), quote_gap("ta_cleaner", "finetune")
+    text = f"TA-Cleaner is {below} points below CleanCLIP and {above} above plain finetuning"
+    assert text in read_prose(tables.ROOT / "docs/results.md")
+
+
 FINETUNING = "finetuning at 3e-3 gets there on average ({:.3f}, seeds {:.3f} to {:.3f}), at a loss of {:.0f} points"
 FIGURES: dict[str, Callable[[], Figures]] = {
     "from {:.0f}% success to {:.0f}% at a loss of 2 points": lambda: [
@@ -250,6 +276,24 @@ FIGURES: dict[str, Callable[[], Figures]] = {
         of_file("quick_setting.json", metric, trigger="badnet", defense="cleanclip, full schedule")
         for metric in ("asr", "ca")
     ],
+    "these three leave {:.3f} or less": lambda: [max(on_mixed_captions("badnet", name) for name in QUICK_METHODS)],
+    "finetuning leaves {:.3f} at accuracy {:.3f} there, TA-Cleaner {:.3f} at {:.3f}": lambda: [
+        on_mixed_captions("badclip", name, metric) for name in QUICK_METHODS[:2] for metric in ("asr", "ca")
+    ],
+    "the control {:.3f} at {:.3f}, CleanCLIP {:.3f} at {:.3f} ([tables]": lambda: [
+        on_mixed_captions("badclip", name, metric) for name in QUICK_METHODS[2:] for metric in ("asr", "ca")
+    ],
+    "TA-Cleaner leaves {:.0f}% at a loss of {:.0f} point, plain finetuning {:.0f}% at a loss of {:.0f} ": lambda: [
+        100 * value
+        for name in ("ta_cleaner", "finetune")
+        for value in (
+            on_mixed_captions("badclip", name),
+            on_mixed_captions("badclip", None, "ca") - on_mixed_captions("badclip", name, "ca"),
+        )
+    ],
+    "finetuning leaves {:.3f} of BadCLIP on mixed captions, TA-Cleaner {:.3f}, the control {:.3f}, CleanCLIP {:.3f}": (
+        lambda: [on_mixed_captions("badclip", name) for name in QUICK_METHODS]
+    ),
     "TA-Cleaner leaves {:.2f} (K 10%) and {:.2f} (K 100%), finetuning {:.2f}, CleanCLIP {:.2f}": lambda: [
         of_file("cifar10.json", "asr", trigger="badclip", defense=name)
         for name in ("ta_cleaner", OWN, "finetune", BASELINE)
