@@ -98,7 +98,8 @@ def _show_cards(run: RunRecord, compared: list[RunRecord]) -> None:
         cards.show_cards(run)
     for column, other in zip(columns[1:], compared, strict=False):
         with column, st.container(key=f"card-{other.id}", gap=None):
-            show_model_name(labels[other.id], other.kind, _describe_training(other))
+            label = labels[other.id]
+            show_model_name(label, other.kind, _describe_training(other, label))
             cards.show_cards(other, run)
             show_rebound(other)
     note = f" {state.RATES_NOTE}" if all(other.is_shipped for other in [run, *state.defended_runs(run)]) else ""
@@ -111,11 +112,12 @@ def _show_cards(run: RunRecord, compared: list[RunRecord]) -> None:
     cards.show_measurement_notes(run)
 
 
-def _describe_training(run: RunRecord) -> str:
-    """Return learning rate and pairs of a defense in one line, and the captions of the pairs if they were chosen."""
+def _describe_training(run: RunRecord, label: str) -> str:
+    """Return learning rate and pairs of a defense, and chosen captions of the pairs unless its label names them."""
     captions = (run.data_options or {}).get(CLEAN_CAPTIONS)
-    chosen = f", {captions} captions" if captions else ""
-    return f"lr {run.lr:g}, {job_requests.count_pairs(run):,} pairs{chosen}"
+    # A note of two lines below a label of two would move the card's figures away from those beside it.
+    is_needed = captions and f"{captions} captions" not in label
+    return f"lr {run.lr:g}, {job_requests.count_pairs(run):,} pairs{f', {captions} captions' if is_needed else ''}"
 
 
 def show_rebound(defended: RunRecord) -> None:
