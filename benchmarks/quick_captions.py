@@ -91,7 +91,7 @@ def measure_cell(attack: str, seed: int, name: str | None, chosen: dict[str, dic
         defense, label = VARIANTS[name][chosen[name]["form"]], f"{attack} {seed} {name}"
         test = load_home(MODEL, "test")
         run = defend_quickly(run, defense, chosen[name]["lr"], test, label=label, captions=CAPTIONS)
-    return protocol.stamp_row({"method": name or "none", **results.make_row(name, run)})
+    return protocol.stamp_row(results.make_row(name, run))
 
 
 if __name__ == "__main__":

@@ -12,8 +12,8 @@ NO_DEFENSE = "none"
 UNKNOWN_ATTACK = "unknown"
 FLAGGED_DEFENSE = "without_flagged_pairs"
 """Name in place of a defense: the model before poisoning was trained again, without pairs that a detector flagged."""
-CLEAN_CAPTIONS = "clean_captions"
-"""Option of data whose clean pairs can have other captions (`CaptionData.caption_choices`)."""
+CLEAN_CAPTIONS, FULL_CAPTIONS = "clean_captions", "full"
+"""Option of data whose clean pairs can have other captions (`CaptionData.caption_choices`), and its default."""
 LABELED_PACKAGES = ("attacks", "data", "defenses", "detectors", "explain")
 """Packages whose registered classes may have a `label`."""
 INPUT_LABELS = {"captions": "captions", "classes": "classes", "model_sha256": "weights"}
@@ -68,7 +68,7 @@ def name_difference(stored: Mapping[str, Any], expected: Mapping[str, Any]) -> s
 def defense_name(config: Mapping[str, Any]) -> str:
     """Return the name of a run's defense with the parameters that differ from the defaults; `NO_DEFENSE` if none.
 
-    Captions of the clean pairs that were chosen come last: they change what every defense does.
+    Captions of the clean pairs that are not the usual ones come last: they change what every defense does.
     A rebound test is named after the defense that it follows: it finetunes, but must not count as plain finetuning.
     """
     if rebound := config.get("rebound"):
@@ -82,10 +82,16 @@ def defense_name(config: Mapping[str, Any]) -> str:
     name, variant = str((config.get("defense") or {}).get("name", NO_DEFENSE)), config.get("variant")
     changed = variant.items() if isinstance(variant, Mapping) else ()
     details = [_describe_parameter(key, value) for key, value in changed]
-    options = config.get("data_options")
-    if name != NO_DEFENSE and isinstance(options, Mapping) and CLEAN_CAPTIONS in options:
-        details.append(f"{options[CLEAN_CAPTIONS]} captions")
+    if name not in (NO_DEFENSE, FLAGGED_DEFENSE) and (captions := find_clean_captions(config.get("data_options"))):
+        details.append(f"{captions} captions")
     return " ".join((name, ", ".join(details))).rstrip()
+
+
+def find_clean_captions(options: Any) -> str:
+    """Return the captions of the clean pairs that options of data name; "" for the usual ones."""
+    stated = options if isinstance(options, Mapping) else {}
+    captions = stated.get(CLEAN_CAPTIONS) or stated.get("captions") or FULL_CAPTIONS
+    return "" if captions == FULL_CAPTIONS else str(captions)
 
 
 def to_defense_label(name: str | None) -> str:

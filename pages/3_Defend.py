@@ -28,7 +28,7 @@ from cleaner.presets import (
 from cleaner.published import Method
 from cleaner.runs.manifest import get_requested_pairs
 from cleaner.runs.record import RunRecord
-from cleaner.runs.request import TEST_SIZE, Request
+from cleaner.runs.request import TEST_SIZE, Request, format_data, get_test_data
 from cleaner.types import CleanerError
 from pages._shared import (
     cache,
@@ -60,8 +60,8 @@ DefensePlan = list[tuple[Any, FinetuneConfig]]
 """(defense, settings) of each run."""
 CAPTIONS_HELP = (
     "Full captions name objects, colors and mostly size, place and ground. Mixed ones are short for half of the pairs, "
-    "as those that the built-in models were trained on. On them every defense costs less accuracy, and at a larger "
-    "learning rate even plain finetuning removes the backdoor. The learning rates were chosen on full captions."
+    "like those that the built-in models were trained on. At the same learning rate CleanCLIP, its control, TA-Cleaner "
+    "and plain finetuning then cost less accuracy. The rates here were chosen on full captions."
 )
 
 
@@ -274,7 +274,7 @@ def show_backdoored(run: RunRecord, left: DeltaGenerator, right: DeltaGenerator)
         start_place = st.container()
         choice = choose_defenses(
             run.model,
-            job_requests.read_test_data(run).name,
+            format_data(*get_test_data(run.config)[:2]),
             used=get_requested_pairs(run.config, {"pairs": run.pairs}),
             is_open=not defended,
         )
@@ -286,7 +286,7 @@ def show_backdoored(run: RunRecord, left: DeltaGenerator, right: DeltaGenerator)
         if defended or not (has_jobs or has_sweep):
             defense_results.show_results(run)
         else:
-            stage_mode.explain_missing("No defense of this model has finished yet: the plot appears then.")
+            stage_mode.explain_missing("The plot appears when the first defense of this model finishes.")
 
 
 def show_external_model(left: DeltaGenerator, right: DeltaGenerator) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from cleaner.config import FinetuneConfig, parameters
 from cleaner.jobs.slurm import SlurmResources
-from cleaner.labels import defense_name, state_label, to_defense_label, to_label
+from cleaner.labels import FLAGGED_DEFENSE, defense_name, state_label, to_defense_label, to_label
 
 
 @pytest.mark.parametrize(
@@ -77,6 +77,12 @@ def test_labels_are_found_without_importing_the_classes() -> None:
             "cleanclip mixed captions then rebound (3 steps)",
         ),
         ({"data_options": {"clean_captions": "mixed"}}, "none"),
+        ({"defense": {"name": "par"}, "data_options": {"captions": "mixed"}}, "par mixed captions"),
+        ({"defense": {"name": "par"}, "data_options": {"captions": "mixed", "clean_captions": "full"}}, "par"),
+        (
+            {"defense": {"name": FLAGGED_DEFENSE}, "data_options": {"clean_captions": "mixed"}},
+            FLAGGED_DEFENSE,
+        ),
     ],
 )
 def test_defense_name_has_the_changed_parameters(config: dict[str, Any], name: str) -> None:

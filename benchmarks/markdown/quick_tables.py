@@ -74,7 +74,9 @@ def quick_captions(root: Path) -> str:
     lines = read_json_lines(root / "benchmarks" / "results" / bench.PATH.name)
     chosen = bench.choose_rates([line for line in lines if line["phase"] == "trials"])
     rows = [line for line in lines if line["phase"] == "rows"]
-    full = [row for row in read_measurement(root, "quick_setting.json")["rows"] if row["model"] == bench.MODEL]
+    result = read_measurement(root, "quick_setting.json")
+    full = [row for row in result["rows"] if row["model"] == bench.MODEL]
+    lost = {name for name, choice in result["chosen"][bench.MODEL].items() if choice["lost_accuracy"]}
     table, used = [], list[Row]()
     for mixed in group_rows(rows, "trigger"):
         attack = mixed[0]["trigger"]
@@ -86,17 +88,17 @@ def quick_captions(root: Path) -> str:
                 [row for row in group if (row["trigger"], row["defense"]) == (attack, name)] for group in (full, mixed)
             ]
             cells = [cell for group in groups for cell in (_list_rate(group), *_summarize(group))]
-            table.append((f"`{attack}`", method_label(name), *cells))
+            table.append((f"`{attack}`", method_label(name, marked=name in lost), *cells))
     header = ("attack", "defense", *(f"{name}, {kind}" for kind in ("full", "mixed") for name in METRICS))
     hashes = [{(row["trigger"], row["seed"], row["suspect_sha256"]) for row in group} for group in (used, full)]
-    others = "" if hashes[0] <= hashes[1] else ", on models backdoored again on a different type of processor"
+    others = "" if hashes[0] <= hashes[1] else ", on models backdoored again, whose weights differ"
     costs = ", ".join(f"{name} {100 * choice['loss']:+.1f}" for name, choice in chosen.items())
     caption = (
         f"`{bench.MODEL}`, seeds {', '.join(map(str, CONFIRM_SEEDS))}, mean [minimum, maximum]; full, mixed: captions "
-        f"of the clean pairs. {describe_protocol(used)}. {TRIALS_EACH} trials of each method, in the form of the quick "
-        "setting and by its rule, give the learning rates on mixed captions. Points of validation accuracy lost "
-        f"there: {costs}. Planned after the figures on full captions were seen{others}. {describe_origins(used)}; "
-        f"`python -m benchmarks.quick_captions`."
+        f"of the clean pairs. {describe_protocol(used)}. Rates on mixed captions: chosen by the rule of the quick "
+        f"setting from {TRIALS_EACH} trials of each method, in the form chosen there. Points of validation accuracy "
+        f"lost: {costs}. †: on full captions no learning rate met the accuracy budget. Planned after the figures on "
+        f"full captions were seen{others}. {describe_origins(used)}; `python -m benchmarks.quick_captions`."
     )
     return f"{markdown_table(header, table)}\n\n{caption}"
 

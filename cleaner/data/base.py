@@ -38,7 +38,7 @@ class CaptionData(ABC):
         templates: prompts with one "{}" for the class name, for the zero-shot classifier.
         name: the data's name in a run's config ("scenes/test").
         transfer_variants: registered data sets with the same classes in another style, for transfer accuracy.
-        caption_choices: values of its option `clean_captions`, the default last; empty if it has none.
+        caption_choices: values of its option `clean_captions`, "full" by default; empty if it has none.
         format_summary: how the files were parsed (separator, columns), for display.
         skipped_items: what was left out or changed when the files were read, one line each; a line can stand for many.
         split_rule: how validation and test pairs are held out, for display.

@@ -47,7 +47,7 @@ class Scenes(CaptionData):
 
     Half of the images show one object, whose class is the label; the others show two and have label -1.
     `captions` is "mixed" (every granularity, half of them short; the default of "train") or "full" (objects,
-    attributes, relation and ground; the default elsewhere); `clean_captions` is that of the split "clean" alone.
+    attributes, relation and ground; the default elsewhere); `clean_captions` is that of the split "clean", before it.
     `scenes[i]` holds the facts of image i.
     The first `MAX_SINGLE_RENDERS` images are rendered one by one, to return at once. After that the whole split is
     rendered and stored in `cache_dir`.
@@ -67,16 +67,17 @@ class Scenes(CaptionData):
         seed: int = 0,
         image_size: int = 64,
         captions: str | None = None,
-        clean_captions: str = "full",
+        clean_captions: str | None = None,
         cache_dir: str | Path | None = None,
         on_step: OnStep | None = None,
     ) -> None:
         variant = self.variant
         validate_choice("split", split, SPLIT_SIZES)
         size = SPLIT_SIZES[split] if size is None else size
-        validate_choice("clean_captions", clean_captions, CAPTION_MODES)
-        mode = captions or {"train": "mixed", "clean": clean_captions}.get(split, "full")
-        validate_choice("captions", mode, CAPTION_MODES)
+        for option, value in (("captions", captions), ("clean_captions", clean_captions)):
+            validate_choice(option, value or "full", CAPTION_MODES)
+        chosen = (clean_captions if split == "clean" else None) or captions
+        mode = chosen or ("mixed" if split == "train" else "full")
         if size <= 0:
             raise CleanerError(f"the number of pairs must be at least 1, not {size}.")
         if not 16 <= image_size <= 1024:

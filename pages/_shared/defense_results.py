@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from cleaner.evaluation.result import METRICS, success_metric
-from cleaner.labels import CLEAN_CAPTIONS, to_attack_label, to_defense_label
+from cleaner.labels import find_clean_captions, to_attack_label, to_defense_label
 from cleaner.plots import comparison
 from cleaner.presets import CLEAN_PAIRS, REBOUND_STEPS, rebound_lr
 from cleaner.reports.verdict import describe_defenses
@@ -114,7 +114,7 @@ def _show_cards(run: RunRecord, compared: list[RunRecord]) -> None:
 
 def _describe_training(run: RunRecord, label: str) -> str:
     """Return learning rate and pairs of a defense, and chosen captions of the pairs unless its label names them."""
-    captions = (run.data_options or {}).get(CLEAN_CAPTIONS)
+    captions = find_clean_captions(run.data_options)
     # A note of two lines below a label of two would move the card's figures away from those beside it.
     is_needed = captions and f"{captions} captions" not in label
     return f"lr {run.lr:g}, {job_requests.count_pairs(run):,} pairs{f', {captions} captions' if is_needed else ''}"

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from cleaner.config import FinetuneConfig, count_steps, with_eval_interval
+from cleaner.labels import CLEAN_CAPTIONS
 from cleaner.models.resolve import resolve_model_name
 from cleaner.presets import CLEAN_PAIRS, DEFEND, rebound_lr
 from cleaner.runs.folders import run_id
@@ -186,4 +187,5 @@ def is_defense_of(run: RunRecord, suspect: Suspect) -> bool:
 def read_test_data(run: RunRecord) -> DataKey:
     """Return the test split on which a run was evaluated."""
     name, options, size = get_test_data(run.config)
-    return DataKey(format_data(name, options), "test", size)
+    # Keys of caches and comparisons: the captions of the clean pairs do not matter here.
+    return DataKey(format_data(name, {key: options[key] for key in options if key != CLEAN_CAPTIONS}), "test", size)

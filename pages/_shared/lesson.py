@@ -90,8 +90,8 @@ STEPS = (
         "Why does a false text change only one word?",
         "An entirely different text is easy to reject. With one word changed, the model has to check this word against "
         "the image. In our measurements this adds fine detail, not removal: the control, trained on the short true "
-        "texts alone, removes as much. So does plain finetuning at a large rate if the clean pairs have short captions "
-        "as well (Defend, All defenses: **Clean captions**).",
+        "texts alone, removes as much. So does plain finetuning at a large rate, without the detail, if clean pairs "
+        "have short captions themselves (Defend, All defenses: **Clean captions**).",
     ),
     LessonStep(
         "Compare and export",

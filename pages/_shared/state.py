@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import streamlit as st
 
 from cleaner.files import assets, resolve_path
-from cleaner.labels import to_attack_label, to_label
+from cleaner.labels import find_clean_captions, to_attack_label, to_label
 from cleaner.models.header import is_clip_file
 from cleaner.presets import is_pretrained
 from cleaner.runs.folders import find_run
@@ -137,9 +137,13 @@ def short_labels(runs: list[RunRecord]) -> dict[str, str]:
 
 
 def defense_labels(runs: list[RunRecord]) -> dict[str, str]:
-    """Return id -> label of the defense, with variant, learning rate, seed or time only where needed to be unique."""
+    """Return id -> label of the defense, with variant, learning rate, seed or time only where needed to be unique.
+
+    Runs on clean pairs with different captions always say so.
+    """
     labels = {run.id: to_label((run.defense or "").partition(" ")[0]) for run in runs}
-    if len(set(labels.values())) < len(labels):
+    has_same_pairs = len({find_clean_captions(run.data_options) for run in runs}) < 2
+    if len(set(labels.values())) < len(labels) or not has_same_pairs:
         labels = {run.id: to_label(run.defense or "") for run in runs}
     return labels if len(set(labels.values())) == len(labels) else short_labels(runs)
 
@@ -200,7 +204,8 @@ def number_equal_beginnings(labels: dict[str, str]) -> dict[str, str]:
 
 RATES_NOTE = (
     "Each defense uses the learning rate chosen by clean accuracy alone; in this short training none kept CleanCLIP "
-    "within 3 points of accuracy, as all clean captions are long: try mixed ones (All defenses on the Defend page)."
+    "within 3 points of accuracy on clean pairs with long captions only. Try **Clean captions: Mixed** (Defend, All "
+    "defenses)."
 )
 """Shown next to metrics of the shipped example."""
 

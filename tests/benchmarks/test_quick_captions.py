@@ -65,18 +65,20 @@ def test_the_table_compares_full_and_mixed_captions_of_measured_attacks(tmp_path
     mixed = [row(name, seed, 0.96, 2e-3) for seed in quick_plan.CONFIRM_SEEDS for name in names]
     open_rows = [row(None, 1, 0.96, 2e-3, "badclip")]
     origin = {"phase": "rows", "commit": "abc", "device": "cpu"}
-    write_result(tmp_path, "quick_setting.json", rows=full)
+    chosen = {"scenes-lite": {name: {"lost_accuracy": name == "cleanclip"} for name in METHODS}}
+    write_result(tmp_path, "quick_setting.json", rows=full, chosen=chosen)
     write_lines(tmp_path, "quick_captions.jsonl", [*TRIALS, *(r | origin for r in (*mixed, *open_rows))])
     table = quick_tables.quick_captions(tmp_path)
     lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines() if line.startswith("| `")]
     assert [(line[0], line[1], line[2], line[6]) for line in lines] == [
         ("`badnet`", "none (backdoored)", "-", "-"),
-        ("`badnet`", "cleanclip", "0.001", "0.002"),
+        ("`badnet`", "cleanclip †", "0.001", "0.002"),
         ("`badnet`", "finetune", "0.001", "0.002"),
     ]
     assert (lines[1][3], lines[1][7]) == ("0.880 [0.880, 0.880]", "0.960 [0.960, 0.960]")
     assert "cleanclip +2.0, finetune +2.0" in table
     assert "commit abc" in table
-    assert "different type of processor" not in table
-    write_result(tmp_path, "quick_setting.json", rows=[r | {"suspect_sha256": "other"} for r in full])
-    assert "on models backdoored again on a different type of processor" in quick_tables.quick_captions(tmp_path)
+    assert "weights differ" not in table
+    others = [r | {"suspect_sha256": "other"} for r in full]
+    write_result(tmp_path, "quick_setting.json", rows=others, chosen=chosen)
+    assert "on models backdoored again, whose weights differ" in quick_tables.quick_captions(tmp_path)

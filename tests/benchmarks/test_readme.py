@@ -182,6 +182,22 @@ def on_mixed_captions(attack: str, name: str | None, metric: str = "asr") -> flo
     return fmean(row["metrics"][metric]["1"] for row in rows if (row["trigger"], row["defense"]) == (attack, name))
 
 
+def lost_on_mixed_captions(name: str) -> float:
+    """Return the points of test accuracy that a method costs there on BadCLIP's models."""
+    return 100 * (on_mixed_captions("badclip", None, "ca") - on_mixed_captions("badclip", name, "ca"))
+
+
+def test_all_methods_remove_the_patch_on_mixed_captions() -> None:
+    assert max(on_mixed_captions("badnet", name) for name in QUICK_METHODS) < 0.005
+    (trial,) = (
+        row
+        for row in TaskFile(quick_captions.PATH).rows("trials")
+        if (row["defense"], row["lr"]) == ("finetune", 0.0027)
+    )
+    assert trial["ca"] > trial["backdoored_ca"]
+    assert f"at 0.0027 and left {trial['asr']:.3f}" in read_prose(tables.ROOT / "docs/results.md")
+
+
 def test_on_mixed_captions_ta_cleaner_leaves_less_than_cleanclip_but_not_than_finetuning() -> None:
     rows = TaskFile(quick_captions.PATH).rows("rows")
     left = {(r["defense"], r["seed"]): 100 * r["metrics"]["asr"]["1"] for r in rows if r["trigger"] == "badclip"}
@@ -276,20 +292,19 @@ FIGURES: dict[str, Callable[[], Figures]] = {
         of_file("quick_setting.json", metric, trigger="badnet", defense="cleanclip, full schedule")
         for metric in ("asr", "ca")
     ],
-    "these three leave {:.3f} or less": lambda: [max(on_mixed_captions("badnet", name) for name in QUICK_METHODS)],
     "finetuning leaves {:.3f} at accuracy {:.3f} there, TA-Cleaner {:.3f} at {:.3f}": lambda: [
         on_mixed_captions("badclip", name, metric) for name in QUICK_METHODS[:2] for metric in ("asr", "ca")
     ],
     "the control {:.3f} at {:.3f}, CleanCLIP {:.3f} at {:.3f} ([tables]": lambda: [
         on_mixed_captions("badclip", name, metric) for name in QUICK_METHODS[2:] for metric in ("asr", "ca")
     ],
-    "TA-Cleaner leaves {:.0f}% at a loss of {:.0f} point, plain finetuning {:.0f}% at a loss of {:.0f} ": lambda: [
-        100 * value
-        for name in ("ta_cleaner", "finetune")
-        for value in (
-            on_mixed_captions("badclip", name),
-            on_mixed_captions("badclip", None, "ca") - on_mixed_captions("badclip", name, "ca"),
-        )
+    "plain finetuning leaves {:.0f}%, TA-Cleaner {:.0f}%, the control (CleanCLIP on the short true texts) {:.0f}%, "
+    "CleanCLIP {:.0f}%": lambda: [100 * on_mixed_captions("badclip", name) for name in QUICK_METHODS],
+    "at losses of {:.0f}, {:.0f}, {:.0f} and {:.0f} points (five seeds)": lambda: [
+        lost_on_mixed_captions(name) for name in QUICK_METHODS
+    ],
+    "at losses of {:.1f}, {:.1f}, {:.1f} and {:.1f} points: there": lambda: [
+        lost_on_mixed_captions(name) for name in QUICK_METHODS
     ],
     "finetuning leaves {:.3f} of BadCLIP on mixed captions, TA-Cleaner {:.3f}, the control {:.3f}, CleanCLIP {:.3f}": (
         lambda: [on_mixed_captions("badclip", name) for name in QUICK_METHODS]

@@ -145,6 +145,8 @@ def test_full_captions_name_every_object_and_color():
 def test_captions_of_the_clean_split_alone_can_be_chosen(tmp_path: Path):
     data = Scenes("clean", 40, clean_captions="mixed", cache_dir=tmp_path)
     assert data.captions == Scenes("clean", 40, captions="mixed").captions != Scenes("clean", 40).captions
+    full = Scenes("clean", 40, captions="mixed", clean_captions="full")
+    assert full.captions == Scenes("clean", 40).captions
     for split in ("train", "validation", "test"):
         other = Scenes(split, 40, clean_captions="mixed")
         assert other.captions == Scenes(split, 40).captions

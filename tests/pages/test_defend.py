@@ -31,6 +31,7 @@ from cleaner.types import CleanerError
 from pages._shared import cache, cards, curves, defense_results, durations, job_requests
 from pages._shared.defense_results import MAX_CARDS
 from pages._shared.sample import DataKey
+from pages._shared.state import defense_labels
 from pages._shared.wording import format_percent
 from tests.data.files import image_bytes
 from tests.pages.conftest import (
@@ -261,6 +262,20 @@ def test_a_card_counts_the_pairs_that_were_trained_on_and_names_their_captions(
     write_json(defended / "config.json", {**config, "trained_pairs": 243, "data_options": {"clean_captions": "mixed"}})
     (note,) = (html.proto.body for html in open_page("Defend").get("html") if "243 pairs" in html.proto.body)
     assert "243 pairs, mixed captions</small>" in note
+
+
+def test_runs_on_clean_pairs_with_different_captions_say_so_and_have_the_same_test(tmp_path: Path) -> None:
+    _, defended = make_runs(tmp_path)
+    record = read_record(defended)
+    mixed, other = (
+        RunRecord.from_config(
+            tmp_path / name, {**record.config, "defense": {"name": "cleanclip"}, "data_options": options}
+        )
+        for name, options in (("mixed", {"clean_captions": "mixed"}), ("full", {}))
+    )
+    assert list(defense_labels([record, mixed]).values()) == ["TA-Cleaner", "CleanCLIP, mixed captions"]
+    assert list(defense_labels([record, other]).values()) == ["TA-Cleaner", "CleanCLIP"]
+    assert job_requests.read_test_data(mixed) == job_requests.read_test_data(other)
 
 
 def test_the_line_of_the_floor_is_explained_below_the_curves(open_page: OpenPage, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from cleaner.labels import CLEAN_CAPTIONS
+from cleaner.labels import FULL_CAPTIONS, find_clean_captions
 from cleaner.runs.request import parse_data
 from cleaner.types import CleanerError
 from pages._shared.cache.background import import_library, import_lock
@@ -80,8 +80,8 @@ def caption_choices(data: str) -> tuple[tuple[str, ...], str]:
         return (), ""
     if not choices:
         return (), ""
-    stated = options.get(CLEAN_CAPTIONS)
-    return choices, stated if stated in choices else choices[-1]
+    stated = find_clean_captions(options)
+    return choices, stated if stated in choices else FULL_CAPTIONS
 
 
 @st.cache_resource(show_spinner=False)
