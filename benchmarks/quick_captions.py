@@ -17,7 +17,6 @@ from benchmarks.quick_plan import CONFIRM_SEEDS, TRIAL_SEEDS, TRIALS_EACH, VARIA
 from benchmarks.quick_setting import ATTACKS, defend_quickly, find_choice, load_home, poison_quickly, trial_figures
 from benchmarks.tasks import TaskFile
 from cleaner import presets
-from cleaner.evaluation.evaluate import evaluate
 from cleaner.models.devices import configure_torch
 from cleaner.reports import results
 from cleaner.runs.run import Run
@@ -47,8 +46,8 @@ def trials() -> dict[str, Callable[[], Row]]:
 def try_rate(name: str, form: str, lr: float) -> Row:
     """Return the accuracy of a method on validation images, and the attack success, which chooses nothing."""
     (seed,) = TRIAL_SEEDS
-    suspect, before = poison_once("badnet", seed, "validation"), measure_backdoored_accuracy()
-    data = load_home(MODEL, "validation")
+    suspect, data = poison_once("badnet", seed, "validation"), load_home(MODEL, "validation")
+    before = trial_figures(suspect)["ca"]
     run = defend_quickly(suspect, VARIANTS[name][form], lr, data, label=f"{name} {lr:g}", captions=CAPTIONS)
     return {"defense": name, "form": form, "lr": lr, "seed": seed, "backdoored_ca": before, **trial_figures(run)}
 
@@ -57,13 +56,6 @@ def try_rate(name: str, form: str, lr: float) -> Row:
 def poison_once(attack: str, seed: int, split: str) -> Run:
     """Return the backdoored model of an attack and seed, measured on a split."""
     return poison_quickly(MODEL, attack, seed, load_home(MODEL, split))
-
-
-@lru_cache(maxsize=1)
-def measure_backdoored_accuracy() -> float:
-    """Return the accuracy of the model of the trials on validation images."""
-    suspect = poison_once("badnet", TRIAL_SEEDS[0], "validation")
-    return evaluate(suspect.clip, load_home(MODEL, "validation"), ks=(1,), counterfactual=False).ca[1]
 
 
 def choose_rates(rows: list[Row]) -> dict[str, dict[str, Any]]:

@@ -38,7 +38,6 @@ from cleaner.cli.output import Progress
 from cleaner.config import FinetuneConfig
 from cleaner.data.base import CaptionData, load_data
 from cleaner.defenses import Defense
-from cleaner.evaluation.evaluate import evaluate
 from cleaner.models.clip import load_clip
 from cleaner.models.devices import configure_torch
 from cleaner.reports import results
@@ -85,7 +84,7 @@ def run_defense_trials(options: Options) -> None:
         if not missing:
             continue
         suspect = poison_quickly(options.model, "badnet", seed, validation)
-        before = evaluate(suspect.clip, validation, ks=(1,), counterfactual=False).ca[1]
+        before = trial_figures(suspect)["ca"]
         for key in missing:
             defense = VARIANTS[key["defense"]][key["form"]]
             run = defend_quickly(suspect, defense, key["lr"], validation, label=f"{key['defense']} {key['form']}")

@@ -22,8 +22,8 @@ from benchmarks.markdown.cells import (
 )
 from benchmarks.markdown.comparison import format_comparison
 from benchmarks.quick_plan import CONFIRM_SEEDS, TRIALS_EACH
+from benchmarks.tasks import TaskFile
 from cleaner.evaluation.result import SUCCESS_ASR
-from cleaner.files import read_json_lines
 from cleaner.reports.results import parse_row_metrics
 
 METRICS = ("rate", "CA", "CF", "ASR@1")
@@ -71,9 +71,8 @@ def quick_setting(root: Path) -> str:
 
 def quick_captions(root: Path) -> str:
     """Return the quick setting on clean pairs with full and with mixed captions, of attacks that are measured."""
-    lines = read_json_lines(root / "benchmarks" / "results" / bench.PATH.name)
-    chosen = bench.choose_rates([line for line in lines if line["phase"] == "trials"])
-    rows = [line for line in lines if line["phase"] == "rows"]
+    file = TaskFile(root / "benchmarks" / "results" / bench.PATH.name)
+    chosen, rows = bench.choose_rates(file.rows("trials")), file.rows("rows")
     result = read_measurement(root, "quick_setting.json")
     full = [row for row in result["rows"] if row["model"] == bench.MODEL]
     lost = {name for name, choice in result["chosen"][bench.MODEL].items() if choice["lost_accuracy"]}

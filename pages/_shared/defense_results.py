@@ -115,7 +115,7 @@ def _show_cards(run: RunRecord, compared: list[RunRecord]) -> None:
 def _describe_training(run: RunRecord, label: str) -> str:
     """Return learning rate and pairs of a defense, and chosen captions of the pairs unless its label names them."""
     captions = find_clean_captions(run.data_options)
-    # A note of two lines below a label of two would move the card's figures away from those beside it.
+    # Below a label of two lines, a longer note would wrap and push the figures out of line with the other cards'.
     is_needed = captions and f"{captions} captions" not in label
     return f"lr {run.lr:g}, {job_requests.count_pairs(run):,} pairs{f', {captions} captions' if is_needed else ''}"
 

@@ -42,9 +42,8 @@ def test_only_the_clean_pairs_have_other_captions(monkeypatch: pytest.MonkeyPatc
     calls: list[dict[str, Any]] = []
     suspect = SimpleNamespace(clip=None)
     monkeypatch.setattr(quick_captions, "poison_once", lambda *_: suspect)
-    monkeypatch.setattr(quick_captions, "measure_backdoored_accuracy", lambda: 0.97)
     monkeypatch.setattr(quick_captions, "load_home", lambda model, split: f"{model} {split}")
-    monkeypatch.setattr(quick_captions, "trial_figures", lambda run: {})
+    monkeypatch.setattr(quick_captions, "trial_figures", lambda run: {"ca": 0.97})
     monkeypatch.setattr(
         quick_captions,
         "defend_quickly",
