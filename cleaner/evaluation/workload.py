@@ -14,7 +14,7 @@ from cleaner.evaluation.encode import Encoder
 from cleaner.evaluation.evaluate import COUNTERFACTUAL_PAIRS, NEGATIVES, draw_counterfactuals
 from cleaner.models.clip import Clip
 
-SAMPLED_IMAGES, SAMPLED_PROMPTS = 8, 32
+SAMPLED_IMAGES, SAMPLED_PROMPTS = 8, 128
 STORE_SAMPLE = 16
 """Images that are looked up in the feature store, to estimate how many are there."""
 
@@ -63,11 +63,12 @@ def time_encoding(clip: Clip, data: CaptionData, images: int, prompts: int) -> t
     pixels, start = data.with_transform(clip.framing).images(range(min(images, len(data)))), time.perf_counter()
     clip.encode_image(pixels).cpu()
     per_image = (time.perf_counter() - start) / len(pixels)
-    templates, names = Encoder(clip).choose_templates(data), data.class_names or [""]
+    encoder = Encoder(clip, use_store=False)
+    templates, names = encoder.choose_templates(data), data.class_names or [""]
     texts = [templates[i % len(templates)].format(names[i % len(names)]) for i in range(prompts)]
     texts = list(dict.fromkeys(texts))  # equal ones would be encoded once
     start = time.perf_counter()
-    clip.encode_text(texts).cpu()
+    encoder.encode_texts(texts)
     return per_image, (time.perf_counter() - start) / len(texts)
 
 

@@ -1,7 +1,7 @@
 """Measure the phases of a run before it is started: ten steps, one validation pass, and a part of its evaluation.
 
 Of a full-size model on a CPU, for which that would take minutes, a sample is measured: micro-batches of 8 pairs, 16
-images and 32 prompts.
+images and 128 prompts.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from cleaner.defenses.base import DEFENSES, Defense, load_defense
 from cleaner.evaluation.encode import EVAL_BATCH_SIZE, TEXT_BATCH_SIZE
 from cleaner.evaluation.evaluate import draw_counterfactuals, evaluate
 from cleaner.evaluation.monitor import MONITOR_IMAGES, build_monitor
-from cleaner.evaluation.workload import EvaluationCount, time_encoding
+from cleaner.evaluation.workload import SAMPLED_PROMPTS, EvaluationCount, time_encoding
 from cleaner.jobs import locks, prediction, process
 from cleaner.jobs.execution import LoadSplit, load_validation, make_loader
 from cleaner.losses import Features
@@ -39,7 +39,7 @@ from cleaner.types import Cancelled, CleanerError, StepReport
 TIMED_STEPS, WARM_STEPS, TIMED_OPTIMIZATION_STEPS = 10, 2, 5
 BRIEF_STEPS = 5
 """Steps of a measurement for which somebody waits, the first to warm up: a small model takes about 5 s in all."""
-SAMPLED_STEPS, MICRO_BATCH, SAMPLED_IMAGES, SAMPLED_PROMPTS = 3, 8, 16, 32
+SAMPLED_STEPS, MICRO_BATCH, SAMPLED_IMAGES = 3, 8, 16
 """The sample of a full-size model; the time of a step and of an evaluation grows with their number."""
 TEST_PAIRS = 400
 """Pairs of the timed part of the evaluation."""

@@ -20,7 +20,14 @@ from cleaner.models.architectures import BUILT_IN, Architecture
 from cleaner.models.devices import image_format, pick_device, pick_precision
 from cleaner.models.framing import ImageTransform, resize_square
 from cleaner.models.resolve import resolve_model_name
-from cleaner.models.token_blocks import BLOCK_ROWS, GPU_BLOCK_ROWS, PackedTexts, sort_into_blocks, token_lengths
+from cleaner.models.token_blocks import (
+    BLOCK_ROWS,
+    GPU_BLOCK_ROWS,
+    PackedTexts,
+    build_trees,
+    sort_into_blocks,
+    token_lengths,
+)
 from cleaner.models.tokenizer import load_tokenizer
 from cleaner.models.weights import state_sha256
 from cleaner.types import CleanerError
@@ -202,10 +209,13 @@ class Clip:
             for x, ids, (_, length) in zip(rows, tokens.split([rows for rows, _ in sizes]), sizes, strict=True):
                 x = x[:, :length] + model.positional_embedding[:length]
                 x = model.transformer(x, attn_mask=model.attn_mask[:length, :length].to(x.dtype))
-                x = text_global_pool(model.ln_final(x), ids[:, :length], "argmax")
-                projection = model.text_projection
-                features.append(projection(x) if isinstance(projection, nn.Linear) else x @ projection)
+                features.append(self._project(text_global_pool(model.ln_final(x), ids[:, :length], "argmax")))
         return _to_unit(torch.cat(features))
+
+    def _project(self, pooled: Tensor) -> Tensor:
+        projection: Any = self.model.text_projection
+        projected: Tensor = projection(pooled) if isinstance(projection, nn.Linear) else pooled @ projection
+        return projected
 
     def encode_text(self, captions: Sequence[str]) -> Tensor:
         """Return unit features (N, D) float32; float64 stays. Equal captions are encoded once."""
@@ -231,6 +241,22 @@ class Clip:
             features = self._encode_blocks(texts.tokens, texts.sizes)
         # Not features[rows]: its gradient adds equal captions atomically, in another order in each run.
         return F.embedding(texts.rows.to(self.device), features)
+
+    def encode_text_trees(self, captions: Sequence[str]) -> Tensor:
+        """Return the features of `encode_text`, up to rounding; what captions begin with alike is encoded once.
+
+        For inference: class prompts take half of the time.
+        """
+        _refuse_bare_text(captions)
+        if not self._is_causal() or not captions:
+            return self.encode_text(captions)
+        model: Any = self.model
+        trees = build_trees(self.tokenize(captions))
+        with self.autocast():
+            x = model.token_embedding(trees.tokens.to(self.device)) + model.positional_embedding[trees.positions]
+            heads = model.transformer.resblocks[0].attn.num_heads
+            x = model.transformer(x, attn_mask=trees.mask.to(x).repeat_interleave(heads, dim=0))
+            return _to_unit(self._project(model.ln_final(x.flatten(0, 1)[trees.ends])))
 
     def copy(self) -> Clip:
         """Return a deep copy in eval mode whose weights can be trained, whatever the mode of this model."""

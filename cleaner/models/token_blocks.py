@@ -1,4 +1,4 @@
-"""Blocks of texts of similar length: little padding, and few tensor shapes."""
+"""Texts ready for the text tower: blocks of similar length, with little padding, or trees of texts that begin alike."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ Blocks get larger if there would be more than `MAX_BLOCKS`."""
 MAX_BLOCKS = 8
 COLUMN_MULTIPLE = 4
 """The columns of a block are a multiple of this."""
+TREE_TOKENS, TREE_MULTIPLE = 192, 32
+"""Most tokens of a tree with several texts; the tokens of trees are a multiple of the other."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,23 @@ class PackedTexts:
     tokens: Tensor
     sizes: list[tuple[int, int]] | None
     rows: Tensor
+
+
+@dataclass(frozen=True)
+class TokenTrees:
+    """Texts whose equal beginnings are one: a causal tower computes the same for them, however the texts go on.
+
+    Attributes:
+        tokens: (B, T) token ids of B trees; 0 is padding.
+        positions: (B, T) the position of each token in its texts.
+        mask: (B, T, T) what to add to attention scores: 0 for a token and those before it in its texts, else -inf.
+        ends: (N,) the end token of each text, as an index into the flat `tokens`.
+    """
+
+    tokens: Tensor
+    positions: Tensor
+    mask: Tensor
+    ends: Tensor
 
 
 def token_lengths(tokens: Tensor) -> Tensor:
@@ -61,3 +80,33 @@ def sort_into_blocks(
         sizes[columns] = sizes.get(columns, 0) + len(rows)
     ordered = F.pad(tokens, (0, context_length - tokens.shape[1]))[order, : max(sizes)]
     return ordered, [(rows, columns) for columns, rows in sizes.items()], position
+
+
+def build_trees(tokens: Tensor, tree_tokens: int = TREE_TOKENS) -> TokenTrees:
+    """Return the trees of token ids (N, T), N > 0.
+
+    tree_tokens: a text with which a tree would have more begins another.
+    """
+    texts = [ids[:length] for ids, length in zip(tokens.tolist(), token_lengths(tokens).tolist(), strict=True)]
+    order = sorted(range(len(texts)), key=texts.__getitem__)
+    equal = tokens[order[1:]] == tokens[order[:-1]]
+    trees: list[list[tuple[int, int, int]]] = []  # of each token its id, its position, and the index of the one before
+    ends = [(0, 0)] * len(texts)
+    path: list[int] = []  # indices of the previous text's tokens in its tree
+    for i, shared in zip(order, [0, *equal.int().cumprod(1).sum(1).tolist()], strict=True):
+        path = path[:shared]
+        if not trees or len(trees[-1]) + len(texts[i]) - len(path) > tree_tokens:
+            trees.append([])
+            path = []
+        for position in range(len(path), len(texts[i])):
+            trees[-1].append((texts[i][position], position, path[-1] if path else 0))
+            path.append(len(trees[-1]) - 1)
+        ends[i] = len(trees) - 1, path[-1]
+    longest = max(map(len, trees))
+    size = longest + -longest % TREE_MULTIPLE
+    nodes = torch.tensor([tree + [(0, 0, 0)] * (size - len(tree)) for tree in trees])
+    mask = torch.full((len(trees), size, size), -torch.inf)
+    for i in range(size):
+        mask[:, i] = mask[range(len(trees)), nodes[:, i, 2]]
+        mask[:, i, i] = 0
+    return TokenTrees(nodes[..., 0], nodes[..., 1], mask, torch.tensor([tree * size + end for tree, end in ends]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,18 +37,22 @@ class Counter:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.images, self.texts = 0, 0
-        encode_image, encode_text = Clip.encode_image, Clip.encode_text
+        encode_image = Clip.encode_image
 
         def count_images(clip: Clip, images: torch.Tensor) -> torch.Tensor:
             self.images += len(images)
             return encode_image(clip, images)
 
-        def count_texts(clip: Clip, texts: list[str]) -> torch.Tensor:
-            self.texts += len(set(texts))
-            return encode_text(clip, texts)
+        def count_texts(encode_text: Callable[[Clip, list[str]], torch.Tensor]) -> Callable[..., torch.Tensor]:
+            def count(clip: Clip, texts: list[str]) -> torch.Tensor:
+                self.texts += len(set(texts))
+                return encode_text(clip, texts)
+
+            return count
 
         monkeypatch.setattr(Clip, "encode_image", count_images)
-        monkeypatch.setattr(Clip, "encode_text", count_texts)
+        for name in ("encode_text", "encode_text_trees"):
+            monkeypatch.setattr(Clip, name, count_texts(getattr(Clip, name)))
 
 
 def test_each_image_and_text_is_encoded_once(monkeypatch: pytest.MonkeyPatch, full_size: Path) -> None:

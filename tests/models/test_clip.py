@@ -18,7 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from cleaner.models import clip as clip_module
 from cleaner.models.clip import BUILT_IN, Clip, load_clip, new_clip, save_clip
 from cleaner.models.devices import image_format
-from cleaner.models.token_blocks import GPU_BLOCK_ROWS, sort_into_blocks, token_lengths
+from cleaner.models.token_blocks import GPU_BLOCK_ROWS, build_trees, sort_into_blocks, token_lengths
 from cleaner.types import CleanerError
 from tests.conftest import TINY, make_clip
 
@@ -50,6 +50,39 @@ def test_token_blocks_change_no_feature(count: int, tiny_clip: Clip) -> None:
     assert len(sizes) <= 8
     assert all(length % 4 == 0 or length == 77 for _, length in sizes)
     assert count <= len(ordered) == sum(rows for rows, _ in sizes) <= max(count + 7, 64 * -(-count // 64))
+
+
+@pytest.mark.parametrize("classes", [1, 3, 40])
+def test_text_trees_change_no_feature(classes: int, tiny_clip: Clip) -> None:
+    names = [f"{'very ' * (7 * i % 90)}old banana {i}" for i in range(classes)]  # also longer than the context
+    texts = [template(name) for name in names for template in open_clip.SIMPLE_IMAGENET_TEMPLATES]
+    texts = [*texts, texts[0], ""]
+    with torch.inference_mode():
+        features = tiny_clip.encode_text_trees(texts)
+        assert torch.allclose(features, tiny_clip.encode_text(texts), atol=1e-5)
+    assert tiny_clip.encode_text_trees([]).shape == (0, features.shape[1])
+
+
+def test_a_tree_holds_what_texts_begin_with_once() -> None:
+    tokens = torch.tensor([[8, 3, 4, 9], [8, 3, 9, 0], [8, 3, 4, 9], [8, 5, 9, 0]])  # 8 begins and 9 ends a text
+    trees = build_trees(tokens)
+    assert trees.tokens.shape == (1, 32)
+    assert trees.tokens.count_nonzero() == 7  # 8, 3, 4, 5, and 9 three times
+    seen = [trees.tokens[0][row == 0].tolist() for row in trees.mask[0, trees.ends]]
+    assert seen == [[8, 3, 4, 9], [8, 3, 9], [8, 3, 4, 9], [8, 5, 9]]
+    assert trees.ends[0] == trees.ends[2]
+    assert (trees.positions[0] + 1)[trees.ends].tolist() == [4, 3, 4, 3]
+    small = build_trees(tokens, tree_tokens=5)
+    assert small.tokens.shape == (2, 32)
+    assert [small.tokens.flatten()[i].item() for i in small.ends] == [9, 9, 9, 9]
+
+
+def test_class_prompts_fill_half_of_the_tokens_in_trees() -> None:
+    clip = new_clip("scenes-rn")
+    names = list(dict.fromkeys(open_clip.IMAGENET_CLASSNAMES))[:73]
+    tokens = clip.tokenize([template(name) for name in names for template in open_clip.SIMPLE_IMAGENET_TEMPLATES])
+    _, sizes, _ = sort_into_blocks(tokens, 77)
+    assert build_trees(tokens).tokens.numel() < sum(rows * columns for rows, columns in sizes) / 2
 
 
 @pytest.mark.parametrize(("count", "blocks"), [(5, 1), (256, 1), (300, 2), (5000, 8)])
