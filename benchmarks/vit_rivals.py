@@ -1,0 +1,143 @@
+"""RVPT and feature repelling on a vision transformer, for which they are published: python -m benchmarks.vit_rivals
+
+Each method gets the clean pairs and steps of the quick setting and equally many trials of its learning rate, on the
+badnet model of a trial seed; then test metrics are measured on seeds that no trial used. RVPT learns prompts from
+labels, at rates of their own, and is also measured in the full schedule. The others learn from captions; these are
+those of pretraining, because methods that read text would lose accuracy on others, and RVPT would not. Every finished
+task is a line of benchmarks/results/vit_rivals.jsonl. A second call continues, and several processes share the tasks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+from filelock import FileLock
+
+from benchmarks import protocol
+from benchmarks.markdown.cells import Row
+from benchmarks.quick_plan import BUDGET, FULL_STEPS
+from benchmarks.quick_setting import defend_quickly, load_home, trial_figures
+from benchmarks.tasks import TaskFile, lock_path
+from cleaner import presets
+from cleaner.attacks import TRIGGERS
+from cleaner.cli.output import Progress
+from cleaner.defenses import DEFENSES, Defense
+from cleaner.evaluation.equal_accuracy import is_within
+from cleaner.files import has_config
+from cleaner.models.clip import load_clip
+from cleaner.models.devices import configure_torch
+from cleaner.reports import results
+from cleaner.runs.folders import runs_root
+from cleaner.runs.run import Run, load_run, save_run
+from cleaner.seed import numpy_generator
+from cleaner.workflow import poison
+
+PATH = results.RESULTS_DIR / "vit_rivals.jsonl"
+MODEL, CAPTIONS = "scenes-vit", "mixed"
+ATTACKS = ("badnet", "badclip")
+TRIAL_SEED = 200
+SEEDS = tuple(sorted(int(s) for s in numpy_generator(MODEL).choice(9000, 3, replace=False) + 1000))
+"""Drawn before any trial."""
+METHODS: dict[str, Defense] = {
+    "finetune": DEFENSES["finetune"](),
+    "cleanclip": DEFENSES["cleanclip"](),
+    "cleanclip_short": DEFENSES["cleanclip_short"](share=1.0),
+    "ta_cleaner": DEFENSES["ta_cleaner"](share=1.0),
+    "feature_repelling": DEFENSES["feature_repelling"](),
+    "rvpt": DEFENSES["rvpt"](),
+}
+RATES = {name: np.geomspace(*((1e-3, 1e-1) if name == "rvpt" else (1e-4, 3e-3)), 6) for name in METHODS}
+"""Method -> the learning rates of its trials."""
+LONG = "rvpt, full schedule"
+
+
+def main() -> None:
+    """Measure what is missing."""
+    protocol.read_started_commit()
+    configure_torch()
+    file = TaskFile(PATH)
+    file.run_phase("trials", trials())
+    file.run_phase("rows", cells(choose_rates(file.rows("trials"))))
+
+
+def trials() -> dict[str, Callable[[], Row]]:
+    """Return the trials of learning rates."""
+    return {
+        f"{name} {lr:.2g}": partial(try_rate, name, float(f"{lr:.2g}")) for name, rates in RATES.items() for lr in rates
+    }
+
+
+def try_rate(name: str, lr: float) -> Row:
+    """Return the accuracy of a method on validation images, and the attack success, which chooses nothing."""
+    suspect = load_or_poison("badnet", TRIAL_SEED, "validation")
+    data = load_home(MODEL, "validation")
+    run = defend_quickly(suspect, METHODS[name], lr, data, label=f"{name} {lr:g}", captions=CAPTIONS)
+    return {
+        "defense": name,
+        "lr": lr,
+        "seed": TRIAL_SEED,
+        "backdoored_ca": trial_figures(suspect)["ca"],
+        **trial_figures(run),
+    }
+
+
+def load_or_poison(attack: str, seed: int, split: str) -> Run:
+    """Return a backdoored model, measured on a split; the first call poisons it and stores it."""
+    folder = runs_root() / f"{MODEL}_{attack}_{seed}"
+    with FileLock(lock_path(folder, "poison")):  # another process may be making it
+        if not has_config(folder):
+            preset, test = presets.scenes_attack_preset(attack, MODEL), load_home(MODEL, split)
+            training = preset.training
+            assert training is not None
+            run = poison(
+                load_clip(MODEL),
+                load_home(MODEL, "train", training.pairs),
+                TRIGGERS[attack](**preset.parameters),
+                presets.default_target(test.class_names),
+                poison_rate=training.poison_rate or presets.POISON_RATE,
+                config=replace(training.finetune, seed=seed),
+                test=test,
+                on_step=Progress(f"{attack} {seed}"),
+            )
+            save_run(run, folder)
+    return load_run(folder)
+
+
+def choose_rates(rows: list[Row]) -> dict[str, dict[str, Any]]:
+    """Return method -> learning rate, points lost, and whether that is over the budget, as in the quick setting."""
+    chosen = {}
+    for name in METHODS:
+        loss = {row["lr"]: row["backdoored_ca"] - row["ca"] for row in rows if row["defense"] == name}
+        affordable = [lr for lr in loss if is_within(loss[lr], BUDGET)]
+        lr = max(affordable) if affordable else min(loss, key=loss.__getitem__)
+        chosen[name] = {"lr": lr, "loss": loss[lr], "lost_accuracy": not affordable}
+    return chosen
+
+
+def cells(chosen: dict[str, dict[str, Any]]) -> dict[str, Callable[[], Row]]:
+    """Return the cells of the table: the backdoored models, and each method on them."""
+    return {
+        f"{attack} {seed} {name or 'none'}": partial(measure_cell, attack, seed, name, chosen)
+        for seed in SEEDS
+        for attack in ATTACKS
+        for name in (None, *METHODS, LONG)
+    }
+
+
+def measure_cell(attack: str, seed: int, name: str | None, chosen: dict[str, dict[str, Any]]) -> Row:
+    """Return the test metrics of one attack, seed and method; None: the backdoored model."""
+    run = load_or_poison(attack, seed, "test")
+    if name is not None:
+        method, steps = ("rvpt", FULL_STEPS) if name == LONG else (name, 0)
+        test, label = load_home(MODEL, "test"), f"{attack} {seed} {name}"
+        lr = chosen[method]["lr"]
+        run = defend_quickly(run, METHODS[method], lr, test, label=label, steps=steps, captions=CAPTIONS)
+    return protocol.stamp_row(results.make_row(name, run))
+
+
+if __name__ == "__main__":
+    main()
