@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import quick_captions as bench
+from benchmarks import vit_rivals as vit
 from benchmarks.markdown.captions import describe_protocol
 from benchmarks.markdown.cells import (
     Row,
@@ -21,7 +22,7 @@ from benchmarks.markdown.cells import (
     read_measurement,
 )
 from benchmarks.markdown.comparison import format_comparison
-from benchmarks.quick_plan import CONFIRM_SEEDS, TRIALS_EACH
+from benchmarks.quick_plan import BUDGET, CONFIRM_SEEDS, TRIALS_EACH
 from benchmarks.tasks import TaskFile
 from cleaner.evaluation.result import SUCCESS_ASR
 from cleaner.reports.results import parse_row_metrics
@@ -100,6 +101,29 @@ def quick_captions(root: Path) -> str:
         f"full captions were seen{others}. {describe_origins(used)}; `python -m benchmarks.quick_captions`."
     )
     return f"{markdown_table(header, table)}\n\n{caption}"
+
+
+def vit_rivals(root: Path) -> str:
+    """Return RVPT, feature repelling and the other methods on the ViT, of seeds with all of them."""
+    file = TaskFile(root / "benchmarks" / "results" / vit.PATH.name)
+    chosen = vit.choose_rates(file.rows("trials"))
+    lost = [(vit.MODEL, name) for name, choice in chosen.items() if choice["lost_accuracy"]]
+    result = {"command": "python -m benchmarks.vit_rivals"}
+    groups = group_rows(file.rows("rows"), "trigger", "seed")
+    rows = [row for group in groups if len(group) == len(vit.METHODS) + 2 for row in group]
+    tables = [format_comparison(group, result, lost) for group in group_rows(rows, "trigger")]
+    count = len(vit.RATES["rvpt"])
+    costs = ", ".join(f"{name} {100 * choice['loss']:+.1f}" for name, choice in chosen.items())
+    ranges = "; ".join(
+        f"{name} {rates[0]:g} to {rates[-1]:g}"
+        for name, rates in (("rvpt", vit.RATES["rvpt"]), ("others", vit.RATES["finetune"]))
+    )
+    text = (
+        f"Captions of the clean pairs: {vit.CAPTIONS}. Rates: {count} trials of each method ({ranges}), validation "
+        f"split, badnet, seed {vit.TRIAL_SEED}; the largest rate that loses at most {100 * BUDGET:g} points of "
+        f"accuracy. Points lost: {costs}."
+    )
+    return "\n\n".join([*tables, text])
 
 
 def _list_rate(rows: Sequence[Row]) -> str:

@@ -1,0 +1,66 @@
+"""RVPT and feature repelling on the ViT: the plan, the rule, and the table of complete seeds."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import vit_rivals
+from benchmarks.markdown import quick_tables
+from cleaner.defenses import DEFENSES
+from cleaner.models.clip import new_clip
+from tests.benchmarks.result_files import write_lines
+from tests.benchmarks.test_tables import make_row
+from tests.conftest import make_toy_data
+
+
+def make_trials(losses: dict[float, float]) -> list[dict[str, Any]]:
+    return [
+        {"phase": "trials", "defense": name, "lr": lr, "ca": 0.9 - loss, "backdoored_ca": 0.9}
+        for name in vit_rivals.METHODS
+        for lr, loss in losses.items()
+    ]
+
+
+def test_every_method_has_equally_many_trials_and_every_seed() -> None:
+    names = [key.rpartition(" ")[0] for key in vit_rivals.trials()]
+    assert Counter(names) == dict.fromkeys(vit_rivals.METHODS, 6)
+    cells = list(vit_rivals.cells({}))
+    assert len(cells) == len(set(cells)) == 2 * len(vit_rivals.SEEDS) * (len(vit_rivals.METHODS) + 2)
+    assert vit_rivals.TRIAL_SEED not in vit_rivals.SEEDS
+
+
+def test_the_rivals_work_on_this_model_as_published() -> None:
+    clip, data = new_clip(vit_rivals.MODEL), make_toy_data()
+    for name in ("rvpt", "feature_repelling"):
+        assert DEFENSES[name]().unsupported_reason(clip, data) is None
+
+
+@pytest.mark.parametrize(
+    ("losses", "expected"),
+    [
+        ({1e-3: 0.01, 2e-3: 0.03, 4e-3: 0.04}, (2e-3, False)),  # the largest one within three points
+        ({1e-3: 0.06, 2e-3: 0.05, 4e-3: 0.09}, (2e-3, True)),  # none: the most accurate one
+    ],
+)
+def test_rates_are_chosen_by_accuracy(losses: dict[float, float], expected: tuple[float, bool]) -> None:
+    chosen = vit_rivals.choose_rates(make_trials(losses))
+    assert {(choice["lr"], choice["lost_accuracy"]) for choice in chosen.values()} == {expected}
+
+
+def test_the_table_shows_seeds_with_all_methods(tmp_path: Path) -> None:
+    names = [None, *vit_rivals.METHODS, vit_rivals.LONG]
+    cells = [(name, 1) for name in names] + [(name, 2) for name in names[:-1]]
+    rows = [
+        make_row(name, seed, 0.9) | {"phase": "rows", "model": vit_rivals.MODEL, "trigger": "badnet", "commit": "abc"}
+        for name, seed in cells
+    ]
+    write_lines(tmp_path, vit_rivals.PATH.name, [*make_trials({1e-3: 0.05}), *rows])
+    table = quick_tables.vit_rivals(tmp_path)
+    assert table.count("\n| ") == 1 + 1 + len(names)
+    assert "Seed 1;" in table
+    assert "| rvpt † |" in table
+    assert "rvpt +5.0" in table
