@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from scipy.stats import binomtest
 from torch import Tensor
 
 from cleaner.types import CleanerError
@@ -64,6 +63,8 @@ def wilson_interval(share: float, n: int) -> tuple[float, float]:
     """Return Wilson's 95% interval for a share of n independent images; (0, 1) for n = 0."""
     if n == 0:
         return (0.0, 1.0)
+    from scipy.stats import binomtest  # takes a second to load
+
     interval = binomtest(round(share * n), n).proportion_ci(0.95, method="wilson")
     return (float(interval.low), float(interval.high))
 

@@ -224,7 +224,7 @@ class Metrics:
 
         Raises `CleanerError` for an unknown metric, or one that was not measured.
         """
-        from cleaner.evaluation.metrics import wilson_interval  # loads torch and scipy
+        from cleaner.evaluation.metrics import wilson_interval  # loads torch
 
         if name not in METRICS:
             raise CleanerError(f"there is no metric {name!r}. Choose one of: {', '.join(METRICS)}.")

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
-from scipy.stats import binomtest
 from torch import Tensor
 
 from cleaner.attacks.base import TRIGGERS, Trigger
@@ -127,6 +126,8 @@ def paired_interval(gained: int, lost: int, *, n: int, confidence: float = CONFI
     It combines the exact (Clopper-Pearson) intervals of both counts, each at half the error: conservative, but valid
     for few changes and for the high levels of a scan, where the usual approximations fail.
     """
+    from scipy.stats import binomtest  # takes a second to load
+
     level = (1 + confidence) / 2
     up, down = (binomtest(count, n).proportion_ci(level, method="exact") for count in (gained, lost))
     return float(up.low - down.high), float(up.high - down.low)
