@@ -44,7 +44,7 @@ with page("Trigger search", LEAD):
         key=f"search.method.{subject.name}",
         is_label_hidden=True,
     )
-    st.markdown(f"##### {wording.section_title(TITLES[method], subject.run)}")
+    st.markdown(f"## {wording.section_title(TITLES[method], subject.run)}")
     if subject.run is not None and has_failed_attack(subject.run):
         st.warning("The attack failed: there may be no trigger to find.", icon=":material/warning:")
     if method == "scan":

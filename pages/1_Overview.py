@@ -124,7 +124,7 @@ def show_example_image(run: RunRecord) -> None:
 
 def show_example(run: RunRecord) -> None:
     """Draw the shipped example: its metrics and an image."""
-    st.markdown(f"##### {wording.section_title('Before and after', run)}")
+    st.markdown(f"## {wording.section_title('Before and after', run)}")
     left, right = st.columns([2, 1], gap="large")
     with left:
         show_run(run)
@@ -152,7 +152,7 @@ with page("Overview", LEAD):
     example = next((run for run in state.backdoored_runs() if run.is_shipped), None)
     has_own = run is not None and not run.is_shipped and run.metric("asr") is not None
     if run is not None and has_own:
-        st.markdown("##### Before and after")
+        st.markdown("## Before and after")
         show_run(run)
     if example is not None and not (has_own and stage_mode.is_on()):  # which shows charts without their titles
         show_example(example)

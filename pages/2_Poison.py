@@ -273,7 +273,7 @@ def show_start_section(attack: job_requests.AttackSettings | None) -> None:
 def show_result(run: RunRecord) -> None:
     """Draw the verdict and the metrics of the run in view."""
     with st.container(border=True, key="result"):
-        st.markdown(f"##### {wording.section_title('Did the attack succeed?', run)}")
+        st.markdown(f"## {wording.section_title('Did the attack succeed?', run)}")
         cards.show_run_verdict(run)
         cards.show_cards(run)
         defend_button("Defend the example's model" if run.is_shipped else "Defend this model", "poison.defend")
@@ -300,7 +300,7 @@ def show_training_curves(run: RunRecord | None) -> None:
     if run is None or not history:
         st.info("No training recorded yet: press **Train model**.", icon=":material/show_chart:")
         return
-    st.markdown("##### Training")
+    st.markdown("## Training")
     curves.show_curves(
         {"poisoning": history}, {"poisoning": run.stage}, "poison.past", floor=run.metric("asr_clean_model")
     )

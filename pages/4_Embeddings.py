@@ -266,7 +266,7 @@ def _show_point(view: MapView, kind: str, row: int) -> None:
 
 def show_metrics(view: MapView) -> None:
     """Draw the embedding metrics of each model, and how far points moved between models."""
-    st.subheader("Metrics", anchor=False)
+    st.header("Metrics", anchor=False)
     values = {
         label: {name: drop_rounded_zero(value, METRIC_DIGITS) for name, value in metrics.items()}
         for label, metrics in zip(view.stage_labels, view.map.metrics, strict=True)
@@ -290,7 +290,7 @@ def show_metrics(view: MapView) -> None:
 
 with page("Embeddings", LEAD):
     left, middle, right = st.columns([1.2, 1, 0.6], gap="medium", vertical_alignment="center")
-    left.subheader(wording.section_title("Map of all models", state.current_run()), anchor=False)
+    left.header(wording.section_title("Map of all models", state.current_run()), anchor=False)
     with middle:
         stages = pickers.choose_stages(state.current_run(), label_visibility="collapsed")
     with right:

@@ -202,7 +202,7 @@ def show_distribution(
     stages: list[Stage], sample: Sample, run: RunRecord, method: str, settings: dict[str, Any], *, text: str
 ) -> None:
     """Draw the trigger share over many test images, once requested."""
-    st.subheader("Over the test set", anchor=False)
+    st.header("Over the test set", anchor=False)
     left, right = st.columns([3, 1], vertical_alignment="bottom")
     n = int(left.select_slider("Test images", IMAGE_COUNTS, IMAGE_COUNTS[-1], key="attention.n", **KEEP))
     work = ("attribution", run.id, method, str(settings), text, str(n), str([s.model for s in stages]))
@@ -248,7 +248,7 @@ def _drop_nan(values: list[float]) -> list[float]:
 
 def show_word_attribution(stages: list[Stage], sample: Sample, trigger_run: Path | None, caption: str) -> None:
     """Draw what each word of the text adds to the similarity."""
-    st.subheader("Word attribution", anchor=False)
+    st.header("Word attribution", anchor=False)
     try:
         with show_progress("Computing attributions …") as on_step:
             results = [cache.word_attribution(s.model, sample, trigger_run, caption, on_step) for s in stages]
@@ -285,7 +285,7 @@ with page("Attention", LEAD):
                 s.label: cache.attribution(s.model, method, settings, sample, trigger_run, text=text, _on_step=on_step)
                 for s in stages
             }
-        st.subheader(wording.section_title("Pixel attribution", run), anchor=False)
+        st.header(wording.section_title("Pixel attribution", run), anchor=False)
         show_maps(stages, attributions, sample, trigger_run, method=method, strength=strength)
         has_triggered_image = len(attributions[stages[0].label][1]) > 1
         if trigger_run is not None and not has_triggered_image:

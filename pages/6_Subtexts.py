@@ -98,7 +98,7 @@ def show_subtexts(caption: str, pair: SubtextPair) -> None:
         if pair.positive is None:
             st.info("None: this caption has no noun phrase. Training skips the pair.")
         else:
-            st.markdown(f"#### {escape_markdown(pair.positive.text)}")
+            st.markdown(f"### {escape_markdown(pair.positive.text)}")
             if pair.positive.kind == "identity":
                 st.caption("The caption cannot be shortened.")
             annotated_text.show_annotated_text(
@@ -265,12 +265,12 @@ with page("Subtexts", LEAD):
     with right:
         with st.spinner("Loading the parser …"):
             pair = cache.draw_subtexts(caption, data_key, sample.index, draw)
-        st.subheader(wording.section_title("Scores of the models", run), anchor=False)
+        st.header(wording.section_title("Scores of the models", run), anchor=False)
         stages = pickers.choose_compared_stages(run)
         with st.spinner("Loading models …"):
             stages = pickers.drop_missing_clean_model(stages)
         show_similarities(stages, sample, caption, pair)
-        st.subheader(f"Subtexts of epoch {draw.epoch}", anchor=False)
+        st.header(f"Subtexts of epoch {draw.epoch}", anchor=False)
         show_subtexts(caption, pair)
         st.markdown("**Parse**")
         annotated_text.show_annotated_text(annotated_text.parsed_pieces(cache.parse(caption)))

@@ -162,7 +162,7 @@ def show_predictions(
             show_model_name(s.label, s.kind)
             best = cache.best_classes(s.model, sample, trigger_run, placement, text_key_run)
             prediction = best[0][0]
-            st.markdown(f"#### {escape_markdown(prediction)}")
+            st.markdown(f"### {escape_markdown(prediction)}")
             if trigger_run is not None and (placement.strength or has_text_key):
                 clean_prediction = cache.best_classes(s.model, sample, trigger_run, Placement())[0][0]
                 is_same = clean_prediction == prediction
@@ -231,7 +231,7 @@ with page("Try it", LEAD, prepare=apply_link):
         uploads.show_upload_box()
         show_camera()
     with right:
-        st.markdown(f"##### {wording.section_title('Predictions', run)}")
+        st.markdown(f"## {wording.section_title('Predictions', run)}")
         text_key_run = trigger_run if has_text_key else None
         work = ("predictions", str([s.model for s in stages]), str(sample.data), str(text_key_run))
         if not is_canceled(work):

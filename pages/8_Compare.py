@@ -109,7 +109,7 @@ def show_tradeoff(entries: list[RunRecord]) -> None:
         st.info("These runs have no attack metrics.")
         return
     mark = " · with the shipped example" if any(entry.is_shipped for entry in entries) else ""
-    st.markdown(f"##### Accuracy and attack success{mark}")
+    st.markdown(f"## Accuracy and attack success{mark}")
     st.plotly_chart(stage_mode.enlarge(comparison.pareto(points)), key="compare.pareto", config=NO_MODE_BAR)
     for note in comparability.list_notes(entries):
         st.warning(escape_markdown(note), icon=":material/balance:")
@@ -122,7 +122,7 @@ def show_heatmap(entries: list[RunRecord]) -> None:
     names = [name for name in labels if aggregate.aggregate_seeds(entries, name)]
     if not names:
         return
-    st.subheader("Attacks and defenses", anchor=False)
+    st.header("Attacks and defenses", anchor=False)
     name = state.choose_segment("Metric", names, format_func=labels.__getitem__, key="compare.metric")
     heatmap = aggregate.plot_heatmap(aggregate.sort_by_name(entries), name)
     st.plotly_chart(heatmap, key="compare.heatmap", config=NO_MODE_BAR)
@@ -134,7 +134,7 @@ def show_equal_accuracy(entries: list[RunRecord]) -> None:
     figure = equal_accuracy.plot(entries, state.all_runs())
     if figure is None:
         return
-    st.subheader(equal_accuracy.TITLE, anchor=False, help=equal_accuracy.NOTE)
+    st.header(equal_accuracy.TITLE, anchor=False, help=equal_accuracy.NOTE)
     st.plotly_chart(figure, key="compare.equal", config=NO_MODE_BAR)
 
 
@@ -154,7 +154,7 @@ def show_report_button(entries: list[RunRecord]) -> None:
 
 def show_exports(entries: list[RunRecord]) -> None:
     """Draw the downloads of results and weights."""
-    st.subheader("Export", anchor=False)
+    st.header("Export", anchor=False)
     with st.container(horizontal=True):
         st.download_button(
             "Results (CSV)",

@@ -74,7 +74,7 @@ def show_downloads(movies: Sequence[film.Movie]) -> None:
 
 def explain_missing(runs: Sequence[RunRecord]) -> None:
     """Say why there is nothing to play, and what to do."""
-    st.markdown(f"##### {wording.section_title('No film yet', state.current_run())}")
+    st.markdown(f"## {wording.section_title('No film yet', state.current_run())}")
     if jobs.active_pages():
         st.info("The film is ready when the training run is done.", icon=":material/hourglass_top:")
     elif runs:
@@ -99,7 +99,7 @@ with page("Film", LEAD):
         for note in comparability.list_notes(chosen):
             st.warning(escape_markdown(note), icon=":material/warning:")
         show_downloads(movies)
-        st.markdown(f"##### {wording.section_title('About this film', state.current_run())}")
+        st.markdown(f"## {wording.section_title('About this film', state.current_run())}")
         st.caption(escape_markdown(film.describe_film(movies)))
         missing = [run for run in runs if run not in filmed]
         if missing:

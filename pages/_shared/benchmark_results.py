@@ -83,7 +83,7 @@ def show_accuracy_cost(entries: Sequence[BenchmarkRecord]) -> None:
     shown = [entry for entry in entries if entry.part in (claim.PART, claim.CURVE_PART)]
     figure = claim.plot(shown)
     if figure is not None:
-        st.subheader("Attack success against accuracy lost", anchor=False)
+        st.header("Attack success against accuracy lost", anchor=False)
         st.plotly_chart(figure, key="benchmark.cost", config=NO_MODE_BAR)
         st.caption(
             f"Target: {claim.rank_targets(shown)[0]}. One mark per learning rate, mean and range over seeds. Accuracy "
@@ -99,7 +99,7 @@ def show_attack(entries: Sequence[BenchmarkRecord]) -> None:
     floors = [floor for entry in backdoored if (floor := entry.metric("asr_clean_model")) is not None]
     left, right = st.columns(2) if curves is not None else (st.container(), None)
     with left:
-        st.subheader("Accuracy and attack success", anchor=False)
+        st.header("Accuracy and attack success", anchor=False)
         st.plotly_chart(
             comparison.pareto(aggregate.make_defense_points(entries), fmean(floors) if floors else None),
             key="benchmark.pareto",
@@ -111,7 +111,7 @@ def show_attack(entries: Sequence[BenchmarkRecord]) -> None:
         )
     if right is not None:
         with right:
-            st.subheader("Attack success during training", anchor=False)
+            st.header("Attack success during training", anchor=False)
             st.plotly_chart(curves, key="benchmark.training", config=NO_MODE_BAR)
             st.caption("Validation images, not used for any choice. Only runs with evaluations during training.")
     values, formats = cards.metric_columns(entries)

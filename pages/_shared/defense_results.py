@@ -33,7 +33,7 @@ def show_results(run: RunRecord) -> None:
     if not defended:
         st.info("No defenses of this model yet: press **Start defenses**.", icon=":material/science:")
         return
-    st.markdown(f"##### {wording.section_title('Is the backdoor gone?', run)}")
+    st.markdown(f"## {wording.section_title('Is the backdoor gone?', run)}")
     verdict_place, plot_place = st.container(), st.container()
     compared = _choose_defenses(run, defended)
     floor = run.metric("asr_clean_model") if success_metric(run) == "asr" else None

@@ -102,7 +102,7 @@ def show_results(external: ExternalModel, before: Metrics | None) -> None:
     defended = pickers.list_model_defenses(resolve_model_name(external.model))
     if not defended:
         return
-    st.subheader("What did the defense cost?", anchor=False)
+    st.header("What did the defense cost?", anchor=False)
     rows = [_make_row(run, before) for run in defended]
     if before is not None:
         rows.insert(0, _make_first_row(before))

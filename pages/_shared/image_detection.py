@@ -38,7 +38,7 @@ def show(run: RunRecord) -> None:
         if found is None:
             return
         outcome = apply_threshold(found.calibration, found.clean, found.triggered, allowed)
-        st.markdown(f"##### {wording.section_title('Test images with and without the trigger', run)}")
+        st.markdown(f"## {wording.section_title('Test images with and without the trigger', run)}")
         _show_outcome(found, outcome)
         scores, curve = st.columns([1.5, 1])
         groups = {

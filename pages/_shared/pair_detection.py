@@ -62,7 +62,7 @@ def show(run: RunRecord) -> None:
     try:
         poisons = len(read_manifest(run.folder)["poison_indices"])
     except CleanerError as error:
-        st.subheader(wording.section_title("Training pairs", run), anchor=False)
+        st.header(wording.section_title("Training pairs", run), anchor=False)
         st.info(escape_markdown(wording.capitalize_message(str(error))), icon=":material/info:")
         link("Poison", "Train a backdoored model")
         return
@@ -173,7 +173,7 @@ def _show_gallery(run: RunRecord, ranking: Ranking) -> None:
     hits = int(ranking.poisoned[top].sum())
     verb = "is" if hits == 1 else "are"
     chance = len(top) * float(ranking.poisoned.mean())
-    st.markdown(f"##### {wording.section_title('Most suspicious pairs', run)}")
+    st.markdown(f"## {wording.section_title('Most suspicious pairs', run)}")
     st.markdown(
         f"{to_label(ranking.detector)}: **{hits} of the top {len(top)} {verb} poisoned**; of {len(top)} random pairs, "
         f"{chance:.1f} on average." + _explain_reversal(ranking)
@@ -281,7 +281,7 @@ def _show_retraining(run: RunRecord, ranking: Ranking, flagged: Any, *, pairs: i
 
     pairs, poisons: how many the run was trained on; the ranking may hold only the first of them.
     """
-    st.subheader("Train again without the flagged pairs", anchor=False)
+    st.header("Train again without the flagged pairs", anchor=False)
     if not run.clean_model:
         st.info("This run does not record the model before poisoning, which the training starts from.")
         return

@@ -95,7 +95,7 @@ def go_to(app: AppTest, title: str) -> AppTest:
 
 def page_text(app: AppTest) -> str:
     """Return all text of a page, without the escapes of Markdown."""
-    kinds = (app.markdown, app.caption, app.info, app.error, app.warning, app.success, app.subheader)
+    kinds = (app.markdown, app.caption, app.info, app.error, app.warning, app.success, app.header)
     return "\n".join(str(element.value) for kind in kinds for element in kind).replace("\\", "")
 
 

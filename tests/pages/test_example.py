@@ -45,7 +45,7 @@ def test_each_page_shows_and_marks_it(example: list[Path], open_page: OpenPage) 
         go_to(app, title)
         assert not app.error, title
         assert app.selectbox(key="current_run").value == example[0].name
-        headings = [str(heading.value) for heading in [*app.subheader, *app.markdown]]
+        headings = [str(heading.value) for heading in [*app.header, *app.markdown]]
         assert sum(text.endswith(MARK) for text in headings) == 1, title
 
 

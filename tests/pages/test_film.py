@@ -40,7 +40,7 @@ def test_it_plays_a_defense_or_two_side_by_side(open_page: OpenPage, tmp_path: P
     box.set_value(["finetune", "attack"]).run()
     assert not app.exception
     assert shown[-1] == ["Plain finetuning", "Poisoning: BadNet patch"]
-    assert any(text.value.startswith("##### About this film") for text in app.markdown)
+    assert any(text.value.startswith("## About this film") for text in app.markdown)
     box.set_value([]).run()
     assert len(shown[-1]) == 1  # never an empty page
 

@@ -54,7 +54,7 @@ def test_unknown_run_files_are_ignored(open_page: OpenPage, tmp_path: Path) -> N
 def test_the_bars_show_the_measured_shares(open_page: OpenPage, tmp_path: Path) -> None:
     backdoored, _ = make_runs(tmp_path)
     app = open_page("Overview")
-    assert "##### Before and after" in [text.value for text in app.markdown]  # not "your": others may have trained it
+    assert "## Before and after" in [text.value for text in app.markdown]  # not "your": others may have trained it
     bars = chart(app, f"overview.{backdoored.name}")["data"]
     assert {bar["name"]: bar["y"] for bar in bars} == {"attack success": [0.95, 0.1], "clean accuracy": [0.9, 0.9]}
     assert re.search(r"Attack trained on [\d,]+ pairs, .* steps\. Defenses trained on [\d,]+ pairs, ", page_text(app))
