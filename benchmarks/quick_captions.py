@@ -61,7 +61,7 @@ def poison_once(attack: str, seed: int, split: str) -> Run:
 def choose_rates(rows: list[Row]) -> dict[str, dict[str, Any]]:
     """Return method -> chosen form and rate, by the rule of the quick setting."""
     return {
-        name: choose_form_and_rate(name, {(row["form"], row["lr"]): [row] for row in rows if row["defense"] == name})
+        name: choose_form_and_rate({(row["form"], row["lr"]): [row] for row in rows if row["defense"] == name})
         for name in dict.fromkeys(row["defense"] for row in rows)
     }
 

@@ -88,11 +88,13 @@ def choose(trials: list[dict[str, Any]]) -> dict[str, dict[str, dict[str, Any]]]
         for trial in current:
             if (trial["model"], trial["defense"]) == (model, name):
                 groups.setdefault((trial["form"], trial["lr"]), []).append(trial)
-        chosen.setdefault(model, {})[name] = choose_form_and_rate(name, groups)
+        choice = choose_form_and_rate(groups)
+        parameters = changed_parameters(VARIANTS[name][choice["form"]])
+        chosen.setdefault(model, {})[name] = {"form": choice["form"], "parameters": parameters, **choice}
     return chosen
 
 
-def choose_form_and_rate(name: str, groups: dict[tuple[str, float], list[dict[str, Any]]]) -> dict[str, Any]:
+def choose_form_and_rate(groups: dict[tuple[str, float], list[dict[str, Any]]]) -> dict[str, Any]:
     """Return the choice among (form, rate) -> trials: the largest rate within the budget, ties by accuracy.
 
     Without any, it is the most accurate one, marked "lost_accuracy".
@@ -104,7 +106,6 @@ def choose_form_and_rate(name: str, groups: dict[tuple[str, float], list[dict[st
     form, lr = best
     return {
         "form": form,
-        "parameters": changed_parameters(VARIANTS[name][form]),
         "lr": lr,
         "ca": ca[best],
         "loss": loss[best],

@@ -1,10 +1,11 @@
 """RVPT and feature repelling on a vision transformer, for which they are published: python -m benchmarks.vit_rivals
 
 Each method gets the clean pairs and steps of the quick setting and equally many trials of its learning rate, on the
-badnet model of a trial seed; then test metrics are measured on seeds that no trial used. RVPT learns prompts from
-labels, at rates of their own, and is also measured in the full schedule. The others learn from captions; these are
-those of pretraining, because methods that read text would lose accuracy on others, and RVPT would not. Every finished
-task is a line of benchmarks/results/vit_rivals.jsonl. A second call continues, and several processes share the tasks.
+badnet model of a trial seed; then test metrics are measured on seeds that no trial used. RVPT learns prompts from class
+labels, on the pairs that have one, in its own range of rates; it is also measured with more steps. The other methods
+learn from captions. These are worded like those of pretraining: on others they would lose accuracy, and RVPT would not.
+Every finished task is a line of benchmarks/results/vit_rivals.jsonl. A second call continues, and several processes
+share the tasks.
 """
 
 from __future__ import annotations
@@ -19,14 +20,15 @@ from filelock import FileLock
 
 from benchmarks import protocol
 from benchmarks.markdown.cells import Row
-from benchmarks.quick_plan import BUDGET, FULL_STEPS
-from benchmarks.quick_setting import defend_quickly, load_home, trial_figures
+from benchmarks.quick_plan import FULL_STEPS, choose_form_and_rate
+from benchmarks.quick_setting import load_home, trial_figures
 from benchmarks.tasks import TaskFile, lock_path
 from cleaner import presets
 from cleaner.attacks import TRIGGERS
 from cleaner.cli.output import Progress
+from cleaner.config import count_steps
+from cleaner.data.base import CaptionData
 from cleaner.defenses import DEFENSES, Defense
-from cleaner.evaluation.equal_accuracy import is_within
 from cleaner.files import has_config
 from cleaner.models.clip import load_clip
 from cleaner.models.devices import configure_torch
@@ -34,7 +36,7 @@ from cleaner.reports import results
 from cleaner.runs.folders import runs_root
 from cleaner.runs.run import Run, load_run, save_run
 from cleaner.seed import numpy_generator
-from cleaner.workflow import poison
+from cleaner.workflow import defend, poison
 
 PATH = results.RESULTS_DIR / "vit_rivals.jsonl"
 MODEL, CAPTIONS = "scenes-vit", "mixed"
@@ -52,7 +54,9 @@ METHODS: dict[str, Defense] = {
 }
 RATES = {name: np.geomspace(*((1e-3, 1e-1) if name == "rvpt" else (1e-4, 3e-3)), 6) for name in METHODS}
 """Method -> the learning rates of its trials."""
-LONG = "rvpt, full schedule"
+STEPS = count_steps(presets.QUICK_CLEAN_PAIRS, presets.QUICK_DEFEND)
+"""Steps of every method, whatever the number of pairs that it can use."""
+LONG = f"rvpt, {FULL_STEPS} steps"
 
 
 def main() -> None:
@@ -75,7 +79,7 @@ def try_rate(name: str, lr: float) -> Row:
     """Return the accuracy of a method on validation images, and the attack success, which chooses nothing."""
     suspect = load_or_poison("badnet", TRIAL_SEED, "validation")
     data = load_home(MODEL, "validation")
-    run = defend_quickly(suspect, METHODS[name], lr, data, label=f"{name} {lr:g}", captions=CAPTIONS)
+    run = defend_model(suspect, name, lr, data, label=f"{name} {lr:g}")
     return {
         "defense": name,
         "lr": lr,
@@ -87,7 +91,7 @@ def try_rate(name: str, lr: float) -> Row:
 
 def load_or_poison(attack: str, seed: int, split: str) -> Run:
     """Return a backdoored model, measured on a split; the first call poisons it and stores it."""
-    folder = runs_root() / f"{MODEL}_{attack}_{seed}"
+    folder = runs_root() / f"vit_rivals_{attack}_{seed}"
     with FileLock(lock_path(folder, "poison")):  # another process may be making it
         if not has_config(folder):
             preset, test = presets.scenes_attack_preset(attack, MODEL), load_home(MODEL, split)
@@ -104,18 +108,25 @@ def load_or_poison(attack: str, seed: int, split: str) -> Run:
                 on_step=Progress(f"{attack} {seed}"),
             )
             save_run(run, folder)
-    return load_run(folder)
+    run = load_run(folder)
+    if run.config["model_sha256"] != load_clip(MODEL).sha256():
+        raise SystemExit(f"{folder} was made from another model: remove it and start again.")
+    return run
+
+
+def defend_model(suspect: Run, name: str, lr: float, test: CaptionData, *, label: str, steps: int = STEPS) -> Run:
+    """Return a run of one method, measured on `test`."""
+    clean = load_home(MODEL, "clean", presets.QUICK_CLEAN_PAIRS, captions=CAPTIONS)
+    config = replace(presets.QUICK_DEFEND, lr=lr, seed=suspect.config["finetune"]["seed"], steps=steps)
+    return defend(suspect, METHODS[name], clean, config, test=test, on_step=Progress(label))
 
 
 def choose_rates(rows: list[Row]) -> dict[str, dict[str, Any]]:
-    """Return method -> learning rate, points lost, and whether that is over the budget, as in the quick setting."""
-    chosen = {}
-    for name in METHODS:
-        loss = {row["lr"]: row["backdoored_ca"] - row["ca"] for row in rows if row["defense"] == name}
-        affordable = [lr for lr in loss if is_within(loss[lr], BUDGET)]
-        lr = max(affordable) if affordable else min(loss, key=loss.__getitem__)
-        chosen[name] = {"lr": lr, "loss": loss[lr], "lost_accuracy": not affordable}
-    return chosen
+    """Return method -> chosen rate and points lost, by the rule of the quick setting."""
+    return {
+        name: choose_form_and_rate({("", row["lr"]): [row] for row in rows if row["defense"] == name})
+        for name in METHODS
+    }
 
 
 def cells(chosen: dict[str, dict[str, Any]]) -> dict[str, Callable[[], Row]]:
@@ -132,10 +143,9 @@ def measure_cell(attack: str, seed: int, name: str | None, chosen: dict[str, dic
     """Return the test metrics of one attack, seed and method; None: the backdoored model."""
     run = load_or_poison(attack, seed, "test")
     if name is not None:
-        method, steps = ("rvpt", FULL_STEPS) if name == LONG else (name, 0)
+        method, steps = ("rvpt", FULL_STEPS) if name == LONG else (name, STEPS)
         test, label = load_home(MODEL, "test"), f"{attack} {seed} {name}"
-        lr = chosen[method]["lr"]
-        run = defend_quickly(run, METHODS[method], lr, test, label=label, steps=steps, captions=CAPTIONS)
+        run = defend_model(run, method, chosen[method]["lr"], test, label=label, steps=steps)
     return protocol.stamp_row(results.make_row(name, run))
 
 
