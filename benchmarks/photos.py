@@ -14,7 +14,7 @@ import statistics
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
-from functools import cache, lru_cache, partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from benchmarks import learning_rates, protocol
 from benchmarks.markdown.cells import Row
 from benchmarks.photos_data import load_photos
 from benchmarks.protocol2 import plan
+from benchmarks.rows import select_suspects
 from benchmarks.tasks import TaskFile, lock_path
 from cleaner import presets
 from cleaner.attacks import TRIGGERS, Trigger
@@ -128,37 +129,12 @@ def choose_rates(trials: list[Row]) -> tuple[dict[str, float], list[list[str]]]:
 
 def select_cells(rows: list[Row]) -> list[Row]:
     """Return, of each attack and seed, the cells of one backdoored model."""
-    groups: dict[tuple[str, int], list[Row]] = {}
-    for row in rows:
-        groups.setdefault((row["trigger"], row["seed"]), []).append(row)
-    size = 1 + len(METHODS)
-    return [row for (attack, seed), group in groups.items() for row in select_suspect(group, size, attack, seed)]
-
-
-def select_suspect(rows: list[Row], size: int, attack: str, seed: int) -> list[Row]:
-    """Return the rows of one backdoored model: of one that has all `size`, else of the one stored here.
-
-    The same attack and seed give other weights on another processor: what was measured against those does not count.
-    While no model is stored here, the rows of the one with most count.
-    """
-    groups: dict[str, list[Row]] = {}
-    for row in rows:
-        groups.setdefault(row["suspect_sha256"], []).append(row)
-    fullest = max(groups.values(), key=len, default=[])
-    if len(fullest) == size or not has_config(folder := suspect_folder(attack, seed)):
-        return fullest
-    return groups.get(hash_suspect(folder), [])
+    return select_suspects(rows, 1 + len(METHODS), suspect_folder)
 
 
 def suspect_folder(attack: str, seed: int) -> Path:
     """Return the folder of a backdoored run of the table."""
     return runs_root() / f"photos_{attack}_{seed}"
-
-
-@cache
-def hash_suspect(folder: Path) -> str:
-    """Return the hash of a stored run's weights."""
-    return load_run(folder).clip.sha256()
 
 
 @lru_cache(maxsize=1)

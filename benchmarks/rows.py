@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from filelock import FileLock
 from benchmarks import protocol
 from benchmarks.markdown.cells import Row
 from benchmarks.tasks import lock_path
+from cleaner.files import has_config
+from cleaner.runs.run import load_run
 
 
 def read_rows(path: Path) -> list[Row]:
@@ -24,3 +27,26 @@ def add_row(path: Path, row: Row, order: Callable[[Row], Any] = lambda _: 0, **f
     with FileLock(lock_path(path, "append")):
         rows = sorted([*read_rows(path), row], key=order)
         protocol.write_result(path, seeds=sorted({row["seed"] for row in rows}), **fields, rows=rows)
+
+
+def select_suspects(rows: list[Row], size: int, locate: Callable[[str, int], Path]) -> list[Row]:
+    """Return, of each attack and seed, the rows of one backdoored model: one with all `size`, else the stored one.
+
+    The same attack and seed give other weights on another processor: what was measured against those does not count.
+    While no model is stored, the rows of the one with most count. locate: (attack, seed) to the folder of its run.
+    """
+    groups: dict[tuple[str, int], dict[str, list[Row]]] = {}
+    for row in rows:
+        groups.setdefault((row["trigger"], row["seed"]), {}).setdefault(row["suspect_sha256"], []).append(row)
+    selected = []
+    for key, by_hash in groups.items():
+        fullest = max(by_hash.values(), key=len)
+        is_chosen = len(fullest) == size or not has_config(folder := locate(*key))
+        selected += fullest if is_chosen else by_hash.get(hash_suspect(folder), [])
+    return selected
+
+
+@cache
+def hash_suspect(folder: Path) -> str:
+    """Return the hash of a stored run's weights."""
+    return load_run(folder).clip.sha256()

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from benchmarks import protocol
 from benchmarks.markdown.cells import Row
 from benchmarks.quick_plan import FULL_STEPS, choose_form_and_rate
 from benchmarks.quick_setting import load_home, trial_figures
+from benchmarks.rows import select_suspects
 from benchmarks.tasks import TaskFile, lock_path
 from cleaner import presets
 from cleaner.attacks import TRIGGERS
@@ -65,7 +67,7 @@ def main() -> None:
     configure_torch()
     file = TaskFile(PATH)
     file.run_phase("trials", trials())
-    file.run_phase("rows", cells(choose_rates(file.rows("trials"))))
+    file.run_phase("rows", cells(choose_rates(file.rows("trials"))), select_cells)
 
 
 def trials() -> dict[str, Callable[[], Row]]:
@@ -91,7 +93,7 @@ def try_rate(name: str, lr: float) -> Row:
 
 def load_or_poison(attack: str, seed: int, split: str) -> Run:
     """Return a backdoored model, measured on a split; the first call poisons it and stores it."""
-    folder = runs_root() / f"vit_rivals_{attack}_{seed}"
+    folder = suspect_folder(attack, seed)
     with FileLock(lock_path(folder, "poison")):  # another process may be making it
         if not has_config(folder):
             preset, test = presets.scenes_attack_preset(attack, MODEL), load_home(MODEL, split)
@@ -114,6 +116,11 @@ def load_or_poison(attack: str, seed: int, split: str) -> Run:
     return run
 
 
+def suspect_folder(attack: str, seed: int) -> Path:
+    """Return the folder of a backdoored run."""
+    return runs_root() / f"vit_rivals_{attack}_{seed}"
+
+
 def defend_model(suspect: Run, name: str, lr: float, test: CaptionData, *, label: str, steps: int = STEPS) -> Run:
     """Return a run of one method, measured on `test`."""
     clean = load_home(MODEL, "clean", presets.QUICK_CLEAN_PAIRS, captions=CAPTIONS)
@@ -127,6 +134,15 @@ def choose_rates(rows: list[Row]) -> dict[str, dict[str, Any]]:
         name: choose_form_and_rate({("", row["lr"]): [row] for row in rows if row["defense"] == name})
         for name in METHODS
     }
+
+
+def select_cells(rows: list[Row]) -> list[Row]:
+    """Return, of each attack and seed, the cells of one backdoored model, in the order of the table."""
+    order = [None, *METHODS, LONG]
+    return sorted(
+        select_suspects(rows, len(order), suspect_folder),
+        key=lambda row: (ATTACKS.index(row["trigger"]), row["seed"], order.index(row["defense"])),
+    )
 
 
 def cells(chosen: dict[str, dict[str, Any]]) -> dict[str, Callable[[], Row]]:

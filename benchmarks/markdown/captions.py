@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from benchmarks.markdown.cells import Row, group_rows, join_unique, method_label
@@ -110,7 +111,9 @@ def describe_trigger(trigger: Row) -> str:
 
 
 def describe_schedule(row: Row) -> str:
-    """Return pairs, batch, epochs and steps of a row."""
-    count, finetune = row["config"]["pairs"], row["config"]["finetune"]
-    batch, steps = min(finetune["batch_size"], count), count_steps(count, FinetuneConfig(**finetune))
-    return f"{count:,} pairs, batch {batch}, {finetune['epochs']} epochs, {steps:,} steps"
+    """Return pairs, batch, epochs and steps of a row; no epochs where the number of steps was set."""
+    config = FinetuneConfig(**row["config"]["finetune"])
+    count = row["config"].get("trained_pairs") or row["config"]["pairs"]
+    steps = count_steps(count, config)
+    epochs = f"{config.epochs} epochs, " if steps == count_steps(count, replace(config, steps=0)) else ""
+    return f"{count:,} pairs, batch {min(config.batch_size, count)}, {epochs}{steps:,} steps"

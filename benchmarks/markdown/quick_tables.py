@@ -106,22 +106,22 @@ def quick_captions(root: Path) -> str:
 def vit_rivals(root: Path) -> str:
     """Return RVPT, feature repelling and the other methods on the ViT, of seeds with all of them."""
     file = TaskFile(root / "benchmarks" / "results" / vit.PATH.name)
-    chosen = vit.choose_rates(file.rows("trials"))
+    chosen, size = vit.choose_rates(file.rows("trials")), len(vit.METHODS) + 2
     lost = [(vit.MODEL, name) for name, choice in chosen.items() if choice["lost_accuracy"]]
+    lost += [(vit.MODEL, vit.LONG) for _, name in lost if name == "rvpt"]
+    groups = group_rows(vit.select_cells(file.rows("rows")), "trigger", "seed")
+    rows = [row for group in groups if len(group) == size for row in group]
     result = {"command": "python -m benchmarks.vit_rivals"}
-    groups = group_rows(file.rows("rows"), "trigger", "seed")
-    rows = [row for group in groups if len(group) == len(vit.METHODS) + 2 for row in group]
     tables = [format_comparison(group, result, lost) for group in group_rows(rows, "trigger")]
-    count = len(vit.RATES["rvpt"])
+    (low, *_, high), (prompt_low, *_, prompt_high) = vit.RATES["finetune"], vit.RATES["rvpt"]
     costs = ", ".join(f"{name} {100 * choice['loss']:+.1f}" for name, choice in chosen.items())
-    ranges = "; ".join(
-        f"{name} {rates[0]:g} to {rates[-1]:g}"
-        for name, rates in (("rvpt", vit.RATES["rvpt"]), ("others", vit.RATES["finetune"]))
-    )
     text = (
-        f"Captions of the clean pairs: {vit.CAPTIONS}. Rates: {count} trials of each method ({ranges}), validation "
-        f"split, badnet, seed {vit.TRIAL_SEED}; the largest rate that loses at most {100 * BUDGET:g} points of "
-        f"accuracy. Points lost: {costs}."
+        f"Captions of the clean pairs: {vit.CAPTIONS}; `ta_cleaner` and `cleanclip_short` shorten all (K 100%). RVPT "
+        f"learns prompts from class labels, on the pairs that have one, with AdamW as all methods here. Rates: "
+        f"{len(vit.RATES['rvpt'])} trials of each method ({low:g} to {high:g}, of RVPT {prompt_low:g} to "
+        f"{prompt_high:g}), validation split, `badnet`, seed {vit.TRIAL_SEED}, {vit.STEPS} steps; the largest rate "
+        f"that loses at most {100 * BUDGET:g} points of accuracy, whatever it leaves of the attack. Points lost: "
+        f"{costs}."
     )
     return "\n\n".join([*tables, text])
 

@@ -22,7 +22,7 @@ from cleaner.types import CleanerError, OnStep, start_progress
 
 EVAL_BATCH_SIZE = 256
 TEXT_BATCH_SIZE = 1024
-SLOW_IMAGE_BATCH, SLOW_TEXT_BATCH = 16, 512
+SLOW_IMAGE_BATCH, SLOW_TEXT_BATCH = 16, 256
 """Batches of a full-size model on a CPU: a second or two each, so that progress shows and a cancel is heard."""
 MAX_CPU_CLASSES = 100
 """Most classes that a CPU encodes with all 80 templates unless told to: 8,000 prompts take 20 s on ViT-B-32."""

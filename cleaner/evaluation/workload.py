@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,7 +15,7 @@ from cleaner.evaluation.encode import Encoder
 from cleaner.evaluation.evaluate import COUNTERFACTUAL_PAIRS, NEGATIVES, draw_counterfactuals
 from cleaner.models.clip import Clip
 
-SAMPLED_IMAGES, SAMPLED_PROMPTS = 8, 128
+SAMPLED_IMAGES, SAMPLED_PROMPTS, SAMPLED_CAPTIONS = 8, 128, 64
 STORE_SAMPLE = 16
 """Images that are looked up in the feature store, to estimate how many are there."""
 
@@ -52,24 +53,33 @@ class EvaluationCount:
             images += labeled * (models - 1)
         return cls(images, prompts * sets, captions)
 
-    def seconds(self, per_image: float, per_text: float) -> float:
+    def seconds(self, per_image: float, per_prompt: float, per_caption: float) -> float:
         """Return the seconds of the evaluation."""
-        return self.images * per_image + (self.prompts + self.captions) * per_text
+        return self.images * per_image + self.prompts * per_prompt + self.captions * per_caption
 
 
 @torch.inference_mode()
-def time_encoding(clip: Clip, data: CaptionData, images: int, prompts: int) -> tuple[float, float]:
-    """Return the seconds per image and per text, of the first `images` and of at most `prompts` prompts."""
+def time_encoding(clip: Clip, data: CaptionData, images: int, prompts: int) -> tuple[float, float, float]:
+    """Return the seconds per image, class prompt and caption, of the first `images` and of about `prompts` prompts.
+
+    The prompts share prefixes as those of a batch do; captions share few.
+    """
     pixels, start = data.with_transform(clip.framing).images(range(min(images, len(data)))), time.perf_counter()
     clip.encode_image(pixels).cpu()
     per_image = (time.perf_counter() - start) / len(pixels)
     encoder = Encoder(clip, use_store=False)
     templates, names = encoder.choose_templates(data), data.class_names or [""]
-    texts = [templates[i % len(templates)].format(names[i % len(names)]) for i in range(prompts)]
-    texts = list(dict.fromkeys(texts))  # equal ones would be encoded once
+    names = names[: max(1, encoder.text_batch // len(templates))]
+    texts = [template.format(name) for template in templates[: -(-prompts // len(names))] for name in names]
+    captions = data.captions[:SAMPLED_CAPTIONS]
+    return per_image, _time_texts(encoder, texts), _time_texts(encoder, captions)
+
+
+def _time_texts(encoder: Encoder, texts: Sequence[str]) -> float:
+    """Return the seconds per text; equal ones are encoded once."""
     start = time.perf_counter()
     encoder.encode_texts(texts)
-    return per_image, (time.perf_counter() - start) / len(texts)
+    return (time.perf_counter() - start) / len(set(texts))
 
 
 def predict_evaluation(

@@ -147,12 +147,12 @@ class _Measurement:
         validation = EvaluationCount.of(clip, watched, trigger, counterfactual=False)
         self.check()
         moved = clip.to(request.finetune.device, request.finetune.precision)
-        image, text = time_encoding(moved, test, SAMPLED_IMAGES, SAMPLED_PROMPTS)
+        costs = time_encoding(moved, test, SAMPLED_IMAGES, SAMPLED_PROMPTS)
         return prediction.Phases(
             loading,
             step * batch / micro,
-            validation.seconds(image, text) if request.finetune.eval_every else 0.0,
-            count.seconds(image, text),
+            validation.seconds(*costs) if request.finetune.eval_every else 0.0,
+            count.seconds(*costs),
             optimize,
             before + 4 * weights + activations,
         )
@@ -266,9 +266,9 @@ class _Measurement:
         evaluate(clip, part, trigger, target, clean_clip=clean, on_step=self.check)
         elapsed = time.perf_counter() - start
         # In whole batches: a GPU takes about the same time for smaller ones.
-        image, text = time_encoding(clip, part, EVAL_BATCH_SIZE, TEXT_BATCH_SIZE)
+        costs = time_encoding(clip, part, EVAL_BATCH_SIZE, TEXT_BATCH_SIZE)
         whole, timed = (
-            EvaluationCount.of(clip, each, trigger, models=1 if clean is None else 2).seconds(image, text)
+            EvaluationCount.of(clip, each, trigger, models=1 if clean is None else 2).seconds(*costs)
             for each in (test, part)
         )
         return elapsed * whole / timed

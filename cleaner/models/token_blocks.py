@@ -1,4 +1,4 @@
-"""Texts ready for the text tower: blocks of similar length, with little padding, or trees of texts that begin alike."""
+"""Texts ready for the text tower: in blocks of similar length, with little padding, or as trees of shared prefixes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MAX_BLOCKS = 8
 COLUMN_MULTIPLE = 4
 """The columns of a block are a multiple of this."""
 TREE_TOKENS, TREE_MULTIPLE = 192, 32
-"""Most tokens of a tree with several texts; the tokens of trees are a multiple of the other."""
+"""Most tokens of a tree with several texts, and what the number of tokens is a multiple of."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class PackedTexts:
 
 
 @dataclass(frozen=True)
-class TokenTrees:
-    """Texts whose equal beginnings are one: a causal tower computes the same for them, however the texts go on.
+class PrefixTrees:
+    """Texts that share a prefix share its tokens: what a causal tower computes for them depends on no later token.
 
     Attributes:
         tokens: (B, T) token ids of B trees; 0 is padding.
@@ -82,10 +82,10 @@ def sort_into_blocks(
     return ordered, [(rows, columns) for columns, rows in sizes.items()], position
 
 
-def build_trees(tokens: Tensor, tree_tokens: int = TREE_TOKENS) -> TokenTrees:
+def build_prefix_trees(tokens: Tensor, tree_tokens: int = TREE_TOKENS) -> PrefixTrees:
     """Return the trees of token ids (N, T), N > 0.
 
-    tree_tokens: a text with which a tree would have more begins another.
+    tree_tokens: a text that would take a tree beyond this many begins another.
     """
     texts = [ids[:length] for ids, length in zip(tokens.tolist(), token_lengths(tokens).tolist(), strict=True)]
     order = sorted(range(len(texts)), key=texts.__getitem__)
@@ -109,4 +109,4 @@ def build_trees(tokens: Tensor, tree_tokens: int = TREE_TOKENS) -> TokenTrees:
     for i in range(size):
         mask[:, i] = mask[range(len(trees)), nodes[:, i, 2]]
         mask[:, i, i] = 0
-    return TokenTrees(nodes[..., 0], nodes[..., 1], mask, torch.tensor([tree * size + end for tree, end in ends]))
+    return PrefixTrees(nodes[..., 0], nodes[..., 1], mask, torch.tensor([tree * size + end for tree, end in ends]))

@@ -37,7 +37,7 @@ def admit() -> None:
 def _ask(password: str) -> None:
     """Draw the form for the password; end this run of the page unless the right one was given."""
     with st.container(horizontal_alignment="center"), st.form("access", width=420):
-        st.markdown("#### :material/cleaning_services: TA-Cleaner Lab")
+        st.markdown("# :material/cleaning_services: TA-Cleaner Lab")
         given = st.text_input("Password", type="password", key="access.password")
         is_sent = st.form_submit_button("Open", type="primary", icon=":material/lock_open:", width="stretch")
         st.caption(f"The person who started this server chose it ({escape_markdown(PASSWORD)}).")

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import learning_rates, photos, photos_data, protocol
+from benchmarks import learning_rates, photos, photos_data, protocol, rows
 from benchmarks.markdown import result_tables
 from cleaner import presets
 from cleaner.config import FinetuneConfig
@@ -96,13 +96,13 @@ def test_what_two_backdoored_models_gave_is_never_mixed(monkeypatch: pytest.Monk
         row = {"trigger": attack, "seed": 0, "suspect_sha256": suspect}
         return [row | {"key": f"{attack} 0 {name or 'none'}", "defense": name} for name in cells[:count]]
 
-    rows = [*rows_of("first", 4), *rows_of("here", 2), *rows_of("first", 1, "blended")]
-    monkeypatch.setattr(photos, "has_config", lambda folder: "badnet" in folder.name)
-    monkeypatch.setattr(photos, "hash_suspect", lambda folder: "here")
-    assert photos.select_cells(rows) == [*rows_of("here", 2), *rows_of("first", 1, "blended")]
+    measured = [*rows_of("first", 4), *rows_of("here", 2), *rows_of("first", 1, "blended")]
+    monkeypatch.setattr(rows, "has_config", lambda folder: "badnet" in folder.name)
+    monkeypatch.setattr(rows, "hash_suspect", lambda folder: "here")
+    assert photos.select_cells(measured) == [*rows_of("here", 2), *rows_of("first", 1, "blended")]
     complete = rows_of("first", len(cells))
     assert photos.select_cells([*complete, *rows_of("here", 2)]) == complete
-    monkeypatch.setattr(photos, "has_config", lambda folder: False)
+    monkeypatch.setattr(rows, "has_config", lambda folder: False)
     assert photos.select_cells(rows_of("first", 4) + rows_of("here", 2)) == rows_of("first", 4)
 
 

@@ -33,7 +33,7 @@ def test_every_method_has_equally_many_trials_and_every_seed() -> None:
     assert vit_rivals.TRIAL_SEED not in vit_rivals.SEEDS
 
 
-def test_the_rivals_work_on_this_model_as_published() -> None:
+def test_the_rivals_support_this_model() -> None:
     clip, data = new_clip(vit_rivals.MODEL), make_toy_data()
     for name in ("rvpt", "feature_repelling"):
         assert DEFENSES[name]().unsupported_reason(clip, data) is None
@@ -53,14 +53,12 @@ def test_rates_are_chosen_by_accuracy(losses: dict[float, float], expected: tupl
 
 def test_the_table_shows_seeds_with_all_methods(tmp_path: Path) -> None:
     names = [None, *vit_rivals.METHODS, vit_rivals.LONG]
-    cells = [(name, 1) for name in names] + [(name, 2) for name in names[:-1]]
-    rows = [
-        make_row(name, seed, 0.9) | {"phase": "rows", "model": vit_rivals.MODEL, "trigger": "badnet", "commit": "abc"}
-        for name, seed in cells
-    ]
+    cells = [(name, 1) for name in reversed(names)] + [(name, 2) for name in names[:-1]]
+    origin = {"phase": "rows", "model": vit_rivals.MODEL, "trigger": "badnet", "suspect_sha256": "0", "commit": "abc"}
+    rows = [make_row(name, seed, 0.9) | origin for name, seed in cells]
     write_lines(tmp_path, vit_rivals.PATH.name, [*make_trials({1e-3: 0.05}), *rows])
     table = quick_tables.vit_rivals(tmp_path)
-    assert table.count("\n| ") == 1 + 1 + len(names)
+    lines = [line.split("|")[1].strip() for line in table.splitlines() if line.startswith("| ")][2:]
+    assert lines == ["none (backdoored)", *(f"{name} †" for name in names[1:])]
     assert "Seed 1;" in table
-    assert "| rvpt † |" in table
     assert "rvpt +5.0" in table

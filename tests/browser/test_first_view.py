@@ -32,7 +32,7 @@ READ_LETTERS = """() => Object.fromEntries([...document.querySelectorAll('.main-
 READ_WEIGHTS = (
     """() => [...document.querySelectorAll('.st-key-pipeline a p')].map(p => getComputedStyle(p).fontWeight)"""
 )
-READ_GAP = """() => { const title = document.querySelector('h5');
+READ_GAP = """() => { const title = document.querySelector('[data-testid=stMarkdown] h2');
     const next = title.closest('[data-testid=stElementContainer]').nextElementSibling;
     return next.getBoundingClientRect().top - title.getBoundingClientRect().bottom; }"""
 

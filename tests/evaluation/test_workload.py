@@ -11,6 +11,7 @@ from cleaner import evaluate
 from cleaner.attacks import TRIGGERS
 from cleaner.data.base import TensorData
 from cleaner.evaluation import workload
+from cleaner.evaluation.encode import Encoder
 from cleaner.evaluation.workload import EvaluationCount, predict_evaluation
 from cleaner.models import clip as clip_module
 from cleaner.models.clip import Clip
@@ -39,7 +40,7 @@ def test_what_is_stored_is_predicted_to_take_no_time(
 ) -> None:
     monkeypatch.setenv("CLEANER_CACHE", str(tmp_path))
     monkeypatch.setattr(clip_module, "FULL_SIZE_PARAMETERS", 1)
-    monkeypatch.setattr(workload, "time_encoding", lambda *_: (1.0, 1.0))
+    monkeypatch.setattr(workload, "time_encoding", lambda *_: (1.0, 1.0, 1.0))
     options: dict[str, Any] = {"steps": 1} if name == "trojvqa" else {}
     trigger = TRIGGERS[name](**options).prepare(tiny_clip, toy_data, "banana")
     clean = make_clip(seed=1)
@@ -54,3 +55,22 @@ def test_what_is_stored_is_predicted_to_take_no_time(
     assert 0 < predict() < count.images + count.prompts + count.captions
     evaluate(tiny_clip, toy_data, trigger, "banana", clean_clip=clean)
     assert predict() == 0
+
+
+@pytest.mark.parametrize(("full_size", "tower"), [(1, "encode_text_trees"), (10**12, "encode_text")])
+def test_texts_are_timed_as_an_evaluation_encodes_them(
+    full_size: int, tower: str, tiny_clip: Clip, toy_data: TensorData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clip_module, "FULL_SIZE_PARAMETERS", full_size)
+    calls: list[list[str]] = []
+    encode = getattr(Clip, tower)
+    other = {"encode_text", "encode_text_trees"} - {tower}
+    monkeypatch.setattr(Clip, tower, lambda clip, texts: calls.append(texts) or encode(clip, texts))
+    for name in other:
+        monkeypatch.setattr(Clip, name, lambda clip, texts: pytest.fail("the other way to encode texts"))
+    prompts = workload.time_encoding(tiny_clip, toy_data, 8, 10)
+    assert len(prompts) == 3
+    assert min(prompts) > 0
+    templates, names = Encoder(tiny_clip).choose_templates(toy_data), toy_data.class_names
+    assert calls[0] == [template.format(name) for template in templates[:3] for name in names]
+    assert calls[1] == toy_data.captions[: workload.SAMPLED_CAPTIONS]

@@ -18,7 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from cleaner.models import clip as clip_module
 from cleaner.models.clip import BUILT_IN, Clip, load_clip, new_clip, save_clip
 from cleaner.models.devices import image_format
-from cleaner.models.token_blocks import GPU_BLOCK_ROWS, build_trees, sort_into_blocks, token_lengths
+from cleaner.models.token_blocks import GPU_BLOCK_ROWS, build_prefix_trees, sort_into_blocks, token_lengths
 from cleaner.types import CleanerError
 from tests.conftest import TINY, make_clip
 
@@ -63,18 +63,29 @@ def test_text_trees_change_no_feature(classes: int, tiny_clip: Clip) -> None:
     assert tiny_clip.encode_text_trees([]).shape == (0, features.shape[1])
 
 
-def test_a_tree_holds_what_texts_begin_with_once() -> None:
+def test_shared_prefixes_appear_once() -> None:
     tokens = torch.tensor([[8, 3, 4, 9], [8, 3, 9, 0], [8, 3, 4, 9], [8, 5, 9, 0]])  # 8 begins and 9 ends a text
-    trees = build_trees(tokens)
+    trees = build_prefix_trees(tokens)
     assert trees.tokens.shape == (1, 32)
     assert trees.tokens.count_nonzero() == 7  # 8, 3, 4, 5, and 9 three times
     seen = [trees.tokens[0][row == 0].tolist() for row in trees.mask[0, trees.ends]]
     assert seen == [[8, 3, 4, 9], [8, 3, 9], [8, 3, 4, 9], [8, 5, 9]]
     assert trees.ends[0] == trees.ends[2]
     assert (trees.positions[0] + 1)[trees.ends].tolist() == [4, 3, 4, 3]
-    small = build_trees(tokens, tree_tokens=5)
+    small = build_prefix_trees(tokens, tree_tokens=5)
     assert small.tokens.shape == (2, 32)
     assert [small.tokens.flatten()[i].item() for i in small.ends] == [9, 9, 9, 9]
+
+
+def test_captions_that_share_little_get_blocks(tiny_clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoded: list[int] = []
+    encode = Clip.encode_packed
+    monkeypatch.setattr(Clip, "encode_packed", lambda clip, texts: encoded.append(1) or encode(clip, texts))
+    tiny_clip.encode_text_trees([f"{i} {'old banana ' * 15}" for i in range(32)])
+    assert encoded
+    encoded.clear()
+    tiny_clip.encode_text_trees([f"a photo of a nice old banana {i}" for i in range(32)])
+    assert not encoded
 
 
 def test_class_prompts_fill_half_of_the_tokens_in_trees() -> None:
@@ -82,7 +93,7 @@ def test_class_prompts_fill_half_of_the_tokens_in_trees() -> None:
     names = list(dict.fromkeys(open_clip.IMAGENET_CLASSNAMES))[:73]
     tokens = clip.tokenize([template(name) for name in names for template in open_clip.SIMPLE_IMAGENET_TEMPLATES])
     _, sizes, _ = sort_into_blocks(tokens, 77)
-    assert build_trees(tokens).tokens.numel() < sum(rows * columns for rows, columns in sizes) / 2
+    assert build_prefix_trees(tokens).tokens.numel() < sum(rows * columns for rows, columns in sizes) / 2
 
 
 @pytest.mark.parametrize(("count", "blocks"), [(5, 1), (256, 1), (300, 2), (5000, 8)])
