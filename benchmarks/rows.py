@@ -14,7 +14,7 @@ from benchmarks import protocol
 from benchmarks.markdown.cells import Row
 from benchmarks.tasks import lock_path
 from cleaner.files import has_config
-from cleaner.runs.run import load_run
+from cleaner.runs.run import load_run_clip
 
 
 def read_rows(path: Path) -> list[Row]:
@@ -49,4 +49,4 @@ def select_suspects(rows: list[Row], size: int, locate: Callable[[str, int], Pat
 @cache
 def hash_suspect(folder: Path) -> str:
     """Return the hash of a stored run's weights."""
-    return load_run(folder).clip.sha256()
+    return load_run_clip(folder).sha256()

@@ -82,7 +82,7 @@ class Detect:
         if self.out is not None and not self.train_without:
             raise CleanerError("--out requires --train-without.")
         detectors = self._find_detectors()
-        run = load_run(self.suspect)
+        run = load_run(self.suspect, with_clean=bool(self.train_without))
         run.clip = move_clip(run.clip, self.device)
         if self.train_without:
             run.require_clean_clip()  # before the pairs are scored
@@ -125,7 +125,7 @@ class Detect:
         reference = None
         if self.clean_reference:
             clean = load_split(get_test_data(run.config)[:2], "clean", self.reference)
-            reference = Encoder(run.clip).encode_rows(clean, torch.arange(len(clean)))
+            reference = Encoder(run.clip, on_step=Progress()).encode_rows(clean, torch.arange(len(clean)))
         scores = {
             name: score_pairs(features, each, self.reference, reference=reference) for name, each in detectors.items()
         }

@@ -141,7 +141,7 @@ def print_model_file(model: str) -> None:
 def print_clean_accuracy(model: str, data: tuple[str, dict[str, Any]], device: str) -> None:
     """Print a model's clean accuracy on some test images of the data, on stderr."""
     name, options = data
-    test = load_data(name, split="test", size=PRECHECK_SIZE, **options)
+    test = load_data(name, split="test", size=PRECHECK_SIZE, on_step=Progress(), **options)
     clip = move_clip(load_clip(model), device)
     print_activation(clip, test)
     metrics = evaluate(clip, test, ks=(1,), counterfactual=False, on_step=Progress())

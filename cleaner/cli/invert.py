@@ -61,7 +61,7 @@ class Invert:
             raise CleanerError(f"{out} already holds an inversion and was not overwritten: choose another --out.")
         check_writable(out)
         data = load_split(resolve_data(self.data, self.model), "clean", config.images)
-        run = load_run(self.model) if is_run else None
+        run = load_run(self.model, with_clean=False) if is_run else None
         clip = load_model(self.model, self.device) if run is None else move_clip(run.clip, self.device)
         print_activation(clip, data)
         attack: dict[str, Any] = {} if run is None else {"trigger": run.trigger, "target_class": run.target_class}

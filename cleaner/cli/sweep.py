@@ -112,7 +112,7 @@ class Sweep:
         defenses = [adopt_inversion(defense, run, self.suspect) for defense in chosen]
         parent, model = self._resolve_suspect()
         # Fails before any run is created, also for a trigger that is gone.
-        clip = load_model(self.suspect) if run is None else load_run(run).clip
+        clip = load_model(self.suspect) if run is None else load_run(run, with_clean=False).clip
         data, options = resolve_data(self.data, self.suspect)
         base = Request(
             "defended",

@@ -123,7 +123,8 @@ class Encoder:
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
         """Return unit features (N, D), on the CPU, of texts."""
         if self._store is not None:
-            return self._encode_groups([[text] for text in texts], "captions")
+            unique = {text: i for i, text in enumerate(dict.fromkeys(texts))}
+            return self._encode_groups([[text] for text in unique], "captions")[[unique[text] for text in texts]]
         batches = _split(texts, self.text_batch)
         features, report = [], start_progress(self.on_step if len(batches) > 1 else None, "captions", len(batches))
         with torch.inference_mode():

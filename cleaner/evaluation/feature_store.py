@@ -24,6 +24,8 @@ from cleaner.models.clip import Clip
 
 MAX_BYTES = 256_000_000
 """Size of the database; above it, the oldest eighth of its rows is deleted."""
+PAGE_BYTES = 32_768
+"""Page of a new database: a feature of a ViT-B-32 would leave half of SQLite's usual page empty."""
 BUSY_SECONDS = 5.0
 """How long to wait for another process that writes."""
 READ_ROWS = 500
@@ -44,10 +46,7 @@ _known_hashes: WeakKeyDictionary[nn.Module, tuple[list[float], str]] = WeakKeyDi
 def _hash_weights(clip: Clip) -> str:
     """Return `clip.sha256()`, which takes a second for a ViT-B-32; known until the weights change."""
     # Not the tensors' versions: a fused optimizer changes the values alone.
-    tensors = list(clip.model.state_dict().values())
-    if clip.device.type == "mps":  # has no float64
-        tensors = [tensor.cpu() for tensor in tensors]
-    sums = [float(tensor.double().sum()) for tensor in tensors]
+    sums = [float(tensor.sum(dtype=torch.float32)) for tensor in clip.model.state_dict().values()]
     known = _known_hashes.get(clip.model)
     if known is None or known[0] != sums:
         known = _known_hashes[clip.model] = sums, clip.sha256()
@@ -103,6 +102,7 @@ class FeatureStore:
         with suppress(sqlite3.OperationalError, OSError), _discard_if_damaged():
             store_path().parent.mkdir(parents=True, exist_ok=True)
             with closing(_connect()) as database, database:
+                database.execute(f"PRAGMA page_size={PAGE_BYTES}")  # without effect on an older file
                 database.execute(SCHEMA)
                 database.executemany("INSERT OR REPLACE INTO features (key, value) VALUES (?, ?)", rows)
                 _delete_oldest(database)

@@ -12,7 +12,7 @@ from cleaner.attacks.base import Trigger
 from cleaner.data.base import CaptionData
 from cleaner.evaluation.attack import CROSS_IMAGES, GALLERY_SIZE
 from cleaner.evaluation.encode import Encoder
-from cleaner.evaluation.evaluate import COUNTERFACTUAL_PAIRS, NEGATIVES, draw_counterfactuals
+from cleaner.evaluation.evaluate import draw_counterfactuals
 from cleaner.models.clip import Clip
 
 SAMPLED_IMAGES, SAMPLED_PROMPTS, SAMPLED_CAPTIONS = 8, 128, 64
@@ -22,7 +22,7 @@ STORE_SAMPLE = 16
 
 @dataclass(frozen=True)
 class EvaluationCount:
-    """Images, class prompts and captions that an evaluation encodes, if none of them is stored."""
+    """Images, class prompts and different captions that an evaluation encodes, if none of them is stored."""
 
     images: int
     prompts: int
@@ -42,14 +42,14 @@ class EvaluationCount:
         """Return the count for the labeled images of `data`; models: 2 if the floor is measured too."""
         labeled, encoder = int((data.labels >= 0).sum()), Encoder(clip, templates)
         prompts = len(data.class_names) * len(encoder.choose_templates(data))
-        captions = min(len(data), COUNTERFACTUAL_PAIRS) * (1 + NEGATIVES) if counterfactual else 0
+        captions = len(set(_list_counterfactuals(data))) if counterfactual else 0
         sets, images = 1, labeled  # sets of class prompts: with and without key, by each model that needs them
         if trigger is not None and "image" in trigger.modalities:
             sets = models + ("text" in trigger.modalities)
-            captions += min(len(data), GALLERY_SIZE)
+            captions += len(set(data.captions[:GALLERY_SIZE]))
             images += labeled * models + (min(labeled, CROSS_IMAGES) if trigger.is_input_aware else 0)
         elif trigger is not None:  # clean images by each model; captions without key, and with it for each model
-            captions += labeled * (1 + models)
+            captions += len({data.captions[i] for i in data.labeled_rows().tolist()}) * (1 + models)
             images += labeled * (models - 1)
         return cls(images, prompts * sets, captions)
 
@@ -82,6 +82,12 @@ def _time_texts(encoder: Encoder, texts: Sequence[str]) -> float:
     return (time.perf_counter() - start) / len(set(texts))
 
 
+def _list_counterfactuals(data: CaptionData) -> list[str]:
+    """Return the captions and false captions of counterfactual accuracy."""
+    indices, negatives = draw_counterfactuals(data)
+    return [*(data.captions[i] for i in indices), *(negative.text for row in negatives for negative in row)]
+
+
 def predict_evaluation(
     clip: Clip,
     data: CaptionData,
@@ -100,16 +106,18 @@ def predict_evaluation(
     labeled = data.labeled_rows()
     rows = labeled[:: max(len(labeled) // STORE_SAMPLE, 1)]  # an evaluation that was stopped has stored the first ones
     images = data.with_transform(clip.framing).images(rows)
-    stored, keyed = [encoders[0].share_of_stored_images(images)], None
-    captions, text_encoder = [data.captions[i] for i in draw_counterfactuals(data)[0]], encoders[0]
+    stored = [encoders[0].share_of_stored_images(images)]
+    prompts = [encoders[0].share_of_stored_prompts(data, None)]
+    captions, text_encoder = _list_counterfactuals(data), encoders[0]
     if trigger is not None and "image" in trigger.modalities:
-        triggered, keyed = trigger(images), trigger
+        triggered, keyed = trigger(images), trigger if "text" in trigger.modalities else None
+        prompts += [e.share_of_stored_prompts(data, keyed) for e in (encoders if keyed else encoders[1:])]
         stored += [encoder.share_of_stored_images(triggered) for encoder in encoders]
     elif trigger is not None:
         captions, text_encoder = [trigger.text(data.captions[i]) for i in labeled.tolist()], encoders[-1]
     missing = EvaluationCount(
         round(count.images * (1 - sum(stored) / len(stored))),
-        round(count.prompts * (1 - encoders[-1 if keyed else 0].share_of_stored_prompts(data, keyed))),
+        round(count.prompts * (1 - sum(prompts) / len(prompts))),
         round(count.captions * (1 - text_encoder.share_of_stored_texts(captions))),
     )
     return missing.seconds(*time_encoding(clip, data, SAMPLED_IMAGES, SAMPLED_PROMPTS))

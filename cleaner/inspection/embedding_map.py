@@ -264,7 +264,7 @@ def _load_stages(
     from cleaner.data.base import load_data
     from cleaner.models.clip import load_clip
     from cleaner.models.lookup import is_on_this_machine
-    from cleaner.runs.run import load_run
+    from cleaner.runs.run import load_run, load_run_clip
 
     run = load_run(folder)
     if parent is None and run.config.get("parent"):
@@ -276,7 +276,7 @@ def _load_stages(
     if run.stage == "defended":
         model = (run.config.get("request") or {}).get("model")
         if parent is not None:
-            stages["backdoored"] = load_run(parent).clip
+            stages["backdoored"] = load_run_clip(parent)
         elif model and is_on_this_machine(model):
             suspect = load_clip(model)
             if run.config.get("model_sha256") in (None, suspect.sha256()):  # else the file was replaced

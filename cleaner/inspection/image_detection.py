@@ -81,8 +81,7 @@ def detect_images(
     validate_eval_data(test, target_class)
     encoder = Encoder(clip, on_step=on_step)
     classifier = require_finite(encoder.build_classifier(test))
-    quiet = Encoder(clip)  # masks are batches of their own, whose progress says nothing
-    scorers = {name: each.prepare(quiet, test.class_names, classifier) for name, each in detectors.items()}
+    scorers = {name: each.prepare(encoder, test.class_names, classifier) for name, each in detectors.items()}
     is_other = (test.labels >= 0) & (test.labels != test.class_index(target_class))
     rows = is_other.nonzero().flatten()[:n]
     clean_rows = calibration.labeled_rows(n)

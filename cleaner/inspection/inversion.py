@@ -74,9 +74,9 @@ def invert(
             on_step=on_step,
         )
         found = replace(inversion, suspect=data.class_names[index], png=encode_png(layers), searched_asr=share)
-        inversion = _measure(found, held_out)
+        inversion = _measure(found, held_out, on_step)
     if trigger is not None and target is not None:
-        inversion = _compare(inversion, held_out.others(target), trigger, target)
+        inversion = _compare(inversion, held_out.others(target), trigger, target, on_step)
     return replace(inversion, seconds=round(time.perf_counter() - start, 1))
 
 
@@ -90,7 +90,7 @@ def _split(probe: Probe) -> tuple[Probe, Probe]:
     return probe.subset(slice(0, kept)), probe.subset(slice(kept, None))
 
 
-def _measure(inversion: Inversion, held_out: Probe) -> Inversion:
+def _measure(inversion: Inversion, held_out: Probe, on_step: OnStep | None) -> Inversion:
     """Add what the inverted trigger, as it is stored with 8 bits, does to held-out images."""
     assert inversion.suspect is not None
     index = list(inversion.classes).index(inversion.suspect)
@@ -99,11 +99,11 @@ def _measure(inversion: Inversion, held_out: Probe) -> Inversion:
     inversion = replace(inversion, n=len(others), masked_share=layers[3].mean().item())
     if not len(others):  # the model takes every held-out image for the suspect
         return inversion
-    asr = others.count(lambda images: blend_rgba(images, layers.to(images)), index) / len(others)
+    asr = others.count(lambda images: blend_rgba(images, layers.to(images)), index, on_step) / len(others)
     return replace(inversion, asr=asr, interval=wilson_interval(asr, len(others)))
 
 
-def _compare(inversion: Inversion, others: Probe, trigger: Trigger, target: int) -> Inversion:
+def _compare(inversion: Inversion, others: Probe, trigger: Trigger, target: int, on_step: OnStep | None) -> Inversion:
     """Add what the true trigger does to held-out images of other classes, and the overlap of both masks.
 
     A trigger that changes over half of the image has no overlap: any mask would be part of it. Nor has one whose place
@@ -113,7 +113,7 @@ def _compare(inversion: Inversion, others: Probe, trigger: Trigger, target: int)
         return replace(inversion, changes_images=False)
     if not len(others):
         return inversion
-    compared = replace(inversion, true_asr=others.count(trigger, target) / len(others))
+    compared = replace(inversion, true_asr=others.count(trigger, target, on_step) / len(others))
     true_masks = trigger.mask(others.images(torch.arange(min(COMPARED, len(others)))).cpu())[:, 0] > 0
     true_mask = true_masks[0]
     if not inversion.png or true_mask.float().mean() > MAX_MASK or (true_masks != true_mask).any():

@@ -39,7 +39,7 @@ def invert_patch(
     Neural Cleanse (doi:10.1109/SP.2019.00031): Adam on the logits of m and p of x (1 - m) + m p minimizes
     `losses.inversion.inversion_loss`, whose lambda grows while at least `success` of the images are moved, else
     shrinks. The mask is the smallest that moves a share `success` of all images; if none does, the largest that moved
-    it in recent batches, or the last. `on_step` receives "invert" and previews.
+    it in recent batches, or the last. `on_step` receives "invert", with previews, and "images".
     """
     side = probe.pixels.shape[-1]
     noise = 0.1 * torch.randn(3, side, side, generator=torch_generator("inverted pattern", seed))
@@ -76,7 +76,7 @@ def invert_patch(
             seconds = time.perf_counter() - start
             on_step(StepReport("invert", step + 1, steps, seconds, losses=figures, picture=picture))
     found = [candidates[size] for size in sorted(candidates)] or [_quantize(logits.sigmoid())]
-    return _choose_smallest(probe, target, found, success)
+    return _choose_smallest(probe, target, found, success, on_step)
 
 
 def _quantize(layers: Tensor) -> Tensor:
@@ -84,7 +84,9 @@ def _quantize(layers: Tensor) -> Tensor:
     return (layers.detach() * 255).round().to(torch.uint8)
 
 
-def _choose_smallest(probe: Probe, target: int, candidates: Sequence[Tensor], success: float) -> tuple[Tensor, float]:
+def _choose_smallest(
+    probe: Probe, target: int, candidates: Sequence[Tensor], success: float, on_step: OnStep | None = None
+) -> tuple[Tensor, float]:
     """Return the first of the candidates that moves a share `success` of all images, else the last, and its share.
 
     Batches are small: the smallest mask that moves enough of them is smallest by chance. candidates: the smallest mask
@@ -94,7 +96,7 @@ def _choose_smallest(probe: Probe, target: int, candidates: Sequence[Tensor], su
     @cache
     def measure(index: int) -> float:
         layers = candidates[index].float() / 255
-        return probe.count(lambda images: blend_rgba(images, layers.to(images)), target) / len(probe)
+        return probe.count(lambda images: blend_rgba(images, layers.to(images)), target, on_step) / len(probe)
 
     first, last = 0, len(candidates) - 1
     while first < last:

@@ -14,8 +14,8 @@ from cleaner.models.clip import Clip
 from cleaner.seed import numpy_generator
 from cleaner.types import CleanerError, OnStep, start_progress
 
-PASS_IMAGES = 256
-"""Most images of a forward pass."""
+PASS_IMAGES, FULL_SIZE_PASS_IMAGES = 256, 32
+"""Most images of a pass with gradients; those of a full-size model take 30 MB each."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,11 @@ class Probe:
     def __len__(self) -> int:
         return len(self.pixels)
 
+    @property
+    def pass_images(self) -> int:
+        """Most images of a pass with gradients."""
+        return FULL_SIZE_PASS_IMAGES if self.clip.is_full_size else PASS_IMAGES
+
     def images(self, rows: Tensor) -> Tensor:
         """Return images (n, 3, H, W) in [0, 1] on the model's device."""
         return self.pixels[rows].to(self.clip.device).float() / 255
@@ -43,12 +48,14 @@ class Probe:
         """Return the class (n,) of features (n, D)."""
         return (features.detach() @ self.classifier).argmax(dim=1)
 
-    def count(self, change: Callable[[Tensor], Tensor], index: int) -> int:
-        """Return how many images are classified as a class once they are changed."""
-        encoder, hits = Encoder(self.clip), 0
+    def count(self, change: Callable[[Tensor], Tensor], index: int, on_step: OnStep | None = None) -> int:
+        """Return how many images are classified as a class once they are changed; `on_step` receives "images"."""
+        encoder, hits = Encoder(self.clip, use_store=False), 0  # no image comes again
+        report = start_progress(on_step, "images", len(self))
         for rows in torch.arange(len(self)).split(encoder.image_batch):
             features = encoder.encode_image(change(self.images(rows).cpu()))
             hits += int(((features @ self.classifier.cpu()).argmax(dim=1) == index).sum())
+            report(int(rows[-1]) + 1)
         return hits
 
     def subset(self, rows: slice) -> Probe:

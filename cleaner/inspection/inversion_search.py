@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from cleaner.attacks.optimize import draw_positions
-from cleaner.inspection.inversion_probe import PASS_IMAGES, Probe
+from cleaner.inspection.inversion_probe import Probe
 from cleaner.losses.inversion import target_loss
 from cleaner.types import CleanerError, OnStep, start_progress
 
@@ -69,7 +69,7 @@ def _draw_batches(probe: Probe, size: int, *keys: int | str) -> Iterator[tuple[T
         others = (probe.predicted != filling).nonzero().flatten()
         if len(others):
             yield others[draw_positions(others, size, *keys)], filling
-    for group in classes.split(max(1, PASS_IMAGES // size)):
+    for group in classes.split(max(1, probe.pass_images // size)):
         yield rows, group
 
 

@@ -111,10 +111,10 @@ def write_trigger_files(trigger: Trigger, folder: Path) -> None:
         write_bytes(folder / TRIGGER_FILES / name, content)
 
 
-def load_run(folder: str | Path) -> Run:
+def load_run(folder: str | Path, *, with_clean: bool = True) -> Run:
     """Return the finished run in `folder`, or the stored or shipped run of this name.
 
-    It is without the model before poisoning where that is no longer available.
+    It is without the model before poisoning where that is no longer available, and if not `with_clean`.
 
     Raises `CleanerError` if there is none, or one of a newer version.
     """
@@ -126,7 +126,7 @@ def load_run(folder: str | Path) -> Run:
     config = read_complete_config(folder)
     metrics = RunRecord.from_config(folder, config).metrics
     # Moved, deleted or replaced since, it is None; metrics.json still holds the floor that was measured with it.
-    clean_clip, clean_model = None, config.get("clean_model")
+    clean_clip, clean_model = None, config.get("clean_model") if with_clean else None
     with suppress(CleanerError):
         clean_clip = load_clip(clean_model) if clean_model and is_on_this_machine(clean_model) else None
     if clean_clip is not None and find_clean_sha256(config) not in ("", clean_clip.sha256()):

@@ -135,6 +135,7 @@ def test_a_locked_or_read_only_store_costs_only_time(
 
 def test_the_database_is_bounded_and_drops_the_oldest(full_size: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feature_store, "MAX_BYTES", 100_000)
+    monkeypatch.setattr(feature_store, "PAGE_BYTES", 4096)
     store = feature_store.FeatureStore(make_clip())
     keys = [store.text_key([str(i)]) for i in range(2000)]
     for start in range(0, len(keys), 50):
@@ -214,3 +215,12 @@ def test_a_model_in_training_leaves_nothing_in_the_store(full_size: Path) -> Non
     assert recorder is not None
     recorder.take(make_clip(), 0)
     assert not full_size.exists()
+
+
+def test_equal_captions_are_encoded_once_whatever_their_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(encode, "SLOW_TEXT_BATCH", 2)
+    counter, texts = Counter(monkeypatch), ["a cat", "a dog", "a bird", "a cat", "a dog"]
+    features = Encoder(make_clip()).encode_texts(texts)
+    assert counter.texts == 3
+    assert torch.equal(features[:2], features[3:])
+    assert torch.allclose(features, make_clip().encode_text(texts), atol=1e-5)

@@ -74,3 +74,9 @@ def test_texts_are_timed_as_an_evaluation_encodes_them(
     templates, names = Encoder(tiny_clip).choose_templates(toy_data), toy_data.class_names
     assert calls[0] == [template.format(name) for template in templates[:3] for name in names]
     assert calls[1] == toy_data.captions[: workload.SAMPLED_CAPTIONS]
+
+
+def test_equal_captions_count_once(tiny_clip: Clip, toy_data: TensorData) -> None:
+    toy_data.captions = ["a red cat on a table", "a blue dog on a chair"] * (len(toy_data) // 2)
+    captions = EvaluationCount.of(tiny_clip, toy_data, None).captions
+    assert 2 < captions <= 2 * 4

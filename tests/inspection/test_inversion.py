@@ -33,7 +33,7 @@ from cleaner.runs.inversion import (
     read_inversion,
     write_inversion,
 )
-from cleaner.types import Cancelled, CleanerError, StepReport
+from cleaner.types import Cancelled, CleanerError, OnStep, StepReport
 
 CLASSES = ["apple", "banana", "cup", "kite"]
 CONFIG = InversionConfig(images=40, search_steps=60, search_batch=4, patch_steps=120, batch_size=8)
@@ -115,8 +115,10 @@ def test_is_deterministic_under_its_seed(planted: Clip) -> None:
 def test_reports_steps_and_previews_and_can_be_canceled(planted: Clip) -> None:
     seen: list[StepReport] = []
     invert(planted, make_images(), SHORT, seen.append)
-    assert [report.stage for report in seen] == ["images"] + ["search"] * 30 + ["invert"] * 12
-    assert all(report.losses["total"] > 0 for report in seen[31:])
+    stages = [report.stage for report in seen]
+    assert stages[:43] == ["images"] + ["search"] * 30 + ["invert"] * 12
+    assert set(stages[43:]) == {"images"}  # the candidates on all images, and the result on held-out ones
+    assert all(report.losses["total"] > 0 for report in seen[31:43])
     previews = [report.picture for report in seen if report.picture]
     assert len(previews) == 3
     assert decode_png(previews[0]).shape == (3, 32, 64)
@@ -170,7 +172,7 @@ def test_the_smallest_mask_that_moves_enough_is_kept(planted: Clip, monkeypatch:
         batch_size=4,
         success=0.5,
         seed=0,
-        on_step=lambda report: masks.append(report.losses["mask"]),
+        on_step=lambda report: masks.append(report.losses["mask"]) if report.stage == "invert" else None,
     )
     moved = next(i for i in range(10) if 1 - 0.8 ** (i + 1) >= 0.5)  # every image is a cup
     assert masks[moved] < masks[-1]
@@ -208,8 +210,8 @@ def test_the_smallest_mask_is_chosen_by_all_images(
     measured: list[float] = []
     count = Probe.count
 
-    def record(self: Probe, change: Any, index: int) -> int:
-        hits = count(self, change, index)
+    def record(self: Probe, change: Any, index: int, on_step: OnStep | None) -> int:
+        hits = count(self, change, index, on_step)
         measured.append(hits / len(self))
         return hits
 
