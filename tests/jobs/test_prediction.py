@@ -284,8 +284,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> Counter:
         monkeypatch.setattr(module, "time", clock)
     for module in (attack, workload):
         monkeypatch.setattr(module, "GALLERY_SIZE", 20)
-    for module in (evaluation, workload):
-        monkeypatch.setattr(module, "COUNTERFACTUAL_PAIRS", 30)
+    monkeypatch.setattr(evaluation, "COUNTERFACTUAL_PAIRS", 30)
     for module in (monitor, timing):
         monkeypatch.setattr(module, "MONITOR_IMAGES", 40)
     monkeypatch.setattr(timing, "TEST_PAIRS", 48)

@@ -24,7 +24,7 @@ SLIDERS = ("left", "top", "strength")
 
 
 def predictions(app: AppTest) -> list[str]:
-    return [str(m.value) for m in app.markdown if str(m.value).startswith("#### ")]
+    return [str(m.value) for m in app.main.markdown if str(m.value).startswith("### ")]
 
 
 def slider_values(app: AppTest, names: tuple[str, ...] = SLIDERS) -> list[int]:
