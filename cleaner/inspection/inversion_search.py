@@ -33,24 +33,27 @@ def search_classes(
     with momentum, within the ball of its size (root mean square over pixels and channels, at most `MAX_SIZE`); the size
     shrinks while at least half of the batch is classified as the class, and grows while it is not. All classes see the
     same batches, without the images that the model takes for the class anyway; a class that fills a batch gets one of
-    other images. A class that was never reached resists at `MAX_SIZE`. `on_step` receives "search".
+    other images. A class that was never reached resists at `MAX_SIZE`. `on_step` receives "search", counting the classes
+    of every step.
     """
     classes = probe.classifier.shape[1]
     side = probe.pixels.shape[-1]
     perturbation = torch.zeros(classes, 3, side, side, device=probe.clip.device)
     velocity, sizes = torch.zeros_like(perturbation), torch.full((classes,), FIRST_SIZE, device=probe.clip.device)
     moved, has_moved = torch.zeros_like(sizes), torch.zeros_like(sizes, dtype=torch.bool)
-    history, report = [], start_progress(on_step, "search", steps)
+    history, report = [], start_progress(on_step, "search", steps * classes)
     for step in range(steps):
+        done = step * classes
         for rows, group in _draw_batches(probe, batch_size, "inversion search", seed, step):
             gradient, hits = _push(probe, rows, perturbation[group], group)
             moved[group] = SMOOTHING * moved[group] + (1 - SMOOTHING) * hits
             velocity[group] = MOMENTUM * velocity[group] + gradient
+            done += len(group)
+            report(done)  # a step takes 20 minutes where there are 1,000 classes
         has_moved |= moved >= HALF
         sizes = torch.where(moved >= HALF, sizes / GROWTH, sizes * GROWTH).clamp(max=MAX_SIZE)
         perturbation = _clip_size(perturbation - STEP_SIZE * sizes.view(-1, 1, 1, 1) * velocity, sizes)
         history.append(sizes)
-        report(step + 1)
     final = torch.stack(history[-AVERAGED:]).mean(dim=0)
     resistance: list[float] = torch.where(has_moved, final, MAX_SIZE).tolist()
     return resistance
