@@ -33,8 +33,8 @@ def search_classes(
     with momentum, within the ball of its size (root mean square over pixels and channels, at most `MAX_SIZE`); the size
     shrinks while at least half of the batch is classified as the class, and grows while it is not. All classes see the
     same batches, without the images that the model takes for the class anyway; a class that fills a batch gets one of
-    other images. A class that was never reached resists at `MAX_SIZE`. `on_step` receives "search", counting the classes
-    of every step.
+    other images. A class that was never reached resists at `MAX_SIZE`. `on_step` receives "search", which counts the
+    classes of every step.
     """
     classes = probe.classifier.shape[1]
     side = probe.pixels.shape[-1]
