@@ -11,7 +11,6 @@ are all measured. The model was trained on the photos that attack and defense us
 from __future__ import annotations
 
 import statistics
-from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache, partial
@@ -25,7 +24,7 @@ from benchmarks import learning_rates, protocol
 from benchmarks.markdown.cells import Row
 from benchmarks.photos_data import load_photos
 from benchmarks.protocol2 import plan
-from benchmarks.rows import select_suspects
+from benchmarks.rows import complete_groups, select_suspects
 from benchmarks.tasks import TaskFile, lock_path
 from cleaner import presets
 from cleaner.attacks import TRIGGERS, Trigger
@@ -333,14 +332,8 @@ def gather() -> dict[str, Any]:
         lost_accuracy=lost,
         attack_trials=sort_rows(tried),
         rate_trials=trials,
-        rows=sort_rows(complete_groups(select_cells(task_file().rows("rows")))),
+        rows=sort_rows(complete_groups(select_cells(task_file().rows("rows")), 1 + len(METHODS))),
     )
-
-
-def complete_groups(rows: list[Row]) -> list[Row]:
-    """Return the rows of every attack and seed for which all methods are measured."""
-    counts = Counter((row["trigger"], row["seed"]) for row in rows)
-    return [row for row in rows if counts[row["trigger"], row["seed"]] == 1 + len(METHODS)]
 
 
 def sort_rows(rows: Iterable[Row]) -> list[Row]:

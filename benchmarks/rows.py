@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -44,6 +45,12 @@ def select_suspects(rows: list[Row], size: int, locate: Callable[[str, int], Pat
         is_chosen = len(fullest) == size or not has_config(folder := locate(*key))
         selected += fullest if is_chosen else by_hash.get(hash_suspect(folder), [])
     return selected
+
+
+def complete_groups(rows: list[Row], size: int) -> list[Row]:
+    """Return the rows of every attack and seed that has all `size`."""
+    counts = Counter((row["trigger"], row["seed"]) for row in rows)
+    return [row for row in rows if counts[row["trigger"], row["seed"]] == size]
 
 
 @cache

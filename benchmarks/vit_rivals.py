@@ -22,11 +22,10 @@ from filelock import FileLock
 from benchmarks import protocol
 from benchmarks.markdown.cells import Row
 from benchmarks.quick_plan import FULL_STEPS, choose_form_and_rate
-from benchmarks.quick_setting import load_home, trial_figures
+from benchmarks.quick_setting import load_home, poison_quickly, trial_figures
 from benchmarks.rows import select_suspects
 from benchmarks.tasks import TaskFile, lock_path
 from cleaner import presets
-from cleaner.attacks import TRIGGERS
 from cleaner.cli.output import Progress
 from cleaner.config import count_steps
 from cleaner.data.base import CaptionData
@@ -38,7 +37,7 @@ from cleaner.reports import results
 from cleaner.runs.folders import runs_root
 from cleaner.runs.run import Run, load_run, save_run
 from cleaner.seed import numpy_generator
-from cleaner.workflow import defend, poison
+from cleaner.workflow import defend
 
 PATH = results.RESULTS_DIR / "vit_rivals.jsonl"
 MODEL, CAPTIONS = "scenes-vit", "mixed"
@@ -59,6 +58,8 @@ RATES = {name: np.geomspace(*((1e-3, 1e-1) if name == "rvpt" else (1e-4, 3e-3)),
 STEPS = count_steps(presets.QUICK_CLEAN_PAIRS, presets.QUICK_DEFEND)
 """Steps of every method, whatever the number of pairs that it can use."""
 LONG = f"rvpt, {FULL_STEPS} steps"
+ROWS = (None, *METHODS, LONG)
+"""What is measured against each backdoored model, in the order of the table; None: the model itself."""
 
 
 def main() -> None:
@@ -96,20 +97,15 @@ def load_or_poison(attack: str, seed: int, split: str) -> Run:
     folder = suspect_folder(attack, seed)
     with FileLock(lock_path(folder, "poison")):  # another process may be making it
         if not has_config(folder):
-            preset, test = presets.scenes_attack_preset(attack, MODEL), load_home(MODEL, split)
-            training = preset.training
+            training = presets.scenes_attack_preset(attack, MODEL).training
             assert training is not None
-            run = poison(
-                load_clip(MODEL),
-                load_home(MODEL, "train", training.pairs),
-                TRIGGERS[attack](**preset.parameters),
-                presets.default_target(test.class_names),
-                poison_rate=training.poison_rate or presets.POISON_RATE,
-                config=replace(training.finetune, seed=seed),
-                test=test,
-                on_step=Progress(f"{attack} {seed}"),
-            )
-            save_run(run, folder)
+            setting = {
+                "pairs": training.pairs,
+                "epochs": training.finetune.epochs,
+                "lr": training.finetune.lr,
+                "rate": training.poison_rate,
+            }
+            save_run(poison_quickly(MODEL, attack, seed, load_home(MODEL, split), **setting), folder)
     run = load_run(folder)
     if run.config["model_sha256"] != load_clip(MODEL).sha256():
         raise SystemExit(f"{folder} was made from another model: remove it and start again.")
@@ -138,10 +134,9 @@ def choose_rates(rows: list[Row]) -> dict[str, dict[str, Any]]:
 
 def select_cells(rows: list[Row]) -> list[Row]:
     """Return, of each attack and seed, the cells of one backdoored model, in the order of the table."""
-    order = [None, *METHODS, LONG]
     return sorted(
-        select_suspects(rows, len(order), suspect_folder),
-        key=lambda row: (ATTACKS.index(row["trigger"]), row["seed"], order.index(row["defense"])),
+        select_suspects(rows, len(ROWS), suspect_folder),
+        key=lambda row: (ATTACKS.index(row["trigger"]), row["seed"], ROWS.index(row["defense"])),
     )
 
 
@@ -151,7 +146,7 @@ def cells(chosen: dict[str, dict[str, Any]]) -> dict[str, Callable[[], Row]]:
         f"{attack} {seed} {name or 'none'}": partial(measure_cell, attack, seed, name, chosen)
         for seed in SEEDS
         for attack in ATTACKS
-        for name in (None, *METHODS, LONG)
+        for name in ROWS
     }
 
 

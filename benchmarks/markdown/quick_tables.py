@@ -23,6 +23,7 @@ from benchmarks.markdown.cells import (
 )
 from benchmarks.markdown.comparison import format_comparison
 from benchmarks.quick_plan import BUDGET, CONFIRM_SEEDS, TRIALS_EACH
+from benchmarks.rows import complete_groups
 from benchmarks.tasks import TaskFile
 from cleaner.evaluation.result import SUCCESS_ASR
 from cleaner.reports.results import parse_row_metrics
@@ -92,13 +93,12 @@ def quick_captions(root: Path) -> str:
     header = ("attack", "defense", *(f"{name}, {kind}" for kind in ("full", "mixed") for name in METRICS))
     hashes = [{(row["trigger"], row["seed"], row["suspect_sha256"]) for row in group} for group in (used, full)]
     others = "" if hashes[0] <= hashes[1] else ", on models backdoored again, whose weights differ"
-    costs = ", ".join(f"{name} {100 * choice['loss']:+.1f}" for name, choice in chosen.items())
     caption = (
         f"`{bench.MODEL}`, seeds {', '.join(map(str, CONFIRM_SEEDS))}, mean [minimum, maximum]; full, mixed: captions "
         f"of the clean pairs. {describe_protocol(used)}. Rates on mixed captions: chosen by the rule of the quick "
         f"setting from {TRIALS_EACH} trials of each method, in the form chosen there. Points of validation accuracy "
-        f"lost: {costs}. †: on full captions no learning rate met the accuracy budget. Planned after the figures on "
-        f"full captions were seen{others}. {describe_origins(used)}; `python -m benchmarks.quick_captions`."
+        f"lost: {_list_costs(chosen)}. †: on full captions no learning rate met the accuracy budget. Planned after the "
+        f"figures on full captions were seen{others}. {describe_origins(used)}; `python -m benchmarks.quick_captions`."
     )
     return f"{markdown_table(header, table)}\n\n{caption}"
 
@@ -106,24 +106,27 @@ def quick_captions(root: Path) -> str:
 def vit_rivals(root: Path) -> str:
     """Return RVPT, feature repelling and the other methods on the ViT, of seeds with all of them."""
     file = TaskFile(root / "benchmarks" / "results" / vit.PATH.name)
-    chosen, size = vit.choose_rates(file.rows("trials")), len(vit.METHODS) + 2
+    chosen = vit.choose_rates(file.rows("trials"))
     lost = [(vit.MODEL, name) for name, choice in chosen.items() if choice["lost_accuracy"]]
     lost += [(vit.MODEL, vit.LONG) for _, name in lost if name == "rvpt"]
-    groups = group_rows(vit.select_cells(file.rows("rows")), "trigger", "seed")
-    rows = [row for group in groups if len(group) == size for row in group]
+    rows = complete_groups(vit.select_cells(file.rows("rows")), len(vit.ROWS))
     result = {"command": "python -m benchmarks.vit_rivals"}
     tables = [format_comparison(group, result, lost) for group in group_rows(rows, "trigger")]
     (low, *_, high), (prompt_low, *_, prompt_high) = vit.RATES["finetune"], vit.RATES["rvpt"]
-    costs = ", ".join(f"{name} {100 * choice['loss']:+.1f}" for name, choice in chosen.items())
     text = (
         f"Captions of the clean pairs: {vit.CAPTIONS}; `ta_cleaner` and `cleanclip_short` shorten all (K 100%). RVPT "
         f"learns prompts from class labels, on the pairs that have one, with AdamW as all methods here. Rates: "
         f"{len(vit.RATES['rvpt'])} trials of each method ({low:g} to {high:g}, of RVPT {prompt_low:g} to "
         f"{prompt_high:g}), validation split, `badnet`, seed {vit.TRIAL_SEED}, {vit.STEPS} steps; the largest rate "
         f"that loses at most {100 * BUDGET:g} points of accuracy, whatever it leaves of the attack. Points lost: "
-        f"{costs}."
+        f"{_list_costs(chosen)}."
     )
     return "\n\n".join([*tables, text])
+
+
+def _list_costs(chosen: dict[str, dict[str, Any]]) -> str:
+    """Return the points of validation accuracy that each method loses at its chosen rate."""
+    return ", ".join(f"{name} {100 * choice['loss']:+.1f}" for name, choice in chosen.items())
 
 
 def _list_rate(rows: Sequence[Row]) -> str:

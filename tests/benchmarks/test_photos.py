@@ -156,7 +156,7 @@ def test_the_table_has_an_attack_and_seed_once_all_methods_are_measured() -> Non
         return [{"trigger": attack, "seed": 0, "defense": name} for name in [None, *photos.METHODS][:count]]
 
     complete = rows_of("badnet", 1 + len(photos.METHODS))
-    assert photos.complete_groups([*rows_of("sig", 3), *complete]) == complete
+    assert rows.complete_groups([*rows_of("sig", 3), *complete], 1 + len(photos.METHODS)) == complete
 
 
 def write_lines(path: Path, blocks: dict[tuple[str, int], int]) -> None:
