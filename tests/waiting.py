@@ -29,6 +29,18 @@ def wait_until(condition: Callable[[], object], timeout: float = 300) -> None:
         time.sleep(0.02)
 
 
+def wait_until_ended(*pids: int) -> None:
+    """Wait until processes are gone, or zombies because nobody has asked for their exit status."""
+    wait_until(lambda: all(_has_ended(pid) for pid in pids))
+
+
+def _has_ended(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
 @contextmanager
 def sleeping_process(*arguments: str, **options: Any) -> Iterator[subprocess.Popen[bytes]]:
     """Yield a process that sleeps, with `arguments` on its command line; it is killed at the end."""

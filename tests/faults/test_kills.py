@@ -24,7 +24,7 @@ from cleaner.runs.status import ACTIVE, STARTABLE, read_status
 from cleaner.runs.store import create_run, list_entries, read_entry
 from tests.conftest import save_tiny_model
 from tests.jobs.test_local import make_request
-from tests.waiting import wait_until
+from tests.waiting import wait_until, wait_until_ended
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="workers are forked")
 ROOT = Path(__file__).resolve().parents[2]
@@ -71,7 +71,7 @@ class Machine:
             return False
         with suppress(psutil.NoSuchProcess):
             worker.kill()
-        wait_until(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE)
+        wait_until_ended(worker.pid)
         return True
 
 

@@ -34,7 +34,14 @@ from cleaner.types import Cancelled, CleanerError, OnStep, Paused, StepReport
 from tests.attacks.test_contract import image_file
 from tests.conftest import save_tiny_model
 from tests.data.files import write_table
-from tests.waiting import MAX_CANCEL_SECONDS, sleeping_process, wait_until, wait_until_state, wait_until_step
+from tests.waiting import (
+    MAX_CANCEL_SECONDS,
+    sleeping_process,
+    wait_until,
+    wait_until_ended,
+    wait_until_state,
+    wait_until_step,
+)
 
 CONFIG = FinetuneConfig(
     lr=3e-3, epochs=2, batch_size=16, warmup_steps=2, precision="fp32", device="cpu", augmentation="none", eval_every=8
@@ -207,7 +214,7 @@ def seconds_to_cancel(folder: Path) -> float:
     pid = read_status(folder).pid
     start = time.monotonic()
     local.cancel(folder)
-    wait_until(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+    wait_until_ended(pid)
     assert local.poll_status(folder).state == "cancelled"
     return time.monotonic() - start
 

@@ -12,7 +12,7 @@ import pytest
 
 from cleaner.files import child_environment, source_root
 from cleaner.jobs import process
-from tests.waiting import wait_until
+from tests.waiting import wait_until_ended
 
 
 def test_jobs_on_a_cluster_get_no_password(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,7 +87,7 @@ def test_a_detached_process_outlives_its_killed_parent(how: str, tmp_path: Path)
         attached, detached = (psutil.Process(int(pid)) for pid in parent.stdout.readline().split())
         if how == "parent":
             process.kill(psutil.Process(parent.pid))
-        wait_until(lambda: not attached.is_running() or attached.status() == psutil.STATUS_ZOMBIE)
+        wait_until_ended(attached.pid)
         assert detached.is_running()
         detached.kill()
         parent.kill()

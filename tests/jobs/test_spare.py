@@ -25,7 +25,7 @@ from cleaner.runs.status import Status, read_status, write_status
 from cleaner.runs.store import create_run
 from tests.conftest import save_tiny_model
 from tests.jobs.test_local import CONFIG, make_request, seconds_to_cancel
-from tests.waiting import MAX_CANCEL_SECONDS, wait_until, wait_until_state, wait_until_step
+from tests.waiting import MAX_CANCEL_SECONDS, wait_until, wait_until_ended, wait_until_state, wait_until_step
 
 
 @pytest.fixture(scope="module")
@@ -46,10 +46,6 @@ def waiting_process() -> psutil.Process:
     """Return the process of the spare."""
     assert spare._spare is not None
     return psutil.Process(spare._spare.process.pid)
-
-
-def is_gone(pid: int) -> bool:
-    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 
 
 @pytest.mark.slow
@@ -208,7 +204,7 @@ def test_a_killed_server_ends_a_waiting_spare_but_not_a_run(has_run: bool, reque
         wait_until_step(folder, step + 5)
         assert local.poll_status(folder).pid == pid
         local.cancel(folder)
-    wait_until(lambda: is_gone(pid))
+    wait_until_ended(pid)
 
 
 def test_an_unusable_spare_is_replaced_and_an_idle_one_ends(
@@ -224,7 +220,7 @@ def test_an_unusable_spare_is_replaced_and_an_idle_one_ends(
     monkeypatch.setattr(spare, "IDLE_SECONDS", 0.2)
     spare.ensure()
     second = waiting_process().pid
-    wait_until(lambda: is_gone(first) and is_gone(second))
+    wait_until_ended(first, second)
     spare.ensure()
     waiting_process().kill()
     wait_until(lambda: not spare.is_waiting())
