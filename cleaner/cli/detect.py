@@ -27,7 +27,7 @@ from cleaner.labels import to_label
 from cleaner.registry import DETECTORS
 from cleaner.runs.folders import is_run_folder, run_id
 from cleaner.runs.request import get_test_data, make_retrain_request
-from cleaner.runs.run import Run, load_run, save_run
+from cleaner.runs.run import Run, load_run
 from cleaner.runs.store import missing_run_error
 from cleaner.types import CleanerError
 
@@ -145,7 +145,7 @@ class Detect:
             self._print_top(first, scores[first], pairs)
         if folder is not None:
             flagged = ranking[: self.train_without]
-            retrained, folder = self._retrain(flagged, first, len(pairs), folder)
+            retrained = self._retrain(flagged, first, len(pairs), folder)
             result["retrained"] = describe_result(retrained, folder)
             if not self.json:
                 print_result(retrained, folder, label=f"without {len(flagged)} flagged", as_json=False)
@@ -161,16 +161,16 @@ class Detect:
         print(f"Most suspicious by {to_label(name)}:")
         print(format_table(rows, ("pair", "score", "truth", "caption")))
 
-    def _retrain(self, flagged: list[int], detector: str, total: int, folder: Path) -> tuple[Run, Path]:
-        """Train on all `total` pairs but the flagged ones; return the run and its folder."""
+    def _retrain(self, flagged: list[int], detector: str, total: int, folder: Path) -> Run:
+        """Train on all `total` pairs but the flagged ones, into `folder`; return the run."""
         from cleaner.cli.inputs import print_skipped
-        from cleaner.jobs.execution import execute_request
+        from cleaner.jobs.execution import make_loader
+        from cleaner.jobs.foreground import train_in_foreground
 
         config = read_json(Path(self.suspect) / "config.json")
         request = make_retrain_request(config, run_id(Path(self.suspect)), flagged, detector, total=total)
         request = replace(request, finetune=replace(request.finetune, device=self.device))
-        run = execute_request(request, Progress(), on_data=print_skipped)
-        return run, save_run(run, folder)
+        return train_in_foreground(request, folder, make_loader(request, Progress(), print_skipped), Progress())
 
     def _detect_images(self, run: Run, detectors: dict[str, Any]) -> None:
         from cleaner.cli.inputs import load_split

@@ -54,7 +54,7 @@ from cleaner.runs.folders import is_run_folder, run_id
 from cleaner.runs.inversion import adopt_inversion
 from cleaner.runs.record import RunRecord
 from cleaner.runs.request import Request, make_rebound_request, parse_data_arguments
-from cleaner.runs.run import Run, save_run
+from cleaner.runs.run import Run
 from cleaner.runs.store import missing_run_error
 from cleaner.types import CleanerError
 
@@ -342,12 +342,12 @@ def train(
             raise CleanerError("--background requires --cluster slurm.")
         from cleaner.cli.forecast import print_forecast
         from cleaner.cli.inputs import print_skipped
-        from cleaner.jobs.execution import execute_request, make_loader
+        from cleaner.jobs.execution import make_loader
+        from cleaner.jobs.foreground import train_in_foreground
 
         load_split = make_loader(request, Progress(), print_skipped)
         print_forecast(request, load_split)
-        run = execute_request(request, Progress(), load_split=load_split)
-        folder = save_run(run, folder)
+        run = train_in_foreground(request, folder, load_split, Progress())
     else:
         folder = submit_run(request, folder, resources)
         if background:

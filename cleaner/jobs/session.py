@@ -99,7 +99,12 @@ class RunSession:
     def hand_over(self, worker: dict[str, Any]) -> None:
         """Name the worker that executes the run from now on, and write nothing more."""
         self.update_status(**worker)
-        self._ended.set()
+        self.end()
+
+    def end(self) -> None:
+        """Write nothing more."""
+        with self._lock:
+            self._ended.set()
 
     def _stop_exception(self) -> type[Cancelled] | None:
         request = local.read_stop_request(self.folder)

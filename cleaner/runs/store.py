@@ -46,17 +46,22 @@ def create_run(request: Request, root: Path | None = None, name: str = "") -> Pa
     kind = "rebound" if request.rebound is not None else state.get("name", request.stage)
     folder = create_free_folder(root, name or time.strftime("%Y%m%d-%H%M%S", time.gmtime()) + f"-{kind}")
     try:
-        write_status(folder, Status("new"))
-        if request.stage == "backdoored" and request.trigger:
-            from cleaner.attacks.base import load_trigger  # here: listing runs must not load torch
-            from cleaner.runs.run import write_trigger_files
-
-            write_trigger_files(load_trigger(request.trigger), folder)
-        write_json(folder / "config.json", {"schema": SCHEMA_VERSION, **request.initial_config()})
+        write_request(request, folder)
     except CleanerError:
         shutil.rmtree(folder, ignore_errors=True)  # an incomplete run would stay in all lists
         raise
     return folder
+
+
+def write_request(request: Request, folder: Path) -> None:
+    """Write a run that is not started yet into a folder: its settings and copies of the files of its trigger."""
+    write_status(folder, Status("new"))
+    if request.stage == "backdoored" and request.trigger:
+        from cleaner.attacks.base import load_trigger  # here: listing runs must not load torch
+        from cleaner.runs.run import write_trigger_files
+
+        write_trigger_files(load_trigger(request.trigger), folder)
+    write_json(folder / "config.json", {"schema": SCHEMA_VERSION, **request.initial_config()})
 
 
 def list_entries(root: Path | None = None) -> list[RunRecord]:

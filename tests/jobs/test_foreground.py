@@ -1,0 +1,144 @@
+"""A run in the process of a command: a stop or an error keeps its training, others can pause and cancel it."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from cleaner.jobs import execution, foreground, local, process
+from cleaner.runs.request import Request
+from cleaner.runs.run import Run, load_run
+from cleaner.runs.status import read_status
+from cleaner.runs.store import create_run
+from cleaner.types import CleanerError, DivergedError, StepReport
+from tests.jobs.test_local import CONFIG, make_request, run_here
+
+STEP = 5
+"""A step of the first of two epochs."""
+
+
+@pytest.fixture
+def request_(tiny_model: str) -> Request:
+    return replace(make_request(tiny_model), finetune=replace(CONFIG, eval_every=0))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """The folder of --out, which holds a file of the user."""
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "plan.txt").touch()
+    return tmp_path / "out"
+
+
+def train(request: Request, folder: Path, act: Callable[[StepReport], None] = lambda _: None) -> Run:
+    """Train in this process; `act` sees each report."""
+    return foreground.train_in_foreground(request, folder, execution.make_loader(request), act)
+
+
+def at(stage: str, act: Callable[[], None], step: int = 0) -> Callable[[StepReport], None]:
+    """Return an `on_step` callback that acts once, at the first report of a stage from a step on."""
+    pending = [act]
+
+    def on_step(report: StepReport) -> None:
+        if report.stage == stage and report.step >= step and pending:
+            pending.pop()()
+
+    return on_step
+
+
+def fail(error: BaseException) -> Callable[[], None]:
+    def act() -> None:
+        raise error
+
+    return act
+
+
+def press_ctrl_c() -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def test_it_is_listed_while_it_trains_and_ends_like_a_run_of_a_worker(request_: Request, folder: Path) -> None:
+    seen: list[object] = []
+
+    def look() -> None:
+        status = local.poll_status(folder)
+        seen.extend([status.state, status.device, process.find_process(folder, status) is not None])
+
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    run = train(request_, folder, at("poison", look, STEP))
+    assert seen == ["running", "cpu", True]
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
+    other = create_run(request_)
+    run_here(other)
+    assert names(folder) - names(other) == {"plan.txt", ".worker.lock"}
+    assert (read_status(folder).state, load_run(folder).metrics) == ("done", run.metrics)
+    assert load_run(folder).clip.sha256() == load_run(other).clip.sha256()
+
+
+@pytest.mark.parametrize(("stage", "step"), [("poison", STEP), ("evaluate", 0)])
+def test_ctrl_c_pauses_the_training_and_the_evaluation(
+    stage: str, step: int, request_: Request, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(KeyboardInterrupt, match=f"^Paused. Resume: .* runs --resume {folder}. Discard: "):
+        train(request_, folder, at(stage, press_ctrl_c, step))
+    assert "Ctrl-C again stops at once" in capsys.readouterr().err
+    assert read_status(folder).state == "paused"
+    assert run_here(folder).state == "done"
+    run = load_run(folder)
+    assert run.clip.sha256() == execution.execute_request(request_).clip.sha256()
+    assert [report.step for report in run.history] == list(range(1, 33))
+
+
+def test_a_second_ctrl_c_stops_at_once_with_the_last_epoch(request_: Request, folder: Path) -> None:
+    def press_twice() -> None:
+        press_ctrl_c()
+        press_ctrl_c()
+
+    with pytest.raises(KeyboardInterrupt, match="Paused"):
+        train(request_, folder, at("evaluate", press_twice))
+    assert run_here(folder).state == "done"
+
+
+@pytest.mark.parametrize(
+    ("stage", "error"),
+    [("data", KeyboardInterrupt()), ("data", CleanerError("no")), ("poison", DivergedError("no")), ("data", OSError())],
+)
+def test_where_nothing_can_be_resumed_nothing_is_left(
+    stage: str, error: BaseException, request_: Request, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if stage == "data":
+        monkeypatch.setattr(execution, "load_validation", lambda *_: fail(error)())
+    with pytest.raises(type(error)):
+        train(request_, folder, at(stage, fail(error), STEP))
+    assert names(folder) == {"plan.txt"}
+
+
+@pytest.mark.parametrize(
+    ("error", "shown"), [(CleanerError("The disk is full."), ".* is kept. Resume: "), (OSError("x"), "x")]
+)
+def test_an_error_keeps_the_training(error: Exception, shown: str, request_: Request, folder: Path) -> None:
+    with pytest.raises(type(error), match=shown):
+        train(request_, folder, at("evaluate", fail(error)))
+    status = read_status(folder)
+    assert (status.state, status.message) == ("failed", str(error))
+    assert run_here(folder).state == "done"
+
+
+def test_others_pause_and_cancel_it(request_: Request, folder: Path) -> None:
+    with pytest.raises(KeyboardInterrupt, match="Paused"):
+        train(request_, folder, at("poison", lambda: local.pause(folder), STEP))
+    assert read_status(folder).state == "paused"
+    other = folder.with_name("other")
+    with pytest.raises(CleanerError, match="was canceled"):
+        train(request_, other, at("poison", (other / local.CANCEL).touch, STEP))
+    assert read_status(other).state == "cancelled"
+    assert not (other / "checkpoint.pt").exists()
