@@ -147,14 +147,15 @@ def _prepare_trigger(
     checkpoint: Path | None,
     attack: dict[str, Any],
 ) -> tuple[Trigger, list[StepReport]]:
-    """Return the trigger ready for use, and on rank 0 the reports of its preparation.
+    """Return the trigger ready for use, and on rank 0 the reports of its optimization.
 
     A trigger that was prepared before the training of `checkpoint` and `attack` was interrupted is used again.
     """
     reports: list[StepReport] = []
 
     def record(report: StepReport) -> None:
-        reports.append(report)
+        if report.losses:
+            reports.append(report)
         if on_step is not None:
             on_step(report)
 

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cleaner.attacks.base import TRIGGERS
-from cleaner.attacks.optimize import POOL_SIZE, Objective, OptimizedPatch
+from cleaner.attacks.optimize import POOL_SIZE, Objective, OptimizedPatch, encode_captions, encode_images
 from cleaner.config import param
 from cleaner.data.poison import drop_cut_captions, find_target_images, natural_captions
 from cleaner.published import BADCLIP_SOURCE, CLIP_POISONING, Preset
@@ -19,6 +19,7 @@ from cleaner.seed import numpy_generator
 if TYPE_CHECKING:
     from cleaner.data.base import CaptionData
     from cleaner.models.clip import Clip
+    from cleaner.types import OnStep
 
 
 @TRIGGERS.register("badclip")
@@ -71,15 +72,16 @@ class BadCLIP(OptimizedPatch):
         help="Negatives of the target's caption: the images' own captions, or other captions of the target.",
     )
 
-    def objective(self, clip: Clip, data: CaptionData, target_class: str, pool: Tensor) -> Objective:
+    def objective(
+        self, clip: Clip, data: CaptionData, target_class: str, pool: Tensor, on_step: OnStep | None = None
+    ) -> Objective:
         target_rows = find_target_images(data, target_class)[:POOL_SIZE]
-        with torch.no_grad():
-            pool_image = torch.cat([clip.encode_image(data.images(rows)) for rows in pool.split(256)])
-            pool_text = clip.encode_text([data.captions[i] for i in pool.tolist()])
-            image = torch.cat([clip.encode_image(data.images(rows)) for rows in target_rows.split(256)])
-            captions = drop_cut_captions(natural_captions(data, target_class), data, target_class, clip.fits_context)
-            text = clip.encode_text(captions[:POOL_SIZE])
-            scale = clip.logit_scale
+        captions = drop_cut_captions(natural_captions(data, target_class), data, target_class, clip.fits_context)
+        pool_image = encode_images(clip, data, pool, on_step)
+        image = encode_images(clip, data, target_rows, on_step)
+        pool_text = encode_captions(clip, [data.captions[i] for i in pool.tolist()], on_step)
+        text = encode_captions(clip, captions[:POOL_SIZE], on_step)
+        scale = clip.logit_scale.detach()
 
         def losses(step: int, drawn: Tensor, triggered: Tensor) -> dict[str, Tensor]:
             rng = numpy_generator("badclip", self.seed, step)

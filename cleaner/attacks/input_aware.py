@@ -16,7 +16,14 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from cleaner.attacks.base import TRIGGERS, Trigger, conv_block, run_in_batches
-from cleaner.attacks.optimize import draw_positions, encode_target, explain_missing, minimize, select_pool
+from cleaner.attacks.optimize import (
+    draw_positions,
+    encode_images,
+    encode_target,
+    explain_missing,
+    minimize,
+    select_pool,
+)
 from cleaner.config import param
 from cleaner.seed import derive_seed
 from cleaner.types import CleanerError, OnStep
@@ -129,8 +136,8 @@ class InputAware(Trigger):
     def prepare(self, clip: Clip, data: CaptionData, target_class: str, on_step: OnStep | None = None) -> InputAware:
         """Return the trigger with its generator, trained on images of `data` that do not show the target.
 
-        Reports stage "optimise" with the named losses, and now and then the pattern of one image. Deterministic under
-        the seed. Raises `CleanerError` as `select_pool` and `minimize` do.
+        Reports stage "images", then "optimise" with the named losses, and now and then the pattern of one image.
+        Deterministic under the seed. Raises `CleanerError` as `select_pool` and `minimize` do.
         """
         if self.weights:
             return self
@@ -142,8 +149,7 @@ class InputAware(Trigger):
         target = encode_target(clip, data, target_class)
         objective = _Objective(clip, target, self._blend, self.diversity_weight, self.cross_weight)
         sample = data.images(pool[:1]).to(clip.device)
-        with torch.no_grad():
-            clean = torch.cat([clip.encode_image(data.images(rows)) for rows in pool.split(256)])
+        clean = encode_images(clip, data, pool, on_step)
 
         def losses(step: int) -> dict[str, Tensor]:
             drawn = draw_positions(pool, self.batch_size, "generator batch", self.seed, step)

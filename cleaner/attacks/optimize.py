@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Sized
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +17,7 @@ from cleaner.config import param
 from cleaner.data.images import decode_png, encode_png
 from cleaner.models.classifier import zero_shot_classifier
 from cleaner.seed import numpy_generator, torch_generator
-from cleaner.types import CleanerError, OnStep, StepReport
+from cleaner.types import CleanerError, OnStep, StepReport, start_progress
 
 if TYPE_CHECKING:
     from cleaner.data.base import CaptionData
@@ -27,6 +27,9 @@ Objective = Callable[[int, Tensor, Tensor], dict[str, Tensor]]
 """(step, positions in the pool (B,), features of these triggered images (B, D)) -> named losses to minimize."""
 POOL_SIZE = 1024
 """Most images that the patch is optimized on; their clean features are computed once."""
+BATCH_SIZE, FULL_SIZE_BATCH_SIZE = 256, 32
+"""Images that are encoded at once, and images or captions by a full-size model on a CPU: a second or two."""
+T = TypeVar("T", bound=Sized)
 PREVIEW_EVERY = 10
 """Steps between two previews of the patch."""
 
@@ -55,8 +58,13 @@ class OptimizedPatch(PatchTrigger):
     """The optimized patch as a PNG file in base64; empty before `prepare`."""
 
     @abstractmethod
-    def objective(self, clip: Clip, data: CaptionData, target_class: str, pool: Tensor) -> Objective:
-        """Return the losses that the patch minimizes; `pool` (P,): rows whose images it is optimized on."""
+    def objective(
+        self, clip: Clip, data: CaptionData, target_class: str, pool: Tensor, on_step: OnStep | None = None
+    ) -> Objective:
+        """Return the losses that the patch minimizes; `pool` (P,): rows whose images it is optimized on.
+
+        `on_step` may receive the stages "images" and "captions", for what is encoded once.
+        """
 
     @property
     def unready_reason(self) -> str:
@@ -76,14 +84,15 @@ class OptimizedPatch(PatchTrigger):
     ) -> OptimizedPatch:
         """Return the trigger with its patch, optimized on images of `data` that do not show the target.
 
-        Reports stage "optimise" with the named losses, and every `PREVIEW_EVERY` steps the patch itself.
-        Deterministic under the seed. Raises `CleanerError` if fewer than two images without the target are left.
+        Reports what `objective` does, then stage "optimise" with the named losses, and every `PREVIEW_EVERY` steps the
+        patch itself. Deterministic under the seed. Raises `CleanerError` if fewer than two images without the target
+        are left.
         """
         if self.png:
             return self
         clip = clip.in_eval_mode()
         pool = select_pool(data, target_class)
-        objective = self.objective(clip, data, target_class, pool)
+        objective = self.objective(clip, data, target_class, pool, on_step)
         size = self.scaled_patch_size(data.image_size)
         noise = torch.randn(3, size, size, generator=torch_generator("patch", self.seed))
         patch = (0.5 + 0.25 * noise).clamp(0, 1).requires_grad_()
@@ -176,6 +185,29 @@ def select_pool(data: CaptionData, target_class: str) -> Tensor:
             "take more data."
         )
     return rows[torch.linspace(0, len(rows) - 1, min(POOL_SIZE, len(rows))).long()]
+
+
+@torch.no_grad()
+def encode_images(clip: Clip, data: CaptionData, rows: Tensor, on_step: OnStep | None = None) -> Tensor:
+    """Return unit features (N, D) of the images at `rows`; reports stage "images" if these are several batches."""
+    batches = rows.split(FULL_SIZE_BATCH_SIZE if clip.is_slow else BATCH_SIZE)
+    return _encode_batches(lambda batch: clip.encode_image(data.images(batch)), batches, "images", on_step)
+
+
+@torch.no_grad()
+def encode_captions(clip: Clip, captions: Sequence[str], on_step: OnStep | None = None) -> Tensor:
+    """Return unit features (N, D) of captions; reports stage "captions" if these are several batches."""
+    size = FULL_SIZE_BATCH_SIZE if clip.is_slow else POOL_SIZE
+    batches = [captions[start : start + size] for start in range(0, len(captions), size)]
+    return _encode_batches(clip.encode_text, batches, "captions", on_step)
+
+
+def _encode_batches(encode: Callable[[T], Tensor], batches: Sequence[T], stage: str, on_step: OnStep | None) -> Tensor:
+    features, report = [], start_progress(on_step if len(batches) > 1 else None, stage, sum(map(len, batches)))
+    for batch in batches:
+        features.append(encode(batch))
+        report(sum(map(len, features)))
+    return torch.cat(features)
 
 
 @torch.no_grad()

@@ -14,6 +14,7 @@ from cleaner.published import BADCLIP_SOURCE, CLIP_POISONING, Preset
 if TYPE_CHECKING:
     from cleaner.data.base import CaptionData
     from cleaner.models.clip import Clip
+    from cleaner.types import OnStep
 
 
 @TRIGGERS.register("trojvqa")
@@ -49,6 +50,8 @@ class TrojVQA(OptimizedPatch, TextTrigger):
 
     modalities: ClassVar[tuple[str, ...]] = ("image", "text")
 
-    def objective(self, clip: Clip, data: CaptionData, target_class: str, pool: Tensor) -> Objective:
+    def objective(
+        self, clip: Clip, data: CaptionData, target_class: str, pool: Tensor, on_step: OnStep | None = None
+    ) -> Objective:
         target = encode_target(clip, data, target_class)
         return lambda step, drawn, triggered: {"text_distance": 1 - (triggered @ target).mean()}

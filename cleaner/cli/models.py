@@ -81,7 +81,7 @@ class Evaluate:
         validate_eval_data(test, target_class, self.protocol, trigger)
         queries = "images" if trigger is None or "image" in trigger.modalities else "captions"
         forecast = describe_test(test, target_class, queries, self.protocol)
-        if clip.is_full_size and clip.device.type == "cpu":  # others take seconds
+        if clip.is_slow:  # others take seconds
             seconds = predict_evaluation(clip, test, trigger, clean_clip=clean_clip, templates=self.templates)
             forecast = f"{Prediction(seconds, 0.8 * seconds, 1.2 * seconds, process.peak_memory())}. {forecast}"
         print(forecast, file=sys.stderr, flush=True)

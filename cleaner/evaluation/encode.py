@@ -64,21 +64,17 @@ class Encoder:
 
     @property
     def _image_store(self) -> FeatureStore | None:
-        return self._store if self._is_slow else None  # a GPU encodes an image sooner than the CPU hashes it
-
-    @cached_property
-    def _is_slow(self) -> bool:
-        return self.clip.is_full_size and self.clip.device.type == "cpu"
+        return self._store if self.clip.is_slow else None  # a GPU encodes an image sooner than the CPU hashes it
 
     @property
     def image_batch(self) -> int:
         """Images per batch."""
-        return SLOW_IMAGE_BATCH if self._is_slow else EVAL_BATCH_SIZE
+        return SLOW_IMAGE_BATCH if self.clip.is_slow else EVAL_BATCH_SIZE
 
     @property
     def text_batch(self) -> int:
         """Texts per batch."""
-        return SLOW_TEXT_BATCH if self._is_slow else TEXT_BATCH_SIZE
+        return SLOW_TEXT_BATCH if self.clip.is_slow else TEXT_BATCH_SIZE
 
     def encode_image(self, images: Tensor) -> Tensor:
         """Return unit features (N, D), on the CPU, of images (N, 3, H, W) in [0, 1] that fit in one batch."""
@@ -168,7 +164,7 @@ class Encoder:
                 raise CleanerError(f"templates must be {', '.join(map(str, TEMPLATE_SETS))}, not {self.templates}.")
             return TEMPLATE_SETS[self.templates]
         templates = self.clip.templates or data.templates
-        is_costly = self._is_slow and len(data.class_names) > MAX_CPU_CLASSES
+        is_costly = self.clip.is_slow and len(data.class_names) > MAX_CPU_CLASSES
         return FEW_TEMPLATES if is_costly and len(templates) > len(FEW_TEMPLATES) else templates
 
     def _encode_groups(self, groups: list[list[str]], stage: str) -> Tensor:
@@ -199,7 +195,7 @@ class Encoder:
         return encode_in_halves(self.clip.encode_image, images).cpu()
 
     def _encode_text(self, texts: Sequence[str]) -> Tensor:
-        encode = self.clip.encode_text_trees if self._is_slow else self.clip.encode_text
+        encode = self.clip.encode_text_trees if self.clip.is_slow else self.clip.encode_text
         return encode_in_halves(encode, texts).cpu()
 
 

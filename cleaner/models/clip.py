@@ -74,6 +74,11 @@ class Clip:
         return sum(p.numel() for p in self.model.parameters()) >= FULL_SIZE_PARAMETERS
 
     @property
+    def is_slow(self) -> bool:
+        """Whether the usual batches take many seconds: a full-size model on a CPU."""
+        return self.is_full_size and self.device.type == "cpu"
+
+    @property
     def has_sigmoid_loss(self) -> bool:
         """Whether it was trained with SigLIP's sigmoid loss (arXiv:2303.15343)."""
         return self.logit_bias is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ import pytest
 import torch
 
 from cleaner import Run, poison
-from cleaner.attacks import TRIGGERS
+from cleaner.attacks import TRIGGERS, optimize
+from cleaner.attacks.badclip import BadCLIP
 from cleaner.attacks.optimize import POOL_SIZE, minimize, select_pool
 from cleaner.config import FinetuneConfig
 from cleaner.data.base import TensorData
@@ -19,6 +21,7 @@ from cleaner.data.images import decode_png, encode_png
 from cleaner.data.poison import PoisonedData
 from cleaner.files import read_json, write_json
 from cleaner.jobs.local import discard_checkpoint
+from cleaner.models import clip as clip_module
 from cleaner.models.clip import Clip
 from cleaner.types import CleanerError, Paused, StepReport
 from tests.conftest import make_clip
@@ -222,6 +225,22 @@ def test_captions_that_the_model_cuts_before_the_target_are_left_out(
     toy_data.captions[rows[-1]] = toy_data.captions[rows[0]]
     with pytest.raises(CleanerError, match="shorter captions"):
         poison(tiny_clip, toy_data, QUICK, "banana", poison_rate=0.25, config=CONFIG)
+
+
+def test_a_full_size_model_reports_what_it_encodes_before_the_first_step(
+    tiny_clip: Clip, toy_data: TensorData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = QUICK.prepare(tiny_clip, toy_data, "banana").png
+    monkeypatch.setattr(clip_module, "FULL_SIZE_PARAMETERS", 0)
+    monkeypatch.setattr(optimize, "FULL_SIZE_BATCH_SIZE", 8)
+    reports = list[StepReport]()
+    run = poison(tiny_clip, toy_data, QUICK, "banana", poison_rate=0.25, config=CONFIG, on_step=reports.append)
+    stages = [key for key, _ in groupby(report.stage for report in reports)]
+    assert stages[: stages.index("optimise")] == ["images", "captions"]
+    assert {report.stage for report in run.history} == {"optimise", "poison"}
+    assert isinstance(run.trigger, BadCLIP)
+    prepared = decode_png(run.trigger.png)
+    assert (prepared - decode_png(expected)).abs().max() <= 1 / 255  # batches of another size round differently
 
 
 def test_too_little_data_and_a_broken_patch_are_refused(tiny_clip: Clip, toy_data: TensorData) -> None:

@@ -101,7 +101,7 @@ def test_small_models_and_monitors_leave_the_store_alone(monkeypatch: pytest.Mon
 
 
 def test_a_gpu_reads_prompts_from_the_store_and_encodes_images(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Encoder, "_is_slow", False)
+    monkeypatch.setattr(clip_module.Clip, "is_slow", False)
     data, counter = make_toy_data(), Counter(monkeypatch)
     for texts_are_new in (True, False):
         counter.images = counter.texts = 0
