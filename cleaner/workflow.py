@@ -362,6 +362,7 @@ def _describe_run(clip: Clip, data: CaptionData, config: FinetuneConfig, trained
         "model": clip.name,
         "model_sha256": clip.sha256(),
         "data": data.name,
+        **({} if data.origin is None else {"data_name": data.origin[0], "data_options": data.origin[1]}),
         "pairs": len(data),
         "trained_pairs": trained.pairs,
         "data_sha256": data.fingerprint(),

@@ -19,6 +19,7 @@ from cleaner import (
     defend,
     evaluate,
     load_clip,
+    load_data,
     load_run,
     poison,
     presets,
@@ -39,9 +40,11 @@ from cleaner.evaluation.monitor import build_monitor
 from cleaner.inspection.training_pairs import rebuild_training_pairs
 from cleaner.labels import defense_name
 from cleaner.models.clip import Clip
+from cleaner.runs.request import get_test_data
 from cleaner.types import CleanerError, Paused, StepReport
 from cleaner.workflow import attack_verdict
 from tests.conftest import make_clip, make_toy_data
+from tests.data.files import write_table
 
 CONFIG = FinetuneConfig(
     lr=3e-3, epochs=12, batch_size=16, warmup_steps=4, precision="fp32", device="cpu", augmentation="gentle"
@@ -515,6 +518,25 @@ def test_default_defense_rate_is_that_of_the_method(
     runs = compare(backdoored, {**variants, "finetune": DEFENSES["finetune"]()}, toy_data)
     assert [run.config["finetune"]["lr"] for run in runs.values()] == [2e-3, 3e-3, 2e-3, presets.PRETRAINED_LR]
     assert runs["finetune"].config["precision"] == "fp32"
+
+
+def test_a_run_of_loaded_data_names_them_as_one_of_the_app_does(
+    tiny_clip: Clip, toy_data: TensorData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_table(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    pairs = load_data(Path("pairs.csv"), split="clean", size=20, classes="red,green,blue", most_broken=0.5)
+    run = defend(tiny_clip, DEFENSES["finetune"](), pairs, replace(CONFIG, epochs=1))
+    name, options, _ = get_test_data(json.loads(json.dumps(run.config)))
+    monkeypatch.chdir("/")
+    again = load_data(name, split="clean", size=20, **options)
+    assert (name, options) == (str(tmp_path / "pairs.csv"), {"classes": "red,green,blue", "most_broken": 0.5})
+    assert again.with_transform(tiny_clip.framing).fingerprint() == run.config["data_sha256"]
+    assert "data_name" not in defend(tiny_clip, DEFENSES["finetune"](), toy_data, replace(CONFIG, epochs=1)).config
+    mixed = load_data("scenes", split="clean", size=32, clean_captions="mixed")
+    test = load_data("scenes", split="test", size=16)
+    run = defend(tiny_clip, DEFENSES["finetune"](), mixed.subset(range(20)), replace(CONFIG, epochs=1), test=test)
+    assert defense_name(run.config) == "finetune mixed captions"
 
 
 def test_run_round_trips_through_disk(tiny_clip: Clip, toy_data: TensorData, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import unicodedata
 from abc import ABC, abstractmethod
@@ -37,6 +38,8 @@ class CaptionData(ABC):
         image_size: side of the square images in px.
         templates: prompts with one "{}" for the class name, for the zero-shot classifier.
         name: the data's name in a run's config ("scenes/test").
+        origin: name and options with which `load_data` returns any of its splits, JSON-ready and with absolute paths;
+            None for data made otherwise.
         transfer_variants: registered data sets with the same classes in another style, for transfer accuracy.
         caption_choices: values of its option `clean_captions`, "full" by default; empty if it has none.
         format_summary: how the files were parsed (separator, columns), for display.
@@ -50,6 +53,7 @@ class CaptionData(ABC):
     image_size: int
     templates: tuple[str, ...] = ("a {}", "a photo of a {}", "a picture of a {}", "an image of a {}")
     name: str = ""
+    origin: tuple[str, dict[str, Any]] | None = None
     transfer_variants: tuple[str, ...] = ()
     caption_choices: tuple[str, ...] = ()
     format_summary: str = ""
@@ -189,7 +193,7 @@ class Subset(CaptionData):
         self.labels = base.labels[self.indices]
         self.image_size = base.image_size
         self.templates = base.templates
-        self.name, self.split_rule = base.name, base.split_rule
+        self.name, self.origin, self.split_rule = base.name, base.origin, base.split_rule
 
     def images(self, indices: Indices) -> Tensor:
         return self.base.images(self.indices[to_rows(indices, len(self))])
@@ -364,4 +368,6 @@ def load_data(name: str | Path, **options: Any) -> CaptionData:
             validate_allowed(value)
     converted = {key: convert_option(key, value, accepted.get(key, ())) for key, value in given.items()}
     data: CaptionData = source(**name_options, **converted)
+    common = {key: value for key, value in given.items() if key not in ("split", "size", "on_step")}
+    data.origin = resolve_data_paths(name, json.loads(json.dumps(common, default=str)))
     return data
