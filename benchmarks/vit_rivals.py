@@ -141,12 +141,15 @@ def select_cells(rows: list[Row]) -> list[Row]:
 
 
 def cells(chosen: dict[str, dict[str, Any]]) -> dict[str, Callable[[], Row]]:
-    """Return the cells of the table: the backdoored models, and each method on them."""
+    """Return the cells of the table: the backdoored models, and each method on them.
+
+    The attacks alternate, so that two processes poison one model each instead of waiting for the same one.
+    """
     return {
         f"{attack} {seed} {name or 'none'}": partial(measure_cell, attack, seed, name, chosen)
         for seed in SEEDS
-        for attack in ATTACKS
         for name in ROWS
+        for attack in ATTACKS
     }
 
 
