@@ -91,7 +91,7 @@ def measure_cell(model: str, task: Task, *, captions: str | None = None, **chang
         if world == "scenes" and captions is None:
             data = plan.DEFENDER_DATA[task.data](suspect)
         else:
-            data = _load_clean(world, captions)
+            data = plan.load_clean(world, captions=captions)
         config = replace(plan.defense_config(task.lr, task.seed, task.steps), **changes)
         defense = plan.build_defense(task.method, task.form)
         try:
@@ -119,7 +119,7 @@ def measure_cell(model: str, task: Task, *, captions: str | None = None, **chang
 def measure_followups(run: Run, test: CaptionData) -> dict[str, Any]:
     """Return transfer, probe, and the metrics after harmless finetuning."""
     config = plan.defense_config(plan.REBOUND_LR, run.config["finetune"]["seed"])
-    clean = _load_clean("scenes")
+    clean = plan.load_clean()
     again = rebound(run, clean, plan.REBOUND_STEPS, config, test=test, on_step=Progress("rebound"))
     assert again.metrics is not None
     metrics = again.metrics.to_dict() | {"outcomes": {}}
@@ -212,7 +212,3 @@ def describe(task: Task) -> str:
     extras = [task.data if task.data != "disjoint" else "", "aware" if task.is_aware else ""]
     words = [task.kind, task.attack, task.target, str(task.seed), task.method, task.form, *extras]
     return " ".join(word for word in (*words, f"{task.lr:g}" if task.lr else "") if word)
-
-
-def _load_clean(world: str, captions: str | None = None) -> CaptionData:
-    return load_data(world, split="clean", size=presets.CLEAN_PAIRS, captions=captions)

@@ -144,8 +144,9 @@ def draw_targets() -> list[str]:
     return [OBJECT_NAMES[i] for i in order.tolist()]
 
 
-def _clean(size: int = presets.CLEAN_PAIRS) -> CaptionData:
-    return load_data("scenes", split="clean", size=size)
+def load_clean(world: str = "scenes", size: int = presets.CLEAN_PAIRS, captions: str | None = None) -> CaptionData:
+    """Return the defender's pairs; captions: "full" or "mixed", None: the default of the data."""
+    return load_data(world, split="clean", size=size, captions=captions)
 
 
 def _poisoned(rate: float) -> Callable[[Run], CaptionData]:
@@ -153,16 +154,16 @@ def _poisoned(rate: float) -> Callable[[Run], CaptionData]:
         assert suspect.trigger is not None
         assert suspect.target_class is not None
         seed = int(suspect.config["finetune"]["seed"])
-        return PoisonedData(_clean(), suspect.trigger, suspect.target_class, rate, seed)
+        return PoisonedData(load_clean(), suspect.trigger, suspect.target_class, rate, seed)
 
     return load
 
 
 DEFENDER_DATA: dict[str, Callable[[Run], CaptionData]] = {
-    "disjoint": lambda suspect: _clean(),
+    "disjoint": lambda suspect: load_clean(),
     "overlap": lambda suspect: load_data("scenes", split="train", size=int(suspect.config["pairs"]), captions="full"),
-    "500 pairs": lambda suspect: _clean(500),
-    "1,500 pairs": lambda suspect: _clean(1500),
+    "500 pairs": lambda suspect: load_clean(size=500),
+    "1,500 pairs": lambda suspect: load_clean(size=1500),
     "0.1 % poisoned": _poisoned(0.001),
     "1 % poisoned": _poisoned(0.01),
 }
