@@ -539,6 +539,13 @@ def test_a_run_of_loaded_data_names_them_as_one_of_the_app_does(
     assert defense_name(run.config) == "finetune mixed captions"
 
 
+def test_options_of_a_single_split_and_what_no_command_can_say_are_not_recorded(tmp_path: Path) -> None:
+    table = str(write_table(tmp_path))
+    assert load_data(table, classes=["red", "green"], root=None).origin == (table, {"classes": "red,green"})
+    assert load_data(table, classes=["red, as a rose", "green"]).origin is None
+    assert load_data("scenes", split="clean", size=4, captions="mixed", seed=3).origin == ("scenes", {"seed": 3})
+
+
 def test_run_round_trips_through_disk(tiny_clip: Clip, toy_data: TensorData, tmp_path: Path) -> None:
     clean = load_clip(str(save_clip(tiny_clip, tmp_path / "clean.safetensors")))
     backdoored = poison(clean, toy_data, TRIGGER, "banana", poison_rate=0.25, config=replace(CONFIG, epochs=2))

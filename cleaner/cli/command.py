@@ -8,8 +8,8 @@ from typing import Any
 
 from cleaner import presets
 from cleaner.cli.options import AttackFinetune, FinetuneWithoutLr
-from cleaner.cli.output import join_command
 from cleaner.config import FinetuneConfig, parameters
+from cleaner.jobs.process import join_command
 from cleaner.registry import DEFENSES, TRIGGERS
 from cleaner.runs.folders import find_run
 from cleaner.runs.request import Request

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import stat
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -12,10 +14,24 @@ from pathlib import Path
 from typing import Literal
 
 from cleaner.files import create_free_folder, has_config, write_error
-from cleaner.jobs import locks
-from cleaner.runs.folders import runs_root
+from cleaner.jobs import local, locks
+from cleaner.jobs.process import join_command
+from cleaner.runs.folders import is_run_folder, runs_root
+from cleaner.runs.prepared import prepared_trigger_file
+from cleaner.runs.status import STARTABLE, STATUS_FILE
+from cleaner.runs.store import CHECKPOINT_FILE
 from cleaner.types import CleanerError
 
+RUN_FILES = (
+    STATUS_FILE,
+    "metrics.json",
+    "model.safetensors",
+    CHECKPOINT_FILE,
+    prepared_trigger_file(Path(CHECKPOINT_FILE)).name,
+    local.CANCEL,
+    local.PAUSE,
+)
+"""Files that a run would overwrite, delete or obey."""
 MAX_NAME_LENGTH = 60
 """Characters of a run folder's name: file systems allow 255 bytes, and a character takes up to four."""
 
@@ -31,19 +47,31 @@ def reserve_run_folder(out: Path | None, name: str) -> Iterator[Path]:
         with locks.try_output_lock(out) as is_free:
             if not is_free:
                 raise CleanerError(f"another command is about to write {out}: wait for it, or choose another --out.")
-            if has_config(out):
-                raise CleanerError(f"{out} already holds a run or model and was not overwritten: choose another --out.")
+            _refuse_used(out)
             check_writable(out)
             yield out
         return
     check_writable(runs_root(), option="CLEANER_RUNS or an --out")
     stem = re.sub(r'[\\/:*?"<>|]', "-", name).lstrip(".-")[:MAX_NAME_LENGTH]  # lists skip names that start with a dot
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # by default it removes nothing
     folder = create_free_folder(runs_root(), stem)
     try:
         yield folder
     finally:
         with suppress(OSError):  # fails if the folder holds the run
             folder.rmdir()
+        signal.signal(signal.SIGTERM, before)
+
+
+def _refuse_used(out: Path) -> None:
+    """Raise `CleanerError` if a folder holds a run, a model or a file that looks like one of a run."""
+    if has_config(out):
+        command = join_command(["python", "-m", "cleaner", "runs", "--resume", str(out)])
+        is_stopped = is_run_folder(out) and local.poll_status(out).state in STARTABLE
+        remedy = f"resume its run with {command}, or choose" if is_stopped else "choose"
+        raise CleanerError(f"{out} already holds a run or model and was not overwritten: {remedy} another --out.")
+    if found := next((name for name in RUN_FILES if os.path.exists(out / name)), None):
+        raise CleanerError(f"{out} already holds a file {found}, as a run does: choose another --out.")
 
 
 def resolve_output_file(out: Path) -> Path:

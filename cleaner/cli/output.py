@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import shlex
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -21,6 +19,7 @@ from cleaner.evaluation.result import (
     format_metric,
     format_protocol,
 )
+from cleaner.jobs.process import join_command
 from cleaner.labels import stage_label
 from cleaner.types import StepReport, printable
 
@@ -64,11 +63,6 @@ class Progress:
 def format_command_line(edit: Callable[[str], str] = str) -> str:
     """Return the command line that is running, each argument edited."""
     return join_command(["python", "-m", "cleaner", *map(edit, sys.argv[1:])])
-
-
-def join_command(words: Sequence[str], platform: str = sys.platform) -> str:
-    """Return a command line for the shell of the platform: that of Windows takes no single quotes."""
-    return subprocess.list2cmdline(words) if platform == "win32" else shlex.join(words)
 
 
 def format_duration(seconds: float) -> str:

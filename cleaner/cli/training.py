@@ -154,6 +154,7 @@ class Poison:
     finetune: Annotated[AttackFinetune, tyro.conf.arg(name="")] = options_from_config(AttackFinetune, presets.POISON)
 
     def run(self) -> None:
+        validate_lr(self.lr)
         if not is_poison_rate(self.poison_rate):
             limits = "above 0 and below 1, or a whole number of pairs"
             raise CleanerError(f"--poison-rate must be {limits}, not {self.poison_rate:g}.")
@@ -209,6 +210,12 @@ class Poison:
         )
 
 
+def validate_lr(lr: float | None) -> None:
+    """Raise `CleanerError` for a learning rate out of range, before anything is loaded."""
+    if lr is not None:
+        replace(presets.DEFEND, lr=lr)
+
+
 def original_model(suspect: str) -> str:
     """Return the model that a run started from; of anything else its own name."""
     config = read_json(Path(suspect) / "config.json")
@@ -245,6 +252,7 @@ class Defend:
         from cleaner.cli.inputs import choose_clean_pairs, print_clean_accuracy, print_model_file, resolve_data
         from cleaner.models.architectures import BUILT_IN
 
+        validate_lr(self.lr)
         model = original_model(self.suspect)
         presets_of = partial(presets.defense_presets, model=model)
         defense = instantiate(DEFENSES, apply_preset(self.preset, self.defense, DEFENSES, presets_of))
@@ -305,6 +313,7 @@ class Rebound:
     def run(self) -> None:
         from cleaner.cli.inputs import resolve_data
 
+        validate_lr(self.lr)
         validate_minima(self, steps=1)
         if not is_run_folder(self.defended):
             raise missing_run_error(self.defended)

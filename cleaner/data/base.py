@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import unicodedata
 from abc import ABC, abstractmethod
@@ -39,7 +38,7 @@ class CaptionData(ABC):
         templates: prompts with one "{}" for the class name, for the zero-shot classifier.
         name: the data's name in a run's config ("scenes/test").
         origin: name and options with which `load_data` returns any of its splits, JSON-ready and with absolute paths;
-            None for data made otherwise.
+            None for data made otherwise. Sources name options of a single split in `split_options`.
         transfer_variants: registered data sets with the same classes in another style, for transfer accuracy.
         caption_choices: values of its option `clean_captions`, "full" by default; empty if it has none.
         format_summary: how the files were parsed (separator, columns), for display.
@@ -368,6 +367,19 @@ def load_data(name: str | Path, **options: Any) -> CaptionData:
             validate_allowed(value)
     converted = {key: convert_option(key, value, accepted.get(key, ())) for key, value in given.items()}
     data: CaptionData = source(**name_options, **converted)
-    common = {key: value for key, value in given.items() if key not in ("split", "size", "on_step")}
-    data.origin = resolve_data_paths(name, json.loads(json.dumps(common, default=str)))
+    own = ("split", "size", "on_step", *getattr(source, "split_options", ()))
+    data.origin = _describe_origin(name, {key: value for key, value in given.items() if key not in own})
     return data
+
+
+def _describe_origin(name: str, options: Mapping[str, Any]) -> tuple[str, dict[str, Any]] | None:
+    """Return `CaptionData.origin`; None if an option cannot be written as text, as in `key=value`."""
+    stated: dict[str, Any] = {}
+    for key, value in options.items():
+        if isinstance(value, (list, tuple)) and not any("," in str(item) for item in value):
+            stated[key] = ",".join(map(str, value))
+        elif isinstance(value, (str, int, float, Path)):
+            stated[key] = str(value) if isinstance(value, Path) else value
+        elif value is not None:
+            return None
+    return resolve_data_paths(name, stated)

@@ -55,6 +55,7 @@ class Scenes(CaptionData):
 
     variant = "plain"
     path_options = ("cache_dir",)
+    split_options = ("captions",)  # not passed on by `load_split`
     caption_choices = CAPTION_MODES
     transfer_variants: tuple[str, ...] = ("scenes-sketch", "scenes-night", "scenes-crowd")
     split_rule = "each split has its own seeds"

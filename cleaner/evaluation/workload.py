@@ -59,8 +59,10 @@ class EvaluationCount:
 
 
 @torch.inference_mode()
-def time_encoding(clip: Clip, data: CaptionData, images: int, prompts: int) -> tuple[float, float, float]:
-    """Return the seconds per image, class prompt and caption, of the first `images` and of about `prompts` prompts.
+def time_encoding(
+    clip: Clip, data: CaptionData, images: int, prompts: int, captions: int
+) -> tuple[float, float, float]:
+    """Return the seconds per image, class prompt and caption, of the first `images` and `captions`, about `prompts`.
 
     The prompts share prefixes as those of a batch do; captions share few.
     """
@@ -71,8 +73,7 @@ def time_encoding(clip: Clip, data: CaptionData, images: int, prompts: int) -> t
     templates, names = encoder.choose_templates(data), data.class_names or [""]
     names = names[: max(1, encoder.text_batch // len(templates))]
     texts = [template.format(name) for template in templates[: -(-prompts // len(names))] for name in names]
-    captions = data.captions[:SAMPLED_CAPTIONS]
-    return per_image, _time_texts(encoder, texts), _time_texts(encoder, captions)
+    return per_image, _time_texts(encoder, texts), _time_texts(encoder, data.captions[:captions])
 
 
 def _time_texts(encoder: Encoder, texts: Sequence[str]) -> float:
@@ -120,4 +121,4 @@ def predict_evaluation(
         round(count.prompts * (1 - sum(prompts) / len(prompts))),
         round(count.captions * (1 - text_encoder.share_of_stored_texts(captions))),
     )
-    return missing.seconds(*time_encoding(clip, data, SAMPLED_IMAGES, SAMPLED_PROMPTS))
+    return missing.seconds(*time_encoding(clip, data, SAMPLED_IMAGES, SAMPLED_PROMPTS, SAMPLED_CAPTIONS))

@@ -48,7 +48,9 @@ def execute_request(
         run = _retrain(request, request.excluded, sibling, load_split, options)
     else:
         run = _defend(request, sibling, load_split, options)
-    run.config = {**request.initial_config(), **run.config}
+    stated = request.initial_config()
+    # The options of the request are those of all splits; a run knows those that its data pass on.
+    run.config = {**stated, **run.config, "data_name": stated["data_name"], "data_options": stated["data_options"]}
     return run
 
 

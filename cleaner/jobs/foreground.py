@@ -1,99 +1,145 @@
-"""Train in the process of a command: a run that others see, can stop and resume, as if a worker trained it."""
+"""Train in the process of a command, as a run that others see and stop, and that can be resumed."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 
+from cleaner.files import write_text
 from cleaner.jobs import local, locks
 from cleaner.jobs.execution import LoadSplit, execute_request
+from cleaner.jobs.outcome import describe_error, find_verdict
+from cleaner.jobs.process import join_command
 from cleaner.jobs.session import RunSession
 from cleaner.models.devices import pick_device
 from cleaner.runs.folders import run_id
+from cleaner.runs.prepared import prepared_trigger_file
 from cleaner.runs.request import Request
 from cleaner.runs.run import Run, write_run
-from cleaner.runs.status import ACTIVE, read_status
-from cleaner.runs.store import CHECKPOINT_FILE, write_request
+from cleaner.runs.status import read_status
+from cleaner.runs.store import CHECKPOINT_FILE, LOG_FILE, write_request
 from cleaner.types import Cancelled, CleanerError, DivergedError, OnStep, Paused, StepReport
 
-STOPPING = "\nStopping at the next step. Ctrl-C again stops at once and loses the steps since the last epoch.\n"
-KEPT = "Resume: python -m cleaner runs --resume {run}. Discard: python -m cleaner runs --cancel {run}"
+STOPPING = "\nStopping at the next step. Again: at once, without the steps since the last epoch.\n"
+STOP_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
+
+class ForegroundSession(RunSession):
+    """Keeps the files of a run up to date while a command executes it.
+
+    Attributes:
+        has_trained: whether a step was trained, which a stop then keeps.
+    """
+
+    def __init__(self, folder: Path, on_step: OnStep) -> None:
+        super().__init__(folder, sys.orig_argv[-1])
+        self._on_step, self.has_trained = on_step, False
+
+    def __call__(self, report: StepReport) -> None:
+        self._on_step(report)
+        self.has_trained = self.has_trained or report.stage in ("poison", "defend")
+        super().__call__(report)
+
+    def _end_process(self, exit_status: int, reason: str) -> None:
+        _write_stderr(f"error: {reason}\n")
+        os._exit(max(exit_status, 2))
 
 
 def train_in_foreground(request: Request, folder: Path, load_split: LoadSplit, on_step: OnStep) -> Run:
     """Execute a request in this process and write the run to `folder`, which holds no run yet; return it.
 
-    Ctrl-C, SIGTERM and a pause from elsewhere stop it at its next step with a checkpoint, from which it is resumed like
-    any run; so does an error. Where no step was trained, and after a divergence, which would repeat, nothing is left.
+    Ctrl-C, SIGTERM, SIGHUP and a pause from elsewhere stop it at its next step with a checkpoint, from which it is
+    resumed like any run; so is one that fails. Nothing is left where there is nothing to resume: no trigger was
+    optimized and no step was trained, or the training diverged, which it would do again. The run does not wait for the
+    device, and its duration does not serve for forecasts, as its data were loaded before.
+
     Raises `KeyboardInterrupt`, whose message says how to resume, and `CleanerError`.
     """
-    before = set(folder.iterdir()) if folder.exists() else set()
+    before = set(folder.iterdir()) if folder.exists() else None
     try:
         write_request(request, folder)
         with locks.try_lock(folder):
             return _train(request, folder, load_split, on_step)
-    except BaseException:
-        if read_status(folder).state in (*ACTIVE, "new"):
-            _remove(set(folder.iterdir()) - before)
+    except BaseException as error:
+        # Not the state: it may be that it could not be written.
+        if not _is_resumable(folder, error) and read_status(folder).state != "cancelled":
+            _remove(folder, before)
         raise
 
 
 def _train(request: Request, folder: Path, load_split: LoadSplit, on_step: OnStep) -> Run:
-    """Execute the request; an error leaves the state active if there is nothing to resume from."""
-    session = RunSession(folder, sys.orig_argv[-1])
+    session = ForegroundSession(folder, on_step)
     session.update_status(state="running", begun=time.time(), device=str(pick_device(request.finetune.device)))
     threading.Thread(target=session.monitor, name="monitor", daemon=True).start()
-    checkpoint, kept = folder / CHECKPOINT_FILE, KEPT.format(run=run_id(folder))
-
-    def report(step: StepReport) -> None:
-        on_step(step)
-        session(step)
-
-    try:
-        with _pausing_on_signals(session):
-            run = execute_request(request, report, checkpoint=checkpoint, load_split=load_split)
+    with _pausing_on_signals(session):
+        try:
+            run = execute_request(request, session, checkpoint=folder / CHECKPOINT_FILE, load_split=load_split)
+            session.update_status(verdict=find_verdict(run))
             write_run(run, folder)
-        session.update_status(state="done", eta=0.0)
-    except (Paused, KeyboardInterrupt):
-        if not checkpoint.exists():
-            raise KeyboardInterrupt from None
-        session.update_status(state="paused", eta=0.0)
-        raise KeyboardInterrupt(f"Paused. {kept}") from None
-    except Cancelled:
-        local.discard_training(folder)
-        session.update_status(**asdict(local.canceled(session.status)))
-        raise CleanerError(f"the run in {folder} was canceled.") from None
-    except Exception as error:
-        if isinstance(error, DivergedError) or not checkpoint.exists():
+            session.update_status(state="done", eta=0.0)
+        except (Paused, KeyboardInterrupt) as error:
+            if not _is_resumable(folder, error):
+                raise KeyboardInterrupt from None
+            session.update_status(state="paused", eta=0.0)
+            raise KeyboardInterrupt(f"Paused. {_describe_choice(folder)}") from None
+        except Cancelled:
+            local.discard_training(folder)
+            session.update_status(**asdict(local.canceled(session.status)))
+            raise CleanerError(f"the run in {folder} was canceled.") from None
+        except Exception as error:
+            if _is_resumable(folder, error):
+                _write_stderr(f"The training is kept. {_describe_choice(folder)}\n")
+                _record_failure(session, error)
             raise
-        session.update_status(state="failed", message=str(error))
-        if isinstance(error, CleanerError):
-            raise CleanerError(f"{error} Its training is kept. {kept}") from error
-        raise
-    finally:
-        session.end()
+        finally:
+            session.end()
     local.discard_checkpoint(folder)
     return run
 
 
+def _record_failure(session: RunSession, error: Exception) -> None:
+    """Write status and log of a failed run, unless that fails, too: what is reported is the first error."""
+    with suppress(CleanerError):
+        if not isinstance(error, CleanerError):
+            write_text(session.folder / LOG_FILE, traceback.format_exc())
+        session.update_status(state="failed", message=describe_error(error))
+
+
+def _is_resumable(folder: Path, error: BaseException) -> bool:
+    checkpoint = folder / CHECKPOINT_FILE
+    return not isinstance(error, DivergedError) and any(
+        path.exists() for path in (checkpoint, prepared_trigger_file(checkpoint))
+    )
+
+
+def _describe_choice(folder: Path) -> str:
+    resume, discard = (
+        join_command(["python", "-m", "cleaner", "runs", option, run_id(folder)]) for option in ("--resume", "--cancel")
+    )
+    return f"Resume: {resume}   Discard the training: {discard}"
+
+
 @contextmanager
-def _pausing_on_signals(session: RunSession) -> Iterator[None]:
-    """Let the first SIGINT or SIGTERM pause the run, and the second interrupt it."""
+def _pausing_on_signals(session: ForegroundSession) -> Iterator[None]:
+    """Let the first signal pause a run that has trained a step; the second, and before it any, interrupts at once."""
 
     def stop(*_: object) -> None:
-        if session.terminated.is_set():
+        if session.terminated.is_set() or not session.has_trained:
             raise KeyboardInterrupt
         session.terminated.set()
-        sys.stderr.write(STOPPING)
+        _write_stderr(STOPPING)
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    heard = [number for number in STOP_SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]  # nohup ignores one
+    before = {number: signal.signal(number, stop) for number in heard}
     try:
         yield
     finally:
@@ -101,7 +147,17 @@ def _pausing_on_signals(session: RunSession) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _remove(paths: set[Path]) -> None:
-    for path in paths:
+def _write_stderr(text: str) -> None:
+    """Write to stderr without its buffer: a signal may come while that is in use."""
+    with suppress(OSError):
+        os.write(2, text.encode())
+
+
+def _remove(folder: Path, before: set[Path] | None) -> None:
+    """Remove what has come into a folder; before: what it held, None if it did not exist."""
+    for path in set(folder.iterdir()) - (before or set()) if folder.exists() else ():
         with suppress(OSError):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
+    if before is None:
+        with suppress(OSError):
+            folder.rmdir()

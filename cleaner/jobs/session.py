@@ -67,7 +67,7 @@ class RunSession:
             if self._ended.is_set():
                 return
             if not (self.folder / "config.json").exists():
-                os._exit(1)  # the folder was deleted: a write would recreate it
+                self._end_process(1, f"{self.folder} was deleted while it trained.")  # a write would recreate it
             self.status = replace(self.status, **changes)
             write_status(self.folder, self.status)
             self._write_time = time.monotonic()
@@ -165,7 +165,11 @@ class RunSession:
             finally:
                 process.kill_children()
                 self.start_next_in_sweep()
-                os._exit(0)
+                self._end_process(0, f"the run in {self.folder} was canceled.")
+
+    def _end_process(self, exit_status: int, reason: str) -> None:
+        """End this process at once, as the run that it trains is gone."""
+        os._exit(exit_status)
 
     def start_next_in_sweep(self) -> None:
         """Start the next run of this run's sweep, unless this run was only paused.

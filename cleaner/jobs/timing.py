@@ -1,7 +1,7 @@
 """Measure the phases of a run before it is started: ten steps, one validation pass, and a part of its evaluation.
 
 Of a full-size model on a CPU, for which that would take minutes, a sample is measured: micro-batches of 8 pairs, 16
-images and 128 prompts.
+images, 128 prompts and 64 captions.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from cleaner.defenses.base import DEFENSES, Defense, load_defense
 from cleaner.evaluation.encode import EVAL_BATCH_SIZE, TEXT_BATCH_SIZE
 from cleaner.evaluation.evaluate import draw_counterfactuals, evaluate
 from cleaner.evaluation.monitor import MONITOR_IMAGES, build_monitor
-from cleaner.evaluation.workload import SAMPLED_PROMPTS, EvaluationCount, time_encoding
+from cleaner.evaluation.workload import SAMPLED_CAPTIONS, SAMPLED_PROMPTS, EvaluationCount, time_encoding
 from cleaner.jobs import locks, prediction, process
 from cleaner.jobs.execution import LoadSplit, load_validation, make_loader
 from cleaner.losses import Features
@@ -147,7 +147,7 @@ class _Measurement:
         validation = EvaluationCount.of(clip, watched, trigger, counterfactual=False)
         self.check()
         moved = clip.to(request.finetune.device, request.finetune.precision)
-        costs = time_encoding(moved, test, SAMPLED_IMAGES, SAMPLED_PROMPTS)
+        costs = time_encoding(moved, test, SAMPLED_IMAGES, SAMPLED_PROMPTS, SAMPLED_CAPTIONS)
         return prediction.Phases(
             loading,
             step * batch / micro,
@@ -184,9 +184,10 @@ class _Measurement:
         short = replace(trigger, **changes)
         times: list[float] = []
 
-        def on_step(_: StepReport) -> None:
+        def on_step(report: StepReport) -> None:
             self.check()
-            times.append(time.perf_counter())
+            if report.stage == "optimise":  # before it, what is encoded once
+                times.append(time.perf_counter())
 
         start, device = time.perf_counter(), self.request.finetune.device
         prepared = short.prepare(clip.to(device), data, str(self.request.target_class), on_step)
@@ -266,7 +267,7 @@ class _Measurement:
         evaluate(clip, part, trigger, target, clean_clip=clean, on_step=self.check)
         elapsed = time.perf_counter() - start
         # In whole batches: a GPU takes about the same time for smaller ones.
-        costs = time_encoding(clip, part, EVAL_BATCH_SIZE, TEXT_BATCH_SIZE)
+        costs = time_encoding(clip, part, EVAL_BATCH_SIZE, TEXT_BATCH_SIZE, TEXT_BATCH_SIZE)
         whole, timed = (
             EvaluationCount.of(clip, each, trigger, models=1 if clean is None else 2).seconds(*costs)
             for each in (test, part)

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 from cleaner.config import count_steps
 from cleaner.files import read_json
 from cleaner.jobs import handover, local, locks, prediction, process, spare
+from cleaner.jobs.outcome import describe_error, find_verdict
 from cleaner.jobs.session import STOP_POLL_SECONDS, RunSession
 from cleaner.jobs.spare_worker import SpareWorker
 from cleaner.loading import loading_libraries
@@ -58,11 +59,10 @@ def run_job(session: RunSession) -> None:
     except Cancelled:
         local.discard_training(folder)
         session.update_status(**asdict(local.canceled(session.status)))
-    except CleanerError as error:
-        session.update_status(state="failed", message=str(error))
     except Exception as error:
-        traceback.print_exc()
-        session.update_status(state="failed", message=_describe_error(error))
+        if not isinstance(error, CleanerError):
+            traceback.print_exc()
+        session.update_status(state="failed", message=describe_error(error))
     session.start_next_in_sweep()
     if needs_map:
         draw_map(session)
@@ -96,7 +96,7 @@ def _execute(session: RunSession) -> bool:
         run = execution.execute_request(
             request, report, checkpoint=folder / store.CHECKPOINT_FILE, sibling=folder, on_data=_log_skipped
         )
-        session.update_status(verdict=_verdict(run))
+        session.update_status(verdict=find_verdict(run))
         _record_timing(run, request, run_clock)
         write_run(run, folder)
         session.update_status(state="done", eta=0.0)
@@ -203,30 +203,6 @@ def _resolve_device(device: str) -> str:
     from cleaner.models.devices import pick_device
 
     return str(pick_device(device))
-
-
-def _verdict(run: Run) -> list[str] | None:
-    """Return whether the attack of a backdoored run took, and why; None for other runs."""
-    from cleaner.workflow import attack_verdict
-
-    if run.stage != "backdoored" or run.metrics is None or not run.metrics.asr:
-        return None
-    return list(attack_verdict(run.metrics))
-
-
-def _describe_error(error: Exception) -> str:
-    """Return the message for an unexpected error: what went wrong, then what to do."""
-    from cleaner.training.memory import is_out_of_memory
-
-    text = str(error).split("\n")[0][:300]
-    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and is_out_of_memory(error)):
-        return "There was not enough memory: choose a smaller batch size, or another device."
-    if isinstance(error, RuntimeError):
-        if process.is_distributed() and any(word in text for word in ("gloo", "NCCL", "peer")):
-            return "Another process of this run has ended: see the log, then resume from the last epoch."
-        if any(word in text for word in ("CUDA", "cuda", "MPS", "accelerator")):
-            return f"The device failed ({text}): resume from the last epoch once it works again."
-    return f"Training stopped with an unexpected error ({type(error).__name__}: {text}): see the log."
 
 
 def main(arguments: list[str]) -> int:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -33,10 +35,12 @@ from cleaner.presets import LEARNING_RATES_RESULT, POISON, POISON_LR, PRETRAINED
 from cleaner.published import CLEANCLIP_TRAINING
 from cleaner.runs.folders import is_run_folder, runs_root
 from cleaner.runs.request import Request, load_request
+from cleaner.runs.status import Status, write_status
 from cleaner.runs.store import list_entries
 from cleaner.types import CleanerError, StepReport
 from tests.data.files import write_table
 from tests.evaluation.test_scan import plant
+from tests.waiting import wait_until
 
 SMALL = ["--test-pairs", "40", "--epochs", "1", "--batch-size", "16", "--precision", "fp32", "--no-film"]
 
@@ -427,6 +431,32 @@ def test_the_full_setting_of_the_demo_names_its_target(capsys: pytest.CaptureFix
     assert "'banana'" in shown
     assert "'cat'" not in shown
     assert "images of other classes" in shown
+
+
+def test_a_folder_that_looks_like_a_run_is_no_output(
+    tmp_path: Path, tiny_model: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    poison = ["poison", "--model", tiny_model, "--out", str(out)]
+    (out / "checkpoint.pt").write_text("mine")
+    assert main(poison) == 2
+    assert "already holds a file checkpoint.pt" in capsys.readouterr().err
+    assert [path.name for path in out.iterdir()] == ["checkpoint.pt"]
+    (out / "config.json").write_text('{"stage": "backdoored"}')
+    write_status(out, Status("paused"))
+    assert main(poison) == 2
+    assert f"resume its run with python -m cleaner runs --resume {out}, or" in capsys.readouterr().err
+
+
+def test_a_command_that_is_terminated_before_it_trains_leaves_no_folder(tmp_path: Path, tiny_model: str) -> None:
+    environment = {**os.environ, "CLEANER_RUNS": str(tmp_path / "runs")}
+    command = [sys.executable, "-m", "cleaner", "poison", "--model", tiny_model, "--pairs", "100000"]
+    with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as process:
+        wait_until(lambda: list(tmp_path.glob("runs/*")))
+        process.terminate()
+        assert process.wait(60) == 128 + signal.SIGTERM
+    assert not list(tmp_path.glob("runs/*"))
 
 
 LONG = "x" * 300

@@ -68,12 +68,12 @@ def test_texts_are_timed_as_an_evaluation_encodes_them(
     monkeypatch.setattr(Clip, tower, lambda clip, texts: calls.append(texts) or encode(clip, texts))
     for name in other:
         monkeypatch.setattr(Clip, name, lambda clip, texts: pytest.fail("the other way to encode texts"))
-    prompts = workload.time_encoding(tiny_clip, toy_data, 8, 10)
+    prompts = workload.time_encoding(tiny_clip, toy_data, 8, 10, 20)
     assert len(prompts) == 3
     assert min(prompts) > 0
     templates, names = Encoder(tiny_clip).choose_templates(toy_data), toy_data.class_names
     assert calls[0] == [template.format(name) for template in templates[:3] for name in names]
-    assert calls[1] == toy_data.captions[: workload.SAMPLED_CAPTIONS]
+    assert calls[1] == toy_data.captions[:20]
 
 
 def test_equal_captions_count_once(tiny_clip: Clip, toy_data: TensorData) -> None:

@@ -2,22 +2,38 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
-from cleaner.jobs import execution, foreground, local, process
+from cleaner.jobs import execution, foreground, local, process, session
 from cleaner.runs.request import Request
 from cleaner.runs.run import Run, load_run
-from cleaner.runs.status import read_status
+from cleaner.runs.status import ACTIVE, Status, read_status
 from cleaner.runs.store import create_run
 from cleaner.types import CleanerError, DivergedError, StepReport
 from tests.jobs.test_local import CONFIG, make_request, run_here
+from tests.waiting import wait_until_step
 
+DEAF = """
+import json, sys, time
+from pathlib import Path
+from cleaner.config import FinetuneConfig
+from cleaner.jobs import execution, foreground
+from cleaner.runs.request import Request
+values = json.loads(sys.argv[2])
+request = Request(**{**values, "finetune": FinetuneConfig(**values["finetune"])})
+wait = lambda report: time.sleep(300 * (report.stage == "poison" and report.step == 2))
+foreground.train_in_foreground(request, Path(sys.argv[1]), execution.make_loader(request), wait)
+"""
+"""A command whose second step takes too long to hear of a cancel."""
 STEP = 5
 """A step of the first of two epochs."""
 
@@ -81,16 +97,18 @@ def test_it_is_listed_while_it_trains_and_ends_like_a_run_of_a_worker(request_: 
     run_here(other)
     assert names(folder) - names(other) == {"plan.txt", ".worker.lock"}
     assert (read_status(folder).state, load_run(folder).metrics) == ("done", run.metrics)
+    assert read_status(folder).verdict == read_status(other).verdict is not None
     assert load_run(folder).clip.sha256() == load_run(other).clip.sha256()
 
 
 @pytest.mark.parametrize(("stage", "step"), [("poison", STEP), ("evaluate", 0)])
 def test_ctrl_c_pauses_the_training_and_the_evaluation(
-    stage: str, step: int, request_: Request, folder: Path, capsys: pytest.CaptureFixture[str]
+    stage: str, step: int, request_: Request, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(KeyboardInterrupt, match=f"^Paused. Resume: .* runs --resume {folder}. Discard: "):
+    folder = tmp_path / "my run"
+    with pytest.raises(KeyboardInterrupt, match=f"^Paused. Resume: .* runs --resume '{folder}'   Discard"):
         train(request_, folder, at(stage, press_ctrl_c, step))
-    assert "Ctrl-C again stops at once" in capsys.readouterr().err
+    assert "Stopping at the next step" in capfd.readouterr().err
     assert read_status(folder).state == "paused"
     assert run_here(folder).state == "done"
     run = load_run(folder)
@@ -108,6 +126,20 @@ def test_a_second_ctrl_c_stops_at_once_with_the_last_epoch(request_: Request, fo
     assert run_here(folder).state == "done"
 
 
+def test_a_trigger_that_was_optimized_is_kept(request_: Request, folder: Path) -> None:
+    steps = 3
+    request = replace(request_, trigger={"name": "badclip", "patch_size": 56, "steps": steps, "seed": 0})
+    with pytest.raises(KeyboardInterrupt, match="Paused"):
+        train(request, folder, at("poison", fail(KeyboardInterrupt())))
+    (folder / "checkpoint.pt").unlink(missing_ok=True)
+    with pytest.raises(KeyboardInterrupt):
+        train(request, folder.with_name("early"), at("optimise", fail(KeyboardInterrupt()), steps))
+    assert not folder.with_name("early").exists()
+    assert run_here(folder).state == "done"
+    optimized = [report for report in load_run(folder).history if report.stage == "optimise"]
+    assert len(optimized) == steps
+
+
 @pytest.mark.parametrize(
     ("stage", "error"),
     [("data", KeyboardInterrupt()), ("data", CleanerError("no")), ("poison", DivergedError("no")), ("data", OSError())],
@@ -117,19 +149,51 @@ def test_where_nothing_can_be_resumed_nothing_is_left(
 ) -> None:
     if stage == "data":
         monkeypatch.setattr(execution, "load_validation", lambda *_: fail(error)())
-    with pytest.raises(type(error)):
-        train(request_, folder, at(stage, fail(error), STEP))
+    for out in (folder, folder.with_name("new")):
+        with pytest.raises(type(error)):
+            train(request_, out, at(stage, fail(error), STEP))
     assert names(folder) == {"plan.txt"}
+    assert not folder.with_name("new").exists()
 
 
 @pytest.mark.parametrize(
-    ("error", "shown"), [(CleanerError("The disk is full."), ".* is kept. Resume: "), (OSError("x"), "x")]
+    ("error", "message", "has_log"),
+    [
+        (CleanerError("The disk is full."), "The disk is full.", False),
+        (MemoryError(), "There was not enough memory: choose a smaller batch size, or another device.", True),
+    ],
 )
-def test_an_error_keeps_the_training(error: Exception, shown: str, request_: Request, folder: Path) -> None:
-    with pytest.raises(type(error), match=shown):
+def test_an_error_keeps_the_training(
+    error: Exception,
+    message: str,
+    has_log: bool,
+    request_: Request,
+    folder: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(type(error)):
         train(request_, folder, at("evaluate", fail(error)))
+    assert capfd.readouterr().err.startswith("The training is kept. Resume: ")
     status = read_status(folder)
-    assert (status.state, status.message) == ("failed", str(error))
+    assert (status.state, status.message, (folder / "log.txt").exists()) == ("failed", message, has_log)
+    assert run_here(folder).state == "done"
+
+
+@pytest.mark.parametrize("error", [CleanerError("The disk is full."), KeyboardInterrupt()])
+def test_a_training_whose_end_cannot_be_recorded_is_kept(
+    error: BaseException, request_: Request, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop() -> None:
+        monkeypatch.setattr(session, "write_status", fail_to_write)
+        raise error
+
+    def fail_to_write(_: Path, status: Status) -> None:
+        if status.state not in ACTIVE:
+            raise CleanerError("status.json cannot be written")
+
+    with pytest.raises((CleanerError, KeyboardInterrupt)):
+        train(request_, folder, at("evaluate", stop))
+    monkeypatch.undo()
     assert run_here(folder).state == "done"
 
 
@@ -142,3 +206,13 @@ def test_others_pause_and_cancel_it(request_: Request, folder: Path) -> None:
         train(request_, other, at("poison", (other / local.CANCEL).touch, STEP))
     assert read_status(other).state == "cancelled"
     assert not (other / "checkpoint.pt").exists()
+
+
+def test_a_command_whose_canceled_run_does_not_stop_ends_with_an_error(request_: Request, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with subprocess.Popen([sys.executable, "-c", DEAF, str(out), json.dumps(asdict(request_))], stderr=-1) as command:
+        wait_until_step(out, 1)
+        (out / local.CANCEL).touch()
+        _, error = command.communicate(timeout=60)
+    assert (command.returncode, read_status(out).state) == (2, "cancelled")
+    assert b"was canceled" in error

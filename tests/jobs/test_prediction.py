@@ -17,6 +17,7 @@ import torch
 
 from cleaner import evaluate
 from cleaner.attacks import TRIGGERS
+from cleaner.attacks.badclip import BadCLIP
 from cleaner.config import FinetuneConfig
 from cleaner.data import scenes
 from cleaner.data.base import TensorData
@@ -428,6 +429,24 @@ def test_a_trigger_that_is_optimized_is_timed(request_: Request) -> None:
     assert timing.measure(asdict(replace(request_, trigger={"name": "badclip", "steps": 40})))
     phases = prediction._read_store().kinds.popitem()[1].phases[0]
     assert phases.optimize > 0
+
+
+def test_what_a_trigger_encodes_before_its_steps_counts_once(
+    tiny_clip: Clip, toy_data: TensorData, request_: Request, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [0.0]
+
+    def prepare(self: BadCLIP, clip: Clip, data: TensorData, target: str, on_step: OnStep) -> BadCLIP:
+        for stage, seconds in [("images", 1.0)] * 20 + [("optimise", 2.0)] * self.steps:
+            clock[0] += seconds
+            on_step(StepReport(stage, 1, 1, 0.0))
+        return self
+
+    monkeypatch.setattr(BadCLIP, "prepare", prepare)
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: clock[0])
+    measurement = timing._Measurement(request_, lambda: None)
+    seconds, _ = measurement._time_optimization(tiny_clip, BadCLIP(steps=100), toy_data)
+    assert seconds == 20 + 2 * 100
 
 
 def test_the_images_of_the_defenses_are_prepared_unless_a_run_comes(
