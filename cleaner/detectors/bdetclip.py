@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import ClassVar
 
 import torch
@@ -57,12 +58,13 @@ def score_reaction(features: Tensor, classifier: Tensor, altered: Tensor) -> Ten
     return -(features @ (classifier - altered)).mean(1)
 
 
-def altered_texts(class_name: str, n: int, seed: int) -> list[str]:
+@lru_cache(maxsize=4096)  # the page asks again for each image
+def altered_texts(class_name: str, n: int, seed: int) -> tuple[str, ...]:
     """Return the descriptions of a class with one detail altered, which still name it; `n` or fewer of each.
 
     Raises `CleanerError` for a name that no description can hold, such as an empty one.
     """
-    texts = []
+    texts: list[str] = []
     for description in DESCRIPTIONS:
         words_before = len(description.partition("{}")[0].split())
         # in its own place: some descriptions also name a tree, a house, a table or grass
@@ -71,4 +73,4 @@ def altered_texts(class_name: str, n: int, seed: int) -> list[str]:
         texts += [subtext.text for subtext in subtexts if names_class(subtext.text)]
     if not texts:
         raise CleanerError(f"the class name {class_name!r} cannot be described in words: rename it with classes=a,b.")
-    return texts
+    return tuple(texts)

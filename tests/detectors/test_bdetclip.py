@@ -30,7 +30,7 @@ def test_altered_texts_keep_the_class_name() -> None:
         assert len(texts) >= 4
         assert all(name in text for text in texts)
         assert not {description.format(name) for description in DESCRIPTIONS} & set(texts)
-        assert texts == altered_texts(name, 4, seed=0)
+        assert texts == altered_texts.__wrapped__(name, 4, seed=0)
 
 
 @pytest.mark.parametrize("name", ["tree", "house", "table", "grass"])
@@ -44,7 +44,7 @@ def test_a_class_that_descriptions_also_name_is_kept_in_its_own_place(name: str)
 def test_a_name_without_altered_texts_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bdetclip, "negative_subtexts", lambda *arguments, **options: [])
     with pytest.raises(CleanerError, match="'banana' cannot be described"):
-        altered_texts("banana", 4, seed=0)
+        altered_texts.__wrapped__("banana", 4, seed=0)
 
 
 def test_scorer_averages_the_altered_texts_of_each_class(tiny_clip: Clip) -> None:
