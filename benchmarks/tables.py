@@ -97,6 +97,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "talk": asset_tables.talk,
     "text_triggers": text_tables.text_triggers,
     "towers": timing_tables.towers,
+    "vit_rivals": quick_tables.vit_rivals,
     "watching": timing_tables.watching,
 }
 """Name in the pages -> function from the repository's root to Markdown."""
