@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -41,6 +41,15 @@ STEP = 5
 @pytest.fixture
 def request_(tiny_model: str) -> Request:
     return replace(make_request(tiny_model), finetune=replace(CONFIG, eval_every=0))
+
+
+@pytest.fixture(autouse=True)
+def _default_signals() -> Iterator[None]:
+    """Handle signals as in a terminal: a shell's background jobs ignore Ctrl-C."""
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in foreground.STOP_SIGNALS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture
@@ -114,6 +123,12 @@ def test_ctrl_c_pauses_the_training_and_the_evaluation(
     run = load_run(folder)
     assert run.clip.sha256() == execution.execute_request(request_).clip.sha256()
     assert [report.step for report in run.history] == list(range(1, 33))
+
+
+def test_a_signal_that_is_ignored_stops_nothing(request_: Request, folder: Path) -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    run = train(request_, folder, at("poison", lambda: os.kill(os.getpid(), signal.SIGHUP), STEP))
+    assert len(run.history) == 32
 
 
 def test_a_second_ctrl_c_stops_at_once_with_the_last_epoch(request_: Request, folder: Path) -> None:
