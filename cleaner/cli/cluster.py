@@ -14,6 +14,7 @@ import tyro
 from cleaner.cli.options import make_options_class
 from cleaner.cli.output import format_duration
 from cleaner.jobs import local
+from cleaner.jobs.process import cleaner_command
 from cleaner.jobs.slurm import SlurmResources
 from cleaner.labels import stage_label, state_label
 from cleaner.runs.folders import runs_root
@@ -25,7 +26,7 @@ from cleaner.types import CleanerError
 
 REFRESH_SECONDS = 0.5
 """Seconds between two updates of a status in the terminal."""
-DETACHED_MESSAGE = "The job continues. {show}. Cancel it: python -m cleaner runs --cancel {folder}"
+DETACHED_MESSAGE = "The job continues. {show}. Cancel it: {cancel}"
 
 if TYPE_CHECKING:
     SlurmOptions = SlurmResources
@@ -82,7 +83,8 @@ def wait_for_run(folder: Path) -> Run:
     except KeyboardInterrupt:
         is_listed = folder.resolve().parent == runs_root().resolve()
         show = "Show it: python -m cleaner runs" if is_listed else f"Its state: {folder / STATUS_FILE}"
-        raise KeyboardInterrupt(DETACHED_MESSAGE.format(show=show, folder=folder)) from None
+        cancel = cleaner_command("runs", "--cancel", str(folder))
+        raise KeyboardInterrupt(DETACHED_MESSAGE.format(show=show, cancel=cancel)) from None
     if status.state != "done":
         raise CleanerError(f"the run in {folder} is {state_label(status.state)}. {status.message}".strip())
     return load_run(folder)

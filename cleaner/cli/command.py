@@ -9,7 +9,7 @@ from typing import Any
 from cleaner import presets
 from cleaner.cli.options import AttackFinetune, FinetuneWithoutLr
 from cleaner.config import FinetuneConfig, parameters
-from cleaner.jobs.process import join_command
+from cleaner.jobs.process import cleaner_command
 from cleaner.registry import DEFENSES, TRIGGERS
 from cleaner.runs.folders import find_run
 from cleaner.runs.request import Request
@@ -17,7 +17,7 @@ from cleaner.runs.request import Request
 
 def format_command(request: Request) -> str:
     """Return the `poison` or `defend` command of a request; embedding maps are not part of a command."""
-    words = ["python", "-m", "cleaner"]
+    words: list[str] = []
     if request.stage == "backdoored":
         words += ["poison", "--model", str(request.model), *_format_data(request)]
         words += ["--trigger", *_format_method(TRIGGERS, request.trigger or {})]
@@ -32,7 +32,7 @@ def format_command(request: Request) -> str:
         words += ["--defense", *_format_method(DEFENSES, request.defense or {})]
         defaults, options = presets.DEFEND, FinetuneWithoutLr
     words += ["--test-pairs", str(request.test_size or 0)]
-    return join_command([*words, *_format_finetune(request.finetune, defaults, options)])
+    return cleaner_command(*words, *_format_finetune(request.finetune, defaults, options))
 
 
 def _format_data(request: Request) -> list[str]:

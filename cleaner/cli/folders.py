@@ -15,7 +15,7 @@ from typing import Literal
 
 from cleaner.files import create_free_folder, has_config, write_error
 from cleaner.jobs import local, locks
-from cleaner.jobs.process import join_command
+from cleaner.jobs.process import cleaner_command
 from cleaner.runs.folders import is_run_folder, runs_root
 from cleaner.runs.prepared import prepared_trigger_file
 from cleaner.runs.status import STARTABLE, STATUS_FILE
@@ -66,7 +66,7 @@ def reserve_run_folder(out: Path | None, name: str) -> Iterator[Path]:
 def _refuse_used(out: Path) -> None:
     """Raise `CleanerError` if a folder holds a run, a model or a file that looks like one of a run."""
     if has_config(out):
-        command = join_command(["python", "-m", "cleaner", "runs", "--resume", str(out)])
+        command = cleaner_command("runs", "--resume", str(out))
         is_stopped = is_run_folder(out) and local.poll_status(out).state in STARTABLE
         remedy = f"resume its run with {command}, or choose" if is_stopped else "choose"
         raise CleanerError(f"{out} already holds a run or model and was not overwritten: {remedy} another --out.")

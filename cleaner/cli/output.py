@@ -19,7 +19,7 @@ from cleaner.evaluation.result import (
     format_metric,
     format_protocol,
 )
-from cleaner.jobs.process import join_command
+from cleaner.jobs.process import cleaner_command
 from cleaner.labels import stage_label
 from cleaner.types import StepReport, printable
 
@@ -62,7 +62,7 @@ class Progress:
 
 def format_command_line(edit: Callable[[str], str] = str) -> str:
     """Return the command line that is running, each argument edited."""
-    return join_command(["python", "-m", "cleaner", *map(edit, sys.argv[1:])])
+    return cleaner_command(*map(edit, sys.argv[1:]))
 
 
 def format_duration(seconds: float) -> str:

@@ -18,7 +18,7 @@ from cleaner.files import write_text
 from cleaner.jobs import local, locks
 from cleaner.jobs.execution import LoadSplit, execute_request
 from cleaner.jobs.outcome import describe_error, find_verdict
-from cleaner.jobs.process import join_command
+from cleaner.jobs.process import cleaner_command
 from cleaner.jobs.session import RunSession
 from cleaner.models.devices import pick_device
 from cleaner.runs.folders import run_id
@@ -55,7 +55,7 @@ class ForegroundSession(RunSession):
 
 
 def train_in_foreground(request: Request, folder: Path, load_split: LoadSplit, on_step: OnStep) -> Run:
-    """Execute a request in this process and write the run to `folder`, which holds no run yet; return it.
+    """Train a run in this process, write it to `folder`, which must not hold one yet, and return it.
 
     Ctrl-C, SIGTERM, SIGHUP and a pause from elsewhere stop it at its next step with a checkpoint, from which it is
     resumed like any run; so is one that fails. Nothing is left where there is nothing to resume: no trigger was
@@ -122,9 +122,7 @@ def _is_resumable(folder: Path, error: BaseException) -> bool:
 
 
 def _describe_choice(folder: Path) -> str:
-    resume, discard = (
-        join_command(["python", "-m", "cleaner", "runs", option, run_id(folder)]) for option in ("--resume", "--cancel")
-    )
+    resume, discard = (cleaner_command("runs", option, run_id(folder)) for option in ("--resume", "--cancel"))
     return f"Resume: {resume}   Discard the training: {discard}"
 
 

@@ -219,6 +219,11 @@ def join_command(words: Sequence[str], platform: str = sys.platform) -> str:
     return subprocess.list2cmdline(words) if platform == "win32" else shlex.join(words)
 
 
+def cleaner_command(*words: str) -> str:
+    """Return a command of this project as a command line."""
+    return join_command(["python", "-m", "cleaner", *words])
+
+
 def kill(process: psutil.Process) -> None:
     """Kill a process and its descendants, without those that it detached."""
     _kill_all([*_attached_children(process), process])

@@ -8,7 +8,7 @@ from typing import Any
 
 import streamlit as st
 
-from cleaner.jobs.process import join_command
+from cleaner.jobs.process import cleaner_command
 from cleaner.plots import inversion as charts
 from cleaner.published import REIMPLEMENTED
 from cleaner.runs.inversion import (
@@ -214,7 +214,7 @@ def _show_uses(subject: Subject, suspect: str) -> None:
     defend = ["defend", subject.name, "--defense", "unlearn_trigger", f"path={folder / 'trigger.png'}", *data]
     with st.popover("Copy as command", icon=":material/terminal:", type="tertiary"):
         st.code(
-            "\n".join(join_command(["python", "-m", "cleaner", *words]) for words in (evaluate, defend)),
+            "\n".join(cleaner_command(*words) for words in (evaluate, defend)),
             language="bash",
             wrap_lines=True,
         )
