@@ -66,27 +66,26 @@ def at_rates(attacks: Sequence[str], methods: Sequence[str], column: str = "ASR@
     return [average(group[method], column) for group in groups for method in methods]
 
 
-def at_rate(method: str, lr: float) -> Figures:
-    """Return ASR@1 and points lost on BadCLIP, means over seeds."""
-    cells = [cell for cell in main_cells("badclip") if (cell.name, cell.task.lr) == (method, lr)]
-    return average(cells), average(cells, "points lost")
-
-
 def finetuning_at(lr: float) -> Figures:
     """Return ASR@1 on BadCLIP, its lowest and highest seed, and points lost."""
-    asr, lost = at_rate("finetune", lr)
     cells = [cell for cell in main_cells("badclip") if (cell.name, cell.task.lr) == ("finetune", lr)]
-    return asr, *spread([average([cell]) for cell in cells]), lost
+    return *with_range(cells), average(cells, "points lost")
 
 
-def with_twice_the_steps(attack: str, methods: Sequence[str]) -> list[float]:
+def with_twice_the_steps() -> list[float]:
+    """Return ASR@1 on BadCLIP, the mean and the lowest and highest seed of each method."""
     cells = summary.select_cells(ALL_ROWS(), lambda task: task.steps == plan.LONG_STEPS)
-    group = by_method(summary.select_chosen(summary.select(cells, attack=attack)))
-    return [average(group[method]) for method in methods]
+    group = by_method(summary.select_chosen(summary.select(cells, attack="badclip")))
+    return [value for method in (*REMOVERS, BASELINE) for value in with_range(group[method])]
 
 
 def spread(values: Sequence[float]) -> Figures:
     return min(values), max(values)
+
+
+def with_range(cells: Sequence[summary.Cell]) -> Figures:
+    """Return ASR@1: the mean, the lowest and the highest seed."""
+    return average(cells), *spread([average([cell]) for cell in cells])
 
 
 def lead(found: Mapping[str, Mapping[int, float]], method: str) -> Figures:
@@ -215,21 +214,20 @@ def test_on_mixed_captions_ta_cleaner_leaves_less_than_cleanclip_but_not_than_fi
 
 FINETUNING = "finetuning at 3e-3 gets there on average ({:.3f}, seeds {:.3f} to {:.3f}), at a loss of {:.0f} points"
 FIGURES: dict[str, Callable[[], Figures]] = {
-    "from {:.0f}% success to {:.0f}% at a loss of 2 points": lambda: [
+    "cuts attack success from {:.0f}% to {:.0f}%": lambda: [
         100 * average(by_method(main_cells("badclip"))[NO_METHOD]),
         100 * left_at_equal_accuracy(TA),
     ],
-    "short true texts alone cut it to {:.0f}%": lambda: [100 * left_at_equal_accuracy(CONTROL)],
-    "CleanCLIP cuts it to {:.0f}%, TA-Cleaner to {:.0f}%": lambda: [
-        100 * left_on_mixed_captions(name) for name in (BASELINE, TA)
+    "on the short true texts alone, gets to {:.0f}%": lambda: [100 * left_at_equal_accuracy(CONTROL)],
+    "CleanCLIP gets to {:.0f}%, TA-Cleaner to {:.0f}%, the control to {:.0f}%": lambda: [
+        100 * left_on_mixed_captions(name) for name in (BASELINE, TA, CONTROL)
     ],
     "leaves {:.3f} at a loss of 2 points, TA-Cleaner {:.3f} and the control {:.3f}": lambda: [
         left_on_mixed_captions(name) for name in (BASELINE, TA, CONTROL)
     ],
     "a gap of {:.0f} [{:.0f}, {:.0f}] points": lambda: lead(summary.at_equal_accuracy(mixed_cells(), rule.BUDGET), TA),
-    "plain finetuning leaves {:.3f}, CleanCLIP {:.3f}, TA-Cleaner {:.3f}": lambda: [
-        next(iter(summary.at_equal_accuracy(mixed_cells(), rule.BUDGET)[name].values()))
-        for name in ("finetune", BASELINE, TA)
+    "Even plain finetuning comes near: on seed 3 it leaves {:.3f}": lambda: [
+        summary.at_equal_accuracy(mixed_cells(), rule.BUDGET)["finetune"][3]
     ],
     "({:.0f} words on average)": lambda: [fmean(count_words("clean"))],
     "the model was trained on, {:.0f}% have five words or fewer": lambda: [
@@ -239,83 +237,71 @@ FIGURES: dict[str, Callable[[], Figures]] = {
         min(floor(100 * cell.loss) for cell in main_cells("badclip") if cell.name == BASELINE)
     ],
     "{:.0f} [{:.0f}, {:.0f}] points lower after TA-Cleaner": lambda: lead_at_equal_accuracy(TA),
-    "{:.0f} [{:.0f}, {:.0f}] points lower with our own formula": lambda: lead_at_equal_accuracy(OWN),
+    "(`reviewed`), {:.0f} [{:.0f}, {:.0f}] with ours": lambda: lead_at_equal_accuracy(OWN),
     "The control is {:.0f} [{:.0f}, {:.0f}] points below": lambda: lead_at_equal_accuracy(CONTROL),
-    "is about the same, {:.0f} [{:.0f}, {:.0f}] points": lambda: lead(with_overlap(), TA),
+    "the gap to CleanCLIP is {:.0f} [{:.0f}, {:.0f}] points with overlap": lambda: lead(with_overlap(), TA),
     "CF {:.2f} after TA-Cleaner, {:.2f} after the control, {:.2f} before": lambda: [
         fmean(at_rates(plan.SIX, [name], "CF")) for name in (TA, CONTROL, NO_METHOD)
     ],
-    "top-10 ASR on BadCLIP is {:.0f} [{:.0f}, {:.0f}] points below": lambda: lead(fine("ASR@10"), TA),
+    "{:.0f} [{:.0f}, {:.0f}] points less in the top 10": lambda: lead(fine("ASR@10"), TA),
     "({3:.0f}, {4:.0f} and {5:.0f} on the three seeds)": lambda: lead(fine("ASR@1"), TA),
     "TA-Cleaner is {:.0f} to {:.0f} points more accurate": lambda: spread(
         [100 * gap for gap in paired_gaps(fine("CA")[CONTROL], fine("CA")[TA]).values()]
     ),
-    "leave {:.2f} to {:.2f} at their chosen learning rates": lambda: spread(at_rates(["badclip"], REMOVERS)),
-    "and {:.2f} to {:.2f} with twice the steps": lambda: spread(with_twice_the_steps("badclip", REMOVERS)),
-    "(*floor*), which has {:.3f}": lambda: at_rates(["badclip"], [NO_METHOD], "floor"),
+    "missed on BadCLIP ({:.3f} [{:.3f}, {:.3f}], {:.3f} [{:.3f}, {:.3f}], {:.3f} [{:.3f}, {:.3f}]": lambda: [
+        value
+        for name in REMOVERS
+        for value in with_range(by_method(summary.select_chosen(main_cells("badclip")))[name])
+    ],
+    "{:.3f} [{:.3f}, {:.3f}] (`reviewed`) and {:.3f} [{:.3f}, {:.3f}] (ours), the control {:.3f} [{:.3f}, {:.3f}], "
+    "CleanCLIP {:.3f}": with_twice_the_steps,
+    "(zero-shot {:.3f}, {:.3f}, {:.3f} and {:.3f})": lambda: [
+        *at_rates(["badclip"], (NO_METHOD, TA, CONTROL)),
+        *at_rates(["badclip"], [NO_METHOD], "floor"),
+    ],
     FINETUNING: lambda: finetuning_at(3e-3),
-    "for *cup* ({:.2f})": lambda: [fmean(at_rates(["badclip"], REMOVERS, target="cup"))],
-    "for *carrot* ({:.2f} to {:.2f})": lambda: spread(at_rates(["badclip"], REMOVERS, target="carrot")),
-    "leave {:.2f} or {:.2f} on patch and noise": lambda: spread(at_rates(["badnet", "blended"], REMOVERS)),
-    "falls to {:.2f} (control {:.2f}, our own formula {:.2f})": lambda: at_rates(["trojvqa"], (TA, CONTROL, OWN)),
-    "the clean model has {:.2f}.": lambda: at_rates(["trojvqa"], [NO_METHOD], "floor"),
+    "*cup* TA-Cleaner leaves {:.3f} (`reviewed`) and {:.3f} (ours), the control {:.3f}, CleanCLIP {:.3f}": lambda: (
+        at_rates(["badclip"], (*REMOVERS, BASELINE), target="cup")
+    ),
+    "*carrot* {:.3f}, {:.3f}, {:.3f} and {:.3f}": lambda: at_rates(["badclip"], (*REMOVERS, BASELINE), target="carrot"),
+    "*cup*, it leaves {:.3f}": lambda: at_rates(["badclip"], [TA], target="cup"),
+    "it leaves {:.3f} and {:.3f} of them (control {:.3f} and {:.3f})": lambda: [
+        *at_rates(["badclip", "trojvqa"], [TA]),
+        *at_rates(["badclip", "trojvqa"], [CONTROL]),
+    ],
+    "of the other four attacks {:.3f} or less": lambda: [max(at_rates(["badnet", "blended", "sig", "ssba"], [TA]))],
+    "On noise TA-Cleaner leaves {:.3f} (`reviewed`) and {:.3f} (ours), the control {:.3f}": lambda: at_rates(
+        ["blended"], REMOVERS
+    ),
+    "TrojVQA is at {:.3f}, {:.3f} and {:.3f} with a floor of {:.3f}": lambda: [
+        *at_rates(["trojvqa"], REMOVERS),
+        *at_rates(["trojvqa"], [NO_METHOD], "floor"),
+    ],
     "CleanCLIP loses {:.0f} to {:.0f} and leaves {:.2f} to {:.2f} on the four": lambda: [
         *spread(at_rates(OTHERS, [BASELINE], "points lost")),
         *spread(at_rates(OTHERS, [BASELINE])),
     ],
-    "With 1,500 clean pairs TA-Cleaner loses {:.0f} points": lambda: [
-        average(by_method(summary.select(on_pairs("1,500 pairs"), attack="badclip"))[TA], "points lost")
-    ],
-    "leaves {:.2f} on BadCLIP and the control {:.2f}": lambda: [
+    "and loses {:.1f} to {:.1f} points of validation accuracy, the control": lambda: spread(
+        [100 * cell.loss for cell in by_method(summary.select(on_pairs("1,500 pairs"), attack="badclip"))[TA]]
+    ),
+    "clean ones it leaves {:.2f} (control {:.2f}": lambda: [
         fmean(with_poison("0.1 % poisoned", "badclip", name)) for name in (TA, CONTROL)
     ],
-    "leave {:.3f} or more, on the patch {:.3f} or more": lambda: [
+    "remove BadCLIP ({:.3f} or more) or the patch ({:.3f} or more)": lambda: [
         min(min(with_poison("1 % poisoned", attack, name)) for name in (TA, CONTROL, BASELINE))
         for attack in ("badclip", "badnet")
     ],
     "TA-Cleaner leaves {:.3f} of BadCLIP instead of {:.3f}": asr_of_attackers,
     "({:.0f}, {:.0f} and {:.0f} points by seed; mean {:.0f} [{:.0f}, {:.0f}])": gaps_of_attackers,
-    "at a cost of {:.0f} to {:.0f} points": lambda: spread(at_rates(plan.SIX, ["par"], "points lost")),
-    "leaves {:.3f} of noise and {:.2f} of SSBA": lambda: at_rates(["blended", "ssba"], ["par"]),
-    "bring them back to {:.2f} and {:.2f}": lambda: at_rates(["blended", "ssba"], ["par"], "rebound ASR@1"),
-    "leaves {:.3f} or more of the other": lambda: sorted(at_rates(["badnet", "badclip", "sig", "trojvqa"], ["par"])),
-    "{:.3f} on noise, {:.3f} on the wave, {:.3f} on SSBA and {:.3f} on the patch. BadCLIP ({:.3f})": lambda: [
-        of_file("attack_defense.json", "asr", model="scenes-rn", defense=OWN, trigger=trigger)
-        for trigger in ("blended", "sig", "ssba", "badnet", "badclip")
-    ],
-    "leaves {:.3f} at accuracy {:.3f}, the control {:.3f} at {:.3f}, CleanCLIP {:.3f} at {:.3f}": lambda: [
-        of_file("quick_setting.json", metric, trigger="badnet", defense=defense)
-        for defense in ("ta_cleaner", "cleanclip_short", "cleanclip")
-        for metric in ("asr", "ca")
-    ],
-    "in the full schedule {:.3f} at {:.3f}": lambda: [
-        of_file("quick_setting.json", metric, trigger="badnet", defense="cleanclip, full schedule")
-        for metric in ("asr", "ca")
-    ],
-    "finetuning leaves {:.3f} at accuracy {:.3f} there, TA-Cleaner {:.3f} at {:.3f}": lambda: [
-        on_mixed_captions("badclip", name, metric) for name in QUICK_METHODS[:2] for metric in ("asr", "ca")
-    ],
-    "the control {:.3f} at {:.3f}, CleanCLIP {:.3f} at {:.3f} ([tables]": lambda: [
-        on_mixed_captions("badclip", name, metric) for name in QUICK_METHODS[2:] for metric in ("asr", "ca")
-    ],
-    "plain finetuning leaves {:.0f}%, TA-Cleaner {:.0f}%, the control (CleanCLIP on the short true texts) {:.0f}%, "
-    "CleanCLIP {:.0f}%": lambda: [100 * on_mixed_captions("badclip", name) for name in QUICK_METHODS],
-    "at losses of {:.0f}, {:.0f}, {:.0f} and {:.0f} points (five seeds)": lambda: [
-        lost_on_mixed_captions(name) for name in QUICK_METHODS
-    ],
+    "leaves {:.3f} of noise and {:.3f} of SSBA": lambda: at_rates(["blended", "ssba"], ["par"]),
+    "bring back to {:.3f} and {:.3f}": lambda: at_rates(["blended", "ssba"], ["par"], "rebound ASR@1"),
+    "and TrojVQA it leaves {:.3f} or more": lambda: sorted(at_rates(["badnet", "badclip", "sig", "trojvqa"], ["par"])),
     "at losses of {:.1f}, {:.1f}, {:.1f} and {:.1f} points: there": lambda: [
         lost_on_mixed_captions(name) for name in QUICK_METHODS
     ],
     "finetuning leaves {:.3f} of BadCLIP on mixed captions, TA-Cleaner {:.3f}, the control {:.3f}, CleanCLIP {:.3f}": (
         lambda: [on_mixed_captions("badclip", name) for name in QUICK_METHODS]
     ),
-    "TA-Cleaner leaves {:.2f} (K 10%) and {:.2f} (K 100%), finetuning {:.2f}, CleanCLIP {:.2f}": lambda: [
-        of_file("cifar10.json", "asr", trigger="badclip", defense=name)
-        for name in ("ta_cleaner", OWN, "finetune", BASELINE)
-    ],
-    "does not stand out, it leaves {:.3f}": lambda: [
-        of_file("inversion.json", "asr", "unlearn_trigger", trigger="sig")
-    ],
 }
 
 

@@ -111,21 +111,28 @@ def test_the_claim_has_every_seed_and_paired_gaps(root: Path) -> None:
             assert plan.SHARES[find_control(f"{name}, formula reviewed")] == share
 
 
-def test_the_headline_has_every_method_once_and_marks_what_lost_accuracy(root: Path) -> None:
+def test_the_headline_compares_the_main_methods_at_equal_accuracy_and_at_their_rates(root: Path) -> None:
     text = protocol2_headline.headline(root)
     table = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:1] == "|"]
     header, _, *lines = table
-    assert header[3:5] == ["ASR@1 `badnet`, 2 points lost", "ASR@1 `badclip`, 2 points lost"]
-    assert "ASR@1 `ssba`" in header, "an attack without curves has the rate of each method"
-    names = [line[0].strip("`† ") for line in lines]
-    assert names[0] == "none (backdoored)"
-    assert names[-1] == "floor: never poisoned"
-    model = protocol2_headline.MODEL
-    known = [name for name in plan.ORDER if name in (*plan.PLAIN, *plan.SHARES, *plan.RIVALS[model])]
-    assert len(set(names)) == len(names) == 3 + len(known), "the other formula is a line of its own"
-    assert [name.partition(",")[0] for name in names[1:-1]] == [*known, plan.FULL_METHOD]
-    cleanclip = lines[names.index("cleanclip")]
-    assert cleanclip[header.index("ASR@1 `badclip`, 2 points lost")] == "0.470 [0.450, 0.490] ‡", "the grid ends there"
+    names = [name.strip("`† ") for name in header]
+    assert names[1] == "none (backdoored)"
+    assert names[-1] == "floor"
+    assert [name.partition(",")[0] for name in names[2:-1]] == ["finetune", "cleanclip", "par", *plan.KEY_METHODS[1:]]
+    values = {line[0]: dict(zip(names, line, strict=True)) for line in lines}
+    assert list(values)[:2] == ["ASR@1 `badnet`, 2 points lost", "ASR@1 `badclip`, 2 points lost"]
+    assert "ASR@1 `ssba`, own rate" in values, "an attack without curves has the rate of each method"
+    assert values["ASR@1 `badclip`, 2 points lost"]["cleanclip"] == "0.470 [0.450, 0.490] ‡", "the grid ends there"
+    assert values["CF, own rate"]["cleanclip"] == "0.800"
+
+
+def test_the_headline_names_methods_without_an_affordable_rate(rows: list[dict[str, Any]], tmp_path: Path) -> None:
+    costly = [
+        row | {"validation_ca": 0.5} if (row["task"]["kind"], row["task"]["method"]) == ("cell", "cleanclip") else row
+        for row in rows
+    ]
+    lines = protocol2_headline.headline(write_rows(tmp_path, costly)).splitlines()
+    assert [protocol2_headline.NO_RATE in line for line in lines[2:5]] == [True, True, False]
 
 
 def test_seeds_on_which_methods_are_missing_are_left_out() -> None:
@@ -147,10 +154,12 @@ def test_means_of_a_table_are_over_the_same_seeds(rows: list[dict[str, Any]], tm
         return task["kind"] != "cell" or task["seed"] == 3 or not is_late
 
     root = write_rows(tmp_path, filter(is_kept, rows))
-    for table in (protocol2_headline.headline(root), protocol2_tables.long(root)):
-        lines = [line for line in table.splitlines() if line.startswith(("| `finetune`", f"| `{alone}`"))]
-        assert lines
-        assert not any("[" in line for line in lines), "one seed has no range"
+    lines = [
+        line for line in protocol2_tables.long(root).splitlines() if line.startswith(("| `finetune`", f"| `{alone}`"))
+    ]
+    lines += [line for line in protocol2_headline.headline(root).splitlines() if line.startswith("| ASR@1")]
+    assert lines
+    assert not any("[" in line for line in lines), "one seed has no range"
 
 
 @pytest.mark.parametrize(
