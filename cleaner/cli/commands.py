@@ -34,7 +34,7 @@ from cleaner.reports.results import read_git_commit
 from cleaner.runs.folders import resolve_run
 from cleaner.types import CleanerError
 
-RUN_ARGUMENTS = ("suspect", "defended", "model", "reference", "runs", "cancel", "pause", "resume")
+RUN_ARGUMENTS = ("suspect", "defended", "model", "reference", "runs", "cancel", "pause", "resume", "delete")
 """Arguments that take a run, or several."""
 
 Command = (

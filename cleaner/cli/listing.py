@@ -56,15 +56,16 @@ class InspectData:
 
 @dataclass(frozen=True)
 class Runs:
-    """List the stored runs, those of the app and those made without --out; or cancel, pause or resume some."""
+    """List the stored runs, those of the app and those made without --out; or cancel, pause, resume or delete some."""
 
     json: Annotated[bool, tyro.conf.arg(help="Print as JSON.")] = False
     cancel: Annotated[NamedRuns, _runs(help="Runs to cancel, by name or folder.")] = None
     pause: Annotated[NamedRuns, _runs(help="Runs to pause, by name or folder.")] = None
     resume: Annotated[NamedRuns, _runs(help="Stopped runs to continue in the background.")] = None
+    delete: Annotated[NamedRuns, _runs(help="Stored runs to delete; they must have ended.")] = None
 
     def run(self) -> None:
-        if any(names is not None for names in (self.cancel, self.pause, self.resume)):
+        if any(names is not None for names in (self.cancel, self.pause, self.resume, self.delete)):
             self._control_runs()
             return
         runs = local.poll_entries()
@@ -80,6 +81,7 @@ class Runs:
             "cancel": (self.cancel, local.cancel, watch_run),
             "pause": (self.pause, local.pause, watch_run),
             "resume": (self.resume, local.start, local.poll_status),
+            "delete": (self.delete, _delete, None),
         }
         for option, (names, _, _) in actions.items():
             if names == ():
@@ -91,11 +93,19 @@ class Runs:
         for names, act, find_status in actions.values():
             for folder in map(Path, names or ()):
                 act(folder)
-                states.append({"folder": str(folder), "state": find_status(folder).state})
+                state = "deleted" if find_status is None else find_status(folder).state
+                states.append({"folder": str(folder), "state": state})
                 if not self.json:
                     print(f"{folder}: {state_label(states[-1]['state'])}")
         if self.json:
             print_json(states)
+
+
+def _delete(folder: Path) -> None:
+    """Delete a stored run; folders elsewhere, which may hold other files, are the user's."""
+    if folder.resolve().parent != runs_root().resolve():
+        raise CleanerError(f"{folder} is not in {runs_root()}: delete this folder yourself.")
+    local.delete(folder)
 
 
 def _format_run(run: RunRecord) -> str:

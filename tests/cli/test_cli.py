@@ -293,6 +293,24 @@ def test_names_in_files_drive_no_terminal(
     assert [line for line in text.splitlines() if not line.isprintable()] == []
 
 
+def test_runs_deletes_stored_runs_that_have_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CLEANER_RUNS", str(tmp_path / "runs"))
+    for folder in (tmp_path / "runs" / "old", tmp_path / "runs" / "kept", tmp_path / "mine"):
+        folder.mkdir(parents=True)
+        (folder / "config.json").write_text('{"stage": "backdoored"}')
+    assert main(["runs", "--delete", str(tmp_path / "mine")]) == 2
+    assert "delete this folder yourself" in capsys.readouterr().err
+    assert main(["runs", "--delete", "old", "missing"]) == 2
+    assert (tmp_path / "runs" / "old").exists(), "nothing is deleted if a name is wrong"
+    assert main(["runs", "--delete", "old"]) == 0
+    assert capsys.readouterr().out.endswith("old: deleted\n")
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["kept"]
+    assert main(["runs", "--delete", "example-badnet"]) == 2
+    assert "not in" in capsys.readouterr().err
+
+
 def test_two_runs_started_at_once_get_two_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLEANER_RUNS", str(tmp_path))
     with folders.reserve_run_folder(None, "./x") as first, folders.reserve_run_folder(None, "./x") as second:
