@@ -98,14 +98,23 @@ def changed_parameters(settings: Any) -> dict[str, Any]:
     return {p.name: value for p, value in values.items() if value != p.default}
 
 
+KINDS: dict[Any, tuple[Any, str]] = {
+    int: (int, "a whole number"),
+    float: (int | float, "a number"),
+    bool: (bool, "True or False"),
+    str: (str, "text"),
+}
+"""Type of a parameter -> types of its values, and their name in messages."""
+
+
 def validate(settings: Any) -> None:
-    """Raise `CleanerError` if a parameter of `settings` is outside its range or choices.
+    """Raise `CleanerError` if a parameter of `settings` has another type, or is outside its range or choices.
 
     NumPy numbers become Python's, and paths become text: the files of a run are JSON, which has neither. Paths of
     existing files become absolute, valid in any working folder.
     """
     for p in parameters(type(settings)):
-        value = getattr(settings, p.name)
+        value: Any = getattr(settings, p.name)
         if hasattr(value, "item"):
             value = value.item()
         elif isinstance(value, os.PathLike):
@@ -113,6 +122,9 @@ def validate(settings: Any) -> None:
         if p.is_path and value:
             value = resolve_path(value)
         object.__setattr__(settings, p.name, value)  # the dataclass is frozen
+        accepted, words = KINDS.get(p.kind, (object, ""))
+        if not isinstance(value, accepted):
+            raise CleanerError(f"{p.name} must be {words}, not {value!r}.")
         if p.choices is not None and value not in p.choices:
             raise CleanerError(f"{p.name} must be one of {', '.join(map(str, p.choices))}, not {value!r}.")
         # Written as `not (...)` to refuse NaN as well, which is neither below nor above any bound.

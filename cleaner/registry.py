@@ -80,6 +80,9 @@ class Registry(Generic[T]):
         self._discover()
         return len(self._entries)
 
+    def __repr__(self) -> str:
+        return f"<Registry of each {self.kind}: {', '.join(self)}>"
+
     def __contains__(self, name: object) -> bool:
         self._discover()
         return name in self._entries

@@ -35,6 +35,15 @@ from cleaner.training.checkpoint import captions_hash
 from cleaner.training.loop import FinetuneResult, finetune
 from cleaner.types import CleanerError, OnStep, StepReport
 
+ARGUMENT_TYPES: dict[str, tuple[type, str]] = {
+    "clip": (Clip, 'load_clip("scenes-lite"), or the clip of a run'),
+    "data": (CaptionData, 'load_data("scenes")'),
+    "trigger": (Trigger, 'TRIGGERS["badnet"]()'),
+    "defense": (Defense, 'DEFENSES["ta_cleaner"]()'),
+    "losses": (Defense, 'DEFENSES["ta_cleaner"]()'),
+    "config": (FinetuneConfig, "FinetuneConfig(lr=1e-3)"),
+}
+"""Argument -> its type, and how to make one."""
 RECORDED_PACKAGES = ("open_clip_torch", "numpy", "nltk", "torchvision")
 
 
@@ -78,6 +87,7 @@ def poison(
     (`runs.prepared`). `config` defaults to `presets.POISON` with the rate that works for a built-in model. `film` keeps
     frames of the training (`runs.film`).
     """
+    _validate_types(clip=clip, data=data, trigger=trigger, config=config, losses=losses)
     clip.architecture.validate_storable()
     config = config or replace(presets.POISON, lr=presets.poison_lr(clip.name))
     checkpoint = None if checkpoint is None else Path(checkpoint)
@@ -222,6 +232,7 @@ def defend(
     clip = run.clip if run is not None else suspect
     if not isinstance(clip, Clip):
         raise CleanerError("defend() takes a run made by poison(), or a Clip.")
+    _validate_types(defense=defense, data=data, config=config)
     clip.architecture.validate_storable()
     state = defense.state_dict()  # raises for a defense that is not registered, before it trains
     config = config or replace(presets.DEFEND, lr=presets.defense_lr(clip.name, defense))
@@ -293,7 +304,11 @@ def compare(
     A defense that is not in `learning_rates` uses the rate of `config`, or without a config that of `defend`.
     Each training has a checkpoint of its own: of the path last.pt, that of the first defense is last-1.pt.
     """
+    if not isinstance(defenses, dict):
+        raise CleanerError('compare() takes defenses with their names, such as {"CleanCLIP": DEFENSES["cleanclip"]()}.')
     rates, checkpoint = learning_rates or {}, options.pop("checkpoint", None)
+    if unknown := sorted(rates.keys() - defenses.keys()):
+        raise CleanerError(f"learning_rates names {', '.join(unknown)}, not one of the defenses {', '.join(defenses)}.")
     runs: dict[str, Run] = {}
     for number, (name, defense) in enumerate(defenses.items(), start=1):
         own = replace(config or presets.DEFEND, lr=rates[name]) if name in rates else config
@@ -301,6 +316,15 @@ def compare(
             options["checkpoint"] = Path(checkpoint).with_stem(f"{Path(checkpoint).stem}-{number}")
         runs[name] = defend(suspect, defense, data, own, **options)
     return runs
+
+
+def _validate_types(**arguments: object) -> None:
+    """Raise `CleanerError` for an argument of another type, such as a name or a class instead of what it stands for."""
+    for name, value in arguments.items():
+        kind, example = ARGUMENT_TYPES[name]
+        if value is not None and not isinstance(value, kind):
+            given = f"the class {value.__name__}" if isinstance(value, type) else f"a {type(value).__name__}"
+            raise CleanerError(f"{name} is {given}, not a {kind.__name__}, such as {example}.")
 
 
 def attack_verdict(metrics: Metrics) -> tuple[str, str]:

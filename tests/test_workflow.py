@@ -174,6 +174,29 @@ def test_evaluate_rejects_invalid_input(tiny_clip: Clip, toy_data: TensorData) -
         evaluate(tiny_clip, toy_data)
 
 
+def test_names_and_classes_are_no_arguments(backdoored: Run, toy_data: TensorData) -> None:
+    clip, trigger = backdoored.clip, TRIGGERS["badnet"]()
+    calls: list[tuple[Any, tuple[Any, ...], dict[str, Any], str]] = [
+        (poison, (backdoored, toy_data, trigger), {}, r"clip is a Run, not a Clip, such as load_clip"),
+        (poison, (clip, "scenes", trigger), {}, "data is a str, not a CaptionData"),
+        (poison, (clip, toy_data, "badnet"), {}, r'trigger is a str, not a Trigger, such as TRIGGERS\["badnet"\]\(\)'),
+        (poison, (clip, toy_data, TRIGGERS["badnet"]), {}, "trigger is the class"),
+        (poison, (clip, toy_data, trigger), {"config": {"lr": 1e-3}}, "config is a dict, not a FinetuneConfig"),
+        (defend, (backdoored, "ta_cleaner", toy_data), {}, "defense is a str"),
+        (defend, (backdoored, DEFENSES["finetune"], toy_data), {}, "defense is the class"),
+        (evaluate, (backdoored, toy_data), {}, "takes a Clip, not a Run: of a run, give its clip"),
+    ]
+    for function, arguments, options, message in calls:
+        with pytest.raises(CleanerError, match=message):
+            function(*arguments, **options)
+
+
+@pytest.mark.parametrize(("name", "value"), [("lr", "1e-3"), ("epochs", 1.5), ("batch_size", 16.0), ("redraw", "no")])
+def test_settings_have_their_type(name: str, value: Any) -> None:
+    with pytest.raises(CleanerError, match=f"{name} must be .*, not {value!r}"):
+        FinetuneConfig(**{name: value})
+
+
 def test_few_classes_leave_out_the_larger_default_k(tiny_clip: Clip, toy_data: TensorData) -> None:
     data = TensorData(toy_data.images(range(4)), toy_data.captions[:4], ["apple", "banana"], [0, 1, 0, 1])
     assert evaluate(tiny_clip, data, TRIGGER, "banana").ca.keys() == {1}
@@ -475,6 +498,10 @@ def test_compare_uses_the_rate_of_each_method(backdoored: Run, toy_data: TensorD
     runs = compare(backdoored, defenses, toy_data, replace(CONFIG, epochs=1), learning_rates={"cleanclip": 1e-5})
     assert runs["finetune"].config["finetune"]["lr"] == CONFIG.lr
     assert runs["cleanclip"].config["finetune"]["lr"] == 1e-5
+    with pytest.raises(CleanerError, match="learning_rates names clean, not one of the defenses finetune, cleanclip"):
+        compare(backdoored, defenses, toy_data, learning_rates={"clean": 1e-5})
+    with pytest.raises(CleanerError, match="takes defenses with their names"):
+        compare(backdoored, list(defenses.values()), toy_data)  # type: ignore[arg-type]
 
 
 def test_trainings_of_a_comparison_resume(tiny_clip: Clip, toy_data: TensorData, tmp_path: Path) -> None:

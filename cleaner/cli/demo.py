@@ -71,7 +71,7 @@ class Demo:
         from cleaner.models.clip import load_clip
         from cleaner.workflow import defend, poison
 
-        out = None if self.out is None else resolve_output_file(self.out)
+        out = None if self.out is None else resolve_output_file(self.out, (".json",))
         start = time.perf_counter()
         trigger = instantiate(TRIGGERS, add_tried_parameters(self.trigger, self.model))
         setting = presets.quick_poison(self.model)

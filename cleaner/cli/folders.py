@@ -8,7 +8,7 @@ import signal
 import stat
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
@@ -74,13 +74,15 @@ def _refuse_used(out: Path) -> None:
         raise CleanerError(f"{out} already holds a file {found}, as a run does: choose another --out.")
 
 
-def resolve_output_file(out: Path) -> Path:
+def resolve_output_file(out: Path, suffixes: Sequence[str]) -> Path:
     """Return the file to write, links followed: writing replaces a file, which must not be the link.
 
-    Raises `CleanerError` if it cannot be written.
+    Raises `CleanerError` if it cannot be written, or has none of the suffixes: it may be a table or a checkpoint.
     """
     path = Path(os.path.realpath(out))
     check_writable(path, "file")
+    if out.suffix.lower() not in suffixes:
+        raise CleanerError(f"--out takes a file name that ends in {' or '.join(suffixes)}, not {out}.")
     return path
 
 

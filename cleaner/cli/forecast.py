@@ -33,7 +33,8 @@ def print_forecast(request: Request, load_split: LoadSplit) -> None:
     resolution = _describe_resolution(request, load_split("test", request.test_size))
     data = load_split("train" if request.stage == "backdoored" else "clean", request.pairs)
     expected = _predict(request, load_split, _count_pairs(request, data))
-    print(" ".join(filter(None, [f"{expected}." if expected else "", resolution])), file=sys.stderr, flush=True)
+    fewer = f"The data have {len(data):,} pairs for this, not {request.pairs:,}." if len(data) < request.pairs else ""
+    print(*filter(None, [fewer, f"{expected}." if expected else "", resolution]), file=sys.stderr, flush=True)
 
 
 def _count_pairs(request: Request, data: CaptionData) -> int:

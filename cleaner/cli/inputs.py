@@ -125,8 +125,9 @@ def choose_clean_pairs(data: tuple[str, dict[str, Any]], suspect: str) -> int:
     config = read_json(Path(suspect) / "config.json")
     is_shared = config.get("stage") == "backdoored" and get_test_data(config)[0] == data[0]
     used = get_requested_pairs(config, {"pairs": config.get("pairs", 0)}) if is_shared else 0
+    sample = load_sample(data)
     try:
-        return choose_pairs(presets.CLEAN_PAIRS, load_sample(data), used)
+        return choose_pairs(presets.CLEAN_PAIRS, sample, used)
     except CleanerError as error:
         raise CleanerError(f"{str(error).rstrip('.')}, or take some of them with --pairs, or other --data.") from error
 

@@ -22,8 +22,8 @@ from cleaner.runs.request import parse_data_arguments
 from cleaner.runs.store import missing_run_error
 from cleaner.types import CleanerError, printable
 
-MAX_CLASSES, MAX_CAPTIONS = 12, 5
-"""Class names and captions that `inspect` prints."""
+MAX_CLASSES, MAX_CAPTIONS, MAX_CAPTION_SIGNS = 12, 5, 200
+"""Class names and captions that `inspect` prints, and signs of a caption."""
 NamedRuns = tuple[str, ...] | None
 """None: the option was not given. Empty: it was, without a run, which is an error."""
 _runs = partial(tyro.conf.arg, metavar="RUN [RUN ...]", help_behavior_hint="")
@@ -48,10 +48,14 @@ class InspectData:
                 listed = ", ".join(names[:MAX_CLASSES]) + (" ..." if len(names) > MAX_CLASSES else "")
                 summary = filter(None, [data.format_summary])
                 print(*map(printable, [*summary, f"classes ({len(names)}): {listed}"]), sep="\n")
+                if not names:
+                    print("no classes, which accuracy and attack success need: add classes=a,b,c or classes=FILE")
                 if names and all(name.isdecimal() for name in names):
                     print("class names are numbers: add classes=FILE with one name per line, in this order")
-                print(f"held out: {data.split_rule}")
-                print(*(f"    {printable(caption)}" for caption in data.captions[:MAX_CAPTIONS]), sep="\n")
+                print(f"held out: {data.split_rule or 'as the data set defines it'}")
+                for caption in data.captions[:MAX_CAPTIONS]:
+                    end = " ..." if len(caption) > MAX_CAPTION_SIGNS else ""
+                    print(f"    {printable(caption[:MAX_CAPTION_SIGNS])}{end}")
 
 
 @dataclass(frozen=True)

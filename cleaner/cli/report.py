@@ -28,7 +28,7 @@ class Report:
         from cleaner.reports.html import write_report
         from cleaner.reports.paths import hide_folders
 
-        write_report(self.runs, resolve_output_file(self.out), format_command_line(hide_folders))
+        write_report(self.runs, resolve_output_file(self.out, (".html", ".htm")), format_command_line(hide_folders))
         print(f"Report: {self.out}")
 
 
@@ -42,7 +42,7 @@ class Film:
     def run(self) -> None:
         from cleaner.reports import film, film_animation
 
-        path = resolve_output_file(self.out)
+        path = resolve_output_file(self.out, (".html", ".webp", ".gif"))
         movies = film.load_movies([read_record(folder) for folder in self.runs])
         write = film.write_film_html if self.out.suffix.lower() == ".html" else film_animation.write_animation
         write(movies, path)

@@ -62,6 +62,10 @@ class CaptionData(ABC):
     def __len__(self) -> int:
         return len(self.captions)
 
+    def __repr__(self) -> str:
+        size = f"{len(self):,} pairs, {len(self.class_names):,} classes, {self.image_size} px"
+        return f"<{type(self).__name__} {self.name or 'without a name'}: {size}>"
+
     @abstractmethod
     def images(self, indices: Indices) -> Tensor:
         """Return (N, 3, H, W) float32 images in [0, 1] for `indices` (`to_rows`), freshly allocated."""
@@ -88,7 +92,9 @@ class CaptionData(ABC):
         name = _spell_class(class_name, self.class_names)
         if name not in self.class_names:
             valid = ", ".join(self.class_names[:40]) + (" ..." if len(self.class_names) > 40 else "")
-            raise CleanerError(f"the class {class_name!r} is not in {self.name or 'the data'}. Choose one of: {valid}.")
+            hint = suggest(class_name, self.class_names)
+            place = self.name or "the data"
+            raise CleanerError(f"the class {class_name!r} is not in {place}{hint}. Choose one of: {valid}.")
         return self.class_names.index(name)
 
     def contains(self, class_name: str) -> Tensor:
@@ -249,9 +255,14 @@ class TensorData(CaptionData):
             raise CleanerError("images, captions and labels must have the same length.")
         _validate_images(images)
         self._images = images.float().cpu()
-        self.captions = list(captions)
-        self.class_names = list(class_names)
-        self.labels = torch.as_tensor(labels, dtype=torch.long).cpu()
+        self.captions = _list_texts("captions", captions)
+        self.class_names = _list_texts("class_names", class_names)
+        if len(set(self.class_names)) < len(self.class_names):
+            raise CleanerError("class_names must differ: two of them are the same.")
+        numbers = torch.as_tensor(labels)
+        if numbers.ndim != 1 or (len(numbers) and numbers.is_floating_point()):
+            raise CleanerError("labels must be one whole number per pair, the index of its class name, or -1.")
+        self.labels = numbers.long().cpu()
         if len(self) and not (self.labels.min() >= -1 and self.labels.max() < len(self.class_names)):
             raise CleanerError(
                 f"labels must count the {len(self.class_names)} class names from 0, with -1 for no class, not be "
@@ -262,6 +273,14 @@ class TensorData(CaptionData):
 
     def images(self, indices: Indices) -> Tensor:
         return self._images[to_rows(indices, len(self))]
+
+
+def _list_texts(name: str, texts: Sequence[str]) -> list[str]:
+    """Return a list of texts. Raises `CleanerError` for a single text, and for None or NaN, as tables have them."""
+    listed = [texts] if isinstance(texts, str) else list(texts)
+    if isinstance(texts, str) or not all(isinstance(text, str) for text in listed):
+        raise CleanerError(f"{name} must be a list of texts; leave out pairs without one.")
+    return listed
 
 
 def _validate_images(images: Tensor) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import unicodedata
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from cleaner.data.base import DATASETS
 from cleaner.data.pairs import FileData, read_image
-from cleaner.data.table import read_table
+from cleaner.data.table import TABLE_SUFFIXES, read_table
 from cleaner.files import validate_regular
 from cleaner.types import CleanerError
 
@@ -17,6 +17,8 @@ from cleaner.types import CleanerError
 @DATASETS.register("csv")
 class CsvData(FileData):
     """`csv:/path/pairs.csv`; image paths are relative to `root`, by default the table's own folder.
+
+    Absolute paths that are not there, as of another machine, are looked up below a given `root` without outer folders.
 
     `separator` (comma, tab, semicolon, bar), `path_column`, `caption_column`, `class_column` and `split_column` are
     detected unless given; `format_summary` says what was detected.
@@ -53,7 +55,7 @@ class CsvData(FileData):
             raise CleanerError(f"there is no table {path!r}: give one, as in csv:/folder/pairs.csv.") from error
         self.format_summary = str(parsed)
         folder = Path(root) if root else file.parent
-        table = parsed.to_pair_table(lambda key: read_image(_find_file(folder, key)))
+        table = parsed.to_pair_table(lambda key: read_image(_find_file(folder, key, is_moved=bool(root))))
         urls = [key for key in table.keys if "://" in key]
         if urls:
             raise CleanerError(f"{path} lists images on the network ({urls[0]}): download them, and list the files.")
@@ -61,12 +63,18 @@ class CsvData(FileData):
 
     @staticmethod
     def recognizes(path: Path) -> bool:
-        return path.suffix.lower() in (".csv", ".tsv")
+        return path.suffix.lower() in TABLE_SUFFIXES
 
 
-def _find_file(folder: Path, key: str) -> Path:
-    """Return the file that a table names, which may be written as on Windows or in another form of Unicode."""
+def _find_file(folder: Path, key: str, *, is_moved: bool) -> Path:
+    """Return the file that a table names, which may be written as on Windows or in another form of Unicode.
+
+    is_moved: whether an absolute path may have moved, with its inner folders, into `folder`.
+    """
     forward = key.replace("\\", "/")
-    spellings = (key, forward, *(unicodedata.normalize(form, forward) for form in ("NFC", "NFD")))
+    spellings = [key, forward, *(unicodedata.normalize(form, forward) for form in ("NFC", "NFD"))]
+    if is_moved and (forward.startswith("/") or PureWindowsPath(forward).drive):
+        inner = PureWindowsPath(forward).parts[1:]
+        spellings += ["/".join(inner[start:]) for start in range(len(inner))]
     # Not Path.is_file: it raises for an overlong name.
     return next((folder / name for name in spellings if os.path.isfile(folder / name)), folder / key)

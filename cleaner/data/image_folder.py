@@ -11,10 +11,9 @@ from cleaner.data.base import DATASETS
 from cleaner.data.class_folders import is_hidden, tabulate_class_folders
 from cleaner.data.pairs import FileData, PairTable, read_image
 from cleaner.data.splits import find_split
+from cleaner.data.table import find_tables, list_unread_tables
 from cleaner.models.framing import IMAGE_SUFFIXES
 from cleaner.types import CleanerError
-
-TABLE_SUFFIXES = (".csv", ".tsv")
 
 
 @DATASETS.register("image_folder")
@@ -49,13 +48,13 @@ def _tabulate(root: Path) -> PairTable:
             files = [top.iterdir(), *(folder.rglob("*") for folder in _list_subfolders(top))]
         keys += [file.relative_to(root).as_posix() for file in chain(*files) if file.suffix.lower() in IMAGE_SUFFIXES]
     table = tabulate_class_folders(keys, lambda key: read_image(root / key))
-    tables = [file for file in sorted(root.iterdir()) if file.suffix.lower() in TABLE_SUFFIXES]
+    tables = find_tables(root)
     if tables and len(set(table.classes or ())) < 2:
         raise CleanerError(f"{root} has no class folders, but a table: give that as the data, {tables[0]}.")
     loose = sum(not is_hidden([file.name]) and file.suffix.lower() in IMAGE_SUFFIXES for file in root.iterdir())
     if loose:  # not among the keys: however many, they say nothing about the folders
         table.skipped_rows.append(f"outside of folders: {loose:,} without a class")
-    table.skipped_rows += [f"{file.name} is not read: for its captions give it as the data" for file in tables]
+    table.skipped_rows += list_unread_tables(root)
     return table
 
 

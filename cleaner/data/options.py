@@ -13,7 +13,7 @@ ANY_OPTION = "**"
 
 
 def accepted_options(source: Any) -> dict[str, Sequence[str]]:
-    """Return option -> names of its annotated types, for a class or a function.
+    """Return option -> names of its annotated types, else the type of its default, for a class or a function.
 
     Includes the options that a class passes to its base; has the key `ANY_OPTION` if the source accepts any option.
     """
@@ -24,6 +24,8 @@ def accepted_options(source: Any) -> dict[str, Sequence[str]]:
         for p in parameters:
             if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and p.name != "self":
                 annotation = p.annotation if isinstance(p.annotation, str) else getattr(p.annotation, "__name__", "")
+                if p.annotation is p.empty and p.default is not p.empty:
+                    annotation = type(p.default).__name__
                 accepted.setdefault(p.name, annotation.split(" | "))
         if not any(p.kind is p.VAR_KEYWORD for p in parameters):
             return accepted

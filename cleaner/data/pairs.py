@@ -182,8 +182,8 @@ class FileData(CaptionData):
                 examples = "; ".join(self.skipped_items[-broken:][:3])
                 raise CleanerError(
                     f"{broken:,} of {done:,} images of {self.name} cannot be read; more than "
-                    f"{self._max_broken_share:.0%} of all seem broken: {examples}. Check the paths, or raise "
-                    "most_broken."
+                    f"{self._max_broken_share:.0%} of all seem broken: {examples}. Check the paths"
+                    f"{', or raise most_broken' if readable else ''}."
                 )
             report(done)
         if not readable:

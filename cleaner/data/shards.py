@@ -17,6 +17,7 @@ from cleaner.data.base import DATASETS
 from cleaner.data.class_folders import tabulate_class_folders
 from cleaner.data.pairs import TAR_ERRORS, FileData, PairTable
 from cleaner.data.splits import find_split
+from cleaner.data.table import list_unread_tables
 from cleaner.files import MAX_IMAGE_BYTES
 from cleaner.models.framing import IMAGE_SUFFIXES
 from cleaner.types import CleanerError
@@ -59,7 +60,10 @@ class ShardData(FileData):
                 file.seek(offset)
                 return file.read(size)
 
-        super().__init__(_pair_members(locations, texts, names, read), f"shards:{path}", **file_options)
+        table = _pair_members(locations, texts, names, read)
+        if os.path.isdir(path):
+            table.skipped_rows += list_unread_tables(Path(path))
+        super().__init__(table, f"shards:{path}", **file_options)
 
     @staticmethod
     def recognizes(path: Path) -> bool:

@@ -6,7 +6,7 @@ import csv
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from cleaner.data.pairs import PairTable
 from cleaner.data.splits import SPLIT_NAMES
@@ -18,6 +18,7 @@ PATH_COLUMNS = ("filepath", "file", "image", "path", "filename", "image_path", "
 CAPTION_COLUMNS = ("title", "caption", "text", "captions", "description", "comment")
 CLASS_COLUMNS = ("class", "class_name", "label", "category")
 SPLIT_COLUMNS = ("split",)
+TABLE_SUFFIXES = (".csv", ".tsv")
 
 
 @dataclass
@@ -58,6 +59,16 @@ def describe_columns(image: str, caption: str, class_name: str, split: str) -> s
         f"split in {split!r}" if split else "",
     )
     return ", ".join(filter(None, parts))
+
+
+def find_tables(folder: Path) -> list[Path]:
+    """Return the tables in a folder, sorted."""
+    return [file for file in sorted(folder.iterdir()) if file.suffix.lower() in TABLE_SUFFIXES]
+
+
+def list_unread_tables(folder: Path) -> list[str]:
+    """Return a line for each table in a folder that is read as another format."""
+    return [f"{file.name} is not read: for its captions give it as the data" for file in find_tables(folder)]
 
 
 def read_table(

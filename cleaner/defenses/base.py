@@ -76,7 +76,7 @@ TextPlan = Callable[[int], EpochTexts]
 
 @dataclass(frozen=True)
 class Defense(Method, ABC):
-    """A way to finetune a backdoored model on clean pairs. Its parameters are the dataclass's fields."""
+    """A way to finetune a backdoored model on clean pairs. Its parameters are the fields made by `param`."""
 
     registry = DEFENSES
     needs_augmentation: ClassVar[bool] = False

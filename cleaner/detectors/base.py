@@ -29,7 +29,7 @@ class Towers(Protocol):
 
 @dataclass(frozen=True)
 class Detector(Method, ABC):
-    """A score for each item, higher is more suspicious; the fields are its parameters."""
+    """A score for each item, higher is more suspicious; the fields made by `param` are its parameters."""
 
     registry = DETECTORS
     question: ClassVar[str]

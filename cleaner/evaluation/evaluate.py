@@ -48,6 +48,8 @@ def evaluate(
     "captions", and "images" (others that are encoded, such as those of counterfactual accuracy). Raises `CleanerError`
     for data that `validate_eval_data` rejects, and for k above the number of classes.
     """
+    if not isinstance(clip, Clip):
+        raise CleanerError(f"evaluate() takes a Clip, not a {type(clip).__name__}: of a run, give its clip.")
     digest = data.fingerprint()
     data = validate_eval_data(data, target_class, protocol, trigger).with_transform(clip.framing)
     rows = data.labeled_rows()

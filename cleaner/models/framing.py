@@ -39,9 +39,9 @@ class ImageTransform:
     interpolation: str = "bicubic"
 
     def __call__(self, image: Image.Image) -> Tensor:
-        """Return an image as (3, size, size) uint8."""
+        """Return an image as (3, size, size) uint8, rotated as its EXIF data says."""
         square, method = (self.size, self.size), RESAMPLING.get(self.interpolation, Image.Resampling.BICUBIC)
-        image = image.convert("RGB")
+        image = _to_8_bit(ImageOps.exif_transpose(image), "the image").convert("RGB")
         if image.size != square:
             if self.mode == "squash":
                 image = image.resize(square, method)
@@ -95,11 +95,13 @@ def decode_image(content: bytes, name: str, side: int | None = None) -> Image.Im
             image.draft("RGB", (side, side))
         image.load()
         upright = ImageOps.exif_transpose(image)
-    return _to_8_bit(upright, name) if upright.mode[0] in "IF" else upright
+    return _to_8_bit(upright, name)
 
 
 def _to_8_bit(image: Image.Image, name: str) -> Image.Image:
-    """Return a gray image of 16 bits with 8, which `convert` would clip to white."""
+    """Return an image, gray of 16 bits with 8, which `convert` would clip to white."""
+    if image.mode[0] not in "IF":
+        return image
     values = np.asarray(image)
     if image.mode == "F" or values.min() < 0 or values.max() > 65535:
         raise CleanerError(f"{name} has more than 16 bits per pixel: save it as PNG with 8 or 16 and try again.")

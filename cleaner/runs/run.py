@@ -24,6 +24,7 @@ from cleaner.runs.integrity import HASHES_KEY, hash_files
 from cleaner.runs.progress import PROGRESS_FILE
 from cleaner.runs.progress import read_progress as read_progress  # part of this module's interface
 from cleaner.runs.record import SCHEMA_VERSION, RunRecord, find_clean_sha256
+from cleaner.runs.status import incomplete_run_error
 from cleaner.types import CleanerError, StepReport
 
 if TYPE_CHECKING:  # listing runs must not load torch
@@ -165,7 +166,7 @@ def read_complete_config(folder: Path) -> dict[str, Any]:
     """Return the config of a finished run. Raises `CleanerError` if there is none, or one of a newer version."""
     config = _read_config(folder)
     if "stage" not in config or not (folder / "model.safetensors").exists():
-        raise CleanerError(f"{folder} does not hold a complete run; list them with: python -m cleaner runs")
+        raise incomplete_run_error(folder)
     return config
 
 

@@ -10,7 +10,9 @@ from typing import Annotated, Any
 from pydantic import Field, TypeAdapter, ValidationError
 
 from cleaner.files import read_json_cached, write_json
+from cleaner.labels import state_label
 from cleaner.runs.parts import first_invalid_field
+from cleaner.types import CleanerError
 
 ACTIVE = ("queued", "running")
 STARTABLE = ("new", "paused", "failed", "cancelled", "died")
@@ -79,3 +81,14 @@ def read_status(folder: Path) -> Status:
 def write_status(folder: Path, status: Status) -> None:
     """Write status.json, with the current time as `updated`."""
     write_json(folder / STATUS_FILE, {**asdict(status), "updated": time.time()})
+
+
+def incomplete_run_error(folder: Path) -> CleanerError:
+    """Return the error for a folder without a finished run: what to do depends on whether it can be resumed."""
+    state = read_status(folder).state
+    if state in ACTIVE:
+        return CleanerError(f"the run in {folder} is {state}: wait until it has ended.")
+    if state in STARTABLE:
+        resume = f"python -m cleaner runs --resume {folder}"
+        return CleanerError(f"the run in {folder} is {state_label(state)}: resume it with: {resume}")
+    return CleanerError(f"{folder} does not hold a complete run; list them with: python -m cleaner runs")

@@ -26,7 +26,7 @@ from cleaner.registry import suggest
 from cleaner.runs.folders import is_shipped, runs_root, shipped_root
 from cleaner.runs.parts import first_invalid_field, read_notes
 from cleaner.runs.record import SCHEMA_VERSION, RunRecord, is_from_newer_version, merge_fields
-from cleaner.runs.status import STATUS_FILE, Status, parse_status, write_status
+from cleaner.runs.status import STATUS_FILE, Status, incomplete_run_error, parse_status, write_status
 from cleaner.types import CleanerError
 
 if TYPE_CHECKING:
@@ -105,8 +105,7 @@ def read_record(folder: str | Path, *, needs_metrics: bool = True) -> RunRecord:
     if record is None:
         raise missing_run_error(given)
     if not record.stage or (needs_metrics and not (folder / "metrics.json").exists()):
-        kind = "complete run" if needs_metrics else "run"
-        raise CleanerError(f"{folder} does not hold a {kind}; list them with: python -m cleaner runs")
+        raise incomplete_run_error(folder)
     return record
 
 

@@ -490,6 +490,7 @@ LONG = "x" * 300
         (["demo", "--out", "."], "--out"),
         (["report", "run", "--out", "."], "--out"),
         (["report", "run", "--out", "/dev/null"], "/dev/null is not a file"),
+        (["report", "example-badnet", "--out", "pairs.csv"], "--out takes a file name that ends in .html or .htm"),
         (["film", "run", "--out", "."], "--out"),
         (["poison", "--trigger", LONG], LONG),
         (["poison", "--model", LONG], LONG),

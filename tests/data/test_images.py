@@ -91,6 +91,18 @@ def test_sixteen_bits_become_eight(kind: str) -> None:
     assert to_uint8(decode_tensor(tiff(257 * 100, kind), ImageTransform(8))[None])[0, 0, 0].tolist() == [100] * 3
 
 
+def test_framing_an_opened_image_does_what_reading_its_file_does() -> None:
+    content = tiff(257 * 100, "uint16")
+    assert ImageTransform(8)(Image.open(io.BytesIO(content)))[0, 0, 0] == 100
+    turned, exif, buffer = Image.new("RGB", (8, 8)), Image.Exif(), io.BytesIO()
+    turned.paste((255, 255, 255), (0, 0, 8, 4))
+    exif[0x0112] = 3  # upside down
+    turned.save(buffer, "PNG", exif=exif)
+    framed = ImageTransform(8)(Image.open(io.BytesIO(buffer.getvalue())))
+    assert torch.equal(framed.float() / 255, decode_tensor(buffer.getvalue(), ImageTransform(8)))
+    assert framed[0, 0, 0] == 0
+
+
 @pytest.mark.parametrize(("value", "kind"), [(0.5, "float32"), (70_000, "int32"), (-1, "int32")])
 def test_more_than_sixteen_bits_raise(value: float, kind: str) -> None:
     with pytest.raises(CleanerError, match="16 bits"):

@@ -396,6 +396,38 @@ def test_images_in_memory_become_single_precision() -> None:
     assert data.images([0]).dtype == torch.float32
 
 
+@pytest.mark.parametrize(
+    ("captions", "names", "labels", "message"),
+    [
+        (["a", None], ["cat", "dog"], [0, 1], "captions must be a list of texts"),
+        ("ab", ["cat", "dog"], [0, 1], "captions must be a list of texts"),
+        (["a", "b"], "cat", [0, 1], "class_names must be a list of texts"),
+        (["a", "b"], ["cat", "cat"], [0, 1], "class_names must differ"),
+        (["a", "b"], ["cat", "dog"], [0.5, 1], "labels must be one whole number per pair"),
+        (["a", "b"], ["cat", "dog"], torch.eye(2).long(), "labels must be one whole number per pair"),
+    ],
+)
+def test_texts_and_labels_in_memory_are_checked(captions: Any, names: Any, labels: Any, message: str) -> None:
+    with pytest.raises(CleanerError, match=message):
+        TensorData(torch.zeros(2, 3, 8, 8), captions, names, labels)
+
+
+def test_a_table_whose_images_moved_is_read_with_its_new_folder(tmp_path: Path) -> None:
+    table = write_table(tmp_path)
+    text = table.read_text()
+    for old in ("/old/place/", "C:\\old\\place\\"):
+        table.write_text(text.replace("pics/", f"{old}pics/"))
+        with pytest.raises(CleanerError, match=r"more than 5% of all seem broken.*Check the paths\.$"):
+            load_data(str(table))
+        assert len(load_data(str(table), root=str(tmp_path))) > 0
+
+
+def test_a_class_with_a_typo_gets_a_hint(toy_data: TensorData) -> None:
+    with pytest.raises(CleanerError, match=r"did you mean 'banana'\?"):
+        toy_data.class_index("bananna")
+    assert repr(toy_data) == f"<TensorData toy: {len(toy_data)} pairs, {len(toy_data.class_names)} classes, 32 px>"
+
+
 @pytest.mark.parametrize("labels", [[1, 2], [0, -2]])
 def test_labels_in_memory_are_classes(labels: list[int]) -> None:
     with pytest.raises(CleanerError, match="count the 2 class names from 0"):

@@ -248,7 +248,7 @@ def test_an_incomplete_suspect_is_refused_before_any_run_is_created(
 ) -> None:
     waits = create_run(replace(base, stage="backdoored", trigger={"name": "badnet"}), tmp_path / "elsewhere")
     assert main(["sweep", str(waits), "--defenses", "finetune", "--lrs", "1e-4", "--background"]) == 2
-    assert "does not hold a complete run" in capsys.readouterr().err
+    assert "is not started" in capsys.readouterr().err
     assert local.poll_entries() == []
 
 

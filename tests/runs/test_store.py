@@ -54,7 +54,10 @@ def test_a_new_run_holds_its_request(root: Path) -> None:
     assert load_request(read_json(first / "config.json")) == REQUEST
     assert [entry.status.state for entry in list_entries()] == ["new", "new"]
     assert list_runs() == []
-    with pytest.raises(CleanerError, match="does not hold a complete run"):
+    with pytest.raises(CleanerError, match=r"is not started: resume it with: python -m cleaner runs --resume"):
+        load_run(first)
+    write_status(first, Status("running"))
+    with pytest.raises(CleanerError, match="is running: wait until it has ended"):
         load_run(first)
 
 
