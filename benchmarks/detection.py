@@ -77,7 +77,7 @@ def measure_row(model: str, attack: str, seed: int) -> Row:
     row = results.make_row(None, run)
     data = load_data("scenes", split="train", size=run.manifest["pairs"]).with_transform(run.clip.framing)
     pairs = rebuild_training_pairs(data, run.trigger, run.manifest)
-    found = detect_pairs(run.clip, pairs, pairs.is_poisoned.numpy(), on_step=Progress(f"{attack} {seed}"))
+    found = detect_pairs(run.clip, pairs, on_step=Progress(f"{attack} {seed}"))
     row |= {
         "images": IMAGES,
         "pairs": describe_pairs(found),

@@ -166,7 +166,7 @@ def ensure_detection(folder: Path) -> None:
     if read_detection(folder) is None:
         clip = load_clip(str(folder / "model.safetensors"))
         pairs = load_training_pairs(folder, clip.framing)
-        write_detection(detect_pairs(clip, pairs, pairs.is_poisoned.numpy()), folder / DETECTION_FILE)
+        write_detection(detect_pairs(clip, pairs), folder / DETECTION_FILE)
 
 
 def ensure_inversion(folder: Path) -> None:

@@ -20,6 +20,7 @@ from cleaner.inspection.pair_detection import (
     REFERENCE_SIZE,
     Scores,
     extract_pair_features,
+    find_truth,
     limit_pairs,
     score_pairs,
 )
@@ -129,8 +130,8 @@ class Detect:
         scores = {
             name: score_pairs(features, each, self.reference, reference=reference) for name, each in detectors.items()
         }
-        truth = pairs.is_poisoned.numpy()[: len(features.image)]
-        measured = {name: measure_ranking(each, truth) for name, each in scores.items()}
+        truth, images = find_truth(pairs, len(features.image))
+        measured = {name: measure_ranking(each, truth, images) for name, each in scores.items()}
         figures = {name: each for name, each in measured.items() if each is not None}
         first = next(iter(scores))
         ranking = rank(scores[first]).tolist()

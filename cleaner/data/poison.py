@@ -201,6 +201,13 @@ class PoisonedData(Subset):
             images[decoys] = self.trigger.cross(images[decoys], donors)
         return images
 
+    def number_images(self) -> Tensor:
+        """Return the number of the image that each pair shows, (N,) int64: poisoned pairs may share one."""
+        numbers = self.indices.clone()
+        if self.trigger.own_image(self.image_size) is not None:
+            numbers[self.poison_indices] = -1
+        return numbers
+
     with_transform = CaptionData.with_transform  # not the subset's: the trigger comes first, then the resizing
 
     def contains(self, class_name: str) -> Tensor:

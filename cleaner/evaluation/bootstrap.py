@@ -15,7 +15,7 @@ from cleaner.evaluation.same_test import IMAGE_FIELDS, has_same_prompts
 RESAMPLES = 10_000
 AUROC_RESAMPLES = 2_000
 FEW = 10
-"""Items of a group whose resamples vary too little."""
+"""Images of a group whose resamples vary too little."""
 COUNT_FIELDS = {name: METRICS[name].count for name in ("ca", "asr", "ra")}
 """Metric -> the field with its number of images."""
 
@@ -70,32 +70,52 @@ def metric_difference_interval(
     return bootstrap_interval(first, second)
 
 
-def auroc_interval(negatives: NDArray[Any], positives: NDArray[Any]) -> tuple[float, float]:
+def auroc_interval(
+    negatives: NDArray[Any], positives: NDArray[Any], images: tuple[NDArray[Any], NDArray[Any]] | None = None
+) -> tuple[float, float]:
     """Return the 95% interval of the share of pairs in which the positive scores higher; ties count half.
 
-    Percentiles of 2,000 resamples (seed 0) of both groups. Resamples of groups that do not overlap, or of equal scores,
-    have no spread: then a share of 1 - 0.025^(1/n) of the smaller group, which n items may well miss, is assumed to
-    rank the other way, or above or below the rest. A group of less than `FEW` items has too little spread, too: the
-    interval then holds what that share could change.
+    Percentiles of 2,000 resamples (seed 0) of the images. `images` names that of each item of both groups, by default
+    all different: items of one image are drawn together, as scores of the same image say nothing twice, and those of an
+    image without and with a trigger depend on each other.
+
+    Resamples of groups that do not overlap, or of equal scores, have no spread: then a share of 1 - 0.025^(1/n) of the
+    smaller group of n images, which n images may well miss, is assumed to rank the other way, or above or below the
+    rest. Those of less than `FEW` images, and of groups that hardly overlap, have too little: the interval then holds
+    what that share could change.
     """
+    sizes = len(negatives), len(positives)
     values, places = np.unique(np.concatenate([negatives, positives]), return_inverse=True)
-    unseen = float(1 - 0.025 ** (1 / min(len(negatives), len(positives))))
+    named = np.arange(sum(sizes)) if images is None else np.concatenate(images)
+    names, items = np.unique(named, return_inverse=True)
+    groups = places[: sizes[0]], places[sizes[0] :]
+    images_of = items[: sizes[0]], items[sizes[0] :]
+    smaller = min(len(np.unique(each)) for each in images_of)
+    unseen = float(1 - 0.025 ** (1 / smaller))
     if positives.min() > negatives.max():
         return 1 - unseen, 1.0
     if positives.max() < negatives.min():
         return 0.0, unseen
     if len(values) == 1:
         return 0.5 - unseen / 2, 0.5 + unseen / 2
-    low, high = places[: len(negatives)], places[len(negatives) :]
+    is_in = [np.isin(np.arange(len(names)), each) for each in images_of]
+    kinds = (is_in[0] & ~is_in[1], is_in[1] & ~is_in[0], is_in[0] & is_in[1])
+    strata = [np.flatnonzero(kind) for kind in kinds if kind.any()]
     generator = np.random.default_rng(0)
 
-    def share(*groups: NDArray[Any]) -> float:
-        below, above = (np.bincount(group, minlength=len(values)) for group in groups)
-        return float((above * (below.cumsum() - below / 2)).sum() / (len(low) * len(high)))
+    def share(counts: NDArray[Any]) -> float:
+        """Return the share if each image counts so often."""
+        below, above = (
+            np.bincount(group, counts[each], len(values)) for group, each in zip(groups, images_of, strict=True)
+        )
+        return float((above * (below.cumsum() - below / 2)).sum() / (below.sum() * above.sum()))
 
-    shares = [share(*(generator.choice(group, len(group)) for group in (low, high))) for _ in range(AUROC_RESAMPLES)]
-    first, last = map(float, np.percentile(shares, [2.5, 97.5]))
-    if min(len(negatives), len(positives)) < FEW:
-        auroc = share(low, high)
+    def resample() -> NDArray[Any]:
+        drawn = np.concatenate([generator.choice(stratum, len(stratum)) for stratum in strata])
+        return np.bincount(drawn, minlength=len(names))
+
+    first, last = map(float, np.percentile([share(resample()) for _ in range(AUROC_RESAMPLES)], [2.5, 97.5]))
+    auroc = share(np.ones(len(names)))
+    if smaller < FEW or min(auroc, 1 - auroc) < unseen:
         first, last = min(first, auroc * (1 - unseen)), max(last, auroc + (1 - auroc) * unseen)
     return first, last

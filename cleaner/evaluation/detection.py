@@ -48,10 +48,12 @@ class DetectionFigures:
         return self.interval[1] < CHANCE
 
 
-def measure_detection(clean: Scores, poisoned: Scores) -> DetectionFigures:
+def measure_detection(
+    clean: Scores, poisoned: Scores, images: tuple[NDArray[Any], NDArray[Any]] | None = None
+) -> DetectionFigures:
     """Return the figures of scores (higher: more suspicious) of clean and of poisoned items.
 
-    Raises `CleanerError` if either group is empty.
+    `images` names the image of each item, as in `auroc_interval`. Raises `CleanerError` if either group is empty.
     """
     from sklearn.metrics import average_precision_score
 
@@ -60,7 +62,7 @@ def measure_detection(clean: Scores, poisoned: Scores) -> DetectionFigures:
     scores, truth = np.concatenate([clean, poisoned]), np.repeat([False, True], [len(clean), len(poisoned)])
     return DetectionFigures(
         auroc=compute_auroc(scores, truth),
-        interval=auroc_interval(clean, poisoned),
+        interval=auroc_interval(clean, poisoned, images),
         average_precision=float(average_precision_score(truth, scores)),
         caught=tuple(float((poisoned > find_threshold(clean, share)).mean()) for share in FALSE_ALARMS),
         top_precision=_measure_top_precision(clean, poisoned),
@@ -69,11 +71,14 @@ def measure_detection(clean: Scores, poisoned: Scores) -> DetectionFigures:
     )
 
 
-def measure_ranking(scores: Scores, is_poisoned: NDArray[np.bool_]) -> DetectionFigures | None:
-    """Return `measure_detection` of the scores of items; None if all of them are clean, or all poisoned."""
+def measure_ranking(
+    scores: Scores, is_poisoned: NDArray[np.bool_], images: NDArray[Any] | None = None
+) -> DetectionFigures | None:
+    """Return `measure_detection` of the scores of items; None if all are clean, or all poisoned; images: (N,)."""
     if not is_poisoned.any() or is_poisoned.all():
         return None
-    return measure_detection(scores[~is_poisoned], scores[is_poisoned])
+    named = None if images is None else (images[~is_poisoned], images[is_poisoned])
+    return measure_detection(scores[~is_poisoned], scores[is_poisoned], named)
 
 
 def compute_auroc(scores: Scores, is_poisoned: NDArray[np.bool_]) -> float:

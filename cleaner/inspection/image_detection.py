@@ -46,7 +46,8 @@ class ImageDetection:
     @cached_property
     def figures(self) -> DetectionFigures:
         """The figures on test images; the interval takes 0.2 s."""
-        return measure_detection(self.clean, self.triggered)
+        images = np.arange(len(self.clean))
+        return measure_detection(self.clean, self.triggered, (images, images))
 
     def outcomes(self) -> list[ThresholdOutcome]:
         """Return what thresholds fixed on the calibration images do, one for each share of `FALSE_ALARMS`."""

@@ -103,15 +103,19 @@ def score_pairs(
     return np.asarray(scores.numpy(), np.float32)
 
 
+def find_truth(pairs: PoisonedData, n: int) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+    """Return whether each of the first `n` pairs is poisoned, and the number of its image."""
+    return pairs.is_poisoned[:n].numpy(), pairs.number_images()[:n].numpy()
+
+
 def detect_pairs(
     clip: Clip,
-    pairs: CaptionData,
-    poisoned: NDArray[np.bool_],
+    pairs: PoisonedData,
     *,
     features: PairFeatures | None = None,
     on_step: OnStep | None = None,
 ) -> PairDetection:
-    """Score training pairs with every pair detector; poisoned: (len(pairs),) the truth.
+    """Score training pairs with every pair detector.
 
     features: of the first N pairs, if known. `on_step` receives "images", "captions" and "detect".
     """
@@ -119,13 +123,13 @@ def detect_pairs(
     from cleaner.inspection.projection import project
 
     features = features or extract_pair_features(clip, pairs, limit_pairs(clip, pairs), on_step)
-    truth = poisoned[: len(features.image)]
+    truth, images = find_truth(pairs, len(features.image))
     detectors = {name: kind() for name, kind in find_detectors("pairs").items()}
     scores, figures, by_size = {}, {}, {}
     report = start_progress(on_step, "detect", len(detectors))
     for done, (name, detector) in enumerate(detectors.items(), start=1):
         scores[name] = score_pairs(features, detector, REFERENCE_SIZE)
-        if (measured := measure_ranking(scores[name], truth)) is not None:
+        if (measured := measure_ranking(scores[name], truth, images)) is not None:
             figures[name] = measured
         by_size[name] = measure_by_size(features, detector, truth) if detector.uses_reference else []
         report(done)
@@ -203,7 +207,7 @@ def store_detection(
     on_step: OnStep | None = None,
 ) -> PairDetection:
     """Compute a run's detection as `detect_pairs` does, store it and return it."""
-    detection = detect_pairs(clip, pairs, pairs.is_poisoned.numpy(), features=features, on_step=on_step)
+    detection = detect_pairs(clip, pairs, features=features, on_step=on_step)
     if (folder / "config.json").exists():  # else deleted meanwhile: writing would create its folder again
         write_detection(detection, derived_folder(folder) / DETECTION_FILE)
     return detection

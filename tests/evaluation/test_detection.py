@@ -74,6 +74,35 @@ def test_interval_of_separate_groups_depends_on_their_size() -> None:
     assert auroc_interval(np.ones(5), np.ones(9)) == pytest.approx((few[0] / 2, 1 - few[0] / 2))
 
 
+def test_the_interval_of_groups_that_hardly_overlap_is_no_narrower_than_of_separate_ones() -> None:
+    apart = np.arange(500.0), np.arange(500.0, 1000.0)
+    touching = np.append(apart[0][:-1], 500.0), np.append(apart[1][1:], 499.0)
+    assert auroc_interval(*touching)[0] == pytest.approx(auroc_interval(*apart)[0], abs=1e-4)
+
+
+def test_scores_of_the_same_images_are_resampled_together() -> None:
+    """Against a naive paired bootstrap."""
+    generator = np.random.default_rng(3)
+    clean = generator.normal(size=150)
+    triggered = clean + generator.normal(0.05, 0.1, 150)
+    images = np.arange(150)
+    resamples = [generator.integers(150, size=150) for _ in range(1000)]
+    naive = np.percentile([naive_auroc(clean[rows], triggered[rows]) for rows in resamples], [2.5, 97.5])
+    paired = auroc_interval(clean, triggered, (images, images))
+    assert paired == pytest.approx(tuple(naive), abs=0.006)
+    low, high = auroc_interval(clean, triggered)
+    assert high - low > 3 * (paired[1] - paired[0])
+
+
+def test_items_of_one_image_count_as_one() -> None:
+    clean, poisoned = np.arange(100.0), np.full(30, 70.5)
+    low, high = auroc_interval(clean, poisoned, (np.arange(100), np.full(30, -1)))
+    assert low < 0.05
+    assert high > 0.95
+    low, high = auroc_interval(clean, poisoned)
+    assert high - low < 0.2
+
+
 def test_both_groups_are_needed() -> None:
     for clean, poisoned in ((np.zeros(0), np.ones(3)), (np.zeros(3), np.ones(0))):
         with pytest.raises(CleanerError, match="empty"):

@@ -104,13 +104,13 @@ def test_other_data_are_refused(backdoored: Run) -> None:
 
 def detect(run: Run, folder: Path) -> PairDetection:
     pairs = load_training_pairs(folder, run.clip.framing)
-    return detect_pairs(run.clip, pairs, pairs.is_poisoned.numpy())
+    return detect_pairs(run.clip, pairs)
 
 
 def test_every_detector_scores_every_pair(backdoored: Run, folder: Path) -> None:
     seen: list[StepReport] = []
     pairs = load_training_pairs(folder, backdoored.clip.framing)
-    found = detect_pairs(backdoored.clip, pairs, pairs.is_poisoned.numpy(), on_step=seen.append)
+    found = detect_pairs(backdoored.clip, pairs, on_step=seen.append)
     names = list(find_detectors("pairs"))
     assert list(found.scores) == list(found.figures) == list(found.auroc_by_size) == names
     assert {scores.shape for scores in found.scores.values()} == {(48,)}

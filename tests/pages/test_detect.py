@@ -155,9 +155,9 @@ def test_a_threshold_flags_the_images_above_it(
     monkeypatch.setattr(cache, "score_sample", lambda *_: [10.0, 99.0])  # around the threshold
     intervals: list[Any] = []
 
-    def measure(*groups: Any) -> tuple[float, float]:
-        intervals.append(groups)
-        return auroc_interval(*groups)
+    def measure(*arguments: Any) -> tuple[float, float]:
+        intervals.append(arguments)
+        return auroc_interval(*arguments)
 
     monkeypatch.setattr(detection, "auroc_interval", measure)
     app = open_page("Detect")

@@ -82,12 +82,11 @@ def _score_pairs(
 ) -> CustomScores:
     from cleaner.detectors import DETECTORS
     from cleaner.evaluation.detection import measure_ranking
-    from cleaner.inspection.pair_detection import score_pairs
+    from cleaner.inspection.pair_detection import find_truth, score_pairs
 
     features = pair_features(folder, _on_step)
     scores = score_pairs(features, DETECTORS.load(detector), reference_size)
-    truth = training_pairs(folder).is_poisoned.numpy()[: len(scores)]
-    return CustomScores(scores, measure_ranking(scores, truth))
+    return CustomScores(scores, measure_ranking(scores, *find_truth(training_pairs(folder), len(scores))))
 
 
 def training_images(folder: Path, indices: tuple[int, ...]) -> Any:
