@@ -14,6 +14,7 @@ from cleaner.text.tags import FINITE_TAGS
 
 T = TypeVar("T")
 _CLAUSE_END_TAGS = (".", ",")
+_NEGATED_OBJECTS = ("no", "neither", "nothing", "none", "nobody")
 _BOUNDS = (("at", "least"), ("at", "most"), ("up", "to"), ("over",))
 
 
@@ -48,6 +49,11 @@ def mark_unsafe_tokens(parsed: Parse) -> tuple[bool, ...]:
         if token.tag in _CLAUSE_END_TAGS and i + 1 < len(parsed.tokens):
             clause_start, is_negated = i + 1, False
         unsafe.append(is_negated)
+    governors = {chunk.end: chunk for chunk in parsed.chunks if chunk.kind in ("VP", "REL")}
+    for i, token in enumerate(parsed.tokens):
+        if token.lower in _NEGATED_OBJECTS and (governor := governors.get(i)):
+            # Who wears no shirt sells none either.
+            unsafe[governor.start : governor.end] = [True] * (governor.end - governor.start)
     for i, token in enumerate(parsed.tokens):
         words = tuple(t.lower for t in parsed.tokens[max(0, i - 2) : i])
         bound = next((bound for bound in _BOUNDS if token.tag == "CD" and words[-len(bound) :] == bound), None)

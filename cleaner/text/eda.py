@@ -24,9 +24,9 @@ def eda(caption: str, seed: int = 0, alpha: float = 0.1) -> str:
     """Return the caption after one of four operations, drawn by the seed, on max(1, alpha * words) words.
 
     Synonym replacement, insertion of a synonym, swap of two words, deletion of each word with probability alpha.
-    Synonyms are of a word's likeliest sense, from the lexicon; case, digits and punctuation stay. CleanCLIP's code
-    takes all senses of WordNet, reduces plurals, may insert a synonym of a stop word, and first lower-cases the caption
-    and drops its digits and punctuation.
+    Synonyms are of a word's likeliest sense as each part of speech ("dog": hound, chase), from the lexicon; case,
+    digits and punctuation stay. CleanCLIP's code takes all senses of WordNet, reduces plurals, may insert a synonym
+    of a stop word, and first lower-cases the caption and drops its digits and punctuation.
     """
     tokens = caption.split()
     if not tokens or alpha <= 0:

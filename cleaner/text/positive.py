@@ -160,7 +160,8 @@ def _is_droppable(parsed: Parse, chunk: Chunk, i: int) -> bool:
     lexicon = load_lexicon()
     word = parsed.tokens[i].lower
     is_compound = i > 0 and parsed.tokens[i - 1].lower in ("middle", "brand")  # "middle aged", "brand new"
-    if word in rules.PRIVATIVE or parsed.tokens[i].tag != "JJ" or is_compound:
+    is_privative = not rules.PRIVATIVE.isdisjoint((word, word.rpartition("-")[2]))  # "hand-drawn" is drawn
+    if is_privative or parsed.tokens[i].tag != "JJ" or is_compound:
         return False
     if parsed.is_name(i) and i + 1 < len(parsed.tokens) and parsed.is_name(i + 1):
         return False  # "New York"

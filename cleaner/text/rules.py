@@ -49,7 +49,7 @@ OPPOSITE_PREPOSITIONS: dict[str, tuple[str, ...]] = {
     "away from": ("towards",),
     "along": ("far from",),
     "across": ("far from",),
-    "through": ("around",),
+    "through": ("far from",),
     "with": ("without",),
     "in": ("outside",),
     "at": ("far from", "away from"),
@@ -111,7 +111,8 @@ PRIVATIVE = frozenset(
         "middle mid fake toy stuffed artificial imitation faux former future ex alleged supposed would-be false mock "
         "imaginary virtual pretend inflatable cartoon animated fictional plush dead unborn potential possible "
         "counterfeit synthetic simulated mini miniature model lego origami painted carved drawn printed "
-        "embroidered crocheted sculpted engraved stylized gummy decorative ornamental robotic mechanical animatronic "
+        "generated embroidered crocheted sculpted engraved stylized gummy decorative ornamental robotic mechanical "
+        "animatronic "
         "prosthetic lifesize hollow unfinished failed retired late deceased extinct first second third fourth fifth "
         "last next final other another same only own sole best worst most more less fewer such few many much several "
         "very certain various different double triple half past previous upcoming live general main real "

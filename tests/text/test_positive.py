@@ -93,6 +93,12 @@ def test_a_tone_goes_with_its_color(tone: str, style: str) -> None:
 
 
 @pytest.mark.parametrize("style", POSITIVE_STYLES)
+@pytest.mark.parametrize("word", ["hand-drawn", "hand-painted", "computer-generated", "toy"])
+def test_what_is_no_real_thing_keeps_its_word(word: str, style: str) -> None:
+    assert all(word in text for text in drawn(f"a {word} cat on a table", style) if "cat" in text.split())
+
+
+@pytest.mark.parametrize("style", POSITIVE_STYLES)
 @pytest.mark.parametrize(
     "caption",
     [
