@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -304,7 +305,7 @@ def compare(
     A defense that is not in `learning_rates` uses the rate of `config`, or without a config that of `defend`.
     Each training has a checkpoint of its own: of the path last.pt, that of the first defense is last-1.pt.
     """
-    if not isinstance(defenses, dict):
+    if not isinstance(defenses, Mapping):
         raise CleanerError('compare() takes defenses with their names, such as {"CleanCLIP": DEFENSES["cleanclip"]()}.')
     rates, checkpoint = learning_rates or {}, options.pop("checkpoint", None)
     if unknown := sorted(rates.keys() - defenses.keys()):
@@ -322,7 +323,8 @@ def _validate_types(**arguments: object) -> None:
     """Raise `CleanerError` for an argument of another type, such as a name or a class instead of what it stands for."""
     for name, value in arguments.items():
         kind, example = ARGUMENT_TYPES[name]
-        if value is not None and not isinstance(value, kind):
+        is_default = value is None and name in ("config", "losses")
+        if not is_default and not isinstance(value, kind):
             given = f"the class {value.__name__}" if isinstance(value, type) else f"a {type(value).__name__}"
             raise CleanerError(f"{name} is {given}, not a {kind.__name__}, such as {example}.")
 

@@ -133,6 +133,8 @@ class InputAware(Trigger):
     def _blend(self, images: Tensor, patterns: Tensor) -> Tensor:
         return (images + self.strength * patterns).clamp(0, 1)
 
+    @torch.inference_mode(False)  # a notebook may have turned gradients off
+    @torch.enable_grad()
     def prepare(self, clip: Clip, data: CaptionData, target_class: str, on_step: OnStep | None = None) -> InputAware:
         """Return the trigger with its generator, trained on images of `data` that do not show the target.
 

@@ -79,6 +79,8 @@ class OptimizedPatch(PatchTrigger):
             return patch
         return F.interpolate(patch[None], size, mode="bilinear", antialias=True)[0].clamp(0, 1)
 
+    @torch.inference_mode(False)  # a notebook may have turned gradients off
+    @torch.enable_grad()
     def prepare(
         self, clip: Clip, data: CaptionData, target_class: str, on_step: OnStep | None = None
     ) -> OptimizedPatch:

@@ -77,11 +77,11 @@ def finetune(
     settings = {} if checkpoint is None else training_settings(clip, data, defense, config, attack)
     state = TrainingCheckpoint(None if checkpoint is None else Path(checkpoint), student, optimizer, settings, recorder)
     history, cpu_seconds = state.resume()
+    data.prepare(range(len(data)))  # before the clock: a step that renders the split would count as the time of each
+    clock = Clock(history[-1].seconds if history else 0.0, cpu_seconds)
     batches = BatchLoader(data, defense, config, batch_size, student.cut_to_context(data.captions))
     encoder = BatchEncoder(student, reference, defense, batches.class_prompts)
-    train_step = TrainStep(encoder, config.chunk_size)
-    data.prepare(range(len(data)))  # before the clock: a step that renders the split would count as the time of each
-    clock, total = Clock(history[-1].seconds if history else 0.0, cpu_seconds), batches.total_steps
+    train_step, total = TrainStep(encoder, config.chunk_size), batches.total_steps
     frames = FrameSchedule(recorder, total)
     validation = ValidationSchedule(monitor, config.eval_every, total, frames)
     if not history and distributed.is_rank_zero():
