@@ -297,7 +297,7 @@ def show_external_model(left: DeltaGenerator, right: DeltaGenerator) -> None:
         choice = choose_defenses(external.model, external.data, is_open=True) if external else None
         if external is not None:
             with start_place:
-                show_start_section(external, choice)
+                show_start_section(external, choice if external_model.is_readable(external) else None)
     with right:
         stage_mode.explain_missing("An external model has no plot: its trigger, and so its attack success, is unknown.")
         if external is None:

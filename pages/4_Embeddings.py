@@ -32,7 +32,7 @@ from pages._shared.wording import drop_rounded_zero, escape_markdown
 if TYPE_CHECKING:
     from streamlit.delta_generator import DeltaGenerator
 
-LEAD = "**A backdoor moves triggered images to the target's text**; a defense has to move them back."
+LEAD = "**A backdoor moves triggered images into a group of their own**; a defense has to move them back."
 CHART, SELECTED, DRAWN = "embeddings.map", "embeddings.selected", "embeddings.drawn"
 RINGED, CLEARED = "embeddings.ringed", "embeddings.cleared"
 BY_HAND = "embeddings.by_hand"

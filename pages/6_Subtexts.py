@@ -30,11 +30,10 @@ LEAD = (
     "TA-Cleaner trains on **short true texts** and **texts with one false word**. "
     ":gray-badge[re-implementation from the public description]"
 )
-MAX_CAPTION_WORDS = 60
+MAX_CAPTION_WORDS, MAX_CAPTION_SIGNS = 60, 2000
+LIMITS = f"{MAX_CAPTION_WORDS} words and {MAX_CAPTION_SIGNS:,} characters"
 MAX_EPOCH, MAX_NEGATIVES, MAX_SEED = 20, 6, 9999
 MAX_WORST_PAIRS, DIAGNOSTIC_EPOCHS = 20, 7
-DEFAULT_SHARE = 10
-"""Percent of the pairs drawn per epoch (K)."""
 
 
 def choose_caption(data_key: DataKey) -> tuple[Sample, str]:
@@ -78,15 +77,14 @@ def _choose_pair(name: str, captions: list[str]) -> tuple[int, str]:
         "Caption",
         captions[index],
         key=f"subtexts.caption.{name}.{index}.{captions[index]}",  # follows edited data
-        max_chars=2000,
         help="Edit it to see how the subtexts change.",
         **KEEP,
     ).strip()
     words = len(caption.split())
     if not words:
         raise CleanerError("The caption is empty: enter one, or choose another pair.")
-    if words > MAX_CAPTION_WORDS:
-        raise CleanerError(f"The caption has {words} words: shorten it to {MAX_CAPTION_WORDS}.")
+    if words > MAX_CAPTION_WORDS or len(caption) > MAX_CAPTION_SIGNS:
+        raise CleanerError(f"The caption has {words} words, {len(caption):,} characters: shorten it to {LIMITS}.")
     return index, caption
 
 
@@ -129,6 +127,8 @@ def show_similarities(stages: list[Stage], sample: Sample, caption: str, pair: S
     if not all(cache.fits_context(s.model, text) for s in stages for text in texts):
         st.warning("These texts exceed the models' context length: shorten the caption.")
     elif negatives:
+        if sample.own_image is not None or caption != cache.load_data(sample.data).captions[sample.index]:
+            st.caption("True (✓) and false (✗) hold only if your caption describes the image.")
         for label, (_, cosines) in values.items():
             _show_judgment(label, cosines[0], dict(zip(negatives, cosines[-len(negatives) :], strict=True)))
     st.caption(
@@ -188,7 +188,7 @@ def show_diagnostics(data_key: DataKey, seed: int, negatives: int) -> None:
     ) as box:
         if not box.open:
             return
-        share = st.session_state.get("subtexts.share", DEFAULT_SHARE) / 100
+        share = st.session_state.get(_share_key(), _find_default_share()) / 100
         pairs = len(cache.load_data(data_key))
         with st.spinner("Drawing subtexts …"):
             stats = cache.epoch_diagnostics(data_key, share, seed=seed, negatives=negatives, epochs=DIAGNOSTIC_EPOCHS)
@@ -225,6 +225,21 @@ def _describe_time_share(pairs: int, stats: list[DrawStats]) -> str:
     return "**Time**: to draw and write the texts, on this machine."
 
 
+def _share_key() -> str:
+    """Return the key of the slider of K, which each run in view has for itself."""
+    run = state.current_run()
+    return "subtexts.share" if run is None else f"subtexts.share.{run.id}"
+
+
+def _find_default_share() -> int:
+    """Return K in percent, as the newest defense of the run in view has it, else the method's default."""
+    run = state.current_run()
+    for defended in state.defenses_of_run(run) if run is not None else ():
+        if share := (defended.config.get("defense") or {}).get("share"):
+            return round(100 * share)
+    return round(100 * cache.defenses()["ta_cleaner"]().share)
+
+
 def show_epoch(data_key: DataKey, draw: DrawKey) -> None:
     """Draw the pairs of an epoch and their subtexts."""
     title = f"All pairs of epoch {draw.epoch}"
@@ -235,8 +250,8 @@ def show_epoch(data_key: DataKey, draw: DrawKey) -> None:
             "Pairs drawn (K), %",
             1,
             100,
-            DEFAULT_SHARE,
-            key="subtexts.share",
+            _find_default_share(),
+            key=_share_key(),
             **KEEP,
             help="Drawn per epoch. The paper says “a few”; the default is 10%. The quick setting of Defend draws 100%.",
         )

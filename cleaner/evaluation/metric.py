@@ -77,6 +77,11 @@ class Metric:
         """Return a value as the app shows it: a share in percent."""
         return f"{100 * value:.1f}%" if self.is_share else f"{value:.4g}"
 
+    def format_change(self, before: float, after: float) -> str:
+        """Return the difference of two values as `format_percent` shows them, so that it adds up with these."""
+        digits = 3 if self.is_share else 4
+        return self.format_delta(round(after, digits) - round(before, digits))
+
     def format_delta(self, value: float) -> str:
         """Return a difference as the app shows it: of shares in points, "±" where it rounds to 0."""
         number = f"{100 * value:+.1f}" if self.is_share else f"{value:+.4g}"

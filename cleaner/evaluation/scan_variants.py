@@ -45,8 +45,12 @@ def list_variants(triggers: Mapping[str, Trigger]) -> dict[str, Trigger]:
 
 
 def describe_variant(trigger: Trigger) -> str:
-    """Return a trigger's name and the settings that differ from its defaults: "badnet patch size 16, seed 3"."""
-    differences = (f"{name.replace('_', ' ')} {_format(value)}" for name, value in changed_parameters(trigger).items())
+    """Return a trigger's name and the settings that differ from its defaults: "badnet patch size 16 px of 224"."""
+    lengths = {p.name for p in parameters(type(trigger)) if p.is_length}
+    differences = (
+        f"{name.replace('_', ' ')} {_format(value)}{' px of 224' if name in lengths else ''}"
+        for name, value in changed_parameters(trigger).items()
+    )
     return " ".join((TRIGGERS.name_of(trigger), ", ".join(differences))).rstrip()
 
 

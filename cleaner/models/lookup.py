@@ -30,7 +30,7 @@ from cleaner.types import CleanerError
 def describe_model_file(name: str) -> str | None:
     """Return path, size and SHA-256 of a model's file, without parsing it; None for a model without a local file.
 
-    Raises as `validate_model_name`.
+    Raises as `validate_model_name`, and for a file of another format.
     """
     if name in BUILT_IN:
         return None
@@ -42,9 +42,18 @@ def describe_model_file(name: str) -> str | None:
         return None
     validate_allowed(path)
     try:
+        _validate_format(path)
         return f"{path}: {path.stat().st_size / 1e6:.1f} MB, SHA-256 {file_sha256(path)}"
     except OSError as error:
         raise CleanerError(f"{path} cannot be read ({error.strerror}): check the file and its permissions.") from error
+
+
+def _validate_format(path: Path) -> None:
+    """Raise `CleanerError` if a file starts neither as one of torch.save, a zip or a pickle, nor as safetensors."""
+    with path.open("rb") as file:
+        start = file.read(9)
+    if not start.startswith((b"PK", b"\x80")) and start[8:] != b"{":
+        raise CleanerError(f"{path} holds no weights: give a checkpoint that torch.save or safetensors wrote.")
 
 
 def validate_model_name(name: str) -> None:

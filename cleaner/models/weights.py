@@ -141,7 +141,9 @@ def _unpickle(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
     except pickle.UnpicklingError as error:
         blocked = re.search(r"GLOBAL ([\w.]+)", str(error))
         if blocked is None:
-            raise CleanerError(f"{path} cannot be read as a model: torch.save did not write it.") from error
+            raise CleanerError(
+                f"{path} cannot be read as a model: give a checkpoint that torch.save or safetensors wrote."
+            ) from error
         raise CleanerError(
             f"{path} is refused: to read it, Python would have to run {blocked[1]}. Ask for a file of weights only "
             "(torch.save(model.state_dict(), ...) or safetensors)."

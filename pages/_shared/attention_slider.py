@@ -66,7 +66,8 @@ def show(
     )
     has_ring = panel is not None and any(layer["marks"] for layer in panel["layers"])
     ring = " Ring: this image." if has_ring else ""
-    st.caption(f"Drag the line. Images share their zoom: buttons, or the wheel after a click.{ring}")
+    colors = "red is for the text, blue against it" if is_signed else "the redder, the more a pixel counts"
+    st.caption(f"Drag the line. Overlay: {colors}. Images share their zoom: buttons, or the wheel after a click.{ring}")
 
 
 def _make_map_panel(stages: list[Stage], shown: tuple[Stage, Stage], sample: Sample) -> before_after.Panel | None:

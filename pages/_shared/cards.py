@@ -84,7 +84,7 @@ def _show_card(run: RunRecord, baseline: RunRecord | None, metric: Metric, k: in
         return
     is_comparable = baseline is not None and is_same_test(baseline.metrics, run.metrics)
     before = baseline.metric(metric.key, k) if is_comparable and baseline is not None else None
-    delta = None if before is None else metric.format_delta(value - before)
+    delta = None if before is None else metric.format_change(before, value)
     is_same = delta is not None and delta.startswith("±")  # for Streamlit every text without "-" is an increase
     notes = [f"n = {run.count(metric.key):,}"]
     if interval is not None:

@@ -32,6 +32,15 @@ def choose() -> ExternalModel | None:
     return ExternalModel(model, data) if model and data else None
 
 
+def is_readable(external: ExternalModel) -> bool:
+    """Return whether the model's file is there and may hold weights; `show_facts` says why not."""
+    try:
+        cache.describe(external.model)
+    except CleanerError:
+        return False
+    return True
+
+
 def show_hint() -> None:
     """Draw what to do before a model is chosen."""
     st.info("Enter the path of your checkpoint and of your images with captions.", icon=":material/folder_open:")
@@ -136,7 +145,7 @@ def _make_row(run: RunRecord, before: Metrics | None) -> dict[str, object]:
     accuracy, change = run.metric("ca"), ""
     if before is not None and accuracy is not None:
         is_same = is_same_test(before.to_dict(), run.metrics)
-        change = METRICS["ca"].format_delta(accuracy - before.ca[1]) if is_same else "different test data"
+        change = METRICS["ca"].format_change(before.ca[1], accuracy) if is_same else "different test data"
     return {
         "Defense": to_label(run.defense or ""),
         "Learning rate": run.lr,

@@ -272,7 +272,7 @@ def show_command(requests: Sequence[Request]) -> None:
     """Draw a button that shows the commands which make the same runs, to copy."""
     with st.popover("Copy as command", icon=":material/terminal:", type="tertiary"):
         st.code("\n".join(map(cache.format_command, requests)), language="bash", wrap_lines=True)
-        st.caption("The same training in a terminal. The run is listed here when it ends.")
+        st.caption("The same training in a terminal. The app lists the run while it trains.")
 
 
 def choose_device_and_precision(key: str) -> tuple[str, str, bool]:

@@ -10,13 +10,14 @@ from typing import NamedTuple
 
 import pandas  # noqa: F401  # before any chart: plotly fails while another thread is still importing pandas
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from cleaner.evaluation.result import SUCCESS_ASR, success_share
 from cleaner.labels import format_count, to_attack_label
 from cleaner.reports.verdict import find_best, find_excess_loss
 from cleaner.runs.record import RunRecord
 from cleaner.types import CleanerError
-from pages._shared import access, address, cache, jobs, lesson, stage_mode, state, warm, wording
+from pages._shared import access, address, cache, jobs, lesson, stage_mode, state, ticker, warm, wording
 from pages._shared.menu import menu_groups, page_file
 from pages._shared.wording import escape_markdown, format_percent, format_rate
 
@@ -165,9 +166,27 @@ def _show_run_facts(run: RunRecord) -> None:
 
 
 def _show_pipeline(title: str) -> None:
-    """Draw the steps of the pipeline in one row, with the state of the run in view."""
-    query = address.current()
-    with st.container(key="pipeline"):
+    """Draw the pipeline; while a job of another page is active, draw it again until the job has ended, and say so."""
+    waiting = jobs.active_pages() - {title.lower()}  # a page watches its own jobs
+
+    @st.fragment
+    def watch() -> None:
+        strip = _draw_pipeline(title)
+        active = jobs.active_pages()
+        for kind in sorted(waiting - active):
+            st.toast(f"A training of the {kind.capitalize()} page has ended.", icon=":material/task_alt:")
+        waiting.intersection_update(active)
+        if waiting:
+            with strip:
+                ticker.tick("pipeline.tick")
+
+    watch() if waiting else _draw_pipeline(title)
+
+
+def _draw_pipeline(title: str) -> DeltaGenerator:
+    """Draw the steps of the pipeline in one row, with the state of the run in view; return their container."""
+    query, strip = address.current(), st.container(key="pipeline", gap=None)
+    with strip:
         columns = st.columns(5, gap="small")
     for i, (column, step) in enumerate(zip(columns, _pipeline_steps(), strict=True)):
         step_state = "current" if i == STEP_OF_PAGE.get(title) else step.state
@@ -178,6 +197,7 @@ def _show_pipeline(title: str) -> None:
                 icon=f":material/{STEP_ICONS[step_state]}:",
                 query_params=query,
             )
+    return strip
 
 
 def _describe_best(run: RunRecord | None, defended: list[RunRecord]) -> str:

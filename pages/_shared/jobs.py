@@ -17,7 +17,7 @@ from cleaner.jobs import local, process, sweep
 from cleaner.jobs.slurm import SlurmResources
 from cleaner.labels import format_count, state_label, to_label
 from cleaner.runs.record import RunRecord
-from cleaner.runs.request import Request
+from cleaner.runs.request import Request, load_request
 from cleaner.runs.status import ACTIVE, Status
 from cleaner.runs.store import create_run, remove_run_folder
 from cleaner.types import CleanerError, StepReport
@@ -50,7 +50,13 @@ def start_runs(kind: str, requests: Sequence[Request], cluster: SlurmResources |
     """Create a run folder per request and queue the runs on this machine or a cluster."""
     # Here, as a click on the menu may interrupt any access to the session.
     started, earlier = started_ids(), _list_open(kind)
-    folders = [create_run(request) for request in _use_cluster_device(requests, cluster)]
+    new = drop_active(_use_cluster_device(requests, cluster))
+    if requests and not new:
+        st.toast(
+            "This training is running or queued already: for another one change a setting.", icon=":material/info:"
+        )
+        return
+    folders = [create_run(request) for request in new]
     try:
         local.start_all(folders, cluster)
     except CleanerError:
@@ -58,6 +64,13 @@ def start_runs(kind: str, requests: Sequence[Request], cluster: SlurmResources |
             remove_run_folder(folder)
         raise
     started[kind] = [*earlier, *(folder.name for folder in folders)]
+
+
+def drop_active(requests: Sequence[Request]) -> list[Request]:
+    """Return the requests that no active run has: the same training twice gives the same model twice."""
+    active = [entry for entry in local.poll_entries() if entry.status.state in ACTIVE]
+    same = [load_request(entry.config) for entry in active if "request" in entry.config]
+    return [request for request in requests if request not in same]
 
 
 def _use_cluster_device(requests: Sequence[Request], cluster: SlurmResources | None) -> Sequence[Request]:

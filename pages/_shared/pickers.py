@@ -23,6 +23,7 @@ from pages._shared.wording import escape_markdown
 
 LabelVisibility = Literal["visible", "hidden", "collapsed"]
 MAX_SAMPLES = 300
+MAX_TEXT_SIGNS = 500
 OWN_INDEX = -1
 """Option of the image box that stands for the session's own image."""
 MAX_COMPARED_DEFENSES = 3
@@ -197,7 +198,12 @@ def choose_text(run: RunRecord | None, sample: Sample) -> str:
     kind = st.selectbox("Compare with", [*texts, "Your own text"], key="view.text.kind", **KEEP)
     default = texts.get(str(kind), "a photo of a dog")
     key = f"view.text.{kind}.{default}"
-    return st.text_input("Text", default, key=key, max_chars=500, **KEEP).strip() or default
+    text = st.text_input("Text", default, key=key, **KEEP).strip()
+    if not text:
+        raise CleanerError("The text is empty: enter one.")
+    if len(text) > MAX_TEXT_SIGNS:
+        raise CleanerError(f"The text has {len(text):,} characters: shorten it to {MAX_TEXT_SIGNS:,}.")
+    return text
 
 
 def show_provenance(stages: list[Stage]) -> None:

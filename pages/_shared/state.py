@@ -221,6 +221,8 @@ def apply_requested_run(options: list[str]) -> None:
     if requested and requested.startswith(MODEL_PREFIX) and requested not in options:  # of an address
         name = Path(requested.removeprefix(MODEL_PREFIX)).name
         st.toast(f"{escape_markdown(name)} is no longer open: open it again on Defend.", icon=":material/folder_open:")
+    elif requested and requested not in options:
+        st.toast(f"There is no run {escape_markdown(requested)}: showing another.", icon=":material/search_off:")
     # A label that no option has any more, but that the browser sent before it knew, arrives as a text.
     selection, last = st.session_state.get(SELECTION), st.session_state.get(_LAST_SELECTION)
     for run_id in (requested, selection, last, options[0]):

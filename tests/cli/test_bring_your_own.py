@@ -209,6 +209,14 @@ def test_skipped_images_are_printed(home: Path, capsys: pytest.CaptureFixture[st
     assert all(token in shown.out for token in ("comma", "'filepath'", "'title'"))
 
 
+def test_missing_classes_are_said_and_long_captions_cut(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (home / "long.csv").write_text("image,caption\n" + "\n".join(f"pics/{i}.png,{'word ' * 300}" for i in range(40)))
+    assert main(["inspect", "long.csv"]) == 0
+    shown = capsys.readouterr().out
+    assert "add classes=a,b,c or classes=FILE" in shown
+    assert max(map(len, shown.splitlines())) < 250
+
+
 def test_numbered_classes_are_said_to_need_names(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (home / "numbers.csv").write_text("image,label\n" + "\n".join(f"pics/{i}.png,{i % 3}" for i in range(40)))
     assert main(["inspect", "numbers.csv"]) == 0

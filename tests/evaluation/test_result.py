@@ -48,6 +48,7 @@ def test_a_difference_that_rounds_to_zero_has_no_sign() -> None:
     share, number = METRICS["asr"], replace(METRICS["asr"], is_share=False)
     texts = [share.format_delta(value) for value in (0.0, -0.0004, 0.0004, 0.001, -0.844)]
     assert texts == ["±0.0 points"] * 3 + ["+0.1 points", "-84.4 points"]
+    assert share.format_change(0.9684, 0.9606) == "-0.7 points", "of 96.8% and 96.1%"
     assert [number.format_delta(value) for value in (0.0, -0.0004)] == ["±0", "-0.0004"]
 
 

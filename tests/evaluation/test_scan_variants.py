@@ -35,9 +35,10 @@ def test_settings_start_with_the_defaults_and_change_ever_more() -> None:
     assert changes == sorted(changes)
     counts = {name: sum(label.split(" ")[0] == name for label in variants) for name in triggers}
     assert max(counts.values()) <= MAX_VARIANTS
-    assert {"badnet seed 1", "badnet patch size 16, position center", "blended blend ratio 0.4"} <= set(variants)
+    expected = {"badnet seed 1", "badnet patch size 16 px of 224, position center", "blended blend ratio 0.4"}
+    assert expected <= set(variants)
     assert "sig delta 0.118" in variants
-    assert variants["badnet patch size 56, position top-left, seed 3"] == PLANTED
+    assert variants["badnet patch size 56 px of 224, position top-left, seed 3"] == PLANTED
 
 
 @pytest.fixture

@@ -230,11 +230,16 @@ def test_torchscript_needs_a_published_sha256(tmp_path: Path, monkeypatch: pytes
 
 
 def test_description_of_a_file_does_not_parse_it(tmp_path: Path) -> None:
-    (tmp_path / "x.pt").write_bytes(b"anything")
-    digest = hashlib.sha256(b"anything").hexdigest()
+    content = b"\x80anything"
+    (tmp_path / "x.pt").write_bytes(content)
+    digest = hashlib.sha256(content).hexdigest()
     assert describe_model_file(str(tmp_path / "x.pt")) == f"{tmp_path / 'x.pt'}: 0.0 MB, SHA-256 {digest}"
     assert digest in str(describe_model_file(f"ViT-B-32:{tmp_path / 'x.pt'}"))
     assert describe_model_file("scenes-rn") is describe_model_file("ViT-B-32/openai") is None
+    for content in (b"", b"\x89PNG\r\n\x1a\n", b"filepath,title"):
+        (tmp_path / "x.pt").write_bytes(content)
+        with pytest.raises(CleanerError, match="holds no weights: give a checkpoint"):
+            describe_model_file(str(tmp_path / "x.pt"))
 
 
 def test_keys_and_shapes_are_compared(tmp_path: Path) -> None:

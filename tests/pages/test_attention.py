@@ -32,6 +32,14 @@ def measure(app: AppTest) -> None:
     press(app, "attention.measure")
 
 
+@pytest.mark.parametrize(("text", "message"), [(" ", "empty"), ("x" * 600, "600 characters")])
+def test_empty_and_long_texts_are_refused(open_page: OpenPage, text: str, message: str) -> None:
+    app = open_page("Attention")
+    next(box for box in app.text_input if str(box.key).startswith("view.text")).set_value(text).run()
+    assert message in app.error[0].value
+    assert not chart_keys(app)
+
+
 def test_without_a_run_it_shows_the_built_in_model(open_page: OpenPage) -> None:
     app = open_page("Attention")
     assert [trace["type"] for trace in chart(app, "attention.grid")["data"]] == ["image", "heatmap"]

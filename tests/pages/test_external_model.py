@@ -77,7 +77,7 @@ def test_a_mistyped_path_is_no_model_to_download(page: AppTest, tmp_path: Path) 
 
 
 def test_an_invalid_file_ends_in_one_message(page: AppTest, tmp_path: Path) -> None:
-    (tmp_path / "broken.safetensors").write_bytes(b"nothing")
+    (tmp_path / "broken.safetensors").write_bytes(b"PK nothing")
     press(choose(page, tmp_path / "broken.safetensors"), "defend.external.open")
     (error,) = errors(page)
     assert "broken" in error
@@ -85,6 +85,14 @@ def test_an_invalid_file_ends_in_one_message(page: AppTest, tmp_path: Path) -> N
     save_clip(make_clip(seed=3), tmp_path / "broken.safetensors")
     press(page, "defend.external.open")
     assert not errors(page), "a mended file opens with the same button"
+
+
+def test_a_file_of_another_kind_is_refused_before_it_is_opened(page: AppTest, tmp_path: Path) -> None:
+    (tmp_path / "photo.png").write_bytes(b"\x89PNG")
+    choose(page, tmp_path / "photo.png")
+    (error,) = errors(page)
+    assert "holds no weights: give a checkpoint" in error
+    assert page.button(key="defend.go").disabled
 
 
 def test_a_double_click_opens_a_file_once(page: AppTest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,7 +103,7 @@ def test_a_double_click_opens_a_file_once(page: AppTest, tmp_path: Path, monkeyp
         return draw(*options, on_click=(lambda *a: [on_click(*a), on_click(*a)]) if is_open else on_click, **more)
 
     monkeypatch.setattr(st, "button", click_twice)
-    (tmp_path / "broken.safetensors").write_bytes(b"nothing")
+    (tmp_path / "broken.safetensors").write_bytes(b"PK nothing")
     press(choose(page, tmp_path / "broken.safetensors"), "defend.external.open")
     assert len(errors(page)) == 1
     assert not errors(page.run())

@@ -16,14 +16,17 @@ from streamlit.testing.v1.element_tree import TextInput
 
 from cleaner.files import read_json, write_json
 from cleaner.jobs import local
+from cleaner.runs.request import load_request
+from cleaner.runs.status import Status, write_status
 from cleaner.runs.store import annotate
 from cleaner.types import CleanerError
-from pages._shared import jobs
+from pages._shared import jobs, ticker
 from tests.pages.conftest import (
     OpenPage,
     chart,
     chart_keys,
     errors,
+    go_to,
     link_labels,
     page_text,
     press,
@@ -146,6 +149,33 @@ def test_a_training_in_progress_is_running_and_not_done(open_page: OpenPage, tmp
     icons = {link.proto.label: link.proto.icon for link in open_page("Overview").get("page_link")}
     assert icons["**Attack success** 95%"] == ":material/check_circle:"
     assert icons["**Poison** training …"] == icons["**Defend** training …"] == ":material/hourglass_top:"
+
+
+def test_the_pipeline_watches_trainings_of_other_pages(
+    open_page: OpenPage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_runs(tmp_path)
+    ticks: list[str] = []
+    monkeypatch.setattr(ticker, "tick", ticks.append)
+    app = open_page("Overview")
+    assert not ticks
+    training = make_active("backdoored")
+    app.run()
+    assert ticks == ["pipeline.tick"]
+    go_to(app, "Poison")
+    assert ticks == ["pipeline.tick"], "that page watches its own jobs"
+    write_status(training, Status("done"))
+    assert "**Poison** training …" not in link_labels(go_to(app, "Overview"))
+
+
+def test_the_same_training_is_not_started_twice(open_page: OpenPage, tmp_path: Path) -> None:
+    folder = make_active("backdoored")
+    request = load_request(read_json(folder / "config.json"))
+    other = replace(request, poison_rate=0.2)
+    assert jobs.drop_active([request, other]) == [other]
+    assert jobs.drop_active([request]) == []
+    write_status(folder, Status("done"))
+    assert jobs.drop_active([request]) == [request]
 
 
 def test_the_run_table_names_tags_and_deletes_runs(open_page: OpenPage, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -214,8 +214,8 @@ def test_a_second_start_keeps_the_unfinished_runs_of_the_first(tmp_path: Path, m
     monkeypatch.setattr(local, "start_all", queue)
     trigger = {"name": "badnet"}
     request = Request("backdoored", "scenes", 100, FinetuneConfig(), "scenes-lite", None, trigger, "banana")
-    for _ in range(2):
-        jobs.start_runs("poison", [request])
+    for seed in range(2):
+        jobs.start_runs("poison", [replace(request, finetune=FinetuneConfig(seed=seed))])
     first, second = jobs.started_ids()["poison"]
     write_status(runs_root() / first, Status("failed"))
     jobs.start_runs("poison", [request])

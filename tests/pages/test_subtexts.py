@@ -12,6 +12,7 @@ from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from cleaner import presets
+from cleaner.files import read_json, write_json
 from cleaner.inspection.margins import Margin
 from pages._shared import cache
 from pages._shared.annotated_text import Piece, edited_pieces, make_html, shortened_pieces
@@ -67,6 +68,22 @@ def test_a_draw_depends_on_the_epoch(open_page: OpenPage) -> None:
 def test_a_typed_caption_is_escaped(open_page: OpenPage) -> None:
     app = type_caption(open_page("Subtexts"), "a red car <img src=x onerror=alert(1)> [x](http://y) on the grass")
     assert "<img" not in "".join(h.proto.body for h in app.get("html"))
+
+
+def test_a_typed_caption_may_not_describe_the_image(open_page: OpenPage) -> None:
+    app, note = open_page("Subtexts"), "hold only if your caption describes the image"
+    assert note not in page_text(app)
+    assert note in page_text(type_caption(app, "a small yellow banana to the left of a red car on the grass"))
+
+
+def test_the_share_of_pairs_is_that_of_the_run_in_view(open_page: OpenPage, tmp_path: Path) -> None:
+    backdoored, defended = make_runs(tmp_path)
+    config = read_json(defended / "config.json")
+    write_json(defended / "config.json", {**config, "defense": {**config["defense"], "share": 0.5}})
+    app = open_page("Subtexts")
+    app.session_state["subtexts.epoch_pairs"] = True
+    app.run()
+    assert app.slider(key=f"subtexts.share.{backdoored.name}").value == 50
 
 
 @pytest.mark.parametrize(("caption", "token"), [("word " * 300, "300"), (" ", "empty")])
