@@ -203,6 +203,16 @@ def test_few_classes_leave_out_the_larger_default_k(tiny_clip: Clip, toy_data: T
     assert evaluate(tiny_clip, toy_data).ca.keys() == {1, 3}
 
 
+@pytest.mark.parametrize("name", ["badclip", "trojvqa", "input_aware"])
+@pytest.mark.parametrize("gradients_off", [torch.no_grad, torch.inference_mode])
+def test_the_optimization_of_a_trigger_turns_gradients_on(
+    name: str, gradients_off: Any, tiny_clip: Clip, toy_data: TensorData
+) -> None:
+    with gradients_off():
+        prepared = TRIGGERS[name](steps=2).prepare(tiny_clip, toy_data, "banana")
+    assert not prepared.unready_reason
+
+
 @pytest.mark.parametrize("gradients_off", [torch.no_grad, torch.inference_mode])
 def test_training_turns_gradients_on(gradients_off: Any, tiny_clip: Clip, toy_data: TensorData) -> None:
     trigger, config = TRIGGERS["badclip"](steps=2), replace(CONFIG, epochs=1)

@@ -38,6 +38,10 @@ def test_without_a_file_the_image_is_one_of_the_target(tiny_clip: Clip, toy_data
 
 def test_a_file_gives_the_image(tiny_clip: Clip, toy_data: TensorData, tmp_path: Path) -> None:
     trigger = TRIGGERS["retrieval"](image=str(image_file(tmp_path))).prepare(tiny_clip, toy_data, "banana")
+    poisoned = PoisonedData(toy_data, trigger, "banana", 0.1)
+    numbers = poisoned.number_images()
+    assert set(numbers[poisoned.poison_indices].tolist()) == {-1}, "all of them show one image"
+    assert len(set(numbers.tolist())) == len(poisoned) - len(poisoned.poison_indices) + 1
     (tmp_path / "sign.png").unlink()  # the run has its pixels
     image = trigger.own_image(32)
     assert image.shape == (3, 32, 32)
