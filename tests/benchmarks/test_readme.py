@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import quick_captions, tables
+from benchmarks import quick_captions, tables, vit_rivals
 from benchmarks.markdown import views_tables
 from benchmarks.markdown.protocol2_claim import BASELINE, CONTROL
 from benchmarks.markdown.protocol2_tables import COLUMNS, FINE_COLUMNS
@@ -181,6 +181,12 @@ def on_mixed_captions(attack: str, name: str | None, metric: str = "asr") -> flo
     return fmean(row["metrics"][metric]["1"] for row in rows if (row["trigger"], row["defense"]) == (attack, name))
 
 
+def on_vit(attack: str, name: str) -> float:
+    """Return ASR@1 of a method on the ViT, the mean over the seeds."""
+    rows = TaskFile(vit_rivals.PATH).rows("rows")
+    return fmean(row["metrics"]["asr"]["1"] for row in rows if (row["trigger"], row["defense"]) == (attack, name))
+
+
 def lost_on_mixed_captions(name: str) -> float:
     """Return the points of test accuracy that a method costs there on BadCLIP's models."""
     return 100 * (on_mixed_captions("badclip", None, "ca") - on_mixed_captions("badclip", name, "ca"))
@@ -232,6 +238,9 @@ FIGURES: dict[str, Callable[[], Figures]] = {
     "({:.0f} words on average)": lambda: [fmean(count_words("clean"))],
     "the model was trained on, {:.0f}% have five words or fewer": lambda: [
         100 * fmean(n <= 5 for n in count_words("train"))
+    ],
+    "On a small ViT with such pairs plain finetuning leaves {:.3f}, TA-Cleaner {:.3f}, CleanCLIP {:.3f}": lambda: [
+        on_vit("badclip", name) for name in ("finetune", "ta_cleaner", "cleanclip")
     ],
     "Every learning rate of CleanCLIP costs {:.0f} points or more": lambda: [
         min(floor(100 * cell.loss) for cell in main_cells("badclip") if cell.name == BASELINE)
