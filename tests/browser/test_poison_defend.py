@@ -77,6 +77,7 @@ def test_poison_then_defend(start_server: StartServer, browser_page: Any, tmp_pa
     type_number(page, "Epochs", 1)
     page.get_by_role("button", name="Start defenses").click()
     page.get_by_role("heading", name="Is the backdoor gone").wait_for()
+    page.get_by_text("continues when you leave this page").wait_for(state="hidden")  # each end draws the page again
     wait_idle(page)
     page.get_by_text("how measured").click()
     page.get_by_text("Floor:").first.wait_for()
