@@ -81,7 +81,7 @@ class Registry(Generic[T]):
         return len(self._entries)
 
     def __repr__(self) -> str:
-        return f"<Registry of each {self.kind}: {', '.join(self)}>"
+        return f"<Registry of {self.kind}s: {', '.join(self)}>"
 
     def __contains__(self, name: object) -> bool:
         self._discover()

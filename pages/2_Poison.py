@@ -8,9 +8,9 @@ from typing import Any
 
 import streamlit as st
 
+from cleaner.command_line import join_command
 from cleaner.config import FinetuneConfig, count_steps
 from cleaner.jobs import local
-from cleaner.jobs.process import join_command
 from cleaner.labels import format_count, to_label
 from cleaner.presets import (
     PHOTO_POISON,

@@ -30,8 +30,8 @@ LEAD = (
     "TA-Cleaner trains on **short true texts** and **texts with one false word**. "
     ":gray-badge[re-implementation from the public description]"
 )
-MAX_CAPTION_WORDS, MAX_CAPTION_SIGNS = 60, 2000
-LIMITS = f"{MAX_CAPTION_WORDS} words and {MAX_CAPTION_SIGNS:,} characters"
+MAX_CAPTION_WORDS, MAX_CAPTION_LENGTH = 60, 2000
+LIMITS = f"{MAX_CAPTION_WORDS} words and {MAX_CAPTION_LENGTH:,} characters"
 MAX_EPOCH, MAX_NEGATIVES, MAX_SEED = 20, 6, 9999
 MAX_WORST_PAIRS, DIAGNOSTIC_EPOCHS = 20, 7
 
@@ -83,7 +83,7 @@ def _choose_pair(name: str, captions: list[str]) -> tuple[int, str]:
     words = len(caption.split())
     if not words:
         raise CleanerError("The caption is empty: enter one, or choose another pair.")
-    if words > MAX_CAPTION_WORDS or len(caption) > MAX_CAPTION_SIGNS:
+    if words > MAX_CAPTION_WORDS or len(caption) > MAX_CAPTION_LENGTH:
         raise CleanerError(f"The caption has {words} words, {len(caption):,} characters: shorten it to {LIMITS}.")
     return index, caption
 

@@ -13,8 +13,8 @@ import tyro
 
 from cleaner.cli.options import make_options_class
 from cleaner.cli.output import format_duration
+from cleaner.command_line import cleaner_command
 from cleaner.jobs import local
-from cleaner.jobs.process import cleaner_command
 from cleaner.jobs.slurm import SlurmResources
 from cleaner.labels import stage_label, state_label
 from cleaner.runs.folders import runs_root

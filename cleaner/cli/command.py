@@ -8,8 +8,8 @@ from typing import Any
 
 from cleaner import presets
 from cleaner.cli.options import AttackFinetune, FinetuneWithoutLr
+from cleaner.command_line import cleaner_command
 from cleaner.config import FinetuneConfig, parameters
-from cleaner.jobs.process import cleaner_command
 from cleaner.registry import DEFENSES, TRIGGERS
 from cleaner.runs.folders import find_run
 from cleaner.runs.request import Request

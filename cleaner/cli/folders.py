@@ -13,9 +13,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
+from cleaner.command_line import cleaner_command
 from cleaner.files import create_free_folder, has_config, write_error
 from cleaner.jobs import local, locks
-from cleaner.jobs.process import cleaner_command
 from cleaner.runs.folders import is_run_folder, runs_root
 from cleaner.runs.prepared import prepared_trigger_file
 from cleaner.runs.status import STARTABLE, STATUS_FILE

@@ -33,7 +33,8 @@ def print_forecast(request: Request, load_split: LoadSplit) -> None:
     resolution = _describe_resolution(request, load_split("test", request.test_size))
     data = load_split("train" if request.stage == "backdoored" else "clean", request.pairs)
     expected = _predict(request, load_split, _count_pairs(request, data))
-    fewer = f"The data have {len(data):,} pairs for this, not {request.pairs:,}." if len(data) < request.pairs else ""
+    is_short = len(data) < request.pairs
+    fewer = f"Only {len(data):,} of the {request.pairs:,} requested pairs are available." if is_short else ""
     print(*filter(None, [fewer, f"{expected}." if expected else "", resolution]), file=sys.stderr, flush=True)
 
 

@@ -22,8 +22,8 @@ from cleaner.runs.request import parse_data_arguments
 from cleaner.runs.store import missing_run_error
 from cleaner.types import CleanerError, printable
 
-MAX_CLASSES, MAX_CAPTIONS, MAX_CAPTION_SIGNS = 12, 5, 200
-"""Class names and captions that `inspect` prints, and signs of a caption."""
+MAX_CLASSES, MAX_CAPTIONS, MAX_CAPTION_LENGTH = 12, 5, 200
+"""Class names and captions that `inspect` prints, and characters of a caption."""
 NamedRuns = tuple[str, ...] | None
 """None: the option was not given. Empty: it was, without a run, which is an error."""
 _runs = partial(tyro.conf.arg, metavar="RUN [RUN ...]", help_behavior_hint="")
@@ -54,8 +54,8 @@ class InspectData:
                     print("class names are numbers: add classes=FILE with one name per line, in this order")
                 print(f"held out: {data.split_rule or 'as the data set defines it'}")
                 for caption in data.captions[:MAX_CAPTIONS]:
-                    end = " ..." if len(caption) > MAX_CAPTION_SIGNS else ""
-                    print(f"    {printable(caption[:MAX_CAPTION_SIGNS])}{end}")
+                    end = " ..." if len(caption) > MAX_CAPTION_LENGTH else ""
+                    print(f"    {printable(caption[:MAX_CAPTION_LENGTH])}{end}")
 
 
 @dataclass(frozen=True)

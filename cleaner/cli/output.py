@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from cleaner.command_line import cleaner_command
 from cleaner.evaluation.result import (
     METRICS,
     Measured,
@@ -19,7 +20,6 @@ from cleaner.evaluation.result import (
     format_metric,
     format_protocol,
 )
-from cleaner.jobs.process import cleaner_command
 from cleaner.labels import stage_label
 from cleaner.types import StepReport, printable
 

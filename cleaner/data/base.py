@@ -277,7 +277,7 @@ class TensorData(CaptionData):
 
 def _list_texts(name: str, texts: Sequence[str]) -> list[str]:
     """Return a list of texts. Raises `CleanerError` for a single text, and for None or NaN, as tables have them."""
-    listed = [texts] if isinstance(texts, str) else list(texts)
+    listed = list(texts)
     if isinstance(texts, str) or not all(isinstance(text, str) for text in listed):
         raise CleanerError(f"{name} must be a list of texts; leave out pairs without one.")
     return listed

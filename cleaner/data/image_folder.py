@@ -11,7 +11,7 @@ from cleaner.data.base import DATASETS
 from cleaner.data.class_folders import is_hidden, tabulate_class_folders
 from cleaner.data.pairs import FileData, PairTable, read_image
 from cleaner.data.splits import find_split
-from cleaner.data.table import find_tables, list_unread_tables
+from cleaner.data.table import find_tables, list_unread
 from cleaner.models.framing import IMAGE_SUFFIXES
 from cleaner.types import CleanerError
 
@@ -54,7 +54,7 @@ def _tabulate(root: Path) -> PairTable:
     loose = sum(not is_hidden([file.name]) and file.suffix.lower() in IMAGE_SUFFIXES for file in root.iterdir())
     if loose:  # not among the keys: however many, they say nothing about the folders
         table.skipped_rows.append(f"outside of folders: {loose:,} without a class")
-    table.skipped_rows += list_unread_tables(root)
+    table.skipped_rows += list_unread(tables)
     return table
 
 

@@ -17,7 +17,7 @@ from cleaner.data.base import DATASETS
 from cleaner.data.class_folders import tabulate_class_folders
 from cleaner.data.pairs import TAR_ERRORS, FileData, PairTable
 from cleaner.data.splits import find_split
-from cleaner.data.table import list_unread_tables
+from cleaner.data.table import find_tables, list_unread
 from cleaner.files import MAX_IMAGE_BYTES
 from cleaner.models.framing import IMAGE_SUFFIXES
 from cleaner.types import CleanerError
@@ -62,7 +62,7 @@ class ShardData(FileData):
 
         table = _pair_members(locations, texts, names, read)
         if os.path.isdir(path):
-            table.skipped_rows += list_unread_tables(Path(path))
+            table.skipped_rows += list_unread(find_tables(Path(path)))
         super().__init__(table, f"shards:{path}", **file_options)
 
     @staticmethod

@@ -66,9 +66,9 @@ def find_tables(folder: Path) -> list[Path]:
     return [file for file in sorted(folder.iterdir()) if file.suffix.lower() in TABLE_SUFFIXES]
 
 
-def list_unread_tables(folder: Path) -> list[str]:
+def list_unread(tables: Iterable[Path]) -> list[str]:
     """Return a line for each table in a folder that is read as another format."""
-    return [f"{file.name} is not read: for its captions give it as the data" for file in find_tables(folder)]
+    return [f"{file.name} is not read: for its captions give it as the data" for file in tables]
 
 
 def read_table(

@@ -14,11 +14,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 
+from cleaner.command_line import cleaner_command
 from cleaner.files import write_text
 from cleaner.jobs import local, locks
 from cleaner.jobs.execution import LoadSplit, execute_request
 from cleaner.jobs.outcome import describe_error, find_verdict
-from cleaner.jobs.process import cleaner_command
 from cleaner.jobs.session import RunSession
 from cleaner.models.devices import pick_device
 from cleaner.runs.folders import run_id

@@ -7,13 +7,12 @@ line are those of status.json: the time it started, and the token (the run folde
 from __future__ import annotations
 
 import os
-import shlex
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -212,16 +211,6 @@ def own_identity(token: str) -> dict[str, Any]:
     """Return the fields of status.json by which `find_process` finds this process; `token`: one of its arguments."""
     own = psutil.Process()
     return {"pid": own.pid, "started": own.create_time(), "start_ticks": read_start_ticks(own.pid), "token": token}
-
-
-def join_command(words: Sequence[str], platform: str = sys.platform) -> str:
-    """Return a command line for the shell of the platform: that of Windows takes no single quotes."""
-    return subprocess.list2cmdline(words) if platform == "win32" else shlex.join(words)
-
-
-def cleaner_command(*words: str) -> str:
-    """Return a command of this project as a command line."""
-    return join_command(["python", "-m", "cleaner", *words])
 
 
 def kill(process: psutil.Process) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
 
 from cleaner.types import CleanerError
@@ -41,7 +41,7 @@ class ImageTransform:
     def __call__(self, image: Image.Image) -> Tensor:
         """Return an image as (3, size, size) uint8, rotated as its EXIF data says."""
         square, method = (self.size, self.size), RESAMPLING.get(self.interpolation, Image.Resampling.BICUBIC)
-        image = _to_8_bit(ImageOps.exif_transpose(image), "the image").convert("RGB")
+        image = _to_8_bit(_turn_upright(image), "the image").convert("RGB")
         if image.size != square:
             if self.mode == "squash":
                 image = image.resize(square, method)
@@ -94,8 +94,14 @@ def decode_image(content: bytes, name: str, side: int | None = None) -> Image.Im
         if side is not None:
             image.draft("RGB", (side, side))
         image.load()
-        upright = ImageOps.exif_transpose(image)
+        upright = _turn_upright(image)
     return _to_8_bit(upright, name)
+
+
+def _turn_upright(image: Image.Image) -> Image.Image:
+    """Return an image rotated as its EXIF data says: itself, if it is upright, where Pillow would copy all pixels."""
+    is_upright = image.getexif().get(ExifTags.Base.Orientation, 1) == 1
+    return image if is_upright else ImageOps.exif_transpose(image)
 
 
 def _to_8_bit(image: Image.Image, name: str) -> Image.Image:

@@ -24,6 +24,7 @@ from cleaner.models.checkpoints import (
 from cleaner.models.framing import ImageTransform
 from cleaner.models.header import read_metadata
 from cleaner.models.resolve import WEIGHT_SUFFIXES
+from cleaner.models.weights import CHOOSE_CHECKPOINT
 from cleaner.types import CleanerError
 
 
@@ -53,7 +54,7 @@ def _validate_format(path: Path) -> None:
     with path.open("rb") as file:
         start = file.read(9)
     if not start.startswith((b"PK", b"\x80")) and start[8:] != b"{":
-        raise CleanerError(f"{path} holds no weights: give a checkpoint that torch.save or safetensors wrote.")
+        raise CleanerError(f"{path} is not a model file: {CHOOSE_CHECKPOINT}")
 
 
 def validate_model_name(name: str) -> None:

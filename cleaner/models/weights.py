@@ -23,6 +23,8 @@ from cleaner.access import validate_allowed
 from cleaner.files import validate_regular
 from cleaner.types import CleanerError
 
+CHOOSE_CHECKPOINT = "choose a checkpoint saved with torch.save or safetensors."
+"""Advice for a file that is no model."""
 _NON_WEIGHT_KEYS = ("input_resolution", "context_length", "vocab_size")
 """Numbers that OpenAI's files store among the weights."""
 _STATE_KEYS = ("state_dict", "model_state_dict", "model")
@@ -141,9 +143,7 @@ def _unpickle(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
     except pickle.UnpicklingError as error:
         blocked = re.search(r"GLOBAL ([\w.]+)", str(error))
         if blocked is None:
-            raise CleanerError(
-                f"{path} cannot be read as a model: give a checkpoint that torch.save or safetensors wrote."
-            ) from error
+            raise CleanerError(f"{path} cannot be read as a model: {CHOOSE_CHECKPOINT}") from error
         raise CleanerError(
             f"{path} is refused: to read it, Python would have to run {blocked[1]}. Ask for a file of weights only "
             "(torch.save(model.state_dict(), ...) or safetensors)."

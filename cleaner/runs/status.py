@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter, ValidationError
 
+from cleaner.command_line import cleaner_command
 from cleaner.files import read_json_cached, write_json
 from cleaner.labels import state_label
 from cleaner.runs.parts import first_invalid_field
@@ -89,6 +90,6 @@ def incomplete_run_error(folder: Path) -> CleanerError:
     if state in ACTIVE:
         return CleanerError(f"the run in {folder} is {state}: wait until it has ended.")
     if state in STARTABLE:
-        resume = f"python -m cleaner runs --resume {folder}"
+        resume = cleaner_command("runs", "--resume", str(folder))
         return CleanerError(f"the run in {folder} is {state_label(state)}: resume it with: {resume}")
     return CleanerError(f"{folder} does not hold a complete run; list them with: python -m cleaner runs")

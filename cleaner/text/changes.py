@@ -52,7 +52,7 @@ def mark_unsafe_tokens(parsed: Parse) -> tuple[bool, ...]:
     governors = {chunk.end: chunk for chunk in parsed.chunks if chunk.kind in ("VP", "REL")}
     for i, token in enumerate(parsed.tokens):
         if token.lower in _NEGATED_OBJECTS and (governor := governors.get(i)):
-            # Who wears no shirt sells none either.
+            # "A man wearing no shirt" -> "a man selling no shirt" is still true.
             unsafe[governor.start : governor.end] = [True] * (governor.end - governor.start)
     for i, token in enumerate(parsed.tokens):
         words = tuple(t.lower for t in parsed.tokens[max(0, i - 2) : i])

@@ -66,7 +66,7 @@ def show(
     )
     has_ring = panel is not None and any(layer["marks"] for layer in panel["layers"])
     ring = " Ring: this image." if has_ring else ""
-    colors = "red is for the text, blue against it" if is_signed else "the redder, the more a pixel counts"
+    colors = "red counts for the text, blue against it" if is_signed else "the redder a pixel, the more it counts"
     st.caption(f"Drag the line. Overlay: {colors}. Images share their zoom: buttons, or the wheel after a click.{ring}")
 
 

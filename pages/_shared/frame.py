@@ -167,12 +167,13 @@ def _show_run_facts(run: RunRecord) -> None:
 
 def _show_pipeline(title: str) -> None:
     """Draw the pipeline; while a job of another page is active, draw it again until the job has ended, and say so."""
-    waiting = jobs.active_pages() - {title.lower()}  # a page watches its own jobs
+    active_now = jobs.active_pages()
+    waiting = active_now - {title.lower()}  # a page watches its own jobs
 
     @st.fragment
     def watch() -> None:
-        strip = _draw_pipeline(title)
         active = jobs.active_pages()
+        strip = _draw_pipeline(title, active)
         for kind in sorted(waiting - active):
             st.toast(f"A training of the {kind.capitalize()} page has ended.", icon=":material/task_alt:")
         waiting.intersection_update(active)
@@ -180,15 +181,18 @@ def _show_pipeline(title: str) -> None:
             with strip:
                 ticker.tick("pipeline.tick")
 
-    watch() if waiting else _draw_pipeline(title)
+    watch() if waiting else _draw_pipeline(title, active_now)
 
 
-def _draw_pipeline(title: str) -> DeltaGenerator:
-    """Draw the steps of the pipeline in one row, with the state of the run in view; return their container."""
+def _draw_pipeline(title: str, active: set[str]) -> DeltaGenerator:
+    """Draw the steps of the pipeline in one row, with the state of the run in view; return their container.
+
+    active: pages with jobs that are running or queued.
+    """
     query, strip = address.current(), st.container(key="pipeline", gap=None)
     with strip:
         columns = st.columns(5, gap="small")
-    for i, (column, step) in enumerate(zip(columns, _pipeline_steps(), strict=True)):
+    for i, (column, step) in enumerate(zip(columns, _pipeline_steps(active), strict=True)):
         step_state = "current" if i == STEP_OF_PAGE.get(title) else step.state
         with column, st.container(key=f"step-{step_state}-{i}"):
             st.page_link(
@@ -210,9 +214,9 @@ def _describe_best(run: RunRecord | None, defended: list[RunRecord]) -> str:
     return f"attack {left}, CA −{100 * loss:.0f}" if loss else f"attack left: {left}"  # both fit into the strip
 
 
-def _pipeline_steps() -> list[PipelineStep]:
+def _pipeline_steps(active: set[str]) -> list[PipelineStep]:
     """Return the five steps for the run or model in view."""
-    run, active = state.current_run(), jobs.active_pages()
+    run = state.current_run()
     defended = state.defenses_of_run(run) if run is not None else []
     model, attack, success, defenses, best = "choose one", "not yet", "not yet", "not yet", "not yet"
     if bare_model := state.current_model():

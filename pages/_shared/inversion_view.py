@@ -8,7 +8,7 @@ from typing import Any
 
 import streamlit as st
 
-from cleaner.jobs.process import cleaner_command
+from cleaner.command_line import cleaner_command
 from cleaner.plots import inversion as charts
 from cleaner.published import REIMPLEMENTED
 from cleaner.runs.inversion import (

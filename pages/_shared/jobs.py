@@ -53,7 +53,7 @@ def start_runs(kind: str, requests: Sequence[Request], cluster: SlurmResources |
     new = drop_active(_use_cluster_device(requests, cluster))
     if requests and not new:
         st.toast(
-            "This training is running or queued already: for another one change a setting.", icon=":material/info:"
+            "This training is already running or queued. Change a setting to start another.", icon=":material/info:"
         )
         return
     folders = [create_run(request) for request in new]

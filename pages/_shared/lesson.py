@@ -97,8 +97,8 @@ STEPS = (
         "Compare and export",
         "Compare",
         "Find your runs in the plot and the table. **Report (HTML)** saves all results in one file.",
-        "The bottom right of the plot is best. Bars are 95% intervals. Whether a difference may be chance, the verdict "
-        "tests image by image.",
+        "The bottom right of the plot is best. Bars are 95% intervals. The verdict tests, image by image, whether "
+        "a difference may be chance.",
         "One defense reduced attack success to a few percent. Is that model clean?",
         "Not for certain. The backdoor may only be hidden: **Rebound test** on Defend trains on and measures again. A "
         "different seed or attack can give a different result, and whether an unknown trigger is left can only be "

@@ -23,7 +23,7 @@ from pages._shared.wording import escape_markdown
 
 LabelVisibility = Literal["visible", "hidden", "collapsed"]
 MAX_SAMPLES = 300
-MAX_TEXT_SIGNS = 500
+MAX_TEXT_LENGTH = 500
 OWN_INDEX = -1
 """Option of the image box that stands for the session's own image."""
 MAX_COMPARED_DEFENSES = 3
@@ -201,8 +201,8 @@ def choose_text(run: RunRecord | None, sample: Sample) -> str:
     text = st.text_input("Text", default, key=key, **KEEP).strip()
     if not text:
         raise CleanerError("The text is empty: enter one.")
-    if len(text) > MAX_TEXT_SIGNS:
-        raise CleanerError(f"The text has {len(text):,} characters: shorten it to {MAX_TEXT_SIGNS:,}.")
+    if len(text) > MAX_TEXT_LENGTH:
+        raise CleanerError(f"The text has {len(text):,} characters: shorten it to {MAX_TEXT_LENGTH:,}.")
     return text
 
 

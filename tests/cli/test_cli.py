@@ -250,7 +250,7 @@ def test_a_forecast_loads_the_pairs_of_a_run_once(
     shown = capsys.readouterr().err
     assert "GB of main memory. " in shown
     assert shown.count("left out") == 1
-    assert re.search(r"The data have 5\d pairs for this, not 60\.", shown)
+    assert re.search(r"Only 5\d of the 60 requested pairs are available\.", shown)
 
 
 def test_progress_fits_one_line_of_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,9 +13,9 @@ from cleaner.__main__ import main
 from cleaner.attacks import TRIGGERS
 from cleaner.cli import training
 from cleaner.cli.command import format_command
+from cleaner.command_line import join_command
 from cleaner.config import FinetuneConfig, file_parameters
 from cleaner.defenses import DEFENSES
-from cleaner.jobs.process import join_command
 from cleaner.models.clip import save_clip
 from cleaner.presets import PHOTO_POISON, POISON
 from cleaner.runs.request import Request

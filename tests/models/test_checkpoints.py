@@ -238,7 +238,7 @@ def test_description_of_a_file_does_not_parse_it(tmp_path: Path) -> None:
     assert describe_model_file("scenes-rn") is describe_model_file("ViT-B-32/openai") is None
     for content in (b"", b"\x89PNG\r\n\x1a\n", b"filepath,title"):
         (tmp_path / "x.pt").write_bytes(content)
-        with pytest.raises(CleanerError, match="holds no weights: give a checkpoint"):
+        with pytest.raises(CleanerError, match=r"is not a model file: choose a checkpoint saved with torch\.save"):
             describe_model_file(str(tmp_path / "x.pt"))
 
 

@@ -91,7 +91,7 @@ def test_a_file_of_another_kind_is_refused_before_it_is_opened(page: AppTest, tm
     (tmp_path / "photo.png").write_bytes(b"\x89PNG")
     choose(page, tmp_path / "photo.png")
     (error,) = errors(page)
-    assert "holds no weights: give a checkpoint" in error
+    assert "is not a model file: choose a checkpoint saved with torch.save" in error
     assert page.button(key="defend.go").disabled
 
 
