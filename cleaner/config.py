@@ -115,7 +115,7 @@ def validate(settings: Any) -> None:
     """
     for p in parameters(type(settings)):
         value: Any = getattr(settings, p.name)
-        if hasattr(value, "item"):
+        if getattr(value, "ndim", None) == 0:
             value = value.item()
         elif isinstance(value, os.PathLike):
             value = os.fspath(value)
@@ -123,7 +123,7 @@ def validate(settings: Any) -> None:
             value = resolve_path(value)
         object.__setattr__(settings, p.name, value)  # the dataclass is frozen
         accepted, words = KINDS.get(p.kind, (object, ""))
-        if not isinstance(value, accepted):
+        if not isinstance(value, accepted) or (isinstance(value, bool) and p.kind in (int, float)):
             raise CleanerError(f"{p.name} must be {words}, not {value!r}.")
         if p.choices is not None and value not in p.choices:
             raise CleanerError(f"{p.name} must be one of {', '.join(map(str, p.choices))}, not {value!r}.")

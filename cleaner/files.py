@@ -257,7 +257,7 @@ def read_limited(path: Path, max_bytes: int) -> bytes:
 
 
 def validate_regular(path: str | Path) -> os.stat_result:
-    """Return the facts about a regular file; raises `CleanerError` for a folder, device or pipe, `OSError` for none."""
+    """Return `os.stat` of a regular file. Raises `CleanerError` for a folder, device or pipe, `OSError` for none."""
     info = os.stat(path)  # not of a Path made here: of "" it would be the current folder
     if not stat.S_ISREG(info.st_mode):
         raise CleanerError(f"{path} is not a regular file: give the path of a file.")

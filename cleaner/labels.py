@@ -117,9 +117,35 @@ def state_label(state: str) -> str:
     return {"new": "not started", "cancelled": "canceled", "died": "stopped"}.get(state, state)
 
 
+STAGE_LABELS = {
+    "download": "Downloading (MB)",
+    "render": "Rendering images",
+    "read photos": "Reading photos",
+    "check images": "Checking images",
+    "optimise": "Optimizing the trigger",
+    "distil": "Distilling",
+    "pretrain": "Pretraining",
+    "poison": "Poisoning",
+    "defend": "Finetuning",
+    "evaluate": "Evaluating",
+    "prompts": "Encoding class prompts",
+    "captions": "Encoding captions",
+    "images": "Encoding images",
+    "compare images": "Comparing clean with poisoned images",
+    "map": "Computing the embedding map",
+    "attribution": "Computing attributions",
+    "screen": "Trying settings",
+    "scan": "Scanning",
+    "search": "Comparing classes",
+    "invert": "Finding patch and mask",
+    "detect": "Scoring",
+}
+"""Stage of a step report -> what users read."""
+
+
 def stage_label(stage: str) -> str:
-    """Return a stage of a step report as users read it; its stored name is older than our spelling."""
-    return {"optimise": "optimize", "distil": "distill"}.get(stage, stage)
+    """Return a stage of a step report as users read it."""
+    return STAGE_LABELS.get(stage, stage.capitalize())
 
 
 @cache

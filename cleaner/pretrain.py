@@ -29,7 +29,7 @@ from cleaner.training.checkpoint import Clock, captions_hash, read_checkpoint
 from cleaner.training.loop import finetune
 from cleaner.training.optimizer import learning_rate
 from cleaner.training.step import backward
-from cleaner.types import CleanerError, OnStep, StepReport
+from cleaner.types import CleanerError, DivergedError, OnStep, StepReport
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,8 @@ def distill(
     """Return a copy of `student` whose image features follow the teacher's (loss 1 - cos), its seconds and CPU seconds.
 
     An image tower without convolutions learns slowly from captions alone; features carry more information per image.
-    The teacher encodes each image once, before training. Raises `CleanerError` for a broken or foreign checkpoint.
+    The teacher encodes each image once, before training. Raises `CleanerError` for a broken or foreign checkpoint, and
+    `DivergedError` for a loss that is not finite.
     """
     student = student.to(config.device, config.precision)
     teacher = teacher.to(config.device, config.precision)
@@ -200,6 +201,10 @@ def distill(
             optimizer.param_groups[0]["lr"] = learning_rate(step, total, config)
             features = student.encode_image(data.images(rows))
             loss = 1 - (features * targets[rows].to(features.device)).sum(-1).mean()
+            if not loss.isfinite():  # before the checkpoint, which keeps the last good weights
+                raise DivergedError(
+                    f"the loss is not finite at step {step + 1}: lower the learning rate (now {config.lr:g})."
+                )
             optimizer.zero_grad(set_to_none=True)
             backward(student, loss)
             optimizer.step()

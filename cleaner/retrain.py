@@ -45,7 +45,7 @@ def retrain_without(
         raise CleanerError(f"{int(is_kept.sum())} pairs would remain: flag fewer.")
     if options.get("test") is None:  # without a test split, the unpoisoned training pairs, as in `poison`
         options["test"] = pairs.load_split("test") or pairs.base
-    start = replace(run, clip=clean_clip, film=None)
+    start = replace(run, clip=clean_clip, film=None, manifest={})  # without it, `defend` looks for no shared images
     kept = pairs.subset(is_kept.nonzero().flatten())
     # This machine may lack the device of the run.
     settings = config or replace(FinetuneConfig(**run.config["finetune"]), device="auto")

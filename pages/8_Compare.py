@@ -202,10 +202,10 @@ def show_weights_export(entries: list[RunRecord]) -> None:
         width="stretch",
         on_click="ignore",
     )
-    left = success_share(entry)
-    if entry.stage != "defended" or (left is not None and left >= WEAK_ASR):
+    asr = success_share(entry)
+    if entry.stage != "defended" or (asr is not None and asr >= WEAK_ASR):
         st.warning(
-            f"This model is backdoored (attack success: {format_percent(left)}). Do not share it with anyone who might "
+            f"This model is backdoored (attack success: {format_percent(asr)}). Do not share it with anyone who might "
             "deploy it.",
             icon=":material/warning:",
         )

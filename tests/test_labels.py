@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,9 @@ import pytest
 
 from cleaner.config import FinetuneConfig, parameters
 from cleaner.jobs.slurm import SlurmResources
-from cleaner.labels import FLAGGED_DEFENSE, defense_name, state_label, to_defense_label, to_label
+from cleaner.labels import FLAGGED_DEFENSE, STAGE_LABELS, defense_name, state_label, to_defense_label, to_label
+
+CLEANER = Path(__file__).resolve().parents[1] / "cleaner"
 
 
 @pytest.mark.parametrize(
@@ -98,6 +101,14 @@ def test_parameters_have_their_own_labels() -> None:
     labels = {p.name: p.label for cls in (FinetuneConfig, SlurmResources) for p in parameters(cls)}
     expected = {"lr": "Learning rate", "beta1": "Beta 1", "gpus": "GPUs", "memory_gb": "Memory in GB", "seed": "Seed"}
     assert {name: labels[name] for name in expected} == expected
+
+
+def test_every_stage_that_is_reported_has_a_label() -> None:
+    sources = "".join(path.read_text("utf-8") for path in CLEANER.rglob("*.py"))
+    stages = re.findall(r'start_progress\([\w.]+, "([^"]+)"|StepReport\("([^"]+)"|\bstage: str = "([^"]+)"', sources)
+    reported = {stage for groups in stages for stage in groups if stage}
+    assert {"evaluate", "images", "render", "defend"} <= reported
+    assert reported <= STAGE_LABELS.keys()
 
 
 def test_states_read_as_words() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from cleaner.data.augment import augment
 from cleaner.data.base import load_data
 from cleaner.files import write_json
 from cleaner.models.clip import BUILT_IN, load_clip, new_clip, save_clip
-from cleaner.types import CleanerError
+from cleaner.types import CleanerError, DivergedError
 from tests.conftest import TINY
 from tests.data.files import write_table
 
@@ -93,6 +94,17 @@ def test_resumed_pretraining_equals_an_uninterrupted_one(pairs: Path, tmp_path: 
     with pytest.raises(KeyboardInterrupt):
         run("stopped", stop)
     assert run("stopped") == run("whole")
+
+
+def test_a_diverged_distillation_keeps_its_last_good_checkpoint(
+    pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(BUILT_IN, "scenes-rn", TINY["rn"])
+    student, teacher = new_clip("scenes-vit", 0), new_clip("scenes-rn", 7)
+    teacher.model.visual.attnpool.c_proj.bias.data.fill_(math.nan)
+    with pytest.raises(DivergedError, match="lower the learning rate"):
+        module.distill(student, teacher, load_data(str(pairs), size=60), CONFIG, tmp_path / "distil.ckpt")
+    assert not (tmp_path / "distil.ckpt").exists()
 
 
 def test_distillation_resumes_only_with_equal_settings(

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from cleaner.attacks import TRIGGERS
 from cleaner.config import FinetuneConfig, to_dict
@@ -34,6 +35,21 @@ def test_numbers_of_numpy_become_plain_ones() -> None:
     trigger, config = TRIGGERS["badnet"](patch_size=np.int64(40)), FinetuneConfig(seed=np.int64(1), lr=np.float32(0.01))
     assert json.loads(json.dumps([trigger.state_dict()["patch_size"], to_dict(config)["seed"]])) == [40, 1]
     assert type(config.lr) is float
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"epochs": True}, "epochs must be a whole number, not True"),
+        ({"epochs": 2.5}, "epochs must be a whole number, not 2.5"),
+        ({"lr": "fast"}, "lr must be a number, not 'fast'"),
+        ({"lr": torch.ones(3)}, "lr must be a number, not tensor"),
+        ({"freeze_bn": 1}, "freeze_bn must be True or False, not 1"),
+    ],
+)
+def test_a_setting_of_another_type_is_named(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(CleanerError, match=re.escape(message)):
+        FinetuneConfig(**values)
 
 
 def test_unknown_name_lists_the_known_ones() -> None:

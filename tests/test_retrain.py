@@ -41,7 +41,9 @@ def rebuild(run: Run) -> Any:
 
 def test_it_is_the_training_of_the_clean_model_on_the_other_pairs(backdoored: Run) -> None:
     pairs, flagged = rebuild(backdoored), [*backdoored.manifest["poison_indices"][:8], 0]
-    again = retrain_without(backdoored, pairs, flagged, detector="dao")
+    stages = set[str]()
+    again = retrain_without(backdoored, pairs, flagged, detector="dao", on_step=lambda report: stages.add(report.stage))
+    assert "compare images" not in stages, "the poisoned pairs are known"
     kept = [i for i in range(48) if i not in flagged]
     assert backdoored.clean_clip is not None
     expected = finetune(

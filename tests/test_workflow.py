@@ -166,7 +166,7 @@ def test_evaluate_rejects_invalid_input(tiny_clip: Clip, toy_data: TensorData) -
     with pytest.raises(CleanerError, match="Choose one of: apple"):
         evaluate(tiny_clip, toy_data, TRIGGER, "zebra")
     with pytest.raises(CleanerError, match="k must be between"):
-        evaluate(tiny_clip, toy_data, ks=(9,))
+        evaluate(tiny_clip, toy_data, ks=(9,), on_step=lambda report: pytest.fail("nothing is encoded before"))
     with pytest.raises(CleanerError, match="protocol must be one of non_target, all_images, not 'mine'"):
         evaluate(tiny_clip, toy_data, protocol="mine")
     toy_data.labels[:] = -1

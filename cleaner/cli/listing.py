@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
@@ -22,6 +22,10 @@ from cleaner.runs.request import parse_data_arguments
 from cleaner.runs.store import missing_run_error
 from cleaner.types import CleanerError, printable
 
+if TYPE_CHECKING:
+    from cleaner.data.base import CaptionData
+
+INSPECTED = ("train", "validation", "test")
 MAX_CLASSES, MAX_CAPTIONS, MAX_CAPTION_LENGTH = 12, 5, 200
 """Class names and captions that `inspect` prints, and characters of a caption."""
 NamedRuns = tuple[str, ...] | None
@@ -36,12 +40,16 @@ class InspectData:
     data: Annotated[
         tuple[str, ...], tyro.conf.Positional, stated_default(metavar="DATA [KEY=VALUE ...]", help=DATA_HELP)
     ]
+    json: Annotated[bool, tyro.conf.arg(help="Print as JSON.")] = False
 
     def run(self) -> None:
         from cleaner.cli.inputs import load_split
 
-        for split in ("train", "validation", "test"):
-            data = load_split(parse_data_arguments(self.data), split)
+        splits = {split: load_split(parse_data_arguments(self.data), split) for split in INSPECTED}
+        if self.json:
+            print_json({split: _describe_split(data) for split, data in splits.items()})
+            return
+        for split, data in splits.items():
             print(f"{data.name}: {len(data):,} pairs, {int((data.labels >= 0).sum()):,} of them with a class")
             if split == "train":
                 names = data.class_names
@@ -56,6 +64,19 @@ class InspectData:
                 for caption in data.captions[:MAX_CAPTIONS]:
                     end = " ..." if len(caption) > MAX_CAPTION_LENGTH else ""
                     print(f"    {printable(caption[:MAX_CAPTION_LENGTH])}{end}")
+
+
+def _describe_split(data: CaptionData) -> dict[str, Any]:
+    return {
+        "name": data.name,
+        "pairs": len(data),
+        "labeled_pairs": int((data.labels >= 0).sum()),
+        "class_names": list(data.class_names),
+        "format": data.format_summary,
+        "held_out": data.split_rule,
+        "skipped": list(data.skipped_items),
+        "first_captions": list(data.captions[:MAX_CAPTIONS]),
+    }
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,8 @@ class Progress:
         if not is_last and time.monotonic() - self._last_written < (0.2 if is_terminal else 10.0):
             return
         self._last_written = time.monotonic()
-        stage = f"{self.label} {stage_label(report.stage)}".strip()
+        stage = stage_label(report.stage)
+        stage = f"{self.label}, {stage.lower()}" if self.label else stage
         line = f"{stage}: {report.step}/{report.total}"
         line += f", {format_duration(report.eta)} left" if report.step else ""
         line += "".join(f", {name} {value:.3f}" for name, value in report.losses.items() if name == "total")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import ClassVar
 
 import torch
@@ -63,8 +64,14 @@ class UnlearnTrigger(Defense):
     def perturb(self, images: Tensor, seed: int, epoch: int, indices: Sequence[int]) -> Tensor:
         draws = [numpy_generator("unlearn", seed, epoch, index).random() for index in indices]
         is_triggered = torch.tensor(draws, dtype=torch.float64) < self.triggered_share
-        layers = decode_rgba(decode_base64(self.png), images.shape[-1], "the inverted trigger").to(images)
+        layers = _decode_trigger(self.png, images.shape[-1]).to(images)
         return torch.where(is_triggered.to(images.device).view(-1, 1, 1, 1), blend_rgba(images, layers), images)
 
     def losses(self, f: Features) -> dict[str, Tensor]:
         return {"clip_loss": clip_loss(f)}
+
+
+@lru_cache(maxsize=1)
+def _decode_trigger(png: str, side: int) -> Tensor:
+    """Return pixels and opacity (4, side, side) of a trigger; each batch needs them."""
+    return decode_rgba(decode_base64(png), side, "the inverted trigger")

@@ -79,10 +79,10 @@ def auroc_interval(
     all different: items of one image are drawn together, as scores of the same image say nothing twice, and those of an
     image without and with a trigger depend on each other.
 
-    Resamples of groups that do not overlap, or of equal scores, have no spread: then a share of 1 - 0.025^(1/n) of the
-    smaller group of n images, which n images may well miss, is assumed to rank the other way, or above or below the
-    rest. Those of less than `FEW` images, and of groups that hardly overlap, have too little: the interval then holds
-    what that share could change.
+    Resamples of groups that do not overlap, or of equal scores, have no spread. The interval then lets a share
+    u = 1 - 0.025^(1/n) of the smaller group, of n images, rank the other way, or above or below the rest: the exact
+    97.5% bound on the frequency of what n images do not show. Resamples of fewer than `FEW` images, and of groups that
+    hardly overlap, have too little spread: the interval then covers at least what that share could change.
     """
     sizes = len(negatives), len(positives)
     values, places = np.unique(np.concatenate([negatives, positives]), return_inverse=True)

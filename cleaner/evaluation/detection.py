@@ -125,8 +125,7 @@ class ThresholdOutcome:
 
     @property
     def f1(self) -> float:
-        flagged = 1 + self.caught + self.false_alarms
-        return 2 * self.caught / flagged
+        return 2 * self.caught / (1 + self.caught + self.false_alarms)
 
 
 def apply_threshold(calibration: Scores, clean: Scores, poisoned: Scores, allowed: float) -> ThresholdOutcome:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from statistics import fmean
+from statistics import fmean, stdev
 
 TOLERANCE = 1e-6
 """Rounding error of a loss, the difference of two float32 shares, by which it may exceed a budget."""
@@ -81,8 +81,7 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float] | None:
     from scipy import stats  # takes a second to load
 
     center = fmean(values)
-    spread = math.sqrt(sum((value - center) ** 2 for value in values) / (len(values) - 1) / len(values))
-    margin = float(stats.t.ppf(0.975, len(values) - 1)) * spread
+    margin = float(stats.t.ppf(0.975, len(values) - 1)) * stdev(values) / math.sqrt(len(values))
     return center - margin, center + margin
 
 

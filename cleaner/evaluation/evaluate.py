@@ -13,7 +13,14 @@ from cleaner.data.base import CaptionData, load_data
 from cleaner.evaluation.attack import Attack
 from cleaner.evaluation.bootstrap import pack_outcomes
 from cleaner.evaluation.encode import CLASSES_HELP, Encoder, encode_clean_and_triggered
-from cleaner.evaluation.metrics import attack_population, in_top_k, retrieval_recall, top_k_accuracy, wilson_interval
+from cleaner.evaluation.metrics import (
+    attack_population,
+    in_top_k,
+    retrieval_recall,
+    top_k_accuracy,
+    validate_k,
+    wilson_interval,
+)
 from cleaner.evaluation.negatives import Negatives, draw_negatives
 from cleaner.evaluation.result import Metrics as Metrics  # re-exported: evaluate() returns it
 from cleaner.models.clip import Clip
@@ -54,6 +61,8 @@ def evaluate(
     data = validate_eval_data(data, target_class, protocol, trigger).with_transform(clip.framing)
     rows = data.labeled_rows()
     ks = [k for k in DEFAULT_KS if k <= len(data.class_names)] if ks is None else ks
+    for k in ks:
+        validate_k(k, len(data.class_names))  # before anything is encoded
     if (trigger is None) != (target_class is None):
         raise CleanerError("an attack success rate needs both a trigger and a target class.")
     labels = data.labels[rows]

@@ -11,14 +11,18 @@ from cleaner.types import CleanerError
 PROTOCOLS = ("non_target", "all_images")
 
 
+def validate_k(k: int, classes: int) -> None:
+    """Raise `CleanerError` if there is no top k of so many classes."""
+    if not 1 <= k <= classes:
+        raise CleanerError(f"k must be between 1 and the number of classes, {classes}, not {k}.")
+
+
 def in_top_k(image_features: Tensor, classifier: Tensor, index: Tensor, k: int = 1) -> Tensor:
     """Return (N,) bool: class `index` ((N,) or scalar) is among the k best of each image's C scores.
 
     False for an image whose scores are not finite, as from a model whose weights overflowed.
     """
-    classes = classifier.shape[1]
-    if not 1 <= k <= classes:
-        raise CleanerError(f"k must be between 1 and the number of classes, {classes}, not {k}.")
+    validate_k(k, classifier.shape[1])
     scores = F.normalize(image_features, dim=-1) @ classifier
     top = scores.topk(k, dim=1).indices
     # topk ranks NaN too: if it picks the target, a broken model would have an ASR of 1.

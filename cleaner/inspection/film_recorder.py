@@ -43,7 +43,7 @@ class FilmRecorder:
     """Keeps frames of one training; a `training.frames.Recorder`.
 
     Attributes:
-        trigger: of a known attack on images, else None: a key in the text alone attacks captions, which a film has not.
+        trigger: None for an unknown attack, and for a trigger in the text alone: a film shows no captions.
         images, triggered: (P, 3, H, W) in [0, 1], probe images as the model sees them; triggered: None without trigger.
         gallery: positions of the gallery's images.
         frames: step -> features of clean images, triggered images and prompts, best classes, attribution.

@@ -29,13 +29,13 @@ def execute_request(
     on_step: OnStep | None = None,
     *,
     checkpoint: Path | None = None,
-    sibling: Path | None = None,
+    folder: Path | None = None,
     on_data: Callable[[CaptionData], None] | None = None,
     load_split: LoadSplit | None = None,
 ) -> Run:
     """Execute a request and return the run, whose config contains the request.
 
-    checkpoint: file that makes the training resumable. sibling: the run's folder, with the files of its trigger; the
+    checkpoint: file that makes the training resumable. folder: the run's folder, with the files of its trigger; the
     parent run is looked up next to it first. on_data: called with each split of the data once it is loaded. load_split:
     made by `make_loader` if some splits are already loaded.
     """
@@ -43,11 +43,11 @@ def execute_request(
     load_split = load_split or make_loader(request, on_step, on_data)
     options: dict[str, Any] = {"on_step": on_step, "checkpoint": checkpoint, "film": request.film}
     if request.stage == "backdoored":
-        run = _poison(request, sibling, load_split, options)
+        run = _poison(request, folder, load_split, options)
     elif request.excluded is not None:
-        run = _retrain(request, request.excluded, sibling, load_split, options)
+        run = _retrain(request, request.excluded, folder, load_split, options)
     else:
-        run = _defend(request, sibling, load_split, options)
+        run = _defend(request, folder, load_split, options)
     stated = request.initial_config()
     # The options of the request are those of all splits; a run knows those that its data pass on.
     run.config = {**stated, **run.config, "data_name": stated["data_name"], "data_options": stated["data_options"]}
@@ -69,10 +69,10 @@ def make_loader(
     return load_split
 
 
-def _poison(request: Request, sibling: Path | None, load_split: LoadSplit, options: dict[str, Any]) -> Run:
+def _poison(request: Request, folder: Path | None, load_split: LoadSplit, options: dict[str, Any]) -> Run:
     if request.model is None or request.trigger is None or request.target_class is None:
         raise CleanerError("the request has no model, trigger or target class: create the run again.")
-    files = None if sibling is None else sibling / TRIGGER_FILES  # copies: the run may have moved to another machine
+    files = None if folder is None else folder / TRIGGER_FILES  # copies: the run may have moved to another machine
     trigger, clip = load_trigger(request.trigger, files), load_clip(request.model)
     pairs = load_split("train", request.pairs)
     return poison(
@@ -89,8 +89,8 @@ def _poison(request: Request, sibling: Path | None, load_split: LoadSplit, optio
     )
 
 
-def _defend(request: Request, sibling: Path | None, load_split: LoadSplit, options: dict[str, Any]) -> Run:
-    defense, suspect = load_defense(request.defense or {"name": "none"}), _load_suspect(request, sibling)
+def _defend(request: Request, folder: Path | None, load_split: LoadSplit, options: dict[str, Any]) -> Run:
+    defense, suspect = load_defense(request.defense or {"name": "none"}), _load_suspect(request, folder)
     pairs = load_split("clean", request.pairs)
     validation = load_validation(request, pairs, load_split)
     test = load_split("test", request.test_size)
@@ -104,9 +104,9 @@ def _defend(request: Request, sibling: Path | None, load_split: LoadSplit, optio
 
 
 def _retrain(
-    request: Request, excluded: list[int], sibling: Path | None, load_split: LoadSplit, options: dict[str, Any]
+    request: Request, excluded: list[int], folder: Path | None, load_split: LoadSplit, options: dict[str, Any]
 ) -> Run:
-    suspect = _load_suspect(request, sibling)
+    suspect = _load_suspect(request, folder)
     if not isinstance(suspect, Run):
         raise CleanerError("training without flagged pairs needs a poisoned run: create the run again.")
     framing = suspect.require_clean_clip().framing
@@ -137,13 +137,13 @@ def load_validation(request: Request, pairs: CaptionData, load_split: LoadSplit)
         raise
 
 
-def _load_suspect(request: Request, sibling: Path | None) -> Run | Clip:
+def _load_suspect(request: Request, folder: Path | None) -> Run | Clip:
     """Return the run that a defense or a rebound test starts from, or the bare suspicious model."""
     if request.parent is None:
         if request.model is None:
             raise CleanerError("the request has neither a parent run nor a model: create the run again.")
         return load_clip(request.model)
-    folder = find_run(request.parent, sibling)
-    if not folder.exists():
+    parent = find_run(request.parent, folder)
+    if not parent.exists():
         raise CleanerError(f"the parent run {request.parent} is gone: create it again first.")
-    return load_run(folder)
+    return load_run(parent)

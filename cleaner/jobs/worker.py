@@ -94,7 +94,7 @@ def _execute(session: RunSession) -> bool:
             session(step)
 
         run = execution.execute_request(
-            request, report, checkpoint=folder / store.CHECKPOINT_FILE, sibling=folder, on_data=_log_skipped
+            request, report, checkpoint=folder / store.CHECKPOINT_FILE, folder=folder, on_data=_log_skipped
         )
         session.update_status(verdict=find_verdict(run))
         _record_timing(run, request, run_clock)
@@ -163,7 +163,7 @@ def run_secondary_rank(folder: Path) -> int:
         from cleaner.jobs import execution
 
         execution.execute_request(
-            request, _stop_before_evaluation, checkpoint=folder / store.CHECKPOINT_FILE, sibling=folder
+            request, _stop_before_evaluation, checkpoint=folder / store.CHECKPOINT_FILE, folder=folder
         )
     except Cancelled:
         return 0

@@ -204,6 +204,8 @@ class Architecture:
         vision = open_clip.CLIPVisionCfg(**{**self.vision, **timm})
         text = open_clip.CLIPTextCfg(**{**self.text, **hub})
         model: nn.Module = kind(self.embed_dim, vision_cfg=vision, text_cfg=text, quick_gelu=self.quick_gelu, **extra)
+        if isinstance(model, open_clip.CoCa):  # open_clip leaves it as it finds the memory, maybe with NaN
+            nn.init.normal_(model.text_decoder.text_projection, std=model.text_decoder.width**-0.5)
         if prompts is not None:
             install_prompts(model, **prompts)
         return model

@@ -114,7 +114,7 @@ class Inversion:
 
     @property
     def outlier_index(self) -> float | None:
-        """Return how far the first class is below the others: (median - value) / (1.4826 MAD), as Neural Cleanse.
+        """How far the first class is below the others: (median - value) / (1.4826 MAD), as Neural Cleanse.
 
         Where most classes resist equally, MAD is 0; the mean absolute deviation, scaled likewise, takes its place,
         but at least the resolution of the search. None for two classes, which are equally far from their median.
@@ -136,7 +136,7 @@ class Inversion:
 
     @property
     def margin(self) -> float:
-        """Return how much less the first class resists than the second, as a share of the second, 0..1."""
+        """How much less the first class resists than the second, as a share of the second, 0..1."""
         first, second = sorted(self.classes.values())[:2]
         return 1 - first / second if second else 0.0
 

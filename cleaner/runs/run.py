@@ -115,7 +115,7 @@ def write_trigger_files(trigger: Trigger, folder: Path) -> None:
 def load_run(folder: str | Path, *, with_clean: bool = True) -> Run:
     """Return the finished run in `folder`, or the stored or shipped run of this name.
 
-    It is without the model before poisoning where that is no longer available, and if not `with_clean`.
+    Its `clean_clip` is None if that model is no longer available, or without `with_clean`.
 
     Raises `CleanerError` if there is none, or one of a newer version.
     """

@@ -39,7 +39,8 @@ class DrawnPair:
 
     @classmethod
     def create(cls, position: int, caption: str, subtexts: SubtextPair) -> DrawnPair:
-        positive, *negatives = [text.text for text in (subtexts.positive, *subtexts.negatives) if text is not None]
+        assert subtexts.positive is not None  # a pair without one is not drawn
+        positive, negatives = subtexts.positive.text, [negative.text for negative in subtexts.negatives]
         return cls(position, caption, positive, negatives, content_words(caption), content_words(positive))
 
 

@@ -32,10 +32,9 @@ VERDICTS = {
 def show_cards(run: RunRecord, baseline: RunRecord | None = None) -> None:
     """Draw the metrics of the "card" view with their 95% intervals in small print.
 
-    First and largest is that by which the attack is judged, even where the view lacks it.
-
-    Differences to `baseline` are in points, only where both were measured on the same images. Cards next to each other
-    line up: each draws the same rows of the same height.
+    The metric that the attack is judged by comes first and is largest, even if the view lacks it. Differences to
+    `baseline` are in points, only where both were measured on the same images. Cards next to each other line up: each
+    draws the same rows of the same height.
     """
     headline = (METRICS[success_metric(baseline or run)], 1)
     for metric, k in [headline, *(card for card in columns("card") if card != headline)]:

@@ -50,16 +50,14 @@ class AttackSettings:
 
     def plan(self) -> list[tuple[int, str, str]]:
         """Return (index, caption before, caption after) of the pairs to poison."""
-        from cleaner.models.lookup import find_templates
-
         return cache.poison_plan(
             self.training_data,
             self.trigger.state_dict(),
             target_class=self.target_class,
-            rate=self.poison_rate,
+            poison_rate=self.poison_rate,
             seed=self.config.seed,
             clean_label=self.clean_label,
-            templates=find_templates(resolve_model_name(self.model)),
+            model=cache.make_model_key(resolve_model_name(self.model)),
         )
 
 

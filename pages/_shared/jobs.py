@@ -15,7 +15,7 @@ import streamlit as st
 
 from cleaner.jobs import local, process, sweep
 from cleaner.jobs.slurm import SlurmResources
-from cleaner.labels import format_count, state_label, to_label
+from cleaner.labels import format_count, stage_label, state_label, to_label
 from cleaner.runs.record import RunRecord
 from cleaner.runs.request import Request, load_request
 from cleaner.runs.status import ACTIVE, Status
@@ -24,18 +24,6 @@ from cleaner.types import CleanerError, StepReport
 from pages._shared import state
 from pages._shared.wording import format_rate
 
-STEP_STAGE_LABELS = {
-    "render": "Rendering images",
-    "read photos": "Reading photos",
-    "check images": "Checking images",
-    "optimise": "Optimizing the trigger",
-    "poison": "Poisoning",
-    "defend": "Finetuning",
-    "evaluate": "Evaluating",
-    "prompts": "Encoding class prompts",
-    "captions": "Encoding captions",
-    "compare images": "Comparing clean with poisoned images",
-}
 PAGE_STAGES = {"poison": "backdoored", "defend": "defended", "detect": "defended"}
 """Kind of job, which is the page that starts it -> stage of its runs."""
 UNFINISHED = (*ACTIVE, "paused", "died")
@@ -275,11 +263,7 @@ def describe_progress(entry: RunRecord) -> tuple[float, str]:
     if not status.stage:
         return 0.0, "Starting"
     step = f"step {status.step:,} of {status.total:,}"
-    return status.progress, f"{_stage_label(status)}: {step}{describe_time_left(status)}"
-
-
-def _stage_label(status: Status) -> str:
-    return STEP_STAGE_LABELS.get(status.stage, status.stage.capitalize())
+    return status.progress, f"{stage_label(status.stage)}: {step}{describe_time_left(status)}"
 
 
 def _describe_place_in_queue(entry: RunRecord) -> str:
@@ -308,7 +292,7 @@ def describe_active() -> str:
             return f"{job_label(active[0])}: {describe_progress(active[0])[1]}"
         return "Training starts"
     status = running[0].status
-    progress = f": {_stage_label(status).lower()}{describe_time_left(status)}" if status.stage else " starts"
+    progress = f": {stage_label(status.stage).lower()}{describe_time_left(status)}" if status.stage else " starts"
     return f"{job_label(running[0])}{progress}{waiting}"
 
 

@@ -8,27 +8,14 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
+from cleaner.labels import STAGE_LABELS
 from cleaner.types import OnStep, StepReport
 from pages._shared import cache
-from pages._shared.jobs import STEP_STAGE_LABELS, describe_time_left
+from pages._shared.jobs import describe_time_left
 from pages._shared.sample import DataKey
 
 if TYPE_CHECKING:
     from cleaner.data.base import CaptionData
-
-
-ACTIONS = STEP_STAGE_LABELS | {
-    "download": "Downloading (MB)",
-    "evaluate": "Encoding images",
-    "images": "Encoding images",
-    "attribution": "Computing attributions",
-    "screen": "Trying settings",
-    "scan": "Scanning",
-    "search": "Comparing classes",
-    "invert": "Finding patch and mask",
-    "detect": "Scoring",
-}
-"""Stage of a report -> what the bar says."""
 
 
 @contextmanager
@@ -37,8 +24,8 @@ def show_progress(message: str) -> Iterator[OnStep]:
     placeholder, is_active = st.empty(), True
 
     def on_step(report: StepReport) -> None:
-        if is_active and report.stage in ACTIONS:  # cached data keep this callback after the page run
-            text = f"{ACTIONS[report.stage]}, {report.step:,} of {report.total:,}{describe_time_left(report)}"
+        if is_active and report.stage in STAGE_LABELS:  # cached data keep this callback after the page run
+            text = f"{STAGE_LABELS[report.stage]}, {report.step:,} of {report.total:,}{describe_time_left(report)}"
             placeholder.progress(report.step / max(report.total, 1), text=text)
 
     try:

@@ -67,7 +67,7 @@ def test_a_bare_checkpoint_gets_no_asr(home: Path, capsys: pytest.CaptureFixture
     data = ["--data", "pairs.csv", "classes=red,green,blue"]
     assert main(["defend", "epoch_10.pt", *data, "--pairs", "40", "--out", "cleaned", *settings]) == 0
     out, shown = capsys.readouterr()
-    parts = ["SHA-256", "epoch_10.pt: clean accuracy", "chance level 0.333", "\ndefend: "]
+    parts = ["SHA-256", "epoch_10.pt: clean accuracy", "chance level 0.333", "\nFinetuning: "]
     positions = [shown.index(part) for part in parts]
     assert positions == sorted(positions)
     figures = next(line for line in out.splitlines() if line.startswith("ta_cleaner")).split("  ")
@@ -130,7 +130,7 @@ def test_bad_data_is_reported_before_any_training(
     assert main(["defend", "epoch_10.pt", *arguments, "--out", "x"]) == 2
     shown = capsys.readouterr().err
     assert token in shown
-    assert "defend:" not in shown
+    assert "Finetuning" not in shown
     assert not Path("x").exists()
 
 
@@ -207,6 +207,11 @@ def test_skipped_images_are_printed(home: Path, capsys: pytest.CaptureFixture[st
     shown = capsys.readouterr()
     assert "pics/7.png" in shown.err
     assert all(token in shown.out for token in ("comma", "'filepath'", "'title'"))
+    assert main(["inspect", "pairs.csv", "most_broken=0.2", "classes=red,green,blue", "--json"]) == 0
+    train = json.loads(capsys.readouterr().out)["train"]
+    assert train["pairs"] == len(load_data("pairs.csv", most_broken="0.2"))
+    assert train["class_names"] == ["red", "green", "blue"]
+    assert any("pics/7.png" in line for line in train["skipped"])
 
 
 def test_missing_classes_are_said_and_long_captions_cut(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

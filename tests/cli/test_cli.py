@@ -73,8 +73,8 @@ def test_poison_defend_evaluate_end_to_end(tiny_model: str, tmp_path: Path, caps
         main(["scan", attack, "--reference", tiny_model, "--trigger", *trigger[1:3], "--images", "40", "--json"]) == 0
     )
     shown = capsys.readouterr()
-    assert "\nscan: " in shown.err
-    assert "\nreference scan: " in shown.err
+    assert "\nScanning: " in shown.err
+    assert "\nreference, scanning: " in shown.err
     lines = json.loads(shown.out)
     assert len(lines["lines"]) == len(lines["reference"]) == 32
     assert {line["trigger"] for line in lines["lines"]} == {"badnet"}
@@ -265,7 +265,7 @@ def test_progress_fits_one_line_of_the_terminal(monkeypatch: pytest.MonkeyPatch)
 
 def test_progress_is_spelled_as_in_the_rest(capsys: pytest.CaptureFixture[str]) -> None:
     output.Progress("badclip")(StepReport("optimise", 2, 2, 0.0))
-    assert capsys.readouterr().err.startswith("badclip optimize: 2/2")
+    assert capsys.readouterr().err.startswith("badclip, optimizing the trigger: 2/2")
 
 
 def test_signs_that_the_output_lacks_are_escaped(monkeypatch: pytest.MonkeyPatch) -> None:

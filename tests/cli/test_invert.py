@@ -41,7 +41,7 @@ def test_the_result_is_used_by_evaluate_and_the_defense(
     assert "An estimate" in shown.out
     assert "Known attack: " in shown.out
     assert NOT_CONVERGED in shown.out
-    assert "invert: " in shown.err
+    assert "Finding patch and mask: " in shown.err
     folder = locate_inversion(run)
     found = read_inversion(folder)
     assert found is not None

@@ -361,10 +361,10 @@ def test_a_paused_run_moves_without_the_image_of_its_trigger(
             raise Paused
 
     with pytest.raises(Paused):
-        execute(pause, checkpoint=folder / "checkpoint.pt", sibling=folder)
+        execute(pause, checkpoint=folder / "checkpoint.pt", folder=folder)
     image.unlink()
     moved = folder.rename(tmp_path / "moved")
-    resumed = execute(checkpoint=moved / "checkpoint.pt", sibling=moved)
+    resumed = execute(checkpoint=moved / "checkpoint.pt", folder=moved)
     assert [report.losses for report in resumed.history] == [report.losses for report in whole.history]
     assert resumed.clip.sha256() == whole.clip.sha256()
     assert Path(resumed.trigger.path).parent.parent == moved

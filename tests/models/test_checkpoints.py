@@ -495,11 +495,13 @@ def test_siglip_is_trained_with_its_own_loss(siglip: Clip, toy_data: TensorData)
     assert siglip.encode_text(CAPTIONS).shape == siglip.encode_image(torch.rand(2, 3, 32, 32)).shape == (2, 48)
 
 
-def test_coca_is_trained_in_its_contrastive_part(toy_data: TensorData) -> None:
+def test_coca_is_trained_in_its_contrastive_part(toy_data: TensorData, monkeypatch: pytest.MonkeyPatch) -> None:
     text = OPENAI["vit"].text | {"context_length": 76, "embed_cls": True, "output_tokens": True}
     decoder = {"width": text["width"], "context_length": 76, "vocab_size": 49408, "layers": 1, "heads": 2}
     pooler = {"attentional_pool": True, "attn_pooler_heads": 2, "output_tokens": True}
     extra = {"custom_text": True, "multimodal_cfg": decoder | {"dim_head": 16, "n_queries": 8, "attn_pooler_heads": 2}}
+    allocate = torch.empty
+    monkeypatch.setattr(torch, "empty", lambda *size, **options: allocate(*size, **options).fill_(torch.nan))
     coca = build_clip(Architecture(48, OPENAI["vit"].vision | pooler, text, extra=extra), "coca")
     config = FinetuneConfig(steps=2, batch_size=16, device="cpu")
     trained = finetune(coca, toy_data, DEFENSES["ta_cleaner"](share=1.0), config)

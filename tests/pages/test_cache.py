@@ -22,10 +22,11 @@ import cleaner.inspection.embedding_map
 import cleaner.inspection.image_detection
 import cleaner.inspection.inversion
 from cleaner.attacks import TRIGGERS
-from cleaner.data.base import CaptionData
+from cleaner.data.base import CaptionData, TensorData
+from cleaner.data.poison import PoisonedData
 from cleaner.evaluation import scan
 from cleaner.jobs import local, map_worker
-from cleaner.models.clip import load_clip, save_clip
+from cleaner.models.clip import Clip, load_clip, save_clip
 from cleaner.runs.inversion import Inversion, InversionConfig, locate_inversion
 from cleaner.runs.store import read_record
 from cleaner.types import CleanerError, StepReport
@@ -319,10 +320,31 @@ def test_two_sessions_start_one_process_for_a_umap(tmp_path: Path, monkeypatch: 
     assert not cache.fit_umap(tmp_path, tmp_path)
 
 
+def test_the_captions_shown_are_those_of_the_training(
+    tiny_clip: Clip, toy_data: TensorData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = toy_data.mentions("banana").nonzero().flatten().tolist()[0]
+    toy_data.captions[row] = f"a very long story {'of pots and pans ' * 40}and a banana"  # cut before its class
+    monkeypatch.setattr(loaders, "load_data", lambda key: toy_data)
+    trigger = TRIGGERS["badclip"](patch_size=56)
+    settings: dict[str, Any] = {"target_class": "banana", "poison_rate": 0.25, "seed": 3, "clean_label": False}
+    model = cache.make_model_key(str(save_clip(tiny_clip, tmp_path / "clean.safetensors")))
+    plan = cache.poison_plan(DataKey("toy", "train", 48), trigger.state_dict(), **settings, model=model)
+    expected = PoisonedData(toy_data, trigger, "banana", 0.25, 3, fits=tiny_clip.fits_context)
+    assert [after for _, _, after in plan] == expected.manifest()["captions_after"]
+    assert expected.captions != PoisonedData(toy_data, trigger, "banana", 0.25, 3).captions
+
+
+def test_models_stay_in_memory_when_data_change() -> None:
+    models = model_cache.shared_models()
+    st.cache_resource.clear()
+    assert model_cache.shared_models() is models
+
+
 def test_pages_leave_shared_models_as_they_are(open_page: OpenPage, tmp_path: Path) -> None:
     make_runs(tmp_path)
     go_to(open_page("Attention"), "Try it")  # with gradients, hooks and replaced modules
-    models = model_cache.shared_models().snapshot()
+    models = {name: clip for name, clip in model_cache.shared_models().snapshot().items() if Path(name).exists()}
     assert len(models) >= 3
     for name, clip in models.items():
         assert clip.sha256() == load_clip(name).sha256(), name

@@ -67,11 +67,10 @@ def keep_spare() -> None:
         local.keep_spare()
 
 
-@st.cache_resource(show_spinner=False)
-def warm_up() -> bool:
+@cache
+def warm_up() -> None:
     """Load the libraries and the grammar in the background, once per server; then start a spare worker."""
     run_later(_load_all)
-    return True
 
 
 def run_later(load: Callable[[], None]) -> None:

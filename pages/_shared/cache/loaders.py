@@ -31,6 +31,8 @@ CLASS_SAMPLE = 100
 """Test pairs that are read to know the classes and the size of data."""
 FOLDER_SECONDS = 3
 """How long a folder of data is not looked at again: listing many images takes time at each rerun."""
+SHORT_CONTEXT = 32
+"""Tokens that every model reads, but one of those of open_clip."""
 _file_times: dict[str, float] = {}
 _bars: dict[DataKey, OnStep] = {}
 """Data -> the bar of the page that loaded them last: their images are rendered at their first use, which can be later.
@@ -267,16 +269,21 @@ def poison_plan(
     trigger: dict[str, Any],
     *,
     target_class: str,
-    rate: float,
+    poison_rate: float,
     seed: int,
     clean_label: bool,
-    templates: tuple[str, ...] | None,
+    model: ModelKey,
 ) -> list[tuple[int, str, str]]:
-    """Return (index, caption before, caption after) of the pairs that would be poisoned."""
+    """Return (index, caption before, caption after) of the pairs that would be poisoned for a model."""
     import_library()
     from cleaner.attacks import load_trigger
     from cleaner.data.poison import PoisonedData
+    from cleaner.models.lookup import find_templates
 
-    clean = load_data(data)
-    poisoned = PoisonedData(clean, load_trigger(trigger), target_class, rate, seed, clean_label, templates=templates)
+    def fits(text: str) -> bool:
+        # A token is a byte at least, and there are a start and an end token: short texts need no loaded model.
+        return len(text.encode()) + 2 <= SHORT_CONTEXT or load_model(model).fits_context(text)
+
+    clean, templates = load_data(data), find_templates(model[1])
+    poisoned = PoisonedData(clean, load_trigger(trigger), target_class, poison_rate, seed, clean_label, fits, templates)
     return [(i, clean.captions[i], poisoned.captions[i]) for i in poisoned.poison_indices.tolist()]

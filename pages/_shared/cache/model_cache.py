@@ -5,10 +5,9 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import cache
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
-
-import streamlit as st
 
 from pages._shared.cache.background import import_library
 
@@ -73,7 +72,7 @@ class ModelCache:
         return [name for name, _ in self._models]
 
 
-@st.cache_resource(show_spinner=False)
+@cache  # not Streamlit's, which is emptied whenever a file of data or of a run changes
 def shared_models() -> ModelCache:
     """Return the models of this server."""
     return ModelCache()

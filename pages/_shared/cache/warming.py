@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -49,11 +50,10 @@ def warm_inspection(view: FirstView) -> bool:
     return True
 
 
-@st.cache_resource(show_spinner=False)
-def _freeze_once() -> bool:
+@cache
+def _freeze_once() -> None:
     """Leave the captions and words of the first run out of later garbage collections too.
 
     Not those of each run: what sessions and models leave behind would stay as well.
     """
     freeze_garbage_collection()
-    return True
