@@ -547,7 +547,7 @@ def test_missing_inputs_and_unwritable_outputs_are_reported_before_any_work(
     assert main(arguments) == 2
     lines = capsys.readouterr().err.splitlines()
     assert token in lines[-1]
-    assert not any(line.startswith("scan: ") for line in lines)
+    assert not any(line.startswith("Scanning: ") for line in lines)
     assert not list((tmp_path / "runs").glob("*"))
 
 
