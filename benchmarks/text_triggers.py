@@ -1,23 +1,28 @@
-"""Defenses against triggers in the text and the input-aware one: python -m benchmarks.text_triggers --seeds 7500
+"""Defenses against triggers in the text and the input-aware one: python -m benchmarks.text_triggers
 
-In the quick setting, each method at the learning rate and in the form that was chosen for it by accuracy alone
-(benchmarks.quick_setting). Resumable: each finished row is written; a second call measures what is missing. A model
-with another loss goes to a file of its own (docs/results.md).
+In the quick setting, each method at the learning rate and in the form that was chosen for it by accuracy alone, on
+clean pairs with full captions (benchmarks.quick_setting) and with mixed ones (benchmarks.quick_captions). Resumable:
+each finished row is written; a second call measures what is missing. A model with another loss goes to a file of its
+own (docs/results.md).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
+from itertools import product
 from pathlib import Path
+from typing import Any, Literal
 
 import tyro
 
-from benchmarks import protocol
-from benchmarks.quick_setting import defend_quickly, poison_quickly
+from benchmarks import protocol, quick_captions
+from benchmarks.quick_plan import CONFIRM_SEEDS, VARIANTS
+from benchmarks.quick_setting import defend_quickly, find_choice, poison_quickly
 from benchmarks.rows import add_row, read_rows
+from benchmarks.tasks import TaskFile
 from cleaner import presets
 from cleaner.data.base import CaptionData, load_data
-from cleaner.defenses import DEFENSES
 from cleaner.models.devices import configure_torch
 from cleaner.reports import results
 from cleaner.runs.run import Run
@@ -26,6 +31,7 @@ RESULT_PATH = results.RESULTS_DIR / "text_triggers.json"
 ATTACKS = ("text_only", "syntax_key", "retrieval", "input_aware")
 EPOCHS = {"input_aware": 4}
 """Attack -> epochs of the poisoning where those of the quick setting do not reach ASR 0.9 (attack_trials.json)."""
+KEY, FULL = ("model", "trigger", "seed", "defense", "captions"), "full"
 METHODS = ("finetune", "cleanclip", "cleanclip_short", "ta_cleaner")
 
 
@@ -39,8 +45,10 @@ class Options:
     """Triggers."""
     methods: tuple[str, ...] = METHODS
     """Defenses."""
-    seeds: tuple[int, ...] = (7500,)
-    """Seeds of poisoning and defense; 7500 is one of the quick setting's five."""
+    captions: tuple[Literal["full", "mixed"], ...] = ("full", "mixed")
+    """Captions of the clean pairs; rates for mixed ones were chosen on scenes-lite alone."""
+    seeds: tuple[int, ...] = CONFIRM_SEEDS[-3:]
+    """Seeds of poisoning and defense; the last three of the quick setting's five."""
     out: Path = RESULT_PATH
     """Result file."""
 
@@ -52,28 +60,37 @@ def main(options: Options) -> None:
     test = load_data("scenes", split="test")
     for seed in options.seeds:
         for attack in options.attacks:
-            done = {(row["model"], row["trigger"], row["seed"], row["defense"]) for row in read_rows(options.out)}
-            missing = [name for name in (None, *options.methods) if (options.model, attack, seed, name) not in done]
+            done = {tuple(row.get(field, FULL) for field in KEY) for row in read_rows(options.out)}
+            cells = [(None, FULL), *product(options.methods, options.captions)]
+            missing = [cell for cell in cells if (options.model, attack, seed, *cell) not in done]
             if not missing:
                 continue
             epochs = EPOCHS.get(attack, presets.QUICK_POISON.epochs)
             suspect = poison_quickly(options.model, attack, seed, test, epochs=epochs)
-            for name in missing:
-                run = suspect if name is None else defend_by_preset(suspect, name, options.model, test)
-                append(options.out, name, run)
+            for name, captions in missing:
+                run = suspect if name is None else defend_as_chosen(suspect, name, captions, test)
+                append(options.out, name, captions, run)
 
 
-def defend_by_preset(suspect: Run, name: str, model: str, test: CaptionData) -> Run:
-    """Return a run of a method's quick setting."""
-    preset = presets.quick_defense_preset(name, model)
-    assert preset.training is not None
-    defense = DEFENSES[name](**preset.parameters)
-    return defend_quickly(suspect, defense, preset.training.finetune.lr, test, label=name)
+def defend_as_chosen(suspect: Run, name: str, captions: str, test: CaptionData) -> Run:
+    """Return a run of a method in the form and at the rate chosen for these captions."""
+    choice = find_choices(captions)[name]
+    return defend_quickly(
+        suspect, VARIANTS[name][choice["form"]], choice["lr"], test, label=f"{name} {captions}", captions=captions
+    )
 
 
-def append(path: Path, name: str | None, run: Run) -> None:
+@cache
+def find_choices(captions: str) -> dict[str, dict[str, Any]]:
+    """Return method -> form and rate chosen on clean pairs with these captions."""
+    if captions == FULL:
+        return find_choice(presets.QUICK_MODEL)
+    return quick_captions.choose_rates(TaskFile(quick_captions.PATH).rows("trials"))
+
+
+def append(path: Path, name: str | None, captions: str, run: Run) -> None:
     """Add the row of a run, without the trigger's image or network, which the seed determines."""
-    row = results.make_row(name, run)
+    row = results.make_row(name, run) | {"captions": captions}
     row["config"]["trigger"] = {k: v for k, v in row["config"]["trigger"].items() if k not in ("png", "weights")}
     add_row(path, protocol.stamp_row(row))
 

@@ -34,8 +34,8 @@ def describe_origins(rows: Sequence[Row]) -> str:
 
 def group_rows(rows: Sequence[Row], *names: str) -> list[list[Row]]:
     """Return the rows that share the values of these fields, in order of appearance."""
-    keys = dict.fromkeys(tuple(row[name] for name in names) for row in rows)
-    return [[row for row in rows if tuple(row[name] for name in names) == key] for key in keys]
+    keys = dict.fromkeys(tuple(row.get(name) for name in names) for row in rows)
+    return [[row for row in rows if tuple(row.get(name) for name in names) == key] for key in keys]
 
 
 def markdown_table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:

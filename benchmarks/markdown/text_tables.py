@@ -37,7 +37,9 @@ def compare_quickly(root: Path, name: str) -> str:
     """Return the table of a result file in the quick setting."""
     result = read_measurement(root, name)
     groups = [
-        group for attack in group_rows(result["rows"], "model", "trigger") for group in group_rows(attack, "defense")
+        group
+        for attack in group_rows(result["rows"], "model", "trigger")
+        for group in group_rows(attack, "defense", "captions")
     ]
     models = join_unique(row["model"] for row in result["rows"])
     protocols, poisonings = (
@@ -45,11 +47,11 @@ def compare_quickly(root: Path, name: str) -> str:
         for describe in (describe_protocol, describe_poisoning)
     )
     rates = join_unique(
-        f"{row['defense']} {row['config']['finetune']['lr']:g}" for row in result["rows"] if row["defense"]
+        f"{label_cell(row)}: {row['config']['finetune']['lr']:g}" for row in result["rows"] if row["defense"]
     )
     return (
         f"{markdown_table(COLUMNS, [format_line(group) for group in groups])}\n\nModel `{models}`. {protocols}. "
-        f"{describe_seeds(result['rows'])}. Poisoned: {poisonings}. Learning rates: {rates.replace(' / ', ', ')}. "
+        f"{describe_seeds(result['rows'])}. Poisoned: {poisonings}. Learning rates: {rates.replace(' / ', '; ')}. "
         f"{describe_origins(result['rows'])}; `{result['command']}`."
     )
 
@@ -63,7 +65,12 @@ def format_line(rows: list[Row]) -> tuple[str, ...]:
         values = [value for metrics in measured if (value := metrics.metric(name, k)) is not None]
         if values:
             others.append(f"{METRICS[name].header(k)} {sum(values) / len(values):.3f}")
-    name = rows[0]["defense"]
-    share = (rows[0]["config"].get("defense") or {}).get("share")
-    label = method_label(name) + ("" if share is None else f", K {100 * share:g}%")
-    return (f"`{rows[0]['trigger']}`", label, ca, cf, asr, ra, floor, base_rate, ", ".join(others) or "-")
+    return (f"`{rows[0]['trigger']}`", label_cell(rows[0]), ca, cf, asr, ra, floor, base_rate, ", ".join(others) or "-")
+
+
+def label_cell(row: Row) -> str:
+    """Return the method of a row, its share K, and the captions of its clean pairs if they are not the usual ones."""
+    share = (row["config"].get("defense") or {}).get("share")
+    captions = row.get("captions", "full")
+    parts = [method_label(row["defense"]), "" if share is None else f"K {100 * share:g}%"]
+    return ", ".join(filter(None, [*parts, "" if captions == "full" else f"{captions} captions"]))
