@@ -45,6 +45,11 @@ PROTOCOL2_RATES = {
 PROTOCOL2_RESULT = "protocol2_{}.jsonl"
 """Result file of protocol 2 for a built-in model."""
 
+RIVAL_RATES = {"scenes-vit": {"rvpt": 0.04}}
+"""Built-in model -> method -> learning rate that benchmarks/vit_rivals.py chose in the quick setting. Only of
+methods that read no captions: the clean pairs had mixed ones."""
+RIVALS_RESULT = "vit_rivals.jsonl"
+
 PRETRAIN = FinetuneConfig(
     lr=1e-3, epochs=7, batch_size=128, warmup_steps=200, weight_decay=0.1, beta2=0.98, augmentation="none"
 )
@@ -309,8 +314,11 @@ def quick_defense_preset(defense: str, model: str = QUICK_MODEL) -> Preset:
     base = model if model in chosen else QUICK_MODEL
     choice = chosen.get(base, {}).get(SHARED_RATES.get(defense, defense), {})
     what = "parameters and learning rate" if choice and defense not in SHARED_RATES else "learning rate"
+    rival_lr = RIVAL_RATES.get(model, {}).get(defense)
     if choice:
         lr, how = float(choice["lr"]), _describe_choice(defense, base, QUICK_RESULT)
+    elif rival_lr is not None:
+        lr, how = rival_lr, _describe_choice(defense, model, RIVALS_RESULT)
     else:
         lr, how = _choose_lr([model, *TRIED_MODELS], DEFENSES[defense](), default=QUICK_DEFEND.lr)
         how = f"that of the full setting, {how}" if how else UNTRIED
@@ -320,7 +328,7 @@ def quick_defense_preset(defense: str, model: str = QUICK_MODEL) -> Preset:
         pairs=QUICK_CLEAN_PAIRS,
         finetune=replace(QUICK_DEFEND, lr=lr),
         data=home_data(model),
-        is_lr_chosen=bool(choice),
+        is_lr_chosen=bool(choice) or rival_lr is not None,
     )
     parameters = choice.get("parameters", {})
     return Preset(method=defense, variant=QUICK_VARIANT, source=source, parameters=parameters, training=training)

@@ -236,6 +236,8 @@ def defend(
     _validate_types(defense=defense, data=data, config=config)
     clip.architecture.validate_storable()
     state = defense.state_dict()  # raises for a defense that is not registered, before it trains
+    if reason := defense.unsupported_reason(clip, data):  # before test images are rendered
+        raise CleanerError(reason)
     config = config or replace(presets.DEFEND, lr=presets.defense_lr(clip.name, defense))
     data = data.with_transform(clip.framing)
     trigger, target = (run.trigger, run.target_class) if run is not None else (None, None)

@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 
+from benchmarks import vit_rivals
 from benchmarks.protocol2 import plan, summary
 from benchmarks.protocol2.records import results_path
+from benchmarks.tasks import TaskFile
 from cleaner import presets
 from cleaner.attacks import TRIGGERS
 from cleaner.config import FinetuneConfig, changed_parameters
@@ -225,6 +227,15 @@ def test_rates_of_protocol_2_are_those_that_the_rule_chooses_from_its_lines(mode
         variant = changed_parameters(defense)
         rates[defense_name({"defense": defense.state_dict(), "variant": variant})] = choice.lr
     assert presets.PROTOCOL2_RATES.get(model, {}) == rates
+
+
+def test_rates_of_the_rivals_are_those_that_their_trials_chose() -> None:
+    chosen = vit_rivals.choose_rates(TaskFile(vit_rivals.PATH).rows("trials"))
+    assert {vit_rivals.MODEL: {"rvpt": chosen["rvpt"]["lr"]}} == presets.RIVAL_RATES
+    preset = presets.quick_defense_preset("rvpt", vit_rivals.MODEL)
+    assert preset.training is not None
+    assert (preset.training.finetune.lr, preset.training.is_lr_chosen) == (0.04, True)
+    assert "chosen by accuracy alone on scenes-vit" in preset.source
 
 
 def test_the_newest_trials_of_a_method_choose_its_rate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
