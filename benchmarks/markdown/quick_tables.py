@@ -29,6 +29,8 @@ from cleaner.evaluation.result import SUCCESS_ASR
 from cleaner.reports.results import parse_row_metrics
 
 METRICS = ("rate", "CA", "CF", "ASR@1")
+LOST_POINTS = (2, 3, 5)
+"""Points of accuracy at which the trials on the ViT are compared."""
 COMMAND = "python -m benchmarks.quick_setting confirm"
 
 
@@ -121,7 +123,25 @@ def vit_rivals(root: Path) -> str:
         f"that loses at most {100 * BUDGET:g} points of accuracy, whatever it leaves of the attack. Points lost: "
         f"{_list_costs(chosen)}."
     )
-    return "\n\n".join([*tables, text])
+    return "\n\n".join([*tables, text, compare_trials(file.rows("trials"))])
+
+
+def compare_trials(trials: Sequence[Row]) -> str:
+    """Return what the trials on the ViT leave of the patch at an equal loss of accuracy."""
+    lines = []
+    for rows in group_rows(trials, "defense"):
+        best = [
+            min((r["asr"] for r in rows if r["backdoored_ca"] - r["ca"] <= points / 100), default=None)
+            for points in LOST_POINTS
+        ]
+        lines.append((method_label(rows[0]["defense"]), *("-" if asr is None else f"{asr:.3f}" for asr in best)))
+    header = ("defense", *(f"ASR@1 at {points} points lost" for points in LOST_POINTS))
+    return (
+        f"{markdown_table(header, lines)}\n\nThe same trials at an equal loss of accuracy: lowest ASR@1 of the rates "
+        f"tried that lose at most so many points, not interpolated; -: none. Validation split, n "
+        f"{join_unique(format(row['n'], ',') for row in trials)} for accuracy and "
+        f"{join_unique(format(row['n_attack'], ',') for row in trials)} for ASR."
+    )
 
 
 def _list_costs(chosen: dict[str, dict[str, Any]]) -> str:
