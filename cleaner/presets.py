@@ -13,7 +13,7 @@ from typing import Any
 
 from cleaner.config import FinetuneConfig, changed_parameters
 from cleaner.files import assets, read_json_cached, shipped_assets, shipped_results
-from cleaner.labels import defense_name, to_label
+from cleaner.labels import FULL_CAPTIONS, defense_name, to_label
 from cleaner.published import Method, Preset, Training
 from cleaner.registry import DEFENSES, TRIGGERS
 from cleaner.types import CleanerError
@@ -45,10 +45,25 @@ PROTOCOL2_RATES = {
 PROTOCOL2_RESULT = "protocol2_{}.jsonl"
 """Result file of protocol 2 for a built-in model."""
 
-RIVAL_RATES = {"scenes-vit": {"rvpt": 0.04}}
-"""Built-in model -> method -> learning rate that benchmarks/vit_rivals.py chose in the quick setting. Only of
-methods that read no captions: the clean pairs had mixed ones."""
-RIVALS_RESULT = "vit_rivals.jsonl"
+MIXED_CAPTION_RATES = {
+    "scenes-lite": (
+        "quick_captions.jsonl",
+        {"cleanclip": 0.0035, "cleanclip_short": 0.006, "finetune": 0.006, "ta_cleaner": 0.006},
+    ),
+    "scenes-vit": (
+        "vit_rivals.jsonl",
+        {
+            "cleanclip": 0.0015,
+            "cleanclip_short": 0.0015,
+            "feature_repelling": 0.00039,
+            "finetune": 0.0015,
+            "rvpt": 0.04,
+            "ta_cleaner": 0.0015,
+        },
+    ),
+}
+"""Built-in model -> result file, and method -> learning rate of the quick setting that was chosen there on clean pairs
+with mixed captions (benchmarks/quick_captions.py, benchmarks/vit_rivals.py)."""
 
 PRETRAIN = FinetuneConfig(
     lr=1e-3, epochs=7, batch_size=128, warmup_steps=200, weight_decay=0.1, beta2=0.98, augmentation="none"
@@ -292,33 +307,38 @@ def attack_presets(trigger: str, model: str = "scenes-rn") -> list[Preset]:
     return [scenes_attack_preset(trigger, model), *_published_presets(trigger)]
 
 
-def defense_presets(defense: str, model: str = "scenes-rn") -> list[Preset]:
+def defense_presets(defense: str, model: str = "scenes-rn", captions: str = FULL_CAPTIONS) -> list[Preset]:
     """Return the presets of a defense: first this project's, quick and full, then the published ones.
 
     The learning rates of the full setting are those of `defense_lr`; in the quick setting, models without trials get
-    `QUICK_MODEL`'s, and methods without a quick choice those of the full setting, if that was chosen.
+    `QUICK_MODEL`'s, and methods without a quick choice those of the full setting, if that was chosen. captions: as of
+    `quick_defense_preset`.
     """
-    scenes = [quick_defense_preset(defense, model), _scenes_defense_preset(defense, SCENES_VARIANT, {}, model=model)]
+    quick = quick_defense_preset(defense, model, captions)
+    scenes = [quick, _scenes_defense_preset(defense, SCENES_VARIANT, {}, model=model)]
     scenes += [
         _scenes_defense_preset(defense, *variant, model=model) for variant in OWN_VARIANTS.get(defense, {}).items()
     ]
     return [*scenes, *_published_presets(defense)]
 
 
-def quick_defense_preset(defense: str, model: str = QUICK_MODEL) -> Preset:
+def quick_defense_preset(defense: str, model: str = QUICK_MODEL, captions: str = FULL_CAPTIONS) -> Preset:
     """Return the quick setting of a defense, as benchmarks/quick_setting.py chose it without looking at the attack.
 
-    A method that it has not tried gets the learning rate of the full setting, if that was chosen.
+    captions: those of the clean pairs; mixed ones have learning rates of their own, where they were tried. A method
+    without a quick choice gets the learning rate of the full setting, if that was chosen.
     """
     chosen = _read_result(QUICK_RESULT).get("chosen", {})
     base = model if model in chosen else QUICK_MODEL
     choice = chosen.get(base, {}).get(SHARED_RATES.get(defense, defense), {})
     what = "parameters and learning rate" if choice and defense not in SHARED_RATES else "learning rate"
-    rival_lr = RIVAL_RATES.get(model, {}).get(defense)
-    if choice:
+    file, rates = MIXED_CAPTION_RATES.get(model, ("", {}))
+    reads_captions = not DEFENSES[defense].class_prompt
+    mixed_lr = None if reads_captions and captions == FULL_CAPTIONS else rates.get(SHARED_RATES.get(defense, defense))
+    if mixed_lr is not None:
+        lr, how = mixed_lr, _describe_choice(defense, model, file)
+    elif choice:
         lr, how = float(choice["lr"]), _describe_choice(defense, base, QUICK_RESULT)
-    elif rival_lr is not None:
-        lr, how = rival_lr, _describe_choice(defense, model, RIVALS_RESULT)
     else:
         lr, how = _choose_lr([model, *TRIED_MODELS], DEFENSES[defense](), default=QUICK_DEFEND.lr)
         how = f"that of the full setting, {how}" if how else UNTRIED
@@ -328,7 +348,7 @@ def quick_defense_preset(defense: str, model: str = QUICK_MODEL) -> Preset:
         pairs=QUICK_CLEAN_PAIRS,
         finetune=replace(QUICK_DEFEND, lr=lr),
         data=home_data(model),
-        is_lr_chosen=bool(choice) or rival_lr is not None,
+        is_lr_chosen=bool(choice) or mixed_lr is not None,
     )
     parameters = choice.get("parameters", {})
     return Preset(method=defense, variant=QUICK_VARIANT, source=source, parameters=parameters, training=training)

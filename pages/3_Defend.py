@@ -14,7 +14,7 @@ from streamlit.delta_generator import DeltaGenerator
 from cleaner.config import FinetuneConfig, count_steps
 from cleaner.jobs import local
 from cleaner.jobs.slurm import SlurmResources
-from cleaner.labels import format_count, to_label
+from cleaner.labels import FULL_CAPTIONS, format_count, to_label
 from cleaner.plots.styles import find_style
 from cleaner.presets import (
     QUICK_CLEAN_PAIRS,
@@ -52,6 +52,7 @@ from pages._shared.wording import escape_markdown
 LEAD = "Finetune the backdoored model on **a few clean pairs**, without knowing the trigger."
 CLEAN_PAIR_COUNTS = (200, 500, 1000, 2000, 4000, 6000, 8000, 10000)
 MAX_SEEDS = 10
+CAPTIONS = "defend.captions"
 SWEEP = "defend.sweep"
 """Session key of the switch. It decides, not the number of runs: one rate and one seed may get more of them later."""
 LAYOUT = [1, 2.6]
@@ -61,7 +62,7 @@ DefensePlan = list[tuple[Any, FinetuneConfig]]
 CAPTIONS_HELP = (
     "Full captions name objects, colors and mostly size, place and ground. Mixed ones are short for half of the pairs, "
     "like those that the built-in models were trained on. At the same learning rate CleanCLIP, its control, TA-Cleaner "
-    "and plain finetuning then cost less accuracy. The rates here were chosen on full captions."
+    "and plain finetuning then cost less accuracy. Quick settings follow this choice where rates were tried for both."
 )
 
 
@@ -97,13 +98,17 @@ def choose_defenses(model: str, data: str, *, used: int = 0, is_open: bool) -> t
         **KEEP,
         help="Train each defense with each learning rate and seed; restarting trains only what is missing.",
     )
-    choices = []
+    choices, captions = [], forms.find_clean_captions(data, key=CAPTIONS)
     for name in names:
         with st.expander(f"{find_style(name).sign} {escape_markdown(to_label(name))}", is_open):
             preset, key = forms.choose_preset(
-                presets_for_model(defense_presets(name, model), model), settings_key(model, name), "defend RUN"
+                presets_for_model(defense_presets(name, model, captions), model),
+                settings_key(model, name),
+                "defend RUN",
             )
-            rates = _choose_learning_rates(f"{key}.lr", preset, is_sweep)
+            # A default applies until a widget is drawn, and captions have learning rates of their own.
+            rate_key = f"{key}.lr" if captions == FULL_CAPTIONS else f"{key}.lr.{captions}"
+            rates = _choose_learning_rates(rate_key, preset, is_sweep)
             choices.append((name, rates, _choose_parameters(kinds[name], key, preset)))
     try:
         with st.expander("All defenses", is_open, icon=":material/tune:"):
@@ -140,7 +145,7 @@ def _choose_shared_settings(is_sweep: bool, data: str, used: int) -> tuple[Clean
         used=used,
         help="Image-caption pairs from a split without poisoned pairs.",
     )
-    options = forms.choose_clean_captions(data, key="defend.captions", help=CAPTIONS_HELP)
+    options = forms.choose_clean_captions(data, key=CAPTIONS, help=CAPTIONS_HELP)
     settings = forms.draw_widgets(FinetuneConfig, "defend.train", ("epochs",), vars(QUICK_DEFEND))
     seeds = _choose_seed_count() if is_sweep else 1
     device, precision, is_usable = forms.choose_device_and_precision("defend")

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import vit_rivals
+from benchmarks import quick_captions, vit_rivals
 from benchmarks.protocol2 import plan, summary
 from benchmarks.protocol2.records import results_path
 from benchmarks.tasks import TaskFile
@@ -229,13 +229,33 @@ def test_rates_of_protocol_2_are_those_that_the_rule_chooses_from_its_lines(mode
     assert presets.PROTOCOL2_RATES.get(model, {}) == rates
 
 
-def test_rates_of_the_rivals_are_those_that_their_trials_chose() -> None:
-    chosen = vit_rivals.choose_rates(TaskFile(vit_rivals.PATH).rows("trials"))
-    assert {vit_rivals.MODEL: {"rvpt": chosen["rvpt"]["lr"]}} == presets.RIVAL_RATES
-    preset = presets.quick_defense_preset("rvpt", vit_rivals.MODEL)
+def test_rates_on_mixed_captions_are_those_that_their_trials_chose() -> None:
+    benchmarks = (quick_captions, vit_rivals)
+    for bench in benchmarks:
+        chosen = bench.choose_rates(TaskFile(bench.PATH).rows("trials"))
+        rates = {name: choice["lr"] for name, choice in chosen.items()}
+        assert presets.MIXED_CAPTION_RATES[bench.MODEL] == (bench.PATH.name, rates)
+    assert presets.MIXED_CAPTION_RATES.keys() == {bench.MODEL for bench in benchmarks}
+
+
+@pytest.mark.parametrize(
+    ("defense", "model", "captions", "lr", "source"),
+    [
+        ("ta_cleaner", "scenes-lite", "mixed", 0.006, "on scenes-lite (benchmarks/results/quick_captions.jsonl)"),
+        ("ta_cleaner", "scenes-lite", "full", 0.0022, "on scenes-lite (benchmarks/results/quick_setting.json)"),
+        ("ta_cleaner", "photos-rn", "mixed", None, "on photos-rn (benchmarks/results/quick_setting.json)"),
+        ("unlearn_trigger", "scenes-vit", "mixed", 0.0015, "that of finetune, chosen by accuracy alone on scenes-vit"),
+        ("rvpt", "scenes-vit", "full", 0.04, "on scenes-vit (benchmarks/results/vit_rivals.jsonl)"),
+    ],
+)
+def test_quick_rates_follow_the_captions(
+    defense: str, model: str, captions: str, lr: float | None, source: str
+) -> None:
+    preset, *_ = defense_presets(defense, model, captions)
     assert preset.training is not None
-    assert (preset.training.finetune.lr, preset.training.is_lr_chosen) == (0.04, True)
-    assert "chosen by accuracy alone on scenes-vit" in preset.source
+    assert preset.training.is_lr_chosen
+    assert preset.training.finetune.lr == lr or lr is None
+    assert source in preset.source
 
 
 def test_the_newest_trials_of_a_method_choose_its_rate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from cleaner.config import REFERENCE_SIDE, Parameter, parameters, scale_pixels
 from cleaner.files import write_bytes
 from cleaner.jobs import slurm
 from cleaner.jobs.slurm import SlurmResources
-from cleaner.labels import CLEAN_CAPTIONS, to_label, to_words
+from cleaner.labels import CLEAN_CAPTIONS, FULL_CAPTIONS, to_label, to_words
 from cleaner.presets import (
     PRETRAINED_VARIANT,
     QUICK_VARIANT,
@@ -266,6 +266,12 @@ def choose_clean_captions(data: str, *, key: str, help: str) -> dict[str, str]:
         "Clean captions", choices[::-1], default=default, format_func=to_words, key=f"{key}.{data}", help=help
     )
     return {} if chosen == default else {CLEAN_CAPTIONS: chosen}
+
+
+def find_clean_captions(data: str, *, key: str) -> str:
+    """Return the captions chosen by `choose_clean_captions`, which may be drawn later on the page."""
+    _, default = cache.caption_choices(data)
+    return str(st.session_state.get(f"{key}.{data}", default or FULL_CAPTIONS))
 
 
 def show_command(requests: Sequence[Request]) -> None:

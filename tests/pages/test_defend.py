@@ -360,10 +360,10 @@ def test_a_rebound_test_can_be_resumed(open_page: OpenPage, tmp_path: Path) -> N
     assert " 2 " in app.metric[-1].label
 
 
-def make_built_in_run(tmp_path: Path) -> Path:
+def make_built_in_run(tmp_path: Path, model: str = "scenes-rn") -> Path:
     """Write a backdoored run of a built-in model."""
     folder, _ = make_runs(tmp_path, seed=9)
-    write_json(folder / "config.json", {**read_json(folder / "config.json"), "clean_model": "scenes-rn"})
+    write_json(folder / "config.json", {**read_json(folder / "config.json"), "clean_model": model})
     return folder
 
 
@@ -392,14 +392,19 @@ def test_a_model_trained_elsewhere_gets_a_small_rate(open_page: OpenPage, tmp_pa
 
 
 def test_clean_pairs_can_have_captions_like_those_of_pretraining(open_page: OpenPage, tmp_path: Path) -> None:
-    make_runs(tmp_path)
+    make_built_in_run(tmp_path, model="scenes-lite")
     app = open_page("Defend")
     app.multiselect(key="defend.which").set_value(["finetune"]).run()
     assert "clean_captions" not in app.code[0].value
     captions = app.segmented_control(key="defend.captions.scenes")
     assert (captions.options, captions.value) == (["Full", "Mixed"], "full")
+    full, mixed = (defense_presets("finetune", "scenes-lite", kind)[0].training for kind in ("full", "mixed"))
+    assert full is not None
+    assert mixed is not None
+    assert f"--lr {full.finetune.lr}" in app.code[0].value
     captions.set_value("mixed").run()
     assert "--data scenes clean_captions=mixed" in app.code[0].value
+    assert f"--lr {mixed.finetune.lr}" in app.code[0].value
 
 
 @pytest.mark.parametrize(
