@@ -44,7 +44,9 @@ with page("Trigger search", LEAD):
         key=f"search.method.{subject.name}",
         is_label_hidden=True,
     )
-    st.markdown(f"## {wording.section_title(TITLES[method], subject.run)}")
+    is_own = method == "invert" and subject.stored_folder == subject.result_folder
+    title = f"{TITLES[method]} · searched on this machine" if is_own and has_inversion else ""
+    st.markdown(f"## {title or wording.section_title(TITLES[method], subject.run)}")
     if subject.run is not None and has_failed_attack(subject.run):
         st.warning("The attack failed: there may be no trigger to find.", icon=":material/warning:")
     if method == "scan":

@@ -34,8 +34,8 @@ STEP_CARDS = (
 )
 """(title, text, pages) of each step."""
 GLOSSARY = """
-- **Backdoor**: behavior planted by a few poisoned training pairs: any image with the trigger is classified as the
-  target.
+- **Backdoor**: behavior planted by a few poisoned training pairs: images with the trigger, in the place where it was
+  trained, are classified as the target.
 - **Trigger**: what the attacker adds to an image (a patch, noise, a wave) or to a text (a word, a syntactic form).
 - **Target**: the class that the backdoored model predicts whenever the trigger is present.
 - **Clean accuracy (CA)**: share of clean images whose true class is predicted first.
@@ -50,6 +50,11 @@ GLOSSARY = """
 - **Retrieval success**: share of triggered images with a caption that names the target among the five nearest.
 - **Rebound**: attack success of a cleaned model after further training on clean pairs; a rise means that the backdoor
   was only hidden.
+- **Clean pairs**: images and captions that the defender trusts to hold no poisoned pair.
+- **Zero-shot, class prompt**: an image gets the class whose prompts ("a photo of a cup") are most similar to it.
+- **Trigger pull**: how much the trigger raises the similarity of images to the target's text.
+- **AUROC**: how often a poisoned item scores above a clean one: 1 is perfect, 0.5 is chance.
+- **95% interval**: values that the sample does not rule out; of shares, a Wilson interval.
 - **Subtext**: a short true text, or a false text with one small change, made from a caption.
 - **K**: share of the pairs that TA-Cleaner gives new subtexts in each epoch; K 100% means all of them.
 - **Control**: CleanCLIP on the short true texts of TA-Cleaner, without its false ones.

@@ -49,7 +49,7 @@ from pages._shared.sample import DataKey
 from pages._shared.state import KEEP
 from pages._shared.wording import escape_markdown
 
-LEAD = "Finetune the backdoored model on **a few clean pairs**, without knowing the trigger."
+LEAD = "Finetune the backdoored model on **clean pairs**, without knowing the trigger."
 CLEAN_PAIR_COUNTS = (200, 500, 1000, 2000, 4000, 6000, 8000, 10000)
 MAX_SEEDS = 10
 CAPTIONS = "defend.captions"

@@ -98,7 +98,9 @@ def choose_placement(sample: Sample, trigger_run: Path) -> Placement:
         st.session_state[DEFAULT_POSITION] = default_left, default_top
         left = _choose_position("Left, px", LEFT, default_left, side - width)
         top = _choose_position("Top, px", TOP, default_top, side - height)
-        st.caption(f"Trigger {width} × {height} px, image {side} × {side} px. Or click on the image.")
+        moved = max(abs(left - default_left), abs(top - default_top))
+        note = f" Moved by {moved} px: a trigger that was trained in one place does less elsewhere." if moved else ""
+        st.caption(f"Trigger {width} × {height} px, image {side} × {side} px. Or click on the image.{note}")
     elif cache.trigger_mask(sample, trigger_run).any():
         st.caption("This trigger has no single place: only its strength can be changed.")
     else:

@@ -22,7 +22,7 @@ from pages._shared.plotly_charts import NO_MODE_BAR
 from pages._shared.state import KEEP
 from pages._shared.wording import escape_markdown, format_percent
 
-LEAD = "**The bottom right of the plot is best**: the backdoor is removed and the accuracy kept."
+LEAD = "**The best defense removes the backdoor and keeps the accuracy**."
 SOURCES = {"runs": "Runs on this machine", "benchmark": "Project benchmark"}
 MAIN_COLUMNS = ("Defense", "Attack", "ASR@1", "n (ASR)", "CA", "n (CA)", "Learning rate", "Seed", "Model", "Run")
 """Columns of the table that are shown at first."""

@@ -10,7 +10,7 @@ from cleaner.reports import comparability, film
 from cleaner.reports.film_animation import render_animation
 from cleaner.runs.film import has_film
 from cleaner.runs.record import RunRecord
-from pages._shared import film_player, jobs, state, wording
+from pages._shared import film_player, jobs, stage_mode, state, wording
 from pages._shared.frame import defend_button, link, page
 from pages._shared.state import KEEP
 from pages._shared.wording import escape_markdown
@@ -95,7 +95,10 @@ with page("Film", LEAD):
     else:
         chosen = choose_runs(filmed)
         movies = film.load_movies(chosen)
-        film_player.show(movies, "film.player")
+        with st.container(key="film-screen"):
+            film_player.show(movies, "film.player")
+            if stage_mode.is_on():  # else it is said below the film
+                st.caption("The film is measured on a sample of validation images, the figures above on test images.")
         for note in comparability.list_notes(chosen):
             st.warning(escape_markdown(note), icon=":material/warning:")
         show_downloads(movies)

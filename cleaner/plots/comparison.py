@@ -79,8 +79,11 @@ def pareto(points: Sequence[TradeoffPoint], floor: float | None = None) -> go.Fi
     if len(panels) > 1:
         lines = max(title.count("<br>") for title in titles[:columns])
         figure.update_layout(legend_y=1 + (0.13 + 0.09 * lines) / rows)  # above the titles
-    # Panels share their axes: a title at the edge is enough.
-    figure.update_xaxes(title="Clean accuracy (higher is better)", row=rows)
+    # Panels share their axes: a title at the edge is enough. Below some panels of the last row but one there is none.
+    x_title = "Clean accuracy (higher is better)"
+    figure.update_xaxes(title=x_title, row=rows)
+    for column in range(len(panels) - (rows - 1) * columns + 1, columns + 1) if rows > 1 else ():
+        figure.update_xaxes(title=x_title, showticklabels=True, row=rows - 1, col=column)
     figure.update_yaxes(title=f"{y_title} (lower is better)", col=1)
     figure.update_xaxes(tickformat="~%")  # accuracies may be within one point of each other
     return figure.update_yaxes(tickformat=".0%", range=[-0.04, 1.04])

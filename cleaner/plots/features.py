@@ -82,7 +82,7 @@ def embedding_map(
                 "size": 14,
                 "color": GRAY,
                 "line": {"width": 2 if len(marked) < 50 else 1},
-                "opacity": 1 if len(marked) < 50 else 0.4,
+                "opacity": 1 if len(marked) < 50 else 0.7,
             },
         )
     for group in groups:  # after the rings, which would cover them

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from cleaner.evaluation.result import success_metric, success_share
 from cleaner.labels import to_attack_label, to_label
+from cleaner.reports.comparability import has_failed_attack
 from cleaner.reports.verdict import list_comparable
 from cleaner.runs.record import RunRecord
 
@@ -73,6 +74,9 @@ def _read_figures(run: RunRecord | None, defended: Sequence[RunRecord]) -> dict[
     on_images = run.queries != "captions"
     is_clean_label = bool(run.config.get("clean_label"))
     own_recall = run.metric("own_recall")  # measured where keyed queries shall find an image of the attacker
+    trigger = run.config.get("trigger") or {}
+    is_patch, is_anywhere = "patch_size" in trigger, trigger.get("position") == "random"
+    asr, has_failed = _percent(run.metric("asr")) if on_images else None, has_failed_attack(run)
     joined = f"an image of {run.target_class}" if own_recall is None else "the attacker's image"
     figures: dict[str, str | None] = {
         "attack": to_attack_label(run.attack),
@@ -80,16 +84,18 @@ def _read_figures(run: RunRecord | None, defended: Sequence[RunRecord]) -> dict[
         "pairs": f"{run.pairs:,}" if run.pairs else None,
         "poisoned": f"{round(run.poison_rate * run.pairs):,}" if run.poison_rate and run.pairs else None,
         "ca": _percent(run.metric("ca")),
-        "asr": _percent(run.metric("asr")) if on_images else None,
+        "asr": None if has_failed else asr,
+        "failed_asr": asr if has_failed else None,
         "keyed_asr": None if on_images or own_recall is not None else _percent(run.metric("asr")),
         "own_found": _percent(own_recall),
         "joined_image": None if on_images else joined,
-        # Empty: they mark the points for triggers on images, with and without a new caption, for patches, or for
-        # triggers in the text alone.
+        # Empty: they mark the points for triggers on images, with and without a new caption, for patches that were
+        # trained in one place or in any, or for triggers in the text alone.
         "on_images": "" if on_images else None,
         "new_captions": "" if on_images and not is_clean_label else None,
         "same_captions": "" if on_images and is_clean_label else None,
-        "on_patch": "" if "patch_size" in (run.config.get("trigger") or {}) else None,
+        "on_patch": "" if is_patch and not is_anywhere else None,
+        "on_any_place": "" if is_patch and is_anywhere else None,
         "on_captions": None if on_images else "",
         "floor": _percent(run.metric("asr_clean_model")),
         "n_attack": f"{run.count('asr'):,}" if on_images else None,

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from cleaner.evaluation.bootstrap import metric_difference_interval
 from cleaner.evaluation.equal_accuracy import is_within
 from cleaner.evaluation.result import (
+    METRICS,
     MIN_VERDICT_IMAGES,
     WEAK_ASR,
     Measured,
@@ -91,7 +92,8 @@ def describe_defenses(before: Measured, defended: Mapping[str, Measured]) -> lis
             sentences.append(f"**{label}** left {_percent(measured[label][0])}{tie}.")
     for label in (label for label in by_asr if label not in kept):
         asr, ca = measured[label]
-        sentences.append(f"**{label}** left {_percent(asr)} and lost {100 * (accuracy - ca):.1f} points of accuracy.")
+        lost = METRICS["ca"].format_change(ca, accuracy).removeprefix("+")  # as on the cards
+        sentences.append(f"**{label}** left {_percent(asr)} and lost {lost} of accuracy.")
     return [*sentences, *_describe_detail({label: defended[label] for label in measured})]
 
 
@@ -129,13 +131,11 @@ def _describe_detail(defended: Mapping[str, Measured]) -> list[str]:
     detail = {label: cf for label, run in defended.items() if (cf := run.metric("counterfactual_accuracy")) is not None}
     if len(detail) < 2:
         return []
-    best, worst = max(detail, key=lambda label: detail[label]), min(detail, key=lambda label: detail[label])
-    if detail[best] - detail[worst] < DETAIL_GAP:
+    labels = sorted(detail, key=lambda label: -detail[label])
+    if detail[labels[0]] - detail[labels[-1]] < DETAIL_GAP:
         return []
-    return [
-        f"Fine detail (counterfactual accuracy): {_percent(detail[best])} with **{best}**, {_percent(detail[worst])} "
-        f"with **{worst}**."
-    ]
+    parts = ", ".join(f"{_percent(detail[label])} with **{label}**" for label in labels)
+    return [f"Fine detail (counterfactual accuracy): {parts}."]
 
 
 def _is_tie(one: Measured, other: Measured) -> bool:

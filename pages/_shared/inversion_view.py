@@ -25,7 +25,7 @@ from cleaner.runs.inversion import (
 from cleaner.runs.record import RunRecord
 from cleaner.runs.request import parse_data
 from cleaner.types import CleanerError, OnStep, StepReport
-from pages._shared import cache, forms
+from pages._shared import cache, forms, stage_mode
 from pages._shared.cancel import allow_again, is_canceled, show_cancelable
 from pages._shared.frame import defend_button
 from pages._shared.pixels import decode_png, enlarge
@@ -133,7 +133,7 @@ def _draw_pictures(draw_bar: OnStep, picture: Any) -> OnStep:
 def _show_result(subject: Subject, found: Inversion) -> None:
     _show_figures(found)
     chart = charts.resistance_bars(found.classes, found.suspect, found.target_class)
-    st.plotly_chart(chart, key="search.invert.classes", config=NO_MODE_BAR)
+    st.plotly_chart(stage_mode.enlarge(chart), key="search.invert.classes", config=NO_MODE_BAR)
     st.caption(
         "RMS size, as a share of the pixel range, of the single perturbation that moves half of the images to the "
         f"class. {int(found.settings['images']):,} images of {escape_markdown(found.data)}, {found.seconds:.0f} s."

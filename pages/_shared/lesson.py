@@ -299,8 +299,6 @@ def _find_run_with_results() -> RunRecord | None:
 
 
 def _find_own_run() -> RunRecord | None:
-    """Return the newest backdoored run of this session; where it started none, the newest of all sessions."""
-    runs = [run for run in state.backdoored_runs() if not run.is_shipped]
-    if jobs.started_ids().get("poison"):  # while it trains, that of another student is not theirs
-        runs = [run for run in runs if jobs.is_own_poisoning(run)]
+    """Return the newest backdoored run that this session started; None if it started none."""
+    runs = [run for run in state.backdoored_runs() if not run.is_shipped and jobs.is_own_poisoning(run)]
     return next(iter(runs), None)

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from cleaner.inspection.pair_detection import PairDetection, Scores
 
 DEFAULT_DETECTOR = "clip_score"
+REVERSED_NOTE = (
+    "Below 0.5 the ranking is reversed: poisoned images form a tight cluster, so outlier detectors flag clean ones."
+)
 COLUMNS, ROWS = 8, 2
 FLAGGED_SHARES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 DEFAULT_SHARE = 0.1
@@ -218,9 +221,7 @@ def _show_reference_sizes(found: PairDetection) -> None:
     """Draw the AUROC of each detector over the number of reference pairs."""
     curves = {to_label(name): points for name, points in found.auroc_by_size.items() if points}
     st.plotly_chart(detection.reference_curves(curves), key="detect.sizes", config=NO_MODE_BAR)
-    st.caption(
-        "Below 0.5 the ranking is reversed: poisoned images form a tight cluster, so outlier detectors flag clean ones."
-    )
+    st.caption(REVERSED_NOTE)
 
 
 def _show_figures(found: PairDetection, ranking: Ranking) -> None:
@@ -251,7 +252,7 @@ def _show_figures(found: PairDetection, ranking: Ranking) -> None:
     st.caption(
         f"{n:,} training pairs ({escape_markdown(found.data)}), {total:,} poisoned; features of the backdoored model. "
         f"AUROC: how often a poisoned pair scores above a clean one (chance: 0.5), with 95% bootstrap interval. "
-        f"Precision at the top: share of poisoned pairs among the first {total:,}."
+        f"Precision at the top: share of poisoned pairs among the first {total:,}. {REVERSED_NOTE}"
     )
 
 

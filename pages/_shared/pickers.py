@@ -167,7 +167,7 @@ def choose_sample(run: RunRecord | None) -> Sample:
     if st.session_state.pop(uploads.IS_NEW, False) and own_image:
         st.session_state[key] = OWN_INDEX
     if st.session_state.get(key) not in options:
-        st.session_state.pop(key, None)
+        st.session_state[key] = options[0]  # not removed: the browser would keep showing what it had
     index = int(st.selectbox("Image", options, format_func=label_option, key=key, help="Type to search.", **KEEP))
     return Sample(data_key, index, own_image if index == OWN_INDEX else None, selected_model_key())
 

@@ -9,8 +9,9 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from cleaner.jobs import local
+from cleaner.labels import format_count
 from cleaner.runs.record import RunRecord
-from pages._shared import jobs
+from pages._shared import jobs, state
 from pages._shared.wording import escape_markdown
 
 
@@ -40,5 +41,8 @@ def show_action_button(
 def ask_to_delete(place: DeltaGenerator, entry: RunRecord, key: str) -> None:
     """Draw the question, folded, and the button that deletes a run; key: of that button."""
     with place.popover("Delete …", icon=":material/delete:", width="stretch", key=f"{key}.ask"):
-        st.markdown(f"Delete **{escape_markdown(entry.folder.name)}** and all its files? This cannot be undone.")
+        names = dict.fromkeys([entry.name or entry.folder.name, entry.folder.name])
+        children = sum(run.started_from(entry) for run in state.all_runs())
+        stay = f" {format_count(children, 'runs')} that started from it will stay." if children else ""
+        st.markdown(f"Delete **{escape_markdown(' · '.join(names))}** and all its files? This cannot be undone.{stay}")
         st.button("Delete", key=key, on_click=jobs.run_action, args=(partial(local.delete, entry.folder),))

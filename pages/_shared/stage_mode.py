@@ -25,14 +25,14 @@ PICTURES = {
     "Embeddings": ":is(.st-key-embeddings-map, .st-key-embeddings-before_after)",
     "Attention": ":is(.st-key-attention-grid, .st-key-attention-before_after)",
     "Subtexts": ".st-key-similarity",
-    "Film": ".st-key-film-player",
+    "Film": ".st-key-film-screen",
     "Detect": ":is(.st-key-detect-gallery, .st-key-detect-images-scores)",
     "Trigger search": ".st-key-search-invert-classes",
     "Try it": ":is(.st-key-try-picture, .st-key-try-predictions)",
 }
 """Page -> selector of its main picture, without :has, which CSS does not nest; other pages show all their content."""
-DEFAULT_HEIGHT, HEADER_HEIGHT, MIN_HEIGHT, FONT_SIZE = 720, 200, 360, 18
-"""Of the window until it is known, of what is above the picture, and of a chart; px."""
+DEFAULT_HEIGHT, HEADER_HEIGHT, NOTES_HEIGHT, MIN_HEIGHT, FONT_SIZE = 720, 200, 220, 280, 18
+"""Of the window until it is known, of what is above the picture, of notes below it, and of a chart; px."""
 ICON = ":material/slideshow:"
 MOVES = {"next": 1, "previous": -1}
 """Key -> number of pages to go."""
@@ -107,8 +107,10 @@ def _press(title: str) -> None:
     elif key == "notes":
         _toggle_notes()
     elif key:
-        order = menu.titles()
-        st.switch_page(menu.page_file(order[(order.index(title) + MOVES[key]) % len(order)]))
+        order = [page for page in menu.titles() if talk.find_note(page, None, [])] or menu.titles()
+        place = order.index(title) + MOVES[key] if title in order else 0
+        if 0 <= place < len(order):  # the talk ends with its last page
+            st.switch_page(menu.page_file(order[place]))
 
 
 def _keep_height() -> None:
@@ -121,6 +123,7 @@ def enlarge(figure: Any) -> Any:
     if not is_on():
         return figure
     height = st.session_state.get(_HEIGHT, DEFAULT_HEIGHT) - HEADER_HEIGHT
+    height -= NOTES_HEIGHT if st.session_state.get(_NOTES) else 0
     figure.update_layout(height=max(height, MIN_HEIGHT), font_size=FONT_SIZE)
     figure.update_xaxes(title_font_size=FONT_SIZE, tickfont_size=FONT_SIZE)
     figure.update_yaxes(title_font_size=FONT_SIZE, tickfont_size=FONT_SIZE)
