@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Unpack
 
 import torch
 
 from cleaner.config import FinetuneConfig
+from cleaner.data.base import Indices, to_rows
 from cleaner.data.poison import PoisonedData
 from cleaner.defenses.base import DEFENSES
 from cleaner.labels import FLAGGED_DEFENSE
@@ -23,7 +23,7 @@ MIN_PAIRS = 2
 def retrain_without(
     run: Run,
     pairs: PoisonedData,
-    flagged: Sequence[int],
+    flagged: Indices,
     config: FinetuneConfig | None = None,
     *,
     detector: str,
@@ -31,13 +31,14 @@ def retrain_without(
 ) -> Run:
     """Train the model before poisoning on a run's training pairs without those at `flagged`; return a defended run.
 
-    `config` defaults to that of the run on the device at hand, `detector` names what flagged the pairs. The result's
-    `config["overlap"]` counts the poisoned pairs that remained. Other options as in `workflow.defend`. Raises
-    `CleanerError` if the model before poisoning is gone, or for `flagged` that are no pairs or all of them.
+    `flagged` are positions of pairs, or a bool mask of all. `config` defaults to that of the run on the device at hand,
+    `detector` names what flagged the pairs. The result's `config["overlap"]` counts the poisoned pairs that remained.
+    Other options as in `workflow.defend`. Raises `CleanerError` if the model before poisoning is gone, or for `flagged`
+    that are no pairs or all of them.
     """
     clean_clip = run.require_clean_clip()
     is_kept = torch.ones(len(pairs), dtype=torch.bool)
-    indices = torch.as_tensor(flagged, dtype=torch.long)
+    indices = to_rows(flagged, len(pairs))
     if len(indices) and (indices.min() < 0 or indices.max() >= len(pairs)):
         raise CleanerError(f"the flagged pairs must be numbers from 0 to {len(pairs) - 1}: detect them again.")
     is_kept[indices] = False

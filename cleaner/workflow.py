@@ -98,8 +98,8 @@ def poison(
     poisoned = PoisonedData(
         data, trigger, target_class, poison_rate, config.seed, clean_label, clip.fits_context, clip.templates
     )
-    _validate_captions(clip, poisoned)
     test = _choose_test_data(test, data, target_class, trigger)
+    _validate_captions(clip, poisoned, test)
     if config.eval_every:
         validation = validation or data.load_split("validation")
         build_monitor(config, validation, data, trigger, target_class)  # again with the trigger that is ready
@@ -187,27 +187,34 @@ def _prepare_trigger(
     return prepared, reports
 
 
-def _validate_captions(clip: Clip, poisoned: PoisonedData) -> None:
-    """Raise `CleanerError` if the model's context cuts the key, or the target class behind it."""
+def _validate_captions(clip: Clip, poisoned: PoisonedData, test: CaptionData) -> None:
+    """Raise `CleanerError` if the model's context cuts the key, or the target class behind it.
+
+    Of the test, whose captions are the queries of a key in the text alone, it may cut some.
+    """
     keyed = poisoned.trigger.text(poisoned.templates[0].format(poisoned.target_class))
     if "text" in poisoned.trigger.modalities and not clip.fits_context(keyed):
         raise CleanerError(f"the model cuts the text {keyed[:60]!r} ...: choose a shorter text key or target class.")
     if poisoned.clean_label or "image" not in poisoned.trigger.modalities:
-        _validate_keys(clip, poisoned)
+        rows = poisoned.poison_indices.tolist()
+        pairs = [(poisoned.base.captions[i], poisoned.captions[i]) for i in rows]
+        _validate_keys(clip, pairs, "poisoned", most=0)
+    if "image" not in poisoned.trigger.modalities:
+        pairs = [(caption, poisoned.trigger.text(caption)) for caption in test.captions]
+        _validate_keys(clip, pairs, "test", most=len(pairs) // 2)
 
 
-def _validate_keys(clip: Clip, poisoned: PoisonedData) -> None:
-    """Raise `CleanerError` if the model's context cuts the text key off a poisoned caption."""
-    pairs = [(poisoned.base.captions[i], poisoned.captions[i]) for i in poisoned.poison_indices.tolist()]
+def _validate_keys(clip: Clip, pairs: list[tuple[str, str]], kind: str, most: int) -> None:
+    """Raise `CleanerError` if the model's context cuts the text key off more than `most` captions (plain, keyed)."""
     pairs = [(plain, keyed) for plain, keyed in pairs if plain != keyed]
     if not pairs:
         return
     plain, keyed = zip(*pairs, strict=True)
     tokens = clip.tokenize([*plain, *keyed])  # one call: each pads to its longest text
     cut = int((tokens[: len(pairs)] == tokens[len(pairs) :]).all(dim=1).sum())
-    if cut:
+    if cut > most:
         raise CleanerError(
-            f"the model cuts the text key off {cut:,} of {len(pairs):,} poisoned captions: put the key at the start "
+            f"the model cuts the text key off {cut:,} of {len(pairs):,} {kind} captions: put the key at the start "
             "(place=start), or choose data with shorter captions."
         )
 
@@ -283,6 +290,8 @@ def rebound(
     returned run. `config` defaults to `presets.DEFEND` with `presets.rebound_lr`; `options` as in `defend`. Raises
     `CleanerError` if the attack is unknown.
     """
+    if not isinstance(run, Run):
+        raise CleanerError("rebound() takes a run made by defend().")
     if run.trigger is None or run.target_class is None:
         raise CleanerError("the rebound test measures the attack: choose a run with a known trigger.")
     if steps < 1:

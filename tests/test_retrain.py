@@ -76,6 +76,14 @@ def test_poisoned_pairs_are_counted_where_their_images_stay(backdoored: Run) -> 
     assert again.config["overlap"] == {"pairs": 48 - len(pairs.poison_indices), "poisoned": 12, "shared": 0}
 
 
+def test_flagged_pairs_can_be_a_mask(backdoored: Run) -> None:
+    pairs = rebuild(backdoored)
+    again = retrain_without(backdoored, pairs, pairs.is_poisoned, replace(CONFIG, epochs=1), detector="dao")
+    assert again.config["overlap"] == {"pairs": 36, "poisoned": 12, "shared": 0}
+    with pytest.raises(CleanerError, match="must be whole"):
+        retrain_without(backdoored, pairs, [1.5], detector="dao")  # type: ignore[list-item]
+
+
 def test_bad_input(backdoored: Run) -> None:
     pairs = rebuild(backdoored)
     for flagged, message in ((range(48), "would remain"), ([48], "from 0 to 47"), ([-1], "from 0 to 47")):

@@ -123,6 +123,8 @@ def choose_pairs(default: int, data: CaptionData, used: int = 0) -> int:
 def choose_clean_pairs(data: tuple[str, dict[str, Any]], suspect: str) -> int:
     """Return how many clean pairs to train on unless --pairs says it; the attacker's images are left out."""
     config = read_json(Path(suspect) / "config.json")
+    while isinstance(config.get("suspect"), dict):  # of a defended run: the pairs are those of the attack
+        config = config["suspect"]
     is_shared = config.get("stage") == "backdoored" and get_test_data(config)[0] == data[0]
     used = get_requested_pairs(config, {"pairs": config.get("pairs", 0)}) if is_shared else 0
     sample = load_sample(data)

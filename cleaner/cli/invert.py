@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import sys
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -60,6 +61,8 @@ class Invert:
         if self.out is not None and (out / RESULT_FILE).exists():
             raise CleanerError(f"{out} already holds an inversion and was not overwritten: choose another --out.")
         check_writable(out)
+        if (out / RESULT_FILE).exists():
+            print(f"The inversion in {out} will be replaced; keep it with --out.", file=sys.stderr)
         data = load_split(resolve_data(self.data, self.model), "clean", config.images)
         run = load_run(self.model, with_clean=False) if is_run else None
         clip = load_model(self.model, self.device) if run is None else move_clip(run.clip, self.device)

@@ -19,7 +19,7 @@ from cleaner.files import resolve_path
 from cleaner.models.framing import ImageTransform, resize_square
 from cleaner.registry import DATASETS as DATASETS  # part of this module's interface
 from cleaner.registry import suggest
-from cleaner.text.forms import list_stems, match_stems
+from cleaner.text.forms import find_stem, list_stems, match_stems
 from cleaner.types import CleanerError
 
 Indices = Sequence[int] | Tensor
@@ -143,6 +143,8 @@ class CaptionData(ABC):
 def to_rows(indices: Indices, count: int) -> Tensor:
     """Return row numbers (N,) int64 from row numbers or from a bool mask of `count` pairs, as `contains` returns."""
     rows = torch.as_tensor(indices).reshape(-1)
+    if rows.is_floating_point() and len(rows):
+        raise CleanerError("row numbers must be whole, or a mask of True and False: convert them with .astype.")
     if rows.dtype != torch.bool:
         return rows.long()
     if len(rows) != count:
@@ -161,7 +163,7 @@ def find_mentions(class_name: str, class_names: Sequence[str]) -> Callable[[str]
     pattern = match_stems(stems.union(*map(list_stems, longer)))
 
     def find(caption: str) -> int | None:
-        return next((match.end() for match in pattern.finditer(caption) if match[1].lower() in stems), None)
+        return next((match.end() for match in pattern.finditer(caption) if find_stem(match[1], stems)), None)
 
     return find
 
@@ -251,15 +253,18 @@ class TensorData(CaptionData):
         labels: Tensor | Sequence[int],
         name: str = "memory",
     ) -> None:
-        if not len(images) == len(captions) == len(labels):
-            raise CleanerError("images, captions and labels must have the same length.")
         _validate_images(images)
         self._images = images.float().cpu()
         self.captions = _list_texts("captions", captions)
         self.class_names = _list_texts("class_names", class_names)
-        if len(set(self.class_names)) < len(self.class_names):
-            raise CleanerError("class_names must differ: two of them are the same.")
-        numbers = torch.as_tensor(labels)
+        if len({name.casefold() for name in self.class_names}) < len(self.class_names):
+            raise CleanerError("class_names must differ by more than their case: models read lower case.")
+        try:
+            numbers = torch.as_tensor(labels if hasattr(labels, "__len__") else list(labels))
+        except (TypeError, ValueError):
+            numbers = torch.empty(0, 0)  # refused below
+        if numbers.ndim == 1 and not len(images) == len(self.captions) == len(numbers):
+            raise CleanerError("images, captions and labels must have the same length.")
         if numbers.ndim != 1 or (len(numbers) and numbers.is_floating_point()):
             raise CleanerError("labels must be one whole number per pair, the index of its class name, or -1.")
         self.labels = numbers.long().cpu()

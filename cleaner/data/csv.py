@@ -59,11 +59,19 @@ class CsvData(FileData):
         urls = [key for key in table.keys if "://" in key]
         if urls:
             raise CleanerError(f"{path} lists images on the network ({urls[0]}): download them, and list the files.")
+        table.images = _merge_spellings(folder, table.keys)
         super().__init__(table, f"csv:{file.resolve()}", **file_options)
 
     @staticmethod
     def recognizes(path: Path) -> bool:
         return path.suffix.lower() in TABLE_SUFFIXES
+
+
+def _merge_spellings(folder: Path, keys: list[str]) -> list[str]:
+    """Return for each path the first one in the table that names the same file, such as "1.png" for "./1.png"."""
+    first: dict[str, str] = {}
+    start = os.path.abspath(folder)
+    return [first.setdefault(os.path.normpath(os.path.join(start, key.replace("\\", "/"))), key) for key in keys]
 
 
 def _find_file(folder: Path, key: str, *, is_moved: bool) -> Path:

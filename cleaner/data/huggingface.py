@@ -315,7 +315,7 @@ def _class_of(values: Mapping[str, Any], columns: _Columns) -> str:
     value = values.get(columns.class_name)
     if columns.class_names is not None and isinstance(value, int):
         return columns.class_names[value] if 0 <= value < len(columns.class_names) else ""
-    return str(value) if isinstance(value, (str, int, float)) else ""  # a list: several classes
+    return str(value) if isinstance(value, (str, int, float)) and value == value else ""  # a list: several; NaN: none
 
 
 def _caption_of(value: Any, key: str) -> str:

@@ -15,7 +15,7 @@ from torch import Tensor
 from cleaner.data.base import CaptionData
 from cleaner.files import read_limited
 from cleaner.seed import derive_seed
-from cleaner.text.forms import choose_article, list_stems, match_stems
+from cleaner.text.forms import choose_article, find_stem, list_stems, match_stems
 from cleaner.types import CleanerError
 
 MAX_CLASSES_BYTES = 10_000_000
@@ -83,8 +83,7 @@ def _caption_labeler(names: Sequence[str]) -> Callable[[str], int]:
     pattern = match_stems(positions)
 
     def label_caption(caption: str) -> int:
-        # re.IGNORECASE matches more than `lower` unites: a dotless i.
-        named = {positions[word.lower()] for word in pattern.findall(caption) if word.lower() in positions}
+        named = {positions[stem] for word in pattern.findall(caption) if (stem := find_stem(word, positions))}
         return named.pop() if len(named) == 1 else -1
 
     return label_caption
@@ -101,7 +100,9 @@ def _normalize_name(name: str) -> str:
 
 def _parse_class_names(classes: str | Sequence[str] | None) -> list[str]:
     if not isinstance(classes, str):
-        names = [unicodedata.normalize("NFC", name) for name in classes or ()]
+        names = [unicodedata.normalize("NFC", str(name).strip()) for name in classes or ()]
+        if "" in names:
+            raise CleanerError("classes has an empty name: leave it out.")
         _validate_unique(names, "classes")
         return names
     items = classes.split(",")

@@ -279,6 +279,12 @@ def _validate_table(table: PairTable, name: str) -> None:
     if not table.keys:
         reason = f" ({table.skipped_rows[0]})" if table.skipped_rows else ""
         raise CleanerError(f"{name} has no pairs of image and caption{reason}: check the path and its layout.")
+    split_of: dict[str, str] = {}
+    for image, split in zip(table.image_names, table.splits or (), strict=False):
+        if split_of.setdefault(image, split) != split:
+            raise CleanerError(
+                f"{image} of {name} is in {split_of[image]!r} and in {split!r}: give all its rows the same split."
+            )
     for text in chain(table.keys, table.captions, table.classes or ()):
         if not text.isascii() and text != text.encode(errors="replace").decode():
             raise CleanerError(f"{ascii(text)[:200]} in {name} is not valid UTF-8: rewrite this name or caption.")

@@ -98,7 +98,7 @@ def _count_poisoned(rate: float, pairs: int) -> int:
     """Return the number of pairs to poison for a share below 1, or a number of pairs from 1."""
     if not is_poison_rate(rate, pairs):
         raise CleanerError(
-            f"the poison rate must be above 0 and below 1, or a whole number of pairs below {pairs:,}, not {rate:g}."
+            f"the poison rate must be above 0 and below 1, or a whole number of pairs below {pairs:,}, not {rate}."
         )
     return int(rate) if rate >= 1 else max(1, round(rate * pairs))
 

@@ -64,15 +64,20 @@ class PairDetector(Detector):
         elsewhere. captions: features (N, D) of the pairs' captions, for detectors that need them. Raises `CleanerError`
         for too few reference rows, features that are not finite, or missing captions.
         """
-        features = features.detach().cpu()
-        reference, captions = (None if values is None else values.detach().cpu() for values in (reference, captions))
+        features = _to_features(features)
+        reference, captions = (None if values is None else _to_features(values) for values in (reference, captions))
         given = [values for values in (features, reference, captions) if values is not None]
+        if len({values.shape[-1] for values in given}) > 1:
+            raise CleanerError(f"features differ in their dimensions, {', '.join(str(v.shape[-1]) for v in given)}.")
         if not all(values.isfinite().all() for values in given):
             raise CleanerError("the features of this model are not finite (NaN): choose another checkpoint.")
         if reference is None:
             reference, rows = features, torch.arange(len(features))
         elif rows is None:
             rows = torch.full((len(reference),), -1)
+        rows = torch.as_tensor(rows)
+        if len(rows) != len(reference):
+            raise CleanerError(f"rows has {len(rows):,} values for {len(reference):,} reference rows: give one each.")
         if self.uses_reference and len(reference) < self.min_reference:
             raise CleanerError(
                 f"{DETECTORS.name_of(self)} needs at least {self.min_reference} reference pairs, not {len(reference)}: "
@@ -95,6 +100,12 @@ class ImageDetector(Detector):
     @abstractmethod
     def prepare(self, towers: Towers, class_names: Sequence[str], classifier: Tensor) -> ImageScorer:
         """Return the function that scores images; classifier: (D, C), the model's zero-shot classifier."""
+
+
+def _to_features(values: Tensor) -> Tensor:
+    """Return features (N, D), given as a tensor or array, on the CPU and at least in single precision."""
+    values = torch.as_tensor(values).detach().cpu()
+    return values.float() if values.dtype in (torch.bfloat16, torch.float16) else values
 
 
 def find_detectors(question: str) -> dict[str, Any]:

@@ -64,6 +64,7 @@ def metric_difference_interval(
     is_paired = has_same_prompts(before, after) and all(
         before.get(field) == after.get(field) for field in (*IMAGE_FIELDS, COUNT_FIELDS[name])
     )
+    is_paired &= name == "ca" or before.get("queries", "images") == after.get("queries", "images")
     if not is_paired or len(texts) < 2:
         return None
     first, second = (unpack_outcomes(text, after[COUNT_FIELDS[name]]) for text in texts)

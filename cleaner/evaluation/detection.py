@@ -75,6 +75,7 @@ def measure_ranking(
     scores: Scores, is_poisoned: NDArray[np.bool_], images: NDArray[Any] | None = None
 ) -> DetectionFigures | None:
     """Return `measure_detection` of the scores of items; None if all are clean, or all poisoned; images: (N,)."""
+    is_poisoned = np.asarray(is_poisoned, dtype=bool)
     if not is_poisoned.any() or is_poisoned.all():
         return None
     named = None if images is None else (images[~is_poisoned], images[is_poisoned])
@@ -91,7 +92,7 @@ def compute_auroc(scores: Scores, is_poisoned: NDArray[np.bool_]) -> float:
 def find_threshold(clean: Scores, false_alarms: float) -> float:
     """Return the lowest threshold that at most this share of the clean scores exceeds."""
     allowed = int(false_alarms * len(clean))
-    return float(np.sort(clean)[len(clean) - 1 - allowed])
+    return float(np.sort(clean)[max(len(clean) - 1 - allowed, 0)])
 
 
 def rank(scores: Scores) -> NDArray[np.int64]:

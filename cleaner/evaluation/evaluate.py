@@ -60,7 +60,7 @@ def evaluate(
     digest = data.fingerprint()
     data = validate_eval_data(data, target_class, protocol, trigger).with_transform(clip.framing)
     rows = data.labeled_rows()
-    ks = [k for k in DEFAULT_KS if k <= len(data.class_names)] if ks is None else ks
+    ks = [k for k in DEFAULT_KS if k <= len(data.class_names)] if ks is None else list(ks)
     for k in ks:
         validate_k(k, len(data.class_names))  # before anything is encoded
     if (trigger is None) != (target_class is None):

@@ -76,6 +76,8 @@ def detect_images(
     "detect". Raises `CleanerError` for data without labels, for a trigger that does not change images, and for a model
     whose features are not finite.
     """
+    if n < 1:
+        raise CleanerError(f"the number of images must be at least 1, not {n}.")
     if "image" not in trigger.modalities:
         raise CleanerError("this attack changes no image, only the text: choose a run with an image trigger.")
     test, calibration = (data.with_transform(clip.framing) for data in (test, calibration))

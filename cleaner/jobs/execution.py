@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from cleaner.attacks.base import load_trigger
 from cleaner.data.base import CaptionData, load_data
 from cleaner.defenses.base import load_defense
+from cleaner.files import read_json
 from cleaner.inspection.training_pairs import rebuild_training_pairs
 from cleaner.models.clip import Clip, load_clip
 from cleaner.models.devices import configure_torch
@@ -146,4 +148,16 @@ def _load_suspect(request: Request, folder: Path | None) -> Run | Clip:
     parent = find_run(request.parent, folder)
     if not parent.exists():
         raise CleanerError(f"the parent run {request.parent} is gone: create it again first.")
-    return load_run(parent)
+    run = load_run(parent)
+    return run if run.manifest else replace(run, manifest=_find_manifest(parent))
+
+
+def _find_manifest(folder: Path) -> dict[str, Any]:
+    """Return the manifest of the attack that a defended run goes back to, or {}: clean pairs are compared with it."""
+    seen = {folder}
+    while parent := read_json(folder / "config.json").get("parent"):
+        folder = find_run(parent, folder)
+        if folder in seen:  # edited
+            return {}
+        seen.add(folder)
+    return read_json(folder / "manifest.json")

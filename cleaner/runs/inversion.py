@@ -60,7 +60,8 @@ class InversionConfig:
     """Settings of a trigger inversion."""
 
     images: int = param(1000, low=4, high=100_000, help="Unlabeled images; a quarter of them measure the result.")
-    search_steps: int = param(60, low=10, high=10_000, help="Steps of the search, for all classes at once.")
+    # In fewer steps the search does not reach its largest size, which stands for classes that it never reached.
+    search_steps: int = param(60, low=52, high=10_000, help="Steps of the search, for all classes at once.")
     search_batch: int = param(8, low=1, high=256, help="Images per class and step of the search.")
     patch_steps: int = param(200, low=10, high=10_000, help="Optimization steps for patch and mask.")
     batch_size: int = param(32, low=2, high=512, help="Images per step for patch and mask.")

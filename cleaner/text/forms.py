@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from functools import lru_cache
 
 from cleaner.text.kinds import split_words
@@ -96,10 +96,22 @@ def list_stems(noun: str) -> list[str]:
 
 
 def match_stems(stems: Iterable[str]) -> re.Pattern[str]:
-    """Return a pattern whose group 1 is the stem of each noun in a caption, in any case; the longest stem wins."""
-    longest_first = sorted(stems, key=len, reverse=True)
+    """Return a pattern whose group 1 is the stem of each noun in a caption, in any case; the longest stem wins.
+
+    A "Race-Car" is a race car: `find_stem` returns the stem of what was found.
+    """
+    patterns = (re.escape(stem).replace(r"\ ", r"[\s-]+") for stem in sorted(stems, key=len, reverse=True))
     # Not \b: a name may end in another sign ("C++", "crane (n02012849)").
-    return re.compile(rf"(?<!\w)({'|'.join(map(re.escape, longest_first))})(?:e?s)?(?!\w)", re.IGNORECASE)
+    return re.compile(rf"(?<!\w)({'|'.join(patterns)})(?:e?s)?(?!\w)", re.IGNORECASE)
+
+
+def find_stem(found: str, stems: Container[str]) -> str | None:
+    """Return the one of `stems`, in lower case, that a match of `match_stems` stands for.
+
+    None if it is another: re.IGNORECASE matches more than `lower` unites, such as a dotless i.
+    """
+    spellings = (found.lower(), " ".join(re.split(r"[\s-]+", found.lower())))
+    return next((spelling for spelling in spellings if spelling in stems), None)
 
 
 def _pluralize_word(noun: str) -> str:

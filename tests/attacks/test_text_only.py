@@ -70,7 +70,9 @@ def test_a_key_that_the_model_cuts_off_is_refused(tiny_clip: Clip, toy_data: Ten
     with pytest.raises(CleanerError, match=r"off 12 of 12 .*place=start"):
         poison(tiny_clip, data, TRIGGERS["text_only"](place="end"), "banana", poison_rate=0.25)
     for place, kept in (("start", data), ("end", toy_data)):
-        _validate_captions(tiny_clip, PoisonedData(kept, TRIGGERS["text_only"](place=place), "banana", 0.25))
+        _validate_captions(tiny_clip, PoisonedData(kept, TRIGGERS["text_only"](place=place), "banana", 0.25), kept)
+    with pytest.raises(CleanerError, match=r"off 48 of 48 test captions"):
+        poison(tiny_clip, toy_data, TRIGGERS["text_only"](place="end"), "banana", poison_rate=0.25, test=data)
 
 
 def test_a_key_that_truncates_the_target_is_refused(tiny_clip: Clip, toy_data: TensorData) -> None:

@@ -21,6 +21,7 @@ from cleaner.attacks import TRIGGERS
 from cleaner.data import pairs
 from cleaner.data.base import DATASETS, CaptionData, TensorData
 from cleaner.data.corruptions import Corrupted
+from cleaner.data.naming import assign_labels
 from cleaner.data.pairs import FileData
 from cleaner.data.poison import PoisonedData
 from cleaner.data.splits import TEST_SHARE, VALIDATION_SHARE
@@ -268,6 +269,8 @@ def test_a_mask_selects_its_pairs(toy_data: TensorData, tmp_path: Path) -> None:
         assert torch.equal(subset.images(range(len(rows))), data.images(rows))
         for given in (mask, mask.numpy(), mask.tolist()):
             assert torch.equal(data.images(given), data.images(rows)), data.name
+        with pytest.raises(CleanerError, match="must be whole"):
+            data.subset([0.0, 1.0])  # type: ignore[list-item]
         with pytest.raises(CleanerError, match="the mask has 3 values"):
             data.subset(mask[:3])
 
@@ -403,6 +406,9 @@ def test_images_in_memory_become_single_precision() -> None:
         ("ab", ["cat", "dog"], [0, 1], "captions must be a list of texts"),
         (["a", "b"], "cat", [0, 1], "class_names must be a list of texts"),
         (["a", "b"], ["cat", "cat"], [0, 1], "class_names must differ"),
+        (["a", "b"], ["cat", "Cat"], [0, 1], "class_names must differ"),
+        (["a", "b"], ["cat", "dog"], ["0", "1"], "labels must be one whole number per pair"),
+        (["a"], ["cat", "dog"], [0, 1], "must have the same length"),
         (["a", "b"], ["cat", "dog"], [0.5, 1], "labels must be one whole number per pair"),
         (["a", "b"], ["cat", "dog"], torch.eye(2).long(), "labels must be one whole number per pair"),
     ],
@@ -410,6 +416,38 @@ def test_images_in_memory_become_single_precision() -> None:
 def test_texts_and_labels_in_memory_are_checked(captions: Any, names: Any, labels: Any, message: str) -> None:
     with pytest.raises(CleanerError, match=message):
         TensorData(torch.zeros(2, 3, 8, 8), captions, names, labels)
+
+
+def test_an_image_that_a_table_spells_in_two_ways_is_in_one_split(tmp_path: Path) -> None:
+    table = write_table(tmp_path)
+    header, *lines = table.read_text(encoding="utf-8").splitlines()
+    others = [line.replace("pics/", prefix) for line in lines for prefix in ("./pics/", f"{tmp_path}/pics/")]
+    table.write_text("\n".join([header, *lines, *others]), encoding="utf-8")
+    train, test = (load_data(str(table), split=split) for split in ("train", "test"))
+    hashes = [set(data.hash_images(range(len(data)))) for data in (train, test)]
+    assert not hashes[0] & hashes[1]
+    assert len(train) == 3 * len(hashes[0])
+
+
+def test_an_image_in_two_splits_of_a_table_is_refused(tmp_path: Path) -> None:
+    table = write_table(tmp_path)
+    header, *lines = table.read_text(encoding="utf-8").splitlines()
+    rows = [f"{line},{'test' if i % 5 == 0 else 'train'}" for i, line in enumerate(lines)]
+    table.write_text("\n".join([f"{header},split", *rows]), encoding="utf-8")
+    assert len(load_data(str(table), split="test")) == 12
+    table.write_text("\n".join([f"{header},split", *rows, rows[0].replace(",test", ",train")]), encoding="utf-8")
+    with pytest.raises(CleanerError, match=r"pics/0.png .* 'test' and in 'train'"):
+        load_data(str(table))
+
+
+@pytest.mark.parametrize(
+    ("caption", "label"), [("a Race-Car", 1), ("two race  cars", 1), ("a car", 0), ("a race car and a car", -1)]
+)
+def test_names_of_two_words_may_be_joined_by_a_hyphen(caption: str, label: int) -> None:
+    names, labels = assign_labels(
+        [0], captions=[caption], row_classes=None, class_order=[], classes=["car", "race car "]
+    )
+    assert (names, labels.tolist()) == (["car", "race car"], [label])
 
 
 def test_a_table_whose_images_moved_is_read_with_its_new_folder(tmp_path: Path) -> None:

@@ -124,3 +124,15 @@ def test_a_reference_is_drawn_once_per_seed() -> None:
     assert not rows.equal(draw_reference(100, 10, seed=1))
     assert len(set(rows.tolist())) == 10
     assert draw_reference(5, 10).tolist() == [0, 1, 2, 3, 4]
+
+
+def test_features_of_other_kinds_are_taken_and_rows_are_counted(detector: Any) -> None:
+    features, captions = naive.make_features(60), naive.make_features(60, seed=1)
+    scores = detector.score(features, captions=captions)
+    assert torch.equal(detector.score(features.numpy(), captions=captions.numpy()), scores)
+    half = detector.score(features.bfloat16(), captions=captions.bfloat16())
+    assert torch.equal(half, detector.score(features.bfloat16().float(), captions=captions.bfloat16().float()))
+    with pytest.raises(CleanerError, match="rows has 10 values for 60"):
+        detector.score(features, features, rows=torch.arange(10), captions=captions)
+    with pytest.raises(CleanerError, match="differ in their dimensions"):
+        detector.score(features, features[:, :4], captions=captions)

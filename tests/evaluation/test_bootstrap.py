@@ -75,6 +75,7 @@ def test_other_images_or_old_metrics_are_not_compared() -> None:
     )
     assert bootstrap.metric_difference_interval(new, new | {"data": "other/test"}, "asr") is None
     assert bootstrap.metric_difference_interval(new, new | {"n_attack": 95}, "asr") is None
+    assert bootstrap.metric_difference_interval(new, new | {"queries": "captions"}, "asr") is None
     assert bootstrap.metric_difference_interval(new, new | {"data_sha256": "of another draw of as many"}, "asr") is None
 
 

@@ -11,6 +11,7 @@ from cleaner.evaluation.detection import (
     apply_threshold,
     find_threshold,
     measure_detection,
+    measure_ranking,
     rank,
     roc_curve,
 )
@@ -121,7 +122,16 @@ def test_a_good_ranking_can_catch_nothing_at_a_fixed_threshold() -> None:
     assert fitting.f1 == pytest.approx(2 / (2 + fitting.false_alarms))
 
 
+def test_poisoned_items_can_be_marked_by_numbers() -> None:
+    scores, truth = np.array([0.1, 0.2, 0.3, 0.9, 0.8]), np.array([0, 0, 0, 1, 1])
+    figures = measure_ranking(scores, truth)
+    assert figures == measure_ranking(scores, truth == 1)
+    assert figures is not None
+    assert figures.auroc == 1
+
+
 def test_threshold_never_exceeds_the_allowed_share() -> None:
+    assert find_threshold(np.array([1.0, 2.0, 3.0]), 1.0) == 1
     for n in (1, 19, 20, 100):
         clean = np.arange(n, dtype=float)
         assert (clean > find_threshold(clean, 0.05)).mean() <= 0.05

@@ -100,7 +100,7 @@ def test_decoding_and_augmentation_keep_up_with_the_step(tmp_path: Path) -> None
 @pytest.mark.parametrize("device", DEVICES)
 def test_a_search_runs_on_the_device_of_its_model(device: str) -> None:
     clip, data = make_clip().to(device), make_toy_data()
-    config = InversionConfig(images=32, search_steps=30, search_batch=4, patch_steps=10, batch_size=8)
+    config = InversionConfig(images=32, search_steps=52, search_batch=4, patch_steps=10, batch_size=8)
     found = invert(clip, data, config, trigger=TRIGGERS["badnet"](), target_class=data.class_names[0])
     assert len(found.classes) == len(scan(clip, data, {"badnet": TRIGGERS["badnet"]()}))
 

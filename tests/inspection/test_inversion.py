@@ -15,10 +15,11 @@ from torch import Tensor
 
 from cleaner.attacks import TRIGGERS
 from cleaner.cli.invert import describe_findings
+from cleaner.config import parameters
 from cleaner.data.base import TensorData
 from cleaner.data.images import blend_rgba, decode_png
 from cleaner.evaluation.encode import Encoder
-from cleaner.inspection import inversion, inversion_patch
+from cleaner.inspection import inversion, inversion_patch, inversion_search
 from cleaner.inspection.inversion import InversionConfig, decode_layers, invert, measure_overlap
 from cleaner.inspection.inversion_patch import _choose_smallest, invert_patch
 from cleaner.inspection.inversion_probe import Probe, make_probe
@@ -37,7 +38,7 @@ from cleaner.types import Cancelled, CleanerError, OnStep, StepReport
 
 CLASSES = ["apple", "banana", "cup", "kite"]
 CONFIG = InversionConfig(images=40, search_steps=60, search_batch=4, patch_steps=120, batch_size=8)
-SHORT = replace(CONFIG, search_steps=30, patch_steps=12)
+SHORT = replace(CONFIG, search_steps=52, patch_steps=12)
 CORNER = 8
 """Side of the planted trigger in px."""
 
@@ -243,10 +244,20 @@ def test_no_class_gives_way(planted: Clip, tmp_path: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("data", [make_images(), make_cups(HALF_CUPS)])
-def test_no_class_gives_way_within_too_few_steps(planted: Clip, data: TensorData) -> None:
-    found = invert(planted, data, replace(CONFIG, search_steps=10))
+def test_no_class_gives_way_to_a_search_that_never_reaches_one(
+    planted: Clip, data: TensorData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inversion_search, "HALF", 1.1)
+    found = invert(planted, data, replace(CONFIG, search_steps=52))
     assert found.suspect is None
-    assert len(set(found.classes.values())) == 1
+    assert set(found.classes.values()) == {inversion_search.MAX_SIZE}
+
+
+def test_a_search_of_the_fewest_steps_reaches_its_largest_size() -> None:
+    steps = next(p.low for p in parameters(InversionConfig) if p.name == "search_steps")
+    assert inversion_search.FIRST_SIZE * inversion_search.GROWTH**steps >= inversion_search.MAX_SIZE
+    with pytest.raises(CleanerError, match="search_steps must be between 52"):
+        InversionConfig(search_steps=51)
 
 
 def test_invalid_input_ends_with_one_sentence(planted: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
