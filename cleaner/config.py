@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Sequence
 from dataclasses import MISSING, Field, asdict, dataclass, field, fields, replace
+from numbers import Real
 from typing import Any, get_type_hints
 
 from cleaner.files import resolve_path
@@ -207,7 +208,7 @@ def count_steps(pairs: int, config: Any) -> int:
 
 def is_poison_rate(rate: float, pairs: float = math.inf) -> bool:
     """Return whether a poison rate is a share below 1, or a whole number of pairs, fewer than there are."""
-    return isinstance(rate, (int, float)) and (0 < rate < 1 or (1 <= rate < pairs and rate % 1 == 0))
+    return isinstance(rate, Real) and (0 < rate < 1 or (1 <= rate < pairs and rate % 1 == 0))
 
 
 def with_eval_interval(pairs: int, config: FinetuneConfig) -> FinetuneConfig:
