@@ -19,7 +19,8 @@ from tests.conftest import make_toy_data
 
 def make_trials(losses: dict[float, float]) -> list[dict[str, Any]]:
     return [
-        {"phase": "trials", "defense": name, "lr": lr, "ca": 0.9 - loss, "backdoored_ca": 0.9}
+        {"phase": "trials", "defense": name, "lr": lr, "ca": 0.9 - loss, "backdoored_ca": 0.9, "asr": lr}
+        | {"n": 1000, "n_attack": 900}
         for name in vit_rivals.METHODS
         for lr, loss in losses.items()
     ]
@@ -56,9 +57,11 @@ def test_the_table_shows_seeds_with_all_methods(tmp_path: Path) -> None:
     cells = [(name, 1) for name in reversed(names)] + [(name, 2) for name in names[:-1]]
     origin = {"phase": "rows", "model": vit_rivals.MODEL, "trigger": "badnet", "suspect_sha256": "0", "commit": "abc"}
     rows = [make_row(name, seed, 0.9) | origin for name, seed in cells]
-    write_lines(tmp_path, vit_rivals.PATH.name, [*make_trials({1e-3: 0.05}), *rows])
-    table = quick_tables.vit_rivals(tmp_path)
+    write_lines(tmp_path, vit_rivals.PATH.name, [*make_trials({1e-3: 0.049, 1e-2: 0.06}), *rows])
+    table, trials = quick_tables.vit_rivals(tmp_path).split("| defense | ASR@1 at 2 points lost")
     lines = [line.split("|")[1].strip() for line in table.splitlines() if line.startswith("| ")][2:]
     assert lines == ["none (backdoored)", *(f"{name} †" for name in names[1:])]
+    assert trials.count("| - | - | 0.001 |") == len(vit_rivals.METHODS)
+    assert "n 1,000 for accuracy and 900 for ASR" in trials
     assert "Seed 1;" in table
-    assert "rvpt +5.0" in table
+    assert "rvpt +4.9" in table

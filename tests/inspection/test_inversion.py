@@ -117,9 +117,9 @@ def test_reports_steps_and_previews_and_can_be_canceled(planted: Clip) -> None:
     seen: list[StepReport] = []
     invert(planted, make_images(), SHORT, seen.append)
     stages = [report.stage for report in seen]
-    assert stages[:43] == ["images"] + ["search"] * 30 + ["invert"] * 12
-    assert set(stages[43:]) == {"images"}  # the candidates on all images, and the result on held-out ones
-    assert all(report.losses["total"] > 0 for report in seen[31:43])
+    assert stages[:65] == ["images"] + ["search"] * 52 + ["invert"] * 12
+    assert set(stages[65:]) == {"images"}  # the candidates on all images, and the result on held-out ones
+    assert all(report.losses["total"] > 0 for report in seen[53:65])
     previews = [report.picture for report in seen if report.picture]
     assert len(previews) == 3
     assert decode_png(previews[0]).shape == (3, 32, 64)
