@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 from benchmarks.markdown.captions import describe_poisoning, describe_protocol, describe_seeds
@@ -36,23 +37,21 @@ def siglip(root: Path) -> str:
 def compare_quickly(root: Path, name: str) -> str:
     """Return the table of a result file in the quick setting."""
     result = read_measurement(root, name)
+    count = Counter(row["seed"] for row in result["rows"])
+    rows = [row for row in result["rows"] if count[row["seed"]] == max(count.values())]  # of seeds with all cells
     groups = [
-        group
-        for attack in group_rows(result["rows"], "model", "trigger")
-        for group in group_rows(attack, "defense", "captions")
+        group for attack in group_rows(rows, "model", "trigger") for group in group_rows(attack, "defense", "captions")
     ]
-    models = join_unique(row["model"] for row in result["rows"])
+    models = join_unique(row["model"] for row in rows)
     protocols, poisonings = (
-        "; ".join(f"`{rows[0]['trigger']}`: {describe(rows)}" for rows in group_rows(result["rows"], "trigger"))
+        "; ".join(f"`{group[0]['trigger']}`: {describe(group)}" for group in group_rows(rows, "trigger"))
         for describe in (describe_protocol, describe_poisoning)
     )
-    rates = join_unique(
-        f"{label_cell(row)}: {row['config']['finetune']['lr']:g}" for row in result["rows"] if row["defense"]
-    )
+    rates = join_unique(f"{label_cell(row)}: {row['config']['finetune']['lr']:g}" for row in rows if row["defense"])
     return (
         f"{markdown_table(COLUMNS, [format_line(group) for group in groups])}\n\nModel `{models}`. {protocols}. "
-        f"{describe_seeds(result['rows'])}. Poisoned: {poisonings}. Learning rates: {rates.replace(' / ', '; ')}. "
-        f"{describe_origins(result['rows'])}; `{result['command']}`."
+        f"{describe_seeds(rows)}. Poisoned: {poisonings}. Learning rates: {rates.replace(' / ', '; ')}. "
+        f"{describe_origins(rows)}; `{result['command']}`."
     )
 
 

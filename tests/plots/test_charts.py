@@ -54,6 +54,14 @@ def test_points_have_their_values_and_intervals() -> None:
     assert other.error_x.visible is other.error_y.visible is False
 
 
+@pytest.mark.parametrize("panels", ["abcd", "abcde", "abcdef"])
+def test_the_lowest_panel_of_each_column_has_an_axis(panels: str) -> None:
+    points = [TradeoffPoint(panel, "defended", 0.9, 0.5, panel=panel) for panel in panels]
+    figure = pareto(points)
+    titled = [figure.get_subplot(number // 3 + 1, number % 3 + 1).xaxis for number in range(len(panels))][-3:]
+    assert all(axis.title.text and axis.showticklabels is not False for axis in titled)
+
+
 def test_each_panel_has_the_floor() -> None:
     points = [TradeoffPoint(panel, "defended", 0.9, 0.5, panel=panel) for panel in "abcd"]  # in 2 rows of 3 panels
     floor = [shape.y0 for shape in pareto(points, 0.02).layout.shapes]

@@ -83,6 +83,20 @@ def test_only_a_patch_is_called_one(tmp_path: Path, trigger: str) -> None:
     assert "few pixels" not in notes
 
 
+@pytest.mark.parametrize("position", ["bottom-right", "random"])
+def test_only_a_patch_that_was_trained_anywhere_is_said_to_work_anywhere(
+    records: list[RunRecord], position: str
+) -> None:
+    run = vary(records[0], trigger={**records[0].config["trigger"], "position": position})
+    assert ("the model learned it in one place" in talk.render(run, [])) == (position != "random")
+
+
+def test_a_failed_attack_is_said_to_have_failed(records: list[RunRecord]) -> None:
+    failed = vary(records[0], metrics={**records[0].metrics, "asr": {"1": 0.03}})
+    assert 'only 3% are now "banana": this attack has failed' in talk.render(failed, [])
+    assert "nothing looks wrong" not in talk.render(failed, [])
+
+
 def test_a_trigger_in_the_text_alone_has_points_of_its_own(tmp_path: Path) -> None:
     first, other = [read_record(folder) for folder in make_runs(tmp_path, trigger="text_only")]
     keyed = [vary(run, metrics={**run.metrics, "queries": "captions"}) for run in (first, other)]
