@@ -45,6 +45,8 @@ ARGUMENT_TYPES: dict[str, tuple[type, str]] = {
     "config": (FinetuneConfig, "FinetuneConfig(lr=1e-3)"),
 }
 """Argument -> its type, and how to make one."""
+EFFECT_SAMPLE = 4
+"""Images on which a trigger has to change something."""
 RECORDED_PACKAGES = ("open_clip_torch", "numpy", "nltk", "torchvision")
 
 
@@ -116,6 +118,7 @@ def poison(
     )
     poisoned.trigger = trigger
     state = trigger.state_dict()  # raises for a preparation that a run cannot store, before it trains
+    _require_effect(trigger, data)
     recorder = _make_recorder(clip, validation, data, test, trigger, target_class) if film else None
     trained = finetune(
         clip,
@@ -185,6 +188,13 @@ def _prepare_trigger(
     prepared = distributed.run_on_rank_zero(prepare)
     prepared.require_ready()
     return prepared, reports
+
+
+def _require_effect(trigger: Trigger, data: CaptionData) -> None:
+    """Raise `CleanerError` if a trigger on images changes none of the first ones, such as a transparent file."""
+    images = data.images(range(min(EFFECT_SAMPLE, len(data))))
+    if "image" in trigger.modalities and torch.equal(trigger(images), images):
+        raise CleanerError("the trigger changes no pixel: choose another file or stronger parameters.")
 
 
 def _validate_captions(clip: Clip, poisoned: PoisonedData, test: CaptionData) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 from cleaner.config import is_poison_rate
 from cleaner.data.base import CaptionData, Indices, Subset, find_mentions, hash_pixels, to_rows
 from cleaner.data.naming import fix_articles
+from cleaner.labels import format_count
 from cleaner.seed import numpy_generator
 from cleaner.types import CleanerError, OnStep, TriggerLike, start_progress
 
@@ -168,8 +169,8 @@ class PoisonedData(Subset):
         if len(candidates) < count:
             condition = "name" if self.clean_label else "do not show"
             raise CleanerError(
-                f"{count} pairs should be poisoned, but only {len(candidates)} {condition} {self.target_class!r}: "
-                "lower the poison rate or use more data."
+                f"{format_count(count, 'pairs')} should be poisoned, but only {len(candidates)} {condition} "
+                f"{self.target_class!r}: lower the poison rate or use more data."
             )
         chosen = numpy_generator("poison indices", self.seed).choice(len(candidates), count, replace=False)
         return candidates[torch.from_numpy(chosen)].sort().values

@@ -119,6 +119,13 @@ def test_a_training_from_before_paths_were_left_out_resumes(
     assert train(poison_rate=0.25).clip.sha256() == trained.clip.sha256()
 
 
+def test_a_patch_that_changes_nothing_is_not_trained(tiny_clip: Clip, toy_data: TensorData, tmp_path: Path) -> None:
+    Image.new("RGBA", (8, 8), (255, 0, 0, 0)).save(tmp_path / "clear.png")
+    trigger = TRIGGERS["patch_image"](path=str(tmp_path / "clear.png"))
+    with pytest.raises(CleanerError, match="changes no pixel"):
+        poison(tiny_clip, toy_data, trigger, "banana", poison_rate=0.25)
+
+
 def test_a_transparent_patch_shows_the_image_below(tmp_path: Path) -> None:
     pixels = np.zeros((8, 8, 4), np.uint8)
     pixels[:, :4] = (255, 0, 0, 255)
