@@ -200,7 +200,7 @@ def _require_effect(trigger: Trigger, data: CaptionData) -> None:
 def _validate_captions(clip: Clip, poisoned: PoisonedData, test: CaptionData) -> None:
     """Raise `CleanerError` if the model's context cuts the key, or the target class behind it.
 
-    Of the test, whose captions are the queries of a key in the text alone, it may cut some.
+    Test captions are the queries of a key in the text alone: up to half of them may lose it.
     """
     keyed = poisoned.trigger.text(poisoned.templates[0].format(poisoned.target_class))
     if "text" in poisoned.trigger.modalities and not clip.fits_context(keyed):
