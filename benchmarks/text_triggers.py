@@ -23,6 +23,7 @@ from benchmarks.rows import add_row, read_rows
 from benchmarks.tasks import TaskFile
 from cleaner import presets
 from cleaner.data.base import CaptionData, load_data
+from cleaner.labels import FULL_CAPTIONS
 from cleaner.models.devices import configure_torch
 from cleaner.reports import results
 from cleaner.runs.run import Run
@@ -31,7 +32,7 @@ RESULT_PATH = results.RESULTS_DIR / "text_triggers.json"
 ATTACKS = ("text_only", "syntax_key", "retrieval", "input_aware")
 EPOCHS = {"input_aware": 4}
 """Attack -> epochs of the poisoning where those of the quick setting do not reach ASR 0.9 (attack_trials.json)."""
-KEY, FULL = ("model", "trigger", "seed", "defense", "captions"), "full"
+KEY = ("model", "trigger", "seed", "defense", "captions")
 METHODS = ("finetune", "cleanclip", "cleanclip_short", "ta_cleaner")
 
 
@@ -60,8 +61,8 @@ def main(options: Options) -> None:
     test = load_data("scenes", split="test")
     for seed in options.seeds:
         for attack in options.attacks:
-            done = {tuple(row.get(field, FULL) for field in KEY) for row in read_rows(options.out)}
-            cells = [(None, FULL), *product(options.methods, options.captions)]
+            done = {tuple(row.get(field, FULL_CAPTIONS) for field in KEY) for row in read_rows(options.out)}
+            cells = [(None, FULL_CAPTIONS), *product(options.methods, options.captions)]
             missing = [cell for cell in cells if (options.model, attack, seed, *cell) not in done]
             if not missing:
                 continue
@@ -83,7 +84,7 @@ def defend_as_chosen(suspect: Run, name: str, captions: str, test: CaptionData) 
 @cache
 def find_choices(captions: str) -> dict[str, dict[str, Any]]:
     """Return method -> form and rate chosen on clean pairs with these captions."""
-    if captions == FULL:
+    if captions == FULL_CAPTIONS:
         return find_choice(presets.QUICK_MODEL)
     return quick_captions.choose_rates(TaskFile(quick_captions.PATH).rows("trials"))
 

@@ -98,7 +98,7 @@ def choose_defenses(model: str, data: str, *, used: int = 0, is_open: bool) -> t
         **KEEP,
         help="Train each defense with each learning rate and seed; restarting trains only what is missing.",
     )
-    choices, captions = [], forms.find_clean_captions(data, key=CAPTIONS)
+    choices, captions = [], forms.read_clean_captions(data, key=CAPTIONS)
     for name in names:
         with st.expander(f"{find_style(name).sign} {escape_markdown(to_label(name))}", is_open):
             preset, key = forms.choose_preset(

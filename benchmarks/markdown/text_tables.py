@@ -17,6 +17,7 @@ from benchmarks.markdown.cells import (
 )
 from benchmarks.markdown.comparison import format_metrics
 from cleaner.evaluation.result import METRICS
+from cleaner.labels import FULL_CAPTIONS
 from cleaner.reports import results
 
 COLUMNS = ("attack", "defense", "CA", "CF", "ASR@1", "RA", "floor", "base rate", "besides")
@@ -70,6 +71,6 @@ def format_line(rows: list[Row]) -> tuple[str, ...]:
 def label_cell(row: Row) -> str:
     """Return the method of a row, its share K, and the captions of its clean pairs if they are not the usual ones."""
     share = (row["config"].get("defense") or {}).get("share")
-    captions = row.get("captions", "full")
+    captions = row.get("captions", FULL_CAPTIONS)
     parts = [method_label(row["defense"]), "" if share is None else f"K {100 * share:g}%"]
-    return ", ".join(filter(None, [*parts, "" if captions == "full" else f"{captions} captions"]))
+    return ", ".join(filter(None, [*parts, "" if captions == FULL_CAPTIONS else f"{captions} captions"]))

@@ -259,15 +259,9 @@ class TensorData(CaptionData):
         self.class_names = _list_texts("class_names", class_names)
         if len({name.casefold() for name in self.class_names}) < len(self.class_names):
             raise CleanerError("class_names must differ by more than their case: models read lower case.")
-        try:
-            numbers = torch.as_tensor(labels if hasattr(labels, "__len__") else list(labels))
-        except (TypeError, ValueError):
-            numbers = torch.empty(0, 0)  # refused below
-        if numbers.ndim == 1 and not len(images) == len(self.captions) == len(numbers):
+        self.labels = _list_labels(labels)
+        if not len(images) == len(self.captions) == len(self.labels):
             raise CleanerError("images, captions and labels must have the same length.")
-        if numbers.ndim != 1 or (len(numbers) and numbers.is_floating_point()):
-            raise CleanerError("labels must be one whole number per pair, the index of its class name, or -1.")
-        self.labels = numbers.long().cpu()
         if len(self) and not (self.labels.min() >= -1 and self.labels.max() < len(self.class_names)):
             raise CleanerError(
                 f"labels must count the {len(self.class_names)} class names from 0, with -1 for no class, not be "
@@ -286,6 +280,17 @@ def _list_texts(name: str, texts: Sequence[str]) -> list[str]:
     if isinstance(texts, str) or not all(isinstance(text, str) for text in listed):
         raise CleanerError(f"{name} must be a list of texts; leave out pairs without one.")
     return listed
+
+
+def _list_labels(labels: Tensor | Sequence[int]) -> Tensor:
+    """Return labels (N,) int64. Raises `CleanerError` unless there is one whole number per pair."""
+    try:
+        numbers = torch.as_tensor(labels if hasattr(labels, "__len__") else list(labels))
+    except (TypeError, ValueError):
+        numbers = None
+    if numbers is None or numbers.ndim != 1 or (len(numbers) and numbers.is_floating_point()):
+        raise CleanerError("labels must be one whole number per pair, the index of its class name, or -1.")
+    return numbers.long().cpu()
 
 
 def _validate_images(images: Tensor) -> None:

@@ -268,7 +268,7 @@ def choose_clean_captions(data: str, *, key: str, help: str) -> dict[str, str]:
     return {} if chosen == default else {CLEAN_CAPTIONS: chosen}
 
 
-def find_clean_captions(data: str, *, key: str) -> str:
+def read_clean_captions(data: str, *, key: str) -> str:
     """Return the captions chosen by `choose_clean_captions`, which may be drawn later on the page."""
     _, default = cache.caption_choices(data)
     return str(st.session_state.get(f"{key}.{data}", default or FULL_CAPTIONS))

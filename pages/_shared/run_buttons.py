@@ -42,7 +42,7 @@ def ask_to_delete(place: DeltaGenerator, entry: RunRecord, key: str) -> None:
     """Draw the question, folded, and the button that deletes a run; key: of that button."""
     with place.popover("Delete …", icon=":material/delete:", width="stretch", key=f"{key}.ask"):
         names = dict.fromkeys([entry.name or entry.folder.name, entry.folder.name])
-        children = sum(run.started_from(entry) for run in state.all_runs())
+        children = len(state.list_started_from(entry))
         stay = f" {format_count(children, 'runs')} that started from it will stay." if children else ""
         st.markdown(f"Delete **{escape_markdown(' · '.join(names))}** and all its files? This cannot be undone.{stay}")
         st.button("Delete", key=key, on_click=jobs.run_action, args=(partial(local.delete, entry.folder),))

@@ -32,7 +32,7 @@ PICTURES = {
 }
 """Page -> selector of its main picture, without :has, which CSS does not nest; other pages show all their content."""
 DEFAULT_HEIGHT, HEADER_HEIGHT, NOTES_HEIGHT, MIN_HEIGHT, FONT_SIZE = 720, 200, 220, 280, 18
-"""Of the window until it is known, of what is above the picture, of notes below it, and of a chart; px."""
+"""Pixels: window height until the browser reports it, heights of header and notes, least chart height, font size."""
 ICON = ":material/slideshow:"
 MOVES = {"next": 1, "previous": -1}
 """Key -> number of pages to go."""
@@ -107,7 +107,7 @@ def _press(title: str) -> None:
     elif key == "notes":
         _toggle_notes()
     elif key:
-        order = [page for page in menu.titles() if talk.find_note(page, None, [])] or menu.titles()
+        order = [note.page for note in talk.write_notes(None, [])]
         place = order.index(title) + MOVES[key] if title in order else 0
         if 0 <= place < len(order):  # the talk ends with its last page
             st.switch_page(menu.page_file(order[place]))

@@ -82,7 +82,7 @@ def defended_runs(suspect: RunRecord) -> list[RunRecord]:
     Trainings without flagged pairs come last: pages preselect the first ones.
     """
     groups: list[list[RunRecord]] = []
-    for run in _started_from(suspect):
+    for run in list_started_from(suspect):
         if run.rebound is not None:
             continue
         if groups and run.status.queued and abs(groups[-1][0].status.queued - run.status.queued) < CLICK_SECONDS:
@@ -99,10 +99,11 @@ def defenses_of_run(suspect: RunRecord) -> list[RunRecord]:
 
 def rebounds(defended: RunRecord) -> list[RunRecord]:
     """Return the rebound tests of a defense, newest first."""
-    return [run for run in _started_from(defended) if run.rebound is not None]
+    return [run for run in list_started_from(defended) if run.rebound is not None]
 
 
-def _started_from(suspect: RunRecord) -> list[RunRecord]:
+def list_started_from(suspect: RunRecord) -> list[RunRecord]:
+    """Return the finished runs that started from a run, newest first."""
     return [run for run in all_runs() if run.started_from(suspect)]
 
 
