@@ -24,7 +24,7 @@ from cleaner.inspection.pair_detection import (
     limit_pairs,
     score_pairs,
 )
-from cleaner.labels import to_label
+from cleaner.labels import format_count, to_label
 from cleaner.registry import DETECTORS
 from cleaner.runs.folders import is_run_folder, run_id
 from cleaner.runs.request import get_test_data, make_retrain_request
@@ -36,6 +36,10 @@ if TYPE_CHECKING:
     from cleaner.data.poison import PoisonedData
     from cleaner.inspection.image_detection import ImageDetection
 
+OPTION_QUESTIONS = dict.fromkeys(("reference", "clean_reference", "pairs", "top", "train_without"), "pairs") | {
+    "images": "image"
+}
+"""Option -> the question that it belongs to."""
 PAIR_COLUMNS = ("detector", "AUROC, 95% interval", "average precision", "caught at 1%", "caught at 5%", "precision")
 IMAGE_COLUMNS = ("detector", "AUROC, 95% interval", "false alarms allowed", "clean flagged", "caught", "F1")
 PAIRS_NOTE = (
@@ -78,8 +82,7 @@ class Detect:
         validate_minima(self, reference=1, pairs=0, images=1, top=0, train_without=0)
         if not is_run_folder(self.suspect):
             raise missing_run_error(self.suspect)
-        if self.question == "image" and self.train_without:
-            raise CleanerError("--train-without requires --question pairs.")
+        self._validate_question()
         if self.out is not None and not self.train_without:
             raise CleanerError("--out requires --train-without.")
         detectors = self._find_detectors()
@@ -94,6 +97,12 @@ class Detect:
                 self._detect_pairs(run, detectors, folder)
         else:
             self._detect_pairs(run, detectors)
+
+    def _validate_question(self) -> None:
+        """Raise `CleanerError` for an option of the other question."""
+        for name, question in OPTION_QUESTIONS.items():
+            if question != self.question and getattr(self, name) != getattr(type(self), name):
+                raise CleanerError(f"--{name.replace('_', '-')} requires --question {question}.")
 
     def _find_detectors(self) -> dict[str, Any]:
         """Return name -> detector: the one that was named, or all that answer the question."""
@@ -127,8 +136,12 @@ class Detect:
         if self.clean_reference:
             clean = load_split(get_test_data(run.config)[:2], "clean", self.reference)
             reference = Encoder(run.clip, on_step=Progress()).encode_rows(clean, torch.arange(len(clean)))
+        size = min(self.reference, n) if reference is None else len(reference)
+        skipped = [] if self.detector else [name for name, each in detectors.items() if not each.works_with(size)]
         scores = {
-            name: score_pairs(features, each, self.reference, reference=reference) for name, each in detectors.items()
+            name: score_pairs(features, each, self.reference, reference=reference)
+            for name, each in detectors.items()
+            if name not in skipped
         }
         truth, images = find_truth(pairs, len(features.image))
         measured = {name: measure_ranking(each, truth, images) for name, each in scores.items()}
@@ -137,7 +150,10 @@ class Detect:
         ranking = rank(scores[first]).tolist()
         result: dict[str, Any] = {"pairs": len(truth), "top": ranking[: self.top]}
         result["figures"] = {name: asdict(each) for name, each in figures.items()}
+        result["skipped"] = skipped
         if not self.json:
+            if skipped:
+                print(f"Skipped, because {format_count(size, 'reference pairs')} are too few: {', '.join(skipped)}.")
             if figures:
                 print(format_table([_format_figures(name, each) for name, each in figures.items()], PAIR_COLUMNS))
             else:

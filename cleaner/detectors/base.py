@@ -49,6 +49,10 @@ class PairDetector(Detector):
         """Fewest reference rows that it works with."""
         return 2
 
+    def works_with(self, reference_size: int) -> bool:
+        """Return whether so many reference rows are enough."""
+        return not self.uses_reference or reference_size >= self.min_reference
+
     def score(
         self,
         features: Tensor,
@@ -78,7 +82,7 @@ class PairDetector(Detector):
         rows = torch.as_tensor(rows)
         if len(rows) != len(reference):
             raise CleanerError(f"rows has {len(rows):,} values for {len(reference):,} reference rows: give one each.")
-        if self.uses_reference and len(reference) < self.min_reference:
+        if not self.works_with(len(reference)):
             raise CleanerError(
                 f"{DETECTORS.name_of(self)} needs at least {self.min_reference} reference pairs, not {len(reference)}: "
                 "lower k or take a larger reference."

@@ -48,7 +48,7 @@ class PairFeatures:
 
 @dataclass(frozen=True)
 class PairDetection:
-    """Scores of the first N training pairs of a run, all detectors at their defaults.
+    """Scores of the first N training pairs of a run, all usable detectors at their defaults.
 
     Attributes:
         data, pairs: name of the data, and number of training pairs, of which the first N are scored.
@@ -115,7 +115,7 @@ def detect_pairs(
     features: PairFeatures | None = None,
     on_step: OnStep | None = None,
 ) -> PairDetection:
-    """Score training pairs with every pair detector.
+    """Score training pairs with every pair detector that has enough of them for its reference.
 
     features: of the first N pairs, if known. `on_step` receives "images", "captions" and "detect".
     """
@@ -125,6 +125,7 @@ def detect_pairs(
     features = features or extract_pair_features(clip, pairs, limit_pairs(clip, pairs), on_step)
     truth, images = find_truth(pairs, len(features.image))
     detectors = {name: kind() for name, kind in find_detectors("pairs").items()}
+    detectors = {name: each for name, each in detectors.items() if each.works_with(min(REFERENCE_SIZE, len(truth)))}
     scores, figures, by_size = {}, {}, {}
     report = start_progress(on_step, "detect", len(detectors))
     for done, (name, detector) in enumerate(detectors.items(), start=1):
@@ -151,7 +152,7 @@ def measure_by_size(
     """Return the AUROC of a detector at each reference size that the pairs and the detector allow."""
     if poisoned.all() or not poisoned.any():
         return []
-    usable = [size for size in sizes if detector.min_reference <= size <= len(poisoned)]
+    usable = [size for size in sizes if size <= len(poisoned) and detector.works_with(size)]
     return [(size, compute_auroc(score_pairs(features, detector, size), poisoned)) for size in usable]
 
 

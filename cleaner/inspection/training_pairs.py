@@ -36,7 +36,10 @@ def rebuild_training_pairs(data: CaptionData, trigger: Trigger | None, manifest:
     validate_manifest(manifest)
     if trigger is None:
         raise CleanerError("the trigger of this run is unknown: choose a run made by poison.")
-    changed = CleanerError(f"{data.name} has changed since this run was trained on it: restore it, or poison again.")
+    changed = CleanerError(
+        f"these are not the pairs that this run was trained on: {data.name} has changed since, or the run took a part "
+        "of it. Restore the data, or poison again."
+    )
     if len(data) != manifest["pairs"]:
         raise changed
     pairs = PoisonedData(

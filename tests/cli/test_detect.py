@@ -57,6 +57,15 @@ def test_pairs_without_a_poisoned_one_are_ranked(run: Path, capsys: pytest.Captu
     assert "score more pairs (--pairs)" in capsys.readouterr().out
 
 
+def test_detectors_without_enough_reference_pairs_are_skipped(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["detect", str(run), "--pairs", "10", "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert set(printed["skipped"]) == {"k_distance", "slof", "dao", "local_outlier_factor"}
+    assert set(printed["figures"]) == {"clip_score", "isolation_forest"}
+    assert main(["detect", str(run), "--pairs", "10"]) == 0
+    assert "Skipped" in capsys.readouterr().out
+
+
 def test_train_without(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = ["--detector", "clip_score", "--train-without", "10", "--out", str(tmp_path / "again")]
     assert main(["detect", str(run), *options]) == 0
@@ -93,6 +102,8 @@ def test_train_without_needs_the_clean_model_before_it_scores_pairs(
         (["--detector", "doa"], "did you mean 'dao'"),
         (["--detector", "dao", "k=200"], "reference pairs"),
         (["--question", "image", "--train-without", "5"], "--question pairs"),
+        (["--question", "image", "--clean-reference"], "--clean-reference requires --question pairs"),
+        (["--images", "50"], "--images requires --question image"),
         (["--out", "again"], "--out requires --train-without"),
         (["--train-without", "64"], "would remain"),
         (

@@ -129,6 +129,15 @@ def test_every_detector_scores_every_pair(backdoored: Run, folder: Path) -> None
     )
 
 
+def test_few_pairs_are_scored_by_the_detectors_that_can(backdoored: Run, folder: Path) -> None:
+    pairs = load_training_pairs(folder, backdoored.clip.framing)
+    features = pair_detection.extract_pair_features(backdoored.clip, pairs, 10)
+    found = detect_pairs(backdoored.clip, pairs, features=features)
+    assert "clip_score" in found.scores
+    assert not {"k_distance", "dao"} & found.scores.keys()
+    assert {scores.shape for scores in found.scores.values()} == {(10,)}
+
+
 def refuse(*arguments: object, **options: object) -> None:
     raise OSError(errno.EMFILE, "Too many open files")
 
