@@ -1,11 +1,13 @@
 """Tables of README.md and docs/ from result files and model cards: python -m benchmarks.tables [--check]
 
-Everything between <!-- table:NAME --> and <!-- /table --> is generated; do not edit it by hand. With --check nothing is
-written, and the exit status is 1 if a page is out of date.
+Everything between <!-- table:NAME --> and <!-- /table --> is generated; do not edit it by hand. The learning rates of
+the presets, cleaner/chosen_rates.json, are written too. With --check nothing is written, and the exit status is 1 if a
+file is out of date.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import Callable
@@ -14,6 +16,7 @@ from pathlib import Path
 
 import tyro
 
+from benchmarks import chosen_rates
 from benchmarks.markdown import (
     asset_tables,
     detection_tables,
@@ -34,6 +37,7 @@ from cleaner.attacks import TRIGGERS
 from cleaner.defenses import DEFENSES
 from cleaner.detectors import DETECTORS
 from cleaner.files import write_text
+from cleaner.presets import CHOSEN_RATES
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
@@ -108,23 +112,20 @@ class Options:
     """Write the tables of README.md and docs/."""
 
     check: bool = False
-    """Only compare; exit status 1 if a page is out of date."""
+    """Only compare; exit status 1 if a file is out of date."""
 
 
 def main(options: Options) -> int:
     """Write or compare; return the exit status."""
-    status = 0
-    for page in PAGES:
-        old = page.read_text(encoding="utf-8")
-        new = render(old, ROOT)
-        if new == old:
-            continue
+    rates = json.dumps(chosen_rates.collect(), indent=1, sort_keys=True) + "\n"
+    texts = {CHOSEN_RATES: rates} | {page: render(page.read_text(encoding="utf-8"), ROOT) for page in PAGES}
+    changed = [path for path, text in texts.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
+    for path in changed:
         if options.check:
-            print(f"{page.name} is out of date: run make tables", file=sys.stderr)
-            status = 1
+            print(f"{path.name} is out of date: run make tables", file=sys.stderr)
         else:
-            write_text(page, new)
-    return status
+            write_text(path, texts[path])
+    return int(options.check and bool(changed))
 
 
 def render(text: str, root: Path = ROOT) -> str:

@@ -19,51 +19,12 @@ from cleaner.registry import DEFENSES, TRIGGERS
 from cleaner.types import CleanerError
 
 RESULTS_DIR = shipped_results()
-LEARNING_RATES_RESULT, PHOTOS_RESULT = "learning_rates.json", "cifar10.json"
-"""Result files of the learning rates chosen on Scenes (by the first protocol) and on photos (benchmarks/photos.py)."""
-QUICK_RESULT = "quick_setting.json"
-"""Result file of the quick setting (benchmarks/quick_setting.py)."""
-OUTDATED_RATES = {LEARNING_RATES_RESULT: ("par",)}
-"""Result file -> methods that were corrected after its trials: it chooses no rate for them."""
-PROTOCOL2_RATES = {
-    "scenes-lite": {
-        "cleanclip": 3e-4,
-        "cleanclip_short": 3e-4,
-        "cleanclip_short K 100 %": 3e-3,
-        "feature_repelling": 1e-5,
-        "finetune": 3e-4,
-        "par": 1e-5,
-        "ta_cleaner K 100 %": 3e-3,
-        "ta_cleaner K 100 %, negatives 1, formula reviewed": 3e-3,
-        "ta_cleaner K 100 %, negatives 1, positive relation, formula reviewed": 1e-3,
-        "ta_cleaner K 100 %, positive relation": 1e-3,
-        "ta_cleaner negatives 1, formula reviewed": 1e-3,
-    }
-}
-"""Built-in model -> method, as runs name it -> learning rate that benchmarks/protocol2/rule.py chose from the lines of
-`PROTOCOL2_RESULT`. A copy: the files are large."""
+PHOTOS_RESULT = "cifar10.json"
+"""Result file of the table on photos (benchmarks/photos.py)."""
 PROTOCOL2_RESULT = "protocol2_{}.jsonl"
 """Result file of protocol 2 for a built-in model."""
-
-MIXED_CAPTION_RATES = {
-    "scenes-lite": (
-        "quick_captions.jsonl",
-        {"cleanclip": 0.0035, "cleanclip_short": 0.006, "finetune": 0.006, "ta_cleaner": 0.006},
-    ),
-    "scenes-vit": (
-        "vit_rivals.jsonl",
-        {
-            "cleanclip": 0.0015,
-            "cleanclip_short": 0.0015,
-            "feature_repelling": 0.00039,
-            "finetune": 0.0015,
-            "rvpt": 0.04,
-            "ta_cleaner": 0.0015,
-        },
-    ),
-}
-"""Built-in model -> result file, and method -> learning rate of the quick setting that was chosen there on clean pairs
-with mixed captions (benchmarks/quick_captions.py, benchmarks/vit_rivals.py)."""
+CHOSEN_RATES = Path(__file__).with_name("chosen_rates.json")
+"""Setting -> model -> method -> learning rate that its trials chose (benchmarks/chosen_rates.py)."""
 
 PRETRAIN = FinetuneConfig(
     lr=1e-3, epochs=7, batch_size=128, warmup_steps=200, weight_decay=0.1, beta2=0.98, augmentation="none"
@@ -154,9 +115,13 @@ def home_data(model: str) -> str:
     return HOME_DATA.get(model, "scenes")
 
 
-def _read_result(name: str) -> dict[str, Any]:
-    """Return a result file, not to be changed; empty if it is missing or damaged."""
-    return read_json_cached(RESULTS_DIR / name)
+def _read_choices(setting: str) -> Mapping[str, Mapping[str, Mapping[str, Any]]]:
+    """Return model -> method -> "lr", "file" of the trials, and "parameters" of the quick setting."""
+    choices: dict[str, Any] = read_json_cached(CHOSEN_RATES)
+    if setting not in choices:
+        raise CleanerError(f"{CHOSEN_RATES} is missing or damaged: install TA-Cleaner Lab again.")
+    found: dict[str, Any] = choices[setting]
+    return found
 
 
 def defense_lr(model: str, defense: Any) -> float:
@@ -190,29 +155,18 @@ def _choose_lr(models: Sequence[str], defense: Any, default: float = DEFEND.lr) 
     """
     name = defense_name({"defense": defense.state_dict(), "variant": changed_parameters(defense)})
     method = name.partition(" ")[0]
+    choices = _read_choices("full")
     for model in models:
-        chosen = _read_chosen(model)
+        chosen = choices.get(model, {})
         for key in (name, SHARED_RATES.get(method, method)):
             if key in chosen:
-                lr, file = chosen[key]
-                return lr, _describe_choice(method, model, file)
+                return float(chosen[key]["lr"]), _describe_choice(method, model, chosen[key]["file"])
     return default, ""
 
 
 def _describe_choice(method: str, model: str, file: str) -> str:
     shared = f"that of {SHARED_RATES[method]}, " if method in SHARED_RATES else ""
     return f"{shared}chosen by accuracy alone on {model} (benchmarks/results/{file})"
-
-
-def _read_chosen(model: str) -> dict[str, tuple[float, str]]:
-    """Return method -> learning rate chosen on a model, and the result file with the trials; protocol 2 comes first."""
-    chosen: dict[str, tuple[float, str]] = {}
-    for file in (LEARNING_RATES_RESULT, PHOTOS_RESULT):
-        rates = _read_result(file).get("chosen", {}).get(model, {})
-        outdated = OUTDATED_RATES.get(file, ())
-        chosen |= {name: (float(lr), file) for name, lr in rates.items() if name not in outdated}
-    file = PROTOCOL2_RESULT.format(model)
-    return chosen | {name: (lr, file) for name, lr in PROTOCOL2_RATES.get(model, {}).items()}
 
 
 def rebound_lr(model: str) -> float:
@@ -250,12 +204,12 @@ def is_pretrained(model: str) -> bool:
 
 def read_attack_defense_rows() -> list[dict[str, Any]]:
     """Return the rows of the attack x defense table at the full setting; empty if the file is missing."""
-    return list(_read_result("attack_defense.json").get("rows", []))
+    return list(read_json_cached(RESULTS_DIR / "attack_defense.json").get("rows", []))
 
 
 def read_photo_rows() -> list[dict[str, Any]]:
     """Return the rows of the table on photos; empty if the file is missing."""
-    return list(_read_result(PHOTOS_RESULT).get("rows", []))
+    return list(read_json_cached(RESULTS_DIR / PHOTOS_RESULT).get("rows", []))
 
 
 SCENES_VARIANT = "scenes"
@@ -328,17 +282,17 @@ def quick_defense_preset(defense: str, model: str = QUICK_MODEL, captions: str =
     captions: those of the clean pairs; mixed ones have learning rates of their own, where they were tried. A method
     without a quick choice gets the learning rate of the full setting, if that was chosen.
     """
-    chosen = _read_result(QUICK_RESULT).get("chosen", {})
+    chosen, method = _read_choices("quick"), SHARED_RATES.get(defense, defense)
     base = model if model in chosen else QUICK_MODEL
-    choice = chosen.get(base, {}).get(SHARED_RATES.get(defense, defense), {})
+    choice = chosen[base].get(method, {})
     what = "parameters and learning rate" if choice and defense not in SHARED_RATES else "learning rate"
-    file, rates = MIXED_CAPTION_RATES.get(model, ("", {}))
     reads_captions = not DEFENSES[defense].class_prompt
-    mixed_lr = None if reads_captions and captions == FULL_CAPTIONS else rates.get(SHARED_RATES.get(defense, defense))
-    if mixed_lr is not None:
-        lr, how = mixed_lr, _describe_choice(defense, model, file)
+    is_mixed = captions != FULL_CAPTIONS or not reads_captions
+    mixed = _read_choices("quick mixed").get(model, {}).get(method) if is_mixed else None
+    if mixed is not None:
+        lr, how = float(mixed["lr"]), _describe_choice(defense, model, mixed["file"])
     elif choice:
-        lr, how = float(choice["lr"]), _describe_choice(defense, base, QUICK_RESULT)
+        lr, how = float(choice["lr"]), _describe_choice(defense, base, choice["file"])
     else:
         lr, how = _choose_lr([model, *TRIED_MODELS], DEFENSES[defense](), default=QUICK_DEFEND.lr)
         how = f"that of the full setting, {how}" if how else UNTRIED
@@ -348,7 +302,7 @@ def quick_defense_preset(defense: str, model: str = QUICK_MODEL, captions: str =
         pairs=QUICK_CLEAN_PAIRS,
         finetune=replace(QUICK_DEFEND, lr=lr),
         data=home_data(model),
-        is_lr_chosen=bool(choice) or mixed_lr is not None,
+        is_lr_chosen=bool(choice) or mixed is not None,
     )
     parameters = choice.get("parameters", {})
     return Preset(method=defense, variant=QUICK_VARIANT, source=source, parameters=parameters, training=training)

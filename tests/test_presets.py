@@ -11,16 +11,12 @@ from typing import Any
 
 import pytest
 
-from benchmarks import quick_captions, vit_rivals
-from benchmarks.protocol2 import plan, summary
-from benchmarks.protocol2.records import results_path
-from benchmarks.tasks import TaskFile
+from benchmarks import chosen_rates
 from cleaner import presets
 from cleaner.attacks import TRIGGERS
-from cleaner.config import FinetuneConfig, changed_parameters
+from cleaner.config import FinetuneConfig
 from cleaner.defenses import DEFENSES
-from cleaner.files import read_json, read_json_lines
-from cleaner.labels import defense_name
+from cleaner.files import read_json
 from cleaner.presets import (
     PHOTOS_RESULT,
     PRETRAINED_LR,
@@ -35,6 +31,7 @@ from cleaner.presets import (
 )
 from cleaner.published import Preset, Training
 from cleaner.runs.request import Request
+from cleaner.types import CleanerError
 from cleaner.workflow import poison
 
 ARXIV = r"arXiv:\d{4}\.\d{5}"
@@ -206,9 +203,21 @@ def test_a_setting_is_called_chosen_only_for_attacks_that_were_tried() -> None:
 
 
 def read_chosen(model: str) -> dict[str, float]:
-    """Return method -> learning rate that the first protocol chose."""
-    chosen: dict[str, float] = read_json(presets.RESULTS_DIR / presets.LEARNING_RATES_RESULT)["chosen"][model]
-    return chosen
+    """Return method -> learning rate that was chosen for the full setting."""
+    return {name: choice["lr"] for name, choice in read_json(presets.CHOSEN_RATES)["full"][model].items()}
+
+
+def write_choices(file: Path, **settings: Any) -> None:
+    """Write chosen rates of some settings; the others have none."""
+    empty = {"full": {}, "quick": {presets.QUICK_MODEL: {}}, "quick mixed": {}}
+    file.write_text(json.dumps(empty | settings), encoding="utf-8")
+
+
+@pytest.fixture
+def choices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file of chosen rates in place of the shipped one."""
+    monkeypatch.setattr(presets, "CHOSEN_RATES", tmp_path / "chosen_rates.json")
+    return tmp_path / "chosen_rates.json"
 
 
 def test_defense_learning_rates_are_chosen_per_model_and_variant() -> None:
@@ -218,24 +227,20 @@ def test_defense_learning_rates_are_chosen_per_model_and_variant() -> None:
     assert defense_presets("ta_cleaner", "unknown-model") == defense_presets("ta_cleaner")
 
 
-@pytest.mark.parametrize("model", plan.MODELS)
-def test_rates_of_protocol_2_are_those_that_the_rule_chooses_from_its_lines(model: str) -> None:
-    decided = summary.decide(model, read_json_lines(results_path(model)))
-    rates: dict[str, float] = {}
-    for (method, form), choice in decided[1].rates.items() if decided else ():
-        defense = plan.build_defense(method, form)
-        variant = changed_parameters(defense)
-        rates[defense_name({"defense": defense.state_dict(), "variant": variant})] = choice.lr
-    assert presets.PROTOCOL2_RATES.get(model, {}) == rates
+def test_chosen_rates_follow_from_the_trials() -> None:
+    collected = chosen_rates.collect()
+    assert collected == read_json(presets.CHOSEN_RATES)
+    full = collected["full"]
+    assert full["scenes-lite"]["par"]["file"] == "protocol2_scenes-lite.jsonl"
+    assert "par" not in full["scenes-vit"], "it was corrected after its trials"
 
 
-def test_rates_on_mixed_captions_are_those_that_their_trials_chose() -> None:
-    benchmarks = (quick_captions, vit_rivals)
-    for bench in benchmarks:
-        chosen = bench.choose_rates(TaskFile(bench.PATH).rows("trials"))
-        rates = {name: choice["lr"] for name, choice in chosen.items()}
-        assert presets.MIXED_CAPTION_RATES[bench.MODEL] == (bench.PATH.name, rates)
-    assert presets.MIXED_CAPTION_RATES.keys() == {bench.MODEL for bench in benchmarks}
+@pytest.mark.parametrize("content", [None, "{", "{}"])
+def test_missing_rates_are_an_error(content: str | None, choices: Path) -> None:
+    if content is not None:
+        choices.write_text(content, encoding="utf-8")
+    with pytest.raises(CleanerError, match="install TA-Cleaner Lab again"):
+        defense_lr("scenes-lite", DEFENSES["finetune"]())
 
 
 @pytest.mark.parametrize(
@@ -258,24 +263,20 @@ def test_quick_rates_follow_the_captions(
     assert source in preset.source
 
 
-def test_the_newest_trials_of_a_method_choose_its_rate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = dict.fromkeys(("cleanclip", "finetune", "par"), 1e-3)
-    chosen = {"chosen": dict.fromkeys(("scenes-rn", "scenes-lite"), first)}
-    (tmp_path / presets.LEARNING_RATES_RESULT).write_text(json.dumps(chosen), encoding="utf-8")
-    monkeypatch.setattr(presets, "RESULTS_DIR", tmp_path)
-    second = {"cleanclip": 2e-5, "par": 3e-5, "feature_repelling": 4e-5}
-    monkeypatch.setattr(presets, "PROTOCOL2_RATES", {"scenes-lite": second})
-    old, new = (
-        "(benchmarks/results/learning_rates.json)",
-        "scenes-lite (benchmarks/results/protocol2_scenes-lite.jsonl)",
-    )
+def test_a_model_without_trials_of_a_method_gets_those_of_another(choices: Path) -> None:
+    first = {"lr": 1e-3, "file": "first.json"}
+    lite = {
+        "cleanclip": {"lr": 2e-5, "file": "second.jsonl"},
+        "feature_repelling": {"lr": 4e-5, "file": "second.jsonl"},
+    }
+    rn = {"cleanclip": first, "finetune": first}
+    write_choices(choices, full={"scenes-rn": rn, "scenes-lite": {"finetune": first} | lite})
+    old, new = "(benchmarks/results/first.json)", "scenes-lite (benchmarks/results/second.jsonl)"
     for model, method, lr, source in (
         ("scenes-lite", "cleanclip", 2e-5, new),
         ("scenes-lite", "finetune", 1e-3, f"scenes-lite {old}"),
-        ("scenes-rn", "cleanclip", 1e-3, f"scenes-rn {old}"),
         ("scenes-vit", "cleanclip", 1e-3, f"scenes-rn {old}"),
         ("scenes-vit", "feature_repelling", 4e-5, new),
-        ("scenes-rn", "par", 3e-5, new),  # its own trials are outdated
         ("scenes-rn", "unlearn_trigger", 1e-3, f"that of finetune, chosen by accuracy alone on scenes-rn {old}"),
         ("scenes-rn", "rvpt", presets.DEFEND.lr, "not chosen yet"),
     ):
@@ -286,11 +287,9 @@ def test_the_newest_trials_of_a_method_choose_its_rate(tmp_path: Path, monkeypat
         assert source in preset.source
 
 
-def test_quick_setting_comes_first_and_is_the_chosen_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    choice = {"parameters": {"share": 0.5}, "lr": 2e-3}
-    chosen = {"chosen": {presets.QUICK_MODEL: {"ta_cleaner": choice}}}
-    (tmp_path / "quick_setting.json").write_text(json.dumps(chosen), encoding="utf-8")
-    monkeypatch.setattr(presets, "RESULTS_DIR", tmp_path)
+def test_quick_setting_comes_first_and_is_the_chosen_one(choices: Path) -> None:
+    choice = {"parameters": {"share": 0.5}, "lr": 2e-3, "file": "quick.json"}
+    write_choices(choices, quick={presets.QUICK_MODEL: {"ta_cleaner": choice}})
     for model in (presets.QUICK_MODEL, "another-model"):
         quick, *_ = defense_presets("ta_cleaner", model)
         assert (quick.variant, quick.parameters) == (presets.QUICK_VARIANT, {"share": 0.5})
@@ -359,16 +358,8 @@ def test_a_method_that_trains_new_weights_alone_starts_at_its_published_rate() -
         assert defense_lr(model, rvpt()) == presets.DEFEND.lr > PRETRAINED_LR
 
 
-def write_photo_result(folder: Path, model: str) -> None:
-    result = {"card": {"model": model}, "chosen": {model: {"finetune": 2e-3}}}
-    (folder / presets.PHOTOS_RESULT).write_text(json.dumps(result), encoding="utf-8")
-
-
-def test_settings_of_the_model_of_photos_are_those_of_its_table(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(presets, "RESULTS_DIR", tmp_path)
-    model = "photos-rn"
+def test_settings_of_the_model_of_photos_are_those_of_its_table(choices: Path) -> None:
+    model, chosen = "photos-rn", {"finetune": {"lr": 2e-3, "file": "photos.json"}}
     (attack,) = [preset for preset in attack_presets("badnet", model) if preset.variant == presets.SCENES_VARIANT]
     assert attack.training.data == presets.home_data(model) == "cifar10"
     assert "CIFAR-10 photos" in attack.source
@@ -376,9 +367,9 @@ def test_settings_of_the_model_of_photos_are_those_of_its_table(
     setting = PoisonSetting(training.pairs, training.finetune.epochs, training.poison_rate, training.finetune.lr)
     assert setting == presets.quick_poison(model) == PoisonSetting(22_500, 2, 0.1, poison_lr(model))
     assert presets.quick_poison("scenes-rn") == PoisonSetting(8000, 2, 0.05, 1e-3)
-    write_photo_result(tmp_path, "another")
+    write_choices(choices, full={"another": chosen})
     assert defense_presets("finetune", model)[1].training.finetune.lr != 2e-3
-    write_photo_result(tmp_path, model)
+    write_choices(choices, full={model: chosen})
     defenses = {preset.variant: preset for preset in defense_presets("finetune", model)}
     assert defenses[presets.SCENES_VARIANT].training.finetune.lr == 2e-3
     assert {preset.training.data for name, preset in defenses.items() if name != "published"} == {"cifar10"}

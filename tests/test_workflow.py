@@ -547,8 +547,8 @@ def test_default_rate_of_a_rebound_test_is_that_of_the_model(
 def test_default_defense_rate_is_that_of_the_method(
     backdoored: Run, toy_data: TensorData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    chosen = {"ta_cleaner": 2e-3, "ta_cleaner K 100 %": 3e-3}
-    monkeypatch.setitem(presets.PROTOCOL2_RATES, backdoored.clip.name, chosen)
+    chosen = {name: {"lr": lr, "file": "x"} for name, lr in (("ta_cleaner", 2e-3), ("ta_cleaner K 100 %", 3e-3))}
+    monkeypatch.setattr(presets, "_read_choices", lambda setting: {backdoored.clip.name: chosen})
     monkeypatch.setattr(presets, "DEFEND", replace(CONFIG, epochs=1))
     ta_cleaner = DEFENSES["ta_cleaner"]
     variants = {"plain": ta_cleaner(), "all": ta_cleaner(share=1.0), "one": ta_cleaner(negatives=1)}

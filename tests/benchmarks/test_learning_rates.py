@@ -41,6 +41,6 @@ def test_a_loss_of_exactly_the_budget_is_affordable_in_float32() -> None:
 
 
 def test_the_stored_choice_follows_from_the_stored_trials() -> None:
-    stored = read_json(presets.RESULTS_DIR / presets.LEARNING_RATES_RESULT)
+    stored = read_json(presets.RESULTS_DIR / "learning_rates.json")
     chosen, lost = choose_rates(current_trials(stored["trials"]), stored["grid"])
     assert (chosen, lost) == (stored["chosen"], stored["lost_accuracy"])

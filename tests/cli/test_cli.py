@@ -31,7 +31,7 @@ from cleaner.evaluation import scan, scan_variants
 from cleaner.files import read_json
 from cleaner.jobs.slurm import SlurmResources
 from cleaner.models import clip as clip_module
-from cleaner.presets import LEARNING_RATES_RESULT, POISON, POISON_LR, PRETRAINED_LR, RESULTS_DIR, STRONGER_ATTACKS
+from cleaner.presets import CHOSEN_RATES, POISON, POISON_LR, PRETRAINED_LR, STRONGER_ATTACKS
 from cleaner.published import CLEANCLIP_TRAINING
 from cleaner.runs.folders import is_run_folder, runs_root
 from cleaner.runs.request import Request, load_request
@@ -125,7 +125,7 @@ def test_a_defense_takes_the_rate_tuned_for_it(
     call = ["defend", str(tmp_path / "a"), "--out", str(tmp_path / "d")]
     for more in ([], ["--lr", "2e-5"], ["--preset", "ta_cleaner-published"]):
         assert main([*call, *more, "--data", "scenes"]) == 0
-    chosen = read_json(RESULTS_DIR / LEARNING_RATES_RESULT)["chosen"]["scenes-rn"]["ta_cleaner"]
+    chosen = read_json(CHOSEN_RATES)["full"]["scenes-rn"]["ta_cleaner"]["lr"]
     assert [request.finetune.lr for request in requests] == [chosen, 2e-5, CLEANCLIP_TRAINING.finetune.lr]
     assert f"learning rate {chosen:g}" in capsys.readouterr().err
     assert main([*call, "--lr", "0"]) == 2
