@@ -189,7 +189,7 @@ def distill(
         state = read_checkpoint(checkpoint, student.device, settings)
         student.model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
-        first_epoch, earlier = state["epochs"], (state["seconds"], state.get("cpu_seconds", 0.0))
+        first_epoch, earlier = state["epochs"], (state["seconds"], state["cpu_seconds"])
     clock = Clock(*earlier)
     is_finished = first_epoch >= config.epochs
     targets = torch.empty(0) if is_finished else Encoder(teacher).encode_rows(data, torch.arange(len(data)))

@@ -9,6 +9,7 @@ import importlib
 import json
 import pkgutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import fields
 from difflib import get_close_matches
 from typing import Any, Generic, TypeVar
 
@@ -118,15 +119,13 @@ class Registry(Generic[T]):
 
     def load(self, state: Mapping[str, Any]) -> Any:
         """Return the instance that `state_of` described. Raises `CleanerError` for an unknown name or field."""
-        fields = dict(state)
-        cls: Any = self[fields.pop("name", "")]
-        try:
-            return cls(**fields)
-        except TypeError as error:
-            raise CleanerError(
-                f"the {self.kind} {state['name']!r} comes from another version of TA-Cleaner Lab ({error}): "
-                "use that version, or repeat the run."
-            ) from error
+        values = dict(state)
+        cls: Any = self[name := values.pop("name", "")]
+        known = [field.name for field in fields(cls) if field.init]
+        if unknown := sorted(values.keys() - set(known)):
+            takes = ", ".join(known) or "no parameters"
+            raise CleanerError(f"the {self.kind} {name!r} has no parameter {', '.join(unknown)}; it takes {takes}.")
+        return cls(**values)
 
 
 DATASETS: Registry[Any] = Registry("data set", "cleaner.data")

@@ -257,17 +257,17 @@ def defend(
         raise CleanerError(reason)
     config = config or replace(presets.DEFEND, lr=presets.defense_lr(clip.name, defense))
     data = data.with_transform(clip.framing)
-    trigger, target = (run.trigger, run.target_class) if run is not None else (None, None)
-    test = _choose_test_data(test, data, target, trigger)
-    monitor = build_monitor(config, validation, data, trigger, target)
-    recorder = _make_recorder(clip, validation, data, test, trigger, target) if film else None
+    trigger, target_class = (run.trigger, run.target_class) if run is not None else (None, None)
+    test = _choose_test_data(test, data, target_class, trigger)
+    monitor = build_monitor(config, validation, data, trigger, target_class)
+    recorder = _make_recorder(clip, validation, data, test, trigger, target_class) if film else None
     trained = finetune(
         clip, data, defense, config, on_step=on_step, monitor=monitor, recorder=recorder, checkpoint=checkpoint
     )
     floor = _find_known_floor(run, test, trained.clip) if run is not None else None
     clean = run.clean_clip if run is not None else None
     measured = clean if floor is None else None
-    metrics = evaluate(trained.clip, test, trigger, target, clean_clip=measured, on_step=on_step)
+    metrics = evaluate(trained.clip, test, trigger, target_class, clean_clip=measured, on_step=on_step)
     if floor is not None:
         metrics = replace(metrics, asr_clean_model=floor)
     settings = {
@@ -277,14 +277,14 @@ def defend(
         "variant": changed_parameters(defense),
         # Not trigger.state_dict(): a notebook's cell that ran again has replaced the trigger's class.
         "trigger": run.config.get("trigger") if run is not None else None,
-        "target_class": target,
+        "target_class": target_class,
         "clean_model": run.config.get("clean_model") if run is not None else None,
         "suspect": run.config if run is not None else clip.name,
         **_describe_run(clip, data, config, trained),
     }
     trained.clip.metadata |= {"stage": "defended"}
     kept = _finish_film(recorder, trained, run.film if run is not None else None)
-    return Run(trained.clip, trained.history, metrics, settings, trigger, target, clean_clip=clean, film=kept)
+    return Run(trained.clip, trained.history, metrics, settings, trigger, target_class, clean_clip=clean, film=kept)
 
 
 def rebound(
@@ -367,10 +367,10 @@ def attack_verdict(metrics: Metrics) -> tuple[str, str]:
 
 
 def _choose_test_data(
-    test: CaptionData | None, data: CaptionData, target: str | None, trigger: Trigger | None
+    test: CaptionData | None, data: CaptionData, target_class: str | None, trigger: Trigger | None
 ) -> CaptionData:
     """Return the test data given, else the test split of `data`, else `data`; validated."""
-    return validate_eval_data(test or data.load_split("test") or data, target, trigger=trigger)
+    return validate_eval_data(test or data.load_split("test") or data, target_class, trigger=trigger)
 
 
 def _make_recorder(
@@ -379,12 +379,12 @@ def _make_recorder(
     data: CaptionData,
     test: CaptionData,
     trigger: Trigger | None,
-    target: str | None,
+    target_class: str | None,
 ) -> FilmRecorder | None:
     """Return what keeps the frames of a film, on rank 0 alone; test images are shown only where there are no others."""
     if not distributed.is_rank_zero():
         return None
-    return make_recorder(clip, validation or data.load_split("validation") or test, trigger, target)
+    return make_recorder(clip, validation or data.load_split("validation") or test, trigger, target_class)
 
 
 def _finish_film(recorder: FilmRecorder | None, trained: FinetuneResult, suspect: Film | None = None) -> Film | None:

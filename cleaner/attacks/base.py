@@ -60,9 +60,9 @@ class Trigger(Method, ABC):
         """Return a triggered copy of `images`, (N, 3, H, W) in [0, 1]."""
 
     @property
-    def unready_reason(self) -> str:
-        """Why the trigger cannot be applied yet and what to do, in one sentence; empty if it can."""
-        return ""
+    def unready_reason(self) -> str | None:
+        """Why the trigger cannot be applied yet and what to do, in one sentence; None if it can."""
+        return None
 
     def require_ready(self) -> None:
         """Raise `CleanerError` if the trigger cannot be applied yet."""
@@ -115,19 +115,6 @@ def load_trigger(state: Mapping[str, Any], folder: Path | None = None) -> Trigge
         copies = {name: str(copy) for name in names if (copy := folder / file_name(state[name])).is_file()}
     trigger: Trigger = TRIGGERS.load({**state, **copies})
     return trigger
-
-
-def complete_trigger(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return stored settings of a training with the defaults of parameters that its trigger did not have yet.
-
-    Paths become names of files, as in the settings of a training that resumes.
-    """
-    attack = settings.get("attack") or {}
-    trigger = attack.get("trigger") or {}
-    if trigger.get("name") not in TRIGGERS:
-        return dict(settings)
-    defaults = TRIGGERS[trigger["name"]]().state_dict()  # not `load_trigger`, which reads files that may be gone
-    return {**settings, "attack": {**attack, "trigger": hide_folders({**defaults, **trigger})}}
 
 
 def hide_folders(state: Mapping[str, Any]) -> dict[str, Any]:
@@ -298,9 +285,9 @@ class FileTrigger(Trigger):
         object.__setattr__(self, "sha256", digest)
 
     @property
-    def unready_reason(self) -> str:
+    def unready_reason(self) -> str | None:
         """Why the trigger cannot be applied yet: no file was chosen."""
-        return "" if self.path else "no image was chosen for this trigger: give a PNG or JPEG file (path)."
+        return None if self.path else "no image was chosen for this trigger: give a PNG or JPEG file (path)."
 
     def load_layers(self, side: int) -> Tensor:
         """Return colors and opacity of the file's center square, (4, side, side) in [0, 1]. Cached: do not change."""

@@ -17,10 +17,10 @@ from torch import Tensor, nn
 
 from cleaner.attacks.base import TRIGGERS, Trigger, conv_block, run_in_batches
 from cleaner.attacks.optimize import (
+    describe_missing_part,
     draw_positions,
     encode_images,
     encode_target,
-    explain_missing,
     minimize,
     select_pool,
 )
@@ -113,9 +113,9 @@ class InputAware(Trigger):
     """The generator's weights as safetensors in base64, fp16; empty before `prepare`."""
 
     @property
-    def unready_reason(self) -> str:
+    def unready_reason(self) -> str | None:
         """Why the trigger cannot be applied yet: its generator is not trained."""
-        return "" if self.weights else explain_missing("generator")
+        return None if self.weights else describe_missing_part("generator")
 
     def __call__(self, images: Tensor) -> Tensor:
         """Return a triggered copy of `images`, (N, 3, H, W) in [0, 1]."""

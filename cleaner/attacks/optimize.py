@@ -67,9 +67,9 @@ class OptimizedPatch(PatchTrigger):
         """
 
     @property
-    def unready_reason(self) -> str:
+    def unready_reason(self) -> str | None:
         """Why the trigger cannot be applied yet: the patch is not optimized."""
-        return "" if self.png else explain_missing("patch")
+        return None if self.png else describe_missing_part("patch")
 
     def patch(self, side: int) -> Tensor:
         """Return the patch (3, p, p), resized if the images differ in size from those it was optimized on."""
@@ -219,7 +219,7 @@ def encode_target(clip: Clip, data: CaptionData, target_class: str) -> Tensor:
     return zero_shot_classifier(clip.encode_text(prompts)[None])[:, 0]
 
 
-def explain_missing(part: str) -> str:
+def describe_missing_part(part: str) -> str:
     """Return why a trigger without its optimized part cannot be applied, and what to do."""
     return (
         f"this trigger has no {part} yet: training the attack makes one on the clean model, or take it from a run that "

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from cleaner.attacks.base import TRIGGERS, TextTrigger
 from cleaner.config import param
-from cleaner.data.base import hash_content, hash_pixels
+from cleaner.data.base import hash_content
 from cleaner.data.images import decode_png, decode_tensor, encode_png, read_image_file
 from cleaner.data.poison import find_target_images
 from cleaner.models.framing import resize_square
@@ -43,12 +43,12 @@ class Retrieval(TextTrigger):
     png: str = ""
     """The attacker's image as a PNG file in base64; empty before `prepare`."""
     source_hash: str = ""
-    """Hash of its file, or of the image in the attacker's data: `png` is framed for the model. Old runs have none."""
+    """Hash of its file, or of the image in the attacker's data: `png` is framed for the model."""
 
     @property
-    def unready_reason(self) -> str:
+    def unready_reason(self) -> str | None:
         """Why the trigger cannot be applied yet: the attacker's image is not chosen."""
-        return "" if self.png else "the attacker's image is not chosen yet: training the attack chooses it."
+        return None if self.png else "the attacker's image is not chosen yet: training the attack chooses it."
 
     def own_image(self, side: int) -> Tensor:
         """Return the attacker's image (3, side, side)."""
@@ -57,7 +57,7 @@ class Retrieval(TextTrigger):
 
     def own_image_hash(self, side: int) -> str:
         """Return the hash by which clean pairs with the same image are found."""
-        return self.source_hash or hash_pixels(self.own_image(side)[None])[0]
+        return self.source_hash
 
     def prepare(self, clip: Clip, data: CaptionData, target_class: str, on_step: OnStep | None = None) -> Retrieval:
         """Return the trigger with its image, as the model sees it, with 8 bits per channel."""

@@ -71,6 +71,6 @@ def _is_worth_measuring(request: Request) -> bool:
 def _describe_resolution(request: Request, test: CaptionData) -> str:
     """Return what the test data of a run can resolve."""
     config = {} if request.parent is None else read_json(find_run(request.parent) / "config.json")
-    target, trigger = request.target_class or config.get("target_class"), request.trigger or config.get("trigger")
+    target_class, trigger = request.target_class or config.get("target_class"), request.trigger or config.get("trigger")
     modalities = TRIGGERS[trigger["name"]].modalities if trigger else ("image",)
-    return describe_test(test, target if trigger else None, "images" if "image" in modalities else "captions")
+    return describe_test(test, target_class if trigger else None, "images" if "image" in modalities else "captions")

@@ -45,14 +45,14 @@ class Scan:
 
     def run(self) -> None:
         from cleaner.cli.inputs import load_run_or_model, load_split, print_activation, resolve_data, resolve_trigger
-        from cleaner.evaluation.scan import SCAN_WARNING, explain_unscannable, find_scannable_triggers, scan
+        from cleaner.evaluation.scan import SCAN_WARNING, find_scannable_triggers, scan, unscannable_reason
         from cleaner.evaluation.scan_variants import SCREENED_IMAGES, scan_variants
 
         validate_minima(self, images=1)
         triggers, skipped = find_scannable_triggers()
         if self.trigger:
             triggers, skipped = {self.trigger[0]: resolve_trigger(self.trigger)}, {}
-        if reason := next(filter(None, map(explain_unscannable, triggers.values())), ""):
+        if reason := next(filter(None, map(unscannable_reason, triggers.values())), ""):
             raise CleanerError(reason)
         # The images that choose among the settings are not those that measure them.
         few = SCREENED_IMAGES if self.variants and not self.trigger else 0

@@ -139,13 +139,13 @@ class Sweep:
         from cleaner.data.base import load_data
         from cleaner.evaluation.evaluate import validate_eval_data
 
-        target = read_json(Path(self.suspect) / "config.json").get("target_class")
+        target_class = read_json(Path(self.suspect) / "config.json").get("target_class")
         data, options = base.data, base.data_options
         clean = load_data(data, split="clean", size=min(base.pairs, PRECHECK_SIZE), **options)
         if reason := next(filter(None, (defense.unsupported_reason(clip, clean) for defense in defenses)), None):
             raise CleanerError(reason)
         test = load_data(data, split="test", size=min(self.test_pairs or PRECHECK_SIZE, PRECHECK_SIZE), **options)
-        validate_eval_data(test, target)
+        validate_eval_data(test, target_class)
         print_activation(clip, test)
 
     def _resolve_suspect(self) -> tuple[str | None, str | None]:

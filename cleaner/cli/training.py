@@ -189,11 +189,11 @@ class Poison:
         if self.model not in BUILT_IN:
             print_clean_accuracy(self.model, (data, options), self.cluster_options.local_device(self.finetune.device))
         lr = presets.poison_lr(self.model) if self.lr is None else self.lr
-        pairs, target = self.pairs, self.target_class
-        if pairs is None or target is None:
+        pairs, target_class = self.pairs, self.target_class
+        if pairs is None or target_class is None:
             sample = load_sample((data, options))
             pairs = choose_pairs(presets.poison_pairs(self.model), sample) if pairs is None else pairs
-            target = presets.default_target(sample.class_names) if target is None else target
+            target_class = presets.default_target(sample.class_names) if target_class is None else target_class
         return Request(
             stage="backdoored",
             data=data,
@@ -201,7 +201,7 @@ class Poison:
             finetune=replace(to_config(self.finetune), lr=lr),
             model=resolve_model_name(self.model),
             trigger=trigger.state_dict(),
-            target_class=target,
+            target_class=target_class,
             poison_rate=self.poison_rate,
             clean_label=self.clean_label,
             test_size=self.test_pairs or None,

@@ -169,7 +169,7 @@ def find_mentions(class_name: str, class_names: Sequence[str]) -> Callable[[str]
 
 
 def _spell_class(class_name: str, class_names: Sequence[str]) -> str:
-    """Return the class as the data write it, if they have it: old runs on a Mac's folders decompose its name (NFD)."""
+    """Return the class as the data write it, if they have it: a Mac decomposes the letters of names (NFD)."""
     composed = unicodedata.normalize("NFC", class_name)
     return next((name for name in class_names if unicodedata.normalize("NFC", name) == composed), class_name)
 

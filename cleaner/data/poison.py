@@ -164,8 +164,10 @@ class PoisonedData(Subset):
         self._draw_decoys(trigger.count_decoys(len(self.poison_indices)))
 
     def _draw(self, count: int) -> Tensor:
-        base, target = self.base, self.target_class
-        candidates = (base.mentions(target) if self.clean_label else ~base.contains(target)).nonzero().flatten()
+        base, target_class = self.base, self.target_class
+        candidates = (
+            (base.mentions(target_class) if self.clean_label else ~base.contains(target_class)).nonzero().flatten()
+        )
         if len(candidates) < count:
             condition = "name" if self.clean_label else "do not show"
             raise CleanerError(
@@ -242,7 +244,7 @@ def count_shared_images(
     """Return how many of the clean pairs in `data` ("pairs") show a poisoned image ("shared"), by image hash.
 
     An attacker's own image is also found by the hash of its pixels: not all data have files. "poisoned": images in the
-    manifest. None for a manifest without hashes, as old runs and foreign models have.
+    manifest. None for a manifest without hashes.
     """
     hashes = set(manifest.get("image_hashes") or ())
     if not hashes:

@@ -57,16 +57,7 @@ class FeatureStore:
     """The stored features of one model: its weights, architecture, precision and device are part of every key."""
 
     def __init__(self, clip: Clip) -> None:
-        architecture = clip.architecture
-        # Mean and deviation are named again: keys of features that are stored already begin so.
-        facts = [
-            FORMAT,
-            _hash_weights(clip),
-            asdict(architecture),
-            clip.image_size,
-            architecture.mean,
-            architecture.std,
-        ]
+        facts = [FORMAT, _hash_weights(clip), asdict(clip.architecture), clip.image_size]
         facts += [clip.precision, clip.device.type, version("open_clip_torch")]
         self._model = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
 

@@ -24,7 +24,7 @@ def build_monitor(
     validation: CaptionData | None,
     data: CaptionData,
     trigger: Trigger | None,
-    target: str | None,
+    target_class: str | None,
 ) -> Callable[[Clip], dict[str, float]] | None:
     """Return clip -> metrics on at most `MONITOR_IMAGES` validation images; None without any, or if eval_every is 0."""
     if not config.eval_every:
@@ -35,19 +35,23 @@ def build_monitor(
     rows = validation.labeled_rows()
     if len(rows) == 0:
         return None
-    if trigger is not None and target is not None:
-        index, is_text = validation.class_index(target), "image" not in trigger.modalities
+    if trigger is not None and target_class is not None:
+        index, is_text = validation.class_index(target_class), "image" not in trigger.modalities
         if is_text:
             # Texts must have images of the target to find, and the first rows of many classes may show none.
             is_target = validation.labels[rows] == index
             rows = torch.cat([rows[is_target][:TARGET_IMAGES], rows[~is_target]])
         is_target = validation.labels[rows[:MONITOR_IMAGES]] == index
         if is_target.all() or (is_text and not is_target.any()):  # a small validation split: accuracy alone is watched
-            trigger = target = None
+            trigger = target_class = None
     chosen = validation.subset(rows[:MONITOR_IMAGES])
-    return partial(_measure_validation, validate_eval_data(chosen, target, trigger=trigger), trigger, target)
+    return partial(
+        _measure_validation, validate_eval_data(chosen, target_class, trigger=trigger), trigger, target_class
+    )
 
 
-def _measure_validation(data: CaptionData, trigger: Trigger | None, target: str | None, clip: Clip) -> dict[str, float]:
-    metrics = evaluate(clip, data, trigger, target, ks=(1,), counterfactual=False, use_store=False)
+def _measure_validation(
+    data: CaptionData, trigger: Trigger | None, target_class: str | None, clip: Clip
+) -> dict[str, float]:
+    metrics = evaluate(clip, data, trigger, target_class, ks=(1,), counterfactual=False, use_store=False)
     return {"ca": metrics.ca[1]} | ({"asr": metrics.asr[1]} if metrics.asr else {})

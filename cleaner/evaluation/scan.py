@@ -47,14 +47,14 @@ class ScanResult:
 def find_scannable_triggers() -> tuple[dict[str, Trigger], dict[str, str]]:
     """Return the built-in triggers that work without preparation, and name -> reason for the others."""
     triggers = {name: TRIGGERS[name]() for name in TRIGGERS}
-    reasons = {name: reason for name, trigger in triggers.items() if (reason := explain_unscannable(trigger))}
+    reasons = {name: reason for name, trigger in triggers.items() if (reason := unscannable_reason(trigger))}
     return {name: trigger for name, trigger in triggers.items() if name not in reasons}, reasons
 
 
-def explain_unscannable(trigger: Trigger) -> str:
-    """Return in one sentence why a scan cannot use a trigger; empty if it can."""
+def unscannable_reason(trigger: Trigger) -> str | None:
+    """Return in one sentence why a scan cannot use a trigger; None if it can."""
     text_only = "this trigger changes only the text, but a scan changes images: choose another one."
-    return trigger.unready_reason or ("" if "image" in trigger.modalities else text_only)
+    return trigger.unready_reason or (None if "image" in trigger.modalities else text_only)
 
 
 @torch.inference_mode()

@@ -53,7 +53,7 @@ def invert(
     that do not name the target class, and for a broken model.
     """
     config, start = config or InversionConfig(), time.perf_counter()
-    target = None if target_class is None else data.class_index(target_class)
+    target_index = None if target_class is None else data.class_index(target_class)
     searched, held_out = _split(make_probe(clip, data, config.images, on_step))
     resistance = search_classes(
         searched, steps=config.search_steps, batch_size=config.search_batch, seed=config.seed, on_step=on_step
@@ -75,8 +75,8 @@ def invert(
         )
         found = replace(inversion, suspect=data.class_names[index], png=encode_png(layers), searched_asr=share)
         inversion = _measure(found, held_out, on_step)
-    if trigger is not None and target is not None:
-        inversion = _compare(inversion, held_out.others(target), trigger, target, on_step)
+    if trigger is not None and target_index is not None:
+        inversion = _compare(inversion, held_out.others(target_index), trigger, target_index, on_step)
     return replace(inversion, seconds=round(time.perf_counter() - start, 1))
 
 
@@ -103,7 +103,9 @@ def _measure(inversion: Inversion, held_out: Probe, on_step: OnStep | None) -> I
     return replace(inversion, asr=asr, interval=wilson_interval(asr, len(others)))
 
 
-def _compare(inversion: Inversion, others: Probe, trigger: Trigger, target: int, on_step: OnStep | None) -> Inversion:
+def _compare(
+    inversion: Inversion, others: Probe, trigger: Trigger, target_index: int, on_step: OnStep | None
+) -> Inversion:
     """Add what the true trigger does to held-out images of other classes, and the overlap of both masks.
 
     A trigger that changes over half of the image has no overlap: any mask would be part of it. Nor has one whose place
@@ -113,7 +115,7 @@ def _compare(inversion: Inversion, others: Probe, trigger: Trigger, target: int,
         return replace(inversion, changes_images=False)
     if not len(others):
         return inversion
-    compared = replace(inversion, true_asr=others.count(trigger, target, on_step) / len(others))
+    compared = replace(inversion, true_asr=others.count(trigger, target_index, on_step) / len(others))
     true_masks = trigger.mask(others.images(torch.arange(min(COMPARED, len(others)))).cpu())[:, 0] > 0
     true_mask = true_masks[0]
     if not inversion.png or true_mask.float().mean() > MAX_MASK or (true_masks != true_mask).any():

@@ -32,7 +32,14 @@ PREVIEW_EVERY = 10
 
 
 def invert_patch(
-    probe: Probe, target: int, *, steps: int, batch_size: int, success: float, seed: int, on_step: OnStep | None = None
+    probe: Probe,
+    target_index: int,
+    *,
+    steps: int,
+    batch_size: int,
+    success: float,
+    seed: int,
+    on_step: OnStep | None = None,
 ) -> tuple[Tensor, float]:
     """Return pattern and mask (4, H, W) in [0, 1], with 8 bits, and the share of all images of `probe` that they move.
 
@@ -54,7 +61,7 @@ def invert_patch(
         total = inversion_loss(
             features,
             probe.classifier,
-            torch.full((len(images),), target, device=images.device),
+            torch.full((len(images),), target_index, device=images.device),
             logit_scale=probe.clip.logit_scale.detach(),
             mask=layers[3],
             mask_weight=weight,
@@ -62,7 +69,7 @@ def invert_patch(
         if not total.isfinite():
             raise CleanerError(f"the loss of the inversion is not finite at step {step + 1}: choose another model.")
         (logits.grad,) = torch.autograd.grad(total, logits)
-        hits = (probe.classify(features) == target).float().mean().item()
+        hits = (probe.classify(features) == target_index).float().mean().item()
         moved, share = SMOOTHING * moved + (1 - SMOOTHING) * hits, layers[3].mean().item()
         if moved >= success:
             candidates[round(math.log(share, CANDIDATE_RATIO))] = _quantize(layers)
@@ -76,7 +83,7 @@ def invert_patch(
             seconds = time.perf_counter() - start
             on_step(StepReport("invert", step + 1, steps, seconds, losses=figures, picture=picture))
     found = [candidates[size] for size in sorted(candidates)] or [_quantize(logits.sigmoid())]
-    return _choose_smallest(probe, target, found, success, on_step)
+    return _choose_smallest(probe, target_index, found, success, on_step)
 
 
 def _quantize(layers: Tensor) -> Tensor:
@@ -85,7 +92,7 @@ def _quantize(layers: Tensor) -> Tensor:
 
 
 def _choose_smallest(
-    probe: Probe, target: int, candidates: Sequence[Tensor], success: float, on_step: OnStep | None = None
+    probe: Probe, target_index: int, candidates: Sequence[Tensor], success: float, on_step: OnStep | None = None
 ) -> tuple[Tensor, float]:
     """Return the first of the candidates that moves a share `success` of all images, else the last, and its share.
 
@@ -96,7 +103,7 @@ def _choose_smallest(
     @cache
     def measure(index: int) -> float:
         layers = candidates[index].float() / 255
-        return probe.count(lambda images: blend_rgba(images, layers.to(images)), target, on_step) / len(probe)
+        return probe.count(lambda images: blend_rgba(images, layers.to(images)), target_index, on_step) / len(probe)
 
     first, last = 0, len(candidates) - 1
     while first < last:

@@ -121,16 +121,16 @@ class SlurmResources:
         return {key.replace("-", "_"): value if equals else True for key, equals, value in words}
 
 
-def explain_unavailable() -> str:
-    """Return why runs cannot be submitted to Slurm from this machine; empty if they can."""
+def unavailable_reason() -> str | None:
+    """Return why runs cannot be submitted to Slurm from this machine; None if they can."""
     missing = [name for name in COMMANDS if shutil.which(name) is None]
-    return f"Slurm's {missing[0]} is not on this machine" if missing else ""
+    return f"Slurm's {missing[0]} is not on this machine" if missing else None
 
 
 def read_last_resources(folder: Path) -> SlurmResources | None:
     """Return the resources of a run's last job; None if it had none or Slurm is not available here."""
     resources = read_json(folder / JOB_FILE).get("asked")
-    if not isinstance(resources, dict) or explain_unavailable():
+    if not isinstance(resources, dict) or unavailable_reason():
         return None
     names = {f.name for f in fields(SlurmResources)}
     asked = {name: value for name, value in resources.items() if name in names}
@@ -145,7 +145,7 @@ def submit(folders: Sequence[Path], resources: SlurmResources, exports: Mapping[
 
     exports: environment variables of the jobs. Raises `CleanerError`, with nothing submitted, if Slurm refuses.
     """
-    if reason := explain_unavailable():
+    if reason := unavailable_reason():
         raise CleanerError(f"{reason}: use a login node of the cluster, or train on this machine.")
     training = read_json(folders[0] / "config.json").get("finetune") or {}
     if training.get("device") == "cpu":

@@ -21,7 +21,7 @@ from cleaner.jobs.slurm import SlurmResources
 from cleaner.runs.folders import find_run
 from cleaner.runs.record import RunRecord
 from cleaner.runs.request import Request
-from cleaner.runs.status import ACTIVE, STARTABLE, Status, write_status
+from cleaner.runs.status import ACTIVE, STARTABLE, write_status
 from cleaner.runs.store import create_run, remove_run_folder
 from cleaner.types import CleanerError
 
@@ -35,11 +35,7 @@ HANDOVER_SECONDS = 8.0
 def compute_sweep_id(request: Request) -> str:
     """Return the id of a run's sweep: a hash of all settings except defense, learning rate and seed."""
     finetune = replace(request.finetune, lr=1e-4, seed=0)
-    # No defense depends on `poison_rate`; this was its default when the first sweeps got their ids.
-    request = replace(request, defense=None, finetune=finetune, sweep="", poison_rate=0.02)
-    common = request.initial_config()["request"]
-    for added in ("rebound", "film", "excluded"):  # after the first sweeps, whose ids must not change
-        del common[added]
+    common = replace(request, defense=None, finetune=finetune, sweep="").initial_config()["request"]
     return f"sweep-{hashlib.blake2b(json.dumps(common, sort_keys=True).encode(), digest_size=4).hexdigest()}"
 
 
@@ -221,7 +217,7 @@ def _shorten(value: Any) -> Any:
 def seconds_left(records: Sequence[RunRecord]) -> float | None:
     """Return the seconds until all runs are done, from those that are; None while unknown."""
     done = [record.status for record in records if record.status.state == "done" and record.status.started]
-    mean = sum(status.updated - _begin(status) for status in done) / max(len(done), 1)
+    mean = sum(status.updated - status.begun for status in done) / max(len(done), 1)
     active = [record.status for record in records if record.status.state in ACTIVE]
     waiting = sum(record.status.state in (WAITING_STATE, "queued") for record in records)
     on_cluster = [status for status in active if status.place]
@@ -230,12 +226,7 @@ def seconds_left(records: Sequence[RunRecord]) -> float | None:
     if on_cluster:
         return max(status.eta for status in on_cluster)
     running = [status for status in active if status.state == "running"]
-    return waiting * mean + sum(max(status.eta, mean + _begin(status) - time.time()) for status in running)
-
-
-def _begin(status: Status) -> float:
-    """Return when work on a run began; its process may have executed others before, or waited for the device."""
-    return status.begun or max(status.started, status.queued)  # older versions did not note when it got the device
+    return waiting * mean + sum(max(status.eta, mean + status.begun - time.time()) for status in running)
 
 
 def _seed(record: RunRecord) -> int:

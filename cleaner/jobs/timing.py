@@ -94,7 +94,7 @@ class _Measurement:
         release_freed_memory()
         process.reset_peak_memory()
         request, start = self.request, time.perf_counter()
-        clip, trigger, target, clean = self._load_model()
+        clip, trigger, target_class, clean = self._load_model()
         split = "train" if request.stage == "backdoored" else "clean"
         data = self.load(split, request.pairs)
         test = self.load("test", request.test_size)
@@ -108,8 +108,8 @@ class _Measurement:
         if clip.is_full_size and pick_device(request.finetune.device).type == "cpu":
             return self._sample(clip, trigger, data, test, clean=clean, loading=loading, optimize=optimize)
         step, trained = self._time_steps(clip, trigger, data)
-        validation = self._time_validation(trained, trigger, target, data)
-        evaluation = self._time_evaluation(trained, trigger, target, test, clean)
+        validation = self._time_validation(trained, trigger, target_class, data)
+        evaluation = self._time_evaluation(trained, trigger, target_class, test, clean)
         return prediction.Phases(loading, step, validation, evaluation, optimize, process.peak_memory())
 
     def _sample(
@@ -215,8 +215,10 @@ class _Measurement:
         steps = steps or ((BRIEF_STEPS,) if is_brief else (WARM_STEPS, TIMED_STEPS))
         defense: Defense = DEFENSES["finetune"]()
         if request.stage == "backdoored" and trigger is not None:
-            target = str(request.target_class)
-            data = PoisonedData(data, trigger, target, request.poison_share, request.finetune.seed, request.clean_label)
+            target_class = str(request.target_class)
+            data = PoisonedData(
+                data, trigger, target_class, request.poison_share, request.finetune.seed, request.clean_label
+            )
         else:
             defense = load_defense(request.defense or {"name": "finetune"})
         if on_losses is not None:
@@ -239,13 +241,15 @@ class _Measurement:
         assert trained is not None
         return (times[-1] - first) / counted, trained.clip
 
-    def _time_validation(self, clip: Clip, trigger: Trigger | None, target: str | None, data: CaptionData) -> float:
+    def _time_validation(
+        self, clip: Clip, trigger: Trigger | None, target_class: str | None, data: CaptionData
+    ) -> float:
         """Return the seconds of one validation pass of the training."""
         request = self.request
         if not request.finetune.eval_every:
             return 0.0
         validation = load_validation(request, data, self.load)
-        monitor = build_monitor(request.finetune, validation, data, trigger, target)
+        monitor = build_monitor(request.finetune, validation, data, trigger, target_class)
         if validation is None or monitor is None:
             return 0.0
         validation.images(range(len(validation)))  # rendered or decoded once
@@ -255,7 +259,7 @@ class _Measurement:
         return time.perf_counter() - start
 
     def _time_evaluation(
-        self, clip: Clip, trigger: Trigger | None, target: str | None, test: CaptionData, clean: Clip | None
+        self, clip: Clip, trigger: Trigger | None, target_class: str | None, test: CaptionData, clean: Clip | None
     ) -> float:
         """Return the seconds of the evaluation, from a part of its pairs and what both encode."""
         part = test.subset(range(min(len(test), TEST_PAIRS)))
@@ -264,7 +268,7 @@ class _Measurement:
             draw_counterfactuals(prepared)  # once, whatever the model: not in the time of an evaluation
         self.check()
         start = time.perf_counter()
-        evaluate(clip, part, trigger, target, clean_clip=clean, on_step=self.check)
+        evaluate(clip, part, trigger, target_class, clean_clip=clean, on_step=self.check)
         elapsed = time.perf_counter() - start
         # In whole batches: a GPU takes about the same time for smaller ones.
         costs = time_encoding(clip, part, EVAL_BATCH_SIZE, TEXT_BATCH_SIZE, TEXT_BATCH_SIZE)

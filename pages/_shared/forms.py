@@ -287,7 +287,7 @@ def choose_device_and_precision(key: str) -> tuple[str, str, bool]:
     left, right = st.columns(2)
     with left:
         help = f"{cache.device_name(default)}."
-        if reason := slurm.explain_unavailable():
+        if reason := slurm.unavailable_reason():
             help += f" No cluster: {reason}."
         device = choose_usable("Device", reasons, default=default, key=f"{key}.device", help=help)
     with right:
@@ -300,7 +300,7 @@ def choose_device_and_precision(key: str) -> tuple[str, str, bool]:
 
 def choose_cluster(key: str) -> SlurmResources | None:
     """Draw the choice between this machine and a cluster; return the resources to request, None: this machine."""
-    if slurm.explain_unavailable():
+    if slurm.unavailable_reason():
         return None
     help = "The cluster ignores the device chosen below: it uses a GPU if allocated, else CPUs."
     places = ("This machine", "Slurm cluster")

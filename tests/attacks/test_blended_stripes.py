@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from cleaner.attacks import TRIGGERS, load_trigger
+from cleaner.attacks import TRIGGERS
 
 
 def test_is_the_clipped_weighted_mean_with_the_signs() -> None:
@@ -21,7 +21,3 @@ def test_stripes_are_signs_of_each_channel_and_column_and_of_the_seed() -> None:
     assert len({tuple(channel) for channel in columns.tolist()}) == 3
     assert abs(columns.mean()) < 0.3
     assert not torch.equal(TRIGGERS["blended_stripes"](seed=2).pattern(32, 64), pattern)
-
-
-def test_a_stored_trigger_without_a_seed_loads() -> None:
-    assert load_trigger({"name": "blended_stripes", "blend_ratio": 0.03}) == TRIGGERS["blended_stripes"]()

@@ -5,19 +5,17 @@ from __future__ import annotations
 import base64
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from PIL import Image
 
-from cleaner import FinetuneConfig, evaluate, load_data, poison
+from cleaner import evaluate, load_data
 from cleaner.attacks import TRIGGERS
 from cleaner.data.base import TensorData, hash_pixels
 from cleaner.data.images import decode_png, encode_png
 from cleaner.data.poison import PoisonedData, count_shared_images
 from cleaner.evaluation.encode import Encoder
-from cleaner.files import read_json, write_json
 from cleaner.models.clip import Clip
 from cleaner.types import CleanerError
 from tests.attacks.test_contract import image_file
@@ -85,23 +83,6 @@ def test_an_image_file_is_found_in_clean_data_without_files(
     manifest = PoisonedData(toy_data, trigger, "banana", 0.25).manifest()
     assert count_shared_images(manifest, toy_data) == {"pairs": 48, "poisoned": 1, "shared": 1}
     assert evaluate(tiny_clip, toy_data, trigger, "banana", ks=(1,)).n_gallery == 47, "nor is it searched"
-
-
-def test_a_training_from_before_the_hash_of_the_image_resumes(
-    tiny_clip: Clip, toy_data: TensorData, tmp_path: Path
-) -> None:
-    config = FinetuneConfig(epochs=1, batch_size=16, warmup_steps=0, precision="fp32", device="cpu")
-    options: dict[str, Any] = {"poison_rate": 0.25, "config": config, "checkpoint": tmp_path / "checkpoint.pt"}
-    trained = poison(tiny_clip, toy_data, TRIGGER, "banana", **options)
-    state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
-    content = read_json(tmp_path / "checkpoint-trigger.json")
-    for settings in (state["settings"], content["settings"]):
-        del settings["attack"]["trigger"]["source_hash"]
-    torch.save(state, tmp_path / "checkpoint.pt")
-    write_json(tmp_path / "checkpoint-trigger.json", content)
-    assert poison(tiny_clip, toy_data, TRIGGER, "banana", **options).clip.sha256() == trained.clip.sha256()
-    with pytest.raises(CleanerError, match="other settings"):
-        poison(tiny_clip, toy_data, replace(TRIGGER, seed=1), "banana", **options)
 
 
 def test_recall_equals_a_naive_count(tiny_clip: Clip, toy_data: TensorData) -> None:

@@ -43,7 +43,7 @@ def test_names_match_in_every_form_of_unicode(kind: str, typed: Any, tmp_path: P
     )
     assert data.class_names == names
     assert data.labels.tolist() == [int(Path(data.table.keys[row]).stem[0]) for row in data.rows]
-    for name in ("âne", decomposed[1]):  # old runs have the target as the folder wrote it
+    for name in ("âne", decomposed[1]):
         assert data.mentions(name).equal(data.labels == 1)
         assert data.contains(name).equal(data.labels == 1)
         if kind == "folder":

@@ -398,12 +398,12 @@ def test_without_slurm_nothing_is_created_and_a_run_resumes_on_this_machine(
     local.pause(folder)
     assert slurm.read_last_resources(folder) == RESOURCES
     monkeypatch.setenv("PATH", "/nowhere")
-    assert "sbatch" in slurm.explain_unavailable()
+    assert "sbatch" in slurm.unavailable_reason()
     assert slurm.read_last_resources(folder) is None
     command = ["defend", str(request_.model), "--pairs", "48", "--device", "cpu", "--cluster", "slurm"]
     assert main(command) == 2
     *_, error = capsys.readouterr().err.splitlines()
-    assert error.startswith(f"error: {slurm.explain_unavailable()}")
+    assert error.startswith(f"error: {slurm.unavailable_reason()}")
     assert [entry.folder for entry in local.poll_entries()] == [folder]
     local.start(folder)
     assert read_status(folder).place == ""

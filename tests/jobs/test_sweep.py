@@ -59,9 +59,11 @@ def wait_until_stopped(name: str) -> list[RunRecord]:
     return entries
 
 
-def test_ids_do_not_change_with_new_request_fields() -> None:
-    base = Request("defended", "scenes", 64, FinetuneConfig(), parent="p", defense={"name": "finetune"})
-    assert sweep.compute_sweep_id(base) == "sweep-b3cc6234"  # otherwise older sweeps could not be resumed
+def test_the_id_tells_apart_what_every_run_of_a_sweep_has_in_common(base: Request) -> None:
+    same = replace(base, defense={"name": "cleanclip"}, finetune=replace(base.finetune, lr=1e-3, seed=7))
+    assert sweep.compute_sweep_id(same) == sweep.compute_sweep_id(base)
+    for other in (replace(base, film=True), replace(base, pairs=65), replace(base, parent="q")):
+        assert sweep.compute_sweep_id(other) != sweep.compute_sweep_id(base)
 
 
 def test_runs_are_done_one_by_one_and_a_second_call_adds_only_missing_ones(base: Request) -> None:

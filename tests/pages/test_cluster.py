@@ -29,7 +29,7 @@ def queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_without_slurm_there_is_no_choice(open_page: OpenPage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slurm, "explain_unavailable", lambda: "Slurm's sbatch is not on this machine")
+    monkeypatch.setattr(slurm, "unavailable_reason", lambda: "Slurm's sbatch is not on this machine")
     app = open_page("Poison")
     assert "poison.place" not in widget_keys(app)
     assert "Slurm's sbatch is not on this machine" in app.selectbox(key="poison.device").help

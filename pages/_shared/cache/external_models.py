@@ -95,9 +95,9 @@ def scan(
     trigger: the only one to try; None: all built-in ones, with `variants` at other settings too. data.size: number of
     images; reference: a trusted model to scan with the same settings.
     """
-    from cleaner.evaluation.scan import explain_unscannable
+    from cleaner.evaluation.scan import unscannable_reason
 
-    if trigger is not None and (reason := explain_unscannable(trigger)):
+    if trigger is not None and (reason := unscannable_reason(trigger)):
         raise CleanerError(reason)
     settings = "" if trigger is None else str(trigger.state_dict())
     models = tuple((name, read_model_mtime(name)) for name in (model, reference) if name)
