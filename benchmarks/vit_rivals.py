@@ -2,10 +2,10 @@
 
 Each method gets the clean pairs and steps of the quick setting and equally many trials of its learning rate, on the
 badnet model of a trial seed; then test metrics are measured on seeds that no trial used. RVPT learns prompts from class
-labels, on the pairs that have one, in its own range of rates; it is also measured with more steps. The other methods
-learn from captions. These are worded like those of pretraining: on others they would lose accuracy, and RVPT would not.
-Every finished task is a line of benchmarks/results/vit_rivals.jsonl. A second call continues, and several processes
-share the tasks.
+labels, on the pairs that have one, in its own range of rates; it is also measured with more steps, and its parameters
+are varied, to see which of them costs accuracy. The other methods learn from captions. These are worded like those of
+pretraining: on others they would lose accuracy, and RVPT would not. Every finished task is a line of
+benchmarks/results/vit_rivals.jsonl. A second call continues, and several processes share the tasks.
 """
 
 from __future__ import annotations
@@ -55,6 +55,17 @@ METHODS: dict[str, Defense] = {
 }
 RATES = {name: np.geomspace(*((1e-3, 1e-1) if name == "rvpt" else (1e-4, 3e-3)), 6) for name in METHODS}
 """Method -> the learning rates of its trials."""
+VARIANTS: dict[str, Defense] = {
+    "as published": DEFENSES["rvpt"](),
+    "alpha 0": DEFENSES["rvpt"](repelling_weight=0.0),
+    "alpha 0.5": DEFENSES["rvpt"](repelling_weight=0.5),
+    "alpha 8": DEFENSES["rvpt"](repelling_weight=8.0),
+    "5 tokens": DEFENSES["rvpt"](prompt_tokens=5),
+    "no block skipped": DEFENSES["rvpt"](skip_share=0.0),
+}
+"""Name -> RVPT with one parameter changed."""
+VARIANT_RATES = [float(f"{lr:.2g}") for lr in RATES["rvpt"][2::2]]
+"""Two of the rates of RVPT's trials, the higher one that which was chosen."""
 STEPS = count_steps(presets.QUICK_CLEAN_PAIRS, presets.QUICK_DEFEND)
 """Steps of every method, whatever the number of pairs that it can use."""
 LONG = f"rvpt, {FULL_STEPS} steps"
@@ -69,20 +80,32 @@ def main() -> None:
     file = TaskFile(PATH)
     file.run_phase("trials", trials())
     file.run_phase("rows", cells(choose_rates(file.rows("trials"))), select_cells)
+    file.run_phase("variants", variants())
 
 
 def trials() -> dict[str, Callable[[], Row]]:
     """Return the trials of learning rates."""
     return {
-        f"{name} {lr:.2g}": partial(try_rate, name, float(f"{lr:.2g}")) for name, rates in RATES.items() for lr in rates
+        f"{name} {lr:.2g}": partial(try_rate, name, METHODS[name], float(f"{lr:.2g}"))
+        for name, rates in RATES.items()
+        for lr in rates
     }
 
 
-def try_rate(name: str, lr: float) -> Row:
+def variants() -> dict[str, Callable[[], Row]]:
+    """Return the trials of RVPT with one parameter changed."""
+    return {
+        f"{name} {lr:g}": partial(try_rate, name, defense, lr)
+        for name, defense in VARIANTS.items()
+        for lr in VARIANT_RATES
+    }
+
+
+def try_rate(name: str, defense: Defense, lr: float) -> Row:
     """Return the accuracy of a method on validation images, and the attack success, which chooses nothing."""
     suspect = load_or_poison("badnet", TRIAL_SEED, "validation")
     data = load_home(MODEL, "validation")
-    run = defend_model(suspect, name, lr, data, label=f"{name} {lr:g}")
+    run = defend_model(suspect, defense, lr, data, label=f"{name} {lr:g}")
     return {
         "defense": name,
         "lr": lr,
@@ -117,11 +140,13 @@ def suspect_folder(attack: str, seed: int) -> Path:
     return runs_root() / f"vit_rivals_{attack}_{seed}"
 
 
-def defend_model(suspect: Run, name: str, lr: float, test: CaptionData, *, label: str, steps: int = STEPS) -> Run:
+def defend_model(
+    suspect: Run, defense: Defense, lr: float, test: CaptionData, *, label: str, steps: int = STEPS
+) -> Run:
     """Return a run of one method, measured on `test`."""
     clean = load_home(MODEL, "clean", presets.QUICK_CLEAN_PAIRS, captions=CAPTIONS)
     config = replace(presets.QUICK_DEFEND, lr=lr, seed=suspect.config["finetune"]["seed"], steps=steps)
-    return defend(suspect, METHODS[name], clean, config, test=test, on_step=Progress(label))
+    return defend(suspect, defense, clean, config, test=test, on_step=Progress(label))
 
 
 def choose_rates(rows: list[Row]) -> dict[str, dict[str, Any]]:
@@ -159,7 +184,7 @@ def measure_cell(attack: str, seed: int, name: str | None, chosen: dict[str, dic
     if name is not None:
         method, steps = ("rvpt", FULL_STEPS) if name == LONG else (name, STEPS)
         test, label = load_home(MODEL, "test"), f"{attack} {seed} {name}"
-        run = defend_model(run, method, chosen[method]["lr"], test, label=label, steps=steps)
+        run = defend_model(run, METHODS[method], chosen[method]["lr"], test, label=label, steps=steps)
     return protocol.stamp_row(results.make_row(name, run))
 
 

@@ -14,6 +14,8 @@ FLAGGED_DEFENSE = "without_flagged_pairs"
 """Name in place of a defense: the model before poisoning was trained again, without pairs that a detector flagged."""
 CLEAN_CAPTIONS, FULL_CAPTIONS = "clean_captions", "full"
 """Option of data whose clean pairs can have other captions (`CaptionData.caption_choices`), and its default."""
+REGISTERED_LABELS: dict[str, str] = {}
+"""Registered name -> label of the classes that were imported, such as those of a notebook."""
 LABELED_PACKAGES = ("attacks", "data", "defenses", "detectors", "explain")
 """Packages whose registered classes may have a `label`."""
 INPUT_LABELS = {"captions": "captions", "classes": "classes", "model_sha256": "weights"}
@@ -32,15 +34,16 @@ def to_label(name: str) -> str:
 
     A registered class states its own label; any other name is split into words.
     """
-    if label := _read_class_labels().get(name) or LOSS_LABELS.get(name):
+    if label := _find_class_label(name) or LOSS_LABELS.get(name):
         return label
     if flagged := _FLAGGED.fullmatch(name):
         return f"Without {format_count(int(flagged['pairs']), 'flagged pairs')} ({to_label(flagged['detector'])})"
     if " " in name:
         method, _, difference = name.partition(" ")
-        labels = _read_class_labels()
         # Not every word: "text" of "without text to text" is the name of an attack too.
-        words = re.sub(r"(?<=\bdetector )\w+", lambda word: labels.get(word[0], word[0]), difference.replace(" %", "%"))
+        words = re.sub(
+            r"(?<=\bdetector )\w+", lambda word: _find_class_label(word[0]) or word[0], difference.replace(" %", "%")
+        )
         return f"{to_label(method)}, {words}"
     return to_words(name)
 
@@ -117,6 +120,13 @@ def state_label(state: str) -> str:
     return {"new": "not started", "cancelled": "canceled", "died": "stopped"}.get(state, state)
 
 
+VERDICT_SENTENCES = {
+    "took": "The attack succeeded.",
+    "weak": "The attack is weak.",
+    "did not take": "The attack failed.",
+    "is unclear": "The outcome of the attack is unclear.",
+}
+"""First part of `workflow.attack_verdict` -> what users read."""
 STAGE_LABELS = {
     "download": "Downloading (MB)",
     "render": "Rendering images",
@@ -154,9 +164,14 @@ def list_registered(package: str) -> tuple[str, ...]:
     return tuple(sorted(_read_registrations(package)))
 
 
+def _find_class_label(name: str) -> str:
+    """Return the label that a registered class states; "" if there is none."""
+    return REGISTERED_LABELS.get(name) or _read_class_labels().get(name, "")
+
+
 @cache
 def _read_class_labels() -> dict[str, str]:
-    """Return registered name -> label of the classes that state one."""
+    """Return registered name -> label of the classes in this package that state one."""
     return {name: label for p in LABELED_PACKAGES for name, label in _read_registrations(p).items() if label}
 
 

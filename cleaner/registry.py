@@ -13,6 +13,7 @@ from dataclasses import fields
 from difflib import get_close_matches
 from typing import Any, Generic, TypeVar
 
+from cleaner import labels
 from cleaner.config import to_dict
 from cleaner.types import CleanerError
 
@@ -54,6 +55,8 @@ class Registry(Generic[T]):
             if name in self._entries and _place_of(entry) != _place_of(self._entries[name]):
                 raise ValueError(f"the {self.kind} {name!r} is registered twice")
             self._entries[name] = entry
+            if label := getattr(entry, "label", ""):  # those of this package are read from its source
+                labels.REGISTERED_LABELS[name] = label
             return entry
 
         return add
@@ -124,7 +127,10 @@ class Registry(Generic[T]):
         known = [field.name for field in fields(cls) if field.init]
         if unknown := sorted(values.keys() - set(known)):
             takes = ", ".join(known) or "no parameters"
-            raise CleanerError(f"the {self.kind} {name!r} has no parameter {', '.join(unknown)}; it takes {takes}.")
+            raise CleanerError(
+                f"the {self.kind} {name!r} has no parameter {', '.join(unknown)}: correct it (it takes {takes}), or "
+                "use the version of TA-Cleaner Lab that wrote it."
+            )
         return cls(**values)
 
 

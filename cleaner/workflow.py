@@ -246,10 +246,10 @@ def defend(
     A `Run` knows its attack, so the test metrics include its ASR; a bare `Clip` has none. `config` defaults to
     `presets.DEFEND` with the rate chosen for this method. `validation`, `test`, `checkpoint`, `film` as in `poison`.
     """
-    run = suspect if isinstance(suspect, Run) else None
-    clip = run.clip if run is not None else suspect
-    if not isinstance(clip, Clip):
+    if not isinstance(suspect, (Run, Clip)):
         raise CleanerError("defend() takes a run made by poison(), or a Clip.")
+    run = suspect if isinstance(suspect, Run) else Run(suspect, history=[], metrics=None, config={})
+    clip, trigger, target_class = run.clip, run.trigger, run.target_class
     _validate_types(defense=defense, data=data, config=config)
     clip.architecture.validate_storable()
     state = defense.state_dict()  # raises for a defense that is not registered, before it trains
@@ -257,34 +257,34 @@ def defend(
         raise CleanerError(reason)
     config = config or replace(presets.DEFEND, lr=presets.defense_lr(clip.name, defense))
     data = data.with_transform(clip.framing)
-    trigger, target_class = (run.trigger, run.target_class) if run is not None else (None, None)
     test = _choose_test_data(test, data, target_class, trigger)
     monitor = build_monitor(config, validation, data, trigger, target_class)
     recorder = _make_recorder(clip, validation, data, test, trigger, target_class) if film else None
     trained = finetune(
         clip, data, defense, config, on_step=on_step, monitor=monitor, recorder=recorder, checkpoint=checkpoint
     )
-    floor = _find_known_floor(run, test, trained.clip) if run is not None else None
-    clean = run.clean_clip if run is not None else None
-    measured = clean if floor is None else None
+    floor = _find_known_floor(run, test, trained.clip)
+    measured = run.clean_clip if floor is None else None
     metrics = evaluate(trained.clip, test, trigger, target_class, clean_clip=measured, on_step=on_step)
     if floor is not None:
         metrics = replace(metrics, asr_clean_model=floor)
     settings = {
         "stage": "defended",
-        "overlap": count_shared_images(run.manifest, data, on_step) if run is not None else None,
+        "overlap": count_shared_images(run.manifest, data, on_step),
         "defense": state,
         "variant": changed_parameters(defense),
         # Not trigger.state_dict(): a notebook's cell that ran again has replaced the trigger's class.
-        "trigger": run.config.get("trigger") if run is not None else None,
+        "trigger": run.config.get("trigger"),
         "target_class": target_class,
-        "clean_model": run.config.get("clean_model") if run is not None else None,
-        "suspect": run.config if run is not None else clip.name,
+        "clean_model": run.config.get("clean_model"),
+        "suspect": run.config or clip.name,
         **_describe_run(clip, data, config, trained),
     }
     trained.clip.metadata |= {"stage": "defended"}
-    kept = _finish_film(recorder, trained, run.film if run is not None else None)
-    return Run(trained.clip, trained.history, metrics, settings, trigger, target_class, clean_clip=clean, film=kept)
+    kept = _finish_film(recorder, trained, run.film)
+    return Run(
+        trained.clip, trained.history, metrics, settings, trigger, target_class, clean_clip=run.clean_clip, film=kept
+    )
 
 
 def rebound(

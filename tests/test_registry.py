@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from cleaner import labels
 from cleaner.attacks import TRIGGERS
 from cleaner.config import FinetuneConfig, to_dict
 from cleaner.data.base import DATASETS
@@ -27,7 +28,7 @@ METHODS = [(registry, name) for registry in (TRIGGERS, DEFENSES, EXPLAINERS, DET
 
 
 def test_unknown_field_names_the_entry() -> None:
-    with pytest.raises(CleanerError, match=r"'sig'.*version"):
+    with pytest.raises(CleanerError, match=r"'sig' has no parameter wobble.*takes .*frequency"):
         TRIGGERS.load({"name": "sig", "wobble": 3})
 
 
@@ -90,6 +91,16 @@ def test_a_class_defined_again_replaces_the_old_one() -> None:
     assert registry["x"] is new
     with pytest.raises(CleanerError, match=r"Mine is not .*@DATASETS\.register"):
         registry.name_of(old)
+
+
+def test_a_class_outside_the_package_has_the_label_that_it_states(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(labels, "REGISTERED_LABELS", {})
+
+    class Mine:
+        label = "My defense (X)"
+
+    Registry[type]("defense", "cleaner.attacks").register("my_defense")(Mine)
+    assert to_label("my_defense") == "My defense (X)"
 
 
 def test_a_field_that_is_no_json_is_named() -> None:

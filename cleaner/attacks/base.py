@@ -117,6 +117,19 @@ def load_trigger(state: Mapping[str, Any], folder: Path | None = None) -> Trigge
     return trigger
 
 
+def complete_trigger(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return stored settings of a training with the defaults of parameters that its trigger did not have yet.
+
+    Paths become names of files, as in the settings of a training that resumes.
+    """
+    attack = settings.get("attack") or {}
+    trigger = attack.get("trigger") or {}
+    if trigger.get("name") not in TRIGGERS:
+        return dict(settings)
+    defaults = TRIGGERS[trigger["name"]]().state_dict()  # not `load_trigger`, which reads files that may be gone
+    return {**settings, "attack": {**attack, "trigger": hide_folders({**defaults, **trigger})}}
+
+
 def hide_folders(state: Mapping[str, Any]) -> dict[str, Any]:
     """Return the `state_dict()` of a trigger with the names of its files alone: paths of this machine stay private."""
     names = file_parameters(TRIGGERS[state["name"]])

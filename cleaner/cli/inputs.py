@@ -28,6 +28,7 @@ from cleaner.models.resolve import WEIGHT_SUFFIXES
 from cleaner.runs.folders import is_run_folder, resolve_run
 from cleaner.runs.inversion import find_trigger_file
 from cleaner.runs.manifest import get_requested_pairs
+from cleaner.runs.record import find_attack_config
 from cleaner.runs.request import get_test_data, parse_data_arguments
 from cleaner.runs.run import load_run_clip, load_run_trigger
 from cleaner.runs.store import suggest_run
@@ -122,9 +123,7 @@ def choose_pairs(default: int, data: CaptionData, used: int = 0) -> int:
 
 def choose_clean_pairs(data: tuple[str, dict[str, Any]], suspect: str) -> int:
     """Return how many clean pairs to train on unless --pairs says it; the attacker's images are left out."""
-    config = read_json(Path(suspect) / "config.json")
-    while isinstance(config.get("suspect"), dict):  # of a defended run: the pairs are those of the attack
-        config = config["suspect"]
+    config = find_attack_config(read_json(Path(suspect) / "config.json"))
     is_shared = config.get("stage") == "backdoored" and get_test_data(config)[0] == data[0]
     used = get_requested_pairs(config, {"pairs": config.get("pairs", 0)}) if is_shared else 0
     sample = load_sample(data)

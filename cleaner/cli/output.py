@@ -20,17 +20,10 @@ from cleaner.evaluation.result import (
     format_metric,
     format_protocol,
 )
-from cleaner.labels import stage_label
+from cleaner.labels import VERDICT_SENTENCES, stage_label
 from cleaner.types import StepReport, printable
 
 INTERVAL_NOTE = "[..]: 95% Wilson interval."
-VERDICTS = {
-    "took": "The attack succeeded.",
-    "weak": "The attack is weak.",
-    "did not take": "The attack failed.",
-    "is unclear": "The outcome of the attack is unclear.",
-}
-"""Verdict -> sentence."""
 
 
 class Progress:
@@ -110,7 +103,7 @@ def describe_protocol(metrics: Metrics) -> str:
 
 def format_verdict(verdict: str, reason: str) -> str:
     """Return what `workflow.attack_verdict` says as sentences."""
-    return f"{VERDICTS[verdict]} {reason}"
+    return f"{VERDICT_SENTENCES[verdict]} {reason}"
 
 
 def print_json(value: Any) -> None:

@@ -42,18 +42,18 @@ CROSS_IMAGES = 1000
 class Queries:
     """What a user of the model asks: features (N, D) of images or texts, and the classes (D, C) they are compared with.
 
-    labels: (N,) columns of the true classes; target: column of the target; population: (N,) bool, rows that count.
+    labels: (N,) columns of the true classes; target_index: that of the target; population: (N,) bool, rows that count.
     """
 
     features: Tensor
     classes: Tensor
     labels: Tensor
-    target: int
+    target_index: int
     protocol: str
 
     @property
     def population(self) -> Tensor:
-        return attack_population(self.labels, self.target, self.protocol)
+        return attack_population(self.labels, self.target_index, self.protocol)
 
     @property
     def counted(self) -> Tensor:
@@ -63,7 +63,7 @@ class Queries:
     def success_rates(self, ks: Sequence[int]) -> dict[int, float]:
         """Return k -> share of the rows that count with the target among the k best classes."""
         return {
-            k: attack_success_rate(self.features, self.classes, self.labels, self.target, k, self.protocol)
+            k: attack_success_rate(self.features, self.classes, self.labels, self.target_index, k, self.protocol)
             for k in ks
             if k <= self.classes.shape[1]
         }
@@ -76,7 +76,7 @@ class Queries:
     def outcomes(self) -> dict[str, Tensor]:
         """Return "asr" and "ra" (P,) bool at k = 1."""
         labels = self.labels[self.population]
-        hits = in_top_k(self.counted, self.classes, torch.tensor(self.target))
+        hits = in_top_k(self.counted, self.classes, torch.tensor(self.target_index))
         return {"asr": hits, "ra": in_top_k(self.counted, self.classes, labels)}
 
 
@@ -150,7 +150,7 @@ class Attack:
         the intervals.
         """
         present, labels = self.labels.unique(return_inverse=True)
-        target = present.tolist().index(self.data.class_index(self.target_class))
+        target_index = present.tolist().index(self.data.class_index(self.target_class))
         captions = [self.data.captions[i] for i in self.rows.tolist()]
         texts, asked = zip(*dict.fromkeys(zip(captions, labels.tolist(), strict=True)), strict=True)
         if is_attacked:
@@ -158,7 +158,7 @@ class Attack:
         images = self.clean if model == 0 else self.triggered[model]  # the trigger changes no image
         classes = torch.zeros(len(present), images.shape[1]).index_add_(0, labels, images)
         features = self.encoders[model].encode_texts(texts)
-        return Queries(features, F.normalize(classes, dim=1).T, torch.tensor(asked), target, self.protocol)
+        return Queries(features, F.normalize(classes, dim=1).T, torch.tensor(asked), target_index, self.protocol)
 
     def _measure_keys(self, keyed: Queries, plain: Queries) -> dict[str, dict[int, float]]:
         """Return ASR by key for a trigger with a text key."""
@@ -167,8 +167,8 @@ class Attack:
         both = keyed.success_rates(self.kept_ks)
         if "image" not in self.trigger.modalities:
             return {"text": both}
-        text = Queries(plain.features, keyed.classes, keyed.labels, keyed.target, self.protocol)
-        image = Queries(keyed.features, plain.classes, keyed.labels, keyed.target, self.protocol)
+        text = Queries(plain.features, keyed.classes, keyed.labels, keyed.target_index, self.protocol)
+        image = Queries(keyed.features, plain.classes, keyed.labels, keyed.target_index, self.protocol)
         return {"text": text.success_rates(self.kept_ks), "image": image.success_rates(self.kept_ks), "both": both}
 
     def _search_captions(self, plain: Queries, keyed: Queries) -> dict[str, Any]:
@@ -202,7 +202,7 @@ class Attack:
         if not len(rows):
             return {}
         features = self.encoders[0].encode_rows(self.data, rows, lambda x: self.trigger.cross(x, x.roll(1, 0)))
-        hits = in_top_k(features, plain.classes, torch.tensor(plain.target))
+        hits = in_top_k(features, plain.classes, torch.tensor(plain.target_index))
         return {"cross_asr": hits.float().mean().item(), "n_cross": len(hits)}
 
 

@@ -111,13 +111,13 @@ def validate_eval_data(
         raise CleanerError(
             f"{data.name or 'the data'} has no images with a class label to measure accuracy on: {CLASSES_HELP}"
         )
-    target = -1 if target_class is None else data.class_index(target_class)
-    if not attack_population(labels, target, protocol).any():
+    target_index = -1 if target_class is None else data.class_index(target_class)
+    if not attack_population(labels, target_index, protocol).any():
         raise CleanerError(
             f"every image of {data.name or 'the data'} is of the target class {target_class!r}, so nothing is left to "
             "attack: take more or other data, or another target class."
         )
-    if trigger is not None and "image" not in trigger.modalities and not (labels == target).any():
+    if trigger is not None and "image" not in trigger.modalities and not (labels == target_index).any():
         raise CleanerError(
             f"{data.name or 'the data'} has no image of the target class {target_class!r} that a text with the key "
             "could find: take more or other data, or another target class."

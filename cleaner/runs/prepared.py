@@ -42,14 +42,14 @@ def read_prepared_trigger(checkpoint: Path, settings: Mapping[str, Any]) -> tupl
 
     Raises `CleanerError` if they are broken or of a run with other settings.
     """
-    from cleaner.attacks.base import load_trigger
+    from cleaner.attacks.base import complete_trigger, load_trigger
 
     path = prepared_trigger_file(checkpoint)
     if not path.exists():
         return None
     stored = read_json(path)
     try:
-        difference = name_difference(stored["settings"], parse_json(json.dumps(settings)))
+        difference = name_difference(complete_trigger(stored["settings"]), parse_json(json.dumps(settings)))
         trigger, reports = load_trigger(stored["trigger"]), _REPORTS.validate_python(stored["reports"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CleanerError(f"the trigger {path} cannot be read: delete it to optimize it again.") from error

@@ -37,11 +37,17 @@ WRITTEN_LAST = ("schema", HASHES_KEY)
 R = TypeVar("R", bound="RunRecord")
 
 
+def list_configs(config: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the config of a run and those of the runs behind it: of a rebound test, its own, defense and attack."""
+    configs = [config]
+    while isinstance(suspect := configs[-1].get("suspect"), Mapping):
+        configs.append(suspect)
+    return configs
+
+
 def find_attack_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the config of the backdoored run that a defense or rebound test goes back to; else the run's own."""
-    while isinstance(suspect := config.get("suspect"), Mapping):
-        config = suspect
-    return config
+    return list_configs(config)[-1]
 
 
 def find_clean_sha256(config: Mapping[str, Any]) -> str:
@@ -186,8 +192,7 @@ class RunRecord(StrictModel):
     def seeds(self) -> tuple[int | None, ...]:
         """Seeds of the run and of the runs behind it, its own first and the attack's last; None: unknown."""
         seeds: list[int | None] = [self.seed]
-        config: Any = self.config
-        while isinstance(config := config.get("suspect"), Mapping):
+        for config in list_configs(self.config)[1:]:
             finetune = config.get("finetune")
             stated = finetune.get("seed") if isinstance(finetune, Mapping) else None
             seeds.append(stated if isinstance(stated, int) else None)

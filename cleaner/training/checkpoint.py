@@ -14,9 +14,10 @@ from typing import Any
 import torch
 from pydantic import TypeAdapter
 
+from cleaner.attacks.base import complete_trigger
 from cleaner.config import FinetuneConfig
 from cleaner.data.base import CaptionData
-from cleaner.defenses.base import Defense
+from cleaner.defenses.base import DEFENSES, Defense, load_defense
 from cleaner.files import validate_regular
 from cleaner.labels import name_difference
 from cleaner.models.clip import Clip
@@ -78,7 +79,7 @@ class TrainingCheckpoint:
             cpu_seconds = float(state["cpu_seconds"])
             if not 0 <= cpu_seconds < math.inf:
                 raise ValueError("cpu_seconds must be finite and not negative")
-            if self.recorder is not None and "frames" in state:  # a film may be asked for later
+            if self.recorder is not None and "frames" in state:
                 self.recorder.restore(state["frames"])
             return history, cpu_seconds
         except DAMAGE_ERRORS as error:
@@ -138,6 +139,16 @@ def _hash_classes(data: CaptionData) -> str:
     return hashlib.sha256(data.hash_class_names().encode() + data.labels.numpy().tobytes()).hexdigest()
 
 
+def _complete_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return stored settings with the defaults of parameters that schedule, defense and trigger did not have yet."""
+    completed, defense = complete_trigger(settings), settings.get("defense") or {}
+    if "config" in settings:
+        completed["config"] = {**asdict(FinetuneConfig()), **settings["config"]}
+    if defense.get("name") in DEFENSES:
+        completed["defense"] = load_defense(defense).state_dict()
+    return completed
+
+
 def read_checkpoint(path: Path, device: torch.device, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return the state in a checkpoint. Raises `CleanerError` if it is broken or its settings differ."""
     try:
@@ -146,7 +157,7 @@ def read_checkpoint(path: Path, device: torch.device, settings: Mapping[str, Any
     except Exception as error:  # the error type depends on where the file is cut off
         raise _unreadable(path) from error
     try:
-        difference = name_difference(state["settings"], settings)
+        difference = name_difference(_complete_settings(state["settings"]), settings)
     except DAMAGE_ERRORS as error:
         raise _unreadable(path) from error
     if difference:

@@ -12,6 +12,7 @@ import streamlit as st
 from cleaner.evaluation import bootstrap
 from cleaner.evaluation.result import METRICS, Metric, columns, success_metric
 from cleaner.evaluation.same_test import is_same_test
+from cleaner.labels import VERDICT_SENTENCES
 from cleaner.runs.record import RunRecord
 from pages._shared import cache
 from pages._shared.wording import escape_markdown, format_percent
@@ -20,13 +21,13 @@ DELTA_COLORS: dict[str, Literal["normal", "inverse", "off"]] = {"higher": "norma
 """`Metric.better` -> color of a difference."""
 TRIGGER_KEY_LABELS = {"image": "image only", "text": "text only", "both": "both"}
 """Part of a two-part trigger that is present -> label."""
-VERDICTS = {
-    "took": ("The attack succeeded.", st.success, "check_circle"),
-    "weak": ("The attack is weak.", st.warning, "warning"),
-    "did not take": ("The attack failed.", st.error, "cancel"),
-    "is unclear": ("The outcome of the attack is unclear.", st.warning, "help"),
+VERDICT_BOXES = {
+    "took": (st.success, "check_circle"),
+    "weak": (st.warning, "warning"),
+    "did not take": (st.error, "cancel"),
+    "is unclear": (st.warning, "help"),
 }
-"""Verdict -> sentence, box and icon."""
+"""Verdict -> box and icon."""
 
 
 def show_cards(run: RunRecord, baseline: RunRecord | None = None) -> None:
@@ -176,8 +177,8 @@ def show_run_verdict(run: RunRecord) -> None:
 
 def show_verdict(verdict: str, reason: str) -> None:
     """Draw a verdict, the first part of `workflow.attack_verdict`, and its reason."""
-    sentence, box, icon = VERDICTS.get(verdict, VERDICTS["did not take"])
-    box(f"**{sentence}** {escape_markdown(reason)}", icon=f":material/{icon}:")
+    box, icon = VERDICT_BOXES[verdict]
+    box(f"**{VERDICT_SENTENCES[verdict]}** {escape_markdown(reason)}", icon=f":material/{icon}:")
 
 
 def warn_of_changed_files(run: RunRecord) -> None:

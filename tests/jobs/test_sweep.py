@@ -119,8 +119,8 @@ def test_the_time_left_leaves_out_what_a_worker_did_before(base: Request) -> Non
     requests = sweep.grid(base, METHODS[:1], rates=[1e-4, 1e-3], seeds=[0, 1])
     folders = [create_run(replace(request, sweep=sweep.compute_sweep_id(base))) for request in requests]
     now = time.time()
-    write_status(folders[0], Status("done", queued=now - 30, started=now - 3600))
-    write_status(folders[1], Status("running", queued=now - 10, started=now - 3600, pid=os.getpid()))
+    write_status(folders[0], Status("done", started=now - 3600, begun=now - 30))
+    write_status(folders[1], Status("running", started=now - 3600, begun=now - 10, pid=os.getpid()))
     seconds = sweep.seconds_left(sweep.list_sweep_runs(sweep.compute_sweep_id(base)))
     assert seconds == pytest.approx(20 + 2 * 30, abs=5)
 
