@@ -15,7 +15,7 @@ from typing import Any, TypedDict, Unpack
 import torch
 
 from cleaner import presets
-from cleaner.attacks.base import Trigger, hide_folders
+from cleaner.attacks.base import Trigger, strip_folders
 from cleaner.config import FinetuneConfig, changed_parameters
 from cleaner.data.base import CaptionData
 from cleaner.data.poison import PoisonedData, count_shared_images
@@ -112,7 +112,7 @@ def poison(
     }
     if losses is not None:
         attack["attack_losses"] = losses.state_dict()
-    resume_key = {**attack, "trigger": hide_folders(trigger.state_dict())}  # a run may resume in another place
+    resume_key = {**attack, "trigger": strip_folders(trigger.state_dict())}  # a run may resume in another place
     trigger, reports = _prepare_trigger(
         trigger, clip.to(config.device), data, target_class, on_step=on_step, checkpoint=checkpoint, attack=resume_key
     )
@@ -147,7 +147,7 @@ def poison(
 
 def _tag_backdoored(clip: Clip, settings: dict[str, Any]) -> None:
     """Name the attack in the metadata that travel with the weights: such a model is recognizable anywhere."""
-    trigger = json.dumps(hide_folders(settings["trigger"]))
+    trigger = json.dumps(strip_folders(settings["trigger"]))
     clip.metadata |= {"stage": "backdoored", "target": settings["target_class"], "trigger": trigger}
 
 

@@ -127,10 +127,10 @@ def complete_trigger(settings: Mapping[str, Any]) -> dict[str, Any]:
     if trigger.get("name") not in TRIGGERS:
         return dict(settings)
     defaults = TRIGGERS[trigger["name"]]().state_dict()  # not `load_trigger`, which reads files that may be gone
-    return {**settings, "attack": {**attack, "trigger": hide_folders({**defaults, **trigger})}}
+    return {**settings, "attack": {**attack, "trigger": strip_folders({**defaults, **trigger})}}
 
 
-def hide_folders(state: Mapping[str, Any]) -> dict[str, Any]:
+def strip_folders(state: Mapping[str, Any]) -> dict[str, Any]:
     """Return the `state_dict()` of a trigger with the names of its files alone: paths of this machine stay private."""
     names = file_parameters(TRIGGERS[state["name"]])
     return {**state, **{name: file_name(state[name]) for name in names if state.get(name)}}

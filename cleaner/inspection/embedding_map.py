@@ -38,8 +38,6 @@ STAGES = ("clean", "backdoored", "suspect", "defended")
 """Kinds of models on a map, in their order."""
 Array = NDArray[np.float32]
 _COORDINATES_PREFIX = "places."
-_FILE_KEYS = {"attack_success": "taken", "metrics": "figures", "trustworthiness": "trust"}
-"""Field of `EmbeddingMap` -> its key in the file, where they differ: maps on disk keep the old keys."""
 
 
 @dataclass(frozen=True)
@@ -100,9 +98,8 @@ def _read_version(file: Path, version: FileVersion) -> EmbeddingMap | None:
             for name, array in arrays.items()
             if name.startswith(_COORDINATES_PREFIX)
         }
-        fields = {name: metadata.pop(key) for name, key in _FILE_KEYS.items()}
         stages = tuple(metadata.pop("stages"))
-        embedding_map = EmbeddingMap(**metadata, **fields, stages=stages, coordinates=coordinates)
+        embedding_map = EmbeddingMap(**metadata, stages=stages, coordinates=coordinates)
         return embedding_map if _is_consistent(embedding_map) else None
     except NPZ_ERRORS:
         return None
@@ -145,9 +142,8 @@ def _is_consistent(stored: EmbeddingMap) -> bool:
 
 def write_map(embedding_map: EmbeddingMap, file: Path) -> None:
     """Write a map, atomically."""
-    fields = asdict(embedding_map)
-    del fields["coordinates"]
-    metadata = {_FILE_KEYS.get(name, name): value for name, value in fields.items()}
+    metadata = asdict(embedding_map)
+    del metadata["coordinates"]
     write_npz(file, metadata, {_COORDINATES_PREFIX + name: value for name, value in embedding_map.coordinates.items()})
 
 

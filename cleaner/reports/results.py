@@ -17,12 +17,12 @@ from cleaner.runs.run import Run
 
 def make_row(defense: str | None, run: Run) -> dict[str, Any]:
     """Return one row of a result file: attack, defense, their settings, and the test metrics."""
-    from cleaner.attacks.base import hide_folders
+    from cleaner.attacks.base import strip_folders
 
     state = run.config
     settings = {k: state[k] for k in ("pairs", "finetune", "defense", "trigger", "poison_rate") if k in state}
     if run.trigger is not None:
-        settings["trigger"] = hide_folders(state["trigger"])
+        settings["trigger"] = strip_folders(state["trigger"])
     return {
         "model": state["model"],
         "trigger": (state.get("trigger") or {}).get("name"),

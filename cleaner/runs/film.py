@@ -134,8 +134,7 @@ def _read_version(path: Path, version: FileVersion) -> Film | None:
         axes, content = Axes(arrays["center"], arrays["directions"]), arrays["images"].tobytes()
         ends = np.cumsum([0, *about.pop("image_sizes")]).tolist()
         images = [content[begin:end] for begin, end in pairwise(ends)]
-        facts = {f.name: about[f.name] for f in fields(Film) if f.name in about}  # earlier films have more
-        film = Film(images=images, axes=axes, **{name: arrays[name] for name in _ARRAYS}, **facts)
+        film = Film(images=images, axes=axes, **{name: arrays[name] for name in _ARRAYS}, **about)
         return film if _is_consistent(film) and all(map(_is_small_webp, images)) else None
     except NPZ_ERRORS:
         return None

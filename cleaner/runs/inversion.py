@@ -86,7 +86,7 @@ class Inversion:
             inverted one above one half; the share of the inverted mask inside the true one; the success of its trigger
             on held-out images that the model does not take for the target. None if the attack is unknown.
         png: the trigger as a PNG file in base64, alpha = mask; empty without a suspect.
-        searched_asr: what asr is, on the searched images; None in older results.
+        searched_asr: what asr is, on the searched images.
         changes_images: whether the known attack changes images; if not, any suspect is a false alarm.
     """
 
@@ -143,12 +143,8 @@ class Inversion:
 
     @property
     def has_converged(self) -> bool:
-        """Whether the patch moves the share of the searched images that was asked for.
-
-        Of older results only held-out images are known: whether the interval of their ASR reaches that share.
-        """
-        reached = self.interval[1] if self.searched_asr is None and self.interval else self.searched_asr
-        return reached is not None and reached >= self.settings.get("success", 0)
+        """Whether the patch moves the share of the searched images that was asked for."""
+        return self.searched_asr is not None and self.searched_asr >= self.settings.get("success", 0)
 
     @property
     def is_right(self) -> bool | None:

@@ -87,11 +87,11 @@ def save_run(run: Run, folder: str | Path) -> Path:
 
 def write_run(run: Run, folder: Path) -> None:
     """Write the files of a finished run: model (safetensors), progress (JSON lines), manifest, metrics, config."""
-    from cleaner.attacks.base import hide_folders
+    from cleaner.attacks.base import strip_folders
     from cleaner.models.clip import save_clip
 
     metadata, state = {"stage": run.stage, "target": run.target_class or "unknown"}, run.config.get("trigger")
-    metadata["trigger"] = json.dumps(hide_folders(state)) if state else "unknown"
+    metadata["trigger"] = json.dumps(strip_folders(state)) if state else "unknown"
     save_clip(run.clip, folder / "model.safetensors", metadata=metadata)
     if run.trigger is not None:
         write_trigger_files(run.trigger, folder)

@@ -17,7 +17,7 @@ from safetensors import safe_open
 import cleaner.data.images
 from cleaner import load_run, poison, save_run
 from cleaner.attacks import TRIGGERS, load_trigger
-from cleaner.attacks.base import hide_folders
+from cleaner.attacks.base import strip_folders
 from cleaner.attacks.placement import place_trigger
 from cleaner.config import FinetuneConfig
 from cleaner.data.base import TensorData
@@ -102,7 +102,7 @@ def test_a_run_from_elsewhere_has_its_image(tmp_path: Path, folder: str) -> None
     trigger = TRIGGERS["patch_image"](path=str(image_file(tmp_path)))
     state = {**trigger.state_dict(), "path": f"{folder}sign.png"}
     assert load_trigger(state, tmp_path) == trigger
-    assert hide_folders(state)["path"] == "sign.png", "folders of the user stay private"
+    assert strip_folders(state)["path"] == "sign.png", "folders of the user stay private"
 
 
 def test_a_training_from_before_paths_were_left_out_resumes(
