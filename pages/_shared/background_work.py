@@ -32,7 +32,8 @@ def _watch(work: cache.BackgroundWork, message: str, key: str) -> None:
     if not work.is_running:
         st.rerun()
     st.button("Cancel", key=f"{key}.cancel", icon=ICON, on_click=work.cancel, disabled=work.is_stopping)
-    st.markdown(f":material/hourglass_top: {message} It goes on when you leave this page.")
+    text = "Canceling …" if work.is_stopping else f"{message} It goes on when you leave this page."
+    st.markdown(f":material/hourglass_top: {text}")
     if work.report is not None:
         draw_bar(st.empty(), work.report)
     if work.picture and work.report is not None:
