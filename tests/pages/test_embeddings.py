@@ -117,7 +117,11 @@ def test_models_share_the_axes_and_movement_has_arrows(
     assert len(arrows) == 2
     show(app, "All models")
     assert app.selectbox(key="embeddings.color.all").value == "Model"
-    assert {text.partition(" · ")[0] for trace in traces(app) for text in trace["text"]} == {"Clean", "Backdoored", "Defended"}
+    assert {text.partition(" · ")[0] for trace in traces(app) for text in trace["text"]} == {
+        "Clean",
+        "Backdoored",
+        "Defended",
+    }
     assert {name.partition(":")[0] for name in trace_names(app)} == {"Clean", "Backdoored", "Defended"}
     colors = {trace["name"].partition(":")[0]: trace["marker"]["color"] for trace in traces(app)}
     assert colors == {name: find_style(kind).color for name, kind in zip(colors, KINDS, strict=True)}
