@@ -320,7 +320,7 @@ with page("Poison", LEAD):
         if run is not None:
             with result_place:
                 show_result(run)
-    with right:
+    with right, st.container(key="preview"):
         live_jobs.show_jobs("poison")
         live_jobs.show_ended_jobs("poison")
         if attack is not None:

@@ -130,8 +130,13 @@ def choose_view(
         wrap=True,
         **KEEP,
     )
-    coloring = right.selectbox("Color by", COLORINGS, key="embeddings.color", **KEEP)
-    return before, after, list(kinds), str(coloring)
+    return before, after, list(kinds), _choose_coloring(right, is_of_all_models=after is None)
+
+
+def _choose_coloring(place: DeltaGenerator, *, is_of_all_models: bool) -> str:
+    """Draw the choice of colors; points of several models differ by model unless the user chooses otherwise."""
+    default, key = ("Model", "embeddings.color.all") if is_of_all_models else (COLORINGS[0], "embeddings.color")
+    return str(place.selectbox("Color by", COLORINGS, COLORINGS.index(default), key=key, **KEEP))
 
 
 def _select() -> None:

@@ -21,7 +21,7 @@ STRIDES = (4, 8, 16, 32)
 @EXPLAINERS.register("grad_cam")
 @dataclass(frozen=True)
 class GradCam(Explainer[Tensor]):
-    """Show where the feature maps of a stage raise the similarity to the target text."""
+    """Show where feature maps of a stage raise the similarity to the text; often misses a small trigger."""
 
     label: ClassVar[str] = "GradCAM"
     source: ClassVar[str] = "arXiv:1610.02391"

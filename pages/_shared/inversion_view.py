@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import streamlit as st
 
@@ -24,17 +24,16 @@ from cleaner.runs.inversion import (
 )
 from cleaner.runs.record import RunRecord
 from cleaner.runs.request import parse_data
-from cleaner.types import CleanerError, OnStep, StepReport
+from cleaner.types import OnStep
 from pages._shared import cache, forms, stage_mode
-from pages._shared.cancel import allow_again, is_canceled, show_cancelable
+from pages._shared.background_work import show_work
 from pages._shared.frame import defend_button
-from pages._shared.pixels import decode_png, enlarge
+from pages._shared.pixels import enlarge
 from pages._shared.plotly_charts import NO_MODE_BAR
 from pages._shared.sample import DataKey, ModelKey
 from pages._shared.state import KEEP
 from pages._shared.wording import escape_markdown, format_percent
 
-REQUEST = "search.invert.request"
 IMAGE_COUNTS = (200, 500, 1000, 2000)
 DEFAULT_COUNT = 1000
 METHOD = f"Ideas of InverTune (arXiv:2506.12411) and Neural Cleanse (doi:10.1109/SP.2019.00031). {REIMPLEMENTED}"
@@ -68,35 +67,31 @@ class Subject:
 
 
 def show(subject: Subject) -> None:
-    """Draw settings and start button, then progress or the stored result."""
+    """Draw settings and start button, then progress and the stored result."""
+    key = ("invert", str(subject.result_folder))
+    work = cache.find_work(key)
     left, right = st.columns([1, 2.9], gap="medium")
     with left:
         config = _choose_config()
-        work = ("invert", subject.name, str(config))
         stored = read_inversion(subject.stored_folder)
         label = "Find the trigger" if stored is None else "Search again"
-        if st.button(label, key="search.invert.go", type="primary", icon=":material/play_arrow:"):
-            st.session_state[REQUEST] = work
-            allow_again(work)
-        st.caption("Unlabeled clean images suffice. It takes minutes: stay on this page until it is done.")
+        is_running = work is not None and work.is_running
+        if st.button(label, key="search.invert.go", type="primary", icon=":material/play_arrow:", disabled=is_running):
+            cache.start_work(key, partial(_search, subject, config))
+            st.rerun()  # disables the button
+        st.caption("Unlabeled clean images suffice. It takes minutes and goes on when you leave this page.")
         st.caption(METHOD)
     with right:
-        if st.session_state.get(REQUEST) == work and not is_canceled(work):
-            try:
-                _run(subject, config, work)
-            except CleanerError:
-                st.session_state.pop(REQUEST)  # else the next click anywhere starts minutes of work again
-                raise
-            st.session_state.pop(REQUEST)
-            st.rerun()
-        if stored is None:
+        if work is not None:
+            show_work(work, "Searching …", "search.invert")
+        if stored is not None:
+            _show_result(subject, stored)
+        elif not is_running:
             st.info(
                 "Not searched yet. The search measures how small a perturbation moves images to each class, then finds "
                 "a patch for the class that needs the smallest one.",
                 icon=":material/frame_inspect:",
             )
-        else:
-            _show_result(subject, stored)
 
 
 def _choose_config() -> InversionConfig:
@@ -106,28 +101,12 @@ def _choose_config() -> InversionConfig:
     return InversionConfig(images=int(images), **values)
 
 
-def _run(subject: Subject, config: Any, work: tuple[str, ...]) -> None:
-    """Invert the trigger, with a bar, the live picture and a Cancel button."""
-    with show_cancelable("Searching …", work) as draw_bar:
-        picture = st.empty()
-        on_step = _draw_pictures(draw_bar, picture)
-        data = DataKey(subject.data, "clean", config.images)
-        cache.make_inversion(
-            subject.model, data, config, run=subject.run_folder, folder=subject.result_folder, on_step=on_step
-        )
-        picture.empty()
-
-
-def _draw_pictures(draw_bar: OnStep, picture: Any) -> OnStep:
-    """Return an `on_step` that also draws the newest patch and mask."""
-
-    def on_step(report: StepReport) -> None:
-        draw_bar(report)
-        if report.picture:
-            caption = f"Pattern under its mask, and mask, after step {report.step:,}"
-            picture.image(decode_png(report.picture), caption=caption, alt="Current trigger, next to its mask")
-
-    return on_step
+def _search(subject: Subject, config: InversionConfig, on_step: OnStep) -> None:
+    """Invert the trigger and store the result."""
+    data = DataKey(subject.data, "clean", config.images)
+    cache.make_inversion(
+        subject.model, data, config, run=subject.run_folder, folder=subject.result_folder, on_step=on_step
+    )
 
 
 def _show_result(subject: Subject, found: Inversion) -> None:

@@ -129,7 +129,8 @@ def group_points(
     points: dict[PointStyle, list[tuple[Any, str, str]]] = {}
     for stage, kind in product(stages, kinds):
         for row, coordinates in enumerate(view.coordinates(stage, kind)):
-            hover_text = f"{KIND_STYLES[kind].label}: {view.text_of(kind, row)}"
+            model = f"{view.stage_labels[stage]} · " if len(stages) > 1 else ""
+            hover_text = f"{model}{KIND_STYLES[kind].label}: {view.text_of(kind, row)}"
             style = view.style_of(stage, kind, row, coloring)
             points.setdefault(style, []).append((coordinates, f"{kind}:{row}", hover_text))
     return [

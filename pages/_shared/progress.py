@@ -15,6 +15,8 @@ from pages._shared.jobs import describe_time_left
 from pages._shared.sample import DataKey
 
 if TYPE_CHECKING:
+    from streamlit.delta_generator import DeltaGenerator
+
     from cleaner.data.base import CaptionData
 
 
@@ -24,9 +26,8 @@ def show_progress(message: str) -> Iterator[OnStep]:
     placeholder, is_active = st.empty(), True
 
     def on_step(report: StepReport) -> None:
-        if is_active and report.stage in STAGE_LABELS:  # cached data keep this callback after the page run
-            text = f"{STAGE_LABELS[report.stage]}, {report.step:,} of {report.total:,}{describe_time_left(report)}"
-            placeholder.progress(report.step / max(report.total, 1), text=text)
+        if is_active:  # cached data keep this callback after the page run
+            draw_bar(placeholder, report)
 
     try:
         with st.spinner(message):
@@ -34,6 +35,13 @@ def show_progress(message: str) -> Iterator[OnStep]:
     finally:
         is_active = False
         placeholder.empty()
+
+
+def draw_bar(place: DeltaGenerator, report: StepReport) -> None:
+    """Draw a bar with the progress of a stage that has a label."""
+    if report.stage in STAGE_LABELS:
+        text = f"{STAGE_LABELS[report.stage]}, {report.step:,} of {report.total:,}{describe_time_left(report)}"
+        place.progress(report.step / max(report.total, 1), text=text)
 
 
 def load_data_with_progress(key: DataKey, *, needs_images: bool = True) -> CaptionData:

@@ -8,7 +8,7 @@ import streamlit as st
 from cleaner.labels import format_count, to_label
 from cleaner.types import CleanerError
 from pages._shared import cache, forms
-from pages._shared.cancel import allow_again, is_canceled, show_cancelable
+from pages._shared.background_work import show_work
 from pages._shared.frame import show_error
 from pages._shared.sample import DataKey
 from pages._shared.state import KEEP
@@ -54,19 +54,31 @@ def show(model: str, data: str, key: str) -> None:
         )
         if kind != ALL_TRIGGERS:
             trigger = forms.draw_form(kinds[kind], f"{key}.{kind}", image_side=side)
+        request = f"{key}.request"
         settings = "" if trigger is None else str(trigger.state_dict())
-        work = (key, model, data, settings, str(n), str(reference), str(has_variants))
+        work_key = ("scan", model, data, settings, str(n), str(reference), str(has_variants))
         if st.button("Scan", key=f"{key}.go", type="primary", icon=":material/search:"):
-            st.session_state[f"{key}.request"] = work
-            allow_again(work)
-        if st.session_state.get(f"{key}.request") == work and not is_canceled(work):
-            with show_cancelable("Scanning …", work) as on_step:
-                found = cache.scan(
-                    model, DataKey(data, "test", n), trigger, on_step, reference=reference, variants=has_variants
-                )
-            _show_rows(found, reference)
+            _stop(st.session_state.get(request), work_key)
+            st.session_state[request] = work_key
+            test_data = DataKey(data, "test", n)
+            cache.start_work(
+                work_key,
+                lambda on_step: cache.scan(
+                    model, test_data, trigger, on_step, reference=reference, variants=has_variants
+                ),
+            )
+        if st.session_state.get(request) == work_key and (work := cache.find_work(work_key)) is not None:
+            show_work(work, "Scanning …", key)
+            if isinstance(work.result, cache.Scanned):
+                _show_rows(work.result, reference)
     except CleanerError as error:
         show_error(error)
+
+
+def _stop(last: cache.WorkKey | None, key: cache.WorkKey) -> None:
+    """Cancel the last scan of this session, which would slow another one down."""
+    if last is not None and last != key and (work := cache.find_work(last)) is not None:
+        work.cancel()
 
 
 def _show_rows(found: cache.Scanned, reference: str | None) -> None:

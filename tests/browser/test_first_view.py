@@ -156,3 +156,20 @@ def test_only_the_current_step_is_bold_and_titles_have_room(example_server: str,
     weights = browser_page.evaluate(READ_WEIGHTS)
     assert [int(weight) >= 600 for weight in weights] == [False, True, False, False, False]
     assert browser_page.evaluate(READ_GAP) >= 6
+
+
+@pytest.mark.slow
+def test_the_triggered_images_stay_in_view_next_to_the_settings(example_server: str, browser_page: Any) -> None:
+    page = browser_page
+    open_page(page, example_server, "Poison", "")
+    page.get_by_test_id("stMain").locator("summary").filter(has_text="Trigger").click()
+    seed = page.get_by_label("Seed", exact=True).first
+    seed.wait_for()
+    wait_idle(page)
+    page.mouse.move(640, 360)
+    page.mouse.wheel(0, seed.bounding_box()["y"] - 400)
+    page.wait_for_timeout(500)
+    assert seed.bounding_box()["y"] == pytest.approx(400, abs=20)
+    top = page.locator(".st-key-gallery").bounding_box()["y"]
+    assert 0 <= top + 250 < 500, "the second row of images"
+    assert page.problems == []

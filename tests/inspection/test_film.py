@@ -60,7 +60,7 @@ def test_it_has_sixteen_frames_from_before_to_after_the_training(film: Film) -> 
     assert film.points.shape == (16, 48 + 48 + 4, 2)
     assert film.attention.shape == (16, 4, 32, 32)
     assert film.attention.max() == 255
-    assert film.explainer == "GradCAM"
+    assert film.explainer == "Integrated gradients"
 
 
 def test_its_rates_equal_the_log_where_they_coincide(backdoored: Run, film: Film) -> None:

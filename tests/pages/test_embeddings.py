@@ -116,12 +116,17 @@ def test_models_share_the_axes_and_movement_has_arrows(
         assert np.array_equal(ends[: saved.counts["image"]], saved.get_coordinates("pca", stage, "image"))
     assert len(arrows) == 2
     show(app, "All models")
-    app.selectbox(key="embeddings.color").set_value("Model").run()
+    assert app.selectbox(key="embeddings.color.all").value == "Model"
+    assert {text.partition(" · ")[0] for trace in traces(app) for text in trace["text"]} == {
+        "Clean",
+        "Backdoored",
+        "Defended",
+    }
     assert {name.partition(":")[0] for name in trace_names(app)} == {"Clean", "Backdoored", "Defended"}
     colors = {trace["name"].partition(":")[0]: trace["marker"]["color"] for trace in traces(app)}
     assert colors == {name: find_style(kind).color for name, kind in zip(colors, KINDS, strict=True)}
-    for coloring in app.selectbox(key="embeddings.color").options:
-        app.selectbox(key="embeddings.color").set_value(coloring).run()
+    for coloring in app.selectbox(key="embeddings.color.all").options:
+        app.selectbox(key="embeddings.color.all").set_value(coloring).run()
         assert not app.exception, coloring
     assert table(app, "Metric")["Metric"].tolist()[0] == "Trigger pull"
     assert f"n = {len(saved.rows)} " in page_text(app)

@@ -23,7 +23,7 @@ PAGE_FILES = sorted((ROOT / "pages").rglob("*.py"))
 LAYERS = (
     {"external_model", "defense_results", "sweeps", "benchmark_results"},
     {"attention_slider", "pair_detection", "image_detection", "inversion_view", "trigger_scan"},
-    {"live_jobs", "map_view", "gallery", "run_table"},
+    {"live_jobs", "map_view", "gallery", "run_table", "background_work"},
     {"live_charts"},
     {"forms", "sources", "pickers", "cards", "curves", "fragments"},
     {"downloads", "uploads"},

@@ -3,20 +3,43 @@
 from __future__ import annotations
 
 import shlex
+import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-import streamlit as st
+from streamlit.testing.v1 import AppTest
 
 import cleaner.inspection.inversion
 from cleaner.runs.inversion import MISS_NOTE, Inversion, locate_inversion, read_inversion
-from cleaner.types import CleanerError
+from cleaner.types import CleanerError, OnStep, StepReport
 from pages._shared import cache
+from pages._shared.cache import works
+from pages._shared.sample import DataKey
 from tests.cli.test_invert import find_anything
-from tests.pages.conftest import OpenPage, chart, errors, page_text, press, table, widget_keys
+from tests.pages.conftest import (
+    OpenPage,
+    chart,
+    errors,
+    go_to,
+    page_text,
+    press,
+    record_bars,
+    table,
+    widget_keys,
+)
 from tests.pages.runs import make_runs
+from tests.waiting import wait_until
+
+
+def finish(app: AppTest) -> AppTest:
+    """Wait until no search is running, then draw the page again, as the browser asks for it."""
+    wait_until(lambda: not any(thread.name == works.THREAD for thread in threading.enumerate()))
+    app.run()
+    assert not app.exception, [e.message for e in app.exception]
+    return app
 
 
 def test_known_triggers_are_tried_at_many_settings(
@@ -37,7 +60,7 @@ def test_known_triggers_are_tried_at_many_settings(
     app.selectbox(key="search.scan.kind").set_value("badnet").run()
     assert "search.scan.variants" not in widget_keys(app)
     app.selectbox(key="search.scan.reference").set_value("scenes-rn").run()
-    press(app, "search.scan.go")
+    finish(press(app, "search.scan.go"))
     assert not errors(app)
     rows = table(app, "Increase (points)")
     assert set(rows["Trigger"]) == {"BadNet patch"}
@@ -48,27 +71,84 @@ def test_known_triggers_are_tried_at_many_settings(
 
 
 @pytest.mark.parametrize("method", ["scan", "invert"])
+def test_a_search_goes_on_when_the_page_is_left(
+    open_page: OpenPage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    attacked, _ = make_runs(tmp_path)
+    started: list[object] = []
+    may_end = threading.Event()
+
+    def wait(*arguments: Any, **options: Any) -> None:
+        started.append(arguments)
+        on_step = options.get("on_step") or arguments[3]
+        on_step(StepReport("invert", 3, 7, 1.0))
+        may_end.wait(60)
+
+    monkeypatch.setattr(cache, "scan" if method == "scan" else "make_inversion", wait)
+    bars = record_bars(monkeypatch)
+    app = open_page("Trigger search")
+    app.segmented_control(key=f"search.method.{attacked}").set_value(method).run()
+    press(app, f"search.{method}.go")
+    assert f"search.{method}.cancel" in widget_keys(app)
+    go_to(app, "Overview")
+    go_to(app, "Trigger search")
+    assert "3 of 7" in bars[-1]
+    assert f"search.{method}.cancel" in widget_keys(app)
+    may_end.set()
+    finish(app)
+    go_to(app, "Overview")
+    go_to(app, "Trigger search")
+    assert f"search.{method}.cancel" not in widget_keys(app)
+    assert len(started) == 1
+
+
+@pytest.mark.parametrize("method", ["scan", "invert"])
 def test_the_start_button_starts_canceled_work_again(
     open_page: OpenPage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
     attacked, _ = make_runs(tmp_path)
     started: list[object] = []
 
-    def record(*arguments: object, **options: object) -> None:
+    def work_until_canceled(*arguments: Any, **options: Any) -> None:
         started.append(arguments)
-        st.stop()  # as a click ends the page run
+        on_step = options.get("on_step") or arguments[3]
+        while True:
+            on_step(StepReport("invert", 1, 2, 0.1))
+            time.sleep(0.01)
 
-    monkeypatch.setattr(cache, "scan" if method == "scan" else "make_inversion", record)
+    monkeypatch.setattr(cache, "scan" if method == "scan" else "make_inversion", work_until_canceled)
     app = open_page("Trigger search")
     app.segmented_control(key=f"search.method.{attacked}").set_value(method).run()
     press(app, f"search.{method}.go")
-    app.session_state["cancel.canceled"] = {app.session_state[f"search.{method}.request"]}
-    app.run()
+    finish(press(app, f"search.{method}.cancel"))
     assert len(started) == 1
     assert "Canceled" in page_text(app)
     press(app, f"search.{method}.go")
     assert len(started) == 2
     assert "Canceled" not in page_text(app)
+    finish(press(app, f"search.{method}.cancel"))
+
+
+def test_another_scan_ends_the_last_one(open_page: OpenPage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_runs(tmp_path)
+    running = set[int]()
+
+    def work_until_canceled(model: str, data: DataKey, trigger: object, on_step: OnStep, **options: object) -> None:
+        running.add(int(data.size or 0))
+        try:
+            while True:
+                on_step(StepReport("scan", 1, 2, 0.1))
+                time.sleep(0.01)
+        finally:
+            running.remove(int(data.size or 0))
+
+    monkeypatch.setattr(cache, "scan", work_until_canceled)
+    app = open_page("Trigger search")
+    press(app, "search.scan.go")
+    app.select_slider(key="search.scan.n").set_value(100).run()
+    press(app, "search.scan.go")
+    wait_until(lambda: running == {100})
+    finish(press(app, "search.scan.cancel"))
 
 
 def test_a_search_that_failed_does_not_start_again_by_itself(
@@ -84,12 +164,11 @@ def test_a_search_that_failed_does_not_start_again_by_itself(
     monkeypatch.setattr(cache, "make_inversion", fail)
     app = open_page("Trigger search")
     app.segmented_control(key=f"search.method.{attacked}").set_value("invert").run()
-    press(app, "search.invert.go")
+    finish(press(app, "search.invert.go"))
     assert "cannot be written" in errors(app)[0]
     app.run()
-    assert not errors(app)
     assert len(started) == 1
-    press(app, "search.invert.go")
+    finish(press(app, "search.invert.go"))
     assert len(started) == 2
 
 
@@ -101,7 +180,7 @@ def test_a_trigger_is_inverted_and_kept(open_page: OpenPage, tmp_path: Path, mon
     assert "Not searched yet" in page_text(app)
     app.select_slider(key="search.invert.images").set_value(200).run()
     app.number_input(key="search.invert.patch_steps").set_value(77).run()
-    press(app, "search.invert.go")
+    finish(press(app, "search.invert.go"))
     assert not errors(app)
     found = read_inversion(locate_inversion(attacked))
     assert found is not None
@@ -142,7 +221,7 @@ def test_a_suspect_is_not_wrong_where_the_attack_changes_no_image(
     monkeypatch.setattr(cleaner.inspection.inversion, "invert", find_without_trigger)
     app = open_page("Trigger search")
     app.segmented_control(key=f"search.method.{attacked}").set_value("invert").run()
-    press(app, "search.invert.go")
+    finish(press(app, "search.invert.go"))
     assert not errors(app)
     text = page_text(app)
     assert "the attack changes no image" in text
@@ -157,7 +236,7 @@ def test_a_search_without_a_suspect_proves_nothing(
     monkeypatch.setattr(cleaner.inspection.inversion, "invert", lambda *args, **options: nothing)
     app = open_page("Trigger search")
     app.segmented_control(key=f"search.method.{attacked}").set_value("invert").run()
-    press(app, "search.invert.go")
+    finish(press(app, "search.invert.go"))
     assert not errors(app)
     assert [info.value for info in app.info] == [f"No class gives way: no suspect. {MISS_NOTE}"]
     assert not app.success
@@ -175,7 +254,7 @@ def test_of_two_classes_it_says_only_that_they_are_too_few(
     monkeypatch.setattr(cleaner.inspection.inversion, "invert", find_among_two)
     app = open_page("Trigger search")
     app.segmented_control(key=f"search.method.{attacked}").set_value("invert").run()
-    press(app, "search.invert.go")
+    finish(press(app, "search.invert.go"))
     assert not errors(app)
     assert "two classes are too few" in page_text(app)
     assert "No class stands out" not in page_text(app)

@@ -17,6 +17,7 @@ from streamlit.runtime.scriptrunner import add_script_run_ctx, get_script_run_ct
 
 from cleaner.jobs import local
 from cleaner.loading import loading_libraries
+from pages._shared.cache.works import BackgroundWork
 
 if TYPE_CHECKING:
     from cleaner.types import OnStep, StepReport
@@ -108,8 +109,8 @@ def wrap_in_thread(on_step: OnStep | None) -> OnStep | None:
     Streamlit records what a cached function draws in its own thread, replays it on every cache hit, and fails once the
     placeholder is gone. Cached data keep the callback: called for another session, it must not draw into that one.
     """
-    if on_step is None:
-        return None
+    if on_step is None or isinstance(on_step, BackgroundWork):  # which draws nothing
+        return on_step
     owner = get_script_run_ctx()
 
     def draw_in_thread(report: StepReport) -> None:

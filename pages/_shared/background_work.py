@@ -1,0 +1,42 @@
+"""The progress of work that goes on when its page is left."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from cleaner.types import CleanerError
+from pages._shared import cache
+from pages._shared.cancel import ICON
+from pages._shared.fragments import fragment
+from pages._shared.frame import show_error
+from pages._shared.pixels import decode_png
+from pages._shared.progress import draw_bar
+from pages._shared.ticker import tick
+
+
+def show_work(work: cache.BackgroundWork, message: str, key: str) -> None:
+    """Draw the progress of a work until it has ended, or why it ended without a result."""
+    if work.is_running:
+        _watch(work, message, key)
+    elif work.is_canceled:
+        st.info("Canceled.", icon=ICON)
+    elif isinstance(work.error, CleanerError):
+        show_error(work.error)
+    elif work.error is not None:
+        raise work.error
+
+
+@fragment
+def _watch(work: cache.BackgroundWork, message: str, key: str) -> None:
+    """Draw the progress with a Cancel button, again every two seconds; draw the page again when the work has ended."""
+    if not work.is_running:
+        st.rerun()
+    st.button("Cancel", key=f"{key}.cancel", icon=ICON, on_click=work.cancel, disabled=work.is_stopping)
+    text = "Canceling …" if work.is_stopping else f"{message} It goes on when you leave this page."
+    st.markdown(f":material/hourglass_top: {text}")
+    if work.report is not None:
+        draw_bar(st.empty(), work.report)
+    if work.picture and work.report is not None:
+        caption = f"Pattern under its mask, and mask, after step {work.report.step:,}"
+        st.image(decode_png(work.picture), caption=caption, alt="Current trigger, next to its mask")
+    tick(f"{key}.tick")

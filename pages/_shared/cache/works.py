@@ -1,0 +1,97 @@
+"""Work that a page starts and that goes on when the page is left: a thread of the server, shared by all sessions."""
+
+from __future__ import annotations
+
+import atexit
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from cleaner.types import Cancelled
+
+if TYPE_CHECKING:
+    from cleaner.types import OnStep, StepReport
+
+WorkKey = tuple[str, ...]
+MAX_ENDED = 16
+"""Ended works that are kept with their results."""
+EXIT_SECONDS = 30.0
+THREAD = "page-work"
+"""Name of the threads."""
+_works: dict[WorkKey, BackgroundWork] = {}
+_lock = threading.Lock()
+
+
+class BackgroundWork:
+    """One work in its own thread. It is the `on_step` that the work calls, which ends a canceled one.
+
+    Attributes:
+        report: the newest progress.
+        picture: the newest image of the work in progress, as in `StepReport`.
+        result: what the work returned.
+        error: what it raised.
+        is_stopping: whether the user has canceled it.
+        is_canceled: whether it ended because of that.
+    """
+
+    def __init__(self, compute: Callable[[OnStep], object]) -> None:
+        self.report: StepReport | None = None
+        self.picture = ""
+        self.result: object = None
+        self.error: Exception | None = None
+        self.is_stopping = self.is_canceled = False
+        self._thread = threading.Thread(target=self._run, args=(compute,), name=THREAD, daemon=True)
+        self._thread.start()
+
+    @property
+    def is_running(self) -> bool:
+        return self._thread.is_alive()
+
+    def cancel(self) -> None:
+        """End the work at its next report."""
+        self.is_stopping = True
+
+    def join(self, seconds: float) -> None:
+        """Wait until the work has ended."""
+        self._thread.join(seconds)
+
+    def __call__(self, report: StepReport) -> None:
+        """Keep a report; raise `Cancelled` if the work is to end."""
+        if threading.current_thread() is not self._thread:  # cached data keep this callback for other work
+            return
+        self.report, self.picture = report, report.picture or self.picture
+        if self.is_stopping:
+            raise Cancelled
+
+    def _run(self, compute: Callable[[OnStep], object]) -> None:
+        try:
+            self.result = compute(self)
+        except Cancelled:
+            self.is_canceled = True
+        except Exception as error:
+            self.error = error
+
+
+def start_work(key: WorkKey, compute: Callable[[OnStep], object]) -> None:
+    """Start a work unless it is running; one that has ended or is to end is done again."""
+    with _lock:
+        if (work := _works.pop(key, None)) is None or work.is_stopping or not work.is_running:
+            work = BackgroundWork(compute)
+        _works[key] = work  # the newest is last
+        ended = [other for other, work in _works.items() if not work.is_running]
+        for other in ended[:-MAX_ENDED]:
+            del _works[other]
+
+
+def find_work(key: WorkKey) -> BackgroundWork | None:
+    """Return the work that was started under a key, running or ended."""
+    return _works.get(key)
+
+
+@atexit.register
+def _end() -> None:
+    """Let running works end: a thread that is still inside torch would abort the interpreter's exit."""
+    for work in list(_works.values()):
+        work.cancel()
+    for work in list(_works.values()):
+        work.join(EXIT_SECONDS)
