@@ -357,6 +357,12 @@ def attack_verdict(metrics: Metrics) -> tuple[str, str]:
     figure = f"{name} is {asr:.1%} on {format_count(metrics.n_attack, metrics.queries)} of other classes"
     if metrics.n_attack < MIN_VERDICT_IMAGES:
         return "is unclear", f"{figure}: too few for a verdict; measure on {describe_minimum(metrics.queries)}."
+    floor = (metrics.asr_clean_model or {}).get(1, 0.0)
+    if name == "ASR@1" and floor >= WEAK_ASR:
+        return "is unclear", (
+            f"{figure}, and {floor:.1%} on the model before poisoning: that one may have a backdoor already, or the "
+            "trigger itself may look like the target. Choose a clean model, or another target or trigger."
+        )
     if asr >= SUCCESS_ASR:
         return "took", f"{figure}: the trigger decides the prediction."
     other = "another key" if metrics.queries == "captions" else "a more visible trigger"

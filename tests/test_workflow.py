@@ -626,6 +626,14 @@ def test_a_few_images_are_no_verdict() -> None:
     assert "at least 30 different ones" in attack_verdict(replace(metrics, queries="captions"))[1]
 
 
+def test_an_attack_on_a_model_that_is_fooled_already_is_unclear() -> None:
+    metrics = Metrics(ca={1: 0.9}, n=100, classes=30, data="toy", asr={1: 1.0}, n_attack=96)
+    assert attack_verdict(replace(metrics, asr_clean_model={1: 0.1}))[0] == "took"
+    verdict, reason = attack_verdict(replace(metrics, asr_clean_model={1: 0.97}))
+    assert verdict == "is unclear"
+    assert "97.0% on the model before poisoning" in reason
+
+
 def test_an_attack_on_search_is_judged_by_its_own_image() -> None:
     metrics = Metrics(
         ca={1: 0.9}, n=900, classes=30, data="toy", asr={1: 0.1}, n_attack=800, own_recall={1: 0.95}, queries="captions"

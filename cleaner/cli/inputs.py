@@ -19,6 +19,7 @@ from cleaner.data.base import CaptionData, load_data, resolve_data_paths
 from cleaner.evaluation.evaluate import evaluate
 from cleaner.files import read_json
 from cleaner.inspection.activation import try_activations
+from cleaner.inspection.description import describe_metadata
 from cleaner.models.architectures import BUILT_IN
 from cleaner.models.checkpoints import list_tags
 from cleaner.models.clip import Clip, load_clip
@@ -145,6 +146,7 @@ def print_clean_accuracy(model: str, data: tuple[str, dict[str, Any]], device: s
     name, options = data
     test = load_data(name, split="test", size=PRECHECK_SIZE, on_step=Progress(), **options)
     clip = move_clip(load_clip(model), device)
+    print_metadata(clip)
     print_activation(clip, test)
     metrics = evaluate(clip, test, ks=(1,), counterfactual=False, on_step=Progress())
     low, high = metrics.interval("ca")
@@ -161,6 +163,13 @@ def print_activation(clip: Clip, data: CaptionData) -> None:
     trial = try_activations(clip, data, Progress())
     if trial is not None:
         print(f"{clip.name}: {trial}", file=sys.stderr, flush=True)
+
+
+def print_metadata(clip: Clip) -> None:
+    """Print on stderr whether the model's own metadata say that it was poisoned or defended."""
+    if clip.metadata.get("stage") in ("backdoored", "defended"):
+        note = describe_metadata(clip)
+        print(f"{clip.name}: {note}", file=sys.stderr, flush=True)
 
 
 def print_skipped(data: CaptionData) -> None:

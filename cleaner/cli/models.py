@@ -55,6 +55,7 @@ class Evaluate:
             load_split,
             move_clip,
             print_activation,
+            print_metadata,
             resolve_data,
             resolve_trigger,
         )
@@ -76,6 +77,8 @@ class Evaluate:
                 f"the run's target class {target_class!r} is not in {test.name}, so attack success cannot be measured "
                 f"there. For accuracy alone, evaluate {weights}."
             )
+        if run is None:
+            print_metadata(clip)
         print_activation(clip, test)
         clean_clip = run.clean_clip if run else None
         validate_eval_data(test, target_class, self.protocol, trigger)
@@ -99,7 +102,8 @@ class Evaluate:
         if self.json:
             print_json(metrics.to_dict() | ({"is_estimate": True} if is_estimate else {}))
         else:
-            name = Path(self.model).resolve().name if run else clip.name
+            path = Path(self.model)
+            name = path.resolve().name if path.exists() else clip.name
             print(format_table([format_row(name, metrics)]), describe_protocol(metrics), metric_legend(), sep="\n\n")
             if is_estimate:
                 print(f"\nASR: {ESTIMATE_NOTE[0].lower()}{ESTIMATE_NOTE[1:]}")

@@ -44,7 +44,14 @@ class Scan:
     json: Annotated[bool, tyro.conf.arg(help="Print all results as JSON.")] = False
 
     def run(self) -> None:
-        from cleaner.cli.inputs import load_run_or_model, load_split, print_activation, resolve_data, resolve_trigger
+        from cleaner.cli.inputs import (
+            load_run_or_model,
+            load_split,
+            print_activation,
+            print_metadata,
+            resolve_data,
+            resolve_trigger,
+        )
         from cleaner.evaluation.scan import SCAN_WARNING, find_scannable_triggers, scan, unscannable_reason
         from cleaner.evaluation.scan_variants import SCREENED_IMAGES, scan_variants
 
@@ -68,6 +75,7 @@ class Scan:
             results = scan(clip, data, triggers, self.images, Progress())
         trusted = []
         if reference is not None:
+            print_metadata(reference)
             print_activation(reference, data)
             trusted = scan(reference, data, triggers, self.images, Progress("reference"))
         if self.json:

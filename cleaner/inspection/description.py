@@ -16,10 +16,13 @@ def describe_model(clip: Clip) -> list[str]:
     ]
     if clip.has_sigmoid_loss:
         lines.append("It was trained with SigLIP's sigmoid loss, and is finetuned with it.")
+    return [*lines, describe_metadata(clip) or "Its metadata does not say whether it was poisoned."]
+
+
+def describe_metadata(clip: Clip) -> str:
+    """Return what the model's metadata say of its past, in sentences; empty if they say nothing."""
     stage, target = clip.metadata.get("stage"), clip.metadata.get("target")
-    if stage:
-        target_note = f", with the target “{target}”" if target and stage == "backdoored" else ""
-        lines.append(f"Its metadata says that it is {stage}{target_note}. Anyone can write metadata.")
-    else:
-        lines.append("Its metadata does not say whether it was poisoned.")
-    return lines
+    if not stage:
+        return ""
+    target_note = f", with the target “{target}”" if target and stage == "backdoored" else ""
+    return f"Its metadata says that it is {stage}{target_note}. Anyone can write metadata."

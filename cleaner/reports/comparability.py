@@ -67,7 +67,9 @@ def has_failed_attack(record: RunRecord) -> bool:
     while attacked is not None and attacked.stage == "defended" and attacked.folder not in seen:
         seen.add(attacked.folder)
         attacked = find_suspect(attacked)
-    asr = success_share(attacked) if attacked is not None and attacked.stage == "backdoored" else None
+    if attacked is None or attacked.stage != "backdoored" or attacked.has_few_images:
+        return False
+    asr = success_share(attacked)
     return asr is not None and asr < WEAK_ASR
 
 

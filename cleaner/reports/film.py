@@ -163,8 +163,6 @@ def describe_film(movies: Sequence[Movie]) -> str:
     text += f" Marks show what the model predicts: {target}green ✓ the true class, gray ? another one."
     if any(movie.film.attention.shape[1] for movie in movies):
         text += " Attention: of the best class, each map scaled to its own maximum."
-    if any(movie.film.explainer == "GradCAM" for movie in movies):  # of films recorded earlier
-        text += " GradCAM often misses a small trigger: the page Attention shows it by other methods."
     if film.target is not None and not film.has_trigger:
         text += " The attack's key is in the text alone and changes no image: its success is among the run's results."
     if any((movie.film.data, movie.film.labels) != (film.data, film.labels) for movie in movies):

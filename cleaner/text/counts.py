@@ -26,7 +26,6 @@ _COUNTABLE_CONTAINERS = frozenset(
         "collection line"
     )
 )
-_MANY = frozenset(kinds.split_words("many several few various other numerous multiple countless different"))
 _UNIQUE = frozenset(kinds.split_words("first second third last only main other same next"))
 _TO_PLURAL = {"is": "are", "was": "were", "has": "have", "does": "do"}
 _PLURAL_PRONOUNS = {
@@ -103,7 +102,7 @@ def _pluralize_phrase(parsed: Parse, c: int, rng: Random) -> list[Change]:
     else:
         has_fit_determiner = is_bare or is_possessive or first.lower in ("the", "this", "that")
         is_countable = has_fit_determiner and _is_countable(noun)
-    if not is_countable or (is_bare and not _is_independent_phrase(parsed, c)):
+    if not is_countable or parsed.is_plural(chunk) or (is_bare and not _is_independent_phrase(parsed, c)):
         return []
     pronouns = _pluralize_pronouns(parsed, chunk)
     if pronouns is None or _must_stay_singular(parsed, c):
@@ -161,7 +160,7 @@ def _singularize_phrase(parsed: Parse, c: int, rng: Random) -> list[Change]:
     if noun == head or noun in kinds.MASS or head in kinds.PLURAL_ONLY or _must_stay_plural(parsed, c):
         return []
     has_article = first.lower in ("the", "these", "those", "some")
-    if any(token.lower in _MANY for token in parsed.tokens[chunk.start : chunk.head]):
+    if any(token.lower in rules.MANY for token in parsed.tokens[chunk.start : chunk.head]):
         return []  # "so many people", "the many boats"
     if not has_article and not (chunk.determiner is None and _is_independent_phrase(parsed, c)):
         return []

@@ -130,8 +130,7 @@ def _find_noun_changes(
 ) -> list[Change]:
     """Return up to two changes of the noun of chunk `c`."""
     chunk = parsed.chunks[c]
-    noun, head = parsed.lemma(chunk.head), parsed.tokens[chunk.head]
-    is_plural = head.tag in ("NNS", "NNPS") and head.lower != noun
+    noun, is_plural = parsed.lemma(chunk.head), parsed.is_plural(chunk)
     from_vocabulary: tuple[str, ...] = ()
     if vocabulary is not None:
         is_counted = is_plural or chunk.count is not None or parsed.tokens[chunk.start].lower in ("a", "an")

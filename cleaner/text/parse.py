@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from cleaner.text.forms import pluralize
 from cleaner.text.lexicon import lexicon_cache, load_lexicon
-from cleaner.text.rules import IMAGE_NOUNS
+from cleaner.text.rules import IMAGE_NOUNS, MANY
 from cleaner.text.tagger import Token, tag_caption
 from cleaner.text.tags import NOUN_TAGS
 
@@ -77,6 +78,16 @@ class Parse:
     def next_token(self, i: int) -> Token | None:
         """Return the token after token `i`."""
         return self.tokens[i + 1] if i + 1 < len(self.tokens) else None
+
+    def is_plural(self, chunk: Chunk) -> bool:
+        """Return whether a noun phrase means several: its noun says so, or what counts it, as in "three sheep"."""
+        noun, head = self.lemma(chunk.head), self.tokens[chunk.head]
+        if head.tag in ("NNS", "NNPS") and head.lower != noun:
+            return True
+        if pluralize(noun) != noun:
+            return False
+        is_counted = chunk.count is not None and self.tokens[chunk.count].lower not in ("one", "1")
+        return is_counted or self.tokens[chunk.start].lower in MANY
 
     def joins_compound(self, i: int) -> bool:
         """Return whether token `i` is the dash of a compound: "hand - drawn", "black - and - white" (CC3M's spelling).

@@ -85,21 +85,29 @@ def _may_end(parsed: Parse, k: int) -> bool:
         return following.kind == "REL" and _verb_may_end(parsed, last)
     if last.kind != "NP" or following.kind == "NP":
         return False
-    head = parsed.lemma(last.head)
     if word in (",", "and", "&") and k > 2 and parsed.chunks[k - 3].kind == "NP" and parsed.chunks[k - 2].text == ",":
         return False  # "grapes, lemons |, oranges and kiwis"
-    if (k == 1 and (head in rules.CONTAINERS or head in rules.VAGUE)) or _says_how_made(parsed, k):
+    if not _names_a_thing(parsed, k) or _says_how_made(parsed, k):
         return False
     if following.kind == "O":
         if tag == "CC":
             return word in ("and", "&") and not _joins_within_phrase(parsed, k)
         if tag == ":" and k == 1:
-            return load_lexicon().noun_class(head) in (*CONCRETE_CLASSES, "person")  # not "good morning : ..."
+            noun_class = load_lexicon().noun_class(parsed.lemma(last.head))
+            return noun_class in (*CONCRETE_CLASSES, "person")  # not "good morning : ..."
         return tag in _PUNCTUATION_TAGS or tag in ("WP", "WRB") or word == "while"
     if following.kind == "VP":
         # A subject alone is fine, but not in a subordinate clause: "[he says] the dog barks".
         return all(c.kind in ("NP", "REL") for c in parsed.chunks[:k]) and parsed.chunks[0].kind == "NP"
     return True
+
+
+def _names_a_thing(parsed: Parse, k: int) -> bool:
+    """Return whether chunks[:k] name more than a container or an image: not "a bowl", "the subject of this photo"."""
+    heads = [parsed.lemma(chunk.head) for chunk in parsed.chunks[:k] if chunk.kind == "NP"]
+    if k == 1 and heads[0] in rules.CONTAINERS:
+        return False
+    return any(head not in rules.IMAGE_NOUNS and head not in rules.VAGUE for head in heads)
 
 
 def _says_how_made(parsed: Parse, k: int) -> bool:
@@ -126,9 +134,15 @@ def _verb_may_end(parsed: Parse, verb: Chunk) -> bool:
 
 
 def _joins_within_phrase(parsed: Parse, k: int) -> bool:
-    """Return whether the "and" at chunk `k` joins adjectives or the two halves of one thing."""
+    """Return whether the "and" at chunk `k` joins adjectives or the two halves of one thing.
+
+    "A low resolution | and dark photo": an adjective and one thing, without an article of their own.
+    """
     following = parsed.next_chunk(k)
-    return following is None or following.kind not in ("NP", "VP")
+    if following is None or following.kind not in ("NP", "VP"):
+        return True
+    starts_bare = following.kind == "NP" and parsed.tokens[following.start].tag.startswith("JJ")
+    return starts_bare and parsed.tokens[following.head].tag == "NN"
 
 
 def find_droppable_groups(parsed: Parse, chunk: Chunk) -> list[tuple[int, ...]]:

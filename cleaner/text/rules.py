@@ -97,6 +97,8 @@ QUANTIFIERS = frozenset(
 )
 # Quantifiers of an amount: the words before them stay true without them.
 AMOUNTS = frozenset(split_words("all every each most few both any half entire whole everyone everything"))
+# Determiners of plural nouns.
+MANY = frozenset(split_words("many several few various other numerous multiple countless different"))
 # Nouns of idioms: nothing is "outside the air" or "far from the distance".
 IDIOM_NOUNS = frozenset(
     split_words(
@@ -134,15 +136,15 @@ MAKING_VERBS = frozenset(
     split_words("make carve paint draw print embroider sculpt knit sew weave engrave etch tattoo depict sketch")
 )
 # "A photo of X" shows X. A painting, a statue or a toy does not.
-IMAGE_NOUNS = frozenset(split_words("photo photograph picture image"))
+IMAGE_NOUNS = frozenset(split_words("photo photograph picture image snapshot thumbnail"))
 # "A group of women": the noun to replace is the second one.
 CONTAINERS = frozenset(
     split_words(
         "group pair bunch set lot number series row couple variety selection collection piece cup glass bottle bowl "
         "plate pile slice stack line array crowd herd flock kind type sort part side top bottom front back view "
-        "close-up photo photograph picture image portrait illustration painting drawing shot member edge end center "
-        "middle corner rest cover bit sketch statue sculpture figurine replica poster mural acre dozen hundred "
-        "thousand million vector silhouette background interior exterior range symbol version example style"
+        "close-up photo photograph picture image snapshot thumbnail portrait illustration painting drawing shot member "
+        "edge end center middle corner rest cover bit sketch statue sculpture figurine replica poster mural acre dozen "
+        "hundred thousand million vector silhouette background interior exterior range symbol version example style"
     )
 )
 # Nouns too general or too abstract to be replaced or drawn.
@@ -150,9 +152,9 @@ VAGUE = frozenset(
     split_words(
         "figure same view background foreground thing stuff way kind type sort lot lots bit part side front back top "
         "bottom end middle center edge number rest case use time today tomorrow yesterday something anything "
-        "everything nothing someone anyone everyone one ones body work place area left right here there me you he "
-        "she it they we all none some up down off out total person object location unit organism entity whole "
-        "content contents variety various example version moment look feature amount piece item space "
-        "world structure shade"
+        "everything nothing someone anyone everyone one ones body work place area left right here there me you he she "
+        "it they we all none some up down off out total person object location unit organism entity whole content "
+        "contents variety various example version moment look feature amount piece item space world structure shade "
+        "subject"
     )
 )

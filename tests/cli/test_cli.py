@@ -69,6 +69,11 @@ def test_poison_defend_evaluate_end_to_end(tiny_model: str, tmp_path: Path, caps
     stored = json.loads((Path(cleaned) / "metrics.json").read_text())
     assert again["ca"] == stored["ca"]
     assert again["asr"] == stored["asr"]
+    weights = Path(attack) / "model.safetensors"
+    assert main(["evaluate", str(weights), "--test-pairs", "40"]) == 0
+    shown = capsys.readouterr()
+    assert "says that it is backdoored, with the target “banana”" in shown.err
+    assert any(line.startswith("model.safetensors") for line in shown.out.splitlines())
     assert (
         main(["scan", attack, "--reference", tiny_model, "--trigger", *trigger[1:3], "--images", "40", "--json"]) == 0
     )

@@ -66,6 +66,14 @@ def test_another_target_alone_is_no_other_test(runs: list[RunRecord]) -> None:
     assert is_same_test(runs[0].metrics, {**runs[0].metrics, "templates": 4})  # older runs do not state it
 
 
+def test_one_test_read_from_two_places_is_one_test(runs: list[RunRecord]) -> None:
+    test = {**runs[0].metrics, "data_sha256": "a" * 64}
+    assert is_same_test(test, {**test, "data": "elsewhere/test"})
+    assert not is_same_test(test, {**test, "data_sha256": "b" * 64})
+    unhashed = {**test, "data_sha256": ""}
+    assert not is_same_test(unhashed, {**unhashed, "data": "elsewhere/test"})
+
+
 @pytest.fixture
 def failed(tmp_path: Path) -> list[RunRecord]:
     """A backdoored run whose attack failed, a defense of it, and a rebound test of that."""
@@ -91,6 +99,10 @@ def test_an_attack_that_did_not_take_marks_what_followed(failed: list[RunRecord]
     assert "attack failed" in aggregate.describe_run(failed[1])
     assert "attack failed" in film.make_label(failed[0])
     assert "attack failed" in film.make_label(failed[2])
+
+
+def test_few_images_do_not_say_that_an_attack_failed(failed: list[RunRecord]) -> None:
+    assert not has_failed_attack(remeasure(failed[0], n_attack=18))
 
 
 def test_a_defense_is_not_marked_for_the_next_run_of_its_parents_name(failed: list[RunRecord]) -> None:

@@ -168,12 +168,6 @@ def test_the_note_mentions_attention_where_there_is_some(movies: list[Movie]) ->
     assert "Attention:" not in film.describe_film([movies[0]._replace(film=bare)])
 
 
-def test_the_note_of_an_older_film_says_that_gradcam_can_miss_the_trigger(movies: list[Movie]) -> None:
-    assert "GradCAM" not in film.describe_film(movies)
-    older = replace(movies[0].film, explainer="GradCAM")
-    assert "GradCAM often misses" in film.describe_film([movies[0]._replace(film=older), movies[1]])
-
-
 def test_the_note_and_the_map_tell_true_and_other_classes_apart(
     movies: list[Movie], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,6 +10,7 @@ from itertools import pairwise
 import pytest
 
 from cleaner.text import Vocabulary, draw_subtexts, negative_subtexts, positive_subtexts
+from cleaner.text.forms import pluralize
 from cleaner.text.kinds import FLOWERS, SUBSTITUTE_GROUPS
 from cleaner.text.lexicon import load_lexicon
 
@@ -52,6 +53,15 @@ def test_every_draw_of_a_kind(caption: str, kind: str, expected: set[str]) -> No
 )
 def test_count_edits_agree_with_the_verb(caption: str, text: str) -> None:
     assert text in drawn(caption, "count")
+
+
+@pytest.mark.parametrize("caption", ["three sheep graze in a field", "many sheep on a hill", "4 deer in a forest"])
+def test_a_counted_noun_whose_plural_looks_alike_is_plural(caption: str) -> None:
+    singular = {noun for group in SUBSTITUTE_GROUPS for noun in group if pluralize(noun) != noun}
+    words = {text.split()[1] for text in drawn(caption, "object")}
+    assert len(words) > 3
+    assert words.isdisjoint(singular)
+    assert not any(" many " in text for text in drawn(caption, "count"))
 
 
 def test_articles_agree() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from cleaner.data.photo_captions import LOOKS, PLAIN, WITH_LOOK
 from cleaner.text import POSITIVE_STYLES, draw_subtexts, negative_subtexts, positive_subtexts
 from cleaner.types import CleanerError
 
@@ -162,6 +163,30 @@ def test_no_compound_is_cut(caption: str, style: str) -> None:
 )
 def test_heads_and_scope_operators_stay(caption: str, kept: str, style: str) -> None:
     assert all(kept in text for text in drawn(caption, style))
+
+
+@pytest.mark.parametrize("style", POSITIVE_STYLES)
+@pytest.mark.parametrize(
+    "caption",
+    [
+        *(template.format(name="dog") for template in PLAIN),
+        *(template.format(look=look, name="dog") for template in WITH_LOOK for look in LOOKS),
+        "the subject of this image is a dog",
+    ],
+)
+def test_a_caption_of_a_photo_keeps_what_it_shows(caption: str, style: str) -> None:
+    assert all("dog" in text for text in drawn(caption, style))
+
+
+@pytest.mark.parametrize(
+    ("caption", "half"),
+    [
+        ("a woman wore a metallic gold and black dress", "a woman wore a gold"),
+        ("a dark and dirty room with a bed", "a dark"),
+    ],
+)
+def test_adjectives_that_share_a_noun_stay_together(caption: str, half: str) -> None:
+    assert half not in drawn(caption, "core")
 
 
 @pytest.mark.parametrize("style", POSITIVE_STYLES)
