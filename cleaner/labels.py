@@ -49,8 +49,9 @@ def to_label(name: str) -> str:
 
 
 def format_count(count: int, nouns: str) -> str:
-    """Return a number with its noun: 1, "pairs" -> "1 pair"; 6000, "pairs" -> "6,000 pairs"."""
-    return f"{count:,} {nouns.removesuffix('s') if count == 1 else nouns}"
+    """Return a number with its noun: 1, "pairs" -> "1 pair"; 1, "classes" -> "1 class"; 6000 -> "6,000 pairs"."""
+    noun = nouns.removesuffix("es" if nouns.endswith("sses") else "s")
+    return f"{count:,} {noun if count == 1 else nouns}"
 
 
 def to_words(name: str) -> str:
@@ -81,7 +82,7 @@ def defense_name(config: Mapping[str, Any]) -> str:
             "defense": rebound.get("after") or {"name": "no_defense"},
             **{key: stated.get(key) for key in ("variant", "data_options")},
         }
-        return f"{defense_name(tested)} then rebound ({rebound.get('steps')} steps)"
+        return f"{defense_name(tested)} then rebound ({format_count(rebound.get('steps', 0), 'steps')})"
     name, variant = str((config.get("defense") or {}).get("name", NO_DEFENSE)), config.get("variant")
     changed = variant.items() if isinstance(variant, Mapping) else ()
     details = [_describe_parameter(key, value) for key, value in changed]

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from cleaner.config import FinetuneConfig, validate
+from cleaner.labels import format_count
 from cleaner.registry import Registry
 
 REIMPLEMENTED = "Re-implementation from the public description."
@@ -43,7 +44,8 @@ class Training:
         rate = "" if self.poison_rate is None else f" {100 * self.poison_rate:.2g}% of them poisoned,"
         model = f"{self.model}, " if self.model else ""
         return (
-            f"{model}{self.pairs:,} pairs,{rate} lr {f.lr:g}, {f.epochs} epochs, batch {f.batch_size}, "
+            f"{model}{self.pairs:,} pairs,{rate} lr {f.lr:g}, {format_count(f.epochs, 'epochs')}, "
+            f"batch {f.batch_size}, "
             f"{f.warmup_steps:,} warm-up steps"
         )
 

@@ -11,7 +11,7 @@ from cleaner.config import FinetuneConfig
 from cleaner.data.base import Indices, to_rows
 from cleaner.data.poison import PoisonedData
 from cleaner.defenses.base import DEFENSES
-from cleaner.labels import FLAGGED_DEFENSE
+from cleaner.labels import FLAGGED_DEFENSE, format_count
 from cleaner.runs.run import Run
 from cleaner.types import CleanerError
 from cleaner.workflow import RunOptions, defend
@@ -43,7 +43,7 @@ def retrain_without(
         raise CleanerError(f"the flagged pairs must be numbers from 0 to {len(pairs) - 1}: detect them again.")
     is_kept[indices] = False
     if is_kept.sum() < MIN_PAIRS:
-        raise CleanerError(f"{int(is_kept.sum())} pairs would remain: flag fewer.")
+        raise CleanerError(f"{format_count(int(is_kept.sum()), 'pairs')} would remain: flag fewer.")
     if options.get("test") is None:  # without a test split, the unpoisoned training pairs, as in `poison`
         options["test"] = pairs.load_split("test") or pairs.base
     start = replace(run, clip=clean_clip, film=None, manifest={})  # without it, `defend` looks for no shared images

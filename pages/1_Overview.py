@@ -6,7 +6,7 @@ import streamlit as st
 
 from cleaner.evaluation.result import METRICS, success_metric
 from cleaner.files import read_json_cached
-from cleaner.labels import to_label
+from cleaner.labels import format_count, to_label
 from cleaner.plots import charts
 from cleaner.plots.styles import find_style
 from cleaner.reports.comparability import describe_different_tests
@@ -97,7 +97,8 @@ def describe_setting(run: RunRecord, defended: list[RunRecord]) -> str:
     """Return all pairs and the steps of an attack and its defenses, so that two charts can be compared."""
 
     def describe(record: RunRecord) -> str:
-        return f"{job_requests.count_pairs(record):,} pairs, {job_requests.count_run_steps(record):,} steps"
+        counts = {"pairs": job_requests.count_pairs(record), "steps": job_requests.count_run_steps(record)}
+        return ", ".join(format_count(count, nouns) for nouns, count in counts.items())
 
     cleaned = " / ".join(dict.fromkeys(describe(other) for other in defended))
     return f"Attack trained on {describe(run)}." + (f" Defenses trained on {cleaned}." if cleaned else "")

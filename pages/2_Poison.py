@@ -119,7 +119,7 @@ def show_required_settings(model: str, trigger: str, key: str) -> None:
     if all(st.session_state.get(name) == value for name, value in values.items()):
         return
     settings = [*(f"{to_label(name).lower()} {value:g}" for name, value in parameters.items()), f"{pairs:,} pairs"]
-    st.caption(f"{model} needs {', '.join(settings)} and {epochs} epochs to learn this attack.")
+    st.caption(f"{model} needs {', '.join(settings)} and {format_count(epochs, 'epochs')} to learn this attack.")
     st.button("Apply", key="poison.needed", on_click=st.session_state.update, args=(values,), width="stretch")
 
 
@@ -258,8 +258,9 @@ def show_start_section(attack: job_requests.AttackSettings | None) -> None:
     pairs = len(load_data_with_progress(attack.training_data))
     steps = count_steps(pairs, attack.config)
     optimization_steps = getattr(attack.trigger, "steps", 0)
-    first = f", after {optimization_steps:,} steps of trigger optimization" if optimization_steps else ""
-    plan = f"{steps:,} training steps, {pairs:,} pairs, {format_count(attack.config.epochs, 'epochs')}{first}"
+    first = f", after {format_count(optimization_steps, 'steps')} of trigger optimization" if optimization_steps else ""
+    counts = {"training steps": steps, "pairs": pairs, "epochs": attack.config.epochs}
+    plan = ", ".join(format_count(count, nouns) for nouns, count in counts.items()) + first
     queries = "images" if "image" in attack.trigger.modalities else "captions"
     tested = durations.describe_test(DataKey(attack.data, "test", attack.test_size), attack.target_class, queries)
     if cluster is None:

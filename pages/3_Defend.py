@@ -13,6 +13,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from cleaner.config import FinetuneConfig, count_steps
 from cleaner.jobs import local
+from cleaner.jobs.prediction import format_range
 from cleaner.jobs.slurm import SlurmResources
 from cleaner.labels import FULL_CAPTIONS, format_count, to_label
 from cleaner.plots.styles import find_style
@@ -57,6 +58,17 @@ SWEEP = "defend.sweep"
 """Session key of the switch. It decides, not the number of runs: one rate and one seed may get more of them later."""
 LAYOUT = [1, 2.6]
 """Widths of settings and results."""
+PLAN_WIDTHS = {
+    "Defense": 160,
+    "Learning rate": 90,
+    "Seed": 48,
+    "Runs": 48,
+    "Pairs": 58,
+    "Steps": 54,
+    "Duration": 120,
+    "Memory": 70,
+}
+"""Column -> pixels: together as wide as a popover gets."""
 DefensePlan = list[tuple[Any, FinetuneConfig]]
 """(defense, settings) of each run."""
 CAPTIONS_HELP = (
@@ -162,8 +174,8 @@ def _choose_learning_rates(key: str, preset: Preset, is_sweep: bool) -> list[flo
     default = QUICK_DEFEND.lr if training is None else training.finetune.lr
     help = "Too small removes nothing, too large destroys accuracy."
     if training is not None and training.is_lr_chosen and preset.variant != QUICK_VARIANT:
-        epochs = training.finetune.epochs
-        st.caption(f"Meant for {training.pairs:,} pairs and {epochs} epochs; both are set under All defenses.")
+        epochs = format_count(training.finetune.epochs, "epochs")
+        st.caption(f"Meant for {training.pairs:,} pairs and {epochs}; both are set under All defenses.")
     if is_sweep:
         return forms.choose_learning_rates(f"{key}s", default, help)
     return [forms.choose_learning_rate(key, default, help)]
@@ -187,7 +199,7 @@ def _choose_parameters(kind: type[Method], key: str, preset: Preset) -> dict[str
 def show_preflight(
     suspect: Suspect, plan: DefensePlan, run_requests: list[Request], cluster: SlurmResources | None
 ) -> None:
-    """Draw the number of planned runs and their expected duration, and in a folded table one row per defense."""
+    """Draw the number of planned runs and their expected duration, and in a table on demand one row per defense."""
     tested = _describe_test(suspect)
     runs = format_count(len(plan), "runs")
     if st.session_state[SWEEP] and any(is_done := jobs.find_done(run_requests, cluster)):
@@ -241,11 +253,14 @@ def _draw_plan(plan: DefensePlan, run_requests: list[Request]) -> None:
                 "Runs": len(configs),
                 "Pairs": f"{pairs:,}",
                 "Steps": f"{count_steps(pairs, configs[0]):,}",
-                "Duration": "unknown" if duration is None else str(duration),
+                "Duration": "unknown" if duration is None else format_range(duration.low, duration.high),
+                "Memory": f"{duration.memory / 1e9:.1f} GB" if duration is not None and duration.memory else "unknown",
             }
         )
-    with st.expander("Plan", icon=":material/list:"):
-        st.dataframe(pd.DataFrame(rows), hide_index=True)
+    with st.popover("Plan", icon=":material/list:", type="tertiary"):  # wider than the column
+        columns = {name: st.column_config.Column(width=width) for name, width in PLAN_WIDTHS.items()}
+        columns["Learning rate"] = st.column_config.Column("lr", width=PLAN_WIDTHS["Learning rate"])
+        st.dataframe(pd.DataFrame(rows), hide_index=True, width=sum(PLAN_WIDTHS.values()) + 2, column_config=columns)
 
 
 def show_start_section(suspect: Suspect, choice: tuple[DefensePlan, CleanPairs] | None) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import streamlit as st
@@ -34,6 +34,13 @@ MAX_CAPTION_WORDS, MAX_CAPTION_LENGTH = 60, 2000
 LIMITS = f"{MAX_CAPTION_WORDS} words and {MAX_CAPTION_LENGTH:,} characters"
 MAX_EPOCH, MAX_NEGATIVES, MAX_SEED = 20, 6, 9999
 MAX_WORST_PAIRS, DIAGNOSTIC_EPOCHS = 20, 7
+TEXT_COLUMNS: dict[str, Any] = {
+    "Pair": st.column_config.NumberColumn(width=50),
+    "Caption": st.column_config.TextColumn(width=280),
+    "True": st.column_config.TextColumn(width=190),
+    "False": st.column_config.TextColumn(width=410),
+}
+"""All four are in view in a window of 1280 px; a click on a cell shows a text that is longer."""
 
 
 def choose_caption(data_key: DataKey) -> tuple[Sample, str]:
@@ -175,10 +182,10 @@ def show_margins(stages: list[Stage], data_key: DataKey, draw: DrawKey) -> None:
         number = next((i for i, s in enumerate(stages) if s.stage == "defended"), len(stages) - 1)
         st.markdown(f"**Lowest margins: {escape_markdown(stages[number].label)}**")
         lowest = sorted(margins[number], key=lambda margin: margin.value)[:MAX_WORST_PAIRS]
-        table = [(m.index, captions[m.index], m.positive, m.negative, m.value) for m in lowest]
+        texts = [(captions[m.index], m.positive, m.negative) for m in lowest]  # a table wraps them, a data frame cuts
+        table = [(m.index, *map(escape_markdown, row), f"{m.value:.2f}") for m, row in zip(lowest, texts, strict=True)]
         columns = ["Pair", "Caption", "True", "Best false text", "Margin"]
-        style = {"Margin": st.column_config.NumberColumn(format="%.2f")}
-        st.dataframe(pd.DataFrame(table, columns=columns), hide_index=True, column_config=style)
+        st.table(pd.DataFrame(table, columns=columns), border="horizontal", height=400, hide_index=True)
 
 
 def show_diagnostics(data_key: DataKey, seed: int, negatives: int) -> None:
@@ -258,10 +265,10 @@ def show_epoch(data_key: DataKey, draw: DrawKey) -> None:
         with st.spinner("Drawing subtexts …"):
             rows, skipped = cache.draw_epoch(data_key, percent / 100, draw)
         table = pd.DataFrame(
-            [(i, caption, positive, "  |  ".join(negatives)) for i, caption, positive, negatives in rows],
+            [(i, caption, positive, " | ".join(negatives)) for i, caption, positive, negatives in rows],
             columns=["Pair", "Caption", "True", "False"],
         )
-        st.dataframe(table, hide_index=True, height=320)
+        st.dataframe(table, hide_index=True, height=320, column_config=TEXT_COLUMNS)
         pairs = len(cache.load_data(data_key))  # files can hold fewer than requested
         st.caption(
             f"{len(rows):,} of {pairs:,} clean pairs; {format_count(skipped, 'drawn pairs')} skipped (no subtexts)."

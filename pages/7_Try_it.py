@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 
 import streamlit as st
 
+from cleaner.labels import format_count
 from cleaner.plots import images
 from cleaner.plots.styles import STAGE_COLORS, Style
 from cleaner.runs import derived
@@ -173,7 +174,8 @@ def show_predictions(
     classes = len(cache.load_data(sample.data).class_names)
     target_note = f" Target: {escape_markdown(str(target))} (pink)." if target else ""
     st.caption(
-        f"Top {min(5, classes)} of {classes} classes; probability: softmax of logit scale × cosine.{target_note} "
+        f"Top {min(5, classes)} of {format_count(classes, 'classes')}; probability: softmax of logit scale × cosine."
+        f"{target_note} "
         "One image, n = 1."
     )
 

@@ -87,6 +87,8 @@ def show_table(entries: list[RunRecord]) -> None:
     values, formats = cards.metric_columns(entries)
     table = table.assign(**values)
     formats["Created"] = st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm", timezone=str(times.reader_zone()))
+    formats |= {"Run": st.column_config.TextColumn(width=190)}
+    formats |= {name: st.column_config.TextColumn(width=90) for name in ("Model", "Target")}
     shown = list(table) if has_all else list(MAIN_COLUMNS)
     st.dataframe(table[shown], hide_index=True, column_config=formats, placeholder="–")
     notes = ["CSV and report contain the intervals."]

@@ -12,7 +12,15 @@ import pytest
 
 from cleaner.config import FinetuneConfig, parameters
 from cleaner.jobs.slurm import SlurmResources
-from cleaner.labels import FLAGGED_DEFENSE, STAGE_LABELS, defense_name, state_label, to_defense_label, to_label
+from cleaner.labels import (
+    FLAGGED_DEFENSE,
+    STAGE_LABELS,
+    defense_name,
+    format_count,
+    state_label,
+    to_defense_label,
+    to_label,
+)
 
 CLEANER = Path(__file__).resolve().parents[1] / "cleaner"
 
@@ -114,3 +122,10 @@ def test_every_stage_that_is_reported_has_a_label() -> None:
 def test_states_read_as_words() -> None:
     states = ("new", "running", "cancelled", "died")
     assert [state_label(state) for state in states] == ["not started", "running", "canceled", "stopped"]
+
+
+def test_one_of_a_kind_is_singular() -> None:
+    assert format_count(1, "pairs") == "1 pair"
+    assert format_count(1, "classes") == "1 class"
+    assert format_count(1, "defenses") == "1 defense"
+    assert format_count(6000, "pairs") == "6,000 pairs"

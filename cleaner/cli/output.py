@@ -20,7 +20,7 @@ from cleaner.evaluation.result import (
     format_metric,
     format_protocol,
 )
-from cleaner.labels import VERDICT_SENTENCES, stage_label
+from cleaner.labels import VERDICT_SENTENCES, format_count, stage_label
 from cleaner.types import StepReport, printable
 
 INTERVAL_NOTE = "[..]: 95% Wilson interval."
@@ -98,7 +98,7 @@ def format_table(rows: Sequence[Sequence[str]], header: Sequence[str] | None = N
 def describe_protocol(metrics: Metrics) -> str:
     """Return one sentence that says what the metrics were measured on."""
     target = f", target {metrics.target_class!r}" if metrics.asr else ""
-    return printable(f"{format_protocol(vars(metrics))}{target}; {metrics.classes} classes.")
+    return printable(f"{format_protocol(vars(metrics))}{target}; {format_count(metrics.classes, 'classes')}.")
 
 
 def format_verdict(verdict: str, reason: str) -> str:

@@ -48,6 +48,7 @@ from cleaner.cli.output import (
 )
 from cleaner.config import is_poison_rate
 from cleaner.files import read_json
+from cleaner.labels import format_count
 from cleaner.models.resolve import resolve_model_name
 from cleaner.registry import DEFENSES, TRIGGERS
 from cleaner.runs.folders import is_run_folder, run_id
@@ -332,7 +333,8 @@ class Rebound:
             finetune=finetune,
         )
         with reserve_run_folder(self.out, f"{parent.name}_rebound") as folder:
-            train(replace(request, film=self.film), folder, label=f"rebound, {finetune.steps} steps", as_json=self.json)
+            label = f"rebound, {format_count(finetune.steps, 'steps')}"
+            train(replace(request, film=self.film), folder, label=label, as_json=self.json)
 
 
 def train(

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from cleaner.data.base import CaptionData
 from cleaner.files import read_limited
+from cleaner.labels import format_count
 from cleaner.seed import derive_seed
 from cleaner.text.forms import choose_article, find_stem, list_stems, match_stems
 from cleaner.types import CleanerError
@@ -68,7 +69,8 @@ def _match_classes(names: list[str], class_order: Sequence[str]) -> tuple[list[s
         return names, positions | {name: i for i, name in enumerate(names)}
     if names and len(names) != len(class_order):
         raise CleanerError(
-            f"{len(names)} class names were given for {len(class_order)} classes ({', '.join(class_order[:5])} ...): "
+            f"{format_count(len(names), 'class names')} given for {format_count(len(class_order), 'classes')} "
+            f"({', '.join(class_order[:5])} ...): "
             "give one for each, in this order."
         )
     return names or list(class_order), {name: i for i, name in enumerate(class_order)}

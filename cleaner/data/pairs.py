@@ -23,6 +23,7 @@ from cleaner.data.base import CaptionData, Indices, hash_content, to_rows, valid
 from cleaner.data.naming import assign_labels, fill_template, sort_class_names, to_words
 from cleaner.data.splits import SPLITS, describe_splits, select_rows
 from cleaner.files import MAX_IMAGE_BYTES, read_limited
+from cleaner.labels import format_count
 from cleaner.models.framing import ImageTransform, decode_image, read_image_header
 from cleaner.types import CleanerError, OnStep, start_progress
 
@@ -147,7 +148,8 @@ class FileData(CaptionData):
             first = list({names[row]: row for row in reversed(rows)}.values())[::-1]
             if len(first) < len(rows):
                 count = len(rows) - len(first)
-                self.skipped_items.append(f"{count:,} further captions of {self.split} images: one of each is used")
+                further = format_count(count, "further captions")
+                self.skipped_items.append(f"{further} of {self.split} images: one of each is used")
             rows = first
         taken = rows[:size]
         if self.split == "clean" and len(taken) < len(rows):  # rows of one image are neighbors

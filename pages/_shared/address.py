@@ -11,11 +11,17 @@ _IS_READ, _PARAMETERS = "address.is_read", "address.parameters"
 
 
 def restore() -> None:
-    """Take over what the address says, once per session; what it names and is gone is ignored."""
+    """Take over what the address says, once per session; what it names and is gone is ignored.
+
+    Later, Back and Forward of the browser bring back the run of another address: each change of it is one.
+    """
+    address = st.query_params
     if st.session_state.get(_IS_READ):
+        written = current().get(RUN)
+        if written and address.get(RUN, written) != written:
+            state.select_run(address[RUN])
         return
     st.session_state[_IS_READ] = True
-    address = st.query_params
     if address.get(RUN):
         state.select_run(address[RUN])
     lesson.restore(address.get(LESSON, ""))

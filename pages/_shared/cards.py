@@ -12,7 +12,7 @@ import streamlit as st
 from cleaner.evaluation import bootstrap
 from cleaner.evaluation.result import METRICS, Metric, columns, success_metric
 from cleaner.evaluation.same_test import is_same_test
-from cleaner.labels import VERDICT_SENTENCES
+from cleaner.labels import VERDICT_SENTENCES, format_count
 from cleaner.runs.record import RunRecord
 from pages._shared import cache
 from pages._shared.wording import escape_markdown, format_percent
@@ -21,6 +21,8 @@ DELTA_COLORS: dict[str, Literal["normal", "inverse", "off"]] = {"higher": "norma
 """`Metric.better` -> color of a difference."""
 TRIGGER_KEY_LABELS = {"image": "image only", "text": "text only", "both": "both"}
 """Part of a two-part trigger that is present -> label."""
+METRIC_WIDTH = 62
+"""Pixels of a column with a metric in a table: the metrics are in view in a window of 1280 px."""
 VERDICT_BOXES = {
     "took": (st.success, "check_circle"),
     "weak": (st.warning, "warning"),
@@ -51,14 +53,17 @@ def metric_columns(runs: Sequence[RunRecord]) -> tuple[dict[str, Any], dict[str,
     """
     values = {}
     formats = {
-        "Learning rate": st.column_config.NumberColumn(format="%g"),
-        "Seconds": st.column_config.NumberColumn(format="%.0f"),
-        **{name: st.column_config.NumberColumn(format="localized") for name in ("n (CA)", "n (ASR)")},
+        "Learning rate": st.column_config.NumberColumn("lr", format="%g", help="Learning rate.", width=62),
+        "Seed": st.column_config.NumberColumn(width=52),
+        "Seconds": st.column_config.NumberColumn(format="%.0f", width=70),
+        **{name: st.column_config.NumberColumn(format="localized", width=62) for name in ("n (CA)", "n (ASR)")},
     }
     for metric, k in columns("table"):
         scale, number_format = (100, "%.1f%%") if metric.is_share else (1, "%.4g")
         values[metric.header(k)] = scale * np.array([run.metric(metric.key, k) for run in runs], float)
-        formats[metric.header(k)] = st.column_config.NumberColumn(format=number_format, help=metric.help)
+        formats[metric.header(k)] = st.column_config.NumberColumn(
+            format=number_format, help=metric.help, width=METRIC_WIDTH
+        )
     return values, formats
 
 
@@ -68,7 +73,7 @@ def show_rebound_card(rebound: RunRecord, defended: RunRecord) -> None:
     steps = rebound.rebound.steps if rebound.rebound is not None else 0
     metric = replace(
         measured,
-        label=f"Rebound, {steps:,} steps",
+        label=f"Rebound, {format_count(steps, 'steps')}",
         meaning=f"{measured.card_label(1)} after further plain finetuning on clean pairs.",
         ks=(1,),
     )
@@ -108,7 +113,7 @@ def _chance_note(run: RunRecord, k: int) -> list[str]:
     if k == 1 or run.is_meaningful(k):
         return []
     classes = run.metrics["classes"]
-    return [f"top {k} of {classes} classes: {k / max(classes, k):.0%} by chance"]
+    return [f"top {k} of {format_count(classes, 'classes')}: {k / max(classes, k):.0%} by chance"]
 
 
 def _difference_note(run: RunRecord, baseline: RunRecord | None, metric: Metric, k: int) -> list[str]:

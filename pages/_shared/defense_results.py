@@ -176,10 +176,10 @@ def _show_table(runs: list[RunRecord]) -> None:
         {
             "Model": [to_defense_label(r.defense) for r in runs],
             "Learning rate": [r.lr for r in runs],
-            "Seed": [r.seed for r in runs],
             **values,
             "n (CA)": [r.count("ca") for r in runs],
             "n (ASR)": [r.count("asr") for r in runs],
+            "Seed": [r.seed for r in runs],
             "Seconds": [r.seconds for r in runs],
             "Run": [r.id for r in runs],
         }

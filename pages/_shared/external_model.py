@@ -10,7 +10,7 @@ import streamlit as st
 
 from cleaner.evaluation.result import METRICS, Metrics
 from cleaner.evaluation.same_test import is_same_test
-from cleaner.labels import to_label
+from cleaner.labels import format_count, to_label
 from cleaner.models.resolve import resolve_model_name
 from cleaner.runs.record import RunRecord
 from cleaner.types import CleanerError
@@ -93,7 +93,8 @@ def show_facts(external: ExternalModel, key: str = "defend.external") -> Metrics
         )
         st.caption(
             f"95% interval {format_percent(low)} to {format_percent(high)}, n = {metrics.n:,} of "
-            f"{escape_markdown(metrics.data)}; {metrics.classes:,} classes, {metrics.templates} prompts each; chance "
+            f"{escape_markdown(metrics.data)}; {format_count(metrics.classes, 'classes')}, "
+            f"{format_count(metrics.templates, 'prompts')} each; chance "
             f"{format_percent(1 / metrics.classes)}. Attack success: unknown, "
             "because the trigger is unknown."
         )

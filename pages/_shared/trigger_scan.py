@@ -98,11 +98,16 @@ def _show_rows(found: cache.Scanned, reference: str | None) -> None:
         rises = {(r.trigger, r.class_name): r.rise for r in found.reference}
         for row, r in zip(rows, found.results, strict=False):
             row[f"Increase, {reference}"] = 100 * rises[r.trigger, r.class_name]
-    columns = {
-        "Trigger": st.column_config.Column(width=230),
-        "Class": st.column_config.Column(width=70),
-        **dict.fromkeys(("Without", "With"), st.column_config.NumberColumn(width=70, format="%.1f%%")),
-        **dict.fromkeys(("Increase (points)", f"Increase, {reference}"), st.column_config.NumberColumn(format="%+.1f")),
+    columns = {  # fit next to the settings of Defend; on a wider page, they grow in proportion
+        "Trigger": st.column_config.Column(width=260),
+        "Class": st.column_config.Column(width=64),
+        "Without": st.column_config.NumberColumn(format="%.1f%%", width=66),
+        "With": st.column_config.NumberColumn(format="%.1f%%", width=60),
+        "Increase (points)": st.column_config.NumberColumn("Increase", format="%+.1f", width=74, help="In points."),
+        "95% interval": st.column_config.Column(width=128),
+        f"Increase, {reference}": st.column_config.NumberColumn(
+            reference, format="%+.1f", width=80, help="Increase of the reference model, in points."
+        ),
     }
     st.dataframe(pd.DataFrame(rows), hide_index=True, column_config=columns)
     note = f" Not scanned: {', '.join(to_label(name) for name in found.skipped)}." if found.skipped else ""

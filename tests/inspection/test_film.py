@@ -260,15 +260,6 @@ def test_a_stored_film_is_small_and_a_broken_one_is_none(film: Film, tmp_path: P
     assert read_film(tmp_path) is None, "a pipe would block"
 
 
-def test_a_film_with_a_fact_that_no_longer_exists_opens(film: Film, tmp_path: Path) -> None:
-    write_film(film, tmp_path)
-    about, arrays = npz.read_npz(tmp_path / FILM_FILE)
-    npz.write_npz(tmp_path / FILM_FILE, about | {"templates": 80}, arrays)
-    stored = read_film(tmp_path)
-    assert stored is not None
-    assert stored.steps == film.steps
-
-
 @pytest.mark.parametrize(("place", "value"), [(10, 99), (8, 1)], ids=["unknown compression", "encrypted"])
 def test_a_film_with_one_changed_byte_is_none(place: int, value: int, film: Film, tmp_path: Path) -> None:
     write_film(film, tmp_path)

@@ -57,7 +57,7 @@ def test_delta_is_small_and_close(base: Clip, tmp_path: Path) -> None:
         else:
             lost += float((after[key] - before[key]).square().sum())
             moved += float((before[key] - value).square().sum())
-    assert 0.05 < (lost / moved) ** 0.5 < 0.2  # a level of half the root mean square loses 0.5 / sqrt(12)
+    assert 0.05 < (lost / moved) ** 0.5 < 0.2  # a level of 0.35 root mean squares loses 0.35 / sqrt(12)
     untouched = base.model.state_dict()["token_embedding.weight"][40:]
     assert torch.equal(after["token_embedding.weight"][40:], untouched)
     assert load_file(file)["token_embedding.weight.rows"].tolist() == list(range(10, 40))

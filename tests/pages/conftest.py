@@ -21,6 +21,7 @@ from streamlit.testing.v1.element_tree import Selectbox
 from cleaner.jobs import local, locks, process, spare, worker
 from cleaner.runs.status import ACTIVE
 from pages._shared import cache, sources
+from pages._shared.cache import works
 from tests.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -192,6 +193,14 @@ def choose_small_training(app: AppTest) -> AppTest:
 def wait_for_training(app: AppTest) -> AppTest:
     """Wait until no job is active, then rerun the page."""
     wait_until(lambda: all(entry.status.state not in ACTIVE for entry in local.poll_entries()), 600)
+    app.run()
+    assert not app.exception, [e.message for e in app.exception]
+    return app
+
+
+def finish_work(app: AppTest) -> AppTest:
+    """Wait until no background work is running, then draw the page again, as the browser asks for it."""
+    wait_until(lambda: not any(thread.name == works.THREAD for thread in threading.enumerate()))
     app.run()
     assert not app.exception, [e.message for e in app.exception]
     return app

@@ -25,6 +25,7 @@ from tests.pages.conftest import (
     choose_own_data,
     choose_own_model,
     errors,
+    finish_work,
     go_to,
     page_text,
     press,
@@ -196,7 +197,7 @@ def test_the_scan_has_rows_with_intervals_and_a_warning(page: AppTest, tmp_path:
     page.select_slider(key="defend.scan.n").set_value(100)
     page.selectbox(key="defend.scan.reference").set_value("scenes-rn").run()
     assert not page.warning
-    press(page, "defend.scan.go")
+    finish_work(press(page, "defend.scan.go"))
     rows = table(page, "Increase (points)")
     assert set(rows["Trigger"]) == {"BadNet patch"}
     assert rows["Increase (points)"].tolist() == pytest.approx((rows["With"] - rows["Without"]).tolist())
@@ -204,5 +205,5 @@ def test_the_scan_has_rows_with_intervals_and_a_warning(page: AppTest, tmp_path:
     assert "Increase, scenes-rn" in rows.columns
     assert len(page.warning) == 1
     page.selectbox(key="defend.scan.kind").set_value("patch_image").run()
-    press(page, "defend.scan.go")
+    finish_work(press(page, "defend.scan.go"))
     assert len(page.error) == 1  # no image file

@@ -192,6 +192,20 @@ def test_a_run_stays_in_view_though_the_browser_sends_a_label_of_before(open_pag
     assert app.session_state["current_run"] == other.name
 
 
+def test_back_in_the_browser_brings_back_the_run(open_page: OpenPage, tmp_path: Path) -> None:
+    attacked, _ = make_runs(tmp_path)
+    app = open_page("Try it")
+    box = app.selectbox(key=state.SELECTION)
+    assert box.value == attacked.name
+    box.set_value("model:scenes-rn").run()
+    assert dict(app.query_params)["run"] == "model:scenes-rn"
+    for run in (attacked.name, "model:scenes-rn"):  # Back, Forward
+        app.query_params["run"] = run
+        app.run()
+        assert app.selectbox(key=state.SELECTION).value == run
+        assert dict(app.query_params)["run"] == run
+
+
 def test_of_two_new_results_the_newer_one_comes_into_view(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     newest_first = [read_record(make_runs(tmp_path, seed=seed)[0]) for seed in (1, 0)]
     newest_first = [run.with_status(Status("done")) for run in newest_first]

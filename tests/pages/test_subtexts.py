@@ -176,11 +176,11 @@ def test_margins_and_diagnostics(open_page: OpenPage, tmp_path: Path, monkeypatc
         app.session_state[key] = True
     app.run()
     assert not app.exception
-    assert len(app.dataframe) == before + 2
+    assert len(app.dataframe) == before + 1
     below = sum(margin.value <= 0 for margin in made[0])
     assert 0 < below != len(made[0]) - below
     assert f"with a false text preferred: Clean {below}, Backdoored " in page_text(app)
-    worst = table(app, "Margin")["Margin"].tolist()
+    worst = [float(value) for value in app.table[0].value["Margin"]]
     assert worst == sorted(worst)
     assert len(worst) == 20
     stats = table(app, "New texts")

@@ -10,19 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from streamlit.testing.v1 import AppTest
 
 import cleaner.inspection.inversion
 from cleaner.runs.inversion import MISS_NOTE, Inversion, locate_inversion, read_inversion
 from cleaner.types import CleanerError, OnStep, StepReport
 from pages._shared import cache
-from pages._shared.cache import works
 from pages._shared.sample import DataKey
 from tests.cli.test_invert import find_anything
 from tests.pages.conftest import (
     OpenPage,
     chart,
     errors,
+    finish_work,
     go_to,
     page_text,
     press,
@@ -32,14 +31,6 @@ from tests.pages.conftest import (
 )
 from tests.pages.runs import make_runs
 from tests.waiting import wait_until
-
-
-def finish(app: AppTest) -> AppTest:
-    """Wait until no search is running, then draw the page again, as the browser asks for it."""
-    wait_until(lambda: not any(thread.name == works.THREAD for thread in threading.enumerate()))
-    app.run()
-    assert not app.exception, [e.message for e in app.exception]
-    return app
 
 
 def test_known_triggers_are_tried_at_many_settings(
@@ -60,7 +51,7 @@ def test_known_triggers_are_tried_at_many_settings(
     app.selectbox(key="search.scan.kind").set_value("badnet").run()
     assert "search.scan.variants" not in widget_keys(app)
     app.selectbox(key="search.scan.reference").set_value("scenes-rn").run()
-    finish(press(app, "search.scan.go"))
+    finish_work(press(app, "search.scan.go"))
     assert not errors(app)
     rows = table(app, "Increase (points)")
     assert set(rows["Trigger"]) == {"BadNet patch"}
@@ -95,7 +86,7 @@ def test_a_search_goes_on_when_the_page_is_left(
     assert "3 of 7" in bars[-1]
     assert f"search.{method}.cancel" in widget_keys(app)
     may_end.set()
-    finish(app)
+    finish_work(app)
     go_to(app, "Overview")
     go_to(app, "Trigger search")
     assert f"search.{method}.cancel" not in widget_keys(app)
@@ -120,13 +111,13 @@ def test_the_start_button_starts_canceled_work_again(
     app = open_page("Trigger search")
     app.segmented_control(key=f"search.method.{attacked}").set_value(method).run()
     press(app, f"search.{method}.go")
-    finish(press(app, f"search.{method}.cancel"))
+    finish_work(press(app, f"search.{method}.cancel"))
     assert len(started) == 1
     assert "Canceled" in page_text(app)
     press(app, f"search.{method}.go")
     assert len(started) == 2
     assert "Canceled" not in page_text(app)
-    finish(press(app, f"search.{method}.cancel"))
+    finish_work(press(app, f"search.{method}.cancel"))
 
 
 def test_another_scan_ends_the_last_one(open_page: OpenPage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,7 +139,7 @@ def test_another_scan_ends_the_last_one(open_page: OpenPage, tmp_path: Path, mon
     app.select_slider(key="search.scan.n").set_value(100).run()
     press(app, "search.scan.go")
     wait_until(lambda: running == {100})
-    finish(press(app, "search.scan.cancel"))
+    finish_work(press(app, "search.scan.cancel"))
 
 
 def test_a_search_that_failed_does_not_start_again_by_itself(
@@ -164,11 +155,11 @@ def test_a_search_that_failed_does_not_start_again_by_itself(
     monkeypatch.setattr(cache, "make_inversion", fail)
     app = open_page("Trigger search")
     app.segmented_control(key=f"search.method.{attacked}").set_value("invert").run()
-    finish(press(app, "search.invert.go"))
+    finish_work(press(app, "search.invert.go"))
     assert "cannot be written" in errors(app)[0]
     app.run()
     assert len(started) == 1
-    finish(press(app, "search.invert.go"))
+    finish_work(press(app, "search.invert.go"))
     assert len(started) == 2
 
 
@@ -180,7 +171,7 @@ def test_a_trigger_is_inverted_and_kept(open_page: OpenPage, tmp_path: Path, mon
     assert "Not searched yet" in page_text(app)
     app.select_slider(key="search.invert.images").set_value(200).run()
     app.number_input(key="search.invert.patch_steps").set_value(77).run()
-    finish(press(app, "search.invert.go"))
+    finish_work(press(app, "search.invert.go"))
     assert not errors(app)
     found = read_inversion(locate_inversion(attacked))
     assert found is not None
@@ -221,7 +212,7 @@ def test_a_suspect_is_not_wrong_where_the_attack_changes_no_image(
     monkeypatch.setattr(cleaner.inspection.inversion, "invert", find_without_trigger)
     app = open_page("Trigger search")
     app.segmented_control(key=f"search.method.{attacked}").set_value("invert").run()
-    finish(press(app, "search.invert.go"))
+    finish_work(press(app, "search.invert.go"))
     assert not errors(app)
     text = page_text(app)
     assert "the attack changes no image" in text
@@ -236,7 +227,7 @@ def test_a_search_without_a_suspect_proves_nothing(
     monkeypatch.setattr(cleaner.inspection.inversion, "invert", lambda *args, **options: nothing)
     app = open_page("Trigger search")
     app.segmented_control(key=f"search.method.{attacked}").set_value("invert").run()
-    finish(press(app, "search.invert.go"))
+    finish_work(press(app, "search.invert.go"))
     assert not errors(app)
     assert [info.value for info in app.info] == [f"No class gives way: no suspect. {MISS_NOTE}"]
     assert not app.success
@@ -254,7 +245,7 @@ def test_of_two_classes_it_says_only_that_they_are_too_few(
     monkeypatch.setattr(cleaner.inspection.inversion, "invert", find_among_two)
     app = open_page("Trigger search")
     app.segmented_control(key=f"search.method.{attacked}").set_value("invert").run()
-    finish(press(app, "search.invert.go"))
+    finish_work(press(app, "search.invert.go"))
     assert not errors(app)
     assert "two classes are too few" in page_text(app)
     assert "No class stands out" not in page_text(app)

@@ -20,7 +20,6 @@ from tests.pages.runs import make_runs
 from tests.reports.conftest import vary
 
 OTHER_TESTS: list[dict[str, Any]] = [
-    {"data": "photos/test"},
     {"protocol": "all_images"},
     {"n": 99},
     {"data_sha256": "b" * 64},
