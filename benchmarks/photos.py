@@ -2,10 +2,11 @@
 
 Phases, each done once: attack settings, by ASR and CA of models backdoored with seed 100, before any defense; learning
 rates, by clean accuracy on validation photos alone, from the largest down to the first within the budget; the table, on
-all test photos, with accuracy and ASR on corrupted photos; the rest of the grid of learning rates. Every finished task
-is a line of benchmarks/results/cifar10.jsonl. The same call continues after a stop, and several processes share the
-tasks. benchmarks/results/cifar10.json, from which the tables of the docs are made, has each attack and seed whose cells
-are all measured. The model was trained on the photos that attack and defense use, but on no validation or test photo.
+all test photos, with accuracy and ASR on corrupted photos; the rest of the grid of learning rates; what a correction of
+the subtexts changed, which seeds 0 and 1 were measured without. Every finished task is a line of
+benchmarks/results/cifar10.jsonl. The same call continues after a stop, and several processes share the tasks.
+benchmarks/results/cifar10.json, from which the tables of the docs are made, has each attack and seed whose cells are
+all measured. The model was trained on the photos that attack and defense use, but on no validation or test photo.
 """
 
 from __future__ import annotations
@@ -71,6 +72,10 @@ METHODS = {
     **{name: protocol.METHODS[name] for name in ("ta_cleaner", "ta_cleaner K 100 %", "par")},
 }
 LR_GRID = (5e-3, 3e-3, 2e-3, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5, 3e-6)
+SUBTEXT_METHODS = ("cleanclip_short K 100 %", "ta_cleaner", "ta_cleaner K 100 %")
+SUBTEXT_SUSPECT = ("badnet", 2)
+"""Methods that are measured again, and the attack and seed. Before, 11% of the true subtexts ("a thumbnail") named no
+class, and 3% of the false ones replaced the word for the photo."""
 CORRUPTED_PHOTOS = 1000
 """Test photos under each corruption."""
 
@@ -92,6 +97,7 @@ def main(options: Options) -> None:
         task_file().run_phase("rate_trials", rate_trials(), select_trials, needless_trials)
         task_file().run_phase("rows", cells(), select_cells)
         task_file().run_phase("rate_trials", rate_trials(), select_trials)
+        task_file().run_phase("subtexts", subtext_cells())
     results.write_result(RESULT_PATH, gather())
 
 
@@ -270,6 +276,11 @@ def cells() -> dict[str, Callable[[], Row]]:
     }
 
 
+def subtext_cells() -> dict[str, Callable[[], Row]]:
+    """Return the cells that are measured again with corrected subtexts."""
+    return {name: partial(measure_cell, *SUBTEXT_SUSPECT, name) for name in SUBTEXT_METHODS}
+
+
 def measure_cell(attack: str, seed: int, name: str | None) -> Row:
     """Return the test metrics of one attack, seed and method; None: the backdoored model."""
     run = load_or_poison(attack, seed)
@@ -332,8 +343,16 @@ def gather() -> dict[str, Any]:
         lost_accuracy=lost,
         attack_trials=sort_rows(tried),
         rate_trials=trials,
+        subtexts={"before": find_subtext_rows("rows"), "after": find_subtext_rows("subtexts")},
         rows=sort_rows(complete_groups(select_cells(task_file().rows("rows")), 1 + len(METHODS))),
     )
+
+
+def find_subtext_rows(phase: str) -> list[Row]:
+    """Return the rows of a phase that show what corrected subtexts changed; empty until all are measured."""
+    rows = [row for row in task_file().rows(phase) if (row["trigger"], row["seed"]) == SUBTEXT_SUSPECT]
+    known = {row["defense"]: row for row in select_cells(rows)}
+    return [known[name] for name in SUBTEXT_METHODS] if known.keys() >= set(SUBTEXT_METHODS) else []
 
 
 def sort_rows(rows: Iterable[Row]) -> list[Row]:
