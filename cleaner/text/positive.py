@@ -105,9 +105,9 @@ def _may_end(parsed: Parse, k: int) -> bool:
 def _names_a_thing(parsed: Parse, k: int) -> bool:
     """Return whether chunks[:k] name more than a container or an image: not "a bowl", "the subject of this photo"."""
     heads = [parsed.lemma(chunk.head) for chunk in parsed.chunks[:k] if chunk.kind == "NP"]
-    if k == 1 and heads[0] in rules.CONTAINERS:
-        return False
-    return any(head not in rules.IMAGE_NOUNS and head not in rules.VAGUE for head in heads)
+    if k == 1:
+        return heads[0] not in rules.CONTAINERS and heads[0] not in rules.VAGUE
+    return any(head not in rules.IMAGE_NOUNS and head != "subject" for head in heads)
 
 
 def _says_how_made(parsed: Parse, k: int) -> bool:

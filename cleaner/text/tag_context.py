@@ -298,7 +298,7 @@ def _is_compound_noun(context: _TokenContext, lexicon: Lexicon) -> bool:
     if context.next_tag in ("DT", "PRP$") or lexicon.is_hyponym(first, "vehicle"):
         return False
     is_plural = context.word in kinds.VERB_LIKE_PLURALS and not lexicon.is_animate(first, if_unknown=True)
-    return is_plural or lexicon.compound_type(first, noun) == "kind"
+    return is_plural or lexicon.compound_type(first, noun) is not None  # "teddy bears sit"
 
 
 def _is_action(context: _TokenContext, lexicon: Lexicon) -> bool:
