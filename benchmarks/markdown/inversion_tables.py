@@ -46,8 +46,8 @@ def inversion(root: Path) -> str:
         f"{table}\n\n{images:,} unlabeled images, a quarter of them held out for the ASR. Stands out: outlier index of "
         "2 or more; for a clean model this is a false alarm. The clean model is one, searched with each seed. "
         "Inside: share of the inverted mask inside the true one. "
-        "Several seeds: mean [minimum, maximum]. "
-        f"Seconds on {describe_origins(rows)}; `{COMMAND}`."
+        "Several seeds: mean [minimum, maximum]; seconds: median, while the machine did other work. "
+        f"Measured on {describe_origins(rows)}; `{COMMAND}`."
     )
 
 
@@ -97,7 +97,7 @@ def _format_line(rows: list[Row]) -> list[str]:
     figures = [format_mean_range((each[key] for each in found), form=form) for key, form in FIGURES]
     right = "-" if is_clean else _count([bool(each["is_right"]) for each in found])
     stands_out = _count([each["is_anomalous"] for each in found])
-    seconds = f"{statistics.fmean(each['seconds'] for each in found):.0f}"
+    seconds = f"{statistics.median(each['seconds'] for each in found):.0f}"
     return [f"`{rows[0]['model']}`", _label(rows), right, figures[0], stands_out, *figures[1:], seconds]
 
 
