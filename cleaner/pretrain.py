@@ -18,9 +18,8 @@ from cleaner.data.base import CaptionData, load_data
 from cleaner.defenses.base import Defense
 from cleaner.evaluation.encode import Encoder
 from cleaner.evaluation.evaluate import evaluate, image_to_text_recall, transfer_accuracy, validate_eval_data
-from cleaner.files import read_json, write_json
+from cleaner.files import assets, read_json, write_json
 from cleaner.losses import Features, unified_loss
-from cleaner.models.checkpoints import ASSETS
 from cleaner.models.clip import Clip, load_clip, new_clip, save_clip
 from cleaner.models.saving import write_checkpoint
 from cleaner.presets import PRETRAIN
@@ -78,7 +77,7 @@ def pretrain(
     Raises `CleanerError` if `out` has a finished model or a run, for data without test images whose class is known, and
     for a class share of a model with a sigmoid loss.
     """
-    out = out or ASSETS / name
+    out = out or assets() / name
     options = dict(data_options or {})
     clip = new_clip(name, config.seed, image_size)
     clip.name = out.name

@@ -116,9 +116,6 @@ def become(order: dict[str, Any], files: list[int]) -> None:
     import runpy
     import traceback
 
-    from cleaner.files import assets
-    from cleaner.models import checkpoints
-
     os.setsid()
     for target, file in enumerate(files):
         os.dup2(file, target)
@@ -127,7 +124,6 @@ def become(order: dict[str, Any], files: list[int]) -> None:
     os.chdir(order["cwd"])
     os.environ.clear()
     os.environ.update(order["environment"])
-    checkpoints.ASSETS = assets()  # the only setting that is read on import
     show_arguments(order["argv"])
     sys.executable, *arguments = order["argv"]
     sys.argv = arguments[arguments.index("-m") + 1 :]

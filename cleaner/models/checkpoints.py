@@ -42,8 +42,6 @@ from cleaner.models.weights import match_state_dict, read_weights, state_sha256,
 from cleaner.registry import suggest
 from cleaner.types import CleanerError, first_line
 
-ASSETS = assets()
-"""Folder of the built-in models."""
 BASE_KEY, BASE_SHA256_KEY = "base", "base_sha256"
 """Metadata keys of a delta file, which stores only the difference to a built-in model."""
 DELTA_READ_ERRORS = (KeyError, ValueError, RuntimeError, IndexError, zlib.error)
@@ -67,7 +65,7 @@ class LoadedModel:
 
 def built_in_weights_path(name: str) -> Path:
     """Return the path of a built-in model's weights; they need not exist."""
-    return ASSETS / name / "model.safetensors"
+    return assets() / name / "model.safetensors"
 
 
 def load(name: str) -> LoadedModel:

@@ -255,7 +255,7 @@ def test_built_in_architectures_are_open_clips_own(name: str) -> None:
 
 
 def test_a_built_in_model_needs_only_its_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cleaner.models.checkpoints.ASSETS", tmp_path)
+    monkeypatch.setenv("CLEANER_ASSETS", str(tmp_path))
     for name in BUILT_IN:
         with pytest.raises(CleanerError, match=f"Train them: python -m cleaner pretrain --model {name}"):
             load_clip(name)

@@ -21,7 +21,7 @@ from tests.conftest import make_clip
 @pytest.fixture
 def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Clip:
     """A tiny model that replaces a built-in one."""
-    monkeypatch.setattr(cleaner.models.checkpoints, "ASSETS", tmp_path / "assets")
+    monkeypatch.setenv("CLEANER_ASSETS", str(tmp_path / "assets"))
     clip = make_clip("rn")
     clip.name = "scenes-rn"
     save_clip(clip, tmp_path / "assets" / "scenes-rn" / "model.safetensors", metadata={"stage": "clean"})

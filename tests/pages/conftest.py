@@ -56,12 +56,9 @@ def open_page(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, scene_cache: Path
 
     Streamlit's caches stay: they are keyed by run folder and by file time, so no test sees another's runs or models.
     """
-    import cleaner.models.checkpoints
-
     shutil.copytree(builtin_model.parent, tmp_path / "assets" / "scenes-rn")
     # The app has no components; to look for some, each AppTest would read the metadata of all installed packages.
     monkeypatch.setattr(BidiComponentManager, "discover_and_register_components", lambda manager, **options: None)
-    monkeypatch.setattr(cleaner.models.checkpoints, "ASSETS", tmp_path / "assets")
     monkeypatch.setenv("CLEANER_ASSETS", str(tmp_path / "assets"))
     run_workers_in_threads(monkeypatch)
     for name in ("warm_images", "warm_inspection"):  # their threads would outlive the test
