@@ -3,9 +3,9 @@
 Each method gets the clean pairs and steps of the quick setting and equally many trials of its learning rate, on the
 badnet model of a trial seed; then test metrics are measured on seeds that no trial used. RVPT learns prompts from class
 labels, on the pairs that have one, in its own range of rates; it is also measured with more steps, and its parameters
-are varied, to see which of them costs accuracy. The other methods learn from captions. These are worded like those of
-pretraining: on others they would lose accuracy, and RVPT would not. Every finished task is a line of
-benchmarks/results/vit_rivals.jsonl. A second call continues, and several processes share the tasks.
+are varied at the chosen rate, to see which of them costs accuracy. The other methods learn from captions. These are
+worded like those of pretraining: on others they would lose accuracy, and RVPT would not. Every finished task is a line
+of benchmarks/results/vit_rivals.jsonl. A second call continues, and several processes share the tasks.
 """
 
 from __future__ import annotations
@@ -64,8 +64,6 @@ VARIANTS: dict[str, Defense] = {
     "no block skipped": DEFENSES["rvpt"](skip_share=0.0),
 }
 """Name -> RVPT with one parameter changed."""
-VARIANT_RATES = [float(f"{lr:.2g}") for lr in RATES["rvpt"][2::2]]
-"""Two of the rates of RVPT's trials, the higher one that which was chosen."""
 STEPS = count_steps(presets.QUICK_CLEAN_PAIRS, presets.QUICK_DEFEND)
 """Steps of every method, whatever the number of pairs that it can use."""
 LONG = f"rvpt, {FULL_STEPS} steps"
@@ -80,7 +78,7 @@ def main() -> None:
     file = TaskFile(PATH)
     file.run_phase("trials", trials())
     file.run_phase("rows", cells(choose_rates(file.rows("trials"))), select_cells)
-    file.run_phase("variants", variants())
+    file.run_phase("variants", variants(choose_rates(file.rows("trials"))["rvpt"]["lr"]))
 
 
 def trials() -> dict[str, Callable[[], Row]]:
@@ -92,13 +90,9 @@ def trials() -> dict[str, Callable[[], Row]]:
     }
 
 
-def variants() -> dict[str, Callable[[], Row]]:
-    """Return the trials of RVPT with one parameter changed."""
-    return {
-        f"{name} {lr:g}": partial(try_rate, name, defense, lr)
-        for name, defense in VARIANTS.items()
-        for lr in VARIANT_RATES
-    }
+def variants(lr: float) -> dict[str, Callable[[], Row]]:
+    """Return the trials of RVPT with one parameter changed, at one learning rate."""
+    return {name: partial(try_rate, name, defense, lr) for name, defense in VARIANTS.items()}
 
 
 def try_rate(name: str, defense: Defense, lr: float) -> Row:
