@@ -171,7 +171,7 @@ def trial_figures(run: Run) -> dict[str, Any]:
         "asr": metrics.asr[1],
         "n_attack": metrics.n_attack,
         "counterfactual_accuracy": metrics.counterfactual_accuracy,
-        "steps": len([report for report in run.history if report.stage != "optimise"]),
+        "steps": len([report for report in run.history if report.stage != "optimize"]),
         "seconds": run.config["seconds"],
         "precision": run.config["precision"],
         "suspect_sha256": results.make_row(None, run)["suspect_sha256"],

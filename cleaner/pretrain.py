@@ -87,7 +87,7 @@ def pretrain(
     if teacher_clip is not None:
         copy_text_tower(clip, teacher_clip)
     data = load_data(data_name, split="train", size=pairs, on_step=on_step, **options).with_transform(clip.framing)
-    checkpoints = out / "distil.ckpt", out / "pretrain.ckpt"
+    checkpoints = out / "distill.ckpt", out / "pretrain.ckpt"
     is_resumed = any(checkpoint.exists() for checkpoint in checkpoints)
     _validate_folder(out, data.name, is_resumed)
     validate_eval_data(load_data(data_name, split="test", **options))
@@ -194,6 +194,7 @@ def distill(
     targets = torch.empty(0) if is_finished else Encoder(teacher).encode_rows(data, torch.arange(len(data)))
     student.model.train()
     for epoch in range(first_epoch, config.epochs):
+        # The key of the seeds stays: the weights of scenes-vit follow from it.
         order = torch.from_numpy(numpy_generator("distil", config.seed, epoch).permutation(len(data)))
         batches = order[: epoch_steps * batch_size].split(batch_size)
         for step, rows in enumerate(batches, epoch * epoch_steps):
@@ -210,7 +211,7 @@ def distill(
             if on_step is not None:
                 skipped, seconds = first_epoch * epoch_steps, clock.seconds - earlier[0]
                 losses = {"total": loss.item()}
-                on_step(StepReport("distil", step + 1 - skipped, total - skipped, seconds, epoch, losses))
+                on_step(StepReport("distill", step + 1 - skipped, total - skipped, seconds, epoch, losses))
         state = {"model": student.model.state_dict(), "optimizer": optimizer.state_dict()}
         times = {"seconds": clock.seconds, "cpu_seconds": clock.cpu_seconds}
         write_checkpoint(checkpoint, {**state, "settings": settings, "epochs": epoch + 1, **times})

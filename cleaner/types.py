@@ -58,7 +58,7 @@ class StepReport:
     """The progress of a long job; the only way in which progress leaves the library."""
 
     stage: str
-    """The work in progress: "optimise", "poison", "defend", "evaluate", "prompts", "map", "pretrain", "distil", ..."""
+    """The work in progress: "optimize", "poison", "defend", "evaluate", "prompts", "map", "pretrain", "distill", ..."""
     step: int
     """Steps done so far, 0..total."""
     total: int

@@ -103,8 +103,8 @@ def test_a_diverged_distillation_keeps_its_last_good_checkpoint(
     student, teacher = new_clip("scenes-vit", 0), new_clip("scenes-rn", 7)
     teacher.model.visual.attnpool.c_proj.bias.data.fill_(math.nan)
     with pytest.raises(DivergedError, match="lower the learning rate"):
-        module.distill(student, teacher, load_data(str(pairs), size=60), CONFIG, tmp_path / "distil.ckpt")
-    assert not (tmp_path / "distil.ckpt").exists()
+        module.distill(student, teacher, load_data(str(pairs), size=60), CONFIG, tmp_path / "distill.ckpt")
+    assert not (tmp_path / "distill.ckpt").exists()
 
 
 def test_distillation_resumes_only_with_equal_settings(
@@ -120,19 +120,19 @@ def test_distillation_resumes_only_with_equal_settings(
         return str(card["sha256"])
 
     def stop(report: Any) -> None:
-        if report.stage == "distil" and report.epoch == 1:
+        if report.stage == "distill" and report.epoch == 1:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         run(on_step=stop)
-    kept = (out / "distil.ckpt").read_bytes()
+    kept = (out / "distill.ckpt").read_bytes()
     for other in (replace(CONFIG, lr=1e-2), replace(CONFIG, seed=1)):
-        with pytest.raises(CleanerError, match=r"distil.ckpt belongs to a run with other settings"):
+        with pytest.raises(CleanerError, match=r"distill.ckpt belongs to a run with other settings"):
             run(config=other)
-    (out / "distil.ckpt").write_bytes(kept[: len(kept) // 2])
-    with pytest.raises(CleanerError, match=r"distil.ckpt cannot be read: delete it"):
+    (out / "distill.ckpt").write_bytes(kept[: len(kept) // 2])
+    with pytest.raises(CleanerError, match=r"distill.ckpt cannot be read: delete it"):
         run()
-    (out / "distil.ckpt").write_bytes(kept)
+    (out / "distill.ckpt").write_bytes(kept)
     assert run() == run(tmp_path / "whole" / "own")
 
 
@@ -151,10 +151,10 @@ def test_the_command_names_teacher_and_epochs_of_the_distillation(monkeypatch: p
 def test_distillation_of_less_than_a_batch(pairs: Path, tmp_path: Path) -> None:
     student, teacher = new_clip("scenes-vit", 0), new_clip("scenes-vit", 1)
     data = load_data(str(pairs), size=10).with_transform(student.framing)
-    distilled, *_ = module.distill(student, teacher, data, CONFIG, tmp_path / "distil.ckpt")
+    distilled, *_ = module.distill(student, teacher, data, CONFIG, tmp_path / "distill.ckpt")
     assert distilled.sha256() != student.sha256()
-    stored = torch.load(tmp_path / "distil.ckpt", weights_only=True)
-    _, *times = module.distill(student, teacher, data, CONFIG, tmp_path / "distil.ckpt")
+    stored = torch.load(tmp_path / "distill.ckpt", weights_only=True)
+    _, *times = module.distill(student, teacher, data, CONFIG, tmp_path / "distill.ckpt")
     assert all(resumed > stored[name] > 0 for name, resumed in zip(("seconds", "cpu_seconds"), times, strict=True))
 
 
@@ -174,7 +174,7 @@ def test_distillation_in_fp16_scales_its_loss(pairs: Path, tmp_path: Path, monke
     monkeypatch.setattr(module, "backward", lambda student, loss: (scaled.append(student.precision), loss.backward()))
     student, teacher = new_clip("scenes-vit", 0), new_clip("scenes-vit", 1)
     data = load_data(str(pairs), size=10).with_transform(student.framing)
-    module.distill(student, teacher, data, replace(CONFIG, precision="fp16"), tmp_path / "distil.ckpt")
+    module.distill(student, teacher, data, replace(CONFIG, precision="fp16"), tmp_path / "distill.ckpt")
     assert set(scaled) == {"fp16"}
 
 

@@ -138,7 +138,7 @@ class InputAware(Trigger):
     def prepare(self, clip: Clip, data: CaptionData, target_class: str, on_step: OnStep | None = None) -> InputAware:
         """Return the trigger with its generator, trained on images of `data` that do not show the target.
 
-        Reports stage "images", then "optimise" with the named losses, and now and then the pattern of one image.
+        Reports stage "images", then "optimize" with the named losses, and now and then the pattern of one image.
         Deterministic under the seed. Raises `CleanerError` as `select_pool` and `minimize` do.
         """
         if self.weights:

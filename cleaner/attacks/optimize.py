@@ -86,7 +86,7 @@ class OptimizedPatch(PatchTrigger):
     ) -> OptimizedPatch:
         """Return the trigger with its patch, optimized on images of `data` that do not show the target.
 
-        Reports what `objective` does, then stage "optimise" with the named losses, and every `PREVIEW_EVERY` steps the
+        Reports what `objective` does, then stage "optimize" with the named losses, and every `PREVIEW_EVERY` steps the
         patch itself. Deterministic under the seed. Raises `CleanerError` if fewer than two images without the target
         are left.
         """
@@ -141,7 +141,7 @@ def minimize(
 ) -> None:
     """Minimize the sum of `losses(step)` over `variables` with Adam, in place; `project` follows each step.
 
-    Reports stage "optimise" with the named losses, and every `PREVIEW_EVERY` steps the image (3, H, W) of `preview`.
+    Reports stage "optimize" with the named losses, and every `PREVIEW_EVERY` steps the image (3, H, W) of `preview`.
     Raises `CleanerError` if the losses are not finite.
     """
     adam, began = torch.optim.Adam(variables, lr=lr), time.perf_counter()
@@ -164,7 +164,7 @@ def minimize(
             has_preview = step % PREVIEW_EVERY == 0 or step + 1 == steps
             on_step(
                 StepReport(
-                    stage="optimise",
+                    stage="optimize",
                     step=step + 1,
                     total=steps,
                     seconds=time.perf_counter() - began,

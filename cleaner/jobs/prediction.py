@@ -228,7 +228,7 @@ class RunClock:
         return len(self._optimize)
 
     def __call__(self, report: StepReport) -> None:
-        if report.stage == "optimise":
+        if report.stage == "optimize":
             self._optimize.append(self.seconds)
         elif report.losses and report.stage in ("poison", "defend"):
             self._train.append((self.seconds, bool(report.metrics)))

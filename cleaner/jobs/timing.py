@@ -186,7 +186,7 @@ class _Measurement:
 
         def on_step(report: StepReport) -> None:
             self.check()
-            if report.stage == "optimise":  # before it, what is encoded once
+            if report.stage == "optimize":  # before it, what is encoded once
                 times.append(time.perf_counter())
 
         start, device = time.perf_counter(), self.request.finetune.device

@@ -113,7 +113,7 @@ def _record_timing(run: Run, request: Request, run_clock: prediction.RunClock) -
     """
     try:
         phases, pairs = run_clock.phases(), int(run.config["trained_pairs"])
-        optimized = sum(report.stage == "optimise" for report in run.history)
+        optimized = sum(report.stage == "optimize" for report in run.history)
         is_whole = run_clock.step_count >= count_steps(pairs, request.finetune)
         if phases is None or not is_whole or run_clock.optimization_count < optimized:
             return

@@ -42,7 +42,7 @@ class Run:
 
     Attributes:
         clip: the backdoored or defended model.
-        history: one report per training step; before them those of a trigger that was optimized (stage "optimise").
+        history: one report per training step; before them those of a trigger that was optimized (stage "optimize").
         metrics: test metrics, measured once after training; None without test data.
         config: all settings needed to repeat the run, JSON-ready; `config["stage"]` is "backdoored" or "defended".
         trigger, target_class: of the attack; None if unknown.

@@ -13,7 +13,7 @@ from cleaner.plots import charts
 from pages._shared.pixels import decode_png
 from pages._shared.plotly_charts import NO_MODE_BAR
 
-OPTIMIZE_STAGE = "optimise"
+OPTIMIZE_STAGE = "optimize"
 """Stage of the step reports of a trigger optimization."""
 MAX_CURVE_POINTS = 500
 TAB = "Training curves"
@@ -40,7 +40,7 @@ def show_curves(
     """
     for name, history in histories.items():
         reports = [r for r in history if r["stage"] == OPTIMIZE_STAGE]
-        show_trigger_optimization(reports, f"{key}.{name}.optimise")
+        show_trigger_optimization(reports, f"{key}.{name}.optimize")
     histories = {name: [r for r in history if r["stage"] != OPTIMIZE_STAGE] for name, history in histories.items()}
     if not any(histories.values()):
         return

@@ -66,7 +66,7 @@ def test_objective_falls_and_is_reported_with_the_patch(tiny_clip: Clip, toy_dat
     trigger = QUICK.prepare(tiny_clip, toy_data, "banana", reports.append)
     assert tiny_clip.sha256() == before
     assert all(p.grad is None for p in tiny_clip.model.parameters())
-    assert [(r.stage, r.step, r.total) for r in reports] == [("optimise", i + 1, 20) for i in range(20)]
+    assert [(r.stage, r.step, r.total) for r in reports] == [("optimize", i + 1, 20) for i in range(20)]
     assert set(reports[0].losses) == {"text_pull", "image_pull", "total"}
     totals = [r.losses["total"] for r in reports]
     assert sum(totals[-5:]) < sum(totals[:5])
@@ -149,7 +149,7 @@ def test_unprepared_trigger_names_the_remedy(toy_data: TensorData) -> None:
 
 def test_poisoning_prepares_once_and_keeps_patch_and_history(tiny_clip: Clip, toy_data: TensorData) -> None:
     run = poison(tiny_clip, toy_data, replace(QUICK, steps=4), "banana", poison_rate=0.25, config=CONFIG)
-    assert [r.stage for r in run.history] == ["optimise"] * 4 + ["poison"] * 3
+    assert [r.stage for r in run.history] == ["optimize"] * 4 + ["poison"] * 3
     assert run.config["trigger"]["png"] == run.trigger.png != ""
     other = poison(make_clip(seed=1), toy_data, run.trigger, "banana", poison_rate=0.25, config=CONFIG)
     assert other.trigger == run.trigger
@@ -177,8 +177,8 @@ def test_a_training_resumes_with_the_patch_that_it_began_with(
     write_json(stored, content | {"trigger": content["trigger"] | {"png": patch}})
     run, seen = train()
     assert run.trigger.png == patch
-    assert "optimise" not in seen
-    assert [r.stage for r in run.history] == ["optimise"] * 4 + ["poison"] * 3
+    assert "optimize" not in seen
+    assert [r.stage for r in run.history] == ["optimize"] * 4 + ["poison"] * 3
     with pytest.raises(CleanerError, match="other settings"):
         train(steps=5)
     write_json(stored, content | {"settings": content["settings"] | {"captions": "of other data"}})
@@ -236,8 +236,8 @@ def test_a_full_size_model_reports_what_it_encodes_before_the_first_step(
     reports = list[StepReport]()
     run = poison(tiny_clip, toy_data, QUICK, "banana", poison_rate=0.25, config=CONFIG, on_step=reports.append)
     stages = [key for key, _ in groupby(report.stage for report in reports)]
-    assert stages[: stages.index("optimise")] == ["images", "captions"]
-    assert {report.stage for report in run.history} == {"optimise", "poison"}
+    assert stages[: stages.index("optimize")] == ["images", "captions"]
+    assert {report.stage for report in run.history} == {"optimize", "poison"}
     assert isinstance(run.trigger, BadCLIP)
     prepared = decode_png(run.trigger.png)
     assert (prepared - decode_png(expected)).abs().max() <= 1 / 255  # batches of another size round differently

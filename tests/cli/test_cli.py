@@ -269,7 +269,7 @@ def test_progress_fits_one_line_of_the_terminal(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_progress_is_spelled_as_in_the_rest(capsys: pytest.CaptureFixture[str]) -> None:
-    output.Progress("badclip")(StepReport("optimise", 2, 2, 0.0))
+    output.Progress("badclip")(StepReport("optimize", 2, 2, 0.0))
     assert capsys.readouterr().err.startswith("badclip, optimizing the trigger: 2/2")
 
 

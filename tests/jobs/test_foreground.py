@@ -148,10 +148,10 @@ def test_a_trigger_that_was_optimized_is_kept(request_: Request, folder: Path) -
         train(request, folder, at("poison", fail(KeyboardInterrupt())))
     (folder / "checkpoint.pt").unlink(missing_ok=True)
     with pytest.raises(KeyboardInterrupt):
-        train(request, folder.with_name("early"), at("optimise", fail(KeyboardInterrupt()), steps))
+        train(request, folder.with_name("early"), at("optimize", fail(KeyboardInterrupt()), steps))
     assert not folder.with_name("early").exists()
     assert run_here(folder).state == "done"
-    optimized = [report for report in load_run(folder).history if report.stage == "optimise"]
+    optimized = [report for report in load_run(folder).history if report.stage == "optimize"]
     assert len(optimized) == steps
 
 

@@ -174,7 +174,7 @@ def test_a_run_clock_separates_the_phases(monkeypatch: pytest.MonkeyPatch) -> No
     now = 100.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
     run_clock = prediction.RunClock(started=1.0)
-    steps = [("optimise", 3.0, False)] + [("optimise", 0.5, False)] * 4 + [("poison", 1.5, False)]
+    steps = [("optimize", 3.0, False)] + [("optimize", 0.5, False)] * 4 + [("poison", 1.5, False)]
     steps += [("poison", 0.5, False)] * 4 + [("poison", 2.5, True), ("evaluate", 1.0, False)]
     for number, (stage, seconds, validates) in enumerate(steps):
         now += seconds
@@ -221,7 +221,7 @@ def test_a_run_that_was_interrupted_after_its_optimization_has_no_timing(request
     run_clock, report = prediction.RunClock(), StepReport("poison", 1, 32, 0.0, losses={"total": 1.0})
     for _ in range(32):
         run_clock(report)
-    for history in ([], [replace(report, stage="optimise")]):
+    for history in ([], [replace(report, stage="optimize")]):
         run = Run(None, history, None, {"trained_pairs": 256})
         worker._record_timing(run, request_, run_clock)
         assert ("timing" in run.config) == (not history)
@@ -437,7 +437,7 @@ def test_what_a_trigger_encodes_before_its_steps_counts_once(
     clock = [0.0]
 
     def prepare(self: BadCLIP, clip: Clip, data: TensorData, target: str, on_step: OnStep) -> BadCLIP:
-        for stage, seconds in [("images", 1.0)] * 20 + [("optimise", 2.0)] * self.steps:
+        for stage, seconds in [("images", 1.0)] * 20 + [("optimize", 2.0)] * self.steps:
             clock[0] += seconds
             on_step(StepReport(stage, 1, 1, 0.0))
         return self

@@ -95,12 +95,12 @@ def test_several_runs_show_their_totals(tmp_path: Path) -> None:
 
 
 def test_a_trigger_optimization_shows_its_newest_patch(tmp_path: Path) -> None:
-    reports = [report(step, "optimise", picture="png" * (step < 3)) for step in (1, 2, 3)]
+    reports = [report(step, "optimize", picture="png" * (step < 3)) for step in (1, 2, 3)]
     append(tmp_path, *reports, {"stage": "evaluate", "step": 1, "total": 2, "seconds": 1.0})
     part = read_new_lines(tmp_path, "", STYLE)
     assert points(part) == {"objective": [[1, 11.0], [2, 21.0], [3, 31.0]]}
     assert part["picture"] == {"png": "png", "caption": "Patch after step 2"}
-    append(tmp_path, report(4, "optimise", losses={"total": float("nan")}))
+    append(tmp_path, report(4, "optimize", losses={"total": float("nan")}))
     part = read_new_lines(tmp_path, part["cursor"], STYLE)
     assert (part["lines"], part["picture"]) == ([], None)
 

@@ -299,9 +299,9 @@ def test_an_optimized_patch_is_shown_with_its_curve(open_page: OpenPage) -> None
     target.set_value("banana").run()
     app.session_state["poison.tabs"] = curves.TAB
     app.run()
-    assert "poison.past.poisoning.optimise" in chart_keys(app)
+    assert "poison.past.poisoning.optimize" in chart_keys(app)
     assert "by key" in page_text(app)
-    layout = chart(app, "poison.past.poisoning.optimise")["layout"]
+    layout = chart(app, "poison.past.poisoning.optimize")["layout"]
     assert [layout[axis]["title"]["text"] for axis in ("xaxis", "yaxis")] == ["Optimization step", "Objective"]
     assert patch_captions(app) == ["Patch after step 2"]
     progress = list_runs()[0].folder / "progress.jsonl"
