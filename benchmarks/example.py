@@ -24,7 +24,7 @@ from cleaner.data.base import CaptionData, load_data
 from cleaner.data.images import encode_png
 from cleaner.defenses import DEFENSES
 from cleaner.evaluation.evaluate import Metrics, evaluate
-from cleaner.files import write_json
+from cleaner.files import read_json, write_json
 from cleaner.inspection import embedding_map
 from cleaner.inspection.attribution import append_triggered
 from cleaner.inspection.inversion import InversionConfig, invert
@@ -35,6 +35,7 @@ from cleaner.models import delta
 from cleaner.models.clip import Clip, load_clip, save_delta
 from cleaner.models.devices import configure_torch
 from cleaner.runs.folders import is_run_folder, shipped_root
+from cleaner.runs.integrity import HASHES_KEY, hash_files
 from cleaner.runs.inversion import FOLDER, RESULT_FILE, write_inversion
 from cleaner.runs.request import TEST_SIZE
 from cleaner.runs.run import Run, load_run, write_run
@@ -67,6 +68,7 @@ def main(options: Options) -> None:
         for entry in list_shipped_runs():
             run = load_run(entry.folder)
             write_json(entry.folder / "metrics.json", measure(run, run.clip, clean=clean, test=test).to_dict())
+            write_hashes(entry.folder)
         return
     if not has_shipped_runs():
         train_runs(clean, test)
@@ -147,8 +149,15 @@ def ship(run: Run, folder: Path, clean: Clip, test: CaptionData) -> Clip:
     write_run(replace(run, clip=clip, metrics=shipped, config=config, history=history), folder)
     os.replace(file, folder / "model.safetensors")
     (folder / "model.safetensors").chmod(0o644)
+    write_hashes(folder)
     print(folder.name, "as trained", headline_metrics(whole), "as shipped", headline_metrics(shipped))
     return load_clip(str(folder / "model.safetensors"))
+
+
+def write_hashes(folder: Path) -> None:
+    """Write the hashes of a run's files again, after one was replaced."""
+    config = folder / "config.json"
+    write_json(config, read_json(config) | {HASHES_KEY: hash_files(folder)})
 
 
 def measure(run: Run, clip: Clip, *, clean: Clip, test: CaptionData) -> Metrics:
