@@ -144,6 +144,24 @@ def compare_trials(trials: Sequence[Row]) -> str:
     )
 
 
+def rvpt_variants(root: Path) -> str:
+    """Return what RVPT costs and leaves with one parameter changed."""
+    rows = {row["defense"]: row for row in TaskFile(root / "benchmarks" / "results" / vit.PATH.name).rows("variants")}
+    lines = []
+    for name in vit.VARIANTS:
+        row = rows[name]
+        lost = 100 * (row["backdoored_ca"] - row["ca"])
+        lines.append((name, f"{lost:.1f}", f"{row['counterfactual_accuracy']:.3f}", f"{row['asr']:.3f}"))
+    text = (
+        f"The badnet model of the trials (seed {vit.TRIAL_SEED}; CA "
+        f"{join_unique(format(row['backdoored_ca'], '.3f') for row in rows.values())}), {vit.STEPS} steps at "
+        f"{join_unique(format(row['lr'], 'g') for row in rows.values())}, validation split, n "
+        f"{join_unique(format(row['n'], ',') for row in rows.values())} for accuracy and "
+        f"{join_unique(format(row['n_attack'], ',') for row in rows.values())} for ASR."
+    )
+    return f"{markdown_table(('RVPT', 'points lost', 'CF', 'ASR@1'), lines)}\n\n{text}"
+
+
 def _list_costs(chosen: dict[str, dict[str, Any]]) -> str:
     """Return the points of validation accuracy that each method loses at its chosen rate."""
     return ", ".join(f"{name} {100 * choice['loss']:+.1f}" for name, choice in chosen.items())

@@ -282,6 +282,26 @@ def photo_rates(root: Path) -> str:
     )
 
 
+def photo_subtexts(root: Path) -> str:
+    """Return accuracy, fine detail and ASR@1 before and after the subtexts of photo captions were corrected."""
+    subtexts = read_photos(root)["subtexts"]
+    lines = []
+    for before, after in zip(subtexts["before"], subtexts["after"], strict=True):
+        metrics = [results.parse_row_metrics(row) for row in (before, after)]
+        assert before["suspect_sha256"] == after["suspect_sha256"]
+        values = ([m.ca[1], m.counterfactual_accuracy, (m.asr or {}).get(1)] for m in metrics)
+        lines.append(
+            (method_label(before["defense"]), *(f"{old:.3f} → {new:.3f}" for old, new in zip(*values, strict=True)))
+        )
+    row = subtexts["after"][0]
+    commits = (join_unique(each["commit"] for each in subtexts[key]) for key in ("before", "after"))
+    return (
+        f"{markdown_table(('defense', 'CA', 'CF', 'ASR@1'), lines)}\n\nBefore → after, `{row['trigger']}`, seed "
+        f"{row['seed']}, one backdoored model, at the same rates; test photos. Commits {' → '.join(commits)}; "
+        f"`{PHOTOS_COMMAND}`."
+    )
+
+
 def read_settings(trials: list[Row]) -> dict[str, list[Setting]]:
     """Return method -> what each of its learning rates cost and left."""
     settings: dict[str, list[Setting]] = {}

@@ -288,6 +288,8 @@ def test_the_whole_program_on_few_photos(tmp_path: Path, monkeypatch: pytest.Mon
         "CLEAN_PAIRS": 64,
         "LR_GRID": (1e-4,),
         "CORRUPTED_PHOTOS": 20,
+        "SUBTEXT_METHODS": ("ta_cleaner",),
+        "SUBTEXT_SUSPECT": ("badnet", 1),
     }
     for name, value in settings.items():
         monkeypatch.setattr(photos, name, value)
@@ -318,3 +320,5 @@ def test_the_whole_program_on_few_photos(tmp_path: Path, monkeypatch: pytest.Mon
         photos.main(photos.Options(gather=True))
     assert "CA / ASR@1 `jpeg_compression`" in result_tables.photos_by_attack(tmp_path)
     assert "python -m cleaner pretrain" in result_tables.photos(tmp_path)
+    (ca,) = {f"{row['metrics']['ca']['1']:.3f}" for rows in result["subtexts"].values() for row in rows}
+    assert f"| ta_cleaner | {ca} → {ca} |" in result_tables.photo_subtexts(tmp_path)

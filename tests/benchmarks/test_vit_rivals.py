@@ -10,6 +10,7 @@ import pytest
 
 from benchmarks import vit_rivals
 from benchmarks.markdown import quick_tables
+from cleaner.config import changed_parameters
 from cleaner.defenses import DEFENSES
 from cleaner.models.clip import new_clip
 from tests.benchmarks.result_files import write_lines
@@ -32,6 +33,26 @@ def test_every_method_has_equally_many_trials_and_every_seed() -> None:
     cells = list(vit_rivals.cells({}))
     assert len(cells) == len(set(cells)) == 2 * len(vit_rivals.SEEDS) * (len(vit_rivals.METHODS) + 2)
     assert vit_rivals.TRIAL_SEED not in vit_rivals.SEEDS
+
+
+def test_variants_of_rvpt_differ_in_one_parameter_and_are_shown(tmp_path: Path) -> None:
+    plain, *others = vit_rivals.VARIANTS.values()
+    assert plain == DEFENSES["rvpt"]()
+    assert [len(changed_parameters(each)) for each in others] == [1] * len(others)
+    assert list(vit_rivals.variants(0.04)) == list(vit_rivals.VARIANTS)
+    row = {
+        "phase": "variants",
+        "lr": 0.04,
+        "backdoored_ca": 0.9,
+        "ca": 0.85,
+        "counterfactual_accuracy": 0.5,
+        "asr": 0.2,
+    }
+    row |= {"n": 1000, "n_attack": 900}
+    write_lines(tmp_path, vit_rivals.PATH.name, [row | {"defense": name} for name in vit_rivals.VARIANTS])
+    table = quick_tables.rvpt_variants(tmp_path)
+    assert all(f"| {name} | 5.0 | 0.500 | 0.200 |" in table for name in vit_rivals.VARIANTS)
+    assert "250 steps at 0.04" in table
 
 
 def test_the_rivals_support_this_model() -> None:
