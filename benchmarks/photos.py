@@ -3,10 +3,10 @@
 Phases, each done once: attack settings, by ASR and CA of models backdoored with seed 100, before any defense; learning
 rates, by clean accuracy on validation photos alone, from the largest down to the first within the budget; the table, on
 all test photos, with accuracy and ASR on corrupted photos; the rest of the grid of learning rates; what a correction of
-the subtexts changed, which seeds 0 and 1 were measured without. Every finished task is a line of
-benchmarks/results/cifar10.jsonl. The same call continues after a stop, and several processes share the tasks.
-benchmarks/results/cifar10.json, from which the tables of the docs are made, has each attack and seed whose cells are
-all measured. The model was trained on the photos that attack and defense use, but on no validation or test photo.
+the subtexts changed. Every finished task is a line of benchmarks/results/cifar10.jsonl. The same call continues after a
+stop, and several processes share the tasks. benchmarks/results/cifar10.json, from which the tables of the docs are
+made, has each attack and seed whose cells are all measured. The model was trained on the photos that attack and defense
+use, but on no validation or test photo.
 """
 
 from __future__ import annotations

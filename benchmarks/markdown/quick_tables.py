@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -138,9 +138,8 @@ def compare_trials(trials: Sequence[Row]) -> str:
     header = ("defense", *(f"ASR@1 at {points} points lost" for points in LOST_POINTS))
     return (
         f"{markdown_table(header, lines)}\n\nThe same trials at an equal loss of accuracy: lowest ASR@1 of the rates "
-        f"tried that lose at most so many points, not interpolated; -: none. Validation split, n "
-        f"{join_unique(format(row['n'], ',') for row in trials)} for accuracy and "
-        f"{join_unique(format(row['n_attack'], ',') for row in trials)} for ASR."
+        f"tried that lose at most so many points, not interpolated; -: none. Validation split, "
+        f"{_describe_counts(trials)}."
     )
 
 
@@ -155,11 +154,18 @@ def rvpt_variants(root: Path) -> str:
     text = (
         f"The badnet model of the trials (seed {vit.TRIAL_SEED}; CA "
         f"{join_unique(format(row['backdoored_ca'], '.3f') for row in rows.values())}), {vit.STEPS} steps at "
-        f"{join_unique(format(row['lr'], 'g') for row in rows.values())}, validation split, n "
-        f"{join_unique(format(row['n'], ',') for row in rows.values())} for accuracy and "
-        f"{join_unique(format(row['n_attack'], ',') for row in rows.values())} for ASR."
+        f"{join_unique(format(row['lr'], 'g') for row in rows.values())}, validation split, "
+        f"{_describe_counts(rows.values())}. As published: alpha 2, 50 tokens, the first quarter of the blocks "
+        "skipped; all with AdamW."
     )
     return f"{markdown_table(('RVPT', 'points lost', 'CF', 'ASR@1'), lines)}\n\n{text}"
+
+
+def _describe_counts(trials: Iterable[Row]) -> str:
+    """Return the numbers of images behind trials."""
+    counts = zip(*((row["n"], row["n_attack"]) for row in trials), strict=True)
+    n, n_attack = (join_unique(f"{count:,}" for count in each) for each in counts)
+    return f"n {n} for accuracy and {n_attack} for ASR"
 
 
 def _list_costs(chosen: dict[str, dict[str, Any]]) -> str:

@@ -168,8 +168,7 @@ def print_activation(clip: Clip, data: CaptionData) -> None:
 def print_metadata(clip: Clip) -> None:
     """Print on stderr whether the model's own metadata say that it was poisoned or defended."""
     if clip.metadata.get("stage") in ("backdoored", "defended"):
-        note = describe_metadata(clip)
-        print(f"{clip.name}: {note}", file=sys.stderr, flush=True)
+        print(f"{clip.name}: {describe_metadata(clip)}", file=sys.stderr, flush=True)
 
 
 def print_skipped(data: CaptionData) -> None:

@@ -36,7 +36,7 @@ def _watch(work: cache.BackgroundWork, message: str, key: str) -> None:
     st.markdown(f":material/hourglass_top: {text}")
     if work.report is not None:
         draw_bar(st.empty(), work.report)
-    if work.picture and work.report is not None:
+    if work.preview and work.report is not None:
         caption = f"Pattern under its mask, and mask, after step {work.report.step:,}"
-        st.image(decode_png(work.picture), caption=caption, alt="Current trigger, next to its mask")
+        st.image(decode_png(work.preview), caption=caption, alt="Current trigger beside its mask")
     tick(f"{key}.tick")

@@ -5,11 +5,13 @@ from __future__ import annotations
 import shlex
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from streamlit.testing.v1 import AppTest
 
 import cleaner.inspection.inversion
 from cleaner.runs.inversion import MISS_NOTE, Inversion, locate_inversion, read_inversion
@@ -61,25 +63,40 @@ def test_known_triggers_are_tried_at_many_settings(
     assert "1 setting tried" in page_text(app)
 
 
+class FakeSearch:
+    """Stands in for a scan or an inversion: counts its calls, and runs `work` with the callback for progress."""
+
+    def __init__(self, work: Callable[[OnStep], None]) -> None:
+        self.work, self.calls = work, 0
+
+    def __call__(self, *arguments: Any, **options: Any) -> None:
+        self.calls += 1
+        self.work(options.get("on_step") or arguments[3])
+
+
+def start_search(
+    open_page: OpenPage, runs: Path, monkeypatch: pytest.MonkeyPatch, method: str, search: FakeSearch
+) -> AppTest:
+    """Open the page and start `search` in place of a scan or an inversion."""
+    attacked, _ = make_runs(runs)
+    monkeypatch.setattr(cache, "scan" if method == "scan" else "make_inversion", search)
+    app = open_page("Trigger search")
+    app.segmented_control(key=f"search.method.{attacked}").set_value(method).run()
+    return press(app, f"search.{method}.go")
+
+
 @pytest.mark.parametrize("method", ["scan", "invert"])
 def test_a_search_goes_on_when_the_page_is_left(
     open_page: OpenPage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
-    attacked, _ = make_runs(tmp_path)
-    started: list[object] = []
     may_end = threading.Event()
 
-    def wait(*arguments: Any, **options: Any) -> None:
-        started.append(arguments)
-        on_step = options.get("on_step") or arguments[3]
+    def wait(on_step: OnStep) -> None:
         on_step(StepReport("invert", 3, 7, 1.0))
         may_end.wait(60)
 
-    monkeypatch.setattr(cache, "scan" if method == "scan" else "make_inversion", wait)
-    bars = record_bars(monkeypatch)
-    app = open_page("Trigger search")
-    app.segmented_control(key=f"search.method.{attacked}").set_value(method).run()
-    press(app, f"search.{method}.go")
+    bars, search = record_bars(monkeypatch), FakeSearch(wait)
+    app = start_search(open_page, tmp_path, monkeypatch, method, search)
     assert f"search.{method}.cancel" in widget_keys(app)
     go_to(app, "Overview")
     go_to(app, "Trigger search")
@@ -90,32 +107,25 @@ def test_a_search_goes_on_when_the_page_is_left(
     go_to(app, "Overview")
     go_to(app, "Trigger search")
     assert f"search.{method}.cancel" not in widget_keys(app)
-    assert len(started) == 1
+    assert search.calls == 1
 
 
 @pytest.mark.parametrize("method", ["scan", "invert"])
 def test_the_start_button_starts_canceled_work_again(
     open_page: OpenPage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
-    attacked, _ = make_runs(tmp_path)
-    started: list[object] = []
-
-    def work_until_canceled(*arguments: Any, **options: Any) -> None:
-        started.append(arguments)
-        on_step = options.get("on_step") or arguments[3]
+    def work_until_canceled(on_step: OnStep) -> None:
         while True:
             on_step(StepReport("invert", 1, 2, 0.1))
             time.sleep(0.01)
 
-    monkeypatch.setattr(cache, "scan" if method == "scan" else "make_inversion", work_until_canceled)
-    app = open_page("Trigger search")
-    app.segmented_control(key=f"search.method.{attacked}").set_value(method).run()
-    press(app, f"search.{method}.go")
+    search = FakeSearch(work_until_canceled)
+    app = start_search(open_page, tmp_path, monkeypatch, method, search)
     finish_work(press(app, f"search.{method}.cancel"))
-    assert len(started) == 1
+    assert search.calls == 1
     assert "Canceled" in page_text(app)
     press(app, f"search.{method}.go")
-    assert len(started) == 2
+    assert search.calls == 2
     assert "Canceled" not in page_text(app)
     finish_work(press(app, f"search.{method}.cancel"))
 

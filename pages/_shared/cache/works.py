@@ -27,7 +27,7 @@ class BackgroundWork:
 
     Attributes:
         report: the newest progress.
-        picture: the newest image of the work in progress, as in `StepReport`.
+        preview: the newest image of the work in progress (`StepReport.picture`).
         result: what the work returned.
         error: what it raised.
         is_stopping: whether the user has canceled it.
@@ -36,7 +36,7 @@ class BackgroundWork:
 
     def __init__(self, compute: Callable[[OnStep], object]) -> None:
         self.report: StepReport | None = None
-        self.picture = ""
+        self.preview = ""
         self.result: object = None
         self.error: Exception | None = None
         self.is_stopping = self.is_canceled = False
@@ -59,7 +59,7 @@ class BackgroundWork:
         """Keep a report; raise `Cancelled` if the work is to end."""
         if threading.current_thread() is not self._thread:  # cached data keep this callback for other work
             return
-        self.report, self.picture = report, report.picture or self.picture
+        self.report, self.preview = report, report.picture or self.preview
         if self.is_stopping:
             raise Cancelled
 
