@@ -1,18 +1,18 @@
 """Attack x defense on the model of CIFAR-10's photos: python -m benchmarks.photos
 
 Phases, each done once: attack settings, by ASR and CA of models backdoored with seed 100, before any defense; learning
-rates, by clean accuracy on validation photos alone, from the largest down to the first within the budget; the table, on
-all test photos, with accuracy and ASR on corrupted photos; the rest of the grid of learning rates; what a correction of
-the subtexts changed. Every finished task is a line of benchmarks/results/cifar10.jsonl. The same call continues after a
-stop, and several processes share the tasks. benchmarks/results/cifar10.json, from which the tables of the docs are
-made, has each attack and seed whose cells are all measured. The model was trained on the photos that attack and defense
-use, but on no validation or test photo.
+rates, by clean accuracy on validation photos alone, from `FIRST_RATE` down to the first within the budget; the table,
+on all test photos, with accuracy and ASR on corrupted photos; the rest of the grid of learning rates. Every finished
+task is a line of benchmarks/results/cifar10.jsonl. The same call continues after a stop, and several processes share
+the tasks. benchmarks/results/cifar10.json, from which the tables of the docs are made, has each attack and seed whose
+cells are all measured. The model was trained on the photos that attack and defense use, but on no validation or test
+photo.
 """
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -72,10 +72,16 @@ METHODS = {
     **{name: protocol.METHODS[name] for name in ("ta_cleaner", "ta_cleaner K 100 %", "par")},
 }
 LR_GRID = (5e-3, 3e-3, 2e-3, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5, 3e-6)
+FIRST_RATE = 1e-3
+"""Rates above it are tried last: every method lost at least 4 points of accuracy there before the subtexts were
+corrected."""
+TEXT_METHODS = ("cleanclip_short", "cleanclip_short K 100 %", "ta_cleaner", "ta_cleaner K 100 %")
+TEXTS = 2
+"""Version of the subtexts, written into each row of these methods. Before (no version), 11% of the true ones ("a
+thumbnail") named no class, and 3% of the false ones replaced the word for the photo."""
 SUBTEXT_METHODS = ("cleanclip_short K 100 %", "ta_cleaner", "ta_cleaner K 100 %")
 SUBTEXT_SUSPECT = ("badnet", 2)
-"""Methods that are measured again, and the attack and seed. Before, 11% of the true subtexts ("a thumbnail") named no
-class, and 3% of the false ones replaced the word for the photo."""
+"""Methods, attack and seed that were measured with both versions at the same rates; the docs compare them."""
 CORRUPTED_PHOTOS = 1000
 """Test photos under each corruption."""
 
@@ -94,10 +100,10 @@ def main(options: Options) -> None:
     if not options.gather:
         configure_torch()
         task_file().run_phase("attack_trials", attack_trials())
-        task_file().run_phase("rate_trials", rate_trials(), select_trials, needless_trials)
+        first = [lr for lr in LR_GRID if lr <= FIRST_RATE]
+        task_file().run_phase("rate_trials", rate_trials(first), select_trials, needless_trials)
         task_file().run_phase("rows", cells(), select_cells)
-        task_file().run_phase("rate_trials", rate_trials(), select_trials)
-        task_file().run_phase("subtexts", subtext_cells())
+        task_file().run_phase("rate_trials", rate_trials(LR_GRID), select_trials)
     results.write_result(RESULT_PATH, gather())
 
 
@@ -113,7 +119,17 @@ def read_trials() -> list[Row]:
 
 def select_trials(rows: list[Row]) -> list[Row]:
     """Return the trials that count; the first four were in bf16."""
-    return [row for row in rows if row.get("precision") == PRECISION]
+    return [row for row in select_texts(rows) if row.get("precision") == PRECISION]
+
+
+def select_texts(rows: list[Row]) -> list[Row]:
+    """Return the rows without those whose subtexts were of another version."""
+    return [row for row in rows if row.get("texts") == text_version(row["defense"])]
+
+
+def text_version(name: str | None) -> int | None:
+    """Return the version of the subtexts of a method, None for one without."""
+    return TEXTS if name in TEXT_METHODS else None
 
 
 def needless_trials(trials: list[Row]) -> set[str]:
@@ -134,7 +150,7 @@ def choose_rates(trials: list[Row]) -> tuple[dict[str, float], list[list[str]]]:
 
 def select_cells(rows: list[Row]) -> list[Row]:
     """Return, of each attack and seed, the cells of one backdoored model."""
-    return select_suspects(rows, 1 + len(METHODS), suspect_folder)
+    return select_suspects(select_texts(rows), 1 + len(METHODS), suspect_folder)
 
 
 def suspect_folder(attack: str, seed: int) -> Path:
@@ -234,9 +250,9 @@ def defense_config(lr: float, seed: int) -> FinetuneConfig:
     return replace(presets.DEFEND, lr=lr, seed=seed, precision=PRECISION)
 
 
-def rate_trials() -> dict[str, Callable[[], Row]]:
+def rate_trials(rates: Sequence[float]) -> dict[str, Callable[[], Row]]:
     """Return the trials of learning rates, against the badnet model of seed 0."""
-    return {trial_key(name, lr): partial(try_rate, name, lr) for lr in LR_GRID for name in METHODS}
+    return {trial_key(name, lr): partial(try_rate, name, lr) for lr in rates for name in METHODS}
 
 
 def trial_key(name: str, lr: float) -> str:
@@ -256,7 +272,7 @@ def try_rate(name: str, lr: float) -> Row:
         validation=validation,
         backdoored_ca=measure_backdoored_accuracy(),
     )
-    return trial | {"precision": PRECISION}
+    return trial | {"precision": PRECISION, "texts": text_version(name)}
 
 
 @lru_cache(maxsize=1)
@@ -276,17 +292,13 @@ def cells() -> dict[str, Callable[[], Row]]:
     }
 
 
-def subtext_cells() -> dict[str, Callable[[], Row]]:
-    """Return the cells that are measured again with corrected subtexts."""
-    return {name: partial(measure_cell, *SUBTEXT_SUSPECT, name) for name in SUBTEXT_METHODS}
-
-
 def measure_cell(attack: str, seed: int, name: str | None) -> Row:
     """Return the test metrics of one attack, seed and method; None: the backdoored model."""
     run = load_or_poison(attack, seed)
     if name is not None:
         run = defend_model(run, attack, name, defense_config(choose_rates(read_trials())[0][name], seed))
-    return protocol.stamp_row({**results.make_row(name, run), "transfer": measure_corrupted(run)})
+    row = {**results.make_row(name, run), "texts": text_version(name), "transfer": measure_corrupted(run)}
+    return protocol.stamp_row(row)
 
 
 def defend_model(suspect: Run, attack: str, name: str, config: FinetuneConfig) -> Run:
@@ -321,9 +333,10 @@ def gather() -> dict[str, Any]:
         raise SystemExit(f"{len(missing)} of {len(attack_trials())} attack trials are not measured yet.")
     card = read_json(assets() / MODEL / "card.json")
     trials = read_trials()
-    open_rates = rate_trials().keys() - {trial["key"] for trial in trials} - needless_trials(trials)
+    all_rates = rate_trials(LR_GRID).keys()
+    open_rates = all_rates - {trial["key"] for trial in trials} - needless_trials(trials)
     if open_rates:  # a larger rate may be within the budget too
-        raise SystemExit(f"{len(open_rates)} of {len(rate_trials())} trials of learning rates are not measured yet.")
+        raise SystemExit(f"{len(open_rates)} of {len(all_rates)} trials of learning rates are not measured yet.")
     chosen, lost = choose_rates(trials)
     clean_ca, tried = measure_clean_accuracy(), task_file().rows("attack_trials")
     setting = choose_attack_setting(tried, clean_ca)
@@ -343,16 +356,24 @@ def gather() -> dict[str, Any]:
         lost_accuracy=lost,
         attack_trials=sort_rows(tried),
         rate_trials=trials,
-        subtexts={"before": find_subtext_rows("rows"), "after": find_subtext_rows("subtexts")},
+        subtexts=compare_subtexts(),
         rows=sort_rows(complete_groups(select_cells(task_file().rows("rows")), 1 + len(METHODS))),
     )
 
 
-def find_subtext_rows(phase: str) -> list[Row]:
-    """Return the rows of a phase that show what corrected subtexts changed; empty until all are measured."""
-    rows = [row for row in task_file().rows(phase) if (row["trigger"], row["seed"]) == SUBTEXT_SUSPECT]
-    known = {row["defense"]: row for row in select_cells(rows)}
-    return [known[name] for name in SUBTEXT_METHODS] if known.keys() >= set(SUBTEXT_METHODS) else []
+def compare_subtexts() -> dict[str, list[Row]]:
+    """Return the rows before and after the correction of the subtexts; both empty where either is missing."""
+    before = [row for row in task_file().rows("rows") if row.get("texts") is None]
+    groups = {"before": before, "after": task_file().rows("subtexts")}
+    known = {
+        (when, row["defense"]): row
+        for when, rows in groups.items()
+        for row in rows
+        if (row["trigger"], row["seed"]) == SUBTEXT_SUSPECT
+    }
+    if any((when, name) not in known for when in groups for name in SUBTEXT_METHODS):
+        return {when: [] for when in groups}
+    return {when: [known[when, name] for name in SUBTEXT_METHODS] for when in groups}
 
 
 def sort_rows(rows: Iterable[Row]) -> list[Row]:

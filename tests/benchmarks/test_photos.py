@@ -94,7 +94,10 @@ def test_what_two_backdoored_models_gave_is_never_mixed(monkeypatch: pytest.Monk
 
     def rows_of(suspect: str, count: int, attack: str = "badnet") -> list[dict[str, Any]]:
         row = {"trigger": attack, "seed": 0, "suspect_sha256": suspect}
-        return [row | {"key": f"{attack} 0 {name or 'none'}", "defense": name} for name in cells[:count]]
+        return [
+            row | {"key": f"{attack} 0 {name or 'none'}", "defense": name, "texts": photos.text_version(name)}
+            for name in cells[:count]
+        ]
 
     measured = [*rows_of("first", 4), *rows_of("here", 2), *rows_of("first", 1, "blended")]
     monkeypatch.setattr(rows, "has_config", lambda folder: "badnet" in folder.name)
@@ -109,7 +112,8 @@ def test_what_two_backdoored_models_gave_is_never_mixed(monkeypatch: pytest.Monk
 def rate_trial(name: str, lr: float, lost: float, before: float = 0.84, asr: float = 0.5) -> dict[str, Any]:
     settings = {"model": photos.MODEL, "defense": name, "lr": lr, "key": photos.trial_key(name, lr)}
     measured = {"ca": before - lost, "backdoored_ca": before, "asr": asr, "suspect_sha256": str(before)}
-    return settings | measured | {"precision": photos.PRECISION, "n": 5000, "n_attack": 4500, "commit": "abc"}
+    made = {"precision": photos.PRECISION, "texts": photos.text_version(name), "commit": "abc"}
+    return settings | measured | made | {"n": 5000, "n_attack": 4500}
 
 
 def test_a_trial_is_judged_against_the_backdoored_model_that_it_began_with() -> None:
@@ -126,6 +130,31 @@ def test_trials_in_another_precision_do_not_count() -> None:
     trial = rate_trial("par", 1e-3, 0.01)
     older = {key: value for key, value in trial.items() if key != "precision"}
     assert photos.select_trials([older, trial, trial | {"precision": "bf16"}]) == [trial]
+
+
+def test_rows_with_subtexts_of_another_version_do_not_count() -> None:
+    trials = [rate_trial(name, 1e-3, 0.01) for name in photos.METHODS]
+    older = [{key: value for key, value in trial.items() if key != "texts"} for trial in trials]
+    assert photos.select_trials(trials) == trials
+    assert [trial["defense"] for trial in photos.select_trials(older)] == ["finetune", "cleanclip", "par"]
+
+
+def test_subtexts_before_and_after_their_correction_are_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(photos, "LINES_PATH", tmp_path / "benchmarks" / "results" / "cifar10.jsonl")
+    write_lines(photos.LINES_PATH, {photos.SUBTEXT_SUSPECT: 1 + len(photos.METHODS)})
+    assert photos.compare_subtexts() == {"before": [], "after": []}
+    measured = [row for row in photos.task_file().rows("rows") if row["defense"] in photos.SUBTEXT_METHODS]
+    for row in measured:
+        del row["texts"]
+        row["metrics"]["counterfactual_accuracy"] = 0.9
+    lines = [json.dumps(row | {"phase": phase}) for phase in ("rows", "subtexts") for row in measured]
+    photos.LINES_PATH.write_text("\n".join(lines), encoding="utf-8")
+    subtexts = photos.compare_subtexts()
+    assert [row["defense"] for row in subtexts["before"]] == list(photos.SUBTEXT_METHODS)
+    write_json(tmp_path / "benchmarks" / "results" / "cifar10.json", {"subtexts": subtexts})
+    assert "| ta_cleaner | 0.840 → 0.840 | 0.900 → 0.900 |" in result_tables.photo_subtexts(tmp_path)
 
 
 def test_a_trial_becomes_a_cell_with_the_same_settings(
@@ -175,6 +204,7 @@ def write_lines(path: Path, blocks: dict[tuple[str, int], int]) -> None:
         transfer = {kind: {"ca": 0.7, "n": 1000, "asr": asr, "n_attack": 900} for kind in CORRUPTIONS}
         return row | {
             "suspect_sha256": f"{attack}{seed}",
+            "texts": photos.text_version(name),
             "cpu_seconds": 1.0,
             "device": "cpu",
             "commit": "abc",
@@ -288,8 +318,6 @@ def test_the_whole_program_on_few_photos(tmp_path: Path, monkeypatch: pytest.Mon
         "CLEAN_PAIRS": 64,
         "LR_GRID": (1e-4,),
         "CORRUPTED_PHOTOS": 20,
-        "SUBTEXT_METHODS": ("ta_cleaner",),
-        "SUBTEXT_SUSPECT": ("badnet", 1),
     }
     for name, value in settings.items():
         monkeypatch.setattr(photos, name, value)
@@ -320,5 +348,3 @@ def test_the_whole_program_on_few_photos(tmp_path: Path, monkeypatch: pytest.Mon
         photos.main(photos.Options(gather=True))
     assert "CA / ASR@1 `jpeg_compression`" in result_tables.photos_by_attack(tmp_path)
     assert "python -m cleaner pretrain" in result_tables.photos(tmp_path)
-    (ca,) = {f"{row['metrics']['ca']['1']:.3f}" for rows in result["subtexts"].values() for row in rows}
-    assert f"| ta_cleaner | {ca} → {ca} |" in result_tables.photo_subtexts(tmp_path)
