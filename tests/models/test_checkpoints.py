@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import math
 import os
 import pickle
 import sys
@@ -834,6 +835,17 @@ def test_weights_must_be_dense_floats(change: Callable[[Tensor], Tensor], senten
     state = dict(openai().model.state_dict())
     torch.save({**state, "visual.proj": change(state["visual.proj"])}, tmp_path / "x.pt")
     with pytest.raises(CleanerError, match=sentence):
+        load_clip(str(tmp_path / "x.pt"))
+
+
+@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.bfloat16, torch.float64])
+def test_weights_of_any_precision_are_read_and_must_be_finite(dtype: torch.dtype, tmp_path: Path) -> None:
+    state = {key: value.to(dtype) for key, value in openai().model.state_dict().items()}
+    torch.save(state, tmp_path / "x.pt")
+    assert load_clip(str(tmp_path / "x.pt")).model.visual.proj.dtype == torch.float32
+    state["visual.proj"] = torch.full_like(state["visual.proj"].float(), math.nan).to(dtype)
+    torch.save(state, tmp_path / "x.pt")
+    with pytest.raises(CleanerError, match=r"visual.proj contains numbers that are not finite"):
         load_clip(str(tmp_path / "x.pt"))
 
 
