@@ -34,7 +34,6 @@ _PLURAL_PRONOUNS = {
 }
 _TO_SINGULAR = {plural: singular for singular, plural in _TO_PLURAL.items()}
 _RELATIVE_PRONOUNS = ("who", "which", "that")
-_CONJUNCTIONS = ("as", "before", "after", "because", "if", "although", "that", "until", "than")
 # After these tags a bare noun starts a phrase; after an adjective it does not ("pretty | girl").
 _TAGS_BEFORE_PHRASE = kinds.split_words("START . , CC VBZ VBP VBD VBG VB VBE WP WRB IN REL INREL TO")
 
@@ -72,12 +71,14 @@ def _is_countable_phrase(parsed: Parse, c: int) -> bool:
 
 
 def _replace_no(parsed: Parse, chunk: Chunk) -> list[Change]:
-    """Return "many cars" for "no cars", "a car" for "no car"."""
+    """Return "many cars" for "no cars", "a car" for "no car", "an idea" for "no idea"."""
     if parsed.tokens[chunk.head].tag == "NNS":
         new = "many"
     else:
         next_word = parsed.tokens[chunk.start + 1].lower
-        new = forms.choose_article(next_word) if _is_countable(parsed.lemma(chunk.head)) else "much"
+        noun = parsed.lemma(chunk.head)
+        is_countable = _is_countable(noun) or (noun in load_lexicon().countable and noun not in kinds.MASS)
+        new = forms.choose_article(next_word) if is_countable else "much"
     return [Change("count", chunk.start, chunk.start + 1, new)]
 
 
@@ -235,7 +236,7 @@ def _find_agreeing_verb(parsed: Parse, c: int) -> Chunk | None:
         return chunks[c + 2]
     if c and chunks[c - 1].kind == "REL":
         # "as his bride arrives": here the preposition starts a clause.
-        following = parsed.next_chunk(c) if chunks[c - 1].text in _CONJUNCTIONS else None
+        following = parsed.next_chunk(c) if chunks[c - 1].text in rules.CONJUNCTIONS else None
         return following if following and _is_finite(parsed, following) else None
     if c and chunks[c - 1].kind == "VP":
         # "on the grass sits a cat", "there is a cat": the subject follows the verb.

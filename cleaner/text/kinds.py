@@ -460,7 +460,7 @@ MASS = UNCOUNTABLE | frozenset(
 COMPOUND_PARTICIPLES = frozenset(
     split_words(
         "covered filled shaped painted lit clad mounted coated lined topped themed inspired colored coloured styled "
-        "tiled framed decorated carved powered stained aged paneled panelled woven crafted sized flavored scented"
+        "tiled framed decorated carved powered stained aged paneled panelled woven crafted drawn sized flavored scented"
     )
 )
 # Plurals that look like verbs but after another noun hardly ever are: "maple leaves", "rain drops".

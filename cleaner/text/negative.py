@@ -221,8 +221,8 @@ def _opposite_prepositions(parsed: Parse, text: str, c: int, right: Chunk) -> tu
         return ()  # "under the sun", "under construction"
     if text not in _AMBIGUOUS_PREPOSITIONS:
         return rules.OPPOSITE_PREPOSITIONS[text]
-    if noun in rules.IDIOM_NOUNS:
-        return ()
+    if noun in rules.IDIOM_NOUNS or (text == "in" and right.text in kinds.MATERIAL_WORDS):
+        return ()  # "a wallet in leather"
     if text == "with":
         return (
             rules.OPPOSITE_PREPOSITIONS[text]

@@ -147,8 +147,8 @@ def _find_noun_changes(
             # A word of the caption, or one too close to another thing in it, could be true.
             if word in caption_words or new in caption_words:
                 continue
-            if is_plural and (word in kinds.UNIQUE or word in kinds.MASS):
-                continue
+            if is_plural and (word in kinds.UNIQUE or word in kinds.MASS or forms.singularize(word) != word):
+                continue  # no "waters", no "stairses"
             if all((other == noun and is_person) or are_exclusive(word, other) for other in caption_nouns):
                 changes.append(Change("object", start, chunk.end, new, repair_article(parsed, start, new), is_known))
     return changes
@@ -166,6 +166,7 @@ def find_compound_start(parsed: Parse, chunk: Chunk) -> int:
         if parsed.joins_compound(start - 2):
             break  # "an off - road vehicle": the road is no part of the vehicle
         is_privative = word.tag == "JJ" and start < chunk.head and word.lower in rules.PRIVATIVE
+        is_privative = is_privative or (word.tag == "RB" and parsed.tokens[start].lower in kinds.COMPOUND_PARTICIPLES)
         is_plain = compound is None and word.tag not in NOUN_TAGS
         is_adjective = compound == "kind" and word.tag == "JJ" and not word.lower.endswith("ing")
         if not is_privative and (is_plain or is_adjective):

@@ -18,6 +18,8 @@ _STANDALONE_VERBS = {word for group in kinds.INTRANSITIVE for word in group} | s
     )
 ) - set(kinds.split_words("go move step use travel stay"))
 _TONES = {"bright", *(word for group in kinds.ATTRIBUTES["tone"] for word in group)}
+# Nouns that mean little without their adjective: "in black color", "a mixed race couple".
+_BOUND_NOUNS = frozenset(kinds.split_words("style size quality condition view color colour race"))
 _PUNCTUATION_TAGS = frozenset((".", ",", ":"))
 
 
@@ -51,10 +53,12 @@ def find_scope_operators(parsed: Parse) -> list[int]:
 
 def find_cut_points(parsed: Parse, operators: list[int]) -> list[int]:
     """Return each k for which the first k chunks are grammatical and true alone."""
-    if any(parsed.tokens[i].lower not in rules.AMOUNTS for i in operators) or (
-        parsed.chunks[0].kind == "O"
-        and parsed.tokens[parsed.chunks[0].start].tag not in ("PRP", "RB", "DT", "JJ", "CD")
-    ):
+    first = parsed.chunks[0]
+    is_clause = first.text in rules.CONJUNCTIONS and any(chunk.kind == "VP" for chunk in parsed.chunks[1:3])
+    # "If it rains" and "when it rains" say nothing alone.
+    if is_clause or (first.kind == "O" and parsed.tokens[first.start].tag not in ("PRP", "RB", "DT", "JJ", "CD")):
+        return []
+    if any(parsed.tokens[i].lower not in rules.AMOUNTS for i in operators):
         return []
     cut_points, open_quotes = [], 0
     has_main_phrase = False
@@ -87,7 +91,7 @@ def _may_end(parsed: Parse, k: int) -> bool:
         return False
     if word in (",", "and", "&") and k > 2 and parsed.chunks[k - 3].kind == "NP" and parsed.chunks[k - 2].text == ",":
         return False  # "grapes, lemons |, oranges and kiwis"
-    if not _names_a_thing(parsed, k) or _says_how_made(parsed, k):
+    if not _names_a_thing(parsed, k) or _says_how_made(parsed, k) or _is_pose(parsed, k):
         return False
     if following.kind == "O":
         if tag == "CC":
@@ -95,10 +99,12 @@ def _may_end(parsed: Parse, k: int) -> bool:
         if tag == ":" and k == 1:
             noun_class = load_lexicon().noun_class(parsed.lemma(last.head))
             return noun_class in (*CONCRETE_CLASSES, "person")  # not "good morning : ..."
-        return tag in _PUNCTUATION_TAGS or tag in ("WP", "WRB") or word == "while"
+        return tag in _PUNCTUATION_TAGS or tag in ("WP", "WRB") or word == "while" or word in rules.DAYS
     if following.kind == "VP":
-        # A subject alone is fine, but not in a subordinate clause: "[he says] the dog barks".
-        return all(c.kind in ("NP", "REL") for c in parsed.chunks[:k]) and parsed.chunks[0].kind == "NP"
+        # A subject alone is fine, but not in a subordinate clause: "[he says] the dog barks", "a dog as a cat | barks".
+        before = parsed.chunks[:k]
+        is_main = all(c.kind in ("NP", "REL") and c.text not in rules.CONJUNCTIONS for c in before)
+        return is_main and before[0].kind == "NP"
     return True
 
 
@@ -122,6 +128,13 @@ def _says_how_made(parsed: Parse, k: int) -> bool:
     return tag in ("VBN", "VBD") and not has_object  # "a man carved a turkey", but "a hand drawn map"
 
 
+def _is_pose(parsed: Parse, k: int) -> bool:
+    """Return whether chunks k - 2 to k say how one holds a part of the body: "with his hand on his knee"."""
+    last = parsed.chunks[k - 1]
+    is_own = parsed.preposition_before(k - 1) == "with" and parsed.tokens[last.start].tag == "PRP$"
+    return is_own and parsed.chunks[k].kind == "REL" and load_lexicon().noun_class(parsed.lemma(last.head)) == "body"
+
+
 def _is_particle(parsed: Parse, k: int) -> bool:
     """Return whether the preposition at chunk `k` is a particle: "takes off", "looks on ."."""
     following = parsed.next_chunk(k)
@@ -136,12 +149,13 @@ def _verb_may_end(parsed: Parse, verb: Chunk) -> bool:
 def _joins_within_phrase(parsed: Parse, k: int) -> bool:
     """Return whether the "and" at chunk `k` joins adjectives or the two halves of one thing.
 
-    "A low resolution | and dark photo": an adjective and one thing, without an article of their own.
+    "A low resolution | and dark photo", "a biology | and science room": one thing without an article of its own.
     """
     following = parsed.next_chunk(k)
     if following is None or following.kind not in ("NP", "VP"):
         return True
-    starts_bare = following.kind == "NP" and parsed.tokens[following.start].tag.startswith("JJ")
+    tag = parsed.tokens[following.start].tag
+    starts_bare = following.kind == "NP" and following.head > following.start and tag.startswith(("JJ", "NN"))
     return starts_bare and parsed.tokens[following.head].tag == "NN"
 
 
@@ -175,8 +189,8 @@ def _is_droppable(parsed: Parse, chunk: Chunk, i: int) -> bool:
     word = parsed.tokens[i].lower
     is_compound = i > 0 and parsed.tokens[i - 1].lower in ("middle", "brand")  # "middle aged", "brand new"
     is_privative = not rules.PRIVATIVE.isdisjoint((word, word.rpartition("-")[2]))  # "hand-drawn" is drawn
-    if is_privative or parsed.tokens[i].tag != "JJ" or is_compound:
-        return False
+    if is_privative or word[0].isdigit() or parsed.tokens[i].tag != "JJ" or is_compound:
+        return False  # "the 1st round"
     if parsed.is_name(i) and i + 1 < len(parsed.tokens) and parsed.is_name(i + 1):
         return False  # "New York"
     if parsed.joins_compound(i - 1):
@@ -186,7 +200,7 @@ def _is_droppable(parsed: Parse, chunk: Chunk, i: int) -> bool:
         return False  # "a young looking back": the adjective is the one who looks
     if i + 1 <= chunk.head:
         after = parsed.lemma(i + 1) if is_last else parsed.tokens[i + 1].lower
-        if lexicon.compound_type(word, after) is not None or after in ("style", "size", "quality", "view"):
+        if lexicon.compound_type(word, after) is not None or after in _BOUND_NOUNS:
             return False
     if word == "golden" and parsed.lemma(chunk.head) in rules.GOLDEN_STATUES:
         return False

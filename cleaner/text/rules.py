@@ -97,6 +97,12 @@ QUANTIFIERS = frozenset(
 )
 # Quantifiers of an amount: the words before them stay true without them.
 AMOUNTS = frozenset(split_words("all every each most few both any half entire whole everyone everything"))
+# Conjunctions that start a clause.
+CONJUNCTIONS = ("as", "before", "after", "because", "if", "although", "that", "until", "than")
+# Words that say when, without a preposition.
+DAYS = frozenset(
+    split_words("today tomorrow yesterday tonight monday tuesday wednesday thursday friday saturday sunday")
+)
 # Determiners of plural nouns.
 MANY = frozenset(split_words("many several few various other numerous multiple countless different"))
 # Nouns of idioms: nothing is "outside the air" or "far from the distance".
@@ -117,7 +123,7 @@ PRIVATIVE = frozenset(
         "animatronic "
         "prosthetic lifesize hollow unfinished failed retired late deceased extinct first second third fourth fifth "
         "last next final other another same only own sole best worst most more less fewer such few many much several "
-        "very certain various different double triple half past previous upcoming live general main real "
+        "very certain various different double triple multiple half past previous upcoming live general main real "
         "biological musical noble civil social digital electronic electric mobile hot military political "
         "religious public nuclear solar fast open hard soft short high low dry free visual special olympic global "
         "national international left right top upper lower apparent aspiring proposed planned so-called called wannabe "

@@ -14,6 +14,7 @@ _CONTEXT_DEPENDENT_WORDS = ("her", "that", "like", "left", "right")
 _LIGHT_COLORS_MATERIALS = kinds.COLOR_NAMES | kinds.MATERIAL_WORDS
 _CORRECTABLE_TAGS = frozenset(("NN", "NNS", "JJ", "RB", *VERB_TAGS, "PRP$", "DT", "IN"))
 _DETERMINER_TAGS = ("DT", "PRP$", "POS")
+_PHRASE_TAGS = (*_DETERMINER_TAGS, *NOUN_TAGS, "JJ", "CD")
 _CLAUSE_MARKS = (",", ".", "WP", "WRB", "CC", ":")
 _PHRASE_END_TAGS = ("IN", "REL", "TO", ".", ",", "CC", "WP", "WRB", ":", "VBE", "RP", "MD", "POS", ")", "END")
 _SINGULAR_DETERMINERS = ("a", "an", "one", "every", "each", "another")
@@ -137,11 +138,16 @@ def _tag_in_phrase(context: _TokenContext, lexicon: Lexicon) -> str | None:
         return "RB"  # "heart shaped cakes": one adjective of two words
     if word in kinds.COMPOUND_PARTICIPLES and before == "RB" and after in (*NOUN_TAGS, "JJ"):
         return "JJ"
-    may_be_plural = tag == "VBZ" and before in ("NN", "JJ") and _find_determiner(context) not in _SINGULAR_DETERMINERS
+    may_be_plural = (
+        tag in ("VBZ", "NNS") and before in ("NN", "JJ") and _find_determiner(context) not in _SINGULAR_DETERMINERS
+    )
     if may_be_plural and _is_compound_noun(context, lexicon):
         return "NNS"
     if tag in ("NN", "VBG") and _is_action(context, lexicon):
         return "VBG"
+    is_thing = tag == "VBG" and context.next_word == "of" and noun == word and not lexicon.is_participle(word)
+    if is_thing and before in (*NOUN_TAGS, "JJ"):
+        return "NN"  # "pencil drawing of a cat"
     if tag == "VBG" and after in NOUN_TAGS:
         next_noun = lexicon.noun_lemma(context.next_word) or ""
         if lexicon.compound_type(word, next_noun):
@@ -163,6 +169,9 @@ def _tag_verb(context: _TokenContext, lexicon: Lexicon) -> str:
     if tag == "VBG" and after in NOUN_TAGS and context.adjective_count > 1 and before in ("IN", "CC", ",", "START"):
         return "JJ"  # "contrasting shoes"
     is_after_preposition = before in ("IN", "REL", "INREL") and context.previous_word not in ("that", "as", "if")
+    is_lone_noun = before == "START" and tag == "VB" and after == "NN" and context.noun
+    if is_lone_noun and lexicon.noun_class(context.next_word) == "artifact":
+        return "NN"  # "stop sign": an object of a command would have an article
     if is_base and context.noun and is_after_preposition:
         return context.noun_tag
     if tag == "VBZ" and before == "JJ" and context.noun and after in _PHRASE_END_TAGS:
@@ -183,17 +192,27 @@ def _tag_verb(context: _TokenContext, lexicon: Lexicon) -> str:
         return tag
     if is_base and before in ("CD", "CC", "NN", "JJ") and context.noun_count > 3 * context.verb_count:
         return context.noun_tag
-    if tag == "VB" and before in (*NOUN_TAGS, "PRP"):
+    if tag in ("VB", "VBP") and before in (*NOUN_TAGS, "PRP"):
         # "a tangerine blossom" is not a clause: the verb would not agree with a singular noun.
-        return "NN" if before == "NN" and context.noun_count and "CC" not in context.previous_tags else "VBP"
+        is_plural = tag == "VBP" and _is_actor(context, lexicon)  # "sheep graze"
+        is_noun = before == "NN" and context.noun_count and not is_plural and not _has_conjuncts(context)
+        has_object = after in ("DT", "PRP$", "RP") and context.verb_count * 4 >= context.noun_count
+        return "NN" if is_noun and not has_object else "VBP"
     return "JJ" if tag == "VBN" and before == "START" and after in (*NOUN_TAGS, "JJ") else tag
 
 
 def _tag_noun(context: _TokenContext, lexicon: Lexicon) -> str:
     """Return the tag of a word that textblob tags as a noun, adjective or adverb."""
     word, tag, before, after = context.word, context.tag, context.previous_tag, context.next_tag
+    if before == "TO" and tag == "NN" and after in ("IN", "REL") and context.verb_count > context.noun_count:
+        return "VB"  # "ways to care for a cat"
     if before == "TO" and context.verb == word and (tag == "JJ" or (tag == "NN" and after in ("DT", "PRP$"))):
         return "VB" if after in ("DT", "PRP$", "JJ", "PRP", *NOUN_TAGS) else tag
+    if word == "past" and before in (*NOUN_TAGS, *VERB_TAGS) and after in (*_DETERMINER_TAGS, *NOUN_TAGS, "JJ"):
+        return "IN"  # "walks past a door"
+    # A day says when, and is no part of the thing before it: "the first game monday".
+    if word in rules.DAYS and before in NOUN_TAGS:
+        return "RB"
     if word in COLOR_NOUNS and after == "JJ" and tag == "NN":
         return "JJ"  # "a silver tropical fish"
     if word == "light" and tag == "NN" and before not in NOUN_TAGS and context.next_word in _LIGHT_COLORS_MATERIALS:
@@ -253,11 +272,16 @@ def _is_finite_verb(context: _TokenContext, lexicon: Lexicon) -> bool:
         return before in ("NNS", "WP") and context.verb_count > 5 and after in ("DT", "PRP$", "IN", "REL", "TO")
     if _agrees_only_as_verb(context, lexicon):
         return True
-    agrees = before == "WP" or after == "RP" or (tag == "NNS" if before in ("NN", "NNP") else tag == "NN")
-    if not agrees:
+    agrees = before == "WP" or after == "RP" or tag == "NNS" or before not in ("NN", "NNP")
+    has_object = after in ("DT", "PRP$") and context.verb_count > 2 * context.noun_count
+    if not agrees and not has_object:
         return False
+    if after in ("DT", "PRP$", "RP", "PRP") and _is_actor(context, lexicon):
+        return True  # "a man smokes a pipe", "buses line up"
     if after in ("DT", "PRP$", "RB", "RP", "TO", "PRP"):
         return context.verb_count * 4 >= context.noun_count
+    if tag == "NNS" and context.next_word in ("into", "onto", "toward", "towards", "through"):
+        return context.verb_count * 6 >= context.noun_count  # "a river flows through a city"
     if tag == "NNS" and after in NOUN_TAGS:
         return context.verb_count * 3 >= context.noun_count
     return context.verb_count >= context.noun_count and after in ("IN", "REL", "END", ".", ",", "VBG", "JJ", *NOUN_TAGS)
@@ -274,9 +298,20 @@ def _agrees_only_as_verb(context: _TokenContext, lexicon: Lexicon) -> bool:
     if context.tag != "NN" or context.verb_tag != "VBP" or context.previous_tag != "NNS":
         return False
     ends_clause = after in ("IN", "REL", "END", ".", ",") and context.next_word != "of"
-    # "Two weeks trip" and "two arrows sign" are written too.
-    is_actor = lexicon.is_animate(subject, if_unknown=False) or lexicon.is_hyponym(subject, "vehicle")
-    return determiner in _PLURAL_DETERMINERS and ends_clause and is_actor
+    # "Two weeks trip" and "two arrows sign" are written too, and so is "patients neck".
+    is_action = lexicon.noun_class(context.noun or "") not in CONCRETE_CLASSES or _is_vehicle(subject, lexicon)
+    is_common = is_action and context.verb_count * 6 >= context.noun_count
+    return ends_clause and (determiner in _PLURAL_DETERMINERS or is_common) and _is_actor(context, lexicon)
+
+
+def _is_actor(context: _TokenContext, lexicon: Lexicon) -> bool:
+    """Return whether the noun before a word can act: a person, an animal or a vehicle."""
+    subject = lexicon.noun_lemma(context.previous_word) or ""
+    return lexicon.is_animate(subject, if_unknown=False) or _is_vehicle(subject, lexicon)
+
+
+def _is_vehicle(noun: str, lexicon: Lexicon) -> bool:
+    return lexicon.is_hyponym(noun, "conveyance")  # WordNet's bus is no vehicle, but public transport
 
 
 def _find_determiner(context: _TokenContext) -> str:
@@ -291,11 +326,18 @@ def _find_determiner(context: _TokenContext) -> str:
     return ""
 
 
+def _has_conjuncts(context: _TokenContext) -> bool:
+    """Return whether "and" joins the noun phrase that ends before a word to one before it."""
+    tags = context.previous_tags
+    start = next((i for i in range(len(tags), 0, -1) if tags[i - 1] not in _PHRASE_TAGS), 0)
+    return start > 0 and tags[start - 1] == "CC"
+
+
 def _is_compound_noun(context: _TokenContext, lexicon: Lexicon) -> bool:
     """Return whether a word in verb form makes a noun with the noun before it: "maple leaves on a bench"."""
     first, noun = context.previous_word, context.noun or ""
     # "A bus stops" is a clause, and so is "train leaves station".
-    if context.next_tag in ("DT", "PRP$") or lexicon.is_hyponym(first, "vehicle"):
+    if context.next_tag in ("DT", "PRP$") or _is_vehicle(first, lexicon):
         return False
     is_plural = context.word in kinds.VERB_LIKE_PLURALS and not lexicon.is_animate(first, if_unknown=True)
     return is_plural or lexicon.compound_type(first, noun) is not None  # "teddy bears sit"

@@ -28,7 +28,7 @@ CLOSED_CLASS_TAGS = {
         "TO": "to",
         "POS": "'s ’s",
         "NN": "close-up closeup sheep fish hiking species series background net mum t-shirt",
-        "NNS": "people lots men women children police feet mice geese clothes pants jeans glasses",
+        "NNS": "people lots men women children police feet mice geese clothes pants jeans glasses sunglasses",
         "JJ": "many several few such other mid grey right red",
         "VBZ": "has does",
         "VBP": "have do",
