@@ -58,7 +58,7 @@ class Options:
     """Built-in model."""
     attacks: tuple[str, ...] = ATTACKS
     """Attacks of the phase confirm."""
-    defenses: tuple[str, ...] = ("finetune", "cleanclip", "cleanclip_short", "ta_cleaner")
+    defenses: tuple[str, ...] = presets.COMPARED_DEFENSES
     """Methods of the phase trials."""
     seeds: tuple[int, ...] = CONFIRM_SEEDS
     """Seeds of the phase confirm."""

@@ -399,7 +399,7 @@ def test_the_demo_prints_its_metrics_before_it_writes_them(
     small = replace(POISON, epochs=1, batch_size=16, precision="fp32")
     for name in ("QUICK_POISON", "QUICK_DEFEND"):
         monkeypatch.setattr(demo.presets, name, small)
-    monkeypatch.setattr(demo, "DEMO_DEFENSES", ("finetune",))
+    monkeypatch.setattr(demo.presets, "COMPARED_DEFENSES", ("finetune",))
     monkeypatch.setattr(demo.results, "write_result", fail)
     sizes = ["--pairs", "64", "--clean-pairs", "32", "--test-pairs", "40"]
     command = ["demo", "--model", tiny_model, *sizes, "--out", str(tmp_path / "demo.json")]
