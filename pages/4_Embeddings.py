@@ -46,7 +46,7 @@ METRIC_LABELS = {
     "uniformity": ("Uniformity", "How evenly images fill the space; lower is more even."),
 }
 METRIC_DIGITS = 3
-MAX_IMAGES, IMAGES_PER_ROW, MAX_CLASSES = 12, 3, 6
+MAX_SHOWN_IMAGES, IMAGES_PER_ROW, MAX_CLASSES = 12, 3, 6
 
 
 def load_map_view(stages: list[pickers.Stage], method: str) -> MapView | None:
@@ -240,13 +240,13 @@ def show_selected(view: MapView, selected: list[PointId]) -> None:
     common = ", ".join(f"{escape_markdown(name)} {count}" for name, count in classes.most_common(MAX_CLASSES))
     st.markdown(f"**Points selected: {len(selected)}.** Most frequent: {common}.")
     st.button("Clear selection", key="embeddings.clear", icon=":material/close:", on_click=_clear)
-    for start in range(0, min(len(selected), MAX_IMAGES), IMAGES_PER_ROW):
+    for start in range(0, min(len(selected), MAX_SHOWN_IMAGES), IMAGES_PER_ROW):
         for column, point in zip(st.columns(IMAGES_PER_ROW), selected[start : start + IMAGES_PER_ROW], strict=False):
             with column:
                 _show_point(view, *point)
     if any(kind != "prompt" for kind, _ in selected) and not view.matches_data():
         st.caption(":material/warning: The data have changed since this map was made: restore them to see the images.")
-    if len(selected) > MAX_IMAGES:
+    if len(selected) > MAX_SHOWN_IMAGES:
         with st.expander(f"All {len(selected)}"):
             table = [
                 (KIND_STYLES[kind].label, view.class_of(kind, row), "" if kind == "prompt" else view.text_of(kind, row))

@@ -14,7 +14,7 @@ from cleaner.jobs import local, locks, process
 from cleaner.runs.derived import derived_folder, unique_name
 from cleaner.runs.store import last_lines
 
-BACKGROUND = "--background"
+BACKGROUND_OPTION = "--background"
 """Option of this command: start only after no run has been active for `REST_SECONDS`, one such process at a time."""
 REST_SECONDS = 30.0
 """Users often start a defense right after the poisoning, and a map drawn meanwhile slows the training down."""
@@ -30,7 +30,7 @@ def start_map_process(folder: Path, *, in_background: bool = False) -> subproces
         log.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise write_error(log.parent, error, "Set CLEANER_CACHE to a writable folder.") from error
-    options = [BACKGROUND] if in_background else []
+    options = [BACKGROUND_OPTION] if in_background else []
     return process.start_detached(__name__, *options, str(folder.resolve()), log=log, append=False)
 
 
@@ -76,7 +76,7 @@ def draw_in_background(folder: Path) -> None:
 
 def main(arguments: Sequence[str]) -> None:
     """Compute the map of RUN_DIR."""
-    draw = draw_in_background if arguments[0] == BACKGROUND else draw_map
+    draw = draw_in_background if arguments[0] == BACKGROUND_OPTION else draw_map
     draw(Path(arguments[-1]))
 
 

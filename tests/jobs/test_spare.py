@@ -125,7 +125,7 @@ def test_a_measurement_keeps_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     events: list[str] = []
     results = iter([False, True])  # a run has the device, then not
     monkeypatch.setattr(process, "take_input", lambda: None)
-    monkeypatch.setattr(spare_worker, "BUSY_SECONDS", 0)
+    monkeypatch.setattr(spare_worker, "DEVICE_RETRY_SECONDS", 0)
     monkeypatch.setattr(timing, "measure", lambda *_: events.append("measure") or next(results))
     monkeypatch.setattr(timing, "prepare_defenses", lambda *_: events.append("prepare"))
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: events.append("cuda"))
