@@ -295,7 +295,7 @@ def show_backdoored(run: RunRecord, left: DeltaGenerator, right: DeltaGenerator)
         choice = choose_defenses(
             run.model,
             format_data(*get_test_data(run.config)[:2]),
-            used=get_requested_pairs(run.config, {"pairs": run.pairs}),
+            used=get_requested_pairs(run.config),
             is_open=not defended,
         )
         with start_place:

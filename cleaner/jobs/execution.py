@@ -114,7 +114,7 @@ def _retrain(
         raise CleanerError("training without flagged pairs needs a poisoned run: create the run again.")
     framing = suspect.require_clean_clip().framing
     validate_manifest(suspect.manifest)
-    size = get_requested_pairs(suspect.config, suspect.manifest)
+    size = get_requested_pairs(suspect.config)
     data = load_split("train", size).with_transform(framing)
     return retrain_without(
         suspect,
