@@ -92,6 +92,7 @@ def test_poison_defend_evaluate_end_to_end(tiny_model: str, tmp_path: Path, caps
     assert len((tmp_path / "r" / "progress.jsonl").read_text().splitlines()) == 3
     before, config = (json.loads((tmp_path / name / "config.json").read_text()) for name in ("d", "r"))
     assert config["rebound"] == {"steps": 3, "after": before["defense"]}
+    assert config["overlap"] == before["overlap"] == {"pairs": 32, "poisoned": 6, "shared": 0}
     request = load_request(config)  # so that it can be repeated
     assert (request.parent, request.data, request.test_size, request.finetune.steps) == (cleaned, "scenes", 40, 3)
     assert request.finetune.lr == PRETRAINED_LR
