@@ -13,7 +13,6 @@ import tyro
 
 from benchmarks import protocol
 from benchmarks.protocol2 import command
-from cleaner.models.devices import configure_torch
 
 
 @dataclass(frozen=True)
@@ -36,8 +35,7 @@ class Options:
 
 def main(options: Options) -> None:
     """Run missing cells."""
-    protocol.read_started_commit()
-    configure_torch()
+    protocol.start()
     command.run(options.model, options.parts, threads=options.threads, limit=options.limit, only_list=options.list)
 
 

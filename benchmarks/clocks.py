@@ -38,7 +38,7 @@ class Options:
     """Built-in model."""
     triggers: tuple[str, ...] = ("badnet", "blended")
     """Attacks; the defenses start from the first one."""
-    defenses: tuple[str, ...] = ("finetune", "cleanclip", "cleanclip_short", "ta_cleaner")
+    defenses: tuple[str, ...] = presets.COMPARED_DEFENSES
     """Defenses."""
     steps: int = 60
     """Training steps of a run."""

@@ -22,7 +22,6 @@ from cleaner.data.base import load_data
 from cleaner.defenses import DEFENSES
 from cleaner.files import source_root
 from cleaner.models.clip import load_clip
-from cleaner.models.devices import configure_torch
 from cleaner.reports import results
 from cleaner.runs.run import Run
 from cleaner.workflow import defend, poison
@@ -46,8 +45,7 @@ class Options:
 
 def main(options: Options) -> None:
     """Measure, write and print."""
-    protocol.read_started_commit()
-    configure_torch()
+    protocol.start()
     clip, trigger = load_clip(options.model), TRIGGERS["badnet"]()
     attacked = load_data("scenes", split="train", size=presets.QUICK_POISON_PAIRS)
     clean = load_data("scenes", split="clean", size=presets.QUICK_CLEAN_PAIRS)

@@ -40,7 +40,7 @@ from cleaner.defenses import Defense
 from cleaner.files import source_root
 from cleaner.models.architectures import get_open_clip_architecture
 from cleaner.models.clip import Clip, build_clip, new_clip
-from cleaner.models.devices import configure_torch, device_name, empty_gpu_cache, pick_device, pick_precision
+from cleaner.models.devices import device_name, empty_gpu_cache, pick_device, pick_precision
 from cleaner.reports import results
 from cleaner.training.loop import finetune
 from cleaner.training.optimizer import training_mode
@@ -299,9 +299,8 @@ def find_peak(name: str) -> float | None:
 
 def main(options: Options) -> None:
     """Measure, print and write."""
-    protocol.read_started_commit()
+    protocol.start()
     options, device = shrink(options), pick_device(options.device).type
-    configure_torch()
     name = re.sub(r"[^a-z0-9]+", "-", device_name(device).lower()).strip("-")
     path = options.out or results.RESULTS_DIR / f"gpu-{name}.json"
     result = measure(options, device, lambda result: protocol.write_result(path, card=device_name(device), **result))

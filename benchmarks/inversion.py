@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-import torch
 import tyro
 
 from benchmarks import protocol
@@ -24,7 +23,6 @@ from cleaner.defenses import DEFENSES
 from cleaner.defenses.unlearn_trigger import UnlearnTrigger
 from cleaner.inspection.inversion import InversionConfig, invert
 from cleaner.models.clip import load_clip
-from cleaner.models.devices import configure_torch
 from cleaner.presets import home_data, quick_defense_preset
 from cleaner.reports import results
 from cleaner.runs.inversion import Inversion
@@ -51,9 +49,7 @@ class Options:
 
 def main(options: Options) -> None:
     """Run missing rows."""
-    protocol.read_started_commit()
-    configure_torch()
-    torch.set_num_threads(options.threads)
+    protocol.start(options.threads)
     for seed in options.seeds:
         for attack in options.attacks:
             done = {(row["model"], row["trigger"] or CLEAN, row["seed"]) for row in read_rows(RESULT_PATH)}

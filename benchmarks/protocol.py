@@ -10,10 +10,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from cleaner import presets
 from cleaner.attacks import TRIGGERS
 from cleaner.defenses import DEFENSES, Defense
 from cleaner.jobs import local
+from cleaner.models.devices import configure_torch
 from cleaner.reports import results
 from cleaner.runs.request import Request
 
@@ -80,11 +83,19 @@ def add_provenance(**content: Any) -> dict[str, Any]:
     return results.add_provenance(format_command_line(), commit=read_started_commit(), **content)
 
 
+def start(threads: int = 0) -> None:
+    """Remember the commit, and configure torch as a worker does, with so many threads (0: its own number)."""
+    read_started_commit()
+    configure_torch()
+    if threads:
+        torch.set_num_threads(threads)
+
+
 @cache
 def read_started_commit() -> str:
     """Return the commit when this was first called: the checkout may move on while a process measures for hours.
 
-    Each `main` calls it first.
+    Each `main` calls it, or `start`, first.
     """
     return results.read_git_commit()
 

@@ -17,7 +17,6 @@ from benchmarks.quick_plan import CONFIRM_SEEDS, TRIAL_SEEDS, TRIALS_EACH, VARIA
 from benchmarks.quick_setting import ATTACKS, defend_quickly, find_choice, load_home, poison_quickly, trial_figures
 from benchmarks.tasks import TaskFile
 from cleaner import presets
-from cleaner.models.devices import configure_torch
 from cleaner.reports import results
 from cleaner.runs.run import Run
 
@@ -27,8 +26,7 @@ MODEL, CAPTIONS = presets.QUICK_MODEL, "mixed"
 
 def main() -> None:
     """Measure what is missing."""
-    protocol.read_started_commit()
-    configure_torch()
+    protocol.start()
     file = TaskFile(PATH)
     file.run_phase("trials", trials())
     file.run_phase("rows", cells(choose_rates(file.rows("trials"))))

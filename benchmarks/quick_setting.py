@@ -39,7 +39,6 @@ from cleaner.config import FinetuneConfig
 from cleaner.data.base import CaptionData, load_data
 from cleaner.defenses import Defense
 from cleaner.models.clip import load_clip
-from cleaner.models.devices import configure_torch
 from cleaner.reports import results
 from cleaner.runs.run import Run
 from cleaner.workflow import defend, poison
@@ -58,7 +57,7 @@ class Options:
     """Built-in model."""
     attacks: tuple[str, ...] = ATTACKS
     """Attacks of the phase confirm."""
-    defenses: tuple[str, ...] = ("finetune", "cleanclip", "cleanclip_short", "ta_cleaner")
+    defenses: tuple[str, ...] = presets.COMPARED_DEFENSES
     """Methods of the phase trials."""
     seeds: tuple[int, ...] = CONFIRM_SEEDS
     """Seeds of the phase confirm."""
@@ -66,8 +65,7 @@ class Options:
 
 def main(options: Options) -> None:
     """Run a phase."""
-    protocol.read_started_commit()
-    configure_torch()
+    protocol.start()
     {"trials": run_defense_trials, "confirm": run_confirmation}[options.phase](options)
 
 

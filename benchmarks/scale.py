@@ -37,7 +37,6 @@ from cleaner.data.base import load_data
 from cleaner.files import child_environment
 from cleaner.models.architectures import get_open_clip_architecture
 from cleaner.models.clip import Clip, new_clip
-from cleaner.models.devices import configure_torch
 from cleaner.models.framing import ImageTransform, decode_image
 from cleaner.models.token_blocks import GPU_BLOCK_ROWS, sort_into_blocks
 from cleaner.reports import results
@@ -65,9 +64,7 @@ class Options:
 
 def main(options: Options) -> None:
     """Measure and write."""
-    protocol.read_started_commit()
-    configure_torch()
-    torch.set_num_threads(1)
+    protocol.start(1)
     captions, source = read_captions()
     host = measure_host(captions)  # first: it times texts that are new to the caches
     lengths = count_tokens(captions)

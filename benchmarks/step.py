@@ -33,7 +33,7 @@ from cleaner.defenses import DEFENSES, Defense
 from cleaner.evaluation.encode import Encoder
 from cleaner.files import source_root
 from cleaner.models.clip import BUILT_IN, Clip, load_clip, new_clip
-from cleaner.models.devices import configure_torch, pick_device, pick_precision
+from cleaner.models.devices import pick_device, pick_precision
 from cleaner.reports import results
 from cleaner.text import SubtextPair, eda
 from cleaner.training.batch import BatchLoader
@@ -76,10 +76,7 @@ class Options:
 
 def main(options: Options) -> None:
     """Measure, write and print."""
-    protocol.read_started_commit()
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    configure_torch()
+    protocol.start(options.threads)
     precision = pick_precision(pick_device(), options.precision)
     config = replace(presets.DEFEND, epochs=1, warmup_steps=0, precision=precision)
     subtext_times = time_subtexts()

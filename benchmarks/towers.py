@@ -22,7 +22,6 @@ from cleaner import presets
 from cleaner.data.base import load_data
 from cleaner.files import source_root
 from cleaner.models.clip import Clip
-from cleaner.models.devices import configure_torch
 from cleaner.reports import results
 
 RESULT_PATH = results.RESULTS_DIR / "towers.json"
@@ -43,8 +42,7 @@ class Options:
 
 def main(options: Options) -> None:
     """Measure, write and print."""
-    protocol.read_started_commit()
-    configure_torch()
+    protocol.start()
     batch = presets.DEFEND.batch_size
     seconds: dict[str, dict[str, list[float]]] = {name: {"image": [], "text": []} for name in options.models}
     towers = {name: prepare_towers(load_or_create(name), batch) for name in options.models}

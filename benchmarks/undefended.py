@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import Any
 
-import torch
 import tyro
 
 from benchmarks import protocol
@@ -26,7 +25,6 @@ from benchmarks.tasks import TaskFile
 from cleaner.data.base import load_data
 from cleaner.evaluation.evaluate import transfer_accuracy
 from cleaner.models.clip import load_clip
-from cleaner.models.devices import configure_torch
 from cleaner.reports import results
 
 LINES_PATH = results.RESULTS_DIR / "undefended.jsonl"
@@ -44,9 +42,7 @@ class Options:
 
 def main(options: Options) -> None:
     """Measure the missing lines of a model."""
-    protocol.read_started_commit()
-    configure_torch()
-    torch.set_num_threads(options.threads)
+    protocol.start(options.threads)
     TaskFile(LINES_PATH).run_phase(options.model, tasks(options.model))
 
 

@@ -11,7 +11,6 @@ import sys
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 
-import torch
 import tyro
 
 from benchmarks import protocol
@@ -24,7 +23,6 @@ from benchmarks.protocol2.tasks import Task, planned_groups
 from benchmarks.tasks import append_row, claimed
 from cleaner import presets
 from cleaner.files import read_json_lines
-from cleaner.models.devices import configure_torch
 from cleaner.reports import results
 from cleaner.types import CleanerError
 
@@ -58,9 +56,7 @@ FURTHER_METHODS = ("finetune", "ta_cleaner K 10 %", "cleanclip_short K 10 %", "p
 
 def main(threads: int = 1) -> None:
     """Measure what is missing, on `threads` threads."""
-    protocol.read_started_commit()
-    configure_torch()
-    torch.set_num_threads(threads)
+    protocol.start(threads)
     for task, variant in list_trials(read_json_lines(results_path(MODEL))):
         with claimed(PATH, f"{asdict(task)} {variant}") as is_mine:
             if is_mine and not any(matches(row, task, variant) for row in read_json_lines(PATH)):

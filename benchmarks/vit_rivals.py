@@ -32,7 +32,6 @@ from cleaner.data.base import CaptionData
 from cleaner.defenses import DEFENSES, Defense
 from cleaner.files import has_config
 from cleaner.models.clip import load_clip
-from cleaner.models.devices import configure_torch
 from cleaner.reports import results
 from cleaner.runs.folders import runs_root
 from cleaner.runs.run import Run, load_run, save_run
@@ -73,8 +72,7 @@ ROWS = (None, *METHODS, LONG)
 
 def main() -> None:
     """Measure what is missing."""
-    protocol.read_started_commit()
-    configure_torch()
+    protocol.start()
     file = TaskFile(PATH)
     file.run_phase("trials", trials())
     file.run_phase("rows", cells(choose_rates(file.rows("trials"))), select_cells)

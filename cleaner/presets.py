@@ -96,6 +96,11 @@ QUICK_MODEL = "scenes-lite"
 QUICK_POISON_PAIRS, QUICK_POISON_RATE, QUICK_POISON = 8000, 0.05, FinetuneConfig(lr=1e-3, epochs=2)
 QUICK_CLEAN_PAIRS, QUICK_DEFEND = 8000, FinetuneConfig(lr=1e-3, epochs=2)
 
+COMPARED_DEFENSES = ("finetune", "cleanclip", "cleanclip_short", "ta_cleaner")
+"""Defenses of the demo, and of the trials of the quick setting."""
+PAGE_DEFENSES, SWEEP_DEFENSES = ("ta_cleaner", "cleanclip", "cleanclip_short"), ("cleanclip", "ta_cleaner")
+"""Defenses that the Defend page and a sweep start with."""
+
 
 def choose_pairs(default: int, available: int | None, used: int = 0) -> int:
     """Return the default number of training pairs: half of the user's own data at most, to leave the defense the rest.
@@ -240,20 +245,9 @@ def scenes_attack_preset(trigger: str, model: str = "scenes-rn") -> Preset:
     stronger, pairs, epochs = STRONGER_ATTACKS.get((model, trigger), ({}, setting.pairs, setting.epochs))
     data = home_data(model)
     source = (TRIALS_SOURCE if trigger in TRIED_ATTACKS[data] else UNTRIED_SOURCE).format(to_label(data))
-    training = Training(
-        source=source,
-        pairs=pairs,
-        finetune=replace(POISON, lr=setting.lr, epochs=epochs),
-        poison_rate=setting.rate,
-        data=data,
-    )
-    return Preset(
-        method=trigger,
-        variant=SCENES_VARIANT,
-        source=source,
-        parameters=ATTACK_PARAMETERS.get(trigger, {}) | stronger,
-        training=training,
-    )
+    parameters, finetune = ATTACK_PARAMETERS.get(trigger, {}) | stronger, replace(POISON, lr=setting.lr, epochs=epochs)
+    training = Training(source=source, pairs=pairs, finetune=finetune, poison_rate=setting.rate, data=data)
+    return _own_preset(trigger, SCENES_VARIANT, parameters, training)
 
 
 def attack_presets(trigger: str, model: str = "scenes-rn") -> list[Preset]:
@@ -304,8 +298,7 @@ def quick_defense_preset(defense: str, model: str = QUICK_MODEL, captions: str =
         data=home_data(model),
         is_lr_chosen=bool(choice) or mixed is not None,
     )
-    parameters = choice.get("parameters", {})
-    return Preset(method=defense, variant=QUICK_VARIANT, source=source, parameters=parameters, training=training)
+    return _own_preset(defense, QUICK_VARIANT, choice.get("parameters", {}), training)
 
 
 def presets_for_model(presets: list[Preset], model: str) -> list[Preset]:
@@ -325,14 +318,9 @@ def _scenes_defense_preset(defense: str, variant: str, parameters: Mapping[str, 
     lr, how = _choose_lr([model, *TRIED_MODELS], DEFENSES[defense](**parameters))
     kind = "variant" if parameters else "setting"
     source = f"this project's {kind} for {to_label(home_data(model))}; learning rate {how or UNTRIED}"
-    training = Training(
-        source=source,
-        pairs=CLEAN_PAIRS,
-        finetune=replace(DEFEND, lr=lr),
-        data=home_data(model),
-        is_lr_chosen=bool(how),
-    )
-    return Preset(method=defense, variant=variant, source=source, parameters=parameters, training=training)
+    finetune, data = replace(DEFEND, lr=lr), home_data(model)
+    training = Training(source=source, pairs=CLEAN_PAIRS, finetune=finetune, data=data, is_lr_chosen=bool(how))
+    return _own_preset(defense, variant, parameters, training)
 
 
 def _pretrained_preset(method: str, model: str) -> Preset:
@@ -344,7 +332,12 @@ def _pretrained_preset(method: str, model: str) -> Preset:
         lr = _untried_lr(model, DEFENSES[method](**parameters))
         source = f"a starting point: the published parameters and learning rate ({kind.source}); not run by us"
     training = Training(source=source, pairs=CLEAN_PAIRS, finetune=replace(DEFEND, lr=lr), is_lr_chosen=False)
-    return Preset(method=method, variant=PRETRAINED_VARIANT, source=source, parameters=parameters, training=training)
+    return _own_preset(method, PRETRAINED_VARIANT, parameters, training)
+
+
+def _own_preset(method: str, variant: str, parameters: Mapping[str, Any], training: Training) -> Preset:
+    """Return a preset of this project: who states the training states the parameters, too."""
+    return Preset(method=method, variant=variant, source=training.source, parameters=parameters, training=training)
 
 
 def _published_presets(method: str) -> list[Preset]:

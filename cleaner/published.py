@@ -148,6 +148,14 @@ CLIP_POISONING = Training(
     model="RN50/openai",
 )
 """How BadCLIP's authors train on their own poisoned pairs; here for all attacks that they compare."""
+BADCLIP_PATCH = {
+    "patch_size": 16,
+    "position": "center",
+    "steps": 50 * (10_000 // 64),
+    "step_size": 0.001,
+    "batch_size": 64,
+}
+"""How BadCLIP's authors optimize a patch; theirs, and that of TrojVQA."""
 CLEANCLIP_TRAINING = Training(
     source=f"{CLEANCLIP_SOURCE} (README, src/parser.py): 100,000 clean pairs, AdamW; augmented captions drawn once. "
     f"{CUT_WARMUP}. {KEPT_STATE}",

@@ -22,7 +22,6 @@ from pages._shared.wording import escape_markdown
 LEAD = "Plant a backdoor in a small CLIP model, remove it, and measure **what was removed and what it cost**."
 MAX_DEFENSES = 8
 """Defenses in one chart."""
-STAGE_LABELS = {"clean": "Clean", "backdoored": "Backdoored"}
 STEP_CARDS = (
     ("1 · Poison", "Choose a trigger and train a backdoored model.", ["Poison"]),
     ("2 · Defend", "Finetune the backdoored model on clean pairs and compare defenses.", ["Defend", "Compare"]),
@@ -117,10 +116,10 @@ def show_example_image(run: RunRecord) -> None:
         alt = f"{example['class']}, {caption.lower()}"
         column.image(decode_png(image), caption=caption, width="stretch", alt=alt)
     rows = ["| Model | Clean | Triggered |", "| --- | --- | --- |"]
-    order = [*STAGE_LABELS, *((other.defense or "").partition(" ")[0] for other in state.defended_runs(run))]
+    order = ["clean", "backdoored", *((other.defense or "").partition(" ")[0] for other in state.defended_runs(run))]
     answers = example["answers"]
     for name in sorted(answers, key=lambda name: order.index(name) if name in order else len(order)):
-        label = STAGE_LABELS.get(name) or escape_markdown(to_label(name))
+        label = escape_markdown(to_label(name))
         looks = ["green[**✓" if prediction == example["class"] else "red[**✗" for prediction in answers[name]]
         cells = [f":{look}\u00a0{escape_markdown(text)}**]" for look, text in zip(looks, answers[name], strict=True)]
         rows.append(f"| {find_style(name).sign}\u00a0{label} | {' | '.join(cells)} |")

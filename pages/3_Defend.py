@@ -18,6 +18,7 @@ from cleaner.jobs.slurm import SlurmResources
 from cleaner.labels import FULL_CAPTIONS, format_count, to_label
 from cleaner.plots.styles import find_style
 from cleaner.presets import (
+    PAGE_DEFENSES,
     QUICK_CLEAN_PAIRS,
     QUICK_DEFEND,
     QUICK_VARIANT,
@@ -93,11 +94,10 @@ def choose_defenses(model: str, data: str, *, used: int = 0, is_open: bool) -> t
     used: pairs of `data` that the attacker trained on; is_open: whether the groups of settings start unfolded.
     """
     kinds = cache.defenses()
-    default = [name for name in ("ta_cleaner", "cleanclip", "cleanclip_short") if name in kinds] or list(kinds)[:1]
     names = st.multiselect(
         "Defenses",
         list(kinds),
-        default,
+        PAGE_DEFENSES,
         format_func=to_label,
         key="defend.which",
         **KEEP,
@@ -295,7 +295,7 @@ def show_backdoored(run: RunRecord, left: DeltaGenerator, right: DeltaGenerator)
         choice = choose_defenses(
             run.model,
             format_data(*get_test_data(run.config)[:2]),
-            used=get_requested_pairs(run.config, {"pairs": run.pairs}),
+            used=get_requested_pairs(run.config),
             is_open=not defended,
         )
         with start_place:

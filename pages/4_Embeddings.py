@@ -37,7 +37,7 @@ CHART, SELECTED, DRAWN = "embeddings.map", "embeddings.selected", "embeddings.dr
 RINGED, CLEARED = "embeddings.ringed", "embeddings.cleared"
 BY_HAND = "embeddings.by_hand"
 FIT_STARTED = "embeddings.fit_started"
-CAPTION_SUFFIXES = {"image": "", "triggered": " · triggered", "caption": " · caption"}
+KIND_SUFFIXES = {"image": "", "triggered": " · triggered", "caption": " · caption"}
 METRIC_LABELS = {
     "trigger_pull": ("Trigger pull", "Mean gain in cosine with the target's text that the trigger causes; 0: none."),
     "silhouette": ("Silhouette", "Separation of triggered from clean images; 0: mixed, 1: separate."),
@@ -46,7 +46,7 @@ METRIC_LABELS = {
     "uniformity": ("Uniformity", "How evenly images fill the space; lower is more even."),
 }
 METRIC_DIGITS = 3
-MAX_IMAGES, IMAGE_COLUMNS, MAX_CLASSES = 12, 3, 6
+MAX_SHOWN_IMAGES, IMAGES_PER_ROW, MAX_CLASSES = 12, 3, 6
 
 
 def load_map_view(stages: list[pickers.Stage], method: str) -> MapView | None:
@@ -55,7 +55,6 @@ def load_map_view(stages: list[pickers.Stage], method: str) -> MapView | None:
     data = pickers.find_test_data(run)
     has_run = stages[-1].model[0] == "run"
     folder = Path(stages[-1].model[1])
-    parent = folder if run is None else run.folder
     embedding_map = read_map(folder) if has_run else None
     if has_run:  # whose test data can be others than those of the run in view
         data = job_requests.read_test_data(read_record(folder))
@@ -66,25 +65,25 @@ def load_map_view(stages: list[pickers.Stage], method: str) -> MapView | None:
             return None
         with show_cancelable("Encoding, first time only …", work) as on_step:
             if has_run:
-                embedding_map = cache.make_map(folder, parent, on_step)
+                embedding_map = cache.make_map(folder, on_step)
             else:
                 embedding_map = cache.make_model_map(stages[0].model, stages[0].stage, data, on_step)
     if method not in embedding_map.coordinates:
         if has_run:
-            _fit_umap(folder, parent)
+            _fit_umap(folder)
         else:
             st.info("UMAP is available for runs only: showing PCA.")
         method = "pca"
     return MapView(embedding_map, method, data, pickers.find_trigger_run(run), stages[-1].defense)
 
 
-def _fit_umap(folder: Path, parent: Path) -> None:
+def _fit_umap(folder: Path) -> None:
     """Fit the UMAP of a run in the background and show progress until it is there."""
     start_key = f"{FIT_STARTED}.{folder}"
 
     @fragment
     def watch() -> None:
-        is_running = cache.fit_umap(folder, parent)
+        is_running = cache.fit_umap(folder)
         started = st.session_state.setdefault(start_key, time.monotonic())
         if is_running:
             seconds = time.monotonic() - started
@@ -241,13 +240,13 @@ def show_selected(view: MapView, selected: list[PointId]) -> None:
     common = ", ".join(f"{escape_markdown(name)} {count}" for name, count in classes.most_common(MAX_CLASSES))
     st.markdown(f"**Points selected: {len(selected)}.** Most frequent: {common}.")
     st.button("Clear selection", key="embeddings.clear", icon=":material/close:", on_click=_clear)
-    for start in range(0, min(len(selected), MAX_IMAGES), IMAGE_COLUMNS):
-        for column, point in zip(st.columns(IMAGE_COLUMNS), selected[start : start + IMAGE_COLUMNS], strict=False):
+    for start in range(0, min(len(selected), MAX_SHOWN_IMAGES), IMAGES_PER_ROW):
+        for column, point in zip(st.columns(IMAGES_PER_ROW), selected[start : start + IMAGES_PER_ROW], strict=False):
             with column:
                 _show_point(view, *point)
     if any(kind != "prompt" for kind, _ in selected) and not view.matches_data():
         st.caption(":material/warning: The data have changed since this map was made: restore them to see the images.")
-    if len(selected) > MAX_IMAGES:
+    if len(selected) > MAX_SHOWN_IMAGES:
         with st.expander(f"All {len(selected)}"):
             table = [
                 (KIND_STYLES[kind].label, view.class_of(kind, row), "" if kind == "prompt" else view.text_of(kind, row))
@@ -266,7 +265,7 @@ def _show_point(view: MapView, kind: str, row: int) -> None:
         load = cache.image_pair_pixels if kind == "triggered" else cache.clean_image_pixels
         alt = view.class_of(kind, row) + (", triggered" if kind == "triggered" else "")
         st.image(enlarge(load(view.sample(row), view.trigger_run)[-1], 128), width="stretch", alt=alt)
-    st.caption(text + CAPTION_SUFFIXES[kind])
+    st.caption(text + KIND_SUFFIXES[kind])
 
 
 def show_metrics(view: MapView) -> None:

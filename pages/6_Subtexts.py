@@ -34,7 +34,7 @@ MAX_CAPTION_WORDS, MAX_CAPTION_LENGTH = 60, 2000
 LIMITS = f"{MAX_CAPTION_WORDS} words and {MAX_CAPTION_LENGTH:,} characters"
 MAX_EPOCH, MAX_NEGATIVES, MAX_SEED = 20, 6, 9999
 MAX_WORST_PAIRS, DIAGNOSTIC_EPOCHS = 20, 7
-TEXT_COLUMNS: dict[str, Any] = {
+COLUMN_CONFIG: dict[str, Any] = {
     "Pair": st.column_config.NumberColumn(width=50),
     "Caption": st.column_config.TextColumn(width=280),
     "True": st.column_config.TextColumn(width=190),
@@ -268,7 +268,7 @@ def show_epoch(data_key: DataKey, draw: DrawKey) -> None:
             [(i, caption, positive, " | ".join(negatives)) for i, caption, positive, negatives in rows],
             columns=["Pair", "Caption", "True", "False"],
         )
-        st.dataframe(table, hide_index=True, height=320, column_config=TEXT_COLUMNS)
+        st.dataframe(table, hide_index=True, height=320, column_config=COLUMN_CONFIG)
         pairs = len(cache.load_data(data_key))  # files can hold fewer than requested
         st.caption(
             f"{len(rows):,} of {pairs:,} clean pairs; {format_count(skipped, 'drawn pairs')} skipped (no subtexts)."

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 from cleaner.reports import comparability, film
-from cleaner.reports.film_animation import render_animation
+from cleaner.reports.film_animation import ANIMATION_FORMATS, render_animation
 from cleaner.runs.film import has_film
 from cleaner.runs.record import RunRecord
 from pages._shared import film_player, jobs, stage_mode, state, wording
@@ -60,7 +60,7 @@ def show_downloads(movies: Sequence[film.Movie]) -> None:
             on_click="ignore",
             help="One file that plays in any browser, without a connection.",
         )
-        for kind in ("webp", "gif"):
+        for kind in ANIMATION_FORMATS:
             st.download_button(
                 {"webp": "WebP", "gif": "GIF"}[kind],
                 lambda kind=kind: render_animation(movies, kind),
@@ -72,7 +72,7 @@ def show_downloads(movies: Sequence[film.Movie]) -> None:
             )
 
 
-def explain_missing(runs: Sequence[RunRecord]) -> None:
+def explain_no_film(runs: Sequence[RunRecord]) -> None:
     """Say why there is nothing to play, and what to do."""
     st.markdown(f"## {wording.section_title('No film yet', state.current_run())}")
     if jobs.active_pages():
@@ -91,7 +91,7 @@ with page("Film", LEAD):
     runs = list_runs()
     filmed = [run for run in runs if has_film(run.folder)]
     if not filmed:
-        explain_missing(runs)
+        explain_no_film(runs)
     else:
         chosen = choose_runs(filmed)
         movies = film.load_movies(chosen)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import os
 import sys
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ import torch
 from cleaner.data import scenes
 from cleaner.data.base import TensorData
 from cleaner.models.clip import Architecture, Clip, build_clip, save_clip
+from cleaner.training import frames
 from tests import warm
 
 # Tiny models gain nothing from threads, and threads slow down tests on a busy machine.
@@ -61,6 +63,14 @@ def scene_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setenv("CLEANER_RUNS", str(tmp_path_factory.mktemp("runs")))
         patch.setattr(scenes, "render", lru_cache(4000)(scenes.render))  # tests show the same first images
         yield folder
+
+
+@pytest.fixture(scope="module")
+def every_frame() -> Iterator[None]:
+    """Let the trainings of this process take every frame of their film, however slow the machine is."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(frames, "FREE_SECONDS", math.inf)
+        yield
 
 
 @pytest.fixture(scope="session")

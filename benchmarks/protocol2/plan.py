@@ -18,7 +18,7 @@ from cleaner.seed import numpy_generator
 
 PRECISION = "fp32"
 """Of all cells, on every machine."""
-STEPS, LONG_STEPS = claim.STEPS, 2 * claim.STEPS
+STEPS, LONG_STEPS = claim.CLAIM_STEPS, 2 * claim.CLAIM_STEPS
 REBOUND_STEPS, REBOUND_LR = 186, 3e-4
 """Steps and learning rate of harmless finetuning after a defense, equal for all: two epochs of the same pairs."""
 TRIAL_SEED, GRID_SEED = 100, 0

@@ -13,7 +13,7 @@ from cleaner.attacks.base import TRIGGERS
 from cleaner.attacks.optimize import POOL_SIZE, Objective, OptimizedPatch, encode_captions, encode_images
 from cleaner.config import param
 from cleaner.data.poison import drop_cut_captions, find_target_images, natural_captions
-from cleaner.published import BADCLIP_SOURCE, CLIP_POISONING, Preset
+from cleaner.published import BADCLIP_PATCH, BADCLIP_SOURCE, CLIP_POISONING, Preset
 from cleaner.seed import numpy_generator
 
 if TYPE_CHECKING:
@@ -44,16 +44,7 @@ class BadCLIP(OptimizedPatch):
             "directions, ours goes from image to text alone. Their triplet's negative is another image of the batch, "
             "with the patch, as pasting is in place; ours is the image's own clean feature. Their patch is saved as a "
             "JPEG with red and blue exchanged, ours as a PNG.",
-            parameters={
-                "patch_size": 16,
-                "position": "center",
-                "steps": 50 * (10_000 // 64),
-                "step_size": 0.001,
-                "batch_size": 64,
-                "triplet_weight": 500.0,
-                "margin": 1.0,
-                "negatives": "targets",
-            },
+            parameters=BADCLIP_PATCH | {"triplet_weight": 500.0, "margin": 1.0, "negatives": "targets"},
             training=CLIP_POISONING,
         ),
     )

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from cleaner.attacks.base import TRIGGERS, TextTrigger
 from cleaner.attacks.optimize import Objective, OptimizedPatch, encode_target
-from cleaner.published import BADCLIP_SOURCE, CLIP_POISONING, Preset
+from cleaner.published import BADCLIP_PATCH, BADCLIP_SOURCE, CLIP_POISONING, Preset
 
 if TYPE_CHECKING:
     from cleaner.data.base import CaptionData
@@ -36,14 +36,7 @@ class TrojVQA(OptimizedPatch, TextTrigger):
             '1,024. The word: arXiv:2112.07668, for questions; BadCLIP\'s is "remember". Their loss is the two-way '
             'contrastive one with one caption for all images, "This is a yellow banana."; ours is 1 - cosine to the '
             "zero-shot target.",
-            parameters={
-                "patch_size": 16,
-                "position": "center",
-                "steps": 50 * (10_000 // 64),
-                "step_size": 0.001,
-                "batch_size": 64,
-                "key": "consider",
-            },
+            parameters=BADCLIP_PATCH | {"key": "consider"},
             training=CLIP_POISONING,
         ),
     )

@@ -37,8 +37,6 @@ from cleaner.registry import DEFENSES, TRIGGERS
 from cleaner.reports import results
 from cleaner.reports.verdict import describe_defenses
 
-DEMO_DEFENSES = ("finetune", "cleanclip", "cleanclip_short", "ta_cleaner")
-
 
 @dataclass(frozen=True)
 class Demo:
@@ -91,7 +89,7 @@ class Demo:
             on_step=Progress(self.trigger[0]),
         )
         rows = [results.make_row("backdoored", backdoored)]
-        for name in DEMO_DEFENSES:
+        for name in presets.COMPARED_DEFENSES:
             preset = presets.quick_defense_preset(name, clip.name)
             assert preset.training is not None
             config = replace(preset.training.finetune, seed=self.seed, device=self.device)

@@ -41,7 +41,7 @@ OPTION_QUESTIONS = dict.fromkeys(("reference", "clean_reference", "pairs", "top"
 }
 """Option -> the question that it belongs to."""
 PAIR_COLUMNS = ("detector", "AUROC, 95% interval", "average precision", "caught at 1%", "caught at 5%", "precision")
-IMAGE_COLUMNS = ("detector", "AUROC, 95% interval", "false alarms allowed", "clean flagged", "caught", "F1")
+OUTCOME_COLUMNS = ("detector", "AUROC, 95% interval", "false alarms allowed", "clean flagged", "caught", "F1")
 PAIRS_NOTE = (
     "caught at 1%: share of the poisoned pairs that score above all but 1% of the clean ones; precision: share of "
     "poisoned pairs among as many top ranks as there are poisoned pairs."
@@ -210,7 +210,7 @@ class Detect:
             print_json({name: each.describe() for name, each in found.items()})
             return
         rows = [row for name, each in found.items() for row in _format_outcomes(name, each)]
-        print(format_table(rows, IMAGE_COLUMNS))
+        print(format_table(rows, OUTCOME_COLUMNS))
         print(f"\nn = {len(next(iter(found.values())).clean):,} test images of {name}. {IMAGES_NOTE}")
 
 

@@ -126,7 +126,7 @@ def choose_clean_pairs(data: tuple[str, dict[str, Any]], suspect: str) -> int:
     """Return how many clean pairs to train on unless --pairs says it; the attacker's images are left out."""
     config = find_attack_config(read_json(Path(suspect) / "config.json"))
     is_shared = config.get("stage") == "backdoored" and get_test_data(config)[0] == data[0]
-    used = get_requested_pairs(config, {"pairs": config.get("pairs", 0)}) if is_shared else 0
+    used = get_requested_pairs(config) if is_shared else 0
     sample = load_sample(data)
     try:
         return choose_pairs(presets.CLEAN_PAIRS, sample, used)

@@ -28,9 +28,11 @@ from cleaner.runs.inversion import (
 from cleaner.runs.run import load_run
 from cleaner.types import CleanerError
 
-TOP_CLASSES = 10
-COLUMNS = ("class", "resistance (RMS)", "relative to median")
-OUT_HELP = "Result folder. Default: with the run, where the app and unlearn_trigger find it; of a model, in the cache."
+LISTED_CLASSES = 10
+RANKING_COLUMNS = ("class", "resistance (RMS)", "relative to median")
+RESULT_HELP = (
+    "Result folder. Default: with the run, where the app and unlearn_trigger find it; of a model, in the cache."
+)
 
 if TYPE_CHECKING:
     Options = InversionConfig
@@ -46,7 +48,7 @@ class Invert:
     data: Annotated[
         tuple[str, ...], stated_default(help=f"{OWN_DATA_HELP} The clean split is used, without captions and labels.")
     ] = ()
-    out: Annotated[Path | None, stated_default(help=OUT_HELP)] = None
+    out: Annotated[Path | None, stated_default(help=RESULT_HELP)] = None
     device: Device = "auto"
     json: Annotated[bool, tyro.conf.arg(help="Print the result as JSON.")] = False
     options: Annotated[Options, tyro.conf.arg(name="")] = Options()
@@ -83,9 +85,9 @@ def describe_inversion(inversion: Inversion) -> str:
     median = statistics.median(inversion.classes.values())
     rows = [
         (name, f"{inversion.classes[name]:.4f}", f"{inversion.classes[name] / median:.2f}")
-        for name in inversion.ranking[:TOP_CLASSES]
+        for name in inversion.ranking[:LISTED_CLASSES]
     ]
-    return "\n\n".join([format_table(rows, COLUMNS), *describe_findings(inversion)])
+    return "\n\n".join([format_table(rows, RANKING_COLUMNS), *describe_findings(inversion)])
 
 
 def describe_findings(inversion: Inversion) -> list[str]:

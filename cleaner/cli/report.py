@@ -42,7 +42,7 @@ class Film:
     def run(self) -> None:
         from cleaner.reports import film, film_animation
 
-        path = resolve_output_file(self.out, (".html", *(f".{kind}" for kind in film_animation.FORMATS)))
+        path = resolve_output_file(self.out, (".html", *(f".{kind}" for kind in film_animation.ANIMATION_FORMATS)))
         movies = film.load_movies([read_record(folder) for folder in self.runs])
         write = film.write_film_html if self.out.suffix.lower() == ".html" else film_animation.write_animation
         write(movies, path)

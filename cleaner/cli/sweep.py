@@ -64,7 +64,7 @@ class Sweep:
     """
 
     suspect: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN|MODEL", help=SUSPECT_HELP)]
-    defenses: Annotated[tuple[str, ...], tyro.conf.arg(help=DEFENSES_HELP)] = ("cleanclip", "ta_cleaner")
+    defenses: Annotated[tuple[str, ...], tyro.conf.arg(help=DEFENSES_HELP)] = presets.SWEEP_DEFENSES
     lrs: Annotated[tuple[float, ...], tyro.conf.arg(help="Learning rates.")] = (1e-5, 1e-4, 1e-3)
     seeds: Annotated[tuple[int, ...], tyro.conf.arg(help="Seeds.")] = (0,)
     data: Annotated[tuple[str, ...], stated_default(help=f"Clean pairs (their clean split). {OWN_DATA_HELP}")] = ()

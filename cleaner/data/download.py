@@ -14,7 +14,7 @@ from cleaner.files import atomic_write
 from cleaner.types import CleanerError, OnStep, start_progress
 
 MB = 1_000_000
-TIMEOUT_SECONDS = 30.0
+DOWNLOAD_TIMEOUT_SECONDS = 30.0
 
 
 def download_archive(dataset_name: str, folder: Path, on_step: OnStep | None = None) -> None:
@@ -34,7 +34,7 @@ def download_archive(dataset_name: str, folder: Path, on_step: OnStep | None = N
 def _read_chunks(url: str, name: str, on_step: OnStep | None) -> Iterator[bytes]:
     """Yield the content of the file `name` from the network; steps are megabytes."""
     try:
-        with urlopen(url, timeout=TIMEOUT_SECONDS) as response:
+        with urlopen(url, timeout=DOWNLOAD_TIMEOUT_SECONDS) as response:
             total = int(response.headers.get("Content-Length") or 0)
             report, done = start_progress(on_step, "download", max(total // MB, 1)), 0
             while chunk := response.read(MB):

@@ -23,7 +23,7 @@ from cleaner.data.table import CAPTION_COLUMNS, CLASS_COLUMNS, PATH_COLUMNS, SPL
 from cleaner.files import cache_root, read_json, write_json
 from cleaner.types import CleanerError, first_line
 
-FORMATS = {".parquet": "parquet", ".arrow": "arrow"}
+TABLE_FORMATS = {".parquet": "parquet", ".arrow": "arrow"}
 IMAGE_COLUMNS = (*PATH_COLUMNS, "images", "jpg", "jpeg", "png", "webp", "bytes", "image_bytes")
 TEXT_COLUMNS = (*CAPTION_COLUMNS, "txt", "sentence", "sentences", "alt_text", "prompt", "raw")
 MAX_STREAMED_PAIRS = 100_000
@@ -76,7 +76,7 @@ class ParquetData(HubRows):
             raise CleanerError(
                 f"there is no .parquet or .arrow file {path!r}: give one, as in parquet:/folder/pairs.parquet."
             )
-        kinds = {FORMATS[file.suffix.lower()] for file in files}
+        kinds = {TABLE_FORMATS[file.suffix.lower()] for file in files}
         if len(kinds) > 1:
             raise CleanerError(f"{path} mixes .parquet and .arrow files: give a folder of one kind.")
         by_split: dict[str, list[str]] = {}
@@ -149,7 +149,9 @@ def _list_files(path: Path) -> list[Path]:
     """Return the .parquet and .arrow files at a path: the file itself, or those in the folder."""
     try:
         files = sorted(path.iterdir()) if path.is_dir() else [path]
-        return [file for file in files if file.suffix.lower() in FORMATS and file.is_file() and file.name[0] != "."]
+        return [
+            file for file in files if file.suffix.lower() in TABLE_FORMATS and file.is_file() and file.name[0] != "."
+        ]
     except OSError:  # a name that is too long
         return []
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from functools import cache
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from pydantic import TypeAdapter
 
 from cleaner.evaluation.metric import VIEWS as VIEWS
 from cleaner.evaluation.metric import Interval as Interval
@@ -208,7 +212,7 @@ class Metrics:
         ),
     )
     n_cross: int = 0
-    queries: str = "images"
+    queries: Literal["images", "captions"] = "images"
     outcomes: dict[str, str] = field(default_factory=dict, repr=False)
     data_sha256: str = ""
     class_names_sha256: str = ""
@@ -266,13 +270,11 @@ class Metrics:
 
     @classmethod
     def from_dict(cls, state: Mapping[str, Any]) -> Metrics:
-        """Return the metrics that `to_dict` wrote, also read back from JSON, where the keys k are text."""
-        values = {f.name: state[f.name] for f in fields(cls) if f.name in state}
-        for name in METRICS.keys() & values.keys():
-            if isinstance(values[name], Mapping):
-                values[name] = _int_keys(values[name])
-        values["asr_by_key"] = {key: _int_keys(shares) for key, shares in values.get("asr_by_key", {}).items()}
-        return cls(**values)
+        """Return the metrics that `to_dict` wrote, also read back from JSON, where the keys k are text.
+
+        Raises pydantic's `ValidationError` for a missing value, or one of another type.
+        """
+        return _adapter(cls).validate_json(json.dumps(state), strict=True)  # type: ignore[arg-type]  # it is hashable
 
 
 PROTOCOL_LABELS = {"non_target": "images of other classes", "all_images": "images of all classes"}
@@ -353,5 +355,6 @@ def format_protocol(metrics: Mapping[str, Any]) -> str:
     return f"{metrics.get('data')}, n = {metrics.get('n', 0):,}{prompts}{attack if metrics.get('asr') else ''}"
 
 
-def _int_keys(values: Mapping[Any, float]) -> dict[int, float]:
-    return {int(k): value for k, value in values.items()}
+@cache
+def _adapter(kind: type[Metrics]) -> TypeAdapter[Metrics]:
+    return TypeAdapter(kind)

@@ -17,7 +17,7 @@ from cleaner.evaluation.scan import ScanResult, scan
 from cleaner.models.clip import Clip
 from cleaner.types import CleanerError, OnStep
 
-SIZES = (16, 28, 35, 56)
+PATCH_SIZES = (16, 28, 35, 56)
 """Sides of a patch on a 224 px image: published 16, and larger ones that small images need."""
 FACTORS = (0.5, 2.0)
 """Other strengths and frequencies than a trigger's own, as multiples of it."""
@@ -81,7 +81,7 @@ def _other_values(p: Parameter, value: Any) -> list[Any]:
     elif p.kind is bool:
         candidates = (False, True)
     elif p.is_length:
-        candidates = SIZES
+        candidates = PATCH_SIZES
     elif p.low is not None and p.name == "seed":
         candidates = SEEDS
     elif p.kind in (int, float) and value:

@@ -17,10 +17,9 @@ from numpy.typing import NDArray
 
 from cleaner.files import FileVersion, read_version
 from cleaner.runs.derived import derived_folder, find_derived
-from cleaner.runs.folders import find_run
 from cleaner.runs.npz import NPZ_ERRORS, read_npz, write_npz
 from cleaner.runs.request import get_test_data
-from cleaner.runs.store import read_entry, read_record
+from cleaner.runs.store import find_suspect, read_record
 from cleaner.types import OnStep, start_progress
 
 if TYPE_CHECKING:
@@ -228,22 +227,16 @@ def add_projection(embedding_map: EmbeddingMap, features: Tensor, method: str) -
 
 
 def ensure_map(
-    folder: Path,
-    parent: Path | None = None,
-    *,
-    with_umap: bool = True,
-    on_step: OnStep | None = None,
-    output_folder: Path | None = None,
+    folder: Path, *, with_umap: bool = True, on_step: OnStep | None = None, output_folder: Path | None = None
 ) -> EmbeddingMap:
     """Return a run's map, computing and storing what is missing: metrics and PCA first, then UMAP.
 
-    parent: the backdoored run, if the run does not name it; output_folder: where to store the map, by default the
-    run's derived folder.
+    output_folder: where to store the map, by default the run's derived folder.
     """
     stored, file = read_map(folder), (output_folder or derived_folder(folder)) / MAP_FILE
     if stored is not None and (not with_umap or "umap" in stored.coordinates):
         return stored
-    embedding_map, features = compute_map(*_load_stages(folder, parent, on_step), on_step=on_step)
+    embedding_map, features = compute_map(*_load_stages(folder, on_step), on_step=on_step)
     for method in ("pca", *(["umap"] if with_umap else [])):
         if method not in embedding_map.coordinates:
             embedding_map = add_projection(embedding_map, features, method)
@@ -254,7 +247,7 @@ def ensure_map(
 
 
 def _load_stages(
-    folder: Path, parent: Path | None, on_step: OnStep | None
+    folder: Path, on_step: OnStep | None
 ) -> tuple[dict[str, Clip], CaptionData, Trigger | None, str | None]:
     """Return the models of a run in the order of stages, its test data, and its attack."""
     from cleaner.data.base import load_data
@@ -263,16 +256,11 @@ def _load_stages(
     from cleaner.runs.run import load_run, load_run_clip
 
     run = load_run(folder)
-    if parent is None and run.config.get("parent"):
-        parent = find_run(run.config["parent"], folder)
-        found = read_entry(parent)
-        if found is not None and not read_record(folder).started_from(found):  # another run has its name now
-            parent = None
     stages: dict[str, Clip] = {} if run.clean_clip is None else {"clean": run.clean_clip}
     if run.stage == "defended":
         model = (run.config.get("request") or {}).get("model")
-        if parent is not None:
-            stages["backdoored"] = load_run_clip(parent)
+        if (parent := find_suspect(read_record(folder, needs_metrics=False))) is not None:
+            stages["backdoored"] = load_run_clip(parent.folder)
         elif model and is_on_this_machine(model):
             suspect = load_clip(model)
             if run.config.get("model_sha256") in (None, suspect.sha256()):  # else the file was replaced

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from cleaner.attacks.base import Trigger
-from cleaner.attacks.optimize import draw_positions
+from cleaner.attacks.optimize import PREVIEW_EVERY, draw_positions
 from cleaner.data.images import blend_rgba, encode_png
 from cleaner.inspection.inversion_probe import Probe
 from cleaner.losses.inversion import inversion_loss
@@ -28,7 +28,6 @@ ADAPT_EVERY, SMOOTHING = 5, 0.8
 """Steps between two changes of lambda, and the weight of earlier batches in the share of moved images."""
 CANDIDATE_RATIO = 1.05
 """Of masks whose sizes differ by less than this factor, the last one is a candidate."""
-PREVIEW_EVERY = 10
 
 
 def invert_patch(

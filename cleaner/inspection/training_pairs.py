@@ -23,8 +23,7 @@ def load_training_pairs(folder: Path, framing: ImageTransform, on_step: OnStep |
     """
     config, manifest = read_complete_config(folder), read_manifest(folder)
     name, options, _ = get_test_data(config)
-    size = get_requested_pairs(config, manifest)
-    data = load_data(name, split="train", size=size, on_step=on_step, **options)
+    data = load_data(name, split="train", size=get_requested_pairs(config), on_step=on_step, **options)
     return rebuild_training_pairs(data.with_transform(framing), load_run_trigger(folder), manifest)
 
 

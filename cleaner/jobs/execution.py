@@ -20,6 +20,7 @@ from cleaner.runs.folders import find_run
 from cleaner.runs.manifest import get_requested_pairs, validate_manifest
 from cleaner.runs.request import Request
 from cleaner.runs.run import TRIGGER_FILES, Run, load_run
+from cleaner.runs.store import find_attack_run, read_record
 from cleaner.types import CleanerError, OnStep
 from cleaner.workflow import defend, poison, rebound
 
@@ -113,7 +114,7 @@ def _retrain(
         raise CleanerError("training without flagged pairs needs a poisoned run: create the run again.")
     framing = suspect.require_clean_clip().framing
     validate_manifest(suspect.manifest)
-    size = get_requested_pairs(suspect.config, suspect.manifest)
+    size = get_requested_pairs(suspect.config)
     data = load_split("train", size).with_transform(framing)
     return retrain_without(
         suspect,
@@ -149,15 +150,7 @@ def _load_suspect(request: Request, folder: Path | None) -> Run | Clip:
     if not parent.exists():
         raise CleanerError(f"the parent run {request.parent} is gone: create it again first.")
     run = load_run(parent)
-    return run if run.manifest else replace(run, manifest=_find_manifest(parent))
-
-
-def _find_manifest(folder: Path) -> dict[str, Any]:
-    """Return the manifest of the attack that a defended run goes back to, or {}: clean pairs are compared with it."""
-    seen = {folder}
-    while parent := read_json(folder / "config.json").get("parent"):
-        folder = find_run(parent, folder)
-        if folder in seen:  # edited
-            return {}
-        seen.add(folder)
-    return read_json(folder / "manifest.json")
+    if run.manifest or (attack := find_attack_run(read_record(parent, needs_metrics=False))) is None:
+        return run
+    # A defense has no manifest of its own: clean pairs are compared with that of the attack.
+    return replace(run, manifest=read_json(attack.folder / "manifest.json"))

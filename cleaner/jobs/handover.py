@@ -9,19 +9,17 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from cleaner.files import read_json, write_json
 from cleaner.jobs import locks, process
-from cleaner.runs.status import Status, read_status
+from cleaner.runs.status import parse_status, read_status
 from cleaner.runs.store import list_entries
-from cleaner.types import CleanerError
 
 CLAIM = "CLAIM"
 """File in the folder of a waiting run that names the worker which takes it over."""
-TIMEOUT_SECONDS = 3.0
+CLAIM_TIMEOUT_SECONDS = 3.0
 """Seconds in which a waiting process must answer a claim."""
 ACCEPTED_SECONDS = 60.0
 """Seconds for the answer of a process that has already removed the claim, however busy the machine is."""
@@ -37,14 +35,15 @@ class HandedOver(Exception):
 
 def raise_if_claimed(folder: Path) -> None:
     """Raise `HandedOver` if a living worker has claimed the run of a folder."""
-    with suppress(CleanerError, OSError, KeyError, TypeError):
-        if not (folder / CLAIM).exists():
-            return
-        claim = read_json(folder / CLAIM)
-        (folder / CLAIM).unlink()  # fails if it was withdrawn meanwhile
-        worker = {name: claim[name] for name in ("pid", "started", "start_ticks", "token")}
-        if process.find_process(folder, Status(**worker)) is not None:
-            raise HandedOver(worker)
+    if not (folder / CLAIM).exists():
+        return
+    worker = parse_status(read_json(folder / CLAIM))
+    try:
+        (folder / CLAIM).unlink()
+    except OSError:  # it was withdrawn meanwhile
+        return
+    if process.find_process(folder, worker) is not None:
+        raise HandedOver({name: getattr(worker, name) for name in ("pid", "started", "start_ticks", "token")})
 
 
 def claim_next(folder: Path, device: str, token: str) -> Path | None:
@@ -70,7 +69,7 @@ def claim_next(folder: Path, device: str, token: str) -> Path | None:
 def _claim(folder: Path, worker: dict[str, Any]) -> bool:
     """Claim a run; return whether its process has answered and ended."""
     write_json(folder / CLAIM, worker)
-    if _wait_for_answer(folder, TIMEOUT_SECONDS):
+    if _wait_for_answer(folder, CLAIM_TIMEOUT_SECONDS):
         return True
     try:
         (folder / CLAIM).unlink()

@@ -1,4 +1,4 @@
-"""Compute the embedding map of a run: `python -m cleaner.jobs.map_worker [--background] RUN_DIR [PARENT_DIR]`."""
+"""Compute the embedding map of a run: `python -m cleaner.jobs.map_worker [--background] RUN_DIR`."""
 
 from __future__ import annotations
 
@@ -14,15 +14,13 @@ from cleaner.jobs import local, locks, process
 from cleaner.runs.derived import derived_folder, unique_name
 from cleaner.runs.store import last_lines
 
-BACKGROUND = "--background"
+BACKGROUND_OPTION = "--background"
 """Option of this command: start only after no run has been active for `REST_SECONDS`, one such process at a time."""
 REST_SECONDS = 30.0
 """Users often start a defense right after the poisoning, and a map drawn meanwhile slows the training down."""
 
 
-def start_map_process(
-    folder: Path, parent: Path | None = None, *, in_background: bool = False
-) -> subprocess.Popen[bytes]:
+def start_map_process(folder: Path, *, in_background: bool = False) -> subprocess.Popen[bytes]:
     """Compute a run's map in a process of its own: in a thread, UMAP would block a page.
 
     in_background: after no run of the store has been active for `REST_SECONDS`, one such process at a time.
@@ -32,9 +30,8 @@ def start_map_process(
         log.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise write_error(log.parent, error, "Set CLEANER_CACHE to a writable folder.") from error
-    runs = [str(path.resolve()) for path in (folder, parent) if path is not None]
-    options = [BACKGROUND] if in_background else []
-    return process.start_detached(__name__, *options, *runs, log=log, append=False)
+    options = [BACKGROUND_OPTION] if in_background else []
+    return process.start_detached(__name__, *options, str(folder.resolve()), log=log, append=False)
 
 
 def _locate_log(folder: Path) -> Path:
@@ -47,13 +44,13 @@ def read_last_log_line(folder: Path) -> str:
     return last_lines(_locate_log(folder))
 
 
-def draw_map(folder: Path, parent: Path | None = None) -> None:
+def draw_map(folder: Path) -> None:
     """Compute a run's map unless it exists; a second process waits and finds the first one's result."""
     derived_folder(folder).mkdir(parents=True, exist_ok=True)
     while True:
         with locks.try_lock(derived_folder(folder)) as is_locked:
             if is_locked:
-                embedding_map.ensure_map(folder, parent)
+                embedding_map.ensure_map(folder)
                 return
         time.sleep(locks.POLL_SECONDS)
 
@@ -67,22 +64,20 @@ def wait_for_rest(root: Path, seconds: float = REST_SECONDS) -> None:
             quiet_since = time.monotonic()
 
 
-def draw_in_background(folder: Path, parent: Path | None = None) -> None:
+def draw_in_background(folder: Path) -> None:
     """Compute a run's map while no run is active and no other process computes a map here in the background."""
     while True:
         wait_for_rest(folder.parent)
         with locks.try_lock(folder.parent) as is_locked:
             if is_locked:
-                draw_map(folder, parent)
+                draw_map(folder)
                 return
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Compute the map of RUN_DIR with the projection of PARENT_DIR, if one is given."""
-    if arguments[0] == BACKGROUND:
-        draw_in_background(*map(Path, arguments[1:]))
-    else:
-        draw_map(*map(Path, arguments))
+    """Compute the map of RUN_DIR."""
+    draw = draw_in_background if arguments[0] == BACKGROUND_OPTION else draw_map
+    draw(Path(arguments[-1]))
 
 
 if __name__ == "__main__":

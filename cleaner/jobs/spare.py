@@ -46,6 +46,8 @@ class Spare:
     """Folder of the last run that it was given."""
     measured: Request | None = None
     """The request that it was to measure last; None once it was given a run, which stops a measurement."""
+    timer: threading.Timer = field(default_factory=lambda: threading.Timer(IDLE_SECONDS, dismiss))
+    """Ends it after its idle time."""
 
     def is_ready(self, run: Path | None = None) -> bool:
         """Return whether it waits for a run, and a worker started now would have the same folder and environment.
@@ -81,16 +83,23 @@ class Spare:
             return False
         return True
 
+    def restart_idle_time(self) -> None:
+        """Start `IDLE_SECONDS` again."""
+        self.timer.cancel()
+        self.timer = threading.Timer(IDLE_SECONDS, dismiss)
+        self.timer.daemon = True
+        self.timer.start()
+
     def dismiss(self) -> None:
         """Close its input: it ends by itself, at once if it has no run, else when the run has ended."""
         assert self.process.stdin is not None
+        self.timer.cancel()
         with suppress(OSError):
             self.process.stdin.close()
 
 
 _lock = threading.Lock()
 _spare: Spare | None = None
-_idle_timer: threading.Timer | None = None
 _asked: dict[str, tuple[Request, float]] = {}
 
 
@@ -107,16 +116,7 @@ def ensure() -> None:
         if _spare is None:
             token = secrets.token_hex(16)
             _spare = Spare(process.start_waiting("cleaner.worker", OPTION, token), token)
-        _restart_idle_time()
-
-
-def _restart_idle_time() -> None:
-    global _idle_timer
-    if _idle_timer is not None:
-        _idle_timer.cancel()
-    _idle_timer = threading.Timer(IDLE_SECONDS, dismiss)
-    _idle_timer.daemon = True
-    _idle_timer.start()
+        _spare.restart_idle_time()
 
 
 def dismiss() -> None:
@@ -124,8 +124,6 @@ def dismiss() -> None:
     global _spare
     with _lock:
         spare, _spare = _spare, None
-        if _idle_timer is not None:
-            _idle_timer.cancel()
     if spare is not None:
         spare.dismiss()
 
@@ -144,7 +142,7 @@ def execute(folder: Path) -> bool:
         if not _spare.order({"run": str(folder), "log": str(folder / LOG_FILE)}):
             return False
         _spare.run, _spare.measured = folder, None
-        _restart_idle_time()
+        _spare.restart_idle_time()
         return True
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from cleaner.jobs import process
 from cleaner.loading import loading_libraries
 
-RETRY_SECONDS = 0.5
+DEVICE_RETRY_SECONDS = 0.5
 """Seconds between two attempts to measure while a run uses the device."""
 
 
@@ -72,7 +72,7 @@ class SpareWorker:
             release_freed_memory()
             if is_measured:
                 break
-            time.sleep(RETRY_SECONDS)
+            time.sleep(DEVICE_RETRY_SECONDS)
         timing.prepare_defenses(request, lambda: not self._requests.empty())
 
 

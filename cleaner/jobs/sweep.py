@@ -26,7 +26,7 @@ from cleaner.runs.store import create_run, remove_run_folder
 from cleaner.types import CleanerError
 
 WAITING_STATE = "new"
-MAX_NAME_LENGTH = 200
+MAX_VALUE_LENGTH = 200
 """Longest text of a parameter that a name shows; longer ones are the content of a file."""
 HANDOVER_SECONDS = 8.0
 """Seconds without an active run before a sweep counts as stopped: starting the next run takes a while."""
@@ -210,7 +210,7 @@ def _find_varying_parameters(records: Sequence[RunRecord]) -> dict[str, list[str
 
 def _shorten(value: Any) -> Any:
     """Return a parameter as a name shows it: of the content of a file, the start of its SHA-256."""
-    is_content = isinstance(value, str) and len(value) > MAX_NAME_LENGTH
+    is_content = isinstance(value, str) and len(value) > MAX_VALUE_LENGTH
     return hashlib.sha256(value.encode()).hexdigest()[:8] if is_content else value
 
 

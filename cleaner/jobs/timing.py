@@ -39,7 +39,7 @@ from cleaner.types import Cancelled, CleanerError, StepReport
 TIMED_STEPS, WARM_STEPS, TIMED_OPTIMIZATION_STEPS = 10, 2, 5
 BRIEF_STEPS = 5
 """Steps of a measurement for which somebody waits, the first to warm up: a small model takes about 5 s in all."""
-SAMPLED_STEPS, MICRO_BATCH, SAMPLED_IMAGES = 3, 8, 16
+SAMPLED_STEPS, MICRO_BATCH, TIMED_IMAGES = 3, 8, 16
 """The sample of a full-size model; the time of a step and of an evaluation grows with their number."""
 TEST_PAIRS = 400
 """Pairs of the timed part of the evaluation."""
@@ -147,7 +147,7 @@ class _Measurement:
         validation = EvaluationCount.of(clip, watched, trigger, counterfactual=False)
         self.check()
         moved = clip.to(request.finetune.device, request.finetune.precision)
-        costs = time_encoding(moved, test, SAMPLED_IMAGES, SAMPLED_PROMPTS, SAMPLED_CAPTIONS)
+        costs = time_encoding(moved, test, TIMED_IMAGES, SAMPLED_PROMPTS, SAMPLED_CAPTIONS)
         return prediction.Phases(
             loading,
             step * batch / micro,

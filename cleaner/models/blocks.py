@@ -11,14 +11,14 @@ from torch import Tensor, nn
 
 from cleaner.models.clip import Clip
 
-STAGES = ("layer1", "layer2", "layer3", "layer4")
+RESNET_LAYERS = ("layer1", "layer2", "layer3", "layer4")
 
 
 def find_blocks(clip: Clip) -> list[nn.Module]:
     """Return the blocks of open_clip's own ViT or the stages of its ResNet, first one first; empty: another tower."""
     visual: Any = clip.model.visual
     blocks = getattr(getattr(visual, "transformer", None), "resblocks", ())
-    stages = [getattr(visual, stage) for stage in STAGES if hasattr(visual, stage)]
+    stages = [getattr(visual, stage) for stage in RESNET_LAYERS if hasattr(visual, stage)]
     return list(blocks) or stages
 
 

@@ -22,7 +22,7 @@ IMAGE_SUFFIXES = (
     *(".jp2", ".ppm", ".pgm"),
 )
 TOO_MANY_PIXELS = "{} has too many pixels: make it smaller than 80 megapixels."
-FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM", "JPEG2000", "AVIF", "TGA", "ICO")
+IMAGE_FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM", "JPEG2000", "AVIF", "TGA", "ICO")
 """Formats to decode, whatever the suffix. Not PostScript (EPS): PIL hands it to Ghostscript, which runs it."""
 
 
@@ -75,7 +75,7 @@ def read_image_header(content: bytes, name: str) -> Image.Image:
     """Return the image in a file after reading its header only. Raises as `decode_image`."""
     with _translate_decode_errors(name):
         image = Image.open(io.BytesIO(content))
-        if image.format not in FORMATS:
+        if image.format not in IMAGE_FORMATS:
             raise ValueError(f"{image.format} is not decoded")
     # Pillow only warns up to twice its limit, and filters of warnings are shared by all threads.
     if image.width * image.height > (Image.MAX_IMAGE_PIXELS or math.inf):

@@ -19,8 +19,8 @@ PART, CURVE_PART = "claim", "claim curves"
 """Part of the benchmark with each method at its rate, and the one with the other rates."""
 BUDGETS = (0.02, 0.05)
 """Losses of accuracy at which methods are compared."""
-STEPS = 651
-PLAIN_TASK = {"world": "scenes", "is_aware": False, "data": "disjoint", "steps": STEPS}
+CLAIM_STEPS = 651
+PLAIN_TASK = {"world": "scenes", "is_aware": False, "data": "disjoint", "steps": CLAIM_STEPS}
 """Values of each task in the main comparison."""
 OWN_FORMULA = "ours"
 MEASURED_ALONE = ("par",)

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from cleaner.evaluation.result import WEAK_ASR, success_share
 from cleaner.evaluation.same_test import is_same_test
 from cleaner.labels import format_count
-from cleaner.runs.folders import find_run
 from cleaner.runs.record import RunRecord
-from cleaner.runs.store import list_entries, read_entry
+from cleaner.runs.store import find_attack_run
 
 
 def list_notes(records: Sequence[RunRecord]) -> list[str]:
@@ -62,23 +60,8 @@ def _is_same_test(one: RunRecord, other: RunRecord) -> bool:
 
 def has_failed_attack(record: RunRecord) -> bool:
     """Return whether the attack of a run, or of the run that it cleaned, is known to have failed."""
-    seen: set[Path] = set()
-    attacked: RunRecord | None = record
-    while attacked is not None and attacked.stage == "defended" and attacked.folder not in seen:
-        seen.add(attacked.folder)
-        attacked = find_suspect(attacked)
-    if attacked is None or attacked.stage != "backdoored" or attacked.has_few_images:
+    attack = find_attack_run(record)
+    if attack is None or attack.has_few_images:
         return False
-    asr = success_share(attacked)
+    asr = success_share(attack)
     return asr is not None and asr < WEAK_ASR
-
-
-def find_suspect(defended: RunRecord) -> RunRecord | None:
-    """Return the run that a defense started from; None if it started from a bare model, or that run is gone."""
-    if defended.parent is not None:
-        found = read_entry(find_run(defended.parent, defended.folder))
-        return found if found is not None and defended.started_from(found) else None
-    if not isinstance(defended.suspect, Mapping):
-        return None
-    neighbors = list_entries(defended.folder.parent)  # both were trained in one process
-    return next((other for other in neighbors if defended.started_from(other)), None)

@@ -37,13 +37,9 @@ def find_pairs(records: Sequence[RunRecord], suspects: Sequence[RunRecord]) -> l
         return record.metric("ca") is not None and success_share(record) is not None
 
     backdoored = [run for run in suspects if run.stage == "backdoored" and is_measured(run)]
-
-    def find_suspect(record: RunRecord) -> RunRecord | None:
-        return next((run for run in backdoored if record.started_from(run)), None)
-
     defended = [run for run in records if run.stage == "defended" and run.rebound is None and is_measured(run)]
-    pairs = [(suspect, run) for run in defended if (suspect := find_suspect(run)) is not None]
-    return [(suspect, run) for suspect, run in pairs if is_same_test(suspect.metrics, run.metrics)]
+    pairs = [(next((other for other in backdoored if run.started_from(other)), None), run) for run in defended]
+    return [(suspect, run) for suspect, run in pairs if suspect and is_same_test(suspect.metrics, run.metrics)]
 
 
 def make_panels(records: Sequence[RunRecord], suspects: Sequence[RunRecord]) -> list[CostPanel]:

@@ -17,7 +17,7 @@ from cleaner.plots.styles import STAGE_COLORS
 from cleaner.reports.film import Bounds, Movie, count_points, find_bounds
 from cleaner.types import CleanerError
 
-FORMATS = ("webp", "gif")
+ANIMATION_FORMATS = ("webp", "gif")
 WIDTH, HEIGHT = 960, 560
 HEADER, CURVES, GAP = 56, 96, 10
 IMAGES, MILLISECONDS, HOLD = 31, 170, 1800
@@ -32,8 +32,8 @@ Box = tuple[int, int, int, int]
 
 
 def render_animation(movies: Sequence[Movie], kind: str = "webp") -> bytes:
-    """Return the films as an endless animation. Raises `CleanerError` for another kind than those of `FORMATS`."""
-    if kind not in FORMATS:
+    """Return the films as an endless animation. Raises `CleanerError` for a kind that is not in `ANIMATION_FORMATS`."""
+    if kind not in ANIMATION_FORMATS:
         given = f"as .{kind}" if kind else "without such an ending"
         raise CleanerError(f"a film is saved as .html, .webp or .gif, not {given}.")
     bounds = find_bounds([movie.film for movie in movies])

@@ -19,7 +19,7 @@ from cleaner.evaluation.result import (
 from cleaner.evaluation.same_test import is_same_test
 from cleaner.labels import format_count
 
-ACCURACY_BUDGET = 0.03
+MAX_ACCURACY_LOSS = 0.03
 """Clean accuracy that a defense may lose to count as one that kept it."""
 M = TypeVar("M", bound=Measured)
 DETAIL_GAP = 0.02
@@ -29,7 +29,7 @@ DETAIL_GAP = 0.02
 def find_best(before: Measured, defended: Iterable[M]) -> M | None:
     """Return the defense that left the lowest success (`success_share`); None if none is comparable.
 
-    Those that lost more than `ACCURACY_BUDGET` count only where all did: a destroyed model has no backdoor either.
+    Those that lost more than `MAX_ACCURACY_LOSS` count only where all did: a destroyed model has no backdoor either.
     """
     comparable = list_comparable(before, defended)
     kept = [run for run in comparable if not find_excess_loss(before, run)]
@@ -45,17 +45,17 @@ def list_comparable(before: Measured, defended: Iterable[M]) -> list[M]:
 
 
 def find_excess_loss(before: Measured, after: Measured) -> float:
-    """Return the clean accuracy that a defense lost if that is more than `ACCURACY_BUDGET`; else 0."""
+    """Return the clean accuracy that a defense lost if that is more than `MAX_ACCURACY_LOSS`; else 0."""
     first, second = before.metric("ca"), after.metric("ca")
     loss = first - second if first is not None and second is not None else 0.0
-    return 0.0 if is_within(loss, ACCURACY_BUDGET) else loss
+    return 0.0 if is_within(loss, MAX_ACCURACY_LOSS) else loss
 
 
 def describe_defenses(before: Measured, defended: Mapping[str, Measured]) -> list[str]:
     """Return what the defenses removed and what they cost, for label -> metrics; empty if the attack is unknown.
 
-    The winner has the lowest success (`success_share`) among the defenses that lost at most `ACCURACY_BUDGET` of clean
-    accuracy. A difference whose 95% interval holds 0 is called a tie.
+    The winner has the lowest success (`success_share`) among the defenses that lost at most `MAX_ACCURACY_LOSS` of
+    clean accuracy. A difference whose 95% interval holds 0 is called a tie.
     """
     attack, accuracy = success_share(before), before.metric("ca")
     measured = {
@@ -76,7 +76,7 @@ def describe_defenses(before: Measured, defended: Mapping[str, Measured]) -> lis
         return [f"The attack failed ({_percent(attack)}): there is no backdoor that a defense could remove."]
     by_asr = sorted(measured, key=lambda label: measured[label][0])
     kept = [label for label in by_asr if not find_excess_loss(before, defended[label])]
-    budget = f"{100 * ACCURACY_BUDGET:g} points of clean accuracy"
+    budget = f"{100 * MAX_ACCURACY_LOSS:g} points of clean accuracy"
     sentences = [f"Every defense lost more than {budget}."] if len(measured) > 1 else []
     if kept:
         best, *rest = kept

@@ -27,8 +27,8 @@ def validate_manifest(manifest: Mapping[str, Any]) -> None:
         )
 
 
-def get_requested_pairs(config: Mapping[str, Any], manifest: Mapping[str, Any]) -> int:
-    """Return how many pairs a backdoored run asked for: its manifest counts those whose images could be read."""
+def get_requested_pairs(config: Mapping[str, Any]) -> int:
+    """Return how many pairs a run asked for; `pairs` of its config counts those whose images could be read."""
     request = config.get("request")
     pairs = request.get("pairs") if isinstance(request, Mapping) else None
-    return pairs if isinstance(pairs, int) else int(manifest["pairs"])
+    return pairs if isinstance(pairs, int) else int(config.get("pairs") or 0)

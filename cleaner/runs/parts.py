@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from cleaner.evaluation.result import METRICS
+from cleaner.evaluation.result import METRICS, Metrics
 from cleaner.files import FileVersion, file_version, read_existing_json
 
 Number = int | float
-ByK = dict[Annotated[str, Field(pattern=r"^\d+$")], Number]
-Bounds = Annotated[list[Number], Field(min_length=2, max_length=2)]
+_Bounds = Annotated[list[Number], Field(min_length=2, max_length=2)]
+_INTERVALS = TypeAdapter(list[dict[str, _Bounds] | _Bounds | None])
 
 
 class StrictModel(BaseModel):
@@ -62,40 +62,6 @@ class Notes(StrictModel):
     tags: list[str] = Field(default_factory=list)
 
 
-class _MetricsFile(StrictModel):
-    """The fields of metrics.json that are not in the table of metrics."""
-
-    n: int
-    classes: int
-    data: str | None
-    templates: int = 0
-    data_sha256: str = ""
-    class_names_sha256: str = ""
-    protocol: str | None = None
-    target_class: str | None = None
-    n_attack: int = 0
-    n_counterfactual: int = 0
-    n_gallery: int = 0
-    n_cross: int = 0
-    queries: Literal["images", "captions"] | None = None
-    asr_by_key: dict[str, ByK] | None = None
-    counterfactual_by_kind: dict[str, Number] | None = None
-    outcomes: dict[str, str] | None = None
-
-
-def _metrics_model() -> type[BaseModel]:
-    """Return the model of metrics.json: the table of metrics and its intervals, and the other fields."""
-    fields: dict[str, Any] = {}
-    for name, row in METRICS.items():
-        fields[name] = (ByK | None if row.ks else Number | None, None)
-        fields[f"{name}_interval"] = (dict[str, Bounds] | Bounds | None, None)
-    fields["ca"] = (ByK, ...)
-    return create_model("MetricsFile", __base__=_MetricsFile, **fields)
-
-
-MetricsFile = _metrics_model()
-
-
 def first_invalid_field(error: ValidationError) -> str:
     """Return the name of the first field of a JSON file that pydantic rejected."""
     return str(error.errors(include_url=False, include_context=False, include_input=False)[0]["loc"][0])
@@ -126,7 +92,8 @@ def read_metrics(folder: Path) -> dict[str, Any]:
 def _read_metrics_version(path: Path, version: FileVersion) -> dict[str, Any]:
     metrics = read_existing_json(path)
     try:
-        MetricsFile.model_validate(metrics)
-    except ValidationError:
+        Metrics.from_dict(metrics)
+        _INTERVALS.validate_python([metrics.get(f"{name}_interval") for name in METRICS], strict=True)
+    except (ValidationError, RecursionError):
         return {}
     return metrics

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +23,7 @@ from cleaner.files import (
     write_json,
 )
 from cleaner.registry import suggest
-from cleaner.runs.folders import is_shipped, runs_root, shipped_root
+from cleaner.runs.folders import find_run, is_shipped, runs_root, shipped_root
 from cleaner.runs.parts import first_invalid_field, read_notes
 from cleaner.runs.record import SCHEMA_VERSION, RunRecord, is_from_newer_version, merge_fields
 from cleaner.runs.status import STATUS_FILE, Status, incomplete_run_error, parse_status, write_status
@@ -148,6 +148,27 @@ def _load_version(path: str, versions: tuple[FileVersion | None, ...]) -> RunRec
         problem = problem or invalid
         record = RunRecord.model_validate(merge_fields(folder, {}, fields))
     return record.with_status(Status("unreadable", message=problem)) if problem else record
+
+
+def find_suspect(defended: RunRecord) -> RunRecord | None:
+    """Return the run that a defense started from; None if it started from a bare model, or that run is gone."""
+    if defended.parent is not None:
+        found = read_entry(find_run(defended.parent, defended.folder))
+        return found if found is not None and defended.started_from(found) else None
+    if not isinstance(defended.suspect, Mapping):
+        return None
+    neighbors = list_entries(defended.folder.parent)  # both were trained in one process
+    return next((other for other in neighbors if defended.started_from(other)), None)
+
+
+def find_attack_run(record: RunRecord) -> RunRecord | None:
+    """Return the backdoored run that a defense or rebound test goes back to, or the run itself; None if it is gone."""
+    seen: set[Path] = set()
+    found: RunRecord | None = record
+    while found is not None and found.stage == "defended" and found.folder not in seen:
+        seen.add(found.folder)
+        found = find_suspect(found)
+    return found if found is not None and found.stage == "backdoored" else None
 
 
 def last_lines(path: Path, number: int = 1) -> str:

@@ -6,7 +6,7 @@ import streamlit as st
 
 from cleaner.types import CleanerError
 from pages._shared import cache
-from pages._shared.cancel import ICON
+from pages._shared.cancel import CANCEL_ICON
 from pages._shared.fragments import fragment
 from pages._shared.frame import show_error
 from pages._shared.pixels import decode_png
@@ -19,7 +19,7 @@ def show_work(work: cache.BackgroundWork, message: str, key: str) -> None:
     if work.is_running:
         _watch(work, message, key)
     elif work.is_canceled:
-        st.info("Canceled.", icon=ICON)
+        st.info("Canceled.", icon=CANCEL_ICON)
     elif isinstance(work.error, CleanerError):
         show_error(work.error)
     elif work.error is not None:
@@ -31,7 +31,7 @@ def _watch(work: cache.BackgroundWork, message: str, key: str) -> None:
     """Draw the progress with a Cancel button, again every two seconds; draw the page again when the work has ended."""
     if not work.is_running:
         st.rerun()
-    st.button("Cancel", key=f"{key}.cancel", icon=ICON, on_click=work.cancel, disabled=work.is_stopping)
+    st.button("Cancel", key=f"{key}.cancel", icon=CANCEL_ICON, on_click=work.cancel, disabled=work.is_stopping)
     text = "Canceling …" if work.is_stopping else f"{message} It goes on when you leave this page."
     st.markdown(f":material/hourglass_top: {text}")
     if work.report is not None:

@@ -13,7 +13,7 @@ from pages._shared.progress import show_progress
 
 Work = tuple[str, ...]
 """Identifies some work of a page: its kind, which no other work of the same page has, then what it works on."""
-ICON = ":material/cancel:"
+CANCEL_ICON = ":material/cancel:"
 _CANCELED = "cancel.canceled"
 
 
@@ -21,7 +21,7 @@ def is_canceled(work: Work) -> bool:
     """Return whether the user canceled this work; if so, draw a button that starts it again."""
     if work not in st.session_state.get(_CANCELED, ()):
         return False
-    st.info("Canceled.", icon=ICON)
+    st.info("Canceled.", icon=CANCEL_ICON)
     icon = ":material/play_arrow:"
     st.button("Start again", key=f"cancel.restart.{work[0]}", icon=icon, on_click=allow_again, args=(work,))
     return True
@@ -40,7 +40,7 @@ def show_cancelable(message: str, work: Work, on_cancel: Callable[[], object] | 
     """
     placeholder = st.empty()
     on_click = on_cancel or partial(_remember, work)
-    placeholder.button("Cancel", key=f"cancel.go.{work[0]}", icon=ICON, on_click=on_click)
+    placeholder.button("Cancel", key=f"cancel.go.{work[0]}", icon=CANCEL_ICON, on_click=on_click)
     try:
         with show_progress(message) as on_step:
             yield on_step

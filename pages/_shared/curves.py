@@ -15,7 +15,7 @@ from pages._shared.plotly_charts import NO_MODE_BAR
 
 OPTIMIZE_STAGE = "optimize"
 """Stage of the step reports of a trigger optimization."""
-MAX_CURVE_POINTS = 500
+MAX_LOSS_POINTS = 500
 TAB = "Training curves"
 """Label of the tab with the curves."""
 
@@ -95,6 +95,6 @@ def _read_losses(histories: Mapping[str, History]) -> dict[str, Points]:
 
 
 def loss_points(history: History, term: str) -> Points:
-    """Return (step, loss) of one term, thinned to about `MAX_CURVE_POINTS`."""
+    """Return (step, loss) of one term, thinned to about `MAX_LOSS_POINTS`."""
     points = [(r["step"], r["losses"][term]) for r in history if term in r["losses"]]
-    return points[:: max(1, len(points) // MAX_CURVE_POINTS)]
+    return points[:: max(1, len(points) // MAX_LOSS_POINTS)]

@@ -37,7 +37,7 @@ from pages._shared.wording import escape_markdown, format_percent
 IMAGE_COUNTS = (200, 500, 1000, 2000)
 DEFAULT_COUNT = 1000
 METHOD = f"Ideas of InverTune (arXiv:2506.12411) and Neural Cleanse (doi:10.1109/SP.2019.00031). {REIMPLEMENTED}"
-SETTINGS = ("search_steps", "search_batch", "patch_steps", "batch_size", "success", "seed")
+SEARCH_SETTINGS = ("search_steps", "search_batch", "patch_steps", "batch_size", "success", "seed")
 PICTURE_SIDE = 192
 
 
@@ -97,7 +97,7 @@ def show(subject: Subject) -> None:
 def _choose_config() -> InversionConfig:
     images = st.select_slider("Images", IMAGE_COUNTS, DEFAULT_COUNT, key="search.invert.images", **KEEP)
     with st.expander("Parameters"):
-        values = forms.draw_widgets(InversionConfig, "search.invert", SETTINGS)
+        values = forms.draw_widgets(InversionConfig, "search.invert", SEARCH_SETTINGS)
     return InversionConfig(images=int(images), **values)
 
 

@@ -14,7 +14,7 @@ from pages._shared import jobs, wording
 from pages._shared.cards import show_verdict
 from pages._shared.frame import show_error
 from pages._shared.live_charts import show_live_curves
-from pages._shared.run_buttons import ask_to_delete, show_action_button
+from pages._shared.run_buttons import ask_to_delete, show_action_button, show_resume_button
 from pages._shared.wording import escape_markdown
 
 ROW_LAYOUT = [3.4, 1.2, 1.2]
@@ -112,14 +112,7 @@ def _show_stopped_job(entry: RunRecord, name: str) -> None:
         text, left, right = st.columns(ROW_LAYOUT, vertical_alignment="center")
         state = "paused" if is_paused else "stopped"
         text.markdown(f"{icon} **{escape_markdown(name)}** {state}{step}. {escape_markdown(status.message)}")
-        show_action_button(
-            left,
-            "Resume",
-            partial(jobs.resume, entry),
-            key=f"{key}.resume",
-            icon="play_arrow",
-            help="Continues from the last checkpoint.",
-        )
+        show_resume_button(left, entry, f"{key}.resume")
         ask_to_delete(right, entry, f"{key}.delete")
 
 

@@ -38,6 +38,18 @@ def show_action_button(
     )
 
 
+def show_resume_button(column: DeltaGenerator, entry: RunRecord, key: str) -> None:
+    """Draw the button that resumes a run."""
+    show_action_button(
+        column,
+        "Resume",
+        partial(jobs.resume, entry),
+        key=key,
+        icon="play_arrow",
+        help="Continues from the last checkpoint, if there is one.",
+    )
+
+
 def ask_to_delete(place: DeltaGenerator, entry: RunRecord, key: str) -> None:
     """Draw the question, folded, and the button that deletes a run; key: of that button."""
     with place.popover("Delete …", icon=":material/delete:", width="stretch", key=f"{key}.ask"):

@@ -19,7 +19,7 @@ from cleaner.runs.store import annotate, list_shipped_runs, read_entry
 from pages._shared import jobs, times
 from pages._shared.cards import metric_columns, warn_of_changed_files
 from pages._shared.frame import show_error
-from pages._shared.run_buttons import ask_to_delete, show_action_button
+from pages._shared.run_buttons import ask_to_delete, show_resume_button
 from pages._shared.wording import escape_markdown
 
 
@@ -98,14 +98,7 @@ def _show_run(entry: RunRecord) -> None:
         )
     delete, start, _ = st.columns([1.3, 1.3, 4])
     if entry.status.state in STARTABLE:
-        show_action_button(
-            start,
-            "Resume",
-            partial(jobs.resume, entry),
-            key=f"{key}.start",
-            icon="play_arrow",
-            help="Continues from the last checkpoint, if there is one.",
-        )
+        show_resume_button(start, entry, f"{key}.start")
     ask_to_delete(delete, entry, f"{key}.delete")
 
 

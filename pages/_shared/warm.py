@@ -8,9 +8,9 @@ from cleaner.presets import QUICK_CLEAN_PAIRS
 from pages._shared import cache, job_requests, state
 from pages._shared.sample import DataKey, ModelKey
 
-MAX_BYTES = 100_000_000
+MAX_WARMED_BYTES = 100_000_000
 """Largest weights, in bytes, that are loaded without being asked for."""
-MAX_DEFENSES = 2
+MAX_WARMED_DEFENSES = 2
 """Defenses that a page shows first, at most."""
 
 
@@ -22,7 +22,7 @@ def warm_run_in_view() -> None:
     models: list[ModelKey] = [("run", str(run.folder))]
     if run.clean_model:
         models.insert(0, ("clean", str(run.folder)))
-    defended: list[ModelKey] = [("run", str(other.folder)) for other in state.defended_runs(run)[:MAX_DEFENSES]]
+    defended: list[ModelKey] = [("run", str(other.folder)) for other in state.defended_runs(run)[:MAX_WARMED_DEFENSES]]
     test = job_requests.read_test_data(run)
     clean = DataKey(test.name, "clean", QUICK_CLEAN_PAIRS)
     shown, others = (*models, *defended[:1]), tuple(defended[1:])
@@ -31,6 +31,6 @@ def warm_run_in_view() -> None:
 
 def _is_small(weights: Path) -> bool:
     try:
-        return weights.stat().st_size <= MAX_BYTES
+        return weights.stat().st_size <= MAX_WARMED_BYTES
     except OSError:  # gone
         return False

@@ -92,6 +92,7 @@ def test_poison_defend_evaluate_end_to_end(tiny_model: str, tmp_path: Path, caps
     assert len((tmp_path / "r" / "progress.jsonl").read_text().splitlines()) == 3
     before, config = (json.loads((tmp_path / name / "config.json").read_text()) for name in ("d", "r"))
     assert config["rebound"] == {"steps": 3, "after": before["defense"]}
+    assert config["overlap"] == before["overlap"] == {"pairs": 32, "poisoned": 6, "shared": 0}
     request = load_request(config)  # so that it can be repeated
     assert (request.parent, request.data, request.test_size, request.finetune.steps) == (cleaned, "scenes", 40, 3)
     assert request.finetune.lr == PRETRAINED_LR
@@ -399,7 +400,7 @@ def test_the_demo_prints_its_metrics_before_it_writes_them(
     small = replace(POISON, epochs=1, batch_size=16, precision="fp32")
     for name in ("QUICK_POISON", "QUICK_DEFEND"):
         monkeypatch.setattr(demo.presets, name, small)
-    monkeypatch.setattr(demo, "DEMO_DEFENSES", ("finetune",))
+    monkeypatch.setattr(demo.presets, "COMPARED_DEFENSES", ("finetune",))
     monkeypatch.setattr(demo.results, "write_result", fail)
     sizes = ["--pairs", "64", "--clean-pairs", "32", "--test-pairs", "40"]
     command = ["demo", "--model", tiny_model, *sizes, "--out", str(tmp_path / "demo.json")]

@@ -145,15 +145,21 @@ def test_an_interrupted_extraction_is_no_download(torchvision_folder: Path, monk
     assert not DATASETS["cifar10"].is_downloaded()
 
 
-def test_a_download_reports_megabytes_and_leaves_no_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    content, folder, reports = bytes(range(250)) * 10_000, tmp_path / "own", list[StepReport]()
+def offer_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> bytes:
+    """Let CIFAR-10 be downloaded from a file; return its content."""
+    content = bytes(range(250)) * 10_000
     (tmp_path / "source.tar.gz").write_bytes(content)
     monkeypatch.setattr(CIFAR10, "url", (tmp_path / "source.tar.gz").as_uri())
     monkeypatch.setattr(CIFAR10, "tgz_md5", hashlib.md5(content).hexdigest())
+    return content
 
-    def stop(report: StepReport) -> None:
-        raise Cancelled
 
+def stop(report: StepReport) -> None:
+    raise Cancelled
+
+
+def test_a_download_reports_megabytes_and_leaves_no_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    content, folder, reports = offer_download(tmp_path, monkeypatch), tmp_path / "own", list[StepReport]()
     with pytest.raises(Cancelled):
         download_archive("CIFAR10", folder, stop)
     assert not list(folder.iterdir())
@@ -191,13 +197,7 @@ def test_an_option_downloads_with_progress_and_prints_nothing(
 
 
 def test_two_downloads_at_once_do_not_disturb_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    content, folder = bytes(range(250)) * 10_000, tmp_path / "own"
-    (tmp_path / "source.tar.gz").write_bytes(content)
-    monkeypatch.setattr(CIFAR10, "url", (tmp_path / "source.tar.gz").as_uri())
-    monkeypatch.setattr(CIFAR10, "tgz_md5", hashlib.md5(content).hexdigest())
-
-    def stop(report: StepReport) -> None:
-        raise Cancelled
+    content, folder = offer_download(tmp_path, monkeypatch), tmp_path / "own"
 
     def start_another(report: StepReport) -> None:
         with ThreadPoolExecutor() as sessions, pytest.raises(Cancelled):

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from cleaner.detectors import DETECTORS
 
 Array = NDArray[np.float64]
 ROWS = [3, 8, 9, 14, 20, 21, 25, 33, 38, 39]
@@ -18,6 +21,14 @@ def make_features(n: int = 40, width: int = 6, seed: int = 0) -> Tensor:
     features[:-5, 0] += 3
     features[-5:, 1:6] += 3 * torch.eye(5)[-min(n, 5) :]
     return torch.nn.functional.normalize(features, dim=-1)
+
+
+def assert_scores(name: str, rows: list[int] | None, k: int) -> None:
+    """Assert that a detector scores `make_features` as the function of its name does; rows: the reference."""
+    features = make_features()
+    given = {} if rows is None else {"reference": features[rows], "rows": torch.tensor(rows)}
+    scores = DETECTORS[name](k=k).score(features, **given)
+    assert scores.tolist() == pytest.approx(globals()[name](features, rows, k), rel=1e-5)
 
 
 def neighbors(reference: Array, own: int | None, query: Array, k: int) -> tuple[Array, list[int]]:

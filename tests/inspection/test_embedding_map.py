@@ -119,9 +119,9 @@ def refuse(*arguments: object, **options: object) -> None:
 def test_map_is_stored_with_the_run_and_a_broken_one_is_none(
     folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    attacked, defended = folders
+    _, defended = folders
     assert embedding_map.read_map(defended) is None
-    first = embedding_map.ensure_map(defended, attacked, with_umap=False)
+    first = embedding_map.ensure_map(defended, with_umap=False)
     assert first.stages == ("clean", "backdoored", "defended")
     with monkeypatch.context() as patched:
         patched.setattr(np, "load", refuse)
@@ -132,7 +132,7 @@ def test_map_is_stored_with_the_run_and_a_broken_one_is_none(
     assert (stored.metrics, stored.shifts, stored.captions) == (first.metrics, first.shifts, first.captions)
     assert embedding_map.locate_map_file(defended).parent == defended
     assert (
-        embedding_map.ensure_map(defended, attacked, with_umap=False).coordinates["pca"].tobytes()
+        embedding_map.ensure_map(defended, with_umap=False).coordinates["pca"].tobytes()
         == stored.coordinates["pca"].tobytes()
     )
     for content in (b"broken", embedding_map.locate_map_file(defended).read_bytes()[:2000], b""):
@@ -194,6 +194,7 @@ def test_a_suspect_whose_file_was_replaced_is_left_out(folders: tuple[Path, Path
     path = save_clip(suspect, tmp_path / "epoch_10.safetensors")
     config = json.loads(file.read_text(encoding="utf-8"))
     config |= {"clean_model": None, "request": {"model": str(path)}, "model_sha256": suspect.sha256()}
+    config["suspect"] = path.stem
     file.write_text(json.dumps(config), encoding="utf-8")
     assert embedding_map.ensure_map(folders[1], with_umap=False).stages == ("suspect", "defended")
     embedding_map.locate_map_file(folders[1]).unlink()
@@ -229,9 +230,7 @@ def test_the_shipped_example_has_its_maps(entry: RunRecord) -> None:
 def test_umap_in_its_own_process_is_deterministic(folders: tuple[Path, Path]) -> None:
     computed = []
     for _ in range(2):
-        assert map_worker.start_map_process(folders[1], folders[0]).wait(600) == 0, map_worker.read_last_log_line(
-            folders[1]
-        )
+        assert map_worker.start_map_process(folders[1]).wait(600) == 0, map_worker.read_last_log_line(folders[1])
         computed.append(embedding_map.read_map(folders[1]))
         embedding_map.locate_map_file(folders[1]).unlink()
     assert computed[0] is not None
@@ -278,6 +277,6 @@ def test_background_maps_are_drawn_one_at_a_time(tmp_path: Path, monkeypatch: py
                 other_process.close()
 
         monkeypatch.setattr(map_worker, "wait_for_rest", wait_for_rest)
-        monkeypatch.setattr(map_worker, "draw_map", lambda folder, parent: events.append(f"draw {folder.name}"))
+        monkeypatch.setattr(map_worker, "draw_map", lambda folder: events.append(f"draw {folder.name}"))
         map_worker.draw_in_background(tmp_path / "run")
     assert events == ["rest", "rest", "draw run"]

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import io
-import math
 import os
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,19 +26,12 @@ from cleaner.reports.film import Movie, describe_film
 from cleaner.runs import npz
 from cleaner.runs.film import FILM_FILE, Film, read_film, write_film
 from cleaner.runs.run import Run
-from cleaner.training import frames
 from cleaner.training.frames import frame_steps
 from cleaner.types import Paused, StepReport
 from tests.conftest import make_clip, make_toy_data
 from tests.films import CONFIG, TOTAL, TRIGGER, make_backdoored
 
-
-@pytest.fixture(autouse=True, scope="module")
-def unhurried() -> Iterator[None]:
-    """Take all frames, on a busy machine too."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(frames, "FREE_SECONDS", math.inf)
-        yield
+pytestmark = pytest.mark.usefixtures("every_frame")
 
 
 @pytest.fixture(scope="module")

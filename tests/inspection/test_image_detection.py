@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -33,18 +35,15 @@ def planted(tiny_clip: Clip, toy_data: TensorData, monkeypatch: pytest.MonkeyPat
     return tiny_clip
 
 
+def detect_by_masking(clip: Clip, data: TensorData, **options: Any) -> ImageDetection:
+    masking = {"masking": DETECTORS["masking"]}
+    options |= {"test": data, "calibration": data, "trigger": PATCH, "target_class": "banana"}
+    return detect_images(clip, masking, **options)["masking"]
+
+
 def test_masking_tells_the_patch_from_clean_images(planted: Clip, toy_data: TensorData) -> None:
     seen: list[StepReport] = []
-    found = detect_images(
-        planted,
-        {"masking": DETECTORS["masking"]},
-        test=toy_data,
-        calibration=toy_data,
-        trigger=PATCH,
-        target_class="banana",
-        n=20,
-        on_step=seen.append,
-    )["masking"]
+    found = detect_by_masking(planted, toy_data, n=20, on_step=seen.append)
     assert (len(found.clean), len(found.triggered), len(found.calibration)) == (20, 20, 20)
     assert found.triggered.mean() > found.clean.mean()
     steps = [report for report in seen if report.stage == "detect"]
@@ -72,14 +71,7 @@ def test_images_of_the_target_class_do_not_count(tiny_clip: Clip, toy_data: Tens
 
 
 def test_images_without_a_label_do_not_count(tiny_clip: Clip, partly_labeled: TensorData) -> None:
-    found = detect_images(
-        tiny_clip,
-        {"masking": DETECTORS["masking"]},
-        test=partly_labeled,
-        calibration=partly_labeled,
-        trigger=PATCH,
-        target_class="banana",
-    )["masking"]
+    found = detect_by_masking(tiny_clip, partly_labeled)
     assert (len(found.clean), len(found.triggered), len(found.calibration)) == (24, 24, 32)
 
 

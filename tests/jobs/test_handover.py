@@ -112,7 +112,7 @@ def test_only_a_living_worker_that_proves_its_identity_gets_a_run(tmp_path: Path
 
 
 def test_the_answer_to_a_claim_may_come_late(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(handover, "TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr(handover, "CLAIM_TIMEOUT_SECONDS", 0.2)
     own = process.own_identity(psutil.Process().cmdline()[-1])
 
     def answer() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import math
 import os
 import signal
 import sys
@@ -43,11 +42,10 @@ from tests.waiting import (
     wait_until_step,
 )
 
+pytestmark = pytest.mark.usefixtures("every_frame")
 CONFIG = FinetuneConfig(
     lr=3e-3, epochs=2, batch_size=16, warmup_steps=2, precision="fp32", device="cpu", augmentation="none", eval_every=8
 )
-
-
 LONG = replace(CONFIG, epochs=8, eval_every=32)
 LONG_STEPS = 128
 """Too many to end before the run is stopped."""
@@ -79,14 +77,6 @@ def request_(tiny_model: str, monkeypatch: pytest.MonkeyPatch, warm_python: None
         running = process.find_process(entry.folder, entry.status)
         if running is not None:
             process.kill(running)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _free_frames() -> Iterator[None]:
-    """Let the trainings of this process take every frame of their film, however slow the machine is."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(frames, "FREE_SECONDS", math.inf)
-        yield
 
 
 @pytest.fixture(scope="module")

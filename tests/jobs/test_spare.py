@@ -125,7 +125,7 @@ def test_a_measurement_keeps_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     events: list[str] = []
     results = iter([False, True])  # a run has the device, then not
     monkeypatch.setattr(process, "take_input", lambda: None)
-    monkeypatch.setattr(spare_worker, "RETRY_SECONDS", 0)
+    monkeypatch.setattr(spare_worker, "DEVICE_RETRY_SECONDS", 0)
     monkeypatch.setattr(timing, "measure", lambda *_: events.append("measure") or next(results))
     monkeypatch.setattr(timing, "prepare_defenses", lambda *_: events.append("prepare"))
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: events.append("cuda"))
@@ -240,6 +240,9 @@ class Listener(spare.Spare):
     def is_ready(self, run: Path | None = None) -> bool:
         return True
 
+    def restart_idle_time(self) -> None:
+        """Never end it."""
+
     def order(self, value: dict[str, Any]) -> bool:
         self.orders.append(value["measure"]["pairs"] if "measure" in value else 0)
         return True
@@ -251,7 +254,6 @@ def test_measurements_of_two_sessions_do_not_stop_each_other(
     listener, now = Listener(), [0.0]
     monkeypatch.setattr(spare, "_spare", listener)
     monkeypatch.setattr(spare, "_asked", {})
-    monkeypatch.setattr(spare, "_restart_idle_time", lambda: None)
     monkeypatch.setattr(spare, "time", SimpleNamespace(monotonic=lambda: now[0]))
     first, second, third = (replace(make_request(tiny_model), pairs=pairs) for pairs in (100, 200, 300))
     for _ in range(3):  # both pages ask again and again

@@ -60,7 +60,7 @@ def test_attention_shows_images_and_the_map_under_one_slider(
     drawn: list[tuple[tuple[str, str], tuple[Style, Style], list[Any]]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    attacked, defended = make_runs(tmp_path)
+    _, defended = make_runs(tmp_path)
     pairs: list[Any] = []
     load_pair = cache.image_pair_pixels
 
@@ -76,7 +76,7 @@ def test_attention_shows_images_and_the_map_under_one_slider(
     assert labels == ("Backdoored", "Defended")
     assert styles == (find_style("backdoored"), find_style("ta_cleaner"))
     assert [panel["title"] for panel in panels] == ["Triggered image", "Clean image"]  # no map was made yet
-    embedding_map.ensure_map(defended, attacked, with_umap=False)
+    embedding_map.ensure_map(defended, with_umap=False)
     app.segmented_control(key="attention.pair").set_value("Clean | Backdoored").run()
     labels, _, panels = drawn[-1]
     assert labels == ("Clean", "Backdoored")

@@ -304,20 +304,20 @@ def test_two_sessions_start_one_process_for_a_umap(tmp_path: Path, monkeypatch: 
         def poll(self) -> int | None:
             return polled["status"]
 
-    def start(folder: Path, parent: Path | None) -> Process:
+    def start(folder: Path) -> Process:
         time.sleep(0.05)
         started.append(folder)
         return Process()
 
     monkeypatch.setattr(map_worker, "start_map_process", start)
     with ThreadPoolExecutor(8) as pool:
-        assert all(pool.map(lambda _: cache.fit_umap(tmp_path, tmp_path), range(8)))
+        assert all(pool.map(lambda _: cache.fit_umap(tmp_path), range(8)))
     assert len(started) == 1
     st.cache_resource.clear()  # another session's run was replaced
-    assert cache.fit_umap(tmp_path, tmp_path)
+    assert cache.fit_umap(tmp_path)
     assert len(started) == 1
     polled["status"] = 0
-    assert not cache.fit_umap(tmp_path, tmp_path)
+    assert not cache.fit_umap(tmp_path)
 
 
 def test_the_captions_shown_are_those_of_the_training(

@@ -136,8 +136,8 @@ def test_models_share_the_axes_and_movement_has_arrows(
 
 
 def test_the_trigger_succeeds_on_images_of_other_classes_only(open_page: OpenPage, tmp_path: Path) -> None:
-    attacked, defended = make_runs(tmp_path)
-    made = embedding_map.ensure_map(defended, attacked, with_umap=False)
+    _, defended = make_runs(tmp_path)
+    made = embedding_map.ensure_map(defended, with_umap=False)
     successful = replace(made, target=made.labels[0], attack_success=[[True] * len(made.rows)] * 3)
     embedding_map.write_map(successful, embedding_map.locate_map_file(defended))
     app = open_page("Embeddings")
@@ -236,7 +236,7 @@ def test_a_missing_umap_is_fitted_once_and_then_read(
     app = open_page("Embeddings")
     started: list[Path] = []
     with sleeping_process() as fitting:
-        monkeypatch.setattr(map_worker, "start_map_process", lambda folder, parent: started.append(folder) or fitting)
+        monkeypatch.setattr(map_worker, "start_map_process", lambda folder: started.append(folder) or fitting)
         app.segmented_control(key="embeddings.method").set_value("umap").run()
         notes = len(app.info)
         assert started == [defended]
@@ -261,7 +261,7 @@ def test_a_failed_umap_is_one_message(open_page: OpenPage, tmp_path: Path, monke
     make_runs(tmp_path)
     app = open_page("Embeddings")
 
-    def start(folder: Path, parent: Path | None) -> subprocess.Popen[bytes]:
+    def start(folder: Path) -> subprocess.Popen[bytes]:
         process = subprocess.Popen([sys.executable, "-c", "raise SystemExit(1)"])
         process.wait()
         return process
@@ -278,8 +278,8 @@ def test_a_metric_that_rounds_to_zero_has_no_minus(
 ) -> None:
     metrics = {"trigger_pull": -0.0004, "uniformity": -0.0006}
     monkeypatch.setattr("cleaner.inspection.features.compute_embedding_metrics", lambda *_: metrics)
-    attacked, defended = make_runs(tmp_path)
-    embedding_map.ensure_map(defended, attacked, with_umap=False)
+    _, defended = make_runs(tmp_path)
+    embedding_map.ensure_map(defended, with_umap=False)
     shown = table(open_page("Embeddings"), "Metric").set_index("Metric")
     assert shown.loc["Trigger pull", "Defended"] == 0
     assert shown.loc["Uniformity", "Defended"] == -0.0006
@@ -287,7 +287,7 @@ def test_a_metric_that_rounds_to_zero_has_no_minus(
 
 def test_a_saved_map_needs_no_model(open_page: OpenPage, tmp_path: Path) -> None:
     attacked, defended = make_runs(tmp_path)
-    embedding_map.ensure_map(defended, attacked, with_umap=False)
+    embedding_map.ensure_map(defended, with_umap=False)
     for folder in (attacked, defended):
         (folder / "model.safetensors").write_bytes(b"gone")
     app = open_page("Embeddings")

@@ -138,10 +138,14 @@ def test_every_trigger_draws_its_widgets_and_images(open_page: OpenPage) -> None
 
 def test_published_settings_fill_the_trigger_and_stay_editable(open_page: OpenPage) -> None:
     app = choose_small_training(open_page("Poison"))
-    patch_size = app.select_slider(key="poison.badnet.patch_size")
-    assert patch_size.value == 28
-    assert patch_size.label == "Patch size, on images of 64 px"
-    assert patch_size.options[28 - 2] == "8 px (28 at 224)"
+
+    def expect_own_setting() -> None:
+        patch_size = app.select_slider(key="poison.badnet.patch_size")
+        assert patch_size.value == 28
+        assert patch_size.label == "Patch size, on images of 64 px"
+        assert patch_size.options[28 - 2] == "8 px (28 at 224)"
+
+    expect_own_setting()
     app.radio(key="poison.badnet.settings").set_value("published").run()
     assert app.select_slider(key="poison.badnet.published.patch_size").value == 16
     assert app.selectbox(key="poison.badnet.published.position").value == "random"
@@ -150,10 +154,7 @@ def test_published_settings_fill_the_trigger_and_stay_editable(open_page: OpenPa
     assert f"cleaner poison --model {model} --preset badnet-published --data ...`" in source.help
     app.select_slider(key="poison.badnet.published.patch_size").set_value(20).run()
     app.radio(key="poison.badnet.settings").set_value("scenes").run()
-    patch_size = app.select_slider(key="poison.badnet.patch_size")
-    assert patch_size.value == 28
-    assert patch_size.label == "Patch size, on images of 64 px"
-    assert patch_size.options[28 - 2] == "8 px (28 at 224)"
+    expect_own_setting()
     app.radio(key="poison.badnet.settings").set_value("published").run()
     assert app.select_slider(key="poison.badnet.published.patch_size").value == 20
     press(app, "poison.go")

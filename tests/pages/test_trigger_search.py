@@ -35,6 +35,14 @@ from tests.pages.runs import make_runs
 from tests.waiting import wait_until
 
 
+def search_trigger(open_page: OpenPage, attacked: Path) -> AppTest:
+    """Invert the trigger of a run on the page, and return the page with the result."""
+    app = open_page("Trigger search")
+    app.segmented_control(key=f"search.method.{attacked}").set_value("invert").run()
+    finish_work(press(app, "search.invert.go"))
+    return app
+
+
 def test_known_triggers_are_tried_at_many_settings(
     open_page: OpenPage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -163,9 +171,7 @@ def test_a_search_that_failed_does_not_start_again_by_itself(
         raise CleanerError("inversion.json cannot be written: the disk is full.")
 
     monkeypatch.setattr(cache, "make_inversion", fail)
-    app = open_page("Trigger search")
-    app.segmented_control(key=f"search.method.{attacked}").set_value("invert").run()
-    finish_work(press(app, "search.invert.go"))
+    app = search_trigger(open_page, attacked)
     assert "cannot be written" in errors(app)[0]
     app.run()
     assert len(started) == 1
@@ -220,9 +226,7 @@ def test_a_suspect_is_not_wrong_where_the_attack_changes_no_image(
         return replace(find_anything(*args, **options), iou=None, inside=None, true_asr=None, changes_images=False)
 
     monkeypatch.setattr(cleaner.inspection.inversion, "invert", find_without_trigger)
-    app = open_page("Trigger search")
-    app.segmented_control(key=f"search.method.{attacked}").set_value("invert").run()
-    finish_work(press(app, "search.invert.go"))
+    app = search_trigger(open_page, attacked)
     assert not errors(app)
     text = page_text(app)
     assert "the attack changes no image" in text
@@ -235,9 +239,7 @@ def test_a_search_without_a_suspect_proves_nothing(
     attacked, _ = make_runs(tmp_path)
     nothing = Inversion("model", "scenes/clean", {"banana": 0.2, "cup": 0.2, "kite": 0.2}, None, {"images": 40}, 1.0)
     monkeypatch.setattr(cleaner.inspection.inversion, "invert", lambda *args, **options: nothing)
-    app = open_page("Trigger search")
-    app.segmented_control(key=f"search.method.{attacked}").set_value("invert").run()
-    finish_work(press(app, "search.invert.go"))
+    app = search_trigger(open_page, attacked)
     assert not errors(app)
     assert [info.value for info in app.info] == [f"No class gives way: no suspect. {MISS_NOTE}"]
     assert not app.success
@@ -253,9 +255,7 @@ def test_of_two_classes_it_says_only_that_they_are_too_few(
         return replace(found, classes={str(found.suspect): 0.1, "other": 0.2})
 
     monkeypatch.setattr(cleaner.inspection.inversion, "invert", find_among_two)
-    app = open_page("Trigger search")
-    app.segmented_control(key=f"search.method.{attacked}").set_value("invert").run()
-    finish_work(press(app, "search.invert.go"))
+    app = search_trigger(open_page, attacked)
     assert not errors(app)
     assert "two classes are too few" in page_text(app)
     assert "No class stands out" not in page_text(app)

@@ -28,7 +28,7 @@ def test_the_run_in_view_is_prepared(open_page: OpenPage, tmp_path: Path, monkey
     assert (view.test.split, view.clean.split, view.clean.name) == ("test", "clean", "scenes")
     count = len(found)
     app.selectbox(key="current_run").set_value("model:scenes-rn").run()
-    monkeypatch.setattr(warm, "MAX_BYTES", 10)
+    monkeypatch.setattr(warm, "MAX_WARMED_BYTES", 10)
     app.selectbox(key="current_run").set_value(attacked.name).run()
     assert len(found) == count
 

@@ -19,7 +19,7 @@ from PIL import Image, ImageDraw
 from cleaner.__main__ import main
 from cleaner.reports import film, film_animation
 from cleaner.reports.film import Movie
-from cleaner.reports.film_animation import FORMATS, IMAGES, WIDTH, _Panel, render_animation
+from cleaner.reports.film_animation import ANIMATION_FORMATS, IMAGES, WIDTH, _Panel, render_animation
 from cleaner.runs.store import read_record
 from cleaner.types import CleanerError
 from tests.films import save_runs, train_runs
@@ -119,7 +119,7 @@ def test_html_has_readable_colors_the_same_as_the_app() -> None:
             assert contrast(colors[key], theme[name]["backgroundColor"]) >= 4.5
 
 
-@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("kind", ANIMATION_FORMATS)
 @pytest.mark.parametrize("count", [1, 2])
 def test_the_animation_moves_and_is_small(movies: list[Movie], kind: str, count: int) -> None:
     content = render_animation(movies[:count], kind)

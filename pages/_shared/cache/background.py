@@ -17,7 +17,7 @@ from streamlit.runtime.scriptrunner import add_script_run_ctx, get_script_run_ct
 
 from cleaner.jobs import local
 from cleaner.loading import loading_libraries
-from pages._shared.cache.works import BackgroundWork
+from pages._shared.cache.works import EXIT_SECONDS, BackgroundWork
 
 if TYPE_CHECKING:
     from cleaner.types import OnStep, StepReport
@@ -26,7 +26,6 @@ PAINT_SECONDS = 2.0
 LATER_THREAD = "run-later"
 _later: SimpleQueue[tuple[float, Callable[[], None]]] = SimpleQueue()
 _is_ending, _working = threading.Event(), threading.Lock()
-EXIT_SECONDS = 30.0
 import_lock = threading.RLock()
 """Two threads that import torch and torchvision at once can deadlock (`_DeadlockError`)."""
 

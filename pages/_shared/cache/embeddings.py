@@ -21,12 +21,12 @@ _umap_processes: dict[Path, subprocess.Popen[bytes]] = {}
 _umap_lock = threading.Lock()
 
 
-def make_map(folder: Path, parent: Path, on_step: OnStep) -> Any:
+def make_map(folder: Path, on_step: OnStep) -> Any:
     """Compute the map of a run, without UMAP, save it and return it."""
     import_library()
     from cleaner.inspection.embedding_map import ensure_map
 
-    return ensure_map(folder, None if parent == folder else parent, with_umap=False, on_step=on_step)
+    return ensure_map(folder, with_umap=False, on_step=on_step)
 
 
 def make_model_map(model: ModelKey, stage: str, data: DataKey, on_step: OnStep) -> Any:
@@ -41,14 +41,14 @@ def _make_model_map(model: ModelKey, stage: str, data: DataKey, data_mtime: floa
     return compute_map({stage: load_model(model)}, load_data(data), on_step=wrap_in_thread(_on_step))[0]
 
 
-def fit_umap(folder: Path, parent: Path) -> bool:
+def fit_umap(folder: Path) -> bool:
     """Start a process that adds UMAP to a run's map, unless one is running; return whether it is running."""
     from cleaner.jobs.map_worker import start_map_process
 
     with _umap_lock:
         process = _umap_processes.get(folder)
         if process is None:
-            process = _umap_processes[folder] = start_map_process(folder, None if parent == folder else parent)
+            process = _umap_processes[folder] = start_map_process(folder)
         is_running = process.poll() is None
         if not is_running:
             del _umap_processes[folder]
