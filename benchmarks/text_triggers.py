@@ -2,8 +2,7 @@
 
 In the quick setting, each method at the learning rate and in the form that was chosen for it by accuracy alone, on
 clean pairs with full captions (benchmarks.quick_setting) and with mixed ones (benchmarks.quick_captions). Resumable:
-each finished row is written; a second call measures what is missing. A model with another loss goes to a file of its
-own (docs/results.md).
+each finished row is written; a second call measures what is missing.
 """
 
 from __future__ import annotations

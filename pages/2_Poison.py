@@ -13,7 +13,7 @@ from cleaner.config import FinetuneConfig, count_steps
 from cleaner.jobs import local
 from cleaner.labels import format_count, to_label
 from cleaner.presets import (
-    PHOTO_POISON,
+    OWN_POISON,
     POISON_LR,
     QUICK_MODEL,
     SCENES_VARIANT,
@@ -170,7 +170,7 @@ def training_key(model: str) -> str:
 
 def own_setting_key(key: str, model: str) -> str:
     """Return the key of a widget; a model with its own setting for all attacks has its own, as in `training_key`."""
-    return f"{key}.{model}" if model in PHOTO_POISON else key
+    return f"{key}.{model}" if model in OWN_POISON else key
 
 
 def choose_poisoning(data: str, model: str, classes: list[str]) -> tuple[str, float, bool]:

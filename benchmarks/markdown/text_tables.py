@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+from benchmarks import siglip as benchmark
 from benchmarks.markdown.captions import describe_poisoning, describe_protocol, describe_seeds
 from benchmarks.markdown.cells import (
     Row,
@@ -16,6 +17,7 @@ from benchmarks.markdown.cells import (
     read_measurement,
 )
 from benchmarks.markdown.comparison import format_metrics
+from benchmarks.tasks import TaskFile
 from cleaner.evaluation.result import METRICS
 from cleaner.labels import FULL_CAPTIONS
 from cleaner.reports import results
@@ -27,19 +29,24 @@ OTHER_METRICS = (("own_recall", 1), ("own_recall", 10), ("own_recall_clean", 10)
 
 def text_triggers(root: Path) -> str:
     """Return one row per attack and defense."""
-    return compare_quickly(root, "text_triggers.json")
+    result = read_measurement(root, "text_triggers.json")
+    return compare_quickly(result["rows"], result["command"])
 
 
 def siglip(root: Path) -> str:
-    """Return the same for a patch in a model with SigLIP's loss."""
-    return compare_quickly(root, "siglip.json")
+    """Return the same for a patch in a model with SigLIP's loss, and the trials of the attack."""
+    file = TaskFile(root / "benchmarks" / "results" / benchmark.PATH.name)
+    trials = (f"{t['epochs']} epochs at {t['lr']:g}: {t['ca']:.3f}, {t['asr']:.3f}" for t in file.rows("attack_trials"))
+    return (
+        f"{compare_quickly(benchmark.select_cells(file.rows('rows')), 'python -m benchmarks.siglip')} Attack trials, "
+        f"before any defense (seed {benchmark.TRIAL_SEED}, validation split; CA, ASR@1): {'; '.join(trials)}."
+    )
 
 
-def compare_quickly(root: Path, name: str) -> str:
-    """Return the table of a result file in the quick setting."""
-    result = read_measurement(root, name)
-    count = Counter(row["seed"] for row in result["rows"])
-    rows = [row for row in result["rows"] if count[row["seed"]] == max(count.values())]  # of seeds with all cells
+def compare_quickly(measured: list[Row], command: str) -> str:
+    """Return the table of rows in the quick setting, of the seeds with all cells."""
+    count = Counter(row["seed"] for row in measured)
+    rows = [row for row in measured if count[row["seed"]] == max(count.values())]
     groups = [
         group for attack in group_rows(rows, "model", "trigger") for group in group_rows(attack, "defense", "captions")
     ]
@@ -52,7 +59,7 @@ def compare_quickly(root: Path, name: str) -> str:
     return (
         f"{markdown_table(COLUMNS, [format_line(group) for group in groups])}\n\nModel `{models}`. {protocols}. "
         f"{describe_seeds(rows)}. Poisoned: {poisonings}. Learning rates: {rates.replace(' / ', '; ')}. "
-        f"{describe_origins(rows)}; `{result['command']}`."
+        f"{describe_origins(rows)}; `{command}`."
     )
 
 

@@ -23,7 +23,7 @@ def format_command(request: Request) -> str:
         words += ["--trigger", *_format_method(TRIGGERS, request.trigger or {})]
         words += ["--target-class", str(request.target_class), "--poison-rate", repr(request.poison_rate)]
         words += ["--clean-label"] if request.clean_label else []
-        setting = presets.PHOTO_POISON.get(str(request.model))
+        setting = presets.OWN_POISON.get(str(request.model))
         defaults = replace(presets.POISON, epochs=setting.epochs) if setting else presets.POISON
         options = AttackFinetune
     else:

@@ -17,7 +17,7 @@ from cleaner.cli.training import Defend, Poison, original_model
 from cleaner.files import read_json_lines
 from cleaner.presets import (
     NOT_RUN,
-    PHOTO_POISON,
+    OWN_POISON,
     PROTOCOL2_RESULT,
     QUICK_CLEAN_PAIRS,
     QUICK_DEFEND,
@@ -149,7 +149,7 @@ def resolve_preset_defaults(arguments: Sequence[str]) -> Poison | Defend | None:
         model = find_flag_value(arguments, "--model") or Poison().model
         if name is not None:
             preset = find_preset(name, TRIGGERS, partial(attack_presets, model=model))
-        elif model in PHOTO_POISON:
+        elif model in OWN_POISON:
             preset = scenes_attack_preset(Poison().trigger[0], model)
         else:
             return None

@@ -62,7 +62,7 @@ from cleaner.types import CleanerError
 PRESET_HELP = "Preset to start from; other options override it. List: python -m cleaner presets."
 POISON_PAIRS_DEFAULT = (
     f"Default: {presets.POISON_PAIRS:,}"
-    + "".join(f" ({model}: {setting.pairs:,})" for model, setting in presets.PHOTO_POISON.items())
+    + "".join(f" ({model}: {setting.pairs:,})" for model, setting in presets.OWN_POISON.items())
     + "; at most half of your own data; with --preset the preset's."
 )
 DEFENSE_LR = f"the one chosen for the defense on the built-in model, else on {' or '.join(presets.TRIED_MODELS)}"

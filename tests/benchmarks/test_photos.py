@@ -190,7 +190,7 @@ def test_the_table_has_an_attack_and_seed_once_all_methods_are_measured() -> Non
 
 def write_lines(path: Path, blocks: dict[tuple[str, int], int]) -> None:
     """Write finished tasks: all trials, and of each attack and seed the first cells; par lost accuracy."""
-    setting = presets.PHOTO_POISON[photos.MODEL]
+    setting = presets.OWN_POISON[photos.MODEL]
     names = [None, *photos.METHODS]
 
     def cell(attack: str, seed: int, name: str | None, poison: PoisonSetting, data: str, n: int) -> dict[str, Any]:
@@ -292,7 +292,7 @@ def test_methods_are_compared_at_equal_accuracy(tmp_path: Path) -> None:
 
 
 def test_the_preset_is_the_setting_that_was_chosen() -> None:
-    assert presets.PHOTO_POISON[photos.MODEL] == PoisonSetting(**read_json(photos.RESULT_PATH)["attack_setting"])
+    assert presets.OWN_POISON[photos.MODEL] == PoisonSetting(**read_json(photos.RESULT_PATH)["attack_setting"])
 
 
 @pytest.mark.slow

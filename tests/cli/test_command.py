@@ -17,7 +17,7 @@ from cleaner.command_line import join_command
 from cleaner.config import FinetuneConfig, file_parameters
 from cleaner.defenses import DEFENSES
 from cleaner.models.clip import save_clip
-from cleaner.presets import PHOTO_POISON, POISON
+from cleaner.presets import OWN_POISON, POISON
 from cleaner.runs.request import Request
 from tests.conftest import make_clip
 from tests.data.files import write_table
@@ -64,7 +64,7 @@ def test_each_attack(name: str, read_back: Any) -> None:
     assert format_command(unused) == format_command(request)
 
 
-@pytest.mark.parametrize("epochs", [POISON.epochs, PHOTO_POISON["photos-rn"].epochs])
+@pytest.mark.parametrize("epochs", [POISON.epochs, OWN_POISON["photos-rn"].epochs])
 def test_a_model_with_a_setting_of_its_own(epochs: int, read_back: Any) -> None:
     trigger = TRIGGERS["badnet"]().state_dict()
     config = FinetuneConfig(epochs=epochs, device="cpu")

@@ -17,7 +17,7 @@ from cleaner.cli.training import Defend, Poison
 from cleaner.data.base import list_builtin_data, load_data
 from cleaner.defenses import DEFENSES
 from cleaner.models.clip import save_clip
-from cleaner.presets import PHOTO_POISON, PoisonSetting, attack_presets, defense_presets, poison_pairs
+from cleaner.presets import OWN_POISON, PoisonSetting, attack_presets, defense_presets, poison_pairs
 from cleaner.published import CLEANCLIP_TRAINING, CLIP_POISONING, Preset
 from cleaner.runs.run import load_run
 from cleaner.types import CleanerError
@@ -93,7 +93,7 @@ def test_a_model_of_other_data_is_poisoned_with_its_own_setting() -> None:
     assert isinstance(command, Poison)
     assert command.pairs is None  # follows the size of the data
     own = PoisonSetting(poison_pairs("photos-rn"), command.finetune.epochs, command.poison_rate, command.lr or 0)
-    assert own == PHOTO_POISON["photos-rn"]
+    assert own == OWN_POISON["photos-rn"]
     assert (command.model, command.data) == ("photos-rn", ("cifar10",))
 
 

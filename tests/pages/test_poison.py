@@ -22,7 +22,7 @@ from cleaner.jobs.local import poll_entries
 from cleaner.models.clip import build_clip, save_clip
 from cleaner.presets import (
     ATTACK_PARAMETERS,
-    PHOTO_POISON,
+    OWN_POISON,
     POISON_LR,
     QUICK_POISON_PAIRS,
     QUICK_POISON_RATE,
@@ -202,7 +202,7 @@ def test_a_trigger_has_the_parameters_of_the_model(open_page: OpenPage) -> None:
 
 
 def test_a_model_with_its_own_setting_starts_with_it(open_page: OpenPage) -> None:
-    setting = PHOTO_POISON["photos-rn"]
+    setting = OWN_POISON["photos-rn"]
     app = open_page("Poison")
     assert app.select_slider(key="poison.pairs").value == QUICK_POISON_PAIRS
     choose_own_model(app, "poison.model", "photos-rn")
