@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import torch
 import tyro
 
 from benchmarks import protocol
@@ -26,7 +25,6 @@ from cleaner.evaluation.detection import rank
 from cleaner.inspection.image_detection import ImageDetection, detect_images
 from cleaner.inspection.pair_detection import PairDetection, detect_pairs
 from cleaner.inspection.training_pairs import rebuild_training_pairs
-from cleaner.models.devices import configure_torch
 from cleaner.reports import results
 from cleaner.retrain import retrain_without
 from cleaner.runs.run import Run
@@ -56,9 +54,7 @@ class Options:
 
 def main(options: Options) -> None:
     """Run missing rows."""
-    protocol.read_started_commit()
-    configure_torch()
-    torch.set_num_threads(options.threads)
+    protocol.start(options.threads)
     for seed in options.seeds:
         for attack in options.attacks:
             done = {(row["model"], row["trigger"], row["seed"]) for row in read_rows(RESULT_PATH)}

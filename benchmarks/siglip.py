@@ -26,7 +26,6 @@ from benchmarks.text_triggers import METHODS, defend_as_chosen
 from cleaner import presets
 from cleaner.files import has_config
 from cleaner.labels import FULL_CAPTIONS
-from cleaner.models.devices import configure_torch
 from cleaner.presets import PoisonSetting
 from cleaner.reports import results
 from cleaner.runs.folders import runs_root
@@ -48,8 +47,7 @@ MIN_ASR = 0.95
 
 def main() -> None:
     """Measure what is missing."""
-    protocol.read_started_commit()
-    configure_torch()
+    protocol.start()
     file = TaskFile(PATH)
     file.run_phase("attack_trials", {trial_key(s): partial(try_attack, s) for s in ATTACK_GRID})
     setting = choose_attack(file.rows("attack_trials"))

@@ -23,7 +23,6 @@ from benchmarks.tasks import TaskFile
 from cleaner import presets
 from cleaner.data.base import CaptionData, load_data
 from cleaner.labels import FULL_CAPTIONS
-from cleaner.models.devices import configure_torch
 from cleaner.reports import results
 from cleaner.runs.run import Run
 
@@ -55,8 +54,7 @@ class Options:
 
 def main(options: Options) -> None:
     """Poison each model that has missing rows, then measure these."""
-    protocol.read_started_commit()
-    configure_torch()
+    protocol.start()
     test = load_data("scenes", split="test")
     for seed in options.seeds:
         for attack in options.attacks:

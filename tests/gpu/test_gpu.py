@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.nn.modules._functions import SyncBatchNorm
 
-from benchmarks import gpu
+from benchmarks import gpu, protocol
 from cleaner.attacks import TRIGGERS
 from cleaner.config import FinetuneConfig
 from cleaner.defenses import DEFENSES, Defense
@@ -209,7 +209,7 @@ def test_a_measurement_that_fails_is_left_out_and_the_others_are_kept(
     monkeypatch.setattr(gpu, "make_data", lambda *_: None)
     monkeypatch.setattr(gpu, "measure_method", measure_method)
     monkeypatch.setattr(gpu, "measure_loading", measure_loading)
-    monkeypatch.setattr(gpu, "configure_torch", lambda: None)
+    monkeypatch.setattr(protocol, "start", lambda: None)
     gpu.main(gpu.Options(device="cpu", tiny=True, tests=False, out=out))
     result = read_json(out)
     kept = [name for name in gpu.METHODS if name != "cleanclip"]
