@@ -161,7 +161,7 @@ def test_notes_of_the_talk_escape_every_name(open_page: OpenPage, tmp_path: Path
 def test_words_of_sentences_are_ours(tmp_path: Path) -> None:
     folder = make_runs(tmp_path)[0]
     metrics = read_json(folder / "metrics.json")
-    for queries in ("images", "captions", None):
+    for queries in ("images", "captions"):
         write_json(folder / "metrics.json", {**metrics, "queries": queries})
         assert read_record(folder).metric("asr") == metrics["asr"]["1"]
     write_json(folder / "metrics.json", {**metrics, "queries": IMAGE})

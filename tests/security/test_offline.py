@@ -86,7 +86,7 @@ def test_a_run_downloads_no_model(name: str, tmp_path: Path, monkeypatch: pytest
         assert load_run(folder).clean_clip is None
         with pytest.raises(CleanerError, match="not on this machine"):
             load_model(("clean", str(folder)))
-        assert ensure_map(folder, with_umap=False).stages == ("defended",)
+        assert ensure_map(folder, with_umap=False).stages == ("backdoored", "defended")
 
 
 def test_a_run_downloads_no_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
