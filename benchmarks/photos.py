@@ -19,14 +19,13 @@ from pathlib import Path
 from typing import Any
 
 import tyro
-from filelock import FileLock
 
 from benchmarks import learning_rates, protocol
 from benchmarks.markdown.cells import Row
 from benchmarks.photos_data import load_photos
 from benchmarks.protocol2 import plan
-from benchmarks.rows import complete_groups, select_suspects
-from benchmarks.tasks import TaskFile, lock_path
+from benchmarks.rows import complete_groups, load_or_make_run, select_suspects
+from benchmarks.tasks import TaskFile
 from cleaner import presets
 from cleaner.attacks import TRIGGERS, Trigger
 from cleaner.cli.output import Progress
@@ -35,13 +34,13 @@ from cleaner.data.corruptions import CORRUPTIONS, Corrupted
 from cleaner.defenses import DEFENSES
 from cleaner.evaluation.equal_accuracy import is_within
 from cleaner.evaluation.evaluate import evaluate
-from cleaner.files import assets, has_config, read_json
+from cleaner.files import assets, read_json
 from cleaner.models.clip import Clip, load_clip
 from cleaner.models.devices import configure_torch
 from cleaner.presets import PoisonSetting
 from cleaner.reports import results
 from cleaner.runs.folders import runs_root
-from cleaner.runs.run import Run, load_run, save_run
+from cleaner.runs.run import Run
 from cleaner.workflow import defend, poison
 
 LINES_PATH = results.RESULTS_DIR / "cifar10.jsonl"
@@ -236,10 +235,7 @@ def load_or_poison(attack: str, seed: int) -> Run:
     """Return a backdoored run of the table; the first call poisons it and stores it."""
     folder = suspect_folder(attack, seed)
     setting = choose_attack_setting(task_file().rows("attack_trials"), measure_clean_accuracy())
-    with FileLock(lock_path(folder, "poison")):  # another process may be making it
-        if not has_config(folder):
-            save_run(poison_model(attack, setting, seed=seed, test_role="test"), folder)
-    run = load_run(folder)
+    run = load_or_make_run(folder, partial(poison_model, attack, setting, seed=seed, test_role="test"))
     if (run.config["model_sha256"], read_setting(run.config)) != (load_model().sha256(), setting):
         raise SystemExit(f"{folder} was made from another model or with other settings: remove it and start again.")
     return run

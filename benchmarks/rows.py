@@ -15,7 +15,7 @@ from benchmarks import protocol
 from benchmarks.markdown.cells import Row
 from benchmarks.tasks import lock_path
 from cleaner.files import has_config
-from cleaner.runs.run import load_run_clip
+from cleaner.runs.run import Run, load_run, load_run_clip, save_run
 
 
 def read_rows(path: Path) -> list[Row]:
@@ -51,6 +51,14 @@ def complete_groups(rows: list[Row], size: int) -> list[Row]:
     """Return the rows of every attack and seed that has all `size`."""
     counts = Counter((row["trigger"], row["seed"]) for row in rows)
     return [row for row in rows if counts[row["trigger"], row["seed"]] == size]
+
+
+def load_or_make_run(folder: Path, make: Callable[[], Run]) -> Run:
+    """Return the run of a folder; the first of several processes makes and stores it, the others wait."""
+    with FileLock(lock_path(folder, "poison")):
+        if not has_config(folder):
+            save_run(make(), folder)
+    return load_run(folder)
 
 
 @cache

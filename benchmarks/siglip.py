@@ -14,22 +14,19 @@ from functools import partial
 from itertools import product
 from pathlib import Path
 
-from filelock import FileLock
-
 from benchmarks import protocol
 from benchmarks.markdown.cells import Row
 from benchmarks.quick_plan import CONFIRM_SEEDS
 from benchmarks.quick_setting import load_home, poison_quickly, trial_figures
-from benchmarks.rows import select_suspects
-from benchmarks.tasks import TaskFile, lock_path
+from benchmarks.rows import load_or_make_run, select_suspects
+from benchmarks.tasks import TaskFile
 from benchmarks.text_triggers import METHODS, defend_as_chosen
 from cleaner import presets
-from cleaner.files import has_config
 from cleaner.labels import FULL_CAPTIONS
 from cleaner.presets import PoisonSetting
 from cleaner.reports import results
 from cleaner.runs.folders import runs_root
-from cleaner.runs.run import Run, load_run, save_run
+from cleaner.runs.run import Run
 
 PATH = results.RESULTS_DIR / "siglip.jsonl"
 MODEL, ATTACK = "scenes-siglip", "badnet"
@@ -37,9 +34,7 @@ TRIAL_SEED = 100
 SEEDS = CONFIRM_SEEDS[-3:]
 ROWS = (None, *METHODS)
 """What is measured on each seed, in the order of the table; None: the backdoored model."""
-QUICK = PoisonSetting(
-    presets.QUICK_POISON_PAIRS, presets.QUICK_POISON.epochs, presets.QUICK_POISON_RATE, presets.QUICK_POISON.lr
-)
+QUICK = presets.quick_poison(presets.QUICK_MODEL)
 ATTACK_GRID = tuple(replace(QUICK, epochs=epochs, lr=lr) for epochs, lr in product((2, 4), (1e-3, 2e-3)))
 MIN_ASR = 0.95
 """Of an attack that is chosen, on validation images."""
@@ -80,11 +75,7 @@ def choose_attack(trials: list[Row]) -> PoisonSetting:
 
 def load_or_poison(setting: PoisonSetting, seed: int) -> Run:
     """Return a backdoored model of the table; the first call poisons it and stores it."""
-    folder = suspect_folder(ATTACK, seed)
-    with FileLock(lock_path(folder, "poison")):  # another process may be making it
-        if not has_config(folder):
-            save_run(poison_model(setting, seed, "test"), folder)
-    return load_run(folder)
+    return load_or_make_run(suspect_folder(ATTACK, seed), partial(poison_model, setting, seed, "test"))
 
 
 def suspect_folder(attack: str, seed: int) -> Path:

@@ -18,24 +18,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock
 
 from benchmarks import protocol
 from benchmarks.markdown.cells import Row
 from benchmarks.quick_plan import FULL_STEPS, choose_form_and_rate
 from benchmarks.quick_setting import load_home, poison_quickly, trial_figures
-from benchmarks.rows import select_suspects
-from benchmarks.tasks import TaskFile, lock_path
+from benchmarks.rows import load_or_make_run, select_suspects
+from benchmarks.tasks import TaskFile
 from cleaner import presets
 from cleaner.cli.output import Progress
 from cleaner.config import count_steps
 from cleaner.data.base import CaptionData
 from cleaner.defenses import DEFENSES, Defense
-from cleaner.files import has_config
 from cleaner.models.clip import load_clip
 from cleaner.reports import results
 from cleaner.runs.folders import runs_root
-from cleaner.runs.run import Run, load_run, save_run
+from cleaner.runs.run import Run
 from cleaner.seed import numpy_generator
 from cleaner.workflow import defend
 
@@ -118,18 +116,19 @@ def try_rate(name: str, defense: Defense, lr: float) -> Row:
 def load_or_poison(attack: str, seed: int, split: str) -> Run:
     """Return a backdoored model, measured on a split; the first call poisons it and stores it."""
     folder = suspect_folder(attack, seed)
-    with FileLock(lock_path(folder, "poison")):  # another process may be making it
-        if not has_config(folder):
-            training = presets.scenes_attack_preset(attack, MODEL).training
-            assert training is not None
-            setting = {
-                "pairs": training.pairs,
-                "epochs": training.finetune.epochs,
-                "lr": training.finetune.lr,
-                "rate": training.poison_rate,
-            }
-            save_run(poison_quickly(MODEL, attack, seed, load_home(MODEL, split), **setting), folder)
-    run = load_run(folder)
+
+    def make() -> Run:
+        training = presets.scenes_attack_preset(attack, MODEL).training
+        assert training is not None
+        setting = {
+            "pairs": training.pairs,
+            "epochs": training.finetune.epochs,
+            "lr": training.finetune.lr,
+            "rate": training.poison_rate,
+        }
+        return poison_quickly(MODEL, attack, seed, load_home(MODEL, split), **setting)
+
+    run = load_or_make_run(folder, make)
     if run.config["model_sha256"] != load_clip(MODEL).sha256():
         raise SystemExit(f"{folder} was made from another model: remove it and start again.")
     return run

@@ -7,7 +7,6 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import torch
-from filelock import FileLock
 
 from benchmarks import protocol
 from benchmarks.markdown.cells import Row
@@ -15,7 +14,7 @@ from benchmarks.protocol2 import plan
 from benchmarks.protocol2.probe import probe_labels
 from benchmarks.protocol2.records import describe_processor
 from benchmarks.protocol2.tasks import Task
-from benchmarks.tasks import lock_path
+from benchmarks.rows import load_or_make_run
 from cleaner import presets
 from cleaner.attacks import TRIGGERS
 from cleaner.attacks.base import Trigger
@@ -25,11 +24,10 @@ from cleaner.data.base import CaptionData, load_data
 from cleaner.defenses import DEFENSES
 from cleaner.evaluation.bootstrap import unpack_outcomes
 from cleaner.evaluation.evaluate import evaluate, transfer_accuracy
-from cleaner.files import has_config
 from cleaner.models.clip import Clip, load_clip
 from cleaner.reports import results
 from cleaner.runs.folders import runs_root
-from cleaner.runs.run import Run, load_run, save_run
+from cleaner.runs.run import Run
 from cleaner.seed import derive_seed
 from cleaner.training.loop import finetune
 from cleaner.types import DivergedError
@@ -172,11 +170,7 @@ def load_or_poison(model: str, task: Task) -> Run:
     wanted = replace(task.suspect, kind="cell")
     key = derive_seed(model, str(asdict(wanted)), str(describe_processor()), load_clip(model).sha256())
     folder = runs_root() / f"protocol2_{model}_{wanted.attack}_{wanted.target}_{wanted.seed}_{key:x}".replace(" ", "-")
-    with FileLock(lock_path(folder, "poison")):
-        if has_config(folder):
-            return load_run(folder)
-        run = train_attack(model, task, load_data(task.world, split="test"))
-        return load_run(save_run(run, folder))
+    return load_or_make_run(folder, lambda: train_attack(model, task, load_data(task.world, split="test")))
 
 
 def train_attack(model: str, task: Task, test: CaptionData) -> Run:

@@ -72,7 +72,7 @@ def test_known_triggers_are_tried_at_many_settings(
 
 
 class FakeSearch:
-    """Stands in for a scan or an inversion: counts its calls, and runs `work` with the callback for progress."""
+    """A stand-in for a scan or an inversion: it counts its calls and passes the progress callback to `work`."""
 
     def __init__(self, work: Callable[[OnStep], None]) -> None:
         self.work, self.calls = work, 0
