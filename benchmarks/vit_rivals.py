@@ -1,12 +1,12 @@
 """RVPT and feature repelling on a vision transformer, for which they are published: python -m benchmarks.vit_rivals
 
 Each method gets the clean pairs and steps of the quick setting and equally many trials of its learning rate, on the
-badnet model of a trial seed; then test metrics are measured on seeds that no trial used. RVPT learns prompts from class
-labels, on the pairs that have one, in its own range of rates; it is also measured with more steps and with prompts in
-every block, and its parameters are varied at the chosen rate, to see which of them costs accuracy. The other methods
-learn from captions. These are worded like those of pretraining: on others they would lose accuracy, and RVPT would not.
-Every finished task is a line of benchmarks/results/vit_rivals.jsonl. A second call continues, and several processes
-share the tasks.
+badnet model of a trial seed; then test metrics are measured on seeds that no trial used: three of badnet and badclip,
+one of the other attacks. RVPT learns prompts from class labels, on the pairs that have one, in its own range of rates;
+it is also measured with more steps and with prompts in every block, and its parameters are varied at the chosen rate,
+to see which of them costs accuracy. The other methods learn from captions. These are worded like those of pretraining:
+on others they would lose accuracy, and RVPT would not. Every finished task is a line of
+benchmarks/results/vit_rivals.jsonl. A second call continues, and several processes share the tasks.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from benchmarks import protocol
 from benchmarks.markdown.cells import Row
 from benchmarks.quick_plan import FULL_STEPS, choose_form_and_rate
 from benchmarks.quick_setting import load_home, poison_quickly, trial_figures
-from benchmarks.rows import load_or_make_run, select_suspects
+from benchmarks.rows import complete_groups, load_or_make_run, select_suspects
 from benchmarks.tasks import TaskFile
 from cleaner import presets
 from cleaner.cli.output import Progress
@@ -39,10 +39,12 @@ from cleaner.workflow import defend
 
 PATH = results.RESULTS_DIR / "vit_rivals.jsonl"
 MODEL, CAPTIONS = "scenes-vit", "mixed"
-ATTACKS = ("badnet", "badclip")
 TRIAL_SEED = 200
 SEEDS = tuple(sorted(int(s) for s in numpy_generator(MODEL).choice(9000, 3, replace=False) + 1000))
 """Drawn before any trial."""
+KEY_ATTACKS = ("badnet", "badclip")
+SEEDS_OF_ATTACK = {attack: SEEDS if attack in KEY_ATTACKS else SEEDS[:1] for attack in protocol.ATTACKS}
+"""Attack -> its seeds. Those beside `KEY_ATTACKS` were added after the tables of these had been seen."""
 METHODS: dict[str, Defense] = {
     "finetune": DEFENSES["finetune"](),
     "cleanclip": DEFENSES["cleanclip"](),
@@ -73,7 +75,7 @@ STEPS = count_steps(presets.QUICK_CLEAN_PAIRS, presets.QUICK_DEFEND)
 """Steps of every method, whatever the number of pairs that it can use."""
 LONG = f"rvpt, {FULL_STEPS} steps"
 ROWS = (None, *METHODS, LONG)
-"""What is measured against each backdoored model, in the order of the table; None: the model itself."""
+"""What is measured, in the order of the table; None: the backdoored model. `LONG` only against `KEY_ATTACKS`."""
 
 
 def main() -> None:
@@ -148,6 +150,11 @@ def defend_model(
     return defend(suspect, defense, clean, config, test=test, on_step=Progress(label))
 
 
+def rows_of(attack: str) -> tuple[str | None, ...]:
+    """Return what is measured against each model of an attack, in the order of the table."""
+    return tuple(name for name in ROWS if name != LONG or attack in KEY_ATTACKS)
+
+
 def choose_rates(rows: list[Row]) -> dict[str, dict[str, Any]]:
     """Return method -> chosen rate and points lost, by the rule of the quick setting."""
     return {
@@ -158,10 +165,22 @@ def choose_rates(rows: list[Row]) -> dict[str, dict[str, Any]]:
 
 def select_cells(rows: list[Row]) -> list[Row]:
     """Return, of each attack and seed, the cells of one backdoored model, in the order of the table."""
-    return sorted(
-        select_suspects(rows, len(ROWS), suspect_folder),
-        key=lambda row: (ATTACKS.index(row["trigger"]), row["seed"], ROWS.index(row["defense"])),
-    )
+    selected: list[Row] = []
+    for attack in SEEDS_OF_ATTACK:
+        of_attack = [row for row in rows if row["trigger"] == attack]
+        cells = select_suspects(of_attack, len(rows_of(attack)), suspect_folder)
+        selected += sorted(cells, key=lambda row: (row["seed"], ROWS.index(row["defense"])))
+    return selected
+
+
+def complete_cells(rows: list[Row]) -> list[Row]:
+    """Return the selected cells of every attack and seed that has them all."""
+    selected = select_cells(rows)
+    return [
+        row
+        for attack in SEEDS_OF_ATTACK
+        for row in complete_groups([r for r in selected if r["trigger"] == attack], len(rows_of(attack)))
+    ]
 
 
 def cells(chosen: dict[str, dict[str, Any]]) -> dict[str, Callable[[], Row]]:
@@ -173,7 +192,8 @@ def cells(chosen: dict[str, dict[str, Any]]) -> dict[str, Callable[[], Row]]:
         f"{attack} {seed} {name or 'none'}": partial(measure_cell, attack, seed, name, chosen)
         for seed in SEEDS
         for name in ROWS
-        for attack in ATTACKS
+        for attack, seeds in SEEDS_OF_ATTACK.items()
+        if seed in seeds and name in rows_of(attack)
     }
 
 

@@ -21,9 +21,8 @@ from benchmarks.markdown.cells import (
     method_label,
     read_measurement,
 )
-from benchmarks.markdown.comparison import format_comparison
+from benchmarks.markdown.comparison import format_comparison, format_summary
 from benchmarks.quick_plan import BUDGET, CONFIRM_SEEDS, TRIALS_EACH
-from benchmarks.rows import complete_groups
 from benchmarks.tasks import TaskFile
 from cleaner.evaluation.result import SUCCESS_ASR
 from cleaner.reports.results import parse_row_metrics
@@ -111,9 +110,10 @@ def vit_rivals(root: Path) -> str:
     chosen = vit.choose_rates(file.rows("trials"))
     lost = [(vit.MODEL, name) for name, choice in chosen.items() if choice["lost_accuracy"]]
     lost += [(vit.MODEL, vit.LONG) for _, name in lost if name == "rvpt"]
-    rows = complete_groups(vit.select_cells(file.rows("rows")), len(vit.ROWS))
+    rows = vit.complete_cells(file.rows("rows"))
     result = {"command": "python -m benchmarks.vit_rivals"}
-    tables = [format_comparison(group, result, lost) for group in group_rows(rows, "trigger")]
+    tables = [format_summary(rows, lost)]
+    tables += [format_comparison(group, result, lost) for group in group_rows(rows, "trigger")]
     (low, *_, high), (prompt_low, *_, prompt_high) = vit.RATES["finetune"], vit.RATES["rvpt"]
     text = (
         f"Captions of the clean pairs: {vit.CAPTIONS}; `ta_cleaner` and `cleanclip_short` shorten all (K 100%). RVPT "

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import vit_rivals
+from benchmarks import protocol, vit_rivals
 from benchmarks.markdown import quick_tables
 from cleaner.config import changed_parameters
 from cleaner.defenses import DEFENSES
@@ -31,7 +31,9 @@ def test_every_method_has_equally_many_trials_and_every_seed() -> None:
     names = [key.rpartition(" ")[0] for key in vit_rivals.trials()]
     assert Counter(names) == dict.fromkeys(vit_rivals.METHODS, 6)
     cells = list(vit_rivals.cells({}))
-    assert len(cells) == len(set(cells)) == 2 * len(vit_rivals.SEEDS) * (len(vit_rivals.METHODS) + 2)
+    key_cells = len(vit_rivals.KEY_ATTACKS) * len(vit_rivals.SEEDS) * (len(vit_rivals.METHODS) + 2)
+    other_cells = (len(protocol.ATTACKS) - len(vit_rivals.KEY_ATTACKS)) * (len(vit_rivals.METHODS) + 1)
+    assert len(cells) == len(set(cells)) == key_cells + other_cells
     assert vit_rivals.TRIAL_SEED not in vit_rivals.SEEDS
 
 
@@ -74,15 +76,21 @@ def test_rates_are_chosen_by_accuracy(losses: dict[float, float], expected: tupl
 
 
 def test_the_table_shows_seeds_with_all_methods(tmp_path: Path) -> None:
-    names = [None, *vit_rivals.METHODS, vit_rivals.LONG]
-    cells = [(name, 1) for name in reversed(names)] + [(name, 2) for name in names[:-1]]
-    origin = {"phase": "rows", "model": vit_rivals.MODEL, "trigger": "badnet", "suspect_sha256": "0", "commit": "abc"}
-    rows = [make_row(name, seed, 0.9) | origin for name, seed in cells]
+    key, other = ([None, *vit_rivals.rows_of(attack)[1:]] for attack in ("badnet", "sig"))
+    assert key == [*other, vit_rivals.LONG]
+    cells = [("badnet", name, 1) for name in reversed(key)] + [("badnet", name, 2) for name in key[:-1]]
+    cells += [("sig", name, 3) for name in other] + [("ssba", name, 3) for name in other[1:]]
+    origin = {"phase": "rows", "model": vit_rivals.MODEL, "suspect_sha256": "0", "commit": "abc"}
+    rows = [make_row(name, seed, 0.9) | origin | {"trigger": attack} for attack, name, seed in cells]
     write_lines(tmp_path, vit_rivals.PATH.name, [*make_trials({1e-3: 0.049, 1e-2: 0.06}), *rows])
-    table, trials = quick_tables.vit_rivals(tmp_path).split("| defense | ASR@1 at 2 points lost")
-    lines = [line.split("|")[1].strip() for line in table.splitlines() if line.startswith("| ")][2:]
-    assert lines == ["none (backdoored)", *(f"{name} †" for name in names[1:])]
+    tables, trials = quick_tables.vit_rivals(tmp_path).split("| defense | ASR@1 at 2 points lost")
+    summary, badnet, sig = tables.split(f"**`{vit_rivals.MODEL}`")[1:]
+    for table, names in ((summary, key), (badnet, key), (sig, other)):
+        lines = [line.split("|")[1].strip() for line in table.splitlines() if line.startswith("| ")][2:]
+        marked = ["none (backdoored)", *(f"{name} †" for name in names[1:])]
+        assert lines == [*marked, *(["floor: never poisoned"] if table is summary else [])]
+    assert "Seeds: badnet 1; sig 3." in summary
+    assert "Seed 1;" in badnet
     assert trials.count("| - | - | 0.001 |") == len(vit_rivals.METHODS)
     assert "n 1,000 for accuracy and 900 for ASR" in trials
-    assert "Seed 1;" in table
-    assert "rvpt +4.9" in table
+    assert "rvpt +4.9" in tables
