@@ -132,6 +132,7 @@ STAGE_LABELS = {
     "download": "Downloading (MB)",
     "render": "Rendering images",
     "read photos": "Reading photos",
+    "read captions": "Reading captions",
     "check images": "Checking images",
     "optimize": "Optimizing the trigger",
     "distill": "Distilling",

@@ -81,6 +81,8 @@ class StepReport:
 
 
 OnStep = Callable[[StepReport], None]
+TRAINING_STAGES = ("poison", "defend")
+"""Stages whose reports are steps of a finetuning."""
 
 
 def start_progress(on_step: OnStep | None, stage: str, total: int) -> Callable[[int], None]:

@@ -19,6 +19,7 @@ from cleaner.published import Method
 from cleaner.registry import DEFENSES as DEFENSES  # part of this module's interface
 from cleaner.seed import numpy_generator
 from cleaner.text import SubtextPair
+from cleaner.types import OnStep
 
 T = TypeVar("T")
 
@@ -116,8 +117,11 @@ class Defense(Method, ABC):
         """Return the optimizer, or None for the loop's own AdamW."""
         return None
 
-    def plan(self, captions: Sequence[str], seed: int) -> TextPlan:
-        """Return epoch -> texts of that epoch; a pure function of (seed, epoch), so a run can resume anywhere."""
+    def plan(self, captions: Sequence[str], seed: int, on_step: OnStep | None = None) -> TextPlan:
+        """Return epoch -> texts of that epoch; a pure function of (seed, epoch), so a run can resume anywhere.
+
+        on_step: gets the progress of what is done with all captions beforehand.
+        """
         return lambda epoch: EpochTexts(captions)
 
     def adapt(self, config: FinetuneConfig) -> FinetuneConfig:

@@ -12,6 +12,7 @@ from cleaner.config import param
 from cleaner.defenses.base import DEFENSES, Defense, DrawnTexts, EpochTexts, TextPlan, draw_pairs
 from cleaner.losses import Features, clip_loss, in_modal_loss
 from cleaner.text import POSITIVE_STYLES, draw_subtexts
+from cleaner.types import OnStep
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class CleanCLIPShort(Defense):
         help="relation: keep subject, relation and object where the caption has them; core: often a noun alone.",
     )
 
-    def plan(self, captions: Sequence[str], seed: int) -> TextPlan:
+    def plan(self, captions: Sequence[str], seed: int, on_step: OnStep | None = None) -> TextPlan:
         def texts(epoch: int) -> EpochTexts:
             def make(index: int) -> str | None:
                 pair = draw_subtexts(captions[index], seed=seed, epoch=epoch, index=index, n=0, style=self.positive)

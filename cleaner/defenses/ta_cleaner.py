@@ -5,7 +5,7 @@ Reimplemented from the public description: the paper's weights, K, parser and vo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -20,7 +20,10 @@ from cleaner.models.clip import Clip
 from cleaner.published import CLEANCLIP_TRAINING, Preset
 from cleaner.text import POSITIVE_STYLES, SubtextPair, Vocabulary, draw_subtexts
 from cleaner.text.lexicon import LEXICONS, using_lexicon
-from cleaner.types import CleanerError
+from cleaner.types import CleanerError, OnStep, start_progress
+
+REPORT_CAPTIONS = 2000
+"""Captions between two reports of progress; reading as many takes about a second."""
 
 
 @DEFENSES.register("ta_cleaner")
@@ -122,9 +125,10 @@ class TACleaner(Defense):
             return f"formula=reviewed is a softmax, and {clip.name} has a sigmoid loss: choose formula=ours."
         return super().unsupported_reason(clip, data)
 
-    def plan(self, captions: Sequence[str], seed: int) -> TextPlan:
+    def plan(self, captions: Sequence[str], seed: int, on_step: OnStep | None = None) -> TextPlan:
+        report = start_progress(on_step, "read captions", len(captions))
         with using_lexicon(self.lexicon):
-            vocabulary = Vocabulary.from_captions(captions)
+            vocabulary = Vocabulary.from_captions(_reported(captions, report))
 
         def texts(epoch: int) -> EpochTexts:
             def make(index: int) -> SubtextPair | None:
@@ -163,3 +167,11 @@ class TACleaner(Defense):
             everything = torch.ones(len(f.positive), len(f.positive), dtype=torch.bool, device=f.positive.device)
             contrasted = replace(f, false_negative=everything)
         return subtext_loss(contrasted, self.text_to_text)
+
+
+def _reported(captions: Sequence[str], report: Callable[[int], None]) -> Iterator[str]:
+    """Yield the captions; report how many were used."""
+    for done, caption in enumerate(captions, 1):
+        yield caption
+        if done % REPORT_CAPTIONS == 0:
+            report(done)

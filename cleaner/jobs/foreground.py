@@ -27,7 +27,7 @@ from cleaner.runs.request import Request
 from cleaner.runs.run import Run, write_run
 from cleaner.runs.status import read_status
 from cleaner.runs.store import CHECKPOINT_FILE, LOG_FILE, write_request
-from cleaner.types import Cancelled, CleanerError, DivergedError, OnStep, Paused, StepReport
+from cleaner.types import TRAINING_STAGES, Cancelled, CleanerError, DivergedError, OnStep, Paused, StepReport
 
 STOPPING = "\nStopping at the next step. Again: at once, without the steps since the last epoch.\n"
 STOP_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
@@ -46,7 +46,7 @@ class ForegroundSession(RunSession):
 
     def __call__(self, report: StepReport) -> None:
         self._on_step(report)
-        self.has_trained = self.has_trained or report.stage in ("poison", "defend")
+        self.has_trained = self.has_trained or report.stage in TRAINING_STAGES
         super().__call__(report)
 
     def _end_process(self, exit_status: int, reason: str) -> None:

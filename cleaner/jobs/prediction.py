@@ -25,7 +25,7 @@ from cleaner.files import cache_root, file_version, read_json, read_json_cached,
 from cleaner.jobs import process
 from cleaner.runs.folders import find_run
 from cleaner.runs.request import Request, as_poisoning
-from cleaner.types import CleanerError, StepReport
+from cleaner.types import TRAINING_STAGES, CleanerError, StepReport
 
 MAX_KINDS, MAX_OBSERVATIONS, MAX_ERRORS = 200, 5, 20
 """Kinds of runs kept, observations of each, and errors of past predictions."""
@@ -230,7 +230,7 @@ class RunClock:
     def __call__(self, report: StepReport) -> None:
         if report.stage == "optimize":
             self._optimize.append(self.seconds)
-        elif report.losses and report.stage in ("poison", "defend"):
+        elif report.losses and report.stage in TRAINING_STAGES:
             self._train.append((self.seconds, bool(report.metrics)))
 
     def phases(self) -> Phases | None:

@@ -34,7 +34,7 @@ from cleaner.runs.request import Request, as_poisoning, load_request
 from cleaner.runs.run import load_run
 from cleaner.text import parse
 from cleaner.training.loop import FinetuneResult, finetune
-from cleaner.types import Cancelled, CleanerError, StepReport
+from cleaner.types import TRAINING_STAGES, Cancelled, CleanerError, StepReport
 
 TIMED_STEPS, WARM_STEPS, TIMED_OPTIMIZATION_STEPS = 10, 2, 5
 BRIEF_STEPS = 5
@@ -225,9 +225,10 @@ class _Measurement:
             _call_before_losses(defense, on_losses)
         times: list[float] = []
 
-        def on_step(_: StepReport) -> None:
+        def on_step(report: StepReport) -> None:
             self.check()
-            times.append(time.perf_counter())
+            if report.stage in TRAINING_STAGES:
+                times.append(time.perf_counter())
 
         trained: FinetuneResult | None = None
         for count in steps:

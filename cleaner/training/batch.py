@@ -24,6 +24,7 @@ from cleaner.models.lanes import encode_in_halves, run_in_lanes
 from cleaner.seed import derive_seed, numpy_generator
 from cleaner.text import SubtextPair, content_words, eda, holds_relations
 from cleaner.training import distributed, memory
+from cleaner.types import OnStep
 
 
 @dataclass(frozen=True)
@@ -116,11 +117,12 @@ class BatchLoader:
         config: FinetuneConfig,
         batch_size: int,
         captions: Sequence[str] | None = None,
+        on_step: OnStep | None = None,
     ) -> None:
         self.epoch_steps = len(data) // batch_size
         self.total_steps = count_steps(len(data), config)
         self._data, self._defense, self._config, self._batch_size = data, defense, config, batch_size
-        self._texts = lru_cache(maxsize=1)(defense.plan(captions or data.captions, config.seed))
+        self._texts = lru_cache(maxsize=1)(defense.plan(captions or data.captions, config.seed, on_step))
         self._order = lru_cache(maxsize=2)(self._draw_order)
         self._started: dict[int, Future[Batch]] = {}
 

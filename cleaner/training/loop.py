@@ -79,7 +79,8 @@ def finetune(
     history, cpu_seconds = state.resume()
     data.prepare(range(len(data)))  # before the clock: a step that renders the split would count as the time of each
     clock = Clock(history[-1].seconds if history else 0.0, cpu_seconds)
-    batches = BatchLoader(data, defense, config, batch_size, student.cut_to_context(data.captions))
+    captions = student.cut_to_context(data.captions)
+    batches = BatchLoader(data, defense, config, batch_size, captions, partial(distributed.report_step, on_step))
     encoder = BatchEncoder(student, reference, defense, batches.class_prompts)
     train_step, total = TrainStep(encoder, config.chunk_size), batches.total_steps
     frames = FrameSchedule(recorder, total)

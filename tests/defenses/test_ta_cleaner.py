@@ -9,14 +9,16 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from cleaner.config import parameters
+from cleaner.config import FinetuneConfig, parameters
 from cleaner.data.base import TensorData
 from cleaner.defenses import DEFENSES, ta_cleaner
 from cleaner.defenses.base import draw_pairs, load_defense
 from cleaner.losses import Features, clip_loss, in_modal_loss, reviewed_subtext_loss, subtext_loss
+from cleaner.models.clip import Clip
 from cleaner.text import Vocabulary, draw_subtexts
 from cleaner.text.negative import FINDERS
-from cleaner.types import CleanerError
+from cleaner.training.loop import finetune
+from cleaner.types import Cancelled, CleanerError, StepReport
 from tests.defenses import features
 
 
@@ -53,6 +55,23 @@ def test_subtexts_depend_on_the_seed_and_the_vocabulary_of_the_captions(toy_data
         assert drawn[i] == draw_subtexts(caption, seed=5, epoch=2, index=i, n=3, vocabulary=vocabulary)
     few = DEFENSES["ta_cleaner"](share=0.25)
     assert few.plan(captions, seed=5)(0).drawn.keys() != few.plan(captions, seed=6)(0).drawn.keys()
+
+
+def test_reading_many_captions_reports_progress_and_can_be_canceled(
+    toy_data: TensorData, tiny_clip: Clip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ta_cleaner, "REPORT_CAPTIONS", 20)
+    config = FinetuneConfig(epochs=1, batch_size=16, device="cpu")
+    reports: list[StepReport] = []
+    finetune(tiny_clip, toy_data, DEFENSES["ta_cleaner"](), config, on_step=reports.append)
+    seen = [(report.stage, report.step, report.total) for report in reports]
+    assert seen == [("read captions", 20, 48), ("read captions", 40, 48), *(("defend", i, 3) for i in (1, 2, 3))]
+
+    def cancel(_: StepReport) -> None:
+        raise Cancelled
+
+    with pytest.raises(Cancelled):
+        DEFENSES["ta_cleaner"]().plan(toy_data.captions, seed=0, on_step=cancel)
 
 
 def test_captions_without_words_are_skipped_and_counted(toy_data: TensorData) -> None:

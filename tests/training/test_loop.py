@@ -430,7 +430,7 @@ def test_subtexts_are_about_what_the_model_reads(
             assert not torch.equal(*tiny_clip.tokenize([caption, negative]))
     planned, plan = [], type(defense).plan
     monkeypatch.setattr(
-        type(defense), "plan", lambda self, texts, seed: planned.append(list(texts)) or plan(self, texts, seed)
+        type(defense), "plan", lambda self, texts, *rest: planned.append(list(texts)) or plan(self, texts, *rest)
     )
     finetune(tiny_clip, data, defense, replace(CONFIG, steps=1))
     assert planned == [cut[: len(long)]]
