@@ -68,12 +68,10 @@ def pareto(points: Sequence[TradeoffPoint], floor: float | None = None) -> go.Fi
         _add_fronts(figure, panel_points, cell, in_legend)
         _add_points(figure, panel_points, styles, cell, in_legend)
     if floor is not None:  # after the points: Plotly draws no line across an empty panel
-        figure.add_hline(
-            y=floor,
-            line={"color": GRAY, "dash": "dot"},
-            annotation_text="clean model",
-            annotation_position="top left",
-        )
+        line = {"color": GRAY, "dash": "dot"}
+        figure.add_hline(y=floor, line=line)
+        # In the legend: a label at the line would cover points near it.
+        figure.add_scatter(x=[None], y=[None], mode="lines", name="clean model", line=line)
     height = (120 + 260 * rows if rows > 1 else 380) + 20 * max(0, len(styles) - 3)  # room for the lines of the legend
     apply_layout(figure, height)
     if len(panels) > 1:

@@ -64,8 +64,9 @@ def test_the_lowest_panel_of_each_column_has_an_axis(panels: str) -> None:
 
 def test_each_panel_has_the_floor() -> None:
     points = [TradeoffPoint(panel, "defended", 0.9, 0.5, panel=panel) for panel in "abcd"]  # in 2 rows of 3 panels
-    floor = [shape.y0 for shape in pareto(points, 0.02).layout.shapes]
-    assert floor == [0.02] * 4
+    figure = pareto(points, 0.02)
+    assert [shape.y0 for shape in figure.layout.shapes] == [0.02] * 4
+    assert [trace.name for trace in figure.data].count("clean model") == 1, "one entry of the legend"
     assert [shape.y0 for shape in pareto(points[:1], 0.02).layout.shapes] == [0.02]
 
 
