@@ -222,4 +222,4 @@ def attack_defense_heatmap(cells: Mapping[tuple[str, str], tuple[float, float, f
 def _format_cell(mean: float, low: float, high: float, seeds: int) -> str:
     if seeds == 1:
         return f"{mean:.1%}<br>1 seed"
-    return f"{mean:.1%}<br>[{low:.1%}, {high:.1%}]<br>{seeds} seeds"
+    return f"{mean:.1%}<br>[{100 * low:.1f}, {100 * high:.1f}]<br>{seeds} seeds"

@@ -46,7 +46,7 @@ def test_table_filters_and_heatmap(open_page: OpenPage, tmp_path: Path) -> None:
     assert heat["y"] == [NO_DEFENSE_LABEL, "TA-Cleaner"]
     assert heat["z"] == [pytest.approx([0.95, 0.95]), pytest.approx([0.15, 0.1])]
     cells = dict(zip(zip(text["x"], text["y"], strict=True), text["text"], strict=True))
-    assert cells["BadNet patch", "TA-Cleaner"] == "15.0%<br>[10.0%, 20.0%]<br>2 seeds"
+    assert cells["BadNet patch", "TA-Cleaner"] == "15.0%<br>[10.0, 20.0]<br>2 seeds"
     app.multiselect(key="compare.attack").set_value(["sig"]).run()
     assert len(app.dataframe[0].value) == 2
     app.multiselect(key="compare.defense").set_value(["none"]).run()
