@@ -50,8 +50,10 @@ VARIANTS = {
 MIXED = Variant(captions="mixed")
 MIXED_RATES = (3e-4, 1e-3, 2e-3, 3e-3, 5e-3)
 """Learning rates of every method on mixed captions: those of TA-Cleaner's curve in the protocol."""
-FURTHER_METHODS = ("finetune", "ta_cleaner K 10 %", "cleanclip_short K 10 %", "par")
-"""Methods that are measured on mixed captions on one seed; `plan.KEY_METHODS` are on several."""
+MIXED_METHODS = (*plan.KEY_METHODS, "finetune", "par")
+"""Methods that are measured on mixed captions on several seeds."""
+SPARSE_METHODS = ("ta_cleaner K 10 %", "cleanclip_short K 10 %")
+"""Methods that are measured on one seed."""
 
 
 def main(threads: int = 1) -> None:
@@ -93,10 +95,10 @@ def list_trials(rows: Iterable[Row]) -> list[tuple[Task, Variant]]:
         """Return the tasks of methods on one seed at each of `MIXED_RATES`."""
         return [replace(select(seed, method)[0], lr=lr) for method in methods for lr in MIXED_RATES]
 
-    mixed = [task for seed in seeds for task in (*select(seed, ""), *on_mixed(seed, *plan.KEY_METHODS))]
+    mixed = [task for seed in seeds for task in (*select(seed, ""), *on_mixed(seed, *MIXED_METHODS))]
     return [
         *((task, variant) for task in select(seeds[0], *VARIANTS) for variant in VARIANTS[task.method]),
-        *((task, MIXED) for task in (*mixed, *on_mixed(seeds[0], *FURTHER_METHODS))),
+        *((task, MIXED) for task in (*mixed, *on_mixed(seeds[0], *SPARSE_METHODS))),
         # On the same backdoored models as those on mixed captions: another processor gives others.
         *((task, Variant()) for task in select(seeds[0], *plan.KEY_METHODS, "finetune", at_rate=True)),
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,10 +16,10 @@ from benchmarks.protocol2.summary import (
     Cell,
     at_equal_accuracy,
     by_method,
-    drop_open_curves,
     find_cut_short,
     select_cells,
 )
+from benchmarks.protocol2.tasks import Task
 from cleaner.files import read_json_lines
 from cleaner.reports import claim
 
@@ -71,17 +72,40 @@ def mixed_captions(root: Path) -> str:
         f"`{views.MODEL}`, `{views.ATTACK}`, target {cells[0].task.target}, mixed captions. First table: points of "
         "validation accuracy lost / ASR@1 at each learning rate, means over the seeds. The others, their marks and "
         "their gaps are as in the main tables. Measured after these were seen, and chooses nothing. "
-        f"{format_origin([cell.row for cell in cells], COMMAND)}"
+        f"{format_origin([cell.row for cell in cells], COMMAND)}{_note_processors(cells)}"
     )
     return "\n\n".join([markdown_table(header, table), *gaps, caption])
 
 
 def select_mixed_cells(root: Path) -> list[Cell]:
-    """Return the cells on mixed captions, of the methods and seeds for which all rates are measured."""
+    """Return the cells on mixed captions, of the methods and seeds for which all rates are measured.
+
+    Those of a seed share the weights of the backdoored model, but, unlike the protocol's, not always the processor.
+    """
     lines = read_json_lines(root / "benchmarks" / "results" / views.PATH.name)
     rows = [row for row in lines if views.read_variant(row) == views.MIXED]
-    methods = {(row["task"]["method"], row["task"]["form"]) for row in rows}
-    return drop_open_curves(select_cells(rows), rows, dict.fromkeys(methods, views.MIXED_RATES))
+    weights: dict[int, Counter[str]] = {}
+    rates: dict[tuple[str, int], set[float]] = {}
+    for row in rows:
+        weights.setdefault(row["task"]["seed"], Counter())[row["suspect_sha256"]] += 1
+    rows = [row for row in rows if row["suspect_sha256"] == weights[row["task"]["seed"]].most_common(1)[0][0]]
+    cells = [Cell(Task(**row["task"]), row) for row in rows]
+    for cell in cells:
+        rates.setdefault((cell.name, cell.task.seed), set()).add(cell.task.lr)
+    is_open = {curve for curve, measured in rates.items() if not measured.issuperset(views.MIXED_RATES)}
+    return [
+        cell
+        for cell in cells
+        if cell.row["metrics"] and (not cell.task.method or (cell.name, cell.task.seed) not in is_open)
+    ]
+
+
+def _note_processors(cells: Sequence[Cell]) -> str:
+    """Return a sentence on the methods that were measured on another processor than most cells; "" without any."""
+    usual = Counter(str(cell.row["processor"]) for cell in cells).most_common(1)[0][0]
+    names = by_method(cell for cell in cells if cell.task.method and str(cell.row["processor"]) != usual)
+    listed = ", ".join(f"`{name}`" for name in names)
+    return f" In whole or in part on another processor, from the same backdoored weights: {listed}." if names else ""
 
 
 def _format_rate(curve: Sequence[Cell], lr: float) -> str:
