@@ -92,11 +92,11 @@ def select_mixed_cells(root: Path) -> list[Cell]:
     cells = [Cell(Task(**row["task"]), row) for row in rows]
     for cell in cells:
         rates.setdefault((cell.name, cell.task.seed), set()).add(cell.task.lr)
-    is_open = {curve for curve, measured in rates.items() if not measured.issuperset(views.MIXED_RATES)}
+    open_curves = {curve for curve, measured in rates.items() if not measured.issuperset(views.MIXED_RATES)}
     return [
         cell
         for cell in cells
-        if cell.row["metrics"] and (not cell.task.method or (cell.name, cell.task.seed) not in is_open)
+        if cell.row["metrics"] and (not cell.task.method or (cell.name, cell.task.seed) not in open_curves)
     ]
 
 
@@ -112,7 +112,7 @@ def _format_rate(curve: Sequence[Cell], lr: float) -> str:
     cells = [cell for cell in curve if cell.task.lr == lr]
     asr = mean([value for cell in cells if (value := cell.metric("asr")) is not None])
     lost = mean([100 * cell.loss for cell in cells if cell.row["metrics"]])
-    return "diverged" if lost is None else f"{lost:.1f} / {format_number(asr)}"
+    return "diverged" if lost is None else f"{round(lost, 1) + 0:.1f} / {format_number(asr)}"  # no "-0.0"
 
 
 def _summarize(before: Cell, curve: Sequence[Cell]) -> tuple[str, ...]:

@@ -34,9 +34,10 @@ FINDINGS = {
         "costs so little (95% intervals, five seeds; target *key*); the paper reports 52. But the control, CleanCLIP "
         "on the same short true texts without false ones, is 66 [59, 72] points below CleanCLIP, and on clean pairs "
         "that also have short captions the gap is 6 [-8, 21] points (three seeds): the short true texts account for "
-        "it. False texts improve fine detail for the kinds of edits that they train on: 0.80 instead of 0.65 after "
-        "the control. Within 2 points no method removes BadCLIP on this target; of the other attacks only TrojVQA "
-        "survives, in part. One small generated world and few seeds."
+        "it. There plain finetuning leaves 0.17 and PAR 0.12, TA-Cleaner 0.29. False texts improve fine detail for the "
+        "kinds of edits that they train on: 0.80 instead of 0.65 after the control. Within 2 points no method removes "
+        "BadCLIP on this target; of the other attacks only TrojVQA survives, in part. One small generated world and "
+        "few seeds."
     ),
     "photos-rn": (
         "**On photos TA-Cleaner is not ahead of CleanCLIP on the patch at equal accuracy** (one seed): within "
