@@ -30,9 +30,15 @@ def format_caption(rows: Sequence[Row], result: dict[str, Any]) -> str:
             f"Defended: {join_unique(describe_schedule(row) for row in defended)}, augmentation {augmentation}",
             f"Learning rates: {', '.join(f'{name} {rate}' for name, rate in rates.items())}",
         ]
-    devices = join_unique(str(row.get("device", result.get("device"))) for row in rows)
+    devices = join_unique(_name_device(row, result) for row in rows)
     sentences.append(f"{devices}; {describe_commits(rows, result)}; `{result['command']}`")
     return ". ".join(sentences) + "."
+
+
+def _name_device(row: Row, result: dict[str, Any]) -> str:
+    """Return the device that a row states, else that of the result; with the precision, which older rows lack."""
+    device, precision = row.get("device", result.get("device")), row.get("precision")
+    return f"{device}, {precision}" if precision else str(device)
 
 
 def describe_commits(rows: Sequence[Row], result: dict[str, Any]) -> str:

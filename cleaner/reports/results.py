@@ -31,6 +31,7 @@ def make_row(defense: str | None, run: Run) -> dict[str, Any]:
         "suspect_sha256": run.clip.sha256() if run.stage == "backdoored" else state["model_sha256"],
         "seconds": state["seconds"],
         "cpu_seconds": state.get("cpu_seconds"),
+        "precision": state.get("precision"),
         "metrics": run.metrics.to_dict() if run.metrics else None,
         "config": settings,
     }

@@ -236,6 +236,23 @@ def test_on_mixed_captions_ta_cleaner_leaves_less_than_cleanclip_but_not_than_fi
     assert text in read_prose(tables.ROOT / "docs/results.md")
 
 
+def test_the_vit_leaves_trojvqa_to_every_method() -> None:
+    names = ("finetune", "cleanclip_short", "cleanclip", "feature_repelling", "ta_cleaner", "rvpt")
+    text = (
+        "plain finetuning leaves {:.3f}, the control {:.3f}, CleanCLIP {:.3f}, feature repelling {:.3f}, TA-Cleaner "
+        "{:.3f}, RVPT {:.3f}. RVPT leaves {:.3f} of noise and {:.3f} or more of wave and SSBA, feature repelling "
+        "{:.3f} or less"
+    )
+    easy = ("blended", "sig", "ssba")
+    rvpt = [on_vit(attack, "rvpt") for attack in easy]
+    figures = [*(on_vit("trojvqa", name) for name in names), rvpt[0], min(rvpt[1:])]
+    figures.append(max(on_vit(attack, "feature_repelling") for attack in easy))
+    page = read_prose(tables.ROOT / "docs/results.md")
+    assert text.format(*figures) in page
+    left = max(on_vit(attack, name) for attack in easy for name in QUICK_METHODS)
+    assert f"the control, leave {left:.3f} or less of noise, wave and SSBA" in page
+
+
 FINETUNING = "finetuning at 3e-3 gets there on average ({:.3f}, seeds {:.3f} to {:.3f}), at a loss of {:.0f} points"
 FIGURES: dict[str, Callable[[], Figures]] = {
     "cuts attack success from {:.0f}% to {:.0f}%": lambda: [
@@ -268,8 +285,9 @@ FIGURES: dict[str, Callable[[], Figures]] = {
     "the model was trained on, {:.0f}% have five words or fewer": lambda: [
         100 * fmean(n <= 5 for n in count_words("train"))
     ],
-    "On a small ViT with such pairs plain finetuning leaves {:.3f}, TA-Cleaner {:.3f}, CleanCLIP {:.3f}": lambda: [
-        on_vit("badclip", name) for name in ("finetune", "ta_cleaner", "cleanclip")
+    "On a small ViT with such pairs plain finetuning leaves {:.3f}, TA-Cleaner {:.3f}, CleanCLIP {:.3f} (three seeds), "
+    "and {:.3f}, {:.3f} and {:.3f} of TrojVQA": lambda: [
+        on_vit(attack, name) for attack in ("badclip", "trojvqa") for name in ("finetune", "ta_cleaner", "cleanclip")
     ],
     "Every learning rate of CleanCLIP costs {:.0f} points or more": lambda: [
         min(floor(100 * cell.loss) for cell in main_cells("badclip") if cell.name == BASELINE)

@@ -119,6 +119,13 @@ def test_the_table_of_text_triggers_states_how_each_attack_was_poisoned(tmp_path
         assert f"`{trigger}`: 2% of 2,000 pairs, batch 64, {schedule}, lr 0.0001" in text
 
 
+def test_a_caption_states_the_precision_that_rows_record(tmp_path: Path) -> None:
+    rows = [make_row("finetune", seed, 0.8) | {"device": "cpu"} for seed in (0, 1)]
+    rows[1]["precision"] = "bf16"
+    write_cells(tmp_path, rows)
+    assert "cpu / cpu, bf16; commit" in result_tables.attack_defense(tmp_path)
+
+
 def test_caption_names_the_backdoored_models_by_hash(tmp_path: Path) -> None:
     rows = [make_row(None, 0, 0.9), make_row("finetune", 0, 0.8), make_row("par", 0, 0.7), make_row("finetune", 1, 0.7)]
     write_cells(tmp_path / "old", rows)
