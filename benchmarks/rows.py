@@ -36,15 +36,20 @@ def select_suspects(rows: list[Row], size: int, locate: Callable[[str, int], Pat
     The same attack and seed give other weights on another processor: what was measured against those does not count.
     While no model is stored, the rows of the one with most count. locate: (attack, seed) to the folder of its run.
     """
-    groups: dict[tuple[str, int], dict[str, list[Row]]] = {}
-    for row in rows:
-        groups.setdefault((row["trigger"], row["seed"]), {}).setdefault(row["suspect_sha256"], []).append(row)
     selected = []
-    for key, by_hash in groups.items():
+    for key, by_hash in group_by_suspect(rows).items():
         fullest = max(by_hash.values(), key=len)
         is_chosen = len(fullest) == size or not has_config(folder := locate(*key))
         selected += fullest if is_chosen else by_hash.get(hash_suspect(folder), [])
     return selected
+
+
+def group_by_suspect(rows: list[Row]) -> dict[tuple[str, int], dict[str, list[Row]]]:
+    """Return (attack, seed) -> hash of the backdoored model -> its rows."""
+    groups: dict[tuple[str, int], dict[str, list[Row]]] = {}
+    for row in rows:
+        groups.setdefault((row["trigger"], row["seed"]), {}).setdefault(row["suspect_sha256"], []).append(row)
+    return groups
 
 
 def complete_groups(rows: list[Row], size: int) -> list[Row]:

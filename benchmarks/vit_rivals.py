@@ -44,7 +44,7 @@ SEEDS = tuple(sorted(int(s) for s in numpy_generator(MODEL).choice(9000, 3, repl
 """Drawn before any trial."""
 KEY_ATTACKS = ("badnet", "badclip")
 SEEDS_OF_ATTACK = {attack: SEEDS if attack in KEY_ATTACKS else SEEDS[:1] for attack in protocol.ATTACKS}
-"""Attack -> its seeds. Those beside `KEY_ATTACKS` were added after the tables of these had been seen."""
+"""Attack -> its seeds. The other attacks were added after the tables of `KEY_ATTACKS` had been seen."""
 METHODS: dict[str, Defense] = {
     "finetune": DEFENSES["finetune"](),
     "cleanclip": DEFENSES["cleanclip"](),

@@ -16,10 +16,12 @@ from benchmarks.protocol2.summary import (
     Cell,
     at_equal_accuracy,
     by_method,
+    drop_open_curves,
     find_cut_short,
     select_cells,
 )
 from benchmarks.protocol2.tasks import Task
+from benchmarks.rows import group_by_suspect
 from cleaner.files import read_json_lines
 from cleaner.reports import claim
 
@@ -84,20 +86,10 @@ def select_mixed_cells(root: Path) -> list[Cell]:
     """
     lines = read_json_lines(root / "benchmarks" / "results" / views.PATH.name)
     rows = [row for row in lines if views.read_variant(row) == views.MIXED]
-    weights: dict[int, Counter[str]] = {}
-    rates: dict[tuple[str, int], set[float]] = {}
-    for row in rows:
-        weights.setdefault(row["task"]["seed"], Counter())[row["suspect_sha256"]] += 1
-    rows = [row for row in rows if row["suspect_sha256"] == weights[row["task"]["seed"]].most_common(1)[0][0]]
-    cells = [Cell(Task(**row["task"]), row) for row in rows]
-    for cell in cells:
-        rates.setdefault((cell.name, cell.task.seed), set()).add(cell.task.lr)
-    open_curves = {curve for curve, measured in rates.items() if not measured.issuperset(views.MIXED_RATES)}
-    return [
-        cell
-        for cell in cells
-        if cell.row["metrics"] and (not cell.task.method or (cell.name, cell.task.seed) not in open_curves)
-    ]
+    rows = [row for by_hash in group_by_suspect(rows).values() for row in max(by_hash.values(), key=len)]
+    cells = [Cell(Task(**row["task"]), row) for row in rows if row["metrics"]]
+    methods = {(row["task"]["method"], row["task"]["form"]) for row in rows}
+    return drop_open_curves(cells, rows, dict.fromkeys(methods, views.MIXED_RATES), on_one_processor=False)
 
 
 def _note_processors(cells: Sequence[Cell]) -> str:

@@ -127,26 +127,32 @@ def by_method(cells: Iterable[Cell]) -> dict[str, list[Cell]]:
 
 
 def drop_open_curves(
-    cells: Iterable[Cell], rows: Iterable[Row], curves: Mapping[tuple[str, str], Iterable[float]]
+    cells: Iterable[Cell],
+    rows: Iterable[Row],
+    curves: Mapping[tuple[str, str], Iterable[float]],
+    *,
+    on_one_processor: bool = True,
 ) -> list[Cell]:
     """Return the cells without those of a method on a seed while a rate of its curve is missing: it could be the best.
 
-    rows: all lines, those of trainings that diverged too; curves: (method, form) -> rates.
+    rows: all lines, those of trainings that diverged too; curves: (method, form) -> rates. on_one_processor: whether
+    only a curve that one processor measured is complete.
     """
     measured: dict[tuple[Task, str], set[float]] = {}
+
+    def name_curve(row: Row) -> tuple[Task, str]:
+        """Return what the cells of one curve share."""
+        task = replace(Task(**row["task"]), lr=0.0, has_followups=False)
+        return task, str(row["processor"]) if on_one_processor else ""
+
     for row in rows:
-        measured.setdefault(_name_curve(row), set()).add(row["task"]["lr"])
+        measured.setdefault(name_curve(row), set()).add(row["task"]["lr"])
 
     def is_closed(cell: Cell) -> bool:
         rates = curves.get((cell.task.method, cell.task.form), ())
-        return measured.get(_name_curve(cell.row), set()).issuperset(rates)
+        return measured.get(name_curve(cell.row), set()).issuperset(rates)
 
     return [cell for cell in cells if not cell.task.method or is_closed(cell)]
-
-
-def _name_curve(row: Row) -> tuple[Task, str]:
-    """Return what the cells of one curve share."""
-    return replace(Task(**row["task"]), lr=0.0, has_followups=False), str(row["processor"])
 
 
 def undefended_asr(cells: Iterable[Cell], of_method: Iterable[Cell] = ()) -> dict[int, float | None]:
