@@ -1,8 +1,9 @@
 """The quick setting on clean pairs with captions like those of pretraining: python -m benchmarks.quick_captions
 
 Rates are chosen as in benchmarks.quick_setting, with as many trials for each method, in the form chosen there; test
-metrics are measured on the same seeds. Planned after the figures on full captions were seen. Every finished task is a
-line of benchmarks/results/quick_captions.jsonl. A second call continues, and several processes share the tasks.
+metrics are measured on the same seeds. Planned after the figures on full captions were seen, PAR after those on mixed
+ones. Every finished task is a line of benchmarks/results/quick_captions.jsonl. A second call continues, and several
+processes share the tasks.
 """
 
 from __future__ import annotations
@@ -17,11 +18,17 @@ from benchmarks.quick_plan import CONFIRM_SEEDS, TRIAL_SEEDS, TRIALS_EACH, VARIA
 from benchmarks.quick_setting import ATTACKS, defend_quickly, find_choice, load_home, poison_quickly, trial_figures
 from benchmarks.tasks import TaskFile
 from cleaner import presets
+from cleaner.data.base import CaptionData
+from cleaner.defenses import DEFENSES
 from cleaner.reports import results
 from cleaner.runs.run import Run
 
 PATH = results.RESULTS_DIR / "quick_captions.jsonl"
 MODEL, CAPTIONS = presets.QUICK_MODEL, "mixed"
+PRECISION = "fp32"
+"""That of the first rows, so that rows measured later on another processor are of the same backdoored models."""
+FORMS = {**VARIANTS, "par": {"": DEFENSES["par"]()}}
+"""Method -> its forms. PAR, which the quick setting lacks, leaves least on mixed captions in the full schedule."""
 
 
 def main() -> None:
@@ -33,10 +40,11 @@ def main() -> None:
 
 
 def trials() -> dict[str, Callable[[], Row]]:
-    """Return the trials of learning rates, equally many for each method of the quick setting."""
+    """Return the trials of learning rates, equally many for each method."""
+    forms = dict.fromkeys(FORMS, "") | {name: choice["form"] for name, choice in find_choice(MODEL).items()}
     return {
-        f"{name} {lr:g}": partial(try_rate, name, choice["form"], lr)
-        for name, choice in find_choice(MODEL).items()
+        f"{name} {lr:g}": partial(try_rate, name, form, lr)
+        for name, form in forms.items()
         for lr in spread_rates(TRIALS_EACH)
     }
 
@@ -46,14 +54,20 @@ def try_rate(name: str, form: str, lr: float) -> Row:
     (seed,) = TRIAL_SEEDS
     suspect, data = poison_once("badnet", seed, "validation"), load_home(MODEL, "validation")
     before = trial_figures(suspect)["ca"]
-    run = defend_quickly(suspect, VARIANTS[name][form], lr, data, label=f"{name} {lr:g}", captions=CAPTIONS)
+    run = defend(suspect, name, form, lr, data, label=f"{name} {lr:g}")
     return {"defense": name, "form": form, "lr": lr, "seed": seed, "backdoored_ca": before, **trial_figures(run)}
 
 
 @lru_cache(maxsize=1)
 def poison_once(attack: str, seed: int, split: str) -> Run:
     """Return the backdoored model of an attack and seed, measured on a split."""
-    return poison_quickly(MODEL, attack, seed, load_home(MODEL, split))
+    return poison_quickly(MODEL, attack, seed, load_home(MODEL, split), precision=PRECISION)
+
+
+def defend(suspect: Run, name: str, form: str, lr: float, test: CaptionData, *, label: str) -> Run:
+    """Return a run of a method on mixed captions, measured on `test`."""
+    defense = FORMS[name][form]
+    return defend_quickly(suspect, defense, lr, test, label=label, precision=PRECISION, captions=CAPTIONS)
 
 
 def choose_rates(rows: list[Row]) -> dict[str, dict[str, Any]]:
@@ -78,9 +92,8 @@ def measure_cell(attack: str, seed: int, name: str | None, chosen: dict[str, dic
     """Return the test metrics of one attack, seed and method; None: the backdoored model."""
     run = poison_once(attack, seed, "test")
     if name is not None:
-        defense, label = VARIANTS[name][chosen[name]["form"]], f"{attack} {seed} {name}"
-        test = load_home(MODEL, "test")
-        run = defend_quickly(run, defense, chosen[name]["lr"], test, label=label, captions=CAPTIONS)
+        choice, label = chosen[name], f"{attack} {seed} {name}"
+        run = defend(run, name, choice["form"], choice["lr"], load_home(MODEL, "test"), label=label)
     return protocol.stamp_row(results.make_row(name, run))
 
 

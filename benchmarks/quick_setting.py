@@ -126,7 +126,9 @@ def load_home(model: str, split: str, size: int | None = None, **options: str) -
     return load_data(presets.home_data(model), split=split, size=size, **options)
 
 
-def poison_quickly(model: str, attack: str, seed: int, test: CaptionData, **changed: Any) -> Run:
+def poison_quickly(
+    model: str, attack: str, seed: int, test: CaptionData, *, precision: str = "auto", **changed: Any
+) -> Run:
     """Return a backdoored run, measured on `test`; `changed`: fields of the model's `PoisonSetting`."""
     setting = replace(presets.quick_poison(model), **changed)
     preset = presets.scenes_attack_preset(attack, model)
@@ -136,14 +138,22 @@ def poison_quickly(model: str, attack: str, seed: int, test: CaptionData, **chan
         TRIGGERS[attack](**preset.parameters),
         presets.default_target(test.class_names),
         poison_rate=setting.rate,
-        config=replace(setting.finetune, seed=seed),
+        config=replace(setting.finetune, seed=seed, precision=precision),
         test=test,
         on_step=Progress(f"{attack} {seed}"),
     )
 
 
 def defend_quickly(
-    suspect: Run, defense: Defense, lr: float, test: CaptionData, *, label: str, steps: int = 0, **clean_options: str
+    suspect: Run,
+    defense: Defense,
+    lr: float,
+    test: CaptionData,
+    *,
+    label: str,
+    steps: int = 0,
+    precision: str = "auto",
+    **clean_options: str,
 ) -> Run:
     """Return a run of one defense, measured on `test`.
 
@@ -152,7 +162,7 @@ def defend_quickly(
     model, size = suspect.config["model"], presets.CLEAN_PAIRS if steps else presets.QUICK_CLEAN_PAIRS
     clean = load_home(model, "clean", size, **clean_options)
     seed = suspect.config["finetune"]["seed"]
-    config: FinetuneConfig = replace(presets.QUICK_DEFEND, lr=lr, seed=seed)
+    config: FinetuneConfig = replace(presets.QUICK_DEFEND, lr=lr, seed=seed, precision=precision)
     if steps:
         config = replace(config, steps=steps, epochs=presets.DEFEND.epochs)
     return defend(suspect, defense, clean, config, test=test, on_step=Progress(label))

@@ -122,7 +122,7 @@ def load_or_poison(attack: str, seed: int, split: str) -> Run:
     def make() -> Run:
         training = presets.scenes_attack_preset(attack, MODEL).training
         assert training is not None
-        setting = {
+        setting: dict[str, Any] = {
             "pairs": training.pairs,
             "epochs": training.finetune.epochs,
             "lr": training.finetune.lr,

@@ -26,7 +26,7 @@ TRIALS = [make_trial(name, lr, ca) for name in METHODS for lr, ca in ((1e-3, 0.9
 
 def test_every_method_has_equally_many_trials_and_all_seeds() -> None:
     names = [key.rpartition(" ")[0] for key in quick_captions.trials()]
-    assert Counter(names) == dict.fromkeys(quick_plan.VARIANTS, quick_plan.TRIALS_EACH)
+    assert Counter(names) == dict.fromkeys([*quick_plan.VARIANTS, "par"], quick_plan.TRIALS_EACH)
     cells = list(quick_captions.cells({name: {} for name in METHODS}))
     assert len(cells) == len(set(cells)) == 2 * len(quick_plan.CONFIRM_SEEDS) * 3
     assert cells[0] == f"badnet {quick_plan.CONFIRM_SEEDS[0]} none"
@@ -50,7 +50,8 @@ def test_only_the_clean_pairs_have_other_captions(monkeypatch: pytest.MonkeyPatc
         lambda run, defense, lr, data, **options: calls.append({"data": data, "lr": lr, **options}),
     )
     quick_captions.try_rate("cleanclip", "", 2e-3)
-    assert calls == [{"data": "scenes-lite validation", "lr": 2e-3, "label": "cleanclip 0.002", "captions": "mixed"}]
+    options = {"label": "cleanclip 0.002", "precision": "fp32", "captions": "mixed"}
+    assert calls == [{"data": "scenes-lite validation", "lr": 2e-3, **options}]
 
 
 def test_the_table_compares_full_and_mixed_captions_of_measured_attacks(tmp_path: Path) -> None:
