@@ -247,6 +247,7 @@ def test_missing_rates_are_an_error(content: str | None, choices: Path) -> None:
     ("defense", "model", "captions", "lr", "source"),
     [
         ("ta_cleaner", "scenes-lite", "mixed", 0.006, "on scenes-lite (benchmarks/results/quick_captions.jsonl)"),
+        ("par", "scenes-lite", "mixed", 0.0035, "on scenes-lite (benchmarks/results/quick_captions.jsonl)"),
         ("ta_cleaner", "scenes-lite", "full", 0.0022, "on scenes-lite (benchmarks/results/quick_setting.json)"),
         ("ta_cleaner", "photos-rn", "mixed", None, "on photos-rn (benchmarks/results/quick_setting.json)"),
         ("unlearn_trigger", "scenes-vit", "mixed", 0.0015, "that of finetune, chosen by accuracy alone on scenes-vit"),

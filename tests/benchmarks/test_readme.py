@@ -191,6 +191,7 @@ def of_file(name: str, metric: str, after: str = "", **fields: str) -> float:
 
 
 QUICK_METHODS = ("finetune", "ta_cleaner", "cleanclip_short", "cleanclip")
+MIXED_METHODS = (*QUICK_METHODS, "par")
 
 
 def on_mixed_captions(attack: str, name: str | None, metric: str = "asr") -> float:
@@ -211,7 +212,7 @@ def lost_on_mixed_captions(name: str) -> float:
 
 
 def test_all_methods_remove_the_patch_on_mixed_captions() -> None:
-    assert max(on_mixed_captions("badnet", name) for name in QUICK_METHODS) < 0.005
+    assert max(on_mixed_captions("badnet", name) for name in MIXED_METHODS) < 0.005
     (trial,) = (
         row
         for row in TaskFile(quick_captions.PATH).rows("trials")
@@ -354,6 +355,10 @@ FIGURES: dict[str, Callable[[], Figures]] = {
     "and TrojVQA it leaves {:.3f} or more": lambda: sorted(at_rates(["badnet", "badclip", "sig", "trojvqa"], ["par"])),
     "at losses of {:.1f}, {:.1f}, {:.1f} and {:.1f} points: there": lambda: [
         lost_on_mixed_captions(name) for name in QUICK_METHODS
+    ],
+    "PAR at 3.5e-3 leaves {:.3f} for {:.1f} points": lambda: [
+        on_mixed_captions("badclip", "par"),
+        lost_on_mixed_captions("par"),
     ],
     "finetuning leaves {:.3f} of BadCLIP on mixed captions, TA-Cleaner {:.3f}, the control {:.3f}, CleanCLIP {:.3f}": (
         lambda: [on_mixed_captions("badclip", name) for name in QUICK_METHODS]
