@@ -420,7 +420,7 @@ def test_a_measurement_gives_way_to_a_run_and_a_failed_one_is_not_repeated(reque
 
 
 def test_a_number_of_poisoned_pairs_is_measured_as_a_share(request_: Request) -> None:
-    many = replace(request_, pairs=20_000, poison_rate=1000)
+    many = replace(request_, poison_rate=200)
     assert timing.measure(asdict(many)), "of the few pairs that are timed not all are poisoned"
     assert prediction.predict(many) is not None
 
