@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import quick_captions, tables, views, vit_rivals
+from benchmarks import photos, quick_captions, tables, views, vit_rivals
 from benchmarks.markdown import views_tables
 from benchmarks.markdown.protocol2_claim import BASELINE, CONTROL
 from benchmarks.markdown.protocol2_tables import COLUMNS, FINE_COLUMNS
@@ -370,6 +370,7 @@ PHOTO_FIGURES = (
     "finetuning leaves {:.2f} of the patch, PAR {:.2f}, CleanCLIP {:.2f}, TA-Cleaner {:.2f} (K 10%) and {:.2f} (K "
     "100%), the control {:.2f} and {:.2f}"
 )
+CORRECTED_FIGURES = "leaves {:.2f} (K 10%) and {:.2f} (K 100%), the control {:.2f} and {:.2f}"
 
 
 @pytest.mark.parametrize("text", [PROSE, FINDINGS["photos-rn"]])
@@ -379,6 +380,21 @@ def test_figures_on_photos_are_those_at_equal_accuracy(text: str) -> None:
     methods = ("finetune", "par", "cleanclip", "ta_cleaner", "ta_cleaner K 100 %", "cleanclip_short", CONTROL)
     options = {"max_loss": result["budget"], "undefended": 1.0, "grid": result["grid"]}
     assert PHOTO_FIGURES.format(*(interpolate_asr(settings[name], **options) for name in methods)) in text
+    settings = read_settings(photos.read_trials())
+    corrected = (interpolate_asr(settings[name], **options) for name in methods if name in photos.TEXT_METHODS)
+    assert CORRECTED_FIGURES.format(*corrected) in text
+
+
+def test_prose_quotes_the_photos_seed_with_corrected_subtexts() -> None:
+    rows = [row for row in photos.task_file().rows("rows") if (row["trigger"], row["seed"]) == ("badnet", 0)]
+    (suspect,) = {row["suspect_sha256"] for row in rows if row.get("texts") == photos.TEXTS}
+    left = {row["defense"]: row["metrics"]["asr"]["1"] for row in rows if row["suspect_sha256"] == suspect}
+    methods = ("cleanclip_short", CONTROL, "ta_cleaner", "ta_cleaner K 100 %", "cleanclip", "par", "finetune")
+    text = (
+        "the control leaves {:.3f} and {:.3f} of the patch on the test, TA-Cleaner {:.3f} and {:.3f}, CleanCLIP "
+        "{:.3f}, PAR {:.3f}, plain finetuning {:.3f}"
+    )
+    assert text.format(*(left[name] for name in methods)) in read_prose(tables.ROOT / "docs/results.md")
 
 
 @pytest.mark.parametrize("template", FIGURES)
