@@ -18,7 +18,6 @@ from benchmarks.quick_plan import CONFIRM_SEEDS, TRIAL_SEEDS, TRIALS_EACH, VARIA
 from benchmarks.quick_setting import ATTACKS, defend_quickly, find_choice, load_home, poison_quickly, trial_figures
 from benchmarks.tasks import TaskFile
 from cleaner import presets
-from cleaner.data.base import CaptionData
 from cleaner.defenses import DEFENSES
 from cleaner.reports import results
 from cleaner.runs.run import Run
@@ -54,7 +53,7 @@ def try_rate(name: str, form: str, lr: float) -> Row:
     (seed,) = TRIAL_SEEDS
     suspect, data = poison_once("badnet", seed, "validation"), load_home(MODEL, "validation")
     before = trial_figures(suspect)["ca"]
-    run = defend(suspect, name, form, lr, data, label=f"{name} {lr:g}")
+    run = defend_quickly(suspect, FORMS[name][form], lr, data, label=f"{name} {lr:g}", captions=CAPTIONS)
     return {"defense": name, "form": form, "lr": lr, "seed": seed, "backdoored_ca": before, **trial_figures(run)}
 
 
@@ -62,12 +61,6 @@ def try_rate(name: str, form: str, lr: float) -> Row:
 def poison_once(attack: str, seed: int, split: str) -> Run:
     """Return the backdoored model of an attack and seed, measured on a split."""
     return poison_quickly(MODEL, attack, seed, load_home(MODEL, split), precision=PRECISION)
-
-
-def defend(suspect: Run, name: str, form: str, lr: float, test: CaptionData, *, label: str) -> Run:
-    """Return a run of a method on mixed captions, measured on `test`."""
-    defense = FORMS[name][form]
-    return defend_quickly(suspect, defense, lr, test, label=label, precision=PRECISION, captions=CAPTIONS)
 
 
 def choose_rates(rows: list[Row]) -> dict[str, dict[str, Any]]:
@@ -92,8 +85,9 @@ def measure_cell(attack: str, seed: int, name: str | None, chosen: dict[str, dic
     """Return the test metrics of one attack, seed and method; None: the backdoored model."""
     run = poison_once(attack, seed, "test")
     if name is not None:
-        choice, label = chosen[name], f"{attack} {seed} {name}"
-        run = defend(run, name, choice["form"], choice["lr"], load_home(MODEL, "test"), label=label)
+        defense, label = FORMS[name][chosen[name]["form"]], f"{attack} {seed} {name}"
+        test = load_home(MODEL, "test")
+        run = defend_quickly(run, defense, chosen[name]["lr"], test, label=label, captions=CAPTIONS)
     return protocol.stamp_row(results.make_row(name, run))
 
 

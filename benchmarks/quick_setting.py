@@ -145,24 +145,16 @@ def poison_quickly(
 
 
 def defend_quickly(
-    suspect: Run,
-    defense: Defense,
-    lr: float,
-    test: CaptionData,
-    *,
-    label: str,
-    steps: int = 0,
-    precision: str = "auto",
-    **clean_options: str,
+    suspect: Run, defense: Defense, lr: float, test: CaptionData, *, label: str, steps: int = 0, **clean_options: str
 ) -> Run:
-    """Return a run of one defense, measured on `test`.
+    """Return a run of one defense with seed and precision of the backdoored run, measured on `test`.
 
     `steps` > 0 replaces those of the quick setting; `clean_options` are options of the data of the clean pairs.
     """
     model, size = suspect.config["model"], presets.CLEAN_PAIRS if steps else presets.QUICK_CLEAN_PAIRS
     clean = load_home(model, "clean", size, **clean_options)
-    seed = suspect.config["finetune"]["seed"]
-    config: FinetuneConfig = replace(presets.QUICK_DEFEND, lr=lr, seed=seed, precision=precision)
+    shared = {name: suspect.config["finetune"][name] for name in ("seed", "precision")}
+    config: FinetuneConfig = replace(presets.QUICK_DEFEND, lr=lr, **shared)
     if steps:
         config = replace(config, steps=steps, epochs=presets.DEFEND.epochs)
     return defend(suspect, defense, clean, config, test=test, on_step=Progress(label))

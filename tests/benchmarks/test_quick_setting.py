@@ -110,6 +110,18 @@ def test_a_trial_of_an_attack_states_its_own_weights() -> None:
     assert quick_setting.trial_figures(run)["suspect_sha256"] == run.clip.sha256() != load_clip(run.clip.name).sha256()
 
 
+def test_a_defense_has_seed_and_precision_of_its_backdoored_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    configs: list[Any] = []
+    monkeypatch.setattr(quick_setting, "load_home", lambda *_: None)
+    monkeypatch.setattr(quick_setting, "defend", lambda _, defense, clean, config, **options: configs.append(config))
+    test: Any = None
+    suspect: Any = SimpleNamespace(config={"model": MODEL, "finetune": {"seed": 7, "precision": "fp32"}})
+    for steps in (0, 10):
+        quick_setting.defend_quickly(suspect, quick_plan.VARIANTS["finetune"][""], 2e-3, test, label="", steps=steps)
+    assert [(c.seed, c.precision, c.lr) for c in configs] == [(7, "fp32", 2e-3)] * 2
+    assert configs[1].steps == 10
+
+
 def test_each_row_states_its_own_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(quick_setting, "RESULT_PATH", tmp_path / "quick_setting.json")
     monkeypatch.setattr(quick_setting, "read", lambda: {"rows": []})

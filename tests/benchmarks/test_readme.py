@@ -191,7 +191,6 @@ def of_file(name: str, metric: str, after: str = "", **fields: str) -> float:
 
 
 QUICK_METHODS = ("finetune", "ta_cleaner", "cleanclip_short", "cleanclip")
-MIXED_METHODS = (*QUICK_METHODS, "par")
 
 
 def on_mixed_captions(attack: str, name: str | None, metric: str = "asr") -> float:
@@ -212,7 +211,7 @@ def lost_on_mixed_captions(name: str) -> float:
 
 
 def test_all_methods_remove_the_patch_on_mixed_captions() -> None:
-    assert max(on_mixed_captions("badnet", name) for name in MIXED_METHODS) < 0.005
+    assert max(on_mixed_captions("badnet", name) for name in (*QUICK_METHODS, "par")) < 0.005
     (trial,) = (
         row
         for row in TaskFile(quick_captions.PATH).rows("trials")
