@@ -41,7 +41,8 @@ def start_runs(kind: str, requests: Sequence[Request], cluster: SlurmResources |
     new = drop_active(_use_cluster_device(requests, cluster))
     if requests and not new:
         st.toast(
-            "This training is already running or queued. Change a setting to start another.", icon=":material/info:"
+            "This training is already running, queued or paused. Change a setting to start another.",
+            icon=":material/info:",
         )
         return
     folders = [create_run(request) for request in new]
@@ -55,9 +56,9 @@ def start_runs(kind: str, requests: Sequence[Request], cluster: SlurmResources |
 
 
 def drop_active(requests: Sequence[Request]) -> list[Request]:
-    """Return the requests that no active run has: the same training twice gives the same model twice."""
-    active = [entry for entry in local.poll_entries() if entry.status.state in ACTIVE]
-    same = [load_request(entry.config) for entry in active if "request" in entry.config]
+    """Return the requests that no active or paused run has: the same training twice gives the same model twice."""
+    open_runs = [entry for entry in local.poll_entries() if entry.status.state in (*ACTIVE, "paused")]
+    same = [load_request(entry.config) for entry in open_runs if "request" in entry.config]
     return [request for request in requests if request not in same]
 
 
@@ -151,6 +152,12 @@ def _is_array_job(entry: RunRecord) -> bool:
 def is_own_poisoning(run: RunRecord) -> bool:
     """Return whether this session started a backdoored run: last, or earlier and has seen its result."""
     return run.id in started_ids().get("poison", []) or run.id in st.session_state.get(_SEEN, set())
+
+
+def count_unfinished_from(run: RunRecord) -> int:
+    """Return the number of unfinished defenses and rebound tests of a run."""
+    entries = local.poll_entries()
+    return sum(entry.status.state in UNFINISHED and entry.started_from(run) for entry in entries)
 
 
 def active_pages() -> set[str]:
@@ -262,8 +269,12 @@ def describe_progress(entry: RunRecord) -> tuple[float, str]:
         return status.progress, state_label(status.state)
     if not status.stage:
         return 0.0, "Starting"
-    step = f"step {status.step:,} of {status.total:,}"
-    return status.progress, f"{stage_label(status.stage)}: {step}{describe_time_left(status)}"
+    return status.progress, f"{describe_step(status)}{describe_time_left(status)}"
+
+
+def describe_step(status: Status) -> str:
+    """Return the stage of a job, with its step: those of reading captions are not those of the training."""
+    return f"{stage_label(status.stage)}: step {status.step:,} of {status.total:,}"
 
 
 def _describe_place_in_queue(entry: RunRecord) -> str:

@@ -107,7 +107,7 @@ def _show_stopped_job(entry: RunRecord, name: str) -> None:
     status, key = entry.status, f"waiting.{entry.folder.name}"
     is_paused = status.state == "paused"
     icon = ":material/pause_circle:" if is_paused else ":orange[:material/warning:]"
-    step = f" at step {status.step:,} of {status.total:,}" if status.total else ""
+    step = f" · {jobs.describe_step(status)}" if status.stage else ""
     with st.container(border=True):
         text, left, right = st.columns(ROW_LAYOUT, vertical_alignment="center")
         state = "paused" if is_paused else "stopped"

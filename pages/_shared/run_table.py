@@ -57,12 +57,14 @@ def _hash_texts(texts: Iterable[str]) -> str:
 def make_table(entries: list[RunRecord]) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Return one row per run, and the formats of the columns."""
     values, formats = metric_columns(entries)
+    models = {e.id: e.model for e in entries}
     table = pd.DataFrame(
         {
             "Name": [times.label_run(e) if e.is_shipped else jobs.job_label(e) for e in entries],
             "State": [state_label(e.status.state) for e in entries],
             "Stage": [e.stage for e in entries],
-            "Model": [e.model for e in entries],
+            # A defense knows the model of the run that it started from once it is done.
+            "Model": [e.model or models.get(e.parent or "", "") for e in entries],
             **{name: values[name] for name in ("CA", "ASR@1")},
             "Tags": [", ".join(e.tags) for e in entries],
             "Created": [times.created_at(e) for e in entries],

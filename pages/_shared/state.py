@@ -219,19 +219,29 @@ def select_run(run_id: str) -> None:
 def apply_requested_run(options: list[str]) -> None:
     """Set the select box of the run in view, before it is drawn: to the requested run, else to a valid one."""
     requested = st.session_state.pop(_REQUESTED_RUN, None)
+    if requested:
+        requested = _find_viewable(requested, options)
+    # A label that no option has any more, but that the browser sent before it knew, arrives as a text.
+    selection, last = st.session_state.get(SELECTION), st.session_state.get(_LAST_SELECTION)
     if requested and requested.startswith(MODEL_PREFIX) and requested not in options:  # of an address
         name = Path(requested.removeprefix(MODEL_PREFIX)).name
         st.toast(f"{escape_markdown(name)} is no longer open: open it again on Defend.", icon=":material/folder_open:")
     elif requested and requested not in options:
         st.toast(f"There is no run {escape_markdown(requested)}: showing another.", icon=":material/search_off:")
-    # A label that no option has any more, but that the browser sent before it knew, arrives as a text.
-    selection, last = st.session_state.get(SELECTION), st.session_state.get(_LAST_SELECTION)
+    elif last and not {requested, selection, last} & set(options):  # deleted, maybe in another tab
+        st.toast(f"{escape_markdown(last)} is gone: showing another.", icon=":material/search_off:")
     for run_id in (requested, selection, last, options[0]):
         if run_id in options:
             st.session_state[SELECTION] = st.session_state[_LAST_SELECTION] = run_id
             if run_id == requested:
                 leave_external_model()
             return
+
+
+def _find_viewable(requested: str, options: list[str]) -> str:
+    """Return the requested run or model; for a defense, its backdoored run."""
+    defenses = [] if requested in options else [run for run in all_runs() if run.id == requested]
+    return next((run.id for run in backdoored_runs() for other in defenses if other.started_from(run)), requested)
 
 
 def leave_external_model() -> None:

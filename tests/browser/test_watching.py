@@ -167,7 +167,7 @@ def test_it_survives_its_server_is_paused_resumed_and_canceled(training_page: An
     open_training(page, start_server())
     page.problems.clear()  # the browser missed the first server
     page.get_by_role("button", name="Pause", exact=True).click()
-    page.get_by_text("paused at step").wait_for()
+    page.get_by_text("paused · ").wait_for()
     page.locator("path.line").first.wait_for(state="detached")
     wait_idle(page)
     sent = len(page.sent)

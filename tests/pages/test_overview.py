@@ -18,7 +18,7 @@ from cleaner.files import read_json, write_json
 from cleaner.jobs import local
 from cleaner.runs.request import load_request
 from cleaner.runs.status import Status, write_status
-from cleaner.runs.store import annotate
+from cleaner.runs.store import annotate, read_record
 from cleaner.types import CleanerError
 from pages._shared import jobs, ticker
 from tests.pages.conftest import (
@@ -174,6 +174,8 @@ def test_the_same_training_is_not_started_twice(open_page: OpenPage, tmp_path: P
     other = replace(request, poison_rate=0.2)
     assert jobs.drop_active([request, other]) == [other]
     assert jobs.drop_active([request]) == []
+    write_status(folder, Status("paused"))
+    assert jobs.drop_active([request]) == []
     write_status(folder, Status("done"))
     assert jobs.drop_active([request]) == [request]
 
@@ -195,6 +197,30 @@ def test_the_run_table_names_tags_and_deletes_runs(open_page: OpenPage, tmp_path
     press(app, "run_table.first.delete")
     assert table(app, "Run")["Run"].tolist() == ["second"]
     assert not edited_runs(app)
+
+
+def test_deleting_a_run_warns_of_the_trainings_that_need_it(open_page: OpenPage, tmp_path: Path) -> None:
+    backdoored, _ = make_runs(tmp_path)
+    make_active("defended", backdoored.name)
+    write_status(make_active("defended", backdoored.name), Status("paused"))
+    app = open_page("Overview")
+    app.session_state["run_table"] = True
+    app.run()
+    assert table(app, "Run").query("State == 'paused'")["Model"].tolist() == [read_record(backdoored).model]
+    select_run_row(app, backdoored.name)
+    text = page_text(app)
+    assert "1 run that started from it will stay. **2 unfinished trainings that need it will fail.**" in text
+
+
+def test_a_deleted_run_does_not_leave_the_view_silently(open_page: OpenPage, tmp_path: Path) -> None:
+    (other, _), (newest, _) = make_runs(tmp_path), make_runs(tmp_path, seed=1)
+    app = open_page("Overview")
+    assert not app.toast
+    shutil.rmtree(newest)  # in another tab
+    app.run()
+    assert app.selectbox(key="current_run").value == other.name
+    assert app.toast[0].value.replace("\\", "") == f"{newest.name} is gone: showing another."
+    assert not app.run().toast
 
 
 def field(app: AppTest, name: str) -> TextInput:

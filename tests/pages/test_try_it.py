@@ -161,6 +161,14 @@ def test_an_invalid_link_is_ignored(open_page: OpenPage, tmp_path: Path) -> None
     assert len(predictions(app)) == 3
 
 
+def test_the_address_of_a_defense_shows_its_backdoored_run(open_page: OpenPage, tmp_path: Path) -> None:
+    backdoored, defended = make_runs(tmp_path)
+    make_runs(tmp_path, seed=1)
+    app = open_link(run=defended.name)
+    assert app.selectbox(key="current_run").value == backdoored.name
+    assert not app.toast
+
+
 def test_own_image(open_page: OpenPage, tmp_path: Path) -> None:
     first, _ = make_runs(tmp_path, trigger="blended")
     app = open_page("Try it")
