@@ -61,13 +61,17 @@ def _show_curves(run: RunRecord, compared: list[RunRecord]) -> None:
 
 
 def _choose_defenses(run: RunRecord, defended: list[RunRecord]) -> list[RunRecord]:
-    """Draw the choice of the defenses to compare; newly trained ones are preselected."""
+    """Draw the choice of the defenses to compare; newly trained ones are preselected, with others where there is room.
+
+    Of defenses that were started together, one that was paused is done after the others, maybe in another tab.
+    """
     names = {other.id: times.label_run(other) for other in defended}
     labels = state.tell_apart(names, {other.id: f" · seed {other.seed}" for other in defended})
     key = f"defend.shown.{run.id}"
     newly_done = st.session_state.pop(f"{NEWLY_DONE}.{run.id}", ())
-    if preselected := [run_id for run_id in labels if run_id in newly_done]:
-        st.session_state[key] = preselected[:MAX_CARDS]
+    if new := [run_id for run_id in labels if run_id in newly_done]:
+        preselected = [*new, *(run_id for run_id in labels if run_id not in new)][:MAX_CARDS]
+        st.session_state[key] = [run_id for run_id in labels if run_id in preselected]
     run_ids = st.multiselect(
         "Compare",
         list(labels),

@@ -146,6 +146,12 @@ def test_new_defenses_are_preselected_for_the_model_they_started_from(open_page:
     app.selectbox(key="current_run").set_value(backdoored.name).run()
     assert not app.exception, [e.message for e in app.exception]
     assert len(app.multiselect(key=f"defend.shown.{backdoored.name}").value) == MAX_CARDS
+    app.multiselect(key=f"defend.shown.{backdoored.name}").set_value([]).run()
+    resumed = shutil.copytree(defended, defended.with_name("resumed"))
+    app.session_state["jobs.started"] = {"defend": [resumed.name]}
+    shown = app.run().multiselect(key=f"defend.shown.{backdoored.name}").value
+    assert resumed.name in shown
+    assert len(shown) == MAX_CARDS  # it is judged beside others
 
 
 def test_a_bound_that_rounds_to_zero_has_no_minus(tmp_path: Path) -> None:
