@@ -80,7 +80,9 @@ def explain_no_film(runs: Sequence[RunRecord]) -> None:
     elif runs:
         st.info("These runs were made without a film. New training runs record one.", icon=":material/movie:")
     else:
-        st.info("Nothing has been trained here yet: each training run records a film.", icon=":material/movie:")
+        st.info(
+            "No training started from the model in view. Each training run records a film.", icon=":material/movie:"
+        )
     if state.current_run() is not None:
         defend_button("Train one", "film.defend")
     else:
