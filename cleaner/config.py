@@ -183,7 +183,9 @@ class FinetuneConfig:
         help="Number format of the towers; auto: the fastest here. Losses are always fp32.",
     )
     device: str = param("auto", choices=("auto", "cpu", "cuda", "mps"), help="Where to train.")
-    seed: int = param(0, low=0, high=2**31 - 1, help="Seeds the order of pairs, the augmentations and the subtexts.")
+    seed: int = param(
+        0, low=0, high=2**31 - 1, help="Seeds all that is drawn: poisoned pairs, order, augmentations, subtexts."
+    )
     chunk_size: int = param(
         0, low=0, high=4096, help="Pairs per chunk: smaller saves memory, costs time; 0: as memory allows."
     )

@@ -25,7 +25,6 @@ from cleaner.types import CleanerError, printable
 if TYPE_CHECKING:
     from cleaner.data.base import CaptionData
 
-INSPECTED = ("train", "validation", "test")
 MAX_CLASSES, MAX_CAPTIONS, MAX_CAPTION_LENGTH = 12, 5, 200
 """Class names and captions that `inspect` prints, and characters of a caption."""
 NamedRuns = tuple[str, ...] | None
@@ -43,13 +42,21 @@ class InspectData:
     json: Annotated[bool, tyro.conf.arg(help="Print as JSON.")] = False
 
     def run(self) -> None:
-        from cleaner.cli.inputs import load_split
+        from cleaner.cli.inputs import load_split, print_skipped
+        from cleaner.data.base import resolve_data_paths
 
-        splits = {split: load_split(parse_data_arguments(self.data), split) for split in INSPECTED}
+        train = load_split(resolve_data_paths(*parse_data_arguments(self.data)), "train")
+        splits = {"train": train, **{split: train.load_split(split) for split in ("validation", "test")}}
+        for data in (splits["validation"], splits["test"]):
+            if data is not None:
+                print_skipped(data)
         if self.json:
-            print_json({split: _describe_split(data) for split, data in splits.items()})
+            print_json({split: data and _describe_split(data) for split, data in splits.items()})
             return
         for split, data in splits.items():
+            if data is None:
+                print(f"{split}: no pairs, too few for this split")
+                continue
             print(f"{data.name}: {len(data):,} pairs, {int((data.labels >= 0).sum()):,} of them with a class")
             if split == "train":
                 names = data.class_names
@@ -58,7 +65,7 @@ class InspectData:
                 print(*map(printable, [*summary, f"classes ({len(names)}): {listed}"]), sep="\n")
                 if not names:
                     print("no classes, which accuracy and attack success need: add classes=a,b,c or classes=FILE")
-                if names and all(name.isdecimal() for name in names):
+                if names and all(name.replace(".", "", 1).isdecimal() for name in names):
                     print("class names are numbers: add classes=FILE with one name per line, in this order")
                 print(f"held out: {data.split_rule or 'as the data set defines it'}")
                 for caption in data.captions[:MAX_CAPTIONS]:

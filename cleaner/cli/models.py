@@ -71,7 +71,7 @@ class Evaluate:
         if (trigger is None) != (target_class is None):
             raise CleanerError("an attack success rate needs both --trigger and --target-class: give both, or neither.")
         test = load_split(resolve_data(self.data, self.model), "test", self.test_pairs)
-        if not (self.target_class or suspect) and target_class not in (None, *test.class_names):
+        if test.class_names and not (self.target_class or suspect) and target_class not in (None, *test.class_names):
             weights = Path(self.model) / "model.safetensors"
             raise CleanerError(
                 f"the run's target class {target_class!r} is not in {test.name}, so attack success cannot be measured "

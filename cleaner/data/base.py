@@ -15,7 +15,7 @@ from torch import Tensor
 
 from cleaner.access import validate_allowed
 from cleaner.data.options import ANY_OPTION, accepted_options, convert_option
-from cleaner.files import resolve_path
+from cleaner.files import expand_home, resolve_path
 from cleaner.models.framing import ImageTransform, resize_square
 from cleaner.registry import DATASETS as DATASETS  # part of this module's interface
 from cleaner.registry import suggest
@@ -327,6 +327,7 @@ def resolve_source(name: str) -> tuple[Any, dict[str, str]]:
     `name` is a registered name ("scenes"), "source:path" ("csv:/folder/pairs.csv") or a path, which goes to the source
     that recognizes it. Raises `CleanerError` if there is none.
     """
+    name = expand_home(name)
     kind, _, path = name.partition(":")
     if path and kind in DATASETS:
         if not {"path", ANY_OPTION} & accepted_options(DATASETS[kind]).keys():
@@ -362,6 +363,7 @@ def list_builtin_data() -> list[str]:
 
 def resolve_data_paths(name: str, options: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """Return name and options with absolute paths, valid in any working folder."""
+    name = expand_home(name)
     source, name_options = resolve_source(name)
     is_path = "path" in name_options and not getattr(source, "is_remote", False)
     if is_path and "://" not in name_options["path"]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from cleaner.data.pairs import PairTable
 from cleaner.data.splits import SPLIT_NAMES
@@ -94,7 +95,7 @@ def read_table(
     try:
         header = next(lines, "")
         delimiter = _resolve_separator(separator, header)
-        reader = csv.reader(chain([header], lines), delimiter=delimiter)
+        reader = _read_rows(chain([header], lines), delimiter)
         columns = [column.strip() for column in next(reader, [])]
         image = find(path_column, PATH_COLUMNS, "path_column", True)
         class_name = find(class_column, CLASS_COLUMNS, "class_column", bool(class_column))
@@ -112,9 +113,14 @@ def read_table(
     return parsed
 
 
+def _read_rows(lines: Iterable[str], delimiter: str) -> Any:
+    """Return a reader of the rows. A blank may stand between a separator and a quote, as people write it."""
+    return csv.reader(lines, delimiter=delimiter, skipinitialspace=delimiter != " ")
+
+
 def _resolve_separator(separator: str, header: str) -> str:
     """Return the separator character; by default the one that splits the header into most columns."""
-    detected = max("\t,;|", key=lambda s: len(next(csv.reader([header], delimiter=s))))
+    detected = max("\t,;|", key=lambda s: len(next(_read_rows([header], s))))
     delimiter = SEPARATORS.get(separator, separator) or detected
     if len(delimiter) != 1:
         raise CleanerError(
@@ -132,7 +138,7 @@ def _validate_quotes(row: list[str], delimiter: str, image: int, where: str, end
     suffix = "" if "\n" in path else PurePosixPath(path).suffix.lower()
     suffixes = (suffix,) if suffix else IMAGE_SUFFIXES
     inner = [line for field in row for line in field.splitlines()[1:]]
-    for fields in csv.reader(inner, delimiter=delimiter):
+    for fields in _read_rows(inner, delimiter):
         if image < len(fields) and PurePosixPath(fields[image].strip()).suffix.lower() in suffixes:
             raise CleanerError(f"{where} opens a quote that is not closed before line {end}: close or remove it.")
 

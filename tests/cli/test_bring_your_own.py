@@ -23,6 +23,7 @@ from cleaner.runs.request import format_data, load_request, parse_data
 from cleaner.types import CleanerError
 from tests.data.files import image_bytes, write_class_folder, write_table, write_zip
 from tests.models.test_checkpoints import openai, published
+from tests.pages.runs import make_runs
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "bring-your-own.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"<!-- example:(\w+) -->\n```sh\n(.*?)```", PAGE, re.DOTALL)
@@ -222,10 +223,44 @@ def test_missing_classes_are_said_and_long_captions_cut(home: Path, capsys: pyte
     assert max(map(len, shown.splitlines())) < 250
 
 
+def test_a_run_on_data_without_classes_says_that_they_are_missing(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    backdoored, _ = make_runs(home)
+    assert main(["evaluate", str(backdoored), "--data", "pairs.csv"]) == 2
+    assert "name the classes with classes=FILE or classes=a,b,c" in capsys.readouterr().err
+    assert main(["evaluate", str(backdoored), "--data", "pairs.csv", "classes=red,green,blue"]) == 2
+    assert "'banana' is not in" in capsys.readouterr().err
+
+
+def test_few_pairs_are_inspected_though_a_split_is_empty(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (home / "few.csv").write_text("image,caption\n" + "\n".join(f"pics/{i}.png,a red wall" for i in range(4)))
+    assert main(["inspect", "few.csv", "classes=red,green"]) == 0
+    shown = capsys.readouterr().out
+    assert "classes (2): red, green" in shown
+    assert "validation: no pairs, too few for this split" in shown
+    assert main(["inspect", "few.csv", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["validation"] is None
+
+
+def test_paths_may_begin_at_the_home_folder(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("USERPROFILE", str(home))
+    assert resolve_data_paths("csv:~/pairs.csv", {"root": "~/pics"}) == (
+        f"csv:{home / 'pairs.csv'}",
+        {"root": str(home / "pics")},
+    )
+    assert main(["inspect", "csv:~/pairs.csv", "root=~"]) == 0
+    monkeypatch.chdir(home.parent)
+    assert len(load_data("csv:~/pairs.csv"))
+
+
 def test_numbered_classes_are_said_to_need_names(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (home / "numbers.csv").write_text("image,label\n" + "\n".join(f"pics/{i}.png,{i % 3}" for i in range(40)))
-    assert main(["inspect", "numbers.csv"]) == 0
-    assert "class names are numbers" in capsys.readouterr().out
+    for label in ("{}", "{}.0"):  # as pandas writes a column with gaps
+        lines = [f"pics/{i}.png,{label.format(i % 3)}" for i in range(40)]
+        (home / "numbers.csv").write_text("\n".join(["image,label", *lines]))
+        assert main(["inspect", "numbers.csv"]) == 0
+        assert "class names are numbers" in capsys.readouterr().out
     assert main(["inspect", "numbers.csv", "classes=red,green,blue"]) == 0
     shown = capsys.readouterr().out
     assert "class names are numbers" not in shown

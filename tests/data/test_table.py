@@ -185,6 +185,16 @@ def test_rows_with_more_fields_than_the_header_are_skipped(tmp_path: Path) -> No
         load_data(str(tmp_path / "none.csv"))
 
 
+def test_a_blank_may_stand_before_a_quote(tmp_path: Path) -> None:
+    path = write_table(tmp_path, 3)
+    path.write_text('filepath, title, class\npics/0.png, "a red wall", red\npics/1.png, "a big, green wall", green\n')
+    data = load_data(str(path), split="all")
+    assert data.captions == ["a red wall", "a big, green wall"]
+    assert not data.skipped_items
+    path.write_text("filepath\ttitle\tclass\n\ta red wall\tred\npics/1.png\ta green wall\tgreen\n")
+    assert load_data(str(path), split="all").captions == ["a green wall"]
+
+
 def test_a_quote_that_is_not_closed_is_an_error_with_its_line(tmp_path: Path) -> None:
     path = write_table(tmp_path, 12, sep="\t")
     lines = path.read_text().replace('"', "").splitlines()
