@@ -25,16 +25,17 @@ from pages._shared.wording import escape_markdown, format_percent
 LEAD = "**The best defense removes the backdoor and keeps the accuracy**."
 SOURCES = {"runs": "Runs on this machine", "benchmark": "Project benchmark"}
 MAIN_COLUMNS = ("Defense", "Attack", "ASR@1", "n (ASR)", "CA", "n (CA)", "Learning rate", "Seed", "Model", "Run")
-"""Columns of the table that are shown at first."""
+"""Columns of the table that are shown at first, after the names of runs."""
 WEIGHT_FORMATS = {".safetensors": "safetensors", ".pt": "open_clip checkpoint (.pt)"}
-FILTERS: dict[str, tuple[str, Callable[[RunRecord], str]]] = {
-    "model": ("Model", lambda e: e.model),
-    "attack": ("Attack", lambda e: e.attack or UNKNOWN_ATTACK),
-    "defense": ("Defense", lambda e: e.defense or NO_DEFENSE),
-    "seed": ("Seed", lambda e: str(e.seed)),
-    "sweep": ("Sweep", lambda e: e.sweep or ""),
+FILTERS: dict[str, tuple[str, Callable[[RunRecord], list[str]]]] = {
+    "model": ("Model", lambda e: [e.model]),
+    "attack": ("Attack", lambda e: [e.attack or UNKNOWN_ATTACK]),
+    "defense": ("Defense", lambda e: [e.defense or NO_DEFENSE]),
+    "seed": ("Seed", lambda e: [str(e.seed)]),
+    "sweep": ("Sweep", lambda e: [e.sweep or ""]),
+    "tag": ("Tag", lambda e: e.tags),
 }
-"""Key -> label of a filter, and the value of a run that it compares."""
+"""Key -> label of a filter, and the values of a run, one of which must be selected."""
 
 
 def filter_runs(entries: list[RunRecord]) -> list[RunRecord]:
@@ -42,9 +43,11 @@ def filter_runs(entries: list[RunRecord]) -> list[RunRecord]:
     formats = {"attack": to_attack_label, "defense": to_defense_label}
     passing = entries
     with st.popover("Filter", icon=":material/filter_alt:"):
-        for key, (label, read_value) in FILTERS.items():
+        for key, (label, read_values) in FILTERS.items():
             # Of all runs: Streamlit would drop the values of this filter that another one leaves no run for.
-            options = sorted({read_value(entry) for entry in entries})
+            options = sorted({value for entry in entries for value in read_values(entry)})
+            if not options:  # no run has a tag
+                continue
             selected = st.multiselect(
                 label,
                 options,
@@ -53,7 +56,7 @@ def filter_runs(entries: list[RunRecord]) -> list[RunRecord]:
                 placeholder="All",
                 **KEEP,
             )
-            passing = [entry for entry in passing if not selected or read_value(entry) in selected]
+            passing = [entry for entry in passing if not selected or {*selected} & {*read_values(entry)}]
     if len(passing) < len(entries):
         st.caption(f"{len(passing)} of {len(entries)} runs", width="content")
     return passing
@@ -62,9 +65,13 @@ def filter_runs(entries: list[RunRecord]) -> list[RunRecord]:
 def show_table(entries: list[RunRecord]) -> None:
     """Draw one row per run: the columns that matter, all of them on demand."""
     names = {
+        "name": "Name",
         "attack": "Attack",
         "target": "Target",
         "defense": "Defense",
+        "pairs": "Pairs",
+        "epochs": "Epochs",
+        "poison_rate": "Poison rate",
         "lr": "Learning rate",
         "seed": "Seed",
         **{metric.csv_name(k): metric.header(k) for metric, k in columns("table")},
@@ -74,6 +81,8 @@ def show_table(entries: list[RunRecord]) -> None:
         "model": "Model",
         "seconds": "Seconds",
         "created": "Created",
+        "tags": "Tags",
+        "note": "Note",
         "run": "Run",
     }
     has_all = st.toggle("All columns", key="compare.all_columns", **KEEP)
@@ -88,8 +97,11 @@ def show_table(entries: list[RunRecord]) -> None:
     table = table.assign(**values)
     formats["Created"] = st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm", timezone=str(times.reader_zone()))
     formats |= {"Run": st.column_config.TextColumn(width=190)}
+    formats |= {"Poison rate": st.column_config.NumberColumn(format="%.3g%%", width=80)}
     formats |= {name: st.column_config.TextColumn(width=90) for name in ("Model", "Target")}
-    shown = list(table) if has_all else list(MAIN_COLUMNS)
+    table["Poison rate"] = 100 * table["Poison rate"].astype(float)
+    name_column = ["Name"] if any(entry.name for entry in entries) else []
+    shown = list(table) if has_all else [*name_column, *MAIN_COLUMNS]
     st.dataframe(table[shown], hide_index=True, column_config=formats, placeholder="–")
     notes = ["CSV and report contain the intervals."]
     if has_all:
@@ -183,7 +195,7 @@ def show_weights_export(entries: list[RunRecord]) -> None:
     """Draw the download of one run's weights."""
     left, middle, right = st.columns([2, 1, 1], vertical_alignment="bottom")
     by_id = {entry.id: entry for entry in entries}
-    labels = {entry.id: aggregate.describe_run(entry) for entry in entries}
+    labels = state.disambiguate_labels({entry.id: aggregate.describe_run(entry) for entry in entries})
     run_id = left.selectbox("Weights", list(labels), format_func=labels.__getitem__, key="compare.weights_of", **KEEP)
     entry = by_id[run_id]
     suffix = middle.selectbox(

@@ -33,9 +33,9 @@ def heatmap_metrics() -> list[Metric]:
 
 
 def describe_run(record: RunRecord) -> str:
-    """Return attack, defense, learning rate and folder of a run: one line that holds outside this machine too."""
+    """Return attack, defense, learning rate and name (else id) of a run; it holds outside this machine too."""
     rate = f", lr {record.lr:g}" if record.defense else ""
-    place = "shipped example" if record.is_shipped else record.id
+    place = "shipped example" if record.is_shipped else record.name_or_id
     place += ", attack failed" if has_failed_attack(record) else ""
     return f"{to_attack_label(record.attack)}: {to_defense_label(record.defense)}{rate} ({place})"
 

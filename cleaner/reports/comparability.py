@@ -15,7 +15,7 @@ from cleaner.runs.store import find_attack_run
 def list_notes(records: Sequence[RunRecord]) -> list[str]:
     """Return sentences about runs side by side; empty if nothing speaks against their comparison."""
     notes = [note] if (note := describe_different_tests(records)) else []
-    if failed := [record.id for record in records if has_failed_attack(record)]:
+    if failed := [record.name_or_id for record in records if has_failed_attack(record)]:
         notes.append(
             f"The attack failed (success below {WEAK_ASR:.0%}), so there was little to remove: {', '.join(failed)}."
         )

@@ -68,7 +68,7 @@ def render_html(records: Sequence[RunRecord], origin: str = "") -> str:
         plots=plots,
         notes=list_notes(records),
         variation=describe_variation(),
-        overlaps=[(record.id, record.overlap_note) for record in records if record.overlap_note],
+        overlaps=[(record.name_or_id, record.overlap_note) for record in records if record.overlap_note],
         origin=origin,
         to_label=to_defense_label,
         seeds_note=SEEDS_NOTE,
@@ -124,7 +124,7 @@ def render_trigger_images(records: Sequence[RunRecord]) -> list[tuple[str, list[
         rendered[trigger] = record, rows
     counts = Counter(record.attack for record, _ in rendered.values())
     return [
-        (to_attack_label(record.attack) + (f" (as in {record.id})" if counts[record.attack] > 1 else ""), rows)
+        (to_attack_label(record.attack) + (f" (as in {record.name_or_id})" if counts[record.attack] > 1 else ""), rows)
         for record, rows in rendered.values()
     ]
 

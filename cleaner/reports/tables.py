@@ -39,6 +39,9 @@ def to_row(record: RunRecord) -> dict[str, Any]:
         "protocol": record.metrics.get("protocol"),
         "seconds": record.seconds or None,
         "created": record.created or None,
+        "name": record.name or None,
+        "tags": ", ".join(record.tags) or None,
+        "note": record.note or None,
     }
 
 
@@ -83,5 +86,9 @@ def _escape_formula(value: Any) -> Any:
 
 def to_json(records: Iterable[RunRecord]) -> str:
     """Return runs with all settings and metrics as JSON."""
-    rows = [{"run": record.id, "config": record.config, "metrics": record.metrics} for record in records]
+    rows = [
+        {"run": record.id, "name": record.name, "tags": record.tags, "note": record.note}
+        | {"config": record.config, "metrics": record.metrics}
+        for record in records
+    ]
     return json.dumps(rows, indent=1, default=str)

@@ -130,6 +130,10 @@ class RunRecord(StrictModel):
         return self.folder.name
 
     @property
+    def name_or_id(self) -> str:
+        return self.name or self.id
+
+    @property
     def overlap_note(self) -> str:
         """Whether the pairs of a defense share images with the poisoned ones, one sentence; "" if unknown."""
         if not self.overlap:

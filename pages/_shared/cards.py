@@ -56,7 +56,7 @@ def metric_columns(runs: Sequence[RunRecord]) -> tuple[dict[str, Any], dict[str,
         "Learning rate": st.column_config.NumberColumn("lr", format="%g", help="Learning rate.", width=62),
         "Seed": st.column_config.NumberColumn(width=52),
         "Seconds": st.column_config.NumberColumn(format="%.0f", width=70),
-        **{name: st.column_config.NumberColumn(format="localized", width=62) for name in ("n (CA)", "n (ASR)")},
+        **{n: st.column_config.NumberColumn(format="localized", width=62) for n in ("n (CA)", "n (ASR)", "Pairs")},
     }
     for metric, k in columns("table"):
         scale, number_format = (100, "%.1f%%") if metric.is_share else (1, "%.4g")

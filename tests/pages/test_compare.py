@@ -13,6 +13,7 @@ from cleaner.labels import NO_DEFENSE, defense_name, to_defense_label, to_label
 from cleaner.plots.styles import find_style
 from cleaner.reports import claim
 from cleaner.reports.benchmark import PHOTO_PART
+from cleaner.runs.store import annotate
 from tests.pages.conftest import (
     OpenPage,
     chart,
@@ -104,6 +105,25 @@ def test_the_table_has_ten_columns_and_all_of_them_on_demand(open_page: OpenPage
         f"{find_style(name).sign} {to_defense_label(defense)}"
         for name, defense in (("ta_cleaner", "ta_cleaner"), ("backdoored", NO_DEFENSE))
     }
+
+
+def test_runs_have_the_names_and_tags_that_users_give(open_page: OpenPage, tmp_path: Path) -> None:
+    backdoored, defended = make_runs(tmp_path)
+    app = open_page("Compare")
+    assert "Name" not in app.dataframe[0].value
+    assert "compare.tag" not in widget_keys(app)
+    for run, tags in ((backdoored, ["talk"]), (defended, ["talk", "weak"])):
+        annotate(run, name="few pairs", note="a note", tags=tags)
+    app = open_page("Compare")
+    assert app.dataframe[0].value["Name"].tolist() == ["few pairs"] * 2
+    for run in (backdoored, defended):  # both have one name: the box still tells them apart
+        app.selectbox(key="compare.weights_of").set_value(run.name).run()
+        assert app.selectbox(key="compare.weights_of").value == run.name
+    app.toggle(key="compare.all_columns").set_value(True).run()
+    app.multiselect(key="compare.tag").set_value(["weak"]).run()
+    (row,) = app.dataframe[0].value.to_dict("records")
+    assert (row["Tags"], row["Note"], row["Run"]) == ("talk, weak", "a note", defended.name)
+    assert (row["Pairs"], row["Epochs"], row["Poison rate"]) == (500, 1, 2)
 
 
 def test_the_run_to_export_survives_a_page_switch_and_yields_to_a_filter(open_page: OpenPage, tmp_path: Path) -> None:

@@ -145,3 +145,4 @@ def test_a_rebound_test_never_counts_as_plain_finetuning(runs: list[RunRecord]) 
     bare = vary(rebound, "bare", rebound={"steps": 5, "after": None})
     assert bare.rebound is not None
     assert "then rebound (5 steps)" in aggregate.describe_run(bare)
+    assert "(after lunch)" in aggregate.describe_run(bare.model_copy(update={"name": "after lunch"}))

@@ -91,6 +91,10 @@ def test_an_attack_that_did_not_take_marks_what_followed(failed: list[RunRecord]
     assert not any(map(has_failed_attack, runs))
     (note,) = list_notes(failed)
     assert all(record.id in note for record in failed)
+    named = failed[0].model_copy(update={"name": "too few pairs"})
+    (note,) = list_notes([named])
+    assert "too few pairs" in note
+    assert named.id not in note
     text = html.render_html(failed)
     assert text.count("; the attack failed") == 3
     assert "Warning." in text

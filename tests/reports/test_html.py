@@ -50,6 +50,13 @@ def test_metrics_of_few_attacks_have_a_column_where_they_are_measured(runs: list
     assert "Own@" not in html.render_html([runs[0]]), "neither column nor explanation"
 
 
+def test_the_names_that_users_give_are_shown(runs: list[RunRecord]) -> None:
+    named = runs[0].model_copy(update={"name": "<few> pairs", "tags": ["b", "a"], "note": "my note"})
+    text = html.render_html([named, runs[1]])
+    assert f"<td>&lt;few&gt; pairs<small>{named.id}</small><small>b, a</small><small>my note</small></td>" in text
+    assert f"<td>{runs[1].id}</td>" in text
+
+
 def test_overlap_with_the_poisoned_images_is_said(runs: list[RunRecord]) -> None:
     shared = vary(runs[0], overlap={"pairs": 100, "poisoned": 7, "shared": 3})
     clean = vary(runs[0], overlap={"pairs": 100, "poisoned": 7, "shared": 0})

@@ -14,7 +14,7 @@ from tests.reports.conftest import vary
 
 HEADER = (
     "run,stage,model,attack,target,defense,lr,seed,epochs,pairs,poison_rate,ca,asr@1,asr@3,ra,floor,base_rate,"
-    "counterfactual_accuracy,ca_low,ca_high,asr_low,asr_high,n,n_attack,data,protocol,seconds,created"
+    "counterfactual_accuracy,ca_low,ca_high,asr_low,asr_high,n,n_attack,data,protocol,seconds,created,name,tags,note"
 )
 
 
@@ -29,6 +29,13 @@ def test_csv_and_json_hold_the_metrics(runs: list[RunRecord]) -> None:
     assert (rows[0]["defense"], rows[1]["defense"]) == ("none", "ta_cleaner")
     assert json.loads(to_json(runs))[0]["config"]["target_class"] == "banana"
     assert to_csv([]) == ""
+
+
+def test_csv_and_json_hold_name_tags_and_note(runs: list[RunRecord]) -> None:
+    named = runs[0].model_copy(update={"name": "few pairs", "tags": ["b", "a"], "note": "=1+1"})
+    (row,) = csv.DictReader(io.StringIO(to_csv([named])))
+    assert (row["name"], row["tags"], row["note"]) == ("few pairs", "b, a", "'=1+1")
+    assert {"name": "few pairs", "tags": ["b", "a"], "note": "=1+1"}.items() <= json.loads(to_json([named]))[0].items()
 
 
 def test_a_formula_is_escaped(runs: list[RunRecord]) -> None:
