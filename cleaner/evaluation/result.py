@@ -346,13 +346,16 @@ def format_protocol(metrics: Mapping[str, Any]) -> str:
     """
     if not metrics:
         return "not measured"
-    population = PROTOCOL_LABELS.get(str(metrics.get("protocol")), "images")
-    if metrics.get("queries") == "captions":
-        population = population.replace("images", "captions")
-    attack = f"; attack on {metrics.get('n_attack', 0):,} {population}"
+    attack = f"; attack on {metrics.get('n_attack', 0):,} {describe_queries(metrics)}"
     count = metrics.get("templates")
     prompts = f", {format_count(count, 'prompts')} per class" if count else ""
     return f"{metrics.get('data')}, n = {metrics.get('n', 0):,}{prompts}{attack if metrics.get('asr') else ''}"
+
+
+def describe_queries(metrics: Mapping[str, Any]) -> str:
+    """Return what counts for attack success: "images of other classes"."""
+    queries = PROTOCOL_LABELS.get(str(metrics.get("protocol")), "images")
+    return queries.replace("images", "captions") if metrics.get("queries") == "captions" else queries
 
 
 @cache

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import compress
 from typing import Any
 
-from cleaner.evaluation.result import WEAK_ASR, success_share
+from cleaner.evaluation.result import WEAK_ASR, describe_queries, success_share
 from cleaner.evaluation.same_test import is_same_test
 from cleaner.labels import format_count
 from cleaner.runs.record import RunRecord
 from cleaner.runs.store import find_attack_run
+
+HASHED = {"content": "data_sha256", "class list": "class_names_sha256"}
+"""What is hashed of a test -> its metric."""
 
 
 def list_notes(records: Sequence[RunRecord]) -> list[str]:
@@ -25,19 +29,49 @@ def list_notes(records: Sequence[RunRecord]) -> list[str]:
 def describe_different_tests(records: Sequence[RunRecord]) -> str:
     """Return a sentence that names the tests of runs if these differ, else ""."""
     tests = find_tests(records)
-    names = "; ".join(map(_describe_test, tests))
-    return f"Not comparable: measured on {len(tests)} different tests: {names}." if len(tests) > 1 else ""
+    if len(tests) < 2:
+        return ""
+    names = _name_tests([records[0] for records in tests])
+    counted = [f"{name} ({format_count(len(group), 'runs')})" for name, group in zip(names, tests, strict=True)]
+    return f"Not comparable: measured on {len(tests)} different tests: {'; '.join(counted)}."
 
 
-def _describe_test(records: Sequence[RunRecord]) -> str:
-    hashes = "".join(f", {what} {sha}" for what, sha in read_hashes(records[0].metrics))
-    return f"{records[0].protocol}{hashes} ({format_count(len(records), 'runs')})"
+def _name_tests(records: Sequence[RunRecord]) -> list[str]:
+    """Return what differs between the tests of these runs; hashes, which say little, only of equal names."""
+    names = _join_differing([_list_facts(record.metrics) for record in records])
+    hashes = _join_differing([_list_hashes(record.metrics) for record in records])
+    return [
+        ", ".join(filter(None, (name, sha if names.count(name) > 1 else ""))) or record.protocol
+        for name, sha, record in zip(names, hashes, records, strict=True)
+    ]
+
+
+def _list_facts(metrics: Mapping[str, Any]) -> list[str]:
+    """Return what is said of a test, "" where it is not stated."""
+    prompts, classes = metrics.get("templates"), metrics.get("classes")
+    return [
+        str(metrics.get("data") or ""),
+        f"n = {metrics.get('n', 0):,}",
+        format_count(classes, "classes") if classes else "",
+        f"{format_count(prompts, 'prompts')} per class" if prompts else "",
+        f"attack on {describe_queries(metrics)}" if metrics.get("asr") else "",
+    ]
+
+
+def _list_hashes(metrics: Mapping[str, Any]) -> list[str]:
+    stated = dict(read_hashes(metrics))
+    return [f"{what} {stated.get(what, 'unknown')}" for what in HASHED]
+
+
+def _join_differing(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return each row as one text, without the columns that state one value."""
+    differing = [len({*column} - {""}) > 1 for column in zip(*rows, strict=True)]
+    return [", ".join(filter(None, compress(row, differing))) for row in rows]
 
 
 def read_hashes(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return what is hashed of a test, and the first 8 digits of its hash, where metrics state it."""
-    names = {"content": "data_sha256", "class list": "class_names_sha256"}
-    return [(what, str(sha)[:8]) for what, name in names.items() if (sha := metrics.get(name))]
+    return [(what, str(sha)[:8]) for what, name in HASHED.items() if (sha := metrics.get(name))]
 
 
 def find_tests(records: Sequence[RunRecord]) -> list[list[RunRecord]]:

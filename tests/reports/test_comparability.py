@@ -59,6 +59,24 @@ def test_tests_with_other_classes_have_other_names(runs: list[RunRecord]) -> Non
     assert all(f"class list {sha * 8} (1 run)" in note for sha in "ab")
 
 
+def test_only_what_differs_between_tests_is_said(runs: list[RunRecord]) -> None:
+    stated = remeasure(runs[0], data_sha256="a" * 64, class_names_sha256="c" * 64, templates=4)
+    for facts, names in (
+        ({"n": 99, "data_sha256": "b" * 64}, ("n = 100 (1 run)", "n = 99 (1 run)")),
+        ({"templates": 80, "classes": 9}, ("32 classes, 4 prompts per class (1 run)", "9 classes, 80 prompts per")),
+        ({"data_sha256": "b" * 64}, ("content aaaaaaaa (1 run)", "content bbbbbbbb (1 run)")),
+        ({"data_sha256": None}, ("content aaaaaaaa (1 run)", "content unknown (1 run)")),
+    ):
+        (note,) = list_notes([stated, remeasure(stated, **facts)])
+        assert all(name in note for name in names), note
+        assert "scenes/test" not in note
+        assert "class list" not in note
+        assert ("content" in note) == ("content" in names[0])
+    larger, other = remeasure(stated, n=200), remeasure(stated, data_sha256="b" * 64)
+    (note,) = list_notes([stated, larger, other])
+    assert "n = 100, content aaaaaaaa (1 run); n = 200 (1 run); n = 100, content bbbbbbbb (1 run)" in note
+
+
 def test_another_target_alone_is_no_other_test(runs: list[RunRecord]) -> None:
     assert list_notes([runs[0], remeasure(runs[0], target_class="cat", n_attack=90)]) == []
     assert not is_same_test(runs[0].metrics, remeasure(runs[0], target_class="cat").metrics)
