@@ -154,7 +154,7 @@ def load_class_names(data: str) -> list[str]:
     """Return the class names of data; raise `CleanerError` if there are no classes or no such data."""
     classes = cache.load_data(DataKey(data, "test", 100)).class_names
     if not classes:
-        raise CleanerError(f"{data} has no class names: add them, as in {data} classes=cat,dog.")
+        raise CleanerError(f"{data} has no class names: enter them in the field Class names.")
     return classes
 
 

@@ -15,6 +15,9 @@ from cleaner.data.table import find_tables, list_unread
 from cleaner.models.framing import IMAGE_SUFFIXES
 from cleaner.types import CleanerError
 
+MAX_OTHER_FILES = 200_000
+"""Files and folders without an image, before a folder with few images, such as a whole disk, is refused."""
+
 
 @DATASETS.register("image_folder")
 class ImageFolderData(FileData):
@@ -41,12 +44,17 @@ class ImageFolderData(FileData):
 
 def _tabulate(root: Path) -> PairTable:
     """Return the images in the class folders of `root`, or of its folders of splits."""
-    keys = []
+    keys: list[str] = []
+    others = 0
     for top in _list_subfolders(root):
         files = [top.rglob("*")]
         if find_split(top.name):  # rglob follows a link only where it starts; classes may be links
             files = [top.iterdir(), *(folder.rglob("*") for folder in _list_subfolders(top))]
-        keys += [file.relative_to(root).as_posix() for file in chain(*files) if file.suffix.lower() in IMAGE_SUFFIXES]
+        for file in chain(*files):
+            if file.suffix.lower() in IMAGE_SUFFIXES:
+                keys.append(file.relative_to(root).as_posix())
+            elif (others := others + 1) > max(MAX_OTHER_FILES, 10 * len(keys)):
+                raise CleanerError(f"{root} holds few images among many other files: give the folder of the images.")
     table = tabulate_class_folders(keys, lambda key: read_image(root / key))
     tables = find_tables(root)
     if tables and len(set(table.classes or ())) < 2:

@@ -108,8 +108,10 @@ def read_table(
             first, end = end + 1, reader.line_num
             _validate_quotes(row, delimiter, columns.index(image), f"line {first} of {name}", end)
             _add_row(parsed, row, positions, end)
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise CleanerError(f"{name} cannot be read as a table ({error}): save it as CSV in UTF-8.") from error
+    except UnicodeDecodeError as error:  # such as the Unicode text of Excel, which is UTF-16
+        raise CleanerError(f"{name} is not in UTF-8: open it in an editor, and save it in UTF-8.") from error
+    except csv.Error as error:
+        raise CleanerError(f"{name} cannot be read as a table ({error}): save it as CSV.") from error
     return parsed
 
 

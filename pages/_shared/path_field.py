@@ -27,7 +27,15 @@ def show(key: str, label: str, suffixes: Sequence[str], *, placeholder: str, hel
         with st.popover("Browse", icon=":material/folder_open:", key=f"{key}.browse", on_change="rerun") as popover:
             if popover.open:
                 _browse(key, text, suffixes)
-    return text.strip()
+    return clean_path(text)
+
+
+def clean_path(text: str) -> str:
+    """Return typed text without the quotes of Windows' "Copy as path", and with the home folder for ~."""
+    text = text.strip()
+    if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'" and text.count(text[0]) == 2:
+        text = text[1:-1].strip()
+    return os.path.expanduser(text)
 
 
 def _browse(key: str, text: str, suffixes: Sequence[str]) -> None:
@@ -87,7 +95,7 @@ def _take(key: str, path: Path) -> None:
 
 def find_start(text: str) -> Path:
     """Return the folder to start in: that of the path in the field, else the first allowed one, else home."""
-    path = Path(text.strip())
+    path = Path(clean_path(text))
     for folder in (path, path.parent) if text.strip() else ():
         if is_allowed(folder) and os.path.isdir(folder):
             return folder.resolve()

@@ -49,7 +49,7 @@ def set_model(key: str, model: str) -> None:
 def find_chosen_model(key: str, default: str) -> str:
     """Return what `choose_model` returned last, or `default` if it was not drawn yet."""
     choice = str(st.session_state.get(key, default))
-    return str(st.session_state.get(f"{key}.path", "")).strip() if choice == OWN_MODEL else choice
+    return path_field.clean_path(st.session_state.get(f"{key}.path", "")) if choice == OWN_MODEL else choice
 
 
 def choose_data(key: str, purpose: str) -> str:

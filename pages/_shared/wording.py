@@ -29,9 +29,9 @@ def escape_markdown(text: str) -> str:
 
 
 def capitalize_message(message: str) -> str:
-    """Capitalize a message unless it starts with a file name."""
+    """Capitalize a message unless it starts with a file name or an option."""
     first = message.partition(" ")[0]
-    return message if set(first) & set("./\\") else message[:1].upper() + message[1:]
+    return message if set(first) & set("./\\=") else message[:1].upper() + message[1:]
 
 
 def format_percent(value: float | None, digits: int = 1) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from cleaner import load_data
+from cleaner.data import image_folder
 from cleaner.types import CleanerError
 from tests.data.files import NAMES, image_bytes, write_class_folder, write_table
 
@@ -48,6 +49,18 @@ def test_names_match_in_every_form_of_unicode(kind: str, typed: Any, tmp_path: P
         assert data.contains(name).equal(data.labels == 1)
         if kind == "folder":
             assert load_data(str(path), split="all").class_index(name) == 1
+
+
+def test_a_disk_with_few_images_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_class_folder(tmp_path, 3)
+    for number in range(40):
+        (tmp_path / NAMES[0] / f"{number}.txt").touch()
+    assert len(load_data(str(tmp_path), split="all")) == 3
+    monkeypatch.setattr(image_folder, "MAX_OTHER_FILES", 30)
+    with pytest.raises(CleanerError, match="give the folder of the images"):
+        load_data(str(tmp_path))
+    write_class_folder(tmp_path, 30)
+    assert len(load_data(str(tmp_path), split="all")) == 30, "many images may have even more notes"
 
 
 def test_folders_with_names_of_splits_are_splits(tmp_path: Path) -> None:

@@ -50,6 +50,13 @@ def test_table_of_images_and_class_numbers_as_of_imagenet(tmp_path: Path) -> Non
         assert caption.endswith(f"a{'n' * (number == 11)} {names[number]}")
 
 
+def test_a_table_in_another_encoding_is_refused_in_words(tmp_path: Path) -> None:
+    path = write_table(tmp_path)
+    path.write_text(path.read_text(), encoding="utf-16")
+    with pytest.raises(CleanerError, match=r"pairs\.csv is not in UTF-8: .* save it in UTF-8\.$"):
+        load_data(str(path))
+
+
 def test_classes_that_differ_in_case_or_blanks_are_one(tmp_path: Path) -> None:
     plain = write_table(tmp_path, 6)
     names = ["Sea  lion", "dog", "sea lion", "Dog ", "sea_Lion", "Cat"]

@@ -90,6 +90,23 @@ def test_the_top_of_a_drive_leads_to_the_others(monkeypatch: pytest.MonkeyPatch)
     assert app.button(key="field.up").disabled
 
 
+def test_quotes_around_a_path_and_the_home_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(folder))
+    monkeypatch.setenv("USERPROFILE", str(folder))
+    for text, path in (
+        ('"C:\\my data\\pairs.csv" ', "C:\\my data\\pairs.csv"),
+        ("'/data/pairs.csv'", "/data/pairs.csv"),
+        ("~/Pairs.CSV", f"{folder}/Pairs.CSV"),
+        ('"~/Pairs.CSV"', f"{folder}/Pairs.CSV"),
+        ('"my pairs.csv" root="my images"', '"my pairs.csv" root="my images"'),
+        ('"', '"'),
+        ("", ""),
+    ):
+        assert path_field.clean_path(text) == path
+    assert path_field.find_start('"~/Pairs.CSV"') == folder
+    assert entries(open_browser("~")) == ["b", r"Pairs\.CSV"]
+
+
 def test_path_and_classes_become_one_line(folder: Path) -> None:
     (folder / "my pairs.csv").touch()
     path = str(folder / "my pairs.csv")

@@ -450,9 +450,11 @@ def test_own_images_by_the_path_of_a_table(open_page: OpenPage, tmp_path: Path) 
     names = ["scenes", "scenes-crowd", "scenes-fine", "scenes-night", "scenes-sketch"]
     names += ["CIFAR-10 photos", "CIFAR-100 photos", sources.OWN_DATA]
     assert app.selectbox(key="poison.data").options == names
-    choose_own_data(app, "poison.data", file)
-    assert "classes=" in errors(app)[0]
-    assert app.text_input(key="poison.data.path").value == str(file)  # while the classes are typed
+    choose_own_data(app, "poison.data", f'"{file}"')  # as Windows copies a path
+    assert "field Class names" in errors(app)[0]
+    assert app.text_input(key="poison.data.path").value == f'"{file}"'  # while the classes are typed
+    app.text_input(key="poison.data.classes").set_value("red,red,blue").run()
+    assert errors(app)[0].startswith("classes=red,red,blue has 'red' twice")
     app.text_input(key="poison.data.classes").set_value("red, green ,blue").run()
     assert not app.error
     assert app.selectbox(key=f"poison.target.{file} classes=red,green,blue").options == ["red", "green", "blue"]
@@ -489,7 +491,7 @@ def test_invalid_data_end_in_one_message(open_page: OpenPage, tmp_path: Path) ->
         (f"csv:{tmp_path}/nothing.csv", "nothing.csv"),
         (f"{tmp_path}/{'x' * 300}.csv", "xxx.csv"),
         (f"{tmp_path}/notes.txt", "notes.txt"),
-        (str(file), "classes="),
+        (str(file), "Class names"),
         (f"{file} classes", "classes"),
         (f"{file} size=5", "size"),
         (f"{file} classes='red,green", "quot"),
@@ -538,7 +540,7 @@ def test_uploaded_images_are_poisoned_at_the_size_of_the_model(open_page: OpenPa
     assert "0.png" in errors(app)[0]
     assert app.text_input(key="poison.data.path").value == ""
     app.file_uploader(key="poison.data.upload").set_value([("pairs.csv", rows, "text/csv"), *files]).run()
-    assert "classes=" in errors(app)[0]
+    assert "field Class names" in errors(app)[0]
     app.text_input(key="poison.data.classes").set_value("red, green ,blue").run()
     assert not app.error
     name = f"{app.text_input(key='poison.data.path').value} classes=red,green,blue"
