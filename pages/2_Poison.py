@@ -138,6 +138,8 @@ def choose_data_and_model() -> tuple[DataKey, str, int]:
         data=data,
         help="Image-caption pairs for finetuning; training time grows with them.",
     )
+    if pairs == cache.count_training_pairs(data):
+        st.warning("No pairs are left for a defense of this model: choose fewer.", icon=":material/warning:")
     tests = st.select_slider(
         "Test images",
         TEST_SIZES,

@@ -72,6 +72,8 @@ PLAN_WIDTHS = {
 """Column -> pixels: together as wide as a popover gets."""
 DefensePlan = list[tuple[Any, FinetuneConfig]]
 """(defense, settings) of each run."""
+Choice = tuple[DefensePlan, "CleanPairs"] | CleanerError | None
+"""What to train on what; an error, or None, while a setting cannot be used."""
 CAPTIONS_HELP = (
     "Full captions name objects, colors and mostly size, place and ground. Mixed ones are short for half of the pairs, "
     "like those that the built-in models were trained on. At the same learning rate CleanCLIP, its control, TA-Cleaner "
@@ -88,8 +90,8 @@ class CleanPairs:
     """Options of the data that affect only these pairs."""
 
 
-def choose_defenses(model: str, data: str, *, used: int = 0, is_open: bool) -> tuple[DefensePlan, CleanPairs] | None:
-    """Draw all settings; return the plan and the clean pairs, or None while one cannot be used.
+def choose_defenses(model: str, data: str, *, used: int = 0, is_open: bool) -> Choice:
+    """Draw all settings; return the plan and the clean pairs.
 
     used: pairs of `data` that the attacker trained on; is_open: whether the groups of settings start unfolded.
     """
@@ -134,8 +136,7 @@ def choose_defenses(model: str, data: str, *, used: int = 0, is_open: bool) -> t
             for seed in range(seeds)
         ], pairs
     except CleanerError as error:
-        show_error(error)  # here, so that active jobs and results stay visible
-        return None
+        return error  # shown at the button, while active jobs and results stay visible
 
 
 def settings_key(model: str, defense: str) -> str:
@@ -263,25 +264,29 @@ def _draw_plan(plan: DefensePlan, run_requests: list[Request]) -> None:
         st.dataframe(pd.DataFrame(rows), hide_index=True, width=sum(PLAN_WIDTHS.values()) + 2, column_config=columns)
 
 
-def show_start_section(suspect: Suspect, choice: tuple[DefensePlan, CleanPairs] | None) -> None:
-    """Draw the Start button and the preflight."""
+def show_start_section(suspect: Suspect, choice: Choice) -> None:
+    """Draw the Start button and the preflight, or why the button is disabled."""
     cluster = forms.choose_cluster("defend")
-    plan, pairs = choice or ([], CleanPairs(0, {}))
-    run_requests = []
+    plan: DefensePlan = []
+    run_requests, reason = [], None
     try:
+        if isinstance(choice, CleanerError):
+            raise choice
+        plan, pairs = choice or ([], CleanPairs(0, {}))
         run_requests = [
             job_requests.build_defense_request(suspect, defense, pairs.count, config, pairs.options)
             for defense, config in plan
         ]
     except CleanerError as error:
-        show_error(error)  # here, so that the button, active jobs and results stay visible
-        plan = []
+        plan, reason = [], error
     start = jobs.start_sweep if st.session_state[SWEEP] else jobs.start_runs
     on_start = partial(start, "defend", run_requests, cluster) if plan else None
     live_jobs.show_start_button("Start defenses", "defend", cluster is None and local.has_active_runs(), on_start)
     if plan:
         show_preflight(suspect, plan, run_requests, cluster)
         forms.show_command(run_requests)
+    elif reason is not None:
+        show_error(reason)
     else:
         st.caption(":material/error: Complete or correct the settings below.")
 

@@ -478,6 +478,7 @@ def test_a_choice_that_cannot_be_used_hides_no_results(
     token = {"parameters": "negatives=1", "inversion": "invert again", "pairs": "fewer pairs"}[failing]
     assert token in error
     assert app.button(key="defend.go").disabled
+    assert "settings below" not in page_text(app), "some errors cannot be corrected there"
     assert [card.label for card in app.metric].count("Attack success @1") == 2
     assert "pareto" in chart_keys(app)
 

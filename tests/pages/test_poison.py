@@ -461,13 +461,15 @@ def test_own_images_by_the_path_of_a_table(open_page: OpenPage, tmp_path: Path) 
     pairs = app.select_slider(key=f"poison.pairs.{file} classes=red,green,blue.0")
     most = int(pairs.options[-1].replace(",", ""))
     assert (pairs.value, most) == (most // 2, load_data(str(file), split="train").count_training_pairs())
+    assert "choose fewer" not in page_text(app)
     pairs.set_value(most).run()
     text = page_text(app)
     assert re.search(r"\*\*\d of \d\d pairs", text)
     assert re.search("a photo of a (green|blue) wall", text)
     assert "64 × 64 px (model input)" in text
-    assert len(app.warning) == 1
-    assert "pics/7.png" in app.warning[0].value.replace("\\", "")
+    none_left, broken = (warning.value.replace("\\", "") for warning in app.warning)
+    assert "choose fewer" in none_left
+    assert "pics/7.png" in broken
     assert text.count("PSNR") >= 2
 
 
