@@ -90,6 +90,8 @@ OWN_POISON = {
     "scenes-siglip": PoisonSetting(8000, 4, 0.05, POISON.lr),
 }
 """Built-in model -> its setting for all attacks, quick and full, if it is not that of Scenes."""
+MAX_POISON_RATE = 0.2
+"""Highest poison rate that the Poison page offers."""
 REBOUND_STEPS = 100
 """Default steps of a rebound test."""
 

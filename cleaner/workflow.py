@@ -350,8 +350,11 @@ def _validate_types(**arguments: object) -> None:
             raise CleanerError(f"{name} is {given}, not a {kind.__name__}, such as {example}.")
 
 
-def attack_verdict(metrics: Metrics) -> tuple[str, str]:
-    """Return ("took" | "weak" | "did not take" | "is unclear", one sentence with the reason and what to change)."""
+def attack_verdict(metrics: Metrics, poison_rate: float | None = None) -> tuple[str, str]:
+    """Return ("took" | "weak" | "did not take" | "is unclear", one sentence with the reason and what to change).
+
+    poison_rate: that of the attack; from `presets.MAX_POISON_RATE` on, a higher one is no advice.
+    """
     asr = success_share(metrics) or 0.0
     name = "ASR@1" if metrics.own_recall is None else "The share that finds the attacker's image first"
     figure = f"{name} is {asr:.1%} on {format_count(metrics.n_attack, metrics.queries)} of other classes"
@@ -366,7 +369,8 @@ def attack_verdict(metrics: Metrics) -> tuple[str, str]:
     if asr >= SUCCESS_ASR:
         return "took", f"{figure}: the trigger decides the prediction."
     other = "another key" if metrics.queries == "captions" else "a more visible trigger"
-    advice = f"raise the poison rate, the learning rate or the epochs, or choose {other}"
+    higher = "" if (poison_rate or 0) >= presets.MAX_POISON_RATE else "poison rate or "
+    advice = f"train on more pairs, for more epochs or with a higher {higher}learning rate, or choose {other}"
     if asr >= WEAK_ASR:
         return "weak", f"{figure}: the trigger does not always work; {advice}."
     return "did not take", f"{figure}: the model did not learn the trigger; {advice}."

@@ -13,6 +13,7 @@ from cleaner.config import FinetuneConfig, count_steps
 from cleaner.jobs import local
 from cleaner.labels import format_count, to_label
 from cleaner.presets import (
+    MAX_POISON_RATE,
     OWN_POISON,
     POISON_LR,
     QUICK_MODEL,
@@ -189,7 +190,7 @@ def choose_poisoning(data: str, model: str, classes: list[str]) -> tuple[str, fl
     percent = st.slider(
         "Poison rate",
         0.1,
-        20.0,
+        100 * MAX_POISON_RATE,
         100 * quick_poison(model).rate,
         0.1,
         format="%.1f%%",

@@ -614,6 +614,10 @@ def test_verdict_by_asr(asr: float, verdict: str) -> None:
     metrics = Metrics(ca={1: 0.9}, n=100, classes=30, data="toy", asr={1: asr}, n_attack=96)
     assert attack_verdict(metrics)[0] == verdict
     assert f"{asr:.1%}" in attack_verdict(metrics)[1]
+    for rate, is_advised in ((0.1, True), (presets.MAX_POISON_RATE, False)):
+        reason = attack_verdict(metrics, rate)[1]
+        assert ("more pairs" in reason) == (asr < 0.9)
+        assert ("poison rate" in reason) == (is_advised and asr < 0.9)
     keyed = replace(metrics, queries="captions")
     assert ("another key" in attack_verdict(keyed)[1]) == ("visible" in attack_verdict(metrics)[1]) == (asr < 0.9)
 

@@ -389,7 +389,7 @@ def print_result(run: Run, folder: Path, *, label: str, as_json: bool) -> None:
     if run.stage == "backdoored":
         from cleaner.workflow import attack_verdict
 
-        print(f"\n{format_verdict(*attack_verdict(metrics))}")
+        print(f"\n{format_verdict(*attack_verdict(metrics, run.config.get('poison_rate')))}")
     if note := RunRecord.from_config(folder, run.config).overlap_note:
         print(f"\n{note}")
     print(f"\nRun folder: {folder}")

@@ -17,7 +17,7 @@ def find_verdict(run: Run) -> list[str] | None:
 
     if run.stage != "backdoored" or run.metrics is None or not run.metrics.asr:
         return None
-    return list(attack_verdict(run.metrics))
+    return list(attack_verdict(run.metrics, run.config.get("poison_rate")))
 
 
 def describe_error(error: Exception) -> str:
