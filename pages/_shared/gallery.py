@@ -39,8 +39,9 @@ def show_gallery(attack: AttackSettings, plan: PoisonPlan) -> None:
         pairs = _choose_pairs(plan)
     trigger = _find_ready_trigger(attack)
     if trigger is None:
-        reason = wording.capitalize_message(attack.trigger.unready_reason)
-        st.info(escape_markdown(reason), icon=":material/hourglass_empty:")
+        # Without the remedies, which are for the command line and Python.
+        what = wording.capitalize_message(attack.trigger.unready_reason.partition(":")[0])
+        st.info(f"{escape_markdown(what)}: it is shown after training.", icon=":material/hourglass_empty:")
         return
     if skipped := data.describe_skipped():
         st.warning(escape_markdown(wording.capitalize_message(skipped)), icon=":material/broken_image:")
