@@ -317,7 +317,7 @@ def presets_for_model(presets: list[Preset], model: str) -> list[Preset]:
 
 def explain_unpublished(method: str) -> str:
     """Return that an attack or a defense has no published settings, and why."""
-    return f"not stated: {_find_method(method).unpublished}"
+    return f"no published settings: {_find_method(method).unpublished}"
 
 
 def _scenes_defense_preset(defense: str, variant: str, parameters: Mapping[str, Any], *, model: str) -> Preset:
@@ -330,13 +330,13 @@ def _scenes_defense_preset(defense: str, variant: str, parameters: Mapping[str, 
 
 
 def _pretrained_preset(method: str, model: str) -> Preset:
-    source = "a starting point: the method's own parameters and CleanCLIP's learning rate; not run by us"
+    source = "a starting point: the method's own parameters and CleanCLIP's learning rate; we have not tested it"
     lr, parameters = PRETRAINED_LR, {}
     kind = _find_method(method)
     if method in DEFENSES and DEFENSES[method].is_model_frozen and kind.published:
         parameters = dict(kind.published[0].parameters)
         lr = _untried_lr(model, DEFENSES[method](**parameters))
-        source = f"a starting point: the published parameters and learning rate ({kind.source}); not run by us"
+        source = f"a starting point: the published parameters and learning rate ({kind.source}); we have not tested it"
     training = Training(source=source, pairs=CLEAN_PAIRS, finetune=replace(DEFEND, lr=lr), is_lr_chosen=False)
     return _own_preset(method, PRETRAINED_VARIANT, parameters, training)
 

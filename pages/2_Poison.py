@@ -62,7 +62,6 @@ MODEL = "poison.model"
 
 def choose_trigger() -> Any:
     """Draw the choice of the trigger and its parameters; return None while they cannot be used."""
-    st.markdown("**Trigger**")
     kinds = cache.triggers()
     names = list(kinds)
     name = st.selectbox(
@@ -126,7 +125,6 @@ def show_required_settings(model: str, trigger: str, key: str) -> None:
 
 def choose_data_and_model() -> tuple[DataKey, str, int]:
     """Draw the choice of data and model; return training data, model and test images."""
-    st.markdown("**Data and model**")
     data, model = sources.choose_data("poison.data", "for training"), sources.choose_model(MODEL, QUICK_MODEL)
     downloads.show_home_data(model, data, "poison.data")
     if not data:
@@ -178,7 +176,6 @@ def own_setting_key(key: str, model: str) -> str:
 
 def choose_poisoning(data: str, model: str, classes: list[str]) -> tuple[str, float, bool]:
     """Draw the choice of the poisoned pairs; return target class, poison rate and whether labels stay clean."""
-    st.markdown("**Poisoning**")
     target = st.selectbox(
         "Target class",
         classes,
@@ -209,7 +206,6 @@ def choose_poisoning(data: str, model: str, classes: list[str]) -> tuple[str, fl
 
 def choose_training(model: str) -> FinetuneConfig | None:
     """Draw the training settings; return None if this machine does not support device and precision."""
-    st.markdown("**Training**")
     defaults = vars(quick_poison(model).finetune)
     settings = forms.draw_widgets(FinetuneConfig, training_key(model), ("lr", "epochs"), defaults)
     device, precision, is_usable = forms.choose_device_and_precision("poison")

@@ -191,7 +191,7 @@ def show_margins(stages: list[Stage], data_key: DataKey, draw: DrawKey) -> None:
 def show_diagnostics(data_key: DataKey, seed: int, negatives: int) -> None:
     """Draw the statistics that reveal a failing draw, for each epoch."""
     with st.expander(
-        "Draw diagnostics", icon=":material/troubleshoot:", key="subtexts.diagnostics", on_change="rerun"
+        "How subtexts are drawn", icon=":material/troubleshoot:", key="subtexts.diagnostics", on_change="rerun"
     ) as box:
         if not box.open:
             return
@@ -211,7 +211,8 @@ def show_diagnostics(data_key: DataKey, seed: int, negatives: int) -> None:
             }
             for s in stats
         ]
-        style = {"New texts": st.column_config.NumberColumn(format="percent")}
+        style = {name: st.column_config.NumberColumn(format="localized") for name in table[0]}
+        style["New texts"] = st.column_config.NumberColumn(format="percent")
         st.dataframe(pd.DataFrame(table), hide_index=True, column_config=style)
         st.caption(
             f"K = {share:.0%} of {pairs:,} clean pairs per epoch. **New texts**: not drawn before for the same pair; "

@@ -218,8 +218,9 @@ def show_weights_export(entries: list[RunRecord]) -> None:
     )
     asr = success_share(entry)
     if entry.stage != "defended" or (asr is not None and asr >= WEAK_ASR):
+        what = "was trained on poisoned pairs" if asr is not None and asr < WEAK_ASR else "is backdoored"
         st.warning(
-            f"This model is backdoored (attack success: {format_percent(asr)}). Do not share it with anyone who might "
+            f"This model {what} (attack success {format_percent(asr)}). Do not share it with anyone who might "
             "deploy it.",
             icon=":material/warning:",
         )

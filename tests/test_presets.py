@@ -168,7 +168,7 @@ def test_every_method_has_scenes_and_either_published_settings_or_a_reason(regis
         registry[method](**scenes.parameters)
         assert bool(registry[method].published) != ("unpublished" in vars(registry[method]))
         assert {preset.variant for preset in registry[method].published} <= {preset.variant for preset in others}
-        assert presets.explain_unpublished(method) == f"not stated: {registry[method].unpublished}"
+        assert presets.explain_unpublished(method) == f"no published settings: {registry[method].unpublished}"
         names += [preset.name for preset in (scenes, *others)]
     assert len(names) == len(set(names))
 

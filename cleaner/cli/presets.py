@@ -60,7 +60,7 @@ class Presets:
                 state = RUN_BY_US if has_results(preset, rows) else NOT_RUN
                 print(f"  {preset.name} ({state})\n      {_describe(preset)}")
             unpublished = [name for name in methods if not registry[name].published]
-            print(*(f"  {name}-published: {explain_unpublished(name)}" for name in unpublished), "", sep="\n")
+            print(*(f"  {name}: {explain_unpublished(name)}" for name in unpublished), "", sep="\n")
         parts = " and ".join((RECIPE_ATTACK, *RECIPE_DEFENSES))
         print(f"python -m cleaner recipe ({NOT_RUN})\n  {parts} in one command, measured on ImageNet.")
 

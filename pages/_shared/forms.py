@@ -30,7 +30,7 @@ from cleaner.types import CleanerError
 from pages._shared import cache, path_field, uploads
 from pages._shared.frame import show_error
 from pages._shared.state import KEEP, choose_segment
-from pages._shared.wording import escape_markdown
+from pages._shared.wording import capitalize_message, escape_markdown
 
 T = TypeVar("T")
 VARIANT_LABELS = {
@@ -191,7 +191,7 @@ def _show_preset_source(preset: Preset, command: str, *, has_published: bool) ->
     if preset.variant == PRETRAINED_VARIANT:
         st.caption(escape_markdown(f"For pretrained models: {preset.source}."))
     elif training is not None and training.data:
-        reason = "" if has_published else f" Published settings: {explain_unpublished(preset.method)}."
+        reason = "" if has_published else f" {capitalize_message(explain_unpublished(preset.method))}."
         st.caption(escape_markdown(f"This project's settings for small data.{reason}"), help=help)
     else:
         st.caption(escape_markdown(f"Source: {preset.citation}"), help=help)

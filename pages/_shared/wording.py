@@ -55,9 +55,9 @@ def section_title(title: str, run: RunRecord | None) -> str:
 
 
 def describe_tradeoff(runs: Iterable[RunRecord]) -> str:
-    """Return the caption of a plot of accuracy and attack success: test data, bars and line."""
+    """Return the caption of a plot of accuracy and attack success: test data and bars."""
     tested = list(dict.fromkeys(run.protocol for run in runs if run.metric("asr") is not None))
     measured = " and on ".join(map(escape_markdown, tested[:MAX_PROTOCOLS]))
     if len(tested) > MAX_PROTOCOLS:
         measured += " and on further tests, see the table"
-    return f"Measured on {measured}. Bars: 95% Wilson intervals. Dashed line: best trade-offs."
+    return f"Measured on {measured}. Bars: 95% Wilson intervals."

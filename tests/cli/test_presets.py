@@ -146,8 +146,8 @@ def test_list_has_every_preset(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["presets"]) == 0
     output = capsys.readouterr().out
     assert all(f"  {preset.name} (" in output and preset.source in output for preset in presets)
-    assert "text_only-published: not stated" in output
-    assert "cleanclip_short-published: not stated: a control of this project" in output
+    assert "text_only: no published settings" in output
+    assert "cleanclip_short: no published settings: a control of this project" in output
     assert "recipe (not run by us)" in output
     assert output.startswith("This project's settings are those for scenes-rn; other models get their own.")
 

@@ -92,6 +92,7 @@ def test_settings_of_a_defense_are_compared_at_equal_accuracy(open_page: OpenPag
 def test_the_table_has_ten_columns_and_all_of_them_on_demand(open_page: OpenPage, tmp_path: Path) -> None:
     make_runs(tmp_path)
     app = open_page("Compare")
+    assert "Dashed" not in page_text(app), "one defense has no line of best trade-offs"
     shown = list(app.dataframe[0].value)
     assert len(shown) == 10
     assert {"Defense", "ASR@1", "n (ASR)", "CA", "n (CA)", "Run"} < set(shown)
@@ -144,6 +145,8 @@ def test_weights_that_still_have_the_backdoor_have_a_warning(open_page: OpenPage
         write_json(run / "metrics.json", make_metrics(asr).to_dict())
         app.selectbox(key="compare.weights_of").set_value(run.name).run()
         assert [share in str(warning.value) for warning in app.warning] == ([True] if share else [])
+    write_json(backdoored / "metrics.json", make_metrics(0.0).to_dict())
+    assert "was trained on poisoned pairs (attack success 0.0%)" in page_text(app.run())
 
 
 def test_few_classes_are_noted(open_page: OpenPage, tmp_path: Path) -> None:

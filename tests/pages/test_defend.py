@@ -455,7 +455,7 @@ def test_published_settings_fill_a_defense(open_page: OpenPage, tmp_path: Path) 
     app.radio(key="defend.scenes-rn.ta_cleaner.settings").set_value("all-pairs").run()
     assert app.slider(key="defend.scenes-rn.ta_cleaner.all-pairs.share").value == 1.0
     app.multiselect(key="defend.which").set_value(["finetune"]).run()
-    assert "Published settings" in page_text(app)
+    assert "No published settings" in page_text(app)
 
 
 @pytest.mark.parametrize("failing", ["parameters", "inversion", "pairs"])

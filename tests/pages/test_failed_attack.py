@@ -13,7 +13,7 @@ from tests.films import save_runs
 from tests.pages.conftest import OpenPage, errors, page_text, table
 from tests.pages.runs import make_runs
 
-MARKS = ("attack failed", "The attack failed")
+MARKS = ("attack failed", "The attack failed", "The attack did not take")
 
 
 @pytest.mark.parametrize("title", titles())

@@ -162,7 +162,7 @@ def test_published_settings_fill_the_trigger_and_stay_editable(open_page: OpenPa
     wait_for_training(app)
     assert list_runs()[0].config["trigger"] == {"name": "badnet", "patch_size": 20, "position": "random", "seed": 0}
     app.selectbox(key="poison.trigger").set_value("text_only").run()
-    assert "Published settings" in page_text(app)
+    assert "No published settings" in page_text(app)
     assert "poison.text_only.settings" not in widget_keys(app)
 
 
