@@ -280,18 +280,23 @@ def show_result(run: RunRecord) -> None:
         cards.show_measurement_notes(run)
 
 
-def show_preview(attack: job_requests.AttackSettings, run: RunRecord | None) -> None:
+def show_preview(attack: job_requests.AttackSettings | None, run: RunRecord | None) -> None:
     """Draw tabs with the poisoned images, their captions, and the training curves of the run in view."""
-    plan = attack.plan()
-    if stage_mode.is_on():  # which hides all but the gallery
-        gallery.show_gallery(attack, plan)
-        return
-    views = {
-        "Images": lambda: gallery.show_gallery(attack, plan),
-        "Captions": lambda: gallery.show_captions(plan),
-        curves.TAB: lambda: show_training_curves(run),
-    }
-    show_tabs("poison.tabs", views)
+    if attack is None:
+        stage_mode.explain_missing("The settings of the attack are incomplete: complete them outside stage mode.")
+        show_images = show_captions = show_hint
+    else:
+        plan = attack.plan()
+        show_images, show_captions = partial(gallery.show_gallery, attack, plan), partial(gallery.show_captions, plan)
+    if not stage_mode.is_on():
+        curves_view = partial(show_training_curves, run)
+        show_tabs("poison.tabs", {"Images": show_images, "Captions": show_captions, curves.TAB: curves_view})
+    elif attack is not None:  # stage mode hides all but the gallery
+        show_images()
+
+
+def show_hint() -> None:
+    st.info("The poisoned pairs appear when the settings are complete.", icon=":material/tune:")
 
 
 def show_training_curves(run: RunRecord | None) -> None:
@@ -323,7 +328,4 @@ with page("Poison", LEAD):
     with right, st.container(key="preview"):
         live_jobs.show_jobs("poison")
         live_jobs.show_ended_jobs("poison")
-        if attack is not None:
-            show_preview(attack, run)
-        else:
-            stage_mode.explain_missing("The settings of the attack are incomplete: complete them outside stage mode.")
+        show_preview(attack, run)

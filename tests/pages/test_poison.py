@@ -229,6 +229,10 @@ def test_an_invalid_image_file_and_a_valid_one(open_page: OpenPage, tmp_path: Pa
     app = choose_small_training(open_page("Poison"))
     app.selectbox(key="poison.trigger").set_value("patch_image").run()
     assert app.button(key="poison.go").disabled
+    assert "appear when the settings are complete" in page_text(app)
+    app.session_state["poison.tabs"] = curves.TAB
+    assert "No training recorded yet" in page_text(app.run())
+    app.session_state["poison.tabs"] = "Images"
     (tmp_path / "notes.txt").write_text("not an image")
     app.text_input(key="poison.patch_image.path").set_value(str(tmp_path / "notes.txt")).run()
     assert "notes.txt" in errors(app)[0]
