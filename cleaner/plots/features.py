@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import plotly.graph_objects as go
@@ -174,14 +175,16 @@ def histogram(
     figure = go.Figure()
     for (label, (color, values)), dash in zip(columns.items(), DASHES, strict=False):
         counts, edges = np.histogram(values, bins=40, range=value_range)
-        share = counts / max(len(values), 1)
+        # An empty bin at either end: the line starts and ends at the center of a bin.
+        edges, counts = np.pad(edges, 1, "reflect", reflect_type="odd"), np.pad(counts, 1)
         figure.add_scatter(
             x=(edges[:-1] + edges[1:]) / 2,
-            y=share,
+            y=counts / max(len(values), 1),
+            text=[f"{low:.3f} to {high:.3f}" for low, high in pairwise(edges)],
             mode="lines",
             name=f"{escape_html(label)} (n = {len(values):,})",
             line={"shape": "hvh", "color": color, "width": 2, "dash": dash},
-            hovertemplate="%{x:.3f}: %{y:.1%}<extra></extra>",
+            hovertemplate="%{text}: %{y:.1%}<extra></extra>",
         )
     apply_layout(figure, 280, axis_title, f"Share of {unit}", show_legend=len(columns) > 1)
     return figure.update_yaxes(tickformat="~%")

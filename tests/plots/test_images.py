@@ -114,8 +114,17 @@ def test_map_has_ids_and_bounds_and_draws_all_arrows_as_one_trace() -> None:
 
 def test_shift_histogram_shows_shares() -> None:
     figure = features.shift_histogram({"Captions": ("#000000", [0.0, 0.1, 0.1, 0.4])})
-    assert sum(figure.data[0].y) == pytest.approx(1)
-    assert "n = 4" in figure.data[0].name
+    (line,) = figure.data
+    assert sum(line.y) == pytest.approx(1)
+    assert "n = 4" in line.name
+
+
+def test_a_histogram_draws_its_first_and_last_bin_whole() -> None:
+    (line,) = features.histogram({"images": ("#000000", [0.0, 1.0, 1.0, 1.0])}, (0, 1), "Score", "images").data
+    assert line.y[[0, 1, -2, -1]].tolist() == [0, 0.25, 0.75, 0]
+    # Between two centers the line goes up or down in the middle.
+    assert ((line.x[:-1] + line.x[1:]) / 2)[[0, -1]] == pytest.approx([0, 1])
+    assert line.text[-2] == "0.975 to 1.000"
 
 
 def test_an_overlay_has_the_colors_of_the_grid() -> None:
