@@ -204,7 +204,8 @@ def show_distribution(
     """Draw the trigger share over many test images, once requested."""
     st.header("Over the test set", anchor=False)
     left, right = st.columns([3, 1], vertical_alignment="bottom")
-    n = int(left.select_slider("Test images", IMAGE_COUNTS, IMAGE_COUNTS[-1], key="attention.n", **KEEP))
+    with left:
+        n = _choose_image_count(sample, run)
     work = ("attribution", run.id, method, str(settings), text, str(n), str([s.model for s in stages]))
     if right.button("Measure", key="attention.measure", icon=":material/monitoring:", width="stretch"):
         st.session_state["attention.request"] = work
@@ -227,6 +228,17 @@ def show_distribution(
         f"{escape_markdown(sample.data.name)}/test, text “{escape_markdown(text)}”, {to_label(method)}."
         + (f" Maps without positive attribution, left out: {skipped}." if skipped else "")
     )
+
+
+def _choose_image_count(sample: Sample, run: RunRecord) -> int:
+    """Draw the choice of how many of the test images of other classes to measure on; return it."""
+    data = cache.load_data(sample.data)
+    is_other = (data.labels >= 0) & (data.labels != data.class_index(str(run.target_class)))
+    most = min(int(is_other.sum()), IMAGE_COUNTS[-1])
+    counts = [*(count for count in IMAGE_COUNTS if count < most), most]
+    if len(counts) == 1:  # a slider needs two
+        return most
+    return int(st.select_slider("Test images", counts, most, key=f"attention.n.{most}", **KEEP))
 
 
 def _show_distribution_chart(stages: list[Stage], results: list[Any]) -> None:

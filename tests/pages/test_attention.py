@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
-from streamlit.testing.v1.element_tree import Selectbox
+from streamlit.testing.v1.element_tree import Selectbox, SelectSlider
 
 from cleaner.inspection.attribution import TriggerAttribution
 from cleaner.plots import images
@@ -27,8 +27,12 @@ def method_box(app: AppTest) -> Selectbox[str]:
     return next(box for box in app.selectbox if str(box.key).startswith("attention.method"))
 
 
+def count_slider(app: AppTest) -> SelectSlider[Any]:
+    return next(box for box in app.select_slider if str(box.key).startswith("attention.n"))
+
+
 def measure(app: AppTest) -> None:
-    app.select_slider(key="attention.n").set_value(32)
+    count_slider(app).set_value(32)
     press(app, "attention.measure")
 
 
@@ -54,8 +58,8 @@ def test_three_models_clean_and_triggered(
     make_runs(tmp_path, kind)
     bars = record_bars(monkeypatch)
     app = open_page("Attention")
-    counts = [tuple(map(int, re.findall(r"(\d+) of (\d+)", text)[0])) for text in bars if "attributions" in text]
-    assert counts == [*[(1, 2), (2, 2)] * 3, *[(step, 5) for step in range(1, 6)] * 3]  # maps, then words
+    progress = [tuple(map(int, re.findall(r"(\d+) of (\d+)", text)[0])) for text in bars if "attributions" in text]
+    assert progress == [*[(1, 2), (2, 2)] * 3, *[(step, 5) for step in range(1, 6)] * 3]  # maps, then words
     method = method_box(app)
     assert method.value == "occlusion"
     assert ("GradCAM" in method.options) == (kind == "rn")
@@ -78,6 +82,9 @@ def test_three_models_clean_and_triggered(
         assert not app.exception, name
         title = chart(app, "attention.grid")["layout"]["coloraxis"]["colorbar"]["title"]["text"]
         assert title.endswith("the text") is (name != "rollout")
+    counts = count_slider(app).options
+    assert counts == ["32", "49"], "the other 51 test images show several classes"
+    assert f"on {counts[-1]} images of other classes" in page_text(app)
     measure(app)
     assert "n = 32 " in page_text(app)
     assert "attention.spread" in chart_keys(app)
