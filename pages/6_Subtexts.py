@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -10,8 +12,10 @@ import streamlit as st
 from cleaner.labels import format_count
 from cleaner.plots import charts, features
 from cleaner.presets import QUICK_CLEAN_PAIRS
+from cleaner.runs.record import RunRecord
+from cleaner.runs.run import read_progress
 from cleaner.types import CleanerError
-from pages._shared import annotated_text, cache, job_requests, pickers, stage_mode, state, times, uploads, wording
+from pages._shared import annotated_text, cache, pickers, stage_mode, state, times, uploads, wording
 from pages._shared.cancel import is_canceled, show_cancelable
 from pages._shared.frame import link, page
 from pages._shared.pickers import Stage
@@ -222,15 +226,25 @@ def show_diagnostics(data_key: DataKey, seed: int, negatives: int) -> None:
 
 
 def _describe_time_share(pairs: int, stats: list[DrawStats]) -> str:
-    """Return a sentence with the share of an epoch spent on subtexts, from the newest training on this machine."""
-    for run in state.all_runs():
-        has_subtexts, steps = "share" in (run.config.get("defense") or {}), job_requests.count_run_steps(run)
-        if has_subtexts and steps and run.seconds and not run.is_shipped:
-            epoch_seconds = run.seconds / steps * max(1, pairs // int(run.finetune.batch_size))
+    """Return a sentence with the share of an epoch spent on subtexts, from the newest training of the model in view."""
+    suspect = state.current_run()
+    defenses = state.defenses_of_run(suspect) if suspect else state.defenses_of_model(state.current_model() or "")
+    for run in defenses:
+        has_subtexts, step_seconds = "share" in (run.config.get("defense") or {}), _find_step_seconds(run)
+        if has_subtexts and step_seconds and not run.is_shipped:
+            epoch_seconds = step_seconds * max(1, pairs // int(run.finetune.batch_size))
             share = sum(s.seconds for s in stats) / len(stats) / epoch_seconds
             label = escape_markdown(times.label_run(run))
             return f"**Time**: {format_percent(share)} of an epoch (compared with {label})."
     return "**Time**: to draw and write the texts, on this machine."
+
+
+def _find_step_seconds(run: RunRecord) -> float:
+    """Return the median seconds of a training step; 0 if the log does not say."""
+    steps = [(report["step"], report["seconds"]) for report in read_progress(run.folder) if report["stage"] == "defend"]
+    # From step to step, as the first one includes the setup.
+    pairs = [(before, after) for before, after in pairwise(steps) if after[0] > before[0]]
+    return median([(end - start) / (last - first) for (first, start), (last, end) in pairs] or [0.0])
 
 
 def _share_key() -> str:

@@ -13,8 +13,8 @@ from streamlit.testing.v1 import AppTest
 
 from cleaner import presets
 from cleaner.files import read_json, write_json
-from cleaner.inspection.margins import Margin
-from pages._shared import cache
+from cleaner.inspection.margins import DrawStats, Margin
+from pages._shared import cache, state
 from pages._shared.annotated_text import Piece, edited_pieces, make_html, shortened_pieces
 from tests.data.files import image_bytes
 from tests.pages.conftest import AllWork, OpenPage, chart, chart_keys, page_text, record_bars, table, widget_keys
@@ -37,6 +37,12 @@ def make_run_on(file: Path, classes: str) -> str:
     data = {"data_name": str(file), "data_options": {"classes": classes}}
     (attacked / "config.json").write_text(json.dumps({**config, **data}))
     return f"{file} classes={classes}"
+
+
+def write_steps(folder: Path, steps: Sequence[tuple[int, float]]) -> None:
+    """Write the log of a training: (step, seconds since its start)."""
+    lines = [{"stage": "defend", "step": step, "total": 9, "seconds": seconds} for step, seconds in steps]
+    (folder / "progress.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
 def type_caption(app: AppTest, text: str) -> AppTest:
@@ -190,6 +196,25 @@ def test_margins_and_diagnostics(open_page: OpenPage, tmp_path: Path, monkeypatc
     assert {"False: object", "False: attribute"} <= set(stats.columns)
     assert "300 of the first 300 " in page_text(app)
     assert len(chart(app, "subtexts.histogram")["data"]) >= 3
+
+
+def test_the_time_of_a_draw_is_compared_with_the_steps_of_the_model_in_view(
+    open_page: OpenPage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stats = [DrawStats(epoch, 10, 0, 1.0, {"object": 10}, seconds=0.5) for epoch in range(2)]
+    monkeypatch.setattr(cache, "epoch_diagnostics", lambda *arguments, **options: stats)
+    monkeypatch.setattr(presets, "QUICK_CLEAN_PAIRS", 6 * 64)
+    (_, other), (backdoored, defended) = (make_runs(tmp_path, seed=seed) for seed in (0, 1))
+    for folder in (other, defended):
+        config = read_json(folder / "config.json")
+        write_json(folder / "config.json", {**config, "defense": {"name": "ta_cleaner", "share": 0.1}})
+    write_steps(other, [(1, 0.1), (2, 0.2)])
+    app = open_page("Subtexts")
+    app.session_state[state.SELECTION] = backdoored.name
+    app.session_state["subtexts.diagnostics"] = True
+    assert "of an epoch" not in page_text(app.run()), "the other run shows nothing of this model"
+    write_steps(defended, [(1, 20.0), (2, 20.1), (4, 20.3), (5, 80.0)])  # setup at the start, a pause at the end
+    assert f"**Time**: {0.5 / (6 * 0.1):.1%} of an epoch" in page_text(app.run())
 
 
 def test_margins_show_their_progress_and_can_be_canceled(open_page: OpenPage, monkeypatch: pytest.MonkeyPatch) -> None:
