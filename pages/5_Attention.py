@@ -11,7 +11,7 @@ import pandas as pd
 import streamlit as st
 
 from cleaner.config import parameters
-from cleaner.labels import to_label
+from cleaner.labels import format_count, to_label
 from cleaner.plots import images
 from cleaner.runs.record import RunRecord
 from cleaner.types import CleanerError
@@ -288,6 +288,9 @@ with page("Attention", LEAD):
         stages = pickers.drop_missing_clean_model(pickers.choose_stages(run))
         sample = pickers.choose_sample(run)
         text = pickers.choose_text(run, sample)
+        if (read := cache.cut_to_context(stages[0].model, text)) != text:
+            words = format_count(len(read.split()), "words")
+            st.caption(f":material/warning: The model reads only the first {words}.")
         method, settings = choose_method(stages)
         strength = st.slider("Overlay strength", 0.2, 1.0, 0.85, 0.05, key="attention.strength", **KEEP)
         uploads.show_upload_box()

@@ -36,12 +36,25 @@ def measure(app: AppTest) -> None:
     press(app, "attention.measure")
 
 
+def enter_text(app: AppTest, text: str) -> None:
+    next(box for box in app.text_input if str(box.key).startswith("view.text")).set_value(text).run()
+
+
 @pytest.mark.parametrize(("text", "message"), [(" ", "empty"), ("x" * 600, "600 characters")])
 def test_empty_and_long_texts_are_refused(open_page: OpenPage, text: str, message: str) -> None:
     app = open_page("Attention")
-    next(box for box in app.text_input if str(box.key).startswith("view.text")).set_value(text).run()
+    enter_text(app, text)
     assert message in app.error[0].value
     assert not chart_keys(app)
+
+
+def test_a_text_that_the_model_cuts_is_reported(open_page: OpenPage) -> None:
+    app = open_page("Attention")
+    assert "reads only" not in page_text(app)
+    enter_text(app, "a red car " * 30)
+    read = len(chart(app, "attention.word_bars")["layout"]["xaxis"]["ticktext"])
+    assert 0 < read < 90
+    assert f"The model reads only the first {read} words." in page_text(app)
 
 
 def test_without_a_run_it_shows_the_built_in_model(open_page: OpenPage) -> None:

@@ -75,6 +75,7 @@ from pages._shared.cache.samples import (
     warm_images,
 )
 from pages._shared.cache.subtexts import (
+    cut_to_context,
     draw_epoch,
     draw_subtexts,
     epoch_diagnostics,

@@ -98,6 +98,11 @@ def fits_context(model: ModelKey, text: str) -> bool:
     return load_model(model).fits_context(text)
 
 
+def cut_to_context(model: ModelKey, text: str) -> str:
+    """Return a text as far as the model reads it."""
+    return load_model(model).cut_to_context([text])[0]
+
+
 @st.cache_data(show_spinner=False, max_entries=256)
 def similarities(model: ModelKey, sample: Sample, texts: tuple[str, ...]) -> list[float]:
     """Return the cosine of an image, under the model's own image transform, with each text."""
