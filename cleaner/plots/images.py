@@ -266,7 +266,8 @@ def class_bars(rows: Sequence[tuple[str, float, float]], kind: str, target_class
         hovertemplate="%{x:.1%}, cosine %{customdata:.3f}<extra></extra>",
         marker={"color": [STAGE_COLORS["trigger"] if name == target_class else color for name in names]},
     )
-    figure.update_xaxes(range=[0, 1.3], visible=False)  # room for labels to the right of short bars
+    figure.update_xaxes(range=[0, 1], visible=False)
     ticks = [f"<b>{escape_html(name)}</b>" if name == target_class else escape_html(name) for name in names]
     figure.update_yaxes(tickvals=list(range(len(rows))), ticktext=ticks, autorange="reversed", automargin=True)
-    return figure.update_layout(height=220, margin={"l": 8, "r": 8, "t": 8, "b": 8}, showlegend=False)
+    # On the right, room for "100%": as a share of the axis, it would vanish in a narrow window.
+    return figure.update_layout(height=220, margin={"l": 8, "r": 48, "t": 8, "b": 8}, showlegend=False)

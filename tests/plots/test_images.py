@@ -81,9 +81,12 @@ def test_distribution_and_words() -> None:
 
 
 def test_class_bars_are_probabilities_and_mark_the_target() -> None:
-    (bar,) = images.class_bars([("cup", 0.7, 0.3), ("kite", 0.2, 0.1)], "clean", "kite").data
+    figure = images.class_bars([("cup", 0.7, 0.3), ("kite", 0.2, 0.1)], "clean", "kite")
+    (bar,) = figure.data
     assert (bar.x, bar.text, bar.customdata) == ((0.7, 0.2), ("70%", "20%"), (0.3, 0.1))
     assert bar.marker.color == (STAGE_COLORS["clean"], STAGE_COLORS["trigger"])
+    assert figure.layout.xaxis.range == (0, 1)
+    assert figure.layout.margin.r >= 40, "the number next to the longest bar is outside the axes at any width"
 
 
 def test_map_has_ids_and_bounds_and_draws_all_arrows_as_one_trace() -> None:
