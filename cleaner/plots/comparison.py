@@ -198,10 +198,12 @@ def attack_defense_heatmap(cells: Mapping[tuple[str, str], tuple[float, float, f
         showlegend=False,
         textfont={"size": 12, "color": ["white" if mean < 0.48 else "black" for mean, *_ in cells.values()]},
     )
-    figure.update_xaxes(title="Attack", side="top", automargin=True, tickangle=0)
-    figure.update_yaxes(title="Defense", autorange="reversed", automargin=True)
+    # With a standoff, margins make room for both the labels and the title.
+    figure.update_xaxes(title={"text": "Attack", "standoff": 12}, side="top", automargin=True, tickangle=0)
+    figure.update_yaxes(title={"text": "Defense", "standoff": 12}, autorange="reversed", automargin=True)
+    lines = max((label.count("<br>") for label in columns.values()), default=0)
     return figure.update_layout(
-        height=130 + 52 * len(defenses),
+        height=130 + 15 * lines + 52 * len(defenses),
         margin={"l": 8, "r": 8, "t": 40, "b": 30},
         uirevision="keep",
         annotations=[

@@ -11,7 +11,7 @@ import pytest
 
 from cleaner.plots import charts
 from cleaner.plots.charts import STAGE_COLORS, similarity_bars, validation_curves
-from cleaner.plots.comparison import TradeoffPoint, pareto, pareto_front
+from cleaner.plots.comparison import TradeoffPoint, attack_defense_heatmap, pareto, pareto_front
 from cleaner.plots.equal_accuracy import CostPanel, CostPoint, equal_accuracy
 from cleaner.plots.features import PointGroup, embedding_map, margin_histogram
 from cleaner.plots.images import share_distribution, word_bars
@@ -128,6 +128,20 @@ def test_names_are_shown_literally(draw: Callable[[str], Any]) -> None:
 def test_text_is_escaped() -> None:
     figure = similarity_bars(["<b>red & blue</b> car"], {"Clean": ("clean", [0.3])})
     assert "&lt;b>red &amp; blue&lt;/b>" in figure.layout.yaxis.ticktext[0]
+
+
+def test_a_number_stays_in_one_line_with_its_name() -> None:
+    for width in range(6, 30):
+        lines = charts.wrap_label("SIG, on scenes/test, n = 49", width).split("<br>")
+        assert "n\u00a0=\u00a049" in lines[-1]
+
+
+def test_titles_of_a_heat_map_keep_off_its_labels_which_take_no_room_from_its_cells() -> None:
+    short, long = (attack_defense_heatmap({(name, "par"): (0.5, 0.4, 0.6, 3)}, "ASR") for name in ("a", "a b " * 30))
+    for axis in (long.layout.xaxis, long.layout.yaxis):
+        assert axis.automargin
+        assert axis.title.standoff
+    assert long.layout.height > short.layout.height + 50
 
 
 def test_curves_without_an_attack() -> None:
