@@ -384,15 +384,23 @@ def test_figures_on_photos_are_those_at_equal_accuracy(text: str) -> None:
     assert CORRECTED_FIGURES.format(*corrected) in text
 
 
-def test_prose_quotes_the_photos_seed_with_corrected_subtexts() -> None:
-    rows = [row for row in photos.task_file().rows("rows") if (row["trigger"], row["seed"]) == ("badnet", 0)]
+@pytest.mark.parametrize(
+    ("attack", "text"),
+    [
+        (
+            "badnet",
+            "the control leaves {:.3f} and {:.3f} of the patch on the test, TA-Cleaner {:.3f} and {:.3f}, CleanCLIP "
+            "{:.3f}, PAR {:.3f}, plain finetuning {:.3f}",
+        ),
+        ("blended", "in this order of noise {:.3f}, {:.3f}, {:.3f}, {:.3f}, {:.3f}, {:.3f} and {:.3f}"),
+        ("sig", "of the wave {:.3f}, {:.3f}, {:.3f}, {:.3f}, {:.3f}, {:.3f} and {:.3f}. BadCLIP"),
+    ],
+)
+def test_prose_quotes_the_photos_seed_with_corrected_subtexts(attack: str, text: str) -> None:
+    rows = [row for row in photos.task_file().rows("rows") if (row["trigger"], row["seed"]) == (attack, 0)]
     (suspect,) = {row["suspect_sha256"] for row in rows if row.get("texts") == photos.TEXTS}
     left = {row["defense"]: row["metrics"]["asr"]["1"] for row in rows if row["suspect_sha256"] == suspect}
     methods = ("cleanclip_short", CONTROL, "ta_cleaner", "ta_cleaner K 100 %", "cleanclip", "par", "finetune")
-    text = (
-        "the control leaves {:.3f} and {:.3f} of the patch on the test, TA-Cleaner {:.3f} and {:.3f}, CleanCLIP "
-        "{:.3f}, PAR {:.3f}, plain finetuning {:.3f}"
-    )
     assert text.format(*(left[name] for name in methods)) in read_prose(tables.ROOT / "docs/results.md")
 
 
