@@ -269,5 +269,7 @@ def class_bars(rows: Sequence[tuple[str, float, float]], kind: str, target_class
     figure.update_xaxes(range=[0, 1], visible=False)
     ticks = [f"<b>{escape_html(name)}</b>" if name == target_class else escape_html(name) for name in names]
     figure.update_yaxes(tickvals=list(range(len(rows))), ticktext=ticks, autorange="reversed", automargin=True)
-    # On the right, room for "100%": as a share of the axis, it would vanish in a narrow window.
-    return figure.update_layout(height=220, margin={"l": 8, "r": 48, "t": 8, "b": 8}, showlegend=False)
+    # On the right, room for "100%": as a share of the axis, it would vanish in a narrow window. The bars may get narrow
+    # instead: by default Plotly keeps 64 px of them.
+    margin = {"l": 8, "r": 40, "t": 8, "b": 8}
+    return figure.update_layout(height=220, margin=margin, minreducedwidth=10, showlegend=False)

@@ -86,6 +86,7 @@ def test_class_bars_are_probabilities_and_mark_the_target() -> None:
     assert (bar.x, bar.text, bar.customdata) == ((0.7, 0.2), ("70%", "20%"), (0.3, 0.1))
     assert bar.marker.color == (STAGE_COLORS["clean"], STAGE_COLORS["trigger"])
     assert figure.layout.xaxis.range == (0, 1)
+    assert figure.layout.minreducedwidth < 20
     assert figure.layout.margin.r >= 40, "the number next to the longest bar is outside the axes at any width"
 
 
