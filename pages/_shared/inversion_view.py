@@ -138,7 +138,7 @@ def _show_figures(found: Inversion) -> None:
     if found.suspect is None:
         st.info(f"No class gives way: no suspect. {MISS_NOTE}", icon=":material/info:")
         return
-    suspect, outlier, asr, overlap = st.columns(4)
+    suspect, outlier, asr, overlap = st.container(key="search-figures").columns(4)
     suspect.metric("Suspect class", escape_markdown(found.suspect))
     if found.is_right is not None:
         suspect.caption(

@@ -29,6 +29,9 @@ MEASURE = """selectors => Object.fromEntries(Object.entries(selectors).map(([nam
 
 READ_LETTERS = """() => Object.fromEntries([...document.querySelectorAll('.main-svg text')].map(text =>
     [text.textContent, getComputedStyle(text).fill]))"""
+READ_CUT_NUMBERS = """() => [...document.querySelectorAll('.st-key-try-predictions .bartext')].filter(text =>
+    text.getBoundingClientRect().right > text.closest('[data-testid=stPlotlyChart]').getBoundingClientRect().right)
+    .map(text => text.textContent)"""
 READ_WEIGHTS = (
     """() => [...document.querySelectorAll('.st-key-pipeline a p')].map(p => getComputedStyle(p).fontWeight)"""
 )
@@ -140,6 +143,34 @@ def test_cards_line_up(example_server: str, browser_page: Any) -> None:
         for kind in ("headline", "figure")
     }
     assert sizes["headline"] >= 1.5 * sizes["figure"]
+
+
+@pytest.mark.parametrize("width", [800, 1120])
+def test_a_narrow_window_cuts_no_number_off(width: int, example_server: str, browser_page: Any) -> None:
+    page = browser_page
+    page.set_viewport_size({"width": width, "height": 1000})
+    for title, cards in (("Defend", ".st-key-cards"), ("Trigger search", ".st-key-search-figures")):
+        open_page(page, example_server, title, "")
+        columns = page.locator(cards).get_by_test_id("stColumn")
+        places = columns.evaluate_all("all => all.map(e => e.getBoundingClientRect()).map(box => [box.left, box.top])")
+        assert [len(set(values)) for values in zip(*places, strict=True)] == [2, 2], title
+        numbers = page.locator(cards).locator("[data-testid=stMetricValue] p")
+        cut = numbers.evaluate_all("all => all.filter(p => p.scrollWidth > p.clientWidth).map(p => p.textContent)")
+        assert cut == [], title
+    open_page(page, example_server, "Try it", "")
+    page.locator(".st-key-try-predictions .bartext").first.wait_for()
+    assert page.evaluate(READ_CUT_NUMBERS) == []
+
+
+def test_a_narrow_window_has_the_results_below_the_settings(example_server: str, browser_page: Any) -> None:
+    page = browser_page
+    page.set_viewport_size({"width": 800, "height": 1000})
+    open_page(page, example_server, "Subtexts", "")
+    seed, heading = (
+        page.get_by_label("Seed", exact=True).first,
+        page.get_by_role("heading", name="Scores of the models"),
+    )
+    assert seed.bounding_box()["y"] < heading.bounding_box()["y"]
 
 
 def test_letters_of_charts_are_readable_on_a_light_page(example_server: str, browser_page: Any) -> None:
