@@ -233,7 +233,9 @@ def show_distribution(
 def _choose_image_count(sample: Sample, run: RunRecord) -> int:
     """Draw the choice of how many of the test images of other classes to measure on; return it."""
     data = cache.load_data(sample.data)
-    is_other = (data.labels >= 0) & (data.labels != data.class_index(str(run.target_class)))
+    names = data.class_names  # the user's data may not have the target class
+    target = names.index(run.target_class) if run.target_class in names else -1
+    is_other = (data.labels >= 0) & (data.labels != target)
     most = min(int(is_other.sum()), IMAGE_COUNTS[-1])
     counts = [*(count for count in IMAGE_COUNTS if count < most), most]
     if len(counts) == 1:  # a slider needs two
