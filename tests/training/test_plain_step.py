@@ -158,7 +158,7 @@ def test_losses_and_gradients_equal_a_plain_step(kind: str, name: str, dtype: to
     both = [(own.flatten(), expected.flatten()) for own, expected in gradients if own is not None]
     own, expected = (torch.cat(part) for part in zip(*both, strict=True))
     # In fp32 both gradients are 1e-6 to 3e-6 from the one in fp64.
-    assert (own - expected).norm() <= (3e-6 if dtype == torch.float32 else tolerance) * expected.norm()
+    assert (own - expected).norm() <= (6e-6 if dtype == torch.float32 else tolerance) * expected.norm()
 
 
 def test_lanes_are_for_batches_that_can_be_split_and_for_small_towers(monkeypatch: pytest.MonkeyPatch) -> None:
