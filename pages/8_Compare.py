@@ -35,7 +35,7 @@ FILTERS: dict[str, tuple[str, Callable[[RunRecord], list[str]]]] = {
     "sweep": ("Sweep", lambda e: [e.sweep or ""]),
     "tag": ("Tag", lambda e: e.tags),
 }
-"""Key -> label of a filter, and the values of a run, one of which must be selected."""
+"""Key -> label of a filter, and the values of a run. A run passes if any of its values is selected."""
 
 
 def filter_runs(entries: list[RunRecord]) -> list[RunRecord]:

@@ -57,6 +57,6 @@ def ask_to_delete(place: DeltaGenerator, entry: RunRecord, key: str) -> None:
         children = len(state.list_started_from(entry))
         stay = f" {format_count(children, 'runs')} that started from it will stay." if children else ""
         if unfinished := jobs.count_unfinished_from(entry):
-            stay += f" **{format_count(unfinished, 'unfinished trainings')} that need it will fail.**"
+            stay += f" **{format_count(unfinished, 'unfinished trainings')} started from it and will fail.**"
         st.markdown(f"Delete **{escape_markdown(' · '.join(names))}** and all its files? This cannot be undone.{stay}")
         st.button("Delete", key=key, on_click=jobs.run_action, args=(partial(local.delete, entry.folder),))

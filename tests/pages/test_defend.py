@@ -151,7 +151,7 @@ def test_new_defenses_are_preselected_for_the_model_they_started_from(open_page:
     app.session_state["jobs.started"] = {"defend": [resumed.name]}
     shown = app.run().multiselect(key=f"defend.shown.{backdoored.name}").value
     assert resumed.name in shown
-    assert len(shown) == MAX_CARDS  # it is judged beside others
+    assert len(shown) == MAX_CARDS  # the others fill the remaining places
 
 
 def test_a_bound_that_rounds_to_zero_has_no_minus(tmp_path: Path) -> None:

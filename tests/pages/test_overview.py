@@ -209,7 +209,7 @@ def test_deleting_a_run_warns_of_the_trainings_that_need_it(open_page: OpenPage,
     assert table(app, "Run").query("State == 'paused'")["Model"].tolist() == [read_record(backdoored).model]
     select_run_row(app, backdoored.name)
     text = page_text(app)
-    assert "1 run that started from it will stay. **2 unfinished trainings that need it will fail.**" in text
+    assert "1 run that started from it will stay. **2 unfinished trainings started from it and will fail.**" in text
 
 
 def test_a_deleted_run_does_not_leave_the_view_silently(open_page: OpenPage, tmp_path: Path) -> None:
