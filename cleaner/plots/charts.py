@@ -192,12 +192,19 @@ def escape_html(text: str) -> str:
 
 
 def wrap_label(text: str, width: int, max_lines: int | None = None) -> str:
-    """Return a text in lines of at most `width` characters, shown literally; further lines are cut.
+    """Return a text in lines of at most `width` characters, shown literally; "…" stands for what further lines had.
 
     A number stays in one line with its name ("n = 49").
     """
-    lines = textwrap.wrap(text.replace(" = ", "\u00a0=\u00a0"), width, break_long_words=False, break_on_hyphens=False)
-    return "<br>".join(map(escape_html, lines[:max_lines]))
+    lines = textwrap.wrap(
+        text.replace(" = ", "\u00a0=\u00a0"),
+        width,
+        max_lines=max_lines,
+        placeholder=" …",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return "<br>".join(map(escape_html, lines))
 
 
 def title_panels(panels: Sequence[tuple[str, str]]) -> tuple[list[str], str]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from plotly.subplots import make_subplots
 
-from cleaner.plots.charts import GRAY, HATCHES, HATCHING, apply_layout, escape_html
+from cleaner.plots.charts import GRAY, HATCHES, HATCHING, apply_layout, escape_html, wrap_label
 from cleaner.plots.styles import STAGE_COLORS, find_line_styles, find_style
 
 Array = NDArray[np.float32]
@@ -267,7 +267,8 @@ def class_bars(rows: Sequence[tuple[str, float, float]], kind: str, target_class
         marker={"color": [STAGE_COLORS["trigger"] if name == target_class else color for name in names]},
     )
     figure.update_xaxes(range=[0, 1], visible=False)
-    ticks = [f"<b>{escape_html(name)}</b>" if name == target_class else escape_html(name) for name in names]
+    labels = [wrap_label(name, 16, max_lines=2) for name in names]
+    ticks = [f"<b>{label}</b>" if name == target_class else label for name, label in zip(names, labels, strict=True)]
     figure.update_yaxes(tickvals=list(range(len(rows))), ticktext=ticks, autorange="reversed", automargin=True)
     # On the right, room for "100%": as a share of the axis, it would vanish in a narrow window. The bars may get narrow
     # instead: by default Plotly keeps 64 px of them.

@@ -292,7 +292,8 @@ class Movie {
       if (!isTarget) continue;
       const isRight = x > width / 2;
       context.textAlign = isRight ? "right" : "left";
-      context.fillText(`“${this.film.classes[this.film.target]}”`, x + (isRight ? -10 : 10), y);
+      const name = cutOff(context, this.film.classes[this.film.target], (isRight ? x : width - x) - 28);
+      context.fillText(`“${name}”`, x + (isRight ? -10 : 10), y);
     }
   }
 
@@ -459,6 +460,14 @@ function cross(context, x, y, radius) {
   context.moveTo(x + radius, y - radius);
   context.lineTo(x - radius, y + radius);
   context.stroke();
+}
+
+// Return the text, or as much of it as fits into a width, with an ellipsis.
+function cutOff(context, text, width) {
+  if (context.measureText(text).width <= width) return text;
+  let length = text.length - 1;
+  while (length > 1 && context.measureText(`${text.slice(0, length)}…`).width > width) length -= 1;
+  return `${text.slice(0, length)}…`;
 }
 
 // Write entries (class of the style, mark, text) into a legend.

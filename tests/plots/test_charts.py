@@ -136,6 +136,11 @@ def test_a_number_stays_in_one_line_with_its_name() -> None:
         assert "n\u00a0=\u00a049" in lines[-1]
 
 
+def test_a_label_that_needs_more_lines_ends_with_an_ellipsis() -> None:
+    assert charts.wrap_label("a red fish on the lake", 10, max_lines=2) == "a red fish<br>on the …"
+    assert charts.wrap_label("a red fish", 10, max_lines=1) == "a red fish"
+
+
 def test_titles_of_a_heat_map_keep_off_its_labels_which_take_no_room_from_its_cells() -> None:
     short, long = (attack_defense_heatmap({(name, "par"): (0.5, 0.4, 0.6, 3)}, "ASR") for name in ("a", "a b " * 30))
     for axis in (long.layout.xaxis, long.layout.yaxis):

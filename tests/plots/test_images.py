@@ -90,6 +90,11 @@ def test_class_bars_are_probabilities_and_mark_the_target() -> None:
     assert figure.layout.margin.r >= 40, "the number next to the longest bar is outside the axes at any width"
 
 
+def test_long_names_leave_room_for_class_bars() -> None:
+    figure = images.class_bars([("soft-coated Wheaten Terrier", 0.7, 0.3), ("kite", 0.2, 0.1)], "clean", "kite")
+    assert figure.layout.yaxis.ticktext == ("soft-coated<br>Wheaten Terrier", "<b>kite</b>")
+
+
 def test_map_has_ids_and_bounds_and_draws_all_arrows_as_one_trace() -> None:
     coordinates = np.array([[0, 0], [1, 1]], np.float32)
     group = features.PointGroup("<i>a</i>", "#000000", "circle", coordinates, ["image:0", "image:1"], ["<b>", "y"])
