@@ -198,6 +198,7 @@ def test_the_triggered_images_stay_in_view_next_to_the_settings(example_server: 
     seed = page.get_by_label("Seed", exact=True).first
     seed.wait_for()
     wait_idle(page)
+    page.wait_for_timeout(1000)  # while the expander opens, scrolling to a field in it has no effect
     assert seed.bounding_box()["y"] > 720
     seed.scroll_into_view_if_needed()
     page.wait_for_timeout(500)
