@@ -20,18 +20,25 @@ class Flickr30k(FileData):
     """`flickr30k:/folder/of/images annotations=/folder/results_20130124.token`; one caption per image."""
 
     dataset_name: ClassVar[str] = "Flickr30k"
+    layout: ClassVar[str] = "results_20130124.token"
 
     def __init__(self, path: str = "", annotations: str = "", **file_options: Any) -> None:
         root = _resolve_root(path, annotations, dataset_name=self.dataset_name.lower())
         try:
             source = getattr(datasets, self.dataset_name)(str(path), str(annotations))
         except (OSError, ValueError, IndexError, AssertionError) as error:
-            raise CleanerError(
-                f"{annotations} is not an annotation file of {self.dataset_name} ({type(error).__name__}): give the "
-                "file with its captions."
-            ) from error
+            raise self._layout_error(annotations) from error
         captions_by_image = {Path(key).name: captions for key, captions in source.annotations.items() if captions}
+        if not captions_by_image:  # torchvision finds nothing in a text that is no HTML page
+            raise self._layout_error(annotations)
         super().__init__(_build_table(root, captions_by_image), f"{self.dataset_name.lower()}:{root}", **file_options)
+
+    def _layout_error(self, annotations: str) -> CleanerError:
+        """Return the error for a file in another layout; both data sets are on the web in three."""
+        return CleanerError(
+            f"{annotations} does not have the captions of {self.dataset_name} in the layout of {self.layout}: a file "
+            "like results_20130124.token is read by flickr30k:, a table by csv:TABLE root=FOLDER."
+        )
 
 
 @DATASETS.register("flickr8k")
@@ -39,6 +46,7 @@ class Flickr8k(Flickr30k):
     """`flickr8k:/folder/of/images annotations=/folder/flickr8k.html`; one caption per image."""
 
     dataset_name = "Flickr8k"
+    layout = "flickr8k.html"
 
 
 @DATASETS.register("coco")

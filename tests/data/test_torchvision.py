@@ -47,6 +47,20 @@ def test_one_of_several_captions_is_used(kind: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("kind", "content"),
+    [
+        ("flickr8k", "0.jpg#0\ta red dog\n"),
+        ("flickr8k", "image,caption\n0.jpg,a dog\n"),
+        ("flickr30k", "0.jpg,a dog\n"),
+    ],
+)
+def test_captions_in_another_layout_name_the_data_that_reads_them(kind: str, content: str, tmp_path: Path) -> None:
+    (tmp_path / "captions.txt").write_text(content)
+    with pytest.raises(CleanerError, match=r"captions\.txt .* flickr30k:, .* csv:TABLE root=FOLDER"):
+        load_data(f"{kind}:{tmp_path}", annotations=str(tmp_path / "captions.txt"))
+
+
+@pytest.mark.parametrize(
     "content",
     ["[" * 100_000, '{"images": [{"id": 1, "file_name": "0.jpg"}], "annotations": [{"image_id": 1, "caption": null}]}'],
 )
