@@ -22,7 +22,7 @@ from cleaner.files import MAX_IMAGE_BYTES
 from cleaner.models.framing import IMAGE_SUFFIXES
 from cleaner.types import CleanerError
 
-CAPTION_SUFFIXES = (".txt", ".json")
+TEXT_SUFFIXES = (".txt", ".json", ".cls")
 MAX_TEXT_BYTES = 1_000_000
 MAX_SHARDS = 100_000
 MemberLocation = tuple[int, int, int]
@@ -33,9 +33,10 @@ MemberLocation = tuple[int, int, int]
 class ShardData(FileData):
     """`shards:/path/{0000..0012}.tar`, a folder of .tar files, a pattern with * or one file.
 
-    Reads only images with .txt or .json (caption, text or title; class or label); unpacks nothing, opens no URL, runs
-    no command. An image without a caption gets one from the name of its folder; shards without any caption are read as
-    class folders. If shards are named train and also val or test, their names are the splits.
+    Reads only images with .txt, .cls (a class or its number) or .json (caption, text or title; class or label); unpacks
+    nothing, opens no URL, runs no command. An image without a caption gets one from the name of its class or folder;
+    shards without any of these files are read as class folders. If shards are named train and also val or test, their
+    names are the splits.
     """
 
     def __init__(self, path: str = "", **file_options: Any) -> None:
@@ -169,17 +170,21 @@ def _index_shard(
                 continue
             if suffix in IMAGE_SUFFIXES and member.size <= MAX_IMAGE_BYTES:
                 locations[key] = (number, member.offset_data, member.size)
-            elif suffix in CAPTION_SUFFIXES and member.size <= MAX_TEXT_BYTES:
+            elif suffix in TEXT_SUFFIXES and member.size <= MAX_TEXT_BYTES:
                 file = archive.extractfile(member)
                 content = file.read().decode("utf-8-sig", errors="replace") if file else ""
-                caption, class_name = _parse_caption_json(content) if suffix == ".json" else (content, "")
+                caption, class_name = _parse_text(content, suffix)
                 for stem in {key.rpartition(".")[0], _stem(key)}:
                     earlier_caption, earlier_class = texts.get(stem, ("", ""))
                     texts[stem] = (" ".join((caption or earlier_caption).split()), class_name or earlier_class)
 
 
-def _parse_caption_json(content: str) -> tuple[str, str]:
+def _parse_text(content: str, suffix: str) -> tuple[str, str]:
     """Return caption and class, each "" where the file has none."""
+    if suffix == ".cls":
+        return "", content.strip()
+    if suffix == ".txt":
+        return content, ""
     try:
         values = json.loads(content)
     except (ValueError, RecursionError):

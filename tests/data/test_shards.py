@@ -134,3 +134,16 @@ def test_class_numbers_and_any_image_format(tmp_path: Path) -> None:
     write_tar(tmp_path / "x.tar", {key: value for pair in pairs for key, value in pair.items()})
     data = load_data(str(tmp_path / "x.tar"), split="all", classes="cat,dog")
     assert (len(data), data.labels.bincount().tolist()) == (12, [6, 6])
+
+
+@pytest.mark.parametrize("last", [2, 7])
+def test_cls_files_hold_the_number_of_a_class(last: int, tmp_path: Path) -> None:
+    numbers = [0, 1, last] * 4
+    members = {f"{i}.cls": b"%d\n" % number for i, number in enumerate(numbers)}
+    write_tar(tmp_path / "x.tar", members | {f"{i}.png": image_bytes(i) for i in range(len(numbers))})
+    names = [f"thing {chr(97 + i)}" for i in range(last + 1)]
+    data: Any = load_data(str(tmp_path / "x.tar"), split="all", classes=",".join(names))
+    assert data.class_names == names
+    for row, label, caption in zip(data.rows, data.labels.tolist(), data.captions, strict=True):
+        assert label == numbers[int(Path(data.table.keys[row]).stem)]
+        assert names[label] in caption
