@@ -49,7 +49,7 @@ def quick_choice(root: Path) -> str:
         for model, methods in result["chosen"].items()
         for name, choice in methods.items()
     ]
-    header = ("model", "method", "form", "learning rate", "validation CA", "points lost", "")
+    header = ("model", "method", "form", "learning rate", "validation CA", "points lost", "note")
     setting = result["setting"]
     text = (
         f"{result['trials_each']} trials of each method and seed, validation split, trial seeds "

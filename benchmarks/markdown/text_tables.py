@@ -22,9 +22,9 @@ from cleaner.evaluation.result import METRICS
 from cleaner.labels import FULL_CAPTIONS
 from cleaner.reports import results
 
-COLUMNS = ("attack", "defense", "CA", "CF", "ASR@1", "RA", "floor", "base rate", "besides")
+COLUMNS = ("attack", "defense", "CA", "CF", "ASR@1", "RA", "floor", "base rate", "also")
 OTHER_METRICS = (("own_recall", 1), ("own_recall", 10), ("own_recall_clean", 10), ("cross_asr", 1))
-"""(metric, k) of the last column, where they are measured."""
+"""(metric, k) of the last column, which is left out where none is measured."""
 
 
 def text_triggers(root: Path) -> str:
@@ -56,8 +56,10 @@ def compare_quickly(measured: list[Row], command: str) -> str:
         for describe in (describe_protocol, describe_poisoning)
     )
     rates = join_unique(f"{label_cell(row)}: {row['config']['finetune']['lr']:g}" for row in rows if row["defense"])
+    lines = [format_line(group) for group in groups]
+    columns = len(COLUMNS) if any(line[-1] != "-" for line in lines) else len(COLUMNS) - 1
     return (
-        f"{markdown_table(COLUMNS, [format_line(group) for group in groups])}\n\nModel `{models}`. {protocols}. "
+        f"{markdown_table(COLUMNS[:columns], [line[:columns] for line in lines])}\n\nModel `{models}`. {protocols}. "
         f"{describe_seeds(rows)}. Poisoned: {poisonings}. Learning rates: {rates.replace(' / ', '; ')}. "
         f"{describe_origins(rows)}; `{command}`."
     )

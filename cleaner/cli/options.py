@@ -24,7 +24,10 @@ RUN_OR_MODEL_HELP = f"Run folder or model. Models: {MODEL_HELP[0].lower()}{MODEL
 DATA_HELP = "Data (scenes, a table, an image folder, a .tar or a .zip) and options: pairs.csv classes=cat,dog."
 OWN_DATA_HELP = f"{DATA_HELP} Default: the run's data, else scenes."
 TRIGGER_HELP = "Trigger and options: badnet patch_size=28. Or the folder of a run or an inversion, to use its trigger."
-TRIGGER_DEFAULTS = "On a built-in model, options default to the trigger's preset, such as badclip-scenes."
+TRIGGER_DEFAULTS = (
+    "On a built-in model, the trigger's options default to those of its preset, such as badclip-scenes; pairs and "
+    "epochs do not."
+)
 Device = Annotated[Literal["auto", "cpu", "cuda", "mps"], tyro.conf.arg(help="Where to compute.")]
 SUSPECT_HELP = "Folder of a run made by poison, or a model."
 TARGET_HELP = "Class that the model should predict for triggered images."

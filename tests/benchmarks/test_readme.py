@@ -260,8 +260,8 @@ FIGURES: dict[str, Callable[[], Figures]] = {
         100 * left_at_equal_accuracy(TA),
     ],
     "on the short true texts alone, gets to {:.0f}%": lambda: [100 * left_at_equal_accuracy(CONTROL)],
-    "CleanCLIP gets to {:.0f}%, TA-Cleaner to {:.0f}%, the control to {:.0f}%, "
-    "plain finetuning to {:.0f}%, PAR to {:.0f}%": lambda: [
+    "(CleanCLIP gets to {:.0f}%, TA-Cleaner to {:.0f}%), and simpler methods leave less: the control {:.0f}%, plain "
+    "finetuning {:.0f}%, PAR {:.0f}%": lambda: [
         100 * left_on_mixed_captions(name) for name in (BASELINE, TA, CONTROL, "finetune", "par")
     ],
     "Plain finetuning leaves {:.3f}, PAR {:.3f}, and {:.3f} at a loss of {:.0f} to {:.0f} points": lambda: [
@@ -285,9 +285,9 @@ FIGURES: dict[str, Callable[[], Figures]] = {
     "the model was trained on, {:.0f}% have five words or fewer": lambda: [
         100 * fmean(n <= 5 for n in count_words("train"))
     ],
-    "On a small ViT with such pairs plain finetuning leaves {:.3f}, TA-Cleaner {:.3f}, CleanCLIP {:.3f} (three seeds), "
-    "and {:.3f}, {:.3f} and {:.3f} of TrojVQA": lambda: [
-        on_vit(attack, name) for attack in ("badclip", "trojvqa") for name in ("finetune", "ta_cleaner", "cleanclip")
+    "On a small ViT with such pairs plain finetuning leaves {:.3f} of BadCLIP and {:.3f} of TrojVQA, TA-Cleaner {:.3f} "
+    "and {:.3f}, CleanCLIP {:.3f} and {:.3f}": lambda: [
+        on_vit(attack, name) for name in ("finetune", "ta_cleaner", "cleanclip") for attack in ("badclip", "trojvqa")
     ],
     "Every learning rate of CleanCLIP costs {:.0f} points or more": lambda: [
         min(floor(100 * cell.loss) for cell in main_cells("badclip") if cell.name == BASELINE)
