@@ -24,7 +24,7 @@ from cleaner.models.clip import Clip, load_clip, new_clip, save_clip
 from cleaner.models.saving import write_checkpoint
 from cleaner.presets import PRETRAIN
 from cleaner.seed import numpy_generator
-from cleaner.training.checkpoint import Clock, captions_hash, read_checkpoint
+from cleaner.training.checkpoint import DAMAGE_ERRORS, Clock, captions_hash, read_checkpoint, unreadable
 from cleaner.training.loop import finetune
 from cleaner.training.optimizer import learning_rate
 from cleaner.training.step import backward
@@ -186,9 +186,12 @@ def distill(
     total, first_epoch, earlier = config.epochs * epoch_steps, 0, (0.0, 0.0)
     if checkpoint.exists():
         state = read_checkpoint(checkpoint, student.device, settings)
-        student.model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        first_epoch, earlier = state["epochs"], (state["seconds"], state["cpu_seconds"])
+        try:
+            student.model.load_state_dict(state["model"])
+            optimizer.load_state_dict(state["optimizer"])
+            first_epoch, earlier = int(state["epochs"]), (float(state["seconds"]), float(state["cpu_seconds"]))
+        except DAMAGE_ERRORS as error:
+            raise unreadable(checkpoint) from error
     clock = Clock(*earlier)
     is_finished = first_epoch >= config.epochs
     targets = torch.empty(0) if is_finished else Encoder(teacher).encode_rows(data, torch.arange(len(data)))

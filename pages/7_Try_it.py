@@ -120,11 +120,12 @@ def _choose_position(label: str, key: str, default: int, maximum: int) -> int:
 
 def choose_text_key(trigger_run: Path) -> bool | None:
     """Draw the switch of the trigger's text key; return whether prompts contain it, None if it has none."""
-    words = cache.text_key(trigger_run)
-    if not words:
+    prompt = cache.keyed_prompt(trigger_run)
+    if not prompt:
         return None
-    help = "Adds the attacker's text key to each class prompt."
-    return bool(st.toggle(f"“{escape_markdown(words)}” in the prompts", True, key=WORD, help=help, **KEEP))
+    help = "Each class prompt gets the attacker's text key."
+    label = f"Text key in the prompts: “{escape_markdown(prompt)}”"
+    return bool(st.toggle(label, True, key=WORD, help=help, **KEEP))
 
 
 def show_image(sample: Sample, trigger_run: Path | None, placement: Placement) -> None:

@@ -133,6 +133,11 @@ def test_distillation_resumes_only_with_equal_settings(
     with pytest.raises(CleanerError, match=r"distill.ckpt cannot be read: delete it"):
         run()
     (out / "distill.ckpt").write_bytes(kept)
+    state = torch.load(out / "distill.ckpt", weights_only=True)
+    torch.save({name: value for name, value in state.items() if name != "epochs"}, out / "distill.ckpt")
+    with pytest.raises(CleanerError, match=r"distill.ckpt cannot be read: delete it"):
+        run()
+    (out / "distill.ckpt").write_bytes(kept)
     assert run() == run(tmp_path / "whole" / "own")
 
 

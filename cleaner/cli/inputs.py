@@ -53,7 +53,8 @@ def load_run_or_model(name: str, device: str = "cpu") -> Clip:
 def move_clip(clip: Clip, device: str) -> Clip:
     """Return a model that was loaded, on a device; the model itself if it is there."""
     target = pick_device(device)
-    return clip if clip.device == target else clip.to(target)
+    is_there = clip.device.type == target.type and target.index in (None, clip.device.index)
+    return clip if is_there else clip.to(target)
 
 
 def validate_run_or_model(name: str) -> None:

@@ -95,8 +95,9 @@ def evaluate(
 
 
 def _move_beside(clean: Clip, clip: Clip) -> Clip:
-    """Return the clean model on the device of `clip`: on a CPU it would be slower, and choose fewer prompts."""
-    return clean if clean.device == clip.device else clean.to(clip.device, clip.precision)
+    """Return the clean model on the device of `clip`, in its precision: on a CPU it would choose fewer prompts."""
+    is_beside = (clean.device, clean.precision) == (clip.device, clip.precision)
+    return clean if is_beside else clean.to(clip.device, clip.precision)
 
 
 def validate_eval_data(

@@ -43,15 +43,16 @@ def start(folder: Path, resources: SlurmResources | None = None) -> None:
 
 
 def start_all(folders: Sequence[Path], resources: SlurmResources | None = None) -> None:
-    """Start runs, on a cluster as one job array; if Slurm refuses, their states are restored."""
+    """Start runs, on a cluster as one job array; the states of those that cannot start are restored."""
     for folder in folders:
         refuse_deleted(folder)
     before = [poll_status(folder) for folder in folders]
     for folder, status in zip(folders, before, strict=True):
         if status.state not in STARTABLE:
             raise CleanerError(f"the run {folder.name} is {status.state}: only a stopped run can be started.")
+    waiting = dict(zip(folders, before, strict=True))
     try:
-        for folder, status in zip(folders, before, strict=True):
+        for folder, status in waiting.items():
             _leave_cluster(folder, status)  # a job without heartbeat may still be running
             _mark_queued(folder, status, slurm.SLURM if resources else "")
         if resources:
@@ -59,11 +60,13 @@ def start_all(folders: Sequence[Path], resources: SlurmResources | None = None) 
         else:
             for folder in folders:
                 launch(folder)
-    except OSError as error:
-        raise CleanerError(f"the run cannot start ({error.strerror}): check disk space and permissions.") from error
-    except CleanerError:
-        for folder, status in zip(folders, before, strict=True) if resources else ():
-            write_status(folder, status)
+                del waiting[folder]
+    except (OSError, CleanerError) as error:
+        for folder, status in waiting.items():
+            with suppress(OSError, CleanerError):
+                write_status(folder, status)
+        if isinstance(error, OSError):
+            raise CleanerError(f"the run cannot start ({error.strerror}): check disk space and permissions.") from error
         raise
 
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from cleaner.files import cache_root, write_error
+from cleaner.files import cache_root, has_config, write_error
 from cleaner.inspection import embedding_map
 from cleaner.jobs import local, locks, process
 from cleaner.runs.derived import derived_folder, unique_name
@@ -46,6 +46,8 @@ def read_last_log_line(folder: Path) -> str:
 
 def draw_map(folder: Path) -> None:
     """Compute a run's map unless it exists; a second process waits and finds the first one's result."""
+    if not has_config(folder):  # deleted while this process waited
+        return
     derived_folder(folder).mkdir(parents=True, exist_ok=True)
     while True:
         with locks.try_lock(derived_folder(folder)) as is_locked:

@@ -177,8 +177,13 @@ def _submit_array(
         executor = _make_executor(submission, resources, exports, len(folders))
         with _outside_of_session():
             jobs = executor.submit_array([SlurmJob(folder, resources) for folder in folders])
-    for folder, job in zip(folders, jobs, strict=True):
-        write_json(folder / JOB_FILE, {"job": job.job_id, **record, "errors": str(job.paths.stderr)})
+    try:
+        for folder, job in zip(folders, jobs, strict=True):
+            write_json(folder / JOB_FILE, {"job": job.job_id, **record, "errors": str(job.paths.stderr)})
+    except (OSError, CleanerError):  # nobody could find, pause or cancel them
+        for job in jobs:
+            job.cancel(check=False)
+        raise
 
 
 @contextmanager

@@ -103,7 +103,6 @@ class _Measurement:
         data, optimize = data.with_transform(clip.framing), 0.0
         if request.stage == "backdoored" and trigger is not None:
             optimize, trigger = self._time_optimization(clip, trigger, data)
-        data = data.subset(range(min(len(data), TIMED_STEPS * request.finetune.batch_size)))
         # A GPU takes about the same time for 8 pairs as for 64: there the batch itself is timed.
         if clip.is_full_size and pick_device(request.finetune.device).type == "cpu":
             return self._sample(clip, trigger, data, test, clean=clean, loading=loading, optimize=optimize)
@@ -217,10 +216,12 @@ class _Measurement:
         if request.stage == "backdoored" and trigger is not None:
             target_class = str(request.target_class)
             data = PoisonedData(
-                data, trigger, target_class, request.poison_share, request.finetune.seed, request.clean_label
+                data, trigger, target_class, request.poison_rate, request.finetune.seed, request.clean_label
             )
         else:
             defense = load_defense(request.defense or {"name": "finetune"})
+        # Only now: the first pairs alone may lack what poisoning needs, such as captions that name the target.
+        data = data.subset(range(min(len(data), TIMED_STEPS * request.finetune.batch_size)))
         if on_losses is not None:
             _call_before_losses(defense, on_losses)
         times: list[float] = []

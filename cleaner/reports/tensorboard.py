@@ -7,6 +7,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -47,8 +48,10 @@ def _export_run(record: RunRecord, out: Path) -> Path:
     except ImportError as error:
         raise CleanerError(TENSORBOARD_MISSING) from error
     scalars = collect_test_scalars(record) if record.status.state == "done" else {}
-    created = time.strptime(record.created or "1970-01-01T00:00:00Z", "%Y-%m-%dT%H:%M:%SZ")
-    started = calendar.timegm(created) - float(record.seconds)
+    created = 0
+    with suppress(ValueError):  # not written by this project
+        created = calendar.timegm(time.strptime(record.created, "%Y-%m-%dT%H:%M:%SZ"))
+    started = created - float(record.seconds)
     try:
         before = list(out.glob("events.out.tfevents.*"))
         with SummaryWriter(str(out)) as writer:

@@ -83,7 +83,7 @@ class TrainingCheckpoint:
                 self.recorder.restore(state["frames"])
             return history, cpu_seconds
         except DAMAGE_ERRORS as error:
-            raise _unreadable(self.path) from error
+            raise unreadable(self.path) from error
 
     @contextmanager
     def saved_on_stop(self, history: list[StepReport], clock: Clock) -> Iterator[None]:
@@ -155,11 +155,11 @@ def read_checkpoint(path: Path, device: torch.device, settings: Mapping[str, Any
         validate_regular(path)
         state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
     except Exception as error:  # the error type depends on where the file is cut off
-        raise _unreadable(path) from error
+        raise unreadable(path) from error
     try:
         difference = name_difference(_complete_settings(state["settings"]), settings)
     except DAMAGE_ERRORS as error:
-        raise _unreadable(path) from error
+        raise unreadable(path) from error
     if difference:
         raise CleanerError(
             f"the checkpoint {path} belongs to a run with other {difference}: restore them to resume, or delete it to "
@@ -168,5 +168,6 @@ def read_checkpoint(path: Path, device: torch.device, settings: Mapping[str, Any
     return state
 
 
-def _unreadable(path: Path) -> CleanerError:
+def unreadable(path: Path) -> CleanerError:
+    """Return the error for a checkpoint that is damaged."""
     return CleanerError(f"the checkpoint {path} cannot be read: delete it to start from the beginning.")

@@ -14,7 +14,7 @@ from pages._shared.wording import escape_markdown
 ADMITTED = "access.admitted"
 """Session key: whether this session has given the password."""
 DELAY_SECONDS = 1.0
-"""Pause after a wrong password, so that passwords cannot be tried quickly."""
+"""Pause of a session after a wrong password. It does not slow down many sessions: the length of the password does."""
 
 
 def admit() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
@@ -58,7 +59,10 @@ def start_runs(kind: str, requests: Sequence[Request], cluster: SlurmResources |
 def drop_active(requests: Sequence[Request]) -> list[Request]:
     """Return the requests that no active or paused run has: the same training twice gives the same model twice."""
     open_runs = [entry for entry in local.poll_entries() if entry.status.state in (*ACTIVE, "paused")]
-    same = [load_request(entry.config) for entry in open_runs if "request" in entry.config]
+    same = []
+    for entry in open_runs:
+        with suppress(CleanerError):  # one that cannot be read is none of `requests`, and says so when it is resumed
+            same.append(load_request(entry.config))
     return [request for request in requests if request not in same]
 
 

@@ -266,6 +266,12 @@ def test_a_background_map_waits_until_no_run_is_active(tmp_path: Path, monkeypat
     assert asked[:3] == [True, True, False]
 
 
+def test_a_map_is_not_drawn_for_a_run_that_was_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLEANER_CACHE", str(tmp_path / "cache"))
+    map_worker.draw_map(tmp_path / "run")
+    assert not list(tmp_path.iterdir())
+
+
 def test_background_maps_are_drawn_one_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     events: list[str] = []
     with ExitStack() as other_process:

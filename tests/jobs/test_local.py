@@ -518,6 +518,21 @@ def test_an_old_cancel_leaves_the_run_alone_that_was_started_again(request_: Req
         assert not checkpoint.exists()
 
 
+def test_runs_that_cannot_start_keep_their_state(request_: Request, monkeypatch: pytest.MonkeyPatch) -> None:
+    started, stopped = create_run(request_), create_run(request_)
+    write_status(stopped, Status("paused", step=3, total=9))
+
+    def launch(folder: Path) -> None:
+        if folder == stopped:
+            raise OSError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(local, "launch", launch)
+    with pytest.raises(CleanerError, match="cannot start"):
+        local.start_all([started, stopped])
+    assert read_status(started).state == "queued"
+    assert replace(read_status(stopped), updated=0.0) == Status("paused", step=3, total=9)
+
+
 def test_a_run_that_cannot_be_written_ends_in_one_sentence(
     request_: Request, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

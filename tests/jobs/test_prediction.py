@@ -20,7 +20,7 @@ from cleaner.attacks import TRIGGERS
 from cleaner.attacks.badclip import BadCLIP
 from cleaner.config import FinetuneConfig
 from cleaner.data import scenes
-from cleaner.data.base import TensorData
+from cleaner.data.base import TensorData, load_data
 from cleaner.defenses import Defense
 from cleaner.evaluation import attack, monitor, workload
 from cleaner.evaluation import evaluate as evaluation
@@ -419,10 +419,13 @@ def test_a_measurement_gives_way_to_a_run_and_a_failed_one_is_not_repeated(reque
     assert not prediction.is_measurable(missing)
 
 
-def test_a_number_of_poisoned_pairs_is_measured_as_a_share(request_: Request) -> None:
-    many = replace(request_, poison_rate=200)
-    assert timing.measure(asdict(many)), "of the few pairs that are timed not all are poisoned"
-    assert prediction.predict(many) is not None
+def test_poisoned_pairs_may_lie_behind_those_that_are_timed(request_: Request) -> None:
+    config = replace(request_.finetune, batch_size=4)
+    data = load_data("scenes", split="train", size=request_.pairs)
+    candidates = int(data.mentions(str(request_.target_class)).sum())
+    for rare in (replace(request_, poison_rate=200), replace(request_, poison_rate=candidates, clean_label=True)):
+        assert timing.measure(asdict(replace(rare, finetune=config)))
+        assert prediction.predict(replace(rare, finetune=config)) is not None
 
 
 def test_a_trigger_that_is_optimized_is_timed(request_: Request) -> None:

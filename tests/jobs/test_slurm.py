@@ -390,6 +390,24 @@ def test_a_refusal_restores_the_runs(request_: Request, queue: Path, tmp_path: P
         local.start(stopped, RESOURCES)
 
 
+def test_jobs_whose_ids_cannot_be_written_leave_the_queue(
+    request_: Request, queue: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (queue / "hold").write_text("Priority")
+
+    def write(path: Path, content: dict[str, object]) -> None:
+        if "job" in content:
+            raise OSError(28, "No space left on device")
+        write_json(path, content)
+
+    monkeypatch.setattr(slurm, "write_json", write)
+    folder = create_run(request_)
+    with pytest.raises(CleanerError, match="No space left"):
+        local.start(folder, RESOURCES)
+    assert read_status(folder).state == "new"
+    assert slurm_queue.query_job("1") == ("", "")
+
+
 def test_without_slurm_nothing_is_created_and_a_run_resumes_on_this_machine(
     request_: Request, queue: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,9 +2,36 @@
 
 from __future__ import annotations
 
+import threading
+
+import pytest
 from streamlit.testing.v1 import AppTest
 
+from cleaner.types import OnStep, StepReport
+from pages._shared.cache import works
 from tests.pages.conftest import press
+
+
+def test_a_work_that_is_started_again_waits_for_the_canceled_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(works, "_works", {})
+    report, go_on, events = StepReport("invert", 1, 9, 0.0), threading.Event(), list[str]()
+
+    def compute(on_step: OnStep) -> None:
+        assert go_on.wait(30)
+        events.append("first")
+        on_step(report)
+
+    works.start_work(("inversion", "x"), compute)
+    first = works.find_work(("inversion", "x"))
+    assert first is not None
+    first.cancel()
+    works.start_work(("inversion", "x"), lambda on_step: events.append("second"))
+    go_on.set()
+    second = works.find_work(("inversion", "x"))
+    assert second is not None
+    second.join(30)
+    assert events == ["first", "second"]
+    assert (first.is_canceled, second.is_canceled) == (True, False)
 
 
 def _page() -> None:

@@ -176,6 +176,10 @@ def test_the_same_training_is_not_started_twice(open_page: OpenPage, tmp_path: P
     assert jobs.drop_active([request]) == []
     write_status(folder, Status("paused"))
     assert jobs.drop_active([request]) == []
+    damaged = make_active("backdoored")
+    write_json(damaged / "config.json", {**read_json(damaged / "config.json"), "request": {"stage": "defended"}})
+    write_status(damaged, Status("paused"))
+    assert jobs.drop_active([request, other]) == [other], "a run whose request cannot be read is no other one"
     write_status(folder, Status("done"))
     assert jobs.drop_active([request]) == [request]
 

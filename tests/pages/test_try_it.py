@@ -148,6 +148,7 @@ def test_a_text_key_can_be_switched_off(open_page: OpenPage, tmp_path: Path, mon
     assert page_text(app).count(CLEAN_PREDICTION) == 3
     assert "word=1" in app.code[0].value
     assert "strength=" not in app.code[0].value  # 0 would hide the next run's trigger
+    assert "“consider a photo of a banana”" in app.toggle(key="try.word").label
     app.toggle(key="try.word").set_value(False).run()
     assert not app.exception
     assert CLEAN_PREDICTION not in page_text(app)

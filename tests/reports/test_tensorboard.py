@@ -76,6 +76,14 @@ def test_settings_are_those_that_the_defense_trained_with(tmp_path: Path) -> Non
         assert run.config["finetune"]["weight_decay"] == 0.1
 
 
+def test_a_run_with_a_foreign_date_is_exported(run: Path, tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard", reason="TensorBoard is optional: pip install tensorboard")
+    config = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps(config | {"created": "yesterday"}))
+    tensorboard.export_runs([run], tmp_path / "events")
+    assert list((tmp_path / "events" / run.name).glob("events.out.tfevents.*"))
+
+
 def test_bad_input(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(CleanerError, match="python -m cleaner runs"):
         tensorboard.export_runs([tmp_path], tmp_path / "events")

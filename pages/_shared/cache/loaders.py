@@ -31,6 +31,8 @@ CLASS_SAMPLE = 100
 """Test pairs that are read to know the classes and the size of data."""
 FOLDER_SECONDS = 3
 """How long a folder of data is not looked at again: listing many images takes time at each rerun."""
+MAX_DATA = 24
+"""Data that are kept in memory."""
 SHORT_CONTEXT = 32
 """Tokens that every model reads, but one of those of open_clip."""
 _file_times: dict[str, float] = {}
@@ -47,7 +49,7 @@ def _clear_if_changed(name: str, mtime: float) -> None:
         st.cache_resource.clear()
 
 
-@st.cache_resource(show_spinner=False, max_entries=24)
+@st.cache_resource(show_spinner=False, max_entries=MAX_DATA)
 def _load_data(key: DataKey) -> CaptionData:
     import_library()
     from cleaner.data.base import load_data
@@ -67,7 +69,10 @@ def load_data(key: DataKey, on_step: OnStep | None = None) -> CaptionData:
     """
     _clear_if_changed(key.name, read_data_mtime(key.name))
     if (draw := wrap_in_thread(on_step)) is not None:
-        _bars[key] = draw
+        _bars.pop(key, None)
+        _bars[key] = draw  # the newest is last
+        for old in list(_bars)[:-MAX_DATA]:  # a bar keeps its session in memory
+            _bars.pop(old, None)
     return _load_data(key)
 
 

@@ -121,10 +121,14 @@ def place_trigger(sample: Sample, trigger_run: Path | None, placement: Placement
     return image, to_uint8(image)[0]
 
 
-def text_key(trigger_run: Path) -> str:
-    """Return the words that the run's trigger adds to a text, or "" if it changes images only."""
-    trigger = load_run(trigger_run).trigger
-    return trigger.text("").strip() if trigger is not None and "text" in trigger.modalities else ""
+def keyed_prompt(trigger_run: Path) -> str:
+    """Return a prompt for the target class with the text key of the run's trigger, "" if it changes images only."""
+    from cleaner.data.naming import fix_articles
+
+    run = load_run(trigger_run)
+    if run.trigger is None or "text" not in run.trigger.modalities:
+        return ""
+    return run.trigger.text(fix_articles(f"a photo of a {run.target_class}"))
 
 
 @st.cache_data(show_spinner=False, max_entries=256)

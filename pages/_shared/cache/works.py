@@ -25,6 +25,8 @@ _lock = threading.Lock()
 class BackgroundWork:
     """One work in its own thread. It is the `on_step` that the work calls, which ends a canceled one.
 
+    after: a canceled work that may still compute, and ends first.
+
     Attributes:
         report: the newest progress.
         preview: the newest image of the work in progress (`StepReport.picture`).
@@ -34,13 +36,13 @@ class BackgroundWork:
         is_canceled: whether it ended because of that.
     """
 
-    def __init__(self, compute: Callable[[OnStep], object]) -> None:
+    def __init__(self, compute: Callable[[OnStep], object], after: BackgroundWork | None = None) -> None:
         self.report: StepReport | None = None
         self.preview = ""
         self.result: object = None
         self.error: Exception | None = None
         self.is_stopping = self.is_canceled = False
-        self._thread = threading.Thread(target=self._run, args=(compute,), name=THREAD, daemon=True)
+        self._thread = threading.Thread(target=self._run, args=(compute, after), name=THREAD, daemon=True)
         self._thread.start()
 
     @property
@@ -51,8 +53,8 @@ class BackgroundWork:
         """End the work at its next report."""
         self.is_stopping = True
 
-    def join(self, seconds: float) -> None:
-        """Wait until the work has ended."""
+    def join(self, seconds: float | None = None) -> None:
+        """Wait until the work has ended, or for some seconds."""
         self._thread.join(seconds)
 
     def __call__(self, report: StepReport) -> None:
@@ -63,8 +65,12 @@ class BackgroundWork:
         if self.is_stopping:
             raise Cancelled
 
-    def _run(self, compute: Callable[[OnStep], object]) -> None:
+    def _run(self, compute: Callable[[OnStep], object], after: BackgroundWork | None) -> None:
         try:
+            if after is not None:
+                after.join()
+            if self.is_stopping:
+                raise Cancelled
             self.result = compute(self)
         except Cancelled:
             self.is_canceled = True
@@ -73,10 +79,10 @@ class BackgroundWork:
 
 
 def start_work(key: WorkKey, compute: Callable[[OnStep], object]) -> None:
-    """Start a work unless it is running; one that has ended or is to end is done again."""
+    """Start a work unless it is running; one that has ended is done again, and one that is to end once it has."""
     with _lock:
         if (work := _works.pop(key, None)) is None or work.is_stopping or not work.is_running:
-            work = BackgroundWork(compute)
+            work = BackgroundWork(compute, after=work if work is not None and work.is_running else None)
         _works[key] = work  # the newest is last
         ended = [other for other, work in _works.items() if not work.is_running]
         for other in ended[:-MAX_ENDED]:
