@@ -351,7 +351,7 @@ def gather() -> dict[str, Any]:
         chosen={MODEL: chosen},
         lost_accuracy=lost,
         attack_trials=sort_rows(tried),
-        rate_trials=trials,
+        rate_trials=sorted(trials, key=lambda trial: list(all_rates).index(trial["key"])),
         subtexts=compare_subtexts(),
         rows=sort_rows(complete_groups(select_cells(task_file().rows("rows")), 1 + len(METHODS))),
     )

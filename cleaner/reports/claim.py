@@ -40,12 +40,11 @@ FINDINGS = {
         "few seeds."
     ),
     "photos-rn": (
-        "**On photos plain finetuning and PAR leave least of the patch at equal accuracy** (one seed): within "
-        "2 points of validation accuracy, plain finetuning leaves 0.03 of the patch, PAR 0.02, CleanCLIP 0.19, "
-        "TA-Cleaner 0.25 (K 10%) and 0.26 (K 100%), the control 0.38 and 0.76. At the rates below, CleanCLIP is "
-        "worse, because its next larger learning rate loses 2.02 points; and no defense removes the wave or BadCLIP. "
-        "TA-Cleaner keeps fine detail. With subtexts corrected since, on a model poisoned again, it leaves "
-        "0.13 (K 10%) and 0.13 (K 100%), the control 0.17 and 0.18."
+        "**On photos plain finetuning and PAR leave least of the patch at equal accuracy** (one seed): within 2 "
+        "points of validation accuracy, plain finetuning leaves 0.03 of the patch, PAR 0.02, TA-Cleaner 0.13 (K "
+        "10%) and 0.13 (K 100%), the control 0.17 and 0.18, CleanCLIP 0.19. At the rates below, CleanCLIP is "
+        "worse, because its next larger learning rate loses 2.02 points; and no defense removes the wave or "
+        "BadCLIP. TA-Cleaner keeps fine detail."
     ),
 }
 """Model -> what its main comparison says, in sentences."""

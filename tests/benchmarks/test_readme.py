@@ -365,43 +365,80 @@ FIGURES: dict[str, Callable[[], Figures]] = {
 }
 
 
-PHOTO_FIGURES = (
-    "finetuning leaves {:.2f} of the patch, PAR {:.2f}, CleanCLIP {:.2f}, TA-Cleaner {:.2f} (K 10%) and {:.2f} (K "
-    "100%), the control {:.2f} and {:.2f}"
-)
-CORRECTED_FIGURES = "leaves {:.2f} (K 10%) and {:.2f} (K 100%), the control {:.2f} and {:.2f}"
+def left_on_photos(attack: str, *methods: str) -> Figures:
+    """Return the ASR@1 that methods leave of an attack on the test photos, on seed 0."""
+    left = {(row["trigger"], row["defense"]): row["metrics"]["asr"]["1"] for row in PHOTOS()["rows"] if not row["seed"]}
+    return [left[attack, name] for name in methods]
+
+
+def left_on_corrupted_photos(*methods: str) -> Figures:
+    """Return the ASR@1 that methods leave of the patch, averaged over the corruptions."""
+    rows = {row["defense"]: row for row in PHOTOS()["rows"] if (row["trigger"], row["seed"]) == ("badnet", 0)}
+    return [fmean(each["asr"] for each in rows[name]["transfer"].values()) for name in methods]
+
+
+def left_before_the_correction(*methods: str) -> Figures:
+    """Return the mean ASR@1 that methods without subtexts leave of the patch on the backdoored models of that time."""
+    rows = [row for row in photos.task_file().rows("rows") if row["trigger"] == "badnet"]
+    now = {row["suspect_sha256"] for row in rows if row.get("texts") == photos.TEXTS}
+    left = [(row["defense"], row["metrics"]["asr"]["1"]) for row in rows if row["suspect_sha256"] not in now]
+    return [fmean(asr for name, asr in left if name == method) for method in methods]
+
+
+def tried_on_photos(lr: float, *methods: str) -> Figures:
+    """Return validation points lost and ASR@1 on the patch of methods at a learning rate, the losses first."""
+    settings = read_settings(PHOTOS()["rate_trials"])
+    tried = [next(each for each in settings[name] if each.lr == lr) for name in methods]
+    return [*(100 * each.loss for each in tried), *(each.asr for each in tried)]
+
+
+def at_equal_accuracy_on_photos() -> Figures:
+    settings = read_settings(PHOTOS()["rate_trials"])
+    options = {"max_loss": PHOTOS()["budget"], "undefended": 1.0, "grid": PHOTOS()["grid"]}
+    methods = ("finetune", "par", *ON_PHOTOS[:4], BASELINE)
+    return [interpolate_asr(settings[name], **options) for name in methods]
+
+
+PHOTOS = cache(lambda: read_json(RESULTS_DIR / "cifar10.json"))
+ON_PHOTOS = ("ta_cleaner", OWN, "cleanclip_short", CONTROL, BASELINE, "par", "finetune")
+PHOTO_FIGURES = {
+    "finetuning leaves {:.2f} of the patch, PAR {:.2f}, TA-Cleaner {:.2f} (K 10%) and {:.2f} (K 100%), the control "
+    "{:.2f} and {:.2f}, CleanCLIP {:.2f}": at_equal_accuracy_on_photos,
+    "on the patch ({:.3f} and {:.3f} against {:.3f}) and on noise ({:.3f} and {:.3f} against {:.3f})": lambda: [
+        left for attack in ("badnet", "blended") for left in left_on_photos(attack, *ON_PHOTOS[:2], BASELINE)
+    ],
+    "where CleanCLIP would lose {:.2f} points and leave {:.3f} of the patch": lambda: tried_on_photos(3e-4, BASELINE),
+    "The control leaves {:.3f} (K 10%) and {:.3f} (K 100%) of the patch, {:.3f} and {:.3f} of noise": lambda: [
+        left for attack in ("badnet", "blended") for left in left_on_photos(attack, *ON_PHOTOS[2:4])
+    ],
+    "TA-Cleaner loses {:.1f} (K 10%) and {:.1f} (K 100%) points and leaves {:.3f} and {:.3f} of the patch": (
+        lambda: tried_on_photos(3e-4, *ON_PHOTOS[:2])
+    ),
+    "its control loses {:.1f} and {:.1f} and leaves {:.3f} and {:.3f}": lambda: tried_on_photos(3e-4, *ON_PHOTOS[2:4]),
+    "finetuning leaves {:.3f} and {:.3f} of them, PAR {:.3f} and {:.3f}": lambda: [
+        left_on_photos(attack, name)[0] for name in ("finetune", "par") for attack in ("badnet", "blended")
+    ],
+    "Of the wave TA-Cleaner leaves {:.3f} (K 10%) and {:.3f} (K 100%), the control {:.3f} and {:.3f}, CleanCLIP "
+    "{:.3f}, PAR {:.3f}, finetuning {:.3f}": lambda: left_on_photos("sig", *ON_PHOTOS),
+    "of BadCLIP, in the same order, {:.3f}, {:.3f}, {:.3f}, {:.3f}, {:.3f}, {:.3f} and {:.3f}": lambda: left_on_photos(
+        "badclip", *ON_PHOTOS
+    ),
+    "of the patch {:.3f} after finetuning, {:.3f} after PAR, {:.3f} and {:.3f} after TA-Cleaner, {:.3f} and {:.3f} "
+    "after its control, {:.3f} after CleanCLIP": lambda: left_on_corrupted_photos("finetune", "par", *ON_PHOTOS[:5]),
+    "plain finetuning, PAR and CleanCLIP, which read no subtexts, left {:.3f}, {:.3f} and {:.3f}": lambda: (
+        left_before_the_correction("finetune", "par", BASELINE)
+    ),
+}
+
+
+@pytest.mark.parametrize("template", PHOTO_FIGURES)
+def test_prose_quotes_what_was_measured_on_photos(template: str) -> None:
+    assert template.format(*PHOTO_FIGURES[template]()) in read_prose(tables.ROOT / "docs/results.md")
 
 
 @pytest.mark.parametrize("text", [PROSE, FINDINGS["photos-rn"]])
-def test_figures_on_photos_are_those_at_equal_accuracy(text: str) -> None:
-    result = read_json(RESULTS_DIR / "cifar10.json")
-    settings = read_settings(result["rate_trials"])
-    methods = ("finetune", "par", "cleanclip", "ta_cleaner", "ta_cleaner K 100 %", "cleanclip_short", CONTROL)
-    options = {"max_loss": result["budget"], "undefended": 1.0, "grid": result["grid"]}
-    assert PHOTO_FIGURES.format(*(interpolate_asr(settings[name], **options) for name in methods)) in text
-    settings = read_settings(photos.read_trials())
-    corrected = (interpolate_asr(settings[name], **options) for name in methods if name in photos.TEXT_METHODS)
-    assert CORRECTED_FIGURES.format(*corrected) in text
-
-
-@pytest.mark.parametrize(
-    ("attack", "text"),
-    [
-        (
-            "badnet",
-            "the control leaves {:.3f} and {:.3f} of the patch on the test, TA-Cleaner {:.3f} and {:.3f}, CleanCLIP "
-            "{:.3f}, PAR {:.3f}, plain finetuning {:.3f}",
-        ),
-        ("blended", "in this order of noise {:.3f}, {:.3f}, {:.3f}, {:.3f}, {:.3f}, {:.3f} and {:.3f}"),
-        ("sig", "of the wave {:.3f}, {:.3f}, {:.3f}, {:.3f}, {:.3f}, {:.3f} and {:.3f}. BadCLIP"),
-    ],
-)
-def test_prose_quotes_the_photos_seed_with_corrected_subtexts(attack: str, text: str) -> None:
-    rows = [row for row in photos.task_file().rows("rows") if (row["trigger"], row["seed"]) == (attack, 0)]
-    (suspect,) = {row["suspect_sha256"] for row in rows if row.get("texts") == photos.TEXTS}
-    left = {row["defense"]: row["metrics"]["asr"]["1"] for row in rows if row["suspect_sha256"] == suspect}
-    methods = ("cleanclip_short", CONTROL, "ta_cleaner", "ta_cleaner K 100 %", "cleanclip", "par", "finetune")
-    assert text.format(*(left[name] for name in methods)) in read_prose(tables.ROOT / "docs/results.md")
+def test_readme_and_app_quote_the_photos_at_equal_accuracy(text: str) -> None:
+    assert next(iter(PHOTO_FIGURES)).format(*at_equal_accuracy_on_photos()) in text
 
 
 @pytest.mark.parametrize("template", FIGURES)
