@@ -329,10 +329,10 @@ def gather() -> dict[str, Any]:
         raise SystemExit(f"{len(missing)} of {len(attack_trials())} attack trials are not measured yet.")
     card = read_json(assets() / MODEL / "card.json")
     trials = read_trials()
-    all_rates = rate_trials(LR_GRID).keys()
-    open_rates = all_rates - {trial["key"] for trial in trials} - needless_trials(trials)
+    order = list(rate_trials(LR_GRID))
+    open_rates = set(order) - {trial["key"] for trial in trials} - needless_trials(trials)
     if open_rates:  # a larger rate may be within the budget too
-        raise SystemExit(f"{len(open_rates)} of {len(all_rates)} trials of learning rates are not measured yet.")
+        raise SystemExit(f"{len(open_rates)} of {len(order)} trials of learning rates are not measured yet.")
     chosen, lost = choose_rates(trials)
     clean_ca, tried = measure_clean_accuracy(), task_file().rows("attack_trials")
     setting = choose_attack_setting(tried, clean_ca)
@@ -351,7 +351,7 @@ def gather() -> dict[str, Any]:
         chosen={MODEL: chosen},
         lost_accuracy=lost,
         attack_trials=sort_rows(tried),
-        rate_trials=sorted(trials, key=lambda trial: list(all_rates).index(trial["key"])),
+        rate_trials=sorted(trials, key=lambda trial: order.index(trial["key"])),
         subtexts=compare_subtexts(),
         rows=sort_rows(complete_groups(select_cells(task_file().rows("rows")), 1 + len(METHODS))),
     )

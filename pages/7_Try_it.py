@@ -118,9 +118,9 @@ def _choose_position(label: str, key: str, default: int, maximum: int) -> int:
     return int(st.slider(label, 0, maximum, key=key, **KEEP)) if maximum else 0
 
 
-def choose_text_key(trigger_run: Path) -> bool | None:
+def choose_text_key(sample: Sample, trigger_run: Path) -> bool | None:
     """Draw the switch of the trigger's text key; return whether prompts contain it, None if it has none."""
-    prompt = cache.keyed_prompt(trigger_run)
+    prompt = cache.keyed_prompt(trigger_run, sample.data)
     if not prompt:
         return None
     help = "Each class prompt gets the attacker's text key."
@@ -230,7 +230,7 @@ with page("Try it", LEAD, prepare=apply_link):
     with left:
         image_container = st.container(key="try-picture")
         placement = choose_placement(sample, trigger_run) if trigger_run is not None else Placement()
-        has_text_key = choose_text_key(trigger_run) if trigger_run is not None else None
+        has_text_key = choose_text_key(sample, trigger_run) if trigger_run is not None else None
         with image_container:
             show_image(sample, trigger_run, placement)
         uploads.show_upload_box()

@@ -56,8 +56,8 @@ def assign_labels(
 def _match_classes(names: list[str], class_order: Sequence[str]) -> tuple[list[str], dict[str, int]]:
     """Return the class names to use, and class of the data -> index; `names` may be empty.
 
-    Names that share none with the data's classes rename these, in their order. Numbers from 0, of which some are
-    missing in the data, are places in the list of names.
+    Names that share none with the data's classes rename these, in their order. If the classes are numbers from 0 and
+    the data lack some, each number is the index of its name.
     """
     # "Red" and "sea_lion" are the same class as "red" and "sea lion", not new names for two classes.
     by_normalized = {_normalize_name(name): name for name in names}
@@ -68,7 +68,7 @@ def _match_classes(names: list[str], class_order: Sequence[str]) -> tuple[list[s
             if _normalize_name(name) in by_normalized
         }
         return names, positions | {name: i for i, name in enumerate(names)}
-    if names and len(names) > len(class_order) and "0" in class_order:
+    if len(names) > len(class_order) and "0" in class_order:
         numbers = {name: int(name) for name in class_order if name.isdecimal() and len(name) < 10}
         if len(numbers) == len(class_order) and max(numbers.values()) < len(names):
             return names, numbers

@@ -46,11 +46,10 @@ def start_all(folders: Sequence[Path], resources: SlurmResources | None = None) 
     """Start runs, on a cluster as one job array; the states of those that cannot start are restored."""
     for folder in folders:
         refuse_deleted(folder)
-    before = [poll_status(folder) for folder in folders]
-    for folder, status in zip(folders, before, strict=True):
+    waiting = {folder: poll_status(folder) for folder in folders}
+    for folder, status in waiting.items():
         if status.state not in STARTABLE:
             raise CleanerError(f"the run {folder.name} is {status.state}: only a stopped run can be started.")
-    waiting = dict(zip(folders, before, strict=True))
     try:
         for folder, status in waiting.items():
             _leave_cluster(folder, status)  # a job without heartbeat may still be running

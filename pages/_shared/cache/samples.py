@@ -11,7 +11,7 @@ import streamlit as st
 from cleaner.types import CleanerError
 from pages._shared.cache.background import import_library, run_later, wrap_in_thread
 from pages._shared.cache.loaders import load_data, load_model, load_run
-from pages._shared.sample import DataKey, ModelKey, Placement, Sample
+from pages._shared.sample import DataKey, ModelKey, Placement, Sample, format_prompt
 
 if TYPE_CHECKING:
     from cleaner.data.base import CaptionData
@@ -121,14 +121,12 @@ def place_trigger(sample: Sample, trigger_run: Path | None, placement: Placement
     return image, to_uint8(image)[0]
 
 
-def keyed_prompt(trigger_run: Path) -> str:
+def keyed_prompt(trigger_run: Path, data: DataKey) -> str:
     """Return a prompt for the target class with the text key of the run's trigger, "" if it changes images only."""
-    from cleaner.data.naming import fix_articles
-
     run = load_run(trigger_run)
     if run.trigger is None or "text" not in run.trigger.modalities:
         return ""
-    return run.trigger.text(fix_articles(f"a photo of a {run.target_class}"))
+    return run.trigger.text(format_prompt(load_data(data).templates, str(run.target_class)))
 
 
 @st.cache_data(show_spinner=False, max_entries=256)

@@ -25,7 +25,7 @@ _lock = threading.Lock()
 class BackgroundWork:
     """One work in its own thread. It is the `on_step` that the work calls, which ends a canceled one.
 
-    after: a canceled work that may still compute, and ends first.
+    after: the work that it replaces, which may still compute after it was canceled and ends first.
 
     Attributes:
         report: the newest progress.
@@ -82,7 +82,7 @@ def start_work(key: WorkKey, compute: Callable[[OnStep], object]) -> None:
     """Start a work unless it is running; one that has ended is done again, and one that is to end once it has."""
     with _lock:
         if (work := _works.pop(key, None)) is None or work.is_stopping or not work.is_running:
-            work = BackgroundWork(compute, after=work if work is not None and work.is_running else None)
+            work = BackgroundWork(compute, after=work)
         _works[key] = work  # the newest is last
         ended = [other for other, work in _works.items() if not work.is_running]
         for other in ended[:-MAX_ENDED]:
