@@ -173,7 +173,7 @@ def show_predictions(
                 st.caption(f"Without trigger: {'same' if is_same else f'**{escape_markdown(clean_prediction)}**'}")
             st.plotly_chart(images.class_bars(best, s.kind, target), key=f"try.{s.label}", config=NO_MODE_BAR)
     classes = len(cache.load_data(sample.data).class_names)
-    target_note = f" Target: {escape_markdown(str(target))} (pink)." if target else ""
+    target_note = f" Target, pink if among them: {escape_markdown(str(target))}." if target else ""
     st.caption(
         f"Top {min(5, classes)} of {format_count(classes, 'classes')}; probability: softmax of logit scale × cosine."
         f"{target_note} "
