@@ -334,6 +334,8 @@ def gather() -> dict[str, Any]:
     if open_rates:  # a larger rate may be within the budget too
         raise SystemExit(f"{len(open_rates)} of {len(order)} trials of learning rates are not measured yet.")
     chosen, lost = choose_rates(trials)
+    rows = complete_groups(select_cells(task_file().rows("rows")), 1 + len(METHODS))
+    check_rates(rows, chosen)
     clean_ca, tried = measure_clean_accuracy(), task_file().rows("attack_trials")
     setting = choose_attack_setting(tried, clean_ca)
     return protocol.add_provenance(
@@ -353,8 +355,18 @@ def gather() -> dict[str, Any]:
         attack_trials=sort_rows(tried),
         rate_trials=sorted(trials, key=lambda trial: order.index(trial["key"])),
         subtexts=compare_subtexts(),
-        rows=sort_rows(complete_groups(select_cells(task_file().rows("rows")), 1 + len(METHODS))),
+        rows=sort_rows(rows),
     )
+
+
+def check_rates(rows: Iterable[Row], chosen: dict[str, float]) -> None:
+    """Raise `SystemExit` if a row was measured before a later trial changed the chosen learning rate of its method."""
+    for row in rows:
+        if row["defense"] and row["config"]["finetune"]["lr"] != chosen[row["defense"]]:
+            raise SystemExit(
+                f"{row['key']} was measured at another learning rate than the chosen one, {chosen[row['defense']]:g}: "
+                f"remove its line from {LINES_PATH} and start again."
+            )
 
 
 def compare_subtexts() -> dict[str, list[Row]]:

@@ -25,7 +25,7 @@ from cleaner.runs.run import Run
 PATH = results.RESULTS_DIR / "quick_captions.jsonl"
 MODEL, CAPTIONS = presets.QUICK_MODEL, "mixed"
 PRECISION = "fp32"
-"""That of the first rows, so that rows measured later on another processor are of the same backdoored models."""
+"""That of the first rows."""
 FORMS = {**VARIANTS, "par": {"": DEFENSES["par"]()}}
 """Method -> its forms. PAR, which the quick setting lacks, leaves least on mixed captions in the full schedule."""
 

@@ -49,7 +49,7 @@ class Options:
 def main(options: Options) -> int:
     """Run, print and write; return 1 if a test failed."""
     for suite in options.suites:
-        counted = {**run_suite(suite, options), "commit": results.read_git_commit()}
+        counted = run_suite(suite, options)
         with FileLock(lock_path(options.out, "append")):  # another call may have counted another suite meanwhile
             rows = {row["suite"]: row for row in read_json(options.out).get("rows", [])} | {suite: counted}
             ordered = [rows[name] for name in SUITES if name in rows]
@@ -72,7 +72,7 @@ def run_suite(suite: str, options: Options) -> dict[str, Any]:
         groups.append({"names": names, **run_tests(names)})
         write_json(partial, {**key, "groups": groups})
     partial.unlink(missing_ok=True)
-    return {"suite": suite, **add_counts(groups)}
+    return {"suite": suite, **add_counts(groups), "commit": key["commit"]}
 
 
 def list_tests(suite: str, select: str) -> list[str]:

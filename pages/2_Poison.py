@@ -162,11 +162,11 @@ def load_class_names(data: str) -> list[str]:
 def training_key(model: str) -> str:
     """Return the key prefix of the training widgets.
 
-    Models with their own learning rate have their own widgets: a default applies only until a widget is drawn.
+    Models with their own defaults have their own widgets: a default applies only until a widget is drawn.
     """
     if is_pretrained(model):
         return "poison.train.pretrained"
-    return f"poison.train.{model}" if model in POISON_LR else "poison.train"
+    return f"poison.train.{model}" if model in POISON_LR or model in OWN_POISON else "poison.train"
 
 
 def own_setting_key(key: str, model: str) -> str:

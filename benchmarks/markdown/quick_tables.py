@@ -24,6 +24,7 @@ from benchmarks.markdown.cells import (
 from benchmarks.markdown.comparison import format_comparison, format_summary
 from benchmarks.quick_plan import BUDGET, CONFIRM_SEEDS, TRIALS_EACH
 from benchmarks.tasks import TaskFile
+from cleaner.evaluation.equal_accuracy import is_within
 from cleaner.evaluation.result import SUCCESS_ASR
 from cleaner.reports.results import parse_row_metrics
 
@@ -131,7 +132,7 @@ def compare_trials(trials: Sequence[Row]) -> str:
     lines = []
     for rows in group_rows(trials, "defense"):
         best = [
-            min((r["asr"] for r in rows if r["backdoored_ca"] - r["ca"] <= points / 100), default=None)
+            min((r["asr"] for r in rows if is_within(r["backdoored_ca"] - r["ca"], points / 100)), default=None)
             for points in LOST_POINTS
         ]
         lines.append((method_label(rows[0]["defense"]), *("-" if asr is None else f"{asr:.3f}" for asr in best)))

@@ -56,7 +56,7 @@ def reliability_summary(root: Path) -> str:
     for row in read_measurement(root, "sessions.json")["rows"]:
         what = f"{row['actions']:,} actions in {row['sessions']} browser sessions at once"
         lines.append((what, f"{row['failures']:,}", f"{60 * row['minutes']:,.0f} s"))
-    return markdown_table(("what", "failures", "time"), lines)
+    return markdown_table(("what", "failed tests or actions", "time"), lines)
 
 
 def sessions(root: Path) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from benchmarks.markdown.cells import (
 )
 from benchmarks.markdown.comparison import COMPARISON_COLUMNS, format_comparison, format_metrics, format_summary
 from cleaner.evaluation.equal_accuracy import Setting, interpolate_asr
+from cleaner.labels import format_count
 from cleaner.reports import results
 
 OTHER_TRIGGER_COLUMNS = (
@@ -40,6 +41,8 @@ OTHER_TRIGGER_COLUMNS = (
 )
 COMMAND = "python -m benchmarks.attack_defense"
 PHOTOS_COMMAND = "python -m benchmarks.photos"
+TRIED_SUSPECT = ("badnet", 0, None)
+"""Attack, seed and method of the row of the model that the learning rates of the photos were tried on."""
 LostPairs = set[tuple[str, ...]]
 """(model, method) pairs whose chosen learning rate lost more accuracy than the budget."""
 
@@ -246,8 +249,13 @@ def describe_attack_choice(result: dict[str, Any]) -> str:
 
 def describe_rate_trials(result: dict[str, Any]) -> str:
     """Return the backdoored models of the trials: another type of processor makes another one of the same seed."""
-    digests = join_unique(trial["suspect_sha256"][:8] for trial in result["rate_trials"])
-    return f"; tried on `badnet`, seed 0 (SHA-256: {digests})"
+    return f"; tried on `badnet`, seed 0 ({describe_suspects(result['rate_trials'])})"
+
+
+def describe_suspects(trials: Sequence[Row]) -> str:
+    """Return the number of backdoored models of some trials, and the start of their hashes."""
+    digests = list(dict.fromkeys(trial["suspect_sha256"][:8] for trial in trials))
+    return f"{format_count(len(digests), 'models')}, SHA-256: {', '.join(digests)}"
 
 
 def describe_missing(result: dict[str, Any]) -> str:
@@ -265,21 +273,28 @@ def photo_rates(root: Path) -> str:
     """Return what each learning rate costs and leaves on photos, and the ASR@1 of each method at equal accuracy."""
     result = read_photos(root)
     trials, budget, rates = result["rate_trials"], result["budget"], sorted(result["grid"], reverse=True)
+    undefended = find_undefended_asr(result["rows"])
     lines = []
     for name, settings in read_settings(trials).items():
         texts = {each.lr: f"{100 * each.loss:.1f} / {format_number(each.asr)}" for each in settings}
         chosen = result["chosen"][trials[0]["model"]][name]
         texts[chosen] = f"**{texts[chosen]}**"
-        at_budget = format_number(interpolate_asr(settings, budget, undefended=1.0, grid=rates))
+        at_budget = format_number(interpolate_asr(settings, budget, undefended=undefended, grid=rates))
         lines.append((name, *(texts.get(lr, "-") for lr in rates), at_budget))
     header = ("points lost / ASR@1 at", *(f"{lr:g}" for lr in rates), f"ASR@1 at {100 * budget:g} points")
     n, n_attack = (join_unique(f"{trial[key]:,}" for trial in trials) for key in ("n", "n_attack"))
     return (
-        f"{markdown_table(header, lines)}\n\n`badnet`, seed 0: n {n} validation photos for accuracy, {n_attack} for "
-        "ASR@1, which plays no part in the choice. Bold: chosen. -: not tried, because a larger rate meets the budget. "
+        f"{markdown_table(header, lines)}\n\n`badnet`, seed 0 ({describe_suspects(trials)}): n {n} validation photos "
+        f"for accuracy, {n_attack} for ASR@1, which plays no part in the choice. Bold: chosen. -: not tried, because a larger rate meets the budget. "
         "Last column: the lowest ASR@1 at this loss or less, interpolated between neighboring rates. "
         f"Commit {join_unique(trial['commit'] for trial in trials)}; `{PHOTOS_COMMAND}`."
     )
+
+
+def find_undefended_asr(rows: Sequence[Row]) -> float:
+    """Return the ASR@1 of the model that the learning rates were tried on; 1, the highest, until it is measured."""
+    suspect = next((row for row in rows if (row["trigger"], row["seed"], row["defense"]) == TRIED_SUSPECT), None)
+    return 1.0 if suspect is None else (results.parse_row_metrics(suspect).asr or {})[1]
 
 
 def photo_subtexts(root: Path) -> str:
@@ -294,11 +309,11 @@ def photo_subtexts(root: Path) -> str:
             (method_label(before["defense"]), *(f"{old:.3f} → {new:.3f}" for old, new in zip(*values, strict=True)))
         )
     row = subtexts["after"][0]
-    commits = (join_unique(each["commit"] for each in subtexts[key]) for key in ("before", "after"))
+    before, after = (join_unique(each["commit"] for each in subtexts[when]) for when in ("before", "after"))
     return (
         f"{markdown_table(('defense', 'CA', 'CF', 'ASR@1'), lines)}\n\nBefore → after, `{row['trigger']}`, seed "
-        f"{row['seed']}, one backdoored model, at the same rates; test photos. Commits {' → '.join(commits)}; "
-        f"`{PHOTOS_COMMAND}`."
+        f"{row['seed']}, one backdoored model, at the same rates; test photos. Commits {before} → {after}; only "
+        f"at the second of them does `{PHOTOS_COMMAND}` measure these rows again."
     )
 
 

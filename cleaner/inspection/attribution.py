@@ -78,17 +78,17 @@ def measure_trigger_attribution(
     explainer: Any,
     data: CaptionData,
     trigger: Trigger,
-    target_class: str,
+    target_class: str | None,
     text: str,
     n: int = 256,
     on_step: OnStep | None = None,
 ) -> TriggerAttribution:
-    """Compare the maps of the first `n` images of `data` with a single class other than the target.
+    """Compare the maps of the first `n` images of `data` with a single class other than the target (None: any class).
 
     `explainer` attributes the cosine with `text`. Raises `CleanerError` if there are no such images.
     """
     data = validate_eval_data(data, target_class).with_transform(clip.framing)
-    is_other = (data.labels >= 0) & (data.labels != data.class_index(target_class))
+    is_other = (data.labels >= 0) & (data.labels != (-1 if target_class is None else data.class_index(target_class)))
     batches = is_other.nonzero().flatten()[:n].split(limit_batch(clip, ATTRIBUTION_BATCH))
     target, statistics = text_feature(clip, text), [torch.zeros(4, 0)]
     report = start_progress(on_step, "attribution", len(batches))

@@ -21,7 +21,7 @@ def list_notes(records: Sequence[RunRecord]) -> list[str]:
     notes = [note] if (note := describe_different_tests(records)) else []
     if failed := [record.name_or_id for record in records if has_failed_attack(record)]:
         notes.append(
-            f"The attack did not take (success below {WEAK_ASR:.0%}), so these runs say little about a defense: "
+            f"The attack failed (success below {WEAK_ASR:.0%}), so these runs say little about a defense: "
             f"{', '.join(failed)}."
         )
     return notes

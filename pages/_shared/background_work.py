@@ -36,7 +36,7 @@ def _watch(work: cache.BackgroundWork, message: str, key: str) -> None:
     st.markdown(f":material/hourglass_top: {text}")
     if work.report is not None:
         draw_bar(st.empty(), work.report)
-    if work.preview and work.report is not None:
-        caption = f"Pattern under its mask, and mask, after step {work.report.step:,}"
-        st.image(decode_png(work.preview), caption=caption, alt="Current trigger beside its mask")
+    if work.preview is not None:
+        caption = f"Pattern under its mask, and mask, after step {work.preview.step:,}"
+        st.image(decode_png(work.preview.picture), caption=caption, alt="Current trigger beside its mask")
     tick(f"{key}.tick")

@@ -134,7 +134,7 @@ def show_measurement_notes(run: RunRecord) -> None:
     if counterfactual is not None:
         n = run.metrics.get("n_counterfactual", 0)
         notes.append(f"Fine detail: {format_percent(counterfactual)} of {n:,} captions score above all false subtexts.")
-    with st.expander(f"n = {run.count('ca'):,} and {run.count('asr'):,} · how measured"):
+    with st.expander(f"n = {run.count('ca'):,} (CA), {run.count('asr'):,} (ASR) · how measured"):
         st.caption(" ".join([*notes, f"Run {escape_markdown(run.id)}."]))
     warn_of_changed_files(run)
 
@@ -177,7 +177,7 @@ def _attack_notes(run: RunRecord) -> list[str]:
 def show_run_verdict(run: RunRecord) -> None:
     """Draw whether a run's attack succeeded."""
     if run.metric("asr") is not None:
-        show_verdict(*cache.attack_verdict(run.folder, run.metrics, run.attack_poison_rate))
+        show_verdict(*cache.attack_verdict(run.metrics, run.attack_poison_rate))
 
 
 def show_verdict(verdict: str, reason: str) -> None:

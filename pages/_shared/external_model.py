@@ -95,8 +95,7 @@ def show_facts(external: ExternalModel, key: str = "defend.external") -> Metrics
             f"95% interval {format_percent(low)} to {format_percent(high)}, n = {metrics.n:,} of "
             f"{escape_markdown(metrics.data)}; {format_count(metrics.classes, 'classes')}, "
             f"{format_count(metrics.templates, 'prompts')} each; chance "
-            f"{format_percent(1 / metrics.classes)}. Attack success: unknown, "
-            "because the trigger is unknown."
+            f"{format_percent(1 / metrics.classes)}."
         )
         st.markdown("\n".join(f"- {escape_markdown(sentence)}" for sentence in sentences))
     return metrics

@@ -125,4 +125,4 @@ def show_ended_jobs(kind: str) -> None:
         if status.state == "failed":
             st.error(f"{name}: {escape_markdown(wording.capitalize_message(status.message))}", icon=":material/error:")
         elif status.state == "cancelled":
-            st.info(f"{name}: canceled. Its settings stay in the table of runs.", icon=":material/cancel:")
+            st.info(f"{name}: canceled. Its settings stay under All runs on Overview.", icon=":material/cancel:")

@@ -115,7 +115,7 @@ def list_model_defenses(model: str) -> list[RunRecord]:
     """Return the defenses of a model without a run, newest first; say how many started from other weights."""
     defended = state.defenses_of_model(model)
     weights = cache.hash_weights(model) if defended else ""
-    current = [run for run in defended if run.config.get("model_sha256") in (None, weights)]
+    current = [run for run in defended if not weights or run.config.get("model_sha256") in (None, weights)]
     if hidden := len(defended) - len(current):
         count = format_count(hidden, "defenses")
         st.caption(f":material/warning: {count} started from an earlier version of this file: see Compare.")

@@ -69,7 +69,7 @@ def make_table(entries: list[RunRecord]) -> tuple[pd.DataFrame, dict[str, Any]]:
             "Tags": [", ".join(e.tags) for e in entries],
             "Created": [times.created_at(e) for e in entries],
             "Run": [e.id for e in entries],
-            "Defended run": [e.parent or "" for e in entries],
+            "Started from": [e.parent or "" for e in entries],
         }
     )
     return table, formats

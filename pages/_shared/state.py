@@ -228,6 +228,9 @@ def apply_requested_run(options: list[str]) -> None:
         st.toast(f"{escape_markdown(name)} is no longer open: open it again on Defend.", icon=":material/folder_open:")
     elif requested and requested not in options:
         st.toast(f"There is no run {escape_markdown(requested)}: showing another.", icon=":material/search_off:")
+    elif last and last.startswith(MODEL_PREFIX) and not {requested, selection, last} & set(options):
+        name = Path(last.removeprefix(MODEL_PREFIX)).name  # in view by its last defense, which was deleted
+        st.toast(f"{escape_markdown(name)} has no defense any more: showing another.", icon=":material/search_off:")
     elif last and not {requested, selection, last} & set(options):  # deleted, maybe in another tab
         st.toast(f"{escape_markdown(last)} is gone: showing another.", icon=":material/search_off:")
     for run_id in (requested, selection, last, options[0]):

@@ -63,7 +63,7 @@ def _show_sweep_table(name: str, entries: list[RunRecord]) -> None:
         for reason in list_stop_reasons(entries):
             st.caption(f":material/error: {escape_markdown(reason)}")
         protocols = {f"Measured on {e.protocol}." for e in entries if e.status.state == "done" and e.metrics}
-        st.caption(escape_markdown(f"Finished runs only. {' '.join(sorted(protocols))} {name}"))
+        st.caption(escape_markdown(" ".join(["Metrics of finished runs.", *sorted(protocols), f"Sweep {name}."])))
         if done > 1:
             link("Compare", equal_accuracy.TITLE)
         if done < len(entries):

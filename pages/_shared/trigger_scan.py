@@ -82,7 +82,7 @@ def _stop(last: cache.WorkKey | None, key: cache.WorkKey) -> None:
 
 
 def _show_rows(found: cache.Scanned, reference: str | None) -> None:
-    """Draw the rows of a scan with the largest increase."""
+    """Draw the rows of a scan with the largest increases, by the lower end of the interval."""
     rows = [
         {
             "Trigger": to_label(r.trigger),
@@ -112,7 +112,8 @@ def _show_rows(found: cache.Scanned, reference: str | None) -> None:
     st.dataframe(pd.DataFrame(rows), hide_index=True, column_config=columns)
     note = f" Not scanned: {', '.join(to_label(name) for name in found.skipped)}." if found.skipped else ""
     st.caption(
-        f"{format_count(found.tried, 'settings')} tried; largest increases of {len(found.results):,} combinations of "
-        f"trigger and class, n = {found.results[0].n:,} test images; simultaneous 95% intervals.{note}"
+        f"{format_count(found.tried, 'settings')} tried; {len(found.results):,} combinations of trigger and class, "
+        f"sorted by the lower end of the interval, n = {found.results[0].n:,} test images; simultaneous 95% "
+        f"intervals.{note}"
     )
     st.warning(found.warning, icon=":material/warning:")

@@ -55,8 +55,10 @@ def section_title(title: str, run: RunRecord | None) -> str:
 
 
 def describe_tradeoff(runs: Iterable[RunRecord]) -> str:
-    """Return the caption of a plot of accuracy and attack success: test data and bars."""
+    """Return the caption of a plot of accuracy and attack success: test data and bars; "" if nothing is measured."""
     tested = list(dict.fromkeys(run.protocol for run in runs if run.metric("asr") is not None))
+    if not tested:
+        return ""
     measured = " and on ".join(map(escape_markdown, tested[:MAX_PROTOCOLS]))
     if len(tested) > MAX_PROTOCOLS:
         measured += " and on further tests, see the table"

@@ -188,13 +188,21 @@ def test_the_table_has_an_attack_and_seed_once_all_methods_are_measured() -> Non
     assert rows.complete_groups([*rows_of("sig", 3), *complete], 1 + len(photos.METHODS)) == complete
 
 
+def test_rows_at_a_rate_that_is_not_the_chosen_one_are_refused() -> None:
+    row = {"key": "badnet 0 par", "defense": "par", "config": {"finetune": {"lr": 1e-3}}}
+    photos.check_rates([row, {"defense": None, "config": {"finetune": {"lr": 1.0}}}], {"par": 1e-3})
+    with pytest.raises(SystemExit, match="badnet 0 par was measured at another learning rate"):
+        photos.check_rates([row], {"par": 2e-3})
+
+
 def write_lines(path: Path, blocks: dict[tuple[str, int], int]) -> None:
     """Write finished tasks: all trials, and of each attack and seed the first cells; par lost accuracy."""
     setting = presets.OWN_POISON[photos.MODEL]
     names = [None, *photos.METHODS]
 
     def cell(attack: str, seed: int, name: str | None, poison: PoisonSetting, data: str, n: int) -> dict[str, Any]:
-        finetune = asdict(presets.POISON) | {"lr": poison.lr, "epochs": poison.epochs, "seed": seed}
+        lr = max(photos.LR_GRID) if name else poison.lr
+        finetune = asdict(presets.POISON) | {"lr": lr, "epochs": poison.epochs, "seed": seed}
         config = {"pairs": poison.pairs, "finetune": finetune} | ({} if name else {"poison_rate": poison.rate})
         ca = 0.84 if poison == setting else 0.82
         shares = {"ca": {1: ca, 3: 0.95}, "asr": {1: 0.5, 3: 0.6}, "asr_clean_model": {1: 0.1, 3: 0.3}}
@@ -249,7 +257,7 @@ def test_the_tables_say_what_they_show_before_all_is_measured(tmp_path: Path, mo
         "Attacks: 10% of 22,500 pairs, 2 epochs, lr 0.0003; of 6 settings tried on seed 100",
         "at most 0.02 accuracy, else the most accurate; it costs 0.010.",
         "on 5,000 validation photos",
-        "tried on `badnet`, seed 0 (SHA-256: 0.84)",
+        "tried on `badnet`, seed 0 (1 model, SHA-256: 0.84)",
         "Seeds not measured yet: badnet 2; blended 1, 2; sig 0, 1, 2; badclip 0, 1, 2.",
         "Seeds: badnet 0, 1; blended 0.",
         "n 10,000 images for CA, 9,000 triggered images",
@@ -281,14 +289,22 @@ def test_methods_are_compared_at_equal_accuracy(tmp_path: Path) -> None:
         rate_trial("cleanclip", 3e-4, 0.03, asr=0.2),
         rate_trial("cleanclip", 1e-4, 0.01, asr=0.8),
         rate_trial("finetune", 1e-3, 0.01, asr=0.05),
+        rate_trial("par", 1e-3, 0.04, asr=0.0),
     ]
-    chosen = {photos.MODEL: {"cleanclip": 1e-4, "finetune": 1e-3}}
-    write_result(tmp_path, "cifar10.json", rate_trials=trials, budget=0.02, grid=photos.LR_GRID, chosen=chosen)
+    chosen = {photos.MODEL: {"cleanclip": 1e-4, "finetune": 1e-3, "par": 1e-3}}
+    known = {"rate_trials": trials, "budget": 0.02, "grid": photos.LR_GRID, "chosen": chosen}
+    write_result(tmp_path, "cifar10.json", **known, rows=[])
     lines = result_tables.photo_rates(tmp_path).splitlines()
     cleanclip = next(line for line in lines if line.startswith("| cleanclip |"))
     assert "| 4.0 / 0.100 | 3.0 / 0.200 | **1.0 / 0.800** | - |" in cleanclip
     assert cleanclip.endswith("| 0.500 |")
     assert next(line for line in lines if line.startswith("| finetune |")).endswith("| 0.050 |")
+    assert lines[-3].startswith("| par |")
+    assert lines[-3].endswith("| 1.000 |"), "no rate costs so little: what the attack reaches"
+    measured = Metrics(n=9, classes=10, data="x", target_class="frog", n_attack=9, ca={1: 0.9}, asr={1: 0.97})
+    suspect = {"trigger": "badnet", "seed": 0, "defense": None, "metrics": measured.to_dict()}
+    write_result(tmp_path, "cifar10.json", **known, rows=[suspect])
+    assert result_tables.photo_rates(tmp_path).splitlines()[-3].endswith("| 0.970 |")
 
 
 def test_the_preset_is_the_setting_that_was_chosen() -> None:

@@ -106,7 +106,7 @@ def test_an_interrupted_count_continues(tmp_path: Path, monkeypatch: pytest.Monk
     assert program.main(options) == 0
     assert ran == [["t::0", "t::1"], [], ["t::2", "t::3"], ["t::4"]]
     (row,) = json.loads(options.out.read_text())["rows"]
-    assert (row["tests"], row["cases"]) == (5, 500)
+    assert (row["tests"], row["cases"], row["commit"]) == (5, 500, "abc")
     assert [path.name for path in tmp_path.iterdir()] == ["reliability.json"]
 
 

@@ -58,6 +58,8 @@ def test_trigger_attribution_excludes_the_target_class(tiny_clip: Clip, toy_data
     maps = explainer.attribute(tiny_clip, append_triggered(first, PATCH), text_feature(tiny_clip, "a banana"))
     one = compare_map_pair(maps.numpy(), PATCH.mask(first)[0, 0].numpy())
     assert (result.clean[0], result.triggered[0]) == pytest.approx((one.clean[0], one.triggered[0]), rel=1e-3)
+    whole = measure_trigger_attribution(tiny_clip, explainer, toy_data, PATCH, None, "a banana")
+    assert len(whole.clean) == 48, "data without the target class"
     with pytest.raises(CleanerError, match="spoon"):
         measure_trigger_attribution(tiny_clip, explainer, toy_data, PATCH, "spoon", "a spoon")
     with pytest.raises(CleanerError, match="is of the target class"):

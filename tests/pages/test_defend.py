@@ -186,7 +186,7 @@ def test_cards_and_notes_have_the_figures_of_their_names(open_page: OpenPage, tm
     assert "95% interval 5.8 to 18.1%" in after.help
     assert f"n = 96; change {100 * low:+.1f} to {100 * high:+.1f} points" in after.help
     assert "change" not in before.help
-    (notes,) = (box.caption[0].value for box in app.expander if box.label == "n = 100 and 96 · how measured")
+    (notes,) = (box.caption[0].value for box in app.expander if box.label == "n = 100 (CA), 96 (ASR) · how measured")
     assert (
         "Floor: 1.0%, attack success on the clean model (target “banana”). "
         "Base rate: 2.0% reach the target without the trigger. "

@@ -160,6 +160,9 @@ def test_it_is_defended_without_an_attack_success(page: AppTest, tmp_path: Path)
     save_clip(make_clip(seed=4), tmp_path / "epoch_10.safetensors")
     page.run()
     assert "1 defense started from an earlier version of this file" in page_text(page)
+    (tmp_path / "epoch_10.safetensors").unlink()
+    assert len(table(page.run(), "Attack success")) == 1, "shown without the model"
+    assert not page.exception
     with pytest.raises(StopIteration):
         table(page, "Attack success")
 

@@ -16,7 +16,7 @@ from cleaner.inspection import embedding_map
 from cleaner.models.clip import save_clip
 from cleaner.runs.record import RunRecord
 from cleaner.runs.request import Request
-from cleaner.runs.store import create_run
+from cleaner.runs.store import create_run, list_runs
 from pages._shared import cache, pickers, state
 from pages._shared.job_requests import ExternalModel
 from pages._shared.menu import titles
@@ -174,6 +174,17 @@ def test_a_reload_says_that_a_model_is_no_longer_open(open_page: OpenPage) -> No
     app.query_params["run"] = "model:/data/epoch_10.pt"
     app.run()
     assert "epoch_10.pt is no longer open" in app.toast[0].value.replace("\\", "")
+
+
+def test_a_model_whose_last_defense_is_deleted_leaves_the_view(open_page: OpenPage, external: Path) -> None:
+    app = open_page("Overview")
+    defend(external)
+    select(app.run(), f"model:{external}")
+    for record in list_runs():
+        shutil.rmtree(record.folder)
+    app.run()
+    assert not app.exception
+    assert app.toast[0].value.replace("\\", "") == f"{external.name} has no defense any more: showing another."
 
 
 def test_a_replaced_checkpoint_is_read_again(open_page: OpenPage, external: Path) -> None:

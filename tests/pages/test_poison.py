@@ -213,6 +213,9 @@ def test_a_model_with_its_own_setting_starts_with_it(open_page: OpenPage) -> Non
     assert app.number_input(key="poison.train.photos-rn.epochs").value == setting.epochs
     choose_own_model(app, "poison.model", "scenes-rn")
     assert app.slider(key="poison.rate").value == 100 * QUICK_POISON_RATE
+    for model, own in OWN_POISON.items():  # whatever was drawn before
+        choose_own_model(app, "poison.model", model)
+        assert app.number_input(key=f"poison.train.{model}.epochs").value == own.epochs
 
 
 def test_every_published_preset_can_be_drawn(open_page: OpenPage) -> None:

@@ -159,4 +159,4 @@ def test_the_sweep_command_says_it(
 ) -> None:
     monkeypatch.setattr("cleaner.jobs.sweep.list_sweep_runs", lambda name: failed[1:2])
     Sweep(str(failed[0].folder))._print_sweeps(["a-sweep"])
-    assert "The attack did not take" in capsys.readouterr().out
+    assert "The attack failed" in capsys.readouterr().out

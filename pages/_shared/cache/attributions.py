@@ -108,14 +108,14 @@ def shares_over(
     """Return the `TriggerAttribution` of n images of `data`."""
     from cleaner.inspection.attribution import measure_trigger_attribution
 
-    attack = load_run(trigger_run)
+    attack, tested = load_run(trigger_run), load_data(data)
     assert attack.trigger is not None
     return measure_trigger_attribution(
         load_model(model),
         explainers()[method](**settings),
-        load_data(data),
+        tested,
         attack.trigger,
-        str(attack.target_class),
+        attack.target_class if attack.target_class in tested.class_names else None,  # the data may be the user's
         text,
         n,
         wrap_in_thread(_on_step),

@@ -240,8 +240,10 @@ def load_model(key: ModelKey) -> Clip:
 
 
 def hash_weights(name: str) -> str:
-    """Return the SHA-256 of the weights of a model by name or path."""
-    return _hash_weights(name, read_model_mtime(name))
+    """Return the SHA-256 of the weights of a model by name or path; "" if they are not on this machine."""
+    from cleaner.models.lookup import is_on_this_machine
+
+    return _hash_weights(name, read_model_mtime(name)) if is_on_this_machine(name) else ""
 
 
 @st.cache_data(show_spinner=False, max_entries=64)
@@ -259,7 +261,7 @@ def is_loadable(key: ModelKey) -> bool:
 
 
 @st.cache_data(show_spinner=False, max_entries=64)
-def attack_verdict(folder: Path, metrics: dict[str, Any], poison_rate: float | None) -> tuple[str, str]:
+def attack_verdict(metrics: dict[str, Any], poison_rate: float | None) -> tuple[str, str]:
     """Return `workflow.attack_verdict` of a run: the verdict, and one sentence that explains it."""
     import_library()
     from cleaner.evaluation.evaluate import Metrics

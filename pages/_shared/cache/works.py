@@ -29,7 +29,7 @@ class BackgroundWork:
 
     Attributes:
         report: the newest progress.
-        preview: the newest image of the work in progress (`StepReport.picture`).
+        preview: the newest report with an image of the work in progress.
         result: what the work returned.
         error: what it raised.
         is_stopping: whether the user has canceled it.
@@ -38,7 +38,7 @@ class BackgroundWork:
 
     def __init__(self, compute: Callable[[OnStep], object], after: BackgroundWork | None = None) -> None:
         self.report: StepReport | None = None
-        self.preview = ""
+        self.preview: StepReport | None = None
         self.result: object = None
         self.error: Exception | None = None
         self.is_stopping = self.is_canceled = False
@@ -61,7 +61,9 @@ class BackgroundWork:
         """Keep a report; raise `Cancelled` if the work is to end."""
         if threading.current_thread() is not self._thread:  # cached data keep this callback for other work
             return
-        self.report, self.preview = report, report.picture or self.preview
+        self.report = report
+        if report.picture:
+            self.preview = report
         if self.is_stopping:
             raise Cancelled
 
