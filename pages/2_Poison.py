@@ -231,17 +231,27 @@ def choose_attack(*, is_open: bool) -> job_requests.AttackSettings | None:
         except CleanerError as error:
             show_error(error)  # here, so that active jobs stay visible
             return None
-        if model not in cache.models():
-            external_model.show_facts(job_requests.ExternalModel(model, data.name), "poison.external")
+        is_readable = model in cache.models()
+        if not is_readable:
+            external = job_requests.ExternalModel(model, data.name)
+            external_model.show_facts(external, "poison.external")
+            is_readable = external_model.is_readable(external)
     with st.expander("Poisoning", is_open, icon=":material/edit_note:"):
         target, poison_rate, clean_label = choose_poisoning(data.name, model, classes)
     with st.expander("Training", is_open, icon=":material/tune:"):
         config = choose_training(model)
-    if config is None or trigger is None:
+    if config is None or trigger is None or not is_readable:
         return None
-    return job_requests.AttackSettings(
+    attack = job_requests.AttackSettings(
         data.name, model, trigger, target, poison_rate, clean_label, data.size, tests, config
     )
+    try:
+        load_data_with_progress(attack.training_data)
+        attack.plan()
+    except CleanerError as error:  # such as too few pairs that name the target
+        show_error(error)
+        return None
+    return attack
 
 
 def show_start_section(attack: job_requests.AttackSettings | None) -> None:

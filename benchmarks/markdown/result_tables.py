@@ -285,8 +285,9 @@ def photo_rates(root: Path) -> str:
     n, n_attack = (join_unique(f"{trial[key]:,}" for trial in trials) for key in ("n", "n_attack"))
     return (
         f"{markdown_table(header, lines)}\n\n`badnet`, seed 0 ({describe_suspects(trials)}): n {n} validation photos "
-        f"for accuracy, {n_attack} for ASR@1, which plays no part in the choice. Bold: chosen. -: not tried, because a larger rate meets the budget. "
-        "Last column: the lowest ASR@1 at this loss or less, interpolated between neighboring rates. "
+        f"for accuracy, {n_attack} for ASR@1, which plays no part in the choice. Bold: chosen. -: not tried, because a "
+        "larger rate meets the budget. Last column: the lowest ASR@1 at this loss or less, interpolated between "
+        "neighboring rates. "
         f"Commit {join_unique(trial['commit'] for trial in trials)}; `{PHOTOS_COMMAND}`."
     )
 

@@ -40,11 +40,12 @@ FINDINGS = {
         "few seeds."
     ),
     "photos-rn": (
-        "**On photos plain finetuning and PAR leave least of the patch at equal accuracy** (one seed): within 2 "
-        "points of validation accuracy, plain finetuning leaves 0.03 of the patch, PAR 0.02, TA-Cleaner 0.13 (K "
-        "10%) and 0.13 (K 100%), the control 0.17 and 0.18, CleanCLIP 0.19. At the rates below CleanCLIP leaves "
-        "far more, because its next larger learning rate loses 2.02 points, and the control with K 10% less than "
-        "TA-Cleaner with K 10%. No defense removes the wave or BadCLIP. TA-Cleaner keeps fine detail."
+        "**On photos plain finetuning and PAR leave least of the patch at equal accuracy** (one seed; TA-Cleaner and "
+        "the control on another copy of the backdoored model than the rest): within 2 points of validation accuracy, "
+        "plain finetuning leaves 0.03 of the patch, PAR 0.02, TA-Cleaner 0.13 (K 10%) and 0.13 (K 100%), the control "
+        "0.17 and 0.18, CleanCLIP 0.19. At the rates below CleanCLIP leaves far more, because its next larger "
+        "learning rate loses 2.02 points, and the control with K 10% less than TA-Cleaner with K 10%. No defense "
+        "removes the wave or BadCLIP. TA-Cleaner keeps fine detail."
     ),
 }
 """Model -> what its main comparison says, in sentences."""

@@ -120,7 +120,10 @@ def show_results(external: ExternalModel, before: Metrics | None) -> None:
         table[name], formats[name] = 100 * table[name].astype(float), formats[metric]
     st.dataframe(table, hide_index=True, column_config=formats, placeholder="–")
     hint = "" if before is not None else "Open the model to see its accuracy before the defense. "
-    st.caption(f"{hint}Without the trigger, nobody can measure whether a backdoor is gone.")
+    tests = sorted({f"Measured on {run.protocol}. " for run in defended if run.metric("ca") is not None})
+    st.caption(
+        f"{escape_markdown(''.join(tests))}{hint}Without the trigger, nobody can measure whether a backdoor is gone."
+    )
     link("Compare", "Compare and export")
     jobs.mark_as_seen(defended)
 

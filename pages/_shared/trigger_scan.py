@@ -56,7 +56,9 @@ def show(model: str, data: str, key: str) -> None:
             trigger = forms.draw_form(kinds[kind], f"{key}.{kind}", image_side=side)
         request = f"{key}.request"
         settings = "" if trigger is None else str(trigger.state_dict())
-        work_key = ("scan", model, data, settings, str(n), str(reference), str(has_variants))
+        models = [cache.make_model_key(name) for name in (model, reference) if name]
+        inputs = f"{models} {data} {cache.read_data_mtime(data)}"  # with file times: files may be replaced
+        work_key = ("scan", inputs, settings, str(n), str(has_variants))
         if st.button("Scan", key=f"{key}.go", type="primary", icon=":material/search:"):
             _stop(st.session_state.get(request), work_key)
             st.session_state[request] = work_key

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import threading
 import time
@@ -46,7 +47,7 @@ def search_trigger(open_page: OpenPage, attacked: Path) -> AppTest:
 def test_known_triggers_are_tried_at_many_settings(
     open_page: OpenPage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    make_runs(tmp_path)
+    attacked, _ = make_runs(tmp_path)
     scan = cache.scan
 
     def find_rise(*arguments: Any, **options: Any) -> cache.Scanned:
@@ -69,6 +70,8 @@ def test_known_triggers_are_tried_at_many_settings(
     assert (class_name, interval) == ("cup", "+20.0 to +31.0")
     assert [*numbers, on_reference] == pytest.approx([3, 28, 25, 5])
     assert "1 setting tried" in page_text(app)
+    os.utime(attacked / "model.safetensors", (1, 1))
+    assert "1 setting tried" not in page_text(app.run()), "of other weights"
 
 
 class FakeSearch:

@@ -55,6 +55,7 @@ from pages._shared.cache.loaders import (
     load_run,
     make_model_key,
     poison_plan,
+    read_data_mtime,
     resolve_data_name,
     save_uploads,
 )
