@@ -29,7 +29,7 @@ from cleaner.jobs import local, map_worker
 from cleaner.models.clip import Clip, load_clip, save_clip
 from cleaner.runs.inversion import Inversion, InversionConfig, locate_inversion
 from cleaner.runs.store import read_record
-from cleaner.types import CleanerError, StepReport
+from cleaner.types import CleanerError, OnStep, StepReport
 from pages._shared import cache, gallery, pickers
 from pages._shared.cache import background, loaders, model_cache
 from pages._shared.cache.loaders import load_model
@@ -351,3 +351,18 @@ def test_pages_leave_shared_models_as_they_are(open_page: OpenPage, tmp_path: Pa
         modules = list(clip.model.modules())
         assert not any(module.training or module._forward_hooks or module._backward_hooks for module in modules)
         assert all(parameter.grad is None for parameter in clip.model.parameters())
+
+
+def test_the_preview_is_the_report_that_carried_the_image() -> None:
+    """The reports of later stages count other steps."""
+
+    def invert(on_step: OnStep) -> None:
+        on_step(StepReport("invert", 250, 750, 1.0, picture="png"))
+        on_step(StepReport("images", 700, 1000, 1.0))
+
+    work = cache.BackgroundWork(invert)
+    work.join()
+    assert work.preview is not None
+    assert (work.preview.step, work.preview.picture) == (250, "png")
+    assert work.report is not None
+    assert work.report.step == 700

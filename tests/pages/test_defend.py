@@ -28,7 +28,7 @@ from cleaner.runs.run import read_progress
 from cleaner.runs.status import Status, write_status
 from cleaner.runs.store import create_run, list_runs, read_record
 from cleaner.types import CleanerError
-from pages._shared import cache, cards, curves, defense_results, durations, job_requests
+from pages._shared import cache, cards, curves, defense_results, durations, job_requests, jobs, wording
 from pages._shared.defense_results import MAX_CARDS
 from pages._shared.sample import DataKey
 from pages._shared.state import defense_labels
@@ -130,6 +130,25 @@ def test_two_defenses_in_one_start(open_page: OpenPage) -> None:
     assert "Backdoored" in str(chart(go_to(app, "Subtexts"), "similarity")["data"])
     go_to(app, "Defend")
     assert app.select_slider(key="defend.pairs").value == 200
+
+
+def test_it_says_which_of_several_trainings_are_not_started_again(
+    open_page: OpenPage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_runs(tmp_path)
+    monkeypatch.setattr(jobs, "drop_active", lambda requests: list(requests)[1:])
+    monkeypatch.setattr(local, "start_all", lambda folders, cluster: None)
+    app = open_page("Defend")
+    app.multiselect(key="defend.which").set_value(["finetune", "ta_cleaner"]).run()
+    press(app, "defend.go")
+    assert app.toast[0].value == "Not started again: 1 of 2 trainings, already running, queued or paused."
+
+
+def test_a_plot_without_measured_runs_has_no_caption(tmp_path: Path) -> None:
+    attacked, _ = make_runs(tmp_path)
+    assert wording.describe_tradeoff([read_record(attacked)]).endswith("Bars: 95% Wilson intervals.")
+    (attacked / "metrics.json").unlink()
+    assert wording.describe_tradeoff([read_record(attacked)]) == ""
 
 
 def test_new_defenses_are_preselected_for_the_model_they_started_from(open_page: OpenPage, tmp_path: Path) -> None:

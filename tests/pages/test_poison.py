@@ -204,7 +204,7 @@ def test_a_trigger_has_the_parameters_of_the_model(open_page: OpenPage) -> None:
 
 def test_what_cannot_be_poisoned_is_not_started(open_page: OpenPage, tmp_path: Path) -> None:
     """The reason stands with the settings; with clean labels only pairs that name the target can be poisoned."""
-    attacked, _ = make_runs(tmp_path)
+    make_runs(tmp_path)
     app = choose_small_training(open_page("Poison"))
     assert not app.button(key="poison.go").disabled
     app.toggle(key="poison.clean_label").set_value(True)
@@ -212,7 +212,7 @@ def test_what_cannot_be_poisoned_is_not_started(open_page: OpenPage, tmp_path: P
     (error,) = app.error
     assert "should be poisoned, but only" in error.value
     assert app.button(key="poison.go").disabled
-    assert "Did the attack succeed?" in page_text(app), attacked
+    assert "Did the attack succeed?" in page_text(app)
 
 
 def test_a_model_with_its_own_setting_starts_with_it(open_page: OpenPage) -> None:
