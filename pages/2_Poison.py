@@ -242,16 +242,9 @@ def choose_attack(*, is_open: bool) -> job_requests.AttackSettings | None:
         config = choose_training(model)
     if config is None or trigger is None or not is_readable:
         return None
-    attack = job_requests.AttackSettings(
+    return job_requests.AttackSettings(
         data.name, model, trigger, target, poison_rate, clean_label, data.size, tests, config
     )
-    try:
-        load_data_with_progress(attack.training_data)
-        attack.plan()
-    except CleanerError as error:  # such as too few pairs that name the target
-        show_error(error)
-        return None
-    return attack
 
 
 def show_start_section(attack: job_requests.AttackSettings | None) -> None:
@@ -292,11 +285,15 @@ def show_result(run: RunRecord) -> None:
 
 def show_preview(attack: job_requests.AttackSettings | None, run: RunRecord | None) -> None:
     """Draw tabs with the poisoned images, their captions, and the training curves of the run in view."""
-    if attack is None:
+    plan = None
+    try:
+        plan = None if attack is None else attack.plan()
+    except CleanerError as error:  # such as too few pairs that name the target; the curves stay
+        show_error(error)
+    if attack is None or plan is None:
         stage_mode.explain_missing("The settings of the attack are incomplete: complete them outside stage mode.")
         show_images = show_captions = show_hint
     else:
-        plan = attack.plan()
         show_images, show_captions = partial(gallery.show_gallery, attack, plan), partial(gallery.show_captions, plan)
     if not stage_mode.is_on():
         curves_view = partial(show_training_curves, run)

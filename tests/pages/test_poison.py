@@ -202,8 +202,8 @@ def test_a_trigger_has_the_parameters_of_the_model(open_page: OpenPage) -> None:
     assert app.number_input(key="poison.scenes-vit.badclip.triplet_weight").value == needed["triplet_weight"]
 
 
-def test_what_cannot_be_poisoned_is_not_started(open_page: OpenPage, tmp_path: Path) -> None:
-    """The reason stands with the settings; with clean labels only pairs that name the target can be poisoned."""
+def test_what_cannot_be_poisoned_leaves_the_rest_of_the_page(open_page: OpenPage, tmp_path: Path) -> None:
+    """With clean labels only pairs that name the target can be poisoned."""
     make_runs(tmp_path)
     app = choose_small_training(open_page("Poison"))
     assert not app.button(key="poison.go").disabled
@@ -211,7 +211,7 @@ def test_what_cannot_be_poisoned_is_not_started(open_page: OpenPage, tmp_path: P
     app.slider(key="poison.rate").set_value(20.0).run()
     (error,) = app.error
     assert "should be poisoned, but only" in error.value
-    assert app.button(key="poison.go").disabled
+    assert "The poisoned pairs appear when" in page_text(app)
     assert "Did the attack succeed?" in page_text(app)
 
 
