@@ -285,11 +285,11 @@ def show_result(run: RunRecord) -> None:
 
 def show_preview(attack: job_requests.AttackSettings | None, run: RunRecord | None) -> None:
     """Draw tabs with the poisoned images, their captions, and the training curves of the run in view."""
-    plan = None
     try:
         plan = None if attack is None else attack.plan()
     except CleanerError as error:  # such as too few pairs that name the target; the curves stay
         show_error(error)
+        plan = None
     if attack is None or plan is None:
         stage_mode.explain_missing("The settings of the attack are incomplete: complete them outside stage mode.")
         show_images = show_captions = show_hint

@@ -47,8 +47,8 @@ def start_runs(kind: str, requests: Sequence[Request], cluster: SlurmResources |
         )
         return
     if len(new) < len(requests):
-        open_ones = f"{len(requests) - len(new)} of {len(requests)} trainings"
-        st.toast(f"Not started again: {open_ones}, already running, queued or paused.", icon=":material/info:")
+        count = f"{len(requests) - len(new)} of {len(requests)} trainings"
+        st.toast(f"Not started again: {count}, already running, queued or paused.", icon=":material/info:")
     folders = [create_run(request) for request in new]
     try:
         local.start_all(folders, cluster)

@@ -228,11 +228,11 @@ def apply_requested_run(options: list[str]) -> None:
         st.toast(f"{escape_markdown(name)} is no longer open: open it again on Defend.", icon=":material/folder_open:")
     elif requested and requested not in options:
         st.toast(f"There is no run {escape_markdown(requested)}: showing another.", icon=":material/search_off:")
-    elif last and last.startswith(MODEL_PREFIX) and not {requested, selection, last} & set(options):
-        name = Path(last.removeprefix(MODEL_PREFIX)).name  # in view by its last defense, which was deleted
-        st.toast(f"{escape_markdown(name)} has no defense any more: showing another.", icon=":material/search_off:")
     elif last and not {requested, selection, last} & set(options):  # deleted, maybe in another tab
-        st.toast(f"{escape_markdown(last)} is gone: showing another.", icon=":material/search_off:")
+        name, what = last, "is gone"
+        if last.startswith(MODEL_PREFIX):  # it was in view because of a defense
+            name, what = Path(last.removeprefix(MODEL_PREFIX)).name, "has no defense any more"
+        st.toast(f"{escape_markdown(name)} {what}: showing another.", icon=":material/search_off:")
     for run_id in (requested, selection, last, options[0]):
         if run_id in options:
             st.session_state[SELECTION] = st.session_state[_LAST_SELECTION] = run_id
