@@ -116,7 +116,7 @@ def test_pairs_are_ranked_and_the_model_is_trained_without_the_flagged_ones(dete
     shown = page_text(app)
     assert "Without 100 flagged pairs (k-distance)" in shown
     assert "poisoned pairs remained among the 400 training pairs" in shown
-    assert f"n = {again.count('ca')}" in [box.label.partition(" and ")[0] for box in app.expander]
+    assert f"n = {again.count('ca'):,} (CA)" in [box.label.partition(",")[0] for box in app.expander]
 
 
 @pytest.mark.slow
