@@ -11,11 +11,10 @@ import streamlit as st
 
 from cleaner.labels import format_count
 from cleaner.plots import charts, features
-from cleaner.presets import QUICK_CLEAN_PAIRS
 from cleaner.runs.record import RunRecord
 from cleaner.runs.run import read_progress
 from cleaner.types import CleanerError
-from pages._shared import annotated_text, cache, pickers, stage_mode, state, times, uploads, wording
+from pages._shared import annotated_text, cache, job_requests, pickers, stage_mode, state, times, uploads, wording
 from pages._shared.cancel import is_canceled, show_cancelable
 from pages._shared.frame import link, page
 from pages._shared.pickers import Stage
@@ -227,11 +226,8 @@ def show_diagnostics(data_key: DataKey, seed: int, negatives: int) -> None:
 
 def _describe_time_share(pairs: int, stats: list[DrawStats]) -> str:
     """Return a sentence with the share of an epoch spent on subtexts, from the newest training of the model in view."""
-    suspect = state.current_run()
-    defenses = state.defenses_of_run(suspect) if suspect else state.defenses_of_model(state.current_model() or "")
-    for run in defenses:
-        has_subtexts, step_seconds = "share" in (run.config.get("defense") or {}), _find_step_seconds(run)
-        if has_subtexts and step_seconds and not run.is_shipped:
+    for run in state.subtext_defenses():
+        if (step_seconds := _find_step_seconds(run)) and not run.is_shipped:
             epoch_seconds = step_seconds * max(1, pairs // int(run.finetune.batch_size))
             share = sum(s.seconds for s in stats) / len(stats) / epoch_seconds
             label = escape_markdown(times.label_run(run))
@@ -248,18 +244,15 @@ def _find_step_seconds(run: RunRecord) -> float:
 
 
 def _share_key() -> str:
-    """Return the key of the slider of K, which each run in view has for itself."""
+    """Return the key of the slider of K, which each run or model in view has for itself."""
     run = state.current_run()
-    return "subtexts.share" if run is None else f"subtexts.share.{run.id}"
+    return f"subtexts.share.{state.current_model() if run is None else run.id}"
 
 
 def _find_default_share() -> int:
-    """Return K in percent, as the newest defense of the run in view has it, else the method's default."""
-    run = state.current_run()
-    for defended in state.defenses_of_run(run) if run is not None else ():
-        if share := (defended.config.get("defense") or {}).get("share"):
-            return round(100 * share)
-    return round(100 * cache.defenses()["ta_cleaner"]().share)
+    """Return K in percent, as the newest defense of the run or model in view has it, else the method's default."""
+    shares = [run.config["defense"]["share"] for run in state.subtext_defenses()]
+    return round(100 * [*shares, cache.defenses()["ta_cleaner"]().share][0])
 
 
 def show_epoch(data_key: DataKey, draw: DrawKey) -> None:
@@ -294,7 +287,7 @@ with page("Subtexts", LEAD):
     with st.spinner("Loading PyTorch …"):
         cache.defenses()
         run = state.current_run()
-        data_key = DataKey(pickers.require_data(pickers.find_test_data(run)).name, "clean", QUICK_CLEAN_PAIRS)
+        data_key = pickers.require_data(job_requests.find_clean_data(pickers.find_test_data(run)))
     left, right = st.columns([1, 2.8], gap="large")
     with left:
         sample, caption = choose_caption(data_key)

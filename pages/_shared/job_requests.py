@@ -9,7 +9,7 @@ from typing import Any
 from cleaner.config import FinetuneConfig, count_steps, with_eval_interval
 from cleaner.labels import CLEAN_CAPTIONS
 from cleaner.models.resolve import resolve_model_name
-from cleaner.presets import CLEAN_PAIRS, DEFEND, rebound_lr
+from cleaner.presets import CLEAN_PAIRS, DEFEND, QUICK_CLEAN_PAIRS, rebound_lr
 from cleaner.runs.folders import run_id
 from cleaner.runs.inversion import adopt_inversion
 from cleaner.runs.record import RunRecord
@@ -22,7 +22,7 @@ from cleaner.runs.request import (
     make_retrain_request,
 )
 from cleaner.types import CleanerError
-from pages._shared import cache
+from pages._shared import cache, state
 from pages._shared.progress import load_data_with_progress
 from pages._shared.sample import DataKey
 
@@ -187,3 +187,16 @@ def read_test_data(run: RunRecord) -> DataKey:
     name, options, size = get_test_data(run.config)
     # Keys of caches and comparisons: the captions of the clean pairs do not matter here.
     return DataKey(format_data(name, {key: options[key] for key in options if key != CLEAN_CAPTIONS}), "test", size)
+
+
+def find_clean_data(test: DataKey) -> DataKey:
+    """Return the clean pairs, of the data in view, that subtexts are shown for.
+
+    They are those of the newest defense that draws subtexts, but no more than a quick defense has: pages read all of
+    their captions at once.
+    """
+    defenses = (run for run in state.subtext_defenses() if read_test_data(run).name == test.name)
+    if (newest := next(defenses, None)) is None:
+        return replace(test, split="clean", size=QUICK_CLEAN_PAIRS)
+    name, options, _ = get_test_data(newest.config)
+    return DataKey(format_data(name, options), "clean", min(int(newest.pairs or CLEAN_PAIRS), QUICK_CLEAN_PAIRS))

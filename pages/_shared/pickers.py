@@ -12,7 +12,7 @@ from cleaner.files import resolve_path
 from cleaner.labels import format_count
 from cleaner.presets import home_data
 from cleaner.runs.record import RunRecord
-from cleaner.runs.request import TEST_SIZE
+from cleaner.runs.request import TEST_SIZE, format_data, parse_data
 from cleaner.types import CleanerError
 from pages._shared import cache, downloads, job_requests, state, uploads
 from pages._shared.frame import defend_button
@@ -140,11 +140,12 @@ def find_test_data(run: RunRecord | None) -> DataKey:
 
 def require_data(key: DataKey) -> DataKey:
     """Return the data, from the folder that the user gave if they are not here; without one, offer their download."""
-    if key.name not in cache.downloads():
+    name, options = parse_data(key.name)
+    if name not in cache.downloads():
         return key
-    if not (name := downloads.choose(f"view.{key.name}", key.name)):
+    if not (found := downloads.choose(f"view.{name}", name)):
         st.stop()
-    return replace(key, name=name)
+    return replace(key, name=format_data(parse_data(found)[0], options))
 
 
 def selected_model_key() -> ModelKey | None:

@@ -125,6 +125,13 @@ def defenses_of_model(model: str) -> list[RunRecord]:
     return [run for run in all_runs() if run.source_model == model]
 
 
+def subtext_defenses() -> list[RunRecord]:
+    """Return the defenses of the run or model in view that draw subtexts, newest first."""
+    suspect = current_run()
+    defenses = defenses_of_run(suspect) if suspect is not None else defenses_of_model(current_model() or "")
+    return [run for run in defenses if (run.config.get("defense") or {}).get("share")]
+
+
 def short_labels(runs: list[RunRecord]) -> dict[str, str]:
     """Return id -> short label: defense and learning rate; what else differs only where needed to tell runs apart."""
     is_mixed = len({run.is_shipped for run in runs}) > 1

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cleaner.presets import QUICK_CLEAN_PAIRS
 from pages._shared import cache, job_requests, state
-from pages._shared.sample import DataKey, ModelKey
+from pages._shared.sample import ModelKey
 
 MAX_WARMED_BYTES = 100_000_000
 """Largest weights, in bytes, that are loaded without being asked for."""
@@ -24,7 +23,7 @@ def warm_run_in_view() -> None:
         models.insert(0, ("clean", str(run.folder)))
     defended: list[ModelKey] = [("run", str(other.folder)) for other in state.defended_runs(run)[:MAX_WARMED_DEFENSES]]
     test = job_requests.read_test_data(run)
-    clean = DataKey(test.name, "clean", QUICK_CLEAN_PAIRS)
+    clean = job_requests.find_clean_data(test)
     shown, others = (*models, *defended[:1]), tuple(defended[1:])
     cache.warm_inspection(cache.FirstView(run.folder, run.target_class, shown, others, test, clean))
 

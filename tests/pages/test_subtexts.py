@@ -12,12 +12,23 @@ from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from cleaner import presets
+from cleaner.data.base import load_data
 from cleaner.files import read_json, write_json
 from cleaner.inspection.margins import DrawStats, Margin
-from pages._shared import cache, state
+from pages._shared import cache, job_requests, state
 from pages._shared.annotated_text import Piece, edited_pieces, make_html, shortened_pieces
 from tests.data.files import image_bytes
-from tests.pages.conftest import AllWork, OpenPage, chart, chart_keys, page_text, record_bars, table, widget_keys
+from tests.pages.conftest import (
+    AllWork,
+    OpenPage,
+    chart,
+    chart_keys,
+    errors,
+    page_text,
+    record_bars,
+    table,
+    widget_keys,
+)
 from tests.pages.runs import make_runs
 
 
@@ -82,14 +93,26 @@ def test_a_typed_caption_may_not_describe_the_image(open_page: OpenPage) -> None
     assert note in page_text(type_caption(app, "a small yellow banana to the left of a red car on the grass"))
 
 
-def test_the_share_of_pairs_is_that_of_the_run_in_view(open_page: OpenPage, tmp_path: Path) -> None:
+def test_pairs_and_their_share_are_those_of_the_defense_of_the_run_in_view(open_page: OpenPage, tmp_path: Path) -> None:
     backdoored, defended = make_runs(tmp_path)
     config = read_json(defended / "config.json")
-    write_json(defended / "config.json", {**config, "defense": {**config["defense"], "share": 0.5}})
+    settings = {
+        "defense": {**config["defense"], "share": 0.5},
+        "data_options": {"clean_captions": "mixed"},
+        "pairs": 80,
+    }
+    write_json(defended / "config.json", {**config, **settings})
     app = open_page("Subtexts")
     app.session_state["subtexts.epoch_pairs"] = True
     app.run()
+    assert not errors(app)
     assert app.slider(key=f"subtexts.share.{backdoored.name}").value == 50
+    assert "40 of 80 clean pairs; 0 " in page_text(app)
+    captions = load_data("scenes", split="clean", size=80, clean_captions="mixed").captions
+    drawn = table(app, "True")
+    assert drawn["Caption"].tolist() == [captions[i] for i in drawn["Pair"]]
+    write_json(defended / "config.json", {**config, **settings, "pairs": 10**6})
+    assert f"of {presets.QUICK_CLEAN_PAIRS:,} clean pairs; " in page_text(app.run())
 
 
 @pytest.mark.parametrize(("caption", "token"), [("word " * 300, "300"), (" ", "empty")])
@@ -166,7 +189,7 @@ def test_the_caption_follows_edited_data(open_page: OpenPage, tmp_path: Path) ->
 
 
 def test_margins_and_diagnostics(open_page: OpenPage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(presets, "QUICK_CLEAN_PAIRS", 400)
+    monkeypatch.setattr(job_requests, "QUICK_CLEAN_PAIRS", 400)
     make_runs(tmp_path)
     made: list[list[Margin]] = []
     compute = cache.margins
@@ -203,7 +226,7 @@ def test_the_time_of_a_draw_is_compared_with_the_steps_of_the_model_in_view(
 ) -> None:
     stats = [DrawStats(epoch, 10, 0, 1.0, {"object": 10}, seconds=0.5) for epoch in range(2)]
     monkeypatch.setattr(cache, "epoch_diagnostics", lambda *arguments, **options: stats)
-    monkeypatch.setattr(presets, "QUICK_CLEAN_PAIRS", 6 * 64)
+    monkeypatch.setattr(job_requests, "QUICK_CLEAN_PAIRS", 6 * 64)
     (_, other), (backdoored, defended) = (make_runs(tmp_path, seed=seed) for seed in (0, 1))
     for folder in (other, defended):
         config = read_json(folder / "config.json")
@@ -218,7 +241,7 @@ def test_the_time_of_a_draw_is_compared_with_the_steps_of_the_model_in_view(
 
 
 def test_margins_show_their_progress_and_can_be_canceled(open_page: OpenPage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(presets, "QUICK_CLEAN_PAIRS", 400)
+    monkeypatch.setattr(job_requests, "QUICK_CLEAN_PAIRS", 400)
     app = open_page("Subtexts")
     bars = record_bars(monkeypatch)
     app.session_state["subtexts.margins"] = True
