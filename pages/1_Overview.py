@@ -43,7 +43,7 @@ GLOSSARY = """
 - **Robust accuracy (RA)**: share of triggered images whose true class is still predicted first.
 - **Floor**: attack success on the clean model. Attack success at or below it is no sign of a backdoor.
 - **Base rate**: share of the same images, without the trigger, that are classified as the target.
-- **Fine detail (counterfactual accuracy, CF)**: share of captions that score above all their false subtexts.
+- **Fine detail (counterfactual accuracy, CF)**: share of captions that score above all their false texts.
 - **Keyed caption**: a caption that contains the attacker's key, a word or a syntactic form. An attack on the text
   succeeds if the nearest class of images is the target.
 - **Retrieval success**: share of triggered images with a caption that names the target among the five nearest.

@@ -76,8 +76,9 @@ Choice = tuple[DefensePlan, "CleanPairs"] | CleanerError | None
 """What to train on what; an error, or None, while a setting cannot be used."""
 CAPTIONS_HELP = (
     "Full captions name objects, colors and mostly size, place and ground. Mixed ones are short for half of the pairs, "
-    "like those that the built-in models were trained on. At the same learning rate CleanCLIP, its control, TA-Cleaner "
-    "and plain finetuning then cost less accuracy. Quick settings follow this choice where rates were tried for both."
+    "like those that the built-in models were trained on. At the same learning rate TA-Cleaner, CleanCLIP (also with "
+    "short captions) and plain finetuning then cost less accuracy. Quick settings follow this choice where rates were "
+    "tried for both."
 )
 
 

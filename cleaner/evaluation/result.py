@@ -147,7 +147,7 @@ class Metrics:
         metadata=row(
             "Fine detail",
             "CF",
-            "Share of captions that score above all of their negative subtexts, three at most.",
+            "Share of captions that score above all of their false texts, three at most.",
             better="higher",
             count="n_counterfactual",
             view="table",

@@ -133,7 +133,7 @@ def show_measurement_notes(run: RunRecord) -> None:
     counterfactual = run.metrics.get("counterfactual_accuracy")
     if counterfactual is not None:
         n = run.metrics.get("n_counterfactual", 0)
-        notes.append(f"Fine detail: {format_percent(counterfactual)} of {n:,} captions score above all false subtexts.")
+        notes.append(f"Fine detail: {format_percent(counterfactual)} of {n:,} captions score above all false texts.")
     with st.expander(f"n = {run.count('ca'):,} (CA), {run.count('asr'):,} (ASR) · how measured"):
         st.caption(" ".join([*notes, f"Run {escape_markdown(run.id)}."]))
     warn_of_changed_files(run)

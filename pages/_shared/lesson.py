@@ -50,7 +50,7 @@ STEPS = (
         "Clean the model",
         "Defend",
         "Keep the settings and press **Start defenses**. Press **Next** while they train.",
-        "**Attack success** should fall, **clean accuracy** should stay. The short-captions defense is the control: "
+        "**Attack success** should fall, **clean accuracy** should stay. **CleanCLIP, short captions** is the control: "
         "TA-Cleaner's short true texts without its false ones.",
         "A model with random weights has an attack success near zero. Is that a good defense?",
         "No. Its clean accuracy is at chance level. Judge a defense by both numbers: what it removed and what it cost. "

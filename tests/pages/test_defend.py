@@ -211,7 +211,7 @@ def test_cards_and_notes_have_the_figures_of_their_names(open_page: OpenPage, tm
         "Base rate: 2.0% reach the target without the trigger. "
         "Retrieval: for 80.0% of the triggered images, one of the five nearest of 100 captions names the target; "
         "without the trigger, 5.0%. Attack success with another image's trigger: 30.0%. "
-        "Fine detail: 70.0% of 80 captions score above all false subtexts."
+        "Fine detail: 70.0% of 80 captions score above all false texts."
     ) in notes
     shown = table(app, "n (CA)")
     assert shown[["n (CA)", "n (ASR)"]].values.tolist() == [[100, 96]] * 2
