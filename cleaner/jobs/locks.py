@@ -19,6 +19,8 @@ from cleaner.runs.store import list_entries
 
 POLL_SECONDS = 0.4
 """Seconds between two attempts to get a lock."""
+CLOCK_SECONDS = 5.0
+"""Seconds that a run waits to record its duration."""
 
 
 @contextmanager
@@ -70,11 +72,16 @@ def try_output_lock(folder: Path) -> AbstractContextManager[bool]:
     return _try_cache_lock(f"out-{digest[:16]}", if_unwritable=True)
 
 
+def try_clock_lock() -> AbstractContextManager[bool]:
+    """Lock the observed durations for one change; yields False if others still change them after `CLOCK_SECONDS`."""
+    return _try_cache_lock("clock", if_unwritable=False, seconds=CLOCK_SECONDS)
+
+
 @contextmanager
-def _try_cache_lock(name: str, *, if_unwritable: bool) -> Iterator[bool]:
+def _try_cache_lock(name: str, *, if_unwritable: bool, seconds: float = 0.0) -> Iterator[bool]:
     lock = _cache_lock(name)
     try:
-        is_locked = _acquire(lock)
+        is_locked = _acquire(lock, seconds)
     except OSError:
         is_locked = if_unwritable
     try:

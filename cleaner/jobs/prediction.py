@@ -22,7 +22,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from cleaner.config import VALIDATION_TIME_SHARE, FinetuneConfig, count_steps
 from cleaner.files import cache_root, file_version, read_json, read_json_cached, write_json
-from cleaner.jobs import process
+from cleaner.jobs import locks, process
 from cleaner.runs.folders import find_run
 from cleaner.runs.request import Request, as_poisoning
 from cleaner.types import TRAINING_STAGES, CleanerError, StepReport
@@ -185,15 +185,16 @@ def record(request: Request, phases: Phases | None, predicted: Prediction | None
     phases: None for a measurement that failed. predicted, real: of a run; one that left its predicted range replaces
     the older observations.
     """
-    store, kind = _read_store(), kind_of(request)
-    is_wrong = predicted is not None and not predicted.low <= real <= predicted.high
-    kept = [] if is_wrong else store.kinds.get(kind, _Kind()).phases[-MAX_OBSERVATIONS + 1 :]
-    store.kinds[kind] = _Kind(updated=time.time(), phases=[*kept, *([phases] if phases else [])])
-    store.kinds = dict(sorted(store.kinds.items(), key=lambda item: item[1].updated)[-MAX_KINDS:])
-    if predicted is not None:
-        store.errors = [*store.errors, (predicted.seconds, real)][-MAX_ERRORS:]
-    with suppress(CleanerError):  # a full disk costs the prediction, not the run
-        write_json(store_path(), store.model_dump())
+    kind, is_wrong = kind_of(request), predicted is not None and not predicted.low <= real <= predicted.high
+    with locks.try_clock_lock():  # runs may end at once
+        store = _read_store()
+        kept = [] if is_wrong else store.kinds.get(kind, _Kind()).phases[-MAX_OBSERVATIONS + 1 :]
+        store.kinds[kind] = _Kind(updated=time.time(), phases=[*kept, *([phases] if phases else [])])
+        store.kinds = dict(sorted(store.kinds.items(), key=lambda item: item[1].updated)[-MAX_KINDS:])
+        if predicted is not None:
+            store.errors = [*store.errors, (predicted.seconds, real)][-MAX_ERRORS:]
+        with suppress(CleanerError):  # a full disk costs the prediction, not the run
+            write_json(store_path(), store.model_dump())
 
 
 def _read_store() -> _Store:

@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -168,6 +169,21 @@ def test_a_broken_file_starts_anew_and_the_file_stays_small(content: str, reques
 )
 def test_ranges_in_words(low: float, high: float, text: str) -> None:
     assert prediction.format_range(low, high) == text
+
+
+def test_runs_that_end_at_once_lose_no_observation(request_: Request, monkeypatch: pytest.MonkeyPatch) -> None:
+    read_store = prediction._read_store
+
+    def read_and_wait() -> Any:
+        store = read_store()
+        time.sleep(0.05)  # the others read now
+        return store
+
+    monkeypatch.setattr(prediction, "_read_store", read_and_wait)
+    runs = [replace(request_, test_size=size) for size in range(1, 5)]
+    with ThreadPoolExecutor(len(runs)) as pool:
+        list(pool.map(lambda run: prediction.record(run, PHASES), runs))
+    assert all(prediction.predict(run) for run in runs)
 
 
 def test_a_run_clock_separates_the_phases(monkeypatch: pytest.MonkeyPatch) -> None:
