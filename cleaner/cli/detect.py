@@ -12,7 +12,13 @@ from cleaner.cli.folders import reserve_run_folder
 from cleaner.cli.options import Device, instantiate, stated_default, validate_minima
 from cleaner.cli.output import Progress, format_table, print_json
 from cleaner.cli.training import OUT_HELP, describe_result, print_result
-from cleaner.evaluation.detection import DEFAULT_IMAGES, DetectionFigures, measure_ranking, rank
+from cleaner.evaluation.detection import (
+    DEFAULT_IMAGES,
+    DetectionFigures,
+    describe_calibration,
+    measure_ranking,
+    rank,
+)
 from cleaner.files import read_json
 from cleaner.inspection.pair_detection import (
     MAX_FULL_SIZE_PAIRS,
@@ -46,7 +52,6 @@ PAIRS_NOTE = (
     "caught at 1%: share of the poisoned pairs that score above all but 1% of the clean ones; precision: share of "
     "poisoned pairs among as many top ranks as there are poisoned pairs."
 )
-IMAGES_NOTE = "The threshold is fixed on clean validation images, then applied to test images without and with trigger."
 
 
 @dataclass(frozen=True)
@@ -211,7 +216,9 @@ class Detect:
             return
         rows = [row for name, each in found.items() for row in _format_outcomes(name, each)]
         print(format_table(rows, OUTCOME_COLUMNS))
-        print(f"\nn = {len(next(iter(found.values())).clean):,} test images of {name}. {IMAGES_NOTE}")
+        scored = next(iter(found.values()))
+        note = describe_calibration(len(scored.calibration))
+        print(f"\nn = {len(scored.clean):,} test images of {name}, without and with trigger. {note}")
 
 
 def _format_figures(name: str, figures: DetectionFigures) -> tuple[str, ...]:

@@ -95,6 +95,13 @@ def find_threshold(clean: Scores, false_alarms: float) -> float:
     return float(np.sort(clean)[max(len(clean) - 1 - allowed, 0)])
 
 
+def describe_calibration(n: int) -> str:
+    """Return what the thresholds of `FALSE_ALARMS` are fixed on, n clean images, and which of them these are few for."""
+    unresolved = " and ".join(f"{share:.0%}" for share in FALSE_ALARMS if int(share * n) < 1)
+    few = f" These are too few for {unresolved} false alarms: the threshold is then their highest score."
+    return f"Threshold from {n:,} clean validation images.{few if unresolved else ''}"
+
+
 def rank(scores: Scores) -> NDArray[np.int64]:
     """Return the indices of scores, highest first; ties in their order."""
     return np.argsort(-scores, kind="stable")

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from cleaner.evaluation.detection import FALSE_ALARMS, apply_threshold, roc_curve
+from cleaner.evaluation.detection import FALSE_ALARMS, apply_threshold, describe_calibration, roc_curve
 from cleaner.labels import to_label
 from cleaner.plots import detection
 from cleaner.runs.record import RunRecord
@@ -133,7 +133,6 @@ def _show_thresholds(found: Any) -> None:
     st.markdown("**What a threshold fixed on clean images of another split does**")
     st.dataframe(pd.DataFrame(rows), hide_index=True)
     st.caption(
-        f"Threshold from {len(found.calibration):,} clean validation images. A detector can rank well (AUROC) and "
-        "still catch little: only triggered scores beyond the tail of the clean ones count. F1: clean and triggered "
-        "images equally common."
+        f"{describe_calibration(len(found.calibration))} A detector can rank well (AUROC) and still catch little: "
+        "only triggered scores beyond the tail of the clean ones count. F1: clean and triggered images equally common."
     )

@@ -45,6 +45,8 @@ def test_pairs_and_images(run: Path, capsys: pytest.CaptureFixture[str], monkeyp
     images = json.loads(capsys.readouterr().out)
     assert list(images) == list(find_detectors("image"))
     assert [t["allowed"] for t in images["masking"]["thresholds"]] == [0.01, 0.05]
+    assert main(["detect", str(run), "--question", "image", "--detector", "masking", "--images", "20"]) == 0
+    assert "from 20 clean validation images. These are too few for 1% false alarms" in capsys.readouterr().out
 
 
 def test_pairs_without_a_poisoned_one_are_ranked(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

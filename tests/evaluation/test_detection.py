@@ -9,6 +9,7 @@ from scipy import stats
 from cleaner.evaluation.bootstrap import auroc_interval
 from cleaner.evaluation.detection import (
     apply_threshold,
+    describe_calibration,
     find_threshold,
     measure_detection,
     measure_ranking,
@@ -135,6 +136,13 @@ def test_threshold_never_exceeds_the_allowed_share() -> None:
     for n in (1, 19, 20, 100):
         clean = np.arange(n, dtype=float)
         assert (clean > find_threshold(clean, 0.05)).mean() <= 0.05
+
+
+@pytest.mark.parametrize(("n", "few"), [(100, ""), (99, "too few for 1% false"), (19, "too few for 1% and 5% false")])
+def test_few_calibration_images_are_named(n: int, few: str) -> None:
+    assert describe_calibration(n).startswith(f"Threshold from {n} clean validation images.")
+    assert few in describe_calibration(n)
+    assert ("too few" in describe_calibration(n)) == bool(few)
 
 
 def test_roc_curve_runs_from_corner_to_corner_and_has_the_area() -> None:

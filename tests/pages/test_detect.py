@@ -177,6 +177,7 @@ def test_a_threshold_flags_the_images_above_it(
     app.segmented_control(key="detect.images.allowed").set_value(0.01).run()
     assert {metric.label: metric.value for metric in app.metric}["Triggered images flagged"] == "51.0%"
     assert len(intervals) == 1, "the interval does not depend on the threshold"
+    assert "Threshold from 100 clean validation images. A detector" in page_text(app)
 
 
 def test_images_have_a_threshold_from_another_split(detected) -> None:
