@@ -10,6 +10,7 @@ from cleaner import presets
 from cleaner.config import changed_parameters
 from cleaner.defenses import DEFENSES, Defense
 from cleaner.evaluation.equal_accuracy import is_within
+from cleaner.reports.claim import CLAIM_STEPS
 from cleaner.seed import numpy_generator
 
 TRIAL_SEEDS = (200,)
@@ -21,8 +22,6 @@ TRIALS_EACH = 12
 methods accuracy."""
 BUDGET = 0.03
 """Validation accuracy that a method may lose against the backdoored model."""
-FULL_STEPS = 651
-"""Steps of the full schedule, seven epochs of 6,000 pairs."""
 
 
 def spread_rates(count: int) -> list[float]:
@@ -62,7 +61,7 @@ def confirmation_plan(chosen: dict[str, dict[str, Any]]) -> Iterator[tuple[str, 
         if choice["lr"] != common:
             yield f"{name} at TA-Cleaner's rate", defense, common, 0
     cleanclip = DEFENSES["cleanclip"]()
-    yield "cleanclip, full schedule", cleanclip, chosen["cleanclip"]["lr"], FULL_STEPS
+    yield "cleanclip, full schedule", cleanclip, chosen["cleanclip"]["lr"], CLAIM_STEPS
 
 
 def complete(trials: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -21,7 +21,7 @@ import numpy as np
 
 from benchmarks import protocol
 from benchmarks.markdown.cells import Row
-from benchmarks.quick_plan import FULL_STEPS, choose_form_and_rate
+from benchmarks.quick_plan import choose_form_and_rate
 from benchmarks.quick_setting import load_home, poison_quickly, trial_figures
 from benchmarks.rows import complete_groups, load_or_make_run, select_suspects
 from benchmarks.tasks import TaskFile
@@ -32,6 +32,7 @@ from cleaner.data.base import CaptionData
 from cleaner.defenses import DEFENSES, Defense
 from cleaner.models.clip import load_clip
 from cleaner.reports import results
+from cleaner.reports.claim import CLAIM_STEPS
 from cleaner.runs.folders import runs_root
 from cleaner.runs.run import Run
 from cleaner.seed import numpy_generator
@@ -73,7 +74,7 @@ VARIANTS: dict[str, Defense] = {
 """Name -> RVPT with one parameter changed."""
 STEPS = count_steps(presets.QUICK_CLEAN_PAIRS, presets.QUICK_DEFEND)
 """Steps of every method, whatever the number of pairs that it can use."""
-LONG = f"rvpt, {FULL_STEPS} steps"
+LONG = f"rvpt, {CLAIM_STEPS} steps"
 ROWS = (None, *METHODS, LONG)
 """What is measured, in the order of the table; None: the backdoored model. `LONG` only against `KEY_ATTACKS`."""
 
@@ -201,7 +202,7 @@ def measure_cell(attack: str, seed: int, name: str | None, chosen: dict[str, dic
     """Return the test metrics of one attack, seed and method; None: the backdoored model."""
     run = load_or_poison(attack, seed, "test")
     if name is not None:
-        method, steps = ("rvpt", FULL_STEPS) if name == LONG else (name, STEPS)
+        method, steps = ("rvpt", CLAIM_STEPS) if name == LONG else (name, STEPS)
         test, label = load_home(MODEL, "test"), f"{attack} {seed} {name}"
         run = defend_model(run, METHODS[method], chosen[method]["lr"], test, label=label, steps=steps)
     return protocol.stamp_row(results.make_row(name, run))

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from benchmarks.protocol import ATTACKS
 from cleaner import presets
 from cleaner.config import FinetuneConfig
 from cleaner.data.base import CaptionData, load_data
@@ -58,12 +59,11 @@ PARTS: dict[str, str] = {
     "rest": "the rest of the grid, below the rates that the rule needed",
 }
 """Part of the command -> what it measures, in the order of measuring."""
-SIX = ("badnet", "badclip", "blended", "sig", "trojvqa", "ssba")
 MODELS = {
-    "scenes-lite": ModelPlan(seeds=(3, 4, 5, 6, 7), attacks=SIX, parts=tuple(PARTS)),
+    "scenes-lite": ModelPlan(seeds=(3, 4, 5, 6, 7), attacks=ATTACKS, parts=tuple(PARTS)),
     "scenes-rn": ModelPlan(seeds=(3,), attacks=JUDGES, parts=("attacks", "grid", "main")),
     "scenes-vit": ModelPlan(
-        seeds=(3,), attacks=SIX, parts=("attacks", "grid", "main", "others", "rivals"), few_seeds=(3,)
+        seeds=(3,), attacks=ATTACKS, parts=("attacks", "grid", "main", "others", "rivals"), few_seeds=(3,)
     ),
 }
 REASON = (

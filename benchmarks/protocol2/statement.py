@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from benchmarks import protocol
 from benchmarks.protocol2 import plan, rule
 from cleaner.files import read_json
 from cleaner.reports import results
@@ -35,7 +36,7 @@ def build_protocol() -> dict[str, Any]:
         },
         "rebound": {"steps": plan.REBOUND_STEPS, "lr": plan.REBOUND_LR},
         "targets": describe_targets(),
-        "attack_settings": {attack: [asdict(step) for step in plan.ladder(attack)] for attack in plan.SIX},
+        "attack_settings": {attack: [asdict(step) for step in plan.ladder(attack)] for attack in protocol.ATTACKS},
         "fine": {"data": "scenes-fine", "target": plan.FINE_TARGET, "ks": plan.FINE_KS},
         "seeds": "Of poisoning, trigger and defense alike.",
         "processor": (

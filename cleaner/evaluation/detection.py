@@ -96,7 +96,7 @@ def find_threshold(clean: Scores, false_alarms: float) -> float:
 
 
 def describe_calibration(n: int) -> str:
-    """Return what the thresholds of `FALSE_ALARMS` are fixed on, n clean images, and which of them these are few for."""
+    """Return what thresholds are fixed on, n clean images, and for which of `FALSE_ALARMS` these are too few."""
     unresolved = " and ".join(f"{share:.0%}" for share in FALSE_ALARMS if int(share * n) < 1)
     few = f" These are too few for {unresolved} false alarms: the threshold is then their highest score."
     return f"Threshold from {n:,} clean validation images.{few if unresolved else ''}"

@@ -20,6 +20,7 @@ PART, CURVE_PART = "claim", "claim curves"
 BUDGETS = (0.02, 0.05)
 """Losses of accuracy at which methods are compared."""
 CLAIM_STEPS = 651
+"""Steps of the full schedule, seven epochs of 6,000 pairs."""
 PLAIN_TASK = {"world": "scenes", "is_aware": False, "data": "disjoint", "steps": CLAIM_STEPS}
 """Values of each task in the main comparison."""
 OWN_FORMULA = "ours"

@@ -128,7 +128,7 @@ def show_rebound(defended: RunRecord) -> None:
     """Draw the rebound tests of a defense, the newest of each length, and the form for another one."""
     if defended.metric("asr") is None:
         return
-    by_steps = {test.config["rebound"].get("steps", 0): test for test in reversed(state.rebounds(defended))}
+    by_steps = {test.rebound.steps: test for test in reversed(state.rebounds(defended)) if test.rebound is not None}
     for steps in sorted(by_steps):
         cards.show_rebound_card(by_steps[steps], defended)
     key = f"rebound.{defended.id}"

@@ -145,7 +145,7 @@ def test_confirmation_has_each_method_at_its_own_and_at_the_common_rate() -> Non
     plan = {name: (lr, steps) for name, _, lr, steps in quick_plan.confirmation_plan(chosen)}
     assert plan["ta_cleaner"] == plan["cleanclip at TA-Cleaner's rate"] == (2e-3, 0)
     assert plan["cleanclip"] == (1e-3, 0)
-    assert plan["cleanclip, full schedule"] == (1e-3, quick_plan.FULL_STEPS)
+    assert plan["cleanclip, full schedule"] == (1e-3, quick_plan.CLAIM_STEPS)
     assert "ta_cleaner at TA-Cleaner's rate" not in plan
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import photos, quick_captions, tables, views, vit_rivals
+from benchmarks import photos, protocol, quick_captions, tables, views, vit_rivals
 from benchmarks.markdown import views_tables
 from benchmarks.markdown.protocol2_claim import BASELINE, CONTROL
 from benchmarks.markdown.protocol2_tables import COLUMNS, FINE_COLUMNS
@@ -37,7 +37,7 @@ def read_prose(page: Path) -> str:
 
 PROSE, CLAIM = read_prose(tables.PAGES[0]), read_prose(tables.ROOT / "docs/claim.md")
 OWN, TA = "ta_cleaner K 100 %", "ta_cleaner K 100 %, formula reviewed"
-REMOVERS, OTHERS = (TA, OWN, CONTROL), plan.SIX[2:]
+REMOVERS, OTHERS = (TA, OWN, CONTROL), protocol.ATTACKS[2:]
 READ = {**COLUMNS, "points lost": lambda cell: 100 * cell.loss}
 ALL_ROWS = cache(lambda: read_json_lines(results_path("scenes-lite")))
 CELLS = cache(lambda: summary.select_cells(ALL_ROWS()))
@@ -160,7 +160,7 @@ def with_overlap() -> dict[str, dict[int, float]]:
 
 def detail(kind: str, method: str) -> float:
     """Return the share of edits of one kind that a method recognizes, mean over the attacks."""
-    groups = [by_method(summary.select_chosen(main_cells(attack)))[method] for attack in plan.SIX]
+    groups = [by_method(summary.select_chosen(main_cells(attack)))[method] for attack in protocol.ATTACKS]
     return fmean(fmean(cell.row["metrics"]["counterfactual_by_kind"][kind] for cell in cells) for cells in groups)
 
 
@@ -297,7 +297,7 @@ FIGURES: dict[str, Callable[[], Figures]] = {
     "The control is {:.0f} [{:.0f}, {:.0f}] points below": lambda: lead_at_equal_accuracy(CONTROL),
     "the gap to CleanCLIP is {:.0f} [{:.0f}, {:.0f}] points with overlap": lambda: lead(with_overlap(), TA),
     "CF {:.2f} after TA-Cleaner, {:.2f} after the control, {:.2f} before": lambda: [
-        fmean(at_rates(plan.SIX, [name], "CF")) for name in (TA, CONTROL, NO_METHOD)
+        fmean(at_rates(protocol.ATTACKS, [name], "CF")) for name in (TA, CONTROL, NO_METHOD)
     ],
     "{:.0f} [{:.0f}, {:.0f}] points less in the top 10": lambda: lead(fine("ASR@10"), TA),
     "({3:.0f}, {4:.0f} and {5:.0f} on the three seeds)": lambda: lead(fine("ASR@1"), TA),
@@ -458,7 +458,7 @@ FINDINGS_FIGURES = {
     "leaves {:.0f} [{:.0f}, {:.0f}] points less of BadCLIP than CleanCLIP": lambda: lead_at_equal_accuracy(TA),
     "without false ones, is {:.0f} [{:.0f}, {:.0f}] points below CleanCLIP": lambda: lead_at_equal_accuracy(CONTROL),
     "train on: {:.2f} instead of {:.2f} after the control": lambda: [
-        fmean(at_rates(plan.SIX, [name], "CF")) for name in (TA, CONTROL)
+        fmean(at_rates(protocol.ATTACKS, [name], "CF")) for name in (TA, CONTROL)
     ],
 }
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks import protocol
 from benchmarks.protocol2 import plan, rule
 from benchmarks.protocol2.tasks import Log, Task, decide_attacks, decide_methods, pending
 from cleaner.reports import claim
@@ -77,10 +78,10 @@ def test_the_other_parts_are_measured(measured: list[dict[str, Any]]) -> None:
         assert {task.method for task in tasks_of(measured, data=data)} == set(plan.KEY_METHODS)
     assert {task.seed for task in tasks_of(measured, is_aware=True)} == {3, 4, 5}
     assert {task.target for task in tasks_of(measured, world="scenes-fine")} == {plan.FINE_TARGET}
-    assert {task.attack for task in tasks_of(measured, kind="cell")} == set(plan.SIX)
+    assert {task.attack for task in tasks_of(measured, kind="cell")} == set(protocol.ATTACKS)
     assert tasks_of(measured, steps=plan.LONG_STEPS, method="cleanclip")
     for rival in plan.RIVALS[LITE]:
-        assert {task.attack for task in tasks_of(measured, kind="cell", method=rival)} == set(plan.SIX)
+        assert {task.attack for task in tasks_of(measured, kind="cell", method=rival)} == set(protocol.ATTACKS)
     for method in ("cleanclip", *plan.RIVALS[LITE]):
         grid = {task.lr for task in tasks_of(measured, kind="grid", method=method)}
         assert grid == set(rule.GRID), "the part rest measures what the rule did not need"
@@ -113,7 +114,7 @@ def test_a_target_is_replaced_in_the_order_of_the_lottery() -> None:
     rows = measure_all(LITE, ["attacks"], simulated=fooled)
     assert decide_attacks(LITE, Log(rows)).targets == order[1 : plan.TARGETS + 1]
     judges = {task.attack for task in tasks_of(rows, target=SECOND_TARGET)}
-    assert judges == set(plan.SIX), "now the first target: all attacks judge it"
+    assert judges == set(protocol.ATTACKS), "now the first target: all attacks judge it"
 
 
 def test_an_attack_gets_the_first_setting_with_which_it_takes() -> None:
@@ -122,7 +123,7 @@ def test_an_attack_gets_the_first_setting_with_which_it_takes() -> None:
 
     rows = measure_all(LITE, ["attacks"], simulated=strong_only)
     decided = decide_attacks(LITE, Log(rows))
-    assert decided.settings == dict.fromkeys(plan.SIX, 0) | {"ssba": 2}
+    assert decided.settings == dict.fromkeys(protocol.ATTACKS, 0) | {"ssba": 2}
     assert len(tasks_of(rows, attack="ssba", target=FIRST_TARGET)) == 3
 
 
