@@ -25,6 +25,10 @@ from cleaner.types import CleanerError
 TEXT_SUFFIXES = (".txt", ".json", ".cls")
 MAX_TEXT_BYTES = 1_000_000
 MAX_SHARDS = 100_000
+MAX_CAPTIONS = 20
+"""Most lines of a .txt file that are captions of their own; more are one text."""
+Texts = tuple[Sequence[str], str]
+"""The captions of an image and its class, "" without one."""
 MemberLocation = tuple[int, int, int]
 """Shard number, byte offset and size in bytes."""
 
@@ -33,10 +37,10 @@ MemberLocation = tuple[int, int, int]
 class ShardData(FileData):
     """`shards:/path/{0000..0012}.tar`, a folder of .tar files, a pattern with * or one file.
 
-    Reads only images with .txt, .cls (a class or its number) or .json (caption, text or title; class or label); unpacks
-    nothing, opens no URL, runs no command. An image without a caption gets one from the name of its class or folder;
-    shards without any of these files are read as class folders. If shards are named train and also val or test, their
-    names are the splits.
+    Reads only images with .txt (a caption per line), .cls (a class or its number) or .json (caption, captions, text or
+    title, each a text or a list of them; class or label); unpacks nothing, opens no URL, runs no command. An image
+    without a caption gets one from the name of its class or folder; shards without any of these files are read as class
+    folders. If shards are named train and also val or test, their names are the splits.
     """
 
     def __init__(self, path: str = "", **file_options: Any) -> None:
@@ -46,7 +50,7 @@ class ShardData(FileData):
             top = os.path.commonpath([shard.parent for shard in shards])
             names = [shard.relative_to(top).as_posix() for shard in shards]
         locations: dict[str, MemberLocation] = {}
-        texts: dict[str, tuple[str, str]] = {}
+        texts: dict[str, Texts] = {}
         for number, shard in enumerate(shards):
             try:
                 _index_shard(shard, number, name=names[number], locations=locations, texts=texts)
@@ -100,7 +104,7 @@ def expand_shards(path: str) -> list[Path]:
 
 def _pair_members(
     locations: dict[str, MemberLocation],
-    texts: dict[str, tuple[str, str]],
+    texts: dict[str, Texts],
     shard_names: Sequence[str],
     read: Callable[[str], bytes],
 ) -> PairTable:
@@ -117,14 +121,15 @@ def _pair_members(
             stem = _stem(key)
         # The key starts with the shard's name, which is not a class.
         folder = PurePosixPath(key.removeprefix(f"{shard_names[locations[key][0]]}/")).parent.name
-        caption, class_name = texts.get(stem, ("", ""))
-        class_name = class_name or ("" if caption else folder)
-        if not caption and not class_name:
+        captions, class_name = texts.get(stem, ((), ""))
+        class_name = class_name or ("" if captions else folder)
+        if not captions and not class_name:
             table.skipped_rows.append(f"{key} has no caption")
             continue
-        table.keys.append(key)
-        table.captions.append(caption)
-        classes.append(class_name)
+        for caption in captions or ("",):
+            table.keys.append(key)
+            table.captions.append(caption)
+            classes.append(class_name)
     if any(classes):
         table.classes = classes
     table.splits = _find_splits(shard_names, (locations[key] for key in table.keys))
@@ -157,9 +162,9 @@ def _stem(name: str) -> str:
 
 
 def _index_shard(
-    shard: Path, number: int, *, name: str, locations: dict[str, MemberLocation], texts: dict[str, tuple[str, str]]
+    shard: Path, number: int, *, name: str, locations: dict[str, MemberLocation], texts: dict[str, Texts]
 ) -> None:
-    """Add a shard's images to `locations` and its (caption, class) to `texts`; `name` is unique."""
+    """Add a shard's images to `locations`, and their captions and classes to `texts`; `name` is unique."""
     with tarfile.open(shard, "r:") as archive:
         for member in archive:
             archive.members = []  # type: ignore[attr-defined]  # keep no headers in memory
@@ -173,26 +178,38 @@ def _index_shard(
             elif suffix in TEXT_SUFFIXES and member.size <= MAX_TEXT_BYTES:
                 file = archive.extractfile(member)
                 content = file.read().decode("utf-8-sig", errors="replace") if file else ""
-                caption, class_name = _parse_text(content, suffix)
+                captions, class_name = _parse_text(content, suffix)
                 for stem in {key.rpartition(".")[0], _stem(key)}:
-                    earlier_caption, earlier_class = texts.get(stem, ("", ""))
-                    texts[stem] = (" ".join((caption or earlier_caption).split()), class_name or earlier_class)
+                    earlier, earlier_class = texts.get(stem, ((), ""))
+                    texts[stem] = (_choose_captions(earlier, captions), class_name or earlier_class)
 
 
-def _parse_text(content: str, suffix: str) -> tuple[str, str]:
-    """Return caption and class, each "" where the file has none."""
+def _choose_captions(earlier: Sequence[str], later: Sequence[str]) -> Sequence[str]:
+    """Return the captions of an image that two files state: of the same words the fewer, which a .json keeps in one."""
+    is_same = " ".join(earlier) == " ".join(later)
+    return earlier if not later or (is_same and len(earlier) < len(later)) else later
+
+
+def _parse_text(content: str, suffix: str) -> Texts:
+    """Return the captions and the class that a file states."""
     if suffix == ".cls":
-        return "", content.strip()
+        return (), content.strip()
     if suffix == ".txt":
-        return content, ""
+        lines = _clean_captions(content.split("\n"))
+        return lines if len(lines) <= MAX_CAPTIONS else (" ".join(lines),), ""
     try:
         values = json.loads(content)
     except (ValueError, RecursionError):
-        return "", ""
+        return (), ""
     if not isinstance(values, dict):
-        return "", ""
+        return (), ""
+    captions = (_clean_captions(values.get(key)) for key in ("caption", "captions", "text", "title"))
+    classes = (values.get(key) for key in ("class_name", "class", "label"))
+    return next(filter(None, captions), ()), next((str(name) for name in classes if type(name) in (str, int)), "")
 
-    def find(*keys: str, kinds: tuple[type, ...] = (str,)) -> str:
-        return next((str(value) for key in keys if type(value := values.get(key)) in kinds), "")
 
-    return find("caption", "text", "title"), find("class_name", "class", "label", kinds=(str, int))
+def _clean_captions(stated: Any) -> tuple[str, ...]:
+    """Return the captions in a text or a list, without line ends and the like; none from anything else."""
+    listed = stated if isinstance(stated, list) else [stated]
+    texts = (" ".join(caption.split()) for caption in listed if isinstance(caption, str))
+    return tuple(filter(None, texts))

@@ -61,6 +61,35 @@ def test_an_image_without_a_caption_is_skipped(tmp_path: Path) -> None:
     assert data.skipped_items == ["00000.tar/1.png has no caption", "00000.tar/2.png has no caption"]
 
 
+def test_an_image_may_have_several_captions(tmp_path: Path) -> None:
+    texts = {
+        "0.txt": "a dog\n\n a  brown dog \n",
+        "1.json": '{"caption": ["a cat", 3, "a black cat"], "label": 7}',
+        "2.json": '{"caption": [{"raw": "a fish"}], "captions": ["a bird"]}',
+        "3.txt": "a red\ncar",
+        "3.json": '{"caption": "a red\\ncar"}',  # as img2dataset writes a caption with a line end
+        "4.json": '{"caption": "a red\\nbus"}',
+        "4.txt": "a red\nbus",
+        "5.txt": "\n".join(f"line {i}" for i in range(50)),
+    }
+    members = {name: text.encode() for name, text in texts.items()}
+    write_tar(tmp_path / "x.tar", members | {f"{i}.png": image_bytes(i) for i in range(6)})
+    data: Any = load_data(str(tmp_path / "x.tar"), split="all")
+    found: dict[str, list[str]] = {}
+    for row, caption in zip(data.rows, data.captions, strict=True):
+        found.setdefault(data.table.keys[row].removeprefix("x.tar/"), []).append(caption)
+    long = found.pop("5.png")
+    assert len(long) == 1
+    assert long[0].startswith("line 0 line 1 ")
+    assert found == {
+        "0.png": ["a dog", "a brown dog"],
+        "1.png": ["a cat", "a black cat"],
+        "2.png": ["a bird"],
+        "3.png": ["a red car"],
+        "4.png": ["a red bus"],
+    }
+
+
 def test_texts_may_start_with_a_byte_order_mark(tmp_path: Path) -> None:
     texts = {"0.txt": "a dog", "1.json": '{"caption": "a dog"}'}
     members = {name: text.encode("utf-8-sig") for name, text in texts.items()}
