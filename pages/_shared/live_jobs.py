@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import streamlit as st
@@ -15,6 +15,7 @@ from pages._shared.cards import show_verdict
 from pages._shared.frame import show_error
 from pages._shared.live_charts import show_live_curves
 from pages._shared.run_buttons import ask_to_delete, show_action_button, show_resume_button
+from pages._shared.ticker import tick
 from pages._shared.wording import escape_markdown
 
 ROW_LAYOUT = [3.4, 1.2, 1.2]
@@ -48,9 +49,10 @@ def show_jobs(kind: str) -> bool:
     entries = jobs.runs_of_page(kind)
     active = [entry for entry in entries if entry.status.state in ACTIVE]
     names = jobs.name_jobs(entries, kind)
-    for entry in entries:
-        if entry.status.state not in ACTIVE:
+    if stopped := [entry for entry in entries if entry.status.state not in ACTIVE]:
+        for entry in stopped:
             _show_stopped_job(entry, names[entry.id])
+        _watch_stopped_jobs(stopped, f"waiting.{kind}")
     if not active:
         return False
 
@@ -114,6 +116,14 @@ def _show_stopped_job(entry: RunRecord, name: str) -> None:
         text.markdown(f"{icon} **{escape_markdown(name)}** {state}{step}. {escape_markdown(status.message)}")
         show_resume_button(left, entry, f"{key}.resume")
         ask_to_delete(right, entry, f"{key}.delete")
+
+
+@st.fragment
+def _watch_stopped_jobs(entries: Sequence[RunRecord], key: str) -> None:
+    """Draw the page again when a job was resumed or deleted elsewhere, as in another tab."""
+    if any(local.poll_status(entry.folder).state != entry.status.state for entry in entries):
+        st.rerun()
+    tick(key)
 
 
 def show_ended_jobs(kind: str) -> None:

@@ -21,7 +21,7 @@ from cleaner.runs.record import RunRecord
 from cleaner.runs.request import Request
 from cleaner.runs.status import STATUS_FILE, Status, write_status
 from cleaner.runs.store import create_run, read_entry, read_record
-from pages._shared import cache, jobs, pickers, state, times
+from pages._shared import cache, jobs, live_jobs, pickers, state, times
 from tests.pages.conftest import OpenPage, go_to, page_text, table
 from tests.pages.runs import make_runs
 
@@ -253,3 +253,18 @@ def test_a_progress_bar_is_full_at_most(tmp_path: Path, status: Status) -> None:
 
 def test_the_state_of_an_ended_run_is_in_words(tmp_path: Path) -> None:
     assert jobs.describe_progress(RunRecord(folder=tmp_path, status=Status("died")))[1] == "stopped"
+
+
+def test_a_job_that_is_resumed_in_another_tab_is_drawn_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, _ = make_runs(tmp_path)
+    write_status(folder, Status("paused"))
+    ticks: list[str] = []
+    watch: Any = live_jobs._watch_stopped_jobs
+    monkeypatch.setattr(live_jobs, "tick", ticks.append)
+    watch.__wrapped__([read_entry(folder)], "waiting.poison")
+    assert ticks == ["waiting.poison"]
+    paused = read_entry(folder)
+    write_status(folder, Status("done"))
+    monkeypatch.setattr(live_jobs.st, "rerun", lambda: pytest.fail("drawn again", pytrace=False))
+    with pytest.raises(pytest.fail.Exception, match="drawn again"):
+        watch.__wrapped__([paused], "waiting.poison")
