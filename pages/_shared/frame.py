@@ -83,7 +83,7 @@ def page(title: str, lead: str, prepare: Callable[[], None] = lambda: None) -> I
     if stage_mode.is_on():
         stage_mode.show(title)
     else:
-        lesson.show_bar(title)
+        lesson.show_bar(title, link)
     error_place = st.empty()
     time.sleep(FRAME_SECONDS)
     try:

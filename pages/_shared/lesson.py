@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import streamlit as st
@@ -162,15 +163,15 @@ def follow(title: str) -> None:
         st.switch_page(page_file(_page_of(number)))
 
 
-def show_bar(title: str) -> None:
-    """Draw the current step, if any, at the bottom of page `title`."""
+def show_bar(title: str, link: Callable[[str, str], None]) -> None:
+    """Draw the current step, if any, at the bottom of page `title`; link: draws a link to a page, with its label."""
     number = current()
     if number is None:
         return
     with st.bottom, st.container(key="lesson"):
         left, middle, right = st.columns([1, 3.4, 0.95], gap="small", vertical_alignment="center")
         with left:
-            _show_title(number, title)
+            _show_title(number, title, link)
         with middle:
             _show_texts(number)
         with right:
@@ -181,12 +182,12 @@ def _page_of(number: int) -> str:
     return VERDICT_PAGE if number == VERDICT else STEPS[number].page
 
 
-def _show_title(number: int, title: str) -> None:
+def _show_title(number: int, title: str, link: Callable[[str, str], None]) -> None:
     """Draw the number and the title of a step, and the state of the trainings or the way to the step's page."""
     name = "Your verdict" if number == VERDICT else STEPS[number].title
     st.markdown(f":small[:gray[Lesson, step {number + 1} of {VERDICT + 1}]]  \n**{name}**")
     if title != _page_of(number):
-        st.page_link(page_file(_page_of(number)), label=f"Go to {_page_of(number)}", icon=":material/arrow_forward:")
+        link(_page_of(number), f"Go to {_page_of(number)}")
         return
     _show_progress(number)
 

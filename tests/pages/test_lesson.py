@@ -16,7 +16,7 @@ from cleaner.runs.status import Status, read_status, write_status
 from cleaner.runs.store import create_run
 from pages._shared.lesson import STEPS, VERDICT, VERDICT_PAGE
 from pages._shared.menu import page_file, titles
-from tests.pages.conftest import OpenPage, go_to, link_labels, page_text, widget_keys
+from tests.pages.conftest import OpenPage, go_to, page_text, widget_keys
 from tests.pages.runs import make_runs, move_to_example
 
 MAX_LENGTH = 175
@@ -111,7 +111,8 @@ def test_it_stays_on_other_pages_and_links_back(open_page: OpenPage) -> None:
     press(app, "next")
     go_to(app, "Subtexts")
     assert current_step(app) == 1
-    assert "Go to Defend" in link_labels(app)
+    (link,) = [link.proto for link in app.get("page_link") if link.proto.label == "Go to Defend"]
+    assert "lesson=" in link.query_string, "also in a new tab"
     press(app, "back")
     assert current_title(app) == "Poison"
     assert current_step(app) == 0
