@@ -199,4 +199,4 @@ def find_clean_data(test: DataKey) -> DataKey:
     if (newest := next(defenses, None)) is None:
         return replace(test, split="clean", size=QUICK_CLEAN_PAIRS)
     name, options, _ = get_test_data(newest.config)
-    return DataKey(format_data(name, options), "clean", min(int(newest.pairs or CLEAN_PAIRS), QUICK_CLEAN_PAIRS))
+    return DataKey(format_data(name, options), "clean", min(int(newest.pairs) or QUICK_CLEAN_PAIRS, QUICK_CLEAN_PAIRS))
