@@ -37,6 +37,6 @@ def _watch(work: cache.BackgroundWork, message: str, key: str) -> None:
     if work.report is not None:
         draw_bar(st.empty(), work.report)
     if work.preview is not None:
-        caption = f"Pattern under its mask, and mask, after step {work.preview.step:,}"
-        st.image(decode_png(work.preview.picture), caption=caption, alt="Current trigger beside its mask")
+        caption = f"Masked pattern and mask after step {work.preview.step:,}"
+        st.image(decode_png(work.preview.picture), caption=caption, alt="The masked pattern beside its mask")
     tick(f"{key}.tick")

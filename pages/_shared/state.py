@@ -238,7 +238,7 @@ def apply_requested_run(options: list[str]) -> None:
     elif last and not {requested, selection, last} & set(options):  # deleted, maybe in another tab
         name, what = last, "is gone"
         if last.startswith(MODEL_PREFIX):  # it was in view because of a defense
-            name, what = Path(last.removeprefix(MODEL_PREFIX)).name, "has no defense any more"
+            name, what = Path(last.removeprefix(MODEL_PREFIX)).name, "has no defenses left"
         st.toast(f"{escape_markdown(name)} {what}: showing another.", icon=":material/search_off:")
     for run_id in (requested, selection, last, options[0]):
         if run_id in options:

@@ -15,7 +15,7 @@ from benchmarks import photos, protocol, quick_captions, tables, views, vit_riva
 from benchmarks.markdown import views_tables
 from benchmarks.markdown.protocol2_claim import BASELINE, CONTROL
 from benchmarks.markdown.protocol2_tables import COLUMNS, FINE_COLUMNS
-from benchmarks.markdown.result_tables import read_settings
+from benchmarks.markdown.result_tables import find_undefended_asr, read_settings
 from benchmarks.protocol2 import plan, rule, summary
 from benchmarks.protocol2.records import results_path
 from benchmarks.protocol2.summary import NO_METHOD, by_method
@@ -367,8 +367,7 @@ FIGURES: dict[str, Callable[[], Figures]] = {
 
 def left_on_photos(attack: str, *methods: str) -> Figures:
     """Return the ASR@1 that methods leave of an attack on the test photos, averaged over the seeds."""
-    left = {name: [row["metrics"]["asr"]["1"] for row in photo_rows(attack, name)] for name in methods}
-    return [fmean(left[name]) for name in methods]
+    return [fmean(row["metrics"]["asr"]["1"] for row in photo_rows(attack, name)) for name in methods]
 
 
 def photo_rows(attack: str, method: str | None) -> list[dict[str, Any]]:
@@ -383,16 +382,13 @@ def left_on_corrupted_photos(*methods: str) -> Figures:
     ]
 
 
-def mean_photo_figure(attack: str, method: str | None, name: str) -> float:
-    """Return CA or CF of a method against an attack, averaged over the seeds."""
-    key = {"CA": "ca", "CF": "counterfactual_accuracy"}[name]
-    values = [row["metrics"][key] for row in photo_rows(attack, method)]
-    return fmean(value["1"] if isinstance(value, dict) else value for value in values)
-
-
-def photo_range(name: str, *methods: str | None) -> Figures:
-    """Return the lowest and the highest CA or CF of methods over the attacks."""
-    values = [mean_photo_figure(attack, method, name) for attack in photos.PHOTO_ATTACKS for method in methods]
+def fine_detail_on_photos(*methods: str | None) -> Figures:
+    """Return the lowest and the highest CF that methods have against an attack, averaged over the seeds."""
+    values = [
+        fmean(row["metrics"]["counterfactual_accuracy"] for row in photo_rows(attack, method))
+        for attack in photos.PHOTO_ATTACKS
+        for method in methods
+    ]
     return [min(values), max(values)]
 
 
@@ -411,11 +407,11 @@ def lost_to_corruption() -> Figures:
 
 def cost_of_the_control() -> Figures:
     """Return how much more accuracy the control loses than TA-Cleaner, K 10%, in points: the mean of the attacks."""
-    more = [
-        mean_photo_figure(attack, "ta_cleaner", "CA") - mean_photo_figure(attack, "cleanclip_short", "CA")
-        for attack in photos.PHOTO_ATTACKS
-    ]
-    return [100 * fmean(more)]
+    kept, kept_by_control = (
+        fmean(fmean(row["metrics"]["ca"]["1"] for row in photo_rows(attack, name)) for attack in photos.PHOTO_ATTACKS)
+        for name in ("ta_cleaner", "cleanclip_short")
+    )
+    return [100 * (kept - kept_by_control)]
 
 
 def left_before_the_correction(*methods: str) -> Figures:
@@ -435,7 +431,11 @@ def tried_on_photos(lr: float, *methods: str) -> Figures:
 
 def at_equal_accuracy_on_photos() -> Figures:
     settings = read_settings(PHOTOS()["rate_trials"])
-    options = {"max_loss": PHOTOS()["budget"], "undefended": 1.0, "grid": PHOTOS()["grid"]}
+    options = {
+        "max_loss": PHOTOS()["budget"],
+        "undefended": find_undefended_asr(PHOTOS()["rows"]),
+        "grid": PHOTOS()["grid"],
+    }
     methods = ("finetune", "par", *ON_PHOTOS[:4], BASELINE)
     return [interpolate_asr(settings[name], **options) for name in methods]
 
@@ -471,9 +471,9 @@ PHOTO_FIGURES = {
     ],
     "for {:.1f} points more accuracy lost": cost_of_the_control,
     "CF {:.2f} to {:.2f}, the others {:.2f} to {:.2f}, before any defense {:.2f} to {:.2f}": lambda: [
-        *photo_range("CF", *ON_PHOTOS[:2]),
-        *photo_range("CF", *ON_PHOTOS[2:]),
-        *photo_range("CF", None),
+        *fine_detail_on_photos(*ON_PHOTOS[:2]),
+        *fine_detail_on_photos(*ON_PHOTOS[2:]),
+        *fine_detail_on_photos(None),
     ],
     "accuracy falls by {:.0f} to {:.0f} points": lost_to_corruption,
     "plain finetuning, PAR and CleanCLIP, which read no subtexts, left {:.3f}, {:.3f} and {:.3f}": lambda: (

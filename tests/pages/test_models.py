@@ -184,7 +184,7 @@ def test_a_model_whose_last_defense_is_deleted_leaves_the_view(open_page: OpenPa
         shutil.rmtree(record.folder)
     app.run()
     assert not app.exception
-    assert app.toast[0].value.replace("\\", "") == f"{external.name} has no defense any more: showing another."
+    assert app.toast[0].value.replace("\\", "") == f"{external.name} has no defenses left: showing another."
 
 
 def test_a_replaced_checkpoint_is_read_again(open_page: OpenPage, external: Path) -> None:
