@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -11,6 +12,7 @@ import streamlit as st
 from cleaner.command_line import join_command
 from cleaner.config import FinetuneConfig, count_steps
 from cleaner.jobs import local
+from cleaner.jobs.slurm import SlurmResources
 from cleaner.labels import format_count, to_label
 from cleaner.presets import (
     MAX_POISON_RATE,
@@ -27,6 +29,7 @@ from cleaner.presets import (
     quick_poison,
 )
 from cleaner.runs.record import RunRecord
+from cleaner.runs.request import Request
 from cleaner.runs.run import read_progress
 from cleaner.types import CleanerError
 from pages._shared import (
@@ -252,7 +255,7 @@ def show_start_section(attack: job_requests.AttackSettings | None) -> None:
     cluster = forms.choose_cluster("poison")
     is_busy = cluster is None and local.has_active_runs()
     run_requests = [] if attack is None else [job_requests.build_poison_request(attack)]
-    on_start = partial(jobs.start_runs, "poison", run_requests, cluster) if run_requests else None
+    on_start = None if attack is None else partial(start_poisoning, attack, run_requests, cluster)
     live_jobs.show_start_button("Train model", "poison", is_busy, on_start)
     if attack is None:
         st.caption(":material/error: Complete or correct the settings below.")
@@ -271,6 +274,18 @@ def show_start_section(attack: job_requests.AttackSettings | None) -> None:
     else:
         st.caption(f"{plan}  \n{tested}")
     forms.show_command(run_requests)
+
+
+def start_poisoning(
+    attack: job_requests.AttackSettings, run_requests: Sequence[Request], cluster: SlurmResources | None
+) -> None:
+    """Queue the training, if its pairs can be poisoned; if not, `show_preview` says why and a toast repeats it."""
+    try:
+        attack.plan()
+    except CleanerError as error:
+        st.toast(f"Not started: {escape_markdown(str(error))}", icon=":material/error:")
+    else:
+        jobs.start_runs("poison", run_requests, cluster)
 
 
 def show_result(run: RunRecord) -> None:

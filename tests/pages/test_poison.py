@@ -202,9 +202,12 @@ def test_a_trigger_has_the_parameters_of_the_model(open_page: OpenPage) -> None:
     assert app.number_input(key="poison.scenes-vit.badclip.triplet_weight").value == needed["triplet_weight"]
 
 
-def test_what_cannot_be_poisoned_leaves_the_rest_of_the_page(open_page: OpenPage, tmp_path: Path) -> None:
+def test_what_cannot_be_poisoned_is_not_started_and_leaves_the_rest_of_the_page(
+    open_page: OpenPage, tmp_path: Path
+) -> None:
     """With clean labels only pairs that name the target can be poisoned."""
     make_runs(tmp_path)
+    before = list_runs()
     app = choose_small_training(open_page("Poison"))
     assert not app.button(key="poison.go").disabled
     app.toggle(key="poison.clean_label").set_value(True)
@@ -213,6 +216,9 @@ def test_what_cannot_be_poisoned_leaves_the_rest_of_the_page(open_page: OpenPage
     assert "should be poisoned, but only" in error.value
     assert "The poisoned pairs appear when" in page_text(app)
     assert "Did the attack succeed?" in page_text(app)
+    app.button(key="poison.go").click().run()
+    assert app.toast[0].value.startswith("Not started: ")
+    assert [run.id for run in list_runs()] == [run.id for run in before]
 
 
 def test_a_model_with_its_own_setting_starts_with_it(open_page: OpenPage) -> None:
