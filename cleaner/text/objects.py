@@ -163,6 +163,8 @@ def find_compound_start(parsed: Parse, chunk: Chunk) -> int:
         compound = lexicon.compound_type(word.lower, parsed.lemma(start))
         if word.lower[0].isdigit():
             return chunk.head  # "an 18th century gown" keeps its century
+        if word.lower in rules.NUMBER_NOUNS:
+            break
         if parsed.joins_compound(start - 2):
             break  # "an off - road vehicle": the road is no part of the vehicle
         is_privative = word.tag == "JJ" and start < chunk.head and word.lower in rules.PRIVATIVE

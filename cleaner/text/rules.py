@@ -82,6 +82,8 @@ COMPOUND_PREPOSITIONS = tuple(
     )
 )
 NUMBERS = split_words("one two three four five six seven eight nine ten eleven twelve")
+# Nouns that count like a number: "a dozen eggs".
+NUMBER_NOUNS = frozenset(split_words("dozen hundred thousand million"))
 NEGATIONS = frozenset(
     split_words(
         "no not n't n’t never without nobody nothing none neither nor nowhere cannot hardly barely scarcely lack "

@@ -278,6 +278,13 @@ def test_other_verbs_are_drawn(caption: str, new: str) -> None:
     assert any(new in text.split() for text in drawn(caption, "verb", 60))
 
 
+@pytest.mark.parametrize("number", ["a dozen", "two dozen", "half a dozen", "several hundred"])
+def test_a_replaced_noun_keeps_its_number(number: str) -> None:
+    texts = drawn(f"{number} eggs", "object")
+    assert texts
+    assert all(text.startswith(f"{number} ") for text in texts)
+
+
 @pytest.mark.parametrize("compound", ["stained - glass", "off - road", "off - the - shoulder"])
 def test_a_replaced_noun_leaves_the_compound_before_it_whole(compound: str) -> None:
     texts = drawn(f"the {compound} window vase", "object")
