@@ -6,6 +6,8 @@ import hashlib
 import json
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import open_clip
@@ -13,6 +15,7 @@ import pytest
 import torch
 
 from cleaner.__main__ import main
+from cleaner.attacks.patch_image import PatchImage
 from cleaner.data import csv
 from cleaner.data.base import load_data, resolve_data_paths
 from cleaner.data.table import read_table
@@ -45,6 +48,27 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def commands(example: str) -> list[list[str]]:
     lines = dict(EXAMPLES)[example].replace("\\\n", " ").splitlines()
     return [shlex.split(line, comments=True)[3:] for line in lines if line.startswith("python -m cleaner ")]
+
+
+def test_the_published_backdoor_is_tested_with_its_patch(home: Path) -> None:
+    """Huang et al.: a 1 at every even row and column of 16 x 16 zeros, in the center of 224 px."""
+    (block,) = re.findall(r"<!-- published -->\n```sh\n(.*?)```", PAGE, re.DOTALL)
+    subprocess.run([sys.executable, *shlex.split(block.partition("python -m cleaner")[0])[1:]], check=True)
+    images = PatchImage(path="patch.png", patch_size=16, position="center", scale_before_resize=False)(
+        torch.full((1, 3, 224, 224), 0.5)
+    )
+    expected = torch.full((1, 3, 224, 224), 0.5)
+    expected[..., 104:120, 104:120] = 0
+    expected[..., 104:120:2, 104:120:2] = 1
+    assert torch.equal(images, expected)
+    for published_name, ours in {r"hf-hub:\S+": "epoch_10.pt", "imagenet/val": "photos", " banana ": " red "}.items():
+        block = re.sub(published_name, ours, block)
+    lines = [line for line in block.replace("\\\n", " ").splitlines() if line.startswith("python -m cleaner ")]
+    for line in lines:
+        arguments = shlex.split(line)[3:]
+        small = ["--epochs", "1", "--batch-size", "16", "--pairs", "40"] if arguments[0] == "defend" else []
+        assert main([*arguments, *small]) == 0
+    assert len(lines) == 3
 
 
 @pytest.mark.parametrize("example", [name for name, _ in EXAMPLES])
