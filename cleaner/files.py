@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import lru_cache
+from functools import lru_cache, wraps
 from pathlib import Path, PureWindowsPath
 from typing import Any, TypeVar
 
@@ -45,7 +45,9 @@ MAX_INTEGER_DIGITS = 18
 IN_USE_SECONDS = 1.0 if os.name == "nt" else 0.0
 """Seconds for which a refused access to a file is repeated: Windows refuses it while another program has it open."""
 IN_USE_POLL_SECONDS = 0.1
+P = TypeVar("P")
 T = TypeVar("T")
+V = TypeVar("V")
 
 
 def write_error(path: Path, error: OSError, remedy: str = "") -> CleanerError:
@@ -307,6 +309,8 @@ def _parse_int(digits: str) -> int | None:
     return int(digits) if len(digits) <= MAX_INTEGER_DIGITS else None
 
 
+MAX_KEPT_PATHS = 20_000
+"""Files, or folders of runs, of which `keep_newest` keeps a value."""
 FileVersion = tuple[int, int, int]
 """Modification time in ns, size and inode: a file that was replaced has another inode."""
 
@@ -332,6 +336,29 @@ def read_version(path: Path, read: Callable[[Path, FileVersion], T | None]) -> T
         return None
 
 
+def keep_newest(read: Callable[[P, V], T]) -> Callable[[P, V], T]:
+    """Cache what `read(path, version)` returns for the newest version of each path; errors are not kept.
+
+    Unlike with `lru_cache`, a file that changes all the time, such as the status of a run, leaves no old versions.
+    """
+    newest: dict[P, tuple[V, T]] = {}
+    lock = threading.Lock()
+
+    @wraps(read)
+    def cached(path: P, version: V) -> T:
+        known = newest.get(path)
+        if known is None or known[0] != version:
+            known = version, read(path, version)
+            with lock:
+                newest.pop(path, None)
+                newest[path] = known  # the newest is last
+                if len(newest) > MAX_KEPT_PATHS:
+                    del newest[next(iter(newest))]
+        return known[1]
+
+    return cached
+
+
 def file_sha256(path: Path) -> str:
     """Return the SHA-256 (hex) of a file; cached until the file changes. Raises `OSError` if it cannot be read."""
     return _hash_version(path, file_version(path))
@@ -348,6 +375,6 @@ def read_json_cached(path: Path) -> dict[str, Any]:
     return read_version(path, _read_json_version) or {}
 
 
-@lru_cache(maxsize=20_000)
+@keep_newest
 def _read_json_version(path: Path, version: FileVersion) -> dict[str, Any]:
     return read_existing_json(path)

@@ -83,6 +83,9 @@ def _fit_umap(folder: Path) -> None:
 
     @fragment
     def watch() -> None:
+        if _has_umap(folder):  # also one that was fitted for another session
+            st.session_state.pop(start_key, None)
+            st.rerun()
         is_running = cache.fit_umap(folder)
         started = st.session_state.setdefault(start_key, time.monotonic())
         if is_running:
@@ -91,12 +94,16 @@ def _fit_umap(folder: Path) -> None:
             tick("embeddings.tick")
             return
         st.session_state.pop(start_key, None)
-        embedding_map = read_map(folder)
-        if embedding_map is not None and "umap" in embedding_map.coordinates:
+        if _has_umap(folder):
             st.rerun()
         raise CleanerError(f"UMAP failed ({map_worker.read_last_log_line(folder)}): choose PCA or try again.")
 
     watch()
+
+
+def _has_umap(folder: Path) -> bool:
+    stored = read_map(folder)
+    return stored is not None and "umap" in stored.coordinates
 
 
 def choose_view(

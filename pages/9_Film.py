@@ -31,13 +31,14 @@ def choose_runs(runs: Sequence[RunRecord]) -> list[RunRecord]:
     labels = state.short_labels(list(runs))
     labels |= {run.id: film.make_label(run) for run in runs if run.stage == "backdoored"}
     by_id = {run.id: run for run in runs}
+    key = f"film.runs.{runs[-1].id}"
+    state.follow_default(key, by_id, list(by_id)[:1])
     chosen = st.multiselect(
         "Films",
         list(by_id),
-        list(by_id)[:1],
         max_selections=film.MAX_FILMS,
         format_func=labels.__getitem__,
-        key=f"film.runs.{runs[-1].id}.{len(runs)}",
+        key=key,
         placeholder="Choose one, or two side by side",
         help="Two films play side by side on one clock, and with the same axes if the backdoored run has a film.",
         label_visibility="collapsed",

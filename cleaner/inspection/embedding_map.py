@@ -242,6 +242,9 @@ def ensure_map(
             embedding_map = add_projection(embedding_map, features, method)
         if not (folder / "config.json").exists():
             return embedding_map  # the run was deleted meanwhile: writing would create its folder again
+        newest = read_map(folder)
+        if newest is not None and newest.coordinates.keys() > embedding_map.coordinates.keys():
+            return newest  # another process has added UMAP meanwhile
         write_map(embedding_map, file)
     return embedding_map
 

@@ -44,6 +44,11 @@ def start(folder: Path, resources: SlurmResources | None = None) -> None:
 
 def start_all(folders: Sequence[Path], resources: SlurmResources | None = None) -> None:
     """Start runs, on a cluster as one job array; the states of those that cannot start are restored."""
+    with locks.try_start_lock():
+        _start_all(folders, resources)
+
+
+def _start_all(folders: Sequence[Path], resources: SlurmResources | None) -> None:
     for folder in folders:
         refuse_deleted(folder)
     waiting = {folder: poll_status(folder) for folder in folders}

@@ -19,6 +19,8 @@ from cleaner.runs.store import list_entries
 
 POLL_SECONDS = 0.4
 """Seconds between two attempts to get a lock."""
+START_SECONDS = 10.0
+"""Seconds that a start waits for another one, which can wait for Slurm."""
 CLOCK_SECONDS = 5.0
 """Seconds that a run waits to record its duration."""
 
@@ -70,6 +72,14 @@ def try_output_lock(folder: Path) -> AbstractContextManager[bool]:
     """
     digest = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()
     return _try_cache_lock(f"out-{digest[:16]}", if_unwritable=True)
+
+
+def try_start_lock() -> AbstractContextManager[bool]:
+    """Lock the start of runs on this machine; yields False if another start still goes on after `START_SECONDS`.
+
+    Two pages that resume a run at once would start two workers.
+    """
+    return _try_cache_lock("start", if_unwritable=False, seconds=START_SECONDS)
 
 
 def try_clock_lock() -> AbstractContextManager[bool]:

@@ -10,7 +10,7 @@ import hashlib
 import itertools
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -54,22 +54,19 @@ def grid(
 def start_sweep(requests: Sequence[Request], resources: SlurmResources | None = None) -> str:
     """Create the missing runs of a sweep, queue the stopped ones again and start the first; return the sweep's id.
 
-    A second call with the same requests resumes the sweep; one with more requests adds those. On a cluster
-    (`resources`) all are submitted at once; if it refuses, no run is left behind.
+    A second call with the same requests resumes the sweep; one with more requests adds those. Stopped runs that no
+    request names stay as they are. On a cluster (`resources`) all are submitted at once; if it refuses, no run is left
+    behind.
     """
     requests = [replace(request, map=False) for request in requests]  # a map can take longer than the training
     name = compute_sweep_id(requests[0])
     existing = list_sweep_runs(name)
     _check_suspect_unchanged(requests[0], existing)
-    keys = {_request_key(record.config) for record in existing}
-    created = []
-    for request in requests:
-        key = _request_key(request.initial_config())
-        if key not in keys:
-            keys.add(key)
-            created.append(create_run(replace(request, sweep=name)))
+    known = {_request_key(record.config) for record in existing}
+    requested = {_request_key(request.initial_config()): request for request in requests}
+    created = [create_run(replace(request, sweep=name)) for key, request in requested.items() if key not in known]
     try:
-        resume(name, resources=resources)
+        resume(name, resources=resources, keys=requested)
     except CleanerError:
         for folder in created if resources else ():
             remove_run_folder(folder)
@@ -128,12 +125,14 @@ def list_sweep_ids(records: Sequence[RunRecord]) -> list[str]:
     return list(dict.fromkeys(record.sweep for record in records if record.sweep))
 
 
-def resume(sweep_id: str, resources: SlurmResources | None = None) -> None:
+def resume(sweep_id: str, resources: SlurmResources | None = None, keys: Container[str] | None = None) -> None:
     """Start all runs of a sweep that are not done: one after the other on this machine, all at once on a cluster.
 
-    Without `resources`, runs that were on a cluster last go back to it.
+    Without `resources`, runs that were on a cluster last go back to it. keys: only runs with such a `_request_key`;
+    None: all.
     """
-    stopped = sorted((r for r in list_sweep_runs(sweep_id) if r.status.state in STARTABLE), key=_seed)
+    runs = [run for run in list_sweep_runs(sweep_id) if keys is None or _request_key(run.config) in keys]
+    stopped = sorted((run for run in runs if run.status.state in STARTABLE), key=_seed)
     places = [resources or slurm.read_last_resources(record.folder) for record in stopped]
     for cluster in dict.fromkeys(place for place in places if place is not None):
         folders = [record.folder for record, place in zip(stopped, places, strict=True) if place == cluster]

@@ -6,7 +6,6 @@ import os
 import shutil
 import time
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +15,7 @@ from cleaner.files import (
     FileVersion,
     create_free_folder,
     file_version,
+    keep_newest,
     read_existing_json,
     read_json,
     remove_tree,
@@ -128,7 +128,7 @@ def read_entry(folder: str | Path) -> RunRecord | None:
         return RunRecord.model_validate(merge_fields(Path(path), {}, fields))
 
 
-@lru_cache(maxsize=10_000)
+@keep_newest
 def _load_version(path: str, versions: tuple[FileVersion | None, ...]) -> RunRecord:
     folder = Path(path)
     config = {} if versions[0] is None else read_existing_json(folder / "config.json")

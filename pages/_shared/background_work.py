@@ -14,11 +14,14 @@ from pages._shared.progress import draw_bar
 from pages._shared.ticker import tick
 
 
-def show_work(work: cache.BackgroundWork, message: str, key: str) -> None:
-    """Draw the progress of a work until it has ended, or why it ended without a result."""
-    if work.is_running:
-        _watch(work, message, key)
-    elif work.is_canceled:
+def show_work(work: cache.BackgroundWork, message: str, key: str, session: str = "") -> None:
+    """Draw the progress of a work until it has ended, or why it ended without a result.
+
+    session: the one that waits for it, see `cache.BackgroundWork`.
+    """
+    if work.is_awaited_by(session):
+        _watch(work, message, key, session)
+    elif work.is_canceled or session not in work.sessions:
         st.info("Canceled.", icon=CANCEL_ICON)
     elif isinstance(work.error, CleanerError):
         show_error(work.error)
@@ -27,11 +30,18 @@ def show_work(work: cache.BackgroundWork, message: str, key: str) -> None:
 
 
 @fragment
-def _watch(work: cache.BackgroundWork, message: str, key: str) -> None:
+def _watch(work: cache.BackgroundWork, message: str, key: str, session: str) -> None:
     """Draw the progress with a Cancel button, again every two seconds; draw the page again when the work has ended."""
-    if not work.is_running:
+    if not work.is_awaited_by(session):
         st.rerun()
-    st.button("Cancel", key=f"{key}.cancel", icon=CANCEL_ICON, on_click=work.cancel, disabled=work.is_stopping)
+    st.button(
+        "Cancel",
+        key=f"{key}.cancel",
+        icon=CANCEL_ICON,
+        on_click=work.leave,
+        args=(session,),
+        disabled=work.is_stopping,
+    )
     text = "Canceling …" if work.is_stopping else f"{message} It goes on when you leave this page."
     st.markdown(f":material/hourglass_top: {text}")
     if work.report is not None:

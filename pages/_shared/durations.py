@@ -7,11 +7,11 @@ from functools import reduce
 from operator import add
 
 import streamlit as st
-from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from cleaner.evaluation import result
 from cleaner.jobs import local, prediction, spare
 from cleaner.runs.request import Request
+from pages._shared import cache
 from pages._shared.progress import load_data_with_progress
 from pages._shared.sample import DataKey
 
@@ -42,8 +42,7 @@ def describe(requests: Sequence[Request]) -> str:
         return "duration unknown"
     if local.has_active_runs():
         return "duration unknown until the running job ends"
-    context = get_script_run_ctx()
-    return MEASURING if spare.measure(missing[0], context.session_id if context else "") else "duration unknown"
+    return MEASURING if spare.measure(missing[0], cache.session_id()) else "duration unknown"
 
 
 def show(requests: Sequence[Request], draw: Callable[[str], None]) -> None:

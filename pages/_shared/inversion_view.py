@@ -77,6 +77,8 @@ def show(subject: Subject) -> None:
         label = "Find the trigger" if stored is None else "Search again"
         is_running = work is not None and work.is_running
         if st.button(label, key="search.invert.go", type="primary", icon=":material/play_arrow:", disabled=is_running):
+            if (other := cache.find_work(key)) is not None and other.is_running:
+                st.toast("A search of this model was started in another tab; see it here.", icon=":material/info:")
             cache.start_work(key, partial(_search, subject, config))
             st.rerun()  # disables the button
         st.caption("Unlabeled clean images suffice. It takes minutes and goes on when you leave this page.")

@@ -32,41 +32,49 @@ _LAST_ERROR = "jobs.last_error"
 _PRESSED_STARTS = "jobs.pressed_starts"
 _SEEN = "jobs.seen"
 _STARTED = "jobs.started"
-_START_LOCK = threading.Lock()  # when the user opens another page, Streamlit runs it before the old one has stopped
+_PRESS_LOCK = "jobs.press_lock"
+_QUEUE_LOCK = threading.Lock()
+"""Held while runs are compared with those of all sessions and queued."""
 
 
 def start_runs(kind: str, requests: Sequence[Request], cluster: SlurmResources | None = None) -> None:
-    """Create a run folder per request and queue the runs on this machine or a cluster."""
+    """Create a run folder per request and queue the runs on this machine or a cluster.
+
+    The same training twice gives the same model twice: if another session has started it, this one waits for it, too.
+    """
     # Here, as a click on the menu may interrupt any access to the session.
     started, earlier = started_ids(), _list_open(kind)
-    new = drop_active(_use_cluster_device(requests, cluster))
-    if requests and not new:
+    with _QUEUE_LOCK:
+        new, same = split_open(_use_cluster_device(requests, cluster))
+        folders = [create_run(request) for request in new]
+        try:
+            local.start_all(folders, cluster)
+        except CleanerError:
+            for folder in folders if cluster else ():
+                remove_run_folder(folder)
+            raise
+    started[kind] = list(dict.fromkeys([*earlier, *same, *(folder.name for folder in folders)]))
+    if same and not new:
         st.toast(
-            "This training is already running, queued or paused. Change a setting to start another.",
+            "This training is already running, queued or paused; its result appears here. Change a setting to start "
+            "another.",
             icon=":material/info:",
         )
-        return
-    if len(new) < len(requests):
+    elif same:
         count = f"{len(requests) - len(new)} of {len(requests)} trainings"
         st.toast(f"Not started again: {count}, already running, queued or paused.", icon=":material/info:")
-    folders = [create_run(request) for request in new]
-    try:
-        local.start_all(folders, cluster)
-    except CleanerError:
-        for folder in folders if cluster else ():
-            remove_run_folder(folder)
-        raise
-    started[kind] = [*earlier, *(folder.name for folder in folders)]
 
 
-def drop_active(requests: Sequence[Request]) -> list[Request]:
-    """Return the requests that no active or paused run has: the same training twice gives the same model twice."""
-    open_runs = [entry for entry in local.poll_entries() if entry.status.state in (*ACTIVE, "paused")]
-    same = []
-    for entry in open_runs:
-        with suppress(CleanerError):  # one that cannot be read is none of `requests`, and says so when it is resumed
-            same.append(load_request(entry.config))
-    return [request for request in requests if request not in same]
+def split_open(requests: Sequence[Request]) -> tuple[list[Request], list[str]]:
+    """Return the requests that no active or paused run has, and the ids of the runs that have the others."""
+    open_requests: list[tuple[Request, str]] = []
+    for entry in local.poll_entries():
+        if entry.status.state in (*ACTIVE, "paused"):
+            with suppress(CleanerError):  # one that cannot be read is none of them, and says so when it is resumed
+                open_requests.append((load_request(entry.config), entry.id))
+    known = [request for request, _ in open_requests]
+    new = [request for request in requests if request not in known]
+    return new, [run_id for request, run_id in open_requests if request in requests]
 
 
 def _use_cluster_device(requests: Sequence[Request], cluster: SlurmResources | None) -> Sequence[Request]:
@@ -77,7 +85,8 @@ def _use_cluster_device(requests: Sequence[Request], cluster: SlurmResources | N
 def start_sweep(kind: str, requests: Sequence[Request], cluster: SlurmResources | None = None) -> None:
     """Start a sweep or continue it; `sweeps.show` draws its runs."""
     started, earlier = started_ids(), _list_open(kind)  # here, as in `start_runs`
-    entries = sweep.list_sweep_runs(sweep.start_sweep(_use_cluster_device(requests, cluster), cluster))
+    with _QUEUE_LOCK:
+        entries = sweep.list_sweep_runs(sweep.start_sweep(_use_cluster_device(requests, cluster), cluster))
     started[kind] = earlier
     if all(entry.status.state == "done" for entry in entries):
         st.toast("All runs of this sweep are done. Add a rate, a seed or a defense.", icon=":material/done_all:")
@@ -111,7 +120,9 @@ def pressed_starts() -> dict[str, Callable[[], None] | None]:
 def run_pressed_start(kind: str, start: Callable[[], None] | None) -> None:
     """Start the job of a pressed button, if it can start. Interrupted by a click on the menu, it stays pressed."""
     pressed = pressed_starts()
-    with _START_LOCK:
+    # When the user opens another page, Streamlit runs it before the old one has stopped.
+    lock: threading.Lock = st.session_state.setdefault(_PRESS_LOCK, threading.Lock())
+    with lock:
         if kind not in pressed:
             return
         try:
@@ -167,10 +178,26 @@ def count_unfinished_from(run: RunRecord) -> int:
     return sum(entry.status.state in UNFINISHED and entry.started_from(run) for entry in entries)
 
 
+def active_jobs() -> list[RunRecord]:
+    """Return the jobs that are running or queued: those that this session started, if there are any, else all."""
+    active = [entry for entry in local.poll_entries() if entry.status.state in ACTIVE]
+    own = {run_id for ids in started_ids().values() for run_id in ids}
+    return [entry for entry in active if entry.id in own] or active
+
+
+def is_training() -> bool:
+    """Return whether a job that this session started is running or queued."""
+    return any(entry.status.state in ACTIVE for kind in PAGE_STAGES for entry in started_runs(kind))
+
+
 def active_pages() -> set[str]:
     """Return the kinds ("poison", "defend", "detect") of the jobs that are running or queued."""
-    active = [entry for entry in local.poll_entries() if entry.status.state in ACTIVE]
-    return {kind for kind in PAGE_STAGES if any(is_of_page(entry, kind) for entry in active)}
+    return pages_of(entry for entry in local.poll_entries() if entry.status.state in ACTIVE)
+
+
+def pages_of(entries: Iterable[RunRecord]) -> set[str]:
+    """Return the kinds of some jobs."""
+    return {kind for entry in entries for kind in PAGE_STAGES if is_of_page(entry, kind)}
 
 
 def is_processor_busy() -> bool:
@@ -300,13 +327,13 @@ def format_left(seconds: float) -> str:
     return f"{text} left"
 
 
-def describe_active() -> str:
-    """Return in a few words which job runs, its stage, how long that will take, and how many jobs wait."""
-    active = [entry for entry in local.poll_entries() if entry.status.state in ACTIVE]
+def describe_active(active: Sequence[RunRecord]) -> str:
+    """Return in a few words which of some jobs runs, its stage, how long that will take, and how many wait."""
     running = [entry for entry in active if entry.status.state == "running"]
     waiting = f", {len(active) - len(running)} more" if running and len(active) > len(running) else ""
     if not running:
-        if active and all(entry.status.place for entry in active):  # a cluster may let jobs wait for hours
+        # A cluster may let jobs wait for hours, and so may the trainings of others.
+        if any(entry.status.place or entry.status.device for entry in active):
             return f"{job_label(active[0])}: {describe_progress(active[0])[1]}"
         return "Training starts"
     status = running[0].status

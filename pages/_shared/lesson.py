@@ -260,41 +260,37 @@ def _show_buttons(number: int) -> None:
 
 
 def _show_progress(number: int) -> None:
-    """Draw what trains in the background, or the way to results that are new; watch it while it trains."""
-    kinds = jobs.active_pages()
-    if not kinds:
-        _offer_results(number)
-        return
+    """Draw the way to results that are new, or what trains in the background; watch it while it trains."""
 
     @st.fragment
     def watch() -> None:
-        active = jobs.active_pages()
-        if "poison" in kinds - active:
+        if jobs.list_new_results("poison"):
             st.rerun()  # puts the new model in view
-        if not active:
-            _offer_results(number)
-            return
-        st.caption(f":material/hourglass_top: {escape_markdown(jobs.describe_active())}")
-        ticker.tick("lesson.tick")
+        if run := _find_run_with_results(number):
+            _offer_results(number, run)
+        elif active := jobs.active_jobs():
+            st.caption(f":material/hourglass_top: {escape_markdown(jobs.describe_active(active))}")
+            ticker.tick("lesson.tick")
 
-    if _page_of(number) not in {kind.capitalize() for kind in kinds}:  # that page watches by itself
+    is_watched = _page_of(number).lower() in jobs.pages_of(jobs.active_jobs())  # by the page itself
+    if not is_watched or _find_run_with_results(number):
         watch()
 
 
-def _offer_results(number: int) -> None:
-    """Draw the button that leads to defenses that this session trained and has not looked at."""
-    run = None if number == DEFEND_STEP else _find_run_with_results()
-    if run is None:
-        return
+def _offer_results(number: int, run: RunRecord) -> None:
+    """Draw the button that leads to a run whose defenses are new."""
     if st.button("See your result", key="lesson.result", type="primary", icon=":material/task_alt:"):
         go_to_step(DEFEND_STEP, number)
         state.select_run(run.id)
         st.rerun()  # the whole page, also from the fragment that watches a training
 
 
-def _find_run_with_results() -> RunRecord | None:
-    """Return the newest backdoored run with defenses that this session trained and has not looked at."""
-    new = jobs.list_new_results("defend")
+def _find_run_with_results(number: int) -> RunRecord | None:
+    """Return the newest backdoored run whose defenses this session has trained and not looked at.
+
+    None on the step that shows them, and while more are trained.
+    """
+    new = [] if number == DEFEND_STEP or jobs.is_training() else jobs.list_new_results("defend")
     runs = state.backdoored_runs() if new else []
     return next((run for run in runs if any(entry.started_from(run) for entry in new)), None)
 

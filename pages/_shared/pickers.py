@@ -73,13 +73,14 @@ def choose_compared_stages(run: RunRecord | None) -> list[Stage]:
     """Draw the choice of several defended models; return all models, each under its own label."""
     stages, defended, suspect = _find_stages(run)
     runs, labels = {other.id: other for other in defended}, state.short_labels(defended)
+    key = f"subtexts.runs.{suspect}"
+    state.follow_default(key, runs, list(runs)[:2])
     run_ids = st.multiselect(
         "Defended models",
         list(runs),
-        list(runs)[:2],
         max_selections=MAX_COMPARED_DEFENSES,
         format_func=labels.get,
-        key=f"subtexts.runs.{suspect}.{len(runs)}",  # a box drawn without options keeps its empty choice
+        key=key,
         placeholder="Choose" if runs else "None yet: train one on the Defend page",
         label_visibility="collapsed",
         **KEEP,

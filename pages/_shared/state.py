@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -62,6 +62,20 @@ def choose_segment(
         **KEEP,
     )
     return option
+
+
+def follow_default(key: str, options: Container[str], default: list[str]) -> None:
+    """Give a box of several choices its default, and a new one as long as the user has chosen nothing else.
+
+    Choices that are gone are dropped; the others are set again, as their labels can have changed: the browser sends
+    labels back.
+    """
+    shown = f"{key}.default"
+    chosen = st.session_state.get(key)
+    if chosen is None or chosen == st.session_state.get(shown):
+        chosen = default
+    st.session_state[key] = [choice for choice in chosen if choice in options] or (default if chosen else [])
+    st.session_state[shown] = default
 
 
 def all_runs() -> list[RunRecord]:

@@ -59,28 +59,27 @@ def show(model: str, data: str, key: str) -> None:
         models = [cache.make_model_key(name) for name in (model, reference) if name]
         inputs = f"{models} {data} {cache.read_data_mtime(data)}"  # with file times: files may be replaced
         work_key = ("scan", inputs, settings, str(n), str(has_variants))
+        session = cache.session_id()
         if st.button("Scan", key=f"{key}.go", type="primary", icon=":material/search:"):
-            _stop(st.session_state.get(request), work_key)
-            st.session_state[request] = work_key
+            last_key, last = st.session_state.get(request, (None, None))
+            if last is not None and last_key != work_key:
+                last.leave(session)  # it would slow this one down
             test_data = DataKey(data, "test", n)
-            cache.start_work(
+            work = cache.start_work(
                 work_key,
                 lambda on_step: cache.scan(
                     model, test_data, trigger, on_step, reference=reference, variants=has_variants
                 ),
+                session,
             )
-        if st.session_state.get(request) == work_key and (work := cache.find_work(work_key)) is not None:
-            show_work(work, "Scanning …", key)
-            if isinstance(work.result, cache.Scanned):
+            st.session_state[request] = work_key, work
+        last_key, work = st.session_state.get(request, (None, None))
+        if work is not None and last_key == work_key:
+            show_work(work, "Scanning …", key, session)
+            if isinstance(work.result, cache.Scanned) and session in work.sessions:
                 _show_rows(work.result, reference)
     except CleanerError as error:
         show_error(error)
-
-
-def _stop(last: cache.WorkKey | None, key: cache.WorkKey) -> None:
-    """Cancel the last scan of this session, which would slow another one down."""
-    if last is not None and last != key and (work := cache.find_work(last)) is not None:
-        work.cancel()
 
 
 def _show_rows(found: cache.Scanned, reference: str | None) -> None:

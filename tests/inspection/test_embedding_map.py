@@ -215,6 +215,28 @@ def test_a_deleted_run_is_not_recreated(folders: tuple[Path, Path], monkeypatch:
     assert not folders[0].exists()
 
 
+def test_a_map_keeps_the_umap_that_another_process_has_added(
+    folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = embedding_map.compute_map
+
+    def added_meanwhile(*args: Any, **kwargs: Any) -> Any:
+        computed, features = whole(*args, **kwargs)
+        added = embedding_map.add_projection(computed, features, "pca")
+        both = {
+            field: {method: getattr(added, field)["pca"] for method in ("pca", "umap")}
+            for field in ("coordinates", "trustworthiness")
+        }
+        embedding_map.write_map(replace(added, **both), embedding_map.locate_map_file(folders[0]))
+        return computed, features
+
+    monkeypatch.setattr(embedding_map, "compute_map", added_meanwhile)
+    assert set(embedding_map.ensure_map(folders[0], with_umap=False).coordinates) == {"pca", "umap"}
+    stored = embedding_map.read_map(folders[0])
+    assert stored is not None
+    assert set(stored.coordinates) == {"pca", "umap"}
+
+
 @pytest.mark.parametrize("entry", list_shipped_runs(), ids=lambda entry: entry.folder.name)
 def test_the_shipped_example_has_its_maps(entry: RunRecord) -> None:
     computed = embedding_map.read_map(entry.folder)

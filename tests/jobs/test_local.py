@@ -518,6 +518,34 @@ def test_an_old_cancel_leaves_the_run_alone_that_was_started_again(request_: Req
         assert not checkpoint.exists()
 
 
+def test_two_starts_at_once_start_one_worker(request_: Request, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = create_run(request_)
+    write_status(folder, Status("paused"))
+    launched: list[Path] = []
+    poll, refused = local.poll_status, list[str]()
+
+    def poll_slowly(folder: Path) -> Status:
+        status = poll(folder)
+        time.sleep(0.2)
+        return status
+
+    def start() -> None:
+        try:
+            local.start(folder)
+        except CleanerError as error:
+            refused.append(str(error))
+
+    monkeypatch.setattr(local, "launch", launched.append)
+    monkeypatch.setattr(local, "poll_status", poll_slowly)
+    threads = [threading.Thread(target=start) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert launched == [folder]
+    assert [f"{folder.name} is queued" in text for text in refused] == [True]
+
+
 def test_runs_that_cannot_start_keep_their_state(request_: Request, monkeypatch: pytest.MonkeyPatch) -> None:
     started, stopped = create_run(request_), create_run(request_)
     write_status(stopped, Status("paused", step=3, total=9))

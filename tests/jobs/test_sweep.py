@@ -115,6 +115,15 @@ def test_cancel_leaves_finished_runs_and_resume_restarts_the_others(base: Reques
     assert sorted(states(name)) == ["cancelled"] * 3 + ["done"]
 
 
+def test_stopped_runs_that_were_not_requested_stay_stopped(base: Request) -> None:
+    requests = sweep.grid(base, METHODS, rates=[1e-4], seeds=[0])
+    stopped = create_run(replace(requests[1], sweep=sweep.compute_sweep_id(base)))
+    write_status(stopped, replace(read_status(stopped), state="cancelled"))
+    name = sweep.start_sweep(requests[:1])
+    wait_until_stopped(name)
+    assert sorted(states(name)) == ["cancelled", "done"]
+
+
 def test_the_time_left_leaves_out_what_a_worker_did_before(base: Request) -> None:
     requests = sweep.grid(base, METHODS[:1], rates=[1e-4, 1e-3], seeds=[0, 1])
     folders = [create_run(replace(request, sweep=sweep.compute_sweep_id(base))) for request in requests]

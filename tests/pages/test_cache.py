@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -38,6 +39,7 @@ from tests.conftest import make_clip, make_toy_data
 from tests.data.files import image_bytes, make_caption, write_class_folder, write_table
 from tests.pages.conftest import OpenPage, go_to
 from tests.pages.runs import make_runs
+from tests.waiting import wait_until
 
 
 def test_an_edited_table_is_read_again(open_page: OpenPage, tmp_path: Path) -> None:
@@ -366,3 +368,29 @@ def test_the_preview_is_the_report_that_carried_the_image() -> None:
     assert (work.preview.step, work.preview.picture) == (250, "png")
     assert work.report is not None
     assert work.report.step == 700
+
+
+def test_a_session_waits_for_the_work_of_another_and_sees_its_progress(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(background, "WAIT_SECONDS", 0.01)
+    report, seen, go_on = StepReport("map", 1, 9, 0.0), threading.Event(), threading.Event()
+    events: list[str] = []
+
+    def compute(name: str, on_step: OnStep) -> None:
+        with background.share_work(tmp_path, on_step) as share:
+            share(report)
+            events.append(name)
+            assert go_on.wait(30)
+
+    first = threading.Thread(target=compute, args=("first", lambda report: None))
+    first.start()
+    wait_until(lambda: events == ["first"])
+    second = threading.Thread(target=compute, args=("second", lambda report: seen.set()))
+    second.start()
+    assert seen.wait(30)
+    assert events == ["first"]
+    go_on.set()
+    for thread in (first, second):
+        thread.join(30)
+    assert events == ["first", "second"]

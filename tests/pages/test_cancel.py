@@ -34,6 +34,19 @@ def test_a_work_that_is_started_again_waits_for_the_canceled_one(monkeypatch: py
     assert (first.is_canceled, second.is_canceled) == (True, False)
 
 
+def test_a_work_ends_once_no_session_waits_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(works, "_works", {})
+    go_on = threading.Event()
+    work = works.start_work(("scan", "x"), lambda on_step: go_on.wait(30), "one")
+    assert works.start_work(("scan", "x"), lambda on_step: None, "two") is work
+    work.leave("one")
+    assert (work.is_awaited_by("one"), work.is_awaited_by("two"), work.is_stopping) == (False, True, False)
+    work.leave("two")
+    assert work.is_stopping
+    go_on.set()
+    work.join(30)
+
+
 def _page() -> None:
     import streamlit as st
 

@@ -55,7 +55,7 @@ def test_poisoning_waits_in_the_queue_and_is_cancelled(open_page: OpenPage, queu
     assert "--gpus" not in script
     assert not app.get("progress")[0].proto.value
     assert "Slurm job 1" in app.get("progress")[0].proto.text.replace("\\", "")
-    assert "Slurm job 1" in jobs.describe_active()
+    assert "Slurm job 1" in jobs.describe_active(jobs.active_jobs())
     press(app, ".cancel")
     assert local.poll_status(entry.folder).state == "cancelled"
     assert not list(queue.glob("*.json"))

@@ -136,7 +136,7 @@ def test_it_says_which_of_several_trainings_are_not_started_again(
     open_page: OpenPage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_runs(tmp_path)
-    monkeypatch.setattr(jobs, "drop_active", lambda requests: list(requests)[1:])
+    monkeypatch.setattr(jobs, "split_open", lambda requests: (list(requests)[1:], ["other"]))
     monkeypatch.setattr(local, "start_all", lambda folders, cluster: None)
     app = open_page("Defend")
     app.multiselect(key="defend.which").set_value(["finetune", "ta_cleaner"]).run()

@@ -188,6 +188,18 @@ def test_it_leads_back_to_a_new_result(open_page: OpenPage, tmp_path: Path) -> N
     assert "lesson.result" not in widget_keys(app)  # it has been looked at
 
 
+def test_a_result_waits_for_the_student_s_own_trainings_only(open_page: OpenPage, tmp_path: Path) -> None:
+    backdoored, defended = make_runs(tmp_path)
+    own, _ = make_active("defended", backdoored.name), make_active("defended", backdoored.name)
+    app = open_lesson(open_page, "Subtexts", 4, backdoored.name)
+    app.session_state["jobs.started"] = {"defend": [defended.name, own.name]}
+    app.run()
+    assert "lesson.result" not in widget_keys(app)
+    write_status(own, Status("failed"))
+    app.run()
+    assert "lesson.result" in widget_keys(app)
+
+
 def test_it_looks_at_the_student_s_own_model(open_page: OpenPage, tmp_path: Path) -> None:
     example, _ = make_runs(tmp_path)
     move_to_example(tmp_path)

@@ -172,16 +172,15 @@ def test_the_same_training_is_not_started_twice(open_page: OpenPage, tmp_path: P
     folder = make_active("backdoored")
     request = load_request(read_json(folder / "config.json"))
     other = replace(request, poison_rate=0.2)
-    assert jobs.drop_active([request, other]) == [other]
-    assert jobs.drop_active([request]) == []
+    assert jobs.split_open([request, other]) == ([other], [folder.name])
     write_status(folder, Status("paused"))
-    assert jobs.drop_active([request]) == []
+    assert jobs.split_open([request]) == ([], [folder.name])
     damaged = make_active("backdoored")
     write_json(damaged / "config.json", {**read_json(damaged / "config.json"), "request": {"stage": "defended"}})
     write_status(damaged, Status("paused"))
-    assert jobs.drop_active([request, other]) == [other], "a run whose request cannot be read is no other one"
+    assert jobs.split_open([request, other])[0] == [other], "a run whose request cannot be read is no other one"
     write_status(folder, Status("done"))
-    assert jobs.drop_active([request]) == [request]
+    assert jobs.split_open([request]) == ([request], [])
 
 
 def test_the_run_table_names_tags_and_deletes_runs(open_page: OpenPage, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -206,6 +207,25 @@ def test_back_in_the_browser_brings_back_the_run(open_page: OpenPage, tmp_path: 
         assert dict(app.query_params)["run"] == run
 
 
+def test_a_choice_of_the_user_stays_and_a_default_follows_new_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    session: dict[str, Any] = {}
+    monkeypatch.setattr(state.st, "session_state", session)
+
+    def follow(*runs: str) -> list[str]:
+        state.follow_default("box", runs, list(runs[:2]))
+        chosen: list[str] = session["box"]
+        return chosen
+
+    assert follow() == []
+    assert follow("a") == ["a"]
+    assert follow("b", "a") == ["b", "a"]
+    session["box"] = ["a"]  # the user drops one
+    assert follow("c", "b", "a") == ["a"]
+    assert follow("c", "b") == ["c", "b"], "the chosen one is gone"
+    session["box"] = []
+    assert follow("d", "c", "b") == []
+
+
 def test_of_two_new_results_the_newer_one_comes_into_view(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     newest_first = [read_record(make_runs(tmp_path, seed=seed)[0]) for seed in (1, 0)]
     newest_first = [run.with_status(Status("done")) for run in newest_first]
@@ -234,6 +254,36 @@ def test_a_second_start_keeps_the_unfinished_runs_of_the_first(tmp_path: Path, m
     write_status(runs_root() / first, Status("failed"))
     jobs.start_runs("poison", [request])
     assert jobs.started_ids()["poison"][:-1] == [second]
+
+
+def test_a_training_that_another_session_has_started_is_awaited_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLEANER_RUNS", str(tmp_path))
+    monkeypatch.setattr(
+        local, "start_all", lambda folders, cluster: [write_status(f, Status("paused")) for f in folders]
+    )
+    trigger = {"name": "badnet"}
+    request = Request("backdoored", "scenes", 100, FinetuneConfig(), "scenes-lite", None, trigger, "banana")
+    for _ in range(2):
+        monkeypatch.setattr(jobs.st, "session_state", {})
+        jobs.start_runs("poison", [request])
+        (run,) = local.poll_entries()
+        assert jobs.started_ids() == {"poison": [run.id]}
+
+
+def test_a_start_that_takes_long_keeps_no_other_session_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    started = []
+
+    def start_slowly() -> None:
+        monkeypatch.setattr(jobs.st, "session_state", {"jobs.pressed_starts": {"poison": None}})
+        jobs.run_pressed_start("poison", lambda: started.append("another"))
+
+    monkeypatch.setattr(jobs.st, "session_state", {"jobs.pressed_starts": {"poison": None}})
+    thread = threading.Thread(target=jobs.run_pressed_start, args=("poison", start_slowly), daemon=True)
+    thread.start()
+    thread.join(10)
+    assert started == ["another"]
 
 
 def test_a_second_start_keeps_results_that_were_not_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

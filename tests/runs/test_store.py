@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+import gc
 import json
 import os
 import re
 import shutil
 import socket
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,7 @@ from cleaner.runs.record import SCHEMA_VERSION
 from cleaner.runs.request import Request, load_request
 from cleaner.runs.run import load_run, load_run_trigger, read_progress
 from cleaner.runs.status import Status, read_status, write_status
-from cleaner.runs.store import create_run, list_entries, list_runs
+from cleaner.runs.store import create_run, list_entries, list_runs, read_entry
 from cleaner.types import CleanerError
 from tests.pages.runs import make_runs
 
@@ -376,3 +378,19 @@ def test_shipped_runs_are_found_and_read_only(root: Path) -> None:
         with pytest.raises(CleanerError, match="read only"):
             change(first)
     assert sorted(path.name for path in first.iterdir()) == ["config.json", "status.json"]
+
+
+def test_only_the_newest_record_of_a_run_is_kept(tmp_path: Path) -> None:
+    """A server that watches a training for hours must not grow with each step."""
+    folder = tmp_path / "run"
+    write_json(folder / "config.json", {"stage": "backdoored"})
+    records = []
+    for step in range(2):
+        write_status(folder, Status("running", step=step, total=9))
+        record = read_entry(folder)
+        assert record is not None
+        assert record is read_entry(folder)
+        records.append(weakref.ref(record))
+        del record
+    gc.collect()
+    assert [record() is None for record in records] == [True, False]

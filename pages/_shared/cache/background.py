@@ -7,8 +7,10 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
@@ -23,11 +25,44 @@ if TYPE_CHECKING:
     from cleaner.types import OnStep, StepReport
 
 PAINT_SECONDS = 2.0
+WAIT_SECONDS = 0.3
+"""Seconds between two looks at the work of another session."""
 LATER_THREAD = "run-later"
 _later: SimpleQueue[tuple[float, Callable[[], None]]] = SimpleQueue()
 _is_ending, _working = threading.Event(), threading.Lock()
+_shared_works: dict[Path, _SharedWork] = {}
 import_lock = threading.RLock()
 """Two threads that import torch and torchvision at once can deadlock (`_DeadlockError`)."""
+
+
+class _SharedWork:
+    """A work that several sessions need: who does it, and its newest progress."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.report: StepReport | None = None
+
+
+@contextmanager
+def share_work(folder: Path, on_step: OnStep) -> Iterator[OnStep]:
+    """Let one session at a time compute what it stores in `folder`; yield the `on_step` to compute with.
+
+    The others wait and see its progress. Then they should find the result, if the first one was not canceled.
+    """
+    work = _shared_works.setdefault(folder, _SharedWork())
+    while not work.lock.acquire(timeout=WAIT_SECONDS):
+        if work.report is not None:
+            on_step(work.report)
+
+    def share(report: StepReport) -> None:
+        work.report = report
+        on_step(report)
+
+    try:
+        yield share
+    finally:
+        work.report = None
+        work.lock.release()
 
 
 def import_library() -> None:

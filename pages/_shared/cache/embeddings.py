@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from pages._shared.cache.background import import_library, wrap_in_thread
+from pages._shared.cache.background import import_library, share_work, wrap_in_thread
 from pages._shared.cache.loaders import load_data, load_model, read_data_mtime
 from pages._shared.sample import DataKey, ModelKey
 
@@ -26,7 +26,8 @@ def make_map(folder: Path, on_step: OnStep) -> Any:
     import_library()
     from cleaner.inspection.embedding_map import ensure_map
 
-    return ensure_map(folder, with_umap=False, on_step=on_step)
+    with share_work(folder, on_step) as share:
+        return ensure_map(folder, with_umap=False, on_step=share)
 
 
 def make_model_map(model: ModelKey, stage: str, data: DataKey, on_step: OnStep) -> Any:

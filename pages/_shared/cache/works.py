@@ -7,6 +7,8 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from streamlit.runtime.scriptrunner import get_script_run_ctx
+
 from cleaner.types import Cancelled
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ class BackgroundWork:
     after: the work that it replaces, which may still compute after it was canceled and ends first.
 
     Attributes:
+        sessions: ids of the sessions that wait for it; "" for all.
         report: the newest progress.
         preview: the newest report with an image of the work in progress.
         result: what the work returned.
@@ -42,6 +45,7 @@ class BackgroundWork:
         self.result: object = None
         self.error: Exception | None = None
         self.is_stopping = self.is_canceled = False
+        self.sessions: set[str] = set()
         self._thread = threading.Thread(target=self._run, args=(compute, after), name=THREAD, daemon=True)
         self._thread.start()
 
@@ -52,6 +56,16 @@ class BackgroundWork:
     def cancel(self) -> None:
         """End the work at its next report."""
         self.is_stopping = True
+
+    def leave(self, session: str) -> None:
+        """Cancel the work for one session; it ends if no other one waits for it."""
+        self.sessions.discard(session)
+        if not self.sessions:
+            self.cancel()
+
+    def is_awaited_by(self, session: str) -> bool:
+        """Return whether the work goes on for a session, or is ending."""
+        return self.is_running and (self.is_stopping or session in self.sessions)
 
     def join(self, seconds: float | None = None) -> None:
         """Wait until the work has ended, or for some seconds."""
@@ -80,15 +94,23 @@ class BackgroundWork:
             self.error = error
 
 
-def start_work(key: WorkKey, compute: Callable[[OnStep], object]) -> None:
+def start_work(key: WorkKey, compute: Callable[[OnStep], object], session: str = "") -> BackgroundWork:
     """Start a work unless it is running; one that has ended is done again, and one that is to end once it has."""
     with _lock:
         if (work := _works.pop(key, None)) is None or work.is_stopping or not work.is_running:
             work = BackgroundWork(compute, after=work)
+        work.sessions.add(session)
         _works[key] = work  # the newest is last
         ended = [other for other, work in _works.items() if not work.is_running]
         for other in ended[:-MAX_ENDED]:
             del _works[other]
+        return work
+
+
+def session_id() -> str:
+    """Return the id of the session whose page runs; "" outside of any."""
+    context = get_script_run_ctx()
+    return context.session_id if context else ""
 
 
 def find_work(key: WorkKey) -> BackgroundWork | None:
