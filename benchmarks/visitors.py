@@ -58,8 +58,15 @@ class Visitor:
         await self._wait("Try it")
 
     async def queue_a_run(self) -> None:
-        """Start a training with the page's settings; another one trains already."""
+        """Start a training with another poison rate than other sessions; one trains already."""
         await self.open_page("Poison")
+        await self.page.locator("summary").filter(has_text="Poisoning").click()
+        rate = self.page.get_by_role("slider", name="Poison rate")
+        await rate.focus()
+        for _ in range(1 + self.number):
+            await rate.press("ArrowRight")
+        await asyncio.sleep(SETTLE_SECONDS)
+        await self._wait("Poison")
         await self.page.get_by_role("button", name="Train model").click()
         await self.page.get_by_text("queued").first.wait_for()
 
