@@ -334,7 +334,8 @@ def describe_active(active: Sequence[RunRecord]) -> str:
     if not running:
         # A cluster may let jobs wait for hours, and so may the trainings of others.
         if any(entry.status.place or entry.status.device for entry in active):
-            return f"{job_label(active[0])}: {describe_progress(active[0])[1]}"
+            first = min(active, key=lambda entry: entry.status.queued)
+            return f"{job_label(first)}: {describe_progress(first)[1]}"
         return "Training starts"
     status = running[0].status
     progress = f": {stage_label(status.stage).lower()}{describe_time_left(status)}" if status.stage else " starts"

@@ -190,11 +190,15 @@ def test_it_leads_back_to_a_new_result(open_page: OpenPage, tmp_path: Path) -> N
 
 def test_a_result_waits_for_the_student_s_own_trainings_only(open_page: OpenPage, tmp_path: Path) -> None:
     backdoored, defended = make_runs(tmp_path)
-    own, _ = make_active("defended", backdoored.name), make_active("defended", backdoored.name)
+    own, other = make_active("defended", backdoored.name), make_active("defended", backdoored.name)
     app = open_lesson(open_page, "Subtexts", 4, backdoored.name)
     app.session_state["jobs.started"] = {"defend": [defended.name, own.name]}
     app.run()
     assert "lesson.result" not in widget_keys(app)
+    for folder, queued in ((own, 2.0), (other, 1.0)):
+        write_status(folder, Status("queued", device="cpu", queued=queued, pid=os.getpid()))
+    app.run()
+    assert "TA-Cleaner: queued, 1 run ahead" in page_text(app)
     write_status(own, Status("failed"))
     app.run()
     assert "lesson.result" in widget_keys(app)
