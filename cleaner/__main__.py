@@ -16,6 +16,9 @@ BROKEN_PIPE_STATUS = 141
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; return 0, 2 after bad input or on a full disk (one sentence on stderr), 130 after Ctrl-C."""
+    for stream in ("stdout", "stderr"):
+        if getattr(sys, stream) is None:  # closed by the shell: >&-
+            setattr(sys, stream, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115  # stays open
     if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="backslashreplace")  # a file or pipe on Windows lacks most signs of captions
     try:

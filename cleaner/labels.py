@@ -38,6 +38,9 @@ def to_label(name: str) -> str:
         return label
     if flagged := _FLAGGED.fullmatch(name):
         return f"Without {format_count(int(flagged['pairs']), 'flagged pairs')} ({to_label(flagged['detector'])})"
+    first, _, last = name.rpartition(" then ")  # one training after another
+    if first:
+        return f"{to_label(first)}, then {last if last.startswith('rebound') else to_label(last)}"
     if " " in name:
         method, _, difference = name.partition(" ")
         # Not every word: "text" of "without text to text" is the name of an attack too.
@@ -73,14 +76,15 @@ def defense_name(config: Mapping[str, Any]) -> str:
     """Return the name of a run's defense with the parameters that differ from the defaults; `NO_DEFENSE` if none.
 
     Captions of the clean pairs that are not the usual ones come last: they change what every defense does.
-    A rebound test is named after the defense that it follows: it finetunes, but must not count as plain finetuning.
+    A rebound test is named after the defense that it follows: it finetunes, but must not count as plain finetuning. So
+    is a defense of a model that was defended before.
     """
     if rebound := config.get("rebound"):
         suspect = config.get("suspect")
         stated = suspect if isinstance(suspect, Mapping) else {}
         tested = {
             "defense": rebound.get("after") or {"name": "no_defense"},
-            **{key: stated.get(key) for key in ("variant", "data_options")},
+            **{key: stated.get(key) for key in ("variant", "data_options", "suspect")},
         }
         return f"{defense_name(tested)} then rebound ({format_count(rebound.get('steps', 0), 'steps')})"
     name, variant = str((config.get("defense") or {}).get("name", NO_DEFENSE)), config.get("variant")
@@ -88,7 +92,9 @@ def defense_name(config: Mapping[str, Any]) -> str:
     details = [_describe_parameter(key, value) for key, value in changed]
     if name not in (NO_DEFENSE, FLAGGED_DEFENSE) and (captions := find_clean_captions(config.get("data_options"))):
         details.append(f"{captions} captions")
-    return " ".join((name, ", ".join(details))).rstrip()
+    after = config.get("suspect")
+    first = f"{defense_name(after)} then " if isinstance(after, Mapping) and after.get("stage") == "defended" else ""
+    return first + " ".join((name, ", ".join(details))).rstrip()
 
 
 def find_clean_captions(options: Any) -> str:

@@ -47,7 +47,7 @@ ARGUMENT_TYPES: dict[str, tuple[type, str]] = {
 """Argument -> its type, and how to make one."""
 EFFECT_SAMPLE = 4
 """Images on which a trigger has to change something."""
-RECORDED_PACKAGES = ("open_clip_torch", "numpy", "nltk", "torchvision")
+RECORDED_PACKAGES = ("open_clip_torch", "numpy", "nltk", "torchvision", "pillow")
 
 
 class RunOptions(TypedDict, total=False):
@@ -278,7 +278,7 @@ def defend(
         "target_class": target_class,
         "clean_model": run.config.get("clean_model"),
         "suspect": run.config or clip.name,
-        **_describe_run(clip, data, config, trained),
+        **_describe_run(clip, data, defense.adapt(config), trained),
     }
     trained.clip.metadata |= {"stage": "defended"}
     kept = _finish_film(recorder, trained, run.film)

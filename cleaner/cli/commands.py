@@ -141,6 +141,10 @@ def parse_command(arguments: Sequence[str], prog: str, description: str | None =
         flag = f"--{option.replace('_', '-')}"
         if find_flag_value(arguments, flag) == word:  # tyro gives the only value to the argument without a flag
             raise CleanerError(f"{name} needs {metavar}: put it before {flag} {word}. {remedy}")
+    for option in (each.name for each in fields(command) if each.default == () == getattr(command, each.name)):
+        flag = f"--{option.replace('_', '-')}"
+        if flag in (word.replace("_", "-") for word in arguments):  # such as with an empty variable of the shell
+            raise CleanerError(f"{name} {flag} needs a value: give one, or drop {flag}. {remedy}")
     return command
 
 

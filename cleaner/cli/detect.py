@@ -33,7 +33,7 @@ from cleaner.inspection.pair_detection import (
 from cleaner.labels import format_count, to_label
 from cleaner.registry import DETECTORS
 from cleaner.runs.folders import is_run_folder, run_id
-from cleaner.runs.request import get_test_data, make_retrain_request
+from cleaner.runs.request import make_retrain_request, require_test_data
 from cleaner.runs.run import Run, load_run
 from cleaner.runs.store import missing_run_error
 from cleaner.types import CleanerError
@@ -139,7 +139,7 @@ class Detect:
         features = extract_pair_features(run.clip, pairs, n, Progress())
         reference = None
         if self.clean_reference:
-            clean = load_split(get_test_data(run.config)[:2], "clean", self.reference)
+            clean = load_split(require_test_data(run.config)[:2], "clean", self.reference)
             reference = Encoder(run.clip, on_step=Progress()).encode_rows(clean, torch.arange(len(clean)))
         size = min(self.reference, n) if reference is None else len(reference)
         skipped = [] if self.detector else [name for name, each in detectors.items() if not each.works_with(size)]
@@ -200,7 +200,7 @@ class Detect:
 
         if run.trigger is None or run.target_class is None:
             raise CleanerError("the trigger of this run is unknown: choose a run made by poison.")
-        name, options, size = get_test_data(run.config)
+        name, options, size = require_test_data(run.config)
         found = detect_images(
             run.clip,
             detectors,

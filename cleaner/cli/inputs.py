@@ -30,7 +30,7 @@ from cleaner.runs.folders import is_run_folder, resolve_run
 from cleaner.runs.inversion import find_trigger_file
 from cleaner.runs.manifest import get_requested_pairs
 from cleaner.runs.record import find_attack_config
-from cleaner.runs.request import get_test_data, parse_data_arguments
+from cleaner.runs.request import get_test_data, parse_data_arguments, require_test_data
 from cleaner.runs.run import load_run_clip, load_run_trigger
 from cleaner.runs.store import suggest_run
 from cleaner.types import CleanerError, printable
@@ -91,10 +91,10 @@ def resolve_trigger(spec: Sequence[str]) -> Trigger:
 
 
 def resolve_data(spec: Sequence[str], model: str) -> tuple[str, dict[str, Any]]:
-    """Return name and options of the data in `spec`; if it is empty, of the run's data, else of Scenes."""
+    """Return name and options of the data in `spec`; if it is empty, those of the run, else of the built-in model."""
     if spec:
         return resolve_data_paths(*parse_data_arguments(spec))
-    return get_test_data(read_json(Path(model) / "config.json"))[:2]
+    return require_test_data(read_json(Path(model) / "config.json") or {"data_name": presets.home_data(model)})[:2]
 
 
 def load_split(data: tuple[str, dict[str, Any]], split: str, size: int | None = None) -> CaptionData:

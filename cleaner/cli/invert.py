@@ -73,9 +73,8 @@ class Invert:
         inversion = invert(clip, data, config, Progress(), **attack)
         write_inversion(inversion, out)
         if self.json:
-            print_json(
-                {**asdict(replace(inversion, png="")), "outlier_index": inversion.outlier_index, "out": str(out)}
-            )
+            found = asdict(replace(inversion, png="", model=self.model)) | {"model_sha256": clip.sha256()}
+            print_json({**found, "outlier_index": inversion.outlier_index, "out": str(out)})
         else:
             print(describe_inversion(inversion), f"Written to {out}.", sep="\n\n")
 

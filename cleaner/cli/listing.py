@@ -113,7 +113,7 @@ class Runs:
             "cancel": (self.cancel, local.cancel, watch_run),
             "pause": (self.pause, local.pause, watch_run),
             "resume": (self.resume, local.start, local.poll_status),
-            "delete": (self.delete, _delete, None),
+            "delete": (self.delete, local.delete, None),
         }
         for option, (names, _, _) in actions.items():
             if names == ():
@@ -121,6 +121,8 @@ class Runs:
             for name in names or ():
                 if not is_run_folder(Path(name)):
                     raise missing_run_error(name)
+        for name in self.delete or ():
+            _refuse_foreign(Path(name))
         states = []
         for names, act, find_status in actions.values():
             for folder in map(Path, names or ()):
@@ -133,11 +135,10 @@ class Runs:
             print_json(states)
 
 
-def _delete(folder: Path) -> None:
-    """Delete a stored run; folders elsewhere, which may hold other files, are the user's."""
+def _refuse_foreign(folder: Path) -> None:
+    """Raise `CleanerError` for a folder that is not in the store: it may hold other files, and is the user's."""
     if folder.resolve().parent != runs_root().resolve():
         raise CleanerError(f"{folder} is not in {runs_root()}: delete this folder yourself.")
-    local.delete(folder)
 
 
 def _format_run(run: RunRecord) -> str:

@@ -100,7 +100,9 @@ class Evaluate:
         )
         is_estimate = trigger is not None and trigger.is_estimate
         if self.json:
-            print_json(metrics.to_dict() | ({"is_estimate": True} if is_estimate else {}))
+            used = None if trigger is None else trigger.state_dict()
+            measured = {"model": self.model, "model_sha256": clip.sha256(), "trigger": used}
+            print_json(metrics.to_dict() | measured | ({"is_estimate": True} if is_estimate else {}))
         else:
             path = Path(self.model)
             name = path.resolve().name if path.exists() else clip.name

@@ -22,7 +22,7 @@ MODEL_HELP = (
 )
 RUN_OR_MODEL_HELP = f"Run folder or model. Models: {MODEL_HELP[0].lower()}{MODEL_HELP[1:]}"
 DATA_HELP = "Data (scenes, a table, an image folder, a .tar or a .zip) and options: pairs.csv classes=cat,dog."
-OWN_DATA_HELP = f"{DATA_HELP} Default: the run's data, else scenes."
+OWN_DATA_HELP = f"{DATA_HELP} Default: the data of the run or the built-in model, else scenes."
 TRIGGER_HELP = "Trigger and options: badnet patch_size=28. Or the folder of a run or an inversion, to use its trigger."
 TRIGGER_DEFAULTS = (
     "On a built-in model, the trigger's options default to those of its preset, such as badclip-scenes; pairs and "

@@ -80,7 +80,9 @@ class Scan:
             trusted = scan(reference, data, triggers, self.images, Progress("reference"))
         if self.json:
             lines = {"lines": [asdict(line) for line in results], "reference": [asdict(line) for line in trusted]}
-            print_json({**lines, "tried": tried, "not_tried": skipped, "warning": SCAN_WARNING})
+            subject = {"model": self.model, "model_sha256": clip.sha256(), "reference_model": self.reference or None}
+            measured = {**subject, "data": data.name, "data_sha256": data.fingerprint()}
+            print_json({**measured, **lines, "tried": tried, "not_tried": skipped, "warning": SCAN_WARNING})
             return
         reference_rises = {(line.trigger, line.class_name): f"{line.rise:+.3f}" for line in trusted}
         rows = [

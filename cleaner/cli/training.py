@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -46,7 +46,7 @@ from cleaner.cli.output import (
     metric_legend,
     print_json,
 )
-from cleaner.config import is_poison_rate
+from cleaner.config import FinetuneConfig, is_poison_rate
 from cleaner.files import read_json
 from cleaner.labels import format_count
 from cleaner.models.resolve import resolve_model_name
@@ -266,6 +266,7 @@ class Defend:
             if parent is None and self.suspect not in BUILT_IN:
                 device = self.cluster_options.local_device(self.finetune.device)
                 print_clean_accuracy(self.suspect, (data, options), device)
+            _refuse_unused_options(defense, to_config(self.finetune))
             lr = self.lr
             if lr is None:
                 lr = presets.defense_lr(model, defense)
@@ -290,6 +291,15 @@ class Defend:
                 cluster_options=self.cluster_options,
                 background=self.background,
             )
+
+
+def _refuse_unused_options(defense: Any, config: FinetuneConfig) -> None:
+    """Raise `CleanerError` for a changed setting that the defense replaces by its own."""
+    used, defaults = asdict(defense.adapt(config)), asdict(presets.DEFEND)
+    unused = [key for key, value in asdict(config).items() if value not in (used[key], defaults[key])]
+    if unused:
+        name, flags = defense.state_dict()["name"], " and ".join(f"--{key.replace('_', '-')}" for key in unused)
+        raise CleanerError(f"{name} replaces {flags} by its own settings: drop {flags}.")
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,7 @@ class PAR(Defense):
     second_beta: float = param(0.98, low=0.0, high=0.99999, help="AdamW's beta 2; overrides the shared setting.")
 
     def adapt(self, config: FinetuneConfig) -> FinetuneConfig:
-        return replace(config, weight_decay=self.decay, beta1=0.9, beta2=self.second_beta)
+        return replace(config, weight_decay=self.decay, beta1=0.9, beta2=self.second_beta, warmup_steps=0)
 
     def lr_factor(self, step: int, total: int) -> float:
         half, (middle, last) = max(1, total // 2), (lr / PUBLISHED_LRS[0] for lr in PUBLISHED_LRS[1:])

@@ -11,7 +11,7 @@ from cleaner.data.base import CaptionData, load_data
 from cleaner.data.poison import PoisonedData
 from cleaner.models.framing import ImageTransform
 from cleaner.runs.manifest import get_requested_pairs, read_manifest, validate_manifest
-from cleaner.runs.request import get_test_data
+from cleaner.runs.request import get_test_data, trains_on_all
 from cleaner.runs.run import load_run_trigger, read_complete_config
 from cleaner.types import CleanerError, OnStep
 
@@ -23,7 +23,8 @@ def load_training_pairs(folder: Path, framing: ImageTransform, on_step: OnStep |
     """
     config, manifest = read_complete_config(folder), read_manifest(folder)
     name, options, _ = get_test_data(config)
-    data = load_data(name, split="train", size=get_requested_pairs(config), on_step=on_step, **options)
+    split = "all" if trains_on_all(config) else "train"
+    data = load_data(name, split=split, size=get_requested_pairs(config), on_step=on_step, **options)
     return rebuild_training_pairs(data.with_transform(framing), load_run_trigger(folder), manifest)
 
 

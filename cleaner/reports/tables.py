@@ -28,7 +28,8 @@ def to_row(record: RunRecord) -> dict[str, Any]:
         "defense": record.defense or NO_DEFENSE,
         "lr": record.lr or None,
         "seed": record.seed,
-        "epochs": record.finetune.epochs or None,
+        "epochs": None if record.finetune.steps else record.finetune.epochs or None,
+        "steps": record.finetune.steps or None,
         "pairs": record.pairs or None,
         "poison_rate": record.attack_poison_rate,
         **{metric.csv_name(k): record.metric(metric.key, k) for metric, k in columns("report")},
@@ -69,6 +70,7 @@ def to_csv(records: Iterable[RunRecord]) -> str:
     if not rows:
         return ""
     absent = {metric.csv_name(k) for metric, k in set(columns("report")) - set(find_columns(records))}
+    absent |= {"steps"} if all(row["steps"] is None for row in rows) else set()
     names, out = [name for name in rows[0] if name not in absent], io.StringIO()
     writer = csv.DictWriter(out, names, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()

@@ -136,6 +136,21 @@ def get_test_data(config: Mapping[str, Any]) -> tuple[str, dict[str, Any], int |
     return name, options, size if size is None or isinstance(size, int) else TEST_SIZE
 
 
+def require_test_data(config: Mapping[str, Any]) -> tuple[str, dict[str, Any], int | None]:
+    """Return what `get_test_data` does. Raises `CleanerError` for a run that was trained on all pairs of its data."""
+    if trains_on_all(config):
+        raise CleanerError(
+            f"this run was trained on all pairs of {strip_split(str(config['data']))}, which are no test of it: name "
+            "other data with --data."
+        )
+    return get_test_data(config)
+
+
+def trains_on_all(config: Mapping[str, Any]) -> bool:
+    """Return whether a run took its pairs from all splits, as a recipe does, so that its data have no test pairs."""
+    return str(config.get("data")).endswith("/all")
+
+
 def strip_split(source: str) -> str:
     """Return the name of data without its split: "scenes/train" -> "scenes"; the name of a file may contain "/"."""
     return source.rpartition("/")[0] or source

@@ -20,6 +20,7 @@ from cleaner.runs.request import (
     get_test_data,
     make_rebound_request,
     make_retrain_request,
+    require_test_data,
 )
 from cleaner.types import CleanerError
 from pages._shared import cache, state
@@ -184,7 +185,7 @@ def is_defense_of(run: RunRecord, suspect: Suspect) -> bool:
 
 def read_test_data(run: RunRecord) -> DataKey:
     """Return the test split on which a run was evaluated."""
-    name, options, size = get_test_data(run.config)
+    name, options, size = require_test_data(run.config)
     # Keys of caches and comparisons: the captions of the clean pairs do not matter here.
     return DataKey(format_data(name, {key: options[key] for key in options if key != CLEAN_CAPTIONS}), "test", size)
 

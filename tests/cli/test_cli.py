@@ -159,6 +159,31 @@ def test_a_run_is_trained_and_evaluated_on_its_own_data(tmp_path: Path, monkeypa
     assert inputs.resolve_data((), run) == ("csv:/d/pairs.csv", {})
 
 
+def test_a_setting_that_a_defense_replaces_is_refused(
+    tiny_model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["defend", tiny_model, "--defense", "par", "--out", str(tmp_path / "d")]
+    assert main([*command, "--weight-decay", "0.7", "--beta1", "0.1"]) == 2
+    assert "par replaces --weight-decay and --beta1 by its own settings" in capsys.readouterr().err
+    assert not (tmp_path / "d").exists()
+
+
+def test_the_data_of_a_run_that_took_all_of_them_are_no_test_of_it(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"data": "csv:/d/pairs.csv/all"}')
+    with pytest.raises(CleanerError, match=r"all pairs of csv:/d/pairs\.csv, .* --data"):
+        inputs.resolve_data((), str(tmp_path))
+    assert inputs.resolve_data(("scenes",), str(tmp_path)) == ("scenes", {})
+    assert inputs.resolve_data((), "photos-rn") == ("cifar10", {})
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs a shell of Unix")
+@pytest.mark.parametrize("closed", [">&-", "2>&-"])
+def test_a_closed_stream_is_no_fault(closed: str, tmp_path: Path) -> None:
+    command = f"{shlex.quote(sys.executable)} -m cleaner list {closed}"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=300)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_a_run_of_ones_own_model_keeps_its_small_rate_whatever_name_the_weights_have(tmp_path: Path) -> None:
     config = {"stage": "backdoored", "model": "scenes-rn", "clean_model": str(tmp_path / "cleaned.safetensors")}
     (tmp_path / "config.json").write_text(json.dumps(config))
@@ -310,6 +335,7 @@ def test_runs_deletes_stored_runs_that_have_ended(
     assert main(["runs", "--delete", str(tmp_path / "mine")]) == 2
     assert "delete this folder yourself" in capsys.readouterr().err
     assert main(["runs", "--delete", "old", "missing"]) == 2
+    assert main(["runs", "--delete", "old", str(tmp_path / "mine")]) == 2
     assert (tmp_path / "runs" / "old").exists(), "nothing is deleted if a name is wrong"
     assert main(["runs", "--delete", "old"]) == 0
     assert capsys.readouterr().out.endswith("old: deleted\n")
@@ -690,6 +716,8 @@ def test_a_run_is_never_overwritten(tiny_model: str, tmp_path: Path, capsys: pyt
         (["evaluate", "--data", "pairs.csv"], "evaluate needs RUN|MODEL: --data pairs.csv."),
         (["defend", "--lr", "1e-4", "--defense=finetune"], "defend needs RUN|MODEL: --defense finetune."),
         (["detect", "--detector", "dao"], "detect needs RUN: --detector dao."),
+        (["evaluate", "scenes-rn", "--data", "--json"], "evaluate --data needs a value"),
+        (["scan", "scenes-rn", "--trigger"], "scan --trigger needs a value"),
         (["recipe"], "recipe needs --poison-data, --clean-data, --imagenet, --out."),
         (["poison", "--pairs", "many"], "--pairs cannot be 'many'."),
         (["poison", "--pairs"], "--pairs needs a value."),

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from cleaner.__main__ import main
+from cleaner.inspection.training_pairs import load_training_pairs
 from cleaner.models.clip import save_clip
 from cleaner.presets import attack_presets
 from cleaner.published import CLIP_POISONING
@@ -60,6 +61,9 @@ def test_from_tables_to_metrics(recipe: list[str], tmp_path: Path, capsys: pytes
     assert "not run by us" in stored["note"]
     figures = stored["metrics"]["ta_cleaner-published"]
     assert (figures["n"], figures["n_attack"], figures["data"][-10:]) == (30, 30, "validation")  # val alone
+
+    pairs = load_training_pairs(out / "backdoored", attacked.clip.framing)
+    assert pairs.poison_indices.tolist() == attacked.manifest["poison_indices"]
 
     before = (out / "backdoored" / "model.safetensors").stat().st_mtime_ns
     assert main([*recipe, *SMALL, "--defenses", "ta_cleaner-published", "cleanclip-published"]) == 0

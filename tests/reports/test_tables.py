@@ -31,6 +31,13 @@ def test_csv_and_json_hold_the_metrics(runs: list[RunRecord]) -> None:
     assert to_csv([]) == ""
 
 
+def test_a_run_of_so_many_steps_states_no_epochs(runs: list[RunRecord]) -> None:
+    stepped = runs[1].model_copy(update={"finetune": runs[1].finetune.model_copy(update={"steps": 5})})
+    rows = list(csv.DictReader(io.StringIO(to_csv([runs[0], stepped]))))
+    assert [bool(row["epochs"]) for row in rows] == [True, False]
+    assert [row["steps"] for row in rows] == ["", "5"]
+
+
 def test_csv_and_json_hold_name_tags_and_note(runs: list[RunRecord]) -> None:
     named = runs[0].model_copy(update={"name": "few pairs", "tags": ["b", "a"], "note": "=1+1"})
     (row,) = csv.DictReader(io.StringIO(to_csv([named])))
