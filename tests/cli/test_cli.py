@@ -69,6 +69,9 @@ def test_poison_defend_evaluate_end_to_end(tiny_model: str, tmp_path: Path, caps
     stored = json.loads((Path(cleaned) / "metrics.json").read_text())
     assert again["ca"] == stored["ca"]
     assert again["asr"] == stored["asr"]
+    subject = clip_module.load_clip(Path(cleaned) / "model.safetensors").sha256()
+    assert (again["model"], again["model_sha256"]) == (cleaned, subject)
+    assert again["trigger"]["patch_size"] == 40
     weights = Path(attack) / "model.safetensors"
     assert main(["evaluate", str(weights), "--test-pairs", "40"]) == 0
     shown = capsys.readouterr()
@@ -82,6 +85,8 @@ def test_poison_defend_evaluate_end_to_end(tiny_model: str, tmp_path: Path, caps
     assert "\nreference, scanning: " in shown.err
     lines = json.loads(shown.out)
     assert len(lines["lines"]) == len(lines["reference"]) == 32
+    assert (lines["model"], lines["reference_model"]) == (attack, tiny_model)
+    assert lines["data_sha256"]
     assert {line["trigger"] for line in lines["lines"]} == {"badnet"}
     assert main(["scan", attack, "--trigger", "badclip"]) == 2
     assert "no patch yet" in capsys.readouterr().err
