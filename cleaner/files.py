@@ -10,11 +10,13 @@ import re
 import shutil
 import socket
 import stat
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import lru_cache, wraps
+from functools import cache, lru_cache, wraps
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path, PureWindowsPath
 from typing import Any, TypeVar
 
@@ -87,6 +89,34 @@ def has_config(folder: str | Path) -> bool:
 def source_root() -> Path:
     """Return the folder that holds the package: the repository's root, or site-packages."""
     return Path(__file__).resolve().parent.parent
+
+
+def read_git_commit() -> str:
+    """Return the commit of this checkout, with "+" for uncommitted changes; "unknown" outside a checkout."""
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(source_root()), *arguments], capture_output=True, text=True, check=True
+        ).stdout
+
+    if not (source_root() / ".git").exists():  # an installed package; a repository around it is another project's
+        return "unknown"
+    try:
+        changed = git(
+            "status", "--porcelain", "--untracked-files=no", "--", "cleaner", "assets", "benchmarks/*.py"
+        ).strip()
+        return git("rev-parse", "--short=12", "HEAD").strip() + ("+" if changed else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+@cache
+def read_code_version() -> str:
+    """Return the commit of this checkout, else the version of the installed package, as of the first call."""
+    commit = read_git_commit()
+    with suppress(PackageNotFoundError):  # a download without git that is not installed
+        return version("ta-cleaner-lab") if commit == "unknown" else commit
+    return commit
 
 
 def child_environment() -> dict[str, str]:

@@ -24,6 +24,7 @@ from cleaner.evaluation.encode import Encoder
 from cleaner.evaluation.evaluate import Metrics, evaluate, validate_eval_data
 from cleaner.evaluation.monitor import build_monitor
 from cleaner.evaluation.result import MIN_VERDICT_IMAGES, SUCCESS_ASR, WEAK_ASR, describe_minimum, success_share
+from cleaner.files import read_code_version
 from cleaner.inspection.film_recorder import FilmRecorder, make_recorder
 from cleaner.labels import format_count
 from cleaner.models.clip import Clip
@@ -91,6 +92,7 @@ def poison(
     frames of the training (`runs.film`).
     """
     _validate_types(clip=clip, data=data, trigger=trigger, config=config, losses=losses)
+    read_code_version()  # cached: the checkout may move on during the training
     clip.architecture.validate_storable()
     config = config or replace(presets.POISON, lr=presets.poison_lr(clip.name))
     checkpoint = None if checkpoint is None else Path(checkpoint)
@@ -251,6 +253,7 @@ def defend(
     run = suspect if isinstance(suspect, Run) else Run(suspect, history=[], metrics=None, config={})
     clip, trigger, target_class = run.clip, run.trigger, run.target_class
     _validate_types(defense=defense, data=data, config=config)
+    read_code_version()  # as in `poison`
     clip.architecture.validate_storable()
     state = defense.state_dict()  # raises for a defense that is not registered, before it trains
     if reason := defense.unsupported_reason(clip, data):  # before test images are rendered
@@ -432,7 +435,11 @@ def _describe_run(clip: Clip, data: CaptionData, config: FinetuneConfig, trained
         "precision": trained.clip.precision,
         "processes": distributed.world_size(),
         "torch": torch.__version__,
-        "versions": {"python": python_version(), **{name: version(name) for name in RECORDED_PACKAGES}},
+        "versions": {
+            "ta-cleaner-lab": read_code_version(),
+            "python": python_version(),
+            **{name: version(name) for name in RECORDED_PACKAGES},
+        },
         "machine": platform.machine(),
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }

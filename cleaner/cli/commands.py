@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from contextlib import redirect_stderr, suppress
+from contextlib import redirect_stderr
 from dataclasses import fields, is_dataclass, replace
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from io import StringIO
 from itertools import takewhile
 from types import NoneType
@@ -28,9 +27,9 @@ from cleaner.cli.report import ExportTensorboard, Film, Report
 from cleaner.cli.scan import Scan
 from cleaner.cli.sweep import Sweep
 from cleaner.cli.training import Defend, Poison, Pretrain, Rebound
+from cleaner.files import read_code_version
 from cleaner.loading import loading_libraries
 from cleaner.registry import suggest
-from cleaner.reports.results import read_git_commit
 from cleaner.runs.folders import resolve_run
 from cleaner.types import CleanerError
 
@@ -64,7 +63,7 @@ Command = (
 def run_command(arguments: list[str], prog: str, description: str | None) -> None:
     """Parse the arguments, with the defaults of a preset that they name, and run the command."""
     if arguments == ["--version"]:
-        print(f"ta-cleaner-lab {_read_version()}")
+        print(f"ta-cleaner-lab {read_code_version()}")
         return
     command = _resolve_run_names(parse_command(arguments, prog, description))
     if not isinstance(command, (App, Film, Runs)):
@@ -85,14 +84,6 @@ def run_command(arguments: list[str], prog: str, description: str | None) -> Non
         if not is_out_of_memory(error):
             raise
         raise CleanerError("there was not enough memory: choose another --device, or a smaller model.") from error
-
-
-def _read_version() -> str:
-    """Return the commit of a checkout, as result files name it, or the version of the installed package."""
-    commit = read_git_commit()
-    with suppress(PackageNotFoundError):  # a download without git that is not installed
-        return version("ta-cleaner-lab") if commit == "unknown" else commit
-    return commit
 
 
 @cache

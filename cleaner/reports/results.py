@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 import platform
-import subprocess
 from pathlib import Path
 from typing import Any
 
 from cleaner.evaluation.result import Metrics
-from cleaner.files import source_root, write_text
+from cleaner.files import read_git_commit as read_git_commit
+from cleaner.files import write_text
 from cleaner.presets import RESULTS_DIR as RESULTS_DIR  # for the programs that write there
 from cleaner.runs.run import Run
 
@@ -53,25 +53,6 @@ def add_provenance(command: str, **content: Any) -> dict[str, Any]:
         "torch": torch.__version__,
         **content,
     }
-
-
-def read_git_commit() -> str:
-    """Return the commit of this checkout, with "+" for uncommitted changes; "unknown" outside a checkout."""
-
-    def git(*arguments: str) -> str:
-        return subprocess.run(
-            ["git", "-C", str(source_root()), *arguments], capture_output=True, text=True, check=True
-        ).stdout
-
-    if not (source_root() / ".git").exists():  # an installed package; a repository around it is another project's
-        return "unknown"
-    try:
-        changed = git(
-            "status", "--porcelain", "--untracked-files=no", "--", "cleaner", "assets", "benchmarks/*.py"
-        ).strip()
-        return git("rev-parse", "--short=12", "HEAD").strip() + ("+" if changed else "")
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
 
 
 def describe_device(device: str = "auto") -> str:

@@ -18,6 +18,7 @@ from typing import Any, get_args, get_type_hints
 import pytest
 import torch
 
+from cleaner import files
 from cleaner.__main__ import main
 from cleaner.attacks import TRIGGERS, Trigger
 from cleaner.cli import cluster, commands, demo, folders, forecast, inputs, output, training
@@ -752,10 +753,12 @@ def test_wrong_options_get_one_sentence(arguments: list[str], tokens: str, capsy
 def test_the_version_is_the_commit_or_that_of_the_package(
     commit: str, shown: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(commands, "read_git_commit", lambda: commit)
-    monkeypatch.setattr(commands, "version", lambda _: "1.2.3")
+    monkeypatch.setattr(files, "read_git_commit", lambda: commit)
+    monkeypatch.setattr(files, "version", lambda _: "1.2.3")
+    files.read_code_version.cache_clear()
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"ta-cleaner-lab {shown}\n"
+    files.read_code_version.cache_clear()
 
 
 def test_options_are_parsed_without_torch() -> None:

@@ -144,7 +144,7 @@ def test_killed_and_resumed_equals_uninterrupted(request_: Request, uninterrupte
     run = load_run(folder)
     assert is_same(run, uninterrupted)
     assert run.config["request"] == read_json(folder / "config.json")["request"]
-    assert run.config["versions"].keys() >= {"python", "numpy"}
+    assert run.config["versions"].keys() >= {"ta-cleaner-lab", "python", "numpy"}
     assert not (folder / "checkpoint.pt").exists()
     assert not list(folder.glob(".*.tmp"))
     with pytest.raises(CleanerError, match="is done"):
