@@ -11,9 +11,11 @@ from os.path import exists  # pathlib's raises for a long name or a folder witho
 from pathlib import Path
 from typing import Any
 
+from cleaner.access import validate_allowed
 from cleaner.config import FinetuneConfig, changed_parameters
-from cleaner.files import assets, read_json_cached, shipped_assets, shipped_results
+from cleaner.files import assets, expand_home, read_json_cached, shipped_assets, shipped_results, validate_regular
 from cleaner.labels import FULL_CAPTIONS, defense_name, to_label
+from cleaner.models.header import read_metadata
 from cleaner.published import Method, Preset, Training
 from cleaner.registry import DEFENSES, TRIGGERS
 from cleaner.types import CleanerError
@@ -211,6 +213,18 @@ def is_pretrained(model: str) -> bool:
     is_name = Path(model).name == model  # a path would leave the folders of the built-in models
     folders = (assets(), shipped_assets())
     return not (is_name and any(exists(folder / model / "model.safetensors") for folder in folders))
+
+
+def find_tried_model(model: str) -> str:
+    """Return the built-in model that a file of this project was trained from, whose settings suit it; else `model`."""
+    path = Path(expand_home(model))
+    try:
+        validate_allowed(path)
+        validate_regular(path)
+    except (CleanerError, OSError, ValueError):  # an impossible path
+        return model
+    name = read_metadata(path).get("name", "")
+    return model if not name or is_pretrained(name) else name
 
 
 def read_attack_defense_rows() -> list[dict[str, Any]]:

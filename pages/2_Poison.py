@@ -23,6 +23,7 @@ from cleaner.presets import (
     STRONGER_ATTACKS,
     attack_presets,
     default_target,
+    find_tried_model,
     home_data,
     is_pretrained,
     presets_for_model,
@@ -77,10 +78,11 @@ def choose_trigger() -> Any:
         **KEEP,
     )
     model = sources.find_chosen_model(MODEL, QUICK_MODEL)
-    presets = presets_for_model(attack_presets(name, model), model)
-    preset, key = forms.choose_preset(presets, trigger_key(model, name), join_command(["poison", "--model", model]))
+    tried = find_tried_model(model)
+    presets = presets_for_model(attack_presets(name, tried), tried)
+    preset, key = forms.choose_preset(presets, trigger_key(tried, name), join_command(["poison", "--model", model]))
     if preset.variant == SCENES_VARIANT:
-        show_required_settings(model, name, key)
+        show_required_settings(tried, name, key)
     trigger = None
     try:
         framing = cache.find_framing(model)
@@ -132,11 +134,12 @@ def choose_data_and_model() -> tuple[DataKey, str, int]:
     downloads.show_home_data(model, data, "poison.data")
     if not data:
         return DataKey("", "train", 0), model, 0
+    tried = find_tried_model(model)
     pairs = forms.choose_pair_count(
         "Training pairs",
         PAIR_COUNTS,
-        quick_poison(model).pairs,
-        key=own_setting_key("poison.pairs", model),
+        quick_poison(tried).pairs,
+        key=own_setting_key("poison.pairs", tried),
         data=data,
         help="Image-caption pairs for finetuning; training time grows with them.",
     )
@@ -240,9 +243,9 @@ def choose_attack(*, is_open: bool) -> job_requests.AttackSettings | None:
             external_model.show_facts(external, "poison.external")
             is_readable = external_model.is_readable(external)
     with st.expander("Poisoning", is_open, icon=":material/edit_note:"):
-        target, poison_rate, clean_label = choose_poisoning(data.name, model, classes)
+        target, poison_rate, clean_label = choose_poisoning(data.name, find_tried_model(model), classes)
     with st.expander("Training", is_open, icon=":material/tune:"):
-        config = choose_training(model)
+        config = choose_training(find_tried_model(model))
     if config is None or trigger is None or not is_readable:
         return None
     return job_requests.AttackSettings(

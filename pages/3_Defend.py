@@ -24,6 +24,7 @@ from cleaner.presets import (
     QUICK_VARIANT,
     Preset,
     defense_presets,
+    find_tried_model,
     is_pretrained,
     presets_for_model,
 )
@@ -299,7 +300,7 @@ def show_backdoored(run: RunRecord, left: DeltaGenerator, right: DeltaGenerator)
     with left:
         start_place = st.container()
         choice = choose_defenses(
-            run.model,
+            find_tried_model(run.model),
             format_data(*get_test_data(run.config)[:2]),
             used=get_requested_pairs(run.config),
             is_open=not defended,
@@ -320,7 +321,8 @@ def show_external_model(left: DeltaGenerator, right: DeltaGenerator) -> None:
     with left:
         external = external_model.choose()
         start_place = st.container()
-        choice = choose_defenses(external.model, external.data, is_open=True) if external else None
+        tried = find_tried_model(external.model) if external else ""
+        choice = choose_defenses(tried, external.data, is_open=True) if external else None
         if external is not None:
             with start_place:
                 show_start_section(external, choice if external_model.is_readable(external) else None)

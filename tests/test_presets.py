@@ -17,6 +17,7 @@ from cleaner.attacks import TRIGGERS
 from cleaner.config import FinetuneConfig
 from cleaner.defenses import DEFENSES
 from cleaner.files import read_json
+from cleaner.models.clip import load_clip, save_clip
 from cleaner.presets import (
     PHOTOS_RESULT,
     PRETRAINED_LR,
@@ -24,6 +25,7 @@ from cleaner.presets import (
     attack_presets,
     defense_lr,
     defense_presets,
+    find_tried_model,
     home_data,
     poison_lr,
     presets_for_model,
@@ -33,6 +35,7 @@ from cleaner.published import Preset, Training
 from cleaner.runs.request import Request
 from cleaner.types import CleanerError
 from cleaner.workflow import poison
+from tests.conftest import make_clip
 
 ARXIV = r"arXiv:\d{4}\.\d{5}"
 PUBLISHED: dict[str, dict[str, Any]] = {
@@ -347,6 +350,16 @@ def test_models_trained_elsewhere_get_a_small_rate_and_nothing_for_scenes(tmp_pa
         assert presets_for_model(presets_of_method, "scenes-rn") == presets_of_method
     assert poison_lr("ViT-B-32:epoch_10.pt") == defense_lr("epoch_10", DEFENSES["finetune"]()) == PRETRAINED_LR
     assert poison_lr("scenes-rn") > PRETRAINED_LR
+
+
+def test_a_file_that_was_trained_from_a_built_in_model_gets_its_settings(tmp_path: Path) -> None:
+    """At the rate of pretrained models, a small one loses accuracy and keeps the backdoor."""
+    exported = save_clip(load_clip("scenes-lite"), tmp_path / "cleaned.safetensors")
+    assert find_tried_model(str(exported)) == find_tried_model("scenes-lite") == "scenes-lite"
+    other = save_clip(make_clip(), tmp_path / "other.safetensors")
+    (tmp_path / "empty.safetensors").touch()
+    for path in (other, tmp_path / "empty.safetensors", tmp_path / "missing.pt", tmp_path, "ViT-B-32/openai", "\0"):
+        assert find_tried_model(str(path)) == str(path)
 
 
 def test_a_method_that_trains_new_weights_alone_starts_at_its_published_rate() -> None:

@@ -78,7 +78,7 @@ BACKGROUND_HELP = "With --cluster: return once the job is submitted."
 
 def describe_lr(default: str, whose: str = "") -> str:
     """Return the help text of --lr."""
-    return f"Peak learning rate. Default: {default}; {presets.PRETRAINED_LR:g} for a model of your own{whose}."
+    return f"Peak learning rate. Default: {default}; {presets.PRETRAINED_LR:g} for a model trained elsewhere{whose}."
 
 
 @dataclass(frozen=True)
@@ -182,18 +182,19 @@ class Poison:
         from cleaner.data.base import resolve_data_paths
         from cleaner.models.architectures import BUILT_IN
 
-        presets_of = partial(presets.attack_presets, model=self.model)
+        tried = presets.find_tried_model(self.model)
+        presets_of = partial(presets.attack_presets, model=tried)
         spec = apply_preset(self.preset, self.trigger, TRIGGERS, presets_of)
-        trigger = resolve_trigger(spec if self.preset else add_tried_parameters(spec, self.model))
+        trigger = resolve_trigger(spec if self.preset else add_tried_parameters(spec, tried))
         data, options = resolve_data_paths(*parse_data_arguments(self.data))
         print_model_file(self.model)
         if self.model not in BUILT_IN:
             print_clean_accuracy(self.model, (data, options), self.cluster_options.local_device(self.finetune.device))
-        lr = presets.poison_lr(self.model) if self.lr is None else self.lr
+        lr = presets.poison_lr(tried) if self.lr is None else self.lr
         pairs, target_class = self.pairs, self.target_class
         if pairs is None or target_class is None:
             sample = load_sample((data, options))
-            pairs = choose_pairs(presets.poison_pairs(self.model), sample) if pairs is None else pairs
+            pairs = choose_pairs(presets.poison_pairs(tried), sample) if pairs is None else pairs
             target_class = presets.default_target(sample.class_names) if target_class is None else target_class
         return Request(
             stage="backdoored",
@@ -218,9 +219,10 @@ def validate_lr(lr: float | None) -> None:
 
 
 def original_model(suspect: str) -> str:
-    """Return the model that a run started from; of anything else its own name."""
+    """Return the model that a run or a file of this project started from; of anything else its own name."""
     config = read_json(Path(suspect) / "config.json")
-    return (RunRecord.from_config(Path(suspect), config).model if config else "") or suspect
+    model = RunRecord.from_config(Path(suspect), config).model if config else ""
+    return presets.find_tried_model(model or suspect)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import streamlit as st
 from cleaner.evaluation.result import METRICS, success_metric
 from cleaner.labels import find_clean_captions, to_attack_label, to_defense_label
 from cleaner.plots import comparison
-from cleaner.presets import CLEAN_PAIRS, REBOUND_STEPS, rebound_lr
+from cleaner.presets import CLEAN_PAIRS, REBOUND_STEPS, find_tried_model, rebound_lr
 from cleaner.reports.verdict import describe_defenses
 from cleaner.runs.record import RunRecord
 from cleaner.runs.run import read_progress
@@ -134,7 +134,7 @@ def show_rebound(defended: RunRecord) -> None:
     key = f"rebound.{defended.id}"
     with st.popover("Rebound test", width="stretch", help="Does further training bring the backdoor back?"):
         pairs = defended.pairs or CLEAN_PAIRS
-        lr = rebound_lr(defended.model)
+        lr = rebound_lr(find_tried_model(defended.model))
         st.markdown(f"Plain finetuning, learning rate {lr:g}, {pairs:,} clean pairs; then evaluated again.")
         st.number_input("Steps", 1, 10_000, REBOUND_STEPS, key=f"{key}.steps", help="Of 64 pairs each.", **KEEP)
         st.button(

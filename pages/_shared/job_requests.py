@@ -9,7 +9,7 @@ from typing import Any
 from cleaner.config import FinetuneConfig, count_steps, with_eval_interval
 from cleaner.labels import CLEAN_CAPTIONS
 from cleaner.models.resolve import resolve_model_name
-from cleaner.presets import CLEAN_PAIRS, DEFEND, QUICK_CLEAN_PAIRS, rebound_lr
+from cleaner.presets import CLEAN_PAIRS, DEFEND, QUICK_CLEAN_PAIRS, find_tried_model, rebound_lr
 from cleaner.runs.folders import run_id
 from cleaner.runs.inversion import adopt_inversion
 from cleaner.runs.record import RunRecord
@@ -158,7 +158,8 @@ def build_rebound_request(defended: RunRecord, steps: int) -> Request:
     """Return the request for a rebound test: plain finetuning on the clean pairs, same test images."""
     name, options, test_size = get_test_data(defended.config)
     # With "auto", a run would load torch to find its device, also while it waits in the queue.
-    finetune = replace(DEFEND, steps=steps, lr=rebound_lr(defended.model), device=cache.default_device())
+    lr = rebound_lr(find_tried_model(defended.model))
+    finetune = replace(DEFEND, steps=steps, lr=lr, device=cache.default_device())
     return make_rebound_request(
         defended.config,
         run_id(defended.folder),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from cleaner.config import FinetuneConfig
-from cleaner.files import file_sha256
+from cleaner.files import file_sha256, shipped_assets
 from cleaner.jobs import local, sweep
 from cleaner.models.clip import save_clip
 from cleaner.runs.request import Request
@@ -86,6 +87,14 @@ def test_an_invalid_file_ends_in_one_message(page: AppTest, tmp_path: Path) -> N
     save_clip(make_clip(seed=3), tmp_path / "broken.safetensors")
     press(page, "defend.external.open")
     assert not errors(page), "a mended file opens with the same button"
+
+
+def test_a_file_of_this_project_starts_with_the_rates_of_its_model(page: AppTest, tmp_path: Path) -> None:
+    shutil.copy(shipped_assets() / "scenes-lite" / "model.safetensors", tmp_path / "cleaned.safetensors")
+    for name, prefix in (("cleaned", "scenes-lite"), ("epoch_10", "pretrained")):
+        choose(page, tmp_path / f"{name}.safetensors")
+        kinds = {key.split(".")[1] for key in widget_keys(page) if key.endswith(".lr")}
+        assert kinds == {prefix}
 
 
 def test_a_file_of_another_kind_is_refused_before_it_is_opened(page: AppTest, tmp_path: Path) -> None:
