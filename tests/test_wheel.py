@@ -16,12 +16,12 @@ from typing import Any
 import psutil
 import pytest
 
+from cleaner import files
 from cleaner.attacks import TRIGGERS
 from cleaner.data.base import DATASETS
 from cleaner.defenses import DEFENSES
 from cleaner.models.clip import BUILT_IN
 from cleaner.presets import DEFEND, SCENES_VARIANT, defense_lr
-from cleaner.reports import results
 from tests.ports import free_port
 from tests.waiting import wait_until
 
@@ -175,5 +175,5 @@ def listening(pid: int) -> list[Any]:
 
 
 def test_commit_of_a_repository_around_the_package_is_not_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(results, "source_root", lambda: ROOT / "tests")
-    assert results.read_git_commit() == "unknown"
+    monkeypatch.setattr(files, "source_root", lambda: ROOT / "tests")
+    assert files.read_git_commit() == "unknown"
