@@ -340,7 +340,7 @@ def _parse_int(digits: str) -> int | None:
 
 
 MAX_KEPT_PATHS = 20_000
-"""Files, or folders of runs, of which `keep_newest` keeps a value."""
+"""Number of files or run folders that each `keep_newest` cache holds."""
 FileVersion = tuple[int, int, int]
 """Modification time in ns, size and inode: a file that was replaced has another inode."""
 

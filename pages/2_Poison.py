@@ -242,10 +242,11 @@ def choose_attack(*, is_open: bool) -> job_requests.AttackSettings | None:
             external = job_requests.ExternalModel(model, data.name)
             external_model.show_facts(external, "poison.external")
             is_readable = external_model.is_readable(external)
+    tried = find_tried_model(model)
     with st.expander("Poisoning", is_open, icon=":material/edit_note:"):
-        target, poison_rate, clean_label = choose_poisoning(data.name, find_tried_model(model), classes)
+        target, poison_rate, clean_label = choose_poisoning(data.name, tried, classes)
     with st.expander("Training", is_open, icon=":material/tune:"):
-        config = choose_training(find_tried_model(model))
+        config = choose_training(tried)
     if config is None or trigger is None or not is_readable:
         return None
     return job_requests.AttackSettings(

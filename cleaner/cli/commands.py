@@ -128,13 +128,13 @@ def parse_command(arguments: Sequence[str], prog: str, description: str | None =
     if getattr(command, "test_pairs", 0) < 0:
         raise CleanerError(f"--test-pairs must be at least 0, not {command.test_pairs}.")
     word, metavar = _find_positional(command)
-    for option in (each.name for each in fields(command) if metavar and getattr(command, each.name) == ()):
-        flag = f"--{option.replace('_', '-')}"
-        if find_flag_value(arguments, flag) == word:  # tyro gives the only value to the argument without a flag
+    given = {argument.replace("_", "-") for argument in arguments}
+    for option in (each for each in fields(command) if getattr(command, each.name) == ()):
+        flag = f"--{option.name.replace('_', '-')}"
+        # Tyro gives the only value to the argument without a flag.
+        if metavar and find_flag_value(arguments, flag) == word:
             raise CleanerError(f"{name} needs {metavar}: put it before {flag} {word}. {remedy}")
-    for option in (each.name for each in fields(command) if each.default == () == getattr(command, each.name)):
-        flag = f"--{option.replace('_', '-')}"
-        if flag in (word.replace("_", "-") for word in arguments):  # such as with an empty variable of the shell
+        if option.default == () and flag in given:  # such as with an empty variable of the shell
             raise CleanerError(f"{name} {flag} needs a value: give one, or drop {flag}. {remedy}")
     return command
 

@@ -48,5 +48,5 @@ def _watch(work: cache.BackgroundWork, message: str, key: str, session: str) -> 
         draw_bar(st.empty(), work.report)
     if work.preview is not None:
         caption = f"Masked pattern and mask after step {work.preview.step:,}"
-        st.image(decode_png(work.preview.picture), caption=caption, alt="The masked pattern beside its mask")
+        st.image(decode_png(work.preview.picture), caption=caption, alt="Masked pattern, next to its mask")
     tick(f"{key}.tick")

@@ -180,19 +180,21 @@ def count_unfinished_from(run: RunRecord) -> int:
 
 def active_jobs() -> list[RunRecord]:
     """Return the jobs that are running or queued: those that this session started, if there are any, else all."""
-    active = [entry for entry in local.poll_entries() if entry.status.state in ACTIVE]
-    own = {run_id for ids in started_ids().values() for run_id in ids}
-    return [entry for entry in active if entry.id in own] or active
+    return own_active_jobs() or _select_active(local.poll_entries())
 
 
-def is_training() -> bool:
-    """Return whether a job that this session started is running or queued."""
-    return any(entry.status.state in ACTIVE for kind in PAGE_STAGES for entry in started_runs(kind))
+def own_active_jobs() -> list[RunRecord]:
+    """Return the jobs of this session that are running or queued."""
+    return _select_active(_list_started())
+
+
+def _select_active(entries: Iterable[RunRecord]) -> list[RunRecord]:
+    return [entry for entry in entries if entry.status.state in ACTIVE]
 
 
 def active_pages() -> set[str]:
     """Return the kinds ("poison", "defend", "detect") of the jobs that are running or queued."""
-    return pages_of(entry for entry in local.poll_entries() if entry.status.state in ACTIVE)
+    return pages_of(_select_active(local.poll_entries()))
 
 
 def pages_of(entries: Iterable[RunRecord]) -> set[str]:
@@ -212,13 +214,19 @@ def started_runs(kind: str) -> list[RunRecord]:
     return [entry for entry in local.poll_entries() if entry.id in names] if names else []
 
 
+def _list_started() -> list[RunRecord]:
+    """Return the runs of all kinds that this session started, in any state."""
+    return [entry for kind in PAGE_STAGES for entry in started_runs(kind)]
+
+
 def list_awaited() -> list[str]:
     """Return the ids of the runs that this session started and that have not ended well, or whose result is unseen.
 
     A failed one stays until the next start: the page keeps saying why it failed.
     """
-    started = [entry for kind in PAGE_STAGES for entry in started_runs(kind)]
-    return [entry.id for entry in started if entry.status.state in (*UNFINISHED, "failed") or _is_new_result(entry)]
+    return [
+        entry.id for entry in _list_started() if entry.status.state in (*UNFINISHED, "failed") or _is_new_result(entry)
+    ]
 
 
 def _list_open(kind: str) -> list[str]:

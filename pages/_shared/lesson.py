@@ -290,7 +290,7 @@ def _find_run_with_results(number: int) -> RunRecord | None:
 
     None on the step that shows them, and while more are trained.
     """
-    new = [] if number == DEFEND_STEP or jobs.is_training() else jobs.list_new_results("defend")
+    new = [] if number == DEFEND_STEP or jobs.own_active_jobs() else jobs.list_new_results("defend")
     runs = state.backdoored_runs() if new else []
     return next((run for run in runs if any(entry.started_from(run) for entry in new)), None)
 
