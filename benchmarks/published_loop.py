@@ -1,11 +1,12 @@
 """CleanCLIP's published training loop, to compare the time of a step with.
 
 Written from the public description of CleanCLIP (arXiv:2303.03323) and facts of its code (README, options, order of a
-step), not copied: captions and their EDA copies tokenized once to the full context of 77 tokens, AutoAugment of each
+step), not copied: captions and their EDA copies tokenized once to the model's full context, AutoAugment of each
 image as a PIL image in the worker processes of a DataLoader, one pass through each tower with originals and augmented
 copies in one batch, in fp32, and AdamW that is not fused. It runs in a process of its own, without this project's
 settings of torch and of the memory. It is favored twice: images come from memory, while the published code opens a file
-for each, and no loss is read, there about five times per epoch.
+for each, and no loss is read, there about five times per epoch. `python -m benchmarks.rival` gives it its best number
+of loader processes.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ from cleaner.models.clip import Clip
 from cleaner.models.tokenizer import load_tokenizer
 from cleaner.text import eda
 
-WARMUP_STEPS = 2
-"""Steps before the clock starts, in which the worker processes start."""
+WARMUP_STEPS = 10
+"""Steps before the clock starts, in which the loader processes start and fill their queues."""
 
 
 class AugmentedPairs(Dataset[tuple[Tensor, ...]]):
@@ -42,8 +43,8 @@ class AugmentedPairs(Dataset[tuple[Tensor, ...]]):
         pixels = (data.images(range(len(data))) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
         self._images = [Image.fromarray(np.ascontiguousarray(image)) for image in pixels]
         reworded = [eda(caption, seed=i) for i, caption in enumerate(data.captions)]
-        tokenizer = load_tokenizer()
-        self._tokens, self._reworded = (tokenizer(texts, context_length=77) for texts in (data.captions, reworded))
+        tokenizer, context = load_tokenizer(), getattr(clip.model, "context_length", 77)
+        self._tokens, self._reworded = (tokenizer(texts, context_length=context) for texts in (data.captions, reworded))
         self._augment = AutoAugment()
         self._normalize = Compose([ToTensor(), Normalize(clip.architecture.mean, clip.architecture.std)])
 

@@ -1,15 +1,13 @@
 """Time of a training step: python -m benchmarks.step
 
 For each method, the time of a step of the training loop, and its ratio to the method's own bare forward, backward and
-optimizer step on batches that are ready to encode (`benchmarks/bare_step.py`); CleanCLIP's step is also compared with
-the published code's loop (`benchmarks/published_loop.py`). Methods are interleaved over several rounds; ratios are
-medians over the rounds. `--threads 1` counts processor time instead of wall time, which other work disturbs little;
-otherwise measure on an idle machine.
+optimizer step on batches that are ready to encode (`benchmarks/bare_step.py`). Methods are interleaved over several
+rounds; ratios are medians over the rounds. `--threads 1` counts processor time instead of wall time, which other work
+disturbs little; otherwise measure on an idle machine.
 """
 
 from __future__ import annotations
 
-import os
 import resource
 import statistics
 import time
@@ -24,7 +22,6 @@ import tyro
 from benchmarks import protocol
 from benchmarks.bare_step import counts_processor_time, load_batches, read_clock, time_bare_step
 from benchmarks.markdown import timing_tables
-from benchmarks.published_loop import WARMUP_STEPS, time_in_own_process
 from cleaner import presets
 from cleaner.config import FinetuneConfig
 from cleaner.data.augment import augment
@@ -64,7 +61,7 @@ class Options:
 
     models: tuple[str, ...] = ("scenes-lite", "scenes-rn", "scenes-vit")
     """Built-in models; with random weights where there are none, which changes no time."""
-    steps: int = 20
+    steps: int = 40
     """Steps of one measurement: one epoch of the training loop, including its subtexts."""
     rounds: int = 3
     """Interleaved rounds."""
@@ -103,17 +100,14 @@ def measure_model(model: str, config: FinetuneConfig, options: Options) -> dict[
     """Return the times of one model."""
     clip = load_or_create(model)
     data = load_data("scenes", split="clean", size=options.steps * config.batch_size)
-    few = data.subset(range((WARMUP_STEPS + 1) * config.batch_size))
+    few = data.subset(range(3 * config.batch_size))
     methods = {name: d for name, d in TIMED_METHODS.items() if d.unsupported_reason(clip, data) is None}
     for defense in methods.values():  # warm-up: kernels are compiled at first use
         finetune(clip, data, defense, replace(config, steps=2))
         time_bare_step(clip, few, defense, config)
-    workers = 0 if torch.get_num_threads() == 1 else os.cpu_count() or 1
-    published: list[float] = []
     seconds: dict[str, list[float]] = {name: [] for name in methods}
     bare: dict[str, list[float]] = {name: [] for name in methods}
     for _ in range(options.rounds):
-        published.append(time_in_own_process(clip, data, config, workers=workers))
         for name, defense in methods.items():
             bare[name].append(time_bare_step(clip, data, defense, config))
             seconds[name].append(time_step(clip, data, defense, config))
@@ -129,8 +123,6 @@ def measure_model(model: str, config: FinetuneConfig, options: Options) -> dict[
     ]
     return {
         "model": model,
-        "published_seconds": rounded_median(published),
-        "cleanclip_over_published": median_ratio(seconds["cleanclip"], published),
         "rows": rows,
         "preparation": time_preparation(clip, data, config),
         "classifier": time_classifier(clip, data),

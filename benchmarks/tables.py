@@ -90,6 +90,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "rvpt_variants": quick_tables.rvpt_variants,
     "sessions": reliability_tables.sessions,
     "variation": reliability_tables.variation,
+    "rival": timing_tables.rival,
     "scale_bytes": scale_tables.scale_bytes,
     "scale_check": scale_tables.scale_check,
     "scale_hours": scale_tables.scale_hours,

@@ -44,13 +44,8 @@ def step(root: Path) -> str:
 
 
 def describe_step_times(result: dict[str, Any]) -> str:
-    """Return what was measured, settings, and the times of the published loop, texts, preparation and classifiers."""
+    """Return what was measured, settings, and the times of texts, preparation and classifiers."""
     models = result["models"]
-    published = join_unique(
-        f"`{model['model']}` {model['published_seconds']:.3f} s; CleanCLIP here takes this share of it: "
-        f"{model['cleanclip_over_published']:.2f}"
-        for model in models
-    )
     preparation = join_unique(
         f"`{model['model']}` " + ", ".join(f"{name} {ms:.1f} ms" for name, ms in model["preparation"].items())
         for model in models
@@ -63,12 +58,44 @@ def describe_step_times(result: dict[str, Any]) -> str:
     clock = "processor time" if result["clock"] == "processor" else "wall time"
     return (
         "Bare: forward, backward and optimizer step of the method on batches that are ready to encode. "
-        f"A step of CleanCLIP's published loop: {published}. "
         f"Processor time to prepare a step of TA-Cleaner, K 100%: {preparation}. "
         f"Batch {result['batch_size']}, {result['precision']}, {result['threads']} thread(s), {clock}; medians of "
         f"{result['rounds']} interleaved rounds of {result['steps']} steps. Subtexts of an epoch, K 10%: "
         f"{subtexts}. A zero-shot classifier, 4 prompts per class: {classifiers}. Peak memory "
         f"{result['peak_mb'] / 1000:.2f} GB. {describe_origin(result)}"
+    )
+
+
+def rival(root: Path) -> str:
+    """Return the time of CleanCLIP's step in the published loop, by loader processes, and here, by precision."""
+    result = read_measurement(root, "rival.json")
+    models = result["models"]
+    loaders = list(models[0]["published_seconds"])
+    header = (
+        "model",
+        *(f"published, {count} loader processes" for count in loaders),
+        f"here, {result['precision']}",
+        "of the best",
+        "here, fp32",
+        "of the best",
+    )
+    lines = [
+        (
+            f"`{model['model']}`",
+            *(f"{1000 * model['published_seconds'][count]:.0f} ms" for count in loaders),
+            *(
+                cell
+                for precision in ("auto", "fp32")
+                for cell in (f"{1000 * model['seconds'][precision]:.0f} ms", f"{model['of_published'][precision]:.2f}")
+            ),
+        )
+        for model in models
+    ]
+    return (
+        f"{markdown_table(header, lines)}\n\nOf the best: share of the published loop's time with its best number of "
+        f"loader processes. Batch {result['batch_size']}, {result['threads']} threads; medians of {result['rounds']} "
+        f"rounds in turn, {result['steps']} steps each after {result['warmup_steps']} steps of warm-up. "
+        f"{describe_origin(result)}"
     )
 
 
