@@ -29,7 +29,7 @@ import torch
 import tyro
 from PIL import Image
 
-from benchmarks import protocol, scale_ranks
+from benchmarks import RESULTS_DIR, protocol, scale_ranks
 from benchmarks.scale_cost import CONTEXT_LENGTH, GPU_BATCH, METHODS, Host, Machine, Model, predict_step
 from benchmarks.scale_ranks import make_features, make_loss, write_subtexts
 from cleaner.data.augment import augment
@@ -39,10 +39,9 @@ from cleaner.models.architectures import get_open_clip_architecture
 from cleaner.models.clip import Clip, new_clip
 from cleaner.models.framing import ImageTransform, decode_image
 from cleaner.models.token_blocks import GPU_BLOCK_ROWS, sort_into_blocks
-from cleaner.reports import results
 from cleaner.text import eda
 
-RESULT_PATH = results.RESULTS_DIR / "scale.json"
+RESULT_PATH = RESULTS_DIR / "scale.json"
 MODELS = ("RN50", "ViT-B-32", "ViT-L-14")
 GATHERED_ROWS = (64, 512, 4096)
 """Pairs of all processes together: batches of 64 on 1, 8 and 64 GPUs."""

@@ -225,9 +225,9 @@ def number_equal_beginnings(labels: dict[str, str]) -> dict[str, str]:
 
 
 RATES_NOTE = (
-    "Each defense uses the learning rate chosen by clean accuracy alone; in this short training none kept CleanCLIP "
-    "within 3 points of accuracy on clean pairs with long captions only. Try **Clean captions: Mixed** (Defend, All "
-    "defenses)."
+    "Each defense uses the learning rate that clean accuracy alone chose. The clean pairs have long captions only; "
+    "with these, every rate of CleanCLIP costs too much accuracy in so few steps: try **Clean captions: Mixed** "
+    "(Defend, All defenses)."
 )
 """Shown next to metrics of the shipped example."""
 
