@@ -16,11 +16,13 @@ from cleaner.reports.export import export_weights
 from cleaner.reports.reference import read_reference
 from cleaner.reports.tables import to_csv, to_json, to_row
 from cleaner.runs.record import RunRecord
-from pages._shared import benchmark_results, cache, cards, stage_mode, state, times, wording
-from pages._shared.frame import link, page
-from pages._shared.plotly_charts import NO_MODE_BAR
-from pages._shared.state import KEEP
-from pages._shared.wording import escape_markdown, format_percent
+from pages._shared import cache
+from pages._shared.inspect.plotly_charts import NO_MODE_BAR
+from pages._shared.runs import benchmark_results, cards
+from pages._shared.shell import stage_mode, state, times, wording
+from pages._shared.shell.frame import link, page
+from pages._shared.shell.state import KEEP
+from pages._shared.shell.wording import escape_markdown, format_percent
 
 LEAD = "**The best defense removes the backdoor and keeps the accuracy**."
 SOURCES = {"runs": "Runs on this machine", "benchmark": "Project benchmark"}
