@@ -78,7 +78,7 @@ PICTURE_HTML = '<div data-testid="stElementContainer" class="st-key-pareto" id="
 
 
 def test_stage_mode_shows_the_picture_or_why_there_is_none(browser_page: Any) -> None:
-    style = (FOLDER / "stage_mode.css").read_text().replace("PICTURE", ".st-key-pareto")
+    style = (FOLDER / "shell" / "stage_mode.css").read_text().replace("PICTURE", ".st-key-pareto")
 
     def visible(html: str) -> list[str]:
         browser_page.set_content(f"<style>{style}</style>{html}")
@@ -95,7 +95,7 @@ LINK_HTML = """
 
 
 def test_a_link_of_the_pipeline_shows_that_it_has_the_focus(browser_page: Any) -> None:
-    style = (FOLDER / "style.css").read_text(encoding="utf-8")
+    style = (FOLDER / "shell" / "style.css").read_text(encoding="utf-8")
     browser_page.set_content(f"{LINK_HTML}<style>{style}</style>")
     link, read = browser_page.locator("a"), "link => getComputedStyle(link).outlineStyle"
     assert link.evaluate(read) == "none"
