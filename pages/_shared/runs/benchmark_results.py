@@ -44,14 +44,14 @@ def show_rows(table: ReferenceTable) -> None:
                 to_defense_label(row.defense) + " †" * row.is_over_budget + " ‡" * row.is_on_copy for row in table.rows
             ],
             **{title: [format_spread(getattr(row, key)) for row in table.rows] for key, title in METRICS.items()},
-            "Floor": [row.floor for row in table.rows],
+            "Floor": [None if row.floor is None else f"{100 * row.floor:.1f}%" for row in table.rows],
             "Learning rate": [row.lr for row in table.rows],
             "Seeds": [", ".join(map(str, row.seeds)) for row in table.rows],
         }
     )
     st.dataframe(frame, hide_index=True, placeholder="–", column_config={"Learning rate": {"format": "%g"}})
     notes = [
-        f"{escape_markdown(table.protocol)}. Mean [minimum, maximum] over the seeds. Floor: ASR@1 of the clean model.",
+        f"{escape_markdown(table.protocol.replace('`', ''))}. Mean [minimum, maximum] over the seeds. Floor: ASR@1 of the clean model.",
         f"Each learning rate is the largest that loses at most {100 * table.budget:g} points of validation accuracy; "
         "†: if none does, the most accurate.",
         "TA-Cleaner is a re-implementation from the public description.",
