@@ -51,7 +51,8 @@ def show_rows(table: ReferenceTable) -> None:
     )
     st.dataframe(frame, hide_index=True, placeholder="–", column_config={"Learning rate": {"format": "%g"}})
     notes = [
-        f"{escape_markdown(table.protocol.replace('`', ''))}. Mean [minimum, maximum] over the seeds. Floor: ASR@1 of the clean model.",
+        f"{escape_markdown(table.protocol.replace('`', ''))}.",
+        "Mean [minimum, maximum] over the seeds. Floor: ASR@1 of the clean model.",
         f"Each learning rate is the largest that loses at most {100 * table.budget:g} points of validation accuracy; "
         "†: if none does, the most accurate.",
         "TA-Cleaner is a re-implementation from the public description.",
