@@ -38,31 +38,44 @@ def mount(browser_page: Any) -> Mount:
 
 def test_a_key_of_the_stage_mode_counts_once_and_not_after_its_end(mount: Mount) -> None:
     page = mount(FOLDER / "shell" / "stage_mode.js")
-    stops = page.evaluate_handle("() => [1, 2].map((height) => receive({ height }))")
+    stops = page.evaluate_handle("() => [1, 2].map((height) => receive({ height, handled: 0 }))")
     page.evaluate("sent.length = 0")
     page.keyboard.press("ArrowRight")
-    assert page.evaluate("sent") == [["key", "next"]]
+    assert page.evaluate("sent") == [["keys", "1 next"]]
     stops.evaluate("stops => stops[0]()")
     page.keyboard.press("ArrowRight")
     page.set_viewport_size({"width": 800, "height": 400})
-    assert page.evaluate("sent") == [["key", "next"]]
+    assert page.evaluate("sent") == [["keys", "1 next"]]
+
+
+def test_keys_pressed_while_the_app_is_busy_are_sent_until_they_were_handled(mount: Mount) -> None:
+    page = mount(FOLDER / "shell" / "stage_mode.js")
+    page.evaluate("() => { receive({ height: innerHeight, handled: 0 }); }")
+    for key in ("ArrowRight", "ArrowRight", "ArrowLeft"):
+        page.keyboard.press(key)
+    assert page.evaluate("sent") == [["keys", "1 next"]], "the others wait until the app has handled it"
+    page.evaluate("() => { sent.length = 0; receive({ height: innerHeight, handled: 1 }); }")
+    assert page.evaluate("sent") == [["keys", "3 next previous"]]
+    page.evaluate("() => { sent.length = 0; receive({ height: innerHeight, handled: 3 }); }")
+    page.keyboard.press("n")
+    assert page.evaluate("sent") == [["keys", "4 notes"]]
 
 
 def test_keys_leave_the_stage_mode_alone_while_an_image_fills_the_window(mount: Mount) -> None:
     page = mount(FOLDER / "shell" / "stage_mode.js")
-    page.evaluate("() => { receive({ height: innerHeight }); document.body.style.overflow = 'hidden'; }")
+    page.evaluate("() => { receive({ height: innerHeight, handled: 0 }); document.body.style.overflow = 'hidden'; }")
     for key in ("Escape", "ArrowRight"):
         page.keyboard.press(key)
     assert page.evaluate("sent") == []
     page.evaluate("document.body.style.overflow = 'unset'")  # as Streamlit leaves it
     page.keyboard.press("Escape")
-    assert page.evaluate("sent") == [["key", "exit"]]
+    assert page.evaluate("sent") == [["keys", "1 exit"]]
 
 
 def test_a_focused_slider_keeps_its_arrows_from_the_stage_mode_and_a_text_field_all_keys(mount: Mount) -> None:
     page = mount(FOLDER / "shell" / "stage_mode.js", '<input type="range"><input type="text">')
-    page.evaluate("() => { receive({ height: innerHeight }); }")
-    for kind, wanted in (("text", []), ("range", [["key", "notes"], ["key", "exit"]])):
+    page.evaluate("() => { receive({ height: innerHeight, handled: 0 }); }")
+    for kind, wanted in (("text", []), ("range", [["keys", "1 notes"]])):
         for key in ("ArrowRight", "n", "Escape"):
             page.locator(f"input[type={kind}]").press(key)
         assert page.evaluate("sent") == wanted

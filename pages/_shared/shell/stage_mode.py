@@ -36,7 +36,7 @@ DEFAULT_HEIGHT, HEADER_HEIGHT, NOTES_HEIGHT, MIN_HEIGHT, FONT_SIZE = 720, 200, 2
 ICON = ":material/slideshow:"
 MOVES = {"next": 1, "previous": -1}
 """Key -> number of pages to go."""
-_ON, _NOTES, _HEIGHT = "stage.on", "stage.notes_on", "stage.height"
+_ON, _NOTES, _HEIGHT, _HANDLED = "stage.on", "stage.notes_on", "stage.height", "stage.handled"
 _FOLDER = Path(__file__).parent
 _CSS = (_FOLDER / "stage_mode.css").read_text(encoding="utf-8")
 _keys = st.components.v2.component("stage_keys", js=read_component(_FOLDER / "stage_mode.js"))
@@ -93,24 +93,28 @@ def show(title: str) -> None:
                 )
         with right:
             _show_figures(run)
-        data = {"height": st.session_state.get(_HEIGHT, 0)}
-        _keys(key="stage.keys", data=data, on_key_change=partial(_press, title), on_height_change=_keep_height)
+        data = {"height": st.session_state.get(_HEIGHT, 0), "handled": st.session_state.get(_HANDLED, 0)}
+        _keys(key="stage.keys", data=data, on_keys_change=partial(_press, title), on_height_change=_keep_height)
     if st.session_state.get(_NOTES):
         _show_notes(title, run)
 
 
 def _press(title: str) -> None:
-    """Do what a key asks for on page `title`."""
-    key = (st.session_state.get("stage.keys") or {}).get("key")
-    if key == "exit":
-        stop()
-    elif key == "notes":
-        _toggle_notes()
-    elif key:
-        order = [note.page for note in talk.write_notes(None, [])]
-        place = order.index(title) + MOVES[key] if title in order else 0
-        if 0 <= place < len(order):  # the talk ends with its last page
-            st.switch_page(menu.page_file(order[place]))
+    """Do what the new keys ask for on page `title`: "5 next next" are the fourth and fifth key of this window."""
+    sent, *keys = str((st.session_state.get("stage.keys") or {}).get("keys") or "0").split()
+    new = int(sent) - st.session_state.get(_HANDLED, 0)
+    st.session_state[_HANDLED] = int(sent)
+    order = [note.page for note in talk.write_notes(None, [])]
+    place = start = order.index(title) if title in order else -1
+    for key in keys[-new:] if new > 0 else ():
+        if key == "exit":
+            stop()
+        elif key == "notes":
+            _toggle_notes()
+        elif is_on():  # the talk ends with its last page
+            place = min(max(place + MOVES[key], 0), len(order) - 1)
+    if place != start:
+        st.switch_page(menu.page_file(order[place]))
 
 
 def _keep_height() -> None:
