@@ -16,6 +16,7 @@ from cleaner import text
 from cleaner.files import cache_root, read_json, write_json
 from cleaner.text import Subtext, Vocabulary, negative_subtexts
 from cleaner.text.lexicon import LEXICON_PATH, lexicon_cache, selected_lexicon
+from cleaner.text.tables import WORDS_PATH
 from cleaner.types import CleanerError
 
 MAX_FILES = 16
@@ -51,8 +52,8 @@ def draw_negatives(captions: tuple[str, ...], *, n: int, seed: int, limit: int) 
 
 @lru_cache(maxsize=1)
 def _code_digest() -> str:
-    """Return a hash of the code and the lexicon that draw the negatives."""
-    digest = hashlib.sha256(LEXICON_PATH.read_bytes())
+    """Return a hash of the code, the lexicon and the word tables that draw the negatives."""
+    digest = hashlib.sha256(LEXICON_PATH.read_bytes() + WORDS_PATH.read_bytes())
     for file in sorted(Path(str(text.__file__)).parent.glob("*.py")):
         digest.update(file.read_bytes())
     return digest.hexdigest()

@@ -14,11 +14,12 @@ from typing import Any, ParamSpec, TypeVar
 
 from cleaner.files import shipped_assets
 from cleaner.text import forms, kinds
+from cleaner.text.tables import split_words
 from cleaner.types import CleanerError
 
 LEXICON_PATH = shipped_assets() / "lexicon" / "lexicon.json.gz"
 LEXICONS = ("shipped", "wordnet")
-CONCRETE_CLASSES = frozenset(kinds.split_words("animal artifact body food object plant"))
+CONCRETE_CLASSES = frozenset(split_words("animal artifact body food object plant"))
 """Classes of things one can point at; replacing one of these makes the clearest counterfactual."""
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -12,34 +12,18 @@ from cleaner.text.counts import find_count_changes
 from cleaner.text.lexicon import lexicon_cache, load_lexicon
 from cleaner.text.objects import find_object_changes
 from cleaner.text.parse import Chunk, Parse
+from cleaner.text.tables import Family, read_set, read_table, split_words
 from cleaner.text.tags import COLOR_WORDS, NOUN_TAGS
 from cleaner.text.verbs import find_verb_changes
 from cleaner.text.vocabulary import Vocabulary
 
-# Prepositions that state a location only before a thing or a place: not "on monday", "in love".
-_AMBIGUOUS_PREPOSITIONS = frozenset(
-    kinds.split_words("on in at from around against along across through over with up down onto into by")
-)
-_SOLID_CLASSES = frozenset(kinds.split_words("artifact animal food plant substance top body"))
-_TANGIBLE_CLASSES = frozenset(
-    kinds.split_words("artifact animal food plant substance top body person group communication")
-)
-_INANIMATE_CLASSES = frozenset(kinds.split_words("artifact object location substance communication event time"))
-_WATER_NOUNS = frozenset(kinds.split_words("water waters sea ocean lake river pond pool bay wave surf stream"))
-_TRANSFORMATION_VERBS = frozenset(
-    kinds.split_words(
-        "turn convert transform make fold change translate grow develop evolve divide carve cut chisel hew sculpt "
-        "build create shape form"
-    )
-)
-# Phrases without an opposite: lights on a ceiling are under it, and a driver behind the wheel is in front of it.
-_PHRASES_WITHOUT_OPPOSITE = kinds.parse_table(
-    "on: ceiling hook rope line clothesline string, behind: wheel scene, through: hall mall shop store garden maze"
-)
-_GAZE_VERBS = frozenset(kinds.split_words("look stare gaze smile glance peer point"))
-_WIDE_PLACES = frozenset(
-    kinds.split_words("beach street road island farm stage field city water lake sea ocean river pond")
-)
+_AMBIGUOUS_PREPOSITIONS = read_set("prepositions", "ambiguous")
+_SOLID_CLASSES = frozenset(split_words("artifact animal food plant substance top body"))
+_TANGIBLE_CLASSES = frozenset(split_words("artifact animal food plant substance top body person group communication"))
+_INANIMATE_CLASSES = frozenset(split_words("artifact object location substance communication event time"))
+_WATER_NOUNS, _WIDE_PLACES = read_set("nouns", "waters"), read_set("nouns", "wide_places")
+_TRANSFORMATION_VERBS, _GAZE_VERBS = read_set("verbs", "transforming"), read_set("verbs", "gaze")
+_PHRASES_WITHOUT_OPPOSITE = read_table("prepositions", "without_opposite")
 
 
 def draw_changes(
@@ -83,7 +67,7 @@ def _find_queue(parsed: Parse, kind: str, rng: Random, vocabulary: Vocabulary | 
     return queue
 
 
-def _index_alternatives(families: dict[str, kinds.Family]) -> dict[str, list[tuple[str, tuple[str, ...]]]]:
+def _index_alternatives(families: dict[str, Family]) -> dict[str, list[tuple[str, tuple[str, ...]]]]:
     """Return word -> (family, first words of the groups that exclude it)."""
     index: dict[str, list[tuple[str, tuple[str, ...]]]] = {}
     for name, family in families.items():

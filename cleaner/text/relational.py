@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
-from cleaner.text.kinds import split_words
+from cleaner.text.kinds import LIGHT_VERB_OBJECTS
 from cleaner.text.lexicon import lexicon_cache
 from cleaner.text.parse import Parse, parse
 from cleaner.text.positive import (
@@ -18,21 +18,12 @@ from cleaner.text.positive import (
     join_kept_tokens,
 )
 from cleaner.text.rules import IMAGE_NOUNS
-from cleaner.text.verbs import LIGHT_VERB_OBJECTS
+from cleaner.text.tables import read_set
 
 Triple = tuple[str, str, str]
 """Base forms of subject, preposition or verb, and object; the object of an intransitive verb is ""."""
 
-# "a man in a hat leaning on a pole": the man leans, whatever he wears.
-_CLOTHES = frozenset(
-    split_words(
-        "hat cap helmet coat jacket shirt t-shirt sweater hoodie dress gown skirt suit tuxedo uniform costume jeans "
-        "pants trousers shorts scarf tie vest apron kimono robe sari saree bikini swimsuit glasses sunglasses boot shoe"
-    )
-)
-
-# "in the snow" says what "on the snow" says.
-_SURFACES = frozenset(split_words("grass lawn snow sand ice mud dirt street road"))
+_CLOTHES, _SURFACES = read_set("nouns", "garments"), read_set("nouns", "surfaces")
 
 
 def draw_relation_positive(parsed: Parse, rng: Random) -> str | None:

@@ -7,7 +7,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 
-from cleaner.text.kinds import split_words
+from cleaner.text.tables import split_words
 from cleaner.text.wordnet import NOUN_CLASSES, Synset, WordNet
 
 POS = "nvar"

@@ -12,11 +12,6 @@ from cleaner.text.vocabulary import Vocabulary
 
 _ACTIVE_TAGS = ("VB", "VBP", "VBZ", "VBG", "VBD")
 _PARTICLES = ("off", "up", "out", "like", "that", "as", "to", "over", "of")
-LIGHT_VERB_OBJECTS = frozenset(
-    kinds.split_words(
-        "way thing time place turn part break rest breath bath shower nap care walk look moment step wish"
-    )
-)
 # Verbs that change their meaning with "in", "on" or "through".
 _PARTICLE_VERBS = ("get", "take", "keep")
 
@@ -73,7 +68,7 @@ def _find_replacements(parsed: Parse, c: int, has_person_agent: bool) -> tuple[s
     if (tag not in _ACTIVE_TAGS or is_passive) and not has_person_agent:
         return ()
     has_object = following is not None and following.kind == "NP"
-    if has_object and not has_person_agent and following and parsed.lemma(following.head) in LIGHT_VERB_OBJECTS:
+    if has_object and not has_person_agent and following and parsed.lemma(following.head) in kinds.LIGHT_VERB_OBJECTS:
         return ()  # "make their way"
     is_transitive = has_person_agent or has_object
     if not is_transitive and (verb in _PARTICLE_VERBS or (tag == "VBD" and _has_agent(parsed, c, verb))):
