@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from random import Random
 
 from cleaner.text import forms, kinds, rules
 from cleaner.text.changes import Change, mark_unsafe_tokens, sample_items
-from cleaner.text.lexicon import lexicon_cache, load_lexicon
+from cleaner.text.lexicon import load_lexicon
 from cleaner.text.objects import score_noun
 from cleaner.text.parse import Chunk, Parse
 from cleaner.text.tables import read_set, split_words
@@ -180,7 +181,7 @@ def _must_stay_plural(parsed: Parse, c: int) -> bool:
     return is_group or before in ("between", "among", "are", "were", "as")
 
 
-@lexicon_cache(4096)
+@lru_cache(maxsize=4096)
 def _is_countable(noun: str) -> bool:
     """Return whether `noun` can be counted in an image."""
     lexicon = load_lexicon()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from itertools import pairwise
 from random import Random
 
 from cleaner.text import kinds, rules
 from cleaner.text.changes import Change, mark_unsafe_tokens, repair_article, sample_items
 from cleaner.text.counts import find_count_changes
-from cleaner.text.lexicon import lexicon_cache, load_lexicon
+from cleaner.text.lexicon import load_lexicon
 from cleaner.text.objects import find_object_changes
 from cleaner.text.parse import Chunk, Parse
 from cleaner.text.tables import Family, read_set, read_table, split_words
@@ -26,16 +27,14 @@ _TRANSFORMATION_VERBS, _GAZE_VERBS = read_set("verbs", "transforming"), read_set
 _PHRASES_WITHOUT_OPPOSITE = read_table("prepositions", "without_opposite")
 
 
-def draw_changes(
-    parsed: Parse, n: int, rng: Random, vocabulary: Vocabulary | None, held_out: str | None = None
-) -> list[Change]:
-    """Return up to n different changes, cycling through the kinds but `held_out` in random order.
+def draw_changes(parsed: Parse, n: int, rng: Random, vocabulary: Vocabulary | None) -> list[Change]:
+    """Return up to n different changes, cycling through the kinds in random order.
 
     New words outside the vocabulary come last: training never showed them, so they would reveal the answer.
     """
     if not parsed.noun_phrases:
         return []
-    order = [kind for kind in FINDERS if kind != held_out]
+    order = list(FINDERS)
     rng.shuffle(order)
     queues: list[list[Change]] = []
     drawn: list[Change] = []
@@ -81,7 +80,7 @@ def _index_alternatives(families: dict[str, Family]) -> dict[str, list[tuple[str
 _ATTRIBUTE_INDEX, _MODIFIER_INDEX = _index_alternatives(kinds.ATTRIBUTES), _index_alternatives(kinds.MODIFIERS)
 
 
-@lexicon_cache(8192)
+@lru_cache(maxsize=8192)
 def _other_attributes(word: str, noun: str, *, is_before_color: bool, is_modifier: bool) -> tuple[tuple[str, ...], ...]:
     """Return words that exclude `word` of `noun`, grouped by family; antonyms if it has no family."""
     lexicon = load_lexicon()

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from random import Random
 
 from cleaner.text.kinds import LIGHT_VERB_OBJECTS
-from cleaner.text.lexicon import lexicon_cache
 from cleaner.text.parse import Parse, parse
 from cleaner.text.positive import (
     draw_positive,
@@ -130,13 +130,13 @@ def holds_relations(caption: str, text: str) -> bool:
     return all(not stated.isdisjoint(readings) for readings in _read_relations(text))
 
 
-@lexicon_cache(16384)
+@lru_cache(maxsize=16384)
 def _stated_triples(text: str) -> frozenset[Triple]:
     """Return every triple that the text may state, with each conjunct of an object."""
     return frozenset(triple for readings in _find_relations(parse(text), with_conjuncts=True) for triple in readings)
 
 
-@lexicon_cache(16384)
+@lru_cache(maxsize=16384)
 def _read_relations(text: str) -> tuple[frozenset[Triple], ...]:
     """Return the possible triples of each preposition and verb of the text: its subject may be any earlier noun."""
     return tuple(_find_relations(parse(text), with_conjuncts=False))

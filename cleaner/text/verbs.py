@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from random import Random
 
 from cleaner.text import forms, kinds, rules
 from cleaner.text.changes import Change, mark_unsafe_tokens, repair_article, sample_items
-from cleaner.text.lexicon import lexicon_cache, load_lexicon
+from cleaner.text.lexicon import load_lexicon
 from cleaner.text.parse import Chunk, Parse
 from cleaner.text.vocabulary import Vocabulary
 
@@ -16,7 +17,7 @@ _PARTICLES = ("off", "up", "out", "like", "that", "as", "to", "over", "of")
 _PARTICLE_VERBS = ("get", "take", "keep")
 
 
-@lexicon_cache(4096)
+@lru_cache(maxsize=4096)
 def _other_verbs(verb: str, *, is_transitive: bool, has_animate_subject: bool) -> tuple[str, ...]:
     """Return infinitives that exclude `verb`."""
     verbs = list(kinds.OPPOSITE_VERBS.get(verb, ()))
