@@ -105,6 +105,8 @@ class Method:
     """Published settings."""
     unpublished: ClassVar[str] = "no source was given"
     """Why there are no published settings."""
+    retired: ClassVar[Mapping[str, Any]] = {}
+    """Parameters that older runs state -> the default that they had."""
 
     def __post_init__(self) -> None:
         validate(self)

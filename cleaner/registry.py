@@ -121,9 +121,18 @@ class Registry(Generic[T]):
         return state
 
     def load(self, state: Mapping[str, Any]) -> Any:
-        """Return the instance that `state_of` described. Raises `CleanerError` for an unknown name or field."""
+        """Return the instance that `state_of` described. Raises `CleanerError` for an unknown name or field.
+
+        A retired parameter (`Method.retired`) is dropped if it has its old default, and refused if it has not.
+        """
         values = dict(state)
         cls: Any = self[name := values.pop("name", "")]
+        for parameter, default in getattr(cls, "retired", {}).items():
+            if (value := values.pop(parameter, default)) != default:
+                raise CleanerError(
+                    f"the {self.kind} {name!r} no longer has {parameter}={value}: leave it out, or use the version of "
+                    "TA-Cleaner Lab that trained with it."
+                )
         known = [field.name for field in fields(cls) if field.init]
         if unknown := sorted(values.keys() - set(known)):
             takes = ", ".join(known) or "no parameters"

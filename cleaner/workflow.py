@@ -32,6 +32,7 @@ from cleaner.models.devices import device_name
 from cleaner.runs.film import Film
 from cleaner.runs.prepared import read_prepared_trigger, write_prepared_trigger
 from cleaner.runs.run import Run
+from cleaner.text import TEXT_VERSION
 from cleaner.training import distributed
 from cleaner.training.checkpoint import captions_hash
 from cleaner.training.loop import FinetuneResult, finetune
@@ -435,6 +436,7 @@ def _describe_run(clip: Clip, data: CaptionData, config: FinetuneConfig, trained
         "precision": trained.clip.precision,
         "processes": distributed.world_size(),
         "torch": torch.__version__,
+        "text_version": TEXT_VERSION,
         "versions": {
             "ta-cleaner-lab": read_code_version(),
             "python": python_version(),

@@ -20,7 +20,7 @@ LIBRARY = sorted((ROOT / "cleaner").rglob("*.py"))
 APP = [ROOT / "app.py", *sorted((ROOT / "pages").rglob("*.py"))]
 # Pages may reach these only through cleaner/; tests/pages/test_imports.py checks the ones that load slowly.
 NOT_IN_PAGES = {"torch", "torchvision", "open_clip", "captum", "umap", "nltk", "textblob", "plotly", "scipy", "sklearn"}
-MAY_PRINT = {"cli", "__main__.py", "build_lexicon.py"}
+MAY_PRINT = {"cli", "__main__.py"}
 
 
 def python(code: str) -> subprocess.CompletedProcess[str]:

@@ -365,8 +365,8 @@ def test_floor_is_measured_again_on_other_images(backdoored: Run, toy_data: Tens
 
 def test_variants_have_a_name(backdoored: Run, toy_data: TensorData) -> None:
     config = replace(CONFIG, epochs=1)
-    whole = defend(backdoored, DEFENSES["ta_cleaner"](share=1.0, text_to_text=False), toy_data, config)
-    assert defense_name(whole.config) == "ta_cleaner K 100 %, without text to text"
+    whole = defend(backdoored, DEFENSES["ta_cleaner"](share=1.0, negatives=1), toy_data, config)
+    assert defense_name(whole.config) == "ta_cleaner K 100 %, negatives 1"
     assert defense_name(defend(backdoored, DEFENSES["ta_cleaner"](), toy_data, config).config) == "ta_cleaner"
 
 

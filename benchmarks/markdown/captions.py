@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from benchmarks.markdown.cells import Row, group_rows, join_unique, method_label
+from benchmarks.markdown.cells import Row, describe_text_versions, group_rows, join_unique, method_label
 from cleaner.config import FinetuneConfig, count_steps
 from cleaner.evaluation.evaluate import Metrics
 from cleaner.reports import results
@@ -31,7 +31,8 @@ def format_caption(rows: Sequence[Row], result: dict[str, Any]) -> str:
             f"Learning rates: {', '.join(f'{name} {rate}' for name, rate in rates.items())}",
         ]
     devices = join_unique(_name_device(row, result) for row in rows)
-    sentences.append(f"{devices}; {describe_commits(rows, result)}; `{result['command']}`")
+    code = describe_commits(rows, result) + describe_text_versions(rows)
+    sentences.append(f"{devices}; {code}; `{result['command']}`")
     return ". ".join(sentences) + "."
 
 

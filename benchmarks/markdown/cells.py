@@ -29,7 +29,14 @@ def describe_origin(result: dict[str, Any]) -> str:
 def describe_origins(rows: Sequence[Row]) -> str:
     """Return the devices and commits that rows state; a call measures only what is missing."""
     devices, commits = (join_unique(row[name] for row in rows) for name in ("device", "commit"))
-    return f"{devices}; commit {commits}"
+    return f"{devices}; commit {commits}{describe_text_versions(rows)}"
+
+
+def describe_text_versions(rows: Sequence[Row]) -> str:
+    """Return the text versions of the rows that were trained on subtexts, after a semicolon; "" without such rows."""
+    drawn = [row for row in rows if (row.get("config", {}).get("defense") or {}).get("share")]
+    versions = join_unique(str(row.get("text_version") or "not recorded") for row in drawn)
+    return f"; text version {versions}" if versions else ""
 
 
 def group_rows(rows: Sequence[Row], *names: str) -> list[list[Row]]:

@@ -6,7 +6,14 @@ from collections.abc import Collection, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from benchmarks.markdown.cells import Row, format_number, join_unique, markdown_table, mean
+from benchmarks.markdown.cells import (
+    Row,
+    describe_text_versions,
+    format_number,
+    join_unique,
+    markdown_table,
+    mean,
+)
 from benchmarks.protocol2 import plan, rule
 from benchmarks.protocol2.lines import COPY_NOTE
 from benchmarks.protocol2.summary import (
@@ -145,7 +152,7 @@ def format_origin(rows: Sequence[Row], command: str = COMMAND) -> str:
     """Return processor, threads and commits of the lines of a table, the command, and what is on copies of models."""
     processors = join_unique(_describe_processor(row["processor"]) for row in rows)
     commits = join_unique(str(row.get("commit")) for row in rows)
-    return f"{processors}; commit {commits}; `{command}`.{note_copies(rows)}"
+    return f"{processors}; commit {commits}{describe_text_versions(rows)}; `{command}`.{note_copies(rows)}"
 
 
 def note_copies(rows: Sequence[Row]) -> str:

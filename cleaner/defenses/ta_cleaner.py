@@ -5,11 +5,10 @@ Reimplemented from the public description: the paper's weights, K, parser and vo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import ClassVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
-import torch
 from torch import Tensor
 
 from cleaner.config import param
@@ -19,7 +18,6 @@ from cleaner.losses import Features, clip_loss, in_modal_loss, reviewed_subtext_
 from cleaner.models.clip import Clip
 from cleaner.published import CLEANCLIP_TRAINING, Preset
 from cleaner.text import POSITIVE_STYLES, SubtextPair, Vocabulary, draw_subtexts
-from cleaner.text.lexicon import LEXICONS, using_lexicon
 from cleaner.types import CleanerError, OnStep, start_progress
 
 REPORT_CAPTIONS = 2000
@@ -34,8 +32,7 @@ class TACleaner(Defense):
     clip_loss + in_modal_weight * in_modal_loss + subtext_weight * subtext_loss.
     Each epoch draws K = `share` of the pairs at random, with a new positive and `negatives` new negative subtexts for
     each. A caption that yields no subtext is skipped and counted. `formula` is this project's subtext loss or the one
-    that the paper's reviewers describe, which takes one negative per pair. `contrast`, `text_to_text` and `held_out`
-    are ablations; the first two belong to this project's formula.
+    that the paper's reviewers describe, which takes one negative per pair.
     """
 
     label: ClassVar[str] = "TA-Cleaner"
@@ -51,6 +48,14 @@ class TACleaner(Defense):
         ),
     )
 
+    retired: ClassVar[Mapping[str, Any]] = {
+        "positive_temperature": 0.0,
+        "negative_temperature": 0.0,
+        "contrast": "both",
+        "text_to_text": True,
+        "held_out": "none",
+        "lexicon": "shipped",
+    }
     needs_augmentation: ClassVar[bool] = True
     subtext_weight: float = param(1.0, low=0.0, high=100.0, help="Weight of the subtext loss.")
     in_modal_weight: float = param(1.0, low=0.0, high=100.0, help="Weight of the in-modal loss.")
@@ -74,50 +79,11 @@ class TACleaner(Defense):
         choices=("ours", "reviewed"),
         help="Subtext loss: this project's, or as the paper's reviewers describe it (one negative per pair).",
     )
-    positive_temperature: float = param(
-        0.0,
-        low=0.0,
-        high=1.0,
-        step=0.01,
-        help="Temperature of the positives in the reviewed formula; 0: the model's own.",
-    )
-    negative_temperature: float = param(
-        0.0,
-        low=0.0,
-        high=1.0,
-        step=0.01,
-        help="Temperature of the negatives in the reviewed formula; 0: the model's own.",
-    )
-    contrast: str = param(
-        "both",
-        choices=("both", "positives", "negatives"),
-        help="Contrast of a positive subtext: positives of other pairs, its own negatives, or both (the method).",
-    )
-    text_to_text: bool = param(True, help="Also compare captions with subtexts, as the method does.")
-    held_out: str = param(
-        "none",
-        label="Held-out kind of false subtext",
-        choices=("none", "object", "attribute", "count", "relation", "verb"),
-        help="Kind of negative subtext that is never drawn, to test transfer from the other kinds; none: the method.",
-    )
-    lexicon: str = param(
-        "shipped",
-        choices=LEXICONS,
-        help="Source of new words in negative subtexts; wordnet: all of WordNet, if it is unzipped where nltk looks.",
-    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.formula == "reviewed" and self.negatives != 1:
             raise CleanerError(f"formula=reviewed takes one negative per pair, not {self.negatives}: set negatives=1.")
-        if self.formula == "reviewed" and self.contrast != "both":
-            raise CleanerError("formula=reviewed has no ablations of its contrast: set contrast=both.")
-        if self.formula == "reviewed" and not self.text_to_text:
-            raise CleanerError("formula=reviewed has no text_to_text term to switch off: leave text_to_text=true.")
-        if self.formula == "ours" and (self.positive_temperature or self.negative_temperature):
-            raise CleanerError(
-                "positive_temperature and negative_temperature are those of formula=reviewed: set both to 0."
-            )
 
     def unsupported_reason(self, clip: Clip, data: CaptionData) -> str | None:
         """Return why this formula cannot train this model; None if it can."""
@@ -127,22 +93,19 @@ class TACleaner(Defense):
 
     def plan(self, captions: Sequence[str], seed: int, on_step: OnStep | None = None) -> TextPlan:
         report = start_progress(on_step, "read captions", len(captions))
-        with using_lexicon(self.lexicon):
-            vocabulary = Vocabulary.from_captions(_reported(captions, report))
+        vocabulary = Vocabulary.from_captions(_reported(captions, report))
 
         def texts(epoch: int) -> EpochTexts:
             def make(index: int) -> SubtextPair | None:
-                with using_lexicon(self.lexicon):
-                    pair = draw_subtexts(
-                        captions[index],
-                        seed=seed,
-                        epoch=epoch,
-                        index=index,
-                        n=self.negatives,
-                        vocabulary=vocabulary,
-                        held_out=self.held_out,
-                        style=self.positive,
-                    )
+                pair = draw_subtexts(
+                    captions[index],
+                    seed=seed,
+                    epoch=epoch,
+                    index=index,
+                    n=self.negatives,
+                    vocabulary=vocabulary,
+                    style=self.positive,
+                )
                 return pair if pair.positive is not None and pair.negatives else None
 
             indices = draw_pairs(len(captions), share=self.share, seed=seed, epoch=epoch)
@@ -151,22 +114,12 @@ class TACleaner(Defense):
         return texts
 
     def losses(self, f: Features) -> dict[str, Tensor]:
+        formula = reviewed_subtext_loss if self.formula == "reviewed" else subtext_loss
         return {
             "clip_loss": clip_loss(f),
             "in_modal_loss": self.in_modal_weight * in_modal_loss(f),
-            "subtext_loss": self.subtext_weight * self._subtext_loss(f),
+            "subtext_loss": self.subtext_weight * formula(f),
         }
-
-    def _subtext_loss(self, f: Features) -> Tensor:
-        if self.formula == "reviewed":
-            return reviewed_subtext_loss(f, self.positive_temperature, self.negative_temperature)
-        contrasted = f
-        if self.contrast == "positives":
-            contrasted = replace(f, negative=None)
-        elif self.contrast == "negatives" and f.positive is not None:
-            everything = torch.ones(len(f.positive), len(f.positive), dtype=torch.bool, device=f.positive.device)
-            contrasted = replace(f, false_negative=everything)
-        return subtext_loss(contrasted, self.text_to_text)
 
 
 def _reported(captions: Sequence[str], report: Callable[[int], None]) -> Iterator[str]:

@@ -15,7 +15,8 @@ from pydantic import TypeAdapter, ValidationError
 from cleaner import text
 from cleaner.files import cache_root, read_json, write_json
 from cleaner.text import Subtext, Vocabulary, negative_subtexts
-from cleaner.text.lexicon import LEXICON_PATH, lexicon_cache, selected_lexicon
+from cleaner.text.lexicon import LEXICON_PATH
+from cleaner.text.tables import WORDS_PATH
 from cleaner.types import CleanerError
 
 MAX_FILES = 16
@@ -24,13 +25,13 @@ Negatives = tuple[list[int], list[list[Subtext]]]
 _NEGATIVES = TypeAdapter(Negatives)
 
 
-@lexicon_cache(maxsize=4)
+@lru_cache(maxsize=4)
 def draw_negatives(captions: tuple[str, ...], *, n: int, seed: int, limit: int) -> Negatives:
     """Return the indices of the first `limit` captions that have negatives, and up to `n` of these for each.
 
     Cached in memory and on disk: every model gets the same ones, and drawing takes a second.
     """
-    drawn = json.dumps([_code_digest(), selected_lexicon(), captions, n, seed, limit]).encode()
+    drawn = json.dumps([_code_digest(), captions, n, seed, limit]).encode()
     path = cache_root() / "negatives" / f"{hashlib.sha256(drawn).hexdigest()}.json"
     if (stored := _read(path)) is not None:
         return stored
@@ -51,8 +52,8 @@ def draw_negatives(captions: tuple[str, ...], *, n: int, seed: int, limit: int) 
 
 @lru_cache(maxsize=1)
 def _code_digest() -> str:
-    """Return a hash of the code and the lexicon that draw the negatives."""
-    digest = hashlib.sha256(LEXICON_PATH.read_bytes())
+    """Return a hash of the code, the lexicon and the word tables that draw the negatives."""
+    digest = hashlib.sha256(LEXICON_PATH.read_bytes() + WORDS_PATH.read_bytes())
     for file in sorted(Path(str(text.__file__)).parent.glob("*.py")):
         digest.update(file.read_bytes())
     return digest.hexdigest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import compress
 from typing import Any
@@ -18,7 +19,7 @@ HASHED = {"content": "data_sha256", "class list": "class_names_sha256"}
 
 def list_notes(records: Sequence[RunRecord]) -> list[str]:
     """Return sentences about runs side by side; empty if nothing speaks against their comparison."""
-    notes = [note] if (note := describe_different_tests(records)) else []
+    notes = [note for note in (describe_different_tests(records), describe_different_texts(records)) if note]
     if failed := [record.name_or_id for record in records if has_failed_attack(record)]:
         notes.append(
             f"The attack failed (success below {WEAK_ASR:.0%}), so these runs say little about a defense: "
@@ -35,6 +36,16 @@ def describe_different_tests(records: Sequence[RunRecord]) -> str:
     names = _name_tests([records[0] for records in tests])
     counted = [f"{name} ({format_count(len(group), 'runs')})" for name, group in zip(names, tests, strict=True)]
     return f"Not comparable: measured on {len(tests)} different tests: {'; '.join(counted)}."
+
+
+def describe_different_texts(records: Sequence[RunRecord]) -> str:
+    """Return a sentence that names the text versions of runs on subtexts if these differ, else ""."""
+    counts = Counter(record.text_version for record in records if record.draws_subtexts)
+    if len(counts) < 2:
+        return ""
+    names = {version: f"version {version}" if version else "not recorded" for version in counts}
+    counted = [f"{names[version]} ({format_count(count, 'runs')})" for version, count in counts.items()]
+    return f"Trained on subtexts of different text versions: {'; '.join(counted)}."
 
 
 def _name_tests(records: Sequence[RunRecord]) -> list[str]:

@@ -31,6 +31,7 @@ def make_row(defense: str | None, run: Run) -> dict[str, Any]:
         "seconds": state["seconds"],
         "cpu_seconds": state.get("cpu_seconds"),
         "precision": state.get("precision"),
+        "text_version": state.get("text_version"),
         "metrics": run.metrics.to_dict() if run.metrics else None,
         "config": settings,
     }

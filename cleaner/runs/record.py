@@ -70,6 +70,7 @@ class RunRecord(StrictModel):
         overlap: clean pairs that show a poisoned image (`data.poison.count_shared_images`), or poisoned pairs that
             remained (`retrain.retrain_without`); None: not known.
         suspect: config of the backdoored run, for a defense that was trained in the same process.
+        text_version: `cleaner.text.TEXT_VERSION` of the code that trained it; None: older than the versions.
     """
 
     folder: Path
@@ -104,6 +105,7 @@ class RunRecord(StrictModel):
     poison_rate: Number | None = None
     sweep: str | None = None
     overlap: dict[str, int] | None = None
+    text_version: int | None = None
 
     @field_validator("finetune", "request", mode="before")
     @classmethod
@@ -151,6 +153,11 @@ class RunRecord(StrictModel):
     def is_retrained(self) -> bool:
         """Whether the model before poisoning was trained again without flagged pairs, instead of being defended."""
         return self.defense_settings is not None and self.defense_settings.name == FLAGGED_DEFENSE
+
+    @property
+    def draws_subtexts(self) -> bool:
+        """Whether its defense trains on subtexts: such a method states which share of the pairs it draws."""
+        return bool((self.config.get("defense") or {}).get("share"))
 
     @cached_property
     def is_shipped(self) -> bool:

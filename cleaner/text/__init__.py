@@ -15,8 +15,12 @@ from cleaner.text.subtext import (
 )
 from cleaner.text.vocabulary import Vocabulary
 
+TEXT_VERSION = 1
+"""Version of what parse, subtexts and EDA return; runs and result rows state it. Raise it when any of these changes."""
+
 __all__ = [
     "POSITIVE_STYLES",
+    "TEXT_VERSION",
     "Chunk",
     "Edit",
     "Parse",

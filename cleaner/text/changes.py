@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from random import Random
 from typing import TypeVar
 
 from cleaner.text import forms, rules
-from cleaner.text.lexicon import lexicon_cache
 from cleaner.text.parse import Parse
 from cleaner.text.tags import FINITE_TAGS
 
@@ -33,7 +33,7 @@ class Change:
     is_in_vocabulary: bool = True
 
 
-@lexicon_cache(16384)
+@lru_cache(maxsize=16384)
 def mark_unsafe_tokens(parsed: Parse) -> tuple[bool, ...]:
     """Return for each token whether a change is no use: in a negation or bound, next to "or", in half a compound."""
     unsafe: list[bool] = []

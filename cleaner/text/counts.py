@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from random import Random
 
 from cleaner.text import forms, kinds, rules
 from cleaner.text.changes import Change, mark_unsafe_tokens, sample_items
-from cleaner.text.lexicon import lexicon_cache, load_lexicon
+from cleaner.text.lexicon import load_lexicon
 from cleaner.text.objects import score_noun
 from cleaner.text.parse import Chunk, Parse
+from cleaner.text.tables import read_set, split_words
 from cleaner.text.tags import FINITE_TAGS
 from cleaner.text.vocabulary import Vocabulary
 
 _NUMBER_CHOICES = rules.NUMBERS[1:5]
 _COUNTABLE_CLASSES = frozenset(
-    kinds.split_words("animal artifact body object person plant location event communication top food group")
+    split_words("animal artifact body object person plant location event communication top food group")
 )
-_DEPICTION_NOUNS = rules.IMAGE_NOUNS | frozenset(
-    kinds.split_words("portrait illustration painting drawing view close-up vector silhouette")
-)
-# Containers that can be counted: "a glass of wine".
-_COUNTABLE_CONTAINERS = frozenset(
-    kinds.split_words(
-        "bottle cup glass plate bowl piece pile row group pair bunch stack crowd herd flock member slice set "
-        "collection line"
-    )
-)
-_UNIQUE = frozenset(kinds.split_words("first second third last only main other same next"))
+_DEPICTION_NOUNS = rules.IMAGE_NOUNS | read_set("nouns", "depictions")
+_COUNTABLE_CONTAINERS = read_set("nouns", "countable_containers")
+_UNIQUE = read_set("grammar", "unique_marks")
 _TO_PLURAL = {"is": "are", "was": "were", "has": "have", "does": "do"}
 _PLURAL_PRONOUNS = {
     **dict.fromkeys(("his", "her", "its"), "their"),
@@ -35,7 +29,7 @@ _PLURAL_PRONOUNS = {
 _TO_SINGULAR = {plural: singular for singular, plural in _TO_PLURAL.items()}
 _RELATIVE_PRONOUNS = ("who", "which", "that")
 # After these tags a bare noun starts a phrase; after an adjective it does not ("pretty | girl").
-_TAGS_BEFORE_PHRASE = kinds.split_words("START . , CC VBZ VBP VBD VBG VB VBE WP WRB IN REL INREL TO")
+_TAGS_BEFORE_PHRASE = split_words("START . , CC VBZ VBP VBD VBG VB VBE WP WRB IN REL INREL TO")
 
 
 def find_count_changes(parsed: Parse, rng: Random, vocabulary: Vocabulary | None) -> list[Change]:
@@ -187,7 +181,7 @@ def _must_stay_plural(parsed: Parse, c: int) -> bool:
     return is_group or before in ("between", "among", "are", "were", "as")
 
 
-@lexicon_cache(4096)
+@lru_cache(maxsize=4096)
 def _is_countable(noun: str) -> bool:
     """Return whether `noun` can be counted in an image."""
     lexicon = load_lexicon()

@@ -6,17 +6,10 @@ import string
 from random import Random
 
 from cleaner.seed import derive_seed
-from cleaner.text.kinds import split_words
 from cleaner.text.lexicon import load_lexicon
+from cleaner.text.tables import read_set
 
-_STOPWORDS = frozenset(
-    split_words(
-        "a an the this that these those i you he she it we they me him her us them my your his its our their of "
-        "in on at by with for from to up down out off over under into is are was were be been being am has have "
-        "had do does did and or but if as than then so not no nor too very can will just there here what which "
-        "who whom when where why how"
-    )
-)
+_STOPWORDS = read_set("grammar", "stopwords")
 _PUNCTUATION = string.punctuation + "“”‘’…"
 
 

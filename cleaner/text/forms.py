@@ -6,50 +6,14 @@ import re
 from collections.abc import Container, Iterable
 from functools import lru_cache
 
-from cleaner.text.kinds import split_words
+from cleaner.text.tables import read_set, read_table, read_words, split_words
 
-_PLURAL_TABLE = split_words(
-    "man:men woman:women person:people child:children foot:feet tooth:teeth goose:geese mouse:mice leaf:leaves "
-    "knife:knives  life:lives wife:wives wolf:wolves shelf:shelves half:halves loaf:loaves calf:calves "
-    "thief:thieves scarf:scarves  sheep:sheep fish:fish deer:deer aircraft:aircraft spacecraft:spacecraft "
-    "species:species series:series ox:oxen  potato:potatoes tomato:tomatoes hero:heroes mango:mangoes echo:echoes "
-    "volcano:volcanoes buffalo:buffalo bison:bison  moose:moose salmon:salmon trout:trout shrimp:shrimp "
-    "squid:squid cactus:cacti bus:buses gas:gases elf:elves  hoof:hooves penny:pennies die:dice crisis:crises "
-    "oasis:oases basis:bases swine:swine offspring:offspring  fireman:firemen policeman:policemen "
-    "fisherman:fishermen snowman:snowmen businessman:businessmen gentleman:gentlemen  policewoman:policewomen "
-    "businesswoman:businesswomen grandchild:grandchildren"
-)
-_PLURALS = dict(pair.split(":") for pair in _PLURAL_TABLE)
+_PLURALS = {noun: plural for noun, (plural,) in read_table("forms", "plurals").items()}
 _SINGULARS = {plural: noun for noun, plural in _PLURALS.items()}
-_ALREADY_PLURAL = ("clothes", "glasses", "pants", "jeans", "shorts", "trousers", "scissors", "tights", "goods", "men")
-# "spokesman" has "spokesmen"; these are no compounds of "man" or "men".
-_NOT_MAN_COMPOUNDS = frozenset(split_words("human german roman norman ottoman caiman shaman talisman"))
-_NOT_MEN_COMPOUNDS = frozenset(
-    split_words("specimen regimen omen abdomen stamen cyclamen dolmen albumen bitumen lumen rumen semen acumen hymen")
-)
-# lemma, past, participle
-_VERB_TABLE = (
-    "sit sat sat|stand stood stood|lie lay lain|sleep slept slept|kneel knelt knelt|run ran run|"
-    "swim swam swum|fly flew flown|hold held held|throw threw thrown|eat ate eaten|cut cut cut|"
-    "draw drew drawn|read read read|hit hit hit|buy bought bought|sell sold sold|hide hid hidden|"
-    "break broke broken|leave left left|win won won|lose lost lost|give gave given|take took taken|"
-    "begin began begun|rise rose risen|fall fell fallen|build built built|make made made|wear wore worn|"
-    "ride rode ridden|lead led led|show showed shown|catch caught caught|speak spoke spoken|sing sang sung|"
-    "drive drove driven|hurt hurt hurt|flee fled fled|meet met met|grow grew grown|shrink shrank shrunk|"
-    "sink sank sunk|hang hung hung|find found found|forget forgot forgotten|feed fed fed|drink drank drunk|"
-    "spill spilled spilled|wake woke woken|freeze froze frozen|melt melted melted|see saw seen|get got got|"
-    "keep kept kept|put put put|go went gone|come came come|bring brought brought|tell told told|"
-    "write wrote written|bear bore borne|say said said|think thought thought|know knew known|feel felt felt|"
-    "spend spent spent|shoot shot shot|set set set|let let let|have had had|do did done|be was been|"
-    "teach taught taught|fight fought fought|choose chose chosen|become became become|shine shone shone|"
-    "blow blew blown|light lit lit|lay laid laid|lend lent lent|overlook overlooked overlooked|"
-    "weep wept wept|leap leapt leapt|burn burned burned|bite bit bitten|steal stole stolen|send sent sent|"
-    "spread spread spread|pay paid paid|slide slid slid|spin spun spun|stick stuck stuck|"
-    "strike struck struck|swing swung swung|tear tore torn|shake shook shaken|sweep swept swept|dig dug dug|"
-    "dive dived dived|hear heard heard|understand understood understood|shut shut shut|quit quit quit|"
-    "bend bent bent|wind wound wound|sew sewed sewn|saw sawed sawn"
-)
-_IRREGULAR_VERBS = {lemma: (past, participle) for lemma, past, participle in map(split_words, _VERB_TABLE.split("|"))}
+_ALREADY_PLURAL = read_words("forms", "already_plural")
+_NOT_MAN_COMPOUNDS, _NOT_MEN_COMPOUNDS = read_set("forms", "not_man_compounds"), read_set("forms", "not_men_compounds")
+_IRREGULAR_VERBS = read_table("forms", "verbs")
+"""Verb -> past and participle."""
 _IRREGULAR_THIRD_PERSON = {"have": "has", "be": "is", "go": "goes", "do": "does", "echo": "echoes"}
 _IRREGULAR_VERB_FORMS = {
     **{form: lemma for lemma, forms in _IRREGULAR_VERBS.items() for form in forms},
@@ -58,12 +22,7 @@ _IRREGULAR_VERB_FORMS = {
     **dict(lying="lie", dying="die", tying="tie", seeing="see", fleeing="flee"),
 }
 _DOUBLING = re.compile(r"(?:^|[^aeiou])[aeiou][bdgklmnprt]$")
-_NOT_DOUBLED = frozenset(
-    split_words(
-        "visit open enter gather scatter cover wander offer listen happen order linger shower travel fasten "
-        "remember surrender whisper deliver hover water answer model develop edit exhibit market exit"
-    )
-)
+_NOT_DOUBLED = read_set("forms", "not_doubled")
 _CONSONANT_SOUND = re.compile(
     r"^(?:uni(?![ndm])|unanim|use|usu|usb|ute|uti|ufo|ukr|ura|uk\b|us\b|ewe|eu|one\b|once|ukulele|u\b|u-)"
 )

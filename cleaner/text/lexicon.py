@@ -1,33 +1,27 @@
-"""The lexicon: an excerpt of WordNet 3.0 for common words (assets/lexicon/LICENSE), or all of WordNet."""
+"""The lexicon: an excerpt of WordNet 3.0 for common words (assets/lexicon/LICENSE)."""
 
 from __future__ import annotations
 
 import gzip
 import json
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
-from functools import cache, lru_cache, wraps
-from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from functools import cache, lru_cache
+from typing import Any
 
 from cleaner.files import shipped_assets
 from cleaner.text import forms, kinds
+from cleaner.text.tables import split_words
 from cleaner.types import CleanerError
 
 LEXICON_PATH = shipped_assets() / "lexicon" / "lexicon.json.gz"
-LEXICONS = ("shipped", "wordnet")
-CONCRETE_CLASSES = frozenset(kinds.split_words("animal artifact body food object plant"))
+CONCRETE_CLASSES = frozenset(split_words("animal artifact body food object plant"))
 """Classes of things one can point at; replacing one of these makes the clearest counterfactual."""
-P = ParamSpec("P")
-R = TypeVar("R")
 
 
 class Lexicon:
     """Counts, classes, sisters, synonyms, antonyms and the hypernym graph of common English words.
 
-    `tables` is the result of `build_lexicon.LexiconBuilder.build`.
+    `tables`: the result of `LexiconBuilder.build` in benchmarks/lexicon/build.py.
     """
 
     def __init__(self, tables: dict[str, Any]) -> None:
@@ -156,73 +150,10 @@ class Lexicon:
         return frozenset(closure)
 
 
-_chosen: ContextVar[str] = ContextVar("lexicon", default="shipped")
-
-
-def lexicon_cache(maxsize: int) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Return `lru_cache(maxsize)` for a function of the lexicon: one cache for each lexicon."""
-
-    def wrap(function: Callable[P, R]) -> Callable[P, R]:
-        caches: dict[str, Any] = {name: lru_cache(maxsize=maxsize)(function) for name in LEXICONS}
-
-        @wraps(function)
-        def cached(*args: P.args, **kwargs: P.kwargs) -> R:
-            result: R = caches[selected_lexicon()](*args, **kwargs)
-            return result
-
-        def clear() -> None:
-            for each in caches.values():
-                each.cache_clear()
-
-        cached.cache_clear = clear  # type: ignore[attr-defined]
-        return cached
-
-    return wrap
-
-
-def selected_lexicon() -> str:
-    """Return the name of the lexicon of this thread: that of its `using_lexicon`, else "shipped"."""
-    return _chosen.get()
-
-
-@contextmanager
-def using_lexicon(name: str) -> Iterator[None]:
-    """Select a lexicon, one of `LEXICONS`, within a `with` block, for this thread alone."""
-    _read(name)
-    token = _chosen.set(name)
-    try:
-        yield
-    finally:
-        _chosen.reset(token)
-
-
+@lru_cache(maxsize=1)
 def load_lexicon() -> Lexicon:
-    """Return the selected lexicon; raises `CleanerError` if its file is missing."""
-    return _read(selected_lexicon())
-
-
-@lru_cache(maxsize=2)
-def _read(name: str) -> Lexicon:
-    """Return the shipped lexicon, or all of nltk's WordNet; raises `CleanerError` if it is missing."""
-    if name == "shipped":
-        if not LEXICON_PATH.is_file():
-            raise CleanerError(
-                f"The lexicon is missing: restore {LEXICON_PATH} (python -m cleaner.text.build_lexicon builds it)."
-            )
-        with gzip.open(LEXICON_PATH) as file:
-            return Lexicon(json.load(file))
-    if name != "wordnet":
-        raise CleanerError(f"lexicon must be 'shipped' or 'wordnet', not {name!r}.")
-    import nltk
-
-    from cleaner.text.build_lexicon import LexiconBuilder
-    from cleaner.text.wordnet import read_wordnet
-
-    try:
-        folder = Path(str(nltk.data.find("corpora/wordnet")))
-    except LookupError as error:
-        raise CleanerError(
-            "there is no unzipped WordNet: run python -m nltk.downloader wordnet, then unzip corpora/wordnet.zip where "
-            "it is."
-        ) from error
-    return Lexicon(LexiconBuilder(read_wordnet(folder), [], keep_all_words=True).build())
+    """Return the shipped lexicon; raises `CleanerError` if its file is missing."""
+    if not LEXICON_PATH.is_file():
+        raise CleanerError(f"The lexicon is missing: restore {LEXICON_PATH}, or install TA-Cleaner Lab again.")
+    with gzip.open(LEXICON_PATH) as file:
+        return Lexicon(json.load(file))

@@ -3,55 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from itertools import pairwise
 from random import Random
 
 from cleaner.text import kinds, rules
 from cleaner.text.changes import Change, mark_unsafe_tokens, repair_article, sample_items
 from cleaner.text.counts import find_count_changes
-from cleaner.text.lexicon import lexicon_cache, load_lexicon
+from cleaner.text.lexicon import load_lexicon
 from cleaner.text.objects import find_object_changes
 from cleaner.text.parse import Chunk, Parse
+from cleaner.text.tables import Family, read_set, read_table, split_words
 from cleaner.text.tags import COLOR_WORDS, NOUN_TAGS
 from cleaner.text.verbs import find_verb_changes
 from cleaner.text.vocabulary import Vocabulary
 
-# Prepositions that state a location only before a thing or a place: not "on monday", "in love".
-_AMBIGUOUS_PREPOSITIONS = frozenset(
-    kinds.split_words("on in at from around against along across through over with up down onto into by")
-)
-_SOLID_CLASSES = frozenset(kinds.split_words("artifact animal food plant substance top body"))
-_TANGIBLE_CLASSES = frozenset(
-    kinds.split_words("artifact animal food plant substance top body person group communication")
-)
-_INANIMATE_CLASSES = frozenset(kinds.split_words("artifact object location substance communication event time"))
-_WATER_NOUNS = frozenset(kinds.split_words("water waters sea ocean lake river pond pool bay wave surf stream"))
-_TRANSFORMATION_VERBS = frozenset(
-    kinds.split_words(
-        "turn convert transform make fold change translate grow develop evolve divide carve cut chisel hew sculpt "
-        "build create shape form"
-    )
-)
-# Phrases without an opposite: lights on a ceiling are under it, and a driver behind the wheel is in front of it.
-_PHRASES_WITHOUT_OPPOSITE = kinds.parse_table(
-    "on: ceiling hook rope line clothesline string, behind: wheel scene, through: hall mall shop store garden maze"
-)
-_GAZE_VERBS = frozenset(kinds.split_words("look stare gaze smile glance peer point"))
-_WIDE_PLACES = frozenset(
-    kinds.split_words("beach street road island farm stage field city water lake sea ocean river pond")
-)
+_AMBIGUOUS_PREPOSITIONS = read_set("prepositions", "ambiguous")
+_SOLID_CLASSES = frozenset(split_words("artifact animal food plant substance top body"))
+_TANGIBLE_CLASSES = frozenset(split_words("artifact animal food plant substance top body person group communication"))
+_INANIMATE_CLASSES = frozenset(split_words("artifact object location substance communication event time"))
+_WATER_NOUNS, _WIDE_PLACES = read_set("nouns", "waters"), read_set("nouns", "wide_places")
+_TRANSFORMATION_VERBS, _GAZE_VERBS = read_set("verbs", "transforming"), read_set("verbs", "gaze")
+_PHRASES_WITHOUT_OPPOSITE = read_table("prepositions", "without_opposite")
 
 
-def draw_changes(
-    parsed: Parse, n: int, rng: Random, vocabulary: Vocabulary | None, held_out: str | None = None
-) -> list[Change]:
-    """Return up to n different changes, cycling through the kinds but `held_out` in random order.
+def draw_changes(parsed: Parse, n: int, rng: Random, vocabulary: Vocabulary | None) -> list[Change]:
+    """Return up to n different changes, cycling through the kinds in random order.
 
     New words outside the vocabulary come last: training never showed them, so they would reveal the answer.
     """
     if not parsed.noun_phrases:
         return []
-    order = [kind for kind in FINDERS if kind != held_out]
+    order = list(FINDERS)
     rng.shuffle(order)
     queues: list[list[Change]] = []
     drawn: list[Change] = []
@@ -83,7 +66,7 @@ def _find_queue(parsed: Parse, kind: str, rng: Random, vocabulary: Vocabulary | 
     return queue
 
 
-def _index_alternatives(families: dict[str, kinds.Family]) -> dict[str, list[tuple[str, tuple[str, ...]]]]:
+def _index_alternatives(families: dict[str, Family]) -> dict[str, list[tuple[str, tuple[str, ...]]]]:
     """Return word -> (family, first words of the groups that exclude it)."""
     index: dict[str, list[tuple[str, tuple[str, ...]]]] = {}
     for name, family in families.items():
@@ -97,7 +80,7 @@ def _index_alternatives(families: dict[str, kinds.Family]) -> dict[str, list[tup
 _ATTRIBUTE_INDEX, _MODIFIER_INDEX = _index_alternatives(kinds.ATTRIBUTES), _index_alternatives(kinds.MODIFIERS)
 
 
-@lexicon_cache(8192)
+@lru_cache(maxsize=8192)
 def _other_attributes(word: str, noun: str, *, is_before_color: bool, is_modifier: bool) -> tuple[tuple[str, ...], ...]:
     """Return words that exclude `word` of `noun`, grouped by family; antonyms if it has no family."""
     lexicon = load_lexicon()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from itertools import islice
 from random import Random
 
 from cleaner.text import forms, kinds, rules
 from cleaner.text.changes import Change, mark_unsafe_tokens, repair_article, sample_items
-from cleaner.text.lexicon import CONCRETE_CLASSES, lexicon_cache, load_lexicon
+from cleaner.text.lexicon import CONCRETE_CLASSES, load_lexicon
 from cleaner.text.parse import Chunk, Parse
 from cleaner.text.tags import NOUN_TAGS
 from cleaner.text.vocabulary import Vocabulary
@@ -48,7 +49,7 @@ def find_object_changes(parsed: Parse, rng: Random, vocabulary: Vocabulary | Non
     return changes
 
 
-@lexicon_cache(65536)
+@lru_cache(maxsize=65536)
 def score_noun(parsed: Parse, c: int) -> float:
     """Return how clear a counterfactual the noun of chunk `c` makes; 0 if it must not be replaced."""
     chunk = parsed.chunks[c]
@@ -68,7 +69,7 @@ def score_noun(parsed: Parse, c: int) -> float:
     return 3.0 if kind in kinds.CLASS_MEMBERS else 0.05 if kind else 0.0
 
 
-@lexicon_cache(8192)
+@lru_cache(maxsize=8192)
 def _lexical_substitutes(noun: str) -> tuple[str, ...]:
     """Return replacements of `noun` from the hand-written tables, by class, or else its sisters.
 
@@ -88,7 +89,7 @@ def _lexical_substitutes(noun: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*listed, *members]))
 
 
-@lexicon_cache(65536)
+@lru_cache(maxsize=65536)
 def _vocabulary_substitutes(noun: str, preposition: str, is_countable: bool, vocabulary: Vocabulary) -> tuple[str, ...]:
     """Return replacements of `noun` among the vocabulary's nouns after `preposition` ("" for none)."""
     lexicon = load_lexicon()

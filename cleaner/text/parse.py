@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 from cleaner.text.forms import pluralize
-from cleaner.text.lexicon import lexicon_cache, load_lexicon
+from cleaner.text.lexicon import load_lexicon
 from cleaner.text.rules import IMAGE_NOUNS, MANY
 from cleaner.text.tagger import Token, tag_caption
 from cleaner.text.tags import NOUN_TAGS
@@ -154,7 +154,7 @@ def _chunk_tags(tags: tuple[str, ...]) -> tuple[tuple[str, int, int], ...]:
 
 
 # Each epoch draws new subtexts of the same captions.
-@lexicon_cache(16384)
+@lru_cache(maxsize=16384)
 def parse(caption: str) -> Parse:
     """Return the shallow parse of a caption; accepts any string."""
     tokens = tag_caption(caption)

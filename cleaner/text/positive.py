@@ -8,18 +8,13 @@ from random import Random
 from cleaner.text import forms, kinds, rules
 from cleaner.text.lexicon import CONCRETE_CLASSES, load_lexicon
 from cleaner.text.parse import Chunk, Parse
+from cleaner.text.tables import read_set
 from cleaner.text.tags import FINITE_TAGS
 
 # After these verbs a caption may end although a preposition follows: "a cat sits | on the grass".
-_STANDALONE_VERBS = {word for group in kinds.INTRANSITIVE for word in group} | set(
-    kinds.split_words(
-        "arrive smile laugh talk work shine bloom grow wave celebrate compete gather speak rise fall drift "
-        "skateboard cook play perform"
-    )
-) - set(kinds.split_words("go move step use travel stay"))
+_STANDALONE_VERBS = {word for group in kinds.INTRANSITIVE for word in group} | read_set("verbs", "standalone")
 _TONES = {"bright", *(word for group in kinds.ATTRIBUTES["tone"] for word in group)}
-# Nouns that mean little without their adjective: "in black color", "a mixed race couple".
-_BOUND_NOUNS = frozenset(kinds.split_words("style size quality condition view color colour race"))
+_BOUND_NOUNS = read_set("nouns", "bound")
 _PUNCTUATION_TAGS = frozenset((".", ",", ":"))
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from random import Random
 
-from cleaner.text.kinds import split_words
-from cleaner.text.lexicon import lexicon_cache
+from cleaner.text.kinds import LIGHT_VERB_OBJECTS
 from cleaner.text.parse import Parse, parse
 from cleaner.text.positive import (
     draw_positive,
@@ -18,21 +18,12 @@ from cleaner.text.positive import (
     join_kept_tokens,
 )
 from cleaner.text.rules import IMAGE_NOUNS
-from cleaner.text.verbs import LIGHT_VERB_OBJECTS
+from cleaner.text.tables import read_set
 
 Triple = tuple[str, str, str]
 """Base forms of subject, preposition or verb, and object; the object of an intransitive verb is ""."""
 
-# "a man in a hat leaning on a pole": the man leans, whatever he wears.
-_CLOTHES = frozenset(
-    split_words(
-        "hat cap helmet coat jacket shirt t-shirt sweater hoodie dress gown skirt suit tuxedo uniform costume jeans "
-        "pants trousers shorts scarf tie vest apron kimono robe sari saree bikini swimsuit glasses sunglasses boot shoe"
-    )
-)
-
-# "in the snow" says what "on the snow" says.
-_SURFACES = frozenset(split_words("grass lawn snow sand ice mud dirt street road"))
+_CLOTHES, _SURFACES = read_set("nouns", "garments"), read_set("nouns", "surfaces")
 
 
 def draw_relation_positive(parsed: Parse, rng: Random) -> str | None:
@@ -139,13 +130,13 @@ def holds_relations(caption: str, text: str) -> bool:
     return all(not stated.isdisjoint(readings) for readings in _read_relations(text))
 
 
-@lexicon_cache(16384)
+@lru_cache(maxsize=16384)
 def _stated_triples(text: str) -> frozenset[Triple]:
     """Return every triple that the text may state, with each conjunct of an object."""
     return frozenset(triple for readings in _find_relations(parse(text), with_conjuncts=True) for triple in readings)
 
 
-@lexicon_cache(16384)
+@lru_cache(maxsize=16384)
 def _read_relations(text: str) -> tuple[frozenset[Triple], ...]:
     """Return the possible triples of each preposition and verb of the text: its subject may be any earlier noun."""
     return tuple(_find_relations(parse(text), with_conjuncts=False))

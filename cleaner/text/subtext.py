@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from random import Random
 
 from cleaner.seed import derive_seed
 from cleaner.text.changes import Change
-from cleaner.text.lexicon import lexicon_cache
 from cleaner.text.negative import draw_changes
 from cleaner.text.parse import Parse, parse
 from cleaner.text.positive import draw_positive
@@ -92,12 +92,11 @@ def draw_subtexts(
     index: int,
     n: int = 3,
     vocabulary: Vocabulary | None = None,
-    held_out: str | None = None,
     style: str = "core",
 ) -> SubtextPair:
     """Return one positive and n negatives for pair `index` in `epoch`, a function of the arguments alone.
 
-    No negative has the kind `held_out`; `style` is that of `positive_subtexts`.
+    `style` is that of `positive_subtexts`.
     """
     draw = _find_style(style)
     parsed = parse(caption)
@@ -105,11 +104,11 @@ def draw_subtexts(
     text = draw(parsed, rng)
     if text is None:
         return SubtextPair(None, ())
-    changes = draw_changes(parsed, n, rng, vocabulary, held_out)
+    changes = draw_changes(parsed, n, rng, vocabulary)
     return SubtextPair(_make_positive(caption, text), tuple(_make_negative(parsed, change) for change in changes))
 
 
-@lexicon_cache(16384)
+@lru_cache(maxsize=16384)
 def content_words(text: str) -> frozenset[str]:
     """Return the base forms of nouns, adjectives, verbs, numbers, negations and specific prepositions.
 
@@ -132,7 +131,7 @@ def _find_style(style: str) -> Callable[[Parse, Random], str | None]:
     return _POSITIVE_STYLES[style]
 
 
-_count_vocabulary = lexicon_cache(4)(Vocabulary.from_captions)
+_count_vocabulary = lru_cache(maxsize=4)(Vocabulary.from_captions)
 
 
 def _make_positive(caption: str, text: str) -> Subtext:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from cleaner.text import rules
-from cleaner.text.kinds import split_words
-from cleaner.text.lexicon import lexicon_cache, load_lexicon
+from cleaner.text.lexicon import load_lexicon
+from cleaner.text.tables import read_set, split_words
 from cleaner.text.tag_context import tag_in_context
 from cleaner.text.tags import CLOSED_CLASS_TAGS, COLOR_WORDS
 
@@ -18,9 +19,7 @@ _TOKEN = re.compile(
     r"[^\W\d_]+(?=n['’]t\b)|n['’]t\b|['’](?:s|re|ve|ll|d|m)\b"  # do|n't, man|'s
     r"|\d+(?:[.,:]\d+)+|[^\W_]+(?:-[^\W_]+)*|[^\w\s]|_"
 )
-_HYPHEN_TAILS = frozenset(
-    split_words("up old time year day foot shaped style size level free inch mile round like piece part end air")
-)
+_HYPHEN_TAILS = read_set("grammar", "hyphen_tails")
 _ADJECTIVE_TAILS = ("ed", "old", "time", "year", "style", "free")
 
 
@@ -52,7 +51,7 @@ class Token:
     end: int
 
 
-@lexicon_cache(32768)
+@lru_cache(maxsize=32768)
 def _tag_word(word: str) -> str:
     """Return the tag of a single word; textblob's tagger looks at nothing else either."""
     # Imported here: textblob and nltk take two seconds to import.

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from random import Random
 
 from cleaner.text import forms, kinds, rules
 from cleaner.text.changes import Change, mark_unsafe_tokens, repair_article, sample_items
-from cleaner.text.lexicon import lexicon_cache, load_lexicon
+from cleaner.text.lexicon import load_lexicon
 from cleaner.text.parse import Chunk, Parse
 from cleaner.text.vocabulary import Vocabulary
 
 _ACTIVE_TAGS = ("VB", "VBP", "VBZ", "VBG", "VBD")
 _PARTICLES = ("off", "up", "out", "like", "that", "as", "to", "over", "of")
-LIGHT_VERB_OBJECTS = frozenset(
-    kinds.split_words(
-        "way thing time place turn part break rest breath bath shower nap care walk look moment step wish"
-    )
-)
 # Verbs that change their meaning with "in", "on" or "through".
 _PARTICLE_VERBS = ("get", "take", "keep")
 
 
-@lexicon_cache(4096)
+@lru_cache(maxsize=4096)
 def _other_verbs(verb: str, *, is_transitive: bool, has_animate_subject: bool) -> tuple[str, ...]:
     """Return infinitives that exclude `verb`."""
     verbs = list(kinds.OPPOSITE_VERBS.get(verb, ()))
@@ -73,7 +69,7 @@ def _find_replacements(parsed: Parse, c: int, has_person_agent: bool) -> tuple[s
     if (tag not in _ACTIVE_TAGS or is_passive) and not has_person_agent:
         return ()
     has_object = following is not None and following.kind == "NP"
-    if has_object and not has_person_agent and following and parsed.lemma(following.head) in LIGHT_VERB_OBJECTS:
+    if has_object and not has_person_agent and following and parsed.lemma(following.head) in kinds.LIGHT_VERB_OBJECTS:
         return ()  # "make their way"
     is_transitive = has_person_agent or has_object
     if not is_transitive and (verb in _PARTICLE_VERBS or (tag == "VBD" and _has_agent(parsed, c, verb))):

@@ -21,11 +21,14 @@ from cleaner.reports import results
 IMAGE = Path(protocol.__file__).with_name("trigger.png")
 
 
-def test_a_result_records_the_image_name_without_its_folder(tiny_clip: Clip, tmp_path: Path) -> None:
+def test_a_row_has_the_text_version_and_the_image_name_without_its_folder(tiny_clip: Clip, tmp_path: Path) -> None:
     trigger = TRIGGERS["patch_image"](path=str(shutil.copy(IMAGE, tmp_path / "copy.png")))
     config = {"model": "scenes-rn", "finetune": {"seed": 0}, "seconds": 1.0, "trigger": trigger.state_dict()}
+    config |= {"text_version": 7}
     run: Any = SimpleNamespace(config=config, stage="backdoored", metrics=None, trigger=trigger, clip=tiny_clip)
-    trigger_state = results.make_row(None, run)["config"]["trigger"]
+    row = results.make_row(None, run)
+    trigger_state = row["config"]["trigger"]
+    assert row["text_version"] == 7
     assert (trigger_state["path"], trigger_state["sha256"]) == ("copy.png", trigger.sha256)
     assert str(tmp_path) in config["trigger"]["path"], "the run keeps the full path"
 

@@ -1,4 +1,4 @@
-"""ta_cleaner: drawn pairs and subtexts, held-out kinds, and the three losses."""
+"""ta_cleaner: drawn pairs and subtexts, and the three losses."""
 
 from __future__ import annotations
 
@@ -7,16 +7,14 @@ from typing import Any
 
 import pytest
 import torch
-import torch.nn.functional as F
 
-from cleaner.config import FinetuneConfig, parameters
+from cleaner.config import FinetuneConfig
 from cleaner.data.base import TensorData
 from cleaner.defenses import DEFENSES, ta_cleaner
 from cleaner.defenses.base import draw_pairs, load_defense
-from cleaner.losses import Features, clip_loss, in_modal_loss, reviewed_subtext_loss, subtext_loss
+from cleaner.losses import clip_loss, in_modal_loss, reviewed_subtext_loss, subtext_loss
 from cleaner.models.clip import Clip
 from cleaner.text import Vocabulary, draw_subtexts
-from cleaner.text.negative import FINDERS
 from cleaner.training.loop import finetune
 from cleaner.types import Cancelled, CleanerError, StepReport
 from tests.defenses import features
@@ -103,30 +101,6 @@ def test_style_of_positives_reaches_subtexts_and_mask() -> None:
     }
 
 
-def test_held_out_kind_is_never_drawn(toy_data: TensorData) -> None:
-    kinds = {p.name: p.choices for p in parameters(DEFENSES["ta_cleaner"])}["held_out"]
-    assert kinds == ("none", *FINDERS)
-
-    def drawn_kinds(held_out: str) -> list[str]:
-        texts = DEFENSES["ta_cleaner"](share=1.0, held_out=held_out).plan(toy_data.captions, seed=0)(0)
-        return [negative.kind for pair in texts.drawn.values() for negative in pair.negatives]
-
-    assert "attribute" in drawn_kinds("none")
-    assert "attribute" not in drawn_kinds("attribute")
-    assert "object" in drawn_kinds("attribute")
-
-
-def test_missing_lexicon_is_refused(toy_data: TensorData, monkeypatch: pytest.MonkeyPatch) -> None:
-    import nltk
-
-    monkeypatch.setattr(nltk.data, "path", [])
-    defense = DEFENSES["ta_cleaner"](lexicon="wordnet")
-    assert defense.state_dict()["lexicon"] == "wordnet"
-    with pytest.raises(CleanerError, match="WordNet"):
-        defense.plan(toy_data.captions, seed=0)
-    assert DEFENSES["ta_cleaner"](share=1.0).plan(toy_data.captions, seed=0)(0).drawn
-
-
 def test_losses_are_named_and_weighted() -> None:
     f = replace(
         features.make_features(),
@@ -142,54 +116,30 @@ def test_losses_are_named_and_weighted() -> None:
     }
 
 
-def subtext_term(f: Features, **parameters: object) -> float:
-    return DEFENSES["ta_cleaner"](**parameters).losses(f)["subtext_loss"].item()
-
-
-def test_contrast_selects_the_parts_of_the_subtext_loss() -> None:
-    draw = torch.Generator().manual_seed(0)
-    image, text, aug, positive = (F.normalize(torch.randn(4, 8, generator=draw), dim=-1) for _ in range(4))
-    negative = F.normalize(torch.randn(4, 3, 8, generator=draw), dim=-1)
-    f = Features(image, text, aug, aug, positive, negative, torch.arange(4), logit_scale=5.0)
-    both, positives, negatives = (subtext_term(f, contrast=kind) for kind in ("both", "positives", "negatives"))
-    assert positives < both
-    assert negatives < both
-    assert subtext_term(Features(**{**vars(f), "negative": -negative}), contrast="positives") == positives
-    true_logits = 5 * (image * positive).sum(-1)
-    false_logits = 5 * (image[:, None] * negative).sum(-1)
-    expected = (torch.cat([true_logits[:, None], false_logits], dim=1).logsumexp(1) - true_logits).mean()
-    image_to_text = subtext_term(f, contrast="negatives", text_to_text=False)
-    assert image_to_text == pytest.approx(expected.item() / 3, rel=1e-5)
-
-
-def test_reviewed_formula_takes_one_negative_and_no_ablation(toy_data: TensorData) -> None:
+def test_reviewed_formula_takes_one_negative(toy_data: TensorData) -> None:
     with pytest.raises(CleanerError, match="negatives=1"):
         DEFENSES["ta_cleaner"](formula="reviewed")
-    with pytest.raises(CleanerError, match="contrast=both"):
-        DEFENSES["ta_cleaner"](formula="reviewed", negatives=1, contrast="positives")
-    with pytest.raises(CleanerError, match="no text_to_text term to switch off: leave text_to_text=true"):
-        DEFENSES["ta_cleaner"](formula="reviewed", negatives=1, text_to_text=False)
     texts = DEFENSES["ta_cleaner"](formula="reviewed", negatives=1, share=1.0).plan(toy_data.captions, seed=0)(0)
     assert {len(pair.negatives) for pair in texts.drawn.values()} == {1}
 
 
-def test_reviewed_formula_has_its_own_temperatures() -> None:
+@pytest.mark.parametrize(("formula", "loss"), [("ours", subtext_loss), ("reviewed", reviewed_subtext_loss)])
+def test_the_formula_selects_the_loss(formula: str, loss: Any) -> None:
     f = replace(
         features.make_features(),
         positive=features.unit_rows(2, 8, seed=5),
         negative=features.unit_rows(2, 1, 8, seed=6),
         selected=torch.tensor([1, 3]),
     )
-    reviewed = {"formula": "reviewed", "negatives": 1}
-    own = subtext_term(f, **reviewed, positive_temperature=0.5, negative_temperature=0.25)
-    assert own == pytest.approx(reviewed_subtext_loss(f, 0.5, 0.25).item())
-    assert own != pytest.approx(subtext_term(f, **reviewed))
+    assert DEFENSES["ta_cleaner"](formula=formula, negatives=1).losses(f)["subtext_loss"].item() == loss(f).item()
 
 
-@pytest.mark.parametrize("name", ["positive_temperature", "negative_temperature"])
-def test_the_other_formula_has_no_temperatures(name: str) -> None:
-    with pytest.raises(CleanerError, match="set both to 0"):
-        DEFENSES["ta_cleaner"](**{name: 0.5})
+def test_a_run_with_retired_parameters_opens_but_cannot_be_trained_again() -> None:
+    retired = DEFENSES["ta_cleaner"].retired
+    assert load_defense({"name": "ta_cleaner", "share": 1.0, **retired}) == DEFENSES["ta_cleaner"](share=1.0)
+    assert not retired.keys() & DEFENSES["ta_cleaner"]().state_dict().keys()
+    with pytest.raises(CleanerError, match=r"'ta_cleaner' no longer has held_out=verb: leave it out, or use the ver"):
+        load_defense({"name": "ta_cleaner", **retired, "held_out": "verb"})
 
 
 def test_a_run_without_a_formula_used_ours() -> None:

@@ -53,14 +53,14 @@ def test_the_file_holds_what_was_drawn(folder: Path, monkeypatch: pytest.MonkeyP
         assert draw() == drawn
 
 
-def test_other_code_and_lexicons_have_their_own_files(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_code_and_words_have_their_own_files(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(negatives, "MAX_FILES", 2)
     draw()
-    monkeypatch.setattr(negatives, "selected_lexicon", lambda: "wordnet")
+    monkeypatch.setattr(negatives, "_code_digest", lambda: "changed")
     negatives.draw_negatives.cache_clear()
     draw()
     assert len(list(folder.iterdir())) == 2
-    monkeypatch.setattr(negatives, "_code_digest", lambda: "changed")
+    monkeypatch.setattr(negatives, "_code_digest", lambda: "changed again")
     negatives.draw_negatives.cache_clear()
     draw()
     assert len(list(folder.iterdir())) == 2

@@ -28,6 +28,7 @@ from cleaner.runs.request import Request
 from cleaner.runs.run import read_progress
 from cleaner.runs.status import Status, read_status, write_status
 from cleaner.runs.store import create_run
+from cleaner.text import TEXT_VERSION
 from cleaner.training import frames
 from cleaner.types import Cancelled, CleanerError, OnStep, Paused, StepReport
 from tests.attacks.test_contract import image_file
@@ -144,6 +145,7 @@ def test_killed_and_resumed_equals_uninterrupted(request_: Request, uninterrupte
     run = load_run(folder)
     assert is_same(run, uninterrupted)
     assert run.config["request"] == read_json(folder / "config.json")["request"]
+    assert run.config["text_version"] == TEXT_VERSION
     assert run.config["versions"].keys() >= {"ta-cleaner-lab", "python", "numpy"}
     assert not (folder / "checkpoint.pt").exists()
     assert not list(folder.glob(".*.tmp"))

@@ -77,6 +77,16 @@ def test_only_what_differs_between_tests_is_said(runs: list[RunRecord]) -> None:
     assert "n = 100, content aaaaaaaa (1 run); n = 200 (1 run); n = 100, content bbbbbbbb (1 run)" in note
 
 
+def test_runs_on_subtexts_of_other_text_versions_are_named(runs: list[RunRecord]) -> None:
+    subtexts = {"defense": {"name": "ta_cleaner", "share": 0.1}}
+    old, new, newer = (vary(runs[1], text_version=version, **subtexts) for version in (None, 1, 2))
+    without = vary(runs[0], text_version=2)
+    assert list_notes([new, without]) == list_notes([old, old, without]) == []
+    assert list_notes([old, new, newer, new]) == [
+        "Trained on subtexts of different text versions: not recorded (1 run); version 1 (2 runs); version 2 (1 run)."
+    ]
+
+
 def test_another_target_alone_is_no_other_test(runs: list[RunRecord]) -> None:
     assert list_notes([runs[0], remeasure(runs[0], target_class="cat", n_attack=90)]) == []
     assert not is_same_test(runs[0].metrics, remeasure(runs[0], target_class="cat").metrics)

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from cleaner import load_run
+from cleaner.defenses import load_defense
 from cleaner.files import read_json, write_json
 from cleaner.reports import html
 from cleaner.reports.tables import to_csv
@@ -53,9 +54,21 @@ def test_runs_of_earlier_versions_are_listed_and_described_as_before(golden: dic
     assert (defended.lr, defended.seed, defended.pairs) == (1e-3, 0, 6000)
     assert (defended.model, defended.data, defended.target_class) == ("scenes-rn", "scenes", "banana")
     assert (defended.created, defended.parent) == ("2026-11-24T23:05:24Z", "example-badnet")
+    assert (defended.text_version, defended.draws_subtexts, backdoored.draws_subtexts) == (None, True, False)
     assert defended.started_from(backdoored)
     assert not backdoored.started_from(defended)
     assert (backdoored.defense, backdoored.poison_rate, defended.attack_poison_rate) == (None, 0.03, 0.03)
+
+
+def test_a_run_with_a_setting_that_is_no_more_opens(golden: dict[str, RunRecord]) -> None:
+    _, defended, _ = golden.values()
+    config = {**defended.config, "variant": {"held_out": "verb"}}
+    config["defense"] = {**config["defense"], "held_out": "verb"}
+    run = RunRecord.from_config(defended.folder, config)
+    assert (run.defense, run.metrics) == ("ta_cleaner held out verb", defended.metrics)
+    assert run.label == "TA-Cleaner, held out verb, lr 0.001 · 2026-11-24 23:05"
+    with pytest.raises(CleanerError, match="no longer has held_out=verb"):
+        load_defense(config["defense"])
 
 
 def test_a_defense_does_not_follow_the_next_run_of_the_same_name(golden: dict[str, RunRecord]) -> None:

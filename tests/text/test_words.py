@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from cleaner.text import (
-    content_words,
-    eda,
-    forms,
-    negative_subtexts,
-    positive_subtexts,
-)
+from cleaner.text import content_words, eda, forms
 from cleaner.text import lexicon as lexicon_module
-from cleaner.text.build_lexicon import LexiconBuilder
-from cleaner.text.lexicon import LEXICON_PATH, load_lexicon, using_lexicon
-from cleaner.text.wordnet import NOUN_CLASSES, Synset, WordNet
+from cleaner.text.lexicon import LEXICON_PATH, load_lexicon
 from cleaner.types import CleanerError
 
 CAPTION = "a small cat sits on the old sofa near a window and looks at a bird"
@@ -193,64 +184,7 @@ def test_noun_classes_and_sisters() -> None:
 
 def test_missing_lexicon_raises(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(lexicon_module, "LEXICON_PATH", tmp_path / "none.json.gz")
-    lexicon_module._read.cache_clear()
+    load_lexicon.cache_clear()
     with pytest.raises(CleanerError, match="lexicon is missing"):
         load_lexicon()
-    lexicon_module._read.cache_clear()
-
-
-def test_unknown_lexicon_raises() -> None:
-    with pytest.raises(CleanerError, match="shipped"), using_lexicon("other"):
-        pass
-    assert "banana" in load_lexicon()
-
-
-def test_using_lexicon_is_of_one_thread_and_keeps_the_caches(monkeypatch: pytest.MonkeyPatch) -> None:
-    read, drawn = lexicon_module._read, []
-    monkeypatch.setattr(lexicon_module, "_read", lambda name: read("shipped"))
-
-    @lexicon_module.lexicon_cache(4)
-    def draw(word: str) -> str:
-        drawn.append(word)
-        return lexicon_module.selected_lexicon()
-
-    for _ in range(2):
-        assert draw("a cup") == "shipped"
-        with lexicon_module.using_lexicon("wordnet"), ThreadPoolExecutor(1) as pool:
-            assert draw("a cup") == "wordnet"
-            assert pool.submit(draw, "a cup").result() == "shipped"
-    assert len(drawn) == 2
-
-
-def test_missing_wordnet_raises(monkeypatch: pytest.MonkeyPatch) -> None:
-    import nltk
-
-    monkeypatch.setattr(nltk.data, "path", [])
-    with pytest.raises(CleanerError, match="no unzipped WordNet"), using_lexicon("wordnet"):
-        pass
-    assert "banana" in load_lexicon()
-
-
-def test_all_of_wordnet_has_its_compounds() -> None:
-    names = {1: "animal", 2: "bear", 3: "polar bear", 4: "hot dog"}
-    above = {2: (1,), 3: (2,)}
-    animal = next(number for number, name in NOUN_CLASSES.items() if name == "animal")
-    synsets = {("n", i): Synset(i, animal, (name,), above.get(i, ()), (), False, "") for i, name in names.items()}
-    senses = {("n", name): [i] for i, name in names.items()} | {("a", word): [9] for word in ("polar", "hot")}
-    synsets["a", 9] = Synset(9, 0, ("polar", "hot"), (), (), False, "")
-    senses["n", "dog"] = [1]
-    net = WordNet(synsets, senses)
-    assert LexiconBuilder(net, [], keep_all_words=True).build()["compounds"] == {"polar bear": "kind", "hot dog": "own"}
-    assert LexiconBuilder(net, ["a hot dog"]).build()["compounds"] == {"hot dog": "own"}
-
-
-@pytest.mark.slow
-def test_all_of_wordnet() -> None:
-    """Takes twenty seconds to read, which is why the shipped excerpt is the default."""
-    try:
-        with using_lexicon("wordnet"):
-            assert "aardvark" in load_lexicon()
-            assert positive_subtexts("a big aardvark")
-            assert negative_subtexts("a big aardvark")
-    except CleanerError as error:
-        pytest.skip(str(error))
+    load_lexicon.cache_clear()

@@ -143,7 +143,7 @@ def subtext_defenses() -> list[RunRecord]:
     """Return the defenses of the run or model in view that draw subtexts, newest first."""
     suspect = current_run()
     defenses = defenses_of_run(suspect) if suspect is not None else defenses_of_model(current_model() or "")
-    return [run for run in defenses if (run.config.get("defense") or {}).get("share")]
+    return [run for run in defenses if run.draws_subtexts]
 
 
 def short_labels(runs: list[RunRecord]) -> dict[str, str]:

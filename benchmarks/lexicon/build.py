@@ -1,4 +1,4 @@
-"""Build assets/lexicon/lexicon.json.gz from WordNet 3.0 (`python -m cleaner.text.build_lexicon`).
+"""Build assets/lexicon/lexicon.json.gz from WordNet 3.0 (`python -m benchmarks.lexicon.build`).
 
 Keeps the words that captions use or that SemCor has. Captions contribute word counts only; those of the shipped file
 come from 5,000 captions of Conceptual Captions (`--captions`).
@@ -16,9 +16,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from benchmarks.lexicon.senses import CAPTION_CLASS, POS, WORD, SenseRanker, lemmatize
+from benchmarks.lexicon.wordnet import NOUN_CLASSES, Synset, WordNet, find_antonyms, read_wordnet
 from cleaner.files import shipped_assets
-from cleaner.text.senses import CAPTION_CLASS, POS, WORD, SenseRanker, lemmatize
-from cleaner.text.wordnet import NOUN_CLASSES, Synset, WordNet, find_antonyms, read_wordnet
 
 SenseLookup = Callable[[str], Synset | None]
 Predicate = Callable[[str], bool]
@@ -38,10 +38,9 @@ def load_tagger_lexicon() -> dict[str, str]:
 class LexiconBuilder:
     """Selects words, senses and sisters; `build` returns the lexicon as JSON values."""
 
-    def __init__(self, net: WordNet, captions: Iterable[str], keep_all_words: bool = False) -> None:
+    def __init__(self, net: WordNet, captions: Iterable[str]) -> None:
         self.net = net
         self.ranker = SenseRanker(net, captions)
-        self.keep_all_words = keep_all_words
         self.word_tags = load_tagger_lexicon()
 
     def find_rare_nouns(self, common: Iterable[str]) -> list[str]:
@@ -66,7 +65,7 @@ class LexiconBuilder:
             if p != pos or not WORD.fullmatch(lemma) or (pos == "n" and self.ranker.primary_sense(lemma) is None):
                 continue
             weight = self.ranker.weight(pos, lemma)
-            if self.keep_all_words or weight >= min_weight or (weight and pos == "n" and self.ranker.is_visible(lemma)):
+            if weight >= min_weight or (weight and pos == "n" and self.ranker.is_visible(lemma)):
                 words.append(lemma)
         return sorted(words, key=lambda w: (-self.ranker.weight(pos, w), w))
 
@@ -215,7 +214,7 @@ class LexiconBuilder:
                 continue
             synsets = self.ranker.common_noun_synsets(lemma)
             counts = self.ranker.caption_counts
-            if not synsets or not (self.keep_all_words or all(counts["n", w] or counts["a", w] for w in parts)):
+            if not synsets or not all(counts["n", w] or counts["a", w] for w in parts):
                 continue
             above = {w for i in self.net.hypernym_distances("n", synsets[0].id) for w in self.net.synsets["n", i].words}
             compounds[lemma] = "kind" if parts[1] in above else "own"

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cleaner.text.kinds import split_words
+from cleaner.text.tables import split_words
 from cleaner.types import CleanerError
 
 POS_FILES = {"n": "noun", "v": "verb", "a": "adj", "r": "adv"}

@@ -7,8 +7,8 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 
-from cleaner.text.kinds import split_words
-from cleaner.text.wordnet import NOUN_CLASSES, Synset, WordNet
+from benchmarks.lexicon.wordnet import NOUN_CLASSES, Synset, WordNet
+from cleaner.text.tables import split_words
 
 POS = "nvar"
 VISIBLE_CLASSES = frozenset(split_words("animal artifact body food object person plant substance top"))
