@@ -21,8 +21,6 @@ from cleaner.presets import (
     PROTOCOL2_RESULT,
     QUICK_CLEAN_PAIRS,
     QUICK_DEFEND,
-    RECIPE_ATTACK,
-    RECIPE_DEFENSES,
     RESULTS_DIR,
     attack_presets,
     defense_presets,
@@ -61,8 +59,6 @@ class Presets:
                 print(f"  {preset.name} ({state})\n      {_describe(preset)}")
             unpublished = [name for name in methods if not registry[name].published]
             print(*(f"  {name}: {explain_unpublished(name)}" for name in unpublished), "", sep="\n")
-        parts = " and ".join((RECIPE_ATTACK, *RECIPE_DEFENSES))
-        print(f"python -m cleaner recipe ({NOT_RUN})\n  {parts} in one command, measured on ImageNet.")
 
 
 def _describe(preset: Preset) -> str:

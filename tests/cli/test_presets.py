@@ -148,7 +148,6 @@ def test_list_has_every_preset(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(f"  {preset.name} (" in output and preset.source in output for preset in presets)
     assert "text_only: no published settings" in output
     assert "cleanclip_short: no published settings: a control of this project" in output
-    assert "recipe (not run by us)" in output
     assert output.startswith("This project's settings are those for scenes-rn; other models get their own.")
 
 
