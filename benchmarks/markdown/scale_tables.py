@@ -46,7 +46,7 @@ def scale(root: Path) -> str:
     parts = ", ".join(f"{part} {1e3 * seconds:.2f} ms" for part, seconds in result["loader"].items())
     return (
         f"{markdown_table(header, lines)}\n\nOperations of a forward pass: image / text of {result['tokens']:.1f} "
-        f"tokens ({result['captions']}). Gradients: sent per step and GPU, {GPUS} GPUs. Pairs/s: CleanCLIP on one GPU. The "
-        f"loader prepares, in pairs per second: {loaded}; per image or pair on one core: {parts}. "
+        f"tokens ({result['captions']}). Gradients: sent per step and GPU, {GPUS} GPUs. Pairs/s: CleanCLIP on one GPU. "
+        f"The loader prepares, in pairs per second: {loaded}; per image or pair on one core: {parts}. "
         f"{describe_origin(result)}"
     )
