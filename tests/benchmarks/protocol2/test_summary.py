@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 
 from benchmarks import plots
 from benchmarks.markdown import protocol2_headline, protocol2_tables
-from benchmarks.markdown.protocol2_claim import find_control
+from benchmarks.markdown.protocol2_claim import find_control, mean_interval, paired_gaps
 from benchmarks.protocol2 import plan, rule, summary
 from benchmarks.protocol2.summary import Cell, select_chosen
 from benchmarks.protocol2.tasks import Log, Task, pending
@@ -336,3 +337,11 @@ def test_a_point_is_the_mean_over_seeds(records: list[BenchmarkRecord]) -> None:
     assert line.y[-1] == pytest.approx(0.47), "seeds 3 to 7 add 0.03 to 0.07"
     assert line.error_y.array[-1] == pytest.approx(0.02)
     assert claim.plot([]) is None
+
+
+def test_gaps_are_paired_by_seed_with_an_interval_of_their_mean() -> None:
+    gaps = paired_gaps({3: 0.5, 4: 0.6, 5: 0.7}, {3: 0.1, 4: 0.3, 6: 0.0})
+    assert gaps == pytest.approx({3: -0.4, 4: -0.3})
+    assert mean_interval([0.1]) is None
+    low, high = mean_interval([1.0, 2.0, 3.0]) or (math.nan, math.nan)
+    assert (low, high) == pytest.approx((2 - 4.302653 / math.sqrt(3), 2 + 4.302653 / math.sqrt(3)), rel=1e-5)
