@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks import quick_captions, vit_rivals
+from benchmarks import RESULTS_DIR, quick_captions, vit_rivals
 from benchmarks.protocol2 import plan, summary
 from benchmarks.protocol2.records import results_path
 from benchmarks.tasks import TaskFile
 from cleaner.config import changed_parameters
 from cleaner.files import read_json, read_json_lines
 from cleaner.labels import defense_name
-from cleaner.reports.results import RESULTS_DIR
 
 Choices = dict[str, dict[str, dict[str, Any]]]
 """Model -> method, as runs name it -> chosen "lr", the result "file" of the trials, and "parameters" if they differ."""

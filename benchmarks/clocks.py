@@ -15,19 +15,18 @@ from statistics import median
 
 import tyro
 
-from benchmarks import protocol
+from benchmarks import RESULTS_DIR, protocol
 from benchmarks.markdown import timing_tables
 from cleaner import presets
 from cleaner.config import with_eval_interval
 from cleaner.defenses import DEFENSES
 from cleaner.files import read_json, source_root
 from cleaner.jobs import local, prediction, spare
-from cleaner.reports import results
 from cleaner.runs import store
 from cleaner.runs.folders import run_id
 from cleaner.runs.request import Request
 
-RESULT_PATH = results.RESULTS_DIR / "clocks.json"
+RESULT_PATH = RESULTS_DIR / "clocks.json"
 
 
 @dataclass(frozen=True)

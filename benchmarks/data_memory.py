@@ -22,11 +22,10 @@ import psutil
 import tyro
 from PIL import Image
 
-from benchmarks import protocol
+from benchmarks import RESULTS_DIR, protocol
 from cleaner.files import child_environment
-from cleaner.reports import results
 
-RESULT_PATH = results.RESULTS_DIR / "data_memory.json"
+RESULT_PATH = RESULTS_DIR / "data_memory.json"
 READ_IMAGES, BATCH = 2000, 64
 ROWS_PER_FILE = 10_000
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import tyro
 
-from benchmarks import protocol
+from benchmarks import RESULTS_DIR, protocol
 from benchmarks.markdown.cells import Row
 from benchmarks.protocol2.suspects import load_suspect
 from benchmarks.rows import add_row, read_rows
@@ -29,7 +29,7 @@ from cleaner.reports import results
 from cleaner.retrain import retrain_without
 from cleaner.runs.run import Run
 
-RESULT_PATH = results.RESULTS_DIR / "detection.json"
+RESULT_PATH = RESULTS_DIR / "detection.json"
 IMAGES = 1000
 """Test images without and with the trigger, and clean images of the validation split."""
 FLAGGING_DETECTOR, FLAGGED_SHARE = "clip_score", 0.1

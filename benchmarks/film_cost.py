@@ -11,7 +11,7 @@ from typing import Any
 
 import tyro
 
-from benchmarks import protocol
+from benchmarks import RESULTS_DIR, protocol
 from benchmarks.markdown import timing_tables
 from benchmarks.step import median_ratio, rounded_median
 from cleaner import presets
@@ -22,11 +22,10 @@ from cleaner.data.base import load_data
 from cleaner.defenses import DEFENSES
 from cleaner.files import source_root
 from cleaner.models.clip import load_clip
-from cleaner.reports import results
 from cleaner.runs.run import Run
 from cleaner.workflow import defend, poison
 
-RESULT_PATH = results.RESULTS_DIR / "film_cost.json"
+RESULT_PATH = RESULTS_DIR / "film_cost.json"
 
 
 @dataclass(frozen=True)

@@ -19,14 +19,13 @@ from typing import Any
 
 import tyro
 
-from benchmarks import protocol
+from benchmarks import RESULTS_DIR, protocol
 from benchmarks.browser import open_page, start_server, wait_idle
-from cleaner.reports import results
 from cleaner.runs.record import RunRecord
 from cleaner.runs.run import read_progress
 from cleaner.runs.store import list_entries
 
-RESULT_PATH = results.RESULTS_DIR / "first_minute.json"
+RESULT_PATH = RESULTS_DIR / "first_minute.json"
 POLL_SECONDS = 0.05
 TIMEOUT_SECONDS = 600.0
 RETRY_SECONDS = 5.0

@@ -27,13 +27,12 @@ import torch
 import tyro
 from PIL import Image
 
-from benchmarks import protocol
+from benchmarks import RESULTS_DIR, protocol
 from benchmarks.browser import open_page, start_server, wait_idle
 from cleaner.files import child_environment, read_json
 from cleaner.models.architectures import IMAGENET_CLASS_NAMES, get_open_clip_architecture
-from cleaner.reports import results
 
-RESULT_PATH = results.RESULTS_DIR / "full_size.json"
+RESULT_PATH = RESULTS_DIR / "full_size.json"
 PAGES = ("Embeddings", "Try it", "Attention")
 PAGE_TIMEOUT_MS = 600_000
 PHOTO_SIZE = (500, 375)

@@ -29,7 +29,7 @@ import tyro
 from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks import protocol
+from benchmarks import RESULTS_DIR, protocol
 from benchmarks.bare_step import prepare_step, time_bare_step
 from cleaner.cli.output import format_table
 from cleaner.config import FinetuneConfig
@@ -40,7 +40,6 @@ from cleaner.files import source_root
 from cleaner.models.architectures import get_open_clip_architecture
 from cleaner.models.clip import Clip, build_clip, new_clip
 from cleaner.models.devices import device_name, empty_gpu_cache, pick_device, pick_precision
-from cleaner.reports import results
 from cleaner.training.loop import finetune
 from cleaner.training.optimizer import training_mode
 from cleaner.types import CleanerError
@@ -307,7 +306,7 @@ def main(options: Options) -> None:
     protocol.start()
     options, device = shrink(options), pick_device(options.device).type
     name = re.sub(r"[^a-z0-9]+", "-", device_name(device).lower()).strip("-")
-    path = options.out or results.RESULTS_DIR / f"gpu-{name}.json"
+    path = options.out or RESULTS_DIR / f"gpu-{name}.json"
     result = measure(options, device, lambda result: protocol.write_result(path, card=device_name(device), **result))
     lines = [
         (row["model"], row["method"], ", ".join(f"{k} {v:.3g}" for k, v in row.items() if isinstance(v, float)))

@@ -12,7 +12,7 @@ from typing import Any
 
 import tyro
 
-from benchmarks import protocol
+from benchmarks import RESULTS_DIR, protocol
 from benchmarks.markdown.cells import Row
 from benchmarks.protocol2.suspects import load_suspect
 from benchmarks.quick_setting import defend_quickly
@@ -28,7 +28,7 @@ from cleaner.reports import results
 from cleaner.runs.inversion import Inversion
 from cleaner.runs.run import Run
 
-RESULT_PATH = results.RESULTS_DIR / "inversion.json"
+RESULT_PATH = RESULTS_DIR / "inversion.json"
 CLEAN = "clean"
 """In place of an attack: the model before poisoning."""
 

@@ -98,11 +98,6 @@ def load_matching_run(folder: Path, suspect: Run, defense: Defense, config: Fine
     return run if settings == (asdict(config) | NEUTRAL_SETTINGS, defense.state_dict(), suspect.config) else None
 
 
-def current_trials(trials: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the trials with the pairs and epochs of the current comparison; the file keeps others as a log."""
-    return [t for t in trials if all(t[key] == value for key, value in TRAINING_BUDGET.items())]
-
-
 def choose_rates(
     trials: list[dict[str, Any]], grid: Sequence[float]
 ) -> tuple[dict[str, dict[str, float]], list[list[str]]]:

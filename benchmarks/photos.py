@@ -20,7 +20,7 @@ from typing import Any
 
 import tyro
 
-from benchmarks import learning_rates, protocol
+from benchmarks import RESULTS_DIR, learning_rates, protocol
 from benchmarks.corruptions import CORRUPTIONS, Corrupted
 from benchmarks.markdown.cells import Row
 from benchmarks.photos_data import load_photos
@@ -43,8 +43,8 @@ from cleaner.runs.folders import runs_root
 from cleaner.runs.run import Run
 from cleaner.workflow import defend, poison
 
-LINES_PATH = results.RESULTS_DIR / "cifar10.jsonl"
-RESULT_PATH = results.RESULTS_DIR / "cifar10.json"
+LINES_PATH = RESULTS_DIR / "cifar10.jsonl"
+RESULT_PATH = RESULTS_DIR / "cifar10.json"
 MODEL, TARGET = "photos-rn", "frog"
 PRECISION = "fp32"
 """Precision of all models that are backdoored or defended. Those of the attack trials were trained in bf16, which takes

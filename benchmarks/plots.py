@@ -11,13 +11,15 @@ from pathlib import Path
 
 import plotly.graph_objects as go
 
-from benchmarks import protocol
 from benchmarks.browser import open_browser
 from benchmarks.markdown import detection_tables
 from benchmarks.markdown.cells import group_rows
+from benchmarks.protocol2 import plan, summary
+from benchmarks.protocol2.chart import plot_costs
+from benchmarks.protocol2.records import results_path
+from cleaner.files import read_json_lines
 from cleaner.labels import to_attack_label, to_label
 from cleaner.plots.charts import apply_layout, escape_html
-from cleaner.reports import benchmark, claim
 
 ROOT = Path(__file__).resolve().parent.parent
 PLOTS_DIR = ROOT / "assets" / "plots"
@@ -27,7 +29,7 @@ VIEWPORT = {"width": 1100, "height": 440}
 def main() -> None:
     """Write a PNG for each plot."""
     PLOTS_DIR.mkdir(parents=True, exist_ok=True)
-    figures = plot_claim() | plot_removal() | plot_detection()
+    figures = plot_claim() | plot_detection()
     with open_browser() as browser, tempfile.TemporaryDirectory() as folder:
         page = browser.new_page(viewport=VIEWPORT)
         for name, figure in figures.items():
@@ -39,29 +41,18 @@ def main() -> None:
 
 
 def plot_claim() -> dict[str, go.Figure]:
-    """Return ASR left against accuracy lost, every method of protocol 2, one panel per attack; one figure per model."""
-    records, figures = claim.read_claim_records(), {}
-    for model in dict.fromkeys(record.model for record in records):
-        figure = claim.plot([record for record in records if record.model == model])
-        if figure is not None:
+    """Return ASR left against accuracy lost, every method of protocol 2 on the first target; one figure per model."""
+    figures = {}
+    for model in plan.MODELS:
+        rows = read_json_lines(results_path(model))
+        decided = summary.decide(model, rows)
+        if decided is not None:
+            targets, cells = decided[0].targets, summary.select_cells(rows)
+            shown = [cell for attack in plan.JUDGES for cell in summary.main_cells(cells, attack, targets[0])]
             title = f"{model}: what is left of the attack, and what removing it cost"
-            figures[f"claim-{model}"] = figure.update_layout(
+            figures[f"claim-{model}"] = plot_costs(shown).update_layout(
                 title={"text": title, "y": 0.98}, margin={"t": 130, "l": 70, "b": 60}
             )
-    return figures
-
-
-def plot_removal() -> dict[str, go.Figure]:
-    """Return attack success against steps: one attack that is removed, and one that survives."""
-    entries = [entry for entry in benchmark.read_benchmark_records() if entry.defense not in protocol.ABLATIONS]
-    figures = {}
-    for model, attack in (("scenes-rn", "ssba"), ("scenes-rn", "badclip")):
-        group = [entry for entry in entries if (entry.model, entry.attack) == (model, attack)]
-        defenses = {entry.defense for entry in group if entry.curve and entry.stage == "defended"}
-        figure = benchmark.plot_removal(group)
-        title = {"text": f"{to_attack_label(attack)} on {model}: attack success while each defense trains", "y": 0.97}
-        figure.update_layout(title=title, margin={"t": 70 + 20 * -(-len(defenses) // 4), "l": 70, "b": 60})
-        figures[f"removal-{model}-{attack}"] = figure
     return figures
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import tyro
 
-from benchmarks import protocol, quick_setting
+from benchmarks import RESULTS_DIR, protocol, quick_setting
 from benchmarks.protocol2.records import describe_processor
 from benchmarks.quick_plan import CONFIRM_SEEDS, VARIANTS
 from benchmarks.rows import add_row, read_rows
@@ -26,10 +26,9 @@ from cleaner.data.base import load_data
 from cleaner.files import child_environment
 from cleaner.models.devices import configure_torch
 from cleaner.presets import QUICK_MODEL
-from cleaner.reports import results
 from cleaner.runs.run import Run
 
-RESULT_PATH = results.RESULTS_DIR / "processors.json"
+RESULT_PATH = RESULTS_DIR / "processors.json"
 PROCESSORS = {
     "all instructions, 1 thread": ("", "ALL", 1),
     "AVX2, 1 thread": ("avx2", "AVX2", 1),

@@ -32,15 +32,6 @@ METHODS: dict[str, Defense] = {
     "ta_cleaner K 100 %": DEFENSES["ta_cleaner"](share=1.0),
     "par": DEFENSES["par"](),
 }
-ABLATIONS: dict[str, Defense] = {
-    "ta_cleaner positives only": DEFENSES["ta_cleaner"](contrast="positives"),
-    "ta_cleaner negatives only": DEFENSES["ta_cleaner"](contrast="negatives"),
-    "ta_cleaner without t2t": DEFENSES["ta_cleaner"](text_to_text=False),
-    "ta_cleaner relation held out": DEFENSES["ta_cleaner"](held_out="relation"),
-    "ta_cleaner K 5 %": DEFENSES["ta_cleaner"](share=0.05),
-    "ta_cleaner K 50 %": DEFENSES["ta_cleaner"](share=0.5),
-}
-"""TA-Cleaner without a part or with another K; the first protocol measured them at the rate of the whole method."""
 ACCURACY_BUDGET = 0.02
 """Clean accuracy that a defense may cost, compared with the backdoored model."""
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import Any
 
-from benchmarks import protocol
+from benchmarks import RESULTS_DIR, protocol
 from benchmarks.markdown.cells import Row
 from benchmarks.quick_plan import CONFIRM_SEEDS, TRIAL_SEEDS, TRIALS_EACH, VARIANTS, choose_form_and_rate, spread_rates
 from benchmarks.quick_setting import ATTACKS, defend_quickly, find_choice, load_home, poison_quickly, trial_figures
@@ -22,7 +22,7 @@ from cleaner.defenses import DEFENSES
 from cleaner.reports import results
 from cleaner.runs.run import Run
 
-PATH = results.RESULTS_DIR / "quick_captions.jsonl"
+PATH = RESULTS_DIR / "quick_captions.jsonl"
 MODEL, CAPTIONS = presets.QUICK_MODEL, "mixed"
 PRECISION = "fp32"
 """That of the first rows."""

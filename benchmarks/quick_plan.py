@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from statistics import mean
 from typing import Any
 
+from benchmarks.protocol2.lines import CLAIM_STEPS
 from cleaner import presets
 from cleaner.config import changed_parameters
 from cleaner.defenses import DEFENSES, Defense
 from cleaner.evaluation.equal_accuracy import is_within
-from cleaner.reports.claim import CLAIM_STEPS
 from cleaner.seed import numpy_generator
 
 TRIAL_SEEDS = (200,)

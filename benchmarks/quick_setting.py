@@ -18,7 +18,7 @@ from typing import Any, Literal
 import tyro
 from filelock import FileLock
 
-from benchmarks import protocol
+from benchmarks import RESULTS_DIR, protocol
 from benchmarks.quick_plan import (
     BUDGET,
     CONFIRM_SEEDS,
@@ -43,7 +43,7 @@ from cleaner.reports import results
 from cleaner.runs.run import Run
 from cleaner.workflow import defend, poison
 
-RESULT_PATH = results.RESULTS_DIR / "quick_setting.json"
+RESULT_PATH = RESULTS_DIR / "quick_setting.json"
 ATTACKS = ("badnet", "badclip")
 
 

@@ -19,12 +19,12 @@ from typing import Any
 import tyro
 from filelock import FileLock
 
-from benchmarks import protocol
+from benchmarks import RESULTS_DIR, protocol
 from benchmarks.tasks import lock_path
 from cleaner.files import read_json, write_json
 from cleaner.reports import results
 
-RESULT_PATH = results.RESULTS_DIR / "reliability.json"
+RESULT_PATH = RESULTS_DIR / "reliability.json"
 ROOT = Path(__file__).resolve().parent.parent
 SUITES = {"inputs": "tests/inputs", "kills": "tests/faults"}
 COUNTS = ("cases", "kills", "kills_in_a_write")

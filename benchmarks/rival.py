@@ -14,7 +14,7 @@ from typing import Any
 import torch
 import tyro
 
-from benchmarks import protocol
+from benchmarks import RESULTS_DIR, protocol
 from benchmarks.markdown import timing_tables
 from benchmarks.published_loop import WARMUP_STEPS, time_in_own_process
 from benchmarks.step import load_or_create, median_ratio, rounded_median, time_step
@@ -25,10 +25,9 @@ from cleaner.defenses import DEFENSES
 from cleaner.files import source_root
 from cleaner.models.clip import BUILT_IN
 from cleaner.models.devices import pick_device, pick_precision
-from cleaner.reports import results
 from cleaner.training.loop import finetune
 
-RESULT_PATH = results.RESULTS_DIR / "rival.json"
+RESULT_PATH = RESULTS_DIR / "rival.json"
 
 
 @dataclass(frozen=True)

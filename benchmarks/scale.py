@@ -21,14 +21,13 @@ import tyro
 from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks import protocol
+from benchmarks import RESULTS_DIR, protocol
 from cleaner.data.augment import augment
 from cleaner.data.base import load_data
 from cleaner.models.architectures import get_open_clip_architecture
 from cleaner.models.clip import new_clip
 from cleaner.models.framing import ImageTransform, decode_image
 from cleaner.models.token_blocks import GPU_BLOCK_ROWS, sort_into_blocks
-from cleaner.reports import results
 from cleaner.text import draw_subtexts, eda
 from cleaner.training.batch import DrawnPair
 
@@ -41,7 +40,7 @@ BATCH, CONTEXT_LENGTH = 64, 77
 class Options:
     """Count, measure and write the result file."""
 
-    out: Path = results.RESULTS_DIR / "scale.json"
+    out: Path = RESULTS_DIR / "scale.json"
     """Result file."""
 
 

@@ -24,7 +24,7 @@ from typing import Any
 import psutil
 import tyro
 
-from benchmarks import protocol, watching
+from benchmarks import RESULTS_DIR, protocol, watching
 from benchmarks.browser import start_server
 from benchmarks.sessions_server import ANSWER, REQUEST
 from benchmarks.visitors import Visitor, open_visitors
@@ -32,11 +32,10 @@ from cleaner import presets
 from cleaner.files import read_json, write_json
 from cleaner.jobs import local
 from cleaner.models.clip import load_clip
-from cleaner.reports import results
 from cleaner.runs import store
 from cleaner.runs.folders import shipped_root
 
-RESULT_PATH = results.RESULTS_DIR / "sessions.json"
+RESULT_PATH = RESULTS_DIR / "sessions.json"
 BACKDOORED, CLEANED = "example-badnet", "example-badnet-3-ta_cleaner"
 """Runs of the shipped example that each session gets a copy of."""
 QUEUED = 2

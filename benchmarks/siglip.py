@@ -14,7 +14,7 @@ from functools import partial
 from itertools import product
 from pathlib import Path
 
-from benchmarks import protocol
+from benchmarks import RESULTS_DIR, protocol
 from benchmarks.markdown.cells import Row
 from benchmarks.quick_plan import CONFIRM_SEEDS
 from benchmarks.quick_setting import load_home, poison_quickly, trial_figures
@@ -28,7 +28,7 @@ from cleaner.reports import results
 from cleaner.runs.folders import runs_root
 from cleaner.runs.run import Run
 
-PATH = results.RESULTS_DIR / "siglip.jsonl"
+PATH = RESULTS_DIR / "siglip.jsonl"
 MODEL, ATTACK = "scenes-siglip", "badnet"
 TRIAL_SEED = 100
 SEEDS = CONFIRM_SEEDS[-3:]

@@ -17,17 +17,16 @@ from typing import Any
 import psutil
 import tyro
 
-from benchmarks import protocol
+from benchmarks import RESULTS_DIR, protocol
 from benchmarks.markdown import timing_tables
 from cleaner import presets
 from cleaner.files import source_root
 from cleaner.jobs import local, spare
-from cleaner.reports import results
 from cleaner.runs import store
 from cleaner.runs.request import Request
 from cleaner.runs.run import read_progress
 
-RESULT_PATH = results.RESULTS_DIR / "startup.json"
+RESULT_PATH = RESULTS_DIR / "startup.json"
 
 
 @dataclass(frozen=True)

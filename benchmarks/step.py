@@ -19,7 +19,7 @@ from typing import Any, Literal
 import torch
 import tyro
 
-from benchmarks import protocol
+from benchmarks import RESULTS_DIR, protocol
 from benchmarks.bare_step import counts_processor_time, load_batches, read_clock, time_bare_step
 from benchmarks.markdown import timing_tables
 from cleaner import presets
@@ -31,13 +31,12 @@ from cleaner.evaluation.encode import Encoder
 from cleaner.files import source_root
 from cleaner.models.clip import BUILT_IN, Clip, load_clip, new_clip
 from cleaner.models.devices import pick_device, pick_precision
-from cleaner.reports import results
 from cleaner.text import SubtextPair, eda
 from cleaner.training.batch import BatchLoader
 from cleaner.training.loop import finetune
 from cleaner.types import CleanerError
 
-RESULT_PATH = results.RESULTS_DIR / "step.json"
+RESULT_PATH = RESULTS_DIR / "step.json"
 SHARES = (0.01, 0.1, 0.3, 1.0)
 TIMED_METHODS: dict[str, Defense] = {
     "finetune": DEFENSES["finetune"](),

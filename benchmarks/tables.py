@@ -1,8 +1,9 @@
 """Tables of README.md and docs/ from result files and model cards: python -m benchmarks.tables [--check]
 
-Everything between <!-- table:NAME --> and <!-- /table --> is generated; do not edit it by hand. The learning rates of
-the presets, cleaner/chosen_rates.json, are written too. With --check nothing is written, and the exit status is 1 if a
-file is out of date.
+Everything between <!-- table:NAME --> and <!-- /table -->, and between <!-- figure:NAME --> and <!-- /figure -->, is
+generated; do not edit it by hand. The learning rates of the presets, cleaner/chosen_rates.json, and
+assets/reference.json are written too. With --check nothing is written, and the exit status is 1 if a file is out of
+date.
 """
 
 from __future__ import annotations
@@ -16,22 +17,23 @@ from pathlib import Path
 
 import tyro
 
-from benchmarks import chosen_rates
+from benchmarks import chosen_rates, reference
 from benchmarks.markdown import (
     asset_tables,
     detection_tables,
     inversion_tables,
+    photo_tables,
     protocol2_headline,
     protocol2_tables,
     quick_tables,
     reliability_tables,
-    result_tables,
     scale_tables,
     size_tables,
     text_tables,
     timing_tables,
     views_tables,
 )
+from benchmarks.markdown.figures import format_figure
 from benchmarks.methods import list_methods
 from cleaner.attacks import TRIGGERS
 from cleaner.defenses import DEFENSES
@@ -40,15 +42,13 @@ from cleaner.files import write_text
 from cleaner.presets import CHOSEN_RATES
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+PAGES = (ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md")))
+REFERENCE = ROOT / "assets" / "reference.json"
 TABLE_BLOCK = re.compile(r"(<!-- table:(\w+) -->\n).*?(<!-- /table -->)", re.DOTALL)
+FIGURE = re.compile(r"(<!-- figure:([^>]+) -->)[^<]*(<!-- /figure -->)")
 TABLES: dict[str, Callable[[Path], str]] = {
     "headline": protocol2_headline.headline,
-    "at_a_glance": result_tables.at_a_glance,
     "attacks": lambda _: list_methods("attack", TRIGGERS),
-    "attack_defense": result_tables.attack_defense,
-    "ablations": result_tables.ablations,
-    "budget": result_tables.budget,
     "defenses": lambda _: list_methods("defense", DEFENSES),
     "clocks": timing_tables.clocks,
     "claim": protocol2_tables.equal_accuracy,
@@ -70,17 +70,14 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "demo": timing_tables.demo,
     "film_cost": timing_tables.film_cost,
     "first_minute": quick_tables.first_minute,
-    "fine_detail": result_tables.counterfactual_by_kind,
     "full_size": size_tables.full_size,
     "inversion": inversion_tables.inversion,
     "unlearning": inversion_tables.unlearning,
-    "learning_rates": result_tables.learning_rates,
     "models": asset_tables.models,
-    "others": result_tables.other_triggers,
-    "photos": result_tables.photos,
-    "photos_each": result_tables.photos_by_attack,
-    "photos_rates": result_tables.photo_rates,
-    "photos_subtexts": result_tables.photo_subtexts,
+    "photos": photo_tables.photos,
+    "photos_each": photo_tables.photos_by_attack,
+    "photos_rates": photo_tables.photo_rates,
+    "photos_subtexts": photo_tables.photo_subtexts,
     "quick_choice": quick_tables.quick_choice,
     "quick_captions": quick_tables.quick_captions,
     "quick_setting": quick_tables.quick_setting,
@@ -117,7 +114,10 @@ class Options:
 def main(options: Options) -> int:
     """Write or compare; return the exit status."""
     rates = json.dumps(chosen_rates.collect(), indent=1, sort_keys=True) + "\n"
-    texts = {CHOSEN_RATES: rates} | {page: render(page.read_text(encoding="utf-8"), ROOT) for page in PAGES}
+    shipped = json.dumps(reference.collect(ROOT), separators=(",", ":"), sort_keys=True) + "\n"
+    texts = {CHOSEN_RATES: rates, REFERENCE: shipped} | {
+        page: render(page.read_text(encoding="utf-8"), ROOT) for page in PAGES
+    }
     changed = [path for path, text in texts.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
     for path in changed:
         if options.check:
@@ -128,7 +128,11 @@ def main(options: Options) -> int:
 
 
 def render(text: str, root: Path = ROOT) -> str:
-    """Return `text` with every table regenerated from the files below `root`; raises `KeyError` for unknown names."""
+    """Return `text` with every table and figure regenerated from the files below `root`.
+
+    Raises `KeyError` for unknown names.
+    """
+    text = FIGURE.sub(lambda match: f"{match[1]}{format_figure(match[2], root)}{match[3]}", text)
     return TABLE_BLOCK.sub(lambda match: f"{match[1]}{_close_percent(TABLES[match[2]](root))}\n{match[3]}", text)
 
 

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import tyro
 
-from benchmarks import protocol, quick_captions
+from benchmarks import RESULTS_DIR, protocol, quick_captions
 from benchmarks.quick_plan import CONFIRM_SEEDS, VARIANTS
 from benchmarks.quick_setting import defend_quickly, find_choice, poison_quickly
 from benchmarks.rows import add_row, read_rows
@@ -26,7 +26,7 @@ from cleaner.labels import FULL_CAPTIONS
 from cleaner.reports import results
 from cleaner.runs.run import Run
 
-RESULT_PATH = results.RESULTS_DIR / "text_triggers.json"
+RESULT_PATH = RESULTS_DIR / "text_triggers.json"
 ATTACKS = ("text_only", "syntax_key", "retrieval", "input_aware")
 EPOCHS = {"input_aware": 4}
 """Attack -> epochs of the poisoning where those of the quick setting do not reach ASR 0.9 (attack_trials.json)."""

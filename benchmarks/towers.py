@@ -14,7 +14,7 @@ import torch
 import tyro
 from torch import Tensor
 
-from benchmarks import protocol
+from benchmarks import RESULTS_DIR, protocol
 from benchmarks.bare_step import read_clock
 from benchmarks.markdown import timing_tables
 from benchmarks.step import load_or_create, median_ratio, rounded_median
@@ -22,9 +22,8 @@ from cleaner import presets
 from cleaner.data.base import load_data
 from cleaner.files import source_root
 from cleaner.models.clip import Clip
-from cleaner.reports import results
 
-RESULT_PATH = results.RESULTS_DIR / "towers.json"
+RESULT_PATH = RESULTS_DIR / "towers.json"
 WARM_PASSES = 3
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import tyro
 
-from benchmarks import protocol
+from benchmarks import RESULTS_DIR, protocol
 from benchmarks.markdown.cells import Row
 from benchmarks.protocol2 import plan
 from benchmarks.protocol2.probe import probe_labels
@@ -25,9 +25,8 @@ from benchmarks.tasks import TaskFile
 from cleaner.data.base import load_data
 from cleaner.evaluation.evaluate import transfer_accuracy
 from cleaner.models.clip import load_clip
-from cleaner.reports import results
 
-LINES_PATH = results.RESULTS_DIR / "undefended.jsonl"
+LINES_PATH = RESULTS_DIR / "undefended.jsonl"
 
 
 @dataclass(frozen=True)

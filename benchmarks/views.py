@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, replace
 
 import tyro
 
-from benchmarks import protocol
+from benchmarks import RESULTS_DIR, protocol
 from benchmarks.markdown.cells import Row
 from benchmarks.protocol2 import plan
 from benchmarks.protocol2.measure import describe, measure_cell
@@ -23,11 +23,10 @@ from benchmarks.protocol2.tasks import Task, planned_groups
 from benchmarks.tasks import append_row, claimed
 from cleaner import presets
 from cleaner.files import read_json_lines
-from cleaner.reports import results
 from cleaner.types import CleanerError
 
 MODEL, ATTACK = "scenes-lite", "badclip"
-PATH = results.RESULTS_DIR / f"views_{MODEL}.jsonl"
+PATH = RESULTS_DIR / f"views_{MODEL}.jsonl"
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import protocol
+from benchmarks import RESULTS_DIR, protocol
 from benchmarks.markdown.cells import Row
+from benchmarks.protocol2.lines import CLAIM_STEPS
 from benchmarks.quick_plan import choose_form_and_rate
 from benchmarks.quick_setting import load_home, poison_quickly, trial_figures
 from benchmarks.rows import complete_groups, load_or_make_run, select_suspects
@@ -32,13 +33,12 @@ from cleaner.data.base import CaptionData
 from cleaner.defenses import DEFENSES, Defense
 from cleaner.models.clip import load_clip
 from cleaner.reports import results
-from cleaner.reports.claim import CLAIM_STEPS
 from cleaner.runs.folders import runs_root
 from cleaner.runs.run import Run
 from cleaner.seed import numpy_generator
 from cleaner.workflow import defend
 
-PATH = results.RESULTS_DIR / "vit_rivals.jsonl"
+PATH = RESULTS_DIR / "vit_rivals.jsonl"
 MODEL, CAPTIONS = "scenes-vit", "mixed"
 TRIAL_SEED = 200
 SEEDS = tuple(sorted(int(s) for s in numpy_generator(MODEL).choice(9000, 3, replace=False) + 1000))

@@ -18,18 +18,17 @@ from typing import Any
 
 import tyro
 
-from benchmarks import protocol
+from benchmarks import RESULTS_DIR, protocol
 from benchmarks.browser import IS_IDLE_JS, open_browser, set_hidden, start_server
 from benchmarks.step import median_ratio, rounded_median
 from benchmarks.visitors import list_titles
 from cleaner import presets
 from cleaner.config import with_eval_interval
 from cleaner.jobs import local, process
-from cleaner.reports import results
 from cleaner.runs import store
 from cleaner.runs.progress import read_progress
 
-RESULT_PATH = results.RESULTS_DIR / "watching.json"
+RESULT_PATH = RESULTS_DIR / "watching.json"
 PHASES = ("no page", "Poison open", "tab hidden")
 IDLE_PAUSE = 20.0
 """Seconds in which the server prepares its next worker after the training."""

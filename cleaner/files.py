@@ -135,11 +135,6 @@ def shipped_assets() -> Path:
     return _find_shipped("_assets", checkout="assets")
 
 
-def shipped_results() -> Path:
-    """Return the folder of the shipped result files: benchmarks/results in a checkout."""
-    return _find_shipped("_results", checkout="benchmarks/results")
-
-
 def app_file() -> Path:
     """Return the script of the Streamlit app; pages/ is in its folder."""
     return _find_shipped("_app/app.py", checkout="app.py")

@@ -13,18 +13,13 @@ from typing import Any
 
 from cleaner.access import validate_allowed
 from cleaner.config import FinetuneConfig, changed_parameters
-from cleaner.files import assets, expand_home, read_json_cached, shipped_assets, shipped_results, validate_regular
+from cleaner.files import assets, expand_home, read_json_cached, shipped_assets, validate_regular
 from cleaner.labels import FULL_CAPTIONS, defense_name, to_label
 from cleaner.models.header import read_metadata
 from cleaner.published import Method, Preset, Training
 from cleaner.registry import DEFENSES, TRIGGERS
 from cleaner.types import CleanerError
 
-RESULTS_DIR = shipped_results()
-PHOTOS_RESULT = "cifar10.json"
-"""Result file of the table on photos (benchmarks/photos.py)."""
-PROTOCOL2_RESULT = "protocol2_{}.jsonl"
-"""Result file of protocol 2 for a built-in model."""
 CHOSEN_RATES = Path(__file__).with_name("chosen_rates.json")
 """Setting -> model -> method -> learning rate that its trials chose (benchmarks/chosen_rates.py)."""
 
@@ -227,16 +222,6 @@ def find_tried_model(model: str) -> str:
     return model if not name or is_pretrained(name) else name
 
 
-def read_attack_defense_rows() -> list[dict[str, Any]]:
-    """Return the rows of the attack x defense table at the full setting; empty if the file is missing."""
-    return list(read_json_cached(RESULTS_DIR / "attack_defense.json").get("rows", []))
-
-
-def read_photo_rows() -> list[dict[str, Any]]:
-    """Return the rows of the table on photos; empty if the file is missing."""
-    return list(read_json_cached(RESULTS_DIR / PHOTOS_RESULT).get("rows", []))
-
-
 SCENES_VARIANT = "scenes"
 """Variant that every attack and defense has: this project's own settings."""
 QUICK_VARIANT = "quick"
@@ -355,7 +340,14 @@ def _pretrained_preset(method: str, model: str) -> Preset:
 
 def _own_preset(method: str, variant: str, parameters: Mapping[str, Any], training: Training) -> Preset:
     """Return a preset of this project: who states the training states the parameters, too."""
-    return Preset(method=method, variant=variant, source=training.source, parameters=parameters, training=training)
+    return Preset(
+        source=training.source,
+        parameters=parameters,
+        training=training,
+        variant=variant,
+        method=method,
+        is_published=False,
+    )
 
 
 def _published_presets(method: str) -> list[Preset]:

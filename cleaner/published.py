@@ -61,6 +61,7 @@ class Preset:
         unstated: what the source does not state.
         variant: distinguishes several presets of one method.
         method: registered name of the attack or defense. Classes leave it empty; `cleaner.presets` fills it in.
+        is_published: whether the settings are those of a publication, not this project's.
     """
 
     source: str
@@ -69,6 +70,7 @@ class Preset:
     unstated: str = ""
     variant: str = "published"
     method: str = ""
+    is_published: bool = True
 
     @property
     def citation(self) -> str:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import streamlit as st
 
 from cleaner.reports.comparability import has_failed_attack
-from pages._shared import cache, image_detection, pair_detection, state
-from pages._shared.frame import link, page
+from pages._shared import cache
+from pages._shared.detect import image_detection, pair_detection
+from pages._shared.shell import state
+from pages._shared.shell.frame import link, page
 
 LEAD = "**Find the poison without knowing the trigger**: in the training pairs, or in a single image."
 QUESTIONS = {

@@ -7,9 +7,12 @@ import streamlit as st
 from cleaner.reports.comparability import has_failed_attack
 from cleaner.runs.inversion import read_inversion
 from cleaner.types import CleanerError
-from pages._shared import cache, inversion_view, pickers, stage_mode, state, trigger_scan, wording
-from pages._shared.frame import page
-from pages._shared.inversion_view import Subject
+from pages._shared import cache
+from pages._shared.detect import inversion_view, trigger_scan
+from pages._shared.detect.inversion_view import Subject
+from pages._shared.inspect import pickers
+from pages._shared.shell import stage_mode, state, wording
+from pages._shared.shell.frame import page
 
 LEAD = "**Find the trigger of a model that you do not trust**: try the known ones, or invert an unknown one."
 METHODS = {

@@ -11,13 +11,14 @@ from cleaner.plots import charts
 from cleaner.plots.styles import find_style
 from cleaner.reports.comparability import describe_different_tests
 from cleaner.runs.record import RunRecord
-from pages._shared import job_requests, lesson, stage_mode, state, times, wording
-from pages._shared.frame import link, page
-from pages._shared.menu import page_file
-from pages._shared.pixels import decode_png
-from pages._shared.plotly_charts import NO_MODE_BAR
-from pages._shared.run_table import show_run_table
-from pages._shared.wording import escape_markdown
+from pages._shared.inspect.pixels import decode_png
+from pages._shared.inspect.plotly_charts import NO_MODE_BAR
+from pages._shared.runs import job_requests
+from pages._shared.runs.run_table import show_run_table
+from pages._shared.shell import lesson, stage_mode, state, times, wording
+from pages._shared.shell.frame import link, page
+from pages._shared.shell.menu import page_file
+from pages._shared.shell.wording import escape_markdown
 
 LEAD = "Plant a backdoor in a small CLIP model, remove it, and measure **what was removed and what it cost**."
 MAX_DEFENSES = 8

@@ -33,30 +33,16 @@ from cleaner.runs.record import RunRecord
 from cleaner.runs.request import Request
 from cleaner.runs.run import read_progress
 from cleaner.types import CleanerError
-from pages._shared import (
-    cache,
-    cards,
-    curves,
-    downloads,
-    durations,
-    external_model,
-    forms,
-    gallery,
-    job_requests,
-    jobs,
-    live_jobs,
-    sources,
-    stage_mode,
-    state,
-    times,
-    wording,
-)
-from pages._shared.fragments import show_tabs
-from pages._shared.frame import defend_button, page, show_error
-from pages._shared.progress import load_data_with_progress
-from pages._shared.sample import DataKey
-from pages._shared.state import KEEP
-from pages._shared.wording import escape_markdown
+from pages._shared import cache
+from pages._shared.inspect import gallery
+from pages._shared.inspect.sample import DataKey
+from pages._shared.runs import cards, curves, durations, external_model, forms, job_requests, jobs, live_jobs, sources
+from pages._shared.shell import downloads, stage_mode, state, times, wording
+from pages._shared.shell.fragments import show_tabs
+from pages._shared.shell.frame import defend_button, page, show_error
+from pages._shared.shell.progress import load_data_with_progress
+from pages._shared.shell.state import KEEP
+from pages._shared.shell.wording import escape_markdown
 
 LEAD = "Add a **trigger** to a few training images, name the **target** in their captions, and train on them."
 PAIR_COUNTS = (500, 1000, 2000, 4000, 6000, 8000, 10000, 12000, 22500)

@@ -33,24 +33,14 @@ from cleaner.runs.manifest import get_requested_pairs
 from cleaner.runs.record import RunRecord
 from cleaner.runs.request import TEST_SIZE, Request, format_data, get_test_data
 from cleaner.types import CleanerError
-from pages._shared import (
-    cache,
-    defense_results,
-    durations,
-    external_model,
-    forms,
-    job_requests,
-    jobs,
-    live_jobs,
-    stage_mode,
-    state,
-    sweeps,
-)
-from pages._shared.frame import link, page, show_error
-from pages._shared.job_requests import Suspect
-from pages._shared.sample import DataKey
-from pages._shared.state import KEEP
-from pages._shared.wording import escape_markdown
+from pages._shared import cache
+from pages._shared.inspect.sample import DataKey
+from pages._shared.runs import defense_results, durations, external_model, forms, job_requests, jobs, live_jobs, sweeps
+from pages._shared.runs.job_requests import Suspect
+from pages._shared.shell import stage_mode, state
+from pages._shared.shell.frame import link, page, show_error
+from pages._shared.shell.state import KEEP
+from pages._shared.shell.wording import escape_markdown
 
 LEAD = "Finetune the backdoored model on **clean pairs**, without knowing the trigger."
 CLEAN_PAIR_COUNTS = (200, 500, 1000, 2000, 4000, 6000, 8000, 10000)

@@ -18,16 +18,19 @@ from cleaner.plots import features
 from cleaner.plots.styles import find_style
 from cleaner.runs.store import read_record
 from cleaner.types import CleanerError
-from pages._shared import before_after, cache, job_requests, pickers, stage_mode, state, wording
-from pages._shared.cancel import is_canceled, show_cancelable
-from pages._shared.fragments import fragment
-from pages._shared.frame import page
-from pages._shared.map_view import AXES, COLORINGS, KIND_STYLES, MapView, PointId, group_points
-from pages._shared.pixels import enlarge
-from pages._shared.plotly_charts import NO_MODE_BAR, read_selected_ids
-from pages._shared.state import KEEP
-from pages._shared.ticker import tick
-from pages._shared.wording import drop_rounded_zero, escape_markdown
+from pages._shared import cache
+from pages._shared.inspect import before_after, pickers
+from pages._shared.inspect.map_view import AXES, COLORINGS, KIND_STYLES, MapView, PointId, group_points
+from pages._shared.inspect.pixels import enlarge
+from pages._shared.inspect.plotly_charts import NO_MODE_BAR, read_selected_ids
+from pages._shared.runs import job_requests
+from pages._shared.runs.cancel import is_canceled, show_cancelable
+from pages._shared.runs.ticker import tick
+from pages._shared.shell import stage_mode, state, wording
+from pages._shared.shell.fragments import fragment
+from pages._shared.shell.frame import page
+from pages._shared.shell.state import KEEP
+from pages._shared.shell.wording import drop_rounded_zero, escape_markdown
 
 if TYPE_CHECKING:
     from streamlit.delta_generator import DeltaGenerator

@@ -15,16 +15,19 @@ from cleaner.labels import format_count, to_label
 from cleaner.plots import images
 from cleaner.runs.record import RunRecord
 from cleaner.types import CleanerError
-from pages._shared import attention_slider, cache, forms, pickers, stage_mode, state, uploads, wording
-from pages._shared.cancel import allow_again, is_canceled, show_cancelable
-from pages._shared.frame import page
-from pages._shared.pickers import Stage
-from pages._shared.pixels import enlarge
-from pages._shared.plotly_charts import NO_MODE_BAR
-from pages._shared.progress import show_progress
-from pages._shared.sample import Sample
-from pages._shared.state import KEEP
-from pages._shared.wording import drop_rounded_zero, escape_markdown, format_percent
+from pages._shared import cache
+from pages._shared.inspect import attention_slider, pickers
+from pages._shared.inspect.pickers import Stage
+from pages._shared.inspect.pixels import enlarge
+from pages._shared.inspect.plotly_charts import NO_MODE_BAR
+from pages._shared.inspect.sample import Sample
+from pages._shared.runs import forms
+from pages._shared.runs.cancel import allow_again, is_canceled, show_cancelable
+from pages._shared.shell import stage_mode, state, uploads, wording
+from pages._shared.shell.frame import page
+from pages._shared.shell.progress import show_progress
+from pages._shared.shell.state import KEEP
+from pages._shared.shell.wording import drop_rounded_zero, escape_markdown, format_percent
 
 LEAD = "In a backdoored model, **the trigger can outweigh the object**: compare the maps with and without it."
 ADDED = "The trigger adds"

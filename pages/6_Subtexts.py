@@ -14,16 +14,19 @@ from cleaner.plots import charts, features
 from cleaner.runs.record import RunRecord
 from cleaner.runs.run import read_progress
 from cleaner.types import CleanerError
-from pages._shared import annotated_text, cache, job_requests, pickers, stage_mode, state, times, uploads, wording
-from pages._shared.cancel import is_canceled, show_cancelable
-from pages._shared.frame import link, page
-from pages._shared.pickers import Stage
-from pages._shared.pixels import enlarge
-from pages._shared.plotly_charts import NO_MODE_BAR
-from pages._shared.progress import load_data_with_progress
-from pages._shared.sample import DataKey, DrawKey, Sample
-from pages._shared.state import KEEP
-from pages._shared.wording import escape_markdown, format_percent
+from pages._shared import cache
+from pages._shared.inspect import annotated_text, pickers
+from pages._shared.inspect.pickers import Stage
+from pages._shared.inspect.pixels import enlarge
+from pages._shared.inspect.plotly_charts import NO_MODE_BAR
+from pages._shared.inspect.sample import DataKey, DrawKey, Sample
+from pages._shared.runs import job_requests
+from pages._shared.runs.cancel import is_canceled, show_cancelable
+from pages._shared.shell import stage_mode, state, times, uploads, wording
+from pages._shared.shell.frame import link, page
+from pages._shared.shell.progress import load_data_with_progress
+from pages._shared.shell.state import KEEP
+from pages._shared.shell.wording import escape_markdown, format_percent
 
 if TYPE_CHECKING:
     from cleaner.inspection.margins import DrawStats

@@ -13,16 +13,19 @@ from cleaner.plots import images
 from cleaner.plots.styles import STAGE_COLORS, Style
 from cleaner.runs import derived
 from cleaner.runs.record import RunRecord
-from pages._shared import before_after, cache, jobs, pickers, state, uploads, wording
-from pages._shared.cancel import is_canceled, show_cancelable
-from pages._shared.frame import page
-from pages._shared.model_names import show_model_name
-from pages._shared.pickers import Stage
-from pages._shared.pixels import enlarge
-from pages._shared.plotly_charts import NO_MODE_BAR
-from pages._shared.sample import Placement, Sample
-from pages._shared.state import KEEP
-from pages._shared.wording import escape_markdown
+from pages._shared import cache
+from pages._shared.inspect import before_after, pickers
+from pages._shared.inspect.pickers import Stage
+from pages._shared.inspect.pixels import enlarge
+from pages._shared.inspect.plotly_charts import NO_MODE_BAR
+from pages._shared.inspect.sample import Placement, Sample
+from pages._shared.runs import jobs
+from pages._shared.runs.cancel import is_canceled, show_cancelable
+from pages._shared.shell import state, uploads, wording
+from pages._shared.shell.frame import page
+from pages._shared.shell.model_names import show_model_name
+from pages._shared.shell.state import KEEP
+from pages._shared.shell.wording import escape_markdown
 
 LEAD = "Move and fade the trigger, and see the predictions of the clean, backdoored and defended model."
 LEFT, TOP, STRENGTH, CLICK, WORD = "try.left", "try.top", "try.strength", "try.image", "try.word"

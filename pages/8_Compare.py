@@ -11,16 +11,18 @@ from cleaner.evaluation.result import PROTOCOL_LABELS, WEAK_ASR, columns, succes
 from cleaner.labels import NO_DEFENSE, UNKNOWN_ATTACK, to_attack_label, to_defense_label
 from cleaner.plots import comparison
 from cleaner.plots.styles import find_style
-from cleaner.reports import aggregate, claim, comparability, equal_accuracy
-from cleaner.reports.benchmark import read_benchmark_records
+from cleaner.reports import aggregate, comparability, equal_accuracy
 from cleaner.reports.export import export_weights
+from cleaner.reports.reference import read_reference
 from cleaner.reports.tables import to_csv, to_json, to_row
 from cleaner.runs.record import RunRecord
-from pages._shared import benchmark_results, cache, cards, stage_mode, state, times, wording
-from pages._shared.frame import link, page
-from pages._shared.plotly_charts import NO_MODE_BAR
-from pages._shared.state import KEEP
-from pages._shared.wording import escape_markdown, format_percent
+from pages._shared import cache
+from pages._shared.inspect.plotly_charts import NO_MODE_BAR
+from pages._shared.runs import benchmark_results, cards
+from pages._shared.shell import stage_mode, state, times, wording
+from pages._shared.shell.frame import link, page
+from pages._shared.shell.state import KEEP
+from pages._shared.shell.wording import escape_markdown, format_percent
 
 LEAD = "**The best defense removes the backdoor and keeps the accuracy**."
 SOURCES = {"runs": "Runs on this machine", "benchmark": "Project benchmark"}
@@ -227,15 +229,15 @@ def show_weights_export(entries: list[RunRecord]) -> None:
 
 
 with page("Compare", LEAD):
-    runs, benchmark = state.all_runs(), [*claim.read_claim_records(), *read_benchmark_records()]
+    runs, reference = state.all_runs(), read_reference()
     with st.container(horizontal=True, vertical_alignment="center"):
         source = "runs"
-        if benchmark:
+        if reference.tables:
             source = state.choose_segment(
                 "Source",
                 SOURCES,
                 key="compare.source",
-                help="Runs on this machine with the shipped example, or the results in the project's README.",
+                help="Runs on this machine with the shipped example, or this project's own results.",
                 is_label_hidden=True,
             )
         entries = filter_runs(runs) if source == "runs" and runs else []
@@ -245,7 +247,7 @@ with page("Compare", LEAD):
         stage_mode.explain_missing(
             "Stage mode shows runs on this machine: choose them as the source outside stage mode."
         )
-        benchmark_results.show(benchmark)
+        benchmark_results.show(reference)
     elif not runs:
         st.info("No runs yet: train a model on the Poison page.", icon=":material/table:")
         link("Poison", "Go to Poison")

@@ -9,10 +9,12 @@ import streamlit as st
 from cleaner.reports import comparability, film
 from cleaner.runs.film import has_film
 from cleaner.runs.record import RunRecord
-from pages._shared import film_player, jobs, stage_mode, state, wording
-from pages._shared.frame import defend_button, link, page
-from pages._shared.state import KEEP
-from pages._shared.wording import escape_markdown
+from pages._shared.inspect import film_player
+from pages._shared.runs import jobs
+from pages._shared.shell import stage_mode, state, wording
+from pages._shared.shell.frame import defend_button, link, page
+from pages._shared.shell.state import KEEP
+from pages._shared.shell.wording import escape_markdown
 
 LEAD = "Watch a backdoor appear, and **dissolve**: the same images at up to 16 moments of a training run. Space plays."
 

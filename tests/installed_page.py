@@ -57,7 +57,7 @@ def main() -> None:
         time.sleep(0.2)
     result = {
         **commands,
-        "files": [str(path) for path in (files.__file__, script, files.shipped_assets(), files.shipped_results())],
+        "files": [str(path) for path in (files.__file__, script, files.shipped_assets())],
         "exceptions": [error.message for error in app.exception],
         "title": [title.value for title in app.title],
         "in_view": app.sidebar.selectbox[0].value,

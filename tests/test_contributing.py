@@ -93,7 +93,7 @@ def test_examples_pass_the_linters(repository: Path) -> None:
 def test_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The page draws its title and a line per run; the frame, which needs the whole app, is replaced."""
     testing = pytest.importorskip("streamlit.testing.v1")
-    from pages._shared import frame
+    from pages._shared.shell import frame
 
     @contextmanager
     def bare_page(title: str, lead: str) -> Iterator[None]:

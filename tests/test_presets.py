@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import chosen_rates
+from benchmarks import RESULTS_DIR, chosen_rates
 from cleaner import presets
 from cleaner.attacks import TRIGGERS
 from cleaner.config import FinetuneConfig
@@ -19,7 +19,6 @@ from cleaner.defenses import DEFENSES
 from cleaner.files import read_json
 from cleaner.models.clip import load_clip, save_clip
 from cleaner.presets import (
-    PHOTOS_RESULT,
     PRETRAINED_LR,
     PoisonSetting,
     attack_presets,
@@ -194,10 +193,10 @@ def test_scenes_is_what_the_benchmarks_use() -> None:
 
 
 def test_a_setting_is_called_chosen_only_for_attacks_that_were_tried() -> None:
-    scenes = read_json(presets.RESULTS_DIR / "attack_trials.json")["trials"]
+    scenes = read_json(RESULTS_DIR / "attack_trials.json")["trials"]
     tried = {
         "scenes": {row["trigger"] for row in scenes if row["config"]["poison_rate"] == presets.POISON_RATE},
-        "cifar10": {row["trigger"] for row in read_json(presets.RESULTS_DIR / PHOTOS_RESULT)["attack_trials"]},
+        "cifar10": {row["trigger"] for row in read_json(RESULTS_DIR / "cifar10.json")["attack_trials"]},
     }
     for model in ("scenes-rn", "photos-rn"):
         sources = {name: scenes_attack_preset(name, model).source for name in TRIGGERS}

@@ -95,7 +95,6 @@ def test_wheel_holds_every_file_once(checkout: Path, wheel: Path) -> None:
     expected = {f"cleaner/{name}" for name in files_below(checkout / "cleaner")}
     expected |= {f"cleaner/_app/pages/{name}" for name in files_below(checkout / "pages")}
     expected |= {f"cleaner/_assets/{name}" for name in files_below(checkout / "assets")}
-    expected |= {f"cleaner/_results/{name}" for name in files_below(checkout / "benchmarks" / "results")}
     expected |= {"cleaner/_app/app.py", "cleaner/_app/.streamlit/config.toml"}
     missing = expected - set(names)
     assert not missing, f"add the folder to [tool.setuptools] packages, or the files to package-data: {missing}"
@@ -133,7 +132,6 @@ def test_commands_work_outside_the_checkout(outcome: dict[str, Any]) -> None:
     rates = {row["defense"]: row["training"]["finetune"]["lr"] for row in defenses}
     assert rates == {name: defense_lr("scenes-rn", DEFENSES[name]()) for name in DEFENSES}
     assert set(rates.values()) != {DEFEND.lr}
-    assert any(row["ran"] for row in presets)
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ from typing import Any
 
 from benchmarks.markdown.cells import Row, format_number, join_unique, markdown_table, mean
 from benchmarks.protocol2 import plan, rule
+from benchmarks.protocol2.lines import COPY_NOTE
 from benchmarks.protocol2.summary import (
     Cell,
     at_equal_accuracy,
@@ -20,7 +21,6 @@ from benchmarks.protocol2.summary import (
     undefended_asr,
 )
 from benchmarks.protocol2.tasks import Methods, Task
-from cleaner.reports import claim
 
 COMMAND = "python -m benchmarks.attack_defense --protocol 2"
 BASELINE, CONTROL, SPARSE_CONTROL = "cleanclip", "cleanclip_short K 100 %", "cleanclip_short K 10 %"
@@ -167,7 +167,7 @@ def format_origin(rows: Sequence[Row], command: str = COMMAND) -> str:
 def note_copies(rows: Sequence[Row]) -> str:
     """Return a sentence on the methods that were measured on other backdoored models; "" without any."""
     names = dict.fromkeys(f"`{row['task']['method']}`" for row in rows if row.get("is_on_copy"))
-    return f" {', '.join(names)}: {claim.COPY_NOTE}." if names else ""
+    return f" {', '.join(names)}: {COPY_NOTE}." if names else ""
 
 
 def _describe_processor(processor: Mapping[str, Any]) -> str:

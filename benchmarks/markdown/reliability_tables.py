@@ -14,7 +14,7 @@ from benchmarks.protocol2.records import results_path
 from benchmarks.protocol2.summary import Cell
 from benchmarks.protocol2.tasks import Task
 from cleaner.files import read_json_lines
-from cleaner.reports.variation import describe_variation
+from cleaner.reports.reference import read_reference
 
 LABELS = {
     "inputs": "generated files: images, tables, archives, captions, weights, run folders",
@@ -82,7 +82,7 @@ def sessions(root: Path) -> str:
 
 def variation(root: Path) -> str:
     """Return how far figures vary by seed and by processor."""
-    return describe_variation(root / "benchmarks" / "results")
+    return read_reference(root / "assets" / "reference.json").variation
 
 
 def protocol2_processors(root: Path) -> str:

@@ -11,6 +11,7 @@ from benchmarks import views
 from benchmarks.markdown.cells import Row, format_number, markdown_table, mean
 from benchmarks.markdown.protocol2_claim import CUT_SHORT_NOTE, format_gaps, format_origin, format_seeds
 from benchmarks.protocol2 import rule
+from benchmarks.protocol2.lines import name_method
 from benchmarks.protocol2.records import results_path
 from benchmarks.protocol2.summary import (
     Cell,
@@ -23,7 +24,6 @@ from benchmarks.protocol2.summary import (
 from benchmarks.protocol2.tasks import Task
 from benchmarks.rows import group_by_suspect
 from cleaner.files import read_json_lines
-from cleaner.reports import claim
 
 COMMAND = "python -m benchmarks.views"
 HEADER = ("method", "views", "BatchNorm", "points lost at best", "rate", "CF", "ASR@1", "at 2 points", "at 5 points")
@@ -45,7 +45,7 @@ def gentler_views(root: Path) -> str:
             cells = select_cells(row for row in rows if views.read_variant(row) == variant)
             curve = [cell for cell in (cells if variant in variants else protocol_cells) if cell.task in tasks]
             if len(curve) == len(tasks):
-                name, batch_norm = claim.name_method(curve[0].row), "frozen" if variant.freeze_bn else "live"
+                name, batch_norm = name_method(curve[0].row), "frozen" if variant.freeze_bn else "live"
                 lines.append((f"`{name}`", variant.augmentation, batch_norm, *_summarize(before, curve)))
                 used += [cell.row for cell in curve]
     caption = (

@@ -7,19 +7,19 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from benchmarks.protocol import ATTACKS
+from benchmarks.protocol2.lines import CLAIM_STEPS, OWN_FORMULA
 from cleaner import presets
 from cleaner.config import FinetuneConfig
 from cleaner.data.base import CaptionData, load_data
 from cleaner.data.poison import PoisonedData
 from cleaner.data.scenery.facts import OBJECT_NAMES
 from cleaner.defenses import DEFENSES, Defense
-from cleaner.reports import claim
 from cleaner.runs.run import Run
 from cleaner.seed import numpy_generator
 
 PRECISION = "fp32"
 """Of all cells, on every machine."""
-STEPS, LONG_STEPS = claim.CLAIM_STEPS, 2 * claim.CLAIM_STEPS
+STEPS, LONG_STEPS = CLAIM_STEPS, 2 * CLAIM_STEPS
 REBOUND_STEPS, REBOUND_LR = 186, 3e-4
 """Steps and learning rate of harmless finetuning after a defense, equal for all: two epochs of the same pairs."""
 TRIAL_SEED, GRID_SEED = 100, 0
@@ -99,7 +99,7 @@ def ladder(attack: str) -> tuple[AttackSetting, ...]:
 
 FORMS: dict[str, dict[str, Any]] = {
     f"{formula}, {positive}": {"formula": formula, "negatives": negatives, "positive": positive}
-    for formula, negatives in ((claim.OWN_FORMULA, 3), ("reviewed", 1))
+    for formula, negatives in ((OWN_FORMULA, 3), ("reviewed", 1))
     for positive in ("core", "relation")
 }
 """Forms of TA-Cleaner that the grid compares: formula and style of positive subtexts."""

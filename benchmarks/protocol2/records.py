@@ -8,8 +8,7 @@ from typing import Any
 
 import torch
 
-from cleaner import presets
-from cleaner.reports import results
+from benchmarks import RESULTS_DIR
 
 CPU_FLAGS = (
     "fma",
@@ -28,7 +27,7 @@ CPU_FLAGS = (
 
 def results_path(model: str) -> Path:
     """Return the file of a model."""
-    return results.RESULTS_DIR / presets.PROTOCOL2_RESULT.format(model)
+    return RESULTS_DIR / f"protocol2_{model}.jsonl"
 
 
 def describe_processor() -> dict[str, Any]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from benchmarks.protocol2.lines import BUDGETS
 from cleaner.evaluation.equal_accuracy import is_within
-from cleaner.reports import claim
 
 GRID = (3e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 2e-3, 3e-3, 5e-3)
-BUDGET, WIDE_BUDGET = claim.BUDGETS
+BUDGET, WIDE_BUDGET = BUDGETS
 """Losses of validation accuracy, as shares, at which methods are compared; the first one chooses the rate."""
 CURVE_RATES = 5
 """Rates at which a method is measured on test images."""

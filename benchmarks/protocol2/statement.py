@@ -7,13 +7,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks import protocol
+from benchmarks import RESULTS_DIR, protocol
 from benchmarks.protocol2 import plan, rule
 from cleaner.files import read_json
-from cleaner.reports import results
 from cleaner.types import CleanerError
 
-PATH = results.RESULTS_DIR / "protocol.json"
+PATH = RESULTS_DIR / "protocol.json"
 
 
 def build_protocol() -> dict[str, Any]:

@@ -8,9 +8,9 @@ from typing import Any
 
 from benchmarks.markdown.cells import Row
 from benchmarks.protocol2 import plan, rule
+from benchmarks.protocol2.lines import PLAIN_TASK, name_method, select_rows
 from benchmarks.protocol2.tasks import Attacks, Log, Methods, Task, decide_attacks, decide_methods
 from cleaner.evaluation.equal_accuracy import Setting, interpolate_asr, is_within
-from cleaner.reports import claim
 
 NO_METHOD = "none"
 
@@ -50,7 +50,7 @@ def select_cells(rows: Iterable[Row], is_compared: Callable[[Task], bool] = _is_
     Only cells with metrics; of each backdoored model those of one processor, which measured most of them.
     """
     compared = (row for row in rows if is_compared(Task(**row["task"])))
-    return [Cell(Task(**row["task"]), dict(row)) for row in claim.select_rows(compared)]
+    return [Cell(Task(**row["task"]), dict(row)) for row in select_rows(compared)]
 
 
 def select(cells: Iterable[Cell], **fields: Any) -> list[Cell]:
@@ -76,7 +76,7 @@ def decide(model: str, rows: Iterable[Row]) -> tuple[Attacks, Methods] | None:
 
 def main_cells(cells: Iterable[Cell], attack: str, target: str) -> list[Cell]:
     """Return the cells of the main table and its curves for one attack."""
-    return select(cells, attack=attack, target=target, **claim.PLAIN_TASK)
+    return select(cells, attack=attack, target=target, **PLAIN_TASK)
 
 
 def is_key_method_at_rate(task: Task, methods: Methods) -> bool:
@@ -122,7 +122,7 @@ def by_method(cells: Iterable[Cell]) -> dict[str, list[Cell]]:
     """Return name in tables -> cells, in the order of tables; formulas in order of appearance."""
     groups: dict[str, list[Cell]] = {}
     for cell in sorted(cells, key=lambda cell: plan.ORDER.index(cell.task.method)):
-        groups.setdefault(claim.name_method(cell.row) or NO_METHOD, []).append(cell)
+        groups.setdefault(name_method(cell.row) or NO_METHOD, []).append(cell)
     return groups
 
 
@@ -167,9 +167,7 @@ def find_cut_short(cells: Iterable[Cell], max_loss: float) -> set[tuple[str, int
     A rate beyond the grid might leave less: their ASR at equal accuracy is an upper bound.
     """
     largest = (cell for cell in cells if cell.task.lr == max(rule.GRID))
-    return {
-        (claim.name_method(cell.row) or NO_METHOD, cell.task.seed) for cell in largest if is_within(cell.loss, max_loss)
-    }
+    return {(name_method(cell.row) or NO_METHOD, cell.task.seed) for cell in largest if is_within(cell.loss, max_loss)}
 
 
 def at_equal_accuracy(cells: Sequence[Cell], max_loss: float) -> dict[str, dict[int, float]]:

@@ -8,8 +8,8 @@ from typing import Any
 
 from benchmarks.markdown.cells import Row
 from benchmarks.protocol2 import plan, rule
+from benchmarks.protocol2.lines import MEASURED_ALONE
 from benchmarks.protocol2.plan import FULL_METHOD, JUDGES, MODELS, PLAIN, SHARES
-from cleaner.reports import claim
 from cleaner.types import CleanerError
 
 FAILED_LOSS = 1.0
@@ -216,15 +216,15 @@ def _missing_in(part: str, model: str, log: Log, attacks: Attacks) -> list[Task]
 
 def _split_alone(group: Sequence[Task]) -> list[list[Task]]:
     """Return the cells that one processor must measure: the methods measured alone need just their backdoored model."""
-    usual = [task for task in group if task.method not in claim.MEASURED_ALONE]
-    return [usual, [task for task in group if not task.method or task.method in claim.MEASURED_ALONE]]
+    usual = [task for task in group if task.method not in MEASURED_ALONE]
+    return [usual, [task for task in group if not task.method or task.method in MEASURED_ALONE]]
 
 
 def planned_groups(part: str, model: str, attacks: Attacks, methods: Methods) -> list[list[Task]]:
     """Return the cells of a part, once everything is decided: one list per backdoored model, that model first.
 
     A list has everything that a table compares with these cells, because one processor must have measured it all, but
-    for `claim.MEASURED_ALONE`.
+    for `MEASURED_ALONE`.
     """
     own, cells = MODELS[model], _Cells(attacks, methods)
     target, others = attacks.targets[0], attacks.targets[1:]

@@ -113,7 +113,7 @@ class Demo:
             results.write_result(out, result)
 
     def _print_comparison(self, rows: list[dict[str, Any]], seconds: float) -> None:
-        """Print the comparison, then the one at the full setting."""
+        """Print the comparison."""
         from cleaner.workflow import attack_verdict
 
         metrics = [results.parse_row_metrics(row) for row in rows]
@@ -130,23 +130,6 @@ class Demo:
             metric_legend(),
             sep="\n",
         )
-        self._print_full_setting()
-
-    def _print_full_setting(self) -> None:
-        """Print the recorded comparison at the full setting, if there is one."""
-        recorded = [
-            row
-            for row in presets.read_attack_defense_rows()
-            if row["model"] == self.model and row["trigger"] == self.trigger[0]
-        ]
-        if not recorded:
-            return
-        seed = min(row["seed"] for row in recorded)
-        rows = [row for row in recorded if row["seed"] == seed]
-        metrics = [results.parse_row_metrics(row) for row in rows]
-        lines = [format_row(row["defense"] or "none", m, row["seconds"]) for row, m in zip(rows, metrics, strict=True)]
-        title = f"\nThe full setting (more pairs and steps; seed {seed}; from benchmarks/results):\n"
-        print(title, format_table(lines), "", describe_protocol(metrics[0]), sep="\n")
 
 
 def _describe(rows: list[dict[str, Any]], metrics: list[Metrics]) -> list[str]:

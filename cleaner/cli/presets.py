@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
@@ -14,14 +13,9 @@ import tyro
 from cleaner.cli.options import find_preset, options_from_config
 from cleaner.cli.output import print_json
 from cleaner.cli.training import Defend, Poison, original_model
-from cleaner.files import read_json_lines
 from cleaner.presets import (
     NOT_RUN,
     OWN_POISON,
-    PROTOCOL2_RESULT,
-    QUICK_CLEAN_PAIRS,
-    QUICK_DEFEND,
-    RESULTS_DIR,
     attack_presets,
     defense_presets,
     explain_unpublished,
@@ -31,32 +25,30 @@ from cleaner.published import Preset
 from cleaner.registry import DEFENSES, TRIGGERS
 from cleaner.runs.folders import is_run_folder, resolve_run
 
-RUN_BY_US = "run by us"
 LISTED_MODEL = "scenes-rn"
 """Model whose settings the list states."""
 
 
 @dataclass(frozen=True)
 class Presets:
-    """List the presets of attacks and defenses: settings, source, and whether we ran them."""
+    """List the presets of attacks and defenses: settings and source; published ones were not run by us."""
 
     json: Annotated[bool, tyro.conf.arg(help="Print as JSON.")] = False
 
     def run(self) -> None:
-        rows = _read_result_settings()
         attacks = {name: attack_presets(name, LISTED_MODEL) for name in TRIGGERS}
         defenses = {name: defense_presets(name, LISTED_MODEL) for name in DEFENSES}
         if self.json:
-            entries = [_to_dict(p, "trigger", has_results(p, rows)) for presets in attacks.values() for p in presets]
-            entries += [_to_dict(p, "defense", has_results(p, rows)) for presets in defenses.values() for p in presets]
+            entries = [_to_dict(preset, "trigger") for presets in attacks.values() for preset in presets]
+            entries += [_to_dict(preset, "defense") for presets in defenses.values() for preset in presets]
             print_json(entries)
             return
         print(f"This project's settings are those for {LISTED_MODEL}; other models get their own.\n")
         for command, registry, methods in (("poison", TRIGGERS, attacks), ("defend RUN", DEFENSES, defenses)):
             print(f"python -m cleaner {command} --preset NAME")
             for preset in (preset for presets in methods.values() for preset in presets):
-                state = RUN_BY_US if has_results(preset, rows) else NOT_RUN
-                print(f"  {preset.name} ({state})\n      {_describe(preset)}")
+                note = f" ({NOT_RUN})" if preset.is_published else ""
+                print(f"  {preset.name}{note}\n      {_describe(preset)}")
             unpublished = [name for name in methods if not registry[name].published]
             print(*(f"  {name}: {explain_unpublished(name)}" for name in unpublished), "", sep="\n")
 
@@ -73,7 +65,7 @@ def _describe(preset: Preset) -> str:
     return "\n      ".join(lines)
 
 
-def _to_dict(preset: Preset, kind: str, is_run: bool) -> dict[str, Any]:
+def _to_dict(preset: Preset, kind: str) -> dict[str, Any]:
     training = preset.training and {
         "pairs": preset.training.pairs,
         "poison_rate": preset.training.poison_rate,
@@ -88,50 +80,8 @@ def _to_dict(preset: Preset, kind: str, is_run: bool) -> dict[str, Any]:
         "source": preset.source,
         "not_stated": preset.unstated,
         "training": training,
-        "ran": is_run,
+        "published": preset.is_published,
     }
-
-
-def _read_result_settings() -> list[dict[str, Any]]:
-    """Return the settings of all rows of the result files that record them."""
-    rows: list[dict[str, Any]] = []
-    for path in sorted(RESULTS_DIR.glob(PROTOCOL2_RESULT.format("*"))):
-        rows += [row["config"] for row in read_json_lines(path) if "config" in row]
-    for path in sorted(RESULTS_DIR.glob("*.json")):
-        stored = json.loads(path.read_text(encoding="utf-8"))
-        for row in (row for key in ("rows", "trials") for row in stored.get(key) or []):
-            if "config" in row:
-                rows.append(row["config"])
-            elif "clean_pairs" in row:
-                settings = {name: row[name] for name in ("lr", "epochs")}
-                rows.append({"pairs": row["clean_pairs"], "finetune": settings, "defense": {"name": row["defense"]}})
-            for name, after in (row.get("after") or {}).items():  # benchmarks/inversion.py defends in the quick setting
-                settings = {"lr": after["lr"], "epochs": QUICK_DEFEND.epochs}
-                rows.append({"pairs": QUICK_CLEAN_PAIRS, "finetune": settings, "defense": {"name": name}})
-    return rows
-
-
-def has_results(preset: Preset, rows: Iterable[dict[str, Any]]) -> bool:
-    """Return whether a row of the results has the preset's parameters, pairs, rate and schedule.
-
-    A schedule value that a row does not record counts as equal.
-    """
-    training = preset.training
-    if training is None:
-        return False
-    state = {"name": preset.method, **preset.parameters}
-    schedule = {name: getattr(training.finetune, name) for name in ("lr", "epochs", "batch_size")}
-    key = "trigger" if training.poison_rate is not None else "defense"
-
-    def matches(row: dict[str, Any]) -> bool:
-        method, finetune = row.get(key) or {}, row["finetune"]
-        return (
-            all(method.get(name) == value for name, value in state.items())
-            and (row["pairs"], row.get("poison_rate")) == (training.pairs, training.poison_rate)
-            and all(finetune.get(name, value) == value for name, value in schedule.items())
-        )
-
-    return any(matches(row) for row in rows)
 
 
 def resolve_preset_defaults(arguments: Sequence[str]) -> Poison | Defend | None:

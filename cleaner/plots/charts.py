@@ -8,7 +8,6 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from cleaner.labels import to_defense_label
 from cleaner.plots.styles import DASHES, STAGE_COLORS, find_line_styles, find_style, find_styles
 
 GRAY = STAGE_COLORS["floor"]
@@ -129,34 +128,6 @@ def add_band(
         showlegend=False,
         **options,
     )
-
-
-def removal_curves(curves: Mapping[str, Sequence[Sequence[tuple[int, float]]]]) -> go.Figure:
-    """Return ASR@1 of validation images against step: one line per defense, the mean over its runs.
-
-    curves: name of the defense -> (step, asr) of each run, evaluated at the same steps. Several runs add a faint band
-    from the lowest to the highest value.
-    """
-    figure = go.Figure()
-    for (name, runs), style in zip(curves.items(), find_styles(curves), strict=True):
-        values: dict[int, list[float]] = {}
-        for step, asr in (point for run in runs for point in run):
-            values.setdefault(step, []).append(asr)
-        steps = sorted(values)
-        if len(runs) > 1:
-            low, high = ([pick(values[s]) for s in steps] for pick in (min, max))
-            add_band(figure, steps, low, high, style.color, opacity=0.15)
-        figure.add_scatter(
-            x=steps,
-            y=[sum(values[s]) / len(values[s]) for s in steps],
-            mode="lines+markers",
-            name=escape_html(to_defense_label(name)) + (f" ({len(runs)} runs)" if len(runs) > 1 else ""),
-            line={"color": style.color, "dash": style.dash, "width": 2},
-            marker={"symbol": style.mark, "size": 8},
-            hovertemplate="step %{x}: %{y:.1%}<extra></extra>",
-        )
-    apply_layout(figure, 420, "Training step of the defense", "Attack success rate @1, validation images")
-    return figure.update_yaxes(range=[-0.03, 1.03], tickformat=".0%")
 
 
 def similarity_bars(texts: Sequence[str], values: Mapping[str, tuple[str, Sequence[float]]]) -> go.Figure:

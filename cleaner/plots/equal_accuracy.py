@@ -10,7 +10,7 @@ from plotly.subplots import make_subplots
 
 from cleaner.labels import to_defense_label
 from cleaner.plots.charts import add_band, apply_layout, escape_html, title_panels
-from cleaner.plots.styles import STAGE_COLORS, Style, find_line_styles, find_styles
+from cleaner.plots.styles import STAGE_COLORS, Style, find_line_styles
 
 MAX_LOSS = 0.10
 """Loss of accuracy where the charts end."""
@@ -30,12 +30,11 @@ class CostPoint:
 
 @dataclass(frozen=True)
 class CostPanel:
-    """One attack: name of the defense -> its points; success on the backdoored and on the clean model."""
+    """One attack: name of the defense -> its points; success on the backdoored model."""
 
     title: str
     curves: Mapping[str, Sequence[CostPoint]]
     undefended: float | None = None
-    floor: float | None = None
     success: str = "Attack success @1"
     """Name of the metric of attack success: an attack may be judged by another one than ASR."""
 
@@ -60,50 +59,22 @@ def equal_accuracy(panels: Sequence[CostPanel]) -> go.Figure:
                     legendgroup=name,
                     **_place(number),
                 )
-            _add_line(figure, name, points, number, style, shape="hv", success=panel.success)
-    _finish(figure, panels, "Largest allowed loss of clean accuracy")
-    return figure.update_xaxes(range=[0, MAX_LOSS])
-
-
-def accuracy_cost(panels: Sequence[CostPanel], budgets: Sequence[float] = ()) -> go.Figure:
-    """Return ASR left against accuracy lost: one mark per learning rate, a line per defense, best is bottom left.
-
-    `budgets`: losses that get a dotted line.
-    """
-    figure = _make_panels(panels)
-    names = _list_defenses(panels)
-    styles = dict(zip(names, find_styles(names), strict=True))
-    for number, panel in enumerate(panels):
-        for name, points in panel.curves.items():
-            _add_line(figure, name, points, number, styles[name], shape="linear", success=panel.success)
-    for budget in budgets:
-        figure.add_vline(budget, line={"dash": "dot", "color": STAGE_COLORS["floor"]})
-    return _finish(figure, panels, "Accuracy lost")
+            _add_line(figure, name, points, number, style, panel.success)
+    return _finish(figure, panels)
 
 
 def _add_line(
-    figure: go.Figure,
-    name: str,
-    points: Sequence[CostPoint],
-    number: int,
-    style: Style,
-    *,
-    shape: str,
-    success: str,
+    figure: go.Figure, name: str, points: Sequence[CostPoint], number: int, style: Style, success: str
 ) -> None:
     is_first = not any(trace.legendgroup == name and trace.showlegend for trace in figure.data)
-    is_linear = shape == "linear"
-    errors = {"type": "data", "array": [p.high - p.asr for p in points], "arrayminus": [p.asr - p.low for p in points]}
     figure.add_scatter(
         x=[p.loss for p in points],
         y=[p.asr for p in points],
-        mode="lines+markers" if is_linear else "lines",
+        mode="lines",
         name=escape_html(to_defense_label(name)),
         legendgroup=name,
         showlegend=is_first,
-        line={"color": style.color, "dash": style.dash, "width": 2.5, "shape": shape},
-        marker={"symbol": style.mark, "size": 10},
-        error_y={**errors, "color": style.color, "thickness": 1, "width": 3, "visible": is_linear},
+        line={"color": style.color, "dash": style.dash, "width": 2.5, "shape": "hv"},
         text=[escape_html(p.note) for p in points],
         hovertemplate=f"{escape_html(to_defense_label(name))}<br>lost %{{x:.1%}}, {success.lower()} %{{y:.1%}}"
         "<br>%{text}<extra></extra>",
@@ -136,16 +107,16 @@ def _place(number: int) -> dict[str, int]:
     return {"row": number // 2 + 1, "col": number % 2 + 1}
 
 
-def _finish(figure: go.Figure, panels: Sequence[CostPanel], x_title: str) -> go.Figure:
+def _finish(figure: go.Figure, panels: Sequence[CostPanel]) -> go.Figure:
     """Draw the lines of the models without a defense, axes and layout."""
     for number, panel in enumerate(panels):
-        for value, stage in ((panel.undefended, "backdoored"), (panel.floor, "floor")):
-            if value is not None:
-                figure.add_hline(value, line={"dash": "dash", "color": STAGE_COLORS[stage]}, **_place(number))
+        if panel.undefended is not None:
+            line = {"dash": "dash", "color": STAGE_COLORS["backdoored"]}
+            figure.add_hline(panel.undefended, line=line, **_place(number))
     rows = max(1, -(-len(panels) // 2))
     names = {name for panel in panels for name in panel.curves}
     apply_layout(figure, 130 + 300 * rows + 20 * (len(names) // 3))
     figure.update_layout(legend_y=1 + 0.14 / rows)  # above the titles
-    figure.update_xaxes(title=x_title, tickformat="~%")
+    figure.update_xaxes(title="Largest allowed loss of clean accuracy", tickformat="~%", range=[0, MAX_LOSS])
     figure.update_yaxes(tickformat=".0%", range=[-0.04, 1.04])
     return figure.update_yaxes(title=_title_panels(panels)[1], col=1)

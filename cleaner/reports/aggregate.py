@@ -138,25 +138,6 @@ def make_run_points(records: Sequence[RunRecord]) -> list[comparison.TradeoffPoi
     ]
 
 
-def make_defense_points(records: Sequence[RunRecord]) -> list[comparison.TradeoffPoint]:
-    """Return one point for each defense of one attack on one model: mean over seeds, bars from minimum to maximum.
-
-    The bars of a defense with a single seed are its 95% Wilson intervals.
-    """
-    ca, asr = aggregate_seeds(records, "ca"), aggregate_seeds(records, "asr")
-    points = []
-    for place in (place for place in ca if place in asr):
-        seeds = ca[place].seeds
-        label = f"{to_defense_label(place[1])}, " + (f"{len(seeds)} seeds" if len(seeds) > 1 else f"seed {seeds[0]}")
-        bars = [
-            (cell.low, cell.high) if len(cell.seeds) > 1 else cell.runs[0].interval(name)
-            for name, cell in (("ca", ca[place]), ("asr", asr[place]))
-        ]
-        run = ca[place].runs[0]
-        points.append(comparison.TradeoffPoint(label, run.kind, ca[place].mean, asr[place].mean, bars[0], bars[1]))
-    return points
-
-
 def plot_heatmap(records: Sequence[RunRecord], name: str) -> Any:
     """Return the plot of defense against attack, in the order of the runs."""
     cells = {

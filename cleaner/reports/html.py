@@ -26,8 +26,8 @@ from cleaner.reports.aggregate import (
 )
 from cleaner.reports.comparability import has_failed_attack, list_notes
 from cleaner.reports.paths import hide_folders, name_without_folders
+from cleaner.reports.reference import read_reference
 from cleaner.reports.tables import find_columns, to_row
-from cleaner.reports.variation import describe_variation
 from cleaner.runs.record import RunRecord
 from cleaner.runs.request import get_test_data
 from cleaner.runs.store import find_suspect, read_record
@@ -67,7 +67,7 @@ def render_html(records: Sequence[RunRecord], origin: str = "") -> str:
         legend=describe_metrics(report_columns),
         plots=plots,
         notes=list_notes(records),
-        variation=describe_variation(),
+        variation=read_reference().variation,
         overlaps=[(record.name_or_id, record.overlap_note) for record in records if record.overlap_note],
         origin=origin,
         to_label=to_defense_label,

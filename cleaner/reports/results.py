@@ -11,7 +11,6 @@ from typing import Any
 from cleaner.evaluation.result import Metrics
 from cleaner.files import read_git_commit as read_git_commit
 from cleaner.files import write_text
-from cleaner.presets import RESULTS_DIR as RESULTS_DIR  # for the programs that write there
 from cleaner.runs.run import Run
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.learning_rates import choose_rates, current_trials
-from cleaner import presets
+from benchmarks import RESULTS_DIR
+from benchmarks.learning_rates import TRAINING_BUDGET, choose_rates
 from cleaner.files import read_json
 
 GRID = (1e-4, 3e-4, 1e-3)
@@ -41,6 +41,7 @@ def test_a_loss_of_exactly_the_budget_is_affordable_in_float32() -> None:
 
 
 def test_the_stored_choice_follows_from_the_stored_trials() -> None:
-    stored = read_json(presets.RESULTS_DIR / "learning_rates.json")
-    chosen, lost = choose_rates(current_trials(stored["trials"]), stored["grid"])
+    stored = read_json(RESULTS_DIR / "learning_rates.json")
+    trials = [t for t in stored["trials"] if all(t[key] == value for key, value in TRAINING_BUDGET.items())]
+    chosen, lost = choose_rates(trials, stored["grid"])
     assert (chosen, lost) == (stored["chosen"], stored["lost_accuracy"])

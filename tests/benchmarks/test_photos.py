@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks import learning_rates, photos, photos_data, protocol, rows
 from benchmarks.corruptions import CORRUPTIONS
-from benchmarks.markdown import result_tables
+from benchmarks.markdown import photo_tables
 from cleaner import presets
 from cleaner.config import FinetuneConfig
 from cleaner.evaluation.evaluate import Metrics
@@ -154,7 +154,7 @@ def test_subtexts_before_and_after_their_correction_are_compared(
     subtexts = photos.compare_subtexts()
     assert [row["defense"] for row in subtexts["before"]] == list(photos.SUBTEXT_METHODS)
     write_json(tmp_path / "benchmarks" / "results" / "cifar10.json", {"subtexts": subtexts})
-    assert "| ta_cleaner | 0.840 → 0.840 | 0.900 → 0.900 |" in result_tables.photo_subtexts(tmp_path)
+    assert "| ta_cleaner | 0.840 → 0.840 | 0.900 → 0.900 |" in photo_tables.photo_subtexts(tmp_path)
 
 
 def test_a_trial_becomes_a_cell_with_the_same_settings(
@@ -250,7 +250,7 @@ def test_the_tables_say_what_they_show_before_all_is_measured(tmp_path: Path, mo
         photos.LINES_PATH, {("badnet", 0): whole, ("badnet", 1): whole, ("blended", 0): whole, ("blended", 1): 3}
     )
     write_json(folder / "cifar10.json", photos.gather() | {"command": "python -m benchmarks.photos --gather"})
-    summary, each = result_tables.photos(tmp_path), result_tables.photos_by_attack(tmp_path)
+    summary, each = photo_tables.photos(tmp_path), photo_tables.photos_by_attack(tmp_path)
     for part in (
         "45,000 photos, which it sees at 64 px",
         "0.850 [0.843, 0.857] on 10,000 test photos; held out: test: defined by the data",
@@ -280,7 +280,7 @@ def test_the_tables_say_what_they_show_before_all_is_measured(tmp_path: Path, mo
     assert "Seed 0; [..]: 95% Wilson interval" in blended
     write_lines(photos.LINES_PATH, {(a, s): whole for a in photos.PHOTO_ATTACKS for s in photos.SEEDS})
     write_json(folder / "cifar10.json", photos.gather())
-    assert "not measured yet" not in result_tables.photos(tmp_path)
+    assert "not measured yet" not in photo_tables.photos(tmp_path)
 
 
 def test_methods_are_compared_at_equal_accuracy(tmp_path: Path) -> None:
@@ -294,7 +294,7 @@ def test_methods_are_compared_at_equal_accuracy(tmp_path: Path) -> None:
     chosen = {photos.MODEL: {"cleanclip": 1e-4, "finetune": 1e-3, "par": 1e-3}}
     known = {"rate_trials": trials, "budget": 0.02, "grid": photos.LR_GRID, "chosen": chosen}
     write_result(tmp_path, "cifar10.json", **known, rows=[])
-    lines = result_tables.photo_rates(tmp_path).splitlines()
+    lines = photo_tables.photo_rates(tmp_path).splitlines()
     cleanclip = next(line for line in lines if line.startswith("| cleanclip |"))
     assert "| 4.0 / 0.100 | 3.0 / 0.200 | **1.0 / 0.800** | - |" in cleanclip
     assert cleanclip.endswith("| 0.500 |")
@@ -304,7 +304,7 @@ def test_methods_are_compared_at_equal_accuracy(tmp_path: Path) -> None:
     measured = Metrics(n=9, classes=10, data="x", target_class="frog", n_attack=9, ca={1: 0.9}, asr={1: 0.97})
     suspect = {"trigger": "badnet", "seed": 0, "defense": None, "metrics": measured.to_dict()}
     write_result(tmp_path, "cifar10.json", **known, rows=[suspect])
-    assert result_tables.photo_rates(tmp_path).splitlines()[-3].endswith("| 0.970 |")
+    assert photo_tables.photo_rates(tmp_path).splitlines()[-3].endswith("| 0.970 |")
 
 
 def test_the_preset_is_the_setting_that_was_chosen() -> None:
@@ -362,5 +362,5 @@ def test_the_whole_program_on_few_photos(tmp_path: Path, monkeypatch: pytest.Mon
     settings["LINES_PATH"].write_text("".join(kept))
     with pytest.raises(SystemExit, match="1 of 2 trials of learning rates"):
         photos.main(photos.Options(gather=True))
-    assert "CA / ASR@1 `jpeg_compression`" in result_tables.photos_by_attack(tmp_path)
-    assert "python -m cleaner pretrain" in result_tables.photos(tmp_path)
+    assert "CA / ASR@1 `jpeg_compression`" in photo_tables.photos_by_attack(tmp_path)
+    assert "python -m cleaner pretrain" in photo_tables.photos(tmp_path)

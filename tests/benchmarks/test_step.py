@@ -53,6 +53,7 @@ def test_published_loop_pads_texts_encodes_both_views_at_once_and_trains_a_copy(
     tiny_clip: Clip, toy_data: TensorData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = tiny_clip.sha256()
+    monkeypatch.setattr(published_loop, "WARMUP_STEPS", 2)
     pairs = published_loop.AugmentedPairs(tiny_clip, toy_data)
     assert [part.shape for part in pairs[3]] == [(3, 32, 32), (3, 32, 32), (77,), (77,)]
     assert torch.equal(pairs[3][2][: tiny_clip.tokenize([toy_data.captions[3]]).shape[1]].max(), pairs[3][2].max())

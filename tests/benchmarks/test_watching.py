@@ -9,7 +9,7 @@ from benchmarks import watching
 from benchmarks.browser import find_chromium
 from benchmarks.visitors import list_titles
 from cleaner.files import read_json
-from pages._shared import menu
+from pages._shared.shell import menu
 
 
 def test_rates_are_compared_within_a_round() -> None:

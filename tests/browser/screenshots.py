@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from benchmarks.browser import open_browser, wait_idle
-from pages._shared.durations import MEASURING
+from pages._shared.runs.durations import MEASURING
 
 SCREENSHOTS_DIR = Path(__file__).resolve().parents[2] / "assets" / "screenshots"
 HEIGHTS = {

@@ -37,7 +37,7 @@ def mount(browser_page: Any) -> Mount:
 
 
 def test_a_key_of_the_stage_mode_counts_once_and_not_after_its_end(mount: Mount) -> None:
-    page = mount(FOLDER / "stage_mode.js")
+    page = mount(FOLDER / "shell" / "stage_mode.js")
     stops = page.evaluate_handle("() => [1, 2].map((height) => receive({ height }))")
     page.evaluate("sent.length = 0")
     page.keyboard.press("ArrowRight")
@@ -49,7 +49,7 @@ def test_a_key_of_the_stage_mode_counts_once_and_not_after_its_end(mount: Mount)
 
 
 def test_keys_leave_the_stage_mode_alone_while_an_image_fills_the_window(mount: Mount) -> None:
-    page = mount(FOLDER / "stage_mode.js")
+    page = mount(FOLDER / "shell" / "stage_mode.js")
     page.evaluate("() => { receive({ height: innerHeight }); document.body.style.overflow = 'hidden'; }")
     for key in ("Escape", "ArrowRight"):
         page.keyboard.press(key)
@@ -60,7 +60,7 @@ def test_keys_leave_the_stage_mode_alone_while_an_image_fills_the_window(mount: 
 
 
 def test_a_focused_slider_keeps_its_arrows_from_the_stage_mode_and_a_text_field_all_keys(mount: Mount) -> None:
-    page = mount(FOLDER / "stage_mode.js", '<input type="range"><input type="text">')
+    page = mount(FOLDER / "shell" / "stage_mode.js", '<input type="range"><input type="text">')
     page.evaluate("() => { receive({ height: innerHeight }); }")
     for kind, wanted in (("text", []), ("range", [["key", "notes"], ["key", "exit"]])):
         for key in ("ArrowRight", "n", "Escape"):
@@ -78,7 +78,7 @@ PICTURE_HTML = '<div data-testid="stElementContainer" class="st-key-pareto" id="
 
 
 def test_stage_mode_shows_the_picture_or_why_there_is_none(browser_page: Any) -> None:
-    style = (FOLDER / "stage_mode.css").read_text().replace("PICTURE", ".st-key-pareto")
+    style = (FOLDER / "shell" / "stage_mode.css").read_text().replace("PICTURE", ".st-key-pareto")
 
     def visible(html: str) -> list[str]:
         browser_page.set_content(f"<style>{style}</style>{html}")
@@ -95,7 +95,7 @@ LINK_HTML = """
 
 
 def test_a_link_of_the_pipeline_shows_that_it_has_the_focus(browser_page: Any) -> None:
-    style = (FOLDER / "style.css").read_text(encoding="utf-8")
+    style = (FOLDER / "shell" / "style.css").read_text(encoding="utf-8")
     browser_page.set_content(f"{LINK_HTML}<style>{style}</style>")
     link, read = browser_page.locator("a"), "link => getComputedStyle(link).outlineStyle"
     assert link.evaluate(read) == "none"
@@ -115,7 +115,7 @@ layout: title, is_single: false, charts: [{ id: "loss", title }], runs: [{
 
 
 def test_a_long_line_is_thinned_evenly_and_has_its_newest_point(mount: Mount) -> None:
-    page = mount(FOLDER / "live_charts.js", CHARTS_HTML)
+    page = mount(FOLDER / "runs" / "live_charts.js", CHARTS_HTML)
     for first in range(1, 10_000, 271):
         page.evaluate(RECEIVE_POINTS, [first, first + 270, "Loss"])
     steps = page.locator("path.line").evaluate("path => path.points.map(point => point[0])")
@@ -125,7 +125,7 @@ def test_a_long_line_is_thinned_evenly_and_has_its_newest_point(mount: Mount) ->
 
 
 def test_a_chart_has_the_title_of_its_newest_runs(mount: Mount) -> None:
-    page = mount(FOLDER / "live_charts.js", CHARTS_HTML)
+    page = mount(FOLDER / "runs" / "live_charts.js", CHARTS_HTML)
     for title in ("Loss", "Loss (terms differ)"):
         page.evaluate(RECEIVE_POINTS, [1, 2, title])
         assert page.locator(".title").inner_text() == title
@@ -137,7 +137,7 @@ READ_ENDS = """plot => [plot, [...plot.querySelectorAll('text')].find((text) => 
 
 
 def test_the_last_number_of_the_axis_is_not_cut_off(mount: Mount) -> None:
-    page = mount(FOLDER / "live_charts.js", CHARTS_HTML)
+    page = mount(FOLDER / "runs" / "live_charts.js", CHARTS_HTML)
     page.evaluate(RECEIVE_POINTS, [1, 2, "Loss"])
     plot = page.locator("svg[role=img]")
     plot_end, number_end = plot.evaluate(READ_ENDS)
@@ -146,14 +146,14 @@ def test_the_last_number_of_the_axis_is_not_cut_off(mount: Mount) -> None:
 
 
 def test_a_single_point_is_seen_until_there_is_a_line(mount: Mount) -> None:
-    page = mount(FOLDER / "live_charts.js", CHARTS_HTML)
+    page = mount(FOLDER / "runs" / "live_charts.js", CHARTS_HTML)
     for last, marks in ((1, 1), (2, 0)):
         page.evaluate(RECEIVE_POINTS, [last, last, "Loss"])
         assert page.locator("svg[role=img] path:not(.line)").count() == marks
 
 
 def test_the_tip_follows_new_points_under_a_pointer_at_rest(mount: Mount) -> None:
-    page = mount(FOLDER / "live_charts.js", CHARTS_HTML)
+    page = mount(FOLDER / "runs" / "live_charts.js", CHARTS_HTML)
     page.evaluate(RECEIVE_POINTS, [1, 50, "Loss"])
     tip, guide = page.locator(".tip"), page.locator(".guide")
     page.locator("svg[role=img]").hover()
@@ -173,7 +173,7 @@ READ_MARKS = "samples => samples.map(sample => sample.innerHTML)"
 
 
 def test_runs_of_one_defense_have_different_marks(mount: Mount) -> None:
-    page = mount(FOLDER / "live_charts.js", CHARTS_HTML)
+    page = mount(FOLDER / "runs" / "live_charts.js", CHARTS_HTML)
     runs = []
     for i, style in enumerate(find_styles(["cleanclip"] * len(FILLS))):
         line = {"id": "asr", "chart": "validation", "color": style.color, "marker": style.mark, "points": [[1, 0.5]]}
@@ -187,7 +187,7 @@ def test_runs_of_one_defense_have_different_marks(mount: Mount) -> None:
 
 @pytest.mark.parametrize(("stage", "asks"), [("", True), ('<div class="st-key-stage"></div>', False)])
 def test_only_keys_of_the_stage_mode_stop_the_clock(mount: Mount, stage: str, asks: bool) -> None:
-    page = mount(FOLDER / "live_charts.js", CHARTS_HTML.replace("running", "notRunning") + stage)
+    page = mount(FOLDER / "runs" / "live_charts.js", CHARTS_HTML.replace("running", "notRunning") + stage)
     page.evaluate("document.addEventListener('keydown', (event) => event.preventDefault())")
     page.evaluate(RECEIVE_POINTS, [1, 2, "Loss"])
     page.wait_for_function("sent.length")
@@ -199,7 +199,7 @@ def test_only_keys_of_the_stage_mode_stop_the_clock(mount: Mount, stage: str, as
 
 
 def test_charts_that_are_mounted_again_are_drawn_once(mount: Mount) -> None:
-    page = mount(FOLDER / "live_charts.js", CHARTS_HTML)
+    page = mount(FOLDER / "runs" / "live_charts.js", CHARTS_HTML)
     for _ in range(2):
         page.evaluate(f"points => {{ ({RECEIVE_POINTS})(points)(); }}", [1, 2, "Loss"])
     assert page.locator(".chart").count() == 1
@@ -222,7 +222,7 @@ POINTER = """(canvas, [name, options]) => canvas.dispatchEvent(new PointerEvent(
 @pytest.fixture
 def panel(mount: Mount) -> Any:
     """A page with one clickable panel of 200 px under a slider in its middle."""
-    page = mount(FOLDER / "before_after.js", '<div class="before-after" style="width: 200px"></div>')
+    page = mount(FOLDER / "inspect" / "before_after.js", '<div class="before-after" style="width: 200px"></div>')
     page.evaluate("data => receive(data)", PANEL)
     page.evaluate(LISTEN)
     page.wait_for_function("document.querySelector('.before-after').dataset.share")
@@ -230,7 +230,7 @@ def panel(mount: Mount) -> Any:
 
 
 def test_a_panel_that_is_mounted_again_is_drawn_once(mount: Mount) -> None:
-    page = mount(FOLDER / "before_after.js", '<div class="before-after"></div>')
+    page = mount(FOLDER / "inspect" / "before_after.js", '<div class="before-after"></div>')
     for _ in range(2):
         page.evaluate("data => { receive(data)(); }", PANEL)
     assert (page.locator(".bar").count(), page.locator("canvas").count()) == (1, 1)
@@ -316,7 +316,7 @@ READ_POINTS = """(canvas, points) => points.map(([x, y]) => {
 
 
 def test_a_map_and_its_legend_draw_each_symbol_in_its_own_shape(mount: Mount) -> None:
-    page = mount(FOLDER / "before_after.js", '<div class="before-after" style="width: 402px"></div>')
+    page = mount(FOLDER / "inspect" / "before_after.js", '<div class="before-after" style="width: 402px"></div>')
     points = [((1 + i % 4) / 5, (1 + i // 4) / 5) for i in range(len(MARKERS))]
     looks = [{"name": symbol, "color": "#0072B2", "edge": "#004F7C", "symbol": symbol} for symbol in MARKERS]
     groups = [look | {"points": [point]} for look, point in zip(looks, points, strict=True)]

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from benchmarks.browser import wait_idle
-from pages._shared.lesson import STEPS, VERDICT, VERDICT_PAGE
-from pages._shared.menu import titles
-from pages._shared.stage_mode import PICTURES
+from pages._shared.shell.lesson import STEPS, VERDICT, VERDICT_PAGE
+from pages._shared.shell.menu import titles
+from pages._shared.shell.stage_mode import PICTURES
 from tests.plots.test_styles import contrast
 
 SIZES = ((1280, 720), (1920, 1080))

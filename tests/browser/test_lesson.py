@@ -13,7 +13,7 @@ from cleaner.reports.verdict import describe_attack, describe_defenses
 from cleaner.runs.record import RunRecord
 from cleaner.runs.status import ACTIVE
 from cleaner.runs.store import list_entries
-from pages._shared.lesson import STEPS, VERDICT_PAGE
+from pages._shared.shell.lesson import STEPS, VERDICT_PAGE
 from tests.browser.conftest import StartServer
 from tests.browser.test_poison_defend import menu, slide_to_start, type_number
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from benchmarks.browser import wait_idle
 from cleaner.runs.store import list_entries
-from pages._shared.durations import MEASURING
+from pages._shared.runs.durations import MEASURING
 from tests.browser.conftest import StartServer
 from tests.waiting import wait_until
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from benchmarks.browser import wait_idle
-from pages._shared.menu import titles
+from pages._shared.shell.menu import titles
 
 
 @pytest.mark.slow

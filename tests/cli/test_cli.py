@@ -482,14 +482,6 @@ def test_the_demo_counts_pairs_as_the_other_commands_do(monkeypatch: pytest.Monk
     assert sizes == {"clean": 32, "test": None, "train": 0}  # None: all; load_data refuses 0
 
 
-def test_the_full_setting_of_the_demo_names_its_target(capsys: pytest.CaptureFixture[str]) -> None:
-    demo.Demo(model="scenes-rn", target_class="cat")._print_full_setting()
-    shown = capsys.readouterr().out
-    assert "'banana'" in shown
-    assert "'cat'" not in shown
-    assert "images of other classes" in shown
-
-
 def test_a_folder_that_looks_like_a_run_is_no_output(
     tmp_path: Path, tiny_model: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

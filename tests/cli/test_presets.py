@@ -5,20 +5,19 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from cleaner.__main__ import main
 from cleaner.attacks import TRIGGERS
 from cleaner.cli.options import add_tried_parameters
-from cleaner.cli.presets import has_results, resolve_preset_defaults
+from cleaner.cli.presets import resolve_preset_defaults
 from cleaner.cli.training import Defend, Poison
 from cleaner.data.base import list_builtin_data, load_data
 from cleaner.defenses import DEFENSES
 from cleaner.models.clip import save_clip
 from cleaner.presets import OWN_POISON, PoisonSetting, attack_presets, defense_presets, poison_pairs
-from cleaner.published import CLEANCLIP_TRAINING, CLIP_POISONING, Preset
+from cleaner.published import CLEANCLIP_TRAINING, CLIP_POISONING
 from cleaner.runs.run import load_run
 from cleaner.types import CleanerError
 from tests.conftest import make_clip
@@ -140,33 +139,14 @@ def test_list_has_every_preset(capsys: pytest.CaptureFixture[str]) -> None:
     presets = [p for name in TRIGGERS for p in attack_presets(name)] + [p for n in DEFENSES for p in defense_presets(n)]
     assert set(entries) == {preset.name for preset in presets}
     assert entries["badclip-published"]["parameters"]["negatives"] == "targets"
-    assert not any(entry["ran"] for name, entry in entries.items() if name.endswith("-published"))
-    assert entries["unlearn_trigger-quick"]["ran"]
-    assert not entries["unlearn_trigger-scenes"]["ran"]
+    assert {entries[name]["published"] for name in ("sig-published", "sig-cleanclip", "cleanclip-badclip")} == {True}
+    assert not any(entries[f"{name}-quick"]["published"] for name in DEFENSES)
     assert main(["presets"]) == 0
     output = capsys.readouterr().out
-    assert all(f"  {preset.name} (" in output and preset.source in output for preset in presets)
+    for preset in presets:
+        note = " (not run by us)" if preset.is_published else ""
+        assert f"  {preset.name}{note}\n" in output
+        assert preset.source in output
     assert "text_only: no published settings" in output
     assert "cleanclip_short: no published settings: a control of this project" in output
     assert output.startswith("This project's settings are those for scenes-rn; other models get their own.")
-
-
-def row(preset: Preset, **changes: Any) -> dict[str, Any]:
-    assert preset.training is not None
-    state = {"name": preset.method, **preset.parameters, "other": 1}
-    finetune = vars(preset.training.finetune) | changes
-    return {
-        "pairs": preset.training.pairs,
-        "poison_rate": preset.training.poison_rate,
-        "finetune": finetune,
-        "trigger": state,
-    }
-
-
-def test_preset_was_run_only_with_its_own_settings() -> None:
-    preset = attack_presets("badclip")[1]
-    assert has_results(preset, [row(preset)])
-    assert not has_results(preset, [])
-    assert not has_results(preset, [row(preset, lr=0.5), row(preset) | {"pairs": 1}, row(attack_presets("badnet")[1])])
-    assert not has_results(preset, [row(replace(preset, parameters={**preset.parameters, "margin": 0.3}))])
-    assert not has_results(replace(preset, training=None), [row(preset)])

@@ -15,8 +15,8 @@ from cleaner.models.tokenizer import load_tokenizer
 from cleaner.reports.tables import to_csv
 from cleaner.runs.record import RunRecord
 from cleaner.text import draw_subtexts, eda, negative_subtexts, parse, positive_subtexts
-from pages._shared.annotated_text import make_html, parsed_pieces
-from pages._shared.wording import escape_markdown
+from pages._shared.inspect.annotated_text import make_html, parsed_pieces
+from pages._shared.shell.wording import escape_markdown
 from tests.inputs.cases import Case, Read, case
 
 WORDS = [

@@ -24,7 +24,7 @@ from cleaner.runs.store import LOG_TAIL_BYTES, last_lines, list_entries
 from cleaner.training.checkpoint import TrainingCheckpoint
 from cleaner.types import CleanerError
 from pages._shared.cache.loaders import read_model_mtime, read_mtime
-from pages._shared.wording import escape_markdown
+from pages._shared.shell.wording import escape_markdown
 from tests.conftest import make_clip
 
 REPORT = {"stage": "poison", "step": 1, "total": 2, "seconds": 0.5, "losses": {"total": 1.0}, "metrics": {}}

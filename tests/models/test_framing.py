@@ -14,7 +14,7 @@ from cleaner.data.images import decode_png
 from cleaner.data.pairs import is_complete
 from cleaner.models.framing import decode_image
 from cleaner.types import CleanerError
-from pages._shared import pixels
+from pages._shared.inspect import pixels
 from tests.inputs.images import chunk
 
 EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 50 50\n%%EndComments\nshowpage\n%%EOF\n"

@@ -20,8 +20,9 @@ from streamlit.testing.v1.element_tree import Selectbox
 
 from cleaner.jobs import local, locks, process, spare, worker
 from cleaner.runs.status import ACTIVE
-from pages._shared import cache, sources
+from pages._shared import cache
 from pages._shared.cache import works
+from pages._shared.runs import sources
 from tests.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]

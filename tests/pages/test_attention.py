@@ -14,9 +14,10 @@ from streamlit.testing.v1.element_tree import Selectbox, SelectSlider
 from cleaner.inspection.attribution import TriggerAttribution
 from cleaner.plots import images
 from cleaner.types import CleanerError
-from pages._shared import cache, wording
-from pages._shared.pixels import enlarge
-from pages._shared.sample import ModelKey, Sample
+from pages._shared import cache
+from pages._shared.inspect.pixels import enlarge
+from pages._shared.inspect.sample import ModelKey, Sample
+from pages._shared.shell import wording
 from tests.pages.conftest import OpenPage, chart, chart_keys, page_text, press, record_bars, table, widget_keys
 from tests.pages.runs import make_runs
 

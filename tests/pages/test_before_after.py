@@ -15,10 +15,11 @@ from cleaner.inspection import embedding_map
 from cleaner.plots.features import PointGroup
 from cleaner.plots.images import to_data_uri
 from cleaner.plots.styles import Style, find_style
-from pages._shared import before_after, cache
-from pages._shared.map_view import MapView, group_points
-from pages._shared.pixels import enlarge
-from pages._shared.sample import DataKey
+from pages._shared import cache
+from pages._shared.inspect import before_after
+from pages._shared.inspect.map_view import MapView, group_points
+from pages._shared.inspect.pixels import enlarge
+from pages._shared.inspect.sample import DataKey
 from tests.pages.conftest import OpenPage, chart_keys, page_text
 from tests.pages.runs import make_runs
 from tests.pages.test_embeddings import show as show_map

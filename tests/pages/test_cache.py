@@ -31,10 +31,11 @@ from cleaner.models.clip import Clip, load_clip, save_clip
 from cleaner.runs.inversion import Inversion, InversionConfig, locate_inversion
 from cleaner.runs.store import read_record
 from cleaner.types import CleanerError, OnStep, StepReport
-from pages._shared import cache, gallery, pickers
+from pages._shared import cache
 from pages._shared.cache import background, loaders, model_cache
 from pages._shared.cache.loaders import load_model
-from pages._shared.sample import DataKey, ModelKey, Placement, Sample
+from pages._shared.inspect import gallery, pickers
+from pages._shared.inspect.sample import DataKey, ModelKey, Placement, Sample
 from tests.conftest import make_clip, make_toy_data
 from tests.data.files import image_bytes, make_caption, write_class_folder, write_table
 from tests.pages.conftest import OpenPage, go_to

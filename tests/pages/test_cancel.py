@@ -50,7 +50,7 @@ def test_a_work_ends_once_no_session_waits_for_it(monkeypatch: pytest.MonkeyPatc
 def _page() -> None:
     import streamlit as st
 
-    from pages._shared import cancel
+    from pages._shared.runs import cancel
 
     for work in (("first", "x"), ("second", "x")):
         st.button("Cancel", key=f"{work[0]}.cancel", on_click=cancel._remember, args=(work,))

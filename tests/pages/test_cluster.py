@@ -9,7 +9,7 @@ import pytest
 
 from cleaner.files import read_json
 from cleaner.jobs import local, slurm, slurm_queue, sweep
-from pages._shared import jobs
+from pages._shared.runs import jobs
 from tests import fake_slurm
 from tests.jobs.test_slurm import REFUSED
 from tests.pages.conftest import OpenPage, choose_small_training, errors, page_text, press, table, widget_keys

@@ -11,8 +11,6 @@ import pytest
 from cleaner.files import write_json
 from cleaner.labels import NO_DEFENSE, defense_name, to_defense_label, to_label
 from cleaner.plots.styles import find_style
-from cleaner.reports import claim
-from cleaner.reports.benchmark import PHOTO_PART
 from cleaner.runs.store import annotate
 from tests.pages.conftest import (
     OpenPage,
@@ -189,44 +187,15 @@ def test_the_benchmark_of_the_project(open_page: OpenPage) -> None:
     app = open_page("Compare")
     app.segmented_control(key="compare.source").set_value("benchmark").run()
     assert not app.exception
-    assert app.selectbox(key="benchmark.part").value == claim.PART, "the second protocol comes first"
-    titles = {annotation["text"] for annotation in chart(app, "benchmark.cost")["layout"]["annotations"]}
-    assert {"BadNet patch", "BadCLIP"} <= titles
-    assert "Accuracy is measured on validation images, attack success on test images." in page_text(app)
-    app.segmented_control(key="benchmark.attack").set_value("badclip").run()
-    on_main = app.dataframe[0].value
-    copies = [r for r in claim.read_claim_records() if r.part == claim.PART and r.attack == "badclip" and r.is_on_copy]
-    for name in {to_label(record.defense or "") for record in copies}:
-        assert f"{name}: measured later, on models backdoored again" in page_text(app)
-    app.segmented_control(key="benchmark.target").set_value("cup").run()
-    assert "Target: cup. Measured on" in page_text(app)
-    assert len(app.dataframe[0].value) < len(on_main), "one seed, where the first target has five"
-    app.segmented_control(key="benchmark.attack").set_value("badnet").run()
+    full = app.selectbox(key="benchmark.table").value
+    assert full.startswith("Full schedule")
+    labels = list(chart(app, "benchmark.heatmap")["data"][0]["y"])
+    assert labels[0] == NO_DEFENSE_LABEL
+    assert {"CleanCLIP", "PAR", to_label("ta_cleaner K 100 %, formula reviewed")} <= set(labels)
+    table = app.dataframe[0].value
+    assert any("†" in name for name in table["Defense"])
+    app.segmented_control(key="benchmark.metric").set_value("ca").run()
     assert not app.exception
-    app.selectbox(key="benchmark.model").set_value("scenes-rn").run()
+    app.selectbox(key="benchmark.table").set_value("Photos: photos-rn").run()
     assert not app.exception
-
-    def defenses() -> list[str]:
-        return list(chart(app, "benchmark.heatmap")["data"][0]["y"])
-
-    first = defenses()
-    assert first[0] == NO_DEFENSE_LABEL
-    assert {"CleanCLIP", "TA-Cleaner", "PAR"} <= set(first)
-    assert not any(" at " in name or "only" in name for name in first)
-    assert "scenes/test" in page_text(app)
-    metrics = app.dataframe[0].value
-    app.segmented_control(key="benchmark.attack").set_value("sig").run()
-    assert not app.exception
-    assert not app.dataframe[0].value.equals(metrics)
-    app.selectbox(key="benchmark.part").set_value("ablations").run()
-    assert not app.exception
-    assert {NO_DEFENSE_LABEL, "TA-Cleaner", to_label("ta_cleaner K 50 %")} <= set(defenses())
-    assert "CleanCLIP" not in defenses()
-    app.selectbox(key="benchmark.model").set_value("scenes-vit").run()
-    assert not app.exception, "a model without ablations"
-    assert "CleanCLIP" in defenses()
-    app.selectbox(key="benchmark.model").set_value("photos-rn").run()
-    assert not app.exception
-    assert app.selectbox(key="benchmark.part").value == PHOTO_PART
-    assert claim.FINDINGS["photos-rn"] in page_text(app)
     assert "CIFAR-10/test" in page_text(app)

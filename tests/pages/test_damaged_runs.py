@@ -11,8 +11,8 @@ from streamlit.testing.v1 import AppTest
 
 from cleaner.files import read_json
 from cleaner.jobs import local
-from pages._shared.defense_results import MAX_CARDS
-from pages._shared.menu import titles
+from pages._shared.runs.defense_results import MAX_CARDS
+from pages._shared.shell.menu import titles
 from tests.pages.conftest import OpenPage, chart, go_to, page_text, press, select_run_row, table
 from tests.pages.runs import make_runs
 

@@ -28,11 +28,13 @@ from cleaner.runs.run import read_progress
 from cleaner.runs.status import Status, write_status
 from cleaner.runs.store import create_run, list_runs, read_record
 from cleaner.types import CleanerError
-from pages._shared import cache, cards, curves, defense_results, durations, job_requests, jobs, wording
-from pages._shared.defense_results import MAX_CARDS
-from pages._shared.sample import DataKey
-from pages._shared.state import defense_labels
-from pages._shared.wording import format_percent
+from pages._shared import cache
+from pages._shared.inspect.sample import DataKey
+from pages._shared.runs import cards, curves, defense_results, durations, job_requests, jobs
+from pages._shared.runs.defense_results import MAX_CARDS
+from pages._shared.shell import wording
+from pages._shared.shell.state import defense_labels
+from pages._shared.shell.wording import format_percent
 from tests.data.files import image_bytes
 from tests.pages.conftest import (
     OpenPage,

@@ -17,8 +17,9 @@ from cleaner.jobs.prediction import Phases
 from cleaner.presets import QUICK_POISON_PAIRS
 from cleaner.runs.record import RunRecord
 from cleaner.runs.request import Request
-from pages._shared import cache, durations, job_requests
-from pages._shared.sample import DataKey
+from pages._shared import cache
+from pages._shared.inspect.sample import DataKey
+from pages._shared.runs import durations, job_requests
 from tests.pages.conftest import OpenPage, page_text
 
 CONFIG = FinetuneConfig(batch_size=20, epochs=1)

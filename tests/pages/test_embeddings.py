@@ -17,10 +17,11 @@ from cleaner.inspection import embedding_map
 from cleaner.jobs import map_worker
 from cleaner.plots import features
 from cleaner.plots.styles import STAGE_COLORS, find_style
-from pages._shared import cache, pickers, pixels
-from pages._shared.map_view import MapView
-from pages._shared.sample import DataKey
-from pages._shared.state import MODEL_PREFIX
+from pages._shared import cache
+from pages._shared.inspect import pickers, pixels
+from pages._shared.inspect.map_view import MapView
+from pages._shared.inspect.sample import DataKey
+from pages._shared.shell.state import MODEL_PREFIX
 from tests.data.files import write_table
 from tests.pages.conftest import AllWork, OpenPage, chart, chart_keys, errors, page_text, table, widget_keys
 from tests.pages.runs import make_runs

@@ -12,8 +12,8 @@ import torch
 from cleaner.data.images import encode_png
 from cleaner.files import read_json, write_json
 from cleaner.runs.store import list_runs
-from pages._shared import lesson, state
-from pages._shared.menu import titles
+from pages._shared.shell import lesson, state
+from pages._shared.shell.menu import titles
 from tests.pages.conftest import (
     OpenPage,
     chart,

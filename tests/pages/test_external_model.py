@@ -19,7 +19,7 @@ from cleaner.models.clip import save_clip
 from cleaner.runs.request import Request
 from cleaner.runs.status import Status, write_status
 from cleaner.runs.store import create_run, list_runs, read_record
-from pages._shared import external_model
+from pages._shared.runs import external_model
 from tests.conftest import make_clip
 from tests.pages.conftest import (
     OpenPage,

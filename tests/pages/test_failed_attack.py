@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cleaner.presets import MAX_POISON_RATE
-from pages._shared.menu import titles
+from pages._shared.shell.menu import titles
 from tests.films import save_runs
 from tests.pages.conftest import OpenPage, errors, page_text, table
 from tests.pages.runs import make_runs

@@ -12,7 +12,7 @@ from cleaner.reports.film import Movie, load_movies, make_player_data
 from cleaner.runs import film
 from cleaner.runs.film import FILM_FILE
 from cleaner.runs.store import read_record
-from pages._shared import film_player
+from pages._shared.inspect import film_player
 from tests.films import save_runs
 from tests.pages.conftest import OpenPage, page_text
 from tests.pages.runs import make_runs

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from cleaner.plots import charts
-from pages._shared.menu import MENU, OTHER_PAGES, menu_groups, titles
+from pages._shared.shell.menu import MENU, OTHER_PAGES, menu_groups, titles
 from tests.plots.test_styles import contrast
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -70,7 +70,10 @@ def imported_modules(path: Path) -> set[str]:
 def layer_of(module: str) -> int:
     """Return the layer of a module of pages/_shared; 0 is the top one, -1 is above: a page."""
     parts = module.split(".")
-    return next(i for i, layer in enumerate(LAYERS) if parts[2] in layer) if parts[1] == "_shared" else -1
+    if parts[1] != "_shared":
+        return -1
+    name = parts[2] if parts[2] == "cache" else parts[3]
+    return next(i for i, layer in enumerate(LAYERS) if name in layer)
 
 
 def mix(color: str, share: float, background: str) -> str:
@@ -103,7 +106,7 @@ def list_call_keywords(method: str) -> list[set[str | None]]:
 
 
 def test_imports_have_no_cycle() -> None:
-    graph = {module_name(path): imported_modules(path) - {"pages._shared"} for path in PAGE_FILES}
+    graph = {module_name(path): imported_modules(path) for path in PAGE_FILES}
     tuple(graphlib.TopologicalSorter(graph).static_order())  # raises CycleError
 
 
@@ -136,7 +139,7 @@ def test_shared_modules_load_without_torch() -> None:
 
 def test_pandas_is_imported_before_any_chart() -> None:
     """Plotly reads pandas from `sys.modules` and fails while another thread is still importing it."""
-    run_script("import pages._shared.frame; sys.modules['pandas'].Series")
+    run_script("import pages._shared.shell.frame; sys.modules['pandas'].Series")
 
 
 def test_first_page_loads_without_torch() -> None:
@@ -172,7 +175,7 @@ def test_app_is_small() -> None:
 
 def test_colors_of_the_style_are_those_of_the_charts() -> None:
     """States of the pipeline have the colors of stages; word roles have colors that no stage has, but the suspect's."""
-    style = (SHARED_FOLDER / "style.css").read_text(encoding="utf-8")
+    style = (SHARED_FOLDER / "shell" / "style.css").read_text(encoding="utf-8")
     state_colors = dict(re.findall(r'step-(done|failed)"\] \{\s*border-top-color: (#\w+)', style))
     expected = {"done": charts.STAGE_COLORS["defended"], "failed": charts.STAGE_COLORS["backdoored"]}
     assert state_colors == expected
@@ -186,7 +189,7 @@ def test_the_primary_color_is_readable_as_letters_and_under_white_ones(theme: st
     primary, page = THEME[theme]["primaryColor"], THEME[theme]["backgroundColor"]
     assert contrast(primary, page) >= TEXT_CONTRAST
     assert contrast(primary, mix(primary, 0.1, page)) >= TEXT_CONTRAST  # Streamlit's chosen segment
-    shade = read_style(SHARED_FOLDER / "style.css", r"gradient\(rgb\(0 0 0 / (\d+)%\)") / 100
+    shade = read_style(SHARED_FOLDER / "shell" / "style.css", r"gradient\(rgb\(0 0 0 / (\d+)%\)") / 100
     assert contrast("#ffffff", mix("#000000", shade, primary)) >= TEXT_CONTRAST
     kept = read_style(ROOT / "cleaner/reports/film.css", r"primary-color\) (\d+)%, black") / 100
     assert contrast("#ffffff", mix(primary, kept, "#000000")) >= TEXT_CONTRAST
@@ -194,7 +197,7 @@ def test_the_primary_color_is_readable_as_letters_and_under_white_ones(theme: st
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_captions_are_readable_on_page_menu_and_lesson(theme: str) -> None:
-    style = SHARED_FOLDER / "style.css"
+    style = SHARED_FOLDER / "shell" / "style.css"
     opacity = read_style(style, r'\n\[data-testid="stCaptionContainer"\] \{\s*opacity: ([\d.]+)')
     blue = read_style(style, r"background: color-mix\(in srgb, #56B4E9 (\d+)%, var") / 100
     text, page = THEME[theme]["textColor"], THEME[theme]["backgroundColor"]

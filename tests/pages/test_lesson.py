@@ -14,8 +14,8 @@ from cleaner.labels import to_label
 from cleaner.runs.request import Request
 from cleaner.runs.status import Status, read_status, write_status
 from cleaner.runs.store import create_run
-from pages._shared.lesson import STEPS, VERDICT, VERDICT_PAGE
-from pages._shared.menu import page_file, titles
+from pages._shared.shell.lesson import STEPS, VERDICT, VERDICT_PAGE
+from pages._shared.shell.menu import page_file, titles
 from tests.pages.conftest import OpenPage, go_to, page_text, widget_keys
 from tests.pages.runs import make_runs, move_to_example
 

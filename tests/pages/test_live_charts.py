@@ -13,8 +13,8 @@ from cleaner.config import FinetuneConfig
 from cleaner.runs.request import Request
 from cleaner.runs.status import Status, write_status
 from cleaner.runs.store import create_run
-from pages._shared import live_charts
-from pages._shared.live_charts import RunStyle, read_new_lines
+from pages._shared.runs import live_charts
+from pages._shared.runs.live_charts import RunStyle, read_new_lines
 from tests.pages.conftest import OpenPage, go_to, page_text
 
 STYLE = RunStyle("", "#000000", "solid", "circle")

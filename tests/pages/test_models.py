@@ -17,10 +17,12 @@ from cleaner.models.clip import save_clip
 from cleaner.runs.record import RunRecord
 from cleaner.runs.request import Request
 from cleaner.runs.store import create_run, list_runs
-from pages._shared import cache, pickers, state
-from pages._shared.job_requests import ExternalModel
-from pages._shared.menu import titles
-from pages._shared.state import short_labels
+from pages._shared import cache
+from pages._shared.inspect import pickers
+from pages._shared.runs.job_requests import ExternalModel
+from pages._shared.shell import state
+from pages._shared.shell.menu import titles
+from pages._shared.shell.state import short_labels
 from tests.conftest import make_clip
 from tests.data.files import write_class_folder, write_table
 from tests.pages.conftest import OpenPage, choose_own_data, choose_own_model, go_to, page_text, press, widget_keys

@@ -20,7 +20,7 @@ from cleaner.runs.request import load_request
 from cleaner.runs.status import Status, write_status
 from cleaner.runs.store import annotate, read_record
 from cleaner.types import CleanerError
-from pages._shared import jobs, ticker
+from pages._shared.runs import jobs, ticker
 from tests.pages.conftest import (
     OpenPage,
     chart,
@@ -289,7 +289,7 @@ def test_a_start_requested_on_the_previous_page_runs_once(open_page: OpenPage, f
 def _start_page() -> None:
     from functools import partial
 
-    from pages._shared import jobs, live_jobs
+    from pages._shared.runs import jobs, live_jobs
 
     live_jobs.show_start_button("Start", "poison", False, partial(jobs.start_runs, "poison", [None]))
 

@@ -10,7 +10,8 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from cleaner.types import CleanerError
-from pages._shared import path_field, sources
+from pages._shared.runs import sources
+from pages._shared.shell import path_field
 
 
 @pytest.fixture
@@ -47,7 +48,7 @@ def test_it_stays_in_the_allowed_folders(folder: Path, monkeypatch: pytest.Monke
 
 
 def draw_field() -> None:
-    from pages._shared import path_field
+    from pages._shared.shell import path_field
 
     path_field.show("field", "Path", (".csv",), placeholder="", help="")
 

@@ -32,8 +32,8 @@ from cleaner.presets import (
 from cleaner.runs.request import Request
 from cleaner.runs.status import Status, write_status
 from cleaner.runs.store import create_run, list_runs
-from pages._shared import curves, durations, sources
-from pages._shared.job_requests import AttackSettings
+from pages._shared.runs import curves, durations, sources
+from pages._shared.runs.job_requests import AttackSettings
 from tests.conftest import OPENAI, make_clip
 from tests.data.files import image_bytes, write_class_folder, write_table
 from tests.pages.conftest import (
@@ -96,7 +96,7 @@ def test_the_preview_has_the_models_own_templates(tmp_path: Path) -> None:
 
 def test_one_poisoned_pair_is_singular() -> None:
     def draw() -> None:
-        from pages._shared import gallery
+        from pages._shared.inspect import gallery
 
         gallery.show_captions([(0, "a cat", "a banana")])
 

@@ -13,8 +13,9 @@ from cleaner.jobs import process
 from cleaner.runs.request import Request
 from cleaner.runs.status import Status, write_status
 from cleaner.runs.store import create_run
-from pages._shared import cache, jobs
+from pages._shared import cache
 from pages._shared.cache import processor
+from pages._shared.runs import jobs
 
 
 @pytest.fixture(autouse=True)

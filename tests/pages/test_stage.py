@@ -11,9 +11,9 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from cleaner.files import write_json
-from pages._shared import stage_mode
-from pages._shared.menu import titles
-from pages._shared.sources import OWN_DATA
+from pages._shared.runs.sources import OWN_DATA
+from pages._shared.shell import stage_mode
+from pages._shared.shell.menu import titles
 from tests.pages.conftest import ROOT, OpenPage, chart_keys, go_to, page_text
 from tests.pages.runs import make_metrics, make_runs, move_to_example
 

@@ -22,7 +22,10 @@ from cleaner.runs.record import RunRecord
 from cleaner.runs.request import Request
 from cleaner.runs.status import STATUS_FILE, Status, write_status
 from cleaner.runs.store import create_run, read_entry, read_record
-from pages._shared import cache, jobs, live_jobs, pickers, state, times
+from pages._shared import cache
+from pages._shared.inspect import pickers
+from pages._shared.runs import jobs, live_jobs
+from pages._shared.shell import state, times
 from tests.pages.conftest import OpenPage, go_to, page_text, table
 from tests.pages.runs import make_runs
 
@@ -75,7 +78,7 @@ def test_labels_of_equal_defenses_name_the_seed_then_the_time_then_the_id(
 def _choose_defended() -> None:
     import streamlit as st
 
-    from pages._shared import pickers
+    from pages._shared.inspect import pickers
 
     st.text(pickers.choose_stages(None)[0].model[1])
 

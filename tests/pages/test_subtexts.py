@@ -15,8 +15,10 @@ from cleaner import presets
 from cleaner.data.base import load_data
 from cleaner.files import read_json, write_json
 from cleaner.inspection.margins import DrawStats, Margin
-from pages._shared import cache, job_requests, state
-from pages._shared.annotated_text import Piece, edited_pieces, make_html, shortened_pieces
+from pages._shared import cache
+from pages._shared.inspect.annotated_text import Piece, edited_pieces, make_html, shortened_pieces
+from pages._shared.runs import job_requests
+from pages._shared.shell import state
 from tests.data.files import image_bytes
 from tests.pages.conftest import (
     AllWork,

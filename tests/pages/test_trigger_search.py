@@ -18,7 +18,7 @@ import cleaner.inspection.inversion
 from cleaner.runs.inversion import MISS_NOTE, Inversion, locate_inversion, read_inversion
 from cleaner.types import CleanerError, OnStep, StepReport
 from pages._shared import cache
-from pages._shared.sample import DataKey
+from pages._shared.inspect.sample import DataKey
 from tests.cli.test_invert import find_anything
 from tests.pages.conftest import (
     OpenPage,

@@ -14,7 +14,7 @@ from streamlit.testing.v1 import AppTest
 from cleaner.runs import derived
 from cleaner.types import CleanerError
 from pages._shared import cache
-from pages._shared.sample import Placement
+from pages._shared.inspect.sample import Placement
 from tests.data.files import image_bytes
 from tests.pages.conftest import ROOT, AllWork, OpenPage, errors, go_to, page_text, press, widget_keys
 from tests.pages.runs import make_runs

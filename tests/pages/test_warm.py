@@ -10,8 +10,9 @@ import pytest
 
 from cleaner.explain.occlusion import Occlusion
 from cleaner.text import Vocabulary
-from pages._shared import cache, warm
+from pages._shared import cache
 from pages._shared.cache import background, warming
+from pages._shared.shell import warm
 from tests.pages.conftest import OpenPage, go_to
 from tests.pages.runs import make_runs
 from tests.waiting import wait_until

@@ -187,18 +187,6 @@ def test_the_band_has_the_steps_of_its_line() -> None:
     assert list(band.y[half:]) == pytest.approx([0.1, 0.4, 0.4, 0.7, 0.7])
 
 
-def test_removal_shows_the_mean_and_the_range_of_runs() -> None:
-    figure = charts.removal_curves(
-        {"ta_cleaner": [[(10, 0.8), (20, 0.4)], [(10, 0.6), (20, 0.0)]], "par": [[(10, 0.5)]]}
-    )
-    band, mean, single = figure.data
-    assert list(mean.y) == [0.7, 0.2]
-    assert list(band.y) == [0.8, 0.4, 0.0, 0.6]
-    assert (mean.name, single.name) == ("TA-Cleaner (2 runs)", "PAR")
-    assert mean.line.color != single.line.color
-    assert mean.marker.symbol != single.marker.symbol
-
-
 def test_a_defense_looks_the_same_in_every_chart() -> None:
     style = find_style("ta_cleaner")
     bars = charts.before_after_bars([("Backdoored", "backdoored", 0.9, 0.8), ("Cleaned", "ta_cleaner", 0.9, 0.1)])

@@ -13,7 +13,7 @@ from cleaner.reports.film import SCRIPT
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = [
     SCRIPT,
-    *(ROOT / "pages" / "_shared" / f"{name}.js" for name in ("live_charts", "before_after", "stage_mode")),
+    *(ROOT / "pages" / "_shared").rglob("*.js"),
 ]
 
 

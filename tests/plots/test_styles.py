@@ -20,7 +20,7 @@ from cleaner.plots.styles import (
     find_style,
     find_styles,
 )
-from pages._shared.map_view import KIND_STYLES
+from pages._shared.inspect.map_view import KIND_STYLES
 
 # Matrices of Machado, Oliveira and Fernandes (2009), severity 1, for linear RGB.
 VISIONS = {

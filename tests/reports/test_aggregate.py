@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from cleaner.plots import comparison
@@ -100,28 +98,6 @@ def test_the_shipped_example_has_rows_of_its_own(runs: list[RunRecord]) -> None:
     badnet = sorted(row for row in rows(*runs, example) if row.startswith("BadNet patch"))
     assert [row.endswith(" (shipped example)") for row in badnet] == [False, True]
     assert rows(example) == {"BadNet patch"}
-
-
-def test_a_point_has_value_and_bar_of_the_newest_run() -> None:
-    def record(created: str, asr: float) -> RunRecord:
-        config = {"stage": "defended", "defense": {"name": "finetune"}, "created": created}
-        metrics = {"ca": {1: 0.9}, "asr": {1: asr}, "asr_interval": {1: (asr - 0.01, asr + 0.01)}}
-        return RunRecord.from_config(Path(created), config, measured=metrics)
-
-    (point,) = aggregate.make_defense_points([record("2026-01", 0.05), record("2026-02", 0.95)])
-    assert (point.asr, point.asr_interval) == (0.95, (0.94, 0.96))
-
-
-def test_a_defense_with_several_seeds_is_one_point(runs: list[RunRecord]) -> None:
-    defended = [record for record in runs if record.stage == "defended"]
-    (one,) = aggregate.make_defense_points(defended[:1])
-    assert (one.label, one.asr) == ("TA-Cleaner, seed 0", pytest.approx(0.1))
-    assert one.asr_interval == defended[0].interval("asr") != (0.1, 0.1)
-    (mean,) = aggregate.make_defense_points(defended)
-    values = [record.metric("asr") or 0.0 for record in defended]
-    assert mean.label == f"TA-Cleaner, {len(defended)} seeds"
-    assert mean.asr == pytest.approx(sum(values) / len(values))
-    assert mean.asr_interval == (min(values), max(values))
 
 
 def test_a_rebound_test_never_counts_as_plain_finetuning(runs: list[RunRecord]) -> None:

@@ -10,7 +10,7 @@ import pytest
 from cleaner.reports import talk
 from cleaner.runs.record import RunRecord
 from cleaner.runs.store import read_record
-from pages._shared.menu import titles
+from pages._shared.shell.menu import titles
 from tests.pages.runs import make_runs
 from tests.reports.conftest import vary
 

@@ -20,7 +20,8 @@ from cleaner.files import runs_root
 from cleaner.models.clip import save_clip
 from cleaner.models.lookup import describe_model_file, validate_model_name
 from cleaner.types import CleanerError
-from pages._shared import access, forms
+from pages._shared.runs import forms
+from pages._shared.shell import access
 from tests.conftest import make_clip
 from tests.data.files import (
     image_bytes,

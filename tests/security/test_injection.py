@@ -25,8 +25,8 @@ from cleaner.reports.tables import to_csv
 from cleaner.runs.film import read_film, write_film
 from cleaner.runs.store import annotate, list_runs, read_record
 from pages._shared import cache
-from pages._shared.menu import titles
-from pages._shared.wording import WORD_JOINER, escape_markdown
+from pages._shared.shell.menu import titles
+from pages._shared.shell.wording import WORD_JOINER, escape_markdown
 from tests.films import save_runs
 from tests.pages.conftest import OpenPage, builtin_model, go_to, open_page  # noqa: F401  # fixtures
 from tests.pages.runs import make_runs

@@ -47,7 +47,7 @@ from cleaner.evaluation.scan import scan
 from cleaner.reports.html import write_report
 from tests.conftest import make_clip, make_toy_data
 from tests.data.files import write_parquet
-import pages._shared.state
+import pages._shared.shell.state
 
 out, data = Path(sys.argv[1]), make_toy_data()
 config = FinetuneConfig(lr=1e-3, epochs=1, steps=2, batch_size=16, precision="fp32", device="cpu")

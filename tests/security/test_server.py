@@ -17,7 +17,7 @@ import psutil
 import pytest
 from streamlit import config
 
-from pages._shared import uploads
+from pages._shared.shell import uploads
 from tests.ports import free_port
 from tests.waiting import wait_until
 

@@ -12,7 +12,7 @@ from pages._shared.cache.background import wrap_in_thread
 from pages._shared.cache.choices import explainers
 from pages._shared.cache.loaders import load_data, load_model, load_run
 from pages._shared.cache.samples import image_pair, trigger_mask
-from pages._shared.sample import DataKey, ModelKey, Sample
+from pages._shared.inspect.sample import DataKey, ModelKey, Sample
 
 if TYPE_CHECKING:
     from cleaner.types import OnStep

@@ -11,7 +11,7 @@ from cleaner.files import file_version
 from pages._shared.cache.background import import_library, load_grammar, share_work, wrap_in_thread
 from pages._shared.cache.loaders import load_data, load_model, load_run, read_data_mtime, read_run_mtime
 from pages._shared.cache.samples import image_pair
-from pages._shared.sample import DataKey, Sample
+from pages._shared.inspect.sample import DataKey, Sample
 
 if TYPE_CHECKING:
     from cleaner.types import OnStep

@@ -11,7 +11,7 @@ import streamlit as st
 
 from pages._shared.cache.background import import_library, share_work, wrap_in_thread
 from pages._shared.cache.loaders import load_data, load_model, read_data_mtime
-from pages._shared.sample import DataKey, ModelKey
+from pages._shared.inspect.sample import DataKey, ModelKey
 
 if TYPE_CHECKING:
     from cleaner.types import OnStep

@@ -11,7 +11,7 @@ from cleaner.runs.request import TEST_SIZE
 from cleaner.types import CleanerError
 from pages._shared.cache.background import import_library, wrap_in_thread
 from pages._shared.cache.loaders import load_clip, load_data, read_data_mtime, read_model_mtime
-from pages._shared.sample import DataKey
+from pages._shared.inspect.sample import DataKey
 
 if TYPE_CHECKING:
     from cleaner.types import OnStep

@@ -11,7 +11,7 @@ from cleaner.runs.inversion import write_inversion
 from cleaner.runs.store import refuse_deleted
 from pages._shared.cache.background import import_library, wrap_in_thread
 from pages._shared.cache.loaders import load_data, load_model, load_run, read_run_mtime
-from pages._shared.sample import DataKey, ModelKey
+from pages._shared.inspect.sample import DataKey, ModelKey
 
 if TYPE_CHECKING:
     from cleaner.types import OnStep

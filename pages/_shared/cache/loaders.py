@@ -18,7 +18,7 @@ from cleaner.runs.request import parse_data
 from cleaner.types import CleanerError
 from pages._shared.cache.background import import_library, wrap_in_thread
 from pages._shared.cache.model_cache import load_model_file
-from pages._shared.sample import DataKey, ModelKey
+from pages._shared.inspect.sample import DataKey, ModelKey
 
 if TYPE_CHECKING:
     from cleaner.data.base import CaptionData

@@ -11,7 +11,7 @@ import streamlit as st
 from cleaner.types import CleanerError
 from pages._shared.cache.background import import_library, run_later, wrap_in_thread
 from pages._shared.cache.loaders import load_data, load_model, load_run
-from pages._shared.sample import DataKey, ModelKey, Placement, Sample, format_prompt
+from pages._shared.inspect.sample import DataKey, ModelKey, Placement, Sample, format_prompt
 
 if TYPE_CHECKING:
     from cleaner.data.base import CaptionData

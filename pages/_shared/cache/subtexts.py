@@ -11,7 +11,7 @@ from pages._shared.cache.background import import_library, load_grammar, wrap_in
 from pages._shared.cache.choices import defenses
 from pages._shared.cache.loaders import load_data, load_model
 from pages._shared.cache.samples import image_pair
-from pages._shared.sample import DataKey, DrawKey, ModelKey, Sample
+from pages._shared.inspect.sample import DataKey, DrawKey, ModelKey, Sample
 
 if TYPE_CHECKING:
     from cleaner.inspection.margins import DrawStats, Margin

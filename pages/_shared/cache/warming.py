@@ -15,7 +15,7 @@ from pages._shared.cache.attributions import warm_attributions
 from pages._shared.cache.background import import_library, run_later
 from pages._shared.cache.loaders import is_loadable, load_data
 from pages._shared.cache.subtexts import warm_vocabulary
-from pages._shared.sample import DataKey, ModelKey, Sample, format_prompt
+from pages._shared.inspect.sample import DataKey, ModelKey, Sample, format_prompt
 
 
 class FirstView(NamedTuple):

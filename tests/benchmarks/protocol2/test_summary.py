@@ -9,15 +9,14 @@ from typing import Any
 
 import pytest
 
-from benchmarks import plots
+from benchmarks import plots, reference
 from benchmarks.markdown import protocol2_headline, protocol2_tables
 from benchmarks.markdown.protocol2_claim import find_control, mean_interval, paired_gaps
-from benchmarks.protocol2 import plan, rule, summary
+from benchmarks.protocol2 import plan, records, rule, summary
+from benchmarks.protocol2.lines import MEASURED_ALONE
+from benchmarks.protocol2.records import results_path
 from benchmarks.protocol2.summary import Cell, select_chosen
 from benchmarks.protocol2.tasks import Log, Task, pending
-from cleaner import presets
-from cleaner.reports import benchmark, claim
-from cleaner.reports.benchmark import BenchmarkRecord
 from tests.benchmarks.protocol2.simulated import FIRST_TARGET, OTHER_PROCESSOR, PROCESSOR, measure_all, simulate
 from tests.benchmarks.result_files import write_lines
 
@@ -147,7 +146,7 @@ def test_seeds_on_which_methods_are_missing_are_left_out() -> None:
 
 
 def test_means_of_a_table_are_over_the_same_seeds(rows: list[dict[str, Any]], tmp_path: Path) -> None:
-    alone = claim.MEASURED_ALONE[0]
+    alone = MEASURED_ALONE[0]
 
     def is_kept(row: dict[str, Any]) -> bool:
         task = row["task"]
@@ -241,7 +240,7 @@ def test_lines_of_two_processors_are_never_mixed() -> None:
 def test_a_method_measured_elsewhere_alone_joins_the_others_and_is_named(
     rows: list[dict[str, Any]], root: Path, tmp_path: Path
 ) -> None:
-    alone = claim.MEASURED_ALONE[0]
+    alone = MEASURED_ALONE[0]
 
     def move(row: dict[str, Any]) -> dict[str, Any]:
         is_moved = row["task"]["kind"] == "cell" and row["task"]["method"] == alone
@@ -286,40 +285,18 @@ def test_a_part_measured_on_another_processor_is_in_its_table_and_changes_no_oth
         assert PROCESSOR["name"] not in text
 
 
-@pytest.fixture
-def records(root: Path, monkeypatch: pytest.MonkeyPatch) -> list[BenchmarkRecord]:
-    monkeypatch.setattr(presets, "RESULTS_DIR", root / "benchmarks" / "results")
-    return claim.read_claim_records()
+def test_the_shipped_table_has_each_method_at_its_rate(root: Path) -> None:
+    (found,) = reference.select_full(LITE, root / "benchmarks" / "results" / results_path(LITE).name)
+    table = reference.make_table("full", found[0], rule.BUDGET, found[1], "")
+    names = {None, *plan.PLAIN, *plan.SHARES, *plan.RIVALS[LITE], f"{plan.FULL_METHOD}, formula reviewed"}
+    assert {row["defense"] for row in table["rows"]} == names
+    row = next(row for row in table["rows"] if (row["attack"], row["defense"]) == ("badnet", "cleanclip"))
+    assert row["seeds"] == list(SEEDS)
+    assert row["asr"] == pytest.approx([0.47, 0.45, 0.49]), "seeds 3 to 7 add 0.03 to 0.07"
 
 
-def test_the_app_reads_the_plain_cells(records: list[BenchmarkRecord]) -> None:
-    part = benchmark.select_part(records, claim.PART)
-    assert {record.defense for record in part} == {
-        None,
-        *plan.PLAIN,
-        *plan.SHARES,
-        *plan.RIVALS[LITE],
-        f"{plan.FULL_METHOD}, formula reviewed",
-    }
-    assert {record.part for record in records} == {claim.PART, claim.CURVE_PART}
-    lr, loss = next((record.lr, record.loss) for record in records if record.defense == "cleanclip")
-    assert loss == pytest.approx(4 * lr)
-
-
-def test_records_are_parsed_again_when_a_file_changes(
-    rows: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write_rows(tmp_path, rows)
-    monkeypatch.setattr(presets, "RESULTS_DIR", tmp_path / "benchmarks" / "results")
-    first, second = claim.read_claim_records(), claim.read_claim_records()
-    assert first is not second
-    assert all(before is after for before, after in zip(first, second, strict=True))
-    write_rows(tmp_path, [row for row in rows if row["task"]["seed"] != SEEDS[0]])
-    kept = claim.read_claim_records()
-    assert 0 < len(kept) < len(first)
-
-
-def test_the_figure_has_a_line_per_method_and_attack(records: list[BenchmarkRecord]) -> None:
+def test_the_figure_has_a_line_per_method_and_attack(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(records, "RESULTS_DIR", root / "benchmarks" / "results")
     figures = plots.plot_claim()
     assert list(figures) == [f"claim-{LITE}"]
     figure = figures[f"claim-{LITE}"]
@@ -329,14 +306,10 @@ def test_the_figure_has_a_line_per_method_and_attack(records: list[BenchmarkReco
     lines = [trace for trace in figure.data if trace.name == "TA-Cleaner, K 100%"]
     assert len(lines) == len(plan.JUDGES)
     assert all(len(trace.x) == rule.CURVE_RATES for trace in lines)
-
-
-def test_a_point_is_the_mean_over_seeds(records: list[BenchmarkRecord]) -> None:
-    line = next(trace for trace in claim.plot(records).data if trace.name == "CleanCLIP")
+    line = next(trace for trace in figure.data if trace.name == "CleanCLIP")
     assert line.x[-1] == pytest.approx(0.02)
     assert line.y[-1] == pytest.approx(0.47), "seeds 3 to 7 add 0.03 to 0.07"
     assert line.error_y.array[-1] == pytest.approx(0.02)
-    assert claim.plot([]) is None
 
 
 def test_gaps_are_paired_by_seed_with_an_interval_of_their_mean() -> None:

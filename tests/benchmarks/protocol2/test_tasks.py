@@ -9,8 +9,8 @@ import pytest
 
 from benchmarks import protocol
 from benchmarks.protocol2 import plan, rule
+from benchmarks.protocol2.lines import MEASURED_ALONE
 from benchmarks.protocol2.tasks import Log, Task, decide_attacks, decide_methods, pending
-from cleaner.reports import claim
 from cleaner.types import CleanerError
 from tests.benchmarks.protocol2.simulated import (
     BACKDOORED_CA,
@@ -186,13 +186,13 @@ def test_rivals_come_from_the_processor_of_the_methods_beside_them() -> None:
     rest = [row for row in rows if row is not lost]
     assert pending(LITE, Log(rest, PROCESSOR), ("rivals",)) == [Task(**lost["task"])]
     elsewhere = pending(LITE, Log(rest, OTHER_PROCESSOR), ("rivals",))
-    again = [task for task in seed3 if task.method not in claim.MEASURED_ALONE]
+    again = [task for task in seed3 if task.method not in MEASURED_ALONE]
     assert len(elsewhere) == len(again), "the backdoored model, the methods and the rivals"
 
 
 def test_a_method_measured_alone_needs_nothing_but_its_backdoored_model_from_the_same_processor() -> None:
     rows = measure_all(LITE, ["main"])
-    alone, first = claim.MEASURED_ALONE[0], plan.MODELS[LITE].seeds[0]
+    alone, first = MEASURED_ALONE[0], plan.MODELS[LITE].seeds[0]
     lost = next(
         row for row in rows if (row["task"]["method"], row["task"]["seed"]) == (alone, first) and row["task"]["lr"]
     )

@@ -1,0 +1,45 @@
+"""Single figures in prose: <!-- figure:TABLE/ATTACK/DEFENSE/METRIC -->41%<!-- /figure -->."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from benchmarks.markdown.cells import read_measurement
+from cleaner.labels import NO_DEFENSE
+from cleaner.reports.reference import ReferenceRow, Spread, read_reference
+
+TABLES = {
+    "full": "Full schedule",
+    "quick": "Quick setting",
+    "mixed": "Quick setting, mixed captions",
+    "photos": "Photos",
+}
+"""Name in figures -> title of the table in assets/reference.json."""
+
+
+def format_figure(key: str, root: Path) -> str:
+    """Return a mean over seeds as a percentage, or the share of the published loop's time for "rival/MODEL/PRECISION".
+
+    Raises `KeyError` for a name that nothing was measured for.
+    """
+    table, *rest = key.split("/")
+    if table == "rival":
+        return _format_rival(*rest, root=root)
+    attack, defense, metric = rest
+    value: Spread | float | None = getattr(_find_row(table, attack, defense, root), metric)
+    if value is None:
+        raise KeyError(key)
+    return f"{100 * (value[0] if isinstance(value, tuple) else value):.0f}%"
+
+
+def _find_row(table: str, attack: str, defense: str, root: Path) -> ReferenceRow:
+    reference = read_reference(root / "assets" / "reference.json")
+    for row in (row for found in reference.tables if found.title == TABLES[table] for row in found.rows):
+        if (row.attack, row.defense or NO_DEFENSE) == (attack, defense):
+            return row
+    raise KeyError(f"{table}/{attack}/{defense}")
+
+
+def _format_rival(model: str, precision: str, *, root: Path) -> str:
+    shares = {found["model"]: found["of_published"] for found in read_measurement(root, "rival.json")["models"]}
+    return f"{shares[model][precision]:.2f}"
