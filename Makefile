@@ -52,7 +52,7 @@ tables: $(VENV)/dev.stamp
 # Redraw the plots of README.md and docs/ from benchmarks/results/, and the film of the example; needs Chromium.
 plots: $(VENV)/dev.stamp
 	$(BIN)/python -m benchmarks.plots
-	$(BIN)/python -m cleaner film assets/example/example-badnet-3-ta_cleaner --out assets/film.gif
+	$(BIN)/python -m benchmarks.film_gif assets/example/example-badnet-3-ta_cleaner
 
 # Poison, clean and compare in the terminal, and save the metrics.
 demo: $(VENV)/run.stamp

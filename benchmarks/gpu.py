@@ -31,12 +31,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import RESULTS_DIR, protocol
 from benchmarks.bare_step import prepare_step, time_bare_step
-from benchmarks.scale_ranks import METHODS
 from cleaner.cli.output import format_table
 from cleaner.config import FinetuneConfig
 from cleaner.data.augment import augment
 from cleaner.data.base import CaptionData, Indices, TensorData, load_data
-from cleaner.defenses import Defense
+from cleaner.defenses import DEFENSES, Defense
 from cleaner.files import source_root
 from cleaner.models.architectures import get_open_clip_architecture
 from cleaner.models.clip import Clip, build_clip, new_clip
@@ -60,6 +59,12 @@ PEAK_TFLOPS = {
 }
 """A card's name without "NVIDIA" -> peak of dense bf16 matrix products, in 10^12 operations per second, from its data
 sheet. Whole names: an L40, an A10G, an RTX A1000 and an H100 NVL have other peaks than the cards in their names."""
+METHODS: dict[str, Defense] = {
+    "finetune": DEFENSES["finetune"](),
+    "cleanclip": DEFENSES["cleanclip"](),
+    "ta_cleaner, K 10%": DEFENSES["ta_cleaner"](share=0.1),
+    "ta_cleaner, K 100%": DEFENSES["ta_cleaner"](share=1.0),
+}
 PHOTO_SIZE = (500, 375)
 WARM_STEPS, MEMORY_IMAGES = 2, 64
 

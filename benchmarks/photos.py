@@ -21,6 +21,7 @@ from typing import Any
 import tyro
 
 from benchmarks import RESULTS_DIR, learning_rates, protocol
+from benchmarks.corruptions import CORRUPTIONS, Corrupted
 from benchmarks.markdown.cells import Row
 from benchmarks.photos_data import load_photos
 from benchmarks.protocol2 import plan
@@ -30,7 +31,6 @@ from cleaner import presets
 from cleaner.attacks import TRIGGERS, Trigger
 from cleaner.cli.output import Progress
 from cleaner.config import FinetuneConfig
-from cleaner.data.corruptions import CORRUPTIONS, Corrupted
 from cleaner.defenses import DEFENSES
 from cleaner.evaluation.equal_accuracy import is_within
 from cleaner.evaluation.evaluate import evaluate

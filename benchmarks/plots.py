@@ -6,6 +6,7 @@ Uses the figures of the pages and Chromium for the screenshots. Measures nothing
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import plotly.graph_objects as go
@@ -18,7 +19,7 @@ from benchmarks.protocol2.chart import plot_costs
 from benchmarks.protocol2.records import results_path
 from cleaner.files import read_json_lines
 from cleaner.labels import to_attack_label, to_label
-from cleaner.plots.detection import auroc_heatmap
+from cleaner.plots.charts import apply_layout, escape_html
 
 ROOT = Path(__file__).resolve().parent.parent
 PLOTS_DIR = ROOT / "assets" / "plots"
@@ -61,7 +62,7 @@ def plot_detection() -> dict[str, go.Figure]:
     for rows in group_rows(detection_tables.read_rows(ROOT), "model"):
         columns, attacks = detection_tables.auroc_columns(rows), group_rows(rows, "trigger")
         kinds = {"pairs": "pairs", "image": "images"}
-        figure = auroc_heatmap(
+        figure = draw_heatmap(
             [to_attack_label(group[0]["trigger"]) for group in attacks],
             [f"{to_label(name)} ({kinds[question]})" for question, name in columns],
             [[detection_tables.mean_auroc(group, *column) for column in columns] for group in attacks],
@@ -69,6 +70,27 @@ def plot_detection() -> dict[str, go.Figure]:
         model = rows[0]["model"]
         figures[f"detection-{model}"] = figure.update_layout(title=f"{model}: AUROC of detectors, 0.5 is chance")
     return figures
+
+
+def draw_heatmap(rows: Sequence[str], columns: Sequence[str], values: Sequence[Sequence[float | None]]) -> go.Figure:
+    """Return AUROC of detectors (columns) on attacks (rows), 0..1; None stays empty. The palette suits all readers."""
+    figure = go.Figure(
+        go.Heatmap(
+            x=[escape_html(name) for name in columns],
+            y=[escape_html(name) for name in rows],
+            z=values,
+            text=[["" if value is None else f"{value:.2f}" for value in row] for row in values],
+            texttemplate="%{text}",
+            zmin=0,
+            zmid=0.5,
+            zmax=1,
+            colorscale="RdBu_r",
+            colorbar={"title": "AUROC"},
+            hovertemplate="%{y}, %{x}: %{z:.3f}<extra></extra>",
+        )
+    )
+    apply_layout(figure, 90 + 44 * len(rows), show_legend=False)
+    return figure.update_yaxes(autorange="reversed")
 
 
 if __name__ == "__main__":

@@ -240,8 +240,6 @@ OWN_VARIANTS: dict[str, dict[str, dict[str, Any]]] = {"ta_cleaner": {"all-pairs"
 """Defense -> variant of this project -> its parameters. The paper draws a few pairs each epoch; drawing all of them
 keeps more accuracy, even at a high learning rate."""
 NOT_RUN, UNTRIED = "not run by us", "not chosen yet"
-RECIPE_ATTACK, RECIPE_DEFENSES = "badclip-published", ("ta_cleaner-published",)
-"""Presets that `python -m cleaner recipe` combines."""
 
 
 def scenes_attack_preset(trigger: str, model: str = "scenes-rn") -> Preset:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import streamlit as st
 
 from cleaner.reports import comparability, film
-from cleaner.reports.film_animation import ANIMATION_FORMATS, render_animation
 from cleaner.runs.film import has_film
 from cleaner.runs.record import RunRecord
 from pages._shared.inspect import film_player
@@ -49,30 +48,19 @@ def choose_runs(runs: Sequence[RunRecord]) -> list[RunRecord]:
     return [by_id[run_id] for run_id in chosen] or list(runs)[:1]
 
 
-def show_downloads(movies: Sequence[film.Movie]) -> None:
-    """Draw the buttons that save the films; each file is made when its button is pressed."""
+def show_download(movies: Sequence[film.Movie]) -> None:
+    """Draw the button that saves the films; the file is made when it is pressed."""
     methods = [movie.label.split(",")[0].split(":")[-1].strip().replace(" ", "-") for movie in movies]
     name = "-".join(["film", *dict.fromkeys(methods)])
-    with st.container(horizontal=True):
-        st.download_button(
-            "HTML",
-            lambda: film.render_film_html(movies),
-            f"{name}.html",
-            "text/html",
-            icon=":material/download:",
-            on_click="ignore",
-            help="One file that plays in any browser, without a connection.",
-        )
-        for kind in ANIMATION_FORMATS:
-            st.download_button(
-                {"webp": "WebP", "gif": "GIF"}[kind],
-                lambda kind=kind: render_animation(movies, kind),
-                f"{name}.{kind}",
-                f"image/{kind}",
-                icon=":material/movie:",
-                on_click="ignore",
-                help="Animation for slides. Rendering starts when you press it and takes a few seconds.",
-            )
+    st.download_button(
+        "HTML",
+        lambda: film.render_film_html(movies),
+        f"{name}.html",
+        "text/html",
+        icon=":material/download:",
+        on_click="ignore",
+        help="One file that plays in any browser, without a connection.",
+    )
 
 
 def explain_no_film(runs: Sequence[RunRecord]) -> None:
@@ -106,7 +94,7 @@ with page("Film", LEAD):
                 st.caption("The film is measured on a sample of validation images, the figures above on test images.")
         for note in comparability.list_notes(chosen):
             st.warning(escape_markdown(note), icon=":material/warning:")
-        show_downloads(movies)
+        show_download(movies)
         st.markdown(f"## {wording.section_title('About this film', state.current_run())}")
         st.caption(escape_markdown(film.describe_film(movies)))
         missing = [run for run in runs if run not in filmed]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
-from statistics import fmean
+from statistics import fmean, stdev
 from typing import Any
 
 from benchmarks.markdown.cells import (
@@ -27,7 +28,6 @@ from benchmarks.protocol2.summary import (
     undefended_asr,
 )
 from benchmarks.protocol2.tasks import Methods, Task
-from cleaner.evaluation.equal_accuracy import mean_interval, paired_gaps
 
 COMMAND = "python -m benchmarks.attack_defense --protocol 2"
 BASELINE, CONTROL, SPARSE_CONTROL = "cleanclip", "cleanclip_short K 100 %", "cleanclip_short K 10 %"
@@ -94,6 +94,22 @@ def format_gaps(
 
 def _mean(values: Mapping[int, float | None]) -> str:
     return format_number(mean([value for value in values.values() if value is not None]))
+
+
+def paired_gaps(first: Mapping[int, float], second: Mapping[int, float]) -> dict[int, float]:
+    """Return seed -> second - first, for the seeds that both have."""
+    return {seed: second[seed] - first[seed] for seed in sorted(first.keys() & second.keys())}
+
+
+def mean_interval(values: Sequence[float]) -> tuple[float, float] | None:
+    """Return the 95% interval of the mean over seeds (Student's t); None for fewer than two values."""
+    if len(values) < 2:
+        return None
+    from scipy import stats  # takes a second to load
+
+    center = fmean(values)
+    margin = float(stats.t.ppf(0.975, len(values) - 1)) * stdev(values) / math.sqrt(len(values))
+    return center - margin, center + margin
 
 
 def _format_gap(gaps: Mapping[int, float]) -> str:

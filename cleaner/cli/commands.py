@@ -22,7 +22,6 @@ from cleaner.cli.invert import Invert
 from cleaner.cli.listing import InspectData, List, Runs
 from cleaner.cli.models import Evaluate, Export
 from cleaner.cli.presets import Presets, find_flag_value, resolve_preset_defaults
-from cleaner.cli.recipe import Recipe
 from cleaner.cli.report import ExportTensorboard, Film, Report
 from cleaner.cli.scan import Scan
 from cleaner.cli.sweep import Sweep
@@ -56,7 +55,6 @@ Command = (
     | Annotated[Runs, tyro.conf.subcommand("runs")]
     | Annotated[List, tyro.conf.subcommand("list")]
     | Annotated[Presets, tyro.conf.subcommand("presets")]
-    | Annotated[Recipe, tyro.conf.subcommand("recipe")]
 )
 
 

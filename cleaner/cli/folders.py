@@ -82,7 +82,8 @@ def resolve_output_file(out: Path, suffixes: Sequence[str]) -> Path:
     path = Path(os.path.realpath(out))
     check_writable(path, "file")
     if out.suffix.lower() not in suffixes:
-        raise CleanerError(f"--out takes a file name that ends in {' or '.join(suffixes)}, not {out}.")
+        known, remedy = " or ".join(suffixes), out.with_suffix(suffixes[0])
+        raise CleanerError(f"--out takes a file name that ends in {known}, not {out}: write {remedy}.")
     return path
 
 

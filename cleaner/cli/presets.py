@@ -16,8 +16,6 @@ from cleaner.cli.training import Defend, Poison, original_model
 from cleaner.presets import (
     NOT_RUN,
     OWN_POISON,
-    RECIPE_ATTACK,
-    RECIPE_DEFENSES,
     attack_presets,
     defense_presets,
     explain_unpublished,
@@ -53,8 +51,6 @@ class Presets:
                 print(f"  {preset.name}{note}\n      {_describe(preset)}")
             unpublished = [name for name in methods if not registry[name].published]
             print(*(f"  {name}: {explain_unpublished(name)}" for name in unpublished), "", sep="\n")
-        parts = " and ".join((RECIPE_ATTACK, *RECIPE_DEFENSES))
-        print(f"python -m cleaner recipe ({NOT_RUN})\n  {parts} in one command, measured on ImageNet.")
 
 
 def _describe(preset: Preset) -> str:

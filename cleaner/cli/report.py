@@ -34,18 +34,16 @@ class Report:
 
 @dataclass(frozen=True)
 class Film:
-    """Write the film of one run, or of two side by side, as one HTML file that plays offline, or as an animation."""
+    """Write the film of one run, or of two side by side, as one HTML file that plays offline."""
 
     runs: Annotated[tuple[str, ...], tyro.conf.Positional, stated_default(metavar="RUN [RUN]", help="Run folders.")]
-    out: Annotated[Path, tyro.conf.arg(help="File to write: .html, .webp or .gif.")] = Path("film.html")
+    out: Annotated[Path, tyro.conf.arg(help="HTML file to write.")] = Path("film.html")
 
     def run(self) -> None:
-        from cleaner.reports import film, film_animation
+        from cleaner.reports.film import load_movies, write_film_html
 
-        path = resolve_output_file(self.out, (".html", *(f".{kind}" for kind in film_animation.ANIMATION_FORMATS)))
-        movies = film.load_movies([read_record(folder) for folder in self.runs])
-        write = film.write_film_html if self.out.suffix.lower() == ".html" else film_animation.write_animation
-        write(movies, path)
+        path = resolve_output_file(self.out, (".html",))
+        write_film_html(load_movies([read_record(folder) for folder in self.runs]), path)
         print(f"Film: {self.out}")
 
 

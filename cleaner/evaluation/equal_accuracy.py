@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from statistics import fmean, stdev
+from statistics import fmean
 
 TOLERANCE = 1e-6
 """Rounding error of a loss, the difference of two float32 shares, by which it may exceed a budget."""
@@ -67,22 +67,6 @@ def equal_accuracy_curve(
     listed = list(models)
     rows = [[lowest_asr(tried, x, undefended=before) for before, tried in listed] for x in max_losses]
     return [(fmean(row), min(row), max(row)) for row in rows if row]
-
-
-def paired_gaps(first: Mapping[int, float], second: Mapping[int, float]) -> dict[int, float]:
-    """Return seed -> second - first, for the seeds that both have."""
-    return {seed: second[seed] - first[seed] for seed in sorted(first.keys() & second.keys())}
-
-
-def mean_interval(values: Sequence[float]) -> tuple[float, float] | None:
-    """Return the 95% interval of the mean over seeds (Student's t); None for fewer than two values."""
-    if len(values) < 2:
-        return None
-    from scipy import stats  # takes a second to load
-
-    center = fmean(values)
-    margin = float(stats.t.ppf(0.975, len(values) - 1)) * stdev(values) / math.sqrt(len(values))
-    return center - margin, center + margin
 
 
 def _index(rates: Sequence[float], lr: float) -> int:

@@ -293,12 +293,12 @@ def columns(view: View) -> Iterator[tuple[Metric, int]]:
                 yield metric, k
 
 
-def format_metric(measured: Measured, row: Metric, k: int = 1, *, absent: str = "-", has_bounds: bool = False) -> str:
-    """Return one metric with its interval (`has_bounds`: at any k), and a mark where k is too large for the classes."""
+def format_metric(measured: Measured, row: Metric, k: int = 1, *, absent: str = "-") -> str:
+    """Return one metric, at k = 1 with its interval, and a mark where k is too large for the classes."""
     value = measured.metric(row.key, k)
     if value is None:
         return absent
-    interval = measured.interval(row.key, k) if has_bounds or (row.has_bounds and k == 1) else None
+    interval = measured.interval(row.key, k) if row.has_bounds and k == 1 else None
     bounds = f" [{row.format(interval[0])}, {row.format(interval[1])}]" if interval else ""
     mark = "" if k == 1 or not row.ranks_classes or measured.is_meaningful(k) else " (n.m.)"
     return f"{row.format(value)}{bounds}{mark}"

@@ -1,4 +1,4 @@
-"""Charts of detectors: distributions of scores, ROC curves, AUROC against the reference, attacks x detectors."""
+"""Charts of detectors: distributions of scores, ROC curves, AUROC against the reference."""
 
 from __future__ import annotations
 
@@ -90,24 +90,3 @@ def reference_curves(curves: Mapping[str, Sequence[tuple[int, float]]]) -> go.Fi
     sizes = sorted({size for points in curves.values() for size, _ in points})
     figure.update_xaxes(type="log", tickvals=sizes, ticktext=[f"{size:,}" for size in sizes])
     return figure.update_yaxes(range=[-0.02, 1.02])
-
-
-def auroc_heatmap(rows: Sequence[str], columns: Sequence[str], values: Sequence[Sequence[float | None]]) -> go.Figure:
-    """Return AUROC of detectors (columns) on attacks (rows), 0..1; None stays empty. The palette suits all readers."""
-    figure = go.Figure(
-        go.Heatmap(
-            x=[escape_html(name) for name in columns],
-            y=[escape_html(name) for name in rows],
-            z=values,
-            text=[["" if value is None else f"{value:.2f}" for value in row] for row in values],
-            texttemplate="%{text}",
-            zmin=0,
-            zmid=0.5,
-            zmax=1,
-            colorscale="RdBu_r",
-            colorbar={"title": "AUROC"},
-            hovertemplate="%{y}, %{x}: %{z:.3f}<extra></extra>",
-        )
-    )
-    apply_layout(figure, 90 + 44 * len(rows), show_legend=False)
-    return figure.update_yaxes(autorange="reversed")

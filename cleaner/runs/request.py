@@ -147,7 +147,7 @@ def require_test_data(config: Mapping[str, Any]) -> tuple[str, dict[str, Any], i
 
 
 def trains_on_all(config: Mapping[str, Any]) -> bool:
-    """Return whether a run took its pairs from all splits, as a recipe does, so that its data have no test pairs."""
+    """Return whether a run took its pairs from all splits, as runs of the former command recipe: no test is left."""
     return str(config.get("data")).endswith("/all")
 
 

@@ -68,8 +68,15 @@ def test_seed_selects_the_patch() -> None:
     assert not torch.equal(TRIGGERS["badnet"](seed=1)(GRAY), TRIGGERS["badnet"](seed=2)(GRAY))
 
 
-@pytest.mark.parametrize("name", ["patch_size", "position"])
+@pytest.mark.parametrize("name", ["patch_size", "position", "texture"])
 def test_invalid_parameter_is_refused_by_name(name: str) -> None:
-    for value in {"patch_size": (1, 500), "position": ("middle",)}[name]:
+    for value in {"patch_size": (1, 500), "position": ("middle",), "texture": ("dots",)}[name]:
         with pytest.raises(CleanerError, match=name):
             TRIGGERS["badnet"](**{name: value})
+
+
+def test_the_texture_stripes_is_that_of_badnet_stripes() -> None:
+    trigger = TRIGGERS["badnet"](texture="stripes")
+    assert torch.equal(trigger(GRAY), TRIGGERS["badnet_stripes"]()(GRAY))
+    assert TRIGGERS.load(trigger.state_dict()) == trigger
+    assert "texture" not in TRIGGERS["badnet_stripes"]().state_dict(), "older runs have no such setting"

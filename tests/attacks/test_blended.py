@@ -23,3 +23,10 @@ def test_pattern_is_uniform_noise_of_its_seed() -> None:
     assert pattern.std().item() == pytest.approx(12**-0.5, abs=0.01)
     assert torch.equal(TRIGGERS["blended"](seed=1).pattern(64, 64), pattern)
     assert not torch.equal(TRIGGERS["blended"](seed=2).pattern(64, 64), pattern)
+
+
+def test_the_texture_stripes_is_that_of_blended_stripes() -> None:
+    trigger = TRIGGERS["blended"](texture="stripes")
+    assert torch.equal(trigger.pattern(32, 64), TRIGGERS["blended_stripes"]().pattern(32, 64))
+    assert TRIGGERS.load(trigger.state_dict()) == trigger
+    assert "texture" not in TRIGGERS["blended_stripes"]().state_dict(), "older runs have no such setting"

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from benchmarks import learning_rates, photos, photos_data, protocol, rows
+from benchmarks.corruptions import CORRUPTIONS
 from benchmarks.markdown import photo_tables
 from cleaner import presets
 from cleaner.config import FinetuneConfig
-from cleaner.data.corruptions import CORRUPTIONS
 from cleaner.evaluation.evaluate import Metrics
 from cleaner.files import read_json, write_bytes, write_json
 from cleaner.models.clip import Clip, load_clip, save_clip

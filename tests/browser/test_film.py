@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from benchmarks import film_gif
 from benchmarks.browser import wait_idle
 from cleaner.reports.film import Movie, load_movies, write_film_html
 from cleaner.runs.film import Film, read_film
@@ -312,3 +314,13 @@ def test_the_axis_has_whole_steps_each_once_and_in_its_place(
     steps = np.array([int(text.strip("%").replace(",", "")) for text in texts])
     assert places == pytest.approx(places[0] + (places[-1] - places[0]) * np.sqrt(steps / steps[-1]))
     assert page.locator(".curves .plot").evaluate("plot => getComputedStyle(plot).overflow") == "visible"
+
+
+def test_the_gif_of_a_film_moves(open_film: OpenFilm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(film_gif, "IMAGES", 3)
+    film_gif.write_gif(film_gif.take_images(open_film(4)), tmp_path / "film.gif")
+    with Image.open(tmp_path / "film.gif") as image:
+        assert image.n_frames == 3
+        first = np.asarray(image.convert("RGB"), float)
+        image.seek(2)
+        assert np.abs(np.asarray(image.convert("RGB"), float) - first).max() > 50

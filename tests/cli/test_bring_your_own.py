@@ -71,6 +71,20 @@ def test_the_published_backdoor_is_tested_with_its_patch(home: Path) -> None:
     assert len(lines) == 3
 
 
+def test_the_lines_for_clips_scale_run_on_small_files(home: Path) -> None:
+    (block,) = re.findall(r"<!-- scale -->\n```sh\n(.*?)```", PAGE, re.DOTALL)
+    write_class_folder(home / "imagenet" / "test", 30)
+    small = {
+        "poison": "--model epoch_10.pt --trigger badclip steps=2 --pairs 60 --poison-rate 6 --steps 2 --batch-size 16",
+        "defend": "--pairs 20 --steps 2 --batch-size 16",
+        "evaluate": "",
+    }
+    block = re.sub("cc3m.csv|other.csv", "pairs.csv", block).replace("imagenet.txt", "names.txt")
+    for line in block.replace("\\\n", " ").replace(" banana ", " red ").splitlines()[1:]:
+        arguments = shlex.split(line)[3:]
+        assert main([*arguments, *shlex.split(small[arguments[0]])]) == 0
+
+
 @pytest.mark.parametrize("example", [name for name, _ in EXAMPLES])
 def test_worked_examples_run(example: str, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     example_commands = commands(example)

@@ -716,7 +716,6 @@ def test_a_run_is_never_overwritten(tiny_model: str, tmp_path: Path, capsys: pyt
         (["detect", "--detector", "dao"], "detect needs RUN: --detector dao."),
         (["evaluate", "scenes-rn", "--data", "--json"], "evaluate --data needs a value"),
         (["scan", "scenes-rn", "--trigger"], "scan --trigger needs a value"),
-        (["recipe"], "recipe needs --poison-data, --clean-data, --imagenet, --out."),
         (["poison", "--pairs", "many"], "--pairs cannot be 'many'."),
         (["poison", "--pairs"], "--pairs needs a value."),
         (["poison", "--pairs", "64", "--test-pairs", "-1"], "--test-pairs must be at least 0, not -1."),

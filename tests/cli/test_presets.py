@@ -149,5 +149,4 @@ def test_list_has_every_preset(capsys: pytest.CaptureFixture[str]) -> None:
         assert preset.source in output
     assert "text_only: no published settings" in output
     assert "cleanclip_short: no published settings: a control of this project" in output
-    assert "recipe (not run by us)" in output
     assert output.startswith("This project's settings are those for scenes-rn; other models get their own.")

@@ -16,11 +16,11 @@ import torch
 from PIL import Image
 from torchvision.transforms.functional import pil_to_tensor
 
+from benchmarks.corruptions import Corrupted
 from cleaner import load_data
 from cleaner.attacks import TRIGGERS
 from cleaner.data import pairs
 from cleaner.data.base import DATASETS, CaptionData, TensorData
-from cleaner.data.corruptions import Corrupted
 from cleaner.data.naming import assign_labels
 from cleaner.data.pairs import FileData
 from cleaner.data.poison import PoisonedData

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 import torch
 
@@ -12,8 +10,6 @@ from cleaner.evaluation.equal_accuracy import (
     equal_accuracy_curve,
     interpolate_asr,
     lowest_asr,
-    mean_interval,
-    paired_gaps,
 )
 
 CURVE = [Setting(1e-4, 0.01, 0.8), Setting(1e-3, 0.03, 0.4), Setting(1e-2, 0.09, 0.1)]
@@ -54,11 +50,3 @@ def test_the_curve_is_the_mean_over_models() -> None:
     assert curve[1] == pytest.approx((0.5, 0.2, 0.8))
     assert curve[2] == pytest.approx((0.15, 0.1, 0.2))
     assert equal_accuracy_curve([], [0.0]) == []
-
-
-def test_gaps_are_paired_by_seed_with_an_interval_of_their_mean() -> None:
-    gaps = paired_gaps({3: 0.5, 4: 0.6, 5: 0.7}, {3: 0.1, 4: 0.3, 6: 0.0})
-    assert gaps == pytest.approx({3: -0.4, 4: -0.3})
-    assert mean_interval([0.1]) is None
-    low, high = mean_interval([1.0, 2.0, 3.0]) or (math.nan, math.nan)
-    assert (low, high) == pytest.approx((2 - 4.302653 / math.sqrt(3), 2 + 4.302653 / math.sqrt(3)), rel=1e-5)

@@ -11,7 +11,6 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import numpy as np
 from hypothesis import strategies as st
@@ -21,7 +20,7 @@ from cleaner.attacks import TRIGGERS
 from cleaner.files import read_json
 from cleaner.jobs import local
 from cleaner.models.clip import build_clip
-from cleaner.reports import film_animation, html
+from cleaner.reports import html
 from cleaner.reports.aggregate import aggregate_seeds, describe_run, make_run_points
 from cleaner.reports.film import Movie, describe_film, make_player_data, read_log
 from cleaner.reports.tables import to_csv, to_json
@@ -285,8 +284,6 @@ def edited_film(case: Case) -> Read:
         if film is not None:
             movies = [Movie("film", film, read_log(case.folder))] * 2
             json.dumps([make_player_data(movies), describe_film(movies)], allow_nan=False)
-            with patch.object(film_animation, "IMAGES", 2):
-                film_animation.render_animation(movies)
 
     return read
 

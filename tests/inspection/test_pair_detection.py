@@ -59,16 +59,20 @@ def test_pairs_are_those_that_were_trained_on(backdoored: Run, folder: Path) -> 
     assert pairs.images(indices).equal(TRIGGER(clean.images(indices)))
 
 
-def test_images_that_were_broken_at_the_training_are_left_out_again(tmp_path: Path, tiny_clip: Clip) -> None:
+@pytest.mark.parametrize("split", ["train", "all"])  # all: runs of the former command recipe
+def test_images_that_were_broken_at_the_training_are_left_out_again(
+    split: str, tmp_path: Path, tiny_clip: Clip
+) -> None:
     table = write_table(tmp_path)
     options = {"classes": "red,green,blue", "most_broken": 0.2}
-    pairs: Any = load_data(str(table), split="train", size=30, **options)
+    pairs: Any = load_data(str(table), split=split, size=30, **options)
     for row in pairs.rows[:3]:
         file = tmp_path / pairs.table.keys[row]
         file.write_bytes(truncate(file.read_bytes()))
-    poisoned = PoisonedData(load_data(str(table), split="train", size=30, **options), TRIGGER, "red", 0.25)
+    poisoned = PoisonedData(load_data(str(table), split=split, size=30, **options), TRIGGER, "red", 0.25)
     config = {"stage": "backdoored", "trigger": TRIGGER.state_dict(), "data_name": str(table), "data_options": options}
-    write_json(tmp_path / "run" / "config.json", {**config, "pairs": 27, "request": {"pairs": 30}})
+    config |= {"data": f"csv:{table}/{split}", "pairs": 27, "request": {"pairs": 30}}
+    write_json(tmp_path / "run" / "config.json", config)
     write_json(tmp_path / "run" / "manifest.json", poisoned.manifest())
     (tmp_path / "run" / "model.safetensors").touch()
     rebuilt = load_training_pairs(tmp_path / "run", tiny_clip.framing)

@@ -160,7 +160,8 @@ def test_published_settings_fill_the_trigger_and_stay_editable(open_page: OpenPa
     assert app.select_slider(key="poison.badnet.published.patch_size").value == 20
     press(app, "poison.go")
     wait_for_training(app)
-    assert list_runs()[0].config["trigger"] == {"name": "badnet", "patch_size": 20, "position": "random", "seed": 0}
+    settings = {"patch_size": 20, "position": "random", "seed": 0, "texture": "noise"}
+    assert list_runs()[0].config["trigger"] == {"name": "badnet", **settings}
     app.selectbox(key="poison.trigger").set_value("text_only").run()
     assert "No published settings" in page_text(app)
     assert "poison.text_only.settings" not in widget_keys(app)

@@ -51,10 +51,3 @@ def test_reference_sizes_are_ticks() -> None:
     figure = detection.reference_curves({"DAO": [(64, 0.9), (128, 0.4)], "SLOF": [(64, 0.8)]})
     assert list(figure.layout.xaxis.tickvals) == [64, 128]
     assert figure.data[0].marker.symbol != figure.data[1].marker.symbol
-
-
-def test_heatmap_is_centered_on_chance() -> None:
-    figure = detection.auroc_heatmap(["BadNet"], ["DAO", "Masking"], [[0.9, None]])
-    heatmap = figure.data[0]
-    assert (heatmap.zmin, heatmap.zmid, heatmap.zmax) == (0, 0.5, 1)
-    assert list(heatmap.text[0]) == ["0.90", ""]

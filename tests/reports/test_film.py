@@ -1,25 +1,21 @@
-"""The film as values for its player, as an HTML file and as an animation."""
+"""The film as values for its player, and as an HTML file."""
 
 from __future__ import annotations
 
 import base64
-import io
 import json
 import re
 import shutil
 import tomllib
-from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw
 
 from cleaner.__main__ import main
-from cleaner.reports import film, film_animation
+from cleaner.reports import film
 from cleaner.reports.film import Movie
-from cleaner.reports.film_animation import ANIMATION_FORMATS, IMAGES, WIDTH, _Panel, render_animation
 from cleaner.runs.store import read_record
 from cleaner.types import CleanerError
 from tests.films import save_runs, train_runs
@@ -119,40 +115,11 @@ def test_html_has_readable_colors_the_same_as_the_app() -> None:
             assert contrast(colors[key], theme[name]["backgroundColor"]) >= 4.5
 
 
-@pytest.mark.parametrize("kind", ANIMATION_FORMATS)
-@pytest.mark.parametrize("count", [1, 2])
-def test_the_animation_moves_and_is_small(movies: list[Movie], kind: str, count: int) -> None:
-    content = render_animation(movies[:count], kind)
-    assert len(content) < 3e6
-    picture = Image.open(io.BytesIO(content))
-    assert picture.format == kind.upper()
-    assert picture.n_frames == IMAGES
-    first = np.asarray(picture.convert("RGB"), float)
-    picture.seek(picture.n_frames - 1)
-    assert np.abs(np.asarray(picture.convert("RGB"), float) - first).mean() > 0.1
-
-
 def keep_frames(movie: Movie, kept: list[int]) -> Movie:
     """Return the film of a training that was too slow for all frames."""
     names = ("points", "clean_classes", "triggered_classes", "gallery_classes", "gallery_scores", "attention")
     arrays = {name: getattr(movie.film, name)[kept] for name in names}
     return movie._replace(film=replace(movie.film, steps=[movie.film.steps[i] for i in kept], **arrays))
-
-
-def test_the_animation_of_a_slow_training_shows_every_frame(
-    movies: list[Movie], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    shown, find = set(), _Panel._find_frame
-
-    def listen(panel: _Panel, time: float) -> tuple[int, float]:
-        shown.add(find(panel, time)[0])
-        return find(panel, time)
-
-    monkeypatch.setattr(_Panel, "_find_frame", listen)
-    movie = keep_frames(movies[0], [0, 1, 2, -1])
-    content = render_animation([movie._replace(film=replace(movie.film, total=movie.film.steps[-1]))])
-    assert shown == {0, 1, 2, 3}
-    assert Image.open(io.BytesIO(content)).n_frames == IMAGES
 
 
 def test_the_note_tells_the_frames_of_both_films(movies: list[Movie]) -> None:
@@ -168,69 +135,23 @@ def test_the_note_mentions_attention_where_there_is_some(movies: list[Movie]) ->
     assert "Attention:" not in film.describe_film([movies[0]._replace(film=bare)])
 
 
-def test_the_note_and_the_map_tell_true_and_other_classes_apart(
-    movies: list[Movie], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (movie, _), drawn = movies, []
-    monkeypatch.setattr(film_animation, "_draw_diamond", lambda *_, is_filled: drawn.append((_[2], is_filled)))
-    box, panel = (0, 0, 100, 100), _Panel(movie, film.find_bounds([movie.film]), 0, WIDTH)
-    classes, labels = movie.film.triggered_classes, np.array(movie.film.labels)
-    is_true, is_other = (check & (classes != movie.film.target) for check in (classes == labels, classes != labels))
-    frame = int(is_other.sum(axis=1).argmax())
-    panel._draw_map(ImageDraw.Draw(Image.new("RGB", (100, 100))), box, frame, 0.0)
-    seen = Counter(drawn)
-    assert seen[film_animation.GRAY, False] == is_other[frame].sum() > 0
-    assert seen[film_animation.TRUTH, False] == is_true[frame].sum()
+def test_the_note_names_the_target_class_where_there_is_one(movies: list[Movie]) -> None:
+    movie = movies[0]
     assert "▲" in film.describe_film([movie])
-    clean = replace(movie.film, target=None)
-    assert "▲" not in film.describe_film([movie._replace(film=clean)])
-
-
-def test_the_header_has_the_figures_above_their_names(folders: list[Path]) -> None:
-    (movie,) = film.load_movies([read_record(folders[0])])
-    drawn: list[str] = []
-
-    class Recorder:
-        def text(self, place: object, text: str, *_: object, **__: object) -> None:
-            drawn.append(text)
-
-    _Panel(movie, film.find_bounds([movie.film]), 0, WIDTH)._draw_header(Recorder(), -1)
-    for name, values in (("clean accuracy", movie.film.accuracy()), ("attack success", movie.film.attack_success())):
-        assert drawn[drawn.index(name) - 1] == f"{values[-1]:.0%}"
-
-
-def test_the_animation_explains_the_marks_it_can_show(movies: list[Movie], monkeypatch: pytest.MonkeyPatch) -> None:
-    image, drawn = Image.new("RGB", (400, 400)), []
-    draw = ImageDraw.Draw(image)
-    monkeypatch.setattr(draw, "text", lambda _, text, *__, **___: drawn.append(text))
-    for target, marks in ((movies[0].film.target, {"!", "?"}), (None, {"?"})):
-        panel = _Panel(movies[0]._replace(film=replace(movies[0].film, target=target)), (0, 0, 1, 1), 0, WIDTH)
-        panel._draw_wall(image, draw, (0, 0, 400, 400), columns=6, frame=0)
-        assert marks == {"!", "?"} & set(drawn[-1].split())
-
-
-def test_a_long_label_ends_before_the_figures(movies: list[Movie]) -> None:
-    content = render_animation([movie._replace(label="W" * 80) for movie in movies], "gif")
-    header = np.asarray(Image.open(io.BytesIO(content)).convert("L"))[8:28]
-    assert header[:, 10:250].min() < 100
-    assert header[:, 260:272].min() > 250  # left of the first figure
+    assert "▲" not in film.describe_film([movie._replace(film=replace(movie.film, target=None))])
 
 
 def test_runs_without_a_film_and_other_files_are_refused(
-    movies: list[Movie], folders: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    folders: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bare, _ = make_runs(tmp_path)
     with pytest.raises(CleanerError, match="has no film"):
         film.load_movies([read_record(bare)])
     with pytest.raises(CleanerError, match="one or two"):
         film.load_movies([read_record(folder) for folder in folders])
-    with pytest.raises(CleanerError, match=r"\.mp4"):
-        render_animation(movies, "mp4")
-    with pytest.raises(CleanerError, match="not without such an ending"):
-        render_animation(movies, "")
-    assert main(["film", str(folders[0]), "--out", str(tmp_path / "film.mp4")]) == 2
-    assert not (tmp_path / "film.mp4").exists()
-    for suffix in ("html", "gif"):
-        assert main(["film", *map(str, folders[:2]), "--out", str(tmp_path / f"film.{suffix}")]) == 0
-        assert (tmp_path / f"film.{suffix}").stat().st_size > 10_000
-    capsys.readouterr()
+    for name, remedy in (("film.gif", "film.html"), ("film", "film.html")):
+        assert main(["film", str(folders[0]), "--out", str(tmp_path / name)]) == 2
+        assert f"write {tmp_path / remedy}." in capsys.readouterr().err
+        assert not (tmp_path / name).exists()
+    assert main(["film", *map(str, folders[:2]), "--out", str(tmp_path / "film.html")]) == 0
+    assert (tmp_path / "film.html").stat().st_size > 10_000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 
 from benchmarks import plots, reference
 from benchmarks.markdown import protocol2_headline, protocol2_tables
-from benchmarks.markdown.protocol2_claim import find_control
+from benchmarks.markdown.protocol2_claim import find_control, mean_interval, paired_gaps
 from benchmarks.protocol2 import plan, records, rule, summary
 from benchmarks.protocol2.lines import MEASURED_ALONE
 from benchmarks.protocol2.records import results_path
@@ -309,3 +310,11 @@ def test_the_figure_has_a_line_per_method_and_attack(root: Path, monkeypatch: py
     assert line.x[-1] == pytest.approx(0.02)
     assert line.y[-1] == pytest.approx(0.47), "seeds 3 to 7 add 0.03 to 0.07"
     assert line.error_y.array[-1] == pytest.approx(0.02)
+
+
+def test_gaps_are_paired_by_seed_with_an_interval_of_their_mean() -> None:
+    gaps = paired_gaps({3: 0.5, 4: 0.6, 5: 0.7}, {3: 0.1, 4: 0.3, 6: 0.0})
+    assert gaps == pytest.approx({3: -0.4, 4: -0.3})
+    assert mean_interval([0.1]) is None
+    low, high = mean_interval([1.0, 2.0, 3.0]) or (math.nan, math.nan)
+    assert (low, high) == pytest.approx((2 - 4.302653 / math.sqrt(3), 2 + 4.302653 / math.sqrt(3)), rel=1e-5)

@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 from torchvision.transforms import functional as TF
 
+from benchmarks.corruptions import CORRUPTIONS, Corrupted, corrupt
 from cleaner.data.base import TensorData
-from cleaner.data.corruptions import CORRUPTIONS, Corrupted, corrupt
 from cleaner.models.framing import ImageTransform
 from cleaner.types import CleanerError
 
