@@ -236,7 +236,7 @@ def choose_attack(*, is_open: bool) -> job_requests.AttackSettings | None:
     if config is None or trigger is None or not is_readable:
         return None
     return job_requests.AttackSettings(
-        data.name, model, trigger, target, poison_rate, clean_label, data.size, tests, config
+        data.name, model, trigger, target, poison_rate, clean_label, data.size or 0, tests, config
     )
 
 

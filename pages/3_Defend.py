@@ -11,7 +11,7 @@ import pandas as pd
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from cleaner.config import FinetuneConfig, count_steps
+from cleaner.config import FinetuneConfig, count_steps, parameters
 from cleaner.jobs import local
 from cleaner.jobs.prediction import format_range
 from cleaner.jobs.slurm import SlurmResources
@@ -22,13 +22,12 @@ from cleaner.presets import (
     QUICK_CLEAN_PAIRS,
     QUICK_DEFEND,
     QUICK_VARIANT,
-    Preset,
     defense_presets,
     find_tried_model,
     is_pretrained,
     presets_for_model,
 )
-from cleaner.published import Method
+from cleaner.published import Method, Preset
 from cleaner.runs.manifest import get_requested_pairs
 from cleaner.runs.record import RunRecord
 from cleaner.runs.request import TEST_SIZE, Request, format_data, get_test_data
@@ -183,7 +182,7 @@ def _choose_seed_count() -> int:
 def _choose_parameters(kind: type[Method], key: str, preset: Preset) -> dict[str, object]:
     """Draw a defense's own parameters in an expander."""
     st.caption(escape_markdown(kind.describe()))
-    if not forms.parameters(kind):
+    if not parameters(kind):
         return {}
     with st.expander("Parameters"):
         return forms.draw_widgets(kind, key, defaults=preset.parameters)

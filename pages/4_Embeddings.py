@@ -180,7 +180,8 @@ def show_map(view: MapView) -> None:
     groups = group_points(view, stages, kinds, coloring)
     arrows = None
     if before is not None and after is not None and kinds:
-        arrows = tuple(np.concatenate([view.coordinates(s, kind) for kind in kinds]) for s in (before, after))
+        starts, ends = (np.concatenate([view.coordinates(s, kind) for kind in kinds]) for s in (before, after))
+        arrows = starts, ends
     points_key = (view.data, tuple(view.map.rows), tuple(view.map.prompts))
     view_key = (points_key, view.method, before, after, tuple(kinds), coloring)
     st.session_state[DRAWN] = view_key
@@ -229,8 +230,10 @@ def show_before_after(
 ) -> None:
     """Draw the maps of two models under one slider."""
     before, after = (group_points(view, [stage], kinds, coloring) for stage in stages)
-    rings = tuple(np.array([view.coordinates(s, kind)[row] for kind, row in selected if kind in kinds]) for s in stages)
-    marks = rings if len(rings[0]) else None
+    first, second = (
+        np.array([view.coordinates(s, kind)[row] for kind, row in selected if kind in kinds]) for s in stages
+    )
+    marks = (first, second) if len(first) else None
     before_after.show(
         "embeddings.before_after",
         (view.stage_labels[stages[0]], view.stage_labels[stages[1]]),

@@ -62,8 +62,8 @@ def choose_caption(data_key: DataKey) -> tuple[Sample, str]:
     sample = Sample(data_key, index, own_image if is_own else None, pickers.selected_model_key())
     with picture:
         load_data_with_progress(data_key)
-        source = f"Own image: {own_image[0]}" if is_own else f"{data.name}, pair {index}"
-        alt = "Own image" if is_own else data.captions[index]
+        source = f"Own image: {sample.own_image[0]}" if sample.own_image else f"{data.name}, pair {index}"
+        alt = "Own image" if sample.own_image else data.captions[index]
         st.image(enlarge(cache.image_pair_pixels(sample, None)[0]), escape_markdown(source), width=180, alt=alt)
     return sample, caption
 
@@ -243,7 +243,7 @@ def _find_step_seconds(run: RunRecord) -> float:
     steps = [(report["step"], report["seconds"]) for report in read_progress(run.folder) if report["stage"] == "defend"]
     # From step to step, as the first one includes the setup.
     pairs = [(before, after) for before, after in pairwise(steps) if after[0] > before[0]]
-    return median([(end - start) / (last - first) for (first, start), (last, end) in pairs] or [0.0])
+    return float(median([(end - start) / (last - first) for (first, start), (last, end) in pairs] or [0.0]))
 
 
 def _share_key() -> str:
@@ -254,8 +254,8 @@ def _share_key() -> str:
 
 def _find_default_share() -> int:
     """Return K in percent, as the newest defense of the run or model in view has it, else the method's default."""
-    shares = [run.config["defense"]["share"] for run in state.subtext_defenses()]
-    return round(100 * [*shares, cache.defenses()["ta_cleaner"]().share][0])
+    shares = [float(run.config["defense"]["share"]) for run in state.subtext_defenses()]
+    return round(100 * [*shares, float(cache.defenses()["ta_cleaner"]().share)][0])
 
 
 def show_epoch(data_key: DataKey, draw: DrawKey) -> None:

@@ -110,7 +110,8 @@ def download(name: str, on_step: OnStep) -> None:
 def models() -> list[str]:
     """Return the names of the built-in models with weights on this machine; more come with `cleaner pretrain`."""
     import_library()
-    from cleaner.models.checkpoints import BUILT_IN, built_in_weights_path
+    from cleaner.models.architectures import BUILT_IN
+    from cleaner.models.checkpoints import built_in_weights_path
 
     return [name for name in BUILT_IN if built_in_weights_path(name).exists()]
 

@@ -14,6 +14,7 @@ from pages._shared.cache.loaders import load_clip, load_data, read_data_mtime, r
 from pages._shared.inspect.sample import DataKey
 
 if TYPE_CHECKING:
+    from cleaner.evaluation.result import Metrics
     from cleaner.types import OnStep
 
 
@@ -30,7 +31,7 @@ def describe(model: str) -> str | None:
     return _describe(model, read_model_mtime(model))
 
 
-def inspect_model(model: str, data_name: str, on_step: OnStep) -> tuple[list[str], Any]:
+def inspect_model(model: str, data_name: str, on_step: OnStep) -> tuple[list[str], Metrics]:
     """Open a model; return sentences that describe it, and its `Metrics` on the images that defenses are tested on."""
     return _inspect_model(model, data_name, read_model_mtime(model), on_step)
 
@@ -77,13 +78,14 @@ def _scan(
         find_scannable_triggers() if _trigger is None else ({_trigger.state_dict()["name"]: _trigger}, {})
     )
     tried, images = len(triggers), load_data(data)
+    size = data.size or len(images)
     if variants:
-        more = load_data(replace(data, size=data.size + SCREENED_IMAGES))
-        found = scan_variants(clip, more, triggers, data.size, on_step)
+        more = load_data(replace(data, size=size + SCREENED_IMAGES))
+        found = scan_variants(clip, more, triggers, size, on_step)
         rows, triggers, tried, images = found.results, found.triggers, found.tried, found.data
     else:
-        rows = scan(clip, images, triggers, data.size, on_step)
-    reference = [row for model in trusted for row in scan(model, images, triggers, data.size, on_step)]
+        rows = scan(clip, images, triggers, size, on_step)
+    reference = [row for model in trusted for row in scan(model, images, triggers, size, on_step)]
     return Scanned(rows, reference, tried, skipped, SCAN_WARNING)
 
 

@@ -15,7 +15,7 @@ def yield_to_training(is_training: bool) -> None:
     times the processor time of one thread, and the training stalls.
     """
     torch = sys.modules.get("torch")
-    if not hasattr(torch, "get_num_threads"):  # not loaded, or being loaded by another thread
+    if torch is None or not hasattr(torch, "get_num_threads"):  # not loaded, or being loaded by another thread
         return
     _defaults.setdefault("threads", torch.get_num_threads())
     threads = 1 if is_training else _defaults["threads"]

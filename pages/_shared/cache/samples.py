@@ -126,7 +126,7 @@ def keyed_prompt(trigger_run: Path, data: DataKey) -> str:
     run = load_run(trigger_run)
     if run.trigger is None or "text" not in run.trigger.modalities:
         return ""
-    return run.trigger.text(format_prompt(load_data(data).templates, str(run.target_class)))
+    return str(run.trigger.text(format_prompt(load_data(data).templates, str(run.target_class))))
 
 
 @st.cache_data(show_spinner=False, max_entries=256)

@@ -15,7 +15,8 @@ from cleaner.evaluation.detection import DetectionFigures, rank
 from cleaner.inspection.pair_detection import REFERENCE_SIZES, read_detection
 from cleaner.jobs import local
 from cleaner.labels import format_count, to_label
-from cleaner.plots import charts, detection, features
+from cleaner.plots import detection, features
+from cleaner.plots.styles import STAGE_COLORS
 from cleaner.runs.manifest import read_manifest
 from cleaner.runs.record import RunRecord
 from cleaner.types import CleanerError
@@ -262,8 +263,8 @@ def _show_map(found: PairDetection, ranking: Ranking, flagged: Any) -> None:
     """Draw the training images as on the Embeddings page; the flagged ones are ringed."""
     groups = []
     for label, mask, color, symbol in (
-        (f"{CLEAN} pairs", ~ranking.poisoned, charts.STAGE_COLORS["clean"], "circle"),
-        (f"{POISONED} pairs", ranking.poisoned, charts.STAGE_COLORS["trigger"], "diamond"),
+        (f"{CLEAN} pairs", ~ranking.poisoned, STAGE_COLORS["clean"], "circle"),
+        (f"{POISONED} pairs", ranking.poisoned, STAGE_COLORS["trigger"], "diamond"),
     ):
         rows = np.flatnonzero(mask)
         texts = [f"pair {row:,}: score {ranking.scores[row]:.3f}" for row in rows]

@@ -56,7 +56,7 @@ def show(
             ]
             for stage in shown
         ]
-        panels.append(before_after.image_panel(*stacks, title=title))
+        panels.append(before_after.image_panel(stacks[0], stacks[1], title))
     if (panel := _make_map_panel(stages, shown, sample)) is not None:
         panels.append(panel)
     before_after.show(

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cleaner.inspection import embedding_map
-from cleaner.plots import charts, features
-from cleaner.plots.styles import find_style
+from cleaner.plots import features
+from cleaner.plots.styles import STAGE_COLORS, find_style
 from pages._shared import cache
 from pages._shared.inspect import pickers
 from pages._shared.inspect.sample import DataKey, Sample
@@ -105,7 +105,7 @@ class MapView:
             return self._success_style(stage, kind, row)
         if kind == "prompt" and self.map.prompts[row] == self.map.target:
             label = f"Target prompt: {self.class_of(kind, row)}"
-            return PointStyle(label, charts.STAGE_COLORS["trigger"], style.symbol)
+            return PointStyle(label, STAGE_COLORS["trigger"], style.symbol)
         return style
 
     def _success_style(self, stage: int, kind: str, row: int) -> PointStyle:
@@ -116,8 +116,8 @@ class MapView:
         if self.map.labels[row] == self.map.target:
             return PointStyle(f"{style.label}, target class", gray, style.symbol, is_faint=True)
         if self.map.attack_success[stage][row]:
-            return PointStyle("Classified as target", charts.STAGE_COLORS["backdoored"], style.symbol)
-        return PointStyle("Not classified as target", charts.STAGE_COLORS["defended"], style.symbol)
+            return PointStyle("Classified as target", STAGE_COLORS["backdoored"], style.symbol)
+        return PointStyle("Not classified as target", STAGE_COLORS["defended"], style.symbol)
 
     def _class_index(self, kind: str, row: int) -> int:
         return self.map.prompts[row] if kind == "prompt" else self.map.labels[row]

@@ -81,7 +81,7 @@ def choose_compared_stages(run: RunRecord | None) -> list[Stage]:
         "Defended models",
         list(runs),
         max_selections=MAX_COMPARED_DEFENSES,
-        format_func=labels.get,
+        format_func=labels.__getitem__,
         key=key,
         placeholder="Choose" if runs else "None yet: train one on the Defend page",
         label_visibility="collapsed",
@@ -202,7 +202,7 @@ def choose_text(run: RunRecord | None, sample: Sample) -> str:
     kind = st.selectbox("Compare with", [*texts, "Your own text"], key="view.text.kind", **KEEP)
     default = texts.get(str(kind), "a photo of a dog")
     key = f"view.text.{kind}.{default}"
-    text = st.text_input("Text", default, key=key, **KEEP).strip()
+    text: str = st.text_input("Text", default, key=key, **KEEP).strip()
     if not text:
         raise CleanerError("The text is empty: enter one.")
     if len(text) > MAX_TEXT_LENGTH:

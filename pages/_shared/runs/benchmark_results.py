@@ -49,7 +49,12 @@ def show_rows(table: ReferenceTable) -> None:
             "Seeds": [", ".join(map(str, row.seeds)) for row in table.rows],
         }
     )
-    st.dataframe(frame, hide_index=True, placeholder="–", column_config={"Learning rate": {"format": "%g"}})
+    st.dataframe(
+        frame,
+        hide_index=True,
+        placeholder="–",
+        column_config={"Learning rate": st.column_config.NumberColumn(format="%g")},
+    )
     notes = [
         f"{escape_markdown(table.protocol.replace('`', ''))}.",
         "Mean [minimum, maximum] over the seeds. Floor: ASR@1 of the clean model.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
 import streamlit as st
 
@@ -33,13 +34,13 @@ def allow_again(work: Work) -> None:
 
 
 @contextmanager
-def show_cancelable(message: str, work: Work, on_cancel: Callable[[], object] | None = None) -> Iterator[OnStep]:
+def show_cancelable(message: str, work: Work, on_cancel: Callable[..., object] | None = None) -> Iterator[OnStep]:
     """Draw `show_progress` with a Cancel button, which ends the page run; `is_canceled(work)` is then true.
 
     on_cancel: what the button does instead.
     """
     placeholder = st.empty()
-    on_click = on_cancel or partial(_remember, work)
+    on_click: Callable[..., Any] = on_cancel or partial(_remember, work)
     placeholder.button("Cancel", key=f"cancel.go.{work[0]}", icon=CANCEL_ICON, on_click=on_click)
     try:
         with show_progress(message) as on_step:

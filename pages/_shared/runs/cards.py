@@ -177,7 +177,7 @@ def _attack_notes(run: RunRecord) -> list[str]:
 def show_run_verdict(run: RunRecord) -> None:
     """Draw whether a run's attack succeeded."""
     if run.metric("asr") is not None:
-        show_verdict(*cache.attack_verdict(run.metrics, run.attack_poison_rate))
+        show_verdict(*cache.attack_verdict(dict(run.metrics), run.attack_poison_rate))
 
 
 def show_verdict(verdict: str, reason: str) -> None:

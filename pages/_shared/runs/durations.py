@@ -45,7 +45,7 @@ def describe(requests: Sequence[Request]) -> str:
     return MEASURING if spare.measure(missing[0], cache.session_id()) else "duration unknown"
 
 
-def show(requests: Sequence[Request], draw: Callable[[str], None]) -> None:
+def show(requests: Sequence[Request], draw: Callable[[str], object]) -> None:
     """Call `draw` with the duration of runs in words, again once a measurement has ended."""
     if (duration := describe(requests)) != MEASURING:
         draw(duration)

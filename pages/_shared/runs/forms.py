@@ -20,10 +20,10 @@ from cleaner.presets import (
     PRETRAINED_VARIANT,
     QUICK_VARIANT,
     SCENES_VARIANT,
-    Preset,
     choose_pairs,
     explain_unpublished,
 )
+from cleaner.published import Preset
 from cleaner.runs.folders import runs_root
 from cleaner.runs.request import Request
 from cleaner.types import CleanerError
