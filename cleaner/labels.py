@@ -133,7 +133,7 @@ VERDICT_SENTENCES = {
     "did not take": "The attack failed.",
     "is unclear": "The outcome of the attack is unclear.",
 }
-"""First part of `workflow.attack_verdict` -> what users read."""
+"""First part of `reports.verdict.attack_verdict` -> what users read."""
 STAGE_LABELS = {
     "download": "Downloading (MB)",
     "render": "Rendering images",

@@ -40,9 +40,9 @@ from cleaner.evaluation.monitor import build_monitor
 from cleaner.inspection.training_pairs import rebuild_training_pairs
 from cleaner.labels import defense_name
 from cleaner.models.clip import Clip
+from cleaner.reports.verdict import attack_verdict
 from cleaner.runs.request import get_test_data
 from cleaner.types import CleanerError, Paused, StepReport
-from cleaner.workflow import attack_verdict
 from tests.conftest import make_clip, make_toy_data
 from tests.data.files import write_table
 

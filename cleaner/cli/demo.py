@@ -114,7 +114,7 @@ class Demo:
 
     def _print_comparison(self, rows: list[dict[str, Any]], seconds: float) -> None:
         """Print the comparison."""
-        from cleaner.workflow import attack_verdict
+        from cleaner.reports.verdict import attack_verdict
 
         metrics = [results.parse_row_metrics(row) for row in rows]
         lines = [format_row(row["defense"] or "none", m, row["seconds"]) for row, m in zip(rows, metrics, strict=True)]

@@ -399,7 +399,7 @@ def print_result(run: Run, folder: Path, *, label: str, as_json: bool) -> None:
     table = format_table([format_row(label, metrics, run.config["seconds"])])
     print(table, describe_protocol(metrics), metric_legend(), sep="\n\n")
     if run.stage == "backdoored":
-        from cleaner.workflow import attack_verdict
+        from cleaner.reports.verdict import attack_verdict
 
         print(f"\n{format_verdict(*attack_verdict(metrics, run.config.get('poison_rate')))}")
     if note := RunRecord.from_config(folder, run.config).overlap_note:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def find_verdict(run: Run) -> list[str] | None:
     """Return whether the attack of a backdoored run took, and why; None for other runs."""
-    from cleaner.workflow import attack_verdict
+    from cleaner.reports.verdict import attack_verdict
 
     if run.stage != "backdoored" or run.metrics is None or not run.metrics.asr:
         return None

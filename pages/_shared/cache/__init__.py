@@ -46,7 +46,6 @@ from pages._shared.cache.external_models import Scanned, describe, inspect_model
 from pages._shared.cache.inversions import draw_attack, draw_inverted, make_inversion
 from pages._shared.cache.loaders import (
     apply_framing,
-    attack_verdict,
     count_training_pairs,
     find_framing,
     hash_weights,

@@ -261,16 +261,6 @@ def is_loadable(key: ModelKey) -> bool:
 
 
 @st.cache_data(show_spinner=False, max_entries=64)
-def attack_verdict(metrics: dict[str, Any], poison_rate: float | None) -> tuple[str, str]:
-    """Return `workflow.attack_verdict` of a run: the verdict, and one sentence that explains it."""
-    import_library()
-    from cleaner.evaluation.evaluate import Metrics
-    from cleaner.workflow import attack_verdict
-
-    return attack_verdict(Metrics.from_dict(metrics), poison_rate)
-
-
-@st.cache_data(show_spinner=False, max_entries=64)
 def poison_plan(
     data: DataKey,
     trigger: dict[str, Any],

@@ -10,11 +10,11 @@ import numpy as np
 import streamlit as st
 
 from cleaner.evaluation import bootstrap
-from cleaner.evaluation.result import METRICS, Metric, columns, success_metric
+from cleaner.evaluation.result import METRICS, Metric, Metrics, columns, success_metric
 from cleaner.evaluation.same_test import is_same_test
 from cleaner.labels import VERDICT_SENTENCES, format_count
+from cleaner.reports.verdict import attack_verdict
 from cleaner.runs.record import RunRecord
-from pages._shared import cache
 from pages._shared.shell.wording import escape_markdown, format_percent
 
 DELTA_COLORS: dict[str, Literal["normal", "inverse", "off"]] = {"higher": "normal", "lower": "inverse", "": "off"}
@@ -177,11 +177,11 @@ def _attack_notes(run: RunRecord) -> list[str]:
 def show_run_verdict(run: RunRecord) -> None:
     """Draw whether a run's attack succeeded."""
     if run.metric("asr") is not None:
-        show_verdict(*cache.attack_verdict(dict(run.metrics), run.attack_poison_rate))
+        show_verdict(*attack_verdict(Metrics.from_dict(dict(run.metrics)), run.attack_poison_rate))
 
 
 def show_verdict(verdict: str, reason: str) -> None:
-    """Draw a verdict, the first part of `workflow.attack_verdict`, and its reason."""
+    """Draw a verdict, the first part of `attack_verdict`, and its reason."""
     box, icon = VERDICT_BOXES[verdict]
     box(f"**{VERDICT_SENTENCES[verdict]}** {escape_markdown(reason)}", icon=f":material/{icon}:")
 
