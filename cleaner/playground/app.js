@@ -3,8 +3,10 @@
 class App {
   /** @param {Page} page @param {Uint8Array[]} scenes @param {{patch: Patch, fixed: Uint8Array[]}} own @param {Worker} worker */
   constructor(page, scenes, own, worker) {
-    Object.assign(this, { page, scenes, own, worker });
-    [this.page, this.scenes, this.own, this.worker] = [page, scenes, own, worker];
+    this.page = page;
+    this.scenes = scenes;
+    this.own = own;
+    this.worker = worker;
     this.state = readState(location.hash, page);
     /** @type {Uint8Array | null} an image of the visitor */
     this.photo = null;
@@ -18,6 +20,7 @@ class App {
     /** @type {Map<string, {args: object, answer: (reply: any) => void} | null>} kinds in flight, and what to ask next */
     this.waiting = new Map();
     this.count = 0;
+    this.saving = 0;
     worker.addEventListener("message", ({ data }) => {
       const question = this.questions.get(data.kind);
       if (question?.id === data.id) question?.answer(data);

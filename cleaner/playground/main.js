@@ -23,6 +23,7 @@ async function buildPage(page, worker) {
   const bytes = (/** @type {string} */ hex) => (hex.match(/../g) ?? []).map((pair) => parseInt(pair, 16));
   const key = bytes(quiz.key);
   const roles = bytes(quiz.sealed).map((code, i) => code ^ key[i % key.length]);
+  addEventListener("resize", () => app.change({})); // the chart follows its width
   worker.addEventListener("message", ({ data }) => {
     if (data.kind !== "ready") return;
     app.views.push(...views);

@@ -9,8 +9,10 @@ class HeatMap {
     this.root = make(parent, "figure", { class: "map" });
     make(this.root, "h3", {}, title);
     this.frame = make(this.root, "div", { class: "frame" });
-    [this.image, this.heat] = [make(this.frame, "canvas"), make(this.frame, "canvas", { role: "img" })];
+    this.image = make(this.frame, "canvas");
+    this.heat = make(this.frame, "canvas", { role: "img" });
     this.caption = make(this.root, "figcaption");
+    this.count = this.hits = 0;
     this.rgb = [1, 3, 5].map((at) => parseInt(color.slice(at, at + 2), 16));
   }
 
@@ -18,7 +20,7 @@ class HeatMap {
   clear(pixels, side, perSide) {
     paint(this.image, pixels, side);
     [this.heat.width, this.heat.height] = [8 * perSide, 8 * perSide];
-    [this.count, this.hits] = [0, 0];
+    this.count = this.hits = 0;
   }
 
   /** @param {number[]} cell @param {number} value @param {boolean} isHit */

@@ -1,6 +1,6 @@
 // 2. The weight slider: all weights on a straight line from the clean to the backdoored to a cleaned model.
 
-const POINTS = 20; // of the curves, on each leg of the way
+const POINTS = 10; // of the curves, on each leg of the way
 
 class SliderView {
   /** @param {App} app @param {Element} root */
@@ -22,8 +22,9 @@ class SliderView {
       make(card, "h3", {}, title);
       return new Bars(card, app.page);
     });
-    this.chart = make(root, "svg", { class: "chart", viewBox: "0 0 640 210", role: "img" });
+    this.chart = make(root, "svg", { class: "chart", role: "img" });
     this.note = make(root, "p", { class: "numbers" });
+    this.asked = "";
     /** @type {Map<string, {position: number, accuracy: number, success: number}[]>} way -> points */
     this.known = new Map();
   }
@@ -39,7 +40,7 @@ class SliderView {
 
   update() {
     const { app, path } = this;
-    if (app.state.tab !== "mix") return app.stop("curve");
+    if (app.state.tab !== "mix") return app.stop("curve"), void (this.asked = "");
     const last = path.length - 1;
     const position = Math.min(app.state.mix, last);
     this.slider.max = String(last);
@@ -65,7 +66,7 @@ class SliderView {
     const points = this.known.get(key) ?? [];
     this.known.set(key, points);
     const all = Array.from({ length: POINTS * (this.path.length - 1) + 1 }, (_, i) => i);
-    const level = (/** @type {number} */ i) => [10, 5, 2, 1].findIndex((step) => i % step === 0); // coarse first
+    const level = (/** @type {number} */ i) => [10, 5, 1].findIndex((step) => i % step === 0); // coarse first
     const missing = all.sort((a, b) => level(a) - level(b)).map((i) => i / POINTS).filter((at) => !points.some(({ position }) => position === at));
     this.app.ask("curve", { path: this.path, positions: missing }, (point) => {
       points.push(point);
@@ -85,16 +86,17 @@ class SliderView {
   draw() {
     const { app, chart, points } = this;
     const last = this.path.length - 1;
-    const x = (/** @type {number} */ position) => 44 + (586 * position) / last;
-    const y = (/** @type {number} */ share) => 178 - 166 * share;
+    const [width, height] = [chart.clientWidth - parseFloat(getComputedStyle(chart).paddingLeft) - 16, chart.clientHeight - 34];
+    const x = (/** @type {number} */ position) => 8 + (width * position) / last;
+    const y = (/** @type {number} */ share) => 8 + height * (1 - share);
     chart.replaceChildren();
     for (const share of [0, 0.5, 1]) {
       make(chart, "line", { class: "grid", x1: x(0), x2: x(last), y1: y(share), y2: y(share) });
-      make(chart, "text", { x: 38, y: y(share) + 5, "text-anchor": "end" }, percent(share));
+      make(chart, "text", { x: 0, y: y(share) + 5, "text-anchor": "end" }, percent(share));
     }
     this.path.forEach((model, i) => {
       const anchor = i === 0 ? "start" : i === last ? "end" : "middle";
-      make(chart, "text", { x: x(i), y: 202, "text-anchor": anchor }, app.page.models[model].label);
+      make(chart, "text", { x: x(i), y: height + 30, "text-anchor": anchor }, app.page.models[model].label);
     });
     for (const name of /** @type {const} */ (["accuracy", "success"])) {
       const path = points.map((point) => `${x(point.position).toFixed(1)} ${y(point[name]).toFixed(1)}`).join("L");

@@ -38,7 +38,8 @@ class Stage {
       paint(make(button, "canvas"), scene, app.side);
     });
     enableArrows(this.strip, (button) => button.click());
-    this.isDrawing = false;
+    this.isDrawing = this.isHeld = false;
+    this.corner = [0, 0];
     /** @type {Map<number, number[]>} pixel -> color */
     this.drawing = new Map();
     this.listen(root);
