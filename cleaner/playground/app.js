@@ -89,14 +89,15 @@ class App {
     this.worker.postMessage({ kind, id: this.count, ...args });
   }
 
-  /** Ask what has one answer, at most one at a time; of those that wait, the last. @param {string} kind @param {object} args @param {(reply: any) => void} answer */
+  /** Ask one question of a kind at a time, up to its last answer; of those that wait, only the newest is asked. @param {string} kind @param {object} args @param {(reply: any) => void} answer */
   askLatest(kind, args, answer) {
     if (this.waiting.has(kind)) return void this.waiting.set(kind, { args, answer });
     this.waiting.set(kind, null);
     this.ask(kind, args, (reply) => {
+      answer(reply);
+      if (!reply.isLast) return;
       const next = this.waiting.get(kind);
       this.waiting.delete(kind);
-      answer(reply);
       if (next) this.askLatest(kind, next.args, next.answer);
     });
   }

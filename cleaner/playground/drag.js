@@ -20,7 +20,7 @@ class DragView {
   constructor(app, root) {
     this.app = app;
     this.root = root;
-    /** @type {Map<string, Float32Array[]>} what models see without the trigger */
+    /** @type {Map<string, Float32Array>} model and image -> what it sees without the trigger */
     this.before = new Map();
     this.cards = app.page.models.map((model) => {
       const card = make(root, "article", { class: "card", "data-stage": model.stage });
@@ -36,13 +36,12 @@ class DragView {
     this.cards.forEach(({ card }, i) => (card.hidden = !app.models.includes(i)));
     if (app.state.tab !== "drag") return;
     const { models, truth, clean } = app;
-    const key = `${models} ${app.photo ? `photo ${app.version}` : app.state.scene}`;
-    const before = this.before.get(key);
-    app.askLatest("look", { models, images: before ? [app.shown] : [app.shown, clean] }, ({ ranks }) => {
-      /** @type {Float32Array[]} */
-      const first = before ?? ranks.map((/** @type {Float32Array[]} */ each) => each[1]);
-      this.before.set(key, first);
-      models.forEach((model, i) => this.cards[model].bars.show(first[i], ranks[i][0], truth));
+    const image = app.photo ? `photo ${app.version}` : app.state.scene;
+    const isKnown = models.every((model) => this.before.has(`${model} ${image}`));
+    app.askLatest("look", { models, images: isKnown ? [app.shown] : [app.shown, clean] }, ({ model, ranks }) => {
+      const key = `${model} ${image}`;
+      if (ranks[1]) this.before.set(key, ranks[1]);
+      this.cards[model].bars.show(/** @type {Float32Array} */ (this.before.get(key)), ranks[0], truth);
     });
   }
 }

@@ -12,10 +12,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-
 from cleaner.data.base import load_data
 from cleaner.data.images import to_uint8
 from cleaner.evaluation.encode import Encoder
@@ -23,7 +19,15 @@ from cleaner.files import write_text
 from cleaner.labels import to_defense_label
 from cleaner.models.clip import Clip
 from cleaner.playground.trigger import describe_trigger, pack_pixels
-from cleaner.playground.weights import CLASSES, LOG_SCALE, describe_tower, list_layout, pack_base, pack_delta, read_state
+from cleaner.playground.weights import (
+    CLASSES,
+    LOG_SCALE,
+    describe_tower,
+    list_layout,
+    pack_base,
+    pack_delta,
+    read_state,
+)
 from cleaner.plots.styles import find_styles
 from cleaner.reports.paths import hide_folders
 from cleaner.runs.folders import find_run
@@ -38,10 +42,11 @@ SCENES = 60
 CLEANED_ASR = 0.05
 """A defended model counts as clean in the quiz up to this attack success."""
 FOLDER = Path(__file__).parent
-WORKER = ("engine.js", "pixels.js", "tasks.js")
+SHARED = ("engine.js", "pixels.js")
+WORKER = (*SHARED, "tasks.js")
 """Scripts of the Web Worker, in this order."""
-PAGE = ("engine.js", "pixels.js", "dom.js", "state.js", "app.js", "bars.js", "stage.js", "drag.js", "slider.js", "maps.js")
-PAGE += ("quiz.js", "main.js")
+VIEWS = ("stage.js", "drag.js", "slider.js", "maps.js", "quiz.js")
+PAGE = (*SHARED, "dom.js", "state.js", "app.js", "bars.js", *VIEWS, "main.js")
 """Scripts of the page, in this order."""
 
 
@@ -114,7 +119,7 @@ def make_data(records: Sequence[RunRecord]) -> tuple[dict[str, Any], list[str]]:
     clean = models[0].clip
     name, options, size = require_test_data(attack.config)
     data = load_data(name, split="test", size=size, **options).with_transform(clean.framing)
-    spec = [describe_tower(model.clip, len(data.class_names)) for model in models][0]
+    spec, *_ = [describe_tower(model.clip, len(data.class_names)) for model in models]  # each may be refused
     rows = data.labeled_rows(SCENES)
     pixels = to_uint8(data.images(rows))
     states = [read_state(model.clip, Encoder(model.clip).build_classifier(data)) for model in models]
@@ -126,7 +131,11 @@ def make_data(records: Sequence[RunRecord]) -> tuple[dict[str, Any], list[str]]:
         "classes": data.class_names,
         "target": data.class_index(str(attack.target_class)),
         "models": [_describe_model(*pair) for pair in zip(models, find_styles(m.kind for m in models), strict=True)],
-        "scenes": {"labels": data.labels[rows].tolist(), "pixels": pack_pixels(pixels), "data": hide_folders(data.name)},
+        "scenes": {
+            "labels": data.labels[rows].tolist(),
+            "pixels": pack_pixels(pixels),
+            "data": hide_folders(data.name),
+        },
         "trigger": describe_trigger(trigger, pixels),
         "n": attack.count("ca"),
         "attacked": attack.count("asr"),

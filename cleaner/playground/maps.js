@@ -109,9 +109,12 @@ class OcclusionView {
       square.setAttribute("aria-valuetext", `${left} px from the left, ${top} px from the top`);
     }
     const { truth } = app;
-    app.askLatest("cover", { models: [0, 1], images }, ({ ranks }) => {
-      /** @type {Float32Array[][]} */ (ranks).forEach(([before, now], i) => this.maps[i].bars.show(before, now, truth));
-      this.map(/** @type {Float32Array[][]} */ (ranks).map(([before]) => before));
+    /** @type {Float32Array[]} */
+    const before = [];
+    app.askLatest("cover", { models: [0, 1], images }, ({ model, ranks }) => {
+      before[model] = ranks[0];
+      this.maps[model].bars.show(ranks[0], ranks[1], truth);
+      if (model === 1) this.map(before);
     });
   }
 

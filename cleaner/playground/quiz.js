@@ -72,8 +72,8 @@ class QuizView {
     if (this.answered === undefined) return this.start();
     if (!this.started) return;
     const { truth } = app;
-    app.askLatest("probe", { images: [app.clean, app.shown] }, ({ ranks }) => {
-      /** @type {Float32Array[][]} */ (ranks).forEach(([before, now], i) => this.cards[i].bars.show(before, now, truth));
+    app.askLatest("probe", { images: [app.clean, app.shown] }, ({ place, ranks }) => {
+      this.cards[place].bars.show(ranks[0], ranks[1], truth);
     });
   }
 }

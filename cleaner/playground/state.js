@@ -6,7 +6,7 @@
  * @typedef {{label: string, kind: "patch" | "full" | "fixed", width: number, height: number, gain: string, shift: string,
  *   places: number[][][], pixels: string}} TriggerData
  * @typedef {{spec: Spec, classes: string[], target: number, models: Shown[], n: number, attacked: number,
- *   scenes: {labels: number[], pixels: string, data: string}, trigger: TriggerData, quiz: {key: string, sealed: string}}} Page
+ *   scenes: {labels: number[], pixels: string}, trigger: TriggerData, quiz: {key: string, sealed: string}}} Page
  *
  * `x`, `y`: where the trigger was moved, -1 for its own place; `shown`: one bit a model; `cleaned`: end of the slider.
  * @typedef {{tab: string, scene: number, x: number, y: number, size: number, on: boolean, shown: number,

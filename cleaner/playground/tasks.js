@@ -39,18 +39,16 @@ function mixAlong(path, position) {
 
 /** @type {Record<string, (question: Question, reply: (answer: object) => void) => Generator<void>>} */
 const TASKS = {
-  /** Probabilities of each image by each model. */
+  /** Probabilities of each image, one model after another. */
   *look({ models, images }, reply) {
-    const ranks = [];
     for (const model of models) {
-      ranks.push(images.map((/** @type {Uint8Array} */ image) => look(lab.models[model], image)));
+      reply({ model, ranks: images.map((/** @type {Uint8Array} */ image) => look(lab.models[model], image)), isLast: model === models.at(-1) });
       yield;
     }
-    reply({ ranks });
   },
   *mix({ path, position, images }, reply) {
     const model = mixAlong(path, position);
-    reply({ ranks: images.map((/** @type {Uint8Array} */ image) => look(model, image)) });
+    reply({ ranks: images.map((/** @type {Uint8Array} */ image) => look(model, image)), isLast: true });
   },
   /** Accuracy and attack success over all scenes at positions along the path. */
   *curve({ path, positions }, reply) {
@@ -99,12 +97,10 @@ const TASKS = {
     );
   },
   *probe({ images }, reply) {
-    const ranks = [];
-    for (const model of round?.models ?? []) {
-      ranks.push(images.map((/** @type {Uint8Array} */ image) => look(model, image)));
+    for (const [place, model] of (round?.models ?? []).entries()) {
+      reply({ place, ranks: images.map((/** @type {Uint8Array} */ image) => look(model, image)), isLast: place === 2 });
       yield;
     }
-    reply({ ranks });
   },
   *reveal(_question, reply) {
     if (round) reply({ answer: round.answer, names: round.names, salt: round.salt });

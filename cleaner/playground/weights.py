@@ -34,8 +34,8 @@ def describe_tower(clip: Clip, classes: int) -> dict[str, Any]:
     Raises `CleanerError` for a tower that the page cannot run.
     """
     vision, extra = clip.architecture.vision, clip.architecture.extra
-    layers, width = vision.get("layers"), vision.get("width", 0)
-    size = sum(p.numel() for p in clip.model.visual.parameters())  # type: ignore[union-attr]
+    layers, width, visual = vision.get("layers", ()), vision.get("width", 0), clip.model.get_submodule("visual")
+    size = sum(p.numel() for p in visual.parameters())
     if set(vision) - KNOWN_SETTINGS or PROMPTS_KEY in extra or size > MAX_PARAMETERS:
         raise CleanerError(
             f"the playground runs the built-in ResNets and ViTs, and {clip.name} has another image tower "
@@ -62,7 +62,7 @@ def read_state(clip: Clip, classifier: Tensor) -> dict[str, Tensor]:
     """
     state = {
         key: value.float().cpu().contiguous()
-        for key, value in clip.model.visual.state_dict().items()  # type: ignore[union-attr]
+        for key, value in clip.model.get_submodule("visual").state_dict().items()
         if not key.endswith("num_batches_tracked")
     }
     scale = clip.logit_scale.detach().float().cpu().log().reshape(1)
