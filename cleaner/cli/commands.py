@@ -22,7 +22,7 @@ from cleaner.cli.invert import Invert
 from cleaner.cli.listing import InspectData, List, Runs
 from cleaner.cli.models import Evaluate, Export
 from cleaner.cli.presets import Presets, find_flag_value, resolve_preset_defaults
-from cleaner.cli.report import ExportTensorboard, Film, Report
+from cleaner.cli.report import ExportTensorboard, Film, Playground, Report
 from cleaner.cli.scan import Scan
 from cleaner.cli.sweep import Sweep
 from cleaner.cli.training import Defend, Poison, Pretrain, Rebound
@@ -52,6 +52,7 @@ Command = (
     | Annotated[ExportTensorboard, tyro.conf.subcommand("export-tensorboard")]
     | Annotated[Report, tyro.conf.subcommand("report")]
     | Annotated[Film, tyro.conf.subcommand("film")]
+    | Annotated[Playground, tyro.conf.subcommand("playground")]
     | Annotated[Runs, tyro.conf.subcommand("runs")]
     | Annotated[List, tyro.conf.subcommand("list")]
     | Annotated[Presets, tyro.conf.subcommand("presets")]

@@ -1,4 +1,4 @@
-"""The commands that present runs to others: report, film and export-tensorboard.
+"""The commands that present runs to others: report, film, playground and export-tensorboard.
 
 The reports load plotly, so they are imported where they are written.
 """
@@ -45,6 +45,20 @@ class Film:
         path = resolve_output_file(self.out, (".html",))
         write_film_html(load_movies([read_record(folder) for folder in self.runs]), path)
         print(f"Film: {self.out}")
+
+
+@dataclass(frozen=True)
+class Playground:
+    """Write a backdoored run and its defenses as one HTML file: drag the trigger, the models answer in the browser."""
+
+    runs: Annotated[tuple[str, ...], tyro.conf.Positional, stated_default(metavar="RUN ...", help="Run folders.")]
+    out: Annotated[Path, tyro.conf.arg(help="HTML file to write.")] = Path("playground.html")
+
+    def run(self) -> None:
+        from cleaner.playground.export import write_playground
+
+        write_playground(self.runs, resolve_output_file(self.out, (".html", ".htm")))
+        print(f"Playground: {self.out}")
 
 
 @dataclass(frozen=True)

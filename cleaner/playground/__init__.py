@@ -1,0 +1,1 @@
+"""The playground: runs as one HTML file whose models run in the browser."""
