@@ -14,6 +14,7 @@ from cleaner.runs.record import RunRecord
 from pages._shared.inspect.pixels import decode_png
 from pages._shared.inspect.plotly_charts import NO_MODE_BAR
 from pages._shared.runs import job_requests
+from pages._shared.runs.run_buttons import show_playground_button
 from pages._shared.runs.run_table import show_run_table
 from pages._shared.shell import lesson, stage_mode, state, times, wording
 from pages._shared.shell.frame import link, page
@@ -154,7 +155,9 @@ with page("Overview", LEAD):
         lesson.show_start_button()
         if st.button("Plant a backdoor", key="overview.poison", icon=":material/bug_report:"):
             st.switch_page(page_file("Poison"))
-    run = state.current_run()
+        run = state.current_run()
+        if run is not None:
+            show_playground_button(run, "overview.playground")
     example = next((run for run in state.backdoored_runs() if run.is_shipped), None)
     has_own = run is not None and not run.is_shipped and run.metric("asr") is not None
     if run is not None and has_own:

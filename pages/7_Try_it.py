@@ -21,6 +21,7 @@ from pages._shared.inspect.plotly_charts import NO_MODE_BAR
 from pages._shared.inspect.sample import Placement, Sample
 from pages._shared.runs import jobs
 from pages._shared.runs.cancel import is_canceled, show_cancelable
+from pages._shared.runs.run_buttons import show_playground_button
 from pages._shared.shell import state, uploads, wording
 from pages._shared.shell.frame import page
 from pages._shared.shell.model_names import show_model_name
@@ -238,6 +239,8 @@ with page("Try it", LEAD, prepare=apply_link):
             show_image(sample, trigger_run, placement)
         uploads.show_upload_box()
         show_camera()
+        if run is not None:
+            show_playground_button(run, "try.playground")
     with right:
         st.markdown(f"## {wording.section_title('Predictions', run)}")
         text_key_run = trigger_run if has_text_key else None

@@ -19,6 +19,7 @@ from cleaner.runs.record import RunRecord
 from pages._shared import cache
 from pages._shared.inspect.plotly_charts import NO_MODE_BAR
 from pages._shared.runs import benchmark_results, cards
+from pages._shared.runs.run_buttons import show_playground_button
 from pages._shared.shell import stage_mode, state, times, wording
 from pages._shared.shell.frame import link, page
 from pages._shared.shell.state import KEEP
@@ -172,6 +173,8 @@ def show_exports(entries: list[RunRecord]) -> None:
     """Draw the downloads of results and weights."""
     st.header("Export", anchor=False)
     with st.container(horizontal=True):
+        if (run := state.current_run()) is not None:
+            show_playground_button(run, "compare.playground")
         st.download_button(
             "Results (CSV)",
             lambda: to_csv(entries),

@@ -59,7 +59,7 @@ from pages._shared.cache.loaders import (
     save_uploads,
 )
 from pages._shared.cache.processor import yield_to_training
-from pages._shared.cache.reports import format_command, report_html, weight_formats
+from pages._shared.cache.reports import format_command, playground_html, report_html, weight_formats
 from pages._shared.cache.samples import (
     best_classes,
     build_classifier,
