@@ -131,11 +131,8 @@ def make_data(records: Sequence[RunRecord]) -> tuple[dict[str, Any], list[str]]:
         "classes": data.class_names,
         "target": data.class_index(str(attack.target_class)),
         "models": [_describe_model(*pair) for pair in zip(models, find_styles(m.kind for m in models), strict=True)],
-        "scenes": {
-            "labels": data.labels[rows].tolist(),
-            "pixels": pack_pixels(pixels),
-            "data": hide_folders(data.name),
-        },
+        "scenes": {"labels": data.labels[rows].tolist(), "pixels": pack_pixels(pixels)},
+        "data": hide_folders(data.name),
         "trigger": describe_trigger(trigger, pixels),
         "n": attack.count("ca"),
         "attacked": attack.count("asr"),
