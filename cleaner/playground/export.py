@@ -7,17 +7,16 @@ import hashlib
 import json
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from cleaner.data.base import load_data
 from cleaner.data.images import to_uint8
 from cleaner.evaluation.encode import Encoder
 from cleaner.files import write_text
 from cleaner.labels import to_defense_label
-from cleaner.models.clip import Clip
 from cleaner.playground.trigger import describe_trigger, pack_pixels
 from cleaner.playground.weights import (
     CLASSES,
@@ -50,25 +49,6 @@ PAGE = (*SHARED, "dom.js", "state.js", "app.js", "bars.js", *VIEWS, "main.js")
 """Scripts of the page, in this order."""
 
 
-class Shown(NamedTuple):
-    """One model of the page: its stage ("clean", "backdoored", "defended"), and the run it comes from."""
-
-    stage: str
-    label: str
-    kind: str
-    run: str
-    clip: Clip
-    ca: float | None
-    asr: float | None
-
-    @property
-    def is_guilty(self) -> bool | None:
-        """Whether it has a backdoor; None for a defended model that kept a part of it."""
-        if self.stage == "defended":
-            return None if self.asr is None or self.asr > CLEANED_ASR else False
-        return self.stage == "backdoored"
-
-
 def write_playground(folders: Sequence[str | Path], path: Path) -> Path:
     """Write the playground of a backdoored run and of runs that clean it, atomically. Raises as `make_data`."""
     write_text(path, render_playground(*make_data([read_record(folder) for folder in folders])))
@@ -92,69 +72,64 @@ def find_attack(records: Sequence[RunRecord]) -> tuple[RunRecord, list[RunRecord
     return attacks[0], defenses
 
 
-def load_models(attack: RunRecord, defenses: Sequence[RunRecord]) -> tuple[list[Shown], Any]:
-    """Return the clean, the backdoored and the defended models, and the trigger.
-
-    Raises `CleanerError` if the model before poisoning is gone.
-    """
-    run = load_run(attack.folder)
-    clean_ca, clean_asr = None, attack.metric("asr_clean_model")
-    models = [Shown("clean", "Clean", "clean", attack.id, run.require_clean_clip(), clean_ca, clean_asr)]
+def describe_models(attack: RunRecord, defenses: Sequence[RunRecord]) -> list[dict[str, Any]]:
+    """Return label, style, run and test metrics of the clean, the backdoored and each defended model."""
     labels = [to_defense_label(record.defense) for record in defenses]
     labels = [f"{x} ({r.id})" if Counter(labels)[x] > 1 else x for x, r in zip(labels, defenses, strict=True)]
-    for record, label in zip([attack, *defenses], ["Backdoored", *labels], strict=True):
-        clip = run.clip if record is attack else load_run_clip(record.folder)
-        ca, asr = record.metric("ca"), record.metric("asr")
-        models.append(Shown(record.stage, label, record.kind, record.id, clip, ca, asr))
-    return models, run.trigger
+    clean = {"label": "Clean", "stage": "clean", "run": attack.id, "ca": None, "asr": attack.metric("asr_clean_model")}
+    models = [
+        {"label": label, "stage": r.stage, "run": r.id, "ca": r.metric("ca"), "asr": r.metric("asr")}
+        for label, r in zip(["Backdoored", *labels], [attack, *defenses], strict=True)
+    ]
+    styles = find_styles(["clean", *(record.kind for record in [attack, *defenses])])
+    pairs = zip([clean, *models], styles, strict=True)
+    return [{**model, "color": style.color, "sign": style.sign} for model, style in pairs]
+
+
+def find_role(model: Mapping[str, Any]) -> int:
+    """Return 1 for a backdoored model, 0 for a clean one, 2 for a defended one that kept a part of the backdoor."""
+    if model["stage"] != "defended":
+        return int(model["stage"] == "backdoored")
+    return 0 if model["asr"] is not None and model["asr"] <= CLEANED_ASR else 2
 
 
 def make_data(records: Sequence[RunRecord]) -> tuple[dict[str, Any], list[str]]:
     """Return what the page shows, and the weights of its models, both JSON-ready.
 
-    Raises `CleanerError` as `find_attack`, `load_models`, `describe_tower` and `describe_trigger`.
+    Raises `CleanerError` as `find_attack`, `describe_tower` and `describe_trigger`, and without the clean model.
     """
     attack, defenses = find_attack(records)
-    models, trigger = load_models(attack, defenses)
-    clean = models[0].clip
+    run, models = load_run(attack.folder), describe_models(attack, defenses)
+    clips = [run.require_clean_clip(), run.clip, *(load_run_clip(record.folder) for record in defenses)]
     name, options, size = require_test_data(attack.config)
-    data = load_data(name, split="test", size=size, **options).with_transform(clean.framing)
-    spec, *_ = [describe_tower(model.clip, len(data.class_names)) for model in models]  # each may be refused
+    data = load_data(name, split="test", size=size, **options).with_transform(clips[0].framing)
+    spec, *_ = [describe_tower(clip, len(data.class_names)) for clip in clips]  # each may be refused
+    states = [read_state(clip, Encoder(clip).build_classifier(data)) for clip in clips]
+    layout, *others = [list_layout(state) for state in states]
+    if any(other != layout for other in others):
+        raise CleanerError("the runs have models of different shapes: choose runs on one built-in model.")
     rows = data.labeled_rows(SCENES)
     pixels = to_uint8(data.images(rows))
-    states = [read_state(model.clip, Encoder(model.clip).build_classifier(data)) for model in models]
-    if any(list_layout(state) != list_layout(states[0]) for state in states):
-        raise CleanerError("the runs have models of different shapes: choose runs on one built-in model.")
     weights = [pack_base(states[0]), *(pack_delta(state, states[0]) for state in states[1:])]
     page = {
-        "spec": {**spec, "layout": list_layout(states[0])},
+        "spec": {**spec, "layout": layout},
         "classes": data.class_names,
         "target": data.class_index(str(attack.target_class)),
-        "models": [_describe_model(*pair) for pair in zip(models, find_styles(m.kind for m in models), strict=True)],
-        "scenes": {
-            "labels": data.labels[rows].tolist(),
-            "pixels": pack_pixels(pixels),
-            "data": hide_folders(data.name),
-        },
-        "trigger": describe_trigger(trigger, pixels),
+        "models": models,
+        "scenes": {"labels": data.labels[rows].tolist(), "pixels": pack_pixels(pixels)},
+        "data": hide_folders(data.name),
+        "trigger": describe_trigger(run.trigger, pixels),
         "n": attack.count("ca"),
         "attacked": attack.count("asr"),
-        "quiz": seal_roles([model.is_guilty for model in models], weights),
+        "quiz": seal_roles([find_role(model) for model in models], weights),
     }
     return page, weights
 
 
-def _describe_model(model: Shown, style: Any) -> dict[str, Any]:
-    values = {key: getattr(model, key) for key in ("stage", "label", "run", "ca", "asr")}
-    return {**values, "color": style.color, "sign": style.sign}
-
-
-def seal_roles(roles: Sequence[bool | None], weights: Sequence[str]) -> dict[str, str]:
-    """Return the roles for the quiz (1 backdoored, 0 clean, 2 left out), XOR a key: nobody reads them by accident."""
+def seal_roles(roles: Sequence[int], weights: Sequence[str]) -> dict[str, str]:
+    """Return the roles for the quiz (`find_role`), XOR a key: nobody reads them by accident."""
     key = hashlib.sha256("".join(weights).encode()).digest()
-    codes = [2 if role is None else int(role) for role in roles]
-    sealed = bytes(code ^ key[i % len(key)] for i, code in enumerate(codes))
-    return {"key": key.hex(), "sealed": sealed.hex()}
+    return {"key": key.hex(), "sealed": bytes(role ^ key[i % len(key)] for i, role in enumerate(roles)).hex()}
 
 
 @cache

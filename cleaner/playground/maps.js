@@ -23,12 +23,13 @@ class HeatMap {
     this.count = this.hits = 0;
   }
 
-  /** @param {number[]} cell @param {number} value @param {boolean} isHit */
+  /** Fill a cell, and what is still open around it. @param {number[]} cell @param {number} value @param {boolean} isHit */
   fill([x, y], value, isHit) {
     const context = this.heat.getContext("2d");
-    context.clearRect(8 * x, 8 * y, 8, 8);
+    const span = 8 * findSpan(x, y);
+    context.clearRect(8 * x, 8 * y, span, span);
     context.fillStyle = `rgba(${this.rgb.join()},${0.9 * Math.max(0, Math.min(1, value))})`;
-    context.fillRect(8 * x, 8 * y, 8, 8);
+    context.fillRect(8 * x, 8 * y, span, span);
     context.fillStyle = "#fff";
     if (isHit) context.fillRect(8 * x + 3, 8 * y + 3, 2, 2); // a mark that needs no color
     this.count++;
@@ -41,15 +42,16 @@ class PositionView {
   constructor(app, root) {
     this.app = app;
     this.key = "";
-    this.note = make(root, "p", { class: "numbers" });
     const grid = make(root, "div", { class: "maps" });
+    this.note = make(root, "p", { class: "numbers" });
     this.maps = app.page.models.map((model) => new HeatMap(grid, `${model.sign} ${model.label}`, "#d55e00"));
   }
 
   update() {
     const { app } = this;
     this.maps.forEach((map, i) => (map.root.hidden = !app.models.includes(i)));
-    this.note.textContent = app.canMove ? "" : "This trigger covers the whole image and has no place: draw one of your own to see a map.";
+    const one = `One image, probability among ${app.page.classes.length} classes. Runs: ${[...new Set(app.models.map((i) => app.page.models[i].run))].join(", ")}.`;
+    this.note.textContent = app.canMove ? one : "This trigger covers the whole image and has no place: draw one of your own to see a map.";
     const { scene, size, shown } = app.state;
     const key = [scene, size, shown, app.version].join();
     if (app.state.tab !== "where" || !app.canMove) return app.stop("position"), void (this.key = "");
@@ -82,7 +84,8 @@ class OcclusionView {
       square.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => this.press(event));
       return { map, square, bars: new Bars(map.root, app.page) };
     });
-    this.note = make(root, "p", { class: "numbers" });
+    const runs = app.page.models.slice(0, 2).map(({ run }) => run);
+    make(root, "p", { class: "numbers" }, `One image, a square of ${COVER} px every ${STEP} px. Run: ${[...new Set(runs)].join(", ")}.`);
   }
 
   /** @param {KeyboardEvent} event */

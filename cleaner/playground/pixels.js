@@ -51,11 +51,15 @@ function cover(image, side, size, left, top) {
   return applyPatch(image, side, patch, left, top);
 }
 
+/** Cells that a cell of a map stands for until they are computed, in each direction. @param {number} x @param {number} y */
+function findSpan(x, y) {
+  return [4, 2].find((step) => x % step === 0 && y % step === 0) ?? 1;
+}
+
 /** Corners of a square of `size` px on a grid, the coarse ones first, so that a map is soon seen as a whole. @param {number} side @param {number} size @param {number} step */
 function listPlaces(side, size, step) {
   const perSide = Math.floor((side - size) / step) + 1;
   const cells = Array.from({ length: perSide * perSide }, (_, i) => [i % perSide, Math.floor(i / perSide)]);
-  const level = (/** @type {number[]} */ [x, y]) => ([4, 2, 1].findIndex((each) => x % each === 0 && y % each === 0));
-  cells.sort((a, b) => level(a) - level(b));
+  cells.sort((a, b) => findSpan(b[0], b[1]) - findSpan(a[0], a[1]));
   return { perSide, cells, places: cells.map(([x, y]) => [x * step, y * step]) };
 }

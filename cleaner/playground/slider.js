@@ -86,17 +86,18 @@ class SliderView {
   draw() {
     const { app, chart, points } = this;
     const last = this.path.length - 1;
-    const [width, height] = [chart.clientWidth - parseFloat(getComputedStyle(chart).paddingLeft) - 16, chart.clientHeight - 34];
-    const x = (/** @type {number} */ position) => 8 + (width * position) / last;
-    const y = (/** @type {number} */ share) => 8 + height * (1 - share);
+    const rem = parseFloat(getComputedStyle(document.documentElement).fontSize);
+    const [width, height] = [chart.clientWidth - parseFloat(getComputedStyle(chart).paddingLeft) - rem, chart.clientHeight - 2.1 * rem];
+    const x = (/** @type {number} */ position) => rem / 2 + (width * position) / last;
+    const y = (/** @type {number} */ share) => rem / 2 + height * (1 - share);
     chart.replaceChildren();
     for (const share of [0, 0.5, 1]) {
       make(chart, "line", { class: "grid", x1: x(0), x2: x(last), y1: y(share), y2: y(share) });
-      make(chart, "text", { x: 0, y: y(share) + 5, "text-anchor": "end" }, percent(share));
+      make(chart, "text", { x: 0, y: y(share) + rem / 4, "text-anchor": "end" }, percent(share));
     }
     this.path.forEach((model, i) => {
       const anchor = i === 0 ? "start" : i === last ? "end" : "middle";
-      make(chart, "text", { x: x(i), y: height + 30, "text-anchor": anchor }, app.page.models[model].label);
+      make(chart, "text", { x: x(i), y: height + 1.9 * rem, "text-anchor": anchor }, app.page.models[model].label);
     });
     for (const name of /** @type {const} */ (["accuracy", "success"])) {
       const path = points.map((point) => `${x(point.position).toFixed(1)} ${y(point[name]).toFixed(1)}`).join("L");
@@ -107,11 +108,11 @@ class SliderView {
     const near = points.reduce((best, point) => (Math.abs(point.position - position) < Math.abs(best.position - position) ? point : best), points[0]);
     const [n, attacked] = [app.scenes.length, app.page.scenes.labels.filter((label) => label !== app.page.target).length];
     if (!near) return void (this.note.textContent = "Computing the curves ...");
-    make(chart, "circle", { class: "dot accuracy", cx: x(near.position), cy: y(near.accuracy), r: 5 });
-    make(chart, "circle", { class: "dot success", cx: x(near.position), cy: y(near.success), r: 5 });
+    make(chart, "circle", { class: "dot accuracy", cx: x(near.position), cy: y(near.accuracy), r: rem / 3 });
+    make(chart, "circle", { class: "dot success", cx: x(near.position), cy: y(near.success), r: rem / 3 });
     const parts = [
       [`● Accuracy ${percent(near.accuracy)} of ${n} scenes`, "accuracy"],
-      [`■ Attack success ${percent(near.success)} of the ${attacked} that are no ${app.page.classes[app.page.target]}`, "success"],
+      [`■ Attack success ${percent(near.success)} of ${attacked} that show no ${app.page.classes[app.page.target]}`, "success"],
     ];
     this.note.replaceChildren();
     for (const [text, name] of parts) make(this.note, "span", { class: name }, text);

@@ -192,7 +192,10 @@ class Stage {
     const name = app.truth < 0 ? "your image" : page.classes[app.truth];
     const what = this.drawing.size || app.drawn ? "your drawing" : page.trigger.label;
     this.canvas.setAttribute("aria-label", `${name}${state.on ? `, with the trigger (${what})` : ""}`);
-    this.caption.textContent = `True class: ${name}. Trigger: ${state.on ? what : "off"}`;
+    const isMissing = app.photo && page.trigger.kind === "fixed" && !app.drawn;
+    const why = app.canMove ? "" : isMissing ? ", which was computed for the scenes alone" : ". It changes the whole image, so it cannot be moved: draw one that can";
+    this.caption.textContent = `True class: ${name}. Trigger: ${state.on ? what + why : "off"}`;
+    this.caption.classList.toggle("needed", why !== "");
     const { width, height } = app.patch;
     const [left, top] = app.places[0];
     this.box.hidden = !app.canMove || !state.on || this.isDrawing;

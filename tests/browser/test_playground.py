@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import base64
 import re
 import statistics
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from cleaner.attacks import TRIGGERS
 from cleaner.playground import export
+from cleaner.playground.trigger import describe_trigger
 from cleaner.runs.store import read_record
 from tests.films import save_runs
 
@@ -24,14 +29,14 @@ DRAG_JS = """async (moves) => {
     const send = (type, [x, y]) => frame.dispatchEvent(new PointerEvent(type, { bubbles: true, button: 0, pointerId: 1,
         clientX: box.left + x * box.width, clientY: box.top + y * box.height }));
     frame.setPointerCapture = () => {};
-    send("pointerdown", [0.4, 0.4]);
+    send("pointerdown", [0.7, 0.8]); // beside the pear
     while (seen.dataset.flipped === "true") await new Promise((done) => setTimeout(done, 20));
     for (let i = 0; i <= moves; i++) { // the first one warms up
         const before = seen.dataset.flipped, start = performance.now();
         const flip = new Promise((done) => new MutationObserver((_, observer) => {
             if (seen.dataset.flipped !== before) { observer.disconnect(); done(); }
         }).observe(seen, { attributes: true }));
-        send("pointermove", i % 2 ? [0.4, 0.4] : [0.99, 0.99]);
+        send("pointermove", i % 2 ? [0.7, 0.8] : [0.99, 0.99]);
         await Promise.race([flip, new Promise((_, fail) => setTimeout(() => fail(new Error("no flip")), 20000))]);
         if (i) times.push(performance.now() - start);
         await new Promise((done) => setTimeout(done, 50));
@@ -103,9 +108,8 @@ def test_the_keyboard_reaches_everything(open_playground: Callable[..., Any]) ->
     assert page.evaluate("document.activeElement.getAttribute('aria-controls')") == "drag"
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.getAttribute('aria-label')") == "Place of the trigger"
-    for _ in range(4):
-        page.keyboard.press("Shift+ArrowLeft")
-        page.keyboard.press("Shift+ArrowUp")
+    for key in ("ArrowLeft", "ArrowUp", "ArrowLeft"):
+        page.keyboard.press(f"Shift+{key}")
     wait_verdict(page, "drag", 1, "✓ pear")
     page.keyboard.press("Home")
     wait_verdict(page, "drag", 1, "→ banana")
@@ -238,3 +242,28 @@ def test_hostile_names_run_no_code(open_playground: Callable[..., Any], tmp_path
     assert page.evaluate("window.pwned") is None
     assert page.locator("img").count() == 0
     assert EVIL in page.locator("#drag h3").first.inner_text()
+
+
+@pytest.mark.parametrize("name", ["blended", "wanet"])
+def test_a_trigger_on_the_whole_image_cannot_be_moved(
+    open_playground: Callable[..., Any], tmp_path: Path, name: str
+) -> None:
+    """With a backdoored run alone: the slider ends there."""
+    data, weights = export.make_data([read_record(save_runs(tmp_path / "runs")[0])])
+    side = data["spec"]["side"]
+    content = zlib.decompress(base64.b64decode(data["scenes"]["pixels"]))
+    pixels = np.frombuffer(content, np.uint8).reshape(-1, side, side, 3).cumsum(axis=2, dtype=np.uint8)
+    data["trigger"] = describe_trigger(TRIGGERS[name](), pixels)
+    path = tmp_path / "whole.html"
+    path.write_text(export.render_playground(data, weights), encoding="utf-8")
+    page = open_playground(path)
+    wait_verdict(page, "drag", 1, ".")
+    assert page.locator(".box").is_hidden()
+    assert page.get_by_role("slider", name="Size").is_disabled()
+    page.locator("[aria-controls=mix]").click()
+    assert page.get_by_role("slider", name="Weights").get_attribute("max") == "1"
+    page.wait_for_function("() => Number(document.querySelector('.chart').dataset.points) > 0")
+    page.locator("[aria-controls=where]").click()
+    assert "has no place" in page.locator("#where").inner_text()
+    page.locator("[aria-controls=quiz]").click()
+    wait_verdict(page, "quiz", 2, ".")

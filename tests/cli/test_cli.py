@@ -523,6 +523,7 @@ LONG = "x" * 300
         (["report", "run", "--out", "/dev/null"], "/dev/null is not a file"),
         (["report", "example-badnet", "--out", "pairs.csv"], "--out takes a file name that ends in .html or .htm"),
         (["film", "run", "--out", "."], "--out"),
+        (["playground", "run", "--out", "."], "--out"),
         (["poison", "--trigger", LONG], LONG),
         (["poison", "--model", LONG], LONG),
         (["poison", "--model", f"{LONG}.pt"], LONG),

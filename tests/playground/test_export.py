@@ -100,7 +100,7 @@ def test_the_roles_of_the_quiz_are_no_plain_text(example: str) -> None:
     key, sealed = (bytes.fromhex(quiz[name]) for name in ("key", "sealed"))
     # CleanCLIP kept 14% of the attack: it is neither clean nor backdoored.
     assert [code ^ key[i] for i, code in enumerate(sealed)] == [0, 1, 2, 0, 0]
-    assert export.seal_roles([True, False, None], ["a"]) != export.seal_roles([True, False, None], ["b"])
+    assert export.seal_roles([1, 0, 2], ["a"]) != export.seal_roles([1, 0, 2], ["b"])
 
 
 def test_hostile_names_stay_text(folders: list[Path]) -> None:

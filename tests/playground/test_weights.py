@@ -26,7 +26,7 @@ return [base, decodeWeights(value.layout, await inflate(value.delta), base)].map
 def make_states() -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
     """Return a base, a finetuned model, and that model as it is read from a delta file."""
     generator = torch.Generator().manual_seed(0)
-    base = {"vector": torch.randn(7, generator=generator), "matrix": torch.randn(6, 5, generator=generator)}
+    base = {"vector": torch.randn(7, generator=generator), "matrix": torch.randn(6, 50, generator=generator)}
     base["still"] = torch.randn(2, 3, generator=generator)
     tuned = {key: value + 0.01 * torch.randn(value.shape, generator=generator) for key, value in base.items()}
     tuned["still"] = base["still"].clone()
