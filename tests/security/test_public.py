@@ -287,7 +287,10 @@ def test_runs_expire_and_long_ones_are_canceled(public: None, monkeypatch: pytes
     write_run(names["long"], "running", begun=now - 60 * visitors.RUN_MINUTES - 1)
     write_run(names["short"], "running", begun=now - 60 * visitors.RUN_MINUTES + 60)
     owners = write_run("20260101-000000-badnet", begun=now)
+    unfinished = write_run(visitors.new_name())  # as while another thread creates it
+    (unfinished / "config.json").unlink()
     visitors.sweep_runs(now)
+    assert unfinished.exists()
     assert canceled == [names["long"]]
     assert (runs_root() / names["done"]).exists()
     for name in (names["long"], names["short"]):

@@ -21,7 +21,7 @@ PREFIX = "public-"
 """Start of the id of each run of a visitor. Other runs in the store are neither shown nor deleted."""
 VISITOR_MINUTES = 15.0
 """Training of one session after which it starts no more."""
-RUN_MINUTES = 5.0
+RUN_MINUTES = 10.0
 """Time after which a running training is canceled."""
 MAX_ACTIVE, MAX_ACTIVE_OF_ALL = 3, 12
 """Runs that one visitor, and all together, may have running or queued."""
@@ -97,7 +97,7 @@ def sweep_runs(now: float) -> None:
             continue
         status = entry.status
         with suppress(CleanerError):  # it ended, or was deleted meanwhile
-            is_old = now - max(status.queued, status.updated) > 3600 * KEEP_HOURS
+            is_old = now - max(status.updated, entry.modified / 1e9) > 3600 * KEEP_HOURS  # no status yet: just made
             if status.state in ACTIVE and (is_old or (status.begun and now - status.begun > 60 * RUN_MINUTES)):
                 local.cancel(entry.folder)
             elif is_old:
