@@ -14,7 +14,7 @@ QUICK_TESTS := $(addprefix tests/, losses plots runs text/test_parse.py text/tes
 	evaluation/test_result.py models/test_framing.py benchmarks/test_methods.py \
 	benchmarks/test_tables.py test_architecture.py test_docs.py test_labels.py test_presets.py test_registry.py)
 
-.PHONY: run test quick quick-tests slow lint audit tables plots demo clean
+.PHONY: run test quick quick-tests slow lint audit tables plots api demo clean
 
 run: $(VENV)/run.stamp
 	$(BIN)/python -m streamlit run app.py
@@ -53,6 +53,10 @@ tables: $(VENV)/dev.stamp
 plots: $(VENV)/dev.stamp
 	$(BIN)/python -m benchmarks.plots
 	$(BIN)/python -m benchmarks.film_gif assets/example/example-badnet-3-ta_cleaner
+
+# Write the API reference of the public names to build/api/index.html.
+api: $(VENV)/dev.stamp
+	PYTHONPATH=. $(BIN)/python .ci/api.py build/api
 
 # Poison, clean and compare in the terminal, and save the metrics.
 demo: $(VENV)/run.stamp

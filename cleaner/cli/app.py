@@ -11,7 +11,7 @@ from typing import Annotated, NoReturn
 
 import tyro
 
-from cleaner.access import MIN_PASSWORD_LENGTH, PASSWORD, is_loopback
+from cleaner.access import MIN_PASSWORD_LENGTH, PASSWORD, PUBLIC_UPLOAD_MB, is_loopback, is_public
 from cleaner.cli.options import stated_default
 from cleaner.files import app_file
 from cleaner.types import CleanerError
@@ -44,6 +44,8 @@ class App:
     def options(self) -> list[str]:
         """Return the options of `streamlit run`; what is not set comes from the app's .streamlit/config.toml."""
         options = ["--server.headless", str(self.headless or not has_display()).lower()]
+        if is_public():
+            return [*options, *self._public_options(), *self.streamlit]
         if self.port is not None:
             options += ["--server.port", str(self.port)]
         if self.address is not None:
@@ -53,6 +55,13 @@ class App:
         for host in hosts:
             options += ["--server.allowedHosts", host]
         return [*options, *self.streamlit]
+
+    def _public_options(self) -> list[str]:
+        """Return the options of public mode: any address and host name, as nothing of value is reachable."""
+        limit, hosts = str(PUBLIC_UPLOAD_MB), self.allow_host or ("*",)
+        options = ["--server.address", self.address or "0.0.0.0", "--server.maxUploadSize", limit]
+        options += [] if self.port is None else ["--server.port", str(self.port)]
+        return options + [word for host in hosts for word in ("--server.allowedHosts", host)]
 
     def _validate_password(self) -> None:
         """Raise `CleanerError` if other machines can reach the address without a password; the pages refuse it too."""

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cleaner.access import validate_allowed
+from cleaner.access import validate_allowed, validate_built_in
 from cleaner.data.options import ANY_OPTION, accepted_options, convert_option
 from cleaner.files import expand_home, resolve_path
 from cleaner.models.framing import ImageTransform, resize_square
@@ -328,6 +328,7 @@ def resolve_source(name: str) -> tuple[Any, dict[str, str]]:
     that recognizes it. Raises `CleanerError` if there is none.
     """
     name = expand_home(name)
+    validate_built_in(name, list_builtin_data)
     kind, _, path = name.partition(":")
     if path and kind in DATASETS:
         if not {"path", ANY_OPTION} & accepted_options(DATASETS[kind]).keys():

@@ -20,7 +20,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from cleaner.access import validate_allowed
+from cleaner.access import is_public, validate_allowed
 from cleaner.config import DATA_VERSIONS
 from cleaner.files import (
     MAX_JSON_BYTES,
@@ -77,6 +77,8 @@ def load(name: str) -> LoadedModel:
         if not path.exists():
             raise CleanerError(f"the weights {path} are missing. Train them: python -m cleaner pretrain --model {name}")
         return _from_file(path, name)
+    if is_public():  # no download, and of files only those of runs
+        validate_allowed(name)
     if architecture == "local-dir" or isfile(join(name, OPEN_CLIP_CONFIG_FILE)):
         return _from_folder(Path(rest if architecture == "local-dir" else name))
     if architecture == "hf-hub":

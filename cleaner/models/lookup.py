@@ -9,7 +9,7 @@ from pathlib import Path
 import open_clip
 from huggingface_hub import constants
 
-from cleaner.access import validate_allowed
+from cleaner.access import is_public, validate_allowed
 from cleaner.files import expand_home, file_sha256, validate_regular
 from cleaner.models.architectures import BUILT_IN, TEMPLATES, get_open_clip_architecture
 from cleaner.models.checkpoints import (
@@ -59,6 +59,8 @@ def _validate_format(path: Path) -> None:
 
 def validate_model_name(name: str) -> None:
     """Raise `CleanerError` if there is no model `name`, without opening files or downloading."""
+    if is_public() and name not in BUILT_IN:
+        validate_allowed(name)
     if name in BUILT_IN or name.startswith("hf-hub:"):
         return
     path = _find_path(name)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
+from cleaner.access import refuse_in_public
 from cleaner.types import Cancelled
 
 if TYPE_CHECKING:
@@ -96,6 +97,7 @@ class BackgroundWork:
 
 def start_work(key: WorkKey, compute: Callable[[OnStep], object], session: str = "") -> BackgroundWork:
     """Start a work unless it is running; one that has ended is done again, and one that is to end once it has."""
+    refuse_in_public("This search")
     with _lock:
         if (work := _works.pop(key, None)) is None or work.is_stopping or not work.is_running:
             work = BackgroundWork(compute, after=work)

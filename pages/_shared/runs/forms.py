@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import streamlit as st
 
+from cleaner.access import INSTALL, is_public
 from cleaner.config import REFERENCE_SIDE, Parameter, parameters, scale_pixels
 from cleaner.files import write_bytes
 from cleaner.jobs import slurm
@@ -119,6 +120,9 @@ def draw_widget(p: Parameter, key: str, default: Any, *, image_side: int | None 
 
 def choose_image_file(key: str, label: str, *, default: str, help: str) -> str:
     """Draw an upload box and a text box for an image file; return its path."""
+    if is_public():
+        st.caption(f"This server takes no file for a trigger: {INSTALL}")
+        return default
     st.file_uploader(
         "Upload an image",
         uploads.IMAGE_TYPES,
@@ -301,7 +305,7 @@ def choose_device_and_precision(key: str) -> tuple[str, str, bool]:
 
 def choose_cluster(key: str) -> SlurmResources | None:
     """Draw the choice between this machine and a cluster; return the resources to request, None: this machine."""
-    if slurm.unavailable_reason():
+    if is_public() or slurm.unavailable_reason():
         return None
     help = "The cluster ignores the device chosen below: it uses a GPU if allocated, else CPUs."
     places = ("This machine", "Slurm cluster")

@@ -14,6 +14,7 @@ from functools import partial
 
 import streamlit as st
 
+from cleaner.access import refuse_in_public
 from cleaner.jobs import local, process, sweep
 from cleaner.jobs.slurm import SlurmResources
 from cleaner.labels import format_count, stage_label, state_label, to_label
@@ -22,7 +23,7 @@ from cleaner.runs.request import Request, load_request
 from cleaner.runs.status import ACTIVE, Status
 from cleaner.runs.store import create_run, remove_run_folder
 from cleaner.types import CleanerError, StepReport
-from pages._shared.shell import state
+from pages._shared.shell import state, visitors
 from pages._shared.shell.wording import format_rate
 
 PAGE_STAGES = {"poison": "backdoored", "defend": "defended", "detect": "defended"}
@@ -46,7 +47,9 @@ def start_runs(kind: str, requests: Sequence[Request], cluster: SlurmResources |
     started, earlier = started_ids(), _list_open(kind)
     with _QUEUE_LOCK:
         new, same = split_open(_use_cluster_device(requests, cluster))
-        folders = [create_run(request) for request in new]
+        visitors.validate_budget(len(new))
+        folders = [create_run(request, name=visitors.new_name()) for request in new]
+        visitors.adopt([folder.name for folder in folders])
         try:
             local.start_all(folders, cluster)
         except CleanerError:
@@ -68,7 +71,7 @@ def start_runs(kind: str, requests: Sequence[Request], cluster: SlurmResources |
 def split_open(requests: Sequence[Request]) -> tuple[list[Request], list[str]]:
     """Return the requests that no active or paused run has, and the ids of the runs that have the others."""
     open_requests: list[tuple[Request, str]] = []
-    for entry in local.poll_entries():
+    for entry in visitors.poll_entries():
         if entry.status.state in (*ACTIVE, "paused"):
             with suppress(CleanerError):  # one that cannot be read is none of them, and says so when it is resumed
                 open_requests.append((load_request(entry.config), entry.id))
@@ -84,6 +87,7 @@ def _use_cluster_device(requests: Sequence[Request], cluster: SlurmResources | N
 
 def start_sweep(kind: str, requests: Sequence[Request], cluster: SlurmResources | None = None) -> None:
     """Start a sweep or continue it; `sweeps.show` draws its runs."""
+    refuse_in_public("A sweep")
     started, earlier = started_ids(), _list_open(kind)  # here, as in `start_runs`
     with _QUEUE_LOCK:
         entries = sweep.list_sweep_runs(sweep.start_sweep(_use_cluster_device(requests, cluster), cluster))
@@ -95,6 +99,7 @@ def start_sweep(kind: str, requests: Sequence[Request], cluster: SlurmResources 
 def resume(run: RunRecord) -> None:
     """Resume a run; from then on it is one that this session started."""
     started = started_ids()  # here, as in `start_runs`
+    visitors.validate_budget(1)
     local.start(run.folder)
     for kind in PAGE_STAGES:
         if is_of_page(run, kind) and run.id not in started.get(kind, []):
@@ -152,7 +157,7 @@ def runs_of_page(kind: str) -> list[RunRecord]:
 
     Omits cluster runs of a sweep unless they are running: they may be many, and the sweep's table lists them.
     """
-    entries = [entry for entry in local.poll_entries() if is_of_page(entry, kind)]
+    entries = [entry for entry in visitors.poll_entries() if is_of_page(entry, kind)]
     entries = [e for e in entries if e.status.state in UNFINISHED]
     entries = [e for e in entries if e.status.state == "running" or not _is_array_job(e)]
     return sorted(entries, key=lambda e: (e.status.queued, e.folder.name))
@@ -174,13 +179,13 @@ def is_own_poisoning(run: RunRecord) -> bool:
 
 def count_unfinished_from(run: RunRecord) -> int:
     """Return the number of unfinished defenses and rebound tests of a run."""
-    entries = local.poll_entries()
+    entries = visitors.poll_entries()
     return sum(entry.status.state in UNFINISHED and entry.started_from(run) for entry in entries)
 
 
 def active_jobs() -> list[RunRecord]:
     """Return the jobs that are running or queued: those that this session started, if there are any, else all."""
-    return own_active_jobs() or _select_active(local.poll_entries())
+    return own_active_jobs() or _select_active(visitors.poll_entries())
 
 
 def own_active_jobs() -> list[RunRecord]:
@@ -194,7 +199,7 @@ def _select_active(entries: Iterable[RunRecord]) -> list[RunRecord]:
 
 def active_pages() -> set[str]:
     """Return the kinds ("poison", "defend", "detect") of the jobs that are running or queued."""
-    return pages_of(_select_active(local.poll_entries()))
+    return pages_of(_select_active(visitors.poll_entries()))
 
 
 def pages_of(entries: Iterable[RunRecord]) -> set[str]:
@@ -211,7 +216,7 @@ def is_processor_busy() -> bool:
 def started_runs(kind: str) -> list[RunRecord]:
     """Return the runs of `started_ids`, in any state."""
     names = started_ids().get(kind, [])
-    return [entry for entry in local.poll_entries() if entry.id in names] if names else []
+    return [entry for entry in visitors.poll_entries() if entry.id in names] if names else []
 
 
 def _list_started() -> list[RunRecord]:
@@ -236,7 +241,7 @@ def _list_open(kind: str) -> list[str]:
 
 def restore_started(ids: Sequence[str]) -> None:
     """Take over runs that this user started before the page was loaded again."""
-    known = [entry for entry in local.poll_entries() if entry.id in ids] if any(ids) else []
+    known = [entry for entry in visitors.poll_entries() if entry.id in ids] if any(ids) else []
     for kind in PAGE_STAGES:
         if found := [entry.id for entry in known if is_of_page(entry, kind)]:
             started_ids()[kind] = found
@@ -274,7 +279,7 @@ def name_jobs(entries: Sequence[RunRecord], kind: str) -> dict[str, str]:
 
     Jobs that were queued or running at the same time have different names, also when some of them have ended.
     """
-    known = [entry for entry in local.poll_entries() if is_of_page(entry, kind)] if entries else []
+    known = [entry for entry in visitors.poll_entries() if is_of_page(entry, kind)] if entries else []
     return {entry.id: _name_among([other for other in known if _overlap(entry, other)], entry) for entry in entries}
 
 

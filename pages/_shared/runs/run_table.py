@@ -10,26 +10,24 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from cleaner.jobs import local
 from cleaner.labels import format_count, state_label
-from cleaner.runs.folders import runs_root
 from cleaner.runs.record import RunRecord
 from cleaner.runs.status import STARTABLE
 from cleaner.runs.store import annotate, list_shipped_runs, read_entry
 from pages._shared.runs import jobs
 from pages._shared.runs.cards import metric_columns, warn_of_changed_files
 from pages._shared.runs.run_buttons import ask_to_delete, show_resume_button
-from pages._shared.shell import times
+from pages._shared.shell import times, visitors
 from pages._shared.shell.frame import show_error
 from pages._shared.shell.wording import escape_markdown
 
 
 def show_run_table() -> None:
     """Draw the table and, below it, the form and actions of the selected run."""
-    local_entries = local.poll_entries()
+    local_entries = visitors.poll_entries()
     entries = local_entries + list_shipped_runs()
     if not entries:
-        st.caption(f"No runs in {escape_markdown(str(runs_root()))}.")
+        st.caption(f"No runs in {escape_markdown(visitors.describe_store())}.")
         return
     table, formats = make_table(entries)
     selected = st.dataframe(
@@ -42,7 +40,7 @@ def show_run_table() -> None:
         on_select="rerun",
         selection_mode="single-row",
     )
-    runs, root = format_count(len(local_entries), "runs"), escape_markdown(str(runs_root()))
+    runs, root = format_count(len(local_entries), "runs"), escape_markdown(visitors.describe_store())
     st.caption(f"{runs} in {root}. Select a row to edit or delete a run.")
     if error := jobs.last_error():
         show_error(error)

@@ -6,6 +6,7 @@ import os
 
 import streamlit as st
 
+from cleaner.access import is_public, validate_built_in
 from cleaner.labels import to_label
 from cleaner.models.resolve import WEIGHT_SUFFIXES
 from cleaner.runs.request import format_data, parse_data
@@ -24,7 +25,7 @@ DATA_SUFFIXES = (".csv", ".tsv", ".parquet", ".arrow", ".tar", ".zip")
 
 def choose_model(key: str, default: str) -> str:
     """Draw the choice of a built-in model or a path; return its name, or "" while the path is empty."""
-    options = [*cache.models(), OWN_MODEL]
+    options = [*cache.models()] if is_public() else [*cache.models(), OWN_MODEL]
     start = options.index(default) if default in options else 0
     st.selectbox("Model", options, start, key=key, help="A built-in model, or one of yours.", **KEEP)
     if st.session_state[key] == OWN_MODEL:
@@ -50,6 +51,7 @@ def set_model(key: str, model: str) -> None:
 def find_chosen_model(key: str, default: str) -> str:
     """Return what `choose_model` returned last, or `default` if it was not drawn yet."""
     choice = str(st.session_state.get(key, default))
+    validate_built_in(choice, lambda: [*cache.models(), default])
     return path_field.clean_path(st.session_state.get(f"{key}.path", "")) if choice == OWN_MODEL else choice
 
 
@@ -58,12 +60,12 @@ def choose_data(key: str, purpose: str) -> str:
 
     purpose: completes "Images with captions".
     """
-    names = [*cache.datasets(), *cache.downloads()]
+    names = cache.datasets() if is_public() else [*cache.datasets(), *cache.downloads()]
     start = names.index("scenes") if "scenes" in names else 0
     choice = str(
         st.selectbox(
             "Data",
-            [*names, OWN_DATA],
+            names if is_public() else [*names, OWN_DATA],
             start,
             format_func=lambda name: to_label(name) if name in cache.downloads() else name,
             key=key,
@@ -71,6 +73,7 @@ def choose_data(key: str, purpose: str) -> str:
             **KEEP,
         )
     )
+    validate_built_in(choice, lambda: names)
     if choice in cache.downloads():
         return downloads.choose(f"{key}.{choice}", choice)
     if choice != OWN_DATA:

@@ -7,7 +7,7 @@ from functools import partial
 import pandas as pd
 import streamlit as st
 
-from cleaner.jobs import local, sweep
+from cleaner.jobs import sweep
 from cleaner.labels import state_label, to_label
 from cleaner.reports import equal_accuracy
 from cleaner.runs.record import RunRecord
@@ -15,13 +15,14 @@ from cleaner.runs.status import ACTIVE
 from pages._shared.runs import cards, job_requests, jobs
 from pages._shared.runs.run_buttons import show_action_button
 from pages._shared.runs.ticker import tick
+from pages._shared.shell import visitors
 from pages._shared.shell.frame import link
 from pages._shared.shell.wording import capitalize_message, escape_markdown
 
 
 def show(suspect: job_requests.Suspect) -> bool:
     """Draw the sweeps that started from a suspect; return whether one is active."""
-    entries = [entry for entry in local.poll_entries() if job_requests.is_defense_of(entry, suspect)]
+    entries = [entry for entry in visitors.poll_entries() if job_requests.is_defense_of(entry, suspect)]
     return any([_show_sweep(name) for name in sweep.list_sweep_ids(entries)])
 
 

@@ -1,4 +1,4 @@
-"""Who may use the app: with CLEANER_PASSWORD, those who know it; without, every account of this machine only."""
+"""Who may use the app: with CLEANER_PASSWORD, those who know it; else all in public mode, or this machine only."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import time
 
 import streamlit as st
 
-from cleaner.access import MIN_PASSWORD_LENGTH, PASSWORD, is_loopback
+from cleaner.access import MIN_PASSWORD_LENGTH, PASSWORD, is_loopback, is_public
 from pages._shared.shell.wording import escape_markdown
 
 ADMITTED = "access.admitted"
@@ -20,7 +20,7 @@ DELAY_SECONDS = 1.0
 def admit() -> None:
     """Let the session pass, or draw the reason or the question for the password and end this run of the page."""
     password = os.environ.get(PASSWORD, "")
-    if not password and is_loopback(st.get_option("server.address") or "0.0.0.0"):
+    if not password and (is_public() or is_loopback(st.get_option("server.address") or "0.0.0.0")):
         return
     if len(password) < MIN_PASSWORD_LENGTH:
         problem = "The password is too short." if password else "This server accepts connections from other machines."

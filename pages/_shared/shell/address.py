@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from pages._shared.runs import jobs
-from pages._shared.shell import lesson, stage_mode, state
+from pages._shared.shell import lesson, stage_mode, state, visitors
 
 RUN, LESSON, JOBS, STAGE = "run", "lesson", "jobs", "stage"
 _IS_READ, _PARAMETERS = "address.is_read", "address.parameters"
@@ -23,6 +23,7 @@ def restore() -> None:
             state.select_run(address[RUN])
         return
     st.session_state[_IS_READ] = True
+    visitors.adopt([address.get(RUN, ""), *address.get(JOBS, "").split(",")])
     if address.get(RUN):
         state.select_run(address[RUN])
     lesson.restore(address.get(LESSON, ""))

@@ -16,7 +16,7 @@ from cleaner.presets import is_pretrained
 from cleaner.runs.folders import find_run
 from cleaner.runs.record import RunRecord
 from cleaner.runs.store import list_runs, list_shipped_runs, read_entry
-from pages._shared.shell import times
+from pages._shared.shell import times, visitors
 from pages._shared.shell.wording import escape_markdown
 
 KEEP: dict[str, Any] = {"persist_state": "session"}
@@ -80,7 +80,7 @@ def follow_default(key: str, options: Container[str], default: list[str]) -> Non
 
 def all_runs() -> list[RunRecord]:
     """Return every finished run, newest first, then those of the shipped example."""
-    own = list_runs()
+    own = visitors.select(list_runs())
     ids = {run.id for run in own}
     return own + [run for run in list_shipped_runs() if run.status.state == "done" and run.id not in ids]
 
@@ -279,7 +279,7 @@ def current_run() -> RunRecord | None:
     selection = st.session_state.get(SELECTION)
     folder = find_run(selection) if selection and not selection.startswith(MODEL_PREFIX) else None
     run = read_entry(folder) if folder is not None else None
-    return run if run is not None and run.status.state == "done" else None
+    return run if run is not None and run.status.state == "done" and visitors.select([run]) else None
 
 
 def current_model() -> str | None:

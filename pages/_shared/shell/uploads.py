@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
+from cleaner.access import PUBLIC_UPLOAD_MB, is_public
 from cleaner.types import CleanerError
 from pages._shared import cache
 from pages._shared.shell.frame import show_error
@@ -15,7 +16,7 @@ IS_NEW = "own_image.new"
 """Session key: whether the own image was just given, and the next page that shows one image is to show it."""
 IMAGE_TYPES = ["png", "jpg", "jpeg", "webp"]
 """File types that upload boxes accept as images."""
-MAX_UPLOAD_MB = 50
+MAX_UPLOAD_MB = PUBLIC_UPLOAD_MB if is_public() else 50
 TAKEN = "uploads.taken"
 """Session key: number of images taken. Each empties the box, so that only the Remove button removes the image."""
 _ERROR = "uploads.error"
@@ -31,7 +32,9 @@ def show_upload_box(label: str = "Upload an image") -> None:
         max_upload_size=MAX_UPLOAD_MB,
         on_change=keep_own_image,
         args=(key,),
-        help="Its center square is resized; the file stays on this machine.",
+        help="Its center square is resized; the server keeps it in memory while this page is open."
+        if is_public()
+        else "Its center square is resized; the file stays on this machine.",
     )
     if error := st.session_state.pop(_ERROR, None):
         show_error(error)
