@@ -21,7 +21,7 @@ from tests.benchmarks.result_files import write_result
 def test_pages_are_up_to_date(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     assert tables.render(text) == text, "run make tables"
-    assert not re.search(r"\d %", text)
+    assert not re.search(r"\d %", re.sub(r"<!--.*?-->", "", text))
 
 
 METRICS = Metrics(
