@@ -1,4 +1,4 @@
-"""Tables of README.md and docs/ from result files and model cards: python -m benchmarks.tables [--check]
+"""Tables of README.md, SECURITY.md and docs/ from result files and model cards: python -m benchmarks.tables [--check]
 
 Everything between <!-- table:NAME --> and <!-- /table -->, and between <!-- figure:NAME --> and <!-- /figure -->, is
 generated; do not edit it by hand. The learning rates of the presets, cleaner/chosen_rates.json, and
@@ -21,9 +21,9 @@ from benchmarks import chosen_rates, reference
 from benchmarks.markdown import (
     asset_tables,
     detection_tables,
+    headline,
     inversion_tables,
     photo_tables,
-    protocol2_headline,
     protocol2_tables,
     quick_tables,
     reliability_tables,
@@ -42,12 +42,12 @@ from cleaner.files import write_text
 from cleaner.presets import CHOSEN_RATES
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = (ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md")))
+PAGES = (*(ROOT / f"{name}.md" for name in ("README", "CHANGELOG", "SECURITY")), *sorted((ROOT / "docs").glob("*.md")))
 REFERENCE = ROOT / "assets" / "reference.json"
 TABLE_BLOCK = re.compile(r"(<!-- table:(\w+) -->\n).*?(<!-- /table -->)", re.DOTALL)
 FIGURE = re.compile(r"(<!-- figure:([^>]+) -->)[^<]*(<!-- /figure -->)")
 TABLES: dict[str, Callable[[Path], str]] = {
-    "headline": protocol2_headline.headline,
+    "headline": headline.headline,
     "attacks": lambda _: list_methods("attack", TRIGGERS),
     "defenses": lambda _: list_methods("defense", DEFENSES),
     "clocks": timing_tables.clocks,
@@ -65,9 +65,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "detection": detection_tables.detection,
     "detection_retrained": detection_tables.detection_retrained,
     "detection_sizes": detection_tables.detection_sizes,
-    "detection_thresholds": detection_tables.detection_thresholds,
     "detectors": lambda _: list_methods("detector", DETECTORS),
-    "demo": timing_tables.demo,
     "film_cost": timing_tables.film_cost,
     "first_minute": quick_tables.first_minute,
     "full_size": size_tables.full_size,
@@ -75,15 +73,11 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "unlearning": inversion_tables.unlearning,
     "models": asset_tables.models,
     "photos": photo_tables.photos,
-    "photos_each": photo_tables.photos_by_attack,
     "photos_rates": photo_tables.photo_rates,
-    "photos_subtexts": photo_tables.photo_subtexts,
     "quick_choice": quick_tables.quick_choice,
     "quick_captions": quick_tables.quick_captions,
-    "quick_setting": quick_tables.quick_setting,
     "protocol2_processors": reliability_tables.protocol2_processors,
     "reliability": reliability_tables.reliability,
-    "reliability_summary": reliability_tables.reliability_summary,
     "rvpt_variants": quick_tables.rvpt_variants,
     "sessions": reliability_tables.sessions,
     "variation": reliability_tables.variation,
@@ -105,7 +99,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
 
 @dataclass(frozen=True)
 class Options:
-    """Write the tables of README.md and docs/."""
+    """Write the tables of the pages."""
 
     check: bool = False
     """Only compare; exit status 1 if a file is out of date."""

@@ -1,4 +1,4 @@
-"""The examples of CONTRIBUTING.md work: added to a copy of the repository, they pass the contract tests there."""
+"""The examples in examples/ work: added to a copy of the repository, they pass the contract tests there."""
 
 from __future__ import annotations
 
@@ -14,9 +14,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-TEXT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-FILES = dict(re.findall(r"<!-- file:(\S+) -->\n```python\n(.*?)```", TEXT, re.DOTALL))
-PAGE = re.search(r"<!-- recipe:page -->\n```python\n(.*?)```", TEXT, re.DOTALL)
+EXAMPLES = ROOT / "examples"
+FILES = {
+    path.relative_to(EXAMPLES).as_posix(): path.read_text(encoding="utf-8")
+    for folder in ("cleaner", "tests")
+    for path in sorted((EXAMPLES / folder).glob("*/*.py"))
+}
+(PAGE,) = (path.read_text(encoding="utf-8") for path in (EXAMPLES / "pages").glob("*.py"))
 NEW_NAMES = ("checker", "image_views", "swatches", "saliency", "center_distance")
 CONTRACTS = tuple(f"{layer}/test_contract.py" for layer in ("attacks", "defenses", "explain", "detectors"))
 """Tests over the registries of which only the cases of the new names run."""
@@ -52,7 +56,7 @@ def run(repository: Path, *arguments: str) -> None:
 
 def test_every_example_is_one_file_and_one_test() -> None:
     sources = [Path(name) for name in FILES if name.startswith("cleaner/")]
-    assert [source.stem for source in sources] == list(NEW_NAMES)
+    assert sorted(source.stem for source in sources) == sorted(NEW_NAMES)
     tests = [f"tests/{source.parent.name}/test_{source.name}" for source in sources]
     assert set(FILES) == {*(source.as_posix() for source in sources), *tests}
 
@@ -103,12 +107,11 @@ def test_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         st.markdown(lead)
         yield
 
-    assert PAGE is not None
     monkeypatch.setenv("CLEANER_RUNS", str(tmp_path))
     monkeypatch.setattr(frame, "page", bare_page)
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.json").write_text('{"stage": "defended", "defense": {"name": "cleanclip"}}')
-    app = testing.AppTest.from_string(PAGE[1], default_timeout=60).run()
+    app = testing.AppTest.from_string(PAGE, default_timeout=60).run()
     assert not app.exception, [e.message for e in app.exception]
     assert [t.value for t in app.title] == ["Runs"]
     assert "CleanCLIP" in app.markdown[1].value

@@ -4,48 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Any
 
-from benchmarks.markdown.cells import Row, describe_text_versions, group_rows, join_unique, method_label
+from benchmarks.markdown.cells import Row, group_rows, join_unique, method_label
 from cleaner.config import FinetuneConfig, count_steps
 from cleaner.evaluation.evaluate import Metrics
 from cleaner.reports import results
 
 LOST_ACCURACY_NOTE = "†: no learning rate met the accuracy budget."
-
-
-def format_caption(rows: Sequence[Row], result: dict[str, Any]) -> str:
-    """Return protocol, n, seeds, settings, device and commit in words."""
-    defended = [row for row in rows if row["defense"] is not None]
-    rates = {row["defense"]: f"{row['config']['finetune']['lr']:g}" for row in defended}
-    sentences = [
-        describe_protocol(rows),
-        describe_seeds(rows),
-        f"Poisoned: {describe_poisoning(rows)}",
-        *describe_suspects(rows),
-    ]
-    if defended:
-        augmentation = join_unique(row["config"]["finetune"]["augmentation"] for row in defended)
-        sentences += [
-            f"Defended: {join_unique(describe_schedule(row) for row in defended)}, augmentation {augmentation}",
-            f"Learning rates: {', '.join(f'{name} {rate}' for name, rate in rates.items())}",
-        ]
-    devices = join_unique(_name_device(row, result) for row in rows)
-    code = describe_commits(rows, result) + describe_text_versions(rows)
-    sentences.append(f"{devices}; {code}; `{result['command']}`")
-    return ". ".join(sentences) + "."
-
-
-def _name_device(row: Row, result: dict[str, Any]) -> str:
-    """Return the device that a row states, else that of the result; with the precision, which older rows lack."""
-    device, precision = row.get("device", result.get("device")), row.get("precision")
-    return f"{device}, {precision}" if precision else str(device)
-
-
-def describe_commits(rows: Sequence[Row], result: dict[str, Any]) -> str:
-    """Return the commits that rows state, else that of the result; it is None where one cannot speak for all rows."""
-    commits = [row.get("commit", result.get("commit")) for row in rows]
-    return "several commits" if None in commits else f"commit {join_unique(map(str, commits))}"
 
 
 def describe_seeds(rows: Sequence[Row]) -> str:
@@ -92,19 +57,6 @@ def describe_poisoning(rows: Sequence[Row]) -> str:
         )
         or "not recorded"
     )
-
-
-def describe_suspects(rows: Sequence[Row]) -> list[str]:
-    """Return the SHA-256 of each seed's backdoored model where rows record it: at most one sentence."""
-    digests_of_seed: dict[int, list[str]] = {}
-    for row in rows:
-        if digest := row.get("suspect_sha256"):
-            digests_of_seed.setdefault(row["seed"], []).append(digest[:8])
-    if not digests_of_seed:
-        return []
-    listed = "; ".join(f"seed {seed} {join_unique(digests)}" for seed, digests in sorted(digests_of_seed.items()))
-    missing = len(rows) - sum(map(len, digests_of_seed.values()))
-    return [f"Backdoored models by SHA-256: {listed}" + (f"; not recorded in {missing} older rows" if missing else "")]
 
 
 def describe_trigger(trigger: Row) -> str:

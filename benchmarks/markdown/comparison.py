@@ -1,17 +1,16 @@
-"""One model under one attack as a table, and one model under all attacks."""
+"""One model under all attacks as a table."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Any
 
-from benchmarks.markdown.captions import LOST_ACCURACY_NOTE, describe_protocol, format_caption, format_seeds
+from benchmarks.markdown.captions import LOST_ACCURACY_NOTE, describe_protocol, format_seeds
 from benchmarks.markdown.cells import (
     Row,
+    describe_origins,
     format_mean_range,
     format_number,
-    join_unique,
     markdown_table,
     mean,
     method_label,
@@ -19,24 +18,6 @@ from benchmarks.markdown.cells import (
 from cleaner.evaluation.evaluate import Metrics
 from cleaner.evaluation.metrics import wilson_interval
 from cleaner.reports import results
-
-COMPARISON_COLUMNS = ("defense", "CA", "CF", "ASR@1", "ASR@3", "RA", "floor", "base rate")
-
-
-def format_comparison(rows: Sequence[Row], result: dict[str, Any], lost: Iterable[tuple[str, ...]] = ()) -> str:
-    """Return title, table and caption of one model under one attack; `lost`: (model, method) pairs to mark."""
-    model, trigger = rows[0]["model"], rows[0]["trigger"]
-    marked = {name for lost_model, name in lost if lost_model == model}
-    rows_of = {name: [row for row in rows if row["defense"] == name] for name in (row["defense"] for row in rows)}
-    followups = FollowupColumns(rows)
-    lines = [
-        (method_label(name, marked=name in marked), *format_metrics(group), *followups.format_cells(group))
-        for name, group in rows_of.items()
-    ]
-    header = (*COMPARISON_COLUMNS, *followups.header)
-    note = f" {LOST_ACCURACY_NOTE}" if marked & set(rows_of) else ""
-    caption = f"{format_caption(rows, result)}{followups.note}{note}"
-    return f"**`{model}`, `{trigger}`**\n\n{markdown_table(header, lines)}\n\n{caption}"
 
 
 def format_metrics(rows: Sequence[Row]) -> tuple[str, ...]:
@@ -64,76 +45,7 @@ def format_metrics(rows: Sequence[Row]) -> tuple[str, ...]:
     )
 
 
-class FollowupColumns:
-    """The columns after the test metrics: cost, and, if measured, ASR after rebound, CA and ASR on data variants."""
-
-    def __init__(self, rows: Sequence[Row]) -> None:
-        self.variants: dict[str, list[Row]] = {}
-        for row in rows:
-            for name, entry in (row.get("transfer") or {}).items():
-                self.variants.setdefault(name, []).append(entry)
-        entries = [entry for entries in self.variants.values() for entry in entries]
-        has_asr = any(entry.get("asr") is not None for entry in entries)
-        self.variant_metrics = {"ca": "CA", "asr": "ASR@1"} if has_asr else {"ca": "CA"}
-        self.rebounds = [row["rebound"] for row in rows if row.get("rebound")]
-        self.finetune_seconds = mean([row["cpu_seconds"] for row in rows if row["defense"] == "finetune"])
-        self.header: tuple[str, ...] = (
-            *(("rebound ASR@1",) if self.rebounds else ()),
-            *(f"{' / '.join(self.variant_metrics.values())} `{name}`" for name in self.variants),
-            "CPU seconds",
-            *(("x finetune",) if self.finetune_seconds else ()),
-        )
-        self.note = self._describe_rebound() + self._describe_variants(has_seeds=len({row["seed"] for row in rows}) > 1)
-
-    def _describe_rebound(self) -> str:
-        """Return steps and learning rate of the rebound test, if there was one."""
-        if not self.rebounds:
-            return ""
-        rebound = self.rebounds[0]
-        return f" Rebound: {rebound['steps']} more steps of finetune at {rebound['lr']:g}."
-
-    def _describe_variants(self, *, has_seeds: bool) -> str:
-        """Return n of each data variant, which is not that of the test metrics, if any were measured."""
-        names_of: dict[str, list[str]] = {}
-        for name, entries in self.variants.items():
-            names_of.setdefault(join_unique(map(describe_variant, entries)), []).append(f"`{name}`")
-        if not names_of:
-            return ""
-        counts = "; ".join(f"{', '.join(names)}: {count}" for count, names in names_of.items())
-        return f" {counts}{'; mean over seeds' if has_seeds else ''}."
-
-    def format_cells(self, rows: Sequence[Row]) -> tuple[str, ...]:
-        """Return the cells of one method under `header`."""
-        rebound_asr = [results.parse_row_metrics(row["rebound"]).asr or {} for row in rows if row.get("rebound")]
-        metrics = self.variant_metrics
-        variant_cells = [
-            format_means([row["transfer"][name] for row in rows if name in (row.get("transfer") or {})], metrics)
-            for name in self.variants
-        ]
-        seconds = mean([row["cpu_seconds"] for row in rows])
-        is_defended = rows[0]["defense"] is not None
-        ratio = seconds / self.finetune_seconds if seconds and self.finetune_seconds and is_defended else None
-        return (
-            *((format_number(mean([asr[1] for asr in rebound_asr])),) if self.rebounds else ()),
-            *variant_cells,
-            format_number(seconds, 0),
-            *((format_number(ratio, 1),) if self.finetune_seconds else ()),
-        )
-
-
-def describe_variant(entry: Row) -> str:
-    """Return n of the metrics on a data variant."""
-    count = f"n {entry['n']:,} for CA"
-    return f"{count}, {entry['n_attack']:,} for ASR@1" if entry.get("n_attack") else count
-
-
-def format_means(entries: Sequence[Row], keys: Iterable[str]) -> str:
-    """Return the mean of each metric, separated by slashes; "-" for one that was not measured."""
-    values = [[entry[key] for entry in entries if entry.get(key) is not None] for key in keys]
-    return " / ".join(format_number(mean(numbers)) for numbers in values)
-
-
-def format_summary(rows: Sequence[Row], lost: Iterable[tuple[str, ...]] = ()) -> str:
+def format_summary(rows: Sequence[Row], command: str, lost: Iterable[tuple[str, ...]] = ()) -> str:
     """Return one model under all attacks: ASR@1 of each, mean CA and CF."""
     model = rows[0]["model"]
     marked = {name for lost_model, name in lost if lost_model == model}
@@ -154,7 +66,7 @@ def format_summary(rows: Sequence[Row], lost: Iterable[tuple[str, ...]] = ()) ->
     caption = (
         "CA, CF: mean over the attacks measured (second column). ASR@1: mean over seeds, [minimum, maximum] if there "
         f"are several. Seeds: {seeds}{'; some methods have fewer' if has_fewer else ''}. {describe_protocol(rows)}. "
-        f"Commits, settings and all metrics: below.{note}"
+        f"{describe_origins(rows)}; `{command}`.{note}"
     )
     return f"**`{model}`**\n\n{markdown_table(header, lines)}\n\n{caption}"
 

@@ -31,11 +31,6 @@ def detection_sizes(root: Path) -> str:
     return _for_each_model(root, _size_table)
 
 
-def detection_thresholds(root: Path) -> str:
-    """Return one table per model: what a threshold fixed on clean images of another split does."""
-    return _for_each_model(root, _threshold_table)
-
-
 def detection_retrained(root: Path) -> str:
     """Return one table per model: attack success and accuracy after training without the flagged pairs."""
     return _for_each_model(root, _retrained_table)
@@ -98,22 +93,6 @@ def _size_table(rows: list[Row]) -> str:
         for name, of in found.items()
     ]
     return markdown_table(["detector", *(f"{size:,} reference pairs" for size in sizes)], lines)
-
-
-def _threshold_table(rows: list[Row]) -> str:
-    header = ["attack", "detector", "false alarms allowed", "clean flagged", "triggered caught", "F1"]
-    lines = []
-    for group in group_rows(rows, "trigger"):
-        for name in dict.fromkeys(name for row in group for name in row["image"]):
-            outcomes = [row["image"][name]["thresholds"] for row in group if name in row["image"]]
-            for at_one_share in zip(*outcomes, strict=True):
-                cells = [to_attack_label(group[0]["trigger"]), to_label(name), f"{at_one_share[0]['allowed']:.0%}"]
-                formats = {"false_alarms": "{:.1%}", "caught": "{:.1%}", "f1": "{:.2f}"}
-                figures = [
-                    format_mean_range((o[field] for o in at_one_share), form=form) for field, form in formats.items()
-                ]
-                lines.append([*cells, *figures])
-    return markdown_table(header, lines)
 
 
 def _retrained_table(rows: list[Row]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks.markdown.cells import read_measurement
+from benchmarks.markdown.cells import read_measurement, read_result
 from cleaner.labels import NO_DEFENSE
 from cleaner.reports.reference import ReferenceRow, Spread, read_reference
 
@@ -18,21 +18,33 @@ TABLES = {
 
 
 def format_figure(key: str, root: Path) -> str:
-    """Return a mean over seeds as a percentage, or the share of the published loop's time for "rival/MODEL/PRECISION".
+    """Return a mean over seeds as a percentage, for the metric "lost" the points of accuracy that a defense costs.
 
-    Raises `KeyError` for a name that nothing was measured for.
+    "rival/MODEL/PRECISION" is the share of the published loop's time, "pretrain/MODEL" the minutes that the training of
+    a built-in model took. Raises `KeyError` for a name that nothing was measured for.
     """
     table, *rest = key.split("/")
     if table == "rival":
         return _format_rival(*rest, root=root)
+    if table == "pretrain":
+        return f"{read_result(root / 'assets' / rest[0] / 'card.json')['seconds'] / 60:.0f}"
     attack, defense, metric = rest
-    value: Spread | float | None = getattr(_find_row(table, attack, defense, root), metric)
+    if metric == "lost":
+        return f"{lost_points(table, attack, defense, root):.1f}"
+    value: Spread | float | None = getattr(find_row(table, attack, defense, root), metric)
     if value is None:
         raise KeyError(key)
     return f"{100 * (value[0] if isinstance(value, tuple) else value):.0f}%"
 
 
-def _find_row(table: str, attack: str, defense: str, root: Path) -> ReferenceRow:
+def lost_points(table: str, attack: str, defense: str, root: Path) -> float:
+    """Return the points of clean test accuracy that a defense costs on average."""
+    before, after = (find_row(table, attack, name, root) for name in (NO_DEFENSE, defense))
+    return 100 * (before.ca[0] - after.ca[0])
+
+
+def find_row(table: str, attack: str, defense: str, root: Path) -> ReferenceRow:
+    """Return a row of assets/reference.json; raise `KeyError` without one."""
     reference = read_reference(root / "assets" / "reference.json")
     for row in (row for found in reference.tables if found.title == TABLES[table] for row in found.rows):
         if (row.attack, row.defense or NO_DEFENSE) == (attack, defense):

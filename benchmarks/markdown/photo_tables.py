@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from benchmarks.markdown.cells import (
     Row,
     format_number,
-    group_rows,
     join_unique,
     markdown_table,
-    method_label,
     read_measurement,
 )
-from benchmarks.markdown.comparison import format_comparison, format_summary
+from benchmarks.markdown.comparison import format_summary
 from cleaner.evaluation.equal_accuracy import Setting, interpolate_asr
 from cleaner.labels import format_count
 from cleaner.reports import results
@@ -53,7 +50,7 @@ def photos(root: Path) -> str:
         f"{n_validation} validation photos, else (†) the most accurate{describe_rate_trials(result)}."
         f"{describe_missing(result)}"
     )
-    return f"{origin}\n\n{format_summary(result['rows'], lost_accuracy_pairs(result))}"
+    return f"{origin}\n\n{format_summary(result['rows'], PHOTOS_COMMAND, lost_accuracy_pairs(result))}"
 
 
 def describe_attack_choice(result: dict[str, Any]) -> str:
@@ -119,36 +116,9 @@ def find_undefended_asr(rows: Sequence[Row]) -> float:
     return 1.0 if suspect is None else (results.parse_row_metrics(suspect).asr or {})[1]
 
 
-def photo_subtexts(root: Path) -> str:
-    """Return accuracy, fine detail and ASR@1 before and after the subtexts of photo captions were corrected."""
-    subtexts = read_photos(root)["subtexts"]
-    lines = []
-    for before, after in zip(subtexts["before"], subtexts["after"], strict=True):
-        metrics = [results.parse_row_metrics(row) for row in (before, after)]
-        assert before["suspect_sha256"] == after["suspect_sha256"]
-        values = ([m.ca[1], m.counterfactual_accuracy, (m.asr or {}).get(1)] for m in metrics)
-        lines.append(
-            (method_label(before["defense"]), *(f"{old:.3f} → {new:.3f}" for old, new in zip(*values, strict=True)))
-        )
-    row = subtexts["after"][0]
-    before, after = (join_unique(each["commit"] for each in subtexts[when]) for when in ("before", "after"))
-    return (
-        f"{markdown_table(('defense', 'CA', 'CF', 'ASR@1'), lines)}\n\nBefore → after, `{row['trigger']}`, seed "
-        f"{row['seed']}, one backdoored model, at the same rates; test photos. Commits {before} → {after}; only "
-        f"at the second of them does `{PHOTOS_COMMAND}` measure these rows again."
-    )
-
-
 def read_settings(trials: list[Row]) -> dict[str, list[Setting]]:
     """Return method -> what each of its learning rates cost and left."""
     settings: dict[str, list[Setting]] = {}
     for t in trials:
         settings.setdefault(t["defense"], []).append(Setting(t["lr"], t["backdoored_ca"] - t["ca"], t["asr"]))
     return settings
-
-
-def photos_by_attack(root: Path) -> str:
-    """Return one table per attack on the model trained on photos."""
-    result = read_photos(root)
-    format_group = partial(format_comparison, result=result, lost=lost_accuracy_pairs(result))
-    return "\n\n".join(map(format_group, group_rows(result["rows"], "trigger")))

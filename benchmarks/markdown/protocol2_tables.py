@@ -20,6 +20,7 @@ from benchmarks.markdown.protocol2_claim import (
 from benchmarks.protocol2 import plan, rule
 from benchmarks.protocol2.records import results_path
 from benchmarks.protocol2.summary import (
+    NO_METHOD,
     Cell,
     by_method,
     decide,
@@ -34,6 +35,8 @@ from benchmarks.protocol2.tasks import Methods
 from cleaner.files import read_json_lines
 
 Read = Callable[[Cell], float | None]
+FULL_ATTACK = "badclip"
+"""Attack of which a table shows every column."""
 UNDEFENDED_COMMAND = "python -m benchmarks.undefended"
 RANGE_NOTE = "Mean [minimum, maximum] over seeds."
 
@@ -86,20 +89,31 @@ def _each_model(root: Path, format_model: Format) -> str:
 
 
 def _format_at_rates(model: str, cells: Sequence[Cell], rows: Sequence[Row], methods: Methods) -> str:
-    """Return every method at the rate that the rule chose, one table per attack and target."""
-    tables, shown = [], []
-    for attack, target in list_attacks(cells):
-        plain = select_chosen(main_cells(cells, attack, target))
-        if any(cell.task.method for cell in plain):
-            table = _metric_table(by_method(plain), COLUMNS, methods)
-            tables.append(f"**`{model}`, `{attack}`, target {target}** ({name_seeds(plain)})\n\n{table}")
-            shown += [cell.row for cell in plain]
+    """Return every method at the rate that the rule chose: ASR@1 of each attack and target, then badclip in full."""
+    chosen = {key: select_chosen(main_cells(cells, *key)) for key in list_attacks(cells)}
+    groups = {key: by_method(plain) for key, plain in chosen.items() if any(cell.task.method for cell in plain)}
+    names = {name: found[0].task for of_key in groups.values() for name, found in of_key.items()}
+    lines = [
+        (
+            f"`{name}`{format_mark(task, methods)}",
+            *(format_mean_range(map(COLUMNS["ASR@1"], of_key.get(name, []))) for of_key in groups.values()),
+        )
+        for name, task in names.items()
+    ]
+    floors = (format_mean_range(map(COLUMNS["floor"], of_key[NO_METHOD])) for of_key in groups.values())
+    header = ("ASR@1", *(f"`{attack}`, {target}, {name_seeds(chosen[attack, target])}" for attack, target in groups))
+    tables, shown = [markdown_table(header, [*lines, ("floor", *floors)])], [*chosen.values()]
+    full = next((key for key in groups if key[0] == FULL_ATTACK), None)
+    if full is not None:
+        table = _metric_table(groups[full], COLUMNS, methods)
+        tables.append(f"**`{model}`, `{full[0]}`, target {full[1]}** ({name_seeds(chosen[full])})\n\n{table}")
     caption = (
         f"{RANGE_NOTE} Target CA: accuracy on the target class itself. Rebound: "
         f"{plan.REBOUND_STEPS} further steps of plain finetuning at {plan.REBOUND_LR:g}. Probe: a linear probe on the "
-        f"image tower. †: no rate met the budget of {100 * rule.BUDGET:g} points. {format_origin(shown)}"
+        f"image tower. †: no rate met the budget of {100 * rule.BUDGET:g} points. "
+        f"{format_origin([cell.row for plain in shown for cell in plain])}"
     )
-    return _join_tables(tables, caption)
+    return _join_tables(tables, caption) if groups else ""
 
 
 def _join_tables(tables: Sequence[str], caption: str) -> str:
@@ -118,44 +132,48 @@ def _metric_table(groups: Mapping[str, Sequence[Cell]], columns: Mapping[str, Re
 
 def _format_defender_data(model: str, cells: Sequence[Cell], rows: Sequence[Row], methods: Methods) -> str:
     """Return what method, control and baseline do with other clean pairs."""
-    tables, shown = [], []
+    lines, shown = [], []
     of_data = select_cells(rows, lambda task: task.steps == plan.STEPS and is_key_method_at_rate(task, methods))
     for attack, target in list_attacks(cells):
         at_rate = select(of_data, attack=attack, target=target, world="scenes", is_aware=False)
         # The disjoint pairs of the main table have more seeds.
         seeds = {cell.task.seed for cell in at_rate if cell.task.data != "disjoint"}
         compared = [cell for cell in at_rate if cell.task.seed in seeds]
-        lines = []
         for data in plan.DEFENDER_DATA:
             groups = by_method(select(compared, data=data))
             for name, found in sorted(groups.items(), key=lambda item: plan.KEY_METHODS.index(item[1][0].task.method)):
                 values = [format_mean_range(map(COLUMNS[c], found)) for c in SHORT_COLUMNS]
-                lines.append((data, f"`{name}`", format_seeds(found), *values))
-        if lines:
-            table = markdown_table(("clean pairs", "defense", "seeds", *SHORT_COLUMNS), lines)
-            tables.append(f"**`{model}`, `{attack}`, target {target}**\n\n{table}")
-            shown += [cell.row for cell in compared]
-    caption = (
-        f"{plan.STEPS} steps each, rates of the main table. Overlap: the attacker's own images, untriggered, with full "
-        f"true captions. {format_origin(shown)}"
+                lines.append((f"`{attack}`", data, f"`{name}`", format_seeds(found), *values))
+        shown += [cell.row for cell in compared]
+    if not lines:
+        return ""
+    table = markdown_table(("attack", "clean pairs", "defense", "seeds", *SHORT_COLUMNS), lines)
+    return (
+        f"{table}\n\n`{model}`, {plan.STEPS} steps each, rates of the main table. Overlap: the attacker's own images, "
+        f"untriggered, with full true captions. {format_origin(shown)}"
     )
-    return _join_tables(tables, caption)
 
 
 def _format_aware(model: str, cells: Sequence[Cell], rows: Sequence[Row], methods: Methods) -> str:
     """Return what is left of an attacker who knows the defense."""
     columns = {name: COLUMNS[name] for name in (*SHORT_COLUMNS, "probe ASR")}
-    tables, shown = [], []
+    lines, shown = [], []
     of_both = select_attackers(rows, methods)
     for attack in plan.JUDGES:
         for knows in (True, False):
-            if found := select(of_both, attack=attack, is_aware=knows):
-                attacker = f"attacker {'knows the defense' if knows else 'does not'}"
-                table = _metric_table(by_method(found), columns, methods)
-                tables.append(f"**`{model}`, `{attack}`, {attacker}** ({name_seeds(found)})\n\n{table}")
-                shown += [cell.row for cell in found]
-    caption = f"Both attackers of a seed on one processor. {RANGE_NOTE} {LOST_ACCURACY_NOTE} {format_origin(shown)}"
-    return _join_tables(tables, caption)
+            found = select(of_both, attack=attack, is_aware=knows)
+            for name, group in by_method(found).items():
+                figures = (format_mean_range(map(column, group)) for column in columns.values())
+                mark = format_mark(group[0].task, methods)
+                lines.append((f"`{attack}`", "yes" if knows else "no", f"`{name}`{mark}", *figures))
+            shown += found
+    if not lines:
+        return ""
+    table = markdown_table(("attack", "knows the defense", "defense", *columns), lines)
+    return (
+        f"{table}\n\n`{model}`, {name_seeds(shown)}. Both attackers of a seed on one processor. {RANGE_NOTE} "
+        f"{LOST_ACCURACY_NOTE} {format_origin([cell.row for cell in shown])}"
+    )
 
 
 def _format_fine(model: str, cells: Sequence[Cell], rows: Sequence[Row], methods: Methods) -> str:
@@ -200,7 +218,7 @@ def undefended(root: Path) -> str:
     """Return probe and transfer of the backdoored models, and of the clean model with the same triggers."""
     rows = read_json_lines(root / "benchmarks" / "results" / "undefended.jsonl")
     groups: dict[tuple[str, str, str], list[Row]] = {}
-    for row in rows:
+    for row in (row for row in rows if row["attack"] == FULL_ATTACK):
         groups.setdefault((row["model"], row["attack"], row["target"]), []).append(row)
     lines = [
         (

@@ -21,17 +21,15 @@ from benchmarks.markdown.cells import (
     method_label,
     read_measurement,
 )
-from benchmarks.markdown.comparison import format_comparison, format_summary
+from benchmarks.markdown.comparison import format_summary
 from benchmarks.quick_plan import BUDGET, CONFIRM_SEEDS, TRIALS_EACH
 from benchmarks.tasks import TaskFile
 from cleaner.evaluation.equal_accuracy import is_within
-from cleaner.evaluation.result import SUCCESS_ASR
 from cleaner.reports.results import parse_row_metrics
 
 METRICS = ("rate", "CA", "CF", "ASR@1")
 LOST_POINTS = (2, 3, 5)
 """Points of accuracy at which the trials on the ViT are compared."""
-COMMAND = "python -m benchmarks.quick_setting confirm"
 
 
 def quick_choice(root: Path) -> str:
@@ -60,17 +58,6 @@ def quick_choice(root: Path) -> str:
         f"benchmarks/results/quick_setting.json."
     )
     return f"{markdown_table(header, lines)}\n\n{text}"
-
-
-def quick_setting(root: Path) -> str:
-    """Return the test metrics of the quick setting on five seeds that no trial used."""
-    result = read_measurement(root, "quick_setting.json")
-    chosen = result["chosen"].items()
-    lost = [(model, name) for model, methods in chosen for name, choice in methods.items() if choice["lost_accuracy"]]
-    # Older rows state no commit of their own, and several calls measured them.
-    origin = result | {"commit": None, "command": COMMAND}
-    tables = [format_comparison(rows, origin, lost) for rows in group_rows(result["rows"], "model", "trigger")]
-    return "\n\n".join([*tables, describe_attacks(result)])
 
 
 def quick_captions(root: Path) -> str:
@@ -112,9 +99,7 @@ def vit_rivals(root: Path) -> str:
     lost = [(vit.MODEL, name) for name, choice in chosen.items() if choice["lost_accuracy"]]
     lost += [(vit.MODEL, vit.LONG) for _, name in lost if name == "rvpt"]
     rows = vit.complete_cells(file.rows("rows"))
-    result = {"command": "python -m benchmarks.vit_rivals"}
-    tables = [format_summary(rows, lost)]
-    tables += [format_comparison(group, result, lost) for group in group_rows(rows, "trigger")]
+    summary = format_summary(rows, "python -m benchmarks.vit_rivals", lost)
     (low, *_, high), (prompt_low, *_, prompt_high) = vit.RATES["finetune"], vit.RATES["rvpt"]
     text = (
         f"Captions of the clean pairs: {vit.CAPTIONS}; `ta_cleaner` and `cleanclip_short` shorten all (K 100%). RVPT "
@@ -124,7 +109,7 @@ def vit_rivals(root: Path) -> str:
         f"that loses at most {100 * BUDGET:g} points of accuracy, whatever it leaves of the attack. Points lost: "
         f"{_list_costs(chosen)}."
     )
-    return "\n\n".join([*tables, text, compare_trials(file.rows("trials"))])
+    return "\n\n".join([summary, text, compare_trials(file.rows("trials"))])
 
 
 def compare_trials(trials: Sequence[Row]) -> str:
@@ -187,16 +172,6 @@ def _summarize(rows: Sequence[Row]) -> tuple[str, ...]:
         format_mean_range(metrics.counterfactual_accuracy for metrics in measured),
         format_mean_range((metrics.asr or {}).get(1) for metrics in measured),
     )
-
-
-def describe_attacks(result: dict[str, Any]) -> str:
-    """Return on how many seeds each attack took."""
-    backdoored = [row for row in result["rows"] if row["defense"] is None]
-    texts = []
-    for rows in group_rows(backdoored, "trigger"):
-        took = sum(row["metrics"]["asr"]["1"] >= SUCCESS_ASR for row in rows)
-        texts.append(f"{rows[0]['trigger']} on {took} of {len(rows)} seeds")
-    return f"The attack succeeded (ASR@1 at least {SUCCESS_ASR:g}): {', '.join(texts)}."
 
 
 def first_minute(root: Path) -> str:

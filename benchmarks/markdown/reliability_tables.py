@@ -8,7 +8,6 @@ from statistics import median
 
 from benchmarks.markdown.cells import describe_origin, join_unique, markdown_table, read_measurement
 from benchmarks.markdown.protocol2_claim import CONTROL
-from benchmarks.markdown.protocol2_headline import MODEL
 from benchmarks.protocol2 import plan
 from benchmarks.protocol2.records import results_path
 from benchmarks.protocol2.summary import Cell
@@ -44,21 +43,6 @@ def reliability(root: Path) -> str:
     return f"{markdown_table(header, lines)}\n\n{describe_origin(origin)}"
 
 
-def reliability_summary(root: Path) -> str:
-    """Return cases, kills and sessions with their failures, one line each."""
-    result = read_measurement(root, "reliability.json")
-    counts = {row["suite"]: row for row in result["rows"]}
-    lines = [
-        (f"{counts[suite][unit]:,} {what}", f"{counts[suite]['failures']:,}", f"{counts[suite]['seconds']:,} s")
-        for suite, unit, what in (("inputs", "cases", "generated inputs"), ("kills", "kills", "random kills"))
-        if suite in counts
-    ]
-    for row in read_measurement(root, "sessions.json")["rows"]:
-        what = f"{row['actions']:,} actions in {row['sessions']} browser sessions at once"
-        lines.append((what, f"{row['failures']:,}", f"{60 * row['minutes']:,.0f} s"))
-    return markdown_table(("what", "failed tests or actions", "time"), lines)
-
-
 def sessions(root: Path) -> str:
     """Return what was measured with many browser sessions at once."""
     result = read_measurement(root, "sessions.json")
@@ -87,7 +71,7 @@ def variation(root: Path) -> str:
 
 def protocol2_processors(root: Path) -> str:
     """Return how far the same defended models of the second protocol differ between processors."""
-    path = root / "benchmarks" / "results" / results_path(MODEL).name
+    path = root / "benchmarks" / "results" / results_path(next(iter(plan.MODELS))).name
     same: dict[Task, dict[str, Cell]] = {}
     for row in read_json_lines(path):
         task, processor = Task(**row["task"]), row["processor"]

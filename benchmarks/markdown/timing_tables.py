@@ -1,4 +1,4 @@
-"""Tables of time: the demo, a training step and its parts, watching, predictions."""
+"""Tables of time: a training step and its parts, watching, predictions."""
 
 from __future__ import annotations
 
@@ -8,20 +8,11 @@ from typing import Any
 from benchmarks.markdown.cells import (
     describe_origin,
     format_number,
-    group_rows,
     join_unique,
     markdown_table,
     read_measurement,
 )
-from benchmarks.markdown.comparison import format_comparison
 from cleaner.jobs import prediction
-
-
-def demo(root: Path) -> str:
-    """Return the table of `python -m cleaner demo`."""
-    result = read_measurement(root, "demo.json")
-    tables = "\n\n".join(format_comparison(rows, result) for rows in group_rows(result["rows"], "model", "trigger"))
-    return f"{tables} The whole demo took {result['seconds']:.0f} s."
 
 
 def step(root: Path) -> str:

@@ -58,15 +58,6 @@ def test_sizes_of_the_reference_are_compared_over_all_models(root: Path) -> None
     assert lines[-1] == "| DAO | 0.67 [0.30, 0.90] | 0.33 [0.15, 0.45] |"
 
 
-def test_thresholds_are_means_over_seeds(root: Path) -> None:
-    lines = detection_tables.detection_thresholds(root).splitlines()
-    assert [line for line in lines if "BadNet" in line] == [
-        "| BadNet patch | Masking | 1% | 2.0% [2.0%, 2.0%] | 42.5% [40.0%, 45.0%] | 0.25 [0.25, 0.25] |",
-        "| BadNet patch | Masking | 5% | 10.0% [10.0%, 10.0%] | 42.5% [40.0%, 45.0%] | 0.25 [0.25, 0.25] |",
-    ]
-    assert not any("SIG" in line for line in lines)
-
-
 def test_training_again_shows_before_and_after(root: Path) -> None:
     table = detection_tables.detection_retrained(root)
     assert "| Sine wave (SIG) | DAO | 600 | 94% | 0.900 | 0.020 | 0.990 | 0.980 |" in table

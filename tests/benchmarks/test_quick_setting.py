@@ -15,7 +15,6 @@ from cleaner.files import assets, read_json
 from cleaner.models.clip import load_clip
 from cleaner.runs.run import load_run
 from tests.benchmarks.result_files import write_result
-from tests.benchmarks.test_tables import make_row
 
 MODEL = "scenes-lite"
 
@@ -149,28 +148,13 @@ def test_confirmation_has_each_method_at_its_own_and_at_the_common_rate() -> Non
     assert "ta_cleaner at TA-Cleaner's rate" not in plan
 
 
-def test_tables_show_choice_rows_and_on_how_many_seeds_the_attack_took(tmp_path: Path) -> None:
+def test_the_table_of_choices_marks_methods_over_the_budget(tmp_path: Path) -> None:
     choice = {"form": "core", "parameters": {}, "lr": 1e-3, "ca": 0.96, "loss": 0.02, "lost_accuracy": True}
-    rows = [make_row(name, seed, 0.9) for seed in (1, 2) for name in (None, "ta_cleaner")]
-    rows[0]["metrics"]["asr"]["1"] = 0.95
-    result = {
-        "chosen": {"scenes-rn": {"ta_cleaner": choice}},
-        "trials_each": 24,
-        "trial_seeds": [200],
-        "budget": 0.03,
-        "setting": {"pairs": 8000, "epochs": 1},
-        "rows": rows,
-    }
-    write_result(tmp_path, "quick_setting.json", **result)
-    table = quick_tables.quick_setting(tmp_path)
-    assert "ta_cleaner †" in table
-    assert f"; several commits; `{quick_tables.COMMAND}`" in table, "no row states its commit"
-    write_result(tmp_path, "quick_setting.json", **result | {"rows": [row | {"commit": "def"} for row in rows]})
-    assert f"; commit def; `{quick_tables.COMMAND}`" in quick_tables.quick_setting(tmp_path)
-    assert table.endswith("badnet on 1 of 2 seeds.")
-    assert "| `scenes-rn` | ta_cleaner | core | 0.001 | 0.960 | +2.0 | lost accuracy |" in quick_tables.quick_choice(
-        tmp_path
-    )
+    chosen = {"scenes-rn": {"ta_cleaner": choice}}
+    counts = {"trials_each": 24, "trial_seeds": [200], "budget": 0.03, "setting": {"pairs": 8000, "epochs": 1}}
+    write_result(tmp_path, "quick_setting.json", chosen=chosen, **counts)
+    line = "| `scenes-rn` | ta_cleaner | core | 0.001 | 0.960 | +2.0 | lost accuracy |"
+    assert line in quick_tables.quick_choice(tmp_path)
 
 
 def test_the_first_minute_shows_its_phases(tmp_path: Path) -> None:

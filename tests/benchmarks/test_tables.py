@@ -21,7 +21,7 @@ from tests.benchmarks.result_files import write_result
 def test_pages_are_up_to_date(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     assert tables.render(text) == text, "run make tables"
-    assert not re.search(r"\d %", text)
+    assert not re.search(r"\d %", re.sub(r"<!--.*?-->", "", text))
 
 
 METRICS = Metrics(
@@ -70,47 +70,24 @@ def test_check_reports_a_page_that_is_out_of_date(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     page = tmp_path / "page.md"
-    page.write_text("before\n<!-- table:demo -->\nold\n<!-- /table -->\nafter\n", encoding="utf-8")
+    page.write_text("before\n<!-- table:headline -->\nold\n<!-- /table -->\nafter\n", encoding="utf-8")
     monkeypatch.setattr(tables, "PAGES", (page,))
     assert tables.main(tables.Options(check=True)) == 1
     assert "page.md" in capsys.readouterr().err
     assert "\nold\n" in page.read_text("utf-8")
     assert tables.main(tables.Options()) == 0
     text = page.read_text("utf-8")
-    assert text.startswith("before\n<!-- table:demo -->\n")
+    assert text.startswith("before\n<!-- table:headline -->\n")
     assert text.endswith("\n<!-- /table -->\nafter\n")
     assert "\nold\n" not in text
     assert tables.main(tables.Options(check=True)) == 0
 
 
-ORIGIN = {"device": "cpu, 2 cores", "commit": "abc", "command": "python -m benchmarks.photos"}
-
-
-def test_one_seed_has_its_wilson_interval_and_several_their_range() -> None:
-    low, high = METRICS.interval("ca")
-    one = comparison.format_comparison([make_row(None, 0, 0.9)], ORIGIN)
-    assert f"| none (backdoored) | 0.900 [{low:.3f}, {high:.3f}] |" in one
-    rows = [make_row("finetune", seed, ca) for seed, ca in enumerate((0.7, 0.8, 0.9))]
-    several = comparison.format_comparison(rows, ORIGIN, [["scenes-rn", "finetune"]])
-    assert "| finetune † | 0.800 [0.700, 0.900] |" in several
-    for part in ("Seeds 0, 1, 2", "`non_target`", "n 1,000", "960 triggered images", "310 steps", "commit abc"):
-        assert part in several
-
-
-def test_follow_ups_have_columns_where_they_were_measured() -> None:
-    with_rebound = make_row("finetune", 1, 0.9) | {"transfer": {"scenes-night": {"ca": 0.3, "n": 1014}}}
-    with_rebound["rebound"] = {"steps": 186, "lr": 3e-4, "metrics": METRICS.to_dict()}
-    slower = make_row("ta_cleaner", 1, 0.8) | {"cpu_seconds": 125.0}
-    text = comparison.format_comparison([make_row(None, 0, 0.9), with_rebound, slower], ORIGIN)
-    lines = {line.split(" | ")[0]: line for line in text.splitlines()}
-    assert lines["| finetune"].endswith("| 0.250 | 0.300 | 50 | 1.0 |")
-    assert lines["| ta_cleaner"].endswith("| - | - | 125 | 2.5 |")
-
-
 def test_every_attack_weighs_the_same_in_the_summary() -> None:
-    rows = [make_row("finetune", seed, 0.9) for seed in (0, 1, 2)]
-    rows += [make_row(None, 0, 0.9), make_row(None, 0, 0.8) | {"trigger": "sig"}]
-    text = comparison.format_summary([*rows, make_row("finetune", 0, 0.5) | {"trigger": "sig"}])
+    rows = [make_row("finetune", seed, 0.9) for seed in (0, 1, 2)] + [make_row(None, 0, 0.9)]
+    rows += [make_row(name, 0, ca) | {"trigger": "sig"} for name, ca in ((None, 0.8), ("finetune", 0.5))]
+    text = comparison.format_summary([row | {"device": "cpu", "commit": "abc"} for row in rows], "python -m x")
+    assert "cpu; commit abc; `python -m x`." in text
     assert "| finetune | 2 | 0.700 |" in text
     assert "| floor: never poisoned |  |  |  | 0.020 | 0.020 |" in text
 

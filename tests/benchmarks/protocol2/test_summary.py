@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from benchmarks import plots, reference
-from benchmarks.markdown import protocol2_headline, protocol2_tables
+from benchmarks.markdown import protocol2_tables
 from benchmarks.markdown.protocol2_claim import find_control, mean_interval, paired_gaps
 from benchmarks.protocol2 import plan, records, rule, summary
 from benchmarks.protocol2.lines import MEASURED_ALONE
@@ -111,30 +111,6 @@ def test_the_claim_has_every_seed_and_paired_gaps(root: Path) -> None:
             assert plan.SHARES[find_control(f"{name}, formula reviewed")] == share
 
 
-def test_the_headline_compares_the_main_methods_at_equal_accuracy_and_at_their_rates(root: Path) -> None:
-    text = protocol2_headline.headline(root)
-    table = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:1] == "|"]
-    header, _, *lines = table
-    names = [name.strip("`† ") for name in header]
-    assert names[1] == "none (backdoored)"
-    assert names[-1] == "floor"
-    assert [name.partition(",")[0] for name in names[2:-1]] == ["finetune", "cleanclip", "par", *plan.KEY_METHODS[1:]]
-    values = {line[0]: dict(zip(names, line, strict=True)) for line in lines}
-    assert list(values)[:2] == ["ASR@1 `badnet`, 2 points lost", "ASR@1 `badclip`, 2 points lost"]
-    assert "ASR@1 `ssba`, own rate" in values, "an attack without curves has the rate of each method"
-    assert values["ASR@1 `badclip`, 2 points lost"]["cleanclip"] == "0.470 [0.450, 0.490] ‡", "the grid ends there"
-    assert values["CF, own rate"]["cleanclip"] == "0.800"
-
-
-def test_the_headline_names_methods_without_an_affordable_rate(rows: list[dict[str, Any]], tmp_path: Path) -> None:
-    costly = [
-        row | {"validation_ca": 0.5} if (row["task"]["kind"], row["task"]["method"]) == ("cell", "cleanclip") else row
-        for row in rows
-    ]
-    lines = protocol2_headline.headline(write_rows(tmp_path, costly)).splitlines()
-    assert [protocol2_headline.NO_RATE in line for line in lines[2:5]] == [True, True, False]
-
-
 def test_seeds_on_which_methods_are_missing_are_left_out() -> None:
     def cells(seed: int, names: Iterable[str]) -> list[Cell]:
         return [Cell(Task("cell", "ssba", FIRST_TARGET, seed, method=name, has_followups=True), {}) for name in names]
@@ -157,7 +133,6 @@ def test_means_of_a_table_are_over_the_same_seeds(rows: list[dict[str, Any]], tm
     lines = [
         line for line in protocol2_tables.long(root).splitlines() if line.startswith(("| `finetune`", f"| `{alone}`"))
     ]
-    lines += [line for line in protocol2_headline.headline(root).splitlines() if line.startswith("| ASR@1")]
     assert lines
     assert not any("[" in line for line in lines), "one seed has no range"
 
@@ -189,12 +164,13 @@ def test_all_kinds_of_clean_pairs_have_the_same_methods_and_seeds(root: Path) ->
 
 
 def test_attackers_who_know_the_defense_and_those_who_do_not_meet_the_same_methods_and_seeds(root: Path) -> None:
-    tables = protocol2_tables.aware(root).split("**`")[1:]
-    assert len(tables) == 2 * len(plan.JUDGES)
-    for table in tables:
-        names = [line.split("|")[1].strip("` ") for line in table.splitlines() if line[:1] == "|"][2:]
-        assert set(names) == {summary.NO_METHOD, *plan.KEY_METHODS}
-        assert "(seeds 3, 4, 5)" in table
+    text = protocol2_tables.aware(root)
+    lines = [[cell.strip("` †") for cell in line.strip("| ").split(" | ")] for line in text.splitlines()[2:]]
+    for attack in plan.JUDGES:
+        for knows in ("yes", "no"):
+            names = [line[2] for line in lines if line[:2] == [attack, knows]]
+            assert set(names) == {summary.NO_METHOD, *plan.KEY_METHODS}
+    assert "seeds 3, 4, 5." in text
 
 
 def test_both_attackers_of_a_seed_are_compared_on_one_processor(rows: list[dict[str, Any]], tmp_path: Path) -> None:
@@ -204,14 +180,14 @@ def test_both_attackers_of_a_seed_are_compared_on_one_processor(rows: list[dict[
 
     moved = [row | {"processor": OTHER_PROCESSOR} if is_of_seed(row, is_aware=True) else row for row in rows]
     root = write_rows(tmp_path / "moved", moved)
-    assert protocol2_tables.aware(root).count("(seeds 4, 5)") == 2 * len(plan.JUDGES), "seed 3 has no pair"
+    assert "seeds 4, 5." in protocol2_tables.aware(root), "seed 3 has no pair"
     copies = [
         row | {"processor": OTHER_PROCESSOR, "metrics": row["metrics"] | {"asr": {"1": 0.123}}}
         for row in rows
         if is_of_seed(row, is_aware=False)
     ]
     tables = protocol2_tables.aware(write_rows(tmp_path / "copied", [*moved, *copies]))
-    assert tables.count("(seeds 3, 4, 5)") == 2 * len(plan.JUDGES)
+    assert "seeds 3, 4, 5." in tables
     assert tables.count("0.123") == len(plan.JUDGES) * (1 + len(plan.KEY_METHODS)), "of seed 3 the copies count"
 
 
@@ -260,7 +236,7 @@ def test_a_method_measured_elsewhere_alone_joins_the_others_and_is_named(
     stray = next(r for r in rows if (r["task"]["kind"], r["task"]["method"], r["task"]["seed"]) == ("cell", alone, 3))
     assert summary.select_cells([*moved_rows, stray]) == moved, "a line of the usual processor breaks no whole curve"
     write_rows(tmp_path, moved_rows)
-    for table in (protocol2_tables.equal_accuracy, protocol2_tables.at_rates, protocol2_headline.headline):
+    for table in (protocol2_tables.equal_accuracy, protocol2_tables.at_rates):
         note = f"`{alone}`: measured later"
         assert note in table(tmp_path)
         assert note not in table(root)
@@ -274,11 +250,11 @@ def test_a_part_measured_on_another_processor_is_in_its_table_and_changes_no_oth
     rows = measure_all(LITE, ["long", "data"], rows=main, simulated=simulate_elsewhere, processor=OTHER_PROCESSOR)
     assert pending(LITE, Log(rows, PROCESSOR), ("main", "long", "data")) == []
     before, after = write_rows(tmp_path / "before", main), write_rows(tmp_path / "after", rows)
-    for table in (protocol2_tables.equal_accuracy, protocol2_tables.at_rates, protocol2_headline.headline):
+    for table in (protocol2_tables.equal_accuracy, protocol2_tables.at_rates):
         assert table(after) == table(before)
     long, data = protocol2_tables.long(after), protocol2_tables.defender_data(after)
     assert long.count(f"| `{plan.FULL_METHOD}` |") == len(plan.JUDGES)
-    usual = next(line for line in data.splitlines() if line.startswith("| disjoint | `cleanclip`"))
+    usual = next(line for line in data.splitlines() if line.startswith("| `badclip` | disjoint | `cleanclip`"))
     assert "| 3, 4, 5 |" in usual, "measured again, on the processor of the other pairs"
     for text in (long, data):
         assert OTHER_PROCESSOR["name"] in text
