@@ -43,7 +43,7 @@ LAYERS = (
         "model_names",
         "ticker",
     },
-    {"wording", "times", "menu"},
+    {"wording", "times", "menu", "visitors"},
 )
 """Modules of pages/_shared from top to bottom; each imports lower layers only. The pages are above all of them."""
 THEME = tomllib.loads((ROOT / ".streamlit/config.toml").read_text(encoding="utf-8"))["theme"]

@@ -316,7 +316,7 @@ def test_a_start_that_is_interrupted_happens_once(monkeypatch: pytest.MonkeyPatc
         events.append("started")
 
     monkeypatch.setattr(jobs, "started_ids", access_session)
-    monkeypatch.setattr(jobs, "create_run", lambda request: Path("run"))
+    monkeypatch.setattr(jobs, "create_run", lambda request, name: Path("run"))
     monkeypatch.setattr(local, "start_all", start_all)
     app.run()
     app.button(key="poison.go").click().run()

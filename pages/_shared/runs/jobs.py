@@ -44,12 +44,12 @@ def start_runs(kind: str, requests: Sequence[Request], cluster: SlurmResources |
     The same training twice gives the same model twice: if another session has started it, this one waits for it, too.
     """
     # Here, as a click on the menu may interrupt any access to the session.
-    started, earlier = started_ids(), _list_open(kind)
+    started, earlier, own = started_ids(), _list_open(kind), visitors.own_ids()
     with _QUEUE_LOCK:
         new, same = split_open(_use_cluster_device(requests, cluster))
         visitors.validate_budget(len(new))
         folders = [create_run(request, name=visitors.new_name()) for request in new]
-        visitors.adopt([folder.name for folder in folders])
+        own.update(folder.name for folder in folders)
         try:
             local.start_all(folders, cluster)
         except CleanerError:

@@ -38,15 +38,23 @@ def new_name() -> str:
     return f"{PREFIX}{secrets.token_hex(8)}" if is_public() else ""
 
 
+def own_ids() -> set[str]:
+    """Return the ids of the runs that the session started, or that its address names; add to them to show more."""
+    own: set[str] = st.session_state.setdefault(_OWN, set())
+    return own
+
+
 def adopt(ids: Iterable[str]) -> None:
-    """Let the session see these runs: it started them, or its address names them."""
-    st.session_state[_OWN] = {*st.session_state.get(_OWN, ()), *(id for id in ids if id.startswith(PREFIX))}
+    """Let the session see the runs that its address names."""
+    own_ids().update(run_id for run_id in ids if run_id.startswith(PREFIX))
 
 
 def select(entries: Sequence[RunRecord]) -> list[RunRecord]:
     """Return the runs that the session may see: in public mode, the shipped ones and its own."""
-    own = st.session_state.get(_OWN, ()) if is_public() else ()
-    return [entry for entry in entries if not is_public() or entry.is_shipped or entry.id in own]
+    if not is_public():
+        return list(entries)
+    own = own_ids()
+    return [entry for entry in entries if entry.is_shipped or entry.id in own]
 
 
 def poll_entries() -> list[RunRecord]:
