@@ -97,7 +97,7 @@ class SliderView {
     }
     this.path.forEach((model, i) => {
       const anchor = i === 0 ? "start" : i === last ? "end" : "middle";
-      make(chart, "text", { x: x(i), y: height + 1.9 * rem, "text-anchor": anchor }, app.page.models[model].label);
+      make(chart, "text", { class: "end", x: x(i), y: height + 1.9 * rem, "text-anchor": anchor }, app.page.models[model].label);
     });
     for (const name of /** @type {const} */ (["accuracy", "success"])) {
       const path = points.map((point) => `${x(point.position).toFixed(1)} ${y(point[name]).toFixed(1)}`).join("L");

@@ -89,7 +89,7 @@ const TASKS = {
   },
   /** Draw three models for the quiz; of the answer only a hash leaves the worker. */
   *seal(_question, reply) {
-    round = drawRound(lab.roles, crypto.getRandomValues(new Uint32Array(12)));
+    round = drawRound(lab.roles, crypto.getRandomValues(new Uint32Array(5 * lab.roles.length + 20)));
     const text = `${round.salt} ${round.answer}`;
     if (!crypto.subtle) return reply({ seal: "" });
     crypto.subtle.digest("SHA-256", new TextEncoder().encode(text)).then((hash) =>
@@ -109,23 +109,25 @@ const TASKS = {
 TASKS.cover = TASKS.look;
 
 /**
- * One backdoored model, or in a quarter of the rounds none, among clean ones, each moved a little to another model of
- * its role. @param {number[]} roles 1 backdoored, 0 clean, else not in the quiz @param {Uint32Array} noise
+ * The clean model, others that count as clean, and one backdoored model, or in a quarter of the rounds none; each is
+ * moved a little to another model of its role. @param {number[]} roles 1 backdoored, 0 clean, else not in the quiz
+ * @param {Uint32Array} noise
  */
 function drawRound(roles, noise) {
   let at = 0;
   const random = () => noise[at++] / 2 ** 32;
-  const pick = (/** @type {number[]} */ list) => list[Math.floor(random() * list.length)];
-  const models = roles.map((role, i) => ({ role, i }));
-  const [innocent, guilty] = [0, 1].map((wanted) => models.filter(({ role }) => role === wanted).map(({ i }) => i));
+  const shuffle = (/** @type {number[]} */ list) => list.map((item) => ({ item, key: random() })).sort((a, b) => a.key - b.key).map(({ item }) => item);
+  const find = (/** @type {number} */ wanted) => roles.flatMap((role, i) => (role === wanted ? [i] : []));
+  const [[clean, ...others], [guilty]] = [find(0), shuffle(find(1))];
   const answer = random() < 0.25 ? 3 : Math.floor(random() * 3); // 3: none
-  const names = [0, 1, 2].map((place) => pick(place === answer ? guilty : innocent));
-  const mixed = names.map((name, place) => {
-    const others = models.filter(({ i, role }) => i !== name && (place === answer || role === 0));
-    const other = others.length ? pick(others.map(({ i }) => i)) : name;
-    return buildModel(lab.spec, mixWeights(lab.flat[name], lab.flat[other], SPREAD * random()));
+  const second = shuffle(others);
+  const innocent = shuffle([clean, second[0] ?? clean, second[1] ?? clean].slice(0, answer < 3 ? 2 : 3));
+  const names = [0, 1, 2].map((place) => (place === answer ? guilty : /** @type {number} */ (innocent.pop())));
+  const models = names.map((name) => {
+    const same = shuffle(find(roles[name]).filter((i) => i !== name));
+    return buildModel(lab.spec, mixWeights(lab.flat[name], lab.flat[same[0] ?? clean], SPREAD * random()));
   });
-  return { models: mixed, names, answer, salt: [...noise.slice(-3)].map((word) => word.toString(36)).join("") };
+  return { models, names, answer, salt: [...noise.slice(-3)].map((word) => word.toString(36)).join("") };
 }
 
 /** Run one step of the most urgent task, then let messages in. */

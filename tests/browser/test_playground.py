@@ -206,6 +206,10 @@ def test_the_quiz_counts_hits_and_false_alarms(open_playground: Callable[..., An
         is_hit = "Model B is backdoored" in result.inner_text()
         assert result.inner_text().startswith("Right." if is_hit else "A false alarm.")
         assert page.locator(".seal").inner_text().count("Opened") == 1
+        names = [title.split(": ")[1] for title in page.locator("#quiz h3").all_inner_texts()]
+        assert names.count("Clean") == 1
+        assert names.count("Backdoored") == (0 if "None of them" in result.inner_text() else 1)
+        assert (names[1] == "Backdoored") == is_hit
         page.get_by_role("button", name="Next round").click()
         page.locator(".seal").filter(has_not_text="Opened").wait_for()
 
