@@ -36,7 +36,7 @@ from cleaner.files import read_json_lines
 
 Read = Callable[[Cell], float | None]
 FULL_ATTACK = "badclip"
-"""Attack of which a table shows every column."""
+"""Attack of which the tables of the other parts show every column."""
 UNDEFENDED_COMMAND = "python -m benchmarks.undefended"
 RANGE_NOTE = "Mean [minimum, maximum] over seeds."
 
@@ -134,7 +134,7 @@ def _format_defender_data(model: str, cells: Sequence[Cell], rows: Sequence[Row]
     """Return what method, control and baseline do with other clean pairs."""
     lines, shown = [], []
     of_data = select_cells(rows, lambda task: task.steps == plan.STEPS and is_key_method_at_rate(task, methods))
-    for attack, target in list_attacks(cells):
+    for attack, target in (key for key in list_attacks(cells) if key[0] == FULL_ATTACK):
         at_rate = select(of_data, attack=attack, target=target, world="scenes", is_aware=False)
         # The disjoint pairs of the main table have more seeds.
         seeds = {cell.task.seed for cell in at_rate if cell.task.data != "disjoint"}
@@ -195,7 +195,7 @@ def _format_long(model: str, cells: Sequence[Cell], rows: Sequence[Row], methods
     """Return the methods with twice the steps."""
     tables, shown = [], []
     of_steps = select_cells(rows, lambda task: task.steps == plan.LONG_STEPS)
-    for attack, target in list_attacks(cells):
+    for attack, target in (key for key in list_attacks(cells) if key[0] == FULL_ATTACK):
         defended = select_chosen(select(of_steps, attack=attack, target=target, world="scenes", is_aware=False))
         if defended:
             table = _metric_table(by_method(defended), COLUMNS, methods)

@@ -129,20 +129,6 @@ def scale_limits(root: Path) -> str:
     )
 
 
-def scale_steps(root: Path) -> str:
-    """Return the milliseconds of the parts of a step on most GPUs."""
-    result, processes = read_measurement(root, FILE), max(LINKS)
-    parts = {part: name for part, name in PARTS.items() if part != "decode"}
-    lines = []
-    for model_name, values in result["models"].items():
-        for method in ("cleanclip", "ta_cleaner, K 100%"):
-            steps = predict_steps(Model(**values), METHODS[method], Host(**result["host"]), processes)
-            cells = [format_range([1e3 * getattr(step, part) for step in steps]) for part in parts]
-            lines.append((f"`{model_name}`", method, *cells))
-    table = markdown_table(("model", "method", *(f"{name}, ms" for name in parts.values())), lines)
-    return f"{table}\n\nA step of {GPU_BATCH} pairs per GPU on {processes} GPUs; the loader thread works meanwhile."
-
-
 def describe_gather(result: dict[str, Any]) -> str:
     """Return the ceiling of the gather: over the measured link of two processes, and over the assumed links."""
     check, host, method = result["validation"], Host(**result["host"]), METHODS["ta_cleaner, K 100%"]

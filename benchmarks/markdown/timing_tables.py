@@ -12,7 +12,6 @@ from benchmarks.markdown.cells import (
     markdown_table,
     read_measurement,
 )
-from cleaner.jobs import prediction
 
 
 def step(root: Path) -> str:
@@ -90,21 +89,6 @@ def rival(root: Path) -> str:
     )
 
 
-def towers(root: Path) -> str:
-    """Return the time of each tower's forward and backward pass."""
-    result = read_measurement(root, "towers.json")
-    first = result["rows"][0]["model"]
-    header = ("model", "tower", "forward and backward, ms", f"relative to `{first}`")
-    lines = [
-        (f"`{row['model']}`", row["tower"], f"{1000 * row['seconds']:.1f}", f"{row['ratio']:.2f}")
-        for row in result["rows"]
-    ]
-    return (
-        f"{markdown_table(header, lines)}\n\nBatch {result['batch_size']}, {result['threads']} thread(s); medians of "
-        f"{result['rounds']} interleaved rounds of {result['passes']} passes. {describe_origin(result)}"
-    )
-
-
 def startup(root: Path) -> str:
     """Return the seconds from the start of a run to its first step and from its last step to its result."""
     result = read_measurement(root, "startup.json")
@@ -157,19 +141,4 @@ def film_cost(root: Path) -> str:
     return (
         f"{markdown_table(header, lines)}\n\n`{result['model']}`, {result['steps']} steps; medians of "
         f"{result['rounds']} alternating rounds. {describe_origin(result)}"
-    )
-
-
-def clocks(root: Path) -> str:
-    """Return the predicted and real seconds of runs."""
-    result = read_measurement(root, "clocks.json")
-    lines = [
-        (row["method"], str(row["round"]), prediction.format_range(*row["predicted"]), f"{row['real']:.1f} s")
-        for row in result["rows"]
-    ]
-    table = markdown_table(("method", "round", "predicted", "real"), lines)
-    return (
-        f"{table}\n\nThe larger of real / predicted and predicted / real, with the middle of the range: median "
-        f"{result['median_error']:.2f} over {len(result['rows'])} runs. The first round is predicted from ten timed "
-        f"steps, the second from the first. `{result['model']}`. {describe_origin(result)}"
     )
