@@ -218,7 +218,9 @@ def undefended(root: Path) -> str:
     """Return probe and transfer of the backdoored models, and of the clean model with the same triggers."""
     rows = read_json_lines(root / "benchmarks" / "results" / "undefended.jsonl")
     groups: dict[tuple[str, str, str], list[Row]] = {}
-    for row in (row for row in rows if row["attack"] == FULL_ATTACK):
+    shown = [row for row in rows if row["attack"] == FULL_ATTACK]
+    shown = [row for row in shown if row["target"] == shown[0]["target"]]
+    for row in shown:
         groups.setdefault((row["model"], row["attack"], row["target"]), []).append(row)
     lines = [
         (
@@ -232,7 +234,7 @@ def undefended(root: Path) -> str:
         for kind, title in (("clean", "never poisoned"), ("backdoored", "backdoored"))
     ]
     table = markdown_table(("model", "attack", "target", "weights", *UNDEFENDED_COLUMNS), lines)
-    return f"{table}\n\n{RANGE_NOTE} {format_origin(rows, UNDEFENDED_COMMAND)}"
+    return f"{table}\n\n{RANGE_NOTE} {format_origin(shown, UNDEFENDED_COMMAND)}"
 
 
 def _format_keys(rows: Sequence[Row], kind: str, keys: Sequence[str]) -> str:

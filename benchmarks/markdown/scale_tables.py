@@ -1,4 +1,4 @@
-"""Tables of docs/scale.md: GPU hours and bytes of the paper's run, what breaks first, predicted and measured steps."""
+"""Tables of docs/scale.md: GPU hours of the paper's run, what breaks first, predicted and measured steps."""
 
 from __future__ import annotations
 
@@ -79,23 +79,6 @@ def predict_steps(model: Model, method: Method, host: Host, processes: int) -> l
 def format_figure(value: float) -> str:
     """Return two significant digits, without an exponent."""
     return f"{value:.0f}" if value >= 10 else f"{value:.1f}" if value >= 1 else f"{value:.2f}"
-
-
-def scale_bytes(root: Path) -> str:
-    """Return the bytes that each GPU sends per step, and the size of weights and optimizer."""
-    result = read_measurement(root, FILE)
-    lines = []
-    for name, values in result["models"].items():
-        model = Model(**values)
-        steps = {n: predict_steps(model, METHODS["ta_cleaner, K 100%"], Host(**result["host"]), n)[0] for n in LINKS}
-        state = 4 * 4 * model.parameters
-        cells = [
-            f"{step.gather_bytes / 1e6:.1f} / {step.reduce_bytes / 1e6:,.0f} MB" for n, step in steps.items() if n > 1
-        ]
-        lines.append((f"`{name}`", f"{model.parameters / 1e6:.0f} M", f"{state / 1e9:.1f} GB", *cells))
-    counts = [n for n in LINKS if n > 1]
-    header = ("model", "parameters", "weights, gradients, AdamW", *(f"features / gradients, {n} GPUs" for n in counts))
-    return markdown_table(header, lines)
 
 
 def scale_limits(root: Path) -> str:

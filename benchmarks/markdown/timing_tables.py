@@ -13,6 +13,9 @@ from benchmarks.markdown.cells import (
     read_measurement,
 )
 
+STEP_METHODS = ("finetune", "cleanclip", "ta_cleaner, K 10%", "ta_cleaner, K 100%")
+"""Methods of the table of steps; the result file has all."""
+
 
 def step(root: Path) -> str:
     """Return the time of a training step per model and method, and how other times grow."""
@@ -29,6 +32,7 @@ def step(root: Path) -> str:
         )
         for model in result["models"]
         for row in model["rows"]
+        if row["method"] in STEP_METHODS
     ]
     return f"{markdown_table(header, lines)}\n\n{describe_step_times(result)}"
 
@@ -112,33 +116,11 @@ def watching(root: Path) -> str:
         ("page", "steps per second", "of the speed without a page"),
         [(row["phase"], f"{row['steps_per_second']:.1f}", f"{row['of_rate']:.2f}") for row in result["phases"]],
     )
-    switches = markdown_table(
-        ("switch to", "first, s", "later, s", "without a training, s"),
-        [
-            (row["page"], *(format_number(row.get(f"{name}_seconds"), 1) for name in ("first", "later", "idle")))
-            for row in result["page_switches"]
-        ],
+    switches = ", ".join(
+        f"{row['page']} {format_number(row.get('later_seconds'), 1)} ({format_number(row.get('idle_seconds'), 1)})"
+        for row in result["page_switches"]
     )
     return (
-        f"{speeds}\n\n{switches}\n\n`{result['model']}`; medians of {result['rounds']} rounds of "
-        f"{result['seconds']:g} s. {describe_origin(result)}"
-    )
-
-
-def film_cost(root: Path) -> str:
-    """Return what looks and the frames of the film add to a training."""
-    result = read_measurement(root, "film_cost.json")
-    header = ("training", "with both", "without", "ratio", "validation passes", "frames")
-    lines = [
-        (
-            row["run"],
-            *(f"{row[name]:.1f} s" for name in ("seconds", "plain_seconds")),
-            f"{row['ratio']:.2f}",
-            *(str(row[name]) for name in ("looks", "frames")),
-        )
-        for row in result["rows"]
-    ]
-    return (
-        f"{markdown_table(header, lines)}\n\n`{result['model']}`, {result['steps']} steps; medians of "
-        f"{result['rounds']} alternating rounds. {describe_origin(result)}"
+        f"{speeds}\n\nSeconds to switch to a page, without a training in brackets: {switches}. `{result['model']}`; "
+        f"medians of {result['rounds']} rounds of {result['seconds']:g} s. {describe_origin(result)}"
     )

@@ -193,4 +193,3 @@ def test_tables_say_hours_bytes_and_limits(tmp_path: Path) -> None:
     assert "second: 100,000 at the 1.6 GB/s" in limits  # 4 bytes, 512 wide, 8 features: 16,384 bytes per pair
     assert "4.1 s for 4,096 pairs" in limits
     assert "The loader thread prepares, in pairs per second: `cleanclip` 476, `ta_cleaner, K 10%` 455, " in limits
-    assert "1 M" in scale_tables.scale_bytes(tmp_path)
