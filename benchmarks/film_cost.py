@@ -12,7 +12,6 @@ from typing import Any
 import tyro
 
 from benchmarks import RESULTS_DIR, protocol
-from benchmarks.markdown import timing_tables
 from benchmarks.step import median_ratio, rounded_median
 from cleaner import presets
 from cleaner.attacks import TRIGGERS
@@ -20,7 +19,6 @@ from cleaner.cli.output import Progress
 from cleaner.config import FinetuneConfig
 from cleaner.data.base import load_data
 from cleaner.defenses import DEFENSES
-from cleaner.files import source_root
 from cleaner.models.clip import load_clip
 from cleaner.runs.run import Run
 from cleaner.workflow import defend, poison
@@ -81,7 +79,7 @@ def main(options: Options) -> None:
         rounds=options.rounds,
         rows=rows,
     )
-    print(timing_tables.film_cost(source_root()))
+    print(*rows, sep="\n")
 
 
 def time_both(run: Callable[..., Run], config: FinetuneConfig, options: Options, *, label: str) -> dict[str, Any]:

@@ -16,11 +16,9 @@ from torch import Tensor
 
 from benchmarks import RESULTS_DIR, protocol
 from benchmarks.bare_step import read_clock
-from benchmarks.markdown import timing_tables
 from benchmarks.step import load_or_create, median_ratio, rounded_median
 from cleaner import presets
 from cleaner.data.base import load_data
-from cleaner.files import source_root
 from cleaner.models.clip import Clip
 
 RESULT_PATH = RESULTS_DIR / "towers.json"
@@ -72,7 +70,7 @@ def main(options: Options) -> None:
         threads=torch.get_num_threads(),
         rows=rows,
     )
-    print(timing_tables.towers(source_root()))
+    print(*rows, sep="\n")
 
 
 def prepare_towers(clip: Clip, batch_size: int) -> dict[str, Callable[[], Tensor]]:

@@ -101,7 +101,7 @@ def ssba(root: Path) -> str:
 
 def screenshots() -> str:
     """Return the screenshots as images of a page in docs/."""
-    return "\n\n".join(f"![{text}](../assets/screenshots/{name}.png)" for name, text in SCREENSHOTS.items())
+    return "\n".join(f"![{text}](../assets/screenshots/{name}.png)" for name, text in SCREENSHOTS.items())
 
 
 def talk(root: Path) -> str:

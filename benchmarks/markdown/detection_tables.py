@@ -26,11 +26,6 @@ def detection(root: Path) -> str:
     return _for_each_model(root, _auroc_table)
 
 
-def detection_sizes(root: Path) -> str:
-    """Return one table per model: AUROC of the detectors that take a reference, against its size."""
-    return _for_each_model(root, _size_table)
-
-
 def detection_retrained(root: Path) -> str:
     """Return one table per model: attack success and accuracy after training without the flagged pairs."""
     return _for_each_model(root, _retrained_table)
@@ -79,20 +74,6 @@ def _format_range(rows: list[Row], question: str, detector: str) -> str:
     found = [row[question][detector] for row in rows if detector in row[question]]
     interval = found[0]["interval"] if len(found) == 1 else None
     return format_mean_range([each["auroc"] for each in found], interval, form="{:.2f}")
-
-
-def _size_table(rows: list[Row]) -> str:
-    found: dict[str, dict[int, list[float]]] = {}
-    for row in rows:
-        for name, figures in row["pairs"].items():
-            for size, auroc in figures["auroc_by_size"]:
-                found.setdefault(name, {}).setdefault(size, []).append(auroc)
-    sizes = sorted({size for of in found.values() for size in of})
-    lines = [
-        [to_label(name), *(format_mean_range(of.get(size, []), form="{:.2f}") for size in sizes)]
-        for name, of in found.items()
-    ]
-    return markdown_table(["detector", *(f"{size:,} reference pairs" for size in sizes)], lines)
 
 
 def _retrained_table(rows: list[Row]) -> str:

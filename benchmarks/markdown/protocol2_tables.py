@@ -36,7 +36,7 @@ from cleaner.files import read_json_lines
 
 Read = Callable[[Cell], float | None]
 FULL_ATTACK = "badclip"
-"""Attack of which a table shows every column."""
+"""Attack of which the tables of the other parts show every column."""
 UNDEFENDED_COMMAND = "python -m benchmarks.undefended"
 RANGE_NOTE = "Mean [minimum, maximum] over seeds."
 
@@ -134,7 +134,7 @@ def _format_defender_data(model: str, cells: Sequence[Cell], rows: Sequence[Row]
     """Return what method, control and baseline do with other clean pairs."""
     lines, shown = [], []
     of_data = select_cells(rows, lambda task: task.steps == plan.STEPS and is_key_method_at_rate(task, methods))
-    for attack, target in list_attacks(cells):
+    for attack, target in (key for key in list_attacks(cells) if key[0] == FULL_ATTACK):
         at_rate = select(of_data, attack=attack, target=target, world="scenes", is_aware=False)
         # The disjoint pairs of the main table have more seeds.
         seeds = {cell.task.seed for cell in at_rate if cell.task.data != "disjoint"}
@@ -195,7 +195,7 @@ def _format_long(model: str, cells: Sequence[Cell], rows: Sequence[Row], methods
     """Return the methods with twice the steps."""
     tables, shown = [], []
     of_steps = select_cells(rows, lambda task: task.steps == plan.LONG_STEPS)
-    for attack, target in list_attacks(cells):
+    for attack, target in (key for key in list_attacks(cells) if key[0] == FULL_ATTACK):
         defended = select_chosen(select(of_steps, attack=attack, target=target, world="scenes", is_aware=False))
         if defended:
             table = _metric_table(by_method(defended), COLUMNS, methods)
@@ -218,7 +218,9 @@ def undefended(root: Path) -> str:
     """Return probe and transfer of the backdoored models, and of the clean model with the same triggers."""
     rows = read_json_lines(root / "benchmarks" / "results" / "undefended.jsonl")
     groups: dict[tuple[str, str, str], list[Row]] = {}
-    for row in (row for row in rows if row["attack"] == FULL_ATTACK):
+    shown = [row for row in rows if row["attack"] == FULL_ATTACK]
+    shown = [row for row in shown if row["target"] == shown[0]["target"]]
+    for row in shown:
         groups.setdefault((row["model"], row["attack"], row["target"]), []).append(row)
     lines = [
         (
@@ -232,7 +234,7 @@ def undefended(root: Path) -> str:
         for kind, title in (("clean", "never poisoned"), ("backdoored", "backdoored"))
     ]
     table = markdown_table(("model", "attack", "target", "weights", *UNDEFENDED_COLUMNS), lines)
-    return f"{table}\n\n{RANGE_NOTE} {format_origin(rows, UNDEFENDED_COMMAND)}"
+    return f"{table}\n\n{RANGE_NOTE} {format_origin(shown, UNDEFENDED_COMMAND)}"
 
 
 def _format_keys(rows: Sequence[Row], kind: str, keys: Sequence[str]) -> str:

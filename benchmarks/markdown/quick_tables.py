@@ -24,40 +24,9 @@ from benchmarks.markdown.cells import (
 from benchmarks.markdown.comparison import format_summary
 from benchmarks.quick_plan import BUDGET, CONFIRM_SEEDS, TRIALS_EACH
 from benchmarks.tasks import TaskFile
-from cleaner.evaluation.equal_accuracy import is_within
 from cleaner.reports.results import parse_row_metrics
 
 METRICS = ("rate", "CA", "CF", "ASR@1")
-LOST_POINTS = (2, 3, 5)
-"""Points of accuracy at which the trials on the ViT are compared."""
-
-
-def quick_choice(root: Path) -> str:
-    """Return the settings that the trials chose for each method."""
-    result = read_measurement(root, "quick_setting.json")
-    lines = [
-        (
-            f"`{model}`",
-            name,
-            choice["form"] or "-",
-            f"{choice['lr']:g}",
-            f"{choice['ca']:.3f}",
-            f"{100 * choice['loss']:+.1f}",
-            "lost accuracy" if choice["lost_accuracy"] else "",
-        )
-        for model, methods in result["chosen"].items()
-        for name, choice in methods.items()
-    ]
-    header = ("model", "method", "form", "learning rate", "validation CA", "points lost", "note")
-    setting = result["setting"]
-    text = (
-        f"{result['trials_each']} trials of each method and seed, validation split, trial seeds "
-        f"{', '.join(map(str, result['trial_seeds']))}, {setting['pairs']:,} clean pairs, {setting['epochs']} "
-        f"epoch{'s' if setting['epochs'] > 1 else ''}. Chosen: the largest rate that loses at most "
-        f"{100 * result['budget']:g} points of validation accuracy, ties by accuracy; ASR plays no part. All trials: "
-        f"benchmarks/results/quick_setting.json."
-    )
-    return f"{markdown_table(header, lines)}\n\n{text}"
 
 
 def quick_captions(root: Path) -> str:
@@ -109,24 +78,7 @@ def vit_rivals(root: Path) -> str:
         f"that loses at most {100 * BUDGET:g} points of accuracy, whatever it leaves of the attack. Points lost: "
         f"{_list_costs(chosen)}."
     )
-    return "\n\n".join([summary, text, compare_trials(file.rows("trials"))])
-
-
-def compare_trials(trials: Sequence[Row]) -> str:
-    """Return what the trials on the ViT leave of the patch at an equal loss of accuracy."""
-    lines = []
-    for rows in group_rows(trials, "defense"):
-        best = [
-            min((r["asr"] for r in rows if is_within(r["backdoored_ca"] - r["ca"], points / 100)), default=None)
-            for points in LOST_POINTS
-        ]
-        lines.append((method_label(rows[0]["defense"]), *("-" if asr is None else f"{asr:.3f}" for asr in best)))
-    header = ("defense", *(f"ASR@1 at {points} points lost" for points in LOST_POINTS))
-    return (
-        f"{markdown_table(header, lines)}\n\nThe same trials at an equal loss of accuracy: lowest ASR@1 of the rates "
-        f"tried that lose at most so many points, not interpolated; -: none. Validation split, "
-        f"{_describe_counts(trials)}."
-    )
+    return f"{summary}\n\n{text}"
 
 
 def rvpt_variants(root: Path) -> str:

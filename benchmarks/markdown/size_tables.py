@@ -9,7 +9,6 @@ from typing import Any
 from benchmarks.markdown.cells import (
     Row,
     describe_origin,
-    group_rows,
     markdown_table,
     read_measurement,
 )
@@ -54,22 +53,6 @@ def describe_step(row: dict[str, Any]) -> str:
     if "classes" in row:
         parts.append(f"{row['classes']} classes, {row['templates']} prompts each")
     return ", ".join(parts)
-
-
-def data_memory(root: Path) -> str:
-    """Return the memory that data of each format take, few and many pairs."""
-    result = read_measurement(root, "data_memory.json")
-    header = ("format", "pairs", "own memory, MB", "mapped files, MB")
-    lines = [
-        (row["format"], f"{row['pairs']:,}", f"{row['own_mb']:.0f}", f"{row['mapped_mb']:.0f}")
-        for row in result["rows"]
-    ]
-    table = markdown_table(header, lines)
-    growth = "; ".join(map(describe_growth, group_rows(result["rows"], "format")))
-    return (
-        f"{table}\n\nOwn memory of few and many pairs: {growth}. Mapped pages are reclaimed when memory is short. "
-        f"{describe_origin(result)}"
-    )
 
 
 def describe_growth(rows: Sequence[Row]) -> str:

@@ -12,7 +12,9 @@ from benchmarks.markdown.cells import (
     markdown_table,
     read_measurement,
 )
-from cleaner.jobs import prediction
+
+STEP_METHODS = ("finetune", "cleanclip", "ta_cleaner, K 10%", "ta_cleaner, K 100%")
+"""Methods of the table of steps; the result file has all."""
 
 
 def step(root: Path) -> str:
@@ -30,6 +32,7 @@ def step(root: Path) -> str:
         )
         for model in result["models"]
         for row in model["rows"]
+        if row["method"] in STEP_METHODS
     ]
     return f"{markdown_table(header, lines)}\n\n{describe_step_times(result)}"
 
@@ -90,21 +93,6 @@ def rival(root: Path) -> str:
     )
 
 
-def towers(root: Path) -> str:
-    """Return the time of each tower's forward and backward pass."""
-    result = read_measurement(root, "towers.json")
-    first = result["rows"][0]["model"]
-    header = ("model", "tower", "forward and backward, ms", f"relative to `{first}`")
-    lines = [
-        (f"`{row['model']}`", row["tower"], f"{1000 * row['seconds']:.1f}", f"{row['ratio']:.2f}")
-        for row in result["rows"]
-    ]
-    return (
-        f"{markdown_table(header, lines)}\n\nBatch {result['batch_size']}, {result['threads']} thread(s); medians of "
-        f"{result['rounds']} interleaved rounds of {result['passes']} passes. {describe_origin(result)}"
-    )
-
-
 def startup(root: Path) -> str:
     """Return the seconds from the start of a run to its first step and from its last step to its result."""
     result = read_measurement(root, "startup.json")
@@ -128,48 +116,11 @@ def watching(root: Path) -> str:
         ("page", "steps per second", "of the speed without a page"),
         [(row["phase"], f"{row['steps_per_second']:.1f}", f"{row['of_rate']:.2f}") for row in result["phases"]],
     )
-    switches = markdown_table(
-        ("switch to", "first, s", "later, s", "without a training, s"),
-        [
-            (row["page"], *(format_number(row.get(f"{name}_seconds"), 1) for name in ("first", "later", "idle")))
-            for row in result["page_switches"]
-        ],
+    switches = ", ".join(
+        f"{row['page']} {format_number(row.get('later_seconds'), 1)} ({format_number(row.get('idle_seconds'), 1)})"
+        for row in result["page_switches"]
     )
     return (
-        f"{speeds}\n\n{switches}\n\n`{result['model']}`; medians of {result['rounds']} rounds of "
-        f"{result['seconds']:g} s. {describe_origin(result)}"
-    )
-
-
-def film_cost(root: Path) -> str:
-    """Return what looks and the frames of the film add to a training."""
-    result = read_measurement(root, "film_cost.json")
-    header = ("training", "with both", "without", "ratio", "validation passes", "frames")
-    lines = [
-        (
-            row["run"],
-            *(f"{row[name]:.1f} s" for name in ("seconds", "plain_seconds")),
-            f"{row['ratio']:.2f}",
-            *(str(row[name]) for name in ("looks", "frames")),
-        )
-        for row in result["rows"]
-    ]
-    return (
-        f"{markdown_table(header, lines)}\n\n`{result['model']}`, {result['steps']} steps; medians of "
-        f"{result['rounds']} alternating rounds. {describe_origin(result)}"
-    )
-
-
-def clocks(root: Path) -> str:
-    """Return the predicted and real seconds of runs."""
-    result = read_measurement(root, "clocks.json")
-    lines = [
-        (row["method"], str(row["round"]), prediction.format_range(*row["predicted"]), f"{row['real']:.1f} s")
-        for row in result["rows"]
-    ]
-    table = markdown_table(("method", "round", "predicted", "real"), lines)
-    return (
-        f"{table}\n\nThe larger of real / predicted and predicted / real, with the middle of the range: median "
-        f"{result['median_error']:.2f} over {len(result['rows'])} runs. The first round is predicted from ten timed "
-        f"steps, the second from the first. `{result['model']}`. {describe_origin(result)}"
+        f"{speeds}\n\nSeconds to switch to a page, without a training in brackets: {switches}. `{result['model']}`; "
+        f"medians of {result['rounds']} rounds of {result['seconds']:g} s. {describe_origin(result)}"
     )

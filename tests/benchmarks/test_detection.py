@@ -52,12 +52,6 @@ def test_seeds_show_mean_and_range_and_one_seed_its_interval(root: Path) -> None
     assert "| Sine wave (SIG) | 0.30 [0.29, 0.31] | 0.90 [0.80, 1.00] | - |" in table
 
 
-def test_sizes_of_the_reference_are_compared_over_all_models(root: Path) -> None:
-    lines = detection_tables.detection_sizes(root).splitlines()
-    assert "| detector | 64 reference pairs | 256 reference pairs |" in lines
-    assert lines[-1] == "| DAO | 0.67 [0.30, 0.90] | 0.33 [0.15, 0.45] |"
-
-
 def test_training_again_shows_before_and_after(root: Path) -> None:
     table = detection_tables.detection_retrained(root)
     assert "| Sine wave (SIG) | DAO | 600 | 94% | 0.900 | 0.020 | 0.990 | 0.980 |" in table

@@ -148,15 +148,6 @@ def test_confirmation_has_each_method_at_its_own_and_at_the_common_rate() -> Non
     assert "ta_cleaner at TA-Cleaner's rate" not in plan
 
 
-def test_the_table_of_choices_marks_methods_over_the_budget(tmp_path: Path) -> None:
-    choice = {"form": "core", "parameters": {}, "lr": 1e-3, "ca": 0.96, "loss": 0.02, "lost_accuracy": True}
-    chosen = {"scenes-rn": {"ta_cleaner": choice}}
-    counts = {"trials_each": 24, "trial_seeds": [200], "budget": 0.03, "setting": {"pairs": 8000, "epochs": 1}}
-    write_result(tmp_path, "quick_setting.json", chosen=chosen, **counts)
-    line = "| `scenes-rn` | ta_cleaner | core | 0.001 | 0.960 | +2.0 | lost accuracy |"
-    assert line in quick_tables.quick_choice(tmp_path)
-
-
 def test_the_first_minute_shows_its_phases(tmp_path: Path) -> None:
     row = {"run": "badnet", "first_step": 3.2, "training": 11.0, "done": 19.0, "drawn": 20.5, "steps": 248}
     result = {"rows": [{**row, "ca": 0.98, "asr": 0.97}], "rounds": [[], [], []], "reading_seconds": 20.0}

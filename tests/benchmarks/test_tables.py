@@ -145,17 +145,6 @@ def test_full_size_lists_both_visits_and_the_memory(tmp_path: Path) -> None:
     assert "start |" not in text
 
 
-def test_data_memory_lists_formats(tmp_path: Path) -> None:
-    rows = [
-        {"format": name, "pairs": pairs, "own_mb": own, "mapped_mb": 0.4}
-        for name, pairs, own in (("csv", 5000, 30.1), ("csv", 100_000, 61.2))
-    ]
-    write_result(tmp_path, "data_memory.json", rows=rows)
-    text = size_tables.data_memory(tmp_path)
-    assert "| csv | 100,000 | 61 | 0 |" in text
-    assert "Own memory of few and many pairs: csv from 30 to 61 MB." in text
-
-
 def test_model_cards_are_listed_with_intervals(tmp_path: Path) -> None:
     card = {"model": "rn", "parameters": 2_500_000, "zero_shot_ca": 0.9, "zero_shot_interval": [0.88, 0.92], "n": 1000}
     card |= {"pairs": 5000, "steps": 300, "seconds": 3600, "teacher": "", "finetune": {"seed": 7}}

@@ -83,10 +83,8 @@ def test_the_table_shows_seeds_with_all_methods(tmp_path: Path) -> None:
     origin = {"phase": "rows", "model": vit_rivals.MODEL, "suspect_sha256": "0", "device": "cpu", "commit": "abc"}
     rows = [make_row(name, seed, 0.9) | origin | {"trigger": attack} for attack, name, seed in cells]
     write_lines(tmp_path, vit_rivals.PATH.name, [*make_trials({1e-3: 0.049, 1e-2: 0.06}), *rows])
-    tables, trials = quick_tables.vit_rivals(tmp_path).split("| defense | ASR@1 at 2 points lost")
+    tables = quick_tables.vit_rivals(tmp_path)
     lines = [line.split("|")[1].strip() for line in tables.splitlines() if line.startswith("| ")][2:]
     assert lines == ["none (backdoored)", *(f"{name} †" for name in key[1:]), "floor: never poisoned"]
     assert "Seeds: badnet 1; sig 3." in tables
-    assert trials.count("| - | - | 0.001 |") == len(vit_rivals.METHODS)
-    assert "n 1,000 for accuracy and 900 for ASR" in trials
     assert "rvpt +4.9" in tables
