@@ -35,7 +35,9 @@ class DragView {
     const { app } = this;
     this.cards.forEach(({ card }, i) => (card.hidden = !app.models.includes(i)));
     if (app.state.tab !== "drag") return;
-    const { models, truth, clean } = app;
+    const { truth, clean } = app;
+    const isBackdoored = (/** @type {number} */ model) => Number(app.page.models[model].stage === "backdoored");
+    const models = app.models.sort((a, b) => isBackdoored(b) - isBackdoored(a)); // its flip is seen first
     const image = app.photo ? `photo ${app.version}` : app.state.scene;
     const isKnown = models.every((model) => this.before.has(`${model} ${image}`));
     app.askLatest("look", { models, images: isKnown ? [app.shown] : [app.shown, clean] }, ({ model, ranks }) => {

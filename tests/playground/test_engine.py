@@ -75,9 +75,9 @@ def check_parity(kind: str, count: int) -> None:
     pixels = to_uint8(images)
     images = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
     classifiers = [Encoder(clip).build_classifier(data) for clip in clips]
-    for clip, classifier, (feature, ranks) in zip(
-        clips, classifiers, encode_both(clips, pixels, classifiers), strict=True
-    ):
+    parts = [encode_both(clips, pixels[start : start + 64], classifiers) for start in range(0, count, 64)]
+    for number, (clip, classifier) in enumerate(zip(clips, classifiers, strict=True)):
+        feature, ranks = (torch.cat([part[number][i] for part in parts]) for i in range(2))
         with torch.inference_mode():
             expected = clip.encode_image(images)
         logits = clip.logit_scale.detach() * expected @ classifier
