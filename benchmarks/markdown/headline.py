@@ -13,7 +13,7 @@ METHODS = {
     NO_DEFENSE: "none",
     "finetune": "plain finetuning",
     "cleanclip": "CleanCLIP",
-    "cleanclip_short K 100 %": "the control: CleanCLIP on short true texts",
+    "cleanclip_short K 100 %": "the control, K 100%",
     "ta_cleaner K 10 %, formula reviewed": "TA-Cleaner, K 10%",
     "ta_cleaner K 100 %, formula reviewed": "TA-Cleaner, K 100%",
 }

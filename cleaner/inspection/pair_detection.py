@@ -33,7 +33,7 @@ MAX_PAIRS, MAX_FULL_SIZE_PAIRS = 20_000, 1_000
 """Most training pairs that are scored; fewer for a full-size model, which encodes some tens a second on a CPU."""
 REFERENCE_SIZE = 256
 """Default rows of a reference: of 180 poisons among 6,000 pairs it holds about 8, fewer than the neighbors k. Poisons
-that are dense among their neighbors look normal. Even so, 2,048 rows ranked better on scenes-lite (docs/results.md)."""
+that are dense among their neighbors look normal. Even so, 2,048 rows ranked better on scenes-lite (detection.json)."""
 REFERENCE_SIZES = (64, 128, 256, 512, 1024, 2048)
 Scores = NDArray[np.float32]
 
