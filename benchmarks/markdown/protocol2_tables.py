@@ -36,7 +36,7 @@ from cleaner.files import read_json_lines
 
 Read = Callable[[Cell], float | None]
 FULL_ATTACK = "badclip"
-"""Attack of which the tables of the other parts show every column."""
+"""The tables of the other parts show every column of this attack."""
 UNDEFENDED_COMMAND = "python -m benchmarks.undefended"
 RANGE_NOTE = "Mean [minimum, maximum] over seeds."
 
