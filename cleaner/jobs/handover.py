@@ -14,7 +14,7 @@ from typing import Any
 
 from cleaner.files import read_json, write_json
 from cleaner.jobs import locks, process
-from cleaner.runs.status import parse_status, read_status
+from cleaner.runs.status import RunState, parse_status, read_status
 from cleaner.runs.store import list_entries
 
 CLAIM = "CLAIM"
@@ -58,7 +58,7 @@ def claim_next(folder: Path, device: str, token: str) -> Path | None:
     waiting = [
         entry
         for entry in list_entries(folder.parent)
-        if entry.status.state == "queued" and entry.status.device == device and not entry.status.place
+        if entry.status.state == RunState.QUEUED and entry.status.device == device and not entry.status.place
     ]
     for entry in sorted(waiting, key=lambda entry: entry.status.queued):
         if process.has_same_environment(entry.folder, entry.status):
@@ -83,7 +83,7 @@ def _wait_for_answer(folder: Path, seconds: float) -> bool:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         status = read_status(folder)
-        if status.state != "queued" or not process.is_alive(folder, status):
+        if status.state != RunState.QUEUED or not process.is_alive(folder, status):
             return False
         if status.pid == os.getpid():
             with locks.try_lock(folder) as is_free:

@@ -16,7 +16,7 @@ from typing import Any
 from cleaner.files import read_json, write_error, write_text
 from cleaner.jobs import handover, local, process, slurm, sweep
 from cleaner.runs.progress import PROGRESS_FILE, read_progress
-from cleaner.runs.status import ACTIVE, read_status, write_status
+from cleaner.runs.status import ACTIVE, RunState, StateError, read_status, transition
 from cleaner.types import Cancelled, CleanerError, Paused, StepReport
 
 WRITE_SECONDS = 0.5
@@ -44,7 +44,7 @@ class RunSession:
         before = read_status(folder)
         self.status = replace(
             before,
-            state="queued",
+            state=RunState.QUEUED,
             message="",
             verdict=None,
             stage="",
@@ -53,7 +53,7 @@ class RunSession:
             host=socket.gethostname(),
             **process.own_identity(token),
             # Started by hand after it had stopped: it does not go before the runs that wait.
-            queued=(before.queued if before.state == "queued" else 0.0) or time.time(),
+            queued=(before.queued if before.state == RunState.QUEUED else 0.0) or time.time(),
             place=slurm.SLURM if os.environ.get(slurm.JOB_VARIABLE) else "",
         )
         waited = time.time() if before.pid == os.getpid() else self.status.queued
@@ -69,8 +69,11 @@ class RunSession:
             if not (self.folder / "config.json").exists():
                 self._end_process(1, f"{self.folder} was deleted while it trained.")  # a write would recreate it
             self.status = replace(self.status, **changes)
-            write_status(self.folder, self.status)
             self._write_time = time.monotonic()
+            try:
+                transition(self.folder, **asdict(self.status))
+            except StateError:  # ended by another process, which took this one for dead
+                self._ended.set()
             if self.status.state not in ACTIVE:
                 self._ended.set()
 
@@ -111,12 +114,13 @@ class RunSession:
         self._poll_time = time.monotonic()
         if request == local.CANCEL:
             return Cancelled
-        return Paused if request == local.PAUSE or self.terminated.is_set() else None
+        # Ended: another process has taken this one for dead; the checkpoint may be of use.
+        return Paused if request == local.PAUSE or self.terminated.is_set() or self._ended.is_set() else None
 
-    def state_after_pause(self) -> str:
-        """Return "paused", or "queued" for a job that Slurm stopped and will requeue."""
+    def state_after_pause(self) -> RunState:
+        """Return PAUSED, or QUEUED for a job that Slurm stopped and will requeue."""
         by_user = local.read_stop_request(self.folder) == local.PAUSE
-        return "queued" if self.status.place and not by_user else "paused"
+        return RunState.QUEUED if self.status.place and not by_user else RunState.PAUSED
 
     def _log(self, report: StepReport) -> None:
         """Append a report with losses or metrics to progress.jsonl; training steps are thinned out."""
@@ -160,7 +164,7 @@ class RunSession:
             if self._ended.is_set():
                 return
             try:
-                write_status(self.folder, local.canceled(self.status))
+                transition(self.folder, **asdict(local.canceled(self.status)))
                 local.discard_training(self.folder)
             finally:
                 process.kill_children()

@@ -22,7 +22,7 @@ from typing import Any
 from cleaner.files import child_environment
 from cleaner.jobs import prediction, process
 from cleaner.runs.request import Request
-from cleaner.runs.status import read_status
+from cleaner.runs.status import RunState, read_status
 from cleaner.runs.store import LOG_FILE, list_entries
 
 OPTION = "--spare"
@@ -65,7 +65,7 @@ class Spare:
         own = [read_status(self.run), *(status for status in others if status.token == self.token)]
         # After any other end than this one it ends itself, and would lose the run.
         has_ended = any((status.state, status.device) != ("done", "cpu") for status in own)
-        return has_ended or any(status.state == "queued" and not status.place for status in others)
+        return has_ended or any(status.state == RunState.QUEUED and not status.place for status in others)
 
     def record_failure(self) -> None:
         """Record that a request cannot be measured if that killed the process, as it would kill the next one."""

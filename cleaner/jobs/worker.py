@@ -31,7 +31,7 @@ from cleaner.runs import store
 from cleaner.runs.record import is_from_newer_version
 from cleaner.runs.request import Request, load_request
 from cleaner.runs.run import write_run
-from cleaner.runs.status import ACTIVE, STARTABLE, read_status
+from cleaner.runs.status import ACTIVE, STARTABLE, RunState, read_status
 from cleaner.types import Cancelled, CleanerError, Paused, StepReport
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def run_job(session: RunSession) -> None:
     except Exception as error:
         if not isinstance(error, CleanerError):
             traceback.print_exc()
-        session.update_status(state="failed", message=describe_error(error))
+        session.update_status(state=RunState.FAILED, message=describe_error(error))
     session.start_next_in_sweep()
     if needs_map:
         draw_map(session)
@@ -83,7 +83,7 @@ def _execute(session: RunSession) -> bool:
     with nullcontext() if session.status.place else locks.device_lock(folder, device, session.raise_if_not_to_wait):
         process.reset_peak_memory()  # of an earlier run or measurement of this worker
         run_clock = prediction.RunClock(elapsed)
-        session.update_status(state="running", begun=time.time())
+        session.update_status(state=RunState.RUNNING, begun=time.time())
         with loading_libraries():
             from cleaner.jobs import execution
         join_process_group(request)
@@ -99,7 +99,7 @@ def _execute(session: RunSession) -> bool:
         session.update_status(verdict=find_verdict(run))
         _record_timing(run, request, run_clock)
         write_run(run, folder)
-        session.update_status(state="done", eta=0.0)
+        session.update_status(state=RunState.DONE, eta=0.0)
         local.discard_checkpoint(folder)
         if not session.status.place and not session.terminated.is_set():
             session.next_run = handover.claim_next(folder, device, session.status.token)
@@ -171,7 +171,7 @@ def run_secondary_rank(folder: Path) -> int:
         sys.stderr.write(f"error: {error}\n")
         return 1
     except RuntimeError:
-        if read_status(folder).state == "running":
+        if read_status(folder).state == RunState.RUNNING:
             raise
         return 0  # rank 0 has stopped and closed the connection
     return 0
@@ -245,9 +245,9 @@ def run_queue(folder: Path, token: str, prepare: Callable[[], None] | None = Non
 def run_folder(folder: Path, token: str, prepare: Callable[[], None] | None = None) -> tuple[int, RunSession | None]:
     """Execute the run in a folder; return the exit status, and the session unless the run could not be begun."""
     try:
-        seconds = ENDING_SECONDS if read_status(folder).state == "queued" else 0.0
+        seconds = ENDING_SECONDS if read_status(folder).state == RunState.QUEUED else 0.0
         with locks.try_lock(folder, seconds) as is_locked:
-            if not is_locked or read_status(folder).state == "done":
+            if not is_locked or read_status(folder).state == RunState.DONE:
                 reason = "already done" if is_locked else "running in another process"
                 sys.stderr.write(f"{folder} is {reason}\n")
                 return 2, None
@@ -263,8 +263,8 @@ def run_folder(folder: Path, token: str, prepare: Callable[[], None] | None = No
     except CleanerError as error:
         sys.stderr.write(f"error: {error}\n")
         return 1, None
-    if session.status.state == "failed":
+    if session.status.state == RunState.FAILED:
         sys.stderr.write(f"error: {session.status.message}\n")
     # The other ranks wait for this one; torchrun ends them only if this process fails.
     has_waiting_ranks = process.is_distributed() and not session.has_joined
-    return int(session.status.state == "failed" or has_waiting_ranks), session
+    return int(session.status.state == RunState.FAILED or has_waiting_ranks), session
