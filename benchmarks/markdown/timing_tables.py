@@ -170,6 +170,6 @@ def clocks(root: Path) -> str:
     table = markdown_table(("method", "round", "predicted", "real"), lines)
     return (
         f"{table}\n\nThe larger of real / predicted and predicted / real, with the middle of the range: median "
-        f"{result['median_error']:.2f} over {len(result['rows'])} runs. The first round is predicted from ten timed "
-        f"steps, the second from the first. `{result['model']}`. {describe_origin(result)}"
+        f"{result['median_error']:.2f} over {len(result['rows'])} runs. The first round is predicted from the "
+        f"shipped phases, the second from the first. `{result['model']}`. {describe_origin(result)}"
     )

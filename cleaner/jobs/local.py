@@ -6,23 +6,27 @@ line see the same state. On this machine each device has one queue (`locks`); a 
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from cleaner.files import write_error
-from cleaner.jobs import locks, process, slurm, slurm_queue, spare
+from cleaner.files import read_json, runs_root, write_error
+from cleaner.jobs import locks, process, resident, slurm, slurm_queue
 from cleaner.jobs.slurm import SlurmResources
 from cleaner.runs.prepared import prepared_trigger_file
 from cleaner.runs.progress import PROGRESS_FILE
 from cleaner.runs.record import RunRecord
+from cleaner.runs.request import Request
 from cleaner.runs.status import ACTIVE, STARTABLE, RunState, Status, read_status, transition
 from cleaner.runs.store import CHECKPOINT_FILE, LOG_FILE, list_entries, refuse_deleted, remove_run_folder
 from cleaner.types import CleanerError
 
+AUTO = "auto"
+"""Device of a request for which the worker picks one."""
 CANCEL, PAUSE = "CANCEL", "PAUSE"
 """Files in a run folder that tell its worker to stop: without a checkpoint, or with one to resume from."""
 CANCEL_GRACE_SECONDS = 1.0
@@ -75,7 +79,8 @@ def _start_all(folders: Sequence[Path], resources: SlurmResources | None) -> Non
 
 
 def _mark_queued(folder: Path, status: Status, place: str) -> None:
-    queued = Status(RunState.QUEUED, step=status.step, total=status.total, queued=time.time(), place=place)
+    host = "" if place else socket.gethostname()
+    queued = Status(RunState.QUEUED, step=status.step, total=status.total, queued=time.time(), host=host, place=place)
     transition(folder, **asdict(queued))
     withdraw_stop_requests(folder)
 
@@ -87,16 +92,33 @@ def withdraw_stop_requests(folder: Path) -> None:
 
 
 def launch(folder: Path) -> None:
-    """Execute a run on this machine, by the spare worker or in a new process, without waiting for it."""
-    if spare.execute(folder.resolve()):
+    """Put a queued run into the queue of its device, whose worker takes it; the start lock must be held."""
+    device = str((read_json(folder / "config.json").get("finetune") or {}).get("device", AUTO))
+    token, known = resident.token_of(folder.parent, device), "" if device == AUTO else device
+    transition(folder, RunState.QUEUED, token=token, device=known, gpus=locks.visible_gpus(known))
+    resident.ensure(token, folder.parent)
+
+
+def keep_worker(device: str) -> None:
+    """Have a worker ready for the next run, unless a run is active: loading it would slow the run down.
+
+    Runs whose worker is gone, and with it the process that started it, get a new one.
+    """
+    waiting = [entry for entry in list_entries() if resident.is_waiting(entry.status) and entry.status.token]
+    lost = [entry.folder for entry in waiting if not process.is_registered(entry.status.token)]
+    if not resident.is_kept() or (has_active_runs() and not lost):
         return
-    process.start_detached("cleaner.worker", str(folder.resolve()), log=folder / LOG_FILE)
+    with locks.try_start_lock():
+        for folder in lost:
+            if resident.is_waiting(read_status(folder)):
+                launch(folder)
+        if not lost:
+            resident.ensure(resident.token_of(runs_root(), device), runs_root())
 
 
-def keep_spare() -> None:
-    """Have a spare worker ready for the next run, unless a run is active: loading it would slow the run down."""
-    if not has_active_runs():
-        spare.ensure()
+def prepare(request: Request) -> None:
+    """Have the idle worker that would execute a request render its images."""
+    resident.ask_to_prepare(resident.token_of(runs_root(), request.finetune.device), request)
 
 
 def has_active_runs(root: Path | None = None) -> bool:
@@ -113,7 +135,7 @@ def count_runs_ahead(entry: RunRecord, entries: Sequence[RunRecord]) -> int:
             return False
         if other.host not in ("", own.host):
             return False
-        if other.device and (other.device, other.gpus) != (own.device, own.gpus):
+        if other.device and own.device and (other.device, other.gpus) != (own.device, own.gpus):
             return False
         return other.state == RunState.RUNNING or other.queued < own.queued
 
@@ -203,6 +225,10 @@ def cancel(folder: Path) -> None:
     if status.state not in ACTIVE or (status.place and status.state == RunState.QUEUED):
         _force_cancel(folder, status)
         return
+    with _taken_from_queue(folder) as is_taken:
+        if is_taken:
+            _force_cancel(folder, status)
+            return
     timeout = SLURM_KILL_TIMEOUT_SECONDS if status.place else KILL_TIMEOUT_SECONDS
     arguments = folder, status.queued, timeout
     threading.Thread(target=_kill_after, args=arguments, name=f"cancel-{folder.name}", daemon=True).start()
@@ -227,6 +253,14 @@ def _kill_after(folder: Path, queued: float, seconds: float) -> None:
     elif status.pid and (worker := process.find_process(folder, status)) is not None:
         process.kill(worker)
         discard_training(folder)
+        resident.pass_on(status.token, folder.parent)
+
+
+@contextmanager
+def _taken_from_queue(folder: Path) -> Iterator[bool]:
+    """Keep workers from a run that none of them has taken; yields False if one has it."""
+    with locks.try_lock(folder) as is_free:
+        yield is_free and resident.is_waiting(read_status(folder))
 
 
 def _force_cancel(folder: Path, status: Status) -> None:
@@ -247,6 +281,10 @@ def pause(folder: Path) -> None:
     if status.place and status.state == RunState.QUEUED:
         slurm_queue.cancel_job(folder)
         transition(folder, RunState.PAUSED, message="")
+        return
+    with _taken_from_queue(folder) as is_taken:
+        if is_taken:
+            transition(folder, RunState.PAUSED)
 
 
 def _request_stop(folder: Path, name: str) -> None:

@@ -132,7 +132,8 @@ def _has_earlier_run(folder: Path, device: str) -> bool:
     queued, gpus = read_status(folder).queued, visible_gpus(device)
     for entry in list_entries(folder.parent):
         other = entry.status
-        is_earlier = other.state == RunState.QUEUED and other.queued < queued
+        # Without a process, it waits for the worker that has an earlier run, or that is starting.
+        is_earlier = other.state == RunState.QUEUED and other.pid and other.queued < queued
         may_share = not other.device or (other.device, other.gpus) == (device, gpus)
         if is_earlier and may_share and process.is_here(other) and process.is_alive(entry.folder, other):
             return True

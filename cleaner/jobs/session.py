@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from cleaner.files import read_json, write_error, write_text
-from cleaner.jobs import handover, local, process, slurm, sweep
+from cleaner.jobs import local, process, resident, slurm, sweep
 from cleaner.runs.progress import PROGRESS_FILE, read_progress
 from cleaner.runs.status import ACTIVE, RunState, StateError, read_status, transition
 from cleaner.types import Cancelled, CleanerError, Paused, StepReport
@@ -28,15 +28,17 @@ STOP_POLL_SECONDS = 0.2
 class RunSession:
     """Keeps the files of a run up to date while a worker executes it."""
 
-    def __init__(self, folder: Path, token: str = "") -> None:
-        """Take over a run; `token`: an argument in the command line of this process, by which it is found."""
+    def __init__(self, folder: Path, token: str = "", *, free_since: float = 0.0) -> None:
+        """Take over a run.
+
+        token: an argument in the command line of this process, by which it is found. free_since: time at which this
+        process had ended its last run.
+        """
         self.folder = folder
         self.terminated = threading.Event()
         """Set by SIGTERM or Ctrl-C: pause at the next step."""
         self.has_joined = False
         """Whether the other ranks of the run, if any, train with this process."""
-        self.next_run: Path | None = None
-        """Folder of the run that this process executes next."""
         self._lock = threading.Lock()
         self._ended = threading.Event()
         self._log_times: dict[str, float] = {}
@@ -56,8 +58,7 @@ class RunSession:
             queued=(before.queued if before.state == RunState.QUEUED else 0.0) or time.time(),
             place=slurm.SLURM if os.environ.get(slurm.JOB_VARIABLE) else "",
         )
-        waited = time.time() if before.pid == os.getpid() else self.status.queued
-        self.begun = self.status.started if self.status.place else waited
+        self.begun = self.status.started if self.status.place else max(self.status.queued, free_since)
         """When work for this run began: when it was queued, a busy worker took it or its job on a cluster began."""
         self.update_status()
 
@@ -93,16 +94,6 @@ class RunSession:
         stop = self._stop_exception()
         if stop:
             raise stop
-
-    def raise_if_not_to_wait(self) -> None:
-        """Raise `Cancelled`, `Paused` or `HandedOver` if the run is not to wait for the device any longer."""
-        self.raise_if_stopped()
-        handover.raise_if_claimed(self.folder)
-
-    def hand_over(self, worker: dict[str, Any]) -> None:
-        """Name the worker that executes the run from now on, and write nothing more."""
-        self.update_status(**worker)
-        self.end()
 
     def end(self) -> None:
         """Write nothing more."""
@@ -169,6 +160,7 @@ class RunSession:
             finally:
                 process.kill_children()
                 self.start_next_in_sweep()
+                resident.pass_on(self.status.token, self.folder.parent)
                 self._end_process(0, f"the run in {self.folder} was canceled.")
 
     def _end_process(self, exit_status: int, reason: str) -> None:

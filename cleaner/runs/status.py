@@ -80,7 +80,7 @@ class Status:
     """The same in clock ticks since the boot, which no step of the clock moves; 0: not known."""
     host: str = ""
     token: str = ""
-    """Argument in the command line of its worker: the token of a spare, or the folder of the worker's first run."""
+    """Argument in the command line of its worker: the token of its queue, or the folder of the run."""
     place: str = ""
     """"slurm" for a job of that cluster; empty for a process of this machine."""
 
