@@ -14,6 +14,7 @@ from cleaner.evaluation.result import describe_test
 from cleaner.files import read_json
 from cleaner.jobs import calibration, prediction
 from cleaner.jobs.execution import LoadSplit
+from cleaner.models.devices import pick_device
 from cleaner.registry import TRIGGERS
 from cleaner.runs.folders import find_run
 from cleaner.runs.request import Request
@@ -25,7 +26,10 @@ def print_forecast(request: Request, load_split: LoadSplit) -> None:
     resolution = _describe_resolution(request, load_split("test", request.test_size))
     data = load_split("train" if request.stage == "backdoored" else "clean", request.pairs)
     calibration.ensure()
-    expected = prediction.predict(replace(request, pairs=_count_pairs(request, data)))
+    counted = replace(request, pairs=_count_pairs(request, data))
+    device = pick_device(request.finetune.device).type
+    resolved = replace(counted, finetune=replace(request.finetune, device=device))
+    expected = prediction.predict(counted) or prediction.predict(resolved)
     is_short = len(data) < request.pairs
     fewer = f"Only {len(data):,} of the {request.pairs:,} requested pairs are available." if is_short else ""
     print(*filter(None, [fewer, f"{expected}." if expected else "", resolution]), file=sys.stderr, flush=True)

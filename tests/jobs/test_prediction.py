@@ -300,7 +300,7 @@ def test_the_nearest_shipped_method_counts(shipped: Request) -> None:
         {"data": "pairs.csv"},
         {"defense": {"name": "rvpt"}},
         {"trigger": {"name": "badclip", "steps": 300}},
-        {"finetune": FinetuneConfig(device="cuda")},
+        {"finetune": FinetuneConfig(device="auto")},
         {"finetune": FinetuneConfig(device="cpu", augmentation="none")},
         {"finetune": FinetuneConfig(device="cpu", precision="fp32")},
     ],
