@@ -210,7 +210,7 @@ def _scale_shipped(request: Request) -> Phases | None:
     """
     shipped, trigger = _read_shipped(), request.trigger or {}
     config, default = request.finetune, FinetuneConfig()
-    is_usual = all(getattr(config, name) == getattr(default, name) for name in COST_SETTINGS[2:] if name != "device")
+    is_usual = all(getattr(config, name) == getattr(default, name) for name in COST_SETTINGS[1:] if name != "device")
     is_optimized = "steps" in trigger and request.stage == "backdoored" and request.excluded is None
     if shipped is None or not is_usual or is_optimized or request.data != shipped.data or config.device != "cpu":
         return None
