@@ -124,7 +124,7 @@ def transition(folder: Path, state: RunState, **changes: Any) -> Status:
 
     Raises `StateError` if the state cannot follow the one in status.json, as after another process has ended the run.
     """
-    with _lock(folder):
+    with lock_status(folder):
         before = read_status(folder)
         if state not in (before.state, *NEXT_STATES[before.state]):
             raise StateError(f"the run {folder.name} is {state_label(before.state)}: it cannot become {state}.")
@@ -134,7 +134,7 @@ def transition(folder: Path, state: RunState, **changes: Any) -> Status:
 
 
 @contextmanager
-def _lock(folder: Path) -> Iterator[None]:
+def lock_status(folder: Path) -> Iterator[None]:
     """Lock the status of a run for one change."""
     lock = FileLock(folder / ".status.lock")
     try:

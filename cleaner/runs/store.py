@@ -26,7 +26,15 @@ from cleaner.registry import suggest
 from cleaner.runs.folders import find_run, is_shipped, runs_root, shipped_root
 from cleaner.runs.parts import first_invalid_field, read_notes
 from cleaner.runs.record import SCHEMA_VERSION, RunRecord, is_from_newer_version, merge_fields
-from cleaner.runs.status import STATUS_FILE, RunState, Status, incomplete_run_error, parse_status, write_status
+from cleaner.runs.status import (
+    STATUS_FILE,
+    RunState,
+    Status,
+    incomplete_run_error,
+    lock_status,
+    parse_status,
+    write_status,
+)
 from cleaner.types import CleanerError
 
 if TYPE_CHECKING:
@@ -55,7 +63,9 @@ def create_run(request: Request, root: Path | None = None, name: str = "") -> Pa
 
 def write_request(request: Request, folder: Path) -> None:
     """Write a run that is not started yet into a folder: its settings and copies of the files of its trigger."""
-    write_status(folder, Status(RunState.NEW))
+    folder.mkdir(parents=True, exist_ok=True)
+    with lock_status(folder):
+        write_status(folder, Status(RunState.NEW))
     if request.stage == "backdoored" and request.trigger:
         from cleaner.attacks.base import load_trigger  # here: listing runs must not load torch
         from cleaner.runs.run import write_trigger_files
