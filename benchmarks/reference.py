@@ -18,6 +18,13 @@ from benchmarks.variation import describe_variation
 from cleaner.files import read_json, read_json_lines
 from cleaner.reports.results import parse_row_metrics
 
+TITLES = {
+    "full": "Full schedule",
+    "quick": "Quick setting",
+    "mixed": "Quick setting, mixed captions",
+    "photos": "Photos",
+}
+"""Name of a table in figures -> its title."""
 DIGITS = 4
 LostPairs = Iterable[Sequence[str]]
 """(model, method) pairs whose learning rate lost more validation accuracy than the budget."""
@@ -36,16 +43,16 @@ def collect(root: Path) -> dict[str, Any]:
     mixed_rates = {quick_captions.MODEL: quick_captions.choose_rates(mixed.rows("trials"))}
     quick_rows = [row for row in quick["rows"] if row["defense"] in {None, *quick["chosen"][row["model"]]}]
     tables = [
-        *(make_table("Full schedule", rows, rule.BUDGET, lost, results_path(model).name) for model, rows, lost in full),
-        make_table("Quick setting", quick_rows, quick["budget"], _find_lost(quick["chosen"]), "quick_setting.json"),
+        *(make_table(TITLES["full"], rows, rule.BUDGET, lost, results_path(model).name) for model, rows, lost in full),
+        make_table(TITLES["quick"], quick_rows, quick["budget"], _find_lost(quick["chosen"]), "quick_setting.json"),
         make_table(
-            "Quick setting, mixed captions",
+            TITLES["mixed"],
             mixed.rows("rows"),
             quick["budget"],
             _find_lost(mixed_rates),
             quick_captions.PATH.name,
         ),
-        make_table("Photos", photos["rows"], photos["budget"], photos["lost_accuracy"], "cifar10.json"),
+        make_table(TITLES["photos"], photos["rows"], photos["budget"], photos["lost_accuracy"], "cifar10.json"),
     ]
     seeds = [row for _, rows, _ in full for row in rows]
     return {"tables": tables, "variation": describe_variation(map(_name_figures, seeds), _read_processors(folder))}

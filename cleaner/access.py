@@ -54,11 +54,8 @@ def is_loopback(address: str) -> bool:
 
 def allowed_folders() -> list[Path]:
     """Return the folders of CLEANER_DATA_ROOTS; empty if the app may read all, or in public mode none."""
-    return (
-        []
-        if is_public()
-        else [Path(root).resolve() for root in os.environ.get(DATA_ROOTS, "").split(os.pathsep) if root]
-    )
+    roots = "" if is_public() else os.environ.get(DATA_ROOTS, "")
+    return [Path(root).resolve() for root in roots.split(os.pathsep) if root]
 
 
 def validate_allowed(path: str | Path) -> None:

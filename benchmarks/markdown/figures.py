@@ -5,16 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from benchmarks.markdown.cells import read_measurement, read_result
+from benchmarks.reference import TITLES
 from cleaner.labels import NO_DEFENSE
 from cleaner.reports.reference import ReferenceRow, Spread, read_reference
-
-TABLES = {
-    "full": "Full schedule",
-    "quick": "Quick setting",
-    "mixed": "Quick setting, mixed captions",
-    "photos": "Photos",
-}
-"""Name in figures -> title of the table in assets/reference.json."""
 
 
 def format_figure(key: str, root: Path) -> str:
@@ -46,7 +39,7 @@ def lost_points(table: str, attack: str, defense: str, root: Path) -> float:
 def find_row(table: str, attack: str, defense: str, root: Path) -> ReferenceRow:
     """Return a row of assets/reference.json; raise `KeyError` without one."""
     reference = read_reference(root / "assets" / "reference.json")
-    for row in (row for found in reference.tables if found.title == TABLES[table] for row in found.rows):
+    for row in (row for found in reference.tables if found.title == TITLES[table] for row in found.rows):
         if (row.attack, row.defense or NO_DEFENSE) == (attack, defense):
             return row
     raise KeyError(f"{table}/{attack}/{defense}")

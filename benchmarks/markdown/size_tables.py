@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks.markdown.cells import (
-    Row,
     describe_origin,
     markdown_table,
     read_measurement,
@@ -53,9 +51,3 @@ def describe_step(row: dict[str, Any]) -> str:
     if "classes" in row:
         parts.append(f"{row['classes']} classes, {row['templates']} prompts each")
     return ", ".join(parts)
-
-
-def describe_growth(rows: Sequence[Row]) -> str:
-    """Return the own memory of the fewest and of the most pairs of a format."""
-    low, high = (pick(rows, key=lambda row: row["pairs"])["own_mb"] for pick in (min, max))
-    return f"{rows[0]['format']} from {low:.0f} to {high:.0f} MB"

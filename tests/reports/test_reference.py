@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.markdown.figures import TABLES, format_figure
+from benchmarks.markdown.figures import format_figure
+from benchmarks.reference import TITLES
 from cleaner.files import shipped_assets
 from cleaner.labels import NO_DEFENSE
 from cleaner.reports import html
@@ -18,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 
 def test_every_row_has_its_origin_and_every_attack_its_backdoored_model() -> None:
     reference = read_reference()
-    assert {table.title for table in reference.tables} == set(TABLES.values())
+    assert {table.title for table in reference.tables} == set(TITLES.values())
     for table in reference.tables:
         assert table.protocol
         for row in table.rows:
@@ -39,7 +40,7 @@ def test_a_damaged_file_leaves_no_table(text: str, tmp_path: Path) -> None:
 
 
 def test_a_figure_in_prose_is_the_mean_of_its_row() -> None:
-    (table,) = (table for table in read_reference().tables if table.title == TABLES["quick"])
+    (table,) = (table for table in read_reference().tables if table.title == TITLES["quick"])
     row = next(row for row in table.rows if row.attack == "badnet" and row.defense is None)
     assert format_figure(f"quick/badnet/{NO_DEFENSE}/asr", ROOT) == f"{100 * row.asr[0]:.0f}%"
     with pytest.raises(KeyError):
