@@ -3,7 +3,8 @@
 For each method, the time of a step of the training loop, and its ratio to the method's own bare forward, backward and
 optimizer step on batches that are ready to encode (`benchmarks/bare_step.py`). Methods are interleaved over several
 rounds; ratios are medians over the rounds. `--threads 1` counts processor time instead of wall time, which other work
-disturbs little; otherwise measure on an idle machine.
+disturbs little; otherwise measure on an idle machine. The defaults take more than an hour on two cores; the
+table is refreshed by `python -m benchmarks.tables`.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ CLASS_COUNTS = (10, 100, 1000)
 class Options:
     """Measure and write the result file."""
 
-    models: tuple[str, ...] = ("scenes-lite", "scenes-rn", "scenes-vit")
+    models: tuple[str, ...] = tuple(BUILT_IN)
     """Built-in models; with random weights where there are none, which changes no time."""
     steps: int = 40
     """Steps of one measurement: one epoch of the training loop, including its subtexts."""

@@ -39,6 +39,7 @@ def snapshot():
         "denormals": float(torch.tensor(1e-39) * 0.5) > 0,
         "threads": (torch.get_num_threads(), torch.get_num_interop_threads()),
         "attention": attend(),
+        "thread turns": sys.getswitchinterval(),
         "warning filters": list(map(str, warnings.filters)),
         "signal handlers": {int(s): str(signal.getsignal(s)) for s in signal.valid_signals()},
         "environment": dict(os.environ),
@@ -80,12 +81,12 @@ def changes(*codes: str) -> list[set[str]]:
 
 
 @pytest.mark.slow
-def test_importing_every_module_changes_nothing_and_configure_torch_three_settings() -> None:
+def test_importing_every_module_changes_nothing_and_configure_torch_four_settings() -> None:
     imported, configured = changes(IMPORT_ALL, CONFIGURE)
     assert imported == set()
     glibc = {"freed memory is kept"} if platform.libc_ver()[0] == "glibc" else set()
     # Some CPUs cannot flush denormals.
-    assert {"attention"} | glibc <= configured <= {"attention", "denormals"} | glibc
+    assert {"attention", "thread turns"} | glibc <= configured <= {"attention", "thread turns", "denormals"} | glibc
 
 
 def test_processes_that_render_images_start_without_torch() -> None:

@@ -49,9 +49,12 @@ def describe_step_times(result: dict[str, Any]) -> str:
         f"`{model['model']}` " + ", ".join(f"{t['seconds']:.2f} s for {t['classes']:,}" for t in model["classifier"])
         for model in models
     )
+    slowest = {model["model"]: min(model["rows"], key=lambda row: float(row["of_bare_rate"])) for model in models}
+    lowest = join_unique(f"`{name}` {row['of_bare_rate']:.2f} ({row['method']})" for name, row in slowest.items())
     clock = "processor time" if result["clock"] == "processor" else "wall time"
     return (
-        "Bare: forward, backward and optimizer step of the method on batches that are ready to encode. "
+        "Bare: forward, backward and optimizer step of the method on batches that are ready to encode. Lowest share "
+        f"over all {max(len(model['rows']) for model in models)} methods timed: {lowest}. "
         f"Processor time to prepare a step of TA-Cleaner, K 100%: {preparation}. "
         f"Batch {result['batch_size']}, {result['precision']}, {result['threads']} thread(s), {clock}; medians of "
         f"{result['rounds']} interleaved rounds of {result['steps']} steps. Subtexts of an epoch, K 10%: "

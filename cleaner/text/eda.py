@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import string
+from functools import lru_cache
 from random import Random
 
 from cleaner.seed import derive_seed
@@ -31,12 +32,14 @@ def eda(caption: str, seed: int = 0, alpha: float = 0.1) -> str:
     return " ".join(new) if new else caption
 
 
-def _synonyms(word: str) -> list[str]:
+@lru_cache(maxsize=16384)
+def _synonyms(word: str) -> tuple[str, ...]:
     lexicon = load_lexicon()
     lower = word.lower()
-    return sorted({s for pos in "nvar" for s in lexicon.synonyms(pos, lower)} - {lower})
+    return tuple(sorted({s for pos in "nvar" for s in lexicon.synonyms(pos, lower)} - {lower}))
 
 
+@lru_cache(maxsize=16384)
 def _split_edges(token: str) -> tuple[str, str, str]:
     """Return the punctuation before a word, the word and the punctuation after it: "", "grapes", ","."""
     word = token.strip(_PUNCTUATION)

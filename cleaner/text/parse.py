@@ -140,7 +140,7 @@ def _build_chunker() -> Callable[[list[tuple[str, str]]], Any]:
     return chunk
 
 
-@lru_cache(maxsize=2048)
+@lru_cache(maxsize=16384)
 def _chunk_tags(tags: tuple[str, ...]) -> tuple[tuple[str, int, int], ...]:
     """Return (kind, start, end) of the chunks of a sequence of tags."""
     chunks = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from itertools import pairwise
 from random import Random
 
@@ -25,7 +26,7 @@ def draw_positive(parsed: Parse, rng: Random) -> str | None:
     operators = find_scope_operators(parsed)
     scope_start = min(operators, default=len(parsed.tokens))
     kept = [True] * len(parsed.tokens)
-    ends = find_cut_points(parsed, operators)
+    ends = find_cut_points(parsed)
     end = ends[int(rng.random() * len(ends))] if ends and rng.random() < 0.85 else len(parsed.chunks)
     drop_chunks(parsed, kept, range(end, len(parsed.chunks)))
     drop_probability = 0.9 if rng.random() < 0.7 else 0.4
@@ -46,15 +47,17 @@ def find_scope_operators(parsed: Parse) -> list[int]:
     return [i for i, t in enumerate(parsed.tokens) if t.lower in rules.NEGATIONS or t.lower in rules.QUANTIFIERS]
 
 
-def find_cut_points(parsed: Parse, operators: list[int]) -> list[int]:
+# Each epoch draws new subtexts of the same captions.
+@lru_cache(maxsize=16384)
+def find_cut_points(parsed: Parse) -> tuple[int, ...]:
     """Return each k for which the first k chunks are grammatical and true alone."""
-    first = parsed.chunks[0]
+    first, operators = parsed.chunks[0], find_scope_operators(parsed)
     is_clause = first.text in rules.CONJUNCTIONS and any(chunk.kind == "VP" for chunk in parsed.chunks[1:3])
     # "If it rains" and "when it rains" say nothing alone.
     if is_clause or (first.kind == "O" and parsed.tokens[first.start].tag not in ("PRP", "RB", "DT", "JJ", "CD")):
-        return []
+        return ()
     if any(parsed.tokens[i].lower not in rules.AMOUNTS for i in operators):
-        return []
+        return ()
     cut_points, open_quotes = [], 0
     has_main_phrase = False
     for k in range(1, len(parsed.chunks)):
@@ -65,7 +68,7 @@ def find_cut_points(parsed: Parse, operators: list[int]) -> list[int]:
             break  # "a market | with all sorts of fruit"
         if has_main_phrase and open_quotes % 2 == 0 and _may_end(parsed, k):
             cut_points.append(k)
-    return cut_points
+    return tuple(cut_points)
 
 
 def _may_end(parsed: Parse, k: int) -> bool:
@@ -154,22 +157,23 @@ def _joins_within_phrase(parsed: Parse, k: int) -> bool:
     return starts_bare and parsed.tokens[following.head].tag == "NN"
 
 
-def find_droppable_groups(parsed: Parse, chunk: Chunk) -> list[tuple[int, ...]]:
+@lru_cache(maxsize=65536)
+def find_droppable_groups(parsed: Parse, chunk: Chunk) -> tuple[tuple[int, ...], ...]:
     """Return groups of tokens of a noun phrase that may be dropped: "very old", "black and white"."""
     if not chunk.attributes:
-        return []
+        return ()
     first, last = chunk.attributes[0], chunk.attributes[-1]
     if first > 0 and parsed.tokens[first - 1].tag in (",", "CC"):
-        return []  # the second of two adjectives
+        return ()  # the second of two adjectives
     droppable = [i for i in chunk.attributes if _is_droppable(parsed, chunk, i)]
     attribute_span = range(first, last + 1)
     has_degree = first - 1 >= chunk.start and parsed.tokens[first - 1].tag.startswith("RB")
     if len(attribute_span) == len(chunk.attributes) and not has_degree:
-        return [_add_tone(parsed, chunk, i) for i in droppable]
+        return tuple(_add_tone(parsed, chunk, i) for i in droppable)
     is_joined = all(parsed.tokens[i].tag[:2] in ("JJ", "CC", "RB", ",") for i in attribute_span)
     if len(droppable) == len(chunk.attributes) and is_joined:
-        return [(*([first - 1] if has_degree else []), *attribute_span)]
-    return []
+        return ((*([first - 1] if has_degree else []), *attribute_span),)
+    return ()
 
 
 def _add_tone(parsed: Parse, chunk: Chunk, i: int) -> tuple[int, ...]:

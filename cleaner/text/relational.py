@@ -36,7 +36,7 @@ def draw_relation_positive(parsed: Parse, rng: Random) -> str | None:
     modifiers, second = _find_other_relation(parsed, scope_start)
     has_other = bool(modifiers) and rng.random() < 0.5
     least = second if has_other else first
-    ends = [k for k in find_cut_points(parsed, operators) if k >= least]
+    ends = [k for k in find_cut_points(parsed) if k >= least]
     end = len(parsed.chunks)
     if ends:
         end = ends[0] if rng.random() < 0.8 else ends[int(rng.random() * len(ends))]

@@ -104,7 +104,8 @@ def test_the_table_of_text_triggers_states_how_each_attack_was_poisoned(tmp_path
 
 def test_step_lists_every_method_and_the_settings(tmp_path: Path) -> None:
     row = {"method": "cleanclip", "seconds": 0.4, "bare_seconds": 0.36, "of_bare_rate": 0.9, "over_cleanclip": 1.0}
-    model = {"model": "rn", "rows": [row], "classifier": [{"classes": 10, "seconds": 0.01}]}
+    rows = [row, row | {"method": "par", "of_bare_rate": 0.7}]
+    model = {"model": "rn", "rows": rows, "classifier": [{"classes": 10, "seconds": 0.01}]}
     model |= {"preparation": {"EDA": 1.25}}
     settings = {"batch_size": 64, "precision": "fp32", "threads": 2, "rounds": 3, "steps": 8, "peak_mb": 1500}
     times = {"models": [model], "clock": "wall", "texts_of_an_epoch": [{"pairs": 1000, "seconds": 0.1}]}
@@ -114,6 +115,7 @@ def test_step_lists_every_method_and_the_settings(tmp_path: Path) -> None:
     for part in ("Batch 64, fp32, 2 thread(s), wall time", "3 interleaved rounds", "1.50 GB", "commit abc"):
         assert part in text
     assert "EDA 1.2 ms" in text
+    assert "Lowest share over all 2 methods timed: `rn` 0.70 (par)" in text
 
 
 def test_rival_lists_every_number_of_loader_processes(tmp_path: Path) -> None:
