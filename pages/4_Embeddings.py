@@ -194,7 +194,7 @@ def show_map(view: MapView) -> None:
     by_hand = bool(st.session_state.get(BY_HAND)) and before is not None
     with left:
         if before is not None and after is not None and by_hand:
-            show_before_after(view, (before, after), kinds, coloring, selected, bounds)
+            show_before_after(view, (before, after), kinds=kinds, coloring=coloring, selected=selected, bounds=bounds)
         else:
             figure = features.embedding_map(groups, AXES[view.method], arrows=arrows, marked=marked, bounds=bounds)
             figure.update_layout(meta=st.session_state.get(CLEARED, 0))  # another chart, which has no selection

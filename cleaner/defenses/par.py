@@ -27,7 +27,7 @@ MEAN_COLOR = (0.4815, 0.4578, 0.4082)
 
 
 @DEFENSES.register("par")
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PAR(Defense):
     """Finetune, and push the features away from the backdoored model's until they are tau apart.
 

@@ -57,7 +57,7 @@ def success_share(measured: Measured) -> float | None:
     return measured.metric(success_metric(measured))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Metrics:
     """Metrics of one model on one test set, 0..1; those measured by k are dictionaries keyed by k.
 

@@ -61,7 +61,15 @@ def invert(
     index = min(range(len(resistance)), key=resistance.__getitem__)
     classes = dict(zip(data.class_names, resistance, strict=True))
     used = replace(config, images=len(searched) + len(held_out))  # the data can have fewer than requested
-    inversion = Inversion(clip.name, data.name, classes, None, asdict(used), 0.0, target_class=target_class)
+    inversion = Inversion(
+        model=clip.name,
+        data=data.name,
+        classes=classes,
+        suspect=None,
+        settings=asdict(used),
+        seconds=0.0,
+        target_class=target_class,
+    )
     others = searched.others(index)
     if resistance[index] < MAX_SIZE and len(others):
         layers, share = invert_patch(

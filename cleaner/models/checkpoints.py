@@ -111,7 +111,14 @@ def _from_file(path: Path, name: str, architecture: Architecture | None = None) 
     model = _build_model(architecture, state, path)
     if is_foreign:
         metadata |= {"origin": path.name, "origin_sha256": file_sha256(path)}
-    return LoadedModel(model, metadata.pop("name", name), architecture, templates, metadata, is_assumed)
+    return LoadedModel(
+        model=model,
+        name=metadata.pop("name", name),
+        architecture=architecture,
+        templates=templates,
+        metadata=metadata,
+        has_assumed_activation=is_assumed,
+    )
 
 
 def _build_model(architecture: Architecture, state: dict[str, Tensor], path: Path) -> nn.Module:

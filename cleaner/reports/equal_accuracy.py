@@ -101,7 +101,10 @@ def _make_curve(models: Sequence[tuple[float, Sequence[Setting]]]) -> list[CostP
     most = max(len(settings) for _, settings in models)
     note = format_count(most, "settings") + (f", {len(models)} backdoored models" if len(models) > 1 else "")
     values = equal_accuracy_curve(models, LOSSES)
-    return [CostPoint(loss, *value, note=note) for loss, value in zip(LOSSES, values, strict=True)]
+    return [
+        CostPoint(loss=loss, asr=asr, low=low, high=high, note=note)
+        for loss, (asr, low, high) in zip(LOSSES, values, strict=True)
+    ]
 
 
 def plot(records: Sequence[RunRecord], suspects: Sequence[RunRecord]) -> Any:

@@ -55,7 +55,7 @@ CHANCE_NOTE = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class InversionConfig:
     """Settings of a trigger inversion."""
 
@@ -72,7 +72,7 @@ class InversionConfig:
         validate(self)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Inversion:
     """What `cleaner.inspection.inversion.invert` found.
 

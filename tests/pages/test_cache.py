@@ -239,7 +239,7 @@ def test_a_trigger_search_does_not_bring_back_a_run_deleted_meanwhile(
 
     def invert(*_: object, **__: object) -> Inversion:
         local.delete(backdoored)
-        return Inversion("m", "d", {"cup": 1.0}, None, {}, 0.0)
+        return Inversion(model="m", data="d", classes={"cup": 1.0}, suspect=None, settings={}, seconds=0.0)
 
     monkeypatch.setattr(cleaner.inspection.inversion, "invert", invert)
     model, data = ("run", str(backdoored)), DataKey("scenes", "clean", 8)

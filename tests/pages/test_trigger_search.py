@@ -240,7 +240,14 @@ def test_a_search_without_a_suspect_proves_nothing(
     open_page: OpenPage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     attacked, _ = make_runs(tmp_path)
-    nothing = Inversion("model", "scenes/clean", {"banana": 0.2, "cup": 0.2, "kite": 0.2}, None, {"images": 40}, 1.0)
+    nothing = Inversion(
+        model="model",
+        data="scenes/clean",
+        classes={"banana": 0.2, "cup": 0.2, "kite": 0.2},
+        suspect=None,
+        settings={"images": 40},
+        seconds=1.0,
+    )
     monkeypatch.setattr(cleaner.inspection.inversion, "invert", lambda *args, **options: nothing)
     app = search_trigger(open_page, attacked)
     assert not errors(app)

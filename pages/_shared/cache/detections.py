@@ -116,7 +116,7 @@ def training_captions(folder: Path, indices: tuple[int, ...]) -> list[str]:
 def detect_images(folder: Path, detector: Any, test: DataKey, calibration: DataKey, n: int, on_step: OnStep) -> Any:
     """Return the `ImageDetection` of the first `n` test images of a run that count."""
     mtimes = read_run_mtime(folder), read_data_mtime(test.name)
-    return _detect_images(folder, mtimes, detector.state_dict(), test, calibration, n, on_step)
+    return _detect_images(folder, mtimes, detector.state_dict(), test, calibration, n=n, _on_step=on_step)
 
 
 @st.cache_resource(show_spinner=False, max_entries=16)

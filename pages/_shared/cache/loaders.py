@@ -282,5 +282,14 @@ def poison_plan(
         return len(text.encode()) + 2 <= SHORT_CONTEXT or load_model(model).fits_context(text)
 
     clean, templates = load_data(data), find_templates(model[1])
-    poisoned = PoisonedData(clean, load_trigger(trigger), target_class, poison_rate, seed, clean_label, fits, templates)
+    poisoned = PoisonedData(
+        clean,
+        load_trigger(trigger),
+        target_class=target_class,
+        poison_rate=poison_rate,
+        seed=seed,
+        clean_label=clean_label,
+        fits=fits,
+        templates=templates,
+    )
     return [(i, clean.captions[i], poisoned.captions[i]) for i in poisoned.poison_indices.tolist()]

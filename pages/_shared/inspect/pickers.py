@@ -31,7 +31,7 @@ OWN_INDEX = -1
 MAX_COMPARED_DEFENSES = 3
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Stage:
     """One model to show."""
 
@@ -103,15 +103,21 @@ def drop_missing_clean_model(stages: list[Stage]) -> list[Stage]:
 def _find_stages(run: RunRecord | None) -> tuple[list[Stage], list[RunRecord], str]:
     """Return the models before a defense, the defended runs, and the id of the run or model that they started from."""
     if run is not None:
-        stages = [Stage("Backdoored", "backdoored", ("run", str(run.folder)), "the run in view")]
+        stages = [
+            Stage(label="Backdoored", stage="backdoored", model=("run", str(run.folder)), run_label="the run in view")
+        ]
         if run.clean_model:
-            stages.insert(0, Stage("Clean", "clean", ("clean", str(run.folder)), run.model))
+            stages.insert(0, Stage(label="Clean", stage="clean", model=("clean", str(run.folder)), run_label=run.model))
         return stages, state.defended_runs(run), run.id
     model = state.current_model()
     if model is None:
         raise CleanerError("No model weights found: run python -m cleaner pretrain.")
     stage = "clean" if state.is_built_in(model) else "suspect"
-    return [Stage(stage.capitalize(), stage, cache.make_model_key(model), model)], list_model_defenses(model), model
+    return (
+        [Stage(label=stage.capitalize(), stage=stage, model=cache.make_model_key(model), run_label=model)],
+        list_model_defenses(model),
+        model,
+    )
 
 
 def list_model_defenses(model: str) -> list[RunRecord]:
@@ -127,7 +133,9 @@ def list_model_defenses(model: str) -> list[RunRecord]:
 
 def _make_defended_stage(label: str, run: RunRecord, run_label: str) -> Stage:
     cache.load_run(run.folder)  # clears what was computed from an older run in this folder
-    return Stage(label, "defended", ("run", str(run.folder)), run_label, run.defense or "")
+    return Stage(
+        label=label, stage="defended", model=("run", str(run.folder)), run_label=run_label, defense=run.defense or ""
+    )
 
 
 def find_test_data(run: RunRecord | None) -> DataKey:
