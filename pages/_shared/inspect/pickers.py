@@ -8,8 +8,8 @@ from typing import Literal
 
 import streamlit as st
 
-from cleaner.files import resolve_path
 from cleaner.labels import format_count
+from cleaner.models.resolve import resolve_model_name
 from cleaner.presets import home_data
 from cleaner.runs.record import RunRecord
 from cleaner.runs.request import TEST_SIZE, format_data, parse_data
@@ -144,7 +144,7 @@ def find_test_data(run: RunRecord | None) -> DataKey:
         return job_requests.read_test_data(run)
     model = state.current_model() or ""
     opened = st.session_state.get(state.OPENED_MODELS, [])
-    names = [external.data for external in opened if resolve_path(external.model) == model][-1:]
+    names = [external.data for external in opened if resolve_model_name(external.model) == model][-1:]
     names += [job_requests.read_test_data(other).name for other in state.defenses_of_model(model)]
     return DataKey([*names, home_data(model)][0], "test", TEST_SIZE)
 

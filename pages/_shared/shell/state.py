@@ -9,9 +9,10 @@ from typing import Any, TypeVar
 
 import streamlit as st
 
-from cleaner.files import assets, resolve_path
+from cleaner.files import assets
 from cleaner.labels import find_clean_captions, to_attack_label, to_label
 from cleaner.models.header import is_clip_file
+from cleaner.models.resolve import resolve_model_name
 from cleaner.presets import is_pretrained
 from cleaner.runs.folders import find_run
 from cleaner.runs.record import RunRecord
@@ -124,7 +125,7 @@ def list_started_from(suspect: RunRecord) -> list[RunRecord]:
 def selectable_models() -> list[str]:
     """Return the models that can be viewed without a run: built-in, opened by the user, and already defended ones."""
     built_in = sorted(path.parent.name for path in assets().glob("*/model.safetensors") if is_clip_file(path))
-    opened = sorted(resolve_path(external.model) for external in st.session_state.get(OPENED_MODELS, []))
+    opened = sorted(resolve_model_name(external.model) for external in st.session_state.get(OPENED_MODELS, []))
     defended = [run.source_model for run in all_runs() if run.source_model]
     return list(dict.fromkeys([*built_in, *opened, *defended]))
 
