@@ -35,7 +35,7 @@ def find_subject() -> Subject:
     return Subject(cache.make_model_key(model), model, data, None)
 
 
-with page("Trigger search", LEAD):
+with page("Trigger search", LEAD, picture=".st-key-search-invert-classes"):
     with st.spinner("Loading PyTorch …"):
         cache.triggers()
     subject = find_subject()

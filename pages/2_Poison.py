@@ -332,7 +332,7 @@ def show_training_curves(run: RunRecord | None) -> None:
     st.caption(f"Run in view: {escape_markdown(times.label_run(run))}.")
 
 
-with page("Poison", LEAD):
+with page("Poison", LEAD, picture=".st-key-gallery"):
     with st.spinner("Loading PyTorch …"):
         cache.triggers()
     run = state.current_run()

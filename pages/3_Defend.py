@@ -342,7 +342,7 @@ def show_missing_run() -> None:
         link("Poison", "Go to Poison")
 
 
-with page("Defend", LEAD):
+with page("Defend", LEAD, picture=".st-key-pareto"):
     with st.spinner("Loading PyTorch …"):
         cache.defenses()
     run = state.current_run()

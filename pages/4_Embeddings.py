@@ -305,7 +305,7 @@ def show_metrics(view: MapView) -> None:
         st.plotly_chart(features.shift_histogram(bars), key=f"embeddings.shift.{number}", config=NO_MODE_BAR)
 
 
-with page("Embeddings", LEAD):
+with page("Embeddings", LEAD, picture=":is(.st-key-embeddings-map, .st-key-embeddings-before_after)"):
     left, middle, right = st.columns([1.2, 1, 0.6], gap="medium", vertical_alignment="center")
     left.header(wording.section_title("Map of all models", state.current_run()), anchor=False)
     with middle:

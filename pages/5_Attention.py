@@ -285,7 +285,7 @@ def show_word_attribution(stages: list[Stage], sample: Sample, trigger_run: Path
     )
 
 
-with page("Attention", LEAD):
+with page("Attention", LEAD, picture=":is(.st-key-attention-grid, .st-key-attention-before_after)"):
     run = state.current_run()
     trigger_run = pickers.find_trigger_run(run)
     left, right = st.columns([1, 3], gap="large")

@@ -286,7 +286,7 @@ def show_epoch(data_key: DataKey, draw: DrawKey) -> None:
         )
 
 
-with page("Subtexts", LEAD):
+with page("Subtexts", LEAD, picture=".st-key-similarity"):
     with st.spinner("Loading PyTorch …"):
         cache.defenses()
         run = state.current_run()

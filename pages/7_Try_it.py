@@ -221,7 +221,7 @@ def show_link(
     st.code(f"{(st.context.url or 'Try_it').partition('?')[0]}?{urlencode(link)}", language=None, wrap_lines=True)
 
 
-with page("Try it", LEAD, prepare=apply_link):
+with page("Try it", LEAD, picture=":is(.st-key-try-picture, .st-key-try-predictions)", prepare=apply_link):
     run = state.current_run()
     trigger_run = pickers.find_trigger_run(run)
     left, right = st.columns([1, 2], gap="medium")

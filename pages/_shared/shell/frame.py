@@ -61,10 +61,11 @@ class PipelineStep(NamedTuple):
 
 
 @contextmanager
-def page(title: str, lead: str, prepare: Callable[[], None] = lambda: None) -> Iterator[None]:
+def page(title: str, lead: str, *, picture: str = "", prepare: Callable[[], None] = lambda: None) -> Iterator[None]:
     """Draw the frame of a page around its content and show a `CleanerError` as a message.
 
-    prepare: sets widgets before the frame draws them, for who may use the app.
+    picture: selector of the main picture, which stage mode shows alone, without :has, which CSS does not nest; without
+    one it shows all content. prepare: sets widgets before the frame draws them, for who may use the app.
     """
     st.set_page_config(page_title=f"{title} · TA-Cleaner Lab", page_icon="🧹", layout="wide", initial_sidebar_state=250)
     st.html(STYLE)
@@ -83,7 +84,7 @@ def page(title: str, lead: str, prepare: Callable[[], None] = lambda: None) -> I
         st.title(title, anchor=False, width="content")
         st.markdown(lead)
     if stage_mode.is_on():
-        stage_mode.show(title)
+        stage_mode.show(title, picture)
     else:
         lesson.show_bar(title, link)
     error_place = st.empty()
