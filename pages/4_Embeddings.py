@@ -13,11 +13,9 @@ import pandas as pd
 import streamlit as st
 
 from cleaner.inspection.embedding_map import read_map
-from cleaner.jobs import map_worker
 from cleaner.plots import features
 from cleaner.plots.styles import find_style
 from cleaner.runs.store import read_record
-from cleaner.types import CleanerError
 from pages._shared import cache
 from pages._shared.inspect import before_after, pickers
 from pages._shared.inspect.map_view import AXES, COLORINGS, KIND_STYLES, MapView, PointId, group_points
@@ -89,17 +87,18 @@ def _fit_umap(folder: Path) -> None:
         if _has_umap(folder):  # also one that was fitted for another session
             st.session_state.pop(start_key, None)
             st.rerun()
-        is_running = cache.fit_umap(folder)
-        started = st.session_state.setdefault(start_key, time.monotonic())
-        if is_running:
+        if start_key not in st.session_state:
+            st.session_state[start_key] = time.monotonic(), cache.fit_umap(folder)
+        started, work = st.session_state[start_key]
+        if work.is_running:
             seconds = time.monotonic() - started
             st.info(f"Fitting UMAP: {seconds:.0f} s. Showing PCA meanwhile.", icon=":material/hourglass_top:")
             tick("embeddings.tick")
             return
-        st.session_state.pop(start_key, None)
-        if _has_umap(folder):
+        st.session_state.pop(start_key)
+        if work.error is None:
             st.rerun()
-        raise CleanerError(f"UMAP failed ({map_worker.read_last_log_line(folder)}): choose PCA or try again.")
+        raise work.error
 
     watch()
 

@@ -81,7 +81,7 @@ def show(subject: Subject) -> None:
         if st.button(label, key="search.invert.go", type="primary", icon=":material/play_arrow:", disabled=is_running):
             if (other := cache.find_work(key)) is not None and other.is_running:
                 st.toast("A search of this model was started in another tab; see it here.", icon=":material/info:")
-            cache.start_work(key, partial(_search, subject, config))
+            cache.start_search(key, partial(_search, subject, config))
             st.rerun()  # disables the button
         st.caption("Unlabeled clean images suffice. It takes minutes and goes on when you leave this page.")
         st.caption(METHOD)
