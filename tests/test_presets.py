@@ -36,6 +36,8 @@ from cleaner.types import CleanerError
 from cleaner.workflow import poison
 from tests.conftest import make_clip
 
+pytestmark = pytest.mark.quick
+
 ARXIV = r"arXiv:\d{4}\.\d{5}"
 PUBLISHED: dict[str, dict[str, Any]] = {
     # BadCLIP: src/embeding_optimize_patch.py; 50 epochs of 10,000 images at batch 64 are 7,800 steps.

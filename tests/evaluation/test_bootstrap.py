@@ -17,6 +17,8 @@ from cleaner.evaluation.same_test import is_same_test
 from cleaner.models.clip import Clip
 from tests.pages.runs import make_metrics
 
+pytestmark = pytest.mark.quick
+
 
 def test_outcomes_round_trip_as_text() -> None:
     outcomes = np.random.default_rng(1).random(1001) < 0.3

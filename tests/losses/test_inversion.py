@@ -9,6 +9,8 @@ import torch.nn.functional as F
 
 from cleaner.losses.inversion import inversion_loss, target_loss
 
+pytestmark = pytest.mark.quick
+
 
 def test_losses_equal_naive() -> None:
     draw = torch.Generator().manual_seed(0)

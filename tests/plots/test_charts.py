@@ -17,6 +17,8 @@ from cleaner.plots.features import PointGroup, embedding_map, margin_histogram
 from cleaner.plots.images import share_distribution, word_bars
 from cleaner.plots.styles import find_style
 
+pytestmark = pytest.mark.quick
+
 
 def test_each_backdoored_model_has_its_own_front() -> None:
     points = [

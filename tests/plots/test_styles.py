@@ -22,6 +22,8 @@ from cleaner.plots.styles import (
 )
 from pages._shared.inspect.map_view import KIND_STYLES
 
+pytestmark = pytest.mark.quick
+
 # Matrices of Machado, Oliveira and Fernandes (2009), severity 1, for linear RGB.
 VISIONS = {
     "normal": np.eye(3),
