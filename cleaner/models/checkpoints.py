@@ -1,7 +1,7 @@
-"""Load models: files of this project, open_clip's models, and published checkpoints, without running code in them.
+"""Load models: files of this project, published checkpoints, and open_clip's models, which it downloads and loads.
 
-A file is read as tensors and plain values only, and compared with its architecture key by key and shape by shape before
-a model is built.
+A local file is read as tensors and plain values only, without running code in it, and compared with its architecture
+key by key and shape by shape before a model is built.
 """
 
 from __future__ import annotations
