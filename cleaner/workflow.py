@@ -99,14 +99,7 @@ def poison(
     data = data.with_transform(clip.framing)
     # Pairs, captions and labels do not depend on the optimized patch, so bad input fails before it is optimized.
     poisoned = PoisonedData(
-        data,
-        trigger,
-        target_class=target_class,
-        poison_rate=poison_rate,
-        seed=config.seed,
-        clean_label=clean_label,
-        fits=clip.fits_context,
-        templates=clip.templates,
+        data, trigger, target_class, poison_rate, config.seed, clean_label, clip.fits_context, clip.templates
     )
     test = _choose_test_data(test, data, target_class, trigger)
     _validate_captions(clip, poisoned, test)
@@ -150,17 +143,7 @@ def poison(
     }
     _tag_backdoored(trained.clip, settings)
     history, kept = reports + trained.history, _finish_film(recorder, trained)
-    return Run(
-        trained.clip,
-        history,
-        metrics=metrics,
-        config=settings,
-        trigger=trigger,
-        target_class=target_class,
-        manifest=poisoned.manifest(),
-        clean_clip=clip,
-        film=kept,
-    )
+    return Run(trained.clip, history, metrics, settings, trigger, target_class, poisoned.manifest(), clip, kept)
 
 
 def _tag_backdoored(clip: Clip, settings: dict[str, Any]) -> None:
@@ -302,14 +285,7 @@ def defend(
     trained.clip.metadata |= {"stage": "defended"}
     kept = _finish_film(recorder, trained, run.film)
     return Run(
-        trained.clip,
-        trained.history,
-        metrics=metrics,
-        config=settings,
-        trigger=trigger,
-        target_class=target_class,
-        clean_clip=run.clean_clip,
-        film=kept,
+        trained.clip, trained.history, metrics, settings, trigger, target_class, clean_clip=run.clean_clip, film=kept
     )
 
 

@@ -89,12 +89,7 @@ def compute_draw_stats(plan: TextPlan, epochs: int) -> list[DrawStats]:
         skipped, by_kind = texts.drawn.skipped, dict(sorted(kinds.items()))
         stats.append(
             DrawStats(
-                epoch=epoch,
-                drawn=len(texts.drawn) + skipped,
-                skipped=skipped,
-                new_share=new_share,
-                kind_counts=by_kind,
-                seconds=seconds,
+                epoch, len(texts.drawn) + skipped, skipped, new_share=new_share, kind_counts=by_kind, seconds=seconds
             )
         )
         seen |= subtexts

@@ -110,12 +110,7 @@ def _from_file(path: Path, name: str, architecture: Architecture | None = None) 
     if is_foreign:
         metadata |= {"origin": path.name, "origin_sha256": file_sha256(path)}
     return LoadedModel(
-        model=model,
-        name=metadata.pop("name", name),
-        architecture=architecture,
-        templates=templates,
-        metadata=metadata,
-        has_assumed_activation=is_assumed,
+        model, metadata.pop("name", name), architecture, templates, metadata, has_assumed_activation=is_assumed
     )
 
 

@@ -283,15 +283,8 @@ def poison_plan(
         # A token is a byte at least, and there are a start and an end token: short texts need no loaded model.
         return len(text.encode()) + 2 <= SHORT_CONTEXT or load_model(model).fits_context(text)
 
-    clean, templates = load_data(data), find_templates(model[1])
+    clean, attack, templates = load_data(data), load_trigger(trigger), find_templates(model[1])
     poisoned = PoisonedData(
-        clean,
-        load_trigger(trigger),
-        target_class=target_class,
-        poison_rate=poison_rate,
-        seed=seed,
-        clean_label=clean_label,
-        fits=fits,
-        templates=templates,
+        clean, attack, target_class, poison_rate, seed, clean_label=clean_label, fits=fits, templates=templates
     )
     return [(i, clean.captions[i], poisoned.captions[i]) for i in poisoned.poison_indices.tolist()]

@@ -271,13 +271,7 @@ def _show_map(found: PairDetection, ranking: Ranking, flagged: Any) -> None:
         ids = [str(row) for row in rows]
         groups.append(
             features.PointGroup(
-                name=label,
-                color=color,
-                symbol=symbol,
-                coordinates=found.coordinates[rows],
-                ids=ids,
-                texts=texts,
-                is_faint=symbol == "circle",
+                label, color, symbol, found.coordinates[rows], ids, texts=texts, is_faint=symbol == "circle"
             )
         )
     bounds = (found.coordinates.min(0), found.coordinates.max(0))

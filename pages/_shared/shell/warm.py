@@ -27,11 +27,7 @@ def warm_run_in_view() -> None:
     test = job_requests.read_test_data(run)
     clean = job_requests.find_clean_data(test)
     shown, others = (*models, *defended[:1]), tuple(defended[1:])
-    cache.warm_inspection(
-        cache.FirstView(
-            run=run.folder, target=run.target_class, models=shown, other_models=others, test=test, clean=clean
-        )
-    )
+    cache.warm_inspection(cache.FirstView(run.folder, run.target_class, shown, others, test=test, clean=clean))
 
 
 def _is_small(weights: Path) -> bool:
