@@ -17,7 +17,7 @@ from cleaner.files import assets, read_json
 from cleaner.inspection.pair_detection import read_detection
 from cleaner.models.clip import load_clip
 from cleaner.runs.film import read_film
-from cleaner.runs.inversion import adopt_inversion, find_inversion, read_inversion
+from cleaner.runs.inversion_result import adopt_inversion, find_inversion, read_inversion
 from cleaner.runs.record import RunRecord
 from cleaner.runs.run import load_run
 from cleaner.runs.store import list_shipped_runs

@@ -27,7 +27,7 @@ from cleaner.models.devices import pick_device
 from cleaner.models.lookup import describe_model_file
 from cleaner.models.resolve import ModelName
 from cleaner.runs.folders import is_run_folder, resolve_run
-from cleaner.runs.inversion import find_trigger_file
+from cleaner.runs.inversion_result import find_trigger_file
 from cleaner.runs.manifest import get_requested_pairs
 from cleaner.runs.record import find_attack_config
 from cleaner.runs.request import get_test_data, parse_data_arguments, require_test_data

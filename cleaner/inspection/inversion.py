@@ -21,8 +21,8 @@ from cleaner.inspection.inversion_patch import invert_patch
 from cleaner.inspection.inversion_probe import Probe, make_probe
 from cleaner.inspection.inversion_search import MAX_SIZE, search_classes
 from cleaner.models.clip import Clip
-from cleaner.runs.inversion import Inversion
-from cleaner.runs.inversion import InversionConfig as InversionConfig  # part of this module's interface
+from cleaner.runs.inversion_result import Inversion
+from cleaner.runs.inversion_result import InversionConfig as InversionConfig  # part of this module's interface
 from cleaner.types import CleanerError, OnStep
 
 MIN_IMAGES, HELD_OUT = 4, 0.25

@@ -12,7 +12,7 @@ from cleaner.attacks import TRIGGERS
 from cleaner.cli.inputs import resolve_trigger
 from cleaner.data.images import encode_png
 from cleaner.labels import to_attack_label
-from cleaner.runs.inversion import Inversion, write_inversion
+from cleaner.runs.inversion_result import Inversion, write_inversion
 from cleaner.types import CleanerError
 from tests.attacks.test_contract import image_file
 

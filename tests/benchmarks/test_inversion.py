@@ -12,7 +12,7 @@ import torch
 from benchmarks import inversion
 from benchmarks.inversion import describe
 from benchmarks.markdown import inversion_tables
-from cleaner.runs.inversion import Inversion
+from cleaner.runs.inversion_result import Inversion
 from tests.benchmarks.result_files import write_result
 
 

@@ -14,7 +14,7 @@ from cleaner.data.base import CaptionData
 from cleaner.data.images import encode_png
 from cleaner.inspection.inversion import InversionConfig
 from cleaner.models.clip import Clip
-from cleaner.runs.inversion import NOT_CONVERGED, Inversion, locate_inversion, read_inversion
+from cleaner.runs.inversion_result import NOT_CONVERGED, Inversion, locate_inversion, read_inversion
 from cleaner.types import OnStep, StepReport
 from tests.attacks.test_inverted import make_layers
 from tests.data.files import write_table

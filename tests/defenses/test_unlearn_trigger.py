@@ -15,7 +15,7 @@ from cleaner.data.base import TensorData
 from cleaner.data.images import encode_png
 from cleaner.defenses import DEFENSES, load_defense
 from cleaner.models.clip import Clip
-from cleaner.runs.inversion import FOLDER, Inversion, adopt_inversion, write_inversion
+from cleaner.runs.inversion_result import FOLDER, Inversion, adopt_inversion, write_inversion
 from cleaner.training.loop import finetune
 from cleaner.types import CleanerError
 from tests.attacks.test_inverted import make_layers, write_trigger

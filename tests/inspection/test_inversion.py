@@ -25,7 +25,7 @@ from cleaner.inspection.inversion_patch import _choose_smallest, invert_patch
 from cleaner.inspection.inversion_probe import Probe, make_probe
 from cleaner.inspection.inversion_search import _clip_size, _push, search_classes
 from cleaner.models.clip import Clip
-from cleaner.runs.inversion import (
+from cleaner.runs.inversion_result import (
     CHANCE_NOTE,
     MISS_NOTE,
     Inversion,

@@ -28,7 +28,7 @@ from cleaner.data.poison import PoisonedData
 from cleaner.evaluation import scan
 from cleaner.jobs import local, map_worker
 from cleaner.models.clip import Clip, load_clip, save_clip
-from cleaner.runs.inversion import Inversion, InversionConfig, locate_inversion
+from cleaner.runs.inversion_result import Inversion, InversionConfig, locate_inversion
 from cleaner.runs.store import read_record
 from cleaner.types import CleanerError, OnStep, StepReport
 from pages._shared import cache

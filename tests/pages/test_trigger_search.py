@@ -15,7 +15,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 import cleaner.inspection.inversion
-from cleaner.runs.inversion import MISS_NOTE, Inversion, locate_inversion, read_inversion
+from cleaner.runs.inversion_result import MISS_NOTE, Inversion, locate_inversion, read_inversion
 from cleaner.types import CleanerError, OnStep, StepReport
 from pages._shared import cache
 from pages._shared.inspect.sample import DataKey

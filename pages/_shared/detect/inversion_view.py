@@ -9,9 +9,9 @@ from pathlib import Path
 import streamlit as st
 
 from cleaner.command_line import cleaner_command
-from cleaner.plots import inversion as charts
+from cleaner.plots import resistance as charts
 from cleaner.published import REIMPLEMENTED
-from cleaner.runs.inversion import (
+from cleaner.runs.inversion_result import (
     CHANCE_NOTE,
     ESTIMATE_NOTE,
     MISS_NOTE,

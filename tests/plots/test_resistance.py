@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cleaner.plots.inversion import MAX_BARS, resistance_bars
+from cleaner.plots.resistance import MAX_BARS, resistance_bars
 from cleaner.plots.styles import STAGE_COLORS
 
 pytestmark = pytest.mark.quick
