@@ -20,7 +20,7 @@ from cleaner.attacks.base import Trigger
 from cleaner.data.base import CaptionData
 from cleaner.data.poison import hash_own_pixels
 from cleaner.evaluation.encode import Encoder
-from cleaner.evaluation.metric import is_meaningful
+from cleaner.evaluation.metric_row import is_meaningful
 from cleaner.evaluation.metrics import (
     attack_population,
     attack_success_rate,
