@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from itertools import compress
 from typing import Any
 
+from cleaner.evaluation.protocol import is_same_test
 from cleaner.evaluation.result import WEAK_ASR, describe_queries, success_share
-from cleaner.evaluation.same_test import is_same_test
 from cleaner.labels import format_count
 from cleaner.runs.record import RunRecord
 from cleaner.runs.store import find_attack_run

@@ -9,8 +9,8 @@ from statistics import fmean
 from typing import Any
 
 from cleaner.evaluation.equal_accuracy import Setting, equal_accuracy_curve
+from cleaner.evaluation.protocol import is_same_test
 from cleaner.evaluation.result import METRICS, success_metric, success_share
-from cleaner.evaluation.same_test import is_same_test
 from cleaner.labels import format_count
 from cleaner.plots import equal_accuracy as plots
 from cleaner.plots.equal_accuracy import MAX_LOSS, CostPanel, CostPoint

@@ -10,8 +10,8 @@ import numpy as np
 import streamlit as st
 
 from cleaner.evaluation import bootstrap
+from cleaner.evaluation.protocol import is_same_test
 from cleaner.evaluation.result import METRICS, Metric, Metrics, columns, success_metric
-from cleaner.evaluation.same_test import is_same_test
 from cleaner.labels import VERDICT_SENTENCES, format_count
 from cleaner.reports.verdict import attack_verdict
 from cleaner.runs.record import RunRecord
