@@ -18,7 +18,7 @@ from cleaner.cli.detect import Detect
 from cleaner.cli.invert import Invert
 from cleaner.cli.listing import InspectData, List, Runs
 from cleaner.cli.models import Evaluate, Export
-from cleaner.cli.presets import Presets, find_flag_value, resolve_preset_defaults
+from cleaner.cli.preset_options import Presets, find_flag_value, resolve_preset_defaults
 from cleaner.cli.report import ExportTensorboard, Film, Playground, Report
 from cleaner.cli.scan import Scan
 from cleaner.cli.sweep import Sweep

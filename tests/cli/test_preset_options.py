@@ -11,7 +11,7 @@ import pytest
 from cleaner.__main__ import main
 from cleaner.attacks import TRIGGERS
 from cleaner.cli.options import add_tried_parameters
-from cleaner.cli.presets import resolve_preset_defaults
+from cleaner.cli.preset_options import resolve_preset_defaults
 from cleaner.cli.training import Defend, Poison
 from cleaner.data.base import list_builtin_data, load_data
 from cleaner.defenses import DEFENSES
