@@ -31,9 +31,9 @@ from cleaner.data.base import CaptionData, load_data
 from cleaner.evaluation import scan, scan_variants
 from cleaner.files import read_json
 from cleaner.jobs.slurm import SlurmResources
+from cleaner.method import CLEANCLIP_TRAINING
 from cleaner.models import clip as clip_module
 from cleaner.presets import CHOSEN_RATES, POISON, POISON_LR, PRETRAINED_LR, STRONGER_ATTACKS
-from cleaner.published import CLEANCLIP_TRAINING
 from cleaner.runs.folders import is_run_folder, runs_root
 from cleaner.runs.request import Request, load_request
 from cleaner.runs.status import Status, write_status

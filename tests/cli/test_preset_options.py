@@ -15,9 +15,9 @@ from cleaner.cli.preset_options import resolve_preset_defaults
 from cleaner.cli.training import Defend, Poison
 from cleaner.data.base import list_builtin_data, load_data
 from cleaner.defenses import DEFENSES
+from cleaner.method import CLEANCLIP_TRAINING, CLIP_POISONING
 from cleaner.models.clip import save_clip
 from cleaner.presets import OWN_POISON, PoisonSetting, attack_presets, defense_presets, poison_pairs
-from cleaner.published import CLEANCLIP_TRAINING, CLIP_POISONING
 from cleaner.runs.run import load_run
 from cleaner.types import CleanerError
 from tests.conftest import make_clip

@@ -9,8 +9,8 @@ from pathlib import Path
 import streamlit as st
 
 from cleaner.command_line import cleaner_command
+from cleaner.method import REIMPLEMENTED
 from cleaner.plots import resistance as charts
-from cleaner.published import REIMPLEMENTED
 from cleaner.runs.inversion_result import (
     CHANCE_NOTE,
     ESTIMATE_NOTE,
