@@ -50,7 +50,7 @@ METRIC_DIGITS = 3
 MAX_SHOWN_IMAGES, IMAGES_PER_ROW, MAX_CLASSES = 12, 3, 6
 
 
-def load_map_view(stages: list[pickers.Stage], method: str) -> MapView | None:
+def load_map_view(stages: list[pickers.StageModel], method: str) -> MapView | None:
     """Return the map of some models, computed if it is missing; PCA until UMAP is fitted. None if it was canceled."""
     run = state.current_run()
     data = pickers.find_test_data(run)

@@ -19,7 +19,7 @@ from cleaner.cli.invert import Invert
 from cleaner.cli.listing import InspectData, List, Runs
 from cleaner.cli.models import Evaluate, Export
 from cleaner.cli.preset_options import Presets, find_flag_value, resolve_preset_defaults
-from cleaner.cli.report import ExportTensorboard, Film, Playground, Report
+from cleaner.cli.report import ExportFilm, ExportTensorboard, Playground, Report
 from cleaner.cli.scan import Scan
 from cleaner.cli.sweep import Sweep
 from cleaner.cli.training import Defend, Poison, Pretrain, Rebound
@@ -48,7 +48,7 @@ Command = (
     | Annotated[Export, tyro.conf.subcommand("export")]
     | Annotated[ExportTensorboard, tyro.conf.subcommand("export-tensorboard")]
     | Annotated[Report, tyro.conf.subcommand("report")]
-    | Annotated[Film, tyro.conf.subcommand("film")]
+    | Annotated[ExportFilm, tyro.conf.subcommand("film")]
     | Annotated[Playground, tyro.conf.subcommand("playground")]
     | Annotated[Runs, tyro.conf.subcommand("runs")]
     | Annotated[List, tyro.conf.subcommand("list")]
@@ -62,7 +62,7 @@ def run_command(arguments: list[str], prog: str, description: str | None) -> Non
         print(f"ta-cleaner-lab {read_code_version()}")
         return
     command = _resolve_run_names(parse_command(arguments, prog, description))
-    if not isinstance(command, (App, Film, Runs)):
+    if not isinstance(command, (App, ExportFilm, Runs)):
         _load_torch()
         from cleaner.models.devices import configure_torch
 
