@@ -26,7 +26,7 @@ MAX_ACCURACY_LOSS = 0.03
 """Clean accuracy that a defense may lose to count as one that kept it."""
 M = TypeVar("M", bound=Measured)
 DETAIL_GAP = 0.02
-"""Difference of counterfactual accuracy that is worth a sentence."""
+"""Difference of counterfactual accuracy that the verdict mentions."""
 
 
 def attack_verdict(metrics: Metrics, poison_rate: float | None = None) -> tuple[str, str]:

@@ -187,7 +187,7 @@ def show_verdict(verdict: str, reason: str) -> None:
 
 
 def warn_of_changed_files(run: RunRecord) -> None:
-    """Name the result files of a run that are not those which its config.json states."""
+    """Warn about result files whose hash changed."""
     if changed := run.changed_files:
         st.warning(
             f"Changed since the run: {escape_markdown(', '.join(changed))}. Its figures may belong to another model.",

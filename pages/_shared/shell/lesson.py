@@ -184,7 +184,7 @@ def _page_of(number: int) -> str:
 
 
 def _show_title(number: int, title: str, link: Callable[[str, str], None]) -> None:
-    """Draw the number and the title of a step, and the state of the trainings or the way to the step's page."""
+    """Draw number and title of a step, and the state of the trainings or the link to the step's page."""
     name = "Your verdict" if number == VERDICT else STEPS[number].title
     st.markdown(f":small[:gray[Lesson, step {number + 1} of {VERDICT + 1}]]  \n**{name}**")
     if title != _page_of(number):
@@ -207,7 +207,7 @@ def _show_texts(number: int) -> None:
 
 
 def describe_verdict(run: RunRecord | None, defended: list[RunRecord]) -> list[str]:
-    """Return what became of the backdoor of a run: sentences computed from its metrics and those of its defenses."""
+    """Return sentences on the outcome of a run, computed from its metrics and those of its defenses."""
     if run is None:
         return ["There is no model yet: go back to step 1 and train one."]
     newest: dict[str, RunRecord] = {}
@@ -225,7 +225,7 @@ def describe_verdict(run: RunRecord | None, defended: list[RunRecord]) -> list[s
 
 
 def _show_buttons(number: int) -> None:
-    """Draw the question and Close above Back and Next."""
+    """Draw the question and the Close button above Back and Next."""
     with st.container(horizontal=True, gap="xsmall", horizontal_alignment="right"):
         if number < VERDICT:
             with st.popover("Question", type="tertiary", icon=":material/help:", key=f"lesson.question.{number}"):
@@ -261,7 +261,7 @@ def _show_buttons(number: int) -> None:
 
 
 def _show_progress(number: int) -> None:
-    """Draw the way to results that are new, or what trains in the background; watch it while it trains."""
+    """Draw the link to new results, or the progress of the trainings in the background."""
 
     @st.fragment
     def watch() -> None:

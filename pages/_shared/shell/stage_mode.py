@@ -86,7 +86,7 @@ def show(title: str, picture: str) -> None:
 
 
 def _press(title: str) -> None:
-    """Do what the new keys ask for on page `title`: "5 next next" are the fourth and fifth key of this window."""
+    """Handle the new keys on page `title`: "5 next next" are the fourth and fifth key of this window."""
     sent, *keys = str((st.session_state.get("stage.keys") or {}).get("keys") or "0").split()
     new = int(sent) - st.session_state.get(_HANDLED, 0)
     st.session_state[_HANDLED] = int(sent)
@@ -121,7 +121,7 @@ def enlarge(figure: Any) -> Any:
 
 
 def explain_missing(reason: str) -> None:
-    """Say in stage mode why the page has no image."""
+    """Explain in stage mode why the page has no image."""
     if is_on():
         st.info(reason, icon=ICON)
 

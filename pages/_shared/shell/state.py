@@ -92,7 +92,7 @@ def backdoored_runs() -> list[RunRecord]:
 
 
 def defended_runs(suspect: RunRecord) -> list[RunRecord]:
-    """Return the defenses of `suspect`, newest first, those of one click in the order of the choice.
+    """Return the defenses of `suspect`, newest first; those started together in the order chosen.
 
     Trainings without flagged pairs come last: pages preselect the first ones.
     """
@@ -202,7 +202,7 @@ def view_labels() -> dict[str, str]:
 
 
 def _view_label(run: RunRecord) -> str:
-    """Return what tells a run from others within the first words, which are all that the box has room for."""
+    """Return a label whose first words are unique: the box has no room for more."""
     if run.name:
         return f"{run.name} · {times.created_at(run)}"
     what = f"{to_attack_label(run.attack)} → {run.target_class}"
@@ -270,7 +270,7 @@ def _find_viewable(requested: str, options: list[str]) -> str:
 
 
 def leave_external_model() -> None:
-    """Switch the Defend page from an external model to the run in view, if one is."""
+    """Switch the Defend page from an external model back to the run in view, if any."""
     if current_model() is None:
         st.session_state[EXTERNAL] = False
 

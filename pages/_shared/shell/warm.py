@@ -10,7 +10,7 @@ from pages._shared.runs import job_requests
 from pages._shared.shell import state
 
 MAX_WARMED_BYTES = 100_000_000
-"""Largest weights, in bytes, that are loaded without being asked for."""
+"""Bytes of weights above which a model is not loaded in advance."""
 MAX_WARMED_DEFENSES = 2
 """Defenses that a page shows first, at most."""
 
