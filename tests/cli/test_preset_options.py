@@ -65,7 +65,8 @@ def test_wrong_preset_is_refused_in_one_line(
 
 
 def test_published_training_requires_data(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["poison", "--preset", "badclip-published"]) == 2
+    with pytest.raises(SystemExit, match="2"):
+        main(["poison", "--preset", "badclip-published"])
     assert "--data" in capsys.readouterr().err
     assert resolve_preset_defaults(["poison", "--preset", "badclip-scenes"]).data == ("scenes",)
     assert resolve_preset_defaults(["poison"]) is None

@@ -99,9 +99,9 @@ def test_each_defense_has_a_style_of_its_own() -> None:
 
 
 def test_a_new_defense_changes_the_style_of_no_other_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = [find_style(name) for name in DEFENSES]
+    before = [find_style(name) for name in DEFENSE_ORDER]
     monkeypatch.setattr(styles, "list_registered", lambda package: ("a_new_one", *DEFENSES))
-    assert [find_style(name) for name in DEFENSES] == before
+    assert [find_style(name) for name in DEFENSE_ORDER] == before
     assert find_style("a_new_one").mark not in {style.mark for style in before}
 
 
