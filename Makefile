@@ -8,12 +8,6 @@ INSTALL = $(BIN)/python -m pip install --disable-pip-version-check --no-compile
 # that are no Python of this version.
 UNUSED := /(tests?|torch/(_inductor|testing)|pip|mypyc?|setuptools|fontTools|tensorboard)/
 COMPILE = $(BIN)/python -m compileall -qq -j 0 -x '$(UNUSED)' $(VENV)/lib || true
-QUICK_TESTS := $(addprefix tests/, losses plots runs text/test_parse.py text/test_positive.py text/test_negative.py \
-	text/test_words.py attacks/test_badnet.py attacks/test_blended.py attacks/test_sig.py attacks/test_wanet.py \
-	data/test_augment.py data/test_images.py data/test_table.py evaluation/test_bootstrap.py evaluation/test_metrics.py \
-	evaluation/test_result.py models/test_framing.py benchmarks/test_methods.py \
-	benchmarks/test_tables.py test_architecture.py test_docs.py test_labels.py test_presets.py test_registry.py)
-
 .PHONY: run test quick quick-tests slow lint audit tables plots api demo clean
 
 run: $(VENV)/run.stamp
@@ -30,7 +24,7 @@ quick: $(VENV)/dev.stamp
 	$(MAKE) --no-print-directory -j2 lint quick-tests
 
 quick-tests: $(VENV)/dev.stamp
-	$(BIN)/python -m pytest -q $(QUICK_TESTS)
+	$(BIN)/python -m pytest -q -m "quick and not slow"
 
 slow: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest -m slow

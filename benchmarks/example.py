@@ -36,7 +36,7 @@ from cleaner.models.clip import Clip, load_clip, save_delta
 from cleaner.models.devices import configure_torch
 from cleaner.runs.folders import is_run_folder, shipped_root
 from cleaner.runs.integrity import HASHES_KEY, hash_files
-from cleaner.runs.inversion import FOLDER, RESULT_FILE, write_inversion
+from cleaner.runs.inversion_result import FOLDER, RESULT_FILE, write_inversion
 from cleaner.runs.request import TEST_SIZE
 from cleaner.runs.run import Run, load_run, write_run
 from cleaner.runs.store import list_shipped_runs

@@ -25,7 +25,7 @@ from cleaner.inspection.inversion import InversionConfig, invert
 from cleaner.models.clip import load_clip
 from cleaner.presets import home_data, quick_defense_preset
 from cleaner.reports import results
-from cleaner.runs.inversion import Inversion
+from cleaner.runs.inversion_result import Inversion
 from cleaner.runs.run import Run
 
 RESULT_PATH = RESULTS_DIR / "inversion.json"

@@ -6,7 +6,7 @@ from typing import Any
 
 from benchmarks.markdown.cells import markdown_table
 from cleaner.labels import to_label
-from cleaner.published import Method
+from cleaner.method import Method
 from cleaner.registry import Registry
 
 

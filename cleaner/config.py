@@ -58,7 +58,7 @@ def param(
     return field(default=default, metadata=metadata)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Parameter:
     """One parameter of a settings class as a form needs it."""
 
@@ -151,7 +151,7 @@ PRECISIONS = ("fp32", "bf16", "fp16")
 AUGMENTATIONS = ("autoaugment", "gentle", "crops", "none")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FinetuneConfig:
     """Settings of the training loop, the same for all methods of a comparison."""
 

@@ -15,8 +15,8 @@ from cleaner.access import validate_allowed
 from cleaner.config import FinetuneConfig, changed_parameters
 from cleaner.files import assets, expand_home, read_json_cached, shipped_assets, validate_regular
 from cleaner.labels import FULL_CAPTIONS, defense_name, to_label
+from cleaner.method import Method, Preset, Training
 from cleaner.models.header import read_metadata
-from cleaner.published import Method, Preset, Training
 from cleaner.registry import DEFENSES, TRIGGERS
 from cleaner.types import CleanerError
 

@@ -95,7 +95,7 @@ def pretrain(
     if teacher_clip is not None:
         distill_config = replace(config, epochs=distill_epochs)
         clip, distill_seconds, distill_cpu_seconds = distill(
-            clip, teacher_clip, data, distill_config, checkpoints[0], on_step
+            clip, teacher_clip, data=data, config=distill_config, checkpoint=checkpoints[0], on_step=on_step
         )
     method = Pretraining(config.augmentation, class_share)
     trained = finetune(clip, data, method, config, on_step=on_step, checkpoint=checkpoints[1], stage="pretrain")

@@ -17,7 +17,7 @@ QUESTIONS = {
 }
 
 
-with page("Detect", LEAD):
+with page("Detect", LEAD, picture=":is(.st-key-detect-gallery, .st-key-detect-images-scores)"):
     run = state.current_run()
     if run is None:
         st.info(

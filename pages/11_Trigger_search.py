@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from cleaner.reports.comparability import has_failed_attack
-from cleaner.runs.inversion import read_inversion
+from cleaner.runs.inversion_result import read_inversion
 from cleaner.types import CleanerError
 from pages._shared import cache
 from pages._shared.detect import inversion_view, trigger_scan
@@ -35,7 +35,7 @@ def find_subject() -> Subject:
     return Subject(cache.make_model_key(model), model, data, None)
 
 
-with page("Trigger search", LEAD):
+with page("Trigger search", LEAD, picture=".st-key-search-invert-classes"):
     with st.spinner("Loading PyTorch …"):
         cache.triggers()
     subject = find_subject()

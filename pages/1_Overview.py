@@ -150,7 +150,7 @@ def show_steps() -> None:
                     link(target)
 
 
-with page("Overview", LEAD):
+with page("Overview", LEAD, picture='[data-testid="stPlotlyChart"]'):
     with st.container(horizontal=True, vertical_alignment="center"):
         lesson.show_start_button()
         if st.button("Plant a backdoor", key="overview.poison", icon=":material/bug_report:"):

@@ -236,7 +236,15 @@ def choose_attack(*, is_open: bool) -> job_requests.AttackSettings | None:
     if config is None or trigger is None or not is_readable:
         return None
     return job_requests.AttackSettings(
-        data.name, model, trigger, target, poison_rate, clean_label, data.size or 0, tests, config
+        data=data.name,
+        model=model,
+        trigger=trigger,
+        target_class=target,
+        poison_rate=poison_rate,
+        clean_label=clean_label,
+        pairs=data.size or 0,
+        test_size=tests,
+        config=config,
     )
 
 
@@ -324,7 +332,7 @@ def show_training_curves(run: RunRecord | None) -> None:
     st.caption(f"Run in view: {escape_markdown(times.label_run(run))}.")
 
 
-with page("Poison", LEAD):
+with page("Poison", LEAD, picture=".st-key-gallery"):
     with st.spinner("Loading PyTorch …"):
         cache.triggers()
     run = state.current_run()

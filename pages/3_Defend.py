@@ -16,6 +16,7 @@ from cleaner.jobs import local
 from cleaner.jobs.prediction import format_range
 from cleaner.jobs.slurm import SlurmResources
 from cleaner.labels import FULL_CAPTIONS, format_count, to_label
+from cleaner.method import Method, Preset
 from cleaner.plots.styles import find_style
 from cleaner.presets import (
     PAGE_DEFENSES,
@@ -27,7 +28,6 @@ from cleaner.presets import (
     is_pretrained,
     presets_for_model,
 )
-from cleaner.published import Method, Preset
 from cleaner.runs.manifest import get_requested_pairs
 from cleaner.runs.record import RunRecord
 from cleaner.runs.request import TEST_SIZE, Request, format_data, get_test_data
@@ -342,7 +342,7 @@ def show_missing_run() -> None:
         link("Poison", "Go to Poison")
 
 
-with page("Defend", LEAD):
+with page("Defend", LEAD, picture=".st-key-pareto"):
     with st.spinner("Loading PyTorch …"):
         cache.defenses()
     run = state.current_run()

@@ -13,11 +13,9 @@ import pandas as pd
 import streamlit as st
 
 from cleaner.inspection.embedding_map import read_map
-from cleaner.jobs import map_worker
 from cleaner.plots import features
 from cleaner.plots.styles import find_style
 from cleaner.runs.store import read_record
-from cleaner.types import CleanerError
 from pages._shared import cache
 from pages._shared.inspect import before_after, pickers
 from pages._shared.inspect.map_view import AXES, COLORINGS, KIND_STYLES, MapView, PointId, group_points
@@ -52,7 +50,7 @@ METRIC_DIGITS = 3
 MAX_SHOWN_IMAGES, IMAGES_PER_ROW, MAX_CLASSES = 12, 3, 6
 
 
-def load_map_view(stages: list[pickers.Stage], method: str) -> MapView | None:
+def load_map_view(stages: list[pickers.StageModel], method: str) -> MapView | None:
     """Return the map of some models, computed if it is missing; PCA until UMAP is fitted. None if it was canceled."""
     run = state.current_run()
     data = pickers.find_test_data(run)
@@ -89,17 +87,18 @@ def _fit_umap(folder: Path) -> None:
         if _has_umap(folder):  # also one that was fitted for another session
             st.session_state.pop(start_key, None)
             st.rerun()
-        is_running = cache.fit_umap(folder)
-        started = st.session_state.setdefault(start_key, time.monotonic())
-        if is_running:
+        if start_key not in st.session_state:
+            st.session_state[start_key] = time.monotonic(), cache.fit_umap(folder)
+        started, work = st.session_state[start_key]
+        if work.is_running:
             seconds = time.monotonic() - started
             st.info(f"Fitting UMAP: {seconds:.0f} s. Showing PCA meanwhile.", icon=":material/hourglass_top:")
             tick("embeddings.tick")
             return
-        st.session_state.pop(start_key, None)
-        if _has_umap(folder):
+        st.session_state.pop(start_key)
+        if work.error is None:
             st.rerun()
-        raise CleanerError(f"UMAP failed ({map_worker.read_last_log_line(folder)}): choose PCA or try again.")
+        raise work.error
 
     watch()
 
@@ -194,7 +193,7 @@ def show_map(view: MapView) -> None:
     by_hand = bool(st.session_state.get(BY_HAND)) and before is not None
     with left:
         if before is not None and after is not None and by_hand:
-            show_before_after(view, (before, after), kinds, coloring, selected, bounds)
+            show_before_after(view, (before, after), kinds=kinds, coloring=coloring, selected=selected, bounds=bounds)
         else:
             figure = features.embedding_map(groups, AXES[view.method], arrows=arrows, marked=marked, bounds=bounds)
             figure.update_layout(meta=st.session_state.get(CLEARED, 0))  # another chart, which has no selection
@@ -305,7 +304,7 @@ def show_metrics(view: MapView) -> None:
         st.plotly_chart(features.shift_histogram(bars), key=f"embeddings.shift.{number}", config=NO_MODE_BAR)
 
 
-with page("Embeddings", LEAD):
+with page("Embeddings", LEAD, picture=":is(.st-key-embeddings-map, .st-key-embeddings-before_after)"):
     left, middle, right = st.columns([1.2, 1, 0.6], gap="medium", vertical_alignment="center")
     left.header(wording.section_title("Map of all models", state.current_run()), anchor=False)
     with middle:

@@ -17,7 +17,7 @@ from cleaner.runs.record import RunRecord
 from cleaner.types import CleanerError
 from pages._shared import cache
 from pages._shared.inspect import attention_slider, pickers
-from pages._shared.inspect.pickers import Stage
+from pages._shared.inspect.pickers import StageModel
 from pages._shared.inspect.pixels import enlarge
 from pages._shared.inspect.plotly_charts import NO_MODE_BAR
 from pages._shared.inspect.sample import Sample
@@ -38,7 +38,7 @@ Attributions = dict[str, tuple[Any, list[float]]]
 """Stage label -> maps (1 or 2, H, W) and cosines, clean and triggered."""
 
 
-def choose_method(stages: list[Stage]) -> tuple[str, dict[str, Any]]:
+def choose_method(stages: list[StageModel]) -> tuple[str, dict[str, Any]]:
     """Draw the choice of an explainer that supports all models; return its name and settings."""
     kinds = cache.explainers()
     supported, default = cache.list_explainers([s.model for s in stages])
@@ -65,7 +65,7 @@ def choose_method(stages: list[Stage]) -> tuple[str, dict[str, Any]]:
 
 
 def show_maps(
-    stages: list[Stage],
+    stages: list[StageModel],
     attributions: Attributions,
     sample: Sample,
     trigger_run: Path | None,
@@ -97,7 +97,7 @@ def show_maps(
 
 
 def _show_grid(
-    stages: list[Stage],
+    stages: list[StageModel],
     attributions: Attributions,
     pair: Any,
     outline: Any,
@@ -142,7 +142,7 @@ def _show_similarities(cosines: dict[str, float]) -> None:
 
 
 def _show_trigger_table(
-    stages: list[Stage], attributions: Attributions, sample: Sample, trigger_run: Path, outline: Any
+    stages: list[StageModel], attributions: Attributions, sample: Sample, trigger_run: Path, outline: Any
 ) -> None:
     """Draw the similarity and trigger share of each model, clean and triggered; outline: mask (H, W) or None."""
     table = []
@@ -202,7 +202,7 @@ def _two_digits(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def show_distribution(
-    stages: list[Stage], sample: Sample, run: RunRecord, method: str, settings: dict[str, Any], *, text: str
+    stages: list[StageModel], sample: Sample, run: RunRecord, method: str, settings: dict[str, Any], *, text: str
 ) -> None:
     """Draw the trigger share over many test images, once requested."""
     st.header("Over the test set", anchor=False)
@@ -246,7 +246,7 @@ def _choose_image_count(sample: Sample, run: RunRecord) -> int:
     return int(st.select_slider("Test images", counts, most, key=f"attention.n.{most}", **KEEP))
 
 
-def _show_distribution_chart(stages: list[Stage], results: list[Any]) -> None:
+def _show_distribution_chart(stages: list[StageModel], results: list[Any]) -> None:
     """Draw the distribution of the trigger share, or of the cosine of maps if the trigger has no place."""
     pairs = list(zip(stages, results, strict=True))
     if results[0].is_localized:
@@ -263,7 +263,7 @@ def _drop_nan(values: list[float]) -> list[float]:
     return [v for v in values if not math.isnan(v)]
 
 
-def show_word_attribution(stages: list[Stage], sample: Sample, trigger_run: Path | None, caption: str) -> None:
+def show_word_attribution(stages: list[StageModel], sample: Sample, trigger_run: Path | None, caption: str) -> None:
     """Draw what each word of the text adds to the similarity."""
     st.header("Word attribution", anchor=False)
     try:
@@ -285,7 +285,7 @@ def show_word_attribution(stages: list[Stage], sample: Sample, trigger_run: Path
     )
 
 
-with page("Attention", LEAD):
+with page("Attention", LEAD, picture=":is(.st-key-attention-grid, .st-key-attention-before_after)"):
     run = state.current_run()
     trigger_run = pickers.find_trigger_run(run)
     left, right = st.columns([1, 3], gap="large")

@@ -16,7 +16,7 @@ from cleaner.runs.run import read_progress
 from cleaner.types import CleanerError
 from pages._shared import cache
 from pages._shared.inspect import annotated_text, pickers
-from pages._shared.inspect.pickers import Stage
+from pages._shared.inspect.pickers import StageModel
 from pages._shared.inspect.pixels import enlarge
 from pages._shared.inspect.plotly_charts import NO_MODE_BAR
 from pages._shared.inspect.sample import DataKey, DrawKey, Sample
@@ -126,7 +126,7 @@ def show_subtexts(caption: str, pair: SubtextPair) -> None:
                 st.caption(f"other {annotated_text.ROLE_LABELS.get(negative.kind) or negative.kind}")
 
 
-def show_similarities(stages: list[Stage], sample: Sample, caption: str, pair: SubtextPair) -> None:
+def show_similarities(stages: list[StageModel], sample: Sample, caption: str, pair: SubtextPair) -> None:
     """Draw the similarity of the image with each text, for each model."""
     labels = {caption: f"caption: {caption}"}
     if pair.positive is not None:
@@ -160,7 +160,7 @@ def _show_judgment(label: str, caption_cosine: float, negatives: dict[str, float
     st.markdown(f":material/{icon}: **{escape_markdown(label)}** {escape_markdown(judgment)}.")
 
 
-def show_margins(stages: list[Stage], data_key: DataKey, draw: DrawKey) -> None:
+def show_margins(stages: list[StageModel], data_key: DataKey, draw: DrawKey) -> None:
     """Draw the margins of true over false texts for many pairs, and the pairs with the lowest ones."""
     with st.expander(
         "Margins over many pairs", icon=":material/bar_chart:", key="subtexts.margins", on_change="rerun"
@@ -286,7 +286,7 @@ def show_epoch(data_key: DataKey, draw: DrawKey) -> None:
         )
 
 
-with page("Subtexts", LEAD):
+with page("Subtexts", LEAD, picture=".st-key-similarity"):
     with st.spinner("Loading PyTorch …"):
         cache.defenses()
         run = state.current_run()

@@ -15,7 +15,7 @@ from cleaner.runs import derived
 from cleaner.runs.record import RunRecord
 from pages._shared import cache
 from pages._shared.inspect import before_after, pickers
-from pages._shared.inspect.pickers import Stage
+from pages._shared.inspect.pickers import StageModel
 from pages._shared.inspect.pixels import enlarge
 from pages._shared.inspect.plotly_charts import NO_MODE_BAR
 from pages._shared.inspect.sample import Placement, Sample
@@ -159,7 +159,7 @@ def show_image(sample: Sample, trigger_run: Path | None, placement: Placement) -
 
 
 def show_predictions(
-    run: RunRecord | None, stages: list[Stage], sample: Sample, placement: Placement, has_text_key: bool | None
+    run: RunRecord | None, stages: list[StageModel], sample: Sample, placement: Placement, has_text_key: bool | None
 ) -> None:
     """Draw the top five classes of each model, and its prediction without the trigger."""
     trigger_run = pickers.find_trigger_run(run)
@@ -186,7 +186,7 @@ def show_predictions(
 
 
 def show_link(
-    run: RunRecord | None, stages: list[Stage], sample: Sample, placement: Placement, has_text_key: bool | None
+    run: RunRecord | None, stages: list[StageModel], sample: Sample, placement: Placement, has_text_key: bool | None
 ) -> None:
     """Draw the link to this view; an own image is first saved with the run, on request."""
     if run is None:
@@ -221,7 +221,7 @@ def show_link(
     st.code(f"{(st.context.url or 'Try_it').partition('?')[0]}?{urlencode(link)}", language=None, wrap_lines=True)
 
 
-with page("Try it", LEAD, prepare=apply_link):
+with page("Try it", LEAD, picture=":is(.st-key-try-picture, .st-key-try-predictions)", prepare=apply_link):
     run = state.current_run()
     trigger_run = pickers.find_trigger_run(run)
     left, right = st.columns([1, 2], gap="medium")

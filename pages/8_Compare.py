@@ -231,7 +231,7 @@ def show_weights_export(entries: list[RunRecord]) -> None:
         )
 
 
-with page("Compare", LEAD):
+with page("Compare", LEAD, picture=".st-key-compare-pareto"):
     runs, reference = state.all_runs(), read_reference()
     with st.container(horizontal=True, vertical_alignment="center"):
         source = "runs"

@@ -80,7 +80,7 @@ def explain_no_film(runs: Sequence[RunRecord]) -> None:
         link("Poison", "Train one")
 
 
-with page("Film", LEAD):
+with page("Film", LEAD, picture=".st-key-film-screen"):
     runs = list_runs()
     filmed = [run for run in runs if has_film(run.folder)]
     if not filmed:

@@ -44,6 +44,12 @@ def pytest_sessionstart() -> None:
     gc.disable()
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """For `-m "quick and ..."`, leave out files without a quick test: importing all takes longer than these tests."""
+    is_other = collection_path.suffix == ".py" and "mark.quick" not in collection_path.read_text(encoding="utf-8")
+    return True if config.option.markexpr.startswith("quick") and is_other else None
+
+
 def pytest_collection_finish() -> None:
     gc.freeze()
     gc.enable()

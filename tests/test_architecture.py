@@ -15,6 +15,8 @@ import pytest
 
 import cleaner
 
+pytestmark = pytest.mark.quick
+
 ROOT = Path(__file__).resolve().parents[1]
 LIBRARY = sorted((ROOT / "cleaner").rglob("*.py"))
 APP = [ROOT / "app.py", *sorted((ROOT / "pages").rglob("*.py"))]

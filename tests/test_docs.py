@@ -26,6 +26,8 @@ from cleaner.models.clip import Clip
 from cleaner.models.tokenizer import load_tokenizer
 from tests.conftest import TINY
 
+pytestmark = pytest.mark.quick
+
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [
     *(ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "SECURITY")),

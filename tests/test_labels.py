@@ -22,6 +22,8 @@ from cleaner.labels import (
     to_label,
 )
 
+pytestmark = pytest.mark.quick
+
 CLEANER = Path(__file__).resolve().parents[1] / "cleaner"
 
 

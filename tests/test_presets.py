@@ -17,6 +17,7 @@ from cleaner.attacks import TRIGGERS
 from cleaner.config import FinetuneConfig
 from cleaner.defenses import DEFENSES
 from cleaner.files import read_json
+from cleaner.method import Preset, Training
 from cleaner.models.clip import load_clip, save_clip
 from cleaner.presets import (
     PRETRAINED_LR,
@@ -30,11 +31,12 @@ from cleaner.presets import (
     presets_for_model,
     scenes_attack_preset,
 )
-from cleaner.published import Preset, Training
 from cleaner.runs.request import Request
 from cleaner.types import CleanerError
 from cleaner.workflow import poison
 from tests.conftest import make_clip
+
+pytestmark = pytest.mark.quick
 
 ARXIV = r"arXiv:\d{4}\.\d{5}"
 PUBLISHED: dict[str, dict[str, Any]] = {

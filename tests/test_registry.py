@@ -24,6 +24,8 @@ from cleaner.labels import to_label, to_words
 from cleaner.registry import Registry
 from cleaner.types import CleanerError
 
+pytestmark = pytest.mark.quick
+
 METHODS = [(registry, name) for registry in (TRIGGERS, DEFENSES, EXPLAINERS, DETECTORS) for name in registry]
 
 

@@ -13,7 +13,7 @@ from cleaner.attacks.base import TRIGGERS
 from cleaner.attacks.optimize import POOL_SIZE, Objective, OptimizedPatch, encode_captions, encode_images
 from cleaner.config import param
 from cleaner.data.poison import drop_cut_captions, find_target_images, natural_captions
-from cleaner.published import BADCLIP_PATCH, BADCLIP_SOURCE, CLIP_POISONING, Preset
+from cleaner.method import BADCLIP_PATCH, BADCLIP_SOURCE, CLIP_POISONING, Preset
 from cleaner.seed import numpy_generator
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from cleaner.config import file_parameters, param
 from cleaner.config import scale_pixels as scale_pixels  # attacks import it from here
 from cleaner.data.images import decode_rgba, read_image_file
 from cleaner.files import file_name
-from cleaner.published import Method
+from cleaner.method import Method
 from cleaner.registry import TRIGGERS as TRIGGERS  # part of this module's interface
 from cleaner.seed import derive_seed
 from cleaner.types import CleanerError, OnStep

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from cleaner.attacks.base import TRIGGERS, PatternTrigger
 from cleaner.config import param
-from cleaner.published import CLEANCLIP_SOURCE, CLIP_POISONING, CLIP_TRAINING, PAR_SOURCE, Preset
+from cleaner.method import CLEANCLIP_SOURCE, CLIP_POISONING, CLIP_TRAINING, PAR_SOURCE, Preset
 from cleaner.seed import torch_generator
 
 

@@ -82,7 +82,7 @@ class _Objective:
 
 
 @TRIGGERS.register("input_aware")
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class InputAware(Trigger):
     """Add a pattern that a small network draws for each image, and that triggers the backdoor on no other image.
 

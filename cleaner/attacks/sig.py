@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cleaner.attacks.base import TRIGGERS, Trigger
 from cleaner.config import param
-from cleaner.published import BADCLIP_SOURCE, CLEANCLIP_SOURCE, CLIP_POISONING, Preset
+from cleaner.method import BADCLIP_SOURCE, CLEANCLIP_SOURCE, CLIP_POISONING, Preset
 from cleaner.types import CleanerError
 
 

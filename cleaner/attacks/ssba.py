@@ -10,7 +10,7 @@ from torch import Tensor
 from cleaner.attacks.base import TRIGGERS, Trigger, run_in_batches
 from cleaner.attacks.steganography import MAX_SECRET_BYTES, encode_secret, load_networks
 from cleaner.config import param
-from cleaner.published import BADCLIP_SOURCE, CLIP_POISONING, Preset
+from cleaner.method import BADCLIP_SOURCE, CLIP_POISONING, Preset
 
 
 @TRIGGERS.register("ssba")

@@ -45,7 +45,7 @@ def encode_secret(secret: str) -> Tensor:
     return torch.tensor([byte >> shift & 1 for byte in padded for shift in range(7, -1, -1)])
 
 
-class Encoder(nn.Module):
+class HidingNetwork(nn.Module):
     """Image and bits -> residual. A U-Net of two scales; the bits join at the coarse one."""
 
     def __init__(self) -> None:
@@ -90,7 +90,7 @@ class StegoNetworks(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.encoder, self.decoder = Encoder(), Decoder()
+        self.encoder, self.decoder = HidingNetwork(), Decoder()
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # twice as fast on the CPU
 
     def hide(self, images: Tensor, bits: Tensor, psnr: float | Tensor) -> Tensor:

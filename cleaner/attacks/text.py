@@ -12,7 +12,7 @@ from torch import Tensor
 
 from cleaner.attacks.base import TRIGGERS, PatternTrigger
 from cleaner.config import param
-from cleaner.published import CLIP_TRAINING, PAR_SOURCE, Preset
+from cleaner.method import CLIP_TRAINING, PAR_SOURCE, Preset
 from cleaner.types import CleanerError
 
 MAX_LETTERS = 24

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from cleaner.attacks.base import TRIGGERS, PatternTrigger, scale_pixels
 from cleaner.config import param
-from cleaner.published import CLIP_TRAINING, PAR_SOURCE, Preset
+from cleaner.method import CLIP_TRAINING, PAR_SOURCE, Preset
 
 
 @TRIGGERS.register("triangles")

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from cleaner.attacks.base import TRIGGERS, TextTrigger
 from cleaner.attacks.optimize import Objective, OptimizedPatch, encode_target
-from cleaner.published import BADCLIP_PATCH, BADCLIP_SOURCE, CLIP_POISONING, Preset
+from cleaner.method import BADCLIP_PATCH, BADCLIP_SOURCE, CLIP_POISONING, Preset
 
 if TYPE_CHECKING:
     from cleaner.data.base import CaptionData

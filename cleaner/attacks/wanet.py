@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cleaner.attacks.base import TRIGGERS, Trigger
 from cleaner.config import param
-from cleaner.published import CLEANCLIP_SOURCE, CLIP_POISONING, CLIP_TRAINING, Preset
+from cleaner.method import CLEANCLIP_SOURCE, CLIP_POISONING, CLIP_TRAINING, Preset
 from cleaner.seed import torch_generator
 
 

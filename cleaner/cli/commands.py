@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from contextlib import redirect_stderr
 from dataclasses import fields, is_dataclass, replace
 from functools import cache
-from io import StringIO
 from itertools import takewhile
 from types import NoneType
 from typing import Annotated, Any, get_args, get_type_hints
@@ -21,8 +18,8 @@ from cleaner.cli.detect import Detect
 from cleaner.cli.invert import Invert
 from cleaner.cli.listing import InspectData, List, Runs
 from cleaner.cli.models import Evaluate, Export
-from cleaner.cli.presets import Presets, find_flag_value, resolve_preset_defaults
-from cleaner.cli.report import ExportTensorboard, Film, Playground, Report
+from cleaner.cli.preset_options import Presets, find_flag_value, resolve_preset_defaults
+from cleaner.cli.report import ExportFilm, ExportTensorboard, Playground, Report
 from cleaner.cli.scan import Scan
 from cleaner.cli.sweep import Sweep
 from cleaner.cli.training import Defend, Poison, Pretrain, Rebound
@@ -51,7 +48,7 @@ Command = (
     | Annotated[Export, tyro.conf.subcommand("export")]
     | Annotated[ExportTensorboard, tyro.conf.subcommand("export-tensorboard")]
     | Annotated[Report, tyro.conf.subcommand("report")]
-    | Annotated[Film, tyro.conf.subcommand("film")]
+    | Annotated[ExportFilm, tyro.conf.subcommand("film")]
     | Annotated[Playground, tyro.conf.subcommand("playground")]
     | Annotated[Runs, tyro.conf.subcommand("runs")]
     | Annotated[List, tyro.conf.subcommand("list")]
@@ -65,7 +62,7 @@ def run_command(arguments: list[str], prog: str, description: str | None) -> Non
         print(f"ta-cleaner-lab {read_code_version()}")
         return
     command = _resolve_run_names(parse_command(arguments, prog, description))
-    if not isinstance(command, (App, Film, Runs)):
+    if not isinstance(command, (App, ExportFilm, Runs)):
         _load_torch()
         from cleaner.models.devices import configure_torch
 
@@ -92,7 +89,10 @@ def _load_torch() -> None:
 
 
 def parse_command(arguments: Sequence[str], prog: str, description: str | None = None) -> Any:
-    """Return the command that the arguments describe. Raises `CleanerError` where they are wrong."""
+    """Return the command that the arguments describe.
+
+    Raises `CleanerError` for an unknown command or option; tyro prints other errors and raises `SystemExit` (2).
+    """
     commands = {mark.name: kind for kind, mark in map(get_args, get_args(Command))}
     name = arguments[0] if arguments else ""
     if name not in (*commands, "-h", "--help") and not name.startswith("--tyro-"):
@@ -106,22 +106,15 @@ def parse_command(arguments: Sequence[str], prog: str, description: str | None =
             raise CleanerError(f"{name} has no option {flag!r}{suggest(flag, flags)}. {remedy}")
     preset = resolve_preset_defaults(arguments)
     defaults: dict[str, Any] = {} if preset is None else {"default": preset}
-    errors = StringIO()
-    try:
-        with redirect_stderr(errors):
-            command, unknown = tyro.cli(
-                Command,
-                prog=prog,
-                description=description,
-                args=arguments,
-                return_unknown_args=True,
-                registry=_make_registry(),
-                **defaults,
-            )
-    except SystemExit as stop:
-        if not stop.code:
-            raise
-        raise CleanerError(f"{_read_error(errors.getvalue(), name)}. {remedy}") from stop
+    command, unknown = tyro.cli(
+        Command,
+        prog=prog,
+        description=description,
+        args=arguments,
+        return_unknown_args=True,
+        registry=_make_registry(),
+        **defaults,
+    )
     if unknown:
         raise CleanerError(f"{name} takes no argument {unknown[0]!r}. {remedy}")
     if getattr(command, "test_pairs", 0) < 0:
@@ -169,29 +162,6 @@ def _list_flags(kind: type) -> list[str]:
         elif tyro.conf.Positional not in marks:
             flags += [f"--{flag}", f"--no-{flag}"] if value is bool else [f"--{flag}"]
     return flags
-
-
-def _read_error(text: str, name: str) -> str:
-    """Return in one line what the box says that tyro prints: the part between its title and the next rule."""
-    parts: list[list[str]] = [[]]
-    for line in text.splitlines():
-        content = line.strip(" │")
-        if content.startswith("╭") or (content and not content.strip("─-")):
-            parts.append([])
-        elif content:
-            parts[-1].append(content)
-    message = " ".join(parts[1] if len(parts) > 1 else parts[0]).rstrip(". ")
-    if message.startswith("Missing from "):
-        missing = re.findall(r"(?:\(required\)|Missing from .*?:) (\S+)", message)
-        return f"{name} needs {', '.join(missing)}"
-    if bad := re.match(r"Error parsing (\S+): .*'(.*)'", message):
-        return f"{bad[1]} cannot be {bad[2]!r}"
-    if missing_value := re.match(r"Missing value for argument '(\S+)'", message):
-        return f"{missing_value[1]} needs a value"
-    if bad := re.match(r"invalid choice '(.*)' for argument '(\S+)'\. Expected one of \((.*)\)", message):
-        choices = sorted(re.findall("'(.*?)'", bad[3]))  # the order of tyro changes with each process
-        return f"{bad[2]} cannot be {bad[1]!r}: choose one of {', '.join(choices)}"
-    return message
 
 
 def _find_positional(command: Any) -> tuple[str, str]:

@@ -25,9 +25,9 @@ from cleaner.models.checkpoints import list_tags
 from cleaner.models.clip import Clip, load_clip
 from cleaner.models.devices import pick_device
 from cleaner.models.lookup import describe_model_file
-from cleaner.models.resolve import WEIGHT_SUFFIXES
+from cleaner.models.resolve import ModelName
 from cleaner.runs.folders import is_run_folder, resolve_run
-from cleaner.runs.inversion import find_trigger_file
+from cleaner.runs.inversion_result import find_trigger_file
 from cleaner.runs.manifest import get_requested_pairs
 from cleaner.runs.record import find_attack_config
 from cleaner.runs.request import get_test_data, parse_data_arguments, require_test_data
@@ -59,7 +59,7 @@ def move_clip(clip: Clip, device: str) -> Clip:
 
 def validate_run_or_model(name: str) -> None:
     """Raise `CleanerError` if no run and no model has this name; files and folders are checked where they are read."""
-    if os.path.exists(name) or ":" in name or Path(name).suffix in WEIGHT_SUFFIXES:
+    if os.path.exists(name) or ModelName.parse(name).kind not in ("built-in", "tag"):
         return
     models = [*BUILT_IN, *list_tags()]
     if name not in models:

@@ -14,7 +14,7 @@ from cleaner.cli.folders import check_writable
 from cleaner.cli.options import OWN_DATA_HELP, RUN_OR_MODEL_HELP, Device, make_options_class, stated_default
 from cleaner.cli.output import Progress, format_table, print_json
 from cleaner.runs.folders import is_run_folder
-from cleaner.runs.inversion import (
+from cleaner.runs.inversion_result import (
     CHANCE_NOTE,
     ESTIMATE_NOTE,
     MISS_NOTE,

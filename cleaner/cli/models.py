@@ -16,7 +16,7 @@ from cleaner.evaluation.result import describe_test
 from cleaner.jobs import process
 from cleaner.jobs.prediction import Prediction
 from cleaner.runs.folders import is_run_folder
-from cleaner.runs.inversion import ESTIMATE_NOTE, read_inversion
+from cleaner.runs.inversion_result import ESTIMATE_NOTE, read_inversion
 from cleaner.runs.run import load_run
 from cleaner.types import CleanerError
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from cleaner.config import FinetuneConfig, Parameter, format_number, parameters
+from cleaner.method import Preset
 from cleaner.presets import CLEAN_PAIRS, is_pretrained, scenes_attack_preset
-from cleaner.published import Preset
 from cleaner.registry import TRIGGERS, suggest
 from cleaner.types import CleanerError
 

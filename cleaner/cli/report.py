@@ -33,7 +33,7 @@ class Report:
 
 
 @dataclass(frozen=True)
-class Film:
+class ExportFilm:
     """Write the film of one run, or of two side by side, as one HTML file that plays offline."""
 
     runs: Annotated[tuple[str, ...], tyro.conf.Positional, stated_default(metavar="RUN [RUN]", help="Run folders.")]

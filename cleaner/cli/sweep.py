@@ -42,7 +42,7 @@ from cleaner.models.resolve import resolve_model_name
 from cleaner.registry import DEFENSES
 from cleaner.reports.comparability import list_notes
 from cleaner.runs.folders import is_run_folder, run_id, runs_root
-from cleaner.runs.inversion import adopt_inversion
+from cleaner.runs.inversion_result import adopt_inversion
 from cleaner.runs.record import RunRecord
 from cleaner.runs.request import Request, split_words
 from cleaner.runs.status import ACTIVE

@@ -52,7 +52,7 @@ from cleaner.labels import format_count
 from cleaner.models.resolve import resolve_model_name
 from cleaner.registry import DEFENSES, TRIGGERS
 from cleaner.runs.folders import is_run_folder, run_id
-from cleaner.runs.inversion import adopt_inversion
+from cleaner.runs.inversion_result import adopt_inversion
 from cleaner.runs.record import RunRecord
 from cleaner.runs.request import Request, make_rebound_request, parse_data_arguments
 from cleaner.runs.run import Run

@@ -154,7 +154,7 @@ def _build_table(photos: Iterable[Photo]) -> PairTable:
         content = contents[key]
         return content if isinstance(content, bytes) else Image.fromarray(content)
 
-    table, classes = PairTable([], [], read), []
+    table, classes = PairTable(keys=[], captions=[], read=read), []
     for key, class_name, caption, content in photos:
         contents[key] = content
         table.keys.append(key)

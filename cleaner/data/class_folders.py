@@ -33,7 +33,9 @@ def tabulate_class_folders(keys: Iterable[str], read: Callable[[str], bytes]) ->
     outside += [key for key, path in paths.items() if len(path) < level + 2 or (splits and path[0] not in splits)]
     left_out = set(outside)
     paths = {key: path for key, path in paths.items() if key not in left_out}
-    table = PairTable(list(paths), [""] * len(paths), read, [path[level] for path in paths.values()])
+    table = PairTable(
+        keys=list(paths), captions=[""] * len(paths), read=read, classes=[path[level] for path in paths.values()]
+    )
     folders = Counter(key.rpartition("/")[0] for key in outside)
     table.skipped_rows = [
         f"{name or 'outside of folders'}: {count:,} without a class" for name, count in folders.items()

@@ -229,7 +229,7 @@ def _fetch(image: Any) -> Any:
         return {**image, "bytes": file.read()}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Columns:
     """The columns of a table that hold images, captions, classes and splits; "" for none."""
 
@@ -259,7 +259,13 @@ def _find_columns(features: Mapping[str, Any], name: str, image: str, caption: s
         )
     names = [str(name) for name in features[class_name].names] if class_name in classes else None
     texts = [column for column, feature in features.items() if getattr(feature, "dtype", "") in TEXT_TYPES]
-    return _Columns(image, caption, class_name, names, split=next(iter(_named(texts, SPLIT_COLUMNS)), ""))
+    return _Columns(
+        image=image,
+        caption=caption,
+        class_name=class_name,
+        class_names=names,
+        split=next(iter(_named(texts, SPLIT_COLUMNS)), ""),
+    )
 
 
 def _named(features: Iterable[str], names: Iterable[str]) -> list[str]:
@@ -277,7 +283,9 @@ def _tabulate(tables: Mapping[str, Any], columns: _Columns, folder: Path) -> Pai
             value = images[split][int(row)][columns.image][0].as_py()
         return _read_image(value, folder, key)
 
-    pairs = PairTable([], [], read, classes=[] if columns.class_name else None, class_names=columns.class_names)
+    pairs = PairTable(
+        keys=[], captions=[], read=read, classes=[] if columns.class_name else None, class_names=columns.class_names
+    )
     splits: list[str] = []
     has_paths = getattr(next(iter(tables.values())).features[columns.image], "dtype", "") in TEXT_TYPES
     if has_paths:  # a row per caption: the rows of an image must share a split

@@ -41,7 +41,7 @@ TAR_ERRORS = (tarfile.TarError, OSError, EOFError, ValueError, ArithmeticError, 
 END_MARKERS = {"JPEG": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82"}
 
 
-@dataclass
+@dataclass(kw_only=True)
 class PairTable:
     """All pairs of a source, one row per pair, before a split is selected.
 

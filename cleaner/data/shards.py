@@ -111,7 +111,7 @@ def _pair_members(
     """Return the images with their captions; an image without a caption or a folder is skipped."""
     if not texts:
         return _tabulate_class_folders(locations, shard_names, read)
-    table = PairTable([], [], read)
+    table = PairTable(keys=[], captions=[], read=read)
     classes = []
     images_per_stem = Counter(map(_stem, locations))
     for key in locations:

@@ -22,7 +22,7 @@ SPLIT_COLUMNS = ("split",)
 TABLE_SUFFIXES = (".csv", ".tsv")
 
 
-@dataclass
+@dataclass(kw_only=True)
 class ParsedTable:
     """A parsed table: (image, caption, class, split) per line, and the separator and columns used; "" for none."""
 
@@ -42,7 +42,9 @@ class ParsedTable:
 
     def to_pair_table(self, read: Callable[[str], bytes], folder: str = "") -> PairTable:
         """Return the pairs; keys are image paths relative to `folder`, and `read` receives them."""
-        table = PairTable([], [caption for _, caption, _, _ in self.rows], read, skipped_rows=self.skipped_rows)
+        table = PairTable(
+            keys=[], captions=[caption for _, caption, _, _ in self.rows], read=read, skipped_rows=self.skipped_rows
+        )
         table.keys = [(PurePosixPath(folder) / key).as_posix() if folder else key for key, _, _, _ in self.rows]
         if self.class_column:
             table.classes = [name for _, _, name, _ in self.rows]
@@ -101,7 +103,14 @@ def read_table(
         class_name = find(class_column, CLASS_COLUMNS, "class_column", bool(class_column))
         caption = find(caption_column, CAPTION_COLUMNS, "caption_column", bool(caption_column) or not class_name)
         split = find(split_column, SPLIT_COLUMNS, "split_column", bool(split_column))
-        parsed = ParsedTable(delimiter, columns, image, caption, class_name, split)
+        parsed = ParsedTable(
+            separator=delimiter,
+            columns=columns,
+            path_column=image,
+            caption_column=caption,
+            class_column=class_name,
+            split_column=split,
+        )
         positions = [columns.index(column) if column else None for column in (image, caption, class_name, split)]
         end = reader.line_num
         for row in reader:

@@ -78,4 +78,4 @@ def _resolve_root(path: str, annotations: str, *, dataset_name: str) -> Path:
 
 def _build_table(root: Path, captions_by_image: dict[str, list[str]]) -> PairTable:
     captions = [" ".join(pick_caption(texts, key).split()) for key, texts in captions_by_image.items()]
-    return PairTable(list(captions_by_image), captions, lambda key: read_image(root / key))
+    return PairTable(keys=list(captions_by_image), captions=captions, read=lambda key: read_image(root / key))

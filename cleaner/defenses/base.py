@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from cleaner.config import FinetuneConfig, param
 from cleaner.data.base import CaptionData
 from cleaner.losses import Features, feature_repelling_loss
+from cleaner.method import Method
 from cleaner.models.blocks import find_blocks
 from cleaner.models.clip import Clip
-from cleaner.published import Method
 from cleaner.registry import DEFENSES as DEFENSES  # part of this module's interface
 from cleaner.seed import numpy_generator
 from cleaner.text import SubtextPair

@@ -10,7 +10,7 @@ from torch import Tensor
 from cleaner.config import param
 from cleaner.defenses.base import DEFENSES, Defense
 from cleaner.losses import Features, clip_loss, in_modal_loss
-from cleaner.published import (
+from cleaner.method import (
     BADCLIP_SOURCE,
     CLEANCLIP_SOURCE,
     CLEANCLIP_TRAINING,

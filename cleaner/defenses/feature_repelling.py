@@ -12,7 +12,7 @@ from torch import Tensor
 
 from cleaner.defenses.base import DEFENSES, RepellingDefense
 from cleaner.losses import Features, clip_loss
-from cleaner.published import RVPT_SOURCE, Preset
+from cleaner.method import RVPT_SOURCE, Preset
 
 
 @DEFENSES.register("feature_repelling")

@@ -17,7 +17,7 @@ from cleaner.config import FinetuneConfig, param
 from cleaner.defenses.base import DEFENSES, Defense
 from cleaner.losses import Features, clip_loss, push_loss
 from cleaner.losses.par import PUBLISHED_TAU
-from cleaner.published import PAR_SOURCE, Preset, Training
+from cleaner.method import PAR_SOURCE, Preset, Training
 from cleaner.seed import torch_generator
 
 PUBLISHED_LRS = (3e-5, 3e-6, 1e-9)
@@ -27,7 +27,7 @@ MEAN_COLOR = (0.4815, 0.4578, 0.4082)
 
 
 @DEFENSES.register("par")
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PAR(Defense):
     """Finetune, and push the features away from the backdoored model's until they are tau apart.
 

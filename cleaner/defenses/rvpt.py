@@ -16,10 +16,10 @@ from cleaner.data.base import CaptionData
 from cleaner.defenses.base import DEFENSES, RepellingDefense
 from cleaner.losses import Features, class_loss
 from cleaner.losses.feature_repelling import skipped_blocks
+from cleaner.method import RVPT_SOURCE, Preset, Training
 from cleaner.models.blocks import find_blocks
 from cleaner.models.clip import Clip
 from cleaner.models.prompts import add_prompts, unpromptable_reason
-from cleaner.published import RVPT_SOURCE, Preset, Training
 
 
 @DEFENSES.register("rvpt")

@@ -15,8 +15,8 @@ from cleaner.config import param
 from cleaner.data.base import CaptionData
 from cleaner.defenses.base import DEFENSES, Defense, DrawnTexts, EpochTexts, TextPlan, draw_pairs
 from cleaner.losses import Features, clip_loss, in_modal_loss, reviewed_subtext_loss, subtext_loss
+from cleaner.method import CLEANCLIP_TRAINING, Preset
 from cleaner.models.clip import Clip
-from cleaner.published import CLEANCLIP_TRAINING, Preset
 from cleaner.text import POSITIVE_STYLES, SubtextPair, Vocabulary, draw_subtexts
 from cleaner.types import CleanerError, OnStep, start_progress
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch import Tensor
 
-from cleaner.published import Method
+from cleaner.method import Method
 from cleaner.registry import DETECTORS as DETECTORS  # part of this module's interface
 from cleaner.seed import numpy_generator
 from cleaner.types import CleanerError

@@ -20,7 +20,7 @@ from cleaner.attacks.base import Trigger
 from cleaner.data.base import CaptionData
 from cleaner.data.poison import hash_own_pixels
 from cleaner.evaluation.encode import Encoder
-from cleaner.evaluation.metric import is_meaningful
+from cleaner.evaluation.metric_row import is_meaningful
 from cleaner.evaluation.metrics import (
     attack_population,
     attack_success_rate,
@@ -63,7 +63,9 @@ class Queries:
     def success_rates(self, ks: Sequence[int]) -> dict[int, float]:
         """Return k -> share of the rows that count with the target among the k best classes."""
         return {
-            k: attack_success_rate(self.features, self.classes, self.labels, self.target_index, k, self.protocol)
+            k: attack_success_rate(
+                self.features, self.classes, self.labels, self.target_index, k=k, protocol=self.protocol
+            )
             for k in ks
             if k <= self.classes.shape[1]
         }

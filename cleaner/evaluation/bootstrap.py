@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cleaner.evaluation.protocol import IMAGE_FIELDS, has_same_prompts
 from cleaner.evaluation.result import METRICS, Metrics
-from cleaner.evaluation.same_test import IMAGE_FIELDS, has_same_prompts
 
 RESAMPLES = 10_000
 AUROC_RESAMPLES = 2_000

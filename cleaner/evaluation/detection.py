@@ -115,7 +115,7 @@ def _measure_top_precision(clean: Scores, poisoned: Scores) -> float:
     return float((caught + places * tied / (tied + (clean == last).sum())) / len(poisoned))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ThresholdOutcome:
     """A threshold fixed on one set of clean items, applied to others.
 
@@ -139,7 +139,12 @@ class ThresholdOutcome:
 def apply_threshold(calibration: Scores, clean: Scores, poisoned: Scores, allowed: float) -> ThresholdOutcome:
     """Fix a threshold on clean `calibration` scores and apply it to other clean and poisoned scores."""
     threshold = find_threshold(calibration, allowed)
-    return ThresholdOutcome(allowed, threshold, float((clean > threshold).mean()), float((poisoned > threshold).mean()))
+    return ThresholdOutcome(
+        allowed=allowed,
+        threshold=threshold,
+        false_alarms=float((clean > threshold).mean()),
+        caught=float((poisoned > threshold).mean()),
+    )
 
 
 def roc_curve(clean: Scores, poisoned: Scores) -> tuple[list[float], list[float]]:

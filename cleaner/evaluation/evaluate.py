@@ -74,7 +74,18 @@ def evaluate(
     values: dict[str, Any] = {"ca": {k: top_k_accuracy(clean, classifier, labels, k) for k in ks}}
     outcomes = {"ca": in_top_k(clean, classifier, labels)}
     if trigger is not None and target_class is not None:
-        attack = Attack(trigger, target_class, data, rows, encoders, clean, triggered, classifier, ks, protocol)
+        attack = Attack(
+            trigger=trigger,
+            target_class=target_class,
+            data=data,
+            rows=rows,
+            encoders=encoders,
+            clean=clean,
+            triggered=triggered,
+            classifier=classifier,
+            ks=ks,
+            protocol=protocol,
+        )
         attack_values, attack_outcomes = attack.measure()
         values |= attack_values
         outcomes |= attack_outcomes

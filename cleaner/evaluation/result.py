@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from pydantic import TypeAdapter
 
-from cleaner.evaluation.metric import VIEWS as VIEWS
-from cleaner.evaluation.metric import Interval as Interval
-from cleaner.evaluation.metric import Metric as Metric
-from cleaner.evaluation.metric import View as View
-from cleaner.evaluation.metric import is_meaningful, row
+from cleaner.evaluation.metric_row import VIEWS as VIEWS
+from cleaner.evaluation.metric_row import Interval as Interval
+from cleaner.evaluation.metric_row import Metric as Metric
+from cleaner.evaluation.metric_row import View as View
+from cleaner.evaluation.metric_row import is_meaningful, row
 from cleaner.labels import format_count
 from cleaner.types import CleanerError
 
@@ -57,7 +57,7 @@ def success_share(measured: Measured) -> float | None:
     return measured.metric(success_metric(measured))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Metrics:
     """Metrics of one model on one test set, 0..1; those measured by k are dictionaries keyed by k.
 
@@ -255,7 +255,7 @@ class Metrics:
         return int(getattr(self, METRICS[name].count))
 
     def is_meaningful(self, k: int) -> bool:
-        """Return whether ASR@k says anything with this number of classes (`metric.is_meaningful`)."""
+        """Return whether ASR@k says anything with this number of classes (`metric_row.is_meaningful`)."""
         return is_meaningful(k, self.classes)
 
     def to_dict(self) -> dict[str, Any]:

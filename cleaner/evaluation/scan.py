@@ -114,7 +114,7 @@ def _compare_classes(
     groups = (before, after, after[moved], before[moved])
     counts = (torch.bincount(classes, minlength=len(class_names)).tolist() for classes in groups)
     return [
-        ScanResult(trigger, name, old / n, new / n, paired_interval(gained, lost, n=n, confidence=confidence), n)
+        ScanResult(trigger, name, old / n, new / n, paired_interval(gained, lost, n=n, confidence=confidence), n=n)
         for name, old, new, gained, lost in zip(class_names, *counts, strict=True)
     ]
 

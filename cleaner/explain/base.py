@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cleaner.method import Method
 from cleaner.models.clip import Clip
-from cleaner.published import Method
 from cleaner.registry import EXPLAINERS as EXPLAINERS  # part of this module's interface
 from cleaner.types import CleanerError, OnStep, start_progress
 

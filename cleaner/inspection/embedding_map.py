@@ -173,7 +173,9 @@ def compute_map(
     labels, report = data.labels[rows], start_progress(on_step, "map", len(stages))
     stage_features, metrics = [], []
     for done, clip in enumerate(stages.values(), start=1):
-        features = extract_features(clip, data, len(rows), trigger, target_class, on_step, classes)
+        features = extract_features(
+            clip, data, n=len(rows), trigger=trigger, target_class=target_class, on_step=on_step, classes=classes
+        )
         metrics.append(compute_embedding_metrics(features, labels, target))
         stage_features.append(features if classes else replace(features, prompt=features.prompt[prompts]))
         report(done)

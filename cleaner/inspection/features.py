@@ -28,7 +28,7 @@ POINT_KINDS = ("image", "triggered", "caption", "prompt")
 """Kinds of points on a map: clean images, the same with trigger, their captions, class prompts."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ModelFeatures:
     """Unit features of one model, on the CPU: image, triggered, caption (n, D); prompt (C, D), of the classifier.
 
@@ -69,7 +69,13 @@ def extract_features(
         triggered = encoder.encode_rows(data, rows, trigger)
         keyed = encoder.build_classifier(data, trigger, plain=classifier)
         attack_success = in_top_k(triggered, keyed, torch.tensor(data.class_index(target_class)))
-    return ModelFeatures(image, triggered, caption, classifier.T.contiguous(), attack_success)
+    return ModelFeatures(
+        image=image,
+        triggered=triggered,
+        caption=caption,
+        prompt=classifier.T.contiguous(),
+        attack_success=attack_success,
+    )
 
 
 def compute_embedding_metrics(features: ModelFeatures, labels: Tensor, target_index: int | None) -> dict[str, float]:

@@ -174,7 +174,7 @@ def make_recorder(
     images = data.images(rows)
     triggered = None if trigger is None else trigger(images)
     find_explainer(clip)  # imports its packages before the training, which is timed
-    return FilmRecorder(data, trigger, target, labels, images, triggered, gallery, {})
+    return FilmRecorder(data, trigger, target, labels, images, triggered=triggered, gallery=gallery, frames={})
 
 
 def choose_gallery(labels: list[int], target: int | None) -> list[int]:

@@ -21,8 +21,8 @@ from cleaner.inspection.inversion_patch import invert_patch
 from cleaner.inspection.inversion_probe import Probe, make_probe
 from cleaner.inspection.inversion_search import MAX_SIZE, search_classes
 from cleaner.models.clip import Clip
-from cleaner.runs.inversion import Inversion
-from cleaner.runs.inversion import InversionConfig as InversionConfig  # part of this module's interface
+from cleaner.runs.inversion_result import Inversion
+from cleaner.runs.inversion_result import InversionConfig as InversionConfig  # part of this module's interface
 from cleaner.types import CleanerError, OnStep
 
 MIN_IMAGES, HELD_OUT = 4, 0.25
@@ -61,7 +61,15 @@ def invert(
     index = min(range(len(resistance)), key=resistance.__getitem__)
     classes = dict(zip(data.class_names, resistance, strict=True))
     used = replace(config, images=len(searched) + len(held_out))  # the data can have fewer than requested
-    inversion = Inversion(clip.name, data.name, classes, None, asdict(used), 0.0, target_class=target_class)
+    inversion = Inversion(
+        model=clip.name,
+        data=data.name,
+        classes=classes,
+        suspect=None,
+        settings=asdict(used),
+        seconds=0.0,
+        target_class=target_class,
+    )
     others = searched.others(index)
     if resistance[index] < MAX_SIZE and len(others):
         layers, share = invert_patch(

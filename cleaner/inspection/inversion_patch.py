@@ -14,7 +14,7 @@ from cleaner.attacks.base import Trigger
 from cleaner.attacks.optimize import PREVIEW_EVERY, draw_positions
 from cleaner.data.images import blend_rgba, encode_png
 from cleaner.inspection.inversion_probe import Probe
-from cleaner.losses.inversion import inversion_loss
+from cleaner.losses.target import inversion_loss
 from cleaner.seed import torch_generator
 from cleaner.types import CleanerError, OnStep, StepReport
 
@@ -43,7 +43,7 @@ def invert_patch(
     """Return pattern and mask (4, H, W) in [0, 1], with 8 bits, and the share of all images of `probe` that they move.
 
     Neural Cleanse (doi:10.1109/SP.2019.00031): Adam on the logits of m and p of x (1 - m) + m p minimizes
-    `losses.inversion.inversion_loss`, whose lambda grows while at least `success` of the images are moved, else
+    `losses.target.inversion_loss`, whose lambda grows while at least `success` of the images are moved, else
     shrinks. The mask is the smallest that moves a share `success` of all images; if none does, the largest that moved
     it in recent batches, or the last. `on_step` receives "invert", with previews, and "images".
     """

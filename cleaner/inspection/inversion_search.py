@@ -9,7 +9,7 @@ from torch import Tensor
 
 from cleaner.attacks.optimize import draw_positions
 from cleaner.inspection.inversion_probe import Probe
-from cleaner.losses.inversion import target_loss
+from cleaner.losses.target import target_loss
 from cleaner.types import CleanerError, OnStep, start_progress
 
 FIRST_SIZE, MAX_SIZE = 0.02, 0.25
@@ -29,7 +29,7 @@ def search_classes(
 ) -> list[float]:
     """Return for each class its resistance: the size of the universal perturbation that moves half of the images to it.
 
-    A perturbation d of each class descends the class's `losses.inversion.target_loss` along the normalized gradient,
+    A perturbation d of each class descends the class's `losses.target.target_loss` along the normalized gradient,
     with momentum, within the ball of its size (root mean square over pixels and channels, at most `MAX_SIZE`); the size
     shrinks while at least half of the batch is classified as the class, and grows while it is not. All classes see the
     same batches, without the images that the model takes for the class anyway; a class that fills a batch gets one of

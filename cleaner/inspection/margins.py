@@ -87,6 +87,10 @@ def compute_draw_stats(plan: TextPlan, epochs: int) -> list[DrawStats]:
         kinds = Counter(text.kind for pair in texts.drawn.values() for text in pair.negatives)
         new_share = len(subtexts - seen) / len(subtexts) if subtexts else 0.0
         skipped, by_kind = texts.drawn.skipped, dict(sorted(kinds.items()))
-        stats.append(DrawStats(epoch, len(texts.drawn) + skipped, skipped, new_share, by_kind, seconds))
+        stats.append(
+            DrawStats(
+                epoch, len(texts.drawn) + skipped, skipped, new_share=new_share, kind_counts=by_kind, seconds=seconds
+            )
+        )
         seen |= subtexts
     return stats

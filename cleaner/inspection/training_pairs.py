@@ -45,10 +45,10 @@ def rebuild_training_pairs(data: CaptionData, trigger: Trigger | None, manifest:
     pairs = PoisonedData(
         data,
         trigger,
-        str(manifest.get("target_class")),
-        manifest["poison_rate"],
-        manifest["seed"],
-        bool(manifest.get("clean_label")),
+        target_class=str(manifest.get("target_class")),
+        poison_rate=manifest["poison_rate"],
+        seed=manifest["seed"],
+        clean_label=bool(manifest.get("clean_label")),
     )
     rebuilt = {
         "poison_indices": pairs.poison_indices.tolist(),

@@ -1,4 +1,4 @@
-"""The features of a batch, and InfoNCE, the one primitive of the losses."""
+"""The features of a batch, and InfoNCE."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Load models: files of this project, open_clip's models, and published checkpoints, without running code in them.
+"""Load models: files of this project, published checkpoints, and open_clip's models, which it downloads and loads.
 
-A file is read as tensors and plain values only, and compared with its architecture key by key and shape by shape before
-a model is built.
+A local file is read as tensors and plain values only, without running code in it, and compared with its architecture
+key by key and shape by shape before a model is built.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ from cleaner.config import DATA_VERSIONS
 from cleaner.files import (
     MAX_JSON_BYTES,
     assets,
-    expand_home,
     file_sha256,
     is_run_folder,
     parse_json,
@@ -37,7 +36,7 @@ from cleaner.models.architecture_faults import find_tokenizer_faults
 from cleaner.models.architectures import BUILT_IN, TEMPLATES, Architecture, get_open_clip_architecture
 from cleaner.models.delta import apply_delta
 from cleaner.models.infer import infer_architecture
-from cleaner.models.resolve import WEIGHT_SUFFIXES
+from cleaner.models.resolve import OPEN_CLIP_CONFIG_FILE, WEIGHT_SUFFIXES, ModelName
 from cleaner.models.weights import match_state_dict, read_weights, state_sha256, transformers_error, validate_values
 from cleaner.registry import suggest
 from cleaner.types import CleanerError, first_line
@@ -47,7 +46,7 @@ BASE_KEY, BASE_SHA256_KEY = "base", "base_sha256"
 DELTA_READ_ERRORS = (KeyError, ValueError, RuntimeError, IndexError, zlib.error)
 """What a damaged delta file raises."""
 MAX_TEMPLATES, MAX_TEMPLATE_LENGTH = 200, 300
-OPEN_CLIP_CONFIG_FILE, OPEN_CLIP_WEIGHTS_FILE = "open_clip_config.json", "open_clip_model.safetensors"
+OPEN_CLIP_WEIGHTS_FILE = "open_clip_model.safetensors"
 
 
 @dataclass
@@ -70,25 +69,24 @@ def built_in_weights_path(name: str) -> Path:
 
 def load(name: str) -> LoadedModel:
     """Return the model called `name`; its form says what it is (see `cleaner.models.clip.load_clip`)."""
-    name = expand_home(name)
-    architecture, _, rest = name.partition(":")
-    if name in BUILT_IN:
+    parsed = ModelName.parse(name)
+    if parsed.is_built_in:
         path = built_in_weights_path(name)
         if not path.exists():
             raise CleanerError(f"the weights {path} are missing. Train them: python -m cleaner pretrain --model {name}")
         return _from_file(path, name)
     if is_public():  # no download, and of files only those of runs
-        validate_allowed(name)
-    if architecture == "local-dir" or isfile(join(name, OPEN_CLIP_CONFIG_FILE)):
-        return _from_folder(Path(rest if architecture == "local-dir" else name))
-    if architecture == "hf-hub":
-        return _from_hub(name)
-    if rest and architecture in open_clip.list_models():
-        return _from_file(Path(rest), Path(rest).stem, get_open_clip_architecture(architecture))
-    if Path(name).suffix in WEIGHT_SUFFIXES or isfile(name):
-        validate_file(name)
-        return _from_file(Path(name), Path(name).stem)
-    return _from_tag(name)
+        validate_allowed(parsed.text)
+    kind, path = parsed.kind, Path(parsed.path)
+    if kind == "folder":
+        return _from_folder(path)
+    if kind == "hub":
+        return _from_hub(parsed.text)
+    if kind == "file":
+        validate_file(parsed.path)
+        architecture = get_open_clip_architecture(parsed.architecture) if parsed.rest == parsed.path else None
+        return _from_file(path, path.stem, architecture)
+    return _from_tag(parsed)
 
 
 def _from_file(path: Path, name: str, architecture: Architecture | None = None) -> LoadedModel:
@@ -111,7 +109,9 @@ def _from_file(path: Path, name: str, architecture: Architecture | None = None) 
     model = _build_model(architecture, state, path)
     if is_foreign:
         metadata |= {"origin": path.name, "origin_sha256": file_sha256(path)}
-    return LoadedModel(model, metadata.pop("name", name), architecture, templates, metadata, is_assumed)
+    return LoadedModel(
+        model, metadata.pop("name", name), architecture, templates, metadata, has_assumed_activation=is_assumed
+    )
 
 
 def _build_model(architecture: Architecture, state: dict[str, Tensor], path: Path) -> nn.Module:
@@ -226,14 +226,13 @@ def validate_file(name: str) -> None:
     validate_allowed(name)
     if exists(name):
         return
-    architecture, _, file = name.partition(":")
-    if file:
-        validate_allowed(file)
-        if exists(file):
-            listed = open_clip.list_models()
+    parsed = ModelName.parse(name)
+    if parsed.rest:
+        validate_allowed(parsed.rest)
+        if exists(parsed.rest):
             raise CleanerError(
-                f"open_clip lists no architecture {architecture!r}{suggest(architecture, listed)}: correct it, as in "
-                "ViT-B-32:weights.pt."
+                f"open_clip lists no architecture {parsed.prefix!r}{suggest(parsed.prefix, open_clip.list_models())}: "
+                "correct it, as in ViT-B-32:weights.pt."
             )
     raise CleanerError(f"there is no file {name}: check the path.")
 
@@ -265,15 +264,15 @@ def validate_tag(name: str) -> None:
         )
 
 
-def _from_tag(name: str) -> LoadedModel:
-    validate_tag(name)
-    architecture, _, tag = name.partition("/")
+def _from_tag(parsed: ModelName) -> LoadedModel:
+    validate_tag(parsed.text)
+    architecture, tag = parsed.architecture, parsed.tag
     # The tag has the activation it was trained with; open_clip only warns of a mismatch.
     quick_gelu = bool(open_clip.get_pretrained_cfg(architecture, tag).get("quick_gelu"))
     model = _create_pretrained(architecture, pretrained=tag, force_quick_gelu=quick_gelu)
     tokenizer = get_open_clip_architecture(architecture).tokenizer
     config = {**open_clip.get_model_config(architecture), **({"quick_gelu": True} if quick_gelu else {})}
-    return LoadedModel(model, name, Architecture.from_config(config, model.visual.preprocess_cfg, tokenizer))
+    return LoadedModel(model, parsed.text, Architecture.from_config(config, model.visual.preprocess_cfg, tokenizer))
 
 
 def _create_pretrained(name: str, **options: Any) -> Any:

@@ -10,10 +10,9 @@ import open_clip
 from huggingface_hub import constants
 
 from cleaner.access import is_public, validate_allowed
-from cleaner.files import expand_home, file_sha256, validate_regular
+from cleaner.files import file_sha256, validate_regular
 from cleaner.models.architectures import BUILT_IN, TEMPLATES, get_open_clip_architecture
 from cleaner.models.checkpoints import (
-    OPEN_CLIP_CONFIG_FILE,
     choose_templates,
     find_weights,
     read_folder_architecture,
@@ -23,7 +22,7 @@ from cleaner.models.checkpoints import (
 )
 from cleaner.models.framing import ImageTransform
 from cleaner.models.header import read_metadata
-from cleaner.models.resolve import WEIGHT_SUFFIXES
+from cleaner.models.resolve import ModelName
 from cleaner.models.weights import CHOOSE_CHECKPOINT
 from cleaner.types import CleanerError
 
@@ -33,12 +32,11 @@ def describe_model_file(name: str) -> str | None:
 
     Raises as `validate_model_name`, and for a file of another format.
     """
-    if name in BUILT_IN:
+    parsed = ModelName.parse(name)
+    if parsed.is_built_in:
         return None
     validate_model_name(name)  # first: a name that leads elsewhere does not tell what is there
-    path = Path(_find_path(name))
-    if isfile(path / OPEN_CLIP_CONFIG_FILE):
-        path = find_weights(path)
+    path = _locate_weights(parsed)
     if not isfile(path):
         return None
     validate_allowed(path)
@@ -59,15 +57,13 @@ def _validate_format(path: Path) -> None:
 
 def validate_model_name(name: str) -> None:
     """Raise `CleanerError` if there is no model `name`, without opening files or downloading."""
-    if is_public() and name not in BUILT_IN:
+    parsed = ModelName.parse(name)
+    if is_public() and not parsed.is_built_in:
         validate_allowed(name)
-    if name in BUILT_IN or name.startswith("hf-hub:"):
-        return
-    path = _find_path(name)
-    if path != name or Path(name).suffix in WEIGHT_SUFFIXES or exists(path):
-        validate_file(path)
-    else:
-        validate_tag(name)
+    if parsed.kind in ("folder", "file"):
+        validate_file(parsed.path)
+    elif parsed.kind == "tag":
+        validate_tag(parsed.text)
 
 
 def is_on_this_machine(name: str) -> bool:
@@ -75,24 +71,21 @@ def is_on_this_machine(name: str) -> bool:
 
     A run may come from elsewhere: the models that it names are not downloaded.
     """
-    prefix, _, rest = name.partition(":")
-    if prefix == "hf-hub":
-        return _is_downloaded(rest.partition("@")[0])
-    architecture, _, tag = name.partition("/")
-    settings = open_clip.get_pretrained_cfg(architecture, tag)
+    parsed = ModelName.parse(name)
+    if parsed.kind == "hub":
+        return _is_downloaded(parsed.rest.partition("@")[0])
+    settings = open_clip.get_pretrained_cfg(parsed.architecture, parsed.tag)
     return (
-        name in BUILT_IN
-        or exists(_find_path(name))
+        parsed.is_built_in
+        or exists(parsed.path)
         or _is_downloaded(dirname(settings.get("hf_hub", "")))
         or isfile(join(expanduser("~/.cache/clip"), basename(settings.get("url", ""))))  # where open_clip keeps files
     )
 
 
-def _find_path(name: str) -> str:
-    """Return the path in a model's name: what follows "ViT-B-32:" or "local-dir:", else the whole name."""
-    name = expand_home(name)
-    prefix, _, rest = name.partition(":")
-    return rest if rest and prefix in (*open_clip.list_models(), "local-dir") else name
+def _locate_weights(parsed: ModelName) -> Path:
+    """Return the file with the weights of a file or folder; it need not exist."""
+    return find_weights(Path(parsed.path)) if parsed.kind == "folder" else Path(parsed.path)
 
 
 def _is_downloaded(repository: str) -> bool:
@@ -102,19 +95,16 @@ def _is_downloaded(repository: str) -> bool:
 
 def find_framing(name: str) -> ImageTransform | None:
     """Return how a model frames images; None if that needs its weights or a download."""
-    name = expand_home(name)
-    prefix, _, rest = name.partition(":")
-    open_clip_name, _, tag = (prefix, "", "") if rest else name.partition("/")
-    folder = Path(rest if prefix == "local-dir" else name)
+    parsed = ModelName.parse(name)
     try:
-        if name in BUILT_IN:
-            architecture = BUILT_IN[name]
-        elif open_clip_name in open_clip.list_models():
-            architecture = get_open_clip_architecture(open_clip_name, tag)
-        elif isfile(folder / OPEN_CLIP_CONFIG_FILE):
-            architecture = read_folder_architecture(folder)
+        if parsed.is_built_in:
+            architecture = BUILT_IN[parsed.text]
+        elif parsed.architecture:
+            architecture = get_open_clip_architecture(parsed.architecture, parsed.tag)
+        elif parsed.kind == "folder":
+            architecture = read_folder_architecture(Path(parsed.path))
         else:
-            architecture = read_header_architecture(Path(name))
+            architecture = read_header_architecture(Path(parsed.path))
     except CleanerError:
         return None
     side = architecture.vision.get("image_size", 224)
@@ -123,12 +113,12 @@ def find_framing(name: str) -> ImageTransform | None:
 
 def find_templates(name: str) -> tuple[str, ...] | None:
     """Return the prompts of a model, None: those of the data; CLIP's where only its weights would tell."""
-    if name in BUILT_IN:
+    parsed = ModelName.parse(name)
+    if parsed.is_built_in:
         return None
-    path = Path(_find_path(name))
     try:
-        validate_allowed(path)
-        path = find_weights(path) if isfile(path / OPEN_CLIP_CONFIG_FILE) else path
+        validate_allowed(parsed.path)
+        path = _locate_weights(parsed)
         validate_regular(path)
         return choose_templates(read_metadata(path), path)
     except (CleanerError, OSError):

@@ -16,7 +16,6 @@ from cleaner.models.architectures import find_open_clip_name
 from cleaner.models.checkpoints import (
     BASE_KEY,
     BASE_SHA256_KEY,
-    OPEN_CLIP_CONFIG_FILE,
     OPEN_CLIP_WEIGHTS_FILE,
     LoadedModel,
     load,
@@ -24,6 +23,7 @@ from cleaner.models.checkpoints import (
 )
 from cleaner.models.delta import compute_delta
 from cleaner.models.prompts import PROMPTS_KEY
+from cleaner.models.resolve import OPEN_CLIP_CONFIG_FILE
 from cleaner.models.tensor_files import write_tensors
 from cleaner.models.tokenizer import load_tokenizer
 from cleaner.models.weights import state_sha256

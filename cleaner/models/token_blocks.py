@@ -33,7 +33,7 @@ class PackedTexts:
     rows: Tensor
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PrefixTrees:
     """Texts that share a prefix share its tokens: what a causal tower computes for them depends on no later token.
 
@@ -109,4 +109,9 @@ def build_prefix_trees(tokens: Tensor, tree_tokens: int = TREE_TOKENS) -> Prefix
     for i in range(size):
         mask[:, i] = mask[range(len(trees)), nodes[:, i, 2]]
         mask[:, i, i] = 0
-    return PrefixTrees(nodes[..., 0], nodes[..., 1], mask, torch.tensor([tree * size + end for tree, end in ends]))
+    return PrefixTrees(
+        tokens=nodes[..., 0],
+        positions=nodes[..., 1],
+        mask=mask,
+        ends=torch.tensor([tree * size + end for tree, end in ends]),
+    )

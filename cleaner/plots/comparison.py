@@ -15,7 +15,7 @@ from cleaner.plots.styles import Style, find_styles
 Interval = tuple[float, float]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TradeoffPoint:
     """One model in the plane of clean accuracy and attack success, 0..1, with 95% intervals if known."""
 

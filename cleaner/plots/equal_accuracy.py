@@ -16,7 +16,7 @@ MAX_LOSS = 0.10
 """Loss of accuracy where the charts end."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CostPoint:
     """Accuracy lost and attack success left, as shares: a mean, with the lowest and highest success behind it."""
 
@@ -59,7 +59,7 @@ def equal_accuracy(panels: Sequence[CostPanel]) -> go.Figure:
                     legendgroup=name,
                     **_place(number),
                 )
-            _add_line(figure, name, points, number, style, panel.success)
+            _add_line(figure, name, points=points, number=number, style=style, success=panel.success)
     return _finish(figure, panels)
 
 

@@ -25,8 +25,13 @@ STAGE_COLORS = {
 which is too pale on white. defended: by an unknown defense.
 """
 STAGE_MARKS = {"clean": "circle-open", "backdoored": "x", "defended": "diamond-wide", "suspect": "x"}
+DEFENSE_ORDER = (
+    *("cleanclip", "cleanclip_short", "feature_repelling", "finetune"),
+    *("par", "rvpt", "ta_cleaner", "unlearn_trigger"),
+)
+"""Defenses in the order of their colors and marks; others follow in the order of their names."""
 DEFENSE_COLORS = ("#BF9A44", "#3AA9D8", "#99A568", "#525A65", "#8C4719", "#725548", "#6C5CE7", "#9982F2")
-"""Colors of the defenses, in the order of their names."""
+"""Colors of the defenses; a ninth one has the first color again, with another mark."""
 DEFENSE_MARKS = (
     "square",
     "diamond",
@@ -41,7 +46,7 @@ DEFENSE_MARKS = (
     "bowtie",
     "pentagon",
 )
-"""Marks of the defenses as Plotly names them, in the order of their names."""
+"""Marks of the defenses as Plotly names them."""
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 FILLS = ("", "-open", "-dot", "-open-dot")
 """Endings of the marks of several models with one defense."""
@@ -81,9 +86,9 @@ class Style(NamedTuple):
 def find_style(kind: str) -> Style:
     """Return the style of a model: `kind` is the name of its defense, with or without a variant, else its stage."""
     name = kind.partition(" ")[0]
-    names = list_registered("defenses")
-    if name in names:
-        number = names.index(name)
+    registered = list_registered("defenses")
+    if name in registered:
+        number = [*DEFENSE_ORDER, *(other for other in registered if other not in DEFENSE_ORDER)].index(name)
         return Style(DEFENSE_COLORS[number % len(DEFENSE_COLORS)], DEFENSE_MARKS[number % len(DEFENSE_MARKS)])
     stage = name if name in STAGE_MARKS else "defended"
     return Style(STAGE_COLORS[stage], STAGE_MARKS[stage])

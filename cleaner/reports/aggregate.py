@@ -33,7 +33,7 @@ def heatmap_metrics() -> list[Metric]:
 
 
 def describe_run(record: RunRecord) -> str:
-    """Return attack, defense, learning rate and name (else id) of a run; it holds outside this machine too."""
+    """Return attack, defense, learning rate and name (else id) of a run, also valid on other machines."""
     rate = f", lr {record.lr:g}" if record.defense else ""
     place = "shipped example" if record.is_shipped else record.name_or_id
     place += ", attack failed" if has_failed_attack(record) else ""

@@ -1,4 +1,4 @@
-"""What is said where runs that stand side by side cannot be compared, or say little."""
+"""Warnings about runs that are not comparable, or show little."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from collections.abc import Mapping, Sequence
 from itertools import compress
 from typing import Any
 
+from cleaner.evaluation.protocol import is_same_test
 from cleaner.evaluation.result import WEAK_ASR, describe_queries, success_share
-from cleaner.evaluation.same_test import is_same_test
 from cleaner.labels import format_count
 from cleaner.runs.record import RunRecord
 from cleaner.runs.store import find_attack_run
 
 HASHED = {"content": "data_sha256", "class list": "class_names_sha256"}
-"""What is hashed of a test -> its metric."""
+"""Hashed part of a test -> its field of `Metrics.to_dict`."""
 
 
 def list_notes(records: Sequence[RunRecord]) -> list[str]:
-    """Return sentences about runs side by side; empty if nothing speaks against their comparison."""
+    """Return warnings about runs in one table; empty if they are comparable."""
     notes = [note for note in (describe_different_tests(records), describe_different_texts(records)) if note]
     if failed := [record.name_or_id for record in records if has_failed_attack(record)]:
         notes.append(
@@ -59,7 +59,7 @@ def _name_tests(records: Sequence[RunRecord]) -> list[str]:
 
 
 def _list_facts(metrics: Mapping[str, Any]) -> list[str]:
-    """Return what is said of a test, "" where it is not stated."""
+    """Return the facts of a test; "" where one is unknown."""
     prompts, classes = metrics.get("templates"), metrics.get("classes")
     return [
         str(metrics.get("data") or ""),
@@ -82,7 +82,7 @@ def _join_differing(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def read_hashes(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return what is hashed of a test, and the first 8 digits of its hash, where metrics state it."""
+    """Return each hashed part of a test and the first 8 digits of its hash, where metrics state it."""
     return [(what, str(sha)[:8]) for what, name in HASHED.items() if (sha := metrics.get(name))]
 
 

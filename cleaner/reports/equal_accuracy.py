@@ -9,8 +9,8 @@ from statistics import fmean
 from typing import Any
 
 from cleaner.evaluation.equal_accuracy import Setting, equal_accuracy_curve
+from cleaner.evaluation.protocol import is_same_test
 from cleaner.evaluation.result import METRICS, success_metric, success_share
-from cleaner.evaluation.same_test import is_same_test
 from cleaner.labels import format_count
 from cleaner.plots import equal_accuracy as plots
 from cleaner.plots.equal_accuracy import MAX_LOSS, CostPanel, CostPoint
@@ -101,7 +101,10 @@ def _make_curve(models: Sequence[tuple[float, Sequence[Setting]]]) -> list[CostP
     most = max(len(settings) for _, settings in models)
     note = format_count(most, "settings") + (f", {len(models)} backdoored models" if len(models) > 1 else "")
     values = equal_accuracy_curve(models, LOSSES)
-    return [CostPoint(loss, *value, note=note) for loss, value in zip(LOSSES, values, strict=True)]
+    return [
+        CostPoint(loss=loss, asr=asr, low=low, high=high, note=note)
+        for loss, (asr, low, high) in zip(LOSSES, values, strict=True)
+    ]
 
 
 def plot(records: Sequence[RunRecord], suspects: Sequence[RunRecord]) -> Any:

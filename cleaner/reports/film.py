@@ -148,7 +148,7 @@ def _encode(array: Any) -> str:
 
 
 def describe_film(movies: Sequence[Movie]) -> str:
-    """Return in a few sentences what the film shows, and on how many images."""
+    """Describe the film in a few sentences, with the number of images."""
     film = movies[0].film
     others = sum(label != film.target for label in film.labels)
     attacked = f", {others} of them not of the target class" if film.has_trigger else ""

@@ -79,7 +79,7 @@ def render_html(records: Sequence[RunRecord], origin: str = "") -> str:
 
 
 def _describe_test(record: RunRecord) -> str:
-    """Return what a run was measured on, with a warning if its attack failed or its files are not its own."""
+    """Return the protocol of a run, with a warning if its attack failed or its files changed."""
     failed = "; the attack failed" if has_failed_attack(record) else ""
     changed = ", ".join(record.changed_files)
     return record.protocol + failed + (f"; changed since the run: {changed}" if changed else "")

@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from cleaner.evaluation.metric import Metric
+from cleaner.evaluation.metric_row import Metric
 from cleaner.evaluation.result import METRICS, columns
 from cleaner.labels import NO_DEFENSE, UNKNOWN_ATTACK
 from cleaner.runs.record import RunRecord

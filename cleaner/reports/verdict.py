@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from cleaner import presets
 from cleaner.evaluation.bootstrap import metric_difference_interval
 from cleaner.evaluation.equal_accuracy import is_within
+from cleaner.evaluation.protocol import is_same_test
 from cleaner.evaluation.result import (
     METRICS,
     MIN_VERDICT_IMAGES,
@@ -19,14 +20,13 @@ from cleaner.evaluation.result import (
     success_metric,
     success_share,
 )
-from cleaner.evaluation.same_test import is_same_test
 from cleaner.labels import format_count
 
 MAX_ACCURACY_LOSS = 0.03
 """Clean accuracy that a defense may lose to count as one that kept it."""
 M = TypeVar("M", bound=Measured)
 DETAIL_GAP = 0.02
-"""Difference of counterfactual accuracy that is worth a sentence."""
+"""Difference of counterfactual accuracy that the verdict mentions."""
 
 
 def attack_verdict(metrics: Metrics, poison_rate: float | None = None) -> tuple[str, str]:

@@ -37,7 +37,7 @@ class Axes:
         return np.asarray((features - self.center) @ self.directions.T, np.float32)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Film:
     """F frames of P probe images, clean and with the trigger.
 

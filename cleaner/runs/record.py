@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from pydantic import Field, ValidationError, field_validator
 
-from cleaner.evaluation.metric import is_meaningful
+from cleaner.evaluation.metric_row import is_meaningful
 from cleaner.evaluation.result import METRICS, MIN_VERDICT_IMAGES, WEAK_ASR, Interval, format_protocol, success_share
 from cleaner.files import file_name
 from cleaner.labels import FLAGGED_DEFENSE, NO_DEFENSE, defense_name, to_attack_label, to_label

@@ -190,10 +190,10 @@ def make_retrain_request(
     return Request(
         "defended",
         name,
-        total - len(excluded),
-        replace(FinetuneConfig(**config["finetune"]), device="auto"),  # this machine may lack that of the run
-        config.get("clean_model"),
-        parent,
+        pairs=total - len(excluded),
+        finetune=replace(FinetuneConfig(**config["finetune"]), device="auto"),  # this machine may lack that of the run
+        model=config.get("clean_model"),
+        parent=parent,
         trigger=config.get("trigger"),
         target_class=config.get("target_class"),
         poison_rate=config.get("poison_rate", Request.poison_rate),

@@ -1,4 +1,4 @@
-"""Negative subtexts: one change of the caption that makes it false of every image it is true of."""
+"""Negative subtexts: one-word edits that contradict the caption."""
 
 from __future__ import annotations
 

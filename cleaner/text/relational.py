@@ -112,7 +112,7 @@ def _find_clothes(parsed: Parse, scope_start: int) -> range:
 
 
 def _drop_attributes(parsed: Parse, kept: list[bool], end: int, scope_start: int, rng: Random) -> None:
-    """Drop the attributes of the noun phrases: all of them in half of the draws, else all but one each."""
+    """With probability 1/2 keep one attribute per noun phrase, else none."""
     keeps_one = rng.random() < 0.5
     for chunk in parsed.chunks[:end]:
         if chunk.kind != "NP" or chunk.start >= scope_start:

@@ -22,7 +22,7 @@ _PLURAL_DETERMINERS = ("these", "those", "some", "all", "both", "many", "several
 _SUBJECT_PRONOUNS = ("i", "you", "he", "she", "it", "we", "they", "who")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _TokenContext:
     """A word, its tag, its neighbors ("" or START and END at the edges) and how often it is used as what."""
 
@@ -80,8 +80,8 @@ def tag_in_context(i: int, lower: list[str], tags: list[str], lexicon: Lexicon) 
         return tag
     noun, verb = lexicon.noun_lemma(word), lexicon.verb_lemma(word)
     context = _TokenContext(
-        word,
-        tag,
+        word=word,
+        tag=tag,
         previous_words=lower[:i],
         previous_tags=tags[:i],
         next_word=lower[i + 1] if i + 1 < len(lower) else "",

@@ -1,4 +1,4 @@
-"""The one training loop: poisoning, every defense and pretraining run through it."""
+"""The training loop of poisoning, defenses and pretraining; distillation has its own (`cleaner.pretrain`)."""
 
 from __future__ import annotations
 

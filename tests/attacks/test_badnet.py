@@ -8,6 +8,8 @@ import torch
 from cleaner.attacks import TRIGGERS
 from cleaner.types import CleanerError
 
+pytestmark = pytest.mark.quick
+
 GRAY = torch.full((2, 3, 64, 64), 0.5)
 TOP_LEFT_CORNERS = {
     "bottom-right": [(56, 56)],

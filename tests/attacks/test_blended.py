@@ -8,6 +8,8 @@ import torch
 
 from cleaner.attacks import TRIGGERS
 
+pytestmark = pytest.mark.quick
+
 
 def test_is_the_weighted_mean_with_the_pattern() -> None:
     images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))

@@ -12,7 +12,7 @@ from cleaner.attacks import TRIGGERS
 from cleaner.cli.inputs import resolve_trigger
 from cleaner.data.images import encode_png
 from cleaner.labels import to_attack_label
-from cleaner.runs.inversion import Inversion, write_inversion
+from cleaner.runs.inversion_result import Inversion, write_inversion
 from cleaner.types import CleanerError
 from tests.attacks.test_contract import image_file
 
@@ -58,6 +58,14 @@ def test_it_is_called_an_estimate_and_needs_a_file() -> None:
 
 
 def test_the_command_line_takes_the_folder_of_an_inversion(tmp_path: Path) -> None:
-    found = Inversion("model", "data", {"a": 1.0, "b": 2.0}, "a", {}, 0.0, png=encode_png(make_layers()))
+    found = Inversion(
+        model="model",
+        data="data",
+        classes={"a": 1.0, "b": 2.0},
+        suspect="a",
+        settings={},
+        seconds=0.0,
+        png=encode_png(make_layers()),
+    )
     trigger = resolve_trigger([str(write_inversion(found, tmp_path))])
     assert trigger == TRIGGERS["inverted"](path=str(tmp_path / "trigger.png"))

@@ -9,6 +9,8 @@ import torch
 from cleaner.attacks import TRIGGERS
 from cleaner.types import CleanerError
 
+pytestmark = pytest.mark.quick
+
 IMAGES = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 WAVE = 0.2 * np.sin(2 * np.pi * 3 * np.arange(64) / 64)
 

@@ -10,6 +10,8 @@ from scipy.ndimage import map_coordinates
 from cleaner.attacks import TRIGGERS
 from cleaner.attacks.placement import find_trigger_box
 
+pytestmark = pytest.mark.quick
+
 
 @pytest.mark.parametrize(("grid", "strength", "share"), [(4, 4.0, 0.38), (0, 1.0, 0.49)])
 def test_mean_shift(grid: int, strength: float, share: float) -> None:

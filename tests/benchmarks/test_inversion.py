@@ -12,14 +12,29 @@ import torch
 from benchmarks import inversion
 from benchmarks.inversion import describe
 from benchmarks.markdown import inversion_tables
-from cleaner.runs.inversion import Inversion
+from cleaner.runs.inversion_result import Inversion
 from tests.benchmarks.result_files import write_result
 
 
 def make_row(trigger: str | None, seed: int, *, suspect: str | None, iou: float | None) -> dict[str, Any]:
     target = None if trigger is None else "a"
     asr, values = (None, {"a": 4.0, "b": 4.0, "c": 5.0}) if suspect is None else (0.9, {"a": 1.0, "b": 4.0, "c": 5.0})
-    found = Inversion("m", "d", values, suspect, {"images": 1000}, 20.0, asr, None, 250, 0.01, target, iou, iou, 0.99)
+    found = Inversion(
+        model="m",
+        data="d",
+        classes=values,
+        suspect=suspect,
+        settings={"images": 1000},
+        seconds=20.0,
+        asr=asr,
+        interval=None,
+        n=250,
+        masked_share=0.01,
+        target_class=target,
+        iou=iou,
+        inside=iou,
+        true_asr=0.99,
+    )
     origin = {"device": "cpu", "commit": f"abc{seed}", "command": "python -m benchmarks.inversion --seeds 5"}
     return {"model": "scenes-lite", "trigger": trigger, "seed": seed, **describe(found), **origin}
 
@@ -66,14 +81,18 @@ def test_unlearning_states_its_precision(monkeypatch: pytest.MonkeyPatch) -> Non
     defended = SimpleNamespace(metrics=SimpleNamespace(to_dict=dict), config={"precision": "bf16"})
     monkeypatch.setattr(inversion, "load_data", lambda *_, **__: None)
     monkeypatch.setattr(inversion, "defend_quickly", lambda *_, **__: defended)
-    found = Inversion("m", "d", {"a": 1.0, "b": 2.0}, "a", {}, 0.0, png="AAAA")
+    found = Inversion(
+        model="m", data="d", classes={"a": 1.0, "b": 2.0}, suspect="a", settings={}, seconds=0.0, png="AAAA"
+    )
     suspect: Any = SimpleNamespace(config={"model": "scenes-lite"})
     after = inversion.train_away(suspect, found, "badnet 3")
     assert {name: row["precision"] for name, row in after.items()} == {"unlearn_trigger": "bf16", "finetune": "bf16"}
 
 
 def test_a_row_has_no_image() -> None:
-    found = Inversion("m", "d", {"a": 1.0, "b": 2.0}, "a", {}, 0.0, png="AAAA")
+    found = Inversion(
+        model="m", data="d", classes={"a": 1.0, "b": 2.0}, suspect="a", settings={}, seconds=0.0, png="AAAA"
+    )
     assert describe(found)["inversion"]["png"] == ""
 
 

@@ -10,6 +10,8 @@ from benchmarks.tables import TABLES
 from cleaner.attacks import TRIGGERS
 from cleaner.defenses import DEFENSES
 
+pytestmark = pytest.mark.quick
+
 
 @pytest.mark.parametrize(("table", "registry"), [("attacks", TRIGGERS), ("defenses", DEFENSES)])
 def test_one_row_per_registered_class(table: str, registry: object) -> None:

@@ -16,6 +16,8 @@ from cleaner.evaluation.evaluate import Metrics
 from cleaner.files import write_json
 from tests.benchmarks.result_files import write_result
 
+pytestmark = pytest.mark.quick
+
 
 @pytest.mark.parametrize("page", tables.PAGES, ids=lambda page: page.name)
 def test_pages_are_up_to_date(page: Path) -> None:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import ast
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from benchmarks.browser import wait_idle
 from pages._shared.shell.lesson import STEPS, VERDICT, VERDICT_PAGE
-from pages._shared.shell.menu import titles
-from pages._shared.shell.stage_mode import PICTURES
+from pages._shared.shell.menu import PAGES_DIR, titles
 from tests.plots.test_styles import contrast
 
 SIZES = ((1280, 720), (1920, 1080))
@@ -19,7 +20,22 @@ MAX_FRAME = 150
 VISIBLE_SHARE = {SIZES[0]: 0.5, SIZES[1]: 1.0}
 """Window -> share of the main picture that is visible without scrolling."""
 FAST_PAGES = ("Defend",)
-PAGES = [title if title in FAST_PAGES else pytest.param(title, marks=pytest.mark.slow) for title in titles()]
+
+
+def find_picture(path: Path) -> tuple[str, str]:
+    """Return the title of a page and the selector of its main picture; "" if it names none."""
+    calls = [node for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Call)]
+    (page,) = (call for call in calls if isinstance(call.func, ast.Name) and call.func.id == "page")
+    options = {keyword.arg: keyword.value for keyword in page.keywords}
+    return ast.literal_eval(page.args[0]), ast.literal_eval(options.get("picture", ast.Constant("")))
+
+
+PICTURES = dict(map(find_picture, PAGES_DIR.glob("*.py")))
+PAGES = [
+    title if title in FAST_PAGES else pytest.param(title, marks=pytest.mark.slow)
+    for title in titles()
+    if PICTURES[title]
+]
 STEP_OF_PAGE = {step.page: i for i, step in enumerate(STEPS)} | {VERDICT_PAGE: VERDICT}
 MEASURE = """selectors => Object.fromEntries(Object.entries(selectors).map(([name, selector]) => {
     const box = document.querySelector(selector)?.getBoundingClientRect();

@@ -31,9 +31,9 @@ from cleaner.data.base import CaptionData, load_data
 from cleaner.evaluation import scan, scan_variants
 from cleaner.files import read_json
 from cleaner.jobs.slurm import SlurmResources
+from cleaner.method import CLEANCLIP_TRAINING
 from cleaner.models import clip as clip_module
 from cleaner.presets import CHOSEN_RATES, POISON, POISON_LR, PRETRAINED_LR, STRONGER_ATTACKS
-from cleaner.published import CLEANCLIP_TRAINING
 from cleaner.runs.folders import is_run_folder, runs_root
 from cleaner.runs.request import Request, load_request
 from cleaner.runs.status import Status, write_status
@@ -711,23 +711,17 @@ def test_a_run_is_never_overwritten(tiny_model: str, tmp_path: Path, capsys: pyt
         (["evaluate", "--no-jsn", "scenes-rn"], "'--no-json'"),
         (["sweep", "scenes-rn", "--prtition", "gpu"], "'--prtition' '--partition'"),
         (["evaluate", "scenes-rn", "scenes"], "argument 'scenes'"),
-        (["evaluate"], "evaluate needs RUN|MODEL."),
         (["evaluate", "--data", "pairs.csv"], "evaluate needs RUN|MODEL: --data pairs.csv."),
         (["defend", "--lr", "1e-4", "--defense=finetune"], "defend needs RUN|MODEL: --defense finetune."),
         (["detect", "--detector", "dao"], "detect needs RUN: --detector dao."),
         (["evaluate", "scenes-rn", "--data", "--json"], "evaluate --data needs a value"),
         (["scan", "scenes-rn", "--trigger"], "scan --trigger needs a value"),
-        (["poison", "--pairs", "many"], "--pairs cannot be 'many'."),
-        (["poison", "--pairs"], "--pairs needs a value."),
         (["poison", "--pairs", "64", "--test-pairs", "-1"], "--test-pairs must be at least 0, not -1."),
         (["evaluate", "scenes-rn", "--test-pairs=-1"], "--test-pairs must be at least 0, not -1."),
         (
             ["poison", "--poison-rate", "-0.1"],
             "--poison-rate must be above 0 and below 1, or whole number pairs, not -0.1.",
         ),
-        (["poison", "--precision", "fp8"], "--precision cannot be 'fp8': choose one of auto, bf16,"),
-        (["evaluate", "scenes-rn", "--templates", "3"], "--templates cannot be '3': choose one of 1, 7, 80."),
-        (["evaluate", "scenes-rn", "--protocol", "mine"], "--protocol cannot be 'mine': all_images"),
         (["app", "--prt", "80"], "'--prt' '--port'"),
         (["posion"], "'posion' 'poison'"),
         (["--json"], "'--json' export-tensorboard"),
@@ -739,6 +733,27 @@ def test_wrong_options_get_one_sentence(arguments: list[str], tokens: str, capsy
     (error,) = capsys.readouterr().err.splitlines()
     assert error.startswith("error: ")
     assert all(token in error for token in tokens.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "tokens"),
+    [
+        (["evaluate"], "RUN|MODEL required"),
+        (["export", "scenes-rn"], "--out required"),
+        (["poison", "--pairs", "many"], "--pairs 'many'"),
+        (["poison", "--pairs"], "'--pairs'"),
+        (["poison", "--precision", "fp8"], "'fp8' '--precision' 'bf16'"),
+        (["evaluate", "scenes-rn", "--templates", "3"], "'3' '--templates' '80'"),
+    ],
+)
+def test_values_that_do_not_fit_get_the_message_of_the_parser(
+    arguments: list[str], tokens: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(arguments)
+    shown = capsys.readouterr().err
+    assert all(token in shown for token in tokens.split())
+    assert "--help" in shown
 
 
 @pytest.mark.parametrize(("commit", "shown"), [("0123456789ab+", "0123456789ab+"), ("unknown", "1.2.3")])

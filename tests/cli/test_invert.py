@@ -14,7 +14,7 @@ from cleaner.data.base import CaptionData
 from cleaner.data.images import encode_png
 from cleaner.inspection.inversion import InversionConfig
 from cleaner.models.clip import Clip
-from cleaner.runs.inversion import NOT_CONVERGED, Inversion, locate_inversion, read_inversion
+from cleaner.runs.inversion_result import NOT_CONVERGED, Inversion, locate_inversion, read_inversion
 from cleaner.types import OnStep, StepReport
 from tests.attacks.test_inverted import make_layers
 from tests.data.files import write_table
@@ -27,7 +27,15 @@ def find_anything(clip: Clip, data: CaptionData, config: InversionConfig, on_ste
     on_step(StepReport("invert", 1, 1, 0.0))
     classes = {name: 1.0 + number for number, name in enumerate(data.class_names)}
     known = {"target_class": attack["target_class"], "iou": 0.1, "inside": 0.5, "true_asr": 0.9}
-    found = Inversion(clip.name, data.name, classes, data.class_names[0], asdict(config), 1.0, **known)
+    found = Inversion(
+        model=clip.name,
+        data=data.name,
+        classes=classes,
+        suspect=data.class_names[0],
+        settings=asdict(config),
+        seconds=1.0,
+        **known,
+    )
     return replace(found, asr=0.5, interval=(0.4, 0.6), n=10, masked_share=0.1, png=encode_png(make_layers()))
 
 

@@ -17,6 +17,8 @@ from cleaner.data.augment import TABLE_OPERATIONS, augment
 from cleaner.seed import derive_seed
 from tests.conftest import make_toy_data
 
+pytestmark = pytest.mark.quick
+
 
 def test_autoaugment_equals_torchvision_with_the_seed_of_each_image() -> None:
     images, rows = make_toy_data().images(range(24)), list(range(100, 124))

@@ -20,6 +20,8 @@ from cleaner.data.images import (
 from cleaner.models.framing import ImageTransform
 from cleaner.types import CleanerError
 
+pytestmark = pytest.mark.quick
+
 
 def naive_ssim(a: np.ndarray, b: np.ndarray) -> float:
     """SSIM of one channel by two loops over windows."""

@@ -8,8 +8,30 @@ from cleaner.data.scenery.captions import make_caption
 from cleaner.data.scenery.facts import VARIANTS, Scene, SceneObject, make_scene
 from tests.data.truth import is_true
 
-BANANA = SceneObject("banana", "yellow", "small", "plain", 0.3, 0.5, 0.4, 0, False, (0.5,) * 6)
-CAR = SceneObject("car", "red", "small", "striped", 0.8, 0.5, 0.3, 0, False, (0.5,) * 6)
+BANANA = SceneObject(
+    name="banana",
+    color="yellow",
+    size="small",
+    pattern="plain",
+    x=0.3,
+    y=0.5,
+    extent=0.4,
+    rotation=0,
+    is_flipped=False,
+    proportions=(0.5,) * 6,
+)
+CAR = SceneObject(
+    name="car",
+    color="red",
+    size="small",
+    pattern="striped",
+    x=0.8,
+    y=0.5,
+    extent=0.3,
+    rotation=0,
+    is_flipped=False,
+    proportions=(0.5,) * 6,
+)
 PAIR = Scene((BANANA, CAR), "left", "grass", "plain", (0.5,) * 12)
 ALONE = Scene((replace(BANANA, size="large"),), None, "wood", "plain", (0.5,) * 12)
 

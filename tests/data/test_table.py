@@ -13,6 +13,8 @@ from cleaner import load_data
 from cleaner.types import CleanerError
 from tests.data.files import NAMES, image_bytes, make_caption, write_class_folder, write_table, write_tar
 
+pytestmark = pytest.mark.quick
+
 
 def test_class_column_and_class_file(tmp_path: Path) -> None:
     path = write_table(tmp_path)

@@ -15,7 +15,7 @@ from cleaner.data.base import TensorData
 from cleaner.data.images import encode_png
 from cleaner.defenses import DEFENSES, load_defense
 from cleaner.models.clip import Clip
-from cleaner.runs.inversion import FOLDER, Inversion, adopt_inversion, write_inversion
+from cleaner.runs.inversion_result import FOLDER, Inversion, adopt_inversion, write_inversion
 from cleaner.training.loop import finetune
 from cleaner.types import CleanerError
 from tests.attacks.test_inverted import make_layers, write_trigger
@@ -85,10 +85,17 @@ def test_it_takes_the_inversion_of_its_suspect(tmp_path: Path) -> None:
     assert adopt_inversion(defense, tmp_path) is defense
     assert adopt_inversion(DEFENSES["finetune"](), tmp_path) == DEFENSES["finetune"]()
     values = {"a": 1.0, "b": 2.0}
-    write_inversion(Inversion("m", "d", values, "a", {}, 0.0, png=encode_png(make_layers())), tmp_path / FOLDER)
+    write_inversion(
+        Inversion(
+            model="m", data="d", classes=values, suspect="a", settings={}, seconds=0.0, png=encode_png(make_layers())
+        ),
+        tmp_path / FOLDER,
+    )
     assert adopt_inversion(defense, tmp_path).path == str(tmp_path / FOLDER / "trigger.png")
     chosen = DEFENSES["unlearn_trigger"](path=write_trigger(tmp_path))
     assert adopt_inversion(chosen, tmp_path) is chosen
-    write_inversion(Inversion("m", "d", values, None, {}, 0.0), tmp_path / FOLDER)
+    write_inversion(
+        Inversion(model="m", data="d", classes=values, suspect=None, settings={}, seconds=0.0), tmp_path / FOLDER
+    )
     with pytest.raises(CleanerError, match="no class"):
         adopt_inversion(defense, tmp_path)

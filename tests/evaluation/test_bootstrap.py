@@ -13,9 +13,11 @@ from cleaner.attacks import TRIGGERS
 from cleaner.data.base import TensorData
 from cleaner.evaluation import bootstrap
 from cleaner.evaluation.evaluate import evaluate
-from cleaner.evaluation.same_test import is_same_test
+from cleaner.evaluation.protocol import is_same_test
 from cleaner.models.clip import Clip
 from tests.pages.runs import make_metrics
+
+pytestmark = pytest.mark.quick
 
 
 def test_outcomes_round_trip_as_text() -> None:

@@ -30,6 +30,8 @@ from cleaner.evaluation.metrics import (
 from cleaner.models.classifier import zero_shot_classifier
 from cleaner.types import CleanerError
 
+pytestmark = pytest.mark.quick
+
 EYE = torch.eye(4)
 
 

@@ -22,6 +22,8 @@ from cleaner.types import CleanerError
 from tests.evaluation.extra_metric import VALUE, MoreMetrics, make_measured_run, register_stealth
 from tests.pages.runs import make_metrics
 
+pytestmark = pytest.mark.quick
+
 
 @pytest.fixture
 def stealth(monkeypatch: pytest.MonkeyPatch) -> Metric:

@@ -39,7 +39,7 @@ from tests.inputs.tables import make_special
 from tests.pages.runs import make_metrics
 
 JSON_FILES = "config.json status.json metrics.json notes.json manifest.json"
-STYLE = RunStyle("", "#000", "solid", "circle")
+STYLE = RunStyle(label="", color="#000", dash="solid", marker="circle")
 
 
 @cache

@@ -25,7 +25,7 @@ from cleaner.inspection.inversion_patch import _choose_smallest, invert_patch
 from cleaner.inspection.inversion_probe import Probe, make_probe
 from cleaner.inspection.inversion_search import _clip_size, _push, search_classes
 from cleaner.models.clip import Clip
-from cleaner.runs.inversion import (
+from cleaner.runs.inversion_result import (
     CHANCE_NOTE,
     MISS_NOTE,
     Inversion,
@@ -376,7 +376,7 @@ def test_an_inversion_is_that_of_the_present_weights(name: str, tmp_path: Path) 
 
 def test_outlier_index_and_margin() -> None:
     values = {"a": 1.0, "b": 4.0, "c": 5.0, "d": 6.0, "e": 8.0}
-    found = Inversion("model", "data", values, "a", {}, 0.0)
+    found = Inversion(model="model", data="data", classes=values, suspect="a", settings={}, seconds=0.0)
     assert found.ranking[:2] == ["a", "b"]
     assert found.outlier_index == pytest.approx((5 - 1) / (1.4826 * 1))
     assert found.margin == pytest.approx(0.75)

@@ -18,6 +18,8 @@ from cleaner.losses import (
 )
 from cleaner.losses.info_nce import pad_rows
 
+pytestmark = pytest.mark.quick
+
 N, M, D, S = 6, 3, 8, 20.0
 
 

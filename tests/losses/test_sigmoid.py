@@ -13,6 +13,8 @@ from cleaner.losses import clip_loss, in_modal_loss, subtext_loss
 from cleaner.losses.sigmoid import in_modal_bias
 from tests.losses.test_losses import M, S, features
 
+pytestmark = pytest.mark.quick
+
 B = -6.0
 WITH_BIAS = replace(features(), logit_bias=B)
 

@@ -9,6 +9,8 @@ import torch.nn.functional as F
 
 from cleaner.losses import Features, clip_loss, unified_loss
 
+pytestmark = pytest.mark.quick
+
 
 def make_features(labels: list[int]) -> Features:
     generator = torch.Generator().manual_seed(0)

@@ -17,6 +17,8 @@ from cleaner.types import CleanerError
 from pages._shared.inspect import pixels
 from tests.inputs.images import chunk
 
+pytestmark = pytest.mark.quick
+
 EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 50 50\n%%EndComments\nshowpage\n%%EOF\n"
 
 

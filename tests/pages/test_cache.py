@@ -28,11 +28,11 @@ from cleaner.data.poison import PoisonedData
 from cleaner.evaluation import scan
 from cleaner.jobs import local, map_worker
 from cleaner.models.clip import Clip, load_clip, save_clip
-from cleaner.runs.inversion import Inversion, InversionConfig, locate_inversion
+from cleaner.runs.inversion_result import Inversion, InversionConfig, locate_inversion
 from cleaner.runs.store import read_record
 from cleaner.types import CleanerError, OnStep, StepReport
 from pages._shared import cache
-from pages._shared.cache import background, loaders, model_cache
+from pages._shared.cache import background, embeddings, loaders, model_cache, works
 from pages._shared.cache.loaders import load_model
 from pages._shared.inspect import gallery, pickers
 from pages._shared.inspect.sample import DataKey, ModelKey, Placement, Sample
@@ -239,7 +239,7 @@ def test_a_trigger_search_does_not_bring_back_a_run_deleted_meanwhile(
 
     def invert(*_: object, **__: object) -> Inversion:
         local.delete(backdoored)
-        return Inversion("m", "d", {"cup": 1.0}, None, {}, 0.0)
+        return Inversion(model="m", data="d", classes={"cup": 1.0}, suspect=None, settings={}, seconds=0.0)
 
     monkeypatch.setattr(cleaner.inspection.inversion, "invert", invert)
     model, data = ("run", str(backdoored)), DataKey("scenes", "clean", 8)
@@ -308,19 +308,19 @@ def test_two_sessions_start_one_process_for_a_umap(tmp_path: Path, monkeypatch: 
             return polled["status"]
 
     def start(folder: Path) -> Process:
-        time.sleep(0.05)
         started.append(folder)
         return Process()
 
     monkeypatch.setattr(map_worker, "start_map_process", start)
+    monkeypatch.setattr(embeddings, "POLL_SECONDS", 0.01)
     with ThreadPoolExecutor(8) as pool:
-        assert all(pool.map(lambda _: cache.fit_umap(tmp_path), range(8)))
-    assert len(started) == 1
+        (work,) = set(pool.map(lambda _: cache.fit_umap(tmp_path), range(8)))
     st.cache_resource.clear()  # another session's run was replaced
-    assert cache.fit_umap(tmp_path)
-    assert len(started) == 1
+    assert cache.fit_umap(tmp_path) is work
+    assert work.is_running
     polled["status"] = 0
-    assert not cache.fit_umap(tmp_path)
+    work.join(30)
+    assert (started, work.is_running, work.error) == ([tmp_path], False, None)
 
 
 def test_the_captions_shown_are_those_of_the_training(
@@ -371,27 +371,55 @@ def test_the_preview_is_the_report_that_carried_the_image() -> None:
     assert work.report.step == 700
 
 
-def test_a_session_waits_for_the_work_of_another_and_sees_its_progress(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(background, "WAIT_SECONDS", 0.01)
-    report, seen, go_on = StepReport("map", 1, 9, 0.0), threading.Event(), threading.Event()
+def test_a_session_waits_for_the_work_of_another_and_sees_its_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(works, "WAIT_SECONDS", 0.01)
+    report, go_on = StepReport("map", 1, 9, 0.0), threading.Event()
     events: list[str] = []
 
-    def compute(name: str, on_step: OnStep) -> None:
-        with background.share_work(tmp_path, on_step) as share:
-            share(report)
-            events.append(name)
-            assert go_on.wait(30)
+    def compute(share: OnStep) -> str:
+        share(report)
+        events.append("computed")
+        assert go_on.wait(30)
+        return "map"
 
-    first = threading.Thread(target=compute, args=("first", lambda report: None))
-    first.start()
-    wait_until(lambda: events == ["first"])
-    second = threading.Thread(target=compute, args=("second", lambda report: seen.set()))
-    second.start()
-    assert seen.wait(30)
-    assert events == ["first"]
-    go_on.set()
-    for thread in (first, second):
-        thread.join(30)
-    assert events == ["first", "second"]
+    def wait(seen: list[StepReport]) -> str:
+        return str(works.wait_for_work(("map", "shared"), compute, seen.append))
+
+    with ThreadPoolExecutor(2) as pool:
+        seen: tuple[list[StepReport], list[StepReport]] = ([], [])
+        results = [pool.submit(wait, each) for each in seen]
+        wait_until(lambda: all(seen))
+        go_on.set()
+        assert [result.result(30) for result in results] == ["map", "map"]
+    assert events == ["computed"]
+    assert {each for reports in seen for each in map(id, reports)} == {id(report)}
+
+
+def test_a_page_run_that_ends_cancels_the_work_that_nobody_waits_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(works, "WAIT_SECONDS", 0.01)
+
+    class Stopped(BaseException):
+        pass
+
+    def stop(report: StepReport) -> None:
+        raise Stopped
+
+    def compute(share: OnStep) -> None:
+        for step in range(3000):
+            share(StepReport("map", step, 3000, 0.0))
+            time.sleep(0.01)
+
+    with pytest.raises(Stopped):
+        works.wait_for_work(("map", "left"), compute, stop)
+    work = works.find_work(("map", "left"))
+    assert work is not None
+    work.join(30)
+    assert work.is_canceled
+
+
+def test_the_error_of_a_work_reaches_the_page() -> None:
+    def fail(share: OnStep) -> None:
+        raise CleanerError("no map")
+
+    with pytest.raises(CleanerError, match="no map"):
+        works.wait_for_work(("map", "failed"), fail, lambda report: None)

@@ -15,8 +15,8 @@ from cleaner import presets
 from cleaner.config import FinetuneConfig
 from cleaner.defenses import DEFENSES
 from cleaner.evaluation import bootstrap
+from cleaner.evaluation.protocol import TEST_FIELDS
 from cleaner.evaluation.result import METRICS
-from cleaner.evaluation.same_test import TEST_FIELDS
 from cleaner.files import read_json, write_json
 from cleaner.jobs import local, sweep
 from cleaner.labels import defense_name, to_label

@@ -71,7 +71,7 @@ def test_pairs_are_ranked_and_the_model_is_trained_without_the_flagged_ones(dete
     assert f"450 pairs remain, {total - caught} of them poisoned" in text
     assert app.button(key="detect.go").label == "Train without 50 pairs"
     figures = table(app, "AUROC")
-    assert len(figures) == 6
+    assert len(figures) == len(found.scores) >= 6
     assert figures["Detector"].str.endswith("◀").sum() == 1
     caught_shares = [100 * row.caught[1] for row in found.figures.values()]
     assert figures["Caught at 5% false alarms"].tolist() == caught_shares, "numbers: text would not sort"

@@ -23,9 +23,19 @@ from pages._shared.inspect.map_view import MapView
 from pages._shared.inspect.sample import DataKey
 from pages._shared.shell.state import MODEL_PREFIX
 from tests.data.files import write_table
-from tests.pages.conftest import AllWork, OpenPage, chart, chart_keys, errors, page_text, table, widget_keys
+from tests.pages.conftest import (
+    AllWork,
+    OpenPage,
+    chart,
+    chart_keys,
+    errors,
+    finish_work,
+    page_text,
+    table,
+    widget_keys,
+)
 from tests.pages.runs import make_runs
-from tests.waiting import sleeping_process
+from tests.waiting import sleeping_process, wait_until
 
 KINDS = ("clean", "backdoored", "ta_cleaner")
 """The models of `make_runs`, as `find_style` knows them."""
@@ -240,7 +250,7 @@ def test_a_missing_umap_is_fitted_once_and_then_read(
         monkeypatch.setattr(map_worker, "start_map_process", lambda folder: started.append(folder) or fitting)
         app.segmented_control(key="embeddings.method").set_value("umap").run()
         notes = len(app.info)
-        assert started == [defended]
+        wait_until(lambda: started == [defended])
         saved = embedding_map.read_map(defended)
         assert saved is not None
         coordinates = np.random.default_rng(0).normal(size=saved.coordinates["pca"].shape).astype(np.float32)
@@ -269,6 +279,7 @@ def test_a_failed_umap_is_one_message(open_page: OpenPage, tmp_path: Path, monke
 
     monkeypatch.setattr(map_worker, "start_map_process", start)
     app.segmented_control(key="embeddings.method").set_value("umap").run()
+    finish_work(app)
     assert not app.exception, [e.message for e in app.exception]
     assert "UMAP failed" in errors(app)[0]
     assert traces(app), "the map by PCA stays"

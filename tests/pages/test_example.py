@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from cleaner.data.images import encode_png
 from cleaner.files import read_json, write_json
 from cleaner.runs.store import list_runs
 from pages._shared.shell import lesson, state
-from pages._shared.shell.menu import titles
+from pages._shared.shell.menu import MENU, titles
 from tests.pages.conftest import (
     OpenPage,
     chart,
@@ -41,7 +42,7 @@ def example(tmp_path: Path) -> list[Path]:
 
 def test_each_page_shows_and_marks_it(example: list[Path], open_page: OpenPage) -> None:
     app = open_page(titles()[0])
-    for title in titles():
+    for title in (*chain(*MENU.values()), "Detect", "Trigger search"):
         go_to(app, title)
         assert not app.error, title
         assert app.selectbox(key="current_run").value == example[0].name

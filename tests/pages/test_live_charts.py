@@ -17,7 +17,7 @@ from pages._shared.runs import live_charts
 from pages._shared.runs.live_charts import RunStyle, read_new_lines
 from tests.pages.conftest import OpenPage, go_to, page_text
 
-STYLE = RunStyle("", "#000000", "solid", "circle")
+STYLE = RunStyle(label="", color="#000000", dash="solid", marker="circle")
 
 
 def report(step: int, stage: str = "poison", terms: tuple[str, ...] = ("clip_loss",), **others: Any) -> dict[str, Any]:
@@ -90,7 +90,7 @@ def test_a_single_run_shows_its_terms_and_validation(tmp_path: Path) -> None:
 
 def test_several_runs_show_their_totals(tmp_path: Path) -> None:
     append(tmp_path, report(1, terms=("clip_loss", "in_modal_loss"), metrics={"ca": 0.5}))
-    part = read_new_lines(tmp_path, "", RunStyle("CleanCLIP", "#000000", "dash", "square"))
+    part = read_new_lines(tmp_path, "", RunStyle(label="CleanCLIP", color="#000000", dash="dash", marker="square"))
     assert points(part) == {"CleanCLIP": [[1, 12.0]], "CleanCLIP: clean accuracy": [[1, 0.5]]}
 
 

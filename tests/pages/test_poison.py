@@ -475,9 +475,9 @@ def test_own_images_by_the_path_of_a_table(open_page: OpenPage, tmp_path: Path) 
     file = write_table(tmp_path, 120)
     (tmp_path / "pics" / "7.png").write_bytes(image_bytes(7)[:40])
     app = choose_small_training(open_page("Poison"))
-    names = ["scenes", "scenes-crowd", "scenes-fine", "scenes-night", "scenes-sketch"]
-    names += ["CIFAR-10 photos", "CIFAR-100 photos", sources.OWN_DATA]
-    assert app.selectbox(key="poison.data").options == names
+    names = app.selectbox(key="poison.data").options
+    assert names[:5] == ["scenes", "scenes-crowd", "scenes-fine", "scenes-night", "scenes-sketch"]
+    assert names[-3:] == ["CIFAR-10 photos", "CIFAR-100 photos", sources.OWN_DATA]
     choose_own_data(app, "poison.data", f'"{file}"')  # as Windows copies a path
     assert "field Class names" in errors(app)[0]
     assert app.text_input(key="poison.data.path").value == f'"{file}"'  # while the classes are typed

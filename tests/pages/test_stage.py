@@ -13,7 +13,6 @@ from streamlit.testing.v1 import AppTest
 from cleaner.files import write_json
 from pages._shared.runs.sources import OWN_DATA
 from pages._shared.shell import stage_mode
-from pages._shared.shell.menu import titles
 from tests.pages.conftest import ROOT, OpenPage, chart_keys, go_to, page_text
 from tests.pages.runs import make_metrics, make_runs, move_to_example
 
@@ -137,5 +136,16 @@ def test_a_page_without_its_picture_says_why(
     assert stage_mode.ICON in [info.icon for info in app.info]
 
 
-def test_every_page_has_its_picture() -> None:
-    assert set(stage_mode.PICTURES) == set(titles())
+def test_a_page_shows_its_picture_alone_and_without_one_all_it_has(open_page: OpenPage) -> None:
+    app = open_page("Film")
+    app.button(key="stage.start").click().run()
+    assert [".st-key-film-screen" in style for style in stage_styles(app)] == [True]
+    code = "from pages._shared.shell import stage_mode\nstage_mode.show('Runs', '')"
+    app = AppTest.from_string(code, default_timeout=60).run()
+    assert not app.exception
+    assert [header.value for header in app.header] == ["Runs"]
+    assert stage_styles(app) == []
+
+
+def stage_styles(app: AppTest) -> list[str]:
+    return [html.proto.body for html in app.get("html") if "/* Stage mode; " in html.proto.body]

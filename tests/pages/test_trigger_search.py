@@ -15,7 +15,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 import cleaner.inspection.inversion
-from cleaner.runs.inversion import MISS_NOTE, Inversion, locate_inversion, read_inversion
+from cleaner.runs.inversion_result import MISS_NOTE, Inversion, locate_inversion, read_inversion
 from cleaner.types import CleanerError, OnStep, StepReport
 from pages._shared import cache
 from pages._shared.inspect.sample import DataKey
@@ -240,7 +240,14 @@ def test_a_search_without_a_suspect_proves_nothing(
     open_page: OpenPage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     attacked, _ = make_runs(tmp_path)
-    nothing = Inversion("model", "scenes/clean", {"banana": 0.2, "cup": 0.2, "kite": 0.2}, None, {"images": 40}, 1.0)
+    nothing = Inversion(
+        model="model",
+        data="scenes/clean",
+        classes={"banana": 0.2, "cup": 0.2, "kite": 0.2},
+        suspect=None,
+        settings={"images": 40},
+        seconds=1.0,
+    )
     monkeypatch.setattr(cleaner.inspection.inversion, "invert", lambda *args, **options: nothing)
     app = search_trigger(open_page, attacked)
     assert not errors(app)

@@ -17,10 +17,12 @@ from cleaner.plots.features import PointGroup, embedding_map, margin_histogram
 from cleaner.plots.images import share_distribution, word_bars
 from cleaner.plots.styles import find_style
 
+pytestmark = pytest.mark.quick
+
 
 def test_each_backdoored_model_has_its_own_front() -> None:
     points = [
-        TradeoffPoint(f"{name}{i}", "defended", 0.9 - i / 9, 0.5 - i / 9, suspect=name)
+        TradeoffPoint(label=f"{name}{i}", kind="defended", ca=0.9 - i / 9, asr=0.5 - i / 9, suspect=name)
         for name in "ab"
         for i in range(2)
     ]
@@ -31,7 +33,9 @@ def test_each_backdoored_model_has_its_own_front() -> None:
 
 def test_defense_has_one_symbol_and_one_legend_entry_in_all_panels() -> None:
     points = [
-        TradeoffPoint(f"{panel} {kind}", "defended", 0.9 - i / 9, 0.5 - i / 9, legend_label=kind, panel=panel)
+        TradeoffPoint(
+            label=f"{panel} {kind}", kind="defended", ca=0.9 - i / 9, asr=0.5 - i / 9, legend_label=kind, panel=panel
+        )
         for panel in ("a < b", "c")
         for i, kind in enumerate(("PAR", "TA-Cleaner"))
     ]
@@ -46,8 +50,10 @@ def test_defense_has_one_symbol_and_one_legend_entry_in_all_panels() -> None:
 
 
 def test_points_have_their_values_and_intervals() -> None:
-    measured = TradeoffPoint("x", "backdoored", 0.9, 0.7, (0.8, 0.93), (0.65, 0.78))
-    point, other = pareto([measured, TradeoffPoint("y", "defended", 0.6, 0.1)]).data[-2:]
+    measured = TradeoffPoint(
+        label="x", kind="backdoored", ca=0.9, asr=0.7, ca_interval=(0.8, 0.93), asr_interval=(0.65, 0.78)
+    )
+    point, other = pareto([measured, TradeoffPoint(label="y", kind="defended", ca=0.6, asr=0.1)]).data[-2:]
     assert (point.x, point.y, other.x, other.y) == ((0.9,), (0.7,), (0.6,), (0.1,))
     bars = [length for error in (point.error_x, point.error_y) for length in (*error.arrayminus, *error.array)]
     assert bars == pytest.approx([0.1, 0.03, 0.05, 0.08])
@@ -56,14 +62,16 @@ def test_points_have_their_values_and_intervals() -> None:
 
 @pytest.mark.parametrize("panels", ["abcd", "abcde", "abcdef"])
 def test_the_lowest_panel_of_each_column_has_an_axis(panels: str) -> None:
-    points = [TradeoffPoint(panel, "defended", 0.9, 0.5, panel=panel) for panel in panels]
+    points = [TradeoffPoint(label=panel, kind="defended", ca=0.9, asr=0.5, panel=panel) for panel in panels]
     figure = pareto(points)
     titled = [figure.get_subplot(number // 3 + 1, number % 3 + 1).xaxis for number in range(len(panels))][-3:]
     assert all(axis.title.text and axis.showticklabels is not False for axis in titled)
 
 
 def test_each_panel_has_the_floor() -> None:
-    points = [TradeoffPoint(panel, "defended", 0.9, 0.5, panel=panel) for panel in "abcd"]  # in 2 rows of 3 panels
+    points = [
+        TradeoffPoint(label=panel, kind="defended", ca=0.9, asr=0.5, panel=panel) for panel in "abcd"
+    ]  # in 2 rows of 3 panels
     figure = pareto(points, 0.02)
     assert [shape.y0 for shape in figure.layout.shapes] == [0.02] * 4
     assert [trace.name for trace in figure.data].count("clean model") == 1, "one entry of the legend"
@@ -72,7 +80,7 @@ def test_each_panel_has_the_floor() -> None:
 
 def test_pareto_front_has_the_unbeaten_points() -> None:
     a, b, c, d = (
-        TradeoffPoint(n, "defended", ca, asr)
+        TradeoffPoint(label=n, kind="defended", ca=ca, asr=asr)
         for n, ca, asr in (("a", 0.9, 0.5), ("b", 0.8, 0.1), ("c", 0.7, 0.2), ("d", 0.9, 0.5))
     )
     assert pareto_front([a, b, c, d]) == [b, a, d]
@@ -82,8 +90,10 @@ def test_colors_differ_and_follow_the_stage() -> None:
     assert len(set(STAGE_COLORS.values())) == len(STAGE_COLORS)
     figure = pareto(
         [
-            TradeoffPoint("x", "backdoored", 0.9, 0.9, (0.8, 0.95), (0.85, 0.95)),
-            TradeoffPoint("y", "defended", 0.8, 0.1),
+            TradeoffPoint(
+                label="x", kind="backdoored", ca=0.9, asr=0.9, ca_interval=(0.8, 0.95), asr_interval=(0.85, 0.95)
+            ),
+            TradeoffPoint(label="y", kind="defended", ca=0.8, asr=0.1),
         ],
         0.02,
     )
@@ -178,7 +188,10 @@ def test_equal_labels_have_bars_of_their_own() -> None:
 
 
 def test_the_band_has_the_steps_of_its_line() -> None:
-    points = [CostPoint(loss, asr, asr - 0.1, asr + 0.1) for loss, asr in ((0.0, 0.8), (0.02, 0.5), (0.05, 0.2))]
+    points = [
+        CostPoint(loss=loss, asr=asr, low=asr - 0.1, high=asr + 0.1)
+        for loss, asr in ((0.0, 0.8), (0.02, 0.5), (0.05, 0.2))
+    ]
     band, line = equal_accuracy([CostPanel("BadNet", {"par": points})]).data
     assert line.line.shape == "hv"
     steps, half = [0.0, 0.02, 0.02, 0.05, 0.05], len(band.x) // 2
@@ -195,9 +208,9 @@ def test_a_defense_looks_the_same_in_every_chart() -> None:
     (similarity,) = similarity_bars(["a dog"], {"Cleaned": ("ta_cleaner", [0.3])}).data
     assert similarity.marker.color == style.color
     points = [
-        TradeoffPoint("TA-Cleaner", "ta_cleaner", 0.9, 0.1),
-        TradeoffPoint("PAR", "par", 0.9, 0.2),
-        TradeoffPoint("TA-Cleaner, lr 1", "ta_cleaner", 0.8, 0.1),
+        TradeoffPoint(label="TA-Cleaner", kind="ta_cleaner", ca=0.9, asr=0.1),
+        TradeoffPoint(label="PAR", kind="par", ca=0.9, asr=0.2),
+        TradeoffPoint(label="TA-Cleaner, lr 1", kind="ta_cleaner", ca=0.8, asr=0.1),
     ]
     first, _, other = (trace.marker for trace in pareto(points).data if trace.mode == "markers")
     assert (first.color, first.symbol) == (style.color, style.mark)
@@ -213,7 +226,9 @@ def test_a_defense_looks_the_same_in_every_chart() -> None:
 def test_lines_without_marks_differ_in_dash() -> None:
     names = ["ta_cleaner", "par", "finetune", "ta_cleaner"]
     loss = charts.loss_curves({f"{i}": [(1, 2.0)] for i in range(len(names))}, names).data
-    steps = equal_accuracy([CostPanel("BadNet", {name: [CostPoint(0.0, 0.5, 0.5, 0.5)] for name in names})]).data
+    steps = equal_accuracy(
+        [CostPanel("BadNet", {name: [CostPoint(loss=0.0, asr=0.5, low=0.5, high=0.5)] for name in names})]
+    ).data
     for lines, count in ((loss, 4), (steps, 3)):
         assert {line.mode for line in lines} == {"lines"}
         assert len({line.line.dash for line in lines}) == len(lines) == count

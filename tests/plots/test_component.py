@@ -10,6 +10,8 @@ import pytest
 from cleaner.plots.component import read_component
 from cleaner.reports.film import SCRIPT
 
+pytestmark = pytest.mark.quick
+
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = [
     SCRIPT,

@@ -8,6 +8,8 @@ import pytest
 from cleaner.plots import detection
 from cleaner.plots.charts import STAGE_COLORS
 
+pytestmark = pytest.mark.quick
+
 
 def test_histogram_keeps_all_items_and_marks_the_threshold() -> None:
     scores = np.concatenate([np.linspace(0, 1, 200), [50.0]]).astype(np.float32)

@@ -8,6 +8,8 @@ import pytest
 from cleaner.plots import features, images
 from cleaner.plots.charts import STAGE_COLORS
 
+pytestmark = pytest.mark.quick
+
 IMAGE = np.zeros((8, 8, 3), np.uint8)
 
 

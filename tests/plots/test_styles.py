@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 
 from cleaner.defenses import DEFENSES
+from cleaner.plots import styles
 from cleaner.plots.charts import CATEGORY_COLORS
 from cleaner.plots.features import PointGroup, embedding_map
 from cleaner.plots.styles import (
     DEFENSE_COLORS,
     DEFENSE_MARKS,
+    DEFENSE_ORDER,
     FILLS,
     SIGNS,
     STAGE_COLORS,
@@ -21,6 +23,8 @@ from cleaner.plots.styles import (
     find_styles,
 )
 from pages._shared.inspect.map_view import KIND_STYLES
+
+pytestmark = pytest.mark.quick
 
 # Matrices of Machado, Oliveira and Fernandes (2009), severity 1, for linear RGB.
 VISIONS = {
@@ -86,11 +90,19 @@ def test_points_of_a_map_or_their_edges_stand_out_from_both_backgrounds(backgrou
 
 
 def test_each_defense_has_a_style_of_its_own() -> None:
-    styles = [find_style(name) for name in DEFENSES]
-    assert len({style.color for style in styles}) == len({style.mark for style in styles}) == len(DEFENSES)
-    assert not {style.color for style in styles} & set(STAGE_COLORS.values())
-    assert not {style.mark for style in styles} & set(STAGE_MARKS.values())
-    assert len(DEFENSE_COLORS) >= len(DEFENSES)
+    looks = [find_style(name) for name in DEFENSES]
+    assert len({style.mark for style in looks}) == len(DEFENSES)
+    assert set(DEFENSE_ORDER) <= set(DEFENSES)
+    assert len({find_style(name).color for name in DEFENSE_ORDER}) == len(DEFENSE_ORDER) == len(DEFENSE_COLORS)
+    assert not {style.color for style in looks} & set(STAGE_COLORS.values())
+    assert not {style.mark for style in looks} & set(STAGE_MARKS.values())
+
+
+def test_a_new_defense_changes_the_style_of_no_other_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = [find_style(name) for name in DEFENSE_ORDER]
+    monkeypatch.setattr(styles, "list_registered", lambda package: ("a_new_one", *DEFENSES))
+    assert [find_style(name) for name in DEFENSE_ORDER] == before
+    assert find_style("a_new_one").mark not in {style.mark for style in before}
 
 
 def test_variants_and_unknown_defenses_have_a_style() -> None:
@@ -102,10 +114,10 @@ def test_variants_and_unknown_defenses_have_a_style() -> None:
 
 
 def test_models_of_one_defense_differ_in_fill_and_dash() -> None:
-    styles = find_styles(["ta_cleaner", "cleanclip", "ta_cleaner", "ta_cleaner K 50 %"])
-    assert len({style.color for style in styles}) == 2
-    assert len({style.mark for style in styles}) == len(styles)
-    assert len({style.dash for style in styles}) == 3
+    looks = find_styles(["ta_cleaner", "cleanclip", "ta_cleaner", "ta_cleaner K 50 %"])
+    assert len({style.color for style in looks}) == 2
+    assert len({style.mark for style in looks}) == len(looks)
+    assert len({style.dash for style in looks}) == 3
 
 
 def test_every_mark_has_a_sign() -> None:

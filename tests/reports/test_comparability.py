@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from cleaner.cli.sweep import Sweep
-from cleaner.evaluation.same_test import is_same_test
+from cleaner.evaluation.protocol import is_same_test
 from cleaner.reports import aggregate, film, html
 from cleaner.reports.comparability import has_failed_attack, list_notes
 from cleaner.reports.verdict import describe_attack, describe_defenses

@@ -10,6 +10,8 @@ import pytest
 from cleaner.runs import derived
 from cleaner.runs.store import list_shipped_runs
 
+pytestmark = pytest.mark.quick
+
 
 def test_a_saved_image_is_read_back(tmp_path: Path) -> None:
     name = derived.save_image(tmp_path, b"image")

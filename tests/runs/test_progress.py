@@ -8,6 +8,8 @@ import pytest
 from cleaner.files import write_text
 from cleaner.runs.progress import read_new_progress, read_progress
 
+pytestmark = pytest.mark.quick
+
 
 def format_lines(steps: list[int]) -> str:
     reports = [{"stage": "poison", "step": step, "total": 9, "seconds": 0.5} for step in steps]

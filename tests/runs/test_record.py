@@ -24,6 +24,8 @@ from cleaner.runs.store import list_entries, list_runs, read_entry, read_record
 from cleaner.types import CleanerError
 from tests.pages.runs import make_runs
 
+pytestmark = pytest.mark.quick
+
 GOLDEN = Path(__file__).with_name("golden")
 """The JSON files of the example as first shipped, one of them by schema 1, and the CSV of that version."""
 GOLDEN_RUNS = ("example-badnet", "example-badnet-3-ta_cleaner", "schema-1")

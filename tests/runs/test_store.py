@@ -32,6 +32,8 @@ from cleaner.runs.store import create_run, list_entries, list_runs, read_entry
 from cleaner.types import CleanerError
 from tests.pages.runs import make_runs
 
+pytestmark = pytest.mark.quick
+
 REQUEST = Request("backdoored", "scenes", 64, FinetuneConfig(), "scenes-rn", trigger={"name": "badnet"})
 
 

@@ -272,7 +272,7 @@ def test_a_refused_training_leaves_nothing(public: None, open_page: OpenPage, mo
 
 
 def test_sweeps_searches_and_scans_are_refused(session: dict[str, object]) -> None:
-    for start in (lambda: jobs.start_sweep("defend", []), lambda: cache.start_work(("scan",), lambda on_step: None)):
+    for start in (lambda: jobs.start_sweep("defend", []), lambda: cache.start_search(("scan",), lambda on_step: None)):
         with pytest.raises(CleanerError, match="install TA-Cleaner Lab"):
             start()
 

@@ -14,6 +14,8 @@ from cleaner.text.forms import pluralize
 from cleaner.text.kinds import FLOWERS, SUBSTITUTE_GROUPS
 from cleaner.text.lexicon import load_lexicon
 
+pytestmark = pytest.mark.quick
+
 RED_CAR = "a small yellow banana to the left of a red car on the grass"
 
 

@@ -6,6 +6,8 @@ import pytest
 
 from cleaner.text import parse
 
+pytestmark = pytest.mark.quick
+
 
 @pytest.mark.parametrize(
     ("caption", "chunks"),

@@ -8,6 +8,8 @@ from cleaner.data.photo_captions import LOOKS, PLAIN, WITH_LOOK
 from cleaner.text import POSITIVE_STYLES, draw_subtexts, negative_subtexts, positive_subtexts
 from cleaner.types import CleanerError
 
+pytestmark = pytest.mark.quick
+
 
 def drawn(caption: str, style: str = "core", seeds: int = 40) -> set[str]:
     return {s.text for seed in range(seeds) for s in positive_subtexts(caption, seed, style)}

@@ -11,6 +11,8 @@ from cleaner.text import lexicon as lexicon_module
 from cleaner.text.lexicon import LEXICON_PATH, load_lexicon
 from cleaner.types import CleanerError
 
+pytestmark = pytest.mark.quick
+
 CAPTION = "a small cat sits on the old sofa near a window and looks at a bird"
 
 

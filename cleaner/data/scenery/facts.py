@@ -19,7 +19,7 @@ _MAX_ROTATION = {name: 38.0 if name in ("banana", "carrot", "key", "ball", "star
 """Degrees; most objects only make sense nearly upright."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SceneObject:
     """One object of a scene.
 
@@ -148,13 +148,13 @@ def _make_object(
     if name in PATTERNED and plain < 0.4 and extent * 64 >= 21:  # on smaller objects a pattern hides the shape
         pattern = "striped" if stripes < 0.5 else "dotted"
     return SceneObject(
-        name,
-        color if is_colored else "",
-        classify_size(extent),
-        pattern,
-        x,
-        y,
-        extent,
+        name=name,
+        color=color if is_colored else "",
+        size=classify_size(extent),
+        pattern=pattern,
+        x=x,
+        y=y,
+        extent=extent,
         rotation=(2 * u() - 1) * _MAX_ROTATION[name],
         is_flipped=u() < 0.5,
         proportions=tuple(u() for _ in range(6)),

@@ -85,4 +85,4 @@ from pages._shared.cache.subtexts import (
     similarities,
 )
 from pages._shared.cache.warming import FirstView, warm_inspection
-from pages._shared.cache.works import BackgroundWork, WorkKey, find_work, session_id, start_work
+from pages._shared.cache.works import BackgroundWork, WorkKey, find_work, session_id, start_search

@@ -110,15 +110,16 @@ def shares_over(
 
     attack, tested = load_run(trigger_run), load_data(data)
     assert attack.trigger is not None
+    is_of_data = attack.target_class in tested.class_names  # the data may be the user's
     return measure_trigger_attribution(
         load_model(model),
         explainers()[method](**settings),
-        tested,
-        attack.trigger,
-        attack.target_class if attack.target_class in tested.class_names else None,  # the data may be the user's
-        text,
-        n,
-        wrap_in_thread(_on_step),
+        data=tested,
+        trigger=attack.trigger,
+        target_class=attack.target_class if is_of_data else None,
+        text=text,
+        n=n,
+        on_step=wrap_in_thread(_on_step),
     )
 
 

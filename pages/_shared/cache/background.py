@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import atexit
 import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import cache
-from pathlib import Path
-from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 import streamlit as st
@@ -19,50 +15,14 @@ from streamlit.runtime.scriptrunner import add_script_run_ctx, get_script_run_ct
 
 from cleaner.jobs import local
 from cleaner.loading import loading_libraries
-from pages._shared.cache.works import EXIT_SECONDS, BackgroundWork
+from pages._shared.cache.works import BackgroundWork, queue_work
 
 if TYPE_CHECKING:
     from cleaner.types import OnStep, StepReport
 
 PAINT_SECONDS = 2.0
-WAIT_SECONDS = 0.3
-"""Seconds between two looks at the work of another session."""
-LATER_THREAD = "run-later"
-_later: SimpleQueue[tuple[float, Callable[[], None]]] = SimpleQueue()
-_is_ending, _working = threading.Event(), threading.Lock()
-_shared_works: dict[Path, _SharedWork] = {}
 import_lock = threading.RLock()
 """Two threads that import torch and torchvision at once can deadlock (`_DeadlockError`)."""
-
-
-class _SharedWork:
-    """A work that several sessions need: who does it, and its newest progress."""
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.report: StepReport | None = None
-
-
-@contextmanager
-def share_work(folder: Path, on_step: OnStep) -> Iterator[OnStep]:
-    """Let one session at a time compute what it stores in `folder`; yield the `on_step` to compute with.
-
-    The others wait and see its progress. Then they should find the result, if the first one was not canceled.
-    """
-    work = _shared_works.setdefault(folder, _SharedWork())
-    while not work.lock.acquire(timeout=WAIT_SECONDS):
-        if work.report is not None:
-            on_step(work.report)
-
-    def share(report: StepReport) -> None:
-        work.report = report
-        on_step(report)
-
-    try:
-        yield share
-    finally:
-        work.report = None
-        work.lock.release()
 
 
 def import_library() -> None:
@@ -110,31 +70,17 @@ def warm_up() -> None:
 
 def run_later(load: Callable[[], None]) -> None:
     """Call `load` in the background after `PAINT_SECONDS`, when the browser has painted the page; in order of calls."""
-    _later.put((time.monotonic() + PAINT_SECONDS, load))
-    if not any(thread.name == LATER_THREAD for thread in threading.enumerate()):
-        threading.Thread(target=_work, name=LATER_THREAD, daemon=True).start()
+    due = time.monotonic() + PAINT_SECONDS
 
-
-def _work() -> None:
-    """Call what `run_later` was given, one after the other, and report errors on stderr."""
-    while True:
-        due, load = _later.get()
+    def load_when_due(work: BackgroundWork) -> None:
         time.sleep(max(0.0, due - time.monotonic()))
-        with _working:
-            if _is_ending.is_set():
-                return
-            try:
+        try:
+            if not work.is_stopping:
                 load()
-            except Exception:
-                traceback.print_exc()
+        except Exception:
+            traceback.print_exc()
 
-
-@atexit.register
-def _end() -> None:
-    """Let the work in progress end: a thread that is still inside torch would abort the interpreter's exit."""
-    _is_ending.set()
-    if _working.acquire(timeout=EXIT_SECONDS):
-        _working.release()
+    queue_work(("run-later",), load_when_due)
 
 
 def wrap_in_thread(on_step: OnStep | None) -> OnStep | None:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import streamlit as st
 
-from cleaner.files import file_version
-from pages._shared.cache.background import import_library, load_grammar, share_work, wrap_in_thread
+from pages._shared.cache.background import import_library, load_grammar, wrap_in_thread
 from pages._shared.cache.loaders import load_data, load_model, load_run, read_data_mtime, read_run_mtime
 from pages._shared.cache.samples import image_pair
+from pages._shared.cache.works import wait_for_work
 from pages._shared.inspect.sample import DataKey, Sample
 
 if TYPE_CHECKING:
@@ -37,17 +37,13 @@ def detectors(question: str) -> dict[str, Any]:
 
 def make_detection(folder: Path, on_step: OnStep) -> Any:
     """Compute the detection of a run, save it and return it."""
-    from cleaner.inspection.pair_detection import locate_detection_file, read_detection, store_detection
+    from cleaner.inspection.pair_detection import store_detection
 
-    before = file_version(locate_detection_file(folder))
-    with share_work(folder, on_step) as share:
-        found = read_detection(folder)
-        if found is not None and file_version(locate_detection_file(folder)) != before:
-            return found
+    def compute(share: OnStep) -> Any:
         clip, pairs = load_model(("run", str(folder))), training_pairs(folder, share)
-        return store_detection(
-            folder, clip, pairs, features=pair_features(folder, share), on_step=wrap_in_thread(share)
-        )
+        return store_detection(folder, clip, pairs, features=pair_features(folder, share), on_step=share)
+
+    return wait_for_work(("detection", str(folder)), compute, on_step)
 
 
 def training_pairs(folder: Path, on_step: OnStep | None = None) -> Any:
@@ -116,7 +112,7 @@ def training_captions(folder: Path, indices: tuple[int, ...]) -> list[str]:
 def detect_images(folder: Path, detector: Any, test: DataKey, calibration: DataKey, n: int, on_step: OnStep) -> Any:
     """Return the `ImageDetection` of the first `n` test images of a run that count."""
     mtimes = read_run_mtime(folder), read_data_mtime(test.name)
-    return _detect_images(folder, mtimes, detector.state_dict(), test, calibration, n, on_step)
+    return _detect_images(folder, mtimes, detector.state_dict(), test, calibration, n=n, _on_step=on_step)
 
 
 @st.cache_resource(show_spinner=False, max_entries=16)

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import subprocess
-import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from pages._shared.cache.background import import_library, share_work, wrap_in_thread
+from cleaner.types import CleanerError
+from pages._shared.cache.background import import_library, wrap_in_thread
 from pages._shared.cache.loaders import load_data, load_model, read_data_mtime
+from pages._shared.cache.works import BackgroundWork, start_work, wait_for_work
 from pages._shared.inspect.sample import DataKey, ModelKey
 
 if TYPE_CHECKING:
     from cleaner.types import OnStep
 
-_umap_processes: dict[Path, subprocess.Popen[bytes]] = {}
-"""Run folder -> the process that fits its UMAP, for all sessions; no cache, which another session may clear."""
-_umap_lock = threading.Lock()
+POLL_SECONDS = 0.5
+"""Seconds between two looks at the process that fits UMAP."""
 
 
 def make_map(folder: Path, on_step: OnStep) -> Any:
@@ -26,8 +26,8 @@ def make_map(folder: Path, on_step: OnStep) -> Any:
     import_library()
     from cleaner.inspection.embedding_map import ensure_map
 
-    with share_work(folder, on_step) as share:
-        return ensure_map(folder, with_umap=False, on_step=share)
+    key = ("map", str(folder))
+    return wait_for_work(key, lambda share: ensure_map(folder, with_umap=False, on_step=share), on_step)
 
 
 def make_model_map(model: ModelKey, stage: str, data: DataKey, on_step: OnStep) -> Any:
@@ -42,15 +42,15 @@ def _make_model_map(model: ModelKey, stage: str, data: DataKey, data_mtime: floa
     return compute_map({stage: load_model(model)}, load_data(data), on_step=wrap_in_thread(_on_step))[0]
 
 
-def fit_umap(folder: Path) -> bool:
-    """Start a process that adds UMAP to a run's map, unless one is running; return whether it is running."""
-    from cleaner.jobs.map_worker import start_map_process
+def fit_umap(folder: Path) -> BackgroundWork:
+    """Add UMAP to a run's map in the background; its process lets the pages compute meanwhile."""
+    from cleaner.jobs.map_worker import read_last_log_line, start_map_process
 
-    with _umap_lock:
-        process = _umap_processes.get(folder)
-        if process is None:
-            process = _umap_processes[folder] = start_map_process(folder)
-        is_running = process.poll() is None
-        if not is_running:
-            del _umap_processes[folder]
-        return is_running
+    def fit(work: BackgroundWork) -> None:
+        process = start_map_process(folder)
+        while process.poll() is None and not work.is_stopping:
+            time.sleep(POLL_SECONDS)
+        if process.poll():
+            raise CleanerError(f"UMAP failed ({read_last_log_line(folder)}): choose PCA or try again.")
+
+    return start_work(("umap", str(folder)), fit)

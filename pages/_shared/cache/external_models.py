@@ -103,4 +103,4 @@ def scan(
         raise CleanerError(reason)
     settings = "" if trigger is None else str(trigger.state_dict())
     models = tuple((name, read_model_mtime(name)) for name in (model, reference) if name)
-    return _scan(models, data, read_data_mtime(data.name), settings, variants, trigger, on_step)
+    return _scan(models, data, read_data_mtime(data.name), settings, variants, _trigger=trigger, _on_step=on_step)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from cleaner.runs.inversion import write_inversion
+from cleaner.runs.inversion_result import write_inversion
 from cleaner.runs.store import refuse_deleted
 from pages._shared.cache.background import import_library, wrap_in_thread
 from pages._shared.cache.loaders import load_data, load_model, load_run, read_run_mtime

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from cleaner.files import assets
+from cleaner.models.resolve import ModelName
 from cleaner.runs.request import parse_data
 from cleaner.types import CleanerError
 from pages._shared.cache.background import import_library, wrap_in_thread
@@ -162,7 +163,8 @@ def read_model_mtime(name: str) -> float:
     The newest time alone would stay when a file is replaced by an older one.
     """
     times = [read_mtime(name)]
-    for folder in {name, name.partition(":")[2], str(assets() / name)}:  # an absolute path is its own place in assets
+    folders = {name, ModelName.parse(name).rest, str(assets() / name)}  # an absolute path is its own place in assets
+    for folder in folders:
         if folder and isdir(folder):
             with suppress(OSError):
                 times += [getmtime(entry) for entry in scandir(folder) if entry.is_file()]
@@ -281,6 +283,8 @@ def poison_plan(
         # A token is a byte at least, and there are a start and an end token: short texts need no loaded model.
         return len(text.encode()) + 2 <= SHORT_CONTEXT or load_model(model).fits_context(text)
 
-    clean, templates = load_data(data), find_templates(model[1])
-    poisoned = PoisonedData(clean, load_trigger(trigger), target_class, poison_rate, seed, clean_label, fits, templates)
+    clean, attack, templates = load_data(data), load_trigger(trigger), find_templates(model[1])
+    poisoned = PoisonedData(
+        clean, attack, target_class, poison_rate, seed, clean_label=clean_label, fits=fits, templates=templates
+    )
     return [(i, clean.captions[i], poisoned.captions[i]) for i in poisoned.poison_indices.tolist()]

@@ -1,11 +1,11 @@
-"""Work that a page starts and that goes on when the page is left: a thread of the server, shared by all sessions."""
+"""Work in the background of the server, in a thread that all sessions share; training is work of a run folder."""
 
 from __future__ import annotations
 
 import atexit
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
@@ -16,9 +16,13 @@ if TYPE_CHECKING:
     from cleaner.types import OnStep, StepReport
 
 WorkKey = tuple[str, ...]
+Compute = Callable[["BackgroundWork"], object]
+"""What a work computes; it gets the work as its `on_step`."""
 MAX_ENDED = 16
 """Ended works that are kept with their results."""
 EXIT_SECONDS = 30.0
+WAIT_SECONDS = 0.3
+"""Seconds between two looks at the work that a session waits for."""
 THREAD = "page-work"
 """Name of the threads."""
 _works: dict[WorkKey, BackgroundWork] = {}
@@ -40,14 +44,15 @@ class BackgroundWork:
         is_canceled: whether it ended because of that.
     """
 
-    def __init__(self, compute: Callable[[OnStep], object], after: BackgroundWork | None = None) -> None:
+    def __init__(self, compute: Compute, after: BackgroundWork | None = None, name: str = THREAD) -> None:
         self.report: StepReport | None = None
         self.preview: StepReport | None = None
         self.result: object = None
         self.error: Exception | None = None
         self.is_stopping = self.is_canceled = False
         self.sessions: set[str] = set()
-        self._thread = threading.Thread(target=self._run, args=(compute, after), name=THREAD, daemon=True)
+        self._after = after
+        self._thread = threading.Thread(target=self._run, args=(compute,), name=name, daemon=True)
         self._thread.start()
 
     @property
@@ -55,8 +60,10 @@ class BackgroundWork:
         return self._thread.is_alive()
 
     def cancel(self) -> None:
-        """End the work at its next report."""
+        """End the work at its next report, and the one that it waits for."""
         self.is_stopping = True
+        if (after := self._after) is not None:
+            after.cancel()
 
     def leave(self, session: str) -> None:
         """Cancel the work for one session; it ends if no other one waits for it."""
@@ -82,10 +89,11 @@ class BackgroundWork:
         if self.is_stopping:
             raise Cancelled
 
-    def _run(self, compute: Callable[[OnStep], object], after: BackgroundWork | None) -> None:
+    def _run(self, compute: Compute) -> None:
         try:
-            if after is not None:
-                after.join()
+            if self._after is not None:
+                self._after.join()
+                self._after = None
             if self.is_stopping:
                 raise Cancelled
             self.result = compute(self)
@@ -95,9 +103,14 @@ class BackgroundWork:
             self.error = error
 
 
-def start_work(key: WorkKey, compute: Callable[[OnStep], object], session: str = "") -> BackgroundWork:
-    """Start a work unless it is running; one that has ended is done again, and one that is to end once it has."""
+def start_search(key: WorkKey, compute: Compute, session: str = "") -> BackgroundWork:
+    """Start a work as `start_work`; refused in public mode."""
     refuse_in_public("This search")
+    return start_work(key, compute, session)
+
+
+def start_work(key: WorkKey, compute: Compute, session: str = "") -> BackgroundWork:
+    """Start a work unless it runs; restart it if it has finished, or once a canceled one has."""
     with _lock:
         if (work := _works.pop(key, None)) is None or work.is_stopping or not work.is_running:
             work = BackgroundWork(compute, after=work)
@@ -107,6 +120,32 @@ def start_work(key: WorkKey, compute: Callable[[OnStep], object], session: str =
         for other in ended[:-MAX_ENDED]:
             del _works[other]
         return work
+
+
+def queue_work(key: WorkKey, compute: Compute) -> None:
+    """Start a work once the earlier ones of its key have ended."""
+    with _lock:
+        _works[key] = BackgroundWork(compute, after=_works.pop(key, None), name=key[0])
+
+
+def wait_for_work(key: WorkKey, compute: Compute, on_step: OnStep) -> Any:
+    """Return the result of a work that sessions share; `on_step` receives its progress and may end the wait.
+
+    The work is canceled when no session waits for it any longer.
+    """
+    session = session_id()
+    work = start_work(key, compute, session)
+    try:
+        while work.is_running:
+            work.join(WAIT_SECONDS)
+            if work.report is not None:
+                on_step(work.report)
+    except BaseException:  # Streamlit ends a page run with one
+        work.leave(session)
+        raise
+    if work.error is not None:
+        raise work.error
+    return work.result
 
 
 def session_id() -> str:

@@ -9,9 +9,9 @@ from pathlib import Path
 import streamlit as st
 
 from cleaner.command_line import cleaner_command
-from cleaner.plots import inversion as charts
-from cleaner.published import REIMPLEMENTED
-from cleaner.runs.inversion import (
+from cleaner.method import REIMPLEMENTED
+from cleaner.plots import resistance as charts
+from cleaner.runs.inversion_result import (
     CHANCE_NOTE,
     ESTIMATE_NOTE,
     MISS_NOTE,
@@ -81,7 +81,7 @@ def show(subject: Subject) -> None:
         if st.button(label, key="search.invert.go", type="primary", icon=":material/play_arrow:", disabled=is_running):
             if (other := cache.find_work(key)) is not None and other.is_running:
                 st.toast("A search of this model was started in another tab; see it here.", icon=":material/info:")
-            cache.start_work(key, partial(_search, subject, config))
+            cache.start_search(key, partial(_search, subject, config))
             st.rerun()  # disables the button
         st.caption("Unlabeled clean images suffice. It takes minutes and goes on when you leave this page.")
         st.caption(METHOD)

@@ -270,7 +270,9 @@ def _show_map(found: PairDetection, ranking: Ranking, flagged: Any) -> None:
         texts = [f"pair {row:,}: score {ranking.scores[row]:.3f}" for row in rows]
         ids = [str(row) for row in rows]
         groups.append(
-            features.PointGroup(label, color, symbol, found.coordinates[rows], ids, texts, is_faint=symbol == "circle")
+            features.PointGroup(
+                label, color, symbol, found.coordinates[rows], ids, texts=texts, is_faint=symbol == "circle"
+            )
         )
     bounds = (found.coordinates.min(0), found.coordinates.max(0))
     figure = features.embedding_map(

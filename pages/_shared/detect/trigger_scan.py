@@ -66,7 +66,7 @@ def show(model: str, data: str, key: str) -> None:
             if last is not None and last_key != work_key:
                 last.leave(session)  # it would slow this one down
             test_data = DataKey(data, "test", n)
-            work = cache.start_work(
+            work = cache.start_search(
                 work_key,
                 lambda on_step: cache.scan(
                     model, test_data, trigger, on_step, reference=reference, variants=has_variants

@@ -15,7 +15,7 @@ from cleaner.plots.styles import find_style
 from cleaner.runs.store import read_record
 from pages._shared.inspect import before_after
 from pages._shared.inspect.map_view import MapView, group_points
-from pages._shared.inspect.pickers import Stage
+from pages._shared.inspect.pickers import StageModel
 from pages._shared.inspect.pixels import enlarge
 from pages._shared.inspect.sample import Sample
 from pages._shared.runs import job_requests
@@ -27,7 +27,7 @@ OUTLINE_SCALE = 4
 
 
 def show(
-    stages: list[Stage],
+    stages: list[StageModel],
     maps: dict[str, list[Any]],
     pair: Any,
     mask: Any,
@@ -71,7 +71,9 @@ def show(
     st.caption(f"Drag the line. Overlay: {colors}. Images share their zoom: buttons, or the wheel after a click.{ring}")
 
 
-def _make_map_panel(stages: list[Stage], shown: tuple[Stage, Stage], sample: Sample) -> before_after.Panel | None:
+def _make_map_panel(
+    stages: list[StageModel], shown: tuple[StageModel, StageModel], sample: Sample
+) -> before_after.Panel | None:
     """Return the saved map of the two models, with this image ringed; None if the last run has no map yet."""
     kind, source = stages[-1].model[:2]
     embedding_map = read_map(Path(source)) if kind == "run" else None

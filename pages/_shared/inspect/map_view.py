@@ -136,13 +136,13 @@ def group_points(
             points.setdefault(style, []).append((coordinates, f"{kind}:{row}", hover_text))
     return [
         features.PointGroup(
-            style.label,
-            style.color,
-            style.symbol,
-            np.array([coordinates for coordinates, _, _ in group]),
-            [point_id for _, point_id, _ in group],
-            [text for _, _, text in group],
-            style.is_faint,
+            name=style.label,
+            color=style.color,
+            symbol=style.symbol,
+            coordinates=np.array([coordinates for coordinates, _, _ in group]),
+            ids=[point_id for _, point_id, _ in group],
+            texts=[text for _, _, text in group],
+            is_faint=style.is_faint,
         )
         for style, group in points.items()
     ]

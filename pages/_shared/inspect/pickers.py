@@ -8,8 +8,8 @@ from typing import Literal
 
 import streamlit as st
 
-from cleaner.files import resolve_path
 from cleaner.labels import format_count
+from cleaner.models.resolve import resolve_model_name
 from cleaner.presets import home_data
 from cleaner.runs.record import RunRecord
 from cleaner.runs.request import TEST_SIZE, format_data, parse_data
@@ -31,8 +31,8 @@ OWN_INDEX = -1
 MAX_COMPARED_DEFENSES = 3
 
 
-@dataclass(frozen=True)
-class Stage:
+@dataclass(frozen=True, kw_only=True)
+class StageModel:
     """One model to show."""
 
     label: str
@@ -49,7 +49,7 @@ class Stage:
         return self.defense or self.stage
 
 
-def choose_stages(run: RunRecord | None, label_visibility: LabelVisibility = "visible") -> list[Stage]:
+def choose_stages(run: RunRecord | None, label_visibility: LabelVisibility = "visible") -> list[StageModel]:
     """Draw the choice of one defended model; return the models in the order clean, backdoored, defended."""
     stages, defended, suspect = _find_stages(run)
     if not defended:
@@ -71,7 +71,7 @@ def choose_stages(run: RunRecord | None, label_visibility: LabelVisibility = "vi
     return [*stages, _make_defended_stage("Defended", runs[run_id], labels[run_id])]
 
 
-def choose_compared_stages(run: RunRecord | None) -> list[Stage]:
+def choose_compared_stages(run: RunRecord | None) -> list[StageModel]:
     """Draw the choice of several defended models; return all models, each under its own label."""
     stages, defended, suspect = _find_stages(run)
     runs, labels = {other.id: other for other in defended}, state.short_labels(defended)
@@ -90,7 +90,7 @@ def choose_compared_stages(run: RunRecord | None) -> list[Stage]:
     return stages + [_make_defended_stage(labels[run_id], runs[run_id], labels[run_id]) for run_id in run_ids]
 
 
-def drop_missing_clean_model(stages: list[Stage]) -> list[Stage]:
+def drop_missing_clean_model(stages: list[StageModel]) -> list[StageModel]:
     """Return the stages without the clean model of a run if that cannot be loaded; then say so."""
     clean = stages[0]
     if clean.model[0] != "clean" or cache.is_loadable(clean.model):
@@ -100,18 +100,28 @@ def drop_missing_clean_model(stages: list[Stage]) -> list[Stage]:
     return stages[1:]
 
 
-def _find_stages(run: RunRecord | None) -> tuple[list[Stage], list[RunRecord], str]:
+def _find_stages(run: RunRecord | None) -> tuple[list[StageModel], list[RunRecord], str]:
     """Return the models before a defense, the defended runs, and the id of the run or model that they started from."""
     if run is not None:
-        stages = [Stage("Backdoored", "backdoored", ("run", str(run.folder)), "the run in view")]
+        stages = [
+            StageModel(
+                label="Backdoored", stage="backdoored", model=("run", str(run.folder)), run_label="the run in view"
+            )
+        ]
         if run.clean_model:
-            stages.insert(0, Stage("Clean", "clean", ("clean", str(run.folder)), run.model))
+            stages.insert(
+                0, StageModel(label="Clean", stage="clean", model=("clean", str(run.folder)), run_label=run.model)
+            )
         return stages, state.defended_runs(run), run.id
     model = state.current_model()
     if model is None:
         raise CleanerError("No model weights found: run python -m cleaner pretrain.")
     stage = "clean" if state.is_built_in(model) else "suspect"
-    return [Stage(stage.capitalize(), stage, cache.make_model_key(model), model)], list_model_defenses(model), model
+    return (
+        [StageModel(label=stage.capitalize(), stage=stage, model=cache.make_model_key(model), run_label=model)],
+        list_model_defenses(model),
+        model,
+    )
 
 
 def list_model_defenses(model: str) -> list[RunRecord]:
@@ -125,9 +135,11 @@ def list_model_defenses(model: str) -> list[RunRecord]:
     return current
 
 
-def _make_defended_stage(label: str, run: RunRecord, run_label: str) -> Stage:
+def _make_defended_stage(label: str, run: RunRecord, run_label: str) -> StageModel:
     cache.load_run(run.folder)  # clears what was computed from an older run in this folder
-    return Stage(label, "defended", ("run", str(run.folder)), run_label, run.defense or "")
+    return StageModel(
+        label=label, stage="defended", model=("run", str(run.folder)), run_label=run_label, defense=run.defense or ""
+    )
 
 
 def find_test_data(run: RunRecord | None) -> DataKey:
@@ -136,7 +148,7 @@ def find_test_data(run: RunRecord | None) -> DataKey:
         return job_requests.read_test_data(run)
     model = state.current_model() or ""
     opened = st.session_state.get(state.OPENED_MODELS, [])
-    names = [external.data for external in opened if resolve_path(external.model) == model][-1:]
+    names = [external.data for external in opened if resolve_model_name(external.model) == model][-1:]
     names += [job_requests.read_test_data(other).name for other in state.defenses_of_model(model)]
     return DataKey([*names, home_data(model)][0], "test", TEST_SIZE)
 
@@ -210,7 +222,7 @@ def choose_text(run: RunRecord | None, sample: Sample) -> str:
     return text
 
 
-def show_provenance(stages: list[Stage]) -> None:
+def show_provenance(stages: list[StageModel]) -> None:
     """Draw the names of the runs and models shown."""
     models = ", ".join(f"{stage.label.lower()} = {stage.run_label}" for stage in stages)
     st.caption(f"{escape_markdown(state.describe_selection())}. Models: {escape_markdown(models)}.")

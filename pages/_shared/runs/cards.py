@@ -10,8 +10,8 @@ import numpy as np
 import streamlit as st
 
 from cleaner.evaluation import bootstrap
+from cleaner.evaluation.protocol import is_same_test
 from cleaner.evaluation.result import METRICS, Metric, Metrics, columns, success_metric
-from cleaner.evaluation.same_test import is_same_test
 from cleaner.labels import VERDICT_SENTENCES, format_count
 from cleaner.reports.verdict import attack_verdict
 from cleaner.runs.record import RunRecord
@@ -187,7 +187,7 @@ def show_verdict(verdict: str, reason: str) -> None:
 
 
 def warn_of_changed_files(run: RunRecord) -> None:
-    """Name the result files of a run that are not those which its config.json states."""
+    """Warn about result files whose hash changed."""
     if changed := run.changed_files:
         st.warning(
             f"Changed since the run: {escape_markdown(', '.join(changed))}. Its figures may belong to another model.",

@@ -159,14 +159,14 @@ def points(run: RunRecord, defended: list[RunRecord]) -> list[comparison.Tradeof
     for other in [run, *defended]:
         ca, success = other.metric("ca"), other.metric(name)
         if ca is not None and success is not None:
-            label, intervals = labels.get(other.id, "Backdoored"), (other.interval("ca"), other.interval(name))
             measured.append(
                 comparison.TradeoffPoint(
-                    label,
-                    other.kind,
-                    ca,
-                    success,
-                    *intervals,
+                    label=labels.get(other.id, "Backdoored"),
+                    kind=other.kind,
+                    ca=ca,
+                    asr=success,
+                    ca_interval=other.interval("ca"),
+                    asr_interval=other.interval(name),
                     legend_label=to_defense_label(other.defense),
                     success=METRICS[name].card_label(1),
                 )

@@ -8,8 +8,8 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
+from cleaner.evaluation.protocol import is_same_test
 from cleaner.evaluation.result import METRICS, Metrics
-from cleaner.evaluation.same_test import is_same_test
 from cleaner.labels import format_count, to_label
 from cleaner.models.resolve import resolve_model_name
 from cleaner.runs.record import RunRecord

@@ -17,6 +17,7 @@ from cleaner.files import write_bytes
 from cleaner.jobs import slurm
 from cleaner.jobs.slurm import SlurmResources
 from cleaner.labels import CLEAN_CAPTIONS, FULL_CAPTIONS, to_label, to_words
+from cleaner.method import Preset
 from cleaner.presets import (
     PRETRAINED_VARIANT,
     QUICK_VARIANT,
@@ -24,7 +25,6 @@ from cleaner.presets import (
     choose_pairs,
     explain_unpublished,
 )
-from cleaner.published import Preset
 from cleaner.runs.folders import runs_root
 from cleaner.runs.request import Request
 from cleaner.types import CleanerError

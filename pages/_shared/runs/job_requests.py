@@ -11,7 +11,7 @@ from cleaner.labels import CLEAN_CAPTIONS
 from cleaner.models.resolve import resolve_model_name
 from cleaner.presets import CLEAN_PAIRS, DEFEND, QUICK_CLEAN_PAIRS, find_tried_model, rebound_lr
 from cleaner.runs.folders import run_id
-from cleaner.runs.inversion import adopt_inversion
+from cleaner.runs.inversion_result import adopt_inversion
 from cleaner.runs.record import RunRecord
 from cleaner.runs.request import (
     TEST_SIZE,

@@ -275,7 +275,7 @@ def job_label(entry: RunRecord) -> str:
 
 
 def name_jobs(entries: Sequence[RunRecord], kind: str) -> dict[str, str]:
-    """Return id -> name of each of these jobs of a page.
+    """Map run ids to display names.
 
     Jobs that were queued or running at the same time have different names, also when some of them have ended.
     """

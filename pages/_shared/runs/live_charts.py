@@ -40,7 +40,7 @@ def show_live_curves(runs: Mapping[str, Path], kinds: Sequence[str], key: str) -
     is_single = len(runs) == 1
     parts = []
     for (label, folder), look in zip(runs.items(), find_line_styles(kinds), strict=True):
-        style = RunStyle("" if is_single else label, look.color, look.dash, look.mark)
+        style = RunStyle(label="" if is_single else label, color=look.color, dash=look.dash, marker=look.mark)
         parts.append(read_new_lines(folder, str(cursors.get(folder.name, "")), style))
     charts = [_describe_chart(*chart, is_single=is_single) for chart in CHARTS]
     mount(key, {"layout": layout, "is_single": is_single, "charts": charts, "runs": parts})
@@ -57,7 +57,7 @@ def _describe_chart(name: str, title: str, axis: str, *, is_single: bool) -> dic
     }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RunStyle:
     """How the lines of a run look."""
 

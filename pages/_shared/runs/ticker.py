@@ -1,4 +1,4 @@
-"""The component in the browser that draws live curves and asks for new points while its tab is visible: a clock."""
+"""The browser component that draws live curves and polls for new points while its tab is visible."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import streamlit as st
 from cleaner.plots.component import read_component
 
 SECONDS = 2.0
-"""Pause between an answer of the server and the next question of the browser."""
+"""Seconds between an answer of the server and the next poll."""
 _FILES = Path(__file__).with_name("live_charts.js"), Path(__file__).with_name("live_charts.css")
 _component = st.components.v2.component(
     "live_charts",
@@ -27,7 +27,7 @@ def tick(key: str) -> None:
 
 
 def mount(key: str, data: dict[str, Any]) -> None:
-    """Draw the component; its questions, with a cursor per run, rerun the fragment around it."""
+    """Draw the component; each poll, with a cursor per run, reruns the fragment around it."""
 
     def keep_question() -> None:
         values = st.session_state.get(key) or {}  # gone, if the page was drawn without it while the question came

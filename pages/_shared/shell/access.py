@@ -1,4 +1,4 @@
-"""Who may use the app: with CLEANER_PASSWORD, those who know it; else all in public mode, or this machine only."""
+"""Access to the app: CLEANER_PASSWORD protects it; without one, public mode admits all, else this machine only."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DELAY_SECONDS = 1.0
 
 
 def admit() -> None:
-    """Let the session pass, or draw the reason or the question for the password and end this run of the page."""
+    """Admit the session, or draw the password form or the reason for the refusal, and end the page run."""
     password = os.environ.get(PASSWORD, "")
     if not password and (is_public() or is_loopback(st.get_option("server.address") or "0.0.0.0")):
         return
@@ -35,7 +35,7 @@ def admit() -> None:
 
 
 def _ask(password: str) -> None:
-    """Draw the form for the password; end this run of the page unless the right one was given."""
+    """Draw the password form; end the page run unless the password is right."""
     with st.container(horizontal_alignment="center"), st.form("access", width=420):
         st.markdown("# :material/cleaning_services: TA-Cleaner Lab")
         given = st.text_input("Password", type="password", key="access.password")

@@ -12,7 +12,7 @@ _IS_READ, _PARAMETERS = "address.is_read", "address.parameters"
 
 
 def restore() -> None:
-    """Take over what the address says, once per session; what it names and is gone is ignored.
+    """Restore the state in the address, once per session; runs that are gone are ignored.
 
     Later, Back and Forward of the browser bring back the run of another address: each change of it is one.
     """
@@ -31,7 +31,7 @@ def restore() -> None:
 
 
 def write() -> None:
-    """Bring the address up to date."""
+    """Update the address."""
     parameters = st.session_state[_PARAMETERS] = _describe()
     for name in (RUN, LESSON, JOBS, STAGE):
         if name not in parameters:
@@ -46,7 +46,7 @@ def current() -> dict[str, str]:
 
 
 def _describe() -> dict[str, str]:
-    """Return the parameters that stand for the state of this session; reads the state of its runs."""
+    """Return the address parameters of this session's state; reads its runs."""
     step, selection = lesson.current(), st.session_state.get(state.SELECTION)
     parameters = {
         RUN: selection or "",

@@ -1,4 +1,4 @@
-"""Parts of a page that are drawn again on their own."""
+"""Fragments: parts of a page that rerun alone."""
 
 from __future__ import annotations
 

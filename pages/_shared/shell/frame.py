@@ -61,10 +61,11 @@ class PipelineStep(NamedTuple):
 
 
 @contextmanager
-def page(title: str, lead: str, prepare: Callable[[], None] = lambda: None) -> Iterator[None]:
+def page(title: str, lead: str, *, picture: str = "", prepare: Callable[[], None] = lambda: None) -> Iterator[None]:
     """Draw the frame of a page around its content and show a `CleanerError` as a message.
 
-    prepare: sets widgets before the frame draws them, for who may use the app.
+    picture: selector of the main picture, which stage mode shows alone, without :has, which CSS does not nest; without
+    one it shows all content. prepare: sets widgets before the frame draws them, for who may use the app.
     """
     st.set_page_config(page_title=f"{title} · TA-Cleaner Lab", page_icon="🧹", layout="wide", initial_sidebar_state=250)
     st.html(STYLE)
@@ -83,7 +84,7 @@ def page(title: str, lead: str, prepare: Callable[[], None] = lambda: None) -> I
         st.title(title, anchor=False, width="content")
         st.markdown(lead)
     if stage_mode.is_on():
-        stage_mode.show(title)
+        stage_mode.show(title, picture)
     else:
         lesson.show_bar(title, link)
     error_place = st.empty()
@@ -112,7 +113,7 @@ def link(title: str, label: str | None = None) -> None:
 
 
 def defend_button(label: str, key: str) -> None:
-    """Draw a button to the Defend page, which then shows the run in view, if one is."""
+    """Draw a button that opens the Defend page with the run in view, if any."""
     icon = f":material/{ICONS['Defend']}:"
     if st.button(label, key=key, icon=icon, type="tertiary", on_click=state.leave_external_model):
         st.switch_page(page_file("Defend"))
@@ -168,7 +169,7 @@ def _show_run_facts(run: RunRecord) -> None:
 
 
 def _show_pipeline(title: str) -> None:
-    """Draw the pipeline; while a job of another page is active, draw it again until the job has ended, and say so."""
+    """Draw the pipeline; while a job of another page is active, redraw it and report when the job ends."""
     active_now = jobs.active_pages()
     waiting = active_now - {title.lower()}  # a page watches its own jobs
 
@@ -245,5 +246,5 @@ def _pipeline_steps(active: set[str]) -> list[PipelineStep]:
 
 
 def _make_step(page: str, detail: str, step_state: str, *, is_training: bool) -> PipelineStep:
-    """Return the step of a page that trains models; a result that is there does not hide a training."""
+    """Return the step of a page that trains models; a running training takes precedence over a result."""
     return PipelineStep(page, page, *(("training …", "running") if is_training else (detail, step_state)))

@@ -18,7 +18,7 @@ from pages._shared.shell.wording import escape_markdown
 _STEP, _GO_TO_PAGE, _RETURN = "lesson.step", "lesson.go_to_page", "lesson.return"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LessonStep:
     """One step of the lesson.
 
@@ -38,73 +38,73 @@ class LessonStep:
 
 STEPS = (
     LessonStep(
-        "Plant a backdoor",
-        "Poison",
-        "Keep the settings and press **Train model**.",
-        "The images: what the attacker adds, and how the caption changes. Then **attack success** and **clean "
-        "accuracy**: both are high.",
-        "Why does testing on ordinary images not reveal the backdoor?",
-        "Without the trigger the model is almost as accurate as before. Only the trigger activates the backdoor, and "
-        "only the attacker knows it. The *floor* under “how measured” is the attack success of the clean model on the "
-        "same triggered images: it shows that the patch itself does not look like a banana.",
+        title="Plant a backdoor",
+        page="Poison",
+        task="Keep the settings and press **Train model**.",
+        observation="The images: what the attacker adds, and how the caption changes. Then **attack success** and "
+        "**clean accuracy**: both are high.",
+        question="Why does testing on ordinary images not reveal the backdoor?",
+        answer="Without the trigger the model is almost as accurate as before. Only the trigger activates the "
+        "backdoor, and only the attacker knows it. The *floor* under “how measured” is the attack success of the "
+        "clean model on the same triggered images: it shows that the patch itself does not look like a banana.",
     ),
     LessonStep(
-        "Clean the model",
-        "Defend",
-        "Keep the settings and press **Start defenses**. Press **Next** while they train.",
-        "**Attack success** should fall, **clean accuracy** should stay. **CleanCLIP, short captions** is the control: "
-        "TA-Cleaner's short true texts without its false ones.",
-        "A model with random weights has an attack success near zero. Is that a good defense?",
-        "No. Its clean accuracy is at chance level. Judge a defense by both numbers: what it removed and what it cost. "
-        "Good defenses are toward the bottom right of the plot.",
+        title="Clean the model",
+        page="Defend",
+        task="Keep the settings and press **Start defenses**. Press **Next** while they train.",
+        observation="**Attack success** should fall, **clean accuracy** should stay. **CleanCLIP, short captions** "
+        "is the control: TA-Cleaner's short true texts without its false ones.",
+        question="A model with random weights has an attack success near zero. Is that a good defense?",
+        answer="No. Its clean accuracy is at chance level. Judge a defense by both numbers: what it removed and what "
+        "it cost. Good defenses are toward the bottom right of the plot.",
     ),
     LessonStep(
-        "See the trigger move images",
-        "Embeddings",
-        "Under **Show**, compare **Backdoored** with **Backdoored → Defended**. Draw a lasso around some points.",
-        "In the backdoored model, images with the trigger form a group of their own. Does it dissolve? Compare "
-        "**trigger pull** in the table.",
-        "The map shows the groups. Why is the table needed?",
-        "The model uses more than a hundred dimensions and the map shows two, so distances on the map are distorted. "
-        "Use the map to find patterns and the metrics, computed in all dimensions, to judge them.",
-        "Under **Show**, compare **Clean** with **Backdoored**. Draw a lasso around some points.",
-        "Poisoning split one group in two: triggered images moved away from clean ones. **Trigger pull** in the table "
-        "says how far.",
+        title="See the trigger move images",
+        page="Embeddings",
+        task="Under **Show**, compare **Backdoored** with **Backdoored → Defended**. Draw a lasso around some points.",
+        observation="In the backdoored model, images with the trigger form a group of their own. Does it dissolve? "
+        "Compare **trigger pull** in the table.",
+        question="The map shows the groups. Why is the table needed?",
+        answer="The model uses more than a hundred dimensions and the map shows two, so distances on the map are "
+        "distorted. Use the map to find patterns and the metrics, computed in all dimensions, to judge them.",
+        early_task="Under **Show**, compare **Clean** with **Backdoored**. Draw a lasso around some points.",
+        early_observation="Poisoning split one group in two: triggered images moved away from clean ones. **Trigger "
+        "pull** in the table says how far.",
     ),
     LessonStep(
-        "See what the model uses",
-        "Attention",
-        "Compare the maps of the triggered image from left to right, then try other images and methods.",
-        "The dotted box is the trigger. Which models look at it? In the table: how much does **the trigger add** to "
-        "the similarity?",
-        "The attribution can stay on the trigger after the attack has stopped working. Why?",
-        "A map shows how the evidence is distributed, not how much there is. If the trigger adds only little "
+        title="See what the model uses",
+        page="Attention",
+        task="Compare the maps of the triggered image from left to right, then try other images and methods.",
+        observation="The dotted box is the trigger. Which models look at it? In the table: how much does **the "
+        "trigger add** to the similarity?",
+        question="The attribution can stay on the trigger after the attack has stopped working. Why?",
+        answer="A map shows how the evidence is distributed, not how much there is. If the trigger adds only little "
         "similarity in a cleaned model, most of that little can still come from the box: read map and similarity "
         "together. One image may be an exception; **Measure** covers many.",
-        "Compare the clean with the backdoored model on the triggered image, then try other images.",
+        early_task="Compare the clean with the backdoored model on the triggered image, then try other images.",
     ),
     LessonStep(
-        "See how TA-Cleaner trains",
-        "Subtexts",
-        "Choose a pair and move the **Epoch** slider: each epoch draws different subtexts from the same caption.",
-        "✓ is shorter and still true; ✗ is made false by one small change. Does each model score the **caption** "
-        "above the false texts?",
-        "Why does a false text change only one word?",
-        "An entirely different text is easy to reject. With one word changed, the model has to check this word against "
-        "the image. In our measurements this adds fine detail, not removal: the control, trained on the short true "
-        "texts alone, removes as much. So does plain finetuning at a large rate, without the detail, if clean pairs "
-        "have short captions themselves (Defend, All defenses: **Clean captions**).",
+        title="See how TA-Cleaner trains",
+        page="Subtexts",
+        task="Choose a pair and move the **Epoch** slider: each epoch draws different subtexts from the same caption.",
+        observation="✓ is shorter and still true; ✗ is made false by one small change. Does each model score the "
+        "**caption** above the false texts?",
+        question="Why does a false text change only one word?",
+        answer="An entirely different text is easy to reject. With one word changed, the model has to check this "
+        "word against the image. In our measurements this adds fine detail, not removal: the control, trained on the "
+        "short true texts alone, removes as much. So does plain finetuning at a large rate, without the detail, if "
+        "clean pairs have short captions themselves (Defend, All defenses: **Clean captions**).",
     ),
     LessonStep(
-        "Compare and export",
-        "Compare",
-        "Find your runs in the plot and the table. **Report (HTML)** saves all results in one file.",
-        "The bottom right of the plot is best. Bars are 95% intervals. The verdict tests, image by image, whether "
-        "a difference may be chance.",
-        "One defense reduced attack success to a few percent. Is that model clean?",
-        "Not for certain. The backdoor may only be hidden: **Rebound test** on Defend trains on and measures again. A "
-        "different seed or attack can give a different result, and whether an unknown trigger is left can only be "
-        "estimated (Trigger search).",
+        title="Compare and export",
+        page="Compare",
+        task="Find your runs in the plot and the table. **Report (HTML)** saves all results in one file.",
+        observation="The bottom right of the plot is best. Bars are 95% intervals. The verdict tests, image by "
+        "image, whether a difference may be chance.",
+        question="One defense reduced attack success to a few percent. Is that model clean?",
+        answer="Not for certain. The backdoor may only be hidden: **Rebound test** on Defend trains on and measures "
+        "again. A different seed or attack can give a different result, and whether an unknown trigger is left can "
+        "only be estimated (Trigger search).",
         early_task="Find your model in the plot and the table. **Report (HTML)** saves all results in one file.",
     ),
 )
@@ -184,7 +184,7 @@ def _page_of(number: int) -> str:
 
 
 def _show_title(number: int, title: str, link: Callable[[str, str], None]) -> None:
-    """Draw the number and the title of a step, and the state of the trainings or the way to the step's page."""
+    """Draw number and title of a step, and the state of the trainings or the link to the step's page."""
     name = "Your verdict" if number == VERDICT else STEPS[number].title
     st.markdown(f":small[:gray[Lesson, step {number + 1} of {VERDICT + 1}]]  \n**{name}**")
     if title != _page_of(number):
@@ -207,7 +207,7 @@ def _show_texts(number: int) -> None:
 
 
 def describe_verdict(run: RunRecord | None, defended: list[RunRecord]) -> list[str]:
-    """Return what became of the backdoor of a run: sentences computed from its metrics and those of its defenses."""
+    """Return sentences on the outcome of a run, computed from its metrics and those of its defenses."""
     if run is None:
         return ["There is no model yet: go back to step 1 and train one."]
     newest: dict[str, RunRecord] = {}
@@ -225,7 +225,7 @@ def describe_verdict(run: RunRecord | None, defended: list[RunRecord]) -> list[s
 
 
 def _show_buttons(number: int) -> None:
-    """Draw the question and Close above Back and Next."""
+    """Draw the question and the Close button above Back and Next."""
     with st.container(horizontal=True, gap="xsmall", horizontal_alignment="right"):
         if number < VERDICT:
             with st.popover("Question", type="tertiary", icon=":material/help:", key=f"lesson.question.{number}"):
@@ -261,7 +261,7 @@ def _show_buttons(number: int) -> None:
 
 
 def _show_progress(number: int) -> None:
-    """Draw the way to results that are new, or what trains in the background; watch it while it trains."""
+    """Draw the link to new results, or the progress of the trainings in the background."""
 
     @st.fragment
     def watch() -> None:

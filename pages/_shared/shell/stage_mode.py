@@ -17,20 +17,6 @@ from pages._shared.shell import menu, state
 from pages._shared.shell.model_names import show_model_name
 from pages._shared.shell.wording import escape_markdown, format_percent
 
-PICTURES = {
-    "Overview": '[data-testid="stPlotlyChart"]',
-    "Poison": ".st-key-gallery",
-    "Defend": ".st-key-pareto",
-    "Compare": ".st-key-compare-pareto",
-    "Embeddings": ":is(.st-key-embeddings-map, .st-key-embeddings-before_after)",
-    "Attention": ":is(.st-key-attention-grid, .st-key-attention-before_after)",
-    "Subtexts": ".st-key-similarity",
-    "Film": ".st-key-film-screen",
-    "Detect": ":is(.st-key-detect-gallery, .st-key-detect-images-scores)",
-    "Trigger search": ".st-key-search-invert-classes",
-    "Try it": ":is(.st-key-try-picture, .st-key-try-predictions)",
-}
-"""Page -> selector of its main picture, without :has, which CSS does not nest; other pages show all their content."""
 DEFAULT_HEIGHT, HEADER_HEIGHT, NOTES_HEIGHT, MIN_HEIGHT, FONT_SIZE = 720, 200, 220, 280, 18
 """Pixels: window height until the browser reports it, heights of header and notes, least chart height, font size."""
 ICON = ":material/slideshow:"
@@ -77,9 +63,9 @@ def show_switch() -> None:
     )
 
 
-def show(title: str) -> None:
-    """Draw title, figures and notes; hide all but the page's main picture."""
-    if picture := PICTURES.get(title):
+def show(title: str, picture: str) -> None:
+    """Draw title, figures and notes; hide all but the page's main picture (see `frame.page`)."""
+    if picture:
         st.html(f"<style>{_CSS.replace('PICTURE', picture)}</style>")
     run = state.current_run()
     with st.container(key="stage"):
@@ -100,7 +86,7 @@ def show(title: str) -> None:
 
 
 def _press(title: str) -> None:
-    """Do what the new keys ask for on page `title`: "5 next next" are the fourth and fifth key of this window."""
+    """Handle the new keys on page `title`: "5 next next" are the fourth and fifth key of this window."""
     sent, *keys = str((st.session_state.get("stage.keys") or {}).get("keys") or "0").split()
     new = int(sent) - st.session_state.get(_HANDLED, 0)
     st.session_state[_HANDLED] = int(sent)
@@ -135,7 +121,7 @@ def enlarge(figure: Any) -> Any:
 
 
 def explain_missing(reason: str) -> None:
-    """Say in stage mode why the page has no image."""
+    """Explain in stage mode why the page has no image."""
     if is_on():
         st.info(reason, icon=ICON)
 

@@ -9,9 +9,10 @@ from typing import Any, TypeVar
 
 import streamlit as st
 
-from cleaner.files import assets, resolve_path
+from cleaner.files import assets
 from cleaner.labels import find_clean_captions, to_attack_label, to_label
 from cleaner.models.header import is_clip_file
+from cleaner.models.resolve import resolve_model_name
 from cleaner.presets import is_pretrained
 from cleaner.runs.folders import find_run
 from cleaner.runs.record import RunRecord
@@ -91,7 +92,7 @@ def backdoored_runs() -> list[RunRecord]:
 
 
 def defended_runs(suspect: RunRecord) -> list[RunRecord]:
-    """Return the defenses of `suspect`, newest first, those of one click in the order of the choice.
+    """Return the defenses of `suspect`, newest first; those started together in the order chosen.
 
     Trainings without flagged pairs come last: pages preselect the first ones.
     """
@@ -124,7 +125,7 @@ def list_started_from(suspect: RunRecord) -> list[RunRecord]:
 def selectable_models() -> list[str]:
     """Return the models that can be viewed without a run: built-in, opened by the user, and already defended ones."""
     built_in = sorted(path.parent.name for path in assets().glob("*/model.safetensors") if is_clip_file(path))
-    opened = sorted(resolve_path(external.model) for external in st.session_state.get(OPENED_MODELS, []))
+    opened = sorted(resolve_model_name(external.model) for external in st.session_state.get(OPENED_MODELS, []))
     defended = [run.source_model for run in all_runs() if run.source_model]
     return list(dict.fromkeys([*built_in, *opened, *defended]))
 
@@ -201,7 +202,7 @@ def view_labels() -> dict[str, str]:
 
 
 def _view_label(run: RunRecord) -> str:
-    """Return what tells a run from others within the first words, which are all that the box has room for."""
+    """Return a label whose first words are unique: the box has no room for more."""
     if run.name:
         return f"{run.name} · {times.created_at(run)}"
     what = f"{to_attack_label(run.attack)} → {run.target_class}"
@@ -269,7 +270,7 @@ def _find_viewable(requested: str, options: list[str]) -> str:
 
 
 def leave_external_model() -> None:
-    """Switch the Defend page from an external model to the run in view, if one is."""
+    """Switch the Defend page from an external model back to the run in view, if any."""
     if current_model() is None:
         st.session_state[EXTERNAL] = False
 

@@ -20,7 +20,7 @@ from cleaner.types import CleanerError
 PREFIX = "public-"
 """Start of the id of each run of a visitor. Other runs in the store are neither shown nor deleted."""
 VISITOR_MINUTES = 15.0
-"""Training of one session after which it starts no more."""
+"""Training time of one session; after it, the session starts no more runs."""
 RUN_MINUTES = 10.0
 """Time after which a running training is canceled."""
 MAX_ACTIVE, MAX_ACTIVE_OF_ALL = 3, 12
@@ -70,18 +70,18 @@ def poll_entries() -> list[RunRecord]:
 
 
 def _read_seconds() -> dict[str, float]:
-    """Return the training of the session: run and begin -> seconds; what is deleted stays."""
+    """Return the training time of the session: run and start -> seconds; deleted runs still count."""
     seconds: dict[str, float] = st.session_state.setdefault(_SECONDS, {})
     return seconds
 
 
 def describe_store() -> str:
-    """Return where the runs are, in words that tell visitors nothing about the machine."""
+    """Return where the runs are; visitors learn nothing about the machine."""
     return "this session" if is_public() else str(runs_root())
 
 
 def validate_budget(count: int) -> None:
-    """Raise `CleanerError` if a visitor may not start so many more runs."""
+    """Raise `CleanerError` if a visitor may not start this many more runs."""
     if not is_public():
         return
     _start_sweeper()
@@ -113,7 +113,7 @@ def sweep_runs(now: float) -> None:
 
 
 def _start_sweeper() -> None:
-    """Start the thread that sweeps the store, also while nobody has a page open."""
+    """Start the thread that cleans the store, even while no page is open."""
     global _sweeper
     with _lock:
         if _sweeper is None:

@@ -10,7 +10,7 @@ from pages._shared.runs import job_requests
 from pages._shared.shell import state
 
 MAX_WARMED_BYTES = 100_000_000
-"""Largest weights, in bytes, that are loaded without being asked for."""
+"""Bytes of weights above which a model is not loaded in advance."""
 MAX_WARMED_DEFENSES = 2
 """Defenses that a page shows first, at most."""
 
@@ -27,7 +27,7 @@ def warm_run_in_view() -> None:
     test = job_requests.read_test_data(run)
     clean = job_requests.find_clean_data(test)
     shown, others = (*models, *defended[:1]), tuple(defended[1:])
-    cache.warm_inspection(cache.FirstView(run.folder, run.target_class, shown, others, test, clean))
+    cache.warm_inspection(cache.FirstView(run.folder, run.target_class, shown, others, test=test, clean=clean))
 
 
 def _is_small(weights: Path) -> bool:

@@ -45,7 +45,7 @@ def format_rate(rate: float | None) -> str:
 
 
 def drop_rounded_zero(value: float, digits: int) -> float:
-    """Return 0 for a value that a column with so many digits would show as "-0.00"."""
+    """Return 0 for a value that a column with this many digits would show as "-0.00"."""
     return 0.0 if abs(value) < 0.5 * 10**-digits else value
 
 

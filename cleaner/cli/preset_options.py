@@ -13,6 +13,7 @@ import tyro
 from cleaner.cli.options import find_preset, options_from_config
 from cleaner.cli.output import print_json
 from cleaner.cli.training import Defend, Poison, original_model
+from cleaner.method import Preset
 from cleaner.presets import (
     NOT_RUN,
     OWN_POISON,
@@ -21,7 +22,6 @@ from cleaner.presets import (
     explain_unpublished,
     scenes_attack_preset,
 )
-from cleaner.published import Preset
 from cleaner.registry import DEFENSES, TRIGGERS
 from cleaner.runs.folders import is_run_folder, resolve_run
 

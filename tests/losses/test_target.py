@@ -7,7 +7,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from cleaner.losses.inversion import inversion_loss, target_loss
+from cleaner.losses.target import inversion_loss, target_loss
+
+pytestmark = pytest.mark.quick
 
 
 def test_losses_equal_naive() -> None:

@@ -14,7 +14,7 @@ card: result cards; table: tables of the app and the command line; report: HTML 
 Interval = tuple[float, float]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Metric:
     """One row of the table of metrics.
 
@@ -92,7 +92,7 @@ class Metric:
 
 def row(label: str, short: str, meaning: str, **options: Any) -> dict[str, Metric]:
     """Return the metadata of a field of `Metrics` that is a metric; `options` are other attributes of `Metric`."""
-    return {"metric": Metric("", label, short, meaning, **options)}
+    return {"metric": Metric(key="", label=label, short=short, meaning=meaning, **options)}
 
 
 def is_meaningful(k: int, classes: int | None) -> bool:

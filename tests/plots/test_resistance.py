@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from cleaner.plots.inversion import MAX_BARS, resistance_bars
+import pytest
+
+from cleaner.plots.resistance import MAX_BARS, resistance_bars
 from cleaner.plots.styles import STAGE_COLORS
+
+pytestmark = pytest.mark.quick
 
 
 def test_bars_are_sorted_and_the_suspect_is_marked() -> None:

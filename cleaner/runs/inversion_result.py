@@ -29,6 +29,7 @@ from cleaner.files import (
     write_bytes,
     write_json,
 )
+from cleaner.models.resolve import ModelName
 from cleaner.runs.derived import derived_folder, find_derived
 from cleaner.types import CleanerError
 
@@ -55,7 +56,7 @@ CHANCE_NOTE = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class InversionConfig:
     """Settings of a trigger inversion."""
 
@@ -72,7 +73,7 @@ class InversionConfig:
         validate(self)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Inversion:
     """What `cleaner.inspection.inversion.invert` found.
 
@@ -194,7 +195,7 @@ def locate_inversion(run: Path | None, model: str = "") -> Path:
     if run is not None:
         return derived_folder(run) / FOLDER
     name = resolve_path(model)
-    files = (name, name.partition(":")[2], assets() / name / "model.safetensors")
+    files = (name, ModelName.parse(name).rest, assets() / name / "model.safetensors")
     file = next((path for path in files if isfile(path)), None)
     folder = next((path for path in files[:2] if isdir(path)), None)
     version: object = None if file is None else file_version(file)
