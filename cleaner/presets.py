@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from cleaner.access import validate_allowed
-from cleaner.config import FinetuneConfig, changed_parameters
+from cleaner.config import FinetuneConfig
 from cleaner.files import assets, expand_home, read_json_cached, shipped_assets, validate_regular
-from cleaner.labels import FULL_CAPTIONS, defense_name, to_label
+from cleaner.labels import FULL_CAPTIONS, to_label
 from cleaner.models.header import read_metadata
 from cleaner.published import Method, Preset, Training
 from cleaner.registry import DEFENSES, TRIGGERS
 from cleaner.types import CleanerError
+from cleaner.variant import Variant
 
 CHOSEN_RATES = Path(__file__).with_name("chosen_rates.json")
 """Setting -> model -> method -> learning rate that its trials chose (benchmarks/chosen_rates.py)."""
@@ -161,12 +162,12 @@ def _choose_lr(models: Sequence[str], defense: Any, default: float = DEFEND.lr) 
 
     Without any trials, return `default` and "".
     """
-    name = defense_name({"defense": defense.state_dict(), "variant": changed_parameters(defense)})
-    method = name.partition(" ")[0]
+    variant = Variant.of(defense)
+    method = variant.method
     choices = _read_choices("full")
     for model in models:
         chosen = choices.get(model, {})
-        for key in (name, SHARED_RATES.get(method, method)):
+        for key in (variant.key, SHARED_RATES.get(method, method)):
             if key in chosen:
                 return float(chosen[key]["lr"]), _describe_choice(method, model, chosen[key]["file"])
     return default, ""

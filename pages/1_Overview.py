@@ -89,7 +89,7 @@ def show_run(run: RunRecord) -> None:
 
 def label_bars(runs: list[RunRecord]) -> dict[str, str]:
     """Return id -> defense and learning rate, in lines; seed, time or id only where needed to be unique."""
-    labels = {run.id: f"{to_label(run.defense or '')}\nlr {run.lr:g}".replace(", ", ",\n") for run in runs}
+    labels = {run.id: f"{run.defense_label}\nlr {run.lr:g}".replace(", ", ",\n") for run in runs}
     seeds = {run.id: f"\nseed {run.seed}" for run in runs}
     return state.tell_apart(labels, seeds, {run.id: f"\n{times.created_at(run)[5:]}" for run in runs})
 
@@ -118,7 +118,7 @@ def show_example_image(run: RunRecord) -> None:
         alt = f"{example['class']}, {caption.lower()}"
         column.image(decode_png(image), caption=caption, width="stretch", alt=alt)
     rows = ["| Model | Clean | Triggered |", "| --- | --- | --- |"]
-    order = ["clean", "backdoored", *((other.defense or "").partition(" ")[0] for other in state.defended_runs(run))]
+    order = ["clean", "backdoored", *(other.kind for other in state.defended_runs(run))]
     answers = example["answers"]
     for name in sorted(answers, key=lambda name: order.index(name) if name in order else len(order)):
         label = escape_markdown(to_label(name))

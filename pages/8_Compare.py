@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from cleaner.evaluation.result import PROTOCOL_LABELS, WEAK_ASR, columns, success_share
-from cleaner.labels import NO_DEFENSE, UNKNOWN_ATTACK, to_attack_label, to_defense_label
+from cleaner.labels import UNKNOWN_ATTACK, to_attack_label
 from cleaner.plots import comparison
 from cleaner.plots.styles import find_style
 from cleaner.reports import aggregate, comparability, equal_accuracy
@@ -33,7 +33,7 @@ WEIGHT_FORMATS = {".safetensors": "safetensors", ".pt": "open_clip checkpoint (.
 FILTERS: dict[str, tuple[str, Callable[[RunRecord], list[str]]]] = {
     "model": ("Model", lambda e: [e.model]),
     "attack": ("Attack", lambda e: [e.attack or UNKNOWN_ATTACK]),
-    "defense": ("Defense", lambda e: [e.defense or NO_DEFENSE]),
+    "defense": ("Defense", lambda e: [e.defense_variant.key]),
     "seed": ("Seed", lambda e: [str(e.seed)]),
     "sweep": ("Sweep", lambda e: [e.sweep or ""]),
     "tag": ("Tag", lambda e: e.tags),
@@ -43,7 +43,8 @@ FILTERS: dict[str, tuple[str, Callable[[RunRecord], list[str]]]] = {
 
 def filter_runs(entries: list[RunRecord]) -> list[RunRecord]:
     """Draw the filters, folded; return the runs that pass all of them."""
-    formats = {"attack": to_attack_label, "defense": to_defense_label}
+    labels = {entry.defense_variant.key: entry.defense_label for entry in entries}
+    formats = {"attack": to_attack_label, "defense": labels.__getitem__}
     passing = entries
     with st.popover("Filter", icon=":material/filter_alt:"):
         for key, (label, read_values) in FILTERS.items():
@@ -116,7 +117,7 @@ def show_table(entries: list[RunRecord]) -> None:
 
 def describe_defense(entry: RunRecord) -> str:
     """Return the mark and the label of a run's defense."""
-    return f"{find_style(entry.kind).sign} {to_defense_label(entry.defense)}"
+    return f"{find_style(entry.kind).sign} {entry.defense_label}"
 
 
 def show_tradeoff(entries: list[RunRecord]) -> None:

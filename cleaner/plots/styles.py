@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from cleaner.labels import list_registered
+from cleaner.labels import read_labels
 
 STAGE_COLORS = {
     "clean": "#0072B2",
@@ -79,13 +79,12 @@ class Style(NamedTuple):
 
 
 def find_style(kind: str) -> Style:
-    """Return the style of a model: `kind` is the name of its defense, with or without a variant, else its stage."""
-    name = kind.partition(" ")[0]
-    names = list_registered("defenses")
-    if name in names:
-        number = names.index(name)
+    """Return the style of a model: `kind` is the registered name of its defense, else its stage."""
+    names = list(read_labels()["cleaner.defenses"])
+    if kind in names:
+        number = names.index(kind)
         return Style(DEFENSE_COLORS[number % len(DEFENSE_COLORS)], DEFENSE_MARKS[number % len(DEFENSE_MARKS)])
-    stage = name if name in STAGE_MARKS else "defended"
+    stage = kind if kind in STAGE_MARKS else "defended"
     return Style(STAGE_COLORS[stage], STAGE_MARKS[stage])
 
 

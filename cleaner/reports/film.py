@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cleaner.files import write_text
-from cleaner.labels import to_attack_label, to_defense_label
+from cleaner.labels import to_attack_label
 from cleaner.plots.component import read_script
 from cleaner.plots.styles import Style, find_styles
 from cleaner.reports.comparability import has_failed_attack
@@ -64,7 +64,7 @@ def make_label(record: RunRecord) -> str:
     mark = " (the attack failed)" if has_failed_attack(record) else ""
     if record.stage == "backdoored":
         return f"Poisoning: {to_attack_label(record.attack)}{mark}"
-    return (to_defense_label(record.defense) if record.defense else "Defense") + mark
+    return (record.defense_label if record.defense else "Defense") + mark
 
 
 def _make_labels(records: Sequence[RunRecord]) -> list[str]:

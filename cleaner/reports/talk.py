@@ -11,7 +11,7 @@ from string import Formatter
 from typing import NamedTuple
 
 from cleaner.evaluation.result import success_metric, success_share
-from cleaner.labels import to_attack_label, to_label
+from cleaner.labels import to_attack_label
 from cleaner.reports.comparability import has_failed_attack
 from cleaner.reports.verdict import list_comparable
 from cleaner.runs.record import RunRecord
@@ -122,7 +122,7 @@ def _describe_defenses(comparable: Sequence[RunRecord]) -> str:
 
 def _label_defenses(runs: Sequence[RunRecord]) -> list[str]:
     """Return the defense of each run; equal ones with the learning rate, and if that is equal too, the seed."""
-    labels = [to_label(run.defense or "") for run in runs]
+    labels = [run.defense_label for run in runs]
     for details in ([f"at learning rate {run.lr:g}" for run in runs], [f"with seed {run.seed}" for run in runs]):
         count = Counter(labels)
         labels = [f"{a} {b}" if count[a] > 1 else a for a, b in zip(labels, details, strict=True)]

@@ -13,7 +13,7 @@ from pydantic import Field, ValidationError, field_validator
 from cleaner.evaluation.metric import is_meaningful
 from cleaner.evaluation.result import METRICS, MIN_VERDICT_IMAGES, WEAK_ASR, Interval, format_protocol, success_share
 from cleaner.files import file_name
-from cleaner.labels import FLAGGED_DEFENSE, NO_DEFENSE, defense_name, to_attack_label, to_label
+from cleaner.labels import FLAGGED_DEFENSE, NO_DEFENSE, to_attack_label
 from cleaner.runs.folders import is_shipped
 from cleaner.runs.integrity import HASHES_KEY, find_changed_files
 from cleaner.runs.parts import (
@@ -29,6 +29,7 @@ from cleaner.runs.parts import (
 from cleaner.runs.request import TEST_SIZE, strip_split
 from cleaner.runs.status import Status
 from cleaner.types import CleanerError
+from cleaner.variant import Variant
 
 SCHEMA_VERSION = 2
 """2: config.json is written before the run, status.json says whether the run is finished. Schema 1 is read too."""
@@ -170,15 +171,25 @@ class RunRecord(StrictModel):
         return (self.trigger.name or None) if self.trigger is not None else None
 
     @property
+    def defense_variant(self) -> Variant:
+        """The defense with what differs from its defaults; `NO_DEFENSE` without one."""
+        return Variant.from_config({**self.config, "variant": self.variant})
+
+    @property
     def defense(self) -> str | None:
-        """Name of the defense with its variant; of a rebound test, what it followed; None without a defense."""
-        name = defense_name({**self.config, "variant": self.variant})
-        return None if name == NO_DEFENSE else name
+        """`Variant.key` of the defense; None without one."""
+        key = self.defense_variant.key
+        return None if key == NO_DEFENSE else key
+
+    @property
+    def defense_label(self) -> str:
+        return self.defense_variant.label
 
     @property
     def kind(self) -> str:
         """What decides color and mark of its model (`plots.styles`): the defense, else the stage."""
-        return self.defense or self.stage
+        first = self.defense_variant.first
+        return self.stage if first == NO_DEFENSE else first
 
     @property
     def model(self) -> str:
@@ -237,10 +248,10 @@ class RunRecord(StrictModel):
             return f"{self.name} · {created_at}{self.verdict_mark if self.stage == 'backdoored' else ''}"
         target = "" if self.defense else f" → {self.target_class}"
         if self.is_shipped:
-            what = to_label(self.defense) if self.defense else to_attack_label(self.attack)
+            what = self.defense_label if self.defense else to_attack_label(self.attack)
             return f"{what}{target} · shipped example"
         if self.stage == "defended":
-            return f"{to_label(self.defense or 'defense')}, lr {self.lr:g} · {created_at}"
+            return f"{self.defense_label if self.defense else 'Defense'}, lr {self.lr:g} · {created_at}"
         what = f"{to_attack_label(self.attack)} → {self.target_class}"
         return f"{what} · {self.model} · {created_at}{self.verdict_mark}"
 

@@ -16,6 +16,7 @@ from cleaner.plots.equal_accuracy import CostPanel, CostPoint, equal_accuracy
 from cleaner.plots.features import PointGroup, embedding_map, margin_histogram
 from cleaner.plots.images import share_distribution, word_bars
 from cleaner.plots.styles import find_style
+from cleaner.variant import Variant
 
 
 def test_each_backdoored_model_has_its_own_front() -> None:
@@ -179,7 +180,7 @@ def test_equal_labels_have_bars_of_their_own() -> None:
 
 def test_the_band_has_the_steps_of_its_line() -> None:
     points = [CostPoint(loss, asr, asr - 0.1, asr + 0.1) for loss, asr in ((0.0, 0.8), (0.02, 0.5), (0.05, 0.2))]
-    band, line = equal_accuracy([CostPanel("BadNet", {"par": points})]).data
+    band, line = equal_accuracy([CostPanel("BadNet", {Variant("par"): points})]).data
     assert line.line.shape == "hv"
     steps, half = [0.0, 0.02, 0.02, 0.05, 0.05], len(band.x) // 2
     assert (list(band.x[:half]), list(band.x[half:])) == (steps, steps[::-1])
@@ -213,7 +214,9 @@ def test_a_defense_looks_the_same_in_every_chart() -> None:
 def test_lines_without_marks_differ_in_dash() -> None:
     names = ["ta_cleaner", "par", "finetune", "ta_cleaner"]
     loss = charts.loss_curves({f"{i}": [(1, 2.0)] for i in range(len(names))}, names).data
-    steps = equal_accuracy([CostPanel("BadNet", {name: [CostPoint(0.0, 0.5, 0.5, 0.5)] for name in names})]).data
+    steps = equal_accuracy(
+        [CostPanel("BadNet", {Variant(name): [CostPoint(0.0, 0.5, 0.5, 0.5)] for name in names})]
+    ).data
     for lines, count in ((loss, 4), (steps, 3)):
         assert {line.mode for line in lines} == {"lines"}
         assert len({line.line.dash for line in lines}) == len(lines) == count

@@ -93,16 +93,13 @@ def test_each_defense_has_a_style_of_its_own() -> None:
     assert len(DEFENSE_COLORS) >= len(DEFENSES)
 
 
-def test_variants_and_unknown_defenses_have_a_style() -> None:
-    assert (
-        find_style("ta_cleaner K 50 %") == find_style("ta_cleaner") == find_style("ta_cleaner then rebound (93 steps)")
-    )
+def test_unknown_defenses_have_a_style() -> None:
     assert find_style("of another project").color == STAGE_COLORS["defended"]
     assert find_style("backdoored").color == STAGE_COLORS["backdoored"]
 
 
 def test_models_of_one_defense_differ_in_fill_and_dash() -> None:
-    styles = find_styles(["ta_cleaner", "cleanclip", "ta_cleaner", "ta_cleaner K 50 %"])
+    styles = find_styles(["ta_cleaner", "cleanclip", "ta_cleaner", "ta_cleaner"])
     assert len({style.color for style in styles}) == 2
     assert len({style.mark for style in styles}) == len(styles)
     assert len({style.dash for style in styles}) == 3

@@ -127,7 +127,7 @@ def list_model_defenses(model: str) -> list[RunRecord]:
 
 def _make_defended_stage(label: str, run: RunRecord, run_label: str) -> Stage:
     cache.load_run(run.folder)  # clears what was computed from an older run in this folder
-    return Stage(label, "defended", ("run", str(run.folder)), run_label, run.defense or "")
+    return Stage(label, "defended", ("run", str(run.folder)), run_label, run.kind)
 
 
 def find_test_data(run: RunRecord | None) -> DataKey:

@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from cleaner.evaluation.result import METRICS, success_metric
-from cleaner.labels import find_clean_captions, to_attack_label, to_defense_label
+from cleaner.labels import find_clean_captions, to_attack_label
 from cleaner.plots import comparison
 from cleaner.presets import CLEAN_PAIRS, REBOUND_STEPS, find_tried_model, rebound_lr
 from cleaner.reports.verdict import describe_defenses
@@ -167,7 +167,7 @@ def points(run: RunRecord, defended: list[RunRecord]) -> list[comparison.Tradeof
                     ca,
                     success,
                     *intervals,
-                    legend_label=to_defense_label(other.defense),
+                    legend_label=other.defense_label,
                     success=METRICS[name].card_label(1),
                 )
             )
@@ -179,7 +179,7 @@ def _show_table(runs: list[RunRecord]) -> None:
     values, formats = cards.metric_columns(runs)
     table = pd.DataFrame(
         {
-            "Model": [to_defense_label(r.defense) for r in runs],
+            "Model": [r.defense_label for r in runs],
             "Learning rate": [r.lr for r in runs],
             **values,
             "n (CA)": [r.count("ca") for r in runs],

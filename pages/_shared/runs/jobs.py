@@ -271,7 +271,7 @@ def view_new_run() -> None:
 
 def job_label(entry: RunRecord) -> str:
     """Return the name of a job: the user's, else that of its defense or attack."""
-    return entry.name or to_label(entry.defense or entry.attack or entry.id)
+    return entry.name or (entry.defense_label if entry.defense else to_label(entry.attack or entry.id))
 
 
 def name_jobs(entries: Sequence[RunRecord], kind: str) -> dict[str, str]:

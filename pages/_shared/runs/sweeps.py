@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from cleaner.jobs import sweep
-from cleaner.labels import state_label, to_label
+from cleaner.labels import state_label
 from cleaner.reports import equal_accuracy
 from cleaner.runs.record import RunRecord
 from cleaner.runs.status import ACTIVE
@@ -101,7 +101,7 @@ def _show_rows(rows: list[RunRecord]) -> None:
     values, formats = cards.metric_columns(rows)
     states = [row.status.state for row in rows]
     table = {
-        "Defense": [to_label(row.defense or "") for row in rows],
+        "Defense": [row.defense_label for row in rows],
         "Learning rate": [row.lr for row in rows],
         "Seed": [row.seed for row in rows],
         "State": ["queued" if state == sweep.WAITING_STATE else state_label(state) for state in states],

@@ -150,8 +150,7 @@ def short_labels(runs: list[RunRecord]) -> dict[str, str]:
     """Return id -> short label: defense and learning rate; what else differs only where needed to tell runs apart."""
     is_mixed = len({run.is_shipped for run in runs}) > 1
     names = {
-        run.id: f"{to_label(run.defense or 'backdoored')}, lr {run.lr:g}"
-        + (", shipped example" if is_mixed and run.is_shipped else "")
+        run.id: f"{run.defense_label}, lr {run.lr:g}" + (", shipped example" if is_mixed and run.is_shipped else "")
         for run in runs
     }
     seeds = {run.id: f", seed {run.seed}" for run in runs}
@@ -163,10 +162,10 @@ def defense_labels(runs: list[RunRecord]) -> dict[str, str]:
 
     Runs on clean pairs with different captions always say so.
     """
-    labels = {run.id: to_label((run.defense or "").partition(" ")[0]) for run in runs}
+    labels = {run.id: to_label(run.kind) for run in runs}
     has_same_pairs = len({find_clean_captions(run.data_options) for run in runs}) < 2
     if len(set(labels.values())) < len(labels) or not has_same_pairs:
-        labels = {run.id: to_label(run.defense or "") for run in runs}
+        labels = {run.id: run.defense_label for run in runs}
     return labels if len(set(labels.values())) == len(labels) else short_labels(runs)
 
 
