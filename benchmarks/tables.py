@@ -118,7 +118,7 @@ def main(options: Options) -> int:
 def collect_labels() -> str:
     """Return the labels of all registered classes, as `cleaner.labels` reads them, as JSON."""
     registries = (TRIGGERS, DATASETS, DEFENSES, DETECTORS, EXPLAINERS)
-    labels = {r.package: {name: getattr(r[name], "label", "") for name in r} for r in registries}
+    labels = {r.package: {name: label for name in r if (label := getattr(r[name], "label", ""))} for r in registries}
     return json.dumps(labels, indent=1) + "\n"
 
 

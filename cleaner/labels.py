@@ -110,7 +110,7 @@ def stage_label(stage: str) -> str:
 
 @cache
 def read_labels() -> dict[str, dict[str, str]]:
-    """Return package -> registered name -> label of this project's classes; "" for one without a label."""
+    """Return package -> registered name -> label of this project's classes that have one."""
     labels: dict[str, dict[str, str]] = json.loads(LABELS.read_text("utf-8"))
     return labels
 

@@ -15,7 +15,9 @@ from cleaner.reports import aggregate, comparability, equal_accuracy
 from cleaner.reports.export import export_weights
 from cleaner.reports.reference import read_reference
 from cleaner.reports.tables import to_csv, to_json, to_row
+from cleaner.runs.names import describe_run, tell_apart
 from cleaner.runs.record import RunRecord
+from cleaner.runs.store import has_failed_attack
 from pages._shared import cache
 from pages._shared.inspect.plotly_charts import NO_MODE_BAR
 from pages._shared.runs import benchmark_results, cards
@@ -91,7 +93,7 @@ def show_table(entries: list[RunRecord]) -> None:
     }
     has_all = st.toggle("All columns", key="compare.all_columns", **KEEP)
     table = pd.DataFrame([to_row(entry) for entry in entries])[list(names)].rename(columns=names)
-    marks = [" (attack failed)" if comparability.has_failed_attack(entry) else "" for entry in entries]
+    marks = [" (attack failed)" if has_failed_attack(entry) else "" for entry in entries]
     shipped = [" (shipped example)" if entry.is_shipped else "" for entry in entries]
     table["Attack"] = table["Attack"].map(to_attack_label) + shipped + marks
     table["Protocol"] = table["Protocol"].map(PROTOCOL_LABELS)
@@ -201,7 +203,7 @@ def show_weights_export(entries: list[RunRecord]) -> None:
     """Draw the download of one run's weights."""
     left, middle, right = st.columns([2, 1, 1], vertical_alignment="bottom")
     by_id = {entry.id: entry for entry in entries}
-    labels = state.disambiguate_labels({entry.id: aggregate.describe_run(entry) for entry in entries})
+    labels = tell_apart({entry.id: describe_run(entry) for entry in entries})
     run_id = left.selectbox("Weights", list(labels), format_func=labels.__getitem__, key="compare.weights_of", **KEEP)
     entry = by_id[run_id]
     suffix = middle.selectbox(

@@ -12,8 +12,9 @@ from cleaner.evaluation.result import METRICS, PROTOCOL_LABELS, Metric, columns,
 from cleaner.labels import to_attack_label
 from cleaner.plots import comparison
 from cleaner.plots.styles import STAGE_MARKS
-from cleaner.reports.comparability import has_failed_attack, read_hashes
+from cleaner.reports.comparability import read_hashes
 from cleaner.runs.folders import run_id
+from cleaner.runs.names import describe_run
 from cleaner.runs.record import RunRecord
 
 SEEDS_NOTE = (
@@ -30,14 +31,6 @@ def heatmap_metrics() -> list[Metric]:
     """
     rows = dict.fromkeys(row for row, _ in columns("table") if row.better)
     return sorted(rows, key=lambda row: row.better != "lower")
-
-
-def describe_run(record: RunRecord) -> str:
-    """Return attack, defense, learning rate and name (else id) of a run; it holds outside this machine too."""
-    rate = f", lr {record.lr:g}" if record.defense else ""
-    place = "shipped example" if record.is_shipped else record.name_or_id
-    place += ", attack failed" if has_failed_attack(record) else ""
-    return f"{to_attack_label(record.attack)}: {record.defense_label}{rate} ({place})"
 
 
 @dataclass(frozen=True)

@@ -24,13 +24,13 @@ from cleaner.reports.aggregate import (
     plot_heatmap,
     sort_by_name,
 )
-from cleaner.reports.comparability import has_failed_attack, list_notes
+from cleaner.reports.comparability import list_notes
 from cleaner.reports.paths import hide_folders, name_without_folders
 from cleaner.reports.reference import read_reference
 from cleaner.reports.tables import find_columns, to_row
 from cleaner.runs.record import RunRecord
 from cleaner.runs.request import get_test_data
-from cleaner.runs.store import find_suspect, read_record
+from cleaner.runs.store import find_suspect, has_failed_attack, read_record
 from cleaner.types import CleanerError
 
 IMAGES_PER_TRIGGER = 4

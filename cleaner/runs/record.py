@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 from pydantic import Field, ValidationError, field_validator
 
 from cleaner.evaluation.metric import is_meaningful
-from cleaner.evaluation.result import METRICS, MIN_VERDICT_IMAGES, WEAK_ASR, Interval, format_protocol, success_share
+from cleaner.evaluation.result import METRICS, MIN_VERDICT_IMAGES, Interval, format_protocol
 from cleaner.files import file_name
-from cleaner.labels import FLAGGED_DEFENSE, NO_DEFENSE, to_attack_label
+from cleaner.labels import FLAGGED_DEFENSE, NO_DEFENSE
 from cleaner.runs.folders import is_shipped
 from cleaner.runs.integrity import HASHES_KEY, find_changed_files
 from cleaner.runs.parts import (
@@ -239,34 +239,15 @@ class RunRecord(StrictModel):
 
     @property
     def label(self) -> str:
-        """One line that tells this run from others in a list."""
-        return self.make_label(self.created_at)
+        """One line that tells this run from others in a list (`names.label_run`)."""
+        from cleaner.runs.names import label_run  # which imports this module
 
-    def make_label(self, created_at: str) -> str:
-        """Return `label` with the time of creation in another time zone."""
-        if self.name:
-            return f"{self.name} · {created_at}{self.verdict_mark if self.stage == 'backdoored' else ''}"
-        target = "" if self.defense else f" → {self.target_class}"
-        if self.is_shipped:
-            what = self.defense_label if self.defense else to_attack_label(self.attack)
-            return f"{what}{target} · shipped example"
-        if self.stage == "defended":
-            return f"{self.defense_label if self.defense else 'Defense'}, lr {self.lr:g} · {created_at}"
-        what = f"{to_attack_label(self.attack)} → {self.target_class}"
-        return f"{what} · {self.model} · {created_at}{self.verdict_mark}"
+        return label_run(self)
 
     @property
     def has_few_images(self) -> bool:
         """Whether its attack success was measured on too few images for any verdict."""
         return self.metric("asr") is not None and 0 < self.count("asr") < MIN_VERDICT_IMAGES
-
-    @property
-    def verdict_mark(self) -> str:
-        """End of the label of an attack from which a defense cannot be judged: it failed, or was hardly measured."""
-        if self.has_few_images:
-            return " · few test images"
-        asr = success_share(self)
-        return " · attack failed" if asr is not None and asr < WEAK_ASR else ""
 
     def with_status(self, status: Status) -> RunRecord:
         """Return the record with another status, such as a newly polled one."""

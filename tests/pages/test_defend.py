@@ -21,6 +21,7 @@ from cleaner.files import read_json, write_json
 from cleaner.jobs import local, sweep
 from cleaner.models.devices import pick_device
 from cleaner.presets import QUICK_DEFEND, defense_presets
+from cleaner.runs.names import label_defenses
 from cleaner.runs.record import RunRecord
 from cleaner.runs.request import Request
 from cleaner.runs.run import read_progress
@@ -33,7 +34,6 @@ from pages._shared.inspect.sample import DataKey
 from pages._shared.runs import cards, curves, defense_results, durations, job_requests, jobs
 from pages._shared.runs.defense_results import MAX_CARDS
 from pages._shared.shell import wording
-from pages._shared.shell.state import defense_labels
 from pages._shared.shell.wording import format_percent
 from tests.data.files import image_bytes
 from tests.pages.conftest import (
@@ -300,8 +300,8 @@ def test_runs_on_clean_pairs_with_different_captions_say_so_and_have_the_same_te
         )
         for name, options in (("mixed", {"clean_captions": "mixed"}), ("full", {}))
     )
-    assert list(defense_labels([record, mixed]).values()) == ["TA-Cleaner", "CleanCLIP, mixed captions"]
-    assert list(defense_labels([record, other]).values()) == ["TA-Cleaner", "CleanCLIP"]
+    assert list(label_defenses([record, mixed]).values()) == ["TA-Cleaner", "CleanCLIP, mixed captions"]
+    assert list(label_defenses([record, other]).values()) == ["TA-Cleaner", "CleanCLIP"]
     assert job_requests.read_test_data(mixed) == job_requests.read_test_data(other)
 
 

@@ -18,6 +18,7 @@ from cleaner.files import read_json, write_json
 from cleaner.jobs import local
 from cleaner.labels import FLAGGED_DEFENSE
 from cleaner.runs.folders import runs_root
+from cleaner.runs.names import label_defenses, label_trainings
 from cleaner.runs.record import RunRecord
 from cleaner.runs.request import Request
 from cleaner.runs.status import STATUS_FILE, Status, write_status
@@ -57,7 +58,7 @@ def test_labels_of_equal_defenses_name_the_seed_then_the_time_then_the_id(
         return RunRecord.from_config(tmp_path / name, config)
 
     runs = [make("a", 0, 1), make("b", 1, 1), make("c", 2, 1), make("d", 2, 2), make("e", 2, 2), make("f", 0, 1, 1e-3)]
-    assert list(state.short_labels(runs).values()) == [
+    assert list(label_trainings(runs).values()) == [
         "TA-Cleaner, lr 0.0001, seed 0",
         "TA-Cleaner, lr 0.0001, seed 1",
         "TA-Cleaner, lr 0.0001, seed 2, 01-01 00:00",
@@ -65,11 +66,11 @@ def test_labels_of_equal_defenses_name_the_seed_then_the_time_then_the_id(
         "TA-Cleaner, lr 0.0001, seed 2, 01-02 00:00 · e",
         "TA-Cleaner, lr 0.001",
     ]
-    assert state.defense_labels(runs) == state.short_labels(runs)
+    assert label_defenses(runs) == label_trainings(runs)
     shipped = RunRecord.from_config(tmp_path / "assets" / "example" / "g", record.config)
     monkeypatch.setenv("CLEANER_ASSETS", str(tmp_path / "assets"))
-    assert list(state.short_labels([shipped]).values()) == ["TA-Cleaner, lr 0.0001"]
-    assert list(state.short_labels([runs[0], shipped]).values()) == [
+    assert list(label_trainings([shipped]).values()) == ["TA-Cleaner, lr 0.0001"]
+    assert list(label_trainings([runs[0], shipped]).values()) == [
         "TA-Cleaner, lr 0.0001",
         "TA-Cleaner, lr 0.0001, shipped example",
     ]

@@ -17,7 +17,8 @@ import streamlit as st
 from cleaner.access import refuse_in_public
 from cleaner.jobs import local, process, sweep
 from cleaner.jobs.slurm import SlurmResources
-from cleaner.labels import format_count, stage_label, state_label, to_label
+from cleaner.labels import format_count, stage_label, state_label
+from cleaner.runs.names import label_job, list_seeds, tell_apart
 from cleaner.runs.record import RunRecord
 from cleaner.runs.request import Request, load_request
 from cleaner.runs.status import ACTIVE, Status
@@ -269,11 +270,6 @@ def view_new_run() -> None:
         mark_as_seen(new)
 
 
-def job_label(entry: RunRecord) -> str:
-    """Return the name of a job: the user's, else that of its defense or attack."""
-    return entry.name or (entry.defense_label if entry.defense else to_label(entry.attack or entry.id))
-
-
 def name_jobs(entries: Sequence[RunRecord], kind: str) -> dict[str, str]:
     """Return id -> name of each of these jobs of a page.
 
@@ -287,11 +283,11 @@ def _name_among(others: Sequence[RunRecord], entry: RunRecord) -> str:
     """Return the name of a job with the poison rate, learning rate and seed where other ones have its name."""
     jobs = {other.id: other for other in [*others, entry]}
     rates = {i: other.attack_poison_rate for i, other in jobs.items()}
-    return state.tell_apart(
-        {i: job_label(other) for i, other in jobs.items()},
+    return tell_apart(
+        {i: label_job(other) for i, other in jobs.items()},
         {i: "" if rate is None else f", {format_rate(rate)}" for i, rate in rates.items()},
         {i: f", lr {other.lr:g}" for i, other in jobs.items()},
-        {i: f", seed {other.seed}" for i, other in jobs.items()},
+        list_seeds(jobs.values()),
     )[entry.id]
 
 
@@ -348,11 +344,11 @@ def describe_active(active: Sequence[RunRecord]) -> str:
         # A cluster may let jobs wait for hours, and so may the trainings of others.
         if any(entry.status.place or entry.status.device for entry in active):
             first = min(active, key=lambda entry: entry.status.queued)
-            return f"{job_label(first)}: {describe_progress(first)[1]}"
+            return f"{label_job(first)}: {describe_progress(first)[1]}"
         return "Training starts"
     status = running[0].status
     progress = f": {stage_label(status.stage).lower()}{describe_time_left(status)}" if status.stage else " starts"
-    return f"{job_label(running[0])}{progress}{waiting}"
+    return f"{label_job(running[0])}{progress}{waiting}"
 
 
 def run_action(action: Callable[[], None]) -> None:

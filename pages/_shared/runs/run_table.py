@@ -11,6 +11,7 @@ import pandas as pd
 import streamlit as st
 
 from cleaner.labels import format_count, state_label
+from cleaner.runs.names import label_job
 from cleaner.runs.record import RunRecord
 from cleaner.runs.status import STARTABLE
 from cleaner.runs.store import annotate, list_shipped_runs, read_entry
@@ -59,7 +60,7 @@ def make_table(entries: list[RunRecord]) -> tuple[pd.DataFrame, dict[str, Any]]:
     models = {e.id: e.model for e in entries}
     table = pd.DataFrame(
         {
-            "Name": [times.label_run(e) if e.is_shipped else jobs.job_label(e) for e in entries],
+            "Name": [times.label_run(e) if e.is_shipped else label_job(e) for e in entries],
             "State": [state_label(e.status.state) for e in entries],
             "Stage": [e.stage for e in entries],
             # A defense knows the model of the run that it started from once it is done.

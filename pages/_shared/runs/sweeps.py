@@ -10,6 +10,7 @@ import streamlit as st
 from cleaner.jobs import sweep
 from cleaner.labels import state_label
 from cleaner.reports import equal_accuracy
+from cleaner.runs.names import label_job
 from cleaner.runs.record import RunRecord
 from cleaner.runs.status import ACTIVE
 from pages._shared.runs import cards, job_requests, jobs
@@ -93,7 +94,7 @@ def _show_sweep_table(name: str, entries: list[RunRecord]) -> None:
 def list_stop_reasons(entries: list[RunRecord]) -> list[str]:
     """Return why runs failed or died, each reason once: many runs of a sweep may fail for the same one."""
     stopped = [e for e in entries if e.status.state in ("failed", "died") and e.status.message]
-    return list(dict.fromkeys(f"{jobs.job_label(e)}: {capitalize_message(e.status.message)}" for e in stopped))
+    return list(dict.fromkeys(f"{label_job(e)}: {capitalize_message(e.status.message)}" for e in stopped))
 
 
 def _show_rows(rows: list[RunRecord]) -> None:
