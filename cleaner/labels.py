@@ -75,7 +75,7 @@ VERDICT_SENTENCES = {
     "did not take": "The attack failed.",
     "is unclear": "The outcome of the attack is unclear.",
 }
-"""First part of `reports.verdict.attack_verdict` -> what users read."""
+"""First part of `evaluation.verdict.attack_verdict` -> what users read."""
 STAGE_LABELS = {
     "download": "Downloading (MB)",
     "render": "Rendering images",

@@ -37,9 +37,9 @@ from cleaner.evaluation import monitor
 from cleaner.evaluation.encode import Encoder
 from cleaner.evaluation.evaluate import Metrics
 from cleaner.evaluation.monitor import build_monitor
+from cleaner.evaluation.verdict import attack_verdict
 from cleaner.inspection.training_pairs import rebuild_training_pairs
 from cleaner.models.clip import Clip
-from cleaner.reports.verdict import attack_verdict
 from cleaner.runs.request import get_test_data
 from cleaner.types import CleanerError, Paused, StepReport
 from cleaner.variant import Variant

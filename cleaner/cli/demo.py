@@ -87,6 +87,8 @@ class Demo:
             test=test,
             on_step=Progress(self.trigger[0]),
         )
+        verdict = backdoored.verdict
+        assert verdict is not None
         rows, variants = [results.make_row("backdoored", backdoored)], [Variant()]
         for name in presets.COMPARED_DEFENSES:
             preset = presets.quick_defense_preset(name, clip.name)
@@ -108,14 +110,14 @@ class Demo:
         if self.json:
             print_json(result)
         else:
-            self._print_comparison(rows, variants, seconds)
+            self._print_comparison(rows, variants, format_verdict(*verdict), seconds)
         if out is not None:  # last, so that a full disk does not lose the printed result
             results.write_result(out, result)
 
-    def _print_comparison(self, rows: list[dict[str, Any]], variants: list[Variant], seconds: float) -> None:
+    def _print_comparison(
+        self, rows: list[dict[str, Any]], variants: list[Variant], verdict: str, seconds: float
+    ) -> None:
         """Print the comparison."""
-        from cleaner.reports.verdict import attack_verdict
-
         metrics = [results.parse_row_metrics(row) for row in rows]
         of_defense = list(zip(variants, metrics, strict=True))
         lines = [format_row(v.key, m, row["seconds"]) for row, (v, m) in zip(rows, of_defense, strict=True)]
@@ -123,7 +125,7 @@ class Demo:
         setting = f"{self.model}, {self.trigger[0]}, target {metrics[0].target_class!r}, seed {self.seed}"
         print(f"\n{setting}; {seconds:.0f} s in total")
         print(
-            f"{format_verdict(*attack_verdict(metrics[0]))}\n",
+            f"{verdict}\n",
             format_table(lines),
             "",
             *(sentence.replace("**", "") for sentence in sentences),

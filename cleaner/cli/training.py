@@ -385,8 +385,7 @@ def train(
 
 def describe_result(run: Run, folder: Path) -> dict[str, Any]:
     """Return folder, config and metrics of a finished run."""
-    assert run.metrics is not None
-    return {"folder": str(folder), "config": run.config, "metrics": run.metrics.to_dict()}
+    return {"folder": str(folder), "config": run.config, "metrics": run.describe_metrics()}
 
 
 def print_result(run: Run, folder: Path, *, label: str, as_json: bool) -> None:
@@ -398,10 +397,8 @@ def print_result(run: Run, folder: Path, *, label: str, as_json: bool) -> None:
     assert metrics is not None
     table = format_table([format_row(label, metrics, run.config["seconds"])])
     print(table, describe_protocol(metrics), metric_legend(), sep="\n\n")
-    if run.stage == "backdoored":
-        from cleaner.reports.verdict import attack_verdict
-
-        print(f"\n{format_verdict(*attack_verdict(metrics, run.config.get('poison_rate')))}")
+    if run.verdict is not None:
+        print(f"\n{format_verdict(*run.verdict)}")
     if note := RunRecord.from_config(folder, run.config).overlap_note:
         print(f"\n{note}")
     print(f"\nRun folder: {folder}")

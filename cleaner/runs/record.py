@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 from pydantic import Field, ValidationError, field_validator
 
 from cleaner.evaluation.metric import is_meaningful
-from cleaner.evaluation.result import METRICS, MIN_VERDICT_IMAGES, Interval, format_protocol
+from cleaner.evaluation.result import METRICS, MIN_VERDICT_IMAGES, Interval, Metrics, format_protocol
+from cleaner.evaluation.verdict import attack_verdict
 from cleaner.files import file_name
 from cleaner.labels import FLAGGED_DEFENSE, NO_DEFENSE
 from cleaner.runs.folders import is_shipped
@@ -310,6 +311,15 @@ class RunRecord(StrictModel):
     def count(self, name: str) -> int:
         """Return the number of images behind a metric."""
         return int(self.metrics.get(METRICS[name].count) or 0)
+
+    @property
+    def verdict(self) -> tuple[str, str] | None:
+        """Whether its attack succeeded, and why, as stored with the metrics; older runs compute it. None: unknown."""
+        if self.stage != "backdoored" or self.metric("asr") is None:
+            return None
+        stored = self.metrics.get("verdict") or attack_verdict(Metrics.from_dict(self.metrics), self.attack_poison_rate)
+        verdict, reason = stored
+        return verdict, reason
 
     @property
     def queries(self) -> str:

@@ -10,10 +10,9 @@ import numpy as np
 import streamlit as st
 
 from cleaner.evaluation import bootstrap
-from cleaner.evaluation.result import METRICS, Metric, Metrics, columns, success_metric
+from cleaner.evaluation.result import METRICS, Metric, columns, success_metric
 from cleaner.evaluation.same_test import is_same_test
 from cleaner.labels import VERDICT_SENTENCES, format_count
-from cleaner.reports.verdict import attack_verdict
 from cleaner.runs.record import RunRecord
 from pages._shared.shell.wording import escape_markdown, format_percent
 
@@ -176,8 +175,8 @@ def _attack_notes(run: RunRecord) -> list[str]:
 
 def show_run_verdict(run: RunRecord) -> None:
     """Draw whether a run's attack succeeded."""
-    if run.metric("asr") is not None:
-        show_verdict(*attack_verdict(Metrics.from_dict(dict(run.metrics)), run.attack_poison_rate))
+    if run.verdict is not None:
+        show_verdict(*run.verdict)
 
 
 def show_verdict(verdict: str, reason: str) -> None:
