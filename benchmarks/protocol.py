@@ -29,7 +29,7 @@ ACCURACY_BUDGET = 0.02
 
 def make_quick_request(model: str, attack: str = "badnet", **training: Any) -> Request:
     """Return the poisoning of the quick setting for a worker; `training` replaces fields of its FinetuneConfig."""
-    config = replace(presets.QUICK_POISON, lr=presets.poison_lr(model))
+    config = presets.settings_for(model, attack, "quick").finetune
     return Request(
         "backdoored",
         "scenes",

@@ -71,7 +71,7 @@ class Demo:
         out = None if self.out is None else resolve_output_file(self.out, (".json",))
         start = time.perf_counter()
         trigger = instantiate(TRIGGERS, add_tried_parameters(self.trigger, self.model))
-        setting = presets.quick_poison(self.model)
+        setting = presets.settings_for(self.model, trigger, "quick")
         config = replace(setting.finetune, seed=self.seed, device=self.device)
         clip = load_clip(self.model)
         data = presets.home_data(self.model)
@@ -82,7 +82,7 @@ class Demo:
             load(split="train", size=setting.pairs if self.pairs is None else self.pairs),
             trigger,
             target_class=self.target_class or presets.default_target(test.class_names),
-            poison_rate=setting.rate,
+            poison_rate=setting.poison_rate or presets.QUICK_POISON_RATE,
             config=config,
             test=test,
             on_step=Progress(self.trigger[0]),

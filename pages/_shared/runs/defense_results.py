@@ -10,11 +10,12 @@ import streamlit as st
 from cleaner.evaluation.result import METRICS, success_metric
 from cleaner.labels import find_clean_captions, to_attack_label
 from cleaner.plots import comparison
-from cleaner.presets import CLEAN_PAIRS, REBOUND_STEPS, find_tried_model, rebound_lr
+from cleaner.presets import CLEAN_PAIRS, settings_for
 from cleaner.reports.verdict import describe_defenses
 from cleaner.runs.names import label_defenses, list_seeds, tell_apart
 from cleaner.runs.record import RunRecord
 from cleaner.runs.run import read_progress
+from cleaner.variant import REBOUND
 from pages._shared.inspect.plotly_charts import NO_MODE_BAR
 from pages._shared.runs import cards, curves, job_requests, jobs
 from pages._shared.shell import stage_mode, state, times, wording
@@ -135,9 +136,9 @@ def show_rebound(defended: RunRecord) -> None:
     key = f"rebound.{defended.id}"
     with st.popover("Rebound test", width="stretch", help="Does further training bring the backdoor back?"):
         pairs = defended.pairs or CLEAN_PAIRS
-        lr = rebound_lr(find_tried_model(defended.model))
-        st.markdown(f"Plain finetuning, learning rate {lr:g}, {pairs:,} clean pairs; then evaluated again.")
-        st.number_input("Steps", 1, 10_000, REBOUND_STEPS, key=f"{key}.steps", help="Of 64 pairs each.", **KEEP)
+        finetune = settings_for(defended.model, REBOUND).finetune
+        st.markdown(f"Plain finetuning, learning rate {finetune.lr:g}, {pairs:,} clean pairs; then evaluated again.")
+        st.number_input("Steps", 1, 10_000, finetune.steps, key=f"{key}.steps", help="Of 64 pairs each.", **KEEP)
         st.button(
             "Start",
             key=f"{key}.go",
