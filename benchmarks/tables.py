@@ -119,7 +119,8 @@ def collect_labels() -> str:
     """Return the labels of all registered classes, as `cleaner.labels` reads them, as JSON."""
     registries = (TRIGGERS, DATASETS, DEFENSES, DETECTORS, EXPLAINERS)
     labels = {r.package: {name: label for name in r if (label := getattr(r[name], "label", ""))} for r in registries}
-    return json.dumps(labels, indent=1) + "\n"
+    lines = [f"{json.dumps(package)}: {json.dumps(names)}" for package, names in labels.items()]
+    return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
 def render(text: str, root: Path = ROOT) -> str:

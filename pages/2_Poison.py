@@ -283,7 +283,7 @@ def show_result(run: RunRecord) -> None:
     """Draw the verdict and the metrics of the run in view."""
     with st.container(border=True, key="result"):
         st.markdown(f"## {wording.section_title('Did the attack succeed?', run)}")
-        cards.show_run_verdict(run)
+        cards.show_verdict(run.verdict)
         cards.show_cards(run)
         defend_button("Defend the example's model" if run.is_shipped else "Defend this model", "poison.defend")
         cards.show_measurement_notes(run)

@@ -203,7 +203,7 @@ def show_weights_export(entries: list[RunRecord]) -> None:
     """Draw the download of one run's weights."""
     left, middle, right = st.columns([2, 1, 1], vertical_alignment="bottom")
     by_id = {entry.id: entry for entry in entries}
-    labels = tell_apart({entry.id: describe_run(entry) for entry in entries})
+    labels = dict(zip(by_id, tell_apart(entries, describe_run), strict=True))
     run_id = left.selectbox("Weights", list(labels), format_func=labels.__getitem__, key="compare.weights_of", **KEEP)
     entry = by_id[run_id]
     suffix = middle.selectbox(

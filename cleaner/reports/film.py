@@ -15,7 +15,7 @@ from cleaner.plots.component import read_script
 from cleaner.plots.styles import Style, find_styles
 from cleaner.reports.paths import hide_folders
 from cleaner.runs.film import Film, read_film
-from cleaner.runs.names import label_film, tell_apart
+from cleaner.runs.names import label_film, name_rate, name_seed, tell_apart
 from cleaner.runs.progress import read_progress
 from cleaner.runs.record import RunRecord
 from cleaner.types import CleanerError
@@ -46,14 +46,8 @@ def load_movies(records: Sequence[RunRecord]) -> list[Movie]:
     """Return the films of one or two runs. Raises `CleanerError` for another number, or a run without a film."""
     if not 1 <= len(records) <= MAX_FILMS:
         raise CleanerError(f"a film shows one or two runs, not {len(records)}: choose others.")
-    movies, runs = [], {str(number): record for number, record in enumerate(records)}
-    labels = tell_apart(
-        {key: label_film(run) for key, run in runs.items()},
-        {key: f", lr {run.lr:g}" for key, run in runs.items()},
-        {key: f", seed {run.seed}" for key, run in runs.items()},
-        {key: f", {run.id}" for key, run in runs.items()},
-    )
-    for record, label in zip(records, labels.values(), strict=True):
+    movies = []
+    for record, label in zip(records, tell_apart(records, label_film, name_rate, name_seed), strict=True):
         film = read_film(record.folder)
         if film is None:
             raise CleanerError(

@@ -109,15 +109,10 @@ def _read_figures(run: RunRecord | None, defended: Sequence[RunRecord]) -> dict[
 
 def _describe_defenses(comparable: Sequence[RunRecord]) -> str:
     """Return what each defense left and kept, one sentence."""
-    runs = {str(n): run for n, run in enumerate(sorted(comparable, key=lambda run: success_share(run) or 0.0))}
-    labels = tell_apart(
-        {key: run.defense_label for key, run in runs.items()},
-        {key: f" at learning rate {run.lr:g}" for key, run in runs.items()},
-        {key: f" with seed {run.seed}" for key, run in runs.items()},
-        {key: f" ({run.name_or_id})" for key, run in runs.items()},
-    )
+    rate, seed = (lambda run: f" at learning rate {run.lr:g}"), (lambda run: f" with seed {run.seed}")
+    runs = sorted(comparable, key=lambda run: success_share(run) or 0.0)
     parts = []
-    for run, label in zip(runs.values(), labels.values(), strict=True):
+    for run, label in zip(runs, tell_apart(runs, lambda run: run.defense_label, rate, seed), strict=True):
         left, ca = _percent(success_share(run)), _percent(run.metric("ca"))
         what = (
             "attack success" if success_metric(run) == "asr" else "of the keyed captions finding the attacker's image"

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from cleaner.evaluation.result import WEAK_ASR, success_share
 from cleaner.labels import find_clean_captions, to_attack_label, to_label
 from cleaner.runs.record import RunRecord
 from cleaner.runs.store import has_failed_attack
 
-CreatedAt = Callable[[RunRecord], str]
-"""Day and time of a run's creation, such as in the reader's time zone: "2026-11-24 23:05"."""
-MODEL_PREFIX = "model:"
-"""Prefix of a model without a run among the keys of labels."""
+Name = Callable[[RunRecord], str]
+"""What a run is called, or a part of it; `created_at`: day and time in the reader's zone, "2026-11-24 23:05"."""
 VISIBLE = 20
 """Characters of a label that a narrow select box has room for."""
 
@@ -32,7 +30,7 @@ def label_job(record: RunRecord) -> str:
     return record.name or (record.defense_label if record.defense else to_label(record.attack or record.id))
 
 
-def label_run(record: RunRecord, created_at: CreatedAt = _utc) -> str:
+def label_run(record: RunRecord, created_at: Name = _utc) -> str:
     """Return one line that tells a run from others in a list."""
     mark = _mark_attack(record) if record.stage == "backdoored" else ""
     if record.name:
@@ -68,17 +66,19 @@ def describe_run(record: RunRecord) -> str:
     return f"{to_attack_label(record.attack)}: {record.defense_label}{rate} ({place})"
 
 
-def label_trainings(records: Sequence[RunRecord], created_at: CreatedAt = _utc) -> dict[str, str]:
+def label_trainings(records: Sequence[RunRecord], created_at: Name = _utc) -> dict[str, str]:
     """Return id -> defense and learning rate; what else differs only where needed to tell runs apart."""
     is_mixed = len({record.is_shipped for record in records}) > 1
-    labels = {
-        r.id: f"{r.defense_label}, lr {r.lr:g}" + (", shipped example" if is_mixed and r.is_shipped else "")
-        for r in records
-    }
-    return tell_apart(labels, list_seeds(records), {r.id: f", {created_at(r)[5:]}" for r in records})
+
+    def label(record: RunRecord) -> str:
+        shipped = ", shipped example" if is_mixed and record.is_shipped else ""
+        return f"{record.defense_label}, lr {record.lr:g}{shipped}"
+
+    labels = tell_apart(records, label, name_seed, lambda record: f", {created_at(record)[5:]}")
+    return dict(zip((record.id for record in records), labels, strict=True))
 
 
-def label_defenses(records: Sequence[RunRecord], created_at: CreatedAt = _utc) -> dict[str, str]:
+def label_defenses(records: Sequence[RunRecord], created_at: Name = _utc) -> dict[str, str]:
     """Return id -> label of the defense, with variant, learning rate, seed or time only where needed to be unique.
 
     Runs on clean pairs with different captions always say so.
@@ -90,25 +90,30 @@ def label_defenses(records: Sequence[RunRecord], created_at: CreatedAt = _utc) -
     return labels if len(set(labels.values())) == len(labels) else label_trainings(records, created_at)
 
 
-def list_seeds(records: Iterable[RunRecord]) -> dict[str, str]:
-    """Return id -> seed, a detail for `tell_apart`."""
-    return {record.id: f", seed {record.seed}" for record in records}
+def name_rate(record: RunRecord) -> str:
+    return f", lr {record.lr:g}"
 
 
-def tell_apart(labels: Mapping[str, str], *details: Mapping[str, str]) -> dict[str, str]:
-    """Append to equal labels each detail in which they differ, in this order, and at last the id.
+def name_seed(record: RunRecord) -> str:
+    return f", seed {record.seed}"
 
-    labels, details: id -> label, and id -> text of each detail.
+
+def _name_id(record: RunRecord) -> str:
+    return f" · {record.id}"
+
+
+def tell_apart(records: Sequence[RunRecord], label: Name, *details: Name) -> list[str]:
+    """Return the label of each; equal ones with each detail in which they differ, in this order, and at last the id.
+
+    A select box maps a label back to its first match.
     """
-    told = dict(labels)
-    for detail in details:
+    labels = [label(record) for record in records]
+    for detail in (*details, _name_id):
         found = defaultdict(set)
-        for key, label in told.items():
-            found[label].add(detail[key])
-        told = {key: label + detail[key] if len(found[label]) > 1 else label for key, label in told.items()}
-    counts = Counter(told.values())  # a select box maps a label back to its first match
-    names = {key: key.removeprefix(MODEL_PREFIX) for key in told}
-    return {key: f"{label} · {names[key]}" if counts[label] > 1 else label for key, label in told.items()}
+        for text, record in zip(labels, records, strict=True):
+            found[text].add(detail(record))
+        labels = [f"{x}{detail(r)}" if len(found[x]) > 1 else x for x, r in zip(labels, records, strict=True)]
+    return labels
 
 
 def number_equal_beginnings(labels: Mapping[str, str]) -> dict[str, str]:
@@ -120,4 +125,4 @@ def number_equal_beginnings(labels: Mapping[str, str]) -> dict[str, str]:
         start = label[:VISIBLE]
         numbered[key] = f"{left[start]} · {label}" if counts[start] > 1 else label
         left[start] -= 1
-    return tell_apart(numbered)
+    return numbered

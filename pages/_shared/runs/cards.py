@@ -173,14 +173,11 @@ def _attack_notes(run: RunRecord) -> list[str]:
     return notes
 
 
-def show_run_verdict(run: RunRecord) -> None:
-    """Draw whether a run's attack succeeded."""
-    if run.verdict is not None:
-        show_verdict(*run.verdict)
-
-
-def show_verdict(verdict: str, reason: str) -> None:
-    """Draw a verdict, the first part of `attack_verdict`, and its reason."""
+def show_verdict(stated: Sequence[str] | None) -> None:
+    """Draw a verdict and its reason, as `attack_verdict` returns them; nothing for None."""
+    if stated is None:
+        return
+    verdict, reason = stated
     box, icon = VERDICT_BOXES[verdict]
     box(f"**{VERDICT_SENTENCES[verdict]}** {escape_markdown(reason)}", icon=f":material/{icon}:")
 

@@ -12,7 +12,7 @@ from cleaner.labels import find_clean_captions, to_attack_label
 from cleaner.plots import comparison
 from cleaner.presets import CLEAN_PAIRS, settings_for
 from cleaner.reports.verdict import describe_defenses
-from cleaner.runs.names import label_defenses, list_seeds, tell_apart
+from cleaner.runs.names import label_defenses, name_seed, tell_apart
 from cleaner.runs.record import RunRecord
 from cleaner.runs.run import read_progress
 from cleaner.variant import REBOUND
@@ -68,7 +68,8 @@ def _choose_defenses(run: RunRecord, defended: list[RunRecord]) -> list[RunRecor
 
     Of defenses that were started together, one that was paused is done after the others, maybe in another tab.
     """
-    labels = tell_apart({run.id: times.label_run(run) for run in defended}, list_seeds(defended))
+    run_labels = tell_apart(defended, times.label_run, name_seed)
+    labels = dict(zip((other.id for other in defended), run_labels, strict=True))
     key = f"defend.shown.{run.id}"
     newly_done = st.session_state.pop(f"{NEWLY_DONE}.{run.id}", ())
     if new := [run_id for run_id in labels if run_id in newly_done]:

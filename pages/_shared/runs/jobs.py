@@ -18,7 +18,7 @@ from cleaner.access import refuse_in_public
 from cleaner.jobs import local, process, sweep
 from cleaner.jobs.slurm import SlurmResources
 from cleaner.labels import format_count, stage_label, state_label
-from cleaner.runs.names import label_job, list_seeds, tell_apart
+from cleaner.runs.names import label_job, name_rate, name_seed, tell_apart
 from cleaner.runs.record import RunRecord
 from cleaner.runs.request import Request, load_request
 from cleaner.runs.status import ACTIVE, Status
@@ -281,14 +281,12 @@ def name_jobs(entries: Sequence[RunRecord], kind: str) -> dict[str, str]:
 
 def _name_among(others: Sequence[RunRecord], entry: RunRecord) -> str:
     """Return the name of a job with the poison rate, learning rate and seed where other ones have its name."""
-    jobs = {other.id: other for other in [*others, entry]}
-    rates = {i: other.attack_poison_rate for i, other in jobs.items()}
-    return tell_apart(
-        {i: label_job(other) for i, other in jobs.items()},
-        {i: "" if rate is None else f", {format_rate(rate)}" for i, rate in rates.items()},
-        {i: f", lr {other.lr:g}" for i, other in jobs.items()},
-        list_seeds(jobs.values()),
-    )[entry.id]
+    jobs = list({other.id: other for other in [entry, *others]}.values())
+
+    def name_poison_rate(record: RunRecord) -> str:
+        return "" if record.attack_poison_rate is None else f", {format_rate(record.attack_poison_rate)}"
+
+    return tell_apart(jobs, label_job, name_poison_rate, name_rate, name_seed)[0]
 
 
 def _overlap(one: RunRecord, other: RunRecord) -> bool:

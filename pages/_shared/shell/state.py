@@ -12,7 +12,7 @@ from cleaner.files import assets, resolve_path
 from cleaner.models.header import is_clip_file
 from cleaner.presets import is_pretrained
 from cleaner.runs.folders import find_run
-from cleaner.runs.names import MODEL_PREFIX, label_attack, number_equal_beginnings
+from cleaner.runs.names import label_attack, number_equal_beginnings
 from cleaner.runs.record import RunRecord
 from cleaner.runs.store import list_runs, list_shipped_runs, read_entry
 from pages._shared.shell import times, visitors
@@ -22,6 +22,8 @@ KEEP: dict[str, Any] = {"persist_state": "session"}
 """Options of a widget that keeps its value across page switches."""
 SELECTION = "current_run"
 """Session key of the run or model in view."""
+MODEL_PREFIX = "model:"
+"""Prefix of a model without a run among the values of `SELECTION`."""
 EXTERNAL = "defend.external"
 """Session key of the switch to an external model on the Defend page."""
 OPENED_MODELS = "defend.external.opened"
