@@ -7,6 +7,7 @@ import shutil
 import threading
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -26,7 +27,7 @@ from cleaner.runs.store import create_run, read_entry, read_record
 from pages._shared import cache
 from pages._shared.inspect import pickers
 from pages._shared.runs import jobs, live_jobs
-from pages._shared.shell import state, times
+from pages._shared.shell import state, times, visitors
 from tests.pages.conftest import OpenPage, go_to, page_text, table
 from tests.pages.runs import make_runs
 
@@ -322,3 +323,18 @@ def test_a_job_that_is_resumed_in_another_tab_is_drawn_again(tmp_path: Path, mon
     monkeypatch.setattr(live_jobs.st, "rerun", lambda: pytest.fail("drawn again", pytrace=False))
     with pytest.raises(pytest.fail.Exception, match="drawn again"):
         watch.__wrapped__([paused], "waiting.poison")
+
+
+def test_a_page_run_reads_the_store_once_and_sees_its_own_actions(monkeypatch: pytest.MonkeyPatch) -> None:
+    reads: list[int] = []
+    context = SimpleNamespace(cursors={})
+    monkeypatch.setattr(visitors, "get_script_run_ctx", lambda: context)
+    monkeypatch.setattr(visitors, "poll_entries", lambda: reads.append(1) or [])
+    assert visitors.view_runs() is visitors.view_runs()
+    assert len(reads) == 1
+    jobs.run_action(lambda: None)
+    visitors.view_runs()
+    assert len(reads) == 2, "an action may have changed the store"
+    context.cursors = {}
+    visitors.view_runs()
+    assert len(reads) == 3, "another run of the script"

@@ -158,7 +158,7 @@ def runs_of_page(kind: str) -> list[RunRecord]:
 
     Omits cluster runs of a sweep unless they are running: they may be many, and the sweep's table lists them.
     """
-    entries = [entry for entry in visitors.poll_entries() if is_of_page(entry, kind)]
+    entries = [entry for entry in visitors.view_runs().entries if is_of_page(entry, kind)]
     entries = [e for e in entries if e.status.state in UNFINISHED]
     entries = [e for e in entries if e.status.state == "running" or not _is_array_job(e)]
     return sorted(entries, key=lambda e: (e.status.queued, e.folder.name))
@@ -180,13 +180,13 @@ def is_own_poisoning(run: RunRecord) -> bool:
 
 def count_unfinished_from(run: RunRecord) -> int:
     """Return the number of unfinished defenses and rebound tests of a run."""
-    entries = visitors.poll_entries()
+    entries = visitors.view_runs().entries
     return sum(entry.status.state in UNFINISHED and entry.started_from(run) for entry in entries)
 
 
 def active_jobs() -> list[RunRecord]:
     """Return the jobs that are running or queued: those that this session started, if there are any, else all."""
-    return own_active_jobs() or _select_active(visitors.poll_entries())
+    return own_active_jobs() or _select_active(visitors.view_runs().entries)
 
 
 def own_active_jobs() -> list[RunRecord]:
@@ -200,7 +200,7 @@ def _select_active(entries: Iterable[RunRecord]) -> list[RunRecord]:
 
 def active_pages() -> set[str]:
     """Return the kinds ("poison", "defend", "detect") of the jobs that are running or queued."""
-    return pages_of(_select_active(visitors.poll_entries()))
+    return pages_of(_select_active(visitors.view_runs().entries))
 
 
 def pages_of(entries: Iterable[RunRecord]) -> set[str]:
@@ -217,7 +217,7 @@ def is_processor_busy() -> bool:
 def started_runs(kind: str) -> list[RunRecord]:
     """Return the runs of `started_ids`, in any state."""
     names = started_ids().get(kind, [])
-    return [entry for entry in visitors.poll_entries() if entry.id in names] if names else []
+    return [entry for entry in visitors.view_runs().entries if entry.id in names] if names else []
 
 
 def _list_started() -> list[RunRecord]:
@@ -242,7 +242,7 @@ def _list_open(kind: str) -> list[str]:
 
 def restore_started(ids: Sequence[str]) -> None:
     """Take over runs that this user started before the page was loaded again."""
-    known = [entry for entry in visitors.poll_entries() if entry.id in ids] if any(ids) else []
+    known = [entry for entry in visitors.view_runs().entries if entry.id in ids] if any(ids) else []
     for kind in PAGE_STAGES:
         if found := [entry.id for entry in known if is_of_page(entry, kind)]:
             started_ids()[kind] = found
@@ -275,7 +275,7 @@ def name_jobs(entries: Sequence[RunRecord], kind: str) -> dict[str, str]:
 
     Jobs that were queued or running at the same time have different names, also when some of them have ended.
     """
-    known = [entry for entry in visitors.poll_entries() if is_of_page(entry, kind)] if entries else []
+    known = [entry for entry in visitors.view_runs().entries if is_of_page(entry, kind)] if entries else []
     return {entry.id: _name_among([other for other in known if _overlap(entry, other)], entry) for entry in entries}
 
 
@@ -351,10 +351,13 @@ def describe_active(active: Sequence[RunRecord]) -> str:
 
 def run_action(action: Callable[[], None]) -> None:
     """Run an action; `last_error` returns its error."""
+    views = visitors.held_views()  # here, as in `start_runs`
     try:
         action()
     except CleanerError as error:
         st.session_state[_LAST_ERROR] = error
+    finally:
+        views.clear()
 
 
 def has_error() -> bool:

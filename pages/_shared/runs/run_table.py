@@ -14,7 +14,7 @@ from cleaner.labels import format_count, state_label
 from cleaner.runs.names import label_job
 from cleaner.runs.record import RunRecord
 from cleaner.runs.status import STARTABLE
-from cleaner.runs.store import annotate, list_shipped_runs, read_entry
+from cleaner.runs.store import annotate, read_entry
 from pages._shared.runs import jobs
 from pages._shared.runs.cards import metric_columns, warn_of_changed_files
 from pages._shared.runs.run_buttons import ask_to_delete, show_resume_button
@@ -25,8 +25,8 @@ from pages._shared.shell.wording import escape_markdown
 
 def show_run_table() -> None:
     """Draw the table and, below it, the form and actions of the selected run."""
-    local_entries = visitors.poll_entries()
-    entries = local_entries + list_shipped_runs()
+    local_entries = visitors.view_runs().entries
+    entries = local_entries + visitors.view_runs().shipped
     if not entries:
         st.caption(f"No runs in {escape_markdown(visitors.describe_store())}.")
         return

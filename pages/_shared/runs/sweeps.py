@@ -23,7 +23,7 @@ from pages._shared.shell.wording import capitalize_message, escape_markdown
 
 def show(suspect: job_requests.Suspect) -> bool:
     """Draw the sweeps that started from a suspect; return whether one is active."""
-    entries = [entry for entry in visitors.poll_entries() if job_requests.is_defense_of(entry, suspect)]
+    entries = [entry for entry in visitors.view_runs().entries if job_requests.is_defense_of(entry, suspect)]
     return any([_show_sweep(name) for name in sweep.list_sweep_ids(entries)])
 
 

@@ -14,7 +14,7 @@ from cleaner.presets import is_pretrained
 from cleaner.runs.folders import find_run
 from cleaner.runs.names import label_attack, number_equal_beginnings
 from cleaner.runs.record import RunRecord
-from cleaner.runs.store import list_runs, list_shipped_runs, read_entry
+from cleaner.runs.store import read_entry
 from pages._shared.shell import times, visitors
 from pages._shared.shell.wording import escape_markdown
 
@@ -77,9 +77,7 @@ def follow_default(key: str, options: Container[str], default: list[str]) -> Non
 
 def all_runs() -> list[RunRecord]:
     """Return every finished run, newest first, then those of the shipped example."""
-    own = visitors.select(list_runs())
-    ids = {run.id for run in own}
-    return own + [run for run in list_shipped_runs() if run.status.state == "done" and run.id not in ids]
+    return visitors.view_runs().finished
 
 
 def backdoored_runs() -> list[RunRecord]:
