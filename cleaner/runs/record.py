@@ -14,7 +14,7 @@ from cleaner.evaluation.metric import is_meaningful
 from cleaner.evaluation.result import METRICS, MIN_VERDICT_IMAGES, Interval, Metrics, format_protocol
 from cleaner.evaluation.verdict import attack_verdict
 from cleaner.files import file_name
-from cleaner.labels import FLAGGED_DEFENSE, NO_DEFENSE
+from cleaner.labels import FLAGGED_DEFENSE, NO_DEFENSE, VERDICT_SENTENCES
 from cleaner.runs.folders import is_shipped
 from cleaner.runs.integrity import HASHES_KEY, find_changed_files
 from cleaner.runs.parts import (
@@ -317,9 +317,10 @@ class RunRecord(StrictModel):
         """Whether its attack succeeded, and why, as stored with the metrics; older runs compute it. None: unknown."""
         if self.stage != "backdoored" or self.metric("asr") is None:
             return None
-        stored = self.metrics.get("verdict") or attack_verdict(Metrics.from_dict(self.metrics), self.attack_poison_rate)
-        verdict, reason = stored
-        return verdict, reason
+        match self.metrics.get("verdict"):
+            case [str(verdict), str(reason)] if verdict in VERDICT_SENTENCES:
+                return verdict, reason
+        return attack_verdict(Metrics.from_dict(self.metrics), self.attack_poison_rate)
 
     @property
     def queries(self) -> str:

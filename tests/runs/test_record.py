@@ -257,6 +257,6 @@ def test_the_verdict_is_stored_with_the_metrics_and_old_runs_compute_it(tmp_path
     assert written["verdict"] == [verdict, reason]
     write_json(backdoored.folder / "metrics.json", {**written, "verdict": ["weak", "Why."]})
     assert read_record(backdoored.folder).verdict == ("weak", "Why.")
-    del written["verdict"]
-    write_json(backdoored.folder / "metrics.json", written)
-    assert read_record(backdoored.folder).verdict == (verdict, reason)
+    for damaged in (None, 5, ["took"], ["fine", "Why."]):
+        write_json(backdoored.folder / "metrics.json", {**written, "verdict": damaged})
+        assert read_record(backdoored.folder).verdict == (verdict, reason)

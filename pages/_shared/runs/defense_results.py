@@ -12,7 +12,7 @@ from cleaner.labels import find_clean_captions, to_attack_label
 from cleaner.plots import comparison
 from cleaner.presets import CLEAN_PAIRS, settings_for
 from cleaner.reports.verdict import describe_defenses
-from cleaner.runs.names import label_defenses, name_seed, tell_apart
+from cleaner.runs.names import label_defenses, tell_apart
 from cleaner.runs.record import RunRecord
 from cleaner.runs.run import read_progress
 from cleaner.variant import REBOUND
@@ -68,7 +68,7 @@ def _choose_defenses(run: RunRecord, defended: list[RunRecord]) -> list[RunRecor
 
     Of defenses that were started together, one that was paused is done after the others, maybe in another tab.
     """
-    run_labels = tell_apart(defended, times.label_run, name_seed)
+    run_labels = tell_apart(defended, times.label_run, lambda other: f" · seed {other.seed}")
     labels = dict(zip((other.id for other in defended), run_labels, strict=True))
     key = f"defend.shown.{run.id}"
     newly_done = st.session_state.pop(f"{NEWLY_DONE}.{run.id}", ())
