@@ -11,9 +11,8 @@ from benchmarks import RESULTS_DIR, quick_captions, vit_rivals
 from benchmarks.protocol2 import plan, summary
 from benchmarks.protocol2.records import results_path
 from benchmarks.tasks import TaskFile
-from cleaner.config import changed_parameters
 from cleaner.files import read_json, read_json_lines
-from cleaner.labels import defense_name
+from cleaner.variant import Variant
 
 Choices = dict[str, dict[str, dict[str, Any]]]
 """Model -> method, as runs name it -> chosen "lr", the result "file" of the trials, and "parameters" if they differ."""
@@ -41,8 +40,7 @@ def decide_rates(model: str) -> dict[str, float]:
     decided = summary.decide(model, read_json_lines(results_path(model)))
     rates: dict[str, float] = {}
     for (method, form), choice in decided[1].rates.items() if decided else ():
-        defense = plan.build_defense(method, form)
-        rates[defense_name({"defense": defense.state_dict(), "variant": changed_parameters(defense)})] = choice.lr
+        rates[Variant.of(plan.build_defense(method, form)).key] = choice.lr
     return rates
 
 

@@ -31,7 +31,7 @@ from cleaner import presets
 from cleaner.attacks import TRIGGERS, Trigger
 from cleaner.cli.output import Progress
 from cleaner.config import FinetuneConfig
-from cleaner.defenses import DEFENSES
+from cleaner.defenses import DEFENSES, Defense
 from cleaner.evaluation.equal_accuracy import is_within
 from cleaner.evaluation.evaluate import evaluate
 from cleaner.files import assets, read_json
@@ -41,6 +41,7 @@ from cleaner.presets import PoisonSetting
 from cleaner.reports import results
 from cleaner.runs.folders import runs_root
 from cleaner.runs.run import Run
+from cleaner.variant import Variant
 from cleaner.workflow import defend, poison
 
 LINES_PATH = RESULTS_DIR / "cifar10.jsonl"
@@ -65,20 +66,20 @@ ATTACK_BUDGET = 0.02
 """Accuracy that an attack may cost."""
 PATCH_PAIRS, CLEAN_PAIRS = presets.POISON_PAIRS, presets.CLEAN_PAIRS
 """Pairs that a patch is optimized on, and those of a defense."""
-METHODS = {
-    **{name: protocol.METHODS[name] for name in ("finetune", "cleanclip", "cleanclip_short")},
-    "cleanclip_short K 100 %": DEFENSES["cleanclip_short"](share=1.0),
-    **{name: protocol.METHODS[name] for name in ("ta_cleaner", "ta_cleaner K 100 %", "par")},
+_DRAWING = [DEFENSES[name](share=share) for name in ("cleanclip_short", "ta_cleaner") for share in (0.1, 1.0)]
+METHODS: dict[str, Defense] = {
+    Variant.of(defense).key: defense
+    for defense in (DEFENSES["finetune"](), DEFENSES["cleanclip"](), *_DRAWING, DEFENSES["par"]())
 }
 LR_GRID = (5e-3, 3e-3, 2e-3, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5, 3e-6)
 FIRST_RATE = 1e-3
 """Rates above it are tried last: every method lost at least 4 points of accuracy there before the subtexts were
 corrected."""
-TEXT_METHODS = ("cleanclip_short", "cleanclip_short K 100 %", "ta_cleaner", "ta_cleaner K 100 %")
+TEXT_METHODS = tuple(Variant.of(defense).key for defense in _DRAWING)
 TEXTS = 2
 """Version of the subtexts, written into each row of these methods. Before (no version), 11% of the true ones ("a
 thumbnail") named no class, and 3% of the false ones replaced the word for the photo."""
-SUBTEXT_METHODS = ("cleanclip_short K 100 %", "ta_cleaner", "ta_cleaner K 100 %")
+SUBTEXT_METHODS = TEXT_METHODS[1:]
 SUBTEXT_SUSPECT = ("badnet", 2)
 """Methods, attack and seed that were measured with both versions at the same rates; the docs compare them."""
 CORRUPTED_PHOTOS = 1000

@@ -14,7 +14,6 @@ import torch
 
 from cleaner import presets
 from cleaner.attacks import TRIGGERS
-from cleaner.defenses import DEFENSES, Defense
 from cleaner.jobs import local
 from cleaner.models.devices import configure_torch
 from cleaner.reports import results
@@ -24,21 +23,13 @@ TARGET_CLASS = "banana"
 ATTACKS = ("badnet", "badclip", "blended", "sig", "trojvqa", "ssba")
 OTHER_TRIGGERS = ("badnet_stripes", "blended_stripes", "triangles", "text", "wanet", "patch_image", "pattern_image")
 """Triggers beyond the paper's six that the first protocol measured, one seed and one defense each."""
-METHODS: dict[str, Defense] = {
-    "finetune": DEFENSES["finetune"](),
-    "cleanclip": DEFENSES["cleanclip"](),
-    "cleanclip_short": DEFENSES["cleanclip_short"](),
-    "ta_cleaner": DEFENSES["ta_cleaner"](),
-    "ta_cleaner K 100 %": DEFENSES["ta_cleaner"](share=1.0),
-    "par": DEFENSES["par"](),
-}
 ACCURACY_BUDGET = 0.02
 """Clean accuracy that a defense may cost, compared with the backdoored model."""
 
 
 def make_quick_request(model: str, attack: str = "badnet", **training: Any) -> Request:
     """Return the poisoning of the quick setting for a worker; `training` replaces fields of its FinetuneConfig."""
-    config = replace(presets.QUICK_POISON, lr=presets.poison_lr(model))
+    config = presets.settings_for(model, attack, "quick").finetune
     return Request(
         "backdoored",
         "scenes",

@@ -7,16 +7,16 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from benchmarks import quick_captions
+from benchmarks import photos, quick_captions
 from benchmarks.markdown.captions import describe_protocol
 from benchmarks.markdown.cells import Row, group_rows
 from benchmarks.protocol2 import plan, rule, summary
-from benchmarks.protocol2.lines import name_method
 from benchmarks.protocol2.records import results_path
 from benchmarks.tasks import TaskFile
 from benchmarks.variation import describe_variation
 from cleaner.files import read_json, read_json_lines
 from cleaner.reports.results import parse_row_metrics
+from cleaner.variant import Variant
 
 TITLES = {
     "full": "Full schedule",
@@ -38,7 +38,7 @@ def collect(root: Path) -> dict[str, Any]:
         for model in plan.MODELS
         for rows, lost in select_full(model, folder / results_path(model).name)
     ]
-    quick, photos = read_json(folder / "quick_setting.json"), read_json(folder / "cifar10.json")
+    quick, on_photos = read_json(folder / "quick_setting.json"), read_json(folder / "cifar10.json")
     mixed = TaskFile(folder / quick_captions.PATH.name)
     mixed_rates = {quick_captions.MODEL: quick_captions.choose_rates(mixed.rows("trials"))}
     quick_rows = [row for row in quick["rows"] if row["defense"] in {None, *quick["chosen"][row["model"]]}]
@@ -52,7 +52,9 @@ def collect(root: Path) -> dict[str, Any]:
             _find_lost(mixed_rates),
             quick_captions.PATH.name,
         ),
-        make_table(TITLES["photos"], photos["rows"], photos["budget"], photos["lost_accuracy"], "cifar10.json"),
+        make_table(
+            TITLES["photos"], on_photos["rows"], on_photos["budget"], on_photos["lost_accuracy"], "cifar10.json"
+        ),
     ]
     seeds = [row for _, rows, _ in full for row in rows]
     return {"tables": tables, "variation": describe_variation(map(_name_figures, seeds), _read_processors(folder))}
@@ -72,7 +74,8 @@ def select_full(model: str, path: Path) -> Iterable[tuple[list[Row], LostPairs]]
         for cell in summary.select_chosen(summary.main_cells(measured, attack, attacks.targets[0]))
     ]
     rows = [
-        {**cell.row, "defense": name_method(cell.row), "seed": cell.task.seed, "trigger": cell.task.attack}
+        {**cell.row, "defense": cell.variant.key if cell.task.method else None, "label": cell.variant.label}
+        | {"seed": cell.task.seed, "trigger": cell.task.attack}
         for cell in cells
     ]
     choices = [methods.rates.get((cell.task.method, cell.task.form)) for cell in cells]
@@ -108,7 +111,8 @@ def make_row(rows: Sequence[Row], *, is_over_budget: bool) -> dict[str, Any]:
     floors = [floor for m in metrics if (floor := (m.asr_clean_model or {}).get(1)) is not None]
     return {
         "attack": rows[0]["trigger"],
-        "defense": rows[0]["defense"],
+        "defense": (defense := rows[0]["defense"]),
+        "label": rows[0].get("label") or _find_variant(defense).label,
         "target": metrics[0].target_class,
         "lr": rows[0]["config"]["finetune"]["lr"] if rows[0]["defense"] else None,
         "seeds": sorted(row["seed"] for row in rows),
@@ -121,6 +125,13 @@ def make_row(rows: Sequence[Row], *, is_over_budget: bool) -> dict[str, Any]:
         "is_over_budget": is_over_budget,
         "is_on_copy": any(row.get("is_on_copy") for row in rows),
     }
+
+
+def _find_variant(method: str | None) -> Variant:
+    """Return the method of a result file that names it as the trials of photos do, or only as its class."""
+    if method in photos.METHODS:
+        return Variant.of(photos.METHODS[method])
+    return Variant(method) if method else Variant()
 
 
 def _spread(values: Sequence[float]) -> list[float] | None:

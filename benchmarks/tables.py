@@ -1,10 +1,8 @@
 """Tables of README.md, SECURITY.md and docs/ from result files and model cards: python -m benchmarks.tables [--check]
 
 Everything between <!-- table:NAME --> and <!-- /table -->, and between <!-- figure:NAME --> and <!-- /figure -->, is
-generated; do not edit it by hand. The learning rates of the presets, cleaner/chosen_rates.json, and
-assets/reference.json are written too. With --check nothing is written, and the exit status is 1 if a file is out of
-date.
-"""
+generated; do not edit it by hand. The learning rates of the presets, cleaner/chosen_rates.json, the labels of the
+registered classes, cleaner/labels.json, and"""
 
 from __future__ import annotations
 
@@ -39,7 +37,9 @@ from cleaner.attacks import TRIGGERS
 from cleaner.defenses import DEFENSES
 from cleaner.detectors import DETECTORS
 from cleaner.files import write_text
+from cleaner.labels import LABELS
 from cleaner.presets import CHOSEN_RATES
+from cleaner.registry import DATASETS, EXPLAINERS
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = (*(ROOT / f"{name}.md" for name in ("README", "CHANGELOG", "SECURITY")), *sorted((ROOT / "docs").glob("*.md")))
@@ -103,7 +103,7 @@ def main(options: Options) -> int:
     """Write or compare; return the exit status."""
     rates = json.dumps(chosen_rates.collect(), indent=1, sort_keys=True) + "\n"
     shipped = json.dumps(reference.collect(ROOT), separators=(",", ":"), sort_keys=True) + "\n"
-    texts = {CHOSEN_RATES: rates, REFERENCE: shipped} | {
+    texts = {CHOSEN_RATES: rates, REFERENCE: shipped, LABELS: collect_labels()} | {
         page: render(page.read_text(encoding="utf-8"), ROOT) for page in PAGES
     }
     changed = [path for path, text in texts.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
@@ -113,6 +113,14 @@ def main(options: Options) -> int:
         else:
             write_text(path, texts[path])
     return int(options.check and bool(changed))
+
+
+def collect_labels() -> str:
+    """Return the labels of all registered classes, as `cleaner.labels` reads them, as JSON."""
+    registries = (TRIGGERS, DATASETS, DEFENSES, DETECTORS, EXPLAINERS)
+    labels = {r.package: {name: label for name in r if (label := getattr(r[name], "label", ""))} for r in registries}
+    lines = [f"{json.dumps(package)}: {json.dumps(names)}" for package, names in labels.items()]
+    return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
 def render(text: str, root: Path = ROOT) -> str:

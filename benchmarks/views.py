@@ -42,7 +42,7 @@ class Variant:
 FROZEN, GENTLE, GENTLE_FROZEN = Variant(freeze_bn=True), Variant("gentle"), Variant("gentle", freeze_bn=True)
 VARIANTS = {
     "cleanclip": (FROZEN, GENTLE, GENTLE_FROZEN),
-    "cleanclip_short K 100 %": (GENTLE,),
+    plan.CONTROL: (GENTLE,),
     plan.FULL_METHOD: (GENTLE,),
 }
 """Method -> variants that are measured here; the protocol's own lines are the reference."""
@@ -51,7 +51,7 @@ MIXED_RATES = (3e-4, 1e-3, 2e-3, 3e-3, 5e-3)
 """Learning rates of every method on mixed captions: those of TA-Cleaner's curve in the protocol."""
 MIXED_METHODS = (*plan.KEY_METHODS, "finetune", "par")
 """Methods that are measured on mixed captions on several seeds."""
-SPARSE_METHODS = ("ta_cleaner K 10 %", "cleanclip_short K 10 %")
+SPARSE_METHODS = (plan.SPARSE_METHOD, plan.SPARSE_CONTROL)
 """Methods that are measured on one seed."""
 
 

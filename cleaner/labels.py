@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import json
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -16,39 +16,19 @@ CLEAN_CAPTIONS, FULL_CAPTIONS = "clean_captions", "full"
 """Option of data whose clean pairs can have other captions (`CaptionData.caption_choices`), and its default."""
 REGISTERED_LABELS: dict[str, str] = {}
 """Registered name -> label of the classes that were imported, such as those of a notebook."""
-LABELED_PACKAGES = ("attacks", "data", "defenses", "detectors", "explain")
-"""Packages whose registered classes may have a `label`."""
+LABELS = Path(__file__).with_name("labels.json")
+"""Package -> registered name -> label of this project's classes, so that importing torch is not needed for them."""
 INPUT_LABELS = {"captions": "captions", "classes": "classes", "model_sha256": "weights"}
 """Keys of what a checkpoint must match that are no setting, in words."""
 LOSS_LABELS = {"clip_loss": "CLIP loss", "in_modal_loss": "In-modal loss", "total": "Sum"}
 
-_REGISTERED_CLASS = re.compile(
-    r'^@\w+\.register\("(?P<name>[^"]+)"\)\n(?:@.*\n)*class .*\n(?P<body>(?:(?:[ )].*)?\n)*)', re.MULTILINE
-)
-_FLAGGED = re.compile(rf"{FLAGGED_DEFENSE} detector (?P<detector>\w+), flagged (?P<pairs>\d+)")
-_LABEL = re.compile(r'^    label: [^=\n]* = "(?P<text>[^"]*)"$', re.MULTILINE)
-
 
 def to_label(name: str) -> str:
-    """Return the label of an identifier: "ta_cleaner" -> "TA-Cleaner", "ta_cleaner K 100 %" -> "TA-Cleaner, K 100%".
+    """Return the label of an identifier: "ta_cleaner" -> "TA-Cleaner", "blend_ratio" -> "Blend ratio".
 
     A registered class states its own label; any other name is split into words.
     """
-    if label := _find_class_label(name) or LOSS_LABELS.get(name):
-        return label
-    if flagged := _FLAGGED.fullmatch(name):
-        return f"Without {format_count(int(flagged['pairs']), 'flagged pairs')} ({to_label(flagged['detector'])})"
-    first, _, last = name.rpartition(" then ")  # one training after another
-    if first:
-        return f"{to_label(first)}, then {last if last.startswith('rebound') else to_label(last)}"
-    if " " in name:
-        method, _, difference = name.partition(" ")
-        # Not every word: "text" of "without text to text" is the name of an attack too.
-        words = re.sub(
-            r"(?<=\bdetector )\w+", lambda word: _find_class_label(word[0]) or word[0], difference.replace(" %", "%")
-        )
-        return f"{to_label(method)}, {words}"
-    return to_words(name)
+    return REGISTERED_LABELS.get(name) or _list_labels().get(name) or LOSS_LABELS.get(name) or to_words(name)
 
 
 def format_count(count: int, nouns: str) -> str:
@@ -72,49 +52,11 @@ def name_difference(stored: Mapping[str, Any], expected: Mapping[str, Any]) -> s
     return " and ".join(label for key, label in INPUT_LABELS.items() if key in differing)
 
 
-def defense_name(config: Mapping[str, Any]) -> str:
-    """Return the name of a run's defense with the parameters that differ from the defaults; `NO_DEFENSE` if none.
-
-    Captions of the clean pairs that are not the usual ones come last: they change what every defense does.
-    A rebound test is named after the defense that it follows: it finetunes, but must not count as plain finetuning. So
-    is a defense of a model that was defended before.
-    """
-    if rebound := config.get("rebound"):
-        suspect = config.get("suspect")
-        stated = suspect if isinstance(suspect, Mapping) else {}
-        tested = {
-            "defense": rebound.get("after") or {"name": "no_defense"},
-            **{key: stated.get(key) for key in ("variant", "data_options", "suspect")},
-        }
-        return f"{defense_name(tested)} then rebound ({format_count(rebound.get('steps', 0), 'steps')})"
-    name, variant = str((config.get("defense") or {}).get("name", NO_DEFENSE)), config.get("variant")
-    changed = variant.items() if isinstance(variant, Mapping) else ()
-    details = [_describe_parameter(key, value) for key, value in changed]
-    if name not in (NO_DEFENSE, FLAGGED_DEFENSE) and (captions := find_clean_captions(config.get("data_options"))):
-        details.append(f"{captions} captions")
-    after = config.get("suspect")
-    first = f"{defense_name(after)} then " if isinstance(after, Mapping) and after.get("stage") == "defended" else ""
-    return first + " ".join((name, ", ".join(details))).rstrip()
-
-
 def find_clean_captions(options: Any) -> str:
     """Return the captions of the clean pairs that options of data name; "" for the usual ones."""
     stated = options if isinstance(options, Mapping) else {}
     captions = stated.get(CLEAN_CAPTIONS) or stated.get("captions") or FULL_CAPTIONS
     return "" if captions == FULL_CAPTIONS else str(captions)
-
-
-def to_defense_label(name: str | None) -> str:
-    """Return the label of a defense; of None or `NO_DEFENSE` that of the backdoored model, which has none."""
-    return "Backdoored" if name in (None, NO_DEFENSE) else to_label(str(name))
-
-
-def _describe_parameter(key: str, value: Any) -> str:
-    """Return a parameter that differs from its default; part of a name in result files, so its form is fixed."""
-    if key == "share" and isinstance(value, (int, float)):
-        return f"K {100 * value:g} %"
-    name = key.replace("_", " ")
-    return f"{'with' if value else 'without'} {name}" if isinstance(value, bool) else f"{name} {value}"
 
 
 def to_attack_label(name: str | None) -> str:
@@ -133,7 +75,7 @@ VERDICT_SENTENCES = {
     "did not take": "The attack failed.",
     "is unclear": "The outcome of the attack is unclear.",
 }
-"""First part of `reports.verdict.attack_verdict` -> what users read."""
+"""First part of `evaluation.verdict.attack_verdict` -> what users read."""
 STAGE_LABELS = {
     "download": "Downloading (MB)",
     "render": "Rendering images",
@@ -167,28 +109,12 @@ def stage_label(stage: str) -> str:
 
 
 @cache
-def list_registered(package: str) -> tuple[str, ...]:
-    """Return the sorted names that the files of one of `LABELED_PACKAGES` register, without importing them."""
-    return tuple(sorted(_read_registrations(package)))
-
-
-def _find_class_label(name: str) -> str:
-    """Return the label that a registered class states; "" if there is none."""
-    return REGISTERED_LABELS.get(name) or _read_class_labels().get(name, "")
+def read_labels() -> dict[str, dict[str, str]]:
+    """Return package -> registered name -> label of this project's classes that have one."""
+    labels: dict[str, dict[str, str]] = json.loads(LABELS.read_text("utf-8"))
+    return labels
 
 
 @cache
-def _read_class_labels() -> dict[str, str]:
-    """Return registered name -> label of the classes in this package that state one."""
-    return {name: label for p in LABELED_PACKAGES for name, label in _read_registrations(p).items() if label}
-
-
-@cache
-def _read_registrations(package: str) -> dict[str, str]:
-    """Return registered name -> label or "", read from the source files: importing the classes would import torch.
-
-    With regular expressions, since `ast.parse` fails now and then while another thread parses (python/cpython#106905).
-    """
-    sources = (path.read_text("utf-8") for path in sorted((Path(__file__).parent / package).glob("*.py")))
-    classes = (match for source in sources for match in _REGISTERED_CLASS.finditer(source))
-    return {match["name"]: label["text"] if (label := _LABEL.search(match["body"])) else "" for match in classes}
+def _list_labels() -> dict[str, str]:
+    return {name: label for labels in read_labels().values() for name, label in labels.items()}

@@ -95,8 +95,7 @@ class Method:
     registry: ClassVar[Registry[Any]]
     """Where the method is registered."""
     label: ClassVar[str] = ""
-    """Name in pages and reports; empty: derived from the registered name. A plain string literal: `cleaner.labels`
-    reads it from the source file."""
+    """Name in pages and reports; empty: derived from the registered name."""
     source: ClassVar[str] = ""
     """arXiv id of the paper that introduced the method; empty: this project."""
     is_reimplemented: ClassVar[bool] = False

@@ -9,16 +9,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from os.path import exists  # pathlib's raises for a long name or a folder without permission
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from cleaner.access import validate_allowed
-from cleaner.config import FinetuneConfig, changed_parameters
+from cleaner.config import FinetuneConfig
 from cleaner.files import assets, expand_home, read_json_cached, shipped_assets, validate_regular
-from cleaner.labels import FULL_CAPTIONS, defense_name, to_label
+from cleaner.labels import FULL_CAPTIONS, to_label
 from cleaner.method import Method, Preset, Training
 from cleaner.models.header import read_metadata
 from cleaner.registry import DEFENSES, TRIGGERS
 from cleaner.types import CleanerError
+from cleaner.variant import REBOUND, Variant
 
 CHOSEN_RATES = Path(__file__).with_name("chosen_rates.json")
 """Setting -> model -> method -> learning rate that its trials chose (benchmarks/chosen_rates.py)."""
@@ -60,7 +61,7 @@ TRIED_MODELS = ("scenes-rn", "scenes-lite")
 """
 SHARED_RATES = {"unlearn_trigger": "finetune"}
 """Method without trials -> method with the same loss, whose learning rate it gets (as in benchmarks/inversion.py)."""
-DEFAULT_TARGET = "banana"
+DEFAULT_ATTACK, DEFAULT_TARGET = "badnet", "banana"
 HOME_DATA = {"photos-rn": "cifar10"}
 """Built-in model -> data that it was trained on, if not Scenes; its presets are for these."""
 
@@ -132,13 +133,30 @@ def _read_choices(setting: str) -> Mapping[str, Mapping[str, Mapping[str, Any]]]
     return found
 
 
-def defense_lr(model: str, defense: Any) -> float:
-    """Return the learning rate of the full setting for a `Defense`; without trials, that of its default parameters.
+Schedule = Literal["quick", "full"]
+"""The quick setting is what pages, lesson and demo start with; commands and the library train the full one."""
 
-    A built-in model without trials of the method gets that of the first of `TRIED_MODELS` that has some.
+
+def settings_for(model: str, method: str | Method, schedule: Schedule = "full") -> Training:
+    """Return pairs, finetuning and, for an attack, poison rate that a method on a model has by default.
+
+    model: a file that this project wrote has the settings of the built-in model that it was trained from. method: an
+    attack, a defense or its name (then with default parameters), or `REBOUND`, the same after every defense.
     """
+    model, is_quick = find_tried_model(model), schedule == "quick"
+    if method == REBOUND:
+        lr = PRETRAINED_LR if is_pretrained(model) else DEFEND.lr
+        return Training(source="", pairs=CLEAN_PAIRS, finetune=replace(DEFEND, lr=lr, steps=REBOUND_STEPS))
+    name = method if isinstance(method, str) else method.registry.name_of(method)
+    if name in TRIGGERS:
+        setting = quick_poison(model) if is_quick else full_poison(model)
+        return Training(source="", pairs=setting.pairs, finetune=setting.finetune, poison_rate=setting.rate)
+    if is_quick and (quick := quick_defense_preset(name, model).training) is not None:
+        return quick
+    defense = DEFENSES[name]() if isinstance(method, str) else method
     models = [model] if is_pretrained(model) else [model, *TRIED_MODELS]
-    return _choose_lr(models, defense, default=_untried_lr(model, defense))[0]
+    lr, _ = _choose_lr(models, defense, default=_untried_lr(model, defense))
+    return Training(source="", pairs=CLEAN_PAIRS, finetune=replace(DEFEND, lr=lr))
 
 
 def _untried_lr(model: str, defense: Any) -> float:
@@ -161,12 +179,12 @@ def _choose_lr(models: Sequence[str], defense: Any, default: float = DEFEND.lr) 
 
     Without any trials, return `default` and "".
     """
-    name = defense_name({"defense": defense.state_dict(), "variant": changed_parameters(defense)})
-    method = name.partition(" ")[0]
+    variant = Variant.of(defense)
+    method = variant.method
     choices = _read_choices("full")
     for model in models:
         chosen = choices.get(model, {})
-        for key in (name, SHARED_RATES.get(method, method)):
+        for key in (variant.key, SHARED_RATES.get(method, method)):
             if key in chosen:
                 return float(chosen[key]["lr"]), _describe_choice(method, model, chosen[key]["file"])
     return default, ""
@@ -177,23 +195,18 @@ def _describe_choice(method: str, model: str, file: str) -> str:
     return f"{shared}chosen by accuracy alone on {model} (benchmarks/results/{file})"
 
 
-def rebound_lr(model: str) -> float:
-    """Return the learning rate of the harmless finetuning of a rebound test, whatever the defense was."""
-    return PRETRAINED_LR if is_pretrained(model) else DEFEND.lr
-
-
 def poison_lr(model: str) -> float:
     """Return the learning rate for poisoning a model; without trials, that of `POISON`."""
     return POISON_LR.get(model, PRETRAINED_LR if is_pretrained(model) else POISON.lr)
 
 
-def poison_pairs(model: str) -> int:
-    """Return the number of pairs for poisoning a model at the full setting."""
-    return OWN_POISON[model].pairs if model in OWN_POISON else POISON_PAIRS
+def full_poison(model: str) -> PoisonSetting:
+    """Return the full setting of poisoning, without what `STRONGER_ATTACKS` change."""
+    return OWN_POISON.get(model, PoisonSetting(POISON_PAIRS, POISON.epochs, POISON_RATE, poison_lr(model)))
 
 
 def quick_poison(model: str) -> PoisonSetting:
-    """Return the setting that the Poison page starts with."""
+    """Return the quick setting of poisoning."""
     quick = PoisonSetting(QUICK_POISON_PAIRS, QUICK_POISON.epochs, QUICK_POISON_RATE, poison_lr(model))
     return OWN_POISON.get(model, quick)
 
@@ -244,7 +257,7 @@ NOT_RUN, UNTRIED = "not run by us", "not chosen yet"
 
 def scenes_attack_preset(trigger: str, model: str = "scenes-rn") -> Preset:
     """Return this project's settings of an attack on a built-in model; other models get the ResNet's."""
-    setting = OWN_POISON.get(model, PoisonSetting(POISON_PAIRS, POISON.epochs, POISON_RATE, poison_lr(model)))
+    setting = full_poison(model)
     stronger, pairs, epochs = STRONGER_ATTACKS.get((model, trigger), ({}, setting.pairs, setting.epochs))
     data = home_data(model)
     source = (TRIALS_SOURCE if trigger in TRIED_ATTACKS[data] else UNTRIED_SOURCE).format(to_label(data))
@@ -261,7 +274,7 @@ def attack_presets(trigger: str, model: str = "scenes-rn") -> list[Preset]:
 def defense_presets(defense: str, model: str = "scenes-rn", captions: str = FULL_CAPTIONS) -> list[Preset]:
     """Return the presets of a defense: first this project's, quick and full, then the published ones.
 
-    The learning rates of the full setting are those of `defense_lr`; in the quick setting, models without trials get
+    The learning rates of the full setting are those of `settings_for`; in the quick setting, models without trials get
     `QUICK_MODEL`'s, and methods without a quick choice those of the full setting, if that was chosen. captions: as of
     `quick_defense_preset`.
     """

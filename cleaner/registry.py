@@ -39,7 +39,7 @@ class Registry(Generic[T]):
 
     def __init__(self, kind: str, package: str) -> None:
         self.kind = kind
-        self._package = package
+        self.package = package
         self._entries: dict[str, T] = {}
         self._is_discovered = False
 
@@ -50,7 +50,7 @@ class Registry(Generic[T]):
         """
 
         def add(entry: T) -> T:
-            if not _place_of(entry)[0].startswith(f"{self._package}."):
+            if not _place_of(entry)[0].startswith(f"{self.package}."):
                 self._discover()  # a name that the package has is refused here, not at the first lookup
             if name in self._entries and _place_of(entry) != _place_of(self._entries[name]):
                 raise ValueError(f"the {self.kind} {name!r} is registered twice")
@@ -64,9 +64,9 @@ class Registry(Generic[T]):
     def _discover(self) -> None:
         if self._is_discovered:
             return
-        package = importlib.import_module(self._package)
+        package = importlib.import_module(self.package)
         for module in pkgutil.iter_modules(package.__path__):
-            importlib.import_module(f"{self._package}.{module.name}")
+            importlib.import_module(f"{self.package}.{module.name}")
         self._is_discovered = True
 
     def __getitem__(self, name: str) -> T:

@@ -35,6 +35,7 @@ from cleaner.training import distributed
 from cleaner.training.checkpoint import captions_hash
 from cleaner.training.loop import FinetuneResult, finetune
 from cleaner.types import CleanerError, OnStep, StepReport
+from cleaner.variant import REBOUND
 
 ARGUMENT_TYPES: dict[str, tuple[type, str]] = {
     "clip": (Clip, 'load_clip("scenes-lite"), or the clip of a run'),
@@ -93,7 +94,7 @@ def poison(
     _validate_types(clip=clip, data=data, trigger=trigger, config=config, losses=losses)
     read_code_version()  # cached: the checkout may move on during the training
     clip.architecture.validate_storable()
-    config = config or replace(presets.POISON, lr=presets.poison_lr(clip.name))
+    config = config or replace(presets.POISON, lr=presets.settings_for(clip.name, trigger).finetune.lr)
     checkpoint = None if checkpoint is None else Path(checkpoint)
     # A trigger changes the image as the model sees it: after resizing and cropping, before normalization.
     data = data.with_transform(clip.framing)
@@ -257,7 +258,7 @@ def defend(
     state = defense.state_dict()  # raises for a defense that is not registered, before it trains
     if reason := defense.unsupported_reason(clip, data):  # before test images are rendered
         raise CleanerError(reason)
-    config = config or replace(presets.DEFEND, lr=presets.defense_lr(clip.name, defense))
+    config = config or presets.settings_for(clip.name, defense).finetune
     data = data.with_transform(clip.framing)
     test = _choose_test_data(test, data, target_class, trigger)
     monitor = build_monitor(config, validation, data, trigger, target_class)
@@ -299,7 +300,7 @@ def rebound(
     """Finetune a defended model on clean pairs with CLIP's loss for `steps` steps, then measure its ASR again.
 
     Some defenses only hide a backdoor, and harmless training brings it back. Compare `run.metrics` with those of the
-    returned run. `config` defaults to `presets.DEFEND` with `presets.rebound_lr`; `options` as in `defend`. Raises
+    returned run. `config` defaults to `presets.settings_for`; `options` as in `defend`. Raises
     `CleanerError` if the attack is unknown.
     """
     if not isinstance(run, Run):
@@ -308,7 +309,7 @@ def rebound(
         raise CleanerError("the rebound test measures the attack: choose a run with a known trigger.")
     if steps < 1:
         raise CleanerError(f"steps must be at least 1 for the rebound test, not {steps}.")
-    config = replace(config or replace(presets.DEFEND, lr=presets.rebound_lr(run.clip.name)), steps=steps)
+    config = replace(config or presets.settings_for(run.clip.name, REBOUND).finetune, steps=steps)
     again = defend(run, DEFENSES["finetune"](), data, config, **options)
     again.config["rebound"] = {"steps": steps, "after": run.config.get("defense")}
     return again

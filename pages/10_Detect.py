@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from cleaner.reports.comparability import has_failed_attack
+from cleaner.runs.store import has_failed_attack
 from pages._shared import cache
 from pages._shared.detect import image_detection, pair_detection
 from pages._shared.shell import state

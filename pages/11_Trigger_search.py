@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import streamlit as st
 
-from cleaner.reports.comparability import has_failed_attack
 from cleaner.runs.inversion_result import read_inversion
+from cleaner.runs.store import has_failed_attack
 from cleaner.types import CleanerError
 from pages._shared import cache
 from pages._shared.detect import inversion_view, trigger_scan

@@ -10,6 +10,7 @@ from cleaner.labels import format_count, to_label
 from cleaner.plots import charts
 from cleaner.plots.styles import find_style
 from cleaner.reports.comparability import describe_different_tests
+from cleaner.runs.names import label_trainings
 from cleaner.runs.record import RunRecord
 from pages._shared.inspect.pixels import decode_png
 from pages._shared.inspect.plotly_charts import NO_MODE_BAR
@@ -67,7 +68,8 @@ def show_run(run: RunRecord) -> None:
     defended = state.defended_runs(run)
     shown = defended[:MAX_DEFENSES]
     name = success_metric(run)
-    rows = [("Backdoored", run), *zip(label_bars(shown).values(), shown, strict=True)]
+    labels = {key: label.replace(", ", ",\n") for key, label in label_trainings(shown, times.created_at).items()}
+    rows = [("Backdoored", run), *zip(labels.values(), shown, strict=True)]
     bars = [
         (f"{find_style(r.kind).sign} {label}", r.kind, ca, asr)
         for label, r in rows
@@ -85,13 +87,6 @@ def show_run(run: RunRecord) -> None:
     if all(other.is_shipped for other in [run, *shown]):
         notes.append(state.RATES_NOTE)
     st.caption(" ".join(notes))
-
-
-def label_bars(runs: list[RunRecord]) -> dict[str, str]:
-    """Return id -> defense and learning rate, in lines; seed, time or id only where needed to be unique."""
-    labels = {run.id: f"{to_label(run.defense or '')}\nlr {run.lr:g}".replace(", ", ",\n") for run in runs}
-    seeds = {run.id: f"\nseed {run.seed}" for run in runs}
-    return state.tell_apart(labels, seeds, {run.id: f"\n{times.created_at(run)[5:]}" for run in runs})
 
 
 def describe_setting(run: RunRecord, defended: list[RunRecord]) -> str:
@@ -118,7 +113,7 @@ def show_example_image(run: RunRecord) -> None:
         alt = f"{example['class']}, {caption.lower()}"
         column.image(decode_png(image), caption=caption, width="stretch", alt=alt)
     rows = ["| Model | Clean | Triggered |", "| --- | --- | --- |"]
-    order = ["clean", "backdoored", *((other.defense or "").partition(" ")[0] for other in state.defended_runs(run))]
+    order = ["clean", "backdoored", *(other.kind for other in state.defended_runs(run))]
     answers = example["answers"]
     for name in sorted(answers, key=lambda name: order.index(name) if name in order else len(order)):
         label = escape_markdown(to_label(name))

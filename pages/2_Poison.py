@@ -15,6 +15,7 @@ from cleaner.jobs import local
 from cleaner.jobs.slurm import SlurmResources
 from cleaner.labels import format_count, to_label
 from cleaner.presets import (
+    DEFAULT_ATTACK,
     MAX_POISON_RATE,
     OWN_POISON,
     POISON_LR,
@@ -27,7 +28,7 @@ from cleaner.presets import (
     home_data,
     is_pretrained,
     presets_for_model,
-    quick_poison,
+    settings_for,
 )
 from cleaner.runs.record import RunRecord
 from cleaner.runs.request import Request
@@ -57,7 +58,7 @@ def choose_trigger() -> Any:
     name = st.selectbox(
         "Kind",
         names,
-        names.index("badnet") if "badnet" in names else 0,
+        names.index(DEFAULT_ATTACK) if DEFAULT_ATTACK in names else 0,
         format_func=to_label,
         key="poison.trigger",
         help="What the attacker adds to an image or caption.",
@@ -124,7 +125,7 @@ def choose_data_and_model() -> tuple[DataKey, str, int]:
     pairs = forms.choose_pair_count(
         "Training pairs",
         PAIR_COUNTS,
-        quick_poison(tried).pairs,
+        settings_for(model, DEFAULT_ATTACK, "quick").pairs,
         key=own_setting_key("poison.pairs", tried),
         data=data,
         help="Image-caption pairs for finetuning; training time grows with them.",
@@ -180,7 +181,7 @@ def choose_poisoning(data: str, model: str, classes: list[str]) -> tuple[str, fl
         "Poison rate",
         0.1,
         100 * MAX_POISON_RATE,
-        100 * quick_poison(model).rate,
+        100 * (settings_for(model, DEFAULT_ATTACK, "quick").poison_rate or 0),
         0.1,
         format="%.1f%%",
         key=own_setting_key("poison.rate", model),
@@ -198,7 +199,7 @@ def choose_poisoning(data: str, model: str, classes: list[str]) -> tuple[str, fl
 
 def choose_training(model: str) -> FinetuneConfig | None:
     """Draw the training settings; return None if this machine does not support device and precision."""
-    defaults = vars(quick_poison(model).finetune)
+    defaults = vars(settings_for(model, DEFAULT_ATTACK, "quick").finetune)
     settings = forms.draw_widgets(FinetuneConfig, training_key(model), ("lr", "epochs"), defaults)
     device, precision, is_usable = forms.choose_device_and_precision("poison")
     with st.expander("More settings"):
@@ -290,7 +291,7 @@ def show_result(run: RunRecord) -> None:
     """Draw the verdict and the metrics of the run in view."""
     with st.container(border=True, key="result"):
         st.markdown(f"## {wording.section_title('Did the attack succeed?', run)}")
-        cards.show_run_verdict(run)
+        cards.show_verdict(run.verdict)
         cards.show_cards(run)
         defend_button("Defend the example's model" if run.is_shipped else "Defend this model", "poison.defend")
         cards.show_measurement_notes(run)

@@ -8,14 +8,16 @@ import pandas as pd
 import streamlit as st
 
 from cleaner.evaluation.result import PROTOCOL_LABELS, WEAK_ASR, columns, success_share
-from cleaner.labels import NO_DEFENSE, UNKNOWN_ATTACK, to_attack_label, to_defense_label
+from cleaner.labels import UNKNOWN_ATTACK, to_attack_label
 from cleaner.plots import comparison
 from cleaner.plots.styles import find_style
 from cleaner.reports import aggregate, comparability, equal_accuracy
 from cleaner.reports.export import export_weights
 from cleaner.reports.reference import read_reference
 from cleaner.reports.tables import to_csv, to_json, to_row
+from cleaner.runs.names import describe_run, tell_apart
 from cleaner.runs.record import RunRecord
+from cleaner.runs.store import has_failed_attack
 from pages._shared import cache
 from pages._shared.inspect.plotly_charts import NO_MODE_BAR
 from pages._shared.runs import benchmark_results, cards
@@ -33,7 +35,7 @@ WEIGHT_FORMATS = {".safetensors": "safetensors", ".pt": "open_clip checkpoint (.
 FILTERS: dict[str, tuple[str, Callable[[RunRecord], list[str]]]] = {
     "model": ("Model", lambda e: [e.model]),
     "attack": ("Attack", lambda e: [e.attack or UNKNOWN_ATTACK]),
-    "defense": ("Defense", lambda e: [e.defense or NO_DEFENSE]),
+    "defense": ("Defense", lambda e: [e.defense_variant.key]),
     "seed": ("Seed", lambda e: [str(e.seed)]),
     "sweep": ("Sweep", lambda e: [e.sweep or ""]),
     "tag": ("Tag", lambda e: e.tags),
@@ -43,7 +45,8 @@ FILTERS: dict[str, tuple[str, Callable[[RunRecord], list[str]]]] = {
 
 def filter_runs(entries: list[RunRecord]) -> list[RunRecord]:
     """Draw the filters, folded; return the runs that pass all of them."""
-    formats = {"attack": to_attack_label, "defense": to_defense_label}
+    labels = {entry.defense_variant.key: entry.defense_label for entry in entries}
+    formats = {"attack": to_attack_label, "defense": labels.__getitem__}
     passing = entries
     with st.popover("Filter", icon=":material/filter_alt:"):
         for key, (label, read_values) in FILTERS.items():
@@ -90,7 +93,7 @@ def show_table(entries: list[RunRecord]) -> None:
     }
     has_all = st.toggle("All columns", key="compare.all_columns", **KEEP)
     table = pd.DataFrame([to_row(entry) for entry in entries])[list(names)].rename(columns=names)
-    marks = [" (attack failed)" if comparability.has_failed_attack(entry) else "" for entry in entries]
+    marks = [" (attack failed)" if has_failed_attack(entry) else "" for entry in entries]
     shipped = [" (shipped example)" if entry.is_shipped else "" for entry in entries]
     table["Attack"] = table["Attack"].map(to_attack_label) + shipped + marks
     table["Protocol"] = table["Protocol"].map(PROTOCOL_LABELS)
@@ -116,7 +119,7 @@ def show_table(entries: list[RunRecord]) -> None:
 
 def describe_defense(entry: RunRecord) -> str:
     """Return the mark and the label of a run's defense."""
-    return f"{find_style(entry.kind).sign} {to_defense_label(entry.defense)}"
+    return f"{find_style(entry.kind).sign} {entry.defense_label}"
 
 
 def show_tradeoff(entries: list[RunRecord]) -> None:
@@ -200,7 +203,7 @@ def show_weights_export(entries: list[RunRecord]) -> None:
     """Draw the download of one run's weights."""
     left, middle, right = st.columns([2, 1, 1], vertical_alignment="bottom")
     by_id = {entry.id: entry for entry in entries}
-    labels = state.disambiguate_labels({entry.id: aggregate.describe_run(entry) for entry in entries})
+    labels = dict(zip(by_id, tell_apart(entries, describe_run), strict=True))
     run_id = left.selectbox("Weights", list(labels), format_func=labels.__getitem__, key="compare.weights_of", **KEEP)
     entry = by_id[run_id]
     suffix = middle.selectbox(

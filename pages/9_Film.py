@@ -8,10 +8,11 @@ import streamlit as st
 
 from cleaner.reports import comparability, film
 from cleaner.runs.film import has_film
+from cleaner.runs.names import label_film, label_trainings
 from cleaner.runs.record import RunRecord
 from pages._shared.inspect import film_player
 from pages._shared.runs import jobs
-from pages._shared.shell import stage_mode, state, wording
+from pages._shared.shell import stage_mode, state, times, wording
 from pages._shared.shell.frame import defend_button, link, page
 from pages._shared.shell.state import KEEP
 from pages._shared.shell.wording import escape_markdown
@@ -29,8 +30,8 @@ def list_runs() -> list[RunRecord]:
 
 def choose_runs(runs: Sequence[RunRecord]) -> list[RunRecord]:
     """Draw the choice of one or two films; return their runs."""
-    labels = state.short_labels(list(runs))
-    labels |= {run.id: film.make_label(run) for run in runs if run.stage == "backdoored"}
+    labels = label_trainings(runs, times.created_at)
+    labels |= {run.id: label_film(run) for run in runs if run.stage == "backdoored"}
     by_id = {run.id: run for run in runs}
     key = f"film.runs.{runs[-1].id}"
     state.follow_default(key, by_id, list(by_id)[:1])
@@ -99,5 +100,5 @@ with page("Film", LEAD, picture=".st-key-film-screen"):
         st.caption(escape_markdown(film.describe_film(movies)))
         missing = [run for run in runs if run not in filmed]
         if missing:
-            names = ", ".join(state.short_labels(missing).values())
+            names = ", ".join(label_trainings(missing, times.created_at).values())
             st.caption(f"Without a film: {escape_markdown(names)}.")

@@ -6,19 +6,15 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from cleaner.config import FinetuneConfig, parameters
 from cleaner.jobs.slurm import SlurmResources
 from cleaner.labels import (
-    FLAGGED_DEFENSE,
     STAGE_LABELS,
-    defense_name,
     format_count,
     state_label,
-    to_defense_label,
     to_label,
 )
 
@@ -33,16 +29,8 @@ CLEANER = Path(__file__).resolve().parents[1] / "cleaner"
         ("badnet", "BadNet patch"),
         ("ta_cleaner", "TA-Cleaner"),
         ("grad_cam", "GradCAM"),
-        ("ta_cleaner K 100 %", "TA-Cleaner, K 100%"),
-        ("ta_cleaner then rebound (3 steps)", "TA-Cleaner, then rebound (3 steps)"),
-        ("finetune then ta_cleaner K 100 %", "Plain finetuning, then TA-Cleaner, K 100%"),
-        ("par then cleanclip then rebound (3 steps)", "PAR, then CleanCLIP, then rebound (3 steps)"),
-        ("ta_cleaner without text to text, held out verb", "TA-Cleaner, without text to text, held out verb"),
         ("in_modal_loss", "In-modal loss"),
         ("blend_ratio", "Blend ratio"),
-        ("retrained detector clip_score, flagged 8", "Retrained, detector CLIP score, flagged 8"),
-        ("without_flagged_pairs detector clip_score, flagged 1800", "Without 1,800 flagged pairs (CLIP score)"),
-        ("without_flagged_pairs detector clip_score, flagged 1", "Without 1 flagged pair (CLIP score)"),
         ("scenes-rn", "Scenes rn"),
     ],
 )
@@ -55,63 +43,6 @@ def test_labels_are_found_without_importing_the_classes() -> None:
     root = Path(__file__).resolve().parents[1]
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "Sine wave (SIG) False"
-
-
-@pytest.mark.parametrize(
-    ("config", "name"),
-    [
-        ({}, "none"),
-        ({"defense": {"name": "par"}}, "par"),
-        ({"defense": {"name": "ta_cleaner"}, "variant": {"share": 1.0}}, "ta_cleaner K 100 %"),
-        (
-            {"defense": {"name": "ta_cleaner"}, "variant": {"text_to_text": False, "held_out": "verb"}},
-            "ta_cleaner without text to text, held out verb",
-        ),
-        (
-            {"defense": {"name": "finetune"}, "rebound": {"after": {"name": "par"}, "steps": 3}},
-            "par then rebound (3 steps)",
-        ),
-        ({"defense": {"name": "finetune"}, "rebound": {"steps": 3}}, "no_defense then rebound (3 steps)"),
-        (
-            {"rebound": {"after": {"name": "ta_cleaner"}, "steps": 3}, "suspect": {"variant": {"share": 1.0}}},
-            "ta_cleaner K 100 % then rebound (3 steps)",
-        ),
-        (
-            {
-                "defense": {"name": "ta_cleaner"},
-                "variant": {"share": 1.0},
-                "data_options": {"clean_captions": "mixed", "seed": 3},
-            },
-            "ta_cleaner K 100 %, mixed captions",
-        ),
-        (
-            {
-                "rebound": {"after": {"name": "cleanclip"}, "steps": 3},
-                "suspect": {"data_options": {"clean_captions": "mixed"}},
-            },
-            "cleanclip mixed captions then rebound (3 steps)",
-        ),
-        (
-            {"defense": {"name": "par"}, "suspect": {"stage": "defended", "defense": {"name": "finetune"}}},
-            "finetune then par",
-        ),
-        ({"defense": {"name": "par"}, "suspect": {"stage": "backdoored"}}, "par"),
-        ({"data_options": {"clean_captions": "mixed"}}, "none"),
-        ({"defense": {"name": "par"}, "data_options": {"captions": "mixed"}}, "par mixed captions"),
-        ({"defense": {"name": "par"}, "data_options": {"captions": "mixed", "clean_captions": "full"}}, "par"),
-        (
-            {"defense": {"name": FLAGGED_DEFENSE}, "data_options": {"clean_captions": "mixed"}},
-            FLAGGED_DEFENSE,
-        ),
-    ],
-)
-def test_defense_name_has_the_changed_parameters(config: dict[str, Any], name: str) -> None:
-    assert defense_name(config) == name
-
-
-def test_no_defense_has_a_label() -> None:
-    assert to_defense_label("none") == "Backdoored"
-    assert to_defense_label("cleanclip") == "CleanCLIP"
 
 
 def test_parameters_have_their_own_labels() -> None:

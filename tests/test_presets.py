@@ -23,16 +23,17 @@ from cleaner.presets import (
     PRETRAINED_LR,
     PoisonSetting,
     attack_presets,
-    defense_lr,
     defense_presets,
     find_tried_model,
     home_data,
     poison_lr,
     presets_for_model,
     scenes_attack_preset,
+    settings_for,
 )
 from cleaner.runs.request import Request
 from cleaner.types import CleanerError
+from cleaner.variant import REBOUND
 from cleaner.workflow import poison
 from tests.conftest import make_clip
 
@@ -244,7 +245,7 @@ def test_missing_rates_are_an_error(content: str | None, choices: Path) -> None:
     if content is not None:
         choices.write_text(content, encoding="utf-8")
     with pytest.raises(CleanerError, match="install TA-Cleaner Lab again"):
-        defense_lr("scenes-lite", DEFENSES["finetune"]())
+        settings_for("scenes-lite", DEFENSES["finetune"]())
 
 
 @pytest.mark.parametrize(
@@ -288,7 +289,10 @@ def test_a_model_without_trials_of_a_method_gets_those_of_another(choices: Path)
         preset = defense_presets(method, model)[1]
         assert preset.training is not None
         assert preset.training.is_lr_chosen == (method != "rvpt")
-        assert (preset.training.finetune.lr, defense_lr(model, DEFENSES[method]())) == (lr, lr), (model, method)
+        assert (preset.training.finetune.lr, settings_for(model, DEFENSES[method]()).finetune.lr) == (lr, lr), (
+            model,
+            method,
+        )
         assert source in preset.source
 
 
@@ -349,7 +353,11 @@ def test_models_trained_elsewhere_get_a_small_rate_and_nothing_for_scenes(tmp_pa
         assert own.method == presets_of_method[0].method
         assert all(preset.training is None or preset.training.data != "scenes" for preset in [own, *others])
         assert presets_for_model(presets_of_method, "scenes-rn") == presets_of_method
-    assert poison_lr("ViT-B-32:epoch_10.pt") == defense_lr("epoch_10", DEFENSES["finetune"]()) == PRETRAINED_LR
+    assert (
+        poison_lr("ViT-B-32:epoch_10.pt")
+        == settings_for("epoch_10", DEFENSES["finetune"]()).finetune.lr
+        == PRETRAINED_LR
+    )
     assert poison_lr("scenes-rn") > PRETRAINED_LR
 
 
@@ -363,14 +371,24 @@ def test_a_file_that_was_trained_from_a_built_in_model_gets_its_settings(tmp_pat
         assert find_tried_model(str(path)) == str(path)
 
 
+def test_defaults_of_a_file_are_those_of_the_model_that_it_was_trained_from(tmp_path: Path) -> None:
+    exported = str(save_clip(load_clip("scenes-lite"), tmp_path / "cleaned.safetensors"))
+    for method in ("badnet", "ta_cleaner", REBOUND, DEFENSES["par"]()):
+        assert settings_for(exported, method) == settings_for("scenes-lite", method)
+    assert settings_for(exported, "finetune", "quick") == defense_presets("finetune", "scenes-lite")[0].training
+    assert settings_for("scenes-lite", "sig", "quick").finetune == presets.quick_poison("scenes-lite").finetune
+    assert settings_for("scenes-rn", REBOUND).finetune.lr == presets.DEFEND.lr
+    assert settings_for("ViT-B-32/openai", REBOUND).finetune.lr == PRETRAINED_LR
+
+
 def test_a_method_that_trains_new_weights_alone_starts_at_its_published_rate() -> None:
     rvpt, (published,) = DEFENSES["rvpt"], DEFENSES["rvpt"].published
     own, *_ = presets_for_model(defense_presets("rvpt"), "/models/epoch_10.pt")
     assert own.parameters == published.parameters, "the rate is that of SGD"
     assert own.training.finetune.lr == published.training.finetune.lr == 2e-3
     for model in ("/models/epoch_10.pt", "scenes-vit"):
-        assert defense_lr(model, rvpt(**published.parameters)) == published.training.finetune.lr
-        assert defense_lr(model, rvpt()) == presets.DEFEND.lr > PRETRAINED_LR
+        assert settings_for(model, rvpt(**published.parameters)).finetune.lr == published.training.finetune.lr
+        assert settings_for(model, rvpt()).finetune.lr == presets.DEFEND.lr > PRETRAINED_LR
 
 
 def test_settings_of_the_model_of_photos_are_those_of_its_table(choices: Path) -> None:

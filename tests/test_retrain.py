@@ -16,12 +16,13 @@ from cleaner.data.poison import PoisonedData
 from cleaner.defenses import DEFENSES
 from cleaner.inspection.training_pairs import rebuild_training_pairs
 from cleaner.jobs import execution, prediction
-from cleaner.labels import FLAGGED_DEFENSE, defense_name, to_label
+from cleaner.labels import FLAGGED_DEFENSE
 from cleaner.models.weights import state_sha256
 from cleaner.retrain import retrain_without
 from cleaner.runs.request import Request, as_poisoning, load_request, make_retrain_request
 from cleaner.runs.store import create_run, read_entry
 from cleaner.types import CleanerError
+from cleaner.variant import Variant
 from tests.conftest import make_clip, make_toy_data
 
 CONFIG = FinetuneConfig(lr=3e-3, epochs=3, batch_size=16, warmup_steps=4, precision="fp32", device="cpu")
@@ -56,9 +57,9 @@ def test_it_is_the_training_of_the_clean_model_on_the_other_pairs(backdoored: Ru
     assert again.metrics is not None
     assert again.metrics.asr is not None
     assert again.metrics.asr_clean_model == backdoored.metrics.asr_clean_model
-    name = defense_name(again.config)
-    assert name.startswith(FLAGGED_DEFENSE)
-    assert to_label(name) == "Without 9 flagged pairs (DAO)"
+    variant = Variant.from_config(again.config)
+    assert variant.method == FLAGGED_DEFENSE
+    assert variant.label == "Without 9 flagged pairs (DAO)"
 
 
 def test_a_run_of_another_device_is_trained_on_the_one_at_hand(backdoored: Run, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from cleaner.attacks import TRIGGERS
 from cleaner.data.base import DATASETS
 from cleaner.defenses import DEFENSES
 from cleaner.models.clip import BUILT_IN
-from cleaner.presets import DEFEND, SCENES_VARIANT, defense_lr
+from cleaner.presets import DEFEND, SCENES_VARIANT, settings_for
 from tests.ports import free_port
 from tests.waiting import wait_until
 
@@ -130,7 +130,7 @@ def test_commands_work_outside_the_checkout(outcome: dict[str, Any]) -> None:
     presets = json.loads(outcome["presets"])
     defenses = [row for row in presets if "defense" in row and row["name"].endswith(f"-{SCENES_VARIANT}")]
     rates = {row["defense"]: row["training"]["finetune"]["lr"] for row in defenses}
-    assert rates == {name: defense_lr("scenes-rn", DEFENSES[name]()) for name in DEFENSES}
+    assert rates == {name: settings_for("scenes-rn", DEFENSES[name]()).finetune.lr for name in DEFENSES}
     assert set(rates.values()) != {DEFEND.lr}
 
 

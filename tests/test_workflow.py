@@ -37,12 +37,12 @@ from cleaner.evaluation import monitor
 from cleaner.evaluation.encode import Encoder
 from cleaner.evaluation.evaluate import Metrics
 from cleaner.evaluation.monitor import build_monitor
+from cleaner.evaluation.verdict import attack_verdict
 from cleaner.inspection.training_pairs import rebuild_training_pairs
-from cleaner.labels import defense_name
 from cleaner.models.clip import Clip
-from cleaner.reports.verdict import attack_verdict
 from cleaner.runs.request import get_test_data
 from cleaner.types import CleanerError, Paused, StepReport
+from cleaner.variant import Variant
 from tests.conftest import make_clip, make_toy_data
 from tests.data.files import write_table
 
@@ -366,8 +366,9 @@ def test_floor_is_measured_again_on_other_images(backdoored: Run, toy_data: Tens
 def test_variants_have_a_name(backdoored: Run, toy_data: TensorData) -> None:
     config = replace(CONFIG, epochs=1)
     whole = defend(backdoored, DEFENSES["ta_cleaner"](share=1.0, negatives=1), toy_data, config)
-    assert defense_name(whole.config) == "ta_cleaner K 100 %, negatives 1"
-    assert defense_name(defend(backdoored, DEFENSES["ta_cleaner"](), toy_data, config).config) == "ta_cleaner"
+    assert Variant.from_config(whole.config).key == "ta_cleaner K 100 %, negatives 1"
+    other = defend(backdoored, DEFENSES["ta_cleaner"](), toy_data, config)
+    assert Variant.from_config(other.config).key == "ta_cleaner"
 
 
 def test_the_data_s_own_splits_are_the_default(
@@ -573,7 +574,7 @@ def test_a_run_of_loaded_data_names_them_as_one_of_the_app_does(
     mixed = load_data("scenes", split="clean", size=32, clean_captions="mixed")
     test = load_data("scenes", split="test", size=16)
     run = defend(tiny_clip, DEFENSES["finetune"](), mixed.subset(range(20)), replace(CONFIG, epochs=1), test=test)
-    assert defense_name(run.config) == "finetune mixed captions"
+    assert Variant.from_config(run.config).key == "finetune mixed captions"
 
 
 def test_options_of_a_single_split_and_what_no_command_can_say_are_not_recorded(tmp_path: Path) -> None:

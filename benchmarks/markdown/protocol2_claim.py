@@ -30,7 +30,7 @@ from benchmarks.protocol2.summary import (
 from benchmarks.protocol2.tasks import Methods, Task
 
 COMMAND = "python -m benchmarks.attack_defense --protocol 2"
-BASELINE, CONTROL, SPARSE_CONTROL = "cleanclip", "cleanclip_short K 100 %", "cleanclip_short K 10 %"
+BASELINE = "cleanclip"
 CUT_SHORT_NOTE = "the largest learning rate of the grid loses no more than that, so a larger one might leave less"
 MIN_SEEDS = 3
 """Seeds from which on a gap gets an interval: that of two is wider than all values that a gap can have."""
@@ -47,7 +47,10 @@ def format_equal_accuracy(model: str, cells: Sequence[Cell], rows: Sequence[Row]
     tables, shown = [], []
     for attack, target in list_attacks(cells):
         plain = drop_open_curves(main_cells(cells, attack, target), rows, methods.curves)
-        if not any(cell.task.method and len({c.task.lr for c in plain if c.name == cell.name}) > 1 for cell in plain):
+        if not any(
+            cell.task.method and len({c.task.lr for c in plain if c.task.method == cell.task.method}) > 1
+            for cell in plain
+        ):
             continue
         for budget in (rule.BUDGET, rule.WIDE_BUDGET):
             found = at_equal_accuracy(plain, budget)
@@ -60,15 +63,15 @@ def format_equal_accuracy(model: str, cells: Sequence[Cell], rows: Sequence[Row]
         "The lowest ASR@1 on test images at this loss of validation accuracy or less, interpolated between neighboring "
         "learning rates; †: that of the backdoored model, because no learning rate within that loss is better; "
         f"‡: {CUT_SHORT_NOTE}. Gaps: ASR minus that of the other method, paired by seed, mean [95% interval over "
-        f"seeds, from {MIN_SEEDS} on]; below zero is better. The control is `{CONTROL}`, for TA-Cleaner with K 10% "
-        f"`{SPARSE_CONTROL}`. {format_origin(shown)}"
+        f"seeds, from {MIN_SEEDS} on]; below zero is better. The control is `{plan.CONTROL}`, for TA-Cleaner with K "
+        f"10% `{plan.SPARSE_CONTROL}`. {format_origin(shown)}"
     )
     return "\n\n".join([*tables, caption])
 
 
-def find_control(name: str) -> str:
-    """Return the control of a method: for TA-Cleaner the one with the same K, else `CONTROL`."""
-    return SPARSE_CONTROL if name.startswith("ta_cleaner K 10 %") else CONTROL
+def find_control(method: str) -> str:
+    """Return the control of a method: for TA-Cleaner the one with the same K, else the one with K 100%."""
+    return plan.SPARSE_CONTROL if method == plan.SPARSE_METHOD else plan.CONTROL
 
 
 def format_gaps(
@@ -83,7 +86,7 @@ def format_gaps(
     for name, values in found.items():
         gaps = [
             _format_gap(paired_gaps(found.get(other, {}), values)) if other != name else ""
-            for other in (BASELINE, find_control(name))
+            for other in (BASELINE, find_control(groups[name][0].task.method))
         ]
         own = undefended_asr(cells, groups[name])
         marks = {seed: " †" * (values.get(seed) == own[seed]) or " ‡" * ((name, seed) in cut_short) for seed in seeds}
@@ -137,7 +140,9 @@ def format_rates(model: str, cells: Sequence[Cell], rows: Sequence[Row], methods
         choice = methods.rates.get((method, form))
         chosen = choice.lr if choice is not None else None
         texts = [f"**{losses[lr]}**" if lr == chosen else losses.get(lr, "-") for lr in grid]
-        shown = form if method.startswith("ta_cleaner") else form.rpartition(", ")[2]  # the control has no formula
+        shown = (
+            form if plan.METHODS[method].method == "ta_cleaner" else form.rpartition(", ")[2]
+        )  # the control has no formula
         lines.append((f"`{method}`" + (f" ({shown})" if form else ""), *texts))
     table = markdown_table(("points lost at", *(f"{lr:g}" for lr in grid)), lines)
     untried = "-: not tried, because a larger rate met the budget. " * any("-" in line for line in lines)

@@ -20,7 +20,6 @@ from benchmarks.markdown.protocol2_claim import (
 from benchmarks.protocol2 import plan, rule
 from benchmarks.protocol2.records import results_path
 from benchmarks.protocol2.summary import (
-    NO_METHOD,
     Cell,
     by_method,
     decide,
@@ -33,6 +32,7 @@ from benchmarks.protocol2.summary import (
 )
 from benchmarks.protocol2.tasks import Methods
 from cleaner.files import read_json_lines
+from cleaner.labels import NO_DEFENSE
 
 Read = Callable[[Cell], float | None]
 FULL_ATTACK = "badclip"
@@ -100,7 +100,7 @@ def _format_at_rates(model: str, cells: Sequence[Cell], rows: Sequence[Row], met
         )
         for name, task in names.items()
     ]
-    floors = (format_mean_range(map(COLUMNS["floor"], of_key[NO_METHOD])) for of_key in groups.values())
+    floors = (format_mean_range(map(COLUMNS["floor"], of_key[NO_DEFENSE])) for of_key in groups.values())
     header = ("ASR@1", *(f"`{attack}`, {target}, {name_seeds(chosen[attack, target])}" for attack, target in groups))
     tables, shown = [markdown_table(header, [*lines, ("floor", *floors)])], [*chosen.values()]
     full = next((key for key in groups if key[0] == FULL_ATTACK), None)

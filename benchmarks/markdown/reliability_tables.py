@@ -7,7 +7,6 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.markdown.cells import describe_origin, join_unique, markdown_table, read_measurement
-from benchmarks.markdown.protocol2_claim import CONTROL
 from benchmarks.protocol2 import plan
 from benchmarks.protocol2.records import results_path
 from benchmarks.protocol2.summary import Cell
@@ -85,7 +84,7 @@ def protocol2_processors(root: Path) -> str:
     removed = [
         _spread(cells, "asr")
         for task, cells in repeated.items()
-        if task.attack == "badclip" and task.method in (plan.FULL_METHOD, CONTROL)
+        if task.attack == "badclip" and task.method in (plan.FULL_METHOD, plan.CONTROL)
     ]
     return (
         f"Of the second protocol, {len(repeated)} defended models were measured on {counts} of {len(kinds)} kinds of "

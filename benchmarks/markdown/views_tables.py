@@ -11,7 +11,6 @@ from benchmarks import views
 from benchmarks.markdown.cells import Row, format_number, markdown_table, mean
 from benchmarks.markdown.protocol2_claim import CUT_SHORT_NOTE, format_gaps, format_origin, format_seeds
 from benchmarks.protocol2 import rule
-from benchmarks.protocol2.lines import name_method
 from benchmarks.protocol2.records import results_path
 from benchmarks.protocol2.summary import (
     Cell,
@@ -45,7 +44,7 @@ def gentler_views(root: Path) -> str:
             cells = select_cells(row for row in rows if views.read_variant(row) == variant)
             curve = [cell for cell in (cells if variant in variants else protocol_cells) if cell.task in tasks]
             if len(curve) == len(tasks):
-                name, batch_norm = name_method(curve[0].row), "frozen" if variant.freeze_bn else "live"
+                name, batch_norm = curve[0].variant.key, "frozen" if variant.freeze_bn else "live"
                 lines.append((f"`{name}`", variant.augmentation, batch_norm, *_summarize(before, curve)))
                 used += [cell.row for cell in curve]
     caption = (

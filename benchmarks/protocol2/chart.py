@@ -10,7 +10,7 @@ from plotly.subplots import make_subplots
 
 from benchmarks.protocol2.lines import BUDGETS
 from benchmarks.protocol2.summary import Cell, by_method
-from cleaner.labels import to_attack_label, to_defense_label
+from cleaner.labels import to_attack_label
 from cleaner.plots.charts import apply_layout, escape_html
 from cleaner.plots.styles import STAGE_COLORS, find_styles
 
@@ -21,7 +21,8 @@ def plot_costs(cells: Sequence[Cell]) -> go.Figure:
     Dashed: the backdoored model, and the trigger on the clean model. Dotted: the budgets.
     """
     attacks = list(dict.fromkeys(cell.task.attack for cell in cells))
-    names = list(by_method(cell for cell in cells if cell.task.method))
+    variants = [of_method[0].variant for of_method in by_method(cell for cell in cells if cell.task.method).values()]
+    styles = find_styles(variant.first for variant in variants)
     columns = min(2, len(attacks))
     rows = -(-len(attacks) // columns)
     figure = make_subplots(rows, columns, shared_yaxes=True, subplot_titles=[*map(to_attack_label, attacks)])
@@ -29,17 +30,18 @@ def plot_costs(cells: Sequence[Cell]) -> go.Figure:
         place = {"row": number // columns + 1, "col": number % columns + 1}
         of_attack = [cell for cell in cells if cell.task.attack == attack]
         groups = by_method(cell for cell in of_attack if cell.task.method)
-        for name, style in zip(names, find_styles(names), strict=True):
-            rates = sorted({cell.task.lr for cell in groups.get(name, ())})
-            marks = [[cell for cell in groups[name] if cell.task.lr == lr] for lr in rates]
+        for variant, style in zip(variants, styles, strict=True):
+            of_method = groups.get(variant.key, [])
+            rates = sorted({cell.task.lr for cell in of_method})
+            marks = [[cell for cell in of_method if cell.task.lr == lr] for lr in rates]
             values = [[asr for cell in mark if (asr := cell.metric("asr")) is not None] for mark in marks]
             means = [fmean(value) for value in values]
             figure.add_scatter(
                 x=[fmean(cell.loss for cell in mark) for mark in marks],
                 y=means,
                 mode="lines+markers",
-                name=escape_html(to_defense_label(name)),
-                legendgroup=name,
+                name=escape_html(variant.label),
+                legendgroup=variant.key,
                 showlegend=number == 0,
                 line={"color": style.color, "dash": style.dash, "width": 2.5},
                 marker={"symbol": style.mark, "size": 10},

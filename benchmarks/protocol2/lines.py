@@ -6,6 +6,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from cleaner.labels import NO_DEFENSE
+from cleaner.variant import Variant
+
 BUDGETS = (0.02, 0.05)
 """Losses of accuracy at which methods are compared."""
 CLAIM_STEPS = 651
@@ -21,11 +24,12 @@ GROUP = ("attack", "target", "seed", "world", "is_aware")
 """Fields of a task that name its backdoored model."""
 
 
-def name_method(row: Mapping[str, Any]) -> str | None:
-    """Return the method of a line; of TA-Cleaner the formula is named unless it is this project's. None: no defense."""
-    formula = (row["config"].get("defense") or {}).get("formula", OWN_FORMULA)
-    name: str | None = row["task"]["method"] or None
-    return name if formula == OWN_FORMULA else f"{name}, formula {formula}"
+def find_variant(row: Mapping[str, Any]) -> Variant:
+    """Return the method of a line with its share; of TA-Cleaner with the formula too, unless it is this project's."""
+    state = row["config"].get("defense") or {}
+    own = {"formula": OWN_FORMULA}
+    changed = {name: state[name] for name in ("share", "formula") if name in state and state[name] != own.get(name)}
+    return Variant(state.get("name", NO_DEFENSE), changed)
 
 
 def select_rows(rows: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

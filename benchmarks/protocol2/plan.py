@@ -16,6 +16,7 @@ from cleaner.data.scenery.facts import OBJECT_NAMES
 from cleaner.defenses import DEFENSES, Defense
 from cleaner.runs.run import Run
 from cleaner.seed import numpy_generator
+from cleaner.variant import Variant
 
 PRECISION = "fp32"
 """Of all cells, on every machine."""
@@ -104,26 +105,28 @@ FORMS: dict[str, dict[str, Any]] = {
 }
 """Forms of TA-Cleaner that the grid compares: formula and style of positive subtexts."""
 PLAIN = ("finetune", "cleanclip", "par")
-FULL_METHOD = "ta_cleaner K 100 %"
-SHARES = {"ta_cleaner K 10 %": 0.1, FULL_METHOD: 1.0, "cleanclip_short K 10 %": 0.1, "cleanclip_short K 100 %": 1.0}
+DRAWING = [Variant(name, {"share": share}) for name in ("ta_cleaner", "cleanclip_short") for share in (0.1, 1.0)]
 """Methods that draw K pairs each epoch."""
+SPARSE_METHOD, FULL_METHOD, SPARSE_CONTROL, CONTROL = (variant.key for variant in DRAWING)
+SHARES = {variant.key: variant.changed["share"] for variant in DRAWING}
 RIVALS = {"scenes-lite": ("feature_repelling",), "scenes-rn": (), "scenes-vit": ("feature_repelling", "rvpt")}
 ALL_RIVALS = tuple(dict.fromkeys(name for names in RIVALS.values() for name in names))
+METHODS = {variant.key: variant for variant in (*map(Variant, (*PLAIN, *ALL_RIVALS)), *DRAWING)}
 ORDER = ("", *PLAIN, *ALL_RIVALS, *sorted(SHARES))
 """Methods of all models in the order of tables, the backdoored model first."""
-KEY_METHODS = ("cleanclip", "cleanclip_short K 100 %", FULL_METHOD)
+KEY_METHODS = ("cleanclip", CONTROL, FULL_METHOD)
 """Method, control and baseline of the claim: those of the parts data, classes and aware."""
 
 
 def build_defense(method: str, form: str = "") -> Defense:
     """Return a method; `form`: of TA-Cleaner and its control, one of `FORMS`."""
-    name = method.partition(" ")[0]
-    values: dict[str, Any] = {"share": SHARES[method]} if method in SHARES else {}
-    if name == "ta_cleaner":
+    variant = METHODS[method]
+    values = dict(variant.changed)
+    if variant.method == "ta_cleaner":
         values |= FORMS[form]
-    elif name == "cleanclip_short":
+    elif variant.method == "cleanclip_short":
         values["positive"] = FORMS[form]["positive"]
-    defense: Defense = DEFENSES[name](**values)
+    defense: Defense = DEFENSES[variant.method](**values)
     return defense
 
 

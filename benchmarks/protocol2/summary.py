@@ -8,11 +8,10 @@ from typing import Any
 
 from benchmarks.markdown.cells import Row
 from benchmarks.protocol2 import plan, rule
-from benchmarks.protocol2.lines import PLAIN_TASK, name_method, select_rows
+from benchmarks.protocol2.lines import PLAIN_TASK, find_variant, select_rows
 from benchmarks.protocol2.tasks import Attacks, Log, Methods, Task, decide_attacks, decide_methods
 from cleaner.evaluation.equal_accuracy import Setting, interpolate_asr, is_within
-
-NO_METHOD = "none"
+from cleaner.variant import Variant
 
 
 @dataclass(frozen=True)
@@ -23,9 +22,9 @@ class Cell:
     row: Row
 
     @property
-    def name(self) -> str:
-        """The method, or `NO_METHOD`."""
-        return self.task.method or NO_METHOD
+    def variant(self) -> Variant:
+        """The method as tables name it."""
+        return find_variant(self.row)
 
     def metric(self, name: str, k: int = 1) -> float | None:
         """Return a test metric at k; None if it was not measured."""
@@ -122,7 +121,7 @@ def by_method(cells: Iterable[Cell]) -> dict[str, list[Cell]]:
     """Return name in tables -> cells, in the order of tables; formulas in order of appearance."""
     groups: dict[str, list[Cell]] = {}
     for cell in sorted(cells, key=lambda cell: plan.ORDER.index(cell.task.method)):
-        groups.setdefault(name_method(cell.row) or NO_METHOD, []).append(cell)
+        groups.setdefault(cell.variant.key, []).append(cell)
     return groups
 
 
@@ -167,7 +166,7 @@ def find_cut_short(cells: Iterable[Cell], max_loss: float) -> set[tuple[str, int
     A rate beyond the grid might leave less: their ASR at equal accuracy is an upper bound.
     """
     largest = (cell for cell in cells if cell.task.lr == max(rule.GRID))
-    return {(name_method(cell.row) or NO_METHOD, cell.task.seed) for cell in largest if is_within(cell.loss, max_loss)}
+    return {(cell.variant.key, cell.task.seed) for cell in largest if is_within(cell.loss, max_loss)}
 
 
 def at_equal_accuracy(cells: Sequence[Cell], max_loss: float) -> dict[str, dict[int, float]]:

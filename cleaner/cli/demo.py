@@ -31,11 +31,10 @@ from cleaner.cli.output import (
     metric_legend,
     print_json,
 )
-from cleaner.evaluation.result import Metrics
-from cleaner.labels import defense_name, to_label
 from cleaner.registry import DEFENSES, TRIGGERS
 from cleaner.reports import results
 from cleaner.reports.verdict import describe_defenses
+from cleaner.variant import Variant
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ class Demo:
         out = None if self.out is None else resolve_output_file(self.out, (".json",))
         start = time.perf_counter()
         trigger = instantiate(TRIGGERS, add_tried_parameters(self.trigger, self.model))
-        setting = presets.quick_poison(self.model)
+        setting = presets.settings_for(self.model, trigger, "quick")
         config = replace(setting.finetune, seed=self.seed, device=self.device)
         clip = load_clip(self.model)
         data = presets.home_data(self.model)
@@ -83,19 +82,22 @@ class Demo:
             load(split="train", size=setting.pairs if self.pairs is None else self.pairs),
             trigger,
             target_class=self.target_class or presets.default_target(test.class_names),
-            poison_rate=setting.rate,
+            poison_rate=setting.poison_rate or presets.QUICK_POISON_RATE,
             config=config,
             test=test,
             on_step=Progress(self.trigger[0]),
         )
-        rows = [results.make_row("backdoored", backdoored)]
+        verdict = backdoored.verdict
+        assert verdict is not None
+        rows, variants = [results.make_row("backdoored", backdoored)], [Variant()]
         for name in presets.COMPARED_DEFENSES:
             preset = presets.quick_defense_preset(name, clip.name)
             assert preset.training is not None
             config = replace(preset.training.finetune, seed=self.seed, device=self.device)
             defense = DEFENSES[name](**preset.parameters)
             run = defend(backdoored, defense, clean_data, config, test=test, on_step=Progress(name))
-            rows.append(results.make_row(defense_name(run.config), run))
+            variants.append(Variant.from_config(run.config))
+            rows.append(results.make_row(variants[-1].key, run))
             del run  # frees memory for the next one
         seconds = time.perf_counter() - start
         result = results.add_provenance(
@@ -108,31 +110,27 @@ class Demo:
         if self.json:
             print_json(result)
         else:
-            self._print_comparison(rows, seconds)
+            self._print_comparison(rows, variants, format_verdict(*verdict), seconds)
         if out is not None:  # last, so that a full disk does not lose the printed result
             results.write_result(out, result)
 
-    def _print_comparison(self, rows: list[dict[str, Any]], seconds: float) -> None:
+    def _print_comparison(
+        self, rows: list[dict[str, Any]], variants: list[Variant], verdict: str, seconds: float
+    ) -> None:
         """Print the comparison."""
-        from cleaner.reports.verdict import attack_verdict
-
         metrics = [results.parse_row_metrics(row) for row in rows]
-        lines = [format_row(row["defense"] or "none", m, row["seconds"]) for row, m in zip(rows, metrics, strict=True)]
+        of_defense = list(zip(variants, metrics, strict=True))
+        lines = [format_row(v.key, m, row["seconds"]) for row, (v, m) in zip(rows, of_defense, strict=True)]
+        sentences = describe_defenses(metrics[0], {variant.label: m for variant, m in of_defense[1:]})
         setting = f"{self.model}, {self.trigger[0]}, target {metrics[0].target_class!r}, seed {self.seed}"
         print(f"\n{setting}; {seconds:.0f} s in total")
         print(
-            f"{format_verdict(*attack_verdict(metrics[0]))}\n",
+            f"{verdict}\n",
             format_table(lines),
             "",
-            *(sentence.replace("**", "") for sentence in _describe(rows, metrics)),
+            *(sentence.replace("**", "") for sentence in sentences),
             "",
             describe_protocol(metrics[0]),
             metric_legend(),
             sep="\n",
         )
-
-
-def _describe(rows: list[dict[str, Any]], metrics: list[Metrics]) -> list[str]:
-    """Return what the defenses removed and what it cost, in sentences."""
-    defended = {to_label(row["defense"]): m for row, m in zip(rows, metrics, strict=True) if row["defense"]}
-    return describe_defenses(metrics[0], defended)

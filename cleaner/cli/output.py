@@ -102,7 +102,7 @@ def describe_protocol(metrics: Metrics) -> str:
 
 
 def format_verdict(verdict: str, reason: str) -> str:
-    """Return what `reports.verdict.attack_verdict` says as sentences."""
+    """Return what `evaluation.verdict.attack_verdict` says as sentences."""
     return f"{VERDICT_SENTENCES[verdict]} {reason}"
 
 

@@ -58,6 +58,7 @@ from cleaner.runs.request import Request, make_rebound_request, parse_data_argum
 from cleaner.runs.run import Run
 from cleaner.runs.store import missing_run_error
 from cleaner.types import CleanerError
+from cleaner.variant import REBOUND
 
 PRESET_HELP = "Preset to start from; other options override it. List: python -m cleaner presets."
 POISON_PAIRS_DEFAULT = (
@@ -190,11 +191,12 @@ class Poison:
         print_model_file(self.model)
         if self.model not in BUILT_IN:
             print_clean_accuracy(self.model, (data, options), self.cluster_options.local_device(self.finetune.device))
-        lr = presets.poison_lr(tried) if self.lr is None else self.lr
+        settings = presets.settings_for(self.model, trigger)
+        lr = settings.finetune.lr if self.lr is None else self.lr
         pairs, target_class = self.pairs, self.target_class
         if pairs is None or target_class is None:
             sample = load_sample((data, options))
-            pairs = choose_pairs(presets.poison_pairs(tried), sample) if pairs is None else pairs
+            pairs = choose_pairs(settings.pairs, sample) if pairs is None else pairs
             target_class = presets.default_target(sample.class_names) if target_class is None else target_class
         return Request(
             stage="backdoored",
@@ -271,7 +273,7 @@ class Defend:
             _refuse_unused_options(defense, to_config(self.finetune))
             lr = self.lr
             if lr is None:
-                lr = presets.defense_lr(model, defense)
+                lr = presets.settings_for(model, defense).finetune.lr
                 print(f"learning rate {lr:g}; change it with --lr", file=sys.stderr)
             request = Request(
                 stage="defended",
@@ -334,7 +336,8 @@ class Rebound:
         config = read_json(parent / "config.json")
         if config.get("stage") != "defended":
             raise CleanerError(f"{self.defended} is not a defended run: name one made by defend.")
-        lr = presets.rebound_lr(original_model(self.defended)) if self.lr is None else self.lr
+        settings = presets.settings_for(original_model(self.defended), REBOUND)
+        lr = settings.finetune.lr if self.lr is None else self.lr
         finetune = replace(presets.DEFEND, **vars(self.finetune), steps=self.steps, lr=lr)
         request = make_rebound_request(
             config,
@@ -385,8 +388,7 @@ def train(
 
 def describe_result(run: Run, folder: Path) -> dict[str, Any]:
     """Return folder, config and metrics of a finished run."""
-    assert run.metrics is not None
-    return {"folder": str(folder), "config": run.config, "metrics": run.metrics.to_dict()}
+    return {"folder": str(folder), "config": run.config, "metrics": run.describe_metrics()}
 
 
 def print_result(run: Run, folder: Path, *, label: str, as_json: bool) -> None:
@@ -398,10 +400,8 @@ def print_result(run: Run, folder: Path, *, label: str, as_json: bool) -> None:
     assert metrics is not None
     table = format_table([format_row(label, metrics, run.config["seconds"])])
     print(table, describe_protocol(metrics), metric_legend(), sep="\n\n")
-    if run.stage == "backdoored":
-        from cleaner.reports.verdict import attack_verdict
-
-        print(f"\n{format_verdict(*attack_verdict(metrics, run.config.get('poison_rate')))}")
+    if run.verdict is not None:
+        print(f"\n{format_verdict(*run.verdict)}")
     if note := RunRecord.from_config(folder, run.config).overlap_note:
         print(f"\n{note}")
     print(f"\nRun folder: {folder}")

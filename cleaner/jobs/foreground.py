@@ -18,7 +18,7 @@ from cleaner.command_line import cleaner_command
 from cleaner.files import write_text
 from cleaner.jobs import local, locks
 from cleaner.jobs.execution import LoadSplit, execute_request
-from cleaner.jobs.outcome import describe_error, find_verdict
+from cleaner.jobs.outcome import describe_error
 from cleaner.jobs.session import RunSession
 from cleaner.models.devices import pick_device
 from cleaner.runs.folders import run_id
@@ -83,7 +83,7 @@ def _train(request: Request, folder: Path, load_split: LoadSplit, on_step: OnSte
     with _pausing_on_signals(session):
         try:
             run = execute_request(request, session, checkpoint=folder / CHECKPOINT_FILE, load_split=load_split)
-            session.update_status(verdict=find_verdict(run))
+            session.update_status(verdict=run.verdict and list(run.verdict))
             write_run(run, folder)
             session.update_status(state="done", eta=0.0)
         except (Paused, KeyboardInterrupt) as error:

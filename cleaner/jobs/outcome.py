@@ -1,23 +1,9 @@
-"""How a run ended, in words: the verdict on an attack, the message for an error."""
+"""The message for an error that ended a run."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from cleaner.jobs import process
 from cleaner.types import CleanerError
-
-if TYPE_CHECKING:
-    from cleaner.runs.run import Run
-
-
-def find_verdict(run: Run) -> list[str] | None:
-    """Return whether the attack of a backdoored run took, and why; None for other runs."""
-    from cleaner.reports.verdict import attack_verdict
-
-    if run.stage != "backdoored" or run.metrics is None or not run.metrics.asr:
-        return None
-    return list(attack_verdict(run.metrics, run.config.get("poison_rate")))
 
 
 def describe_error(error: Exception) -> str:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 from cleaner.config import count_steps
 from cleaner.files import read_json
 from cleaner.jobs import handover, local, locks, prediction, process, spare
-from cleaner.jobs.outcome import describe_error, find_verdict
+from cleaner.jobs.outcome import describe_error
 from cleaner.jobs.session import STOP_POLL_SECONDS, RunSession
 from cleaner.jobs.spare_worker import SpareWorker
 from cleaner.loading import loading_libraries
@@ -96,7 +96,7 @@ def _execute(session: RunSession) -> bool:
         run = execution.execute_request(
             request, report, checkpoint=folder / store.CHECKPOINT_FILE, folder=folder, on_data=_log_skipped
         )
-        session.update_status(verdict=find_verdict(run))
+        session.update_status(verdict=run.verdict and list(run.verdict))
         _record_timing(run, request, run_clock)
         write_run(run, folder)
         session.update_status(state="done", eta=0.0)

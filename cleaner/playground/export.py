@@ -16,7 +16,6 @@ from cleaner.data.base import load_data
 from cleaner.data.images import to_uint8
 from cleaner.evaluation.encode import Encoder
 from cleaner.files import write_text
-from cleaner.labels import to_defense_label
 from cleaner.playground.trigger import describe_trigger, pack_pixels
 from cleaner.playground.weights import (
     CLASSES,
@@ -74,7 +73,7 @@ def find_attack(records: Sequence[RunRecord]) -> tuple[RunRecord, list[RunRecord
 
 def describe_models(attack: RunRecord, defenses: Sequence[RunRecord]) -> list[dict[str, Any]]:
     """Return label, style, run and test metrics of the clean, the backdoored and each defended model."""
-    labels = [to_defense_label(record.defense) for record in defenses]
+    labels = [record.defense_label for record in defenses]
     labels = [f"{x} ({r.id})" if Counter(labels)[x] > 1 else x for x, r in zip(labels, defenses, strict=True)]
     clean = {"label": "Clean", "stage": "clean", "run": attack.id, "ca": None, "asr": attack.metric("asr_clean_model")}
     models = [

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from cleaner.labels import NO_DEFENSE, to_defense_label
 from cleaner.plots.charts import GRAY, apply_layout, escape_html, title_panels, wrap_label
 from cleaner.plots.styles import Style, find_styles
+from cleaner.variant import Variant
 
 Interval = tuple[float, float]
 
@@ -169,12 +169,12 @@ def pareto_front(points: Sequence[TradeoffPoint]) -> list[TradeoffPoint]:
 def attack_defense_heatmap(cells: Mapping[tuple[str, str], tuple[float, float, float, int]], title: str) -> go.Figure:
     """Return a heat map of defenses (rows) against attacks (columns), in the order of `cells`; no defense comes first.
 
-    cells: (attack, defense) -> (mean, minimum, maximum, seeds) of a share, 0..1.
+    cells: labels of (attack, defense) -> (mean, minimum, maximum, seeds) of a share, 0..1.
     """
     attacks = list(dict.fromkeys(attack for attack, _ in cells))
-    defenses = sorted(dict.fromkeys(defense for _, defense in cells), key=lambda defense: defense != NO_DEFENSE)
+    defenses = sorted(dict.fromkeys(defense for _, defense in cells), key=lambda defense: defense != Variant().label)
     columns = {attack: wrap_label(attack, 14) for attack in attacks}
-    rows = {defense: escape_html(to_defense_label(defense)) for defense in defenses}
+    rows = {defense: escape_html(defense) for defense in defenses}
     figure = go.Figure()
     figure.add_heatmap(
         z=[[cells.get((attack, defense), (None,))[0] for attack in attacks] for defense in defenses],

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from cleaner.labels import to_defense_label
 from cleaner.plots.charts import add_band, apply_layout, escape_html, title_panels
 from cleaner.plots.styles import STAGE_COLORS, Style, find_line_styles
+from cleaner.variant import Variant
 
 MAX_LOSS = 0.10
 """Loss of accuracy where the charts end."""
@@ -30,10 +30,10 @@ class CostPoint:
 
 @dataclass(frozen=True)
 class CostPanel:
-    """One attack: name of the defense -> its points; success on the backdoored model."""
+    """One attack: defense -> its points; success on the backdoored model."""
 
     title: str
-    curves: Mapping[str, Sequence[CostPoint]]
+    curves: Mapping[Variant, Sequence[CostPoint]]
     undefended: float | None = None
     success: str = "Attack success @1"
     """Name of the metric of attack success: an attack may be judged by another one than ASR."""
@@ -42,11 +42,11 @@ class CostPanel:
 def equal_accuracy(panels: Sequence[CostPanel]) -> go.Figure:
     """Return each defense's lowest success among its settings that lose at most x, as steps; a band over models."""
     figure = _make_panels(panels)
-    names = _list_defenses(panels)
-    styles = dict(zip(names, find_line_styles(names), strict=True))
+    defenses = _list_defenses(panels)
+    styles = dict(zip(defenses, find_line_styles(variant.first for variant in defenses), strict=True))
     for number, panel in enumerate(panels):
-        for name, points in panel.curves.items():
-            style = styles[name]
+        for variant, points in panel.curves.items():
+            style = styles[variant]
             if any(p.high > p.low for p in points):
                 twice = [p for p in points for _ in range(2)]  # the corners of the steps, as shape="hv" draws the mean
                 add_band(
@@ -56,35 +56,35 @@ def equal_accuracy(panels: Sequence[CostPanel]) -> go.Figure:
                     [p.high for p in twice[:-1]],
                     style.color,
                     opacity=0.12,
-                    legendgroup=name,
+                    legendgroup=variant.key,
                     **_place(number),
                 )
-            _add_line(figure, name, points=points, number=number, style=style, success=panel.success)
+            _add_line(figure, variant, points=points, number=number, style=style, success=panel.success)
     return _finish(figure, panels)
 
 
 def _add_line(
-    figure: go.Figure, name: str, points: Sequence[CostPoint], number: int, style: Style, success: str
+    figure: go.Figure, variant: Variant, points: Sequence[CostPoint], number: int, style: Style, success: str
 ) -> None:
-    is_first = not any(trace.legendgroup == name and trace.showlegend for trace in figure.data)
+    label = escape_html(variant.label)
+    is_first = not any(trace.legendgroup == variant.key and trace.showlegend for trace in figure.data)
     figure.add_scatter(
         x=[p.loss for p in points],
         y=[p.asr for p in points],
         mode="lines",
-        name=escape_html(to_defense_label(name)),
-        legendgroup=name,
+        name=label,
+        legendgroup=variant.key,
         showlegend=is_first,
         line={"color": style.color, "dash": style.dash, "width": 2.5, "shape": "hv"},
         text=[escape_html(p.note) for p in points],
-        hovertemplate=f"{escape_html(to_defense_label(name))}<br>lost %{{x:.1%}}, {success.lower()} %{{y:.1%}}"
-        "<br>%{text}<extra></extra>",
+        hovertemplate=f"{label}<br>lost %{{x:.1%}}, {success.lower()} %{{y:.1%}}<br>%{{text}}<extra></extra>",
         **_place(number),
     )
 
 
-def _list_defenses(panels: Sequence[CostPanel]) -> list[str]:
-    """Return the names of the defenses, which have the same style in all panels."""
-    return list(dict.fromkeys(name for panel in panels for name in panel.curves))
+def _list_defenses(panels: Sequence[CostPanel]) -> list[Variant]:
+    """Return the defenses, which have the same style in all panels."""
+    return list(dict.fromkeys(variant for panel in panels for variant in panel.curves))
 
 
 def _make_panels(panels: Sequence[CostPanel]) -> go.Figure:
@@ -114,8 +114,7 @@ def _finish(figure: go.Figure, panels: Sequence[CostPanel]) -> go.Figure:
             line = {"dash": "dash", "color": STAGE_COLORS["backdoored"]}
             figure.add_hline(panel.undefended, line=line, **_place(number))
     rows = max(1, -(-len(panels) // 2))
-    names = {name for panel in panels for name in panel.curves}
-    apply_layout(figure, 130 + 300 * rows + 20 * (len(names) // 3))
+    apply_layout(figure, 130 + 300 * rows + 20 * (len(_list_defenses(panels)) // 3))
     figure.update_layout(legend_y=1 + 0.14 / rows)  # above the titles
     figure.update_xaxes(title="Largest allowed loss of clean accuracy", tickformat="~%", range=[0, MAX_LOSS])
     figure.update_yaxes(tickformat=".0%", range=[-0.04, 1.04])

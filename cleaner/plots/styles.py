@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from cleaner.labels import list_registered
+from cleaner.labels import read_labels
 
 STAGE_COLORS = {
     "clean": "#0072B2",
@@ -84,13 +84,12 @@ class Style(NamedTuple):
 
 
 def find_style(kind: str) -> Style:
-    """Return the style of a model: `kind` is the name of its defense, with or without a variant, else its stage."""
-    name = kind.partition(" ")[0]
-    registered = list_registered("defenses")
-    if name in registered:
-        number = [*DEFENSE_ORDER, *(other for other in registered if other not in DEFENSE_ORDER)].index(name)
+    """Return the style of a model: `kind` is the registered name of its defense, else its stage."""
+    registered = read_labels()["cleaner.defenses"]
+    if kind in registered:
+        number = [*DEFENSE_ORDER, *(other for other in registered if other not in DEFENSE_ORDER)].index(kind)
         return Style(DEFENSE_COLORS[number % len(DEFENSE_COLORS)], DEFENSE_MARKS[number % len(DEFENSE_MARKS)])
-    stage = name if name in STAGE_MARKS else "defended"
+    stage = kind if kind in STAGE_MARKS else "defended"
     return Style(STAGE_COLORS[stage], STAGE_MARKS[stage])
 
 

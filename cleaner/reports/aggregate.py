@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from cleaner.evaluation.result import METRICS, PROTOCOL_LABELS, Metric, columns, success_metric, success_share
-from cleaner.labels import NO_DEFENSE, to_attack_label, to_defense_label
+from cleaner.labels import to_attack_label
 from cleaner.plots import comparison
 from cleaner.plots.styles import STAGE_MARKS
-from cleaner.reports.comparability import has_failed_attack, read_hashes
+from cleaner.reports.comparability import read_hashes
 from cleaner.runs.folders import run_id
+from cleaner.runs.names import describe_run
 from cleaner.runs.record import RunRecord
 
 SEEDS_NOTE = (
@@ -30,14 +31,6 @@ def heatmap_metrics() -> list[Metric]:
     """
     rows = dict.fromkeys(row for row, _ in columns("table") if row.better)
     return sorted(rows, key=lambda row: row.better != "lower")
-
-
-def describe_run(record: RunRecord) -> str:
-    """Return attack, defense, learning rate and name (else id) of a run, also valid on other machines."""
-    rate = f", lr {record.lr:g}" if record.defense else ""
-    place = "shipped example" if record.is_shipped else record.name_or_id
-    place += ", attack failed" if has_failed_attack(record) else ""
-    return f"{to_attack_label(record.attack)}: {to_defense_label(record.defense)}{rate} ({place})"
 
 
 @dataclass(frozen=True)
@@ -62,7 +55,7 @@ def aggregate_seeds(records: Sequence[RunRecord], name: str) -> dict[tuple[str, 
     for record in records:
         if record.metric(name) is None:
             continue
-        by_seeds = newest.setdefault((row_name(record), record.defense or NO_DEFENSE), {})
+        by_seeds = newest.setdefault((row_name(record), record.defense_variant.key), {})
         seeds = record.seeds
         if seeds not in by_seeds or record.created > by_seeds[seeds].created:
             by_seeds[seeds] = record
@@ -127,7 +120,7 @@ def make_run_points(records: Sequence[RunRecord]) -> list[comparison.TradeoffPoi
             asr_interval=record.interval(success_metric(record)),
             is_candidate=record.rebound is None,
             suspect=record.parent or run_id(record.folder),
-            legend_label=to_defense_label(record.defense),
+            legend_label=record.defense_label,
             panel=row_name(record),
             success=METRICS[success_metric(record)].card_label(1),
         )
@@ -141,8 +134,8 @@ def make_run_points(records: Sequence[RunRecord]) -> list[comparison.TradeoffPoi
 def plot_heatmap(records: Sequence[RunRecord], name: str) -> Any:
     """Return the plot of defense against attack, in the order of the runs."""
     cells = {
-        place: (cell.mean, cell.low, cell.high, len(cell.seeds))
-        for place, cell in aggregate_seeds(records, name).items()
+        (attack, cell.runs[0].defense_label): (cell.mean, cell.low, cell.high, len(cell.seeds))
+        for (attack, _), cell in aggregate_seeds(records, name).items()
     }
     return comparison.attack_defense_heatmap(cells, heatmap_title(name))
 
@@ -156,4 +149,4 @@ def heatmap_title(name: str) -> str:
 
 def sort_by_name(records: Iterable[RunRecord]) -> list[RunRecord]:
     """Return the runs by attack and defense, so that a new run does not change the order of a plot."""
-    return sorted(records, key=lambda r: (to_attack_label(r.attack), to_defense_label(r.defense)))
+    return sorted(records, key=lambda r: (to_attack_label(r.attack), r.defense_label))

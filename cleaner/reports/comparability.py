@@ -8,10 +8,10 @@ from itertools import compress
 from typing import Any
 
 from cleaner.evaluation.protocol import is_same_test
-from cleaner.evaluation.result import WEAK_ASR, describe_queries, success_share
+from cleaner.evaluation.result import WEAK_ASR, describe_queries
 from cleaner.labels import format_count
 from cleaner.runs.record import RunRecord
-from cleaner.runs.store import find_attack_run
+from cleaner.runs.store import has_failed_attack
 
 HASHED = {"content": "data_sha256", "class list": "class_names_sha256"}
 """Hashed part of a test -> its field of `Metrics.to_dict`."""
@@ -102,12 +102,3 @@ def _is_same_test(one: RunRecord, other: RunRecord) -> bool:
         ignored.append("data_sha256")  # each model frames the images in its own way
     without = dict.fromkeys(ignored)
     return is_same_test({**one.metrics, **without}, {**other.metrics, **without})
-
-
-def has_failed_attack(record: RunRecord) -> bool:
-    """Return whether the attack of a run, or of the run that it cleaned, is known to have failed."""
-    attack = find_attack_run(record)
-    if attack is None or attack.has_few_images:
-        return False
-    asr = success_share(attack)
-    return asr is not None and asr < WEAK_ASR

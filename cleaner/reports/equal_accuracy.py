@@ -17,6 +17,7 @@ from cleaner.plots.equal_accuracy import MAX_LOSS, CostPanel, CostPoint
 from cleaner.reports.aggregate import make_row_namer
 from cleaner.runs.record import RunRecord
 from cleaner.runs.request import get_test_data
+from cleaner.variant import Variant
 
 LOSSES = [round(0.005 * i, 3) for i in range(round(MAX_LOSS / 0.005) + 1)]
 TITLE = "Attack success at equal accuracy"
@@ -49,12 +50,12 @@ def make_panels(records: Sequence[RunRecord], suspects: Sequence[RunRecord]) -> 
     panels = []
     for title in dict.fromkeys(row_name(suspect) for suspect, _ in pairs):
         of_panel = _select_common([(suspect, record) for suspect, record in pairs if row_name(suspect) == title])
-        names = sorted({record.defense or "" for _, record in of_panel})
-        settings = {name: _collect([p for p in of_panel if (p[1].defense or "") == name]) for name in names}
+        defenses = sorted({record.defense_variant for _, record in of_panel}, key=lambda variant: variant.key)
+        settings = {d: _collect([pair for pair in of_panel if pair[1].defense_variant == d]) for d in defenses}
         if all(len(tried) < 2 for models in settings.values() for _, tried in models):
             continue
         before = fmean({suspect.folder: success_share(suspect) or 0.0 for suspect, _ in of_panel}.values())
-        curves = {name: _make_curve(models) for name, models in settings.items()}
+        curves = {defense: _make_curve(models) for defense, models in settings.items()}
         metric = METRICS[success_metric(of_panel[0][0])].card_label(1)
         panels.append(CostPanel(title, curves, before, success=metric))
     return panels
@@ -65,9 +66,9 @@ def _select_common(pairs: Sequence[tuple[RunRecord, RunRecord]]) -> Sequence[tup
 
     Else a defense that was tried on an easy model alone would seem better than one that was tried on all.
     """
-    models: dict[str, set[Path]] = {}
+    models: dict[Variant, set[Path]] = {}
     for suspect, record in pairs:
-        models.setdefault(record.defense or "", set()).add(suspect.folder)
+        models.setdefault(record.defense_variant, set()).add(suspect.folder)
     common = set.intersection(*models.values())
     return [pair for pair in pairs if pair[0].folder in common] if common else pairs
 

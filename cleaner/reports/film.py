@@ -11,12 +11,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cleaner.files import write_text
-from cleaner.labels import to_attack_label, to_defense_label
 from cleaner.plots.component import read_script
 from cleaner.plots.styles import Style, find_styles
-from cleaner.reports.comparability import has_failed_attack
 from cleaner.reports.paths import hide_folders
 from cleaner.runs.film import Film, read_film
+from cleaner.runs.names import label_film, name_rate, name_seed, tell_apart
 from cleaner.runs.progress import read_progress
 from cleaner.runs.record import RunRecord
 from cleaner.types import CleanerError
@@ -48,7 +47,7 @@ def load_movies(records: Sequence[RunRecord]) -> list[Movie]:
     if not 1 <= len(records) <= MAX_FILMS:
         raise CleanerError(f"a film shows one or two runs, not {len(records)}: choose others.")
     movies = []
-    for record, label in zip(records, _make_labels(records), strict=True):
+    for record, label in zip(records, tell_apart(records, label_film, name_rate, name_seed), strict=True):
         film = read_film(record.folder)
         if film is None:
             raise CleanerError(
@@ -57,23 +56,6 @@ def load_movies(records: Sequence[RunRecord]) -> list[Movie]:
             )
         movies.append(Movie(label, film, read_log(record.folder), record.kind))
     return movies
-
-
-def make_label(record: RunRecord) -> str:
-    """Return what happens in the film of a run: "Poisoning: BadNet", or the name of the defense."""
-    mark = " (the attack failed)" if has_failed_attack(record) else ""
-    if record.stage == "backdoored":
-        return f"Poisoning: {to_attack_label(record.attack)}{mark}"
-    return (to_defense_label(record.defense) if record.defense else "Defense") + mark
-
-
-def _make_labels(records: Sequence[RunRecord]) -> list[str]:
-    """Return the label of each film; equal ones with the first setting that differs, else the name of the run."""
-    labels = [make_label(record) for record in records]
-    for details in ([f"lr {r.lr:g}" for r in records], [f"seed {r.seed}" for r in records], [r.id for r in records]):
-        if len(set(labels)) < len(set(details)):
-            return [f"{label}, {detail}" for label, detail in zip(labels, details, strict=True)]
-    return labels
 
 
 def read_log(folder: Path) -> dict[str, list[tuple[int, float]]]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from cleaner.config import file_parameters
 from cleaner.evaluation.result import describe_metrics, format_metric
 from cleaner.files import write_text
-from cleaner.labels import to_attack_label, to_defense_label
+from cleaner.labels import to_attack_label
 from cleaner.plots import comparison, images
 from cleaner.plots.styles import find_style
 from cleaner.registry import TRIGGERS
@@ -24,13 +24,13 @@ from cleaner.reports.aggregate import (
     plot_heatmap,
     sort_by_name,
 )
-from cleaner.reports.comparability import has_failed_attack, list_notes
+from cleaner.reports.comparability import list_notes
 from cleaner.reports.paths import hide_folders, name_without_folders
 from cleaner.reports.reference import read_reference
 from cleaner.reports.tables import find_columns, to_row
 from cleaner.runs.record import RunRecord
 from cleaner.runs.request import get_test_data
-from cleaner.runs.store import find_suspect, read_record
+from cleaner.runs.store import find_suspect, has_failed_attack, read_record
 from cleaner.types import CleanerError
 
 IMAGES_PER_TRIGGER = 4
@@ -58,6 +58,7 @@ def render_html(records: Sequence[RunRecord], origin: str = "") -> str:
         rows=[
             to_row(record)
             | {
+                "labels": (record.defense_label, to_attack_label(record.attack)),
                 "protocol": _describe_test(record),
                 "cells": [format_metric(record, row, k, absent="–") for row, k in report_columns],
                 "style": find_style(record.kind),
@@ -70,7 +71,6 @@ def render_html(records: Sequence[RunRecord], origin: str = "") -> str:
         variation=read_reference().variation,
         overlaps=[(record.name_or_id, record.overlap_note) for record in records if record.overlap_note],
         origin=origin,
-        to_label=to_defense_label,
         seeds_note=SEEDS_NOTE,
         equal_accuracy_note=equal_accuracy.NOTE if equal_accuracy.TITLE in dict(plots) else "",
         triggers=render_trigger_images(records),

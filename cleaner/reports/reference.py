@@ -23,6 +23,7 @@ class ReferenceRow(BaseModel):
 
     attack: str
     defense: str | None
+    label: str
     target: str
     lr: float | None
     seeds: tuple[int, ...]

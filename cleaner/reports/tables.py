@@ -10,7 +10,7 @@ from typing import Any
 
 from cleaner.evaluation.metric_row import Metric
 from cleaner.evaluation.result import METRICS, columns
-from cleaner.labels import NO_DEFENSE, UNKNOWN_ATTACK
+from cleaner.labels import UNKNOWN_ATTACK
 from cleaner.runs.record import RunRecord
 
 FORMULA_STARTS = tuple("=+-@＝＋－＠")
@@ -25,7 +25,7 @@ def to_row(record: RunRecord) -> dict[str, Any]:
         "model": record.model,
         "attack": record.attack or UNKNOWN_ATTACK,
         "target": record.target_class,
-        "defense": record.defense or NO_DEFENSE,
+        "defense": record.defense_variant.key,
         "lr": record.lr or None,
         "seed": record.seed,
         "epochs": None if record.finetune.steps else record.finetune.epochs or None,

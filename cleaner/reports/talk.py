@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
@@ -11,10 +10,11 @@ from string import Formatter
 from typing import NamedTuple
 
 from cleaner.evaluation.result import success_metric, success_share
-from cleaner.labels import to_attack_label, to_label
-from cleaner.reports.comparability import has_failed_attack
+from cleaner.labels import to_attack_label
 from cleaner.reports.verdict import list_comparable
+from cleaner.runs.names import tell_apart
 from cleaner.runs.record import RunRecord
+from cleaner.runs.store import has_failed_attack
 
 TEMPLATE = Path(__file__).with_name("talk.md")
 _HEADING = re.compile(r"^## (.+) · (.+)$", re.MULTILINE)
@@ -109,24 +109,16 @@ def _read_figures(run: RunRecord | None, defended: Sequence[RunRecord]) -> dict[
 
 def _describe_defenses(comparable: Sequence[RunRecord]) -> str:
     """Return what each defense left and kept, one sentence."""
+    rate, seed = (lambda run: f" at learning rate {run.lr:g}"), (lambda run: f" with seed {run.seed}")
     runs = sorted(comparable, key=lambda run: success_share(run) or 0.0)
     parts = []
-    for run, label in zip(runs, _label_defenses(runs), strict=True):
+    for run, label in zip(runs, tell_apart(runs, lambda run: run.defense_label, rate, seed), strict=True):
         left, ca = _percent(success_share(run)), _percent(run.metric("ca"))
         what = (
             "attack success" if success_metric(run) == "asr" else "of the keyed captions finding the attacker's image"
         )
         parts.append(f"{label} left {left} {what} at {ca} accuracy")
     return "; ".join(parts) + "."
-
-
-def _label_defenses(runs: Sequence[RunRecord]) -> list[str]:
-    """Return the defense of each run; equal ones with the learning rate, and if that is equal too, the seed."""
-    labels = [to_label(run.defense or "") for run in runs]
-    for details in ([f"at learning rate {run.lr:g}" for run in runs], [f"with seed {run.seed}" for run in runs]):
-        count = Counter(labels)
-        labels = [f"{a} {b}" if count[a] > 1 else a for a, b in zip(labels, details, strict=True)]
-    return labels
 
 
 def _percent(share: float | None) -> str | None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from cleaner.config import FinetuneConfig
 from cleaner.evaluation.result import METRICS
-from cleaner.labels import NO_DEFENSE, UNKNOWN_ATTACK
+from cleaner.labels import UNKNOWN_ATTACK
 from cleaner.registry import DEFENSES
 from cleaner.runs.record import RunRecord
 from cleaner.runs.run import read_progress
@@ -83,7 +83,7 @@ def collect_hparams(record: RunRecord) -> dict[str, Any]:
     return {
         **{name: config[name] for name in names if config.get(name)},
         "trigger": record.attack or UNKNOWN_ATTACK,
-        "defense": record.defense or NO_DEFENSE,
+        "defense": record.defense_variant.key,
         **{name: finetune[name] for name in SETTINGS if name in finetune},
     }
 

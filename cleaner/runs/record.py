@@ -11,9 +11,10 @@ from typing import Any, TypeVar
 from pydantic import Field, ValidationError, field_validator
 
 from cleaner.evaluation.metric_row import is_meaningful
-from cleaner.evaluation.result import METRICS, MIN_VERDICT_IMAGES, WEAK_ASR, Interval, format_protocol, success_share
+from cleaner.evaluation.result import METRICS, MIN_VERDICT_IMAGES, Interval, Metrics, format_protocol
+from cleaner.evaluation.verdict import attack_verdict
 from cleaner.files import file_name
-from cleaner.labels import FLAGGED_DEFENSE, NO_DEFENSE, defense_name, to_attack_label, to_label
+from cleaner.labels import FLAGGED_DEFENSE, NO_DEFENSE, VERDICT_SENTENCES
 from cleaner.runs.folders import is_shipped
 from cleaner.runs.integrity import HASHES_KEY, find_changed_files
 from cleaner.runs.parts import (
@@ -29,6 +30,7 @@ from cleaner.runs.parts import (
 from cleaner.runs.request import TEST_SIZE, strip_split
 from cleaner.runs.status import Status
 from cleaner.types import CleanerError
+from cleaner.variant import Variant
 
 SCHEMA_VERSION = 2
 """2: config.json is written before the run, status.json says whether the run is finished. Schema 1 is read too."""
@@ -170,15 +172,25 @@ class RunRecord(StrictModel):
         return (self.trigger.name or None) if self.trigger is not None else None
 
     @property
+    def defense_variant(self) -> Variant:
+        """The defense with what differs from its defaults; `NO_DEFENSE` without one."""
+        return Variant.from_config({**self.config, "variant": self.variant})
+
+    @property
     def defense(self) -> str | None:
-        """Name of the defense with its variant; of a rebound test, what it followed; None without a defense."""
-        name = defense_name({**self.config, "variant": self.variant})
-        return None if name == NO_DEFENSE else name
+        """`Variant.key` of the defense; None without one."""
+        key = self.defense_variant.key
+        return None if key == NO_DEFENSE else key
+
+    @property
+    def defense_label(self) -> str:
+        return self.defense_variant.label
 
     @property
     def kind(self) -> str:
         """What decides color and mark of its model (`plots.styles`): the defense, else the stage."""
-        return self.defense or self.stage
+        first = self.defense_variant.first
+        return self.stage if first == NO_DEFENSE else first
 
     @property
     def model(self) -> str:
@@ -228,34 +240,15 @@ class RunRecord(StrictModel):
 
     @property
     def label(self) -> str:
-        """One line that tells this run from others in a list."""
-        return self.make_label(self.created_at)
+        """One line that tells this run from others in a list (`names.label_run`)."""
+        from cleaner.runs.names import label_run  # which imports this module
 
-    def make_label(self, created_at: str) -> str:
-        """Return `label` with the time of creation in another time zone."""
-        if self.name:
-            return f"{self.name} · {created_at}{self.verdict_mark if self.stage == 'backdoored' else ''}"
-        target = "" if self.defense else f" → {self.target_class}"
-        if self.is_shipped:
-            what = to_label(self.defense) if self.defense else to_attack_label(self.attack)
-            return f"{what}{target} · shipped example"
-        if self.stage == "defended":
-            return f"{to_label(self.defense or 'defense')}, lr {self.lr:g} · {created_at}"
-        what = f"{to_attack_label(self.attack)} → {self.target_class}"
-        return f"{what} · {self.model} · {created_at}{self.verdict_mark}"
+        return label_run(self)
 
     @property
     def has_few_images(self) -> bool:
         """Whether its attack success was measured on too few images for any verdict."""
         return self.metric("asr") is not None and 0 < self.count("asr") < MIN_VERDICT_IMAGES
-
-    @property
-    def verdict_mark(self) -> str:
-        """End of the label of an attack from which a defense cannot be judged: it failed, or was hardly measured."""
-        if self.has_few_images:
-            return " · few test images"
-        asr = success_share(self)
-        return " · attack failed" if asr is not None and asr < WEAK_ASR else ""
 
     def with_status(self, status: Status) -> RunRecord:
         """Return the record with another status, such as a newly polled one."""
@@ -318,6 +311,16 @@ class RunRecord(StrictModel):
     def count(self, name: str) -> int:
         """Return the number of images behind a metric."""
         return int(self.metrics.get(METRICS[name].count) or 0)
+
+    @property
+    def verdict(self) -> tuple[str, str] | None:
+        """Whether its attack succeeded, and why, as stored with the metrics; older runs compute it. None: unknown."""
+        if self.stage != "backdoored" or self.metric("asr") is None:
+            return None
+        match self.metrics.get("verdict"):
+            case [str(verdict), str(reason)] if verdict in VERDICT_SENTENCES:
+                return verdict, reason
+        return attack_verdict(Metrics.from_dict(self.metrics), self.attack_poison_rate)
 
     @property
     def queries(self) -> str:

@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cleaner.evaluation.verdict import attack_verdict
 from cleaner.files import has_config, read_json, write_bytes, write_json, write_text
 from cleaner.runs.film import FILM_FILE, Film, read_film, write_film
 from cleaner.runs.folders import resolve_run
@@ -65,6 +66,18 @@ class Run:
     def stage(self) -> str:
         return str(self.config["stage"])
 
+    @property
+    def verdict(self) -> tuple[str, str] | None:
+        """Whether the attack of a backdoored run succeeded, and why; None for other runs."""
+        if self.stage != "backdoored" or self.metrics is None or not self.metrics.asr:
+            return None
+        return attack_verdict(self.metrics, self.config.get("poison_rate"))
+
+    def describe_metrics(self) -> dict[str, Any]:
+        """Return the metrics and the verdict, as metrics.json holds them."""
+        assert self.metrics is not None
+        return self.metrics.to_dict() | ({"verdict": list(self.verdict)} if self.verdict else {})
+
     def require_clean_clip(self) -> Clip:
         """Return the model before poisoning. Raises `CleanerError` if it is no longer available."""
         if self.clean_clip is None:
@@ -101,7 +114,7 @@ def write_run(run: Run, folder: Path) -> None:
         (folder / FILM_FILE).unlink(missing_ok=True)  # of an earlier attempt
     write_text(folder / PROGRESS_FILE, "".join(json.dumps(asdict(report)) + "\n" for report in run.history))
     write_json(folder / "manifest.json", run.manifest)
-    write_json(folder / "metrics.json", run.metrics.to_dict() if run.metrics else None)
+    write_json(folder / "metrics.json", run.describe_metrics() if run.metrics else None)
     hashes = {HASHES_KEY: hash_files(folder)}
     write_json(folder / "config.json", {"schema": SCHEMA_VERSION, **run.config, **hashes})
 

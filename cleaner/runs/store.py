@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
+from cleaner.evaluation.result import WEAK_ASR, success_share
 from cleaner.files import (
     FileVersion,
     create_free_folder,
@@ -169,6 +170,15 @@ def find_attack_run(record: RunRecord) -> RunRecord | None:
         seen.add(found.folder)
         found = find_suspect(found)
     return found if found is not None and found.stage == "backdoored" else None
+
+
+def has_failed_attack(record: RunRecord) -> bool:
+    """Return whether the attack of a run, or of the run that it cleaned, is known to have failed."""
+    attack = find_attack_run(record)
+    if attack is None or attack.has_few_images:
+        return False
+    asr = success_share(attack)
+    return asr is not None and asr < WEAK_ASR
 
 
 def last_lines(path: Path, number: int = 1) -> str:

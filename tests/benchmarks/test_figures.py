@@ -11,7 +11,7 @@ from benchmarks.markdown import figures, headline
 from cleaner.files import write_json
 
 ROW = {"attack": "badclip", "target": "key", "lr": 0.003, "seeds": [3, 4], "n": 100, "n_attack": 90, "floor": 0.066}
-ROW |= {"is_over_budget": False, "is_on_copy": False}
+ROW |= {"label": "", "is_over_budget": False, "is_on_copy": False}
 
 
 @pytest.fixture

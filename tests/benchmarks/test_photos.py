@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import learning_rates, photos, photos_data, protocol, rows
+from benchmarks import learning_rates, photos, photos_data, rows
 from benchmarks.corruptions import CORRUPTIONS
 from benchmarks.markdown import photo_tables
 from cleaner import presets
@@ -321,7 +321,7 @@ def test_the_whole_program_on_few_photos(tmp_path: Path, monkeypatch: pytest.Mon
     }
     for name, value in settings.items():
         monkeypatch.setattr(photos, name, value)
-    methods = {name: protocol.METHODS[name] for name in ("finetune", "ta_cleaner")}
+    methods = {name: photos.METHODS[name] for name in ("finetune", "ta_cleaner")}
     monkeypatch.setattr(photos, "METHODS", methods)
     monkeypatch.setattr(presets, "DEFEND", replace(presets.DEFEND, epochs=1))
     for cached in (photos.measure_clean_accuracy, photos.measure_backdoored_accuracy, photos.prepare_trigger):

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from benchmarks import reliability as program
-from benchmarks.markdown.protocol2_claim import CONTROL
 from benchmarks.markdown.reliability_tables import protocol2_processors, reliability, sessions
+from benchmarks.protocol2 import plan
 from benchmarks.protocol2.records import results_path
 from benchmarks.protocol2.tasks import Task
 from benchmarks.reliability import Options, add_counts, count
@@ -67,7 +67,7 @@ def test_the_same_training_on_other_processors_is_compared(tmp_path: Path) -> No
         metrics = {"asr": {"1": asr}, "ca": {"1": ca}}
         return {"task": asdict(task), "processor": {"name": f"{maker} X", "kernels": kernels}, "metrics": metrics}
 
-    control, other = (Task("cell", "badclip", "key", 3, method, lr=1e-3) for method in (CONTROL, "cleanclip"))
+    control, other = (Task("cell", "badclip", "key", 3, method, lr=1e-3) for method in (plan.CONTROL, "cleanclip"))
     lines = [
         line(control, "AMD", "AVX2", 0.30, 0.95),
         line(control, "Intel(R)", "AVX512", 0.42, 0.96),

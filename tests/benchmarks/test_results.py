@@ -9,10 +9,9 @@ from typing import Any
 import pytest
 
 from benchmarks import RESULTS_DIR
-from cleaner.config import changed_parameters
 from cleaner.defenses import DEFENSES, load_defense
 from cleaner.files import read_json, read_json_lines
-from cleaner.labels import defense_name
+from cleaner.variant import Variant
 
 NAMES = {
     "finetune",
@@ -45,4 +44,4 @@ def test_stated_defenses_are_read_and_keep_their_names(path: Path) -> None:
         defense = load_defense(state)
         kept = {key: value for key, value in state.items() if key not in defense.retired}
         assert defense.state_dict() == {**defense.state_dict(), **kept}
-        assert defense_name({"defense": state, "variant": changed_parameters(defense)}) in NAMES
+        assert Variant.of(defense).key in NAMES

@@ -21,10 +21,11 @@ from cleaner.files import read_json
 from cleaner.jobs import local
 from cleaner.models.clip import build_clip
 from cleaner.reports import html
-from cleaner.reports.aggregate import aggregate_seeds, describe_run, make_run_points
+from cleaner.reports.aggregate import aggregate_seeds, make_run_points
 from cleaner.reports.film import Movie, describe_film, make_player_data, read_log
 from cleaner.reports.tables import to_csv, to_json
 from cleaner.runs.film import FILM_FILE, Axes, Film, read_film, write_film
+from cleaner.runs.names import describe_run
 from cleaner.runs.npz import read_npz
 from cleaner.runs.progress import read_new_progress, read_progress
 from cleaner.runs.request import get_test_data, load_request

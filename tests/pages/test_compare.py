@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from cleaner.files import write_json
-from cleaner.labels import NO_DEFENSE, defense_name, to_defense_label, to_label
+from cleaner.labels import NO_DEFENSE, to_label
 from cleaner.plots.styles import find_style
 from cleaner.runs.store import annotate
+from cleaner.variant import Variant
 from tests.pages.conftest import (
     OpenPage,
     chart,
@@ -25,7 +26,7 @@ from tests.pages.conftest import (
 )
 from tests.pages.runs import make_metrics, make_runs
 
-NO_DEFENSE_LABEL = to_defense_label(NO_DEFENSE)
+NO_DEFENSE_LABEL = Variant().label
 
 
 def test_without_runs_it_links_to_poison(open_page: OpenPage) -> None:
@@ -101,7 +102,7 @@ def test_the_table_has_ten_columns_and_all_of_them_on_demand(open_page: OpenPage
     assert set(shown) < set(app.dataframe[0].value)
     assert {"ASR@3", "RA", "Floor", "Protocol", "n (CA)"} <= set(app.dataframe[0].value)
     assert set(app.dataframe[0].value["Defense"]) == {
-        f"{find_style(name).sign} {to_defense_label(defense)}"
+        f"{find_style(name).sign} {Variant(defense).label}"
         for name, defense in (("ta_cleaner", "ta_cleaner"), ("backdoored", NO_DEFENSE))
     }
 
@@ -165,7 +166,7 @@ def test_a_rebound_test_has_a_name_of_its_own(open_page: OpenPage, tmp_path: Pat
     shutil.copytree(defended, defended.with_name("rebound"))
     (defended.with_name("rebound") / "config.json").write_text(json.dumps(rebound))
     app = open_page("Compare")
-    label = to_defense_label(defense_name(rebound))
+    label = Variant.from_config(rebound).label
     assert "186" in label
     defenses = [text.partition(" ")[2] for text in table(app, "CA")["Defense"]]
     assert sorted(defenses) == sorted([NO_DEFENSE_LABEL, "TA-Cleaner", label])
@@ -191,7 +192,7 @@ def test_the_benchmark_of_the_project(open_page: OpenPage) -> None:
     assert full.startswith("Full schedule")
     labels = list(chart(app, "benchmark.heatmap")["data"][0]["y"])
     assert labels[0] == NO_DEFENSE_LABEL
-    assert {"CleanCLIP", "PAR", to_label("ta_cleaner K 100 %, formula reviewed")} <= set(labels)
+    assert {"CleanCLIP", "PAR", Variant("ta_cleaner", {"share": 1.0, "formula": "reviewed"}).label} <= set(labels)
     table = app.dataframe[0].value
     assert any("†" in name for name in table["Defense"])
     app.segmented_control(key="benchmark.metric").set_value("ca").run()

@@ -19,21 +19,21 @@ from cleaner.evaluation.protocol import TEST_FIELDS
 from cleaner.evaluation.result import METRICS
 from cleaner.files import read_json, write_json
 from cleaner.jobs import local, sweep
-from cleaner.labels import defense_name, to_label
 from cleaner.models.devices import pick_device
 from cleaner.presets import QUICK_DEFEND, defense_presets
+from cleaner.runs.names import label_defenses
 from cleaner.runs.record import RunRecord
 from cleaner.runs.request import Request
 from cleaner.runs.run import read_progress
 from cleaner.runs.status import Status, write_status
 from cleaner.runs.store import create_run, list_runs, read_record
 from cleaner.types import CleanerError
+from cleaner.variant import Variant
 from pages._shared import cache
 from pages._shared.inspect.sample import DataKey
 from pages._shared.runs import cards, curves, defense_results, durations, job_requests, jobs
 from pages._shared.runs.defense_results import MAX_CARDS
 from pages._shared.shell import wording
-from pages._shared.shell.state import defense_labels
 from pages._shared.shell.wording import format_percent
 from tests.data.files import image_bytes
 from tests.pages.conftest import (
@@ -300,8 +300,8 @@ def test_runs_on_clean_pairs_with_different_captions_say_so_and_have_the_same_te
         )
         for name, options in (("mixed", {"clean_captions": "mixed"}), ("full", {}))
     )
-    assert list(defense_labels([record, mixed]).values()) == ["TA-Cleaner", "CleanCLIP, mixed captions"]
-    assert list(defense_labels([record, other]).values()) == ["TA-Cleaner", "CleanCLIP"]
+    assert list(label_defenses([record, mixed]).values()) == ["TA-Cleaner", "CleanCLIP, mixed captions"]
+    assert list(label_defenses([record, other]).values()) == ["TA-Cleaner", "CleanCLIP"]
     assert job_requests.read_test_data(mixed) == job_requests.read_test_data(other)
 
 
@@ -342,7 +342,7 @@ def test_a_rebound_test_adds_a_metric_to_its_defense(open_page: OpenPage, tmp_pa
     assert app.metric[-1].delta == f"{100 * (metrics['asr']['1'] - 0.1):+.1f} points"
     assert not go_to(app, "Compare").error
     defenses = table(go_to(app, "Compare"), "CA")["Defense"].tolist()
-    assert any(text.endswith(to_label(defense_name(rebound.config))) for text in defenses)
+    assert any(text.endswith(Variant.from_config(rebound.config).label) for text in defenses)
 
 
 @pytest.mark.parametrize(
@@ -379,7 +379,7 @@ def test_a_rebound_test_can_be_resumed(open_page: OpenPage, tmp_path: Path) -> N
     paused = create_run(job_requests.build_rebound_request(defended, 2))
     write_status(paused, Status("paused", step=1, total=2))
     app.run()
-    assert to_label(defense_name(read_json(paused / "config.json"))) in page_text(app)
+    assert Variant.from_config(read_json(paused / "config.json")).label in page_text(app)
     press(app, f"waiting.{paused.name}.resume")
     wait_for_training(app)
     assert local.poll_status(paused).state == "done"

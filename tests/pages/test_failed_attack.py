@@ -24,7 +24,7 @@ def test_every_page_marks_it(open_page: OpenPage, tmp_path: Path, title: str) ->
         make_runs(tmp_path)
     for folder in (tmp_path / "runs").iterdir():
         file = folder / "metrics.json"
-        file.write_text(json.dumps({**json.loads(file.read_text()), "asr": {"1": 0.2, "3": 0.4}}))
+        file.write_text(json.dumps({**json.loads(file.read_text()), "asr": {"1": 0.2, "3": 0.4}, "verdict": None}))
     app = open_page(title)
     assert any(mark in page_text(app) for mark in MARKS)
     if title == "Compare":
@@ -36,7 +36,10 @@ def test_the_advice_names_no_setting_at_its_limit(
     open_page: OpenPage, tmp_path: Path, rate: float, is_advised: bool
 ) -> None:
     folder, _ = make_runs(tmp_path)
-    for name, change in (("metrics.json", {"asr": {"1": 0.2}}), ("config.json", {"poison_rate": rate})):
+    for name, change in (
+        ("metrics.json", {"asr": {"1": 0.2}, "verdict": None}),
+        ("config.json", {"poison_rate": rate}),
+    ):
         (folder / name).write_text(json.dumps({**json.loads((folder / name).read_text()), **change}))
     (error,) = errors(open_page("Poison"))
     assert "more pairs" in error

@@ -14,6 +14,8 @@ from cleaner.config import FinetuneConfig
 from cleaner.files import shipped_assets
 from cleaner.inspection import embedding_map
 from cleaner.models.clip import save_clip
+from cleaner.runs import names
+from cleaner.runs.names import label_trainings, number_equal_beginnings
 from cleaner.runs.record import RunRecord
 from cleaner.runs.request import Request
 from cleaner.runs.store import create_run, list_runs
@@ -22,7 +24,6 @@ from pages._shared.inspect import pickers
 from pages._shared.runs.job_requests import ExternalModel
 from pages._shared.shell import state
 from pages._shared.shell.menu import titles
-from pages._shared.shell.state import short_labels
 from tests.conftest import make_clip
 from tests.data.files import write_class_folder, write_table
 from tests.pages.conftest import OpenPage, choose_own_data, choose_own_model, go_to, page_text, press, widget_keys
@@ -74,8 +75,8 @@ def test_runs_of_the_same_minute_have_different_labels(open_page: OpenPage, tmp_
         assert select(app, folder.name).selectbox(key="current_run").value == folder.name
     config = {"stage": "defended", "defense": {"name": "ta_cleaner"}, "finetune": {"lr": 1e-4}}
     runs = [RunRecord.from_config(Path(name), {**config, "created": "2026-01-01T00:00:00Z"}) for name in ("a", "b")]
-    assert len(set(short_labels(runs).values())) == 2
-    assert "·" not in short_labels(runs[:1])["a"]
+    assert len(set(label_trainings(runs).values())) == 2
+    assert "·" not in label_trainings(runs[:1])["a"]
 
 
 def test_other_networks_in_assets_are_no_models(open_page: OpenPage, tmp_path: Path) -> None:
@@ -90,9 +91,9 @@ def test_beginnings_of_labels_differ(open_page: OpenPage, tmp_path: Path) -> Non
         make_runs(tmp_path, seed=seed)
     options = open_page("Overview").selectbox(key="current_run").options
     assert len(options) == 4
-    assert len({option[: state.VISIBLE] for option in options}) == 4
+    assert len({option[: names.VISIBLE] for option in options}) == 4
     assert all(option.startswith(f"{number} · 01-01 00:00") for number, option in zip((3, 2, 1), options, strict=False))
-    assert state.number_equal_beginnings({"a": "one", "b": "two"}) == {"a": "one", "b": "two"}
+    assert number_equal_beginnings({"a": "one", "b": "two"}) == {"a": "one", "b": "two"}
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import shutil
 import threading
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from cleaner.files import read_json, write_json
 from cleaner.jobs import local
 from cleaner.labels import FLAGGED_DEFENSE
 from cleaner.runs.folders import runs_root
+from cleaner.runs.names import label_defenses, label_trainings
 from cleaner.runs.record import RunRecord
 from cleaner.runs.request import Request
 from cleaner.runs.status import STATUS_FILE, Status, write_status
@@ -25,7 +27,7 @@ from cleaner.runs.store import create_run, read_entry, read_record
 from pages._shared import cache
 from pages._shared.inspect import pickers
 from pages._shared.runs import jobs, live_jobs
-from pages._shared.shell import state, times
+from pages._shared.shell import state, times, visitors
 from tests.pages.conftest import OpenPage, go_to, page_text, table
 from tests.pages.runs import make_runs
 
@@ -57,7 +59,7 @@ def test_labels_of_equal_defenses_name_the_seed_then_the_time_then_the_id(
         return RunRecord.from_config(tmp_path / name, config)
 
     runs = [make("a", 0, 1), make("b", 1, 1), make("c", 2, 1), make("d", 2, 2), make("e", 2, 2), make("f", 0, 1, 1e-3)]
-    assert list(state.short_labels(runs).values()) == [
+    assert list(label_trainings(runs).values()) == [
         "TA-Cleaner, lr 0.0001, seed 0",
         "TA-Cleaner, lr 0.0001, seed 1",
         "TA-Cleaner, lr 0.0001, seed 2, 01-01 00:00",
@@ -65,11 +67,11 @@ def test_labels_of_equal_defenses_name_the_seed_then_the_time_then_the_id(
         "TA-Cleaner, lr 0.0001, seed 2, 01-02 00:00 · e",
         "TA-Cleaner, lr 0.001",
     ]
-    assert state.defense_labels(runs) == state.short_labels(runs)
+    assert label_defenses(runs) == label_trainings(runs)
     shipped = RunRecord.from_config(tmp_path / "assets" / "example" / "g", record.config)
     monkeypatch.setenv("CLEANER_ASSETS", str(tmp_path / "assets"))
-    assert list(state.short_labels([shipped]).values()) == ["TA-Cleaner, lr 0.0001"]
-    assert list(state.short_labels([runs[0], shipped]).values()) == [
+    assert list(label_trainings([shipped]).values()) == ["TA-Cleaner, lr 0.0001"]
+    assert list(label_trainings([runs[0], shipped]).values()) == [
         "TA-Cleaner, lr 0.0001",
         "TA-Cleaner, lr 0.0001, shipped example",
     ]
@@ -321,3 +323,18 @@ def test_a_job_that_is_resumed_in_another_tab_is_drawn_again(tmp_path: Path, mon
     monkeypatch.setattr(live_jobs.st, "rerun", lambda: pytest.fail("drawn again", pytrace=False))
     with pytest.raises(pytest.fail.Exception, match="drawn again"):
         watch.__wrapped__([paused], "waiting.poison")
+
+
+def test_a_page_run_reads_the_store_once_and_sees_its_own_actions(monkeypatch: pytest.MonkeyPatch) -> None:
+    reads: list[int] = []
+    context = SimpleNamespace(cursors={})
+    monkeypatch.setattr(visitors, "get_script_run_ctx", lambda: context)
+    monkeypatch.setattr(visitors, "poll_entries", lambda: reads.append(1) or [])
+    assert visitors.view_runs() is visitors.view_runs()
+    assert len(reads) == 1
+    jobs.run_action(lambda: None)
+    visitors.view_runs()
+    assert len(reads) == 2, "an action may have changed the store"
+    context.cursors = {}
+    visitors.view_runs()
+    assert len(reads) == 3, "another run of the script"

@@ -16,6 +16,7 @@ from cleaner.plots.equal_accuracy import CostPanel, CostPoint, equal_accuracy
 from cleaner.plots.features import PointGroup, embedding_map, margin_histogram
 from cleaner.plots.images import share_distribution, word_bars
 from cleaner.plots.styles import find_style
+from cleaner.variant import Variant
 
 pytestmark = pytest.mark.quick
 
@@ -192,7 +193,7 @@ def test_the_band_has_the_steps_of_its_line() -> None:
         CostPoint(loss=loss, asr=asr, low=asr - 0.1, high=asr + 0.1)
         for loss, asr in ((0.0, 0.8), (0.02, 0.5), (0.05, 0.2))
     ]
-    band, line = equal_accuracy([CostPanel("BadNet", {"par": points})]).data
+    band, line = equal_accuracy([CostPanel("BadNet", {Variant("par"): points})]).data
     assert line.line.shape == "hv"
     steps, half = [0.0, 0.02, 0.02, 0.05, 0.05], len(band.x) // 2
     assert (list(band.x[:half]), list(band.x[half:])) == (steps, steps[::-1])
@@ -227,7 +228,7 @@ def test_lines_without_marks_differ_in_dash() -> None:
     names = ["ta_cleaner", "par", "finetune", "ta_cleaner"]
     loss = charts.loss_curves({f"{i}": [(1, 2.0)] for i in range(len(names))}, names).data
     steps = equal_accuracy(
-        [CostPanel("BadNet", {name: [CostPoint(loss=0.0, asr=0.5, low=0.5, high=0.5)] for name in names})]
+        [CostPanel("BadNet", {Variant(name): [CostPoint(loss=0.0, asr=0.5, low=0.5, high=0.5)] for name in names})]
     ).data
     for lines, count in ((loss, 4), (steps, 3)):
         assert {line.mode for line in lines} == {"lines"}

@@ -100,21 +100,19 @@ def test_each_defense_has_a_style_of_its_own() -> None:
 
 def test_a_new_defense_changes_the_style_of_no_other_one(monkeypatch: pytest.MonkeyPatch) -> None:
     before = [find_style(name) for name in DEFENSE_ORDER]
-    monkeypatch.setattr(styles, "list_registered", lambda package: ("a_new_one", *DEFENSES))
+    labels = {"cleaner.defenses": dict.fromkeys(["a_new_one", *DEFENSES], "")}
+    monkeypatch.setattr(styles, "read_labels", lambda: labels)
     assert [find_style(name) for name in DEFENSE_ORDER] == before
     assert find_style("a_new_one").mark not in {style.mark for style in before}
 
 
-def test_variants_and_unknown_defenses_have_a_style() -> None:
-    assert (
-        find_style("ta_cleaner K 50 %") == find_style("ta_cleaner") == find_style("ta_cleaner then rebound (93 steps)")
-    )
+def test_unknown_defenses_have_a_style() -> None:
     assert find_style("of another project").color == STAGE_COLORS["defended"]
     assert find_style("backdoored").color == STAGE_COLORS["backdoored"]
 
 
 def test_models_of_one_defense_differ_in_fill_and_dash() -> None:
-    looks = find_styles(["ta_cleaner", "cleanclip", "ta_cleaner", "ta_cleaner K 50 %"])
+    looks = find_styles(["ta_cleaner", "cleanclip", "ta_cleaner", "ta_cleaner"])
     assert len({style.color for style in looks}) == 2
     assert len({style.mark for style in looks}) == len(looks)
     assert len({style.dash for style in looks}) == 3

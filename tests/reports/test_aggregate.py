@@ -7,6 +7,7 @@ import pytest
 from cleaner.plots import comparison
 from cleaner.reports import aggregate
 from cleaner.runs.folders import shipped_root
+from cleaner.runs.names import describe_run
 from cleaner.runs.record import RunRecord
 from cleaner.runs.store import read_record
 from tests.reports.conftest import vary
@@ -112,7 +113,7 @@ def test_a_rebound_test_never_counts_as_plain_finetuning(runs: list[RunRecord]) 
     assert rebound.defense == "ta_cleaner then rebound (186 steps)"
     label = "TA-Cleaner, then rebound (186 steps)"
     assert label in aggregate.plot_heatmap(together, "asr").data[0].y
-    assert aggregate.describe_run(rebound).startswith(f"BadNet patch: {label}, lr ")
+    assert describe_run(rebound).startswith(f"BadNet patch: {label}, lr ")
     points = aggregate.make_run_points(together)
     assert not [trace for trace in comparison.pareto(points).data if trace.mode == "lines"]
     tested = [vary(rebound, str(n), suspect={**runs[1].config, "finetune": {"seed": n}}) for n in (0, 1)]
@@ -120,5 +121,5 @@ def test_a_rebound_test_never_counts_as_plain_finetuning(runs: list[RunRecord]) 
     assert len(cells["BadNet patch", rebound.defense].seeds) == 2
     bare = vary(rebound, "bare", rebound={"steps": 5, "after": None})
     assert bare.rebound is not None
-    assert "then rebound (5 steps)" in aggregate.describe_run(bare)
-    assert "(after lunch)" in aggregate.describe_run(bare.model_copy(update={"name": "after lunch"}))
+    assert "then rebound (5 steps)" in describe_run(bare)
+    assert "(after lunch)" in describe_run(bare.model_copy(update={"name": "after lunch"}))

@@ -11,11 +11,12 @@ import pytest
 
 from cleaner.cli.sweep import Sweep
 from cleaner.evaluation.protocol import is_same_test
-from cleaner.reports import aggregate, film, html
-from cleaner.reports.comparability import has_failed_attack, list_notes
+from cleaner.reports import html
+from cleaner.reports.comparability import list_notes
 from cleaner.reports.verdict import describe_attack, describe_defenses
+from cleaner.runs.names import describe_run, label_film
 from cleaner.runs.record import RunRecord
-from cleaner.runs.store import read_record
+from cleaner.runs.store import has_failed_attack, read_record
 from tests.pages.runs import make_runs
 from tests.reports.conftest import vary
 
@@ -127,9 +128,9 @@ def test_an_attack_that_did_not_take_marks_what_followed(failed: list[RunRecord]
     assert text.count("; the attack failed") == 3
     assert "Warning." in text
     assert "attack failed" not in html.render_html(runs)
-    assert "attack failed" in aggregate.describe_run(failed[1])
-    assert "attack failed" in film.make_label(failed[0])
-    assert "attack failed" in film.make_label(failed[2])
+    assert "attack failed" in describe_run(failed[1])
+    assert "attack failed" in label_film(failed[0])
+    assert "attack failed" in label_film(failed[2])
 
 
 def test_few_images_do_not_say_that_an_attack_failed(failed: list[RunRecord]) -> None:

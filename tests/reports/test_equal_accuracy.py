@@ -12,6 +12,7 @@ from cleaner.plots.equal_accuracy import CostPanel
 from cleaner.reports import equal_accuracy
 from cleaner.reports.html import render_html
 from cleaner.runs.record import RunRecord
+from cleaner.variant import Variant
 from tests.reports.conftest import vary
 
 
@@ -24,7 +25,7 @@ def defended(run: RunRecord, ca: float, asr: float, **finetune: Any) -> RunRecor
 
 def read_curve(records: list[RunRecord], suspects: list[RunRecord]) -> dict[float, tuple[float, float, float]]:
     (panel,) = equal_accuracy.make_panels(records, suspects)
-    return {point.loss: (point.asr, point.low, point.high) for point in panel.curves["ta_cleaner"]}
+    return {point.loss: (point.asr, point.low, point.high) for point in panel.curves[Variant("ta_cleaner")]}
 
 
 def test_the_lowest_success_within_the_loss_is_shown(runs: list[RunRecord]) -> None:
@@ -79,7 +80,7 @@ def test_backdoored_models_in_folders_of_one_name_are_kept_apart(runs: list[RunR
     ]
     (panel,) = equal_accuracy.make_panels(tried, suspects)
     assert panel.undefended == pytest.approx(0.8)
-    assert "2 backdoored models" in panel.curves["ta_cleaner"][0].note
+    assert "2 backdoored models" in panel.curves[Variant("ta_cleaner")][0].note
 
 
 def test_defenses_are_compared_on_the_models_that_all_were_tried_on(runs: list[RunRecord]) -> None:
@@ -111,7 +112,7 @@ def test_an_attack_that_plants_an_image_is_judged_by_how_often_it_is_found(runs:
     suspect = find(runs[0], 0.97)
     tried = [find(runs[1], 0.8), find(defended(runs[1], 0.89, 0.4, lr=1e-3), 0.3)]
     (panel,) = equal_accuracy.make_panels(tried, [suspect])
-    assert (panel.undefended, panel.curves["ta_cleaner"][-1].asr) == pytest.approx((0.97, 0.3))
+    assert (panel.undefended, panel.curves[Variant("ta_cleaner")][-1].asr) == pytest.approx((0.97, 0.3))
     assert plots.equal_accuracy([panel]).layout.yaxis.title.text == "Attacker's image found @1"
     both = plots.equal_accuracy([panel, CostPanel("BadNet", panel.curves)])
     assert [title.text.replace("<br>", " ") for title in both.layout.annotations] == [
@@ -124,7 +125,7 @@ def test_an_attack_that_plants_an_image_is_judged_by_how_often_it_is_found(runs:
 def test_settings_are_counted_per_backdoored_model(runs: list[RunRecord]) -> None:
     def read_notes(tried: list[RunRecord]) -> dict[str, str]:
         (panel,) = equal_accuracy.make_panels(tried, runs)
-        return {name: points[0].note for name, points in panel.curves.items()}
+        return {variant.key: points[0].note for variant, points in panel.curves.items()}
 
     several = [runs[1], runs[3], *(defended(run, 0.9, 0.4, lr=1e-3) for run in (runs[1], runs[3]))]
     assert read_notes(several) == {"ta_cleaner": "2 settings, 2 backdoored models"}

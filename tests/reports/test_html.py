@@ -71,7 +71,7 @@ def test_overlap_with_the_poisoned_images_is_said(runs: list[RunRecord]) -> None
 def test_models_have_their_color_and_mark(runs: list[RunRecord]) -> None:
     text = html.render_html(runs)
     for run in runs:
-        style = find_style(run.defense or run.stage)
+        style = find_style(run.kind)
         assert f'color: {style.color}">{style.sign}</span>' in text
 
 

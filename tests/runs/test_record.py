@@ -249,3 +249,16 @@ def test_an_attack_that_did_not_take_is_marked_in_lists(golden: dict[str, RunRec
 def test_each_schema_version_has_a_fixture(golden: dict[str, RunRecord]) -> None:
     versions = {run.config["schema"] for run in golden.values()}
     assert versions == set(range(1, SCHEMA_VERSION + 1))
+
+
+def test_the_verdict_is_stored_with_the_metrics_and_old_runs_compute_it(tmp_path: Path) -> None:
+    backdoored, defended = map(read_record, make_runs(tmp_path))
+    verdict, reason = backdoored.verdict or ("", "")
+    assert (verdict, defended.verdict) == ("took", None)
+    written = read_json(backdoored.folder / "metrics.json")
+    assert written["verdict"] == [verdict, reason]
+    write_json(backdoored.folder / "metrics.json", {**written, "verdict": ["weak", "Why."]})
+    assert read_record(backdoored.folder).verdict == ("weak", "Why.")
+    for damaged in (None, 5, ["took"], ["fine", "Why."]):
+        write_json(backdoored.folder / "metrics.json", {**written, "verdict": damaged})
+        assert read_record(backdoored.folder).verdict == (verdict, reason)

@@ -295,7 +295,7 @@ def _show_retraining(run: RunRecord, ranking: Ranking, flagged: Any, *, pairs: i
     live_jobs.show_ended_jobs("detect")
     done = [other for other in state.defended_runs(run) if other.is_retrained]
     if done:
-        st.markdown(f"**{escape_markdown(to_label(done[0].defense or ''))}**")
+        st.markdown(f"**{escape_markdown(done[0].defense_label)}**")
         with st.container(horizontal=True, gap="large"):
             cards.show_cards(done[0], run)
         st.caption(

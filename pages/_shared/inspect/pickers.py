@@ -11,13 +11,14 @@ import streamlit as st
 from cleaner.labels import format_count
 from cleaner.models.resolve import resolve_model_name
 from cleaner.presets import home_data
+from cleaner.runs.names import label_trainings, number_equal_beginnings
 from cleaner.runs.record import RunRecord
 from cleaner.runs.request import TEST_SIZE, format_data, parse_data
 from cleaner.types import CleanerError
 from pages._shared import cache
 from pages._shared.inspect.sample import DataKey, ModelKey, Sample, format_prompt
 from pages._shared.runs import job_requests
-from pages._shared.shell import downloads, state, uploads
+from pages._shared.shell import downloads, state, times, uploads
 from pages._shared.shell.frame import defend_button
 from pages._shared.shell.progress import load_data_with_progress
 from pages._shared.shell.state import KEEP
@@ -56,14 +57,14 @@ def choose_stages(run: RunRecord | None, label_visibility: LabelVisibility = "vi
         st.caption("No defended model yet.")
         defend_button("Train one", "view.defend")
         return stages
-    runs, labels = {other.id: other for other in defended}, state.short_labels(defended)
+    runs, labels = {other.id: other for other in defended}, label_trainings(defended, times.created_at)
     key = f"view.defended.{suspect}"
     if key in st.session_state:  # a new run can change the label of this one: tell the browser, which sends labels back
         st.session_state[key] = st.session_state[key]
     run_id = st.selectbox(
         "Defended model",
         list(runs),
-        format_func=state.number_equal_beginnings(labels).__getitem__,
+        format_func=number_equal_beginnings(labels).__getitem__,
         key=key,
         label_visibility=label_visibility,
         **KEEP,
@@ -74,7 +75,7 @@ def choose_stages(run: RunRecord | None, label_visibility: LabelVisibility = "vi
 def choose_compared_stages(run: RunRecord | None) -> list[StageModel]:
     """Draw the choice of several defended models; return all models, each under its own label."""
     stages, defended, suspect = _find_stages(run)
-    runs, labels = {other.id: other for other in defended}, state.short_labels(defended)
+    runs, labels = {other.id: other for other in defended}, label_trainings(defended, times.created_at)
     key = f"subtexts.runs.{suspect}"
     state.follow_default(key, runs, list(runs)[:2])
     run_ids = st.multiselect(
@@ -138,7 +139,7 @@ def list_model_defenses(model: str) -> list[RunRecord]:
 def _make_defended_stage(label: str, run: RunRecord, run_label: str) -> StageModel:
     cache.load_run(run.folder)  # clears what was computed from an older run in this folder
     return StageModel(
-        label=label, stage="defended", model=("run", str(run.folder)), run_label=run_label, defense=run.defense or ""
+        label=label, stage="defended", model=("run", str(run.folder)), run_label=run_label, defense=run.kind
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from cleaner.labels import NO_DEFENSE, to_attack_label, to_defense_label
+from cleaner.labels import to_attack_label
 from cleaner.plots.comparison import attack_defense_heatmap
 from cleaner.reports.aggregate import heatmap_title
 from cleaner.reports.reference import Reference, ReferenceTable, Spread
@@ -26,7 +26,7 @@ def show(reference: Reference) -> None:
     with right:
         metric = choose_segment("Metric", list(METRICS), format_func=METRICS.__getitem__, key="benchmark.metric")
     cells = {
-        (to_attack_label(row.attack), row.defense or NO_DEFENSE): (*spread, len(row.seeds))
+        (to_attack_label(row.attack), row.label): (*spread, len(row.seeds))
         for row in table.rows
         if (spread := getattr(row, metric)) is not None
     }
@@ -40,9 +40,7 @@ def show_rows(table: ReferenceTable) -> None:
     frame = pd.DataFrame(
         {
             "Attack": [to_attack_label(row.attack) for row in table.rows],
-            "Defense": [
-                to_defense_label(row.defense) + " †" * row.is_over_budget + " ‡" * row.is_on_copy for row in table.rows
-            ],
+            "Defense": [row.label + " †" * row.is_over_budget + " ‡" * row.is_on_copy for row in table.rows],
             **{title: [format_spread(getattr(row, key)) for row in table.rows] for key, title in METRICS.items()},
             "Floor": [None if row.floor is None else f"{100 * row.floor:.1f}%" for row in table.rows],
             "Learning rate": [row.lr for row in table.rows],

@@ -11,9 +11,8 @@ import streamlit as st
 
 from cleaner.evaluation import bootstrap
 from cleaner.evaluation.protocol import is_same_test
-from cleaner.evaluation.result import METRICS, Metric, Metrics, columns, success_metric
+from cleaner.evaluation.result import METRICS, Metric, columns, success_metric
 from cleaner.labels import VERDICT_SENTENCES, format_count
-from cleaner.reports.verdict import attack_verdict
 from cleaner.runs.record import RunRecord
 from pages._shared.shell.wording import escape_markdown, format_percent
 
@@ -174,14 +173,11 @@ def _attack_notes(run: RunRecord) -> list[str]:
     return notes
 
 
-def show_run_verdict(run: RunRecord) -> None:
-    """Draw whether a run's attack succeeded."""
-    if run.metric("asr") is not None:
-        show_verdict(*attack_verdict(Metrics.from_dict(dict(run.metrics)), run.attack_poison_rate))
-
-
-def show_verdict(verdict: str, reason: str) -> None:
-    """Draw a verdict, the first part of `attack_verdict`, and its reason."""
+def show_verdict(stated: Sequence[str] | None) -> None:
+    """Draw a verdict and its reason, as `attack_verdict` returns them; nothing for None."""
+    if stated is None:
+        return
+    verdict, reason = stated
     box, icon = VERDICT_BOXES[verdict]
     box(f"**{VERDICT_SENTENCES[verdict]}** {escape_markdown(reason)}", icon=f":material/{icon}:")
 

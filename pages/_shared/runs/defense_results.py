@@ -8,12 +8,14 @@ import pandas as pd
 import streamlit as st
 
 from cleaner.evaluation.result import METRICS, success_metric
-from cleaner.labels import find_clean_captions, to_attack_label, to_defense_label
+from cleaner.labels import find_clean_captions, to_attack_label
 from cleaner.plots import comparison
-from cleaner.presets import CLEAN_PAIRS, REBOUND_STEPS, find_tried_model, rebound_lr
+from cleaner.presets import CLEAN_PAIRS, settings_for
 from cleaner.reports.verdict import describe_defenses
+from cleaner.runs.names import label_defenses, tell_apart
 from cleaner.runs.record import RunRecord
 from cleaner.runs.run import read_progress
+from cleaner.variant import REBOUND
 from pages._shared.inspect.plotly_charts import NO_MODE_BAR
 from pages._shared.runs import cards, curves, job_requests, jobs
 from pages._shared.shell import stage_mode, state, times, wording
@@ -55,7 +57,7 @@ def show_results(run: RunRecord) -> None:
 
 def _show_curves(run: RunRecord, compared: list[RunRecord]) -> None:
     """Draw the training curves of the compared defenses."""
-    labels = state.defense_labels(compared)
+    labels = label_defenses(compared, times.created_at)
     histories = {labels[other.id]: read_progress(other.folder) for other in compared}
     kinds = {labels[other.id]: other.kind for other in compared}
     curves.show_curves(histories, kinds, "defend.past", run.metric("asr_clean_model"))
@@ -66,8 +68,8 @@ def _choose_defenses(run: RunRecord, defended: list[RunRecord]) -> list[RunRecor
 
     Of defenses that were started together, one that was paused is done after the others, maybe in another tab.
     """
-    names = {other.id: times.label_run(other) for other in defended}
-    labels = state.tell_apart(names, {other.id: f" · seed {other.seed}" for other in defended})
+    run_labels = tell_apart(defended, times.label_run, lambda other: f" · seed {other.seed}")
+    labels = dict(zip((other.id for other in defended), run_labels, strict=True))
     key = f"defend.shown.{run.id}"
     newly_done = st.session_state.pop(f"{NEWLY_DONE}.{run.id}", ())
     if new := [run_id for run_id in labels if run_id in newly_done]:
@@ -87,7 +89,7 @@ def _choose_defenses(run: RunRecord, defended: list[RunRecord]) -> list[RunRecor
 
 def _show_verdict(run: RunRecord, compared: list[RunRecord]) -> None:
     """Draw in words which of the compared defenses removed most, and at what cost."""
-    labels = state.defense_labels(compared)
+    labels = label_defenses(compared, times.created_at)
     sentences = describe_defenses(run, {escape_markdown(labels[other.id]): other for other in compared})
     if sentences:
         st.markdown(" ".join(sentences), help="One run each: a different seed can change the order.")
@@ -95,7 +97,7 @@ def _show_verdict(run: RunRecord, compared: list[RunRecord]) -> None:
 
 def _show_cards(run: RunRecord, compared: list[RunRecord]) -> None:
     """Draw the cards of the backdoored model and of each compared defense."""
-    labels = state.defense_labels(compared)
+    labels = label_defenses(compared, times.created_at)
     with st.container(key="cards"):
         columns = st.columns(1 + max(len(compared), 1), border=True, gap="small")
     with columns[0], st.container(key=f"card-{run.id}", gap=None):
@@ -121,7 +123,7 @@ def _describe_training(run: RunRecord, label: str) -> str:
     """Return learning rate and pairs of a defense, and chosen captions of the pairs unless its label names them."""
     captions = find_clean_captions(run.data_options)
     # Below a label of two lines, a longer note would wrap and push the figures out of line with the other cards'.
-    is_needed = captions and f"{captions} captions" not in label
+    is_needed = captions and not label.startswith(run.defense_label)
     return f"lr {run.lr:g}, {job_requests.count_pairs(run):,} pairs{f', {captions} captions' if is_needed else ''}"
 
 
@@ -135,9 +137,9 @@ def show_rebound(defended: RunRecord) -> None:
     key = f"rebound.{defended.id}"
     with st.popover("Rebound test", width="stretch", help="Does further training bring the backdoor back?"):
         pairs = defended.pairs or CLEAN_PAIRS
-        lr = rebound_lr(find_tried_model(defended.model))
-        st.markdown(f"Plain finetuning, learning rate {lr:g}, {pairs:,} clean pairs; then evaluated again.")
-        st.number_input("Steps", 1, 10_000, REBOUND_STEPS, key=f"{key}.steps", help="Of 64 pairs each.", **KEEP)
+        finetune = settings_for(defended.model, REBOUND).finetune
+        st.markdown(f"Plain finetuning, learning rate {finetune.lr:g}, {pairs:,} clean pairs; then evaluated again.")
+        st.number_input("Steps", 1, 10_000, finetune.steps, key=f"{key}.steps", help="Of 64 pairs each.", **KEEP)
         st.button(
             "Start",
             key=f"{key}.go",
@@ -154,7 +156,7 @@ def start_rebound(defended: RunRecord, steps_key: str) -> None:
 
 def points(run: RunRecord, defended: list[RunRecord]) -> list[comparison.TradeoffPoint]:
     """Return the backdoored model and its defenses as points of the trade-off plot."""
-    labels, name = state.defense_labels(defended), success_metric(run)
+    labels, name = label_defenses(defended, times.created_at), success_metric(run)
     measured = []
     for other in [run, *defended]:
         ca, success = other.metric("ca"), other.metric(name)
@@ -167,7 +169,7 @@ def points(run: RunRecord, defended: list[RunRecord]) -> list[comparison.Tradeof
                     asr=success,
                     ca_interval=other.interval("ca"),
                     asr_interval=other.interval(name),
-                    legend_label=to_defense_label(other.defense),
+                    legend_label=other.defense_label,
                     success=METRICS[name].card_label(1),
                 )
             )
@@ -179,7 +181,7 @@ def _show_table(runs: list[RunRecord]) -> None:
     values, formats = cards.metric_columns(runs)
     table = pd.DataFrame(
         {
-            "Model": [to_defense_label(r.defense) for r in runs],
+            "Model": [r.defense_label for r in runs],
             "Learning rate": [r.lr for r in runs],
             **values,
             "n (CA)": [r.count("ca") for r in runs],

@@ -10,7 +10,7 @@ import streamlit as st
 
 from cleaner.evaluation.protocol import is_same_test
 from cleaner.evaluation.result import METRICS, Metrics
-from cleaner.labels import format_count, to_label
+from cleaner.labels import format_count
 from cleaner.models.resolve import resolve_model_name
 from cleaner.runs.record import RunRecord
 from cleaner.types import CleanerError
@@ -154,7 +154,7 @@ def _make_row(run: RunRecord, before: Metrics | None) -> dict[str, object]:
         is_same = is_same_test(before.to_dict(), run.metrics)
         change = METRICS["ca"].format_change(before.ca[1], accuracy) if is_same else "different test data"
     return {
-        "Defense": to_label(run.defense or ""),
+        "Defense": run.defense_label,
         "Learning rate": run.lr,
         "Clean accuracy": accuracy,
         **({} if before is None else {"Change": change}),

@@ -9,7 +9,7 @@ from typing import Any
 from cleaner.config import FinetuneConfig, count_steps, with_eval_interval
 from cleaner.labels import CLEAN_CAPTIONS
 from cleaner.models.resolve import resolve_model_name
-from cleaner.presets import CLEAN_PAIRS, DEFEND, QUICK_CLEAN_PAIRS, find_tried_model, rebound_lr
+from cleaner.presets import CLEAN_PAIRS, QUICK_CLEAN_PAIRS, settings_for
 from cleaner.runs.folders import run_id
 from cleaner.runs.inversion_result import adopt_inversion
 from cleaner.runs.record import RunRecord
@@ -23,6 +23,7 @@ from cleaner.runs.request import (
     require_test_data,
 )
 from cleaner.types import CleanerError
+from cleaner.variant import REBOUND
 from pages._shared import cache
 from pages._shared.inspect.sample import DataKey
 from pages._shared.shell import state
@@ -159,8 +160,7 @@ def build_rebound_request(defended: RunRecord, steps: int) -> Request:
     """Return the request for a rebound test: plain finetuning on the clean pairs, same test images."""
     name, options, test_size = get_test_data(defended.config)
     # With "auto", a run would load torch to find its device, also while it waits in the queue.
-    lr = rebound_lr(find_tried_model(defended.model))
-    finetune = replace(DEFEND, steps=steps, lr=lr, device=cache.default_device())
+    finetune = replace(settings_for(defended.model, REBOUND).finetune, steps=steps, device=cache.default_device())
     return make_rebound_request(
         defended.config,
         run_id(defended.folder),

@@ -17,7 +17,8 @@ import streamlit as st
 from cleaner.access import refuse_in_public
 from cleaner.jobs import local, process, sweep
 from cleaner.jobs.slurm import SlurmResources
-from cleaner.labels import format_count, stage_label, state_label, to_label
+from cleaner.labels import format_count, stage_label, state_label
+from cleaner.runs.names import label_job, name_rate, name_seed, tell_apart
 from cleaner.runs.record import RunRecord
 from cleaner.runs.request import Request, load_request
 from cleaner.runs.status import ACTIVE, Status
@@ -157,7 +158,7 @@ def runs_of_page(kind: str) -> list[RunRecord]:
 
     Omits cluster runs of a sweep unless they are running: they may be many, and the sweep's table lists them.
     """
-    entries = [entry for entry in visitors.poll_entries() if is_of_page(entry, kind)]
+    entries = [entry for entry in visitors.view_runs().entries if is_of_page(entry, kind)]
     entries = [e for e in entries if e.status.state in UNFINISHED]
     entries = [e for e in entries if e.status.state == "running" or not _is_array_job(e)]
     return sorted(entries, key=lambda e: (e.status.queued, e.folder.name))
@@ -179,13 +180,13 @@ def is_own_poisoning(run: RunRecord) -> bool:
 
 def count_unfinished_from(run: RunRecord) -> int:
     """Return the number of unfinished defenses and rebound tests of a run."""
-    entries = visitors.poll_entries()
+    entries = visitors.view_runs().entries
     return sum(entry.status.state in UNFINISHED and entry.started_from(run) for entry in entries)
 
 
 def active_jobs() -> list[RunRecord]:
     """Return the jobs that are running or queued: those that this session started, if there are any, else all."""
-    return own_active_jobs() or _select_active(visitors.poll_entries())
+    return own_active_jobs() or _select_active(visitors.view_runs().entries)
 
 
 def own_active_jobs() -> list[RunRecord]:
@@ -199,7 +200,7 @@ def _select_active(entries: Iterable[RunRecord]) -> list[RunRecord]:
 
 def active_pages() -> set[str]:
     """Return the kinds ("poison", "defend", "detect") of the jobs that are running or queued."""
-    return pages_of(_select_active(visitors.poll_entries()))
+    return pages_of(_select_active(visitors.view_runs().entries))
 
 
 def pages_of(entries: Iterable[RunRecord]) -> set[str]:
@@ -216,7 +217,7 @@ def is_processor_busy() -> bool:
 def started_runs(kind: str) -> list[RunRecord]:
     """Return the runs of `started_ids`, in any state."""
     names = started_ids().get(kind, [])
-    return [entry for entry in visitors.poll_entries() if entry.id in names] if names else []
+    return [entry for entry in visitors.view_runs().entries if entry.id in names] if names else []
 
 
 def _list_started() -> list[RunRecord]:
@@ -241,7 +242,7 @@ def _list_open(kind: str) -> list[str]:
 
 def restore_started(ids: Sequence[str]) -> None:
     """Take over runs that this user started before the page was loaded again."""
-    known = [entry for entry in visitors.poll_entries() if entry.id in ids] if any(ids) else []
+    known = [entry for entry in visitors.view_runs().entries if entry.id in ids] if any(ids) else []
     for kind in PAGE_STAGES:
         if found := [entry.id for entry in known if is_of_page(entry, kind)]:
             started_ids()[kind] = found
@@ -269,30 +270,23 @@ def view_new_run() -> None:
         mark_as_seen(new)
 
 
-def job_label(entry: RunRecord) -> str:
-    """Return the name of a job: the user's, else that of its defense or attack."""
-    return entry.name or to_label(entry.defense or entry.attack or entry.id)
-
-
 def name_jobs(entries: Sequence[RunRecord], kind: str) -> dict[str, str]:
     """Map run ids to display names.
 
     Jobs that were queued or running at the same time have different names, also when some of them have ended.
     """
-    known = [entry for entry in visitors.poll_entries() if is_of_page(entry, kind)] if entries else []
+    known = [entry for entry in visitors.view_runs().entries if is_of_page(entry, kind)] if entries else []
     return {entry.id: _name_among([other for other in known if _overlap(entry, other)], entry) for entry in entries}
 
 
 def _name_among(others: Sequence[RunRecord], entry: RunRecord) -> str:
     """Return the name of a job with the poison rate, learning rate and seed where other ones have its name."""
-    jobs = {other.id: other for other in [*others, entry]}
-    rates = {i: other.attack_poison_rate for i, other in jobs.items()}
-    return state.tell_apart(
-        {i: job_label(other) for i, other in jobs.items()},
-        {i: "" if rate is None else f", {format_rate(rate)}" for i, rate in rates.items()},
-        {i: f", lr {other.lr:g}" for i, other in jobs.items()},
-        {i: f", seed {other.seed}" for i, other in jobs.items()},
-    )[entry.id]
+    jobs = list({other.id: other for other in [entry, *others]}.values())
+
+    def name_poison_rate(record: RunRecord) -> str:
+        return "" if record.attack_poison_rate is None else f", {format_rate(record.attack_poison_rate)}"
+
+    return tell_apart(jobs, label_job, name_poison_rate, name_rate, name_seed)[0]
 
 
 def _overlap(one: RunRecord, other: RunRecord) -> bool:
@@ -348,19 +342,22 @@ def describe_active(active: Sequence[RunRecord]) -> str:
         # A cluster may let jobs wait for hours, and so may the trainings of others.
         if any(entry.status.place or entry.status.device for entry in active):
             first = min(active, key=lambda entry: entry.status.queued)
-            return f"{job_label(first)}: {describe_progress(first)[1]}"
+            return f"{label_job(first)}: {describe_progress(first)[1]}"
         return "Training starts"
     status = running[0].status
     progress = f": {stage_label(status.stage).lower()}{describe_time_left(status)}" if status.stage else " starts"
-    return f"{job_label(running[0])}{progress}{waiting}"
+    return f"{label_job(running[0])}{progress}{waiting}"
 
 
 def run_action(action: Callable[[], None]) -> None:
     """Run an action; `last_error` returns its error."""
+    views = visitors.held_views()  # here, as in `start_runs`
     try:
         action()
     except CleanerError as error:
         st.session_state[_LAST_ERROR] = error
+    finally:
+        views.clear()
 
 
 def has_error() -> bool:

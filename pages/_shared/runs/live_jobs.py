@@ -101,8 +101,7 @@ def _show_active_job(entry: RunRecord, name: str) -> None:
         help="Stops the job and deletes its checkpoint and curves.",
         is_disabled=is_disabled,
     )
-    if status.verdict is not None:
-        show_verdict(*status.verdict)
+    show_verdict(status.verdict)
 
 
 def _show_stopped_job(entry: RunRecord, name: str) -> None:

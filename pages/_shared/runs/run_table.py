@@ -11,9 +11,10 @@ import pandas as pd
 import streamlit as st
 
 from cleaner.labels import format_count, state_label
+from cleaner.runs.names import label_job
 from cleaner.runs.record import RunRecord
 from cleaner.runs.status import STARTABLE
-from cleaner.runs.store import annotate, list_shipped_runs, read_entry
+from cleaner.runs.store import annotate, read_entry
 from pages._shared.runs import jobs
 from pages._shared.runs.cards import metric_columns, warn_of_changed_files
 from pages._shared.runs.run_buttons import ask_to_delete, show_resume_button
@@ -24,8 +25,8 @@ from pages._shared.shell.wording import escape_markdown
 
 def show_run_table() -> None:
     """Draw the table and, below it, the form and actions of the selected run."""
-    local_entries = visitors.poll_entries()
-    entries = local_entries + list_shipped_runs()
+    local_entries = visitors.view_runs().entries
+    entries = local_entries + visitors.view_runs().shipped
     if not entries:
         st.caption(f"No runs in {escape_markdown(visitors.describe_store())}.")
         return
@@ -59,7 +60,7 @@ def make_table(entries: list[RunRecord]) -> tuple[pd.DataFrame, dict[str, Any]]:
     models = {e.id: e.model for e in entries}
     table = pd.DataFrame(
         {
-            "Name": [times.label_run(e) if e.is_shipped else jobs.job_label(e) for e in entries],
+            "Name": [times.label_run(e) if e.is_shipped else label_job(e) for e in entries],
             "State": [state_label(e.status.state) for e in entries],
             "Stage": [e.stage for e in entries],
             # A defense knows the model of the run that it started from once it is done.

@@ -8,8 +8,9 @@ import pandas as pd
 import streamlit as st
 
 from cleaner.jobs import sweep
-from cleaner.labels import state_label, to_label
+from cleaner.labels import state_label
 from cleaner.reports import equal_accuracy
+from cleaner.runs.names import label_job
 from cleaner.runs.record import RunRecord
 from cleaner.runs.status import ACTIVE
 from pages._shared.runs import cards, job_requests, jobs
@@ -22,7 +23,7 @@ from pages._shared.shell.wording import capitalize_message, escape_markdown
 
 def show(suspect: job_requests.Suspect) -> bool:
     """Draw the sweeps that started from a suspect; return whether one is active."""
-    entries = [entry for entry in visitors.poll_entries() if job_requests.is_defense_of(entry, suspect)]
+    entries = [entry for entry in visitors.view_runs().entries if job_requests.is_defense_of(entry, suspect)]
     return any([_show_sweep(name) for name in sweep.list_sweep_ids(entries)])
 
 
@@ -93,7 +94,7 @@ def _show_sweep_table(name: str, entries: list[RunRecord]) -> None:
 def list_stop_reasons(entries: list[RunRecord]) -> list[str]:
     """Return why runs failed or died, each reason once: many runs of a sweep may fail for the same one."""
     stopped = [e for e in entries if e.status.state in ("failed", "died") and e.status.message]
-    return list(dict.fromkeys(f"{jobs.job_label(e)}: {capitalize_message(e.status.message)}" for e in stopped))
+    return list(dict.fromkeys(f"{label_job(e)}: {capitalize_message(e.status.message)}" for e in stopped))
 
 
 def _show_rows(rows: list[RunRecord]) -> None:
@@ -101,7 +102,7 @@ def _show_rows(rows: list[RunRecord]) -> None:
     values, formats = cards.metric_columns(rows)
     states = [row.status.state for row in rows]
     table = {
-        "Defense": [to_label(row.defense or "") for row in rows],
+        "Defense": [row.defense_label for row in rows],
         "Learning rate": [row.lr for row in rows],
         "Seed": [row.seed for row in rows],
         "State": ["queued" if state == sweep.WAITING_STATE else state_label(state) for state in states],

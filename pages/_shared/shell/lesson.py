@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from cleaner.reports.comparability import has_failed_attack
 from cleaner.reports.verdict import describe_attack, describe_defenses
+from cleaner.runs.names import label_defenses
 from cleaner.runs.record import RunRecord
+from cleaner.runs.store import has_failed_attack
 from pages._shared.runs import jobs, ticker
-from pages._shared.shell import state
+from pages._shared.shell import state, times
 from pages._shared.shell.menu import page_file
 from pages._shared.shell.wording import escape_markdown
 
@@ -213,7 +214,7 @@ def describe_verdict(run: RunRecord | None, defended: list[RunRecord]) -> list[s
     newest: dict[str, RunRecord] = {}
     for other in defended:
         newest.setdefault(other.defense or "", other)
-    labels = state.defense_labels(list(newest.values()))
+    labels = label_defenses([*newest.values()], times.created_at)
     sentences = [describe_attack(run)]
     if not (has_failed_attack(run) or run.has_few_images):  # which that sentence says
         sentences += describe_defenses(run, {escape_markdown(labels[other.id]): other for other in newest.values()})

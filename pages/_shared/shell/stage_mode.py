@@ -12,6 +12,7 @@ from cleaner.evaluation.result import METRICS, success_metric
 from cleaner.plots.component import read_component
 from cleaner.reports import talk
 from cleaner.reports.verdict import find_best, find_excess_loss
+from cleaner.runs.names import label_defenses
 from cleaner.runs.record import RunRecord
 from pages._shared.shell import menu, state
 from pages._shared.shell.model_names import show_model_name
@@ -146,7 +147,7 @@ def _show_figures(run: RunRecord | None) -> None:
         return
     shown = [("Backdoored", run)]
     if (best := find_best(run, state.defenses_of_run(run))) is not None:
-        shown.append((state.defense_labels([best])[best.id], best))
+        shown.append((label_defenses([best])[best.id], best))
     for column, (label, record) in zip(st.columns(len(shown)), shown, strict=True):
         with column:
             loss = find_excess_loss(run, record)

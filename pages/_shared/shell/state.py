@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
 from collections.abc import Callable, Container, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,13 +9,13 @@ from typing import Any, TypeVar
 import streamlit as st
 
 from cleaner.files import assets
-from cleaner.labels import find_clean_captions, to_attack_label, to_label
 from cleaner.models.header import is_clip_file
 from cleaner.models.resolve import resolve_model_name
 from cleaner.presets import is_pretrained
 from cleaner.runs.folders import find_run
+from cleaner.runs.names import label_attack, number_equal_beginnings
 from cleaner.runs.record import RunRecord
-from cleaner.runs.store import list_runs, list_shipped_runs, read_entry
+from cleaner.runs.store import read_entry
 from pages._shared.shell import times, visitors
 from pages._shared.shell.wording import escape_markdown
 
@@ -32,8 +31,6 @@ OPENED_MODELS = "defend.external.opened"
 """Session key of the opened models with their data, the one shown last at the end."""
 CLICK_SECONDS = 5.0
 """Longest time between the first and the last run that one click puts into the queue."""
-VISIBLE = 20
-"""Characters of a label that the box "In view" has room for."""
 _REQUESTED_RUN = "requested_run"
 _LAST_SELECTION = "last_run"
 T = TypeVar("T")
@@ -81,9 +78,7 @@ def follow_default(key: str, options: Container[str], default: list[str]) -> Non
 
 def all_runs() -> list[RunRecord]:
     """Return every finished run, newest first, then those of the shipped example."""
-    own = visitors.select(list_runs())
-    ids = {run.id for run in own}
-    return own + [run for run in list_shipped_runs() if run.status.state == "done" and run.id not in ids]
+    return visitors.view_runs().finished
 
 
 def backdoored_runs() -> list[RunRecord]:
@@ -147,53 +142,6 @@ def subtext_defenses() -> list[RunRecord]:
     return [run for run in defenses if run.draws_subtexts]
 
 
-def short_labels(runs: list[RunRecord]) -> dict[str, str]:
-    """Return id -> short label: defense and learning rate; what else differs only where needed to tell runs apart."""
-    is_mixed = len({run.is_shipped for run in runs}) > 1
-    names = {
-        run.id: f"{to_label(run.defense or 'backdoored')}, lr {run.lr:g}"
-        + (", shipped example" if is_mixed and run.is_shipped else "")
-        for run in runs
-    }
-    seeds = {run.id: f", seed {run.seed}" for run in runs}
-    return tell_apart(names, seeds, {run.id: f", {times.created_at(run)[5:]}" for run in runs})
-
-
-def defense_labels(runs: list[RunRecord]) -> dict[str, str]:
-    """Return id -> label of the defense, with variant, learning rate, seed or time only where needed to be unique.
-
-    Runs on clean pairs with different captions always say so.
-    """
-    labels = {run.id: to_label((run.defense or "").partition(" ")[0]) for run in runs}
-    has_same_pairs = len({find_clean_captions(run.data_options) for run in runs}) < 2
-    if len(set(labels.values())) < len(labels) or not has_same_pairs:
-        labels = {run.id: to_label(run.defense or "") for run in runs}
-    return labels if len(set(labels.values())) == len(labels) else short_labels(runs)
-
-
-def tell_apart(labels: Mapping[str, str], *details: Mapping[str, str]) -> dict[str, str]:
-    """Append to equal labels each detail in which they differ, in this order, and at last the id.
-
-    labels, details: id -> label, and id -> text of each detail.
-    """
-    told = dict(labels)
-    for detail in details:
-        found = defaultdict(set)
-        for key, label in told.items():
-            found[label].add(detail[key])
-        told = {key: label + detail[key] if len(found[label]) > 1 else label for key, label in told.items()}
-    return disambiguate_labels(told)
-
-
-def disambiguate_labels(labels: dict[str, str]) -> dict[str, str]:
-    """Append the id to equal labels: a select box maps a label back to its first match."""
-    counts = Counter(labels.values())
-    return {
-        key: f"{label} · {key.removeprefix(MODEL_PREFIX)}" if counts[label] > 1 else label
-        for key, label in labels.items()
-    }
-
-
 def view_labels() -> dict[str, str]:
     """Return the runs and models that can be in view, key -> label; the beginnings tell them apart."""
     labels = {run.id: _view_label(run) for run in backdoored_runs()}
@@ -205,24 +153,12 @@ def _view_label(run: RunRecord) -> str:
     """Return a label whose first words are unique: the box has no room for more."""
     if run.name:
         return f"{run.name} · {times.created_at(run)}"
-    what = f"{to_attack_label(run.attack)} → {run.target_class}"
+    what = label_attack(run)
     return f"Example: {what}" if run.is_shipped else f"{times.created_at(run)[5:]} · {what} · {run.model}"
 
 
 def _model_label(model: str) -> str:
     return f"{Path(model).name} · {'clean' if is_built_in(model) else 'trigger unknown'}"
-
-
-def number_equal_beginnings(labels: dict[str, str]) -> dict[str, str]:
-    """Put a number before labels that are equal in their first `VISIBLE` characters; the last one is number 1."""
-    counts = Counter(label[:VISIBLE] for label in labels.values())
-    left = dict(counts)
-    numbered = {}
-    for key, label in labels.items():
-        start = label[:VISIBLE]
-        numbered[key] = f"{left[start]} · {label}" if counts[start] > 1 else label
-        left[start] -= 1
-    return disambiguate_labels(numbered)
 
 
 RATES_NOTE = (

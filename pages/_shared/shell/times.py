@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import streamlit as st
 
+from cleaner.runs import names
 from cleaner.runs.record import RunRecord
 
 
@@ -28,4 +29,4 @@ def created_at(run: RunRecord) -> str:
 
 def label_run(run: RunRecord) -> str:
     """Return one line that tells a run from others in a list."""
-    return run.make_label(created_at(run))
+    return names.label_run(run, created_at)

@@ -7,14 +7,17 @@ import threading
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from typing import NamedTuple
 
 import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from cleaner.access import INSTALL, is_public
 from cleaner.jobs import local
 from cleaner.runs.folders import runs_root
 from cleaner.runs.record import RunRecord
 from cleaner.runs.status import ACTIVE
+from cleaner.runs.store import list_shipped_runs
 from cleaner.types import CleanerError
 
 PREFIX = "public-"
@@ -28,7 +31,7 @@ MAX_ACTIVE, MAX_ACTIVE_OF_ALL = 3, 12
 KEEP_HOURS = 3.0
 """Age at which a run is deleted."""
 SWEEP_SECONDS = 15.0
-_OWN, _SECONDS = "visitor.runs", "visitor.seconds"
+_OWN, _SECONDS, _VIEW = "visitor.runs", "visitor.seconds", "visitor.view"
 _lock = threading.Lock()
 _sweeper: threading.Thread | None = None
 
@@ -47,6 +50,7 @@ def own_ids() -> set[str]:
 def adopt(ids: Iterable[str]) -> None:
     """Let the session see the runs that its address names."""
     own_ids().update(run_id for run_id in ids if run_id.startswith(PREFIX))
+    held_views().clear()
 
 
 def select(entries: Sequence[RunRecord]) -> list[RunRecord]:
@@ -67,6 +71,41 @@ def poll_entries() -> list[RunRecord]:
             if status.begun:  # a resumed run begins again
                 seconds[f"{entry.id} {status.begun}"] = status.updated - status.begun
     return entries
+
+
+class RunsView(NamedTuple):
+    """The runs that the session may see, as one run of a page's script found them: newest first, then the example.
+
+    `script_run` differs from that of any other run of the script.
+    """
+
+    script_run: object
+    entries: list[RunRecord]
+    shipped: list[RunRecord]
+
+    @property
+    def finished(self) -> list[RunRecord]:
+        own = [run for run in self.entries if run.status.state == "done"]
+        ids = {run.id for run in own}
+        return own + [run for run in self.shipped if run.status.state == "done" and run.id not in ids]
+
+
+def view_runs() -> RunsView:
+    """Return the runs of the store, which is read once in each run of a page's script, or of a fragment."""
+    context = get_script_run_ctx()
+    script_run = object() if context is None else context.cursors
+    held = held_views()
+    view = next(iter(held), None)
+    if view is None or view.script_run is not script_run:
+        view = RunsView(script_run, poll_entries(), list_shipped_runs())
+        held[:] = [view]
+    return view
+
+
+def held_views() -> list[RunsView]:
+    """Return what `view_runs` keeps; without it, it reads the store again."""
+    held: list[RunsView] = st.session_state.setdefault(_VIEW, [])
+    return held
 
 
 def _read_seconds() -> dict[str, float]:

@@ -17,6 +17,7 @@ from benchmarks.protocol2.lines import MEASURED_ALONE
 from benchmarks.protocol2.records import results_path
 from benchmarks.protocol2.summary import Cell, select_chosen
 from benchmarks.protocol2.tasks import Log, Task, pending
+from cleaner.labels import NO_DEFENSE
 from tests.benchmarks.protocol2.simulated import FIRST_TARGET, OTHER_PROCESSOR, PROCESSOR, measure_all, simulate
 from tests.benchmarks.result_files import write_lines
 
@@ -108,7 +109,7 @@ def test_the_claim_has_every_seed_and_paired_gaps(root: Path) -> None:
     assert cells[-1].startswith("-0.100 [-0.100")
     for name, share in plan.SHARES.items():
         if name.startswith("ta_cleaner"):
-            assert plan.SHARES[find_control(f"{name}, formula reviewed")] == share
+            assert plan.SHARES[find_control(name)] == share
 
 
 def test_seeds_on_which_methods_are_missing_are_left_out() -> None:
@@ -169,7 +170,7 @@ def test_attackers_who_know_the_defense_and_those_who_do_not_meet_the_same_metho
     for attack in plan.JUDGES:
         for knows in ("yes", "no"):
             names = [line[2] for line in lines if line[:2] == [attack, knows]]
-            assert set(names) == {summary.NO_METHOD, *plan.KEY_METHODS}
+            assert set(names) == {NO_DEFENSE, *plan.KEY_METHODS}
     assert "seeds 3, 4, 5." in text
 
 
