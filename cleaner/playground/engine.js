@@ -17,18 +17,6 @@
 /** @param {number[]} shape */
 const count = (shape) => shape.reduce((product, side) => product * side, 1);
 
-/** @param {string} text in base64 */
-function fromBase64(text) {
-  const binary = atob(text);
-  return Uint8Array.from(binary, (character) => character.charCodeAt(0));
-}
-
-/** Decode deflated base64. @param {string} text */
-async function inflate(text) {
-  const stream = new Blob([fromBase64(text)]).stream().pipeThrough(new DecompressionStream("deflate"));
-  return new Uint8Array(await new Response(stream).arrayBuffer());
-}
-
 /** @param {number} bits of an fp16 number */
 function fromHalf(bits) {
   const sign = bits & 0x8000 ? -1 : 1;
@@ -66,12 +54,14 @@ function decodeWeights(layout, bytes, base) {
   return flat;
 }
 
-/** Return (1 - share) a + share b. @param {Float32Array} a @param {Float32Array} b @param {number} share */
+// Return (1 - share) a + share b.
+/** @param {Float32Array} a @param {Float32Array} b @param {number} share */
 function mixWeights(a, b, share) {
   return a.map((value, i) => value + share * (b[i] - value));
 }
 
-/** Scale a vector to length 1, in place. @param {Float32Array} vector */
+// Scale a vector to length 1, in place.
+/** @param {Float32Array} vector */
 function toUnit(vector) {
   let sum = 0;
   for (const value of vector) sum += value * value;
@@ -80,7 +70,8 @@ function toUnit(vector) {
   return vector;
 }
 
-/** Return a model that is ready to run. @param {Spec} spec @param {Float32Array} flat @returns {Model} */
+// Return a model that is ready to run.
+/** @param {Spec} spec @param {Float32Array} flat @returns {Model} */
 function buildModel(spec, flat) {
   let at = 0;
   /** @type {Weights} */
@@ -164,7 +155,8 @@ function attend(q, k, v, width, heads) {
   const [size, queries, tokens, y] = [width / heads, q.length / width, k.length / width, new Float32Array(q.length)];
   const scale = 1 / Math.sqrt(size);
   for (let head = 0; head < width; head += size) {
-    /** Cut the columns of this head, as rows or as columns. @type {(x: Float32Array, rows: number, isTurned?: boolean) => Float32Array} */
+    // Cut the columns of this head, as rows or as columns.
+    /** @type {(x: Float32Array, rows: number, isTurned?: boolean) => Float32Array} */
     const cut = (x, rows, isTurned) => {
       const part = new Float32Array(rows * size);
       for (let r = 0; r < rows; r++) for (let i = 0; i < size; i++) part[isTurned ? i * rows + r : r * size + i] = x[r * width + head + i];
@@ -179,8 +171,9 @@ function attend(q, k, v, width, heads) {
   return y;
 }
 
-/** Return x + y, or its positive part. @param {Float32Array} x @param {Float32Array} y @param {boolean} [relu] */
-function add(x, y, relu) {
+// Return x + y, or its positive part.
+/** @param {Float32Array} x @param {Float32Array} y @param {boolean} [relu] */
+function sumOf(x, y, relu) {
   const sum = new Float32Array(x.length);
   for (let i = 0; i < x.length; i++) sum[i] = relu && x[i] + y[i] < 0 ? 0 : x[i] + y[i];
   return sum;
@@ -228,14 +221,16 @@ function conv3(x, side, conv, stride) {
   return conv1(columns, out, conv);
 }
 
-/** 1x1 convolution and ReLU. @param {Float32Array} x @param {number} side @param {Conv} conv */
+// 1x1 convolution and ReLU.
+/** @param {Float32Array} x @param {number} side @param {Conv} conv */
 function conv1(x, side, { w, b }) {
   const y = linear(x, side * side, w, b);
   for (let i = 0; i < y.length; i++) if (y[i] < 0) y[i] = 0;
   return y;
 }
 
-/** Mean of each 2x2 square of x (side * side, C). @param {Float32Array} x @param {number} side */
+// Mean of each 2x2 square of x (side * side, C).
+/** @param {Float32Array} x @param {number} side */
 function halve(x, side) {
   const [channels, half, y] = [x.length / (side * side), side / 2, new Float32Array(x.length / 4)];
   for (let i = 0; i < half * half; i++) {
@@ -268,7 +263,7 @@ function buildResnet(spec, weights) {
       let y = conv3(conv1(x, side, convs[0]), side, convs[1], 1);
       if (halves) [x, y, side] = [halve(x, side), halve(y, side), side / 2];
       if (shortcut) x = linear(x, side * side, shortcut.w, shortcut.b);
-      x = add(linear(y, side * side, convs[2].w, convs[2].b), x, true);
+      x = sumOf(linear(y, side * side, convs[2].w, convs[2].b), x, true);
     }
     return poolByAttention(x, side * side, spec.heads, weights);
   };
@@ -292,7 +287,8 @@ function poolByAttention(x, pixels, heads, weights) {
 
 // ---- Vision transformer: patches, a class token, blocks that normalize first, projection of the class token.
 
-/** LayerNorm of each row of x. @param {Float32Array} x @param {Weights} weights @param {string} name */
+// LayerNorm of each row of x.
+/** @param {Float32Array} x @param {Weights} weights @param {string} name */
 function normalize(x, weights, name) {
   const [scale, shift, y] = [weights[`${name}.weight`], weights[`${name}.bias`], new Float32Array(x.length)];
   const width = scale.length;
@@ -315,7 +311,8 @@ function gelu(x) {
   return x * (x > 0 ? 1 - half : half);
 }
 
-/** Return the patches of an image as rows: all of red, then of green, then of blue. @param {Float32Array} image @param {number} side @param {number} patch */
+// Return the patches of an image as rows: all of red, then of green, then of blue.
+/** @param {Float32Array} image @param {number} side @param {number} patch */
 function cutPatches(image, side, patch) {
   const [rows, perSide, area] = [new Float32Array(image.length), side / patch, patch * patch];
   for (let i = 0; i < side * side; i++) {
@@ -337,8 +334,8 @@ function buildVit(spec, weights) {
     linear(x, rows, weights[`${name}.weight`], weights[`${name}.bias`]);
   return (/** @type {Float32Array} */ image) => {
     let x = weights.positional_embedding.slice();
-    x.set(add(x.subarray(0, width), weights.class_embedding));
-    x.set(add(x.subarray(width), linear(cutPatches(image, spec.side, spec.patch), patches, weights["conv1.weight"])), width);
+    x.set(sumOf(x.subarray(0, width), weights.class_embedding));
+    x.set(sumOf(x.subarray(width), linear(cutPatches(image, spec.side, spec.patch), patches, weights["conv1.weight"])), width);
     x = normalize(x, weights, "ln_pre");
     for (let i = 0; i < depth; i++) {
       const name = `transformer.resblocks.${i}`;
@@ -349,9 +346,9 @@ function buildVit(spec, weights) {
         const [from, to] = [part * width, (part + 1) * width];
         return linear(before.subarray(0, count * width), count, w.subarray(from * width, to * width), b.subarray(from, to));
       });
-      x = add(x.subarray(0, rows * width), layer(attend(q, k, v, width, spec.heads), rows, `${name}.attn.out_proj`));
+      x = sumOf(x.subarray(0, rows * width), layer(attend(q, k, v, width, spec.heads), rows, `${name}.attn.out_proj`));
       const inner = layer(normalize(x, weights, `${name}.ln_2`), rows, `${name}.mlp.c_fc`);
-      x = add(x, layer(inner.map(activate), rows, `${name}.mlp.c_proj`));
+      x = sumOf(x, layer(inner.map(activate), rows, `${name}.mlp.c_proj`));
     }
     return linear(normalize(x.subarray(0, width), weights, "ln_post"), 1, projection);
   };

@@ -116,8 +116,8 @@ class Panel {
     this.legend.replaceChildren();
     for (const { name, color, edge, symbol } of data.legend ?? []) {
       const entry = add(this.legend, "span");
-      const mark = add(entry, "svg", { width: 14, height: 14 }, SVG);
-      add(mark, "path", { d: shape(symbol, 7, 7), fill: color, stroke: edge }, SVG);
+      const mark = add(entry, "svg", { width: 14, height: 14 });
+      add(mark, "path", { d: shape(symbol, 7, 7), fill: color, stroke: edge });
       add(entry, "span").textContent = name;
     }
   }
@@ -133,14 +133,9 @@ class Panel {
     return findZoom(this.data.kind);
   }
 
-  place(event) {
-    const [x, y] = locate(event, this.canvas);
-    return [x / this.canvas.clientWidth, y / this.canvas.clientHeight];
-  }
-
   pointerdown(event) {
     if (event.button || !event.isPrimary) return;
-    const [x, y] = this.place(event);
+    const [x, y] = locate(event, this.canvas);
     const isLine = Math.abs(x - this.view.share) * this.canvas.clientWidth < GRAB;
     this.drag = { x, y, zoom: this.zoom, isLine, isClick: true };
     this.canvas.setPointerCapture(event.pointerId);
@@ -148,7 +143,7 @@ class Panel {
 
   pointermove(event) {
     if (!event.isPrimary) return;
-    const [x, y] = this.place(event);
+    const [x, y] = locate(event, this.canvas);
     const isNear = Math.abs(x - this.view.share) * this.canvas.clientWidth < GRAB;
     this.canvas.classList.toggle("near", isNear);
     if (!event.buttons) this.drag = null; // its end was not heard
@@ -166,7 +161,7 @@ class Panel {
     const isClick = this.drag?.isClick;
     this.drag = null;
     if (!isClick || !this.data.is_clickable) return;
-    const [x, y] = this.place(event), { zoom } = this;
+    const [x, y] = locate(event, this.canvas), { zoom } = this;
     this.view.send({ x: (x - zoom.x) / zoom.scale, y: (y - zoom.y) / zoom.scale });
   }
 
@@ -177,7 +172,7 @@ class Panel {
   wheel(event) {
     if (this.canvas.getRootNode().activeElement !== this.canvas && !event.ctrlKey) return; // else the page scrolls
     event.preventDefault();
-    zoomAbout(this.data.kind, Math.exp(-event.deltaY / 400), ...this.place(event));
+    zoomAbout(this.data.kind, Math.exp(-event.deltaY / 400), ...locate(event, this.canvas));
     this.view.draw();
   }
 

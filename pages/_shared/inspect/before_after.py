@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
-from cleaner.plots.component import read_component
+from cleaner.plots.component import read_component, read_style
 from cleaner.plots.features import PointGroup
 from cleaner.plots.images import to_data_uri
 from cleaner.plots.styles import Style
@@ -19,7 +19,7 @@ _component = st.components.v2.component(
     "before_after",
     html='<div class="before-after"></div>',
     js=read_component(_FOLDER / "before_after.js"),
-    css=(_FOLDER / "before_after.css").read_text(encoding="utf-8"),
+    css=read_style(_FOLDER / "before_after.css"),
 )
 Panel = dict[str, Any]
 """One square: two layers, before and after."""

@@ -1,0 +1,106 @@
+"""Runs as the playground's engine reads them; made once, and kept with the files derived from the attack."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import streamlit as st
+
+from cleaner.files import write_text
+from cleaner.playground.scripts import WORKER, read_scripts
+from cleaner.runs.derived import derived_folder, unique_name
+from cleaner.runs.record import RunRecord
+from cleaner.types import CleanerError
+from pages._shared.cache import choices
+from pages._shared.cache.background import import_library, run_later
+from pages._shared.cache.loaders import load_data, load_run
+from pages._shared.cache.samples import clean_image_pixels
+from pages._shared.inspect.sample import Sample
+
+_waiting: set[Path] = set()
+_refused: dict[Path, CleanerError] = {}
+
+
+class Playground(NamedTuple):
+    """What a page shows, and the weights of its models as JSON."""
+
+    page: dict[str, Any]
+    weights: bytes
+
+
+def make_playground(attack: RunRecord, defenses: Sequence[RunRecord]) -> Playground:
+    """Return the playground of a backdoored run and the defenses that train its model.
+
+    Raises `CleanerError` for models that the engine cannot run.
+    """
+    path = _find_path(attack, defenses)
+    if path in _refused:
+        raise _refused[path]
+    if not path.exists():
+        import_library()
+        from cleaner.playground.export import make_data
+
+        kinds = choices.defenses()
+        try:
+            trained = [run for run in defenses if not kinds[run.config["defense"]["name"]].is_model_frozen]
+            page, weights = make_data([attack, *trained])
+        except CleanerError as error:
+            _refused[path] = error
+            raise
+        write_text(path, json.dumps(page) + "\n" + json.dumps(weights))
+    return _read(path)
+
+
+def find_playground(attack: RunRecord, defenses: Sequence[RunRecord]) -> Playground | None:
+    """Return `make_playground`; None while it is made in the background, after the first paint."""
+    path = _find_path(attack, defenses)
+    if path.exists() or path in _refused:
+        return make_playground(attack, defenses)
+    if path not in _waiting:
+        _waiting.add(path)
+        run_later(partial(_make_later, path, attack, defenses))
+    return None
+
+
+def _make_later(path: Path, attack: RunRecord, defenses: Sequence[RunRecord]) -> None:
+    try:
+        make_playground(attack, defenses)
+    except Exception as error:  # the page that waits shows why
+        _refused[path] = error if isinstance(error, CleanerError) else CleanerError(f"no playground: {error}.")
+    finally:
+        _waiting.discard(path)
+
+
+def _find_path(attack: RunRecord, defenses: Sequence[RunRecord]) -> Path:
+    """Return the file of a playground: another one for other runs, and for another engine."""
+    names = [read_scripts(WORKER), *(unique_name(run.folder) for run in (attack, *defenses))]
+    digest = hashlib.sha256("\n".join(names).encode()).hexdigest()[:12]
+    return derived_folder(attack.folder) / f"playground-{digest}.json"
+
+
+@st.cache_resource(show_spinner=False, max_entries=4)
+def _read(path: Path) -> Playground:
+    page, weights = path.read_text(encoding="utf-8").split("\n")
+    return Playground(json.loads(page), weights.encode())
+
+
+def show_sample(playground: Playground, sample: Sample, run: Path) -> Playground:
+    """Return a playground with one image, instead of its own ones."""
+    from cleaner.playground.export import describe_scenes
+
+    label = int(load_data(sample.data).labels[sample.index]) if sample.own_image is None else -1
+    scenes = describe_scenes(load_run(run).trigger, clean_image_pixels(sample, run), [label])
+    return playground._replace(page=playground.page | scenes)
+
+
+def playground_html(attack: RunRecord, defenses: Sequence[RunRecord]) -> str:
+    """Return the playground as an HTML file. Raises as `make_playground`."""
+    playground = make_playground(attack, defenses)
+    from cleaner.playground.export import render_playground
+
+    return render_playground(playground.page, json.loads(playground.weights))
