@@ -238,13 +238,13 @@ def load_engine(run: RunRecord | None, stages: list[Stage], sample: Sample) -> c
 
 def show_engine(run: RunRecord, stages: list[Stage], sample: Sample, engine: cache.Playground) -> None:
     """Draw image and predictions, which the browser computes."""
+    st.markdown(f"## {wording.section_title('Predictions', run)}")
     link = make_link(run, stages, sample)
     with st.container(key="try-engine"):
         playground.show("try.engine", engine, f"?{urlencode(link)}" if link else "")
     classes = format_count(len(engine.page["classes"]), "classes")
-    st.caption(
-        f"Bars: probability among {classes}. Red: the target, {escape_markdown(str(run.target_class))}. One image, n = 1."
-    )
+    target = escape_markdown(str(run.target_class))
+    st.caption(f"Bars: probability among {classes}. ⚑ the target, {target}; ✓ the true class. One image, n = 1.")
     left, right = st.columns([1, 2], gap="medium")
     with left:
         uploads.show_upload_box()

@@ -1,8 +1,7 @@
-"""Runs as the playground's engine reads them; made once, and kept with the files derived from the attack."""
+"""Runs as the playground's engine reads them; made once, and kept (`cleaner.playground.files`)."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from functools import partial
@@ -11,9 +10,8 @@ from typing import Any, NamedTuple
 
 import streamlit as st
 
-from cleaner.files import write_text
-from cleaner.playground.scripts import WORKER, read_scripts
-from cleaner.runs.derived import derived_folder, unique_name
+from cleaner.playground import files
+from cleaner.runs.derived import find_derived
 from cleaner.runs.record import RunRecord
 from cleaner.types import CleanerError
 from pages._shared.cache import choices
@@ -38,7 +36,8 @@ def make_playground(attack: RunRecord, defenses: Sequence[RunRecord]) -> Playgro
 
     Raises `CleanerError` for models that the engine cannot run.
     """
-    path = _find_path(attack, defenses)
+    name = files.name_file(attack, defenses)
+    path = find_derived(attack.folder, name)
     if path in _refused:
         raise _refused[path]
     if not path.exists():
@@ -46,19 +45,19 @@ def make_playground(attack: RunRecord, defenses: Sequence[RunRecord]) -> Playgro
         from cleaner.playground.export import make_data
 
         kinds = choices.defenses()
+        trained = [run for run in defenses if not kinds[run.config["defense"]["name"]].is_model_frozen]
         try:
-            trained = [run for run in defenses if not kinds[run.config["defense"]["name"]].is_model_frozen]
             page, weights = make_data([attack, *trained])
         except CleanerError as error:
             _refused[path] = error
             raise
-        write_text(path, json.dumps(page) + "\n" + json.dumps(weights))
+        files.write_data(path, page, weights)
     return _read(path)
 
 
 def find_playground(attack: RunRecord, defenses: Sequence[RunRecord]) -> Playground | None:
     """Return `make_playground`; None while it is made in the background, after the first paint."""
-    path = _find_path(attack, defenses)
+    path = find_derived(attack.folder, files.name_file(attack, defenses))
     if path.exists() or path in _refused:
         return make_playground(attack, defenses)
     if path not in _waiting:
@@ -70,23 +69,19 @@ def find_playground(attack: RunRecord, defenses: Sequence[RunRecord]) -> Playgro
 def _make_later(path: Path, attack: RunRecord, defenses: Sequence[RunRecord]) -> None:
     try:
         make_playground(attack, defenses)
-    except Exception as error:  # the page that waits shows why
-        _refused[path] = error if isinstance(error, CleanerError) else CleanerError(f"no playground: {error}.")
+    except CleanerError:  # the page that waits finds it
+        pass
+    except Exception as error:
+        _refused[path] = CleanerError(f"no playground: {error}.")
+        raise
     finally:
         _waiting.discard(path)
 
 
-def _find_path(attack: RunRecord, defenses: Sequence[RunRecord]) -> Path:
-    """Return the file of a playground: another one for other runs, and for another engine."""
-    names = [read_scripts(WORKER), *(unique_name(run.folder) for run in (attack, *defenses))]
-    digest = hashlib.sha256("\n".join(names).encode()).hexdigest()[:12]
-    return derived_folder(attack.folder) / f"playground-{digest}.json"
-
-
 @st.cache_resource(show_spinner=False, max_entries=4)
 def _read(path: Path) -> Playground:
-    page, weights = path.read_text(encoding="utf-8").split("\n")
-    return Playground(json.loads(page), weights.encode())
+    page, weights = files.read_data(path)
+    return Playground(page, weights.encode())
 
 
 def show_sample(playground: Playground, sample: Sample, run: Path) -> Playground:

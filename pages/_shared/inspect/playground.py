@@ -59,5 +59,6 @@ def show_newest(run: RunRecord, key: str) -> None:
                 ticker.tick(f"{key}.tick")
             else:
                 show(key, playground)
+                st.caption("Drag, resize or fade the trigger: all models answer in your browser. One image, n = 1.")
 
     watch()
