@@ -127,7 +127,7 @@ with page("Overview", LEAD):
     shown = [run] if run is not None and not run.is_shipped and run.metric("asr") is not None else []
     if example is not None and not (shown and stage_mode.is_on()):  # which shows charts without their titles
         shown.append(example)
-    touchable = next(filter(playground.is_possible, shown), None)
+    touchable = None if stage_mode.is_on() else next(filter(playground.is_possible, shown), None)
     for record in shown:
         st.markdown(f"## {wording.section_title('Before and after', record)}")
         if record is touchable:

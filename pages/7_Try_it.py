@@ -30,7 +30,7 @@ from pages._shared.shell.state import KEEP
 from pages._shared.shell.wording import escape_markdown
 
 LEAD = "Move and fade the trigger, and see the predictions of the clean, backdoored and defended model."
-LEFT, TOP, STRENGTH, CLICK, WORD = "try.left", "try.top", "try.strength", "try.image", "try.word"
+LEFT, TOP, STRENGTH, IMAGE, WORD = "try.left", "try.top", "try.strength", "try.image", "try.word"
 APPLIED_LINK = "try.applied_link"
 LINK_PARAMETERS = ("sample", "own", "left", "top", "strength", "word", "defended")
 DEFAULT_POSITION = "try.default_position"
@@ -106,7 +106,7 @@ def choose_placement(sample: Sample, trigger_run: Path) -> Placement:
         top = _choose_position("Top, px", TOP, default_top, side - height)
         moved = max(abs(left - default_left), abs(top - default_top))
         note = f" Moved by {moved} px: a trigger that was trained in one place does less elsewhere." if moved else ""
-        st.caption(f"Trigger {width} × {height} px, image {side} × {side} px. Or click on the image.{note}")
+        st.caption(f"Trigger {width} × {height} px, image {side} × {side} px.{note}")
     elif cache.trigger_mask(sample, trigger_run).any():
         st.caption("This trigger has no single place: only its strength can be changed.")
     else:
@@ -134,28 +134,18 @@ def choose_text_key(sample: Sample, trigger_run: Path) -> bool | None:
 
 
 def show_image(sample: Sample, trigger_run: Path | None, placement: Placement) -> None:
-    """Draw the image under a slider without and with the trigger; a click moves the trigger."""
+    """Draw the image under a slider without and with the trigger."""
     image = cache.place_trigger(sample, trigger_run, placement)[1]
     if trigger_run is None or not cache.trigger_mask(sample, trigger_run).any():
         st.image(enlarge(image, 340), alt="Chosen image")
         return
-    box = cache.trigger_box(sample, trigger_run)
-
-    def move_trigger(x: float, y: float) -> None:
-        """Center the trigger on the clicked place."""
-        assert box is not None
-        side, (width, height) = image.shape[0], box[2:]
-        for key, share, length in ((LEFT, x, width), (TOP, y, height)):
-            st.session_state[key] = min(max(round(share * side - length / 2), 0), side - length)
-
     clean = cache.place_trigger(sample, trigger_run, Placement())[1]
     before_after.show(
-        CLICK,
+        IMAGE,
         ("Clean", "Triggered"),
         (Style(STAGE_COLORS["clean"], "circle"), Style(STAGE_COLORS["trigger"], "diamond")),
-        [before_after.image_panel([clean], [image], is_clickable=box is not None)],
+        [before_after.image_panel([clean], [image])],
         start=0.0,
-        on_click=move_trigger,
     )
 
 

@@ -123,24 +123,12 @@ function linear(x, rows, w, b) {
       for (let i = 0; i < inputs; i++) {
         const u = x[x0 + i], v = x[x1 + i];
         const c0 = w[w0 + i], c1 = w[w1 + i], c2 = w[w2 + i], c3 = w[w3 + i];
-        s0 += u * c0;
-        s1 += u * c1;
-        s2 += u * c2;
-        s3 += u * c3;
-        t0 += v * c0;
-        t1 += v * c1;
-        t2 += v * c2;
-        t3 += v * c3;
+        (s0 += u * c0), (s1 += u * c1), (s2 += u * c2), (s3 += u * c3);
+        (t0 += v * c0), (t1 += v * c1), (t2 += v * c2), (t3 += v * c3);
       }
       const y0 = row * outputs, y1 = next * outputs;
-      y[y0 + o] = s0;
-      y[y0 + o1] = s1;
-      y[y0 + o2] = s2;
-      y[y0 + o3] = s3;
-      y[y1 + o] = t0;
-      y[y1 + o1] = t1;
-      y[y1 + o2] = t2;
-      y[y1 + o3] = t3;
+      (y[y0 + o] = s0), (y[y0 + o1] = s1), (y[y0 + o2] = s2), (y[y0 + o3] = s3);
+      (y[y1 + o] = t0), (y[y1 + o1] = t1), (y[y1 + o2] = t2), (y[y1 + o3] = t3);
     }
   }
   return y;

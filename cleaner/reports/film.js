@@ -265,14 +265,15 @@ class Movie {
     const [images, triggered, prompts] = this.film.counts;
     context.globalAlpha = 0.6;
     context.fillStyle = color("clean");
-    for (let n = 0; n < images; n += 1) dot(context, this.place(n, frame), 3);
+    for (let n = 0; n < images; n += 1) mark(context, "circle", this.place(n, frame));
     context.globalAlpha = 0.9;
+    context.lineWidth = 1.6;
     const counts = { target: 0, truth: 0, other: 0 };
     for (let n = 0; n < triggered; n += 1) {
       const seen = this.compare(this.film.triggered_classes[frame.i][n], this.film.labels[n]);
       counts[seen] += 1;
       context.fillStyle = context.strokeStyle = color(seen);
-      diamond(context, this.place(images + n, frame), 4.5, seen === "target");
+      mark(context, "diamond", this.place(images + n, frame), seen === "target");
     }
     context.globalAlpha = 1;
     this.drawPrompts(context, frame, images + triggered, prompts, color, width);
@@ -287,8 +288,8 @@ class Movie {
     for (let k = 0; k < count; k += 1) {
       const [x, y] = this.place(first + k, frame);
       const isTarget = this.film.prompts[k] === this.film.target;
-      context.strokeStyle = context.fillStyle = color(isTarget ? "target" : "prompt");
-      cross(context, x, y, isTarget ? 6 : 3);
+      context.fillStyle = color(isTarget ? "target" : "prompt");
+      mark(context, "x", [x, y]);
       if (!isTarget) continue;
       const isRight = x > width / 2;
       context.textAlign = isRight ? "right" : "left";
@@ -436,31 +437,9 @@ class Curves {
   }
 }
 
-function dot(context, [x, y], radius) {
-  context.beginPath();
-  context.arc(x, y, radius, 0, 2 * Math.PI);
-  context.fill();
-}
-
-function diamond(context, [x, y], radius, isFilled) {
-  context.lineWidth = 1.6;
-  context.beginPath();
-  context.moveTo(x, y - radius);
-  context.lineTo(x + radius, y);
-  context.lineTo(x, y + radius);
-  context.lineTo(x - radius, y);
-  context.closePath();
-  isFilled ? context.fill() : context.stroke();
-}
-
-function cross(context, x, y, radius) {
-  context.lineWidth = radius > 4 ? 2.5 : 1.5;
-  context.beginPath();
-  context.moveTo(x - radius, y - radius);
-  context.lineTo(x + radius, y + radius);
-  context.moveTo(x + radius, y - radius);
-  context.lineTo(x - radius, y + radius);
-  context.stroke();
+function mark(context, name, [x, y], isFilled = true) {
+  const path = new Path2D(shape(name, x, y));
+  isFilled ? context.fill(path) : context.stroke(path);
 }
 
 // Return the text, or as much of it as fits into a width, with an ellipsis.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -62,20 +63,13 @@ def find_playground(attack: RunRecord, defenses: Sequence[RunRecord]) -> Playgro
         return make_playground(attack, defenses)
     if path not in _waiting:
         _waiting.add(path)
-        run_later(partial(_make_later, path, attack, defenses))
+        run_later(partial(_make_later, attack, defenses))
     return None
 
 
-def _make_later(path: Path, attack: RunRecord, defenses: Sequence[RunRecord]) -> None:
-    try:
+def _make_later(attack: RunRecord, defenses: Sequence[RunRecord]) -> None:
+    with suppress(CleanerError):  # the page that waits finds it
         make_playground(attack, defenses)
-    except CleanerError:  # the page that waits finds it
-        pass
-    except Exception as error:
-        _refused[path] = CleanerError(f"no playground: {error}.")
-        raise
-    finally:
-        _waiting.discard(path)
 
 
 @st.cache_resource(show_spinner=False, max_entries=4)

@@ -18,7 +18,7 @@ from pages._shared.shell.model_names import show_model_name
 from pages._shared.shell.wording import escape_markdown, format_percent
 
 PICTURES = {
-    "Overview": '[data-testid="stPlotlyChart"]',
+    "Overview": ':is(.st-key-overview-engine-place, [data-testid="stPlotlyChart"])',
     "Poison": ".st-key-gallery",
     "Defend": ".st-key-pareto",
     "Compare": ".st-key-compare-pareto",
@@ -28,7 +28,7 @@ PICTURES = {
     "Film": ".st-key-film-screen",
     "Detect": ":is(.st-key-detect-gallery, .st-key-detect-images-scores)",
     "Trigger search": ".st-key-search-invert-classes",
-    "Try it": ":is(.st-key-try-picture, .st-key-try-predictions)",
+    "Try it": ":is(.st-key-try-engine, .st-key-try-picture, .st-key-try-predictions)",
 }
 """Page -> selector of its main picture, without :has, which CSS does not nest; other pages show all their content."""
 DEFAULT_HEIGHT, HEADER_HEIGHT, NOTES_HEIGHT, MIN_HEIGHT, FONT_SIZE = 720, 200, 220, 280, 18
