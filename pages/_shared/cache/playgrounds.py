@@ -15,8 +15,8 @@ from cleaner.playground import files
 from cleaner.runs.derived import find_derived
 from cleaner.runs.record import RunRecord
 from cleaner.types import CleanerError
-from pages._shared.cache import choices
 from pages._shared.cache.background import import_library, run_later
+from pages._shared.cache.choices import defenses as list_kinds
 from pages._shared.cache.loaders import load_data, load_run
 from pages._shared.cache.samples import clean_image_pixels
 from pages._shared.inspect.sample import Sample
@@ -45,7 +45,7 @@ def make_playground(attack: RunRecord, defenses: Sequence[RunRecord]) -> Playgro
         import_library()
         from cleaner.playground.export import make_data
 
-        kinds = choices.defenses()
+        kinds = list_kinds()
         trained = [run for run in defenses if not kinds[run.config["defense"]["name"]].is_model_frozen]
         try:
             page, weights = make_data([attack, *trained])
@@ -72,7 +72,7 @@ def _make_later(attack: RunRecord, defenses: Sequence[RunRecord]) -> None:
         make_playground(attack, defenses)
 
 
-@st.cache_resource(show_spinner=False, max_entries=4)
+@st.cache_resource(show_spinner=False, max_entries=2)
 def _read(path: Path) -> Playground:
     page, weights = files.read_data(path)
     return Playground(page, weights.encode())
