@@ -21,6 +21,7 @@ function enableArrows(group, choose) {
     const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
     if (!step) return;
     event.preventDefault();
+    event.stopPropagation();
     const all = /** @type {HTMLElement[]} */ ([...group.querySelectorAll("button")]);
     const next = all[(all.indexOf(/** @type {HTMLElement} */ (document.activeElement)) + step + all.length) % all.length];
     next.focus();

@@ -1,6 +1,5 @@
 // The image on the left: choose a scene, drag, resize or draw the trigger, drop an image of your own.
 
-const INKS = [["White", 255, 255, 255], ["Black", 0, 0, 0], ["Red", 220, 40, 30], ["Yellow", 250, 220, 40], ["Blue", 40, 90, 230]];
 const BRUSH = 4; // px of a 64 px image
 
 class Stage {
@@ -21,13 +20,7 @@ class Stage {
     this.file = add(file, "input", { type: "file", accept: "image/*", tabindex: -1 });
     file.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => event.key === "Enter" && this.file.click());
     this.file.addEventListener("change", () => this.readPhoto(this.file.files[0]));
-    this.inks = add(root, "div", { class: "row inks", role: "group", "aria-label": "Color" });
-    this.ink = INKS[0];
-    for (const ink of INKS) {
-      const button = this.button(this.inks, "", () => this.setInk(ink));
-      button.setAttribute("aria-label", ink[0]);
-      button.style.background = `rgb(${ink.slice(1).join()})`;
-    }
+    this.ink = add(row, "input", { type: "color", value: "#ffffff", "aria-label": "Color" });
     this.size = this.slider(root, "Size", 2, app.side / 2, (value) => this.resize(value));
     this.strength = this.slider(root, "Strength", 0, 100, (value) => app.change({ strength: value / 100, on: true }));
     file.hidden = this.isFixed;
@@ -45,7 +38,6 @@ class Stage {
     this.drawing = new Map();
     this.strip.hidden = this.isFixed;
     this.listen(root);
-    this.setInk(this.ink);
   }
 
   /** @param {Element} parent @param {string} text @param {() => void} act */
@@ -91,9 +83,10 @@ class Stage {
     const { app } = this;
     const [x, y] = locate(event, this.frame).map((share) => Math.floor(share * app.side));
     if (!this.isDrawing) return this.moveTo(x - (app.patch.width >> 1), y - (app.patch.height >> 1));
+    const color = [1, 3, 5].map((at) => parseInt(this.ink.value.slice(at, at + 2), 16));
     for (let i = 0; i < BRUSH * BRUSH; i++) {
       const [column, row] = [x - BRUSH / 2 + (i % BRUSH), y - BRUSH / 2 + Math.floor(i / BRUSH)];
-      if (Math.min(column, row) >= 0 && Math.max(column, row) < app.side) this.drawing.set(row * app.side + column, this.ink.slice(1).map(Number));
+      if (Math.min(column, row) >= 0 && Math.max(column, row) < app.side) this.drawing.set(row * app.side + column, color);
     }
     app.drawn = this.makePatch();
     const [left, top] = this.corner;
@@ -149,6 +142,7 @@ class Stage {
     };
     if (!keys[event.key]) return;
     event.preventDefault();
+    event.stopPropagation(); // in the app's stage mode, arrows change the page
     keys[event.key]();
   }
 
@@ -165,12 +159,6 @@ class Stage {
     this.isDrawing = isDrawing;
     this.drawing.clear(); // a new drawing starts empty
     this.update();
-  }
-
-  /** @param {(string | number)[]} ink */
-  setInk(ink) {
-    this.ink = ink;
-    [...this.inks.children].forEach((button, i) => button.setAttribute("aria-pressed", String(INKS[i] === ink)));
   }
 
   /** @param {number} scene */
@@ -217,7 +205,7 @@ class Stage {
     this.box.setAttribute("aria-valuetext", `${left} px from the left, ${top} px from the top, ${width} px wide`);
     this.toggle.setAttribute("aria-pressed", String(state.on));
     this.pen.setAttribute("aria-pressed", String(this.isDrawing));
-    this.inks.hidden = !this.isDrawing;
+    this.ink.hidden = !this.isDrawing;
     this.frame.classList.toggle("drawing", this.isDrawing);
     this.size.input.disabled = !app.canMove;
     this.size.input.value = String(width);
