@@ -15,6 +15,9 @@ from cleaner.runs.record import RunRecord
 FORMAT = 1
 """Of what `export.make_data` returns: a change of it, or of how engine.js reads it, is a new one."""
 
+KEPT = 3
+"""Newest files of an attack that stay: with a large model, each has tens of megabytes."""
+
 
 def name_file(attack: RunRecord, defenses: Sequence[RunRecord]) -> str:
     """Return the name of the file for these runs; runs that are replaced get another one."""
@@ -23,8 +26,11 @@ def name_file(attack: RunRecord, defenses: Sequence[RunRecord]) -> str:
 
 
 def write_data(path: Path, page: dict[str, Any], weights: Sequence[str]) -> None:
-    """Write the two values of `export.make_data`, a line each, atomically."""
+    """Write the two values of `export.make_data`, a line each, atomically; drop the oldest files of the attack."""
     write_text(path, f"{json.dumps(page)}\n{json.dumps(weights)}\n")
+    files = sorted(path.parent.glob("playground-*.json"), key=lambda file: file.stat().st_mtime)
+    for old in files[:-KEPT]:
+        old.unlink(missing_ok=True)
 
 
 def read_data(path: Path) -> tuple[dict[str, Any], str]:
