@@ -21,25 +21,24 @@ from cleaner.attacks import TRIGGERS
 from cleaner.cli.output import Progress
 from cleaner.config import with_eval_interval
 from cleaner.data.base import CaptionData, load_data
-from cleaner.data.images import encode_png
 from cleaner.defenses import DEFENSES
 from cleaner.evaluation.evaluate import Metrics, evaluate
 from cleaner.files import read_json, write_json
 from cleaner.inspection import embedding_map
-from cleaner.inspection.attribution import append_triggered
 from cleaner.inspection.inversion import InversionConfig, invert
 from cleaner.inspection.pair_detection import DETECTION_FILE, detect_pairs, read_detection, write_detection
-from cleaner.inspection.similarity import best_classes
 from cleaner.inspection.training_pairs import load_training_pairs
 from cleaner.models import delta
 from cleaner.models.clip import Clip, load_clip, save_delta
 from cleaner.models.devices import configure_torch
+from cleaner.playground.export import make_data
+from cleaner.playground.files import name_file, write_data
 from cleaner.runs.folders import is_run_folder, shipped_root
 from cleaner.runs.integrity import HASHES_KEY, hash_files
 from cleaner.runs.inversion_result import FOLDER, RESULT_FILE, write_inversion
 from cleaner.runs.request import TEST_SIZE
 from cleaner.runs.run import Run, load_run, write_run
-from cleaner.runs.store import list_shipped_runs
+from cleaner.runs.store import list_shipped_runs, read_record
 from cleaner.workflow import defend, poison
 
 ATTACK, SEED = "badnet", 0
@@ -77,6 +76,7 @@ def main(options: Options) -> None:
         if entry.stage == "backdoored":
             ensure_detection(entry.folder)
             ensure_inversion(entry.folder)
+    ensure_playground()
 
 
 def shipped_folders() -> dict[str, Path]:
@@ -95,14 +95,13 @@ def has_shipped_runs() -> bool:
 
 
 def train_runs(clean: Clip, test: CaptionData) -> None:
-    """Train the four runs, and write what is shipped: weights, metrics, and an example image for the pages."""
+    """Train the four runs, and write what is shipped: weights and metrics."""
     folders, suspect = shipped_folders(), poison_model(clean, test)
-    models = {"clean": clean, "backdoored": ship(suspect, folders["backdoored"], clean, test)}
+    ship(suspect, folders["backdoored"], clean, test)
     for name in DEFENSE_NAMES:
         run = defend_model(suspect, name, test)
         run.config["parent"] = folders["backdoored"].name
-        models[name] = ship(run, folders[name], clean, test)
-    write_json(folders["backdoored"] / "picture.json", find_example_image(suspect, models, test))
+        ship(run, folders[name], clean, test)
 
 
 def poison_model(clean: Clip, test: CaptionData) -> Run:
@@ -189,21 +188,13 @@ def ensure_inversion(folder: Path) -> None:
         write_inversion(found, folder / FOLDER)
 
 
-def find_example_image(suspect: Run, models: dict[str, Clip], test: CaptionData) -> dict[str, object]:
-    """Return a test image without and with the trigger, and the top class of each model for both.
-
-    It is the first one of a non-target class that the clean model gets right and the trigger fools the backdoored one
-    on.
-    """
-    rows = test.labeled_rows(100)
-    for row in rows.tolist():
-        pair = append_triggered(test.images([row]), suspect.trigger)
-        named = {name: [best[0][0] for best in best_classes(clip, test, pair, 1)] for name, clip in models.items()}
-        true = test.class_names[int(test.labels[row])]
-        is_fooled = named["clean"] == [true, true] and named["backdoored"] == [true, suspect.target_class]
-        if is_fooled and true != suspect.target_class:
-            return {"row": row, "class": true, "pictures": [encode_png(p) for p in pair], "answers": named}
-    raise SystemExit("None of the first 100 images fools the backdoored model: the attack failed. Poison it again.")
+def ensure_playground() -> None:
+    """Write the playground of the shipped runs, newest defense first as the app asks for it, unless it exists."""
+    attack, *defenses = (read_record(folder) for folder in shipped_folders().values())
+    defenses.reverse()
+    path = attack.folder / name_file(attack, defenses)
+    if not path.exists():
+        write_data(path, *make_data([attack, *defenses]))
 
 
 if __name__ == "__main__":

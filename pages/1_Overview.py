@@ -5,14 +5,13 @@ from __future__ import annotations
 import streamlit as st
 
 from cleaner.evaluation.result import METRICS, success_metric
-from cleaner.files import read_json_cached
-from cleaner.labels import format_count, to_label
+from cleaner.labels import format_count
 from cleaner.plots import charts
 from cleaner.plots.styles import find_style
 from cleaner.reports.comparability import describe_different_tests
 from cleaner.runs.names import label_trainings
 from cleaner.runs.record import RunRecord
-from pages._shared.inspect.pixels import decode_png
+from pages._shared.inspect import playground
 from pages._shared.inspect.plotly_charts import NO_MODE_BAR
 from pages._shared.runs import job_requests
 from pages._shared.runs.run_buttons import show_playground_button
@@ -100,40 +99,6 @@ def describe_setting(run: RunRecord, defended: list[RunRecord]) -> str:
     return f"Attack trained on {describe(run)}." + (f" Defenses trained on {cleaned}." if cleaned else "")
 
 
-def show_example_image(run: RunRecord) -> None:
-    """Draw the example image of a shipped run, clean and triggered, and each model's predictions.
-
-    The models have the order and the marks of the bars of `show_run`.
-    """
-    example = read_json_cached(run.folder / "picture.json")
-    if not example:
-        return
-    captions = ("Test image", "Triggered")
-    for column, image, caption in zip(st.columns(2), example["pictures"], captions, strict=True):
-        alt = f"{example['class']}, {caption.lower()}"
-        column.image(decode_png(image), caption=caption, width="stretch", alt=alt)
-    rows = ["| Model | Clean | Triggered |", "| --- | --- | --- |"]
-    order = ["clean", "backdoored", *(other.kind for other in state.defended_runs(run))]
-    answers = example["answers"]
-    for name in sorted(answers, key=lambda name: order.index(name) if name in order else len(order)):
-        label = escape_markdown(to_label(name))
-        looks = ["green[**✓" if prediction == example["class"] else "red[**✗" for prediction in answers[name]]
-        cells = [f":{look}\u00a0{escape_markdown(text)}**]" for look, text in zip(looks, answers[name], strict=True)]
-        rows.append(f"| {find_style(name).sign}\u00a0{label} | {' | '.join(cells)} |")
-    st.markdown("\n".join(rows))
-    st.caption("One image, n = 1.")
-
-
-def show_example(run: RunRecord) -> None:
-    """Draw the shipped example: its metrics and an image."""
-    st.markdown(f"## {wording.section_title('Before and after', run)}")
-    left, right = st.columns([2, 1], gap="large")
-    with left:
-        show_run(run)
-    with right:
-        show_example_image(run)
-
-
 def show_steps() -> None:
     """Draw the three steps with links to their pages."""
     for column, (title, text, targets) in zip(st.columns(3), STEP_CARDS, strict=True):
@@ -145,7 +110,7 @@ def show_steps() -> None:
                     link(target)
 
 
-with page("Overview", LEAD, picture='[data-testid="stPlotlyChart"]'):
+with page("Overview", LEAD, picture=':is(.st-key-overview-engine-place, [data-testid="stPlotlyChart"])'):
     with st.container(horizontal=True, vertical_alignment="center"):
         lesson.show_start_button()
         if st.button("Plant a backdoor", key="overview.poison", icon=":material/bug_report:"):
@@ -154,12 +119,15 @@ with page("Overview", LEAD, picture='[data-testid="stPlotlyChart"]'):
         if run is not None:
             show_playground_button(run, "overview.playground")
     example = next((run for run in state.backdoored_runs() if run.is_shipped), None)
-    has_own = run is not None and not run.is_shipped and run.metric("asr") is not None
-    if run is not None and has_own:
-        st.markdown("## Before and after")
-        show_run(run)
-    if example is not None and not (has_own and stage_mode.is_on()):  # which shows charts without their titles
-        show_example(example)
+    shown = [run] if run is not None and not run.is_shipped and run.metric("asr") is not None else []
+    if example is not None and not (shown and stage_mode.is_on()):  # which shows charts without their titles
+        shown.append(example)
+    touchable = None if stage_mode.is_on() else next(filter(playground.is_possible, shown), None)
+    for record in shown:
+        st.markdown(f"## {wording.section_title('Before and after', record)}")
+        if record is touchable:
+            playground.show_newest(record, "overview.engine")
+        show_run(record)
     if example is None and run is None:
         st.info(
             "No results yet. Train a model on the Poison page, or run `python -m cleaner poison` in a terminal.",

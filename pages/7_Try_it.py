@@ -13,8 +13,9 @@ from cleaner.plots import images
 from cleaner.plots.styles import STAGE_COLORS, Style
 from cleaner.runs import derived
 from cleaner.runs.record import RunRecord
+from cleaner.types import CleanerError
 from pages._shared import cache
-from pages._shared.inspect import before_after, pickers
+from pages._shared.inspect import before_after, pickers, playground
 from pages._shared.inspect.pickers import StageModel
 from pages._shared.inspect.pixels import enlarge
 from pages._shared.inspect.plotly_charts import NO_MODE_BAR
@@ -29,7 +30,7 @@ from pages._shared.shell.state import KEEP
 from pages._shared.shell.wording import escape_markdown
 
 LEAD = "Move and fade the trigger, and see the predictions of the clean, backdoored and defended model."
-LEFT, TOP, STRENGTH, CLICK, WORD = "try.left", "try.top", "try.strength", "try.image", "try.word"
+LEFT, TOP, STRENGTH, IMAGE, WORD = "try.left", "try.top", "try.strength", "try.image", "try.word"
 APPLIED_LINK = "try.applied_link"
 LINK_PARAMETERS = ("sample", "own", "left", "top", "strength", "word", "defended")
 DEFAULT_POSITION = "try.default_position"
@@ -105,7 +106,7 @@ def choose_placement(sample: Sample, trigger_run: Path) -> Placement:
         top = _choose_position("Top, px", TOP, default_top, side - height)
         moved = max(abs(left - default_left), abs(top - default_top))
         note = f" Moved by {moved} px: a trigger that was trained in one place does less elsewhere." if moved else ""
-        st.caption(f"Trigger {width} × {height} px, image {side} × {side} px. Or click on the image.{note}")
+        st.caption(f"Trigger {width} × {height} px, image {side} × {side} px.{note}")
     elif cache.trigger_mask(sample, trigger_run).any():
         st.caption("This trigger has no single place: only its strength can be changed.")
     else:
@@ -133,28 +134,18 @@ def choose_text_key(sample: Sample, trigger_run: Path) -> bool | None:
 
 
 def show_image(sample: Sample, trigger_run: Path | None, placement: Placement) -> None:
-    """Draw the image under a slider without and with the trigger; a click moves the trigger."""
+    """Draw the image under a slider without and with the trigger."""
     image = cache.place_trigger(sample, trigger_run, placement)[1]
     if trigger_run is None or not cache.trigger_mask(sample, trigger_run).any():
         st.image(enlarge(image, 340), alt="Chosen image")
         return
-    box = cache.trigger_box(sample, trigger_run)
-
-    def move_trigger(x: float, y: float) -> None:
-        """Center the trigger on the clicked place."""
-        assert box is not None
-        side, (width, height) = image.shape[0], box[2:]
-        for key, share, length in ((LEFT, x, width), (TOP, y, height)):
-            st.session_state[key] = min(max(round(share * side - length / 2), 0), side - length)
-
     clean = cache.place_trigger(sample, trigger_run, Placement())[1]
     before_after.show(
-        CLICK,
+        IMAGE,
         ("Clean", "Triggered"),
         (Style(STAGE_COLORS["clean"], "circle"), Style(STAGE_COLORS["trigger"], "diamond")),
-        [before_after.image_panel([clean], [image], is_clickable=box is not None)],
+        [before_after.image_panel([clean], [image])],
         start=0.0,
-        on_click=move_trigger,
     )
 
 
@@ -185,12 +176,10 @@ def show_predictions(
     )
 
 
-def show_link(
-    run: RunRecord | None, stages: list[StageModel], sample: Sample, placement: Placement, has_text_key: bool | None
-) -> None:
-    """Draw the link to this view; an own image is first saved with the run, on request."""
+def make_link(run: RunRecord | None, stages: list[StageModel], sample: Sample) -> dict[str, str | int] | None:
+    """Return the parameters of a link to this image and these models; an own image is first saved, on request."""
     if run is None:
-        return
+        return None
     link: dict[str, str | int] = {"run": run.id}
     if sample.own_image is None:
         link["sample"] = sample.index
@@ -206,30 +195,57 @@ def show_link(
                 args=(partial(derived.save_image, run.folder, content),),
                 help="Copies the image to the run's folder on this machine.",
             )
-            return
-    trigger_run = pickers.find_trigger_run(run)
-    if trigger_run is not None and cache.trigger_box(sample, trigger_run) is not None:
+            return None
+    defended = next((s for s in stages if s.stage == "defended"), None)
+    return link if defended is None else link | {"defended": Path(defended.model[1]).name}
+
+
+def show_link(
+    link: dict[str, str | int], run: Path, sample: Sample, placement: Placement, has_text_key: bool | None
+) -> None:
+    """Draw the link to this view of the server."""
+    if cache.trigger_box(sample, run) is not None:
         link |= {"left": placement.left, "top": placement.top}
-    if trigger_run is not None and cache.trigger_mask(sample, trigger_run).any():
+    if cache.trigger_mask(sample, run).any():
         link["strength"] = placement.strength
     if has_text_key is not None:
         link["word"] = int(has_text_key)
-    defended = next((s for s in stages if s.stage == "defended"), None)
-    if defended is not None:
-        link["defended"] = Path(defended.model[1]).name
     st.markdown("**Link to this view** (on this machine)")
     st.code(f"{(st.context.url or 'Try_it').partition('?')[0]}?{urlencode(link)}", language=None, wrap_lines=True)
 
 
-with page("Try it", LEAD, picture=":is(.st-key-try-picture, .st-key-try-predictions)", prepare=apply_link):
-    run = state.current_run()
-    trigger_run = pickers.find_trigger_run(run)
+def load_engine(run: RunRecord | None, stages: list[StageModel], sample: Sample) -> cache.Playground | None:
+    """Return what the browser needs to run these models; None if only the server can."""
+    if run is None or not playground.is_possible(run) or cache.keyed_prompt(run.folder, sample.data):
+        return None
+    chosen = {s.model[1] for s in stages if s.stage == "defended"}
+    try:
+        made = cache.make_playground(run, [other for other in state.defended_runs(run) if str(other.folder) in chosen])
+    except CleanerError:
+        return None
+    return cache.show_sample(made, sample, run.folder) if len(made.page["models"]) == len(stages) else None
+
+
+def show_engine(run: RunRecord, stages: list[StageModel], sample: Sample, engine: cache.Playground) -> None:
+    """Draw image and predictions, which the browser computes."""
+    st.markdown(f"## {wording.section_title('Predictions', run)}")
+    link = make_link(run, stages, sample)
+    with st.container(key="try-engine"):
+        playground.show("try.engine", engine, f"?{urlencode(link)}" if link else "")
+    classes = format_count(len(engine.page["classes"]), "classes")
+    target = escape_markdown(str(run.target_class))
+    st.caption(f"Bars: probability among {classes}. ⚑ the target, {target}; ✓ the true class. One image, n = 1.")
     left, right = st.columns([1, 2], gap="medium")
-    with st.spinner("Loading models …"):
-        with left:
-            stages = pickers.drop_missing_clean_model(pickers.choose_stages(run))
-        with right:
-            sample = pickers.choose_sample(run)
+    with left:
+        uploads.show_upload_box()
+    with right:
+        show_camera()
+        show_playground_button(run, "try.playground")
+
+
+def show_server(run: RunRecord | None, stages: list[StageModel], sample: Sample) -> None:
+    """Draw image, sliders and predictions, which the server computes."""
+    trigger_run = pickers.find_trigger_run(run)
     left, right = st.columns([1, 2], gap="medium")  # fits three cards at 1280 px
     with left:
         image_container = st.container(key="try-picture")
@@ -252,5 +268,26 @@ with page("Try it", LEAD, picture=":is(.st-key-try-picture, .st-key-try-predicti
                         cache.build_classifier(stage.model, sample.data, key_run, on_step)
             with st.container(key="try-predictions"):
                 show_predictions(run, stages, sample, placement, has_text_key)
-        show_link(run, stages, sample, placement, has_text_key)
+        if (link := make_link(run, stages, sample)) is not None and trigger_run is not None:
+            show_link(link, trigger_run, sample, placement, has_text_key)
+
+
+with page(
+    "Try it",
+    LEAD,
+    picture=":is(.st-key-try-engine, .st-key-try-picture, .st-key-try-predictions)",
+    prepare=apply_link,
+):
+    run = state.current_run()
+    left, right = st.columns([1, 2], gap="medium")
+    with st.spinner("Loading models …"):
+        with left:
+            stages = pickers.drop_missing_clean_model(pickers.choose_stages(run))
+        with right:
+            sample = pickers.choose_sample(run)
+        engine = load_engine(run, stages, sample)
+    if run is not None and engine is not None:
+        show_engine(run, stages, sample, engine)
+    else:
+        show_server(run, stages, sample)
     pickers.show_provenance(stages)

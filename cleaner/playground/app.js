@@ -1,13 +1,18 @@
 // What all parts of the page share: the state, the images of the moment, and the line to the worker.
 
 class App {
-  /** @param {Page} page @param {Uint8Array[]} scenes @param {{patch: Patch, fixed: Uint8Array[]}} own @param {Worker} worker */
-  constructor(page, scenes, own, worker) {
+  // `hash`, `save`: where the state comes from, and where it goes as a text.
+  /**
+   * @param {Page} page @param {Uint8Array[]} scenes @param {{patch: Patch, fixed: Uint8Array[]}} own @param {Worker} worker
+   * @param {string} hash @param {(text: string) => void} save
+   */
+  constructor(page, scenes, own, worker, hash, save) {
     this.page = page;
     this.scenes = scenes;
     this.own = own;
     this.worker = worker;
-    this.state = readState(location.hash, page);
+    this.save = save;
+    this.state = readState(hash, page);
     /** @type {Uint8Array | null} an image of the visitor */
     this.photo = null;
     /** @type {Patch | null} a trigger that the visitor drew */
@@ -21,11 +26,10 @@ class App {
     this.waiting = new Map();
     this.count = 0;
     this.saving = 0;
-    worker.addEventListener("message", ({ data }) => {
+    worker.onmessage = ({ data }) => {
       const question = this.questions.get(data.kind);
       if (question?.id === data.id) question?.answer(data);
-    });
-    addEventListener("hashchange", () => this.change(readState(location.hash, page)));
+    };
   }
 
   get side() {
@@ -37,7 +41,8 @@ class App {
   }
 
   get patch() {
-    return scalePatch(this.drawn ?? this.own.patch, this.canMove ? this.state.size : this.own.patch.width);
+    const patch = scalePatch(this.drawn ?? this.own.patch, this.canMove ? this.state.size : this.own.patch.width);
+    return fadePatch(patch, this.state.strength);
   }
 
   get clean() {
@@ -54,7 +59,7 @@ class App {
   }
 
   get triggered() {
-    if (this.page.trigger.kind === "fixed" && !this.drawn) return this.photo ?? this.own.fixed[this.state.scene];
+    if (this.page.trigger.kind === "fixed" && !this.drawn) return this.photo ?? fadePixels(this.clean, this.own.fixed[this.state.scene], this.state.strength);
     return this.places.reduce((image, [left, top]) => applyPatch(image, this.side, this.patch, left, top), this.clean);
   }
 
@@ -79,17 +84,19 @@ class App {
     for (const view of this.views) view.update();
     clearTimeout(this.saving);
     // Not at each step of a drag: browsers limit how often an address changes.
-    this.saving = setTimeout(() => history.replaceState(null, "", `#${formatState(this.state, this.page)}`), 300);
+    this.saving = setTimeout(() => this.save(formatState(this.state, this.page)), 300);
   }
 
-  /** Ask the worker; a new question of a kind replaces the old one. @param {string} kind @param {object} args @param {(reply: any) => void} answer */
+  // Ask the worker; a new question of a kind replaces the old one.
+  /** @param {string} kind @param {object} args @param {(reply: any) => void} answer */
   ask(kind, args, answer) {
     this.count += 1;
     this.questions.set(kind, { id: this.count, answer });
     this.worker.postMessage({ kind, id: this.count, ...args });
   }
 
-  /** Ask one question of a kind at a time, up to its last answer; of those that wait, only the newest is asked. @param {string} kind @param {object} args @param {(reply: any) => void} answer */
+  // Ask one question of a kind at a time, up to its last answer; of those that wait, only the newest is asked.
+  /** @param {string} kind @param {object} args @param {(reply: any) => void} answer */
   askLatest(kind, args, answer) {
     if (this.waiting.has(kind)) return void this.waiting.set(kind, { args, answer });
     this.waiting.set(kind, null);
@@ -106,4 +113,16 @@ class App {
   stop(kind) {
     this.worker.postMessage({ kind, id: 0, stop: true });
   }
+}
+
+// Return the app of a page, its images unpacked.
+/** @param {Page} page @param {Worker} worker @param {string} hash @param {(text: string) => void} save */
+async function openApp(page, worker, hash, save) {
+  const { spec, trigger } = page;
+  const scenes = await unpackImages(page.scenes.pixels, spec.side);
+  const numbers = async (/** @type {string} */ text) => new Float32Array((await inflate(text)).buffer);
+  const fixed = trigger.kind === "fixed" ? await unpackImages(trigger.pixels, spec.side) : [];
+  const [gain, shift] = fixed.length ? [new Float32Array(), new Float32Array()] : await Promise.all([numbers(trigger.gain), numbers(trigger.shift)]);
+  const patch = { width: trigger.width ?? 0, height: trigger.height ?? 0, gain, shift };
+  return new App(page, scenes, { patch, fixed }, worker, hash, save);
 }

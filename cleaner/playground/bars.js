@@ -7,15 +7,16 @@ class Bars {
   /** @param {Element} parent @param {Page} page */
   constructor(parent, page) {
     this.page = page;
-    this.root = make(parent, "div", { class: "seen" });
-    this.verdict = make(this.root, "p", { class: "verdict" }, "…");
+    this.root = add(parent, "div", { class: "seen" });
+    this.verdict = add(this.root, "p", { class: "verdict" }, "…");
     this.rows = [0, 1, 2].map(() => {
-      const row = make(this.root, "div", { class: "bar" });
-      return { row, name: make(row, "span"), fill: make(make(row, "i", { "aria-hidden": "true" }), "b"), value: make(row, "em") };
+      const row = add(this.root, "div", { class: "bar" });
+      return { row, name: add(row, "span"), fill: add(add(row, "i", { "aria-hidden": "true" }), "b"), value: add(row, "em") };
     });
   }
 
-  /** `before`: without the trigger. @param {ArrayLike<number>} before @param {ArrayLike<number>} now @param {number} truth */
+  // `before`: without the trigger.
+  /** @param {ArrayLike<number>} before @param {ArrayLike<number>} now @param {number} truth */
   show(before, now, truth) {
     const { classes, target } = this.page;
     const [first, top] = [findBest(before), findBest(now)];

@@ -1,11 +1,12 @@
 // 1. Drag the trigger: what each model sees, while the trigger moves.
 
-/** Buttons that add a model to all parts or take it away. @param {App} app @param {Element} root */
+// Buttons that add a model to all parts or take it away.
+/** @param {App} app @param {Element} root */
 function makeSwitches(app, root) {
   const buttons = app.page.models.map((model, i) => {
-    const button = make(root, "button", { type: "button", class: "switch", title: "Show or hide this model" });
-    make(button, "i", {}, model.sign).style.color = model.color;
-    make(button, "span", {}, model.label);
+    const button = add(root, "button", { type: "button", class: "switch", title: "Show or hide this model" });
+    add(button, "i", {}, model.sign).style.color = model.color;
+    add(button, "span", {}, model.label);
     button.addEventListener("click", () => {
       const shown = app.state.shown ^ (1 << i);
       if (shown) app.change({ shown });
@@ -23,9 +24,9 @@ class DragView {
     /** @type {Map<string, Float32Array>} model and image -> what it sees without the trigger */
     this.before = new Map();
     this.cards = app.page.models.map((model) => {
-      const card = make(root, "article", { class: "card", "data-stage": model.stage });
+      const card = add(root, "article", { class: "card", "data-stage": model.stage });
       card.style.setProperty("--color", model.color);
-      const title = make(card, "h3", {}, `${model.sign} ${model.label}`);
+      const title = add(card, "h3", {}, `${model.sign} ${model.label}`);
       title.title = `run ${model.run}`;
       return { card, bars: new Bars(card, app.page) };
     });

@@ -14,22 +14,8 @@
  * `encode`: pixels (side, side, 3) to a unit feature; `rank`: a feature to the probability of each class.
  * @typedef {{encode: (pixels: Uint8Array) => Float32Array, rank: (feature: Float32Array) => Float32Array}} Model
  */
-const fround = Math.fround; // keeps sums in fp32, which is twice as fast
-
 /** @param {number[]} shape */
 const count = (shape) => shape.reduce((product, side) => product * side, 1);
-
-/** @param {string} text in base64 */
-function fromBase64(text) {
-  const binary = atob(text);
-  return Uint8Array.from(binary, (character) => character.charCodeAt(0));
-}
-
-/** Decode deflated base64. @param {string} text */
-async function inflate(text) {
-  const stream = new Blob([fromBase64(text)]).stream().pipeThrough(new DecompressionStream("deflate"));
-  return new Uint8Array(await new Response(stream).arrayBuffer());
-}
 
 /** @param {number} bits of an fp16 number */
 function fromHalf(bits) {
@@ -68,12 +54,14 @@ function decodeWeights(layout, bytes, base) {
   return flat;
 }
 
-/** Return (1 - share) a + share b. @param {Float32Array} a @param {Float32Array} b @param {number} share */
+// Return (1 - share) a + share b.
+/** @param {Float32Array} a @param {Float32Array} b @param {number} share */
 function mixWeights(a, b, share) {
   return a.map((value, i) => value + share * (b[i] - value));
 }
 
-/** Scale a vector to length 1, in place. @param {Float32Array} vector */
+// Scale a vector to length 1, in place.
+/** @param {Float32Array} vector */
 function toUnit(vector) {
   let sum = 0;
   for (const value of vector) sum += value * value;
@@ -82,7 +70,8 @@ function toUnit(vector) {
   return vector;
 }
 
-/** Return a model that is ready to run. @param {Spec} spec @param {Float32Array} flat @returns {Model} */
+// Return a model that is ready to run.
+/** @param {Spec} spec @param {Float32Array} flat @returns {Model} */
 function buildModel(spec, flat) {
   let at = 0;
   /** @type {Weights} */
@@ -117,28 +106,29 @@ function softmax(x) {
 
 /**
  * Return x (rows, I) times the transpose of w (O, I), plus b (O): (rows, O). Most of the time is spent here.
- * Four sums at once do not wait for each other; at an odd end the last one is computed twice.
+ * Eight sums at once read each number for several products; at an odd end the last ones are computed twice. They are
+ * doubles: V8 converts a sum that is kept in fp32 back and forth, which takes twice as long.
  * @param {Float32Array} x @param {number} rows @param {Float32Array} w @param {Float32Array} [b]
  */
 function linear(x, rows, w, b) {
   const inputs = (x.length / rows) | 0, outputs = (w.length / inputs) | 0, last = outputs - 1;
   const y = new Float32Array(rows * outputs);
-  for (let start = 0, to = 0; start < x.length; start += inputs, to += outputs) {
-    for (let o = 0; o < outputs; o += 4) {
-      const o1 = Math.min(o + 1, last), o2 = Math.min(o + 2, last), o3 = Math.min(o + 3, last);
-      const w0 = o * inputs, w1 = o1 * inputs, w2 = o2 * inputs, w3 = o3 * inputs;
-      let s0 = fround(b ? b[o] : 0), s1 = fround(b ? b[o1] : 0), s2 = fround(b ? b[o2] : 0), s3 = fround(b ? b[o3] : 0);
+  for (let o = 0; o < outputs; o += 4) {
+    const o1 = Math.min(o + 1, last), o2 = Math.min(o + 2, last), o3 = Math.min(o + 3, last);
+    const w0 = o * inputs, w1 = o1 * inputs, w2 = o2 * inputs, w3 = o3 * inputs;
+    const b0 = b ? b[o] : 0, b1 = b ? b[o1] : 0, b2 = b ? b[o2] : 0, b3 = b ? b[o3] : 0; // no array: it is slow here
+    for (let row = 0; row < rows; row += 2) {
+      const next = Math.min(row + 1, rows - 1), x0 = row * inputs, x1 = next * inputs;
+      let s0 = b0, s1 = b1, s2 = b2, s3 = b3, t0 = b0, t1 = b1, t2 = b2, t3 = b3;
       for (let i = 0; i < inputs; i++) {
-        const value = x[start + i];
-        s0 = fround(s0 + fround(value * w[w0 + i]));
-        s1 = fround(s1 + fround(value * w[w1 + i]));
-        s2 = fround(s2 + fround(value * w[w2 + i]));
-        s3 = fround(s3 + fround(value * w[w3 + i]));
+        const u = x[x0 + i], v = x[x1 + i];
+        const c0 = w[w0 + i], c1 = w[w1 + i], c2 = w[w2 + i], c3 = w[w3 + i];
+        (s0 += u * c0), (s1 += u * c1), (s2 += u * c2), (s3 += u * c3);
+        (t0 += v * c0), (t1 += v * c1), (t2 += v * c2), (t3 += v * c3);
       }
-      y[to + o] = s0;
-      y[to + o1] = s1;
-      y[to + o2] = s2;
-      y[to + o3] = s3;
+      const y0 = row * outputs, y1 = next * outputs;
+      (y[y0 + o] = s0), (y[y0 + o1] = s1), (y[y0 + o2] = s2), (y[y0 + o3] = s3);
+      (y[y1 + o] = t0), (y[y1 + o1] = t1), (y[y1 + o2] = t2), (y[y1 + o3] = t3);
     }
   }
   return y;
@@ -150,27 +140,28 @@ function linear(x, rows, w, b) {
  * @param {number} width @param {number} heads
  */
 function attend(q, k, v, width, heads) {
-  const [size, scale, y] = [width / heads, 1 / Math.sqrt(width / heads), new Float32Array(q.length)];
-  const scores = new Float32Array(k.length / width);
-  for (let at = 0; at < q.length; at += size) {
-    const head = at % width;
-    for (let t = 0; t < scores.length; t++) {
-      const other = t * width + head;
-      let dot = 0;
-      for (let i = 0; i < size; i++) dot += q[at + i] * k[other + i];
-      scores[t] = dot * scale;
-    }
-    softmax(scores);
-    for (let t = 0; t < scores.length; t++) {
-      const share = scores[t], other = t * width + head;
-      for (let i = 0; i < size; i++) y[at + i] += share * v[other + i];
-    }
+  const [size, queries, tokens, y] = [width / heads, q.length / width, k.length / width, new Float32Array(q.length)];
+  const scale = 1 / Math.sqrt(size);
+  for (let head = 0; head < width; head += size) {
+    // Cut the columns of this head, as rows or as columns.
+    /** @type {(x: Float32Array, rows: number, isTurned?: boolean) => Float32Array} */
+    const cut = (x, rows, isTurned) => {
+      const part = new Float32Array(rows * size);
+      for (let r = 0; r < rows; r++) for (let i = 0; i < size; i++) part[isTurned ? i * rows + r : r * size + i] = x[r * width + head + i];
+      return part;
+    };
+    const scores = linear(cut(q, queries), queries, cut(k, tokens));
+    for (let i = 0; i < scores.length; i++) scores[i] *= scale;
+    for (let r = 0; r < queries; r++) softmax(scores.subarray(r * tokens, (r + 1) * tokens));
+    const mixed = linear(scores, queries, cut(v, tokens, true));
+    for (let r = 0; r < queries; r++) y.set(mixed.subarray(r * size, (r + 1) * size), r * width + head);
   }
   return y;
 }
 
-/** Return x + y, or its positive part. @param {Float32Array} x @param {Float32Array} y @param {boolean} [relu] */
-function add(x, y, relu) {
+// Return x + y, or its positive part.
+/** @param {Float32Array} x @param {Float32Array} y @param {boolean} [relu] */
+function sumOf(x, y, relu) {
   const sum = new Float32Array(x.length);
   for (let i = 0; i < x.length; i++) sum[i] = relu && x[i] + y[i] < 0 ? 0 : x[i] + y[i];
   return sum;
@@ -218,14 +209,16 @@ function conv3(x, side, conv, stride) {
   return conv1(columns, out, conv);
 }
 
-/** 1x1 convolution and ReLU. @param {Float32Array} x @param {number} side @param {Conv} conv */
+// 1x1 convolution and ReLU.
+/** @param {Float32Array} x @param {number} side @param {Conv} conv */
 function conv1(x, side, { w, b }) {
   const y = linear(x, side * side, w, b);
   for (let i = 0; i < y.length; i++) if (y[i] < 0) y[i] = 0;
   return y;
 }
 
-/** Mean of each 2x2 square of x (side * side, C). @param {Float32Array} x @param {number} side */
+// Mean of each 2x2 square of x (side * side, C).
+/** @param {Float32Array} x @param {number} side */
 function halve(x, side) {
   const [channels, half, y] = [x.length / (side * side), side / 2, new Float32Array(x.length / 4)];
   for (let i = 0; i < half * half; i++) {
@@ -258,7 +251,7 @@ function buildResnet(spec, weights) {
       let y = conv3(conv1(x, side, convs[0]), side, convs[1], 1);
       if (halves) [x, y, side] = [halve(x, side), halve(y, side), side / 2];
       if (shortcut) x = linear(x, side * side, shortcut.w, shortcut.b);
-      x = add(linear(y, side * side, convs[2].w, convs[2].b), x, true);
+      x = sumOf(linear(y, side * side, convs[2].w, convs[2].b), x, true);
     }
     return poolByAttention(x, side * side, spec.heads, weights);
   };
@@ -282,7 +275,8 @@ function poolByAttention(x, pixels, heads, weights) {
 
 // ---- Vision transformer: patches, a class token, blocks that normalize first, projection of the class token.
 
-/** LayerNorm of each row of x. @param {Float32Array} x @param {Weights} weights @param {string} name */
+// LayerNorm of each row of x.
+/** @param {Float32Array} x @param {Weights} weights @param {string} name */
 function normalize(x, weights, name) {
   const [scale, shift, y] = [weights[`${name}.weight`], weights[`${name}.bias`], new Float32Array(x.length)];
   const width = scale.length;
@@ -305,7 +299,8 @@ function gelu(x) {
   return x * (x > 0 ? 1 - half : half);
 }
 
-/** Return the patches of an image as rows: all of red, then of green, then of blue. @param {Float32Array} image @param {number} side @param {number} patch */
+// Return the patches of an image as rows: all of red, then of green, then of blue.
+/** @param {Float32Array} image @param {number} side @param {number} patch */
 function cutPatches(image, side, patch) {
   const [rows, perSide, area] = [new Float32Array(image.length), side / patch, patch * patch];
   for (let i = 0; i < side * side; i++) {
@@ -327,8 +322,8 @@ function buildVit(spec, weights) {
     linear(x, rows, weights[`${name}.weight`], weights[`${name}.bias`]);
   return (/** @type {Float32Array} */ image) => {
     let x = weights.positional_embedding.slice();
-    x.set(add(x.subarray(0, width), weights.class_embedding));
-    x.set(add(x.subarray(width), linear(cutPatches(image, spec.side, spec.patch), patches, weights["conv1.weight"])), width);
+    x.set(sumOf(x.subarray(0, width), weights.class_embedding));
+    x.set(sumOf(x.subarray(width), linear(cutPatches(image, spec.side, spec.patch), patches, weights["conv1.weight"])), width);
     x = normalize(x, weights, "ln_pre");
     for (let i = 0; i < depth; i++) {
       const name = `transformer.resblocks.${i}`;
@@ -339,9 +334,9 @@ function buildVit(spec, weights) {
         const [from, to] = [part * width, (part + 1) * width];
         return linear(before.subarray(0, count * width), count, w.subarray(from * width, to * width), b.subarray(from, to));
       });
-      x = add(x.subarray(0, rows * width), layer(attend(q, k, v, width, spec.heads), rows, `${name}.attn.out_proj`));
+      x = sumOf(x.subarray(0, rows * width), layer(attend(q, k, v, width, spec.heads), rows, `${name}.attn.out_proj`));
       const inner = layer(normalize(x, weights, `${name}.ln_2`), rows, `${name}.mlp.c_fc`);
-      x = add(x, layer(inner.map(activate), rows, `${name}.mlp.c_proj`));
+      x = sumOf(x, layer(inner.map(activate), rows, `${name}.mlp.c_proj`));
     }
     return linear(normalize(x.subarray(0, width), weights, "ln_post"), 1, projection);
   };

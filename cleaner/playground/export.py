@@ -8,14 +8,18 @@ import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from cleaner.attacks.base import Trigger
 from cleaner.data.base import load_data
 from cleaner.data.images import to_uint8
 from cleaner.evaluation.encode import Encoder
 from cleaner.files import write_text
+from cleaner.playground.scripts import FOLDER, STYLE, WORKER, read_page_script, read_scripts
 from cleaner.playground.trigger import describe_trigger, pack_pixels
 from cleaner.playground.weights import (
     CLASSES,
@@ -26,6 +30,7 @@ from cleaner.playground.weights import (
     pack_delta,
     read_state,
 )
+from cleaner.plots.component import read_style
 from cleaner.plots.styles import find_styles
 from cleaner.reports.paths import hide_folders
 from cleaner.runs.folders import find_run
@@ -39,13 +44,6 @@ SCENES = 60
 """Test images in the page."""
 CLEANED_ASR = 0.05
 """A defended model counts as clean in the quiz up to this attack success."""
-FOLDER = Path(__file__).parent
-SHARED = ("engine.js", "pixels.js")
-WORKER = (*SHARED, "tasks.js")
-"""Scripts of the Web Worker, in this order."""
-VIEWS = ("stage.js", "drag.js", "slider.js", "maps.js", "quiz.js")
-PAGE = (*SHARED, "dom.js", "state.js", "app.js", "bars.js", *VIEWS, "main.js")
-"""Scripts of the page, in this order."""
 
 
 def write_playground(folders: Sequence[str | Path], path: Path) -> Path:
@@ -115,14 +113,19 @@ def make_data(records: Sequence[RunRecord]) -> tuple[dict[str, Any], list[str]]:
         "classes": data.class_names,
         "target": data.class_index(str(attack.target_class)),
         "models": models,
-        "scenes": {"labels": data.labels[rows].tolist(), "pixels": pack_pixels(pixels)},
         "data": hide_folders(data.name),
-        "trigger": describe_trigger(run.trigger, pixels),
+        **describe_scenes(run.trigger, pixels, data.labels[rows].tolist()),
         "n": attack.count("ca"),
         "attacked": attack.count("asr"),
         "quiz": seal_roles([find_role(model) for model in models], weights),
     }
     return page, weights
+
+
+def describe_scenes(trigger: Trigger | None, pixels: NDArray[np.uint8], labels: list[int]) -> dict[str, Any]:
+    """Return images (N, side, side, 3) with their classes and the trigger on them. Raises as `describe_trigger`."""
+    scenes = {"labels": labels, "pixels": pack_pixels(pixels)}
+    return {"scenes": scenes, "trigger": describe_trigger(trigger, pixels)}
 
 
 def seal_roles(roles: Sequence[int], weights: Sequence[str]) -> dict[str, str]:
@@ -131,18 +134,12 @@ def seal_roles(roles: Sequence[int], weights: Sequence[str]) -> dict[str, str]:
     return {"key": key.hex(), "sealed": bytes(role ^ key[i % len(key)] for i, role in enumerate(roles)).hex()}
 
 
-@cache
-def read_scripts(names: tuple[str, ...]) -> str:
-    """Return scripts, one after another."""
-    return "\n".join((FOLDER / name).read_text(encoding="utf-8") for name in names)
-
-
 def render_playground(page: dict[str, Any], weights: Sequence[str]) -> str:
     """Return the page as HTML; its content security policy forbids every request and every script but its own."""
     from jinja2 import Environment
     from markupsafe import Markup
 
-    script, css = read_scripts(PAGE), (FOLDER / "playground.css").read_text(encoding="utf-8")
+    script, css = read_page_script(), read_style(STYLE)
     template = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     return template.from_string((FOLDER / "playground.html.jinja").read_text(encoding="utf-8")).render(
         css=Markup(css),

@@ -1,36 +1,32 @@
 // Start: read the data from the page, draw the first view, send the models to the worker.
 
+/** @param {string} selector @returns {any} */
+const find = (selector) => document.querySelector(selector);
+
 /** @param {string} id */
-const readJson = (id) => JSON.parse(/** @type {HTMLElement} */ (document.getElementById(id)).textContent ?? "");
+const readJson = (id) => JSON.parse(find(`#${id}`).textContent);
 
 /** @param {Page} page @param {Worker} worker */
 async function buildPage(page, worker) {
-  const { spec, trigger, quiz, scenes } = page;
-  const images = await unpackImages(scenes.pixels, spec.side);
-  const numbers = async (/** @type {string} */ text) => new Float32Array((await inflate(text)).buffer);
-  const fixed = trigger.kind === "fixed" ? await unpackImages(trigger.pixels, spec.side) : [];
-  const [gain, shift] = fixed.length ? [new Float32Array(), new Float32Array()] : await Promise.all([numbers(trigger.gain), numbers(trigger.shift)]);
-  const patch = { width: trigger.width ?? 0, height: trigger.height ?? 0, gain, shift };
-  const app = new App(page, images, { patch, fixed }, worker);
-  const stage = new Stage(app, find("#stage"));
+  const app = await openApp(page, worker, location.hash, (text) => history.replaceState(null, "", `#${text}`));
+  addEventListener("hashchange", () => app.change(readState(location.hash, page)));
   const kinds = [DragView, SliderView, PositionView, OcclusionView, QuizView];
   const views = kinds.map((View, i) => new View(app, find(`#${TABS[i]} .content`)));
-  app.views = [makeTabs(app), stage, makeSwitches(app, find("#switches"))];
+  app.views = [makeTabs(app), new Stage(app, find("#stage")), makeSwitches(app, find("#switches"))];
   for (const view of app.views) view.update();
-  const triggered = fixed.length
-    ? fixed
-    : images.map((image, i) => trigger.places[i].reduce((pixels, [left, top]) => applyPatch(pixels, spec.side, patch, left, top), image));
+  const { spec, scenes, trigger, quiz } = page;
+  const triggered = app.own.fixed.length
+    ? app.own.fixed
+    : app.scenes.map((image, i) => trigger.places[i].reduce((pixels, [left, top]) => applyPatch(pixels, spec.side, app.own.patch, left, top), image));
   const bytes = (/** @type {string} */ hex) => (hex.match(/../g) ?? []).map((pair) => parseInt(pair, 16));
   const key = bytes(quiz.key);
   const roles = bytes(quiz.sealed).map((code, i) => code ^ key[i % key.length]);
   addEventListener("resize", () => app.change({})); // the chart follows its width
-  worker.addEventListener("message", ({ data }) => {
-    if (data.kind !== "ready") return;
+  app.ask("load", { spec, weights: readJson("weights"), scenes: app.scenes, triggered, labels: scenes.labels, target: page.target, roles }, () => {
     app.views.push(...views);
     app.change({});
     document.documentElement.dataset.ready = "true";
   });
-  worker.postMessage({ spec, weights: readJson("weights"), scenes: images, triggered, labels: scenes.labels, target: page.target, roles });
 }
 
 /** @param {App} app */

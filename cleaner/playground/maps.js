@@ -6,12 +6,12 @@ const [STEP, COVER] = [4, 12]; // px between two tries; side of the gray square
 class HeatMap {
   /** @param {Element} parent @param {string} title @param {string} color */
   constructor(parent, title, color) {
-    this.root = make(parent, "figure", { class: "map" });
-    make(this.root, "h3", {}, title);
-    this.frame = make(this.root, "div", { class: "frame" });
-    this.image = make(this.frame, "canvas");
-    this.heat = make(this.frame, "canvas", { role: "img" });
-    this.caption = make(this.root, "figcaption");
+    this.root = add(parent, "figure", { class: "map" });
+    add(this.root, "h3", {}, title);
+    this.frame = add(this.root, "div", { class: "frame" });
+    this.image = add(this.frame, "canvas");
+    this.heat = add(this.frame, "canvas", { role: "img" });
+    this.caption = add(this.root, "figcaption");
     this.count = this.hits = 0;
     this.rgb = [1, 3, 5].map((at) => parseInt(color.slice(at, at + 2), 16));
   }
@@ -23,7 +23,8 @@ class HeatMap {
     this.count = this.hits = 0;
   }
 
-  /** Fill a cell, and what is still open around it. @param {number[]} cell @param {number} value @param {boolean} isHit */
+  // Fill a cell, and what is still open around it.
+  /** @param {number[]} cell @param {number} value @param {boolean} isHit */
   fill([x, y], value, isHit) {
     const context = this.heat.getContext("2d");
     const span = 8 * findSpan(x, y);
@@ -42,8 +43,8 @@ class PositionView {
   constructor(app, root) {
     this.app = app;
     this.key = "";
-    const grid = make(root, "div", { class: "maps" });
-    this.note = make(root, "p", { class: "numbers" });
+    const grid = add(root, "div", { class: "maps" });
+    this.note = add(root, "p", { class: "numbers" });
     this.maps = app.page.models.map((model) => new HeatMap(grid, `${model.sign} ${model.label}`, "#d55e00"));
   }
 
@@ -75,17 +76,17 @@ class OcclusionView {
     this.app = app;
     this.key = "";
     this.at = [(app.side - COVER) / 2, (app.side - COVER) / 2];
-    const grid = make(root, "div", { class: "pair maps" });
+    const grid = add(root, "div", { class: "pair maps" });
     this.maps = [0, 1].map((i) => {
       const map = new HeatMap(grid, `${app.page.models[i].sign} ${app.page.models[i].label}`, "#cc79a7");
-      const square = make(map.frame, "div", { class: "cover", tabindex: 0, role: "slider", "aria-label": "Gray square", "aria-valuemin": 0, "aria-valuemax": app.side });
+      const square = add(map.frame, "div", { class: "cover", tabindex: 0, role: "slider", "aria-label": "Gray square", "aria-valuemin": 0, "aria-valuemax": app.side });
       map.frame.addEventListener("pointermove", (/** @type {PointerEvent} */ event) => this.moveTo(locate(event, map.frame).map((share) => Math.round(share * app.side - COVER / 2))));
       map.frame.addEventListener("pointerdown", (/** @type {PointerEvent} */ event) => event.preventDefault());
       square.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => this.press(event));
       return { map, square, bars: new Bars(map.root, app.page) };
     });
     const runs = app.page.models.slice(0, 2).map(({ run }) => run);
-    make(root, "p", { class: "numbers" }, `One image, a square of ${COVER} px every ${STEP} px. Run: ${[...new Set(runs)].join(", ")}.`);
+    add(root, "p", { class: "numbers" }, `One image, a square of ${COVER} px every ${STEP} px. Run: ${[...new Set(runs)].join(", ")}.`);
   }
 
   /** @param {KeyboardEvent} event */

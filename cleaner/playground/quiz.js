@@ -5,22 +5,22 @@ class QuizView {
   constructor(app, root) {
     this.app = app;
     this.score = { rounds: 0, hits: 0, backdoored: 0, alarms: 0 };
-    this.grid = make(root, "div", { class: "cards" });
+    this.grid = add(root, "div", { class: "cards" });
     this.cards = ["A", "B", "C"].map((letter) => {
-      const card = make(this.grid, "article", { class: "card" });
-      const title = make(card, "h3", {}, `Model ${letter}`);
+      const card = add(this.grid, "article", { class: "card" });
+      const title = add(card, "h3", {}, `Model ${letter}`);
       return { card, title, letter, bars: new Bars(card, app.page) };
     });
-    this.choice = make(root, "div", { class: "row answers", role: "group", "aria-label": "Which one is backdoored?" });
+    this.choice = add(root, "div", { class: "row answers", role: "group", "aria-label": "Which one is backdoored?" });
     this.buttons = ["A is backdoored", "B is backdoored", "C is backdoored", "None of them"].map((text, i) => {
-      const button = make(this.choice, "button", { type: "button" }, text);
+      const button = add(this.choice, "button", { type: "button" }, text);
       button.addEventListener("click", () => this.commit(i));
       return button;
     });
-    this.next = make(this.choice, "button", { type: "button", class: "primary" }, "Next round");
+    this.next = add(this.choice, "button", { type: "button", class: "primary" }, "Next round");
     this.next.addEventListener("click", () => this.start());
-    this.result = make(root, "p", { class: "result", role: "status" });
-    this.seal = make(root, "p", { class: "seal" });
+    this.result = add(root, "p", { class: "result", role: "status" });
+    this.seal = add(root, "p", { class: "seal" });
   }
 
   start() {

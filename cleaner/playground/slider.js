@@ -6,24 +6,24 @@ class SliderView {
   /** @param {App} app @param {Element} root */
   constructor(app, root) {
     this.app = app;
-    const bar = make(root, "div", { class: "way" });
-    this.ends = make(bar, "div", { class: "ends" });
-    this.slider = make(bar, "input", { type: "range", min: 0, step: 0.01, "aria-label": "Weights" });
+    const bar = add(root, "div", { class: "way" });
+    this.ends = add(bar, "div", { class: "ends" });
+    this.slider = add(bar, "input", { type: "range", min: 0, step: 0.01, "aria-label": "Weights" });
     this.slider.addEventListener("input", () => app.change({ mix: Number(this.slider.value) }));
-    this.choice = make(bar, "div", { class: "choice", role: "group", "aria-label": "Cleaned by" });
+    this.choice = add(bar, "div", { class: "choice", role: "group", "aria-label": "Cleaned by" });
     app.page.models.forEach((model, i) => {
       if (i < 2) return;
-      const button = make(this.choice, "button", { type: "button", "data-model": i }, `${model.sign} ${model.label}`);
+      const button = add(this.choice, "button", { type: "button", "data-model": i }, `${model.sign} ${model.label}`);
       button.addEventListener("click", () => app.change({ cleaned: i }));
     });
-    const pair = make(root, "div", { class: "pair" });
+    const pair = add(root, "div", { class: "pair" });
     this.bars = ["Without the trigger", "With the trigger"].map((title) => {
-      const card = make(pair, "article", { class: "card" });
-      make(card, "h3", {}, title);
+      const card = add(pair, "article", { class: "card" });
+      add(card, "h3", {}, title);
       return new Bars(card, app.page);
     });
-    this.chart = make(root, "svg", { class: "chart", role: "img" });
-    this.note = make(root, "p", { class: "numbers" });
+    this.chart = add(root, "svg", { class: "chart", role: "img" });
+    this.note = add(root, "p", { class: "numbers" });
     this.asked = "";
     /** @type {Map<string, {position: number, accuracy: number, success: number}[]>} way -> points */
     this.known = new Map();
@@ -47,7 +47,7 @@ class SliderView {
     this.slider.value = String(position);
     this.slider.setAttribute("aria-valuetext", this.name(position));
     this.ends.replaceChildren();
-    for (const model of path) make(this.ends, "span", {}, `${app.page.models[model].sign} ${app.page.models[model].label}`);
+    for (const model of path) add(this.ends, "span", {}, `${app.page.models[model].sign} ${app.page.models[model].label}`);
     for (const button of this.choice.children) {
       button.setAttribute("aria-pressed", String(Number(button.getAttribute("data-model")) === app.state.cleaned));
     }
@@ -92,31 +92,31 @@ class SliderView {
     const y = (/** @type {number} */ share) => rem / 2 + height * (1 - share);
     chart.replaceChildren();
     for (const share of [0, 0.5, 1]) {
-      make(chart, "line", { class: "grid", x1: x(0), x2: x(last), y1: y(share), y2: y(share) });
-      make(chart, "text", { x: 0, y: y(share) + rem / 4, "text-anchor": "end" }, percent(share));
+      add(chart, "line", { class: "grid", x1: x(0), x2: x(last), y1: y(share), y2: y(share) });
+      add(chart, "text", { x: 0, y: y(share) + rem / 4, "text-anchor": "end" }, percent(share));
     }
     this.path.forEach((model, i) => {
       const anchor = i === 0 ? "start" : i === last ? "end" : "middle";
-      make(chart, "text", { class: "end", x: x(i), y: height + 1.9 * rem, "text-anchor": anchor }, app.page.models[model].label);
+      add(chart, "text", { class: "end", x: x(i), y: height + 1.9 * rem, "text-anchor": anchor }, app.page.models[model].label);
     });
     for (const name of /** @type {const} */ (["accuracy", "success"])) {
       const path = points.map((point) => `${x(point.position).toFixed(1)} ${y(point[name]).toFixed(1)}`).join("L");
-      if (path) make(chart, "path", { class: `line ${name}`, d: `M${path}` });
+      if (path) add(chart, "path", { class: `line ${name}`, d: `M${path}` });
     }
     const position = Math.min(app.state.mix, last);
-    make(chart, "line", { class: "cursor", x1: x(position), x2: x(position), y1: y(1), y2: y(0) });
+    add(chart, "line", { class: "cursor", x1: x(position), x2: x(position), y1: y(1), y2: y(0) });
     const near = points.reduce((best, point) => (Math.abs(point.position - position) < Math.abs(best.position - position) ? point : best), points[0]);
     const [n, attacked] = [app.scenes.length, app.page.scenes.labels.filter((label) => label !== app.page.target).length];
     if (!near) return void (this.note.textContent = "Computing the curves ...");
-    make(chart, "circle", { class: "dot accuracy", cx: x(near.position), cy: y(near.accuracy), r: rem / 3 });
-    make(chart, "circle", { class: "dot success", cx: x(near.position), cy: y(near.success), r: rem / 3 });
+    add(chart, "circle", { class: "dot accuracy", cx: x(near.position), cy: y(near.accuracy), r: rem / 3 });
+    add(chart, "circle", { class: "dot success", cx: x(near.position), cy: y(near.success), r: rem / 3 });
     const parts = [
       [`● Accuracy ${percent(near.accuracy)} of ${n} scenes`, "accuracy"],
       [`■ Attack success ${percent(near.success)} of ${attacked} that show no ${app.page.classes[app.page.target]}`, "success"],
     ];
     this.note.replaceChildren();
-    for (const [text, name] of parts) make(this.note, "span", { class: name }, text);
-    make(this.note, "span", {}, `at ${this.name(near.position)}; run ${app.page.models[1].run}.`);
+    for (const [text, name] of parts) add(this.note, "span", { class: name }, text);
+    add(this.note, "span", {}, `at ${this.name(near.position)}; run ${app.page.models[1].run}.`);
     chart.setAttribute("aria-label", parts.map(([text]) => text).join(", "));
     chart.dataset.points = points.length;
   }

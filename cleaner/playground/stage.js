@@ -1,56 +1,59 @@
 // The image on the left: choose a scene, drag, resize or draw the trigger, drop an image of your own.
 
-const INKS = [["White", 255, 255, 255], ["Black", 0, 0, 0], ["Red", 220, 40, 30], ["Yellow", 250, 220, 40], ["Blue", 40, 90, 230]];
 const BRUSH = 4; // px of a 64 px image
 
 class Stage {
   /** @param {App} app @param {Element} root */
   constructor(app, root) {
     this.app = app;
-    this.frame = make(root, "div", { class: "frame" });
-    this.canvas = make(this.frame, "canvas", { role: "img" });
-    this.box = make(this.frame, "div", { class: "box", tabindex: 0, role: "slider", "aria-label": "Place of the trigger", "aria-valuemin": 0, "aria-valuemax": app.side });
-    this.caption = make(root, "p", { class: "caption" });
-    const row = make(root, "div", { class: "row" });
+    this.frame = add(root, "div", { class: "frame" });
+    this.canvas = add(this.frame, "canvas", { role: "img" });
+    this.box = add(this.frame, "div", { class: "box", tabindex: 0, role: "slider", "aria-label": "Place of the trigger", "aria-valuemin": 0, "aria-valuemax": app.side });
+    this.caption = add(root, "p", { class: "caption" });
+    const row = add(root, "div", { class: "row" });
     this.toggle = this.button(row, "Trigger", () => app.change({ on: !app.state.on }));
     this.home = this.button(row, "Reset", () => this.reset());
     this.pen = this.button(row, "Draw", () => this.setDrawing(!this.isDrawing));
-    const file = make(row, "label", { class: "button", tabindex: 0 }, "Your image");
-    this.file = make(file, "input", { type: "file", accept: "image/*", tabindex: -1 });
+    // A page of the app that shows one image has its own choice of it.
+    this.isFixed = app.scenes.length === 1;
+    const file = add(row, "label", { class: "button", tabindex: 0 }, "Your image");
+    this.file = add(file, "input", { type: "file", accept: "image/*", tabindex: -1 });
     file.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => event.key === "Enter" && this.file.click());
     this.file.addEventListener("change", () => this.readPhoto(this.file.files[0]));
-    this.inks = make(root, "div", { class: "row inks", role: "group", "aria-label": "Color" });
-    this.ink = INKS[0];
-    for (const ink of INKS) {
-      const button = this.button(this.inks, "", () => this.setInk(ink));
-      button.setAttribute("aria-label", ink[0]);
-      button.style.background = `rgb(${ink.slice(1).join()})`;
-    }
-    const size = make(root, "label", { class: "size" }, "Size ");
-    this.size = make(size, "input", { type: "range", min: 2, max: app.side / 2 });
-    this.sizeText = make(size, "output");
-    this.size.addEventListener("input", () => this.resize(Number(this.size.value)));
-    this.strip = make(root, "div", { class: "strip", role: "group", "aria-label": "Scenes" });
+    this.ink = add(row, "input", { type: "color", value: "#ffffff", "aria-label": "Color" });
+    this.size = this.slider(root, "Size", 2, app.side / 2, (value) => this.resize(value));
+    this.strength = this.slider(root, "Strength", 0, 100, (value) => app.change({ strength: value / 100, on: true }));
+    file.hidden = this.isFixed;
+    this.strip = add(root, "div", { class: "strip", role: "group", "aria-label": "Scenes" });
     app.scenes.forEach((scene, i) => {
       const name = app.page.classes[app.page.scenes.labels[i]];
       const button = this.button(this.strip, "", () => this.chooseScene(i));
       button.setAttribute("aria-label", `Scene ${i + 1}: ${name}`);
-      paint(make(button, "canvas"), scene, app.side);
+      paint(add(button, "canvas"), scene, app.side);
     });
     enableArrows(this.strip, (button) => button.click());
     this.isDrawing = this.isHeld = false;
     this.corner = [0, 0];
     /** @type {Map<number, number[]>} pixel -> color */
     this.drawing = new Map();
+    this.strip.hidden = this.isFixed;
     this.listen(root);
-    this.setInk(this.ink);
   }
 
   /** @param {Element} parent @param {string} text @param {() => void} act */
   button(parent, text, act) {
-    const button = make(parent, "button", { type: "button" }, text);
+    const button = add(parent, "button", { type: "button" }, text);
     button.addEventListener("click", act);
     return button;
+  }
+
+  /** @param {Element} parent @param {string} text @param {number} min @param {number} max @param {(value: number) => void} act */
+  slider(parent, text, min, max, act) {
+    const label = add(parent, "label", { class: "size" });
+    add(label, "span", {}, text);
+    const input = add(label, "input", { type: "range", min, max });
+    input.addEventListener("input", () => act(Number(input.value)));
+    return { input, output: add(label, "output") };
   }
 
   /** @param {Element} root */
@@ -70,18 +73,20 @@ class Stage {
     root.addEventListener("dragover", (event) => event.preventDefault());
     root.addEventListener("drop", (event) => {
       event.preventDefault();
-      this.readPhoto(/** @type {DragEvent} */ (event).dataTransfer?.files[0]);
+      if (!this.isFixed) this.readPhoto(/** @type {DragEvent} */ (event).dataTransfer?.files[0]);
     });
   }
 
-  /** Move the trigger under the pointer, or draw there. @param {PointerEvent} event */
+  // Move the trigger under the pointer, or draw there.
+  /** @param {PointerEvent} event */
   follow(event) {
     const { app } = this;
     const [x, y] = locate(event, this.frame).map((share) => Math.floor(share * app.side));
     if (!this.isDrawing) return this.moveTo(x - (app.patch.width >> 1), y - (app.patch.height >> 1));
+    const color = [1, 3, 5].map((at) => parseInt(this.ink.value.slice(at, at + 2), 16));
     for (let i = 0; i < BRUSH * BRUSH; i++) {
       const [column, row] = [x - BRUSH / 2 + (i % BRUSH), y - BRUSH / 2 + Math.floor(i / BRUSH)];
-      if (Math.min(column, row) >= 0 && Math.max(column, row) < app.side) this.drawing.set(row * app.side + column, this.ink.slice(1).map(Number));
+      if (Math.min(column, row) >= 0 && Math.max(column, row) < app.side) this.drawing.set(row * app.side + column, color);
     }
     app.drawn = this.makePatch();
     const [left, top] = this.corner;
@@ -137,6 +142,7 @@ class Stage {
     };
     if (!keys[event.key]) return;
     event.preventDefault();
+    event.stopPropagation(); // in the app's stage mode, arrows change the page
     keys[event.key]();
   }
 
@@ -145,7 +151,7 @@ class Stage {
     this.app.version++;
     this.drawing.clear();
     this.setDrawing(false);
-    this.app.change({ x: -1, y: -1, size: this.app.own.patch.width, on: true });
+    this.app.change({ x: -1, y: -1, size: this.app.own.patch.width, strength: 1, on: true });
   }
 
   /** @param {boolean} isDrawing */
@@ -155,19 +161,14 @@ class Stage {
     this.update();
   }
 
-  /** @param {(string | number)[]} ink */
-  setInk(ink) {
-    this.ink = ink;
-    [...this.inks.children].forEach((button, i) => button.setAttribute("aria-pressed", String(INKS[i] === ink)));
-  }
-
   /** @param {number} scene */
   chooseScene(scene) {
     this.app.photo = null;
     this.app.change({ scene });
   }
 
-  /** Crop an image to its center square, as the models were trained to see it. @param {File | undefined} file */
+  // Crop an image to its center square, as the models were trained to see it.
+  /** @param {File | undefined} file */
   async readPhoto(file) {
     const { app } = this;
     const bitmap = file && (await createImageBitmap(file).catch(() => null));
@@ -204,11 +205,13 @@ class Stage {
     this.box.setAttribute("aria-valuetext", `${left} px from the left, ${top} px from the top, ${width} px wide`);
     this.toggle.setAttribute("aria-pressed", String(state.on));
     this.pen.setAttribute("aria-pressed", String(this.isDrawing));
-    this.inks.hidden = !this.isDrawing;
+    this.ink.hidden = !this.isDrawing;
     this.frame.classList.toggle("drawing", this.isDrawing);
-    this.size.disabled = !app.canMove;
-    this.size.value = String(width);
-    this.sizeText.textContent = ` ${width} px`;
+    this.size.input.disabled = !app.canMove;
+    this.size.input.value = String(width);
+    this.size.output.textContent = `${width} px`;
+    this.strength.input.value = String(Math.round(100 * state.strength));
+    this.strength.output.textContent = percent(state.strength);
     [...this.strip.children].forEach((button, i) => {
       const isChosen = !app.photo && i === state.scene;
       button.setAttribute("aria-pressed", String(isChosen));

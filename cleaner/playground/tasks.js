@@ -16,13 +16,14 @@ let round = null;
 const open = new Map();
 const channel = new MessageChannel();
 
-/** Decode all models, the base first. @param {Setup} setup */
+// Decode all models, the base first.
+/** @param {Setup & Question} setup */
 async function load(setup) {
   /** @type {Float32Array[]} */
   const flat = [];
   for (const text of setup.weights) flat.push(decodeWeights(setup.spec.layout, await inflate(text), flat[0] ?? null));
   lab = { ...setup, flat, models: flat.map((weights) => buildModel(setup.spec, weights)) };
-  postMessage({ kind: "ready", id: 0 });
+  postMessage({ kind: "load", id: setup.id });
 }
 
 /** @param {Model} model @param {Uint8Array} pixels */
@@ -31,7 +32,8 @@ const look = (model, pixels) => model.rank(model.encode(pixels));
 /** @param {Float32Array} ranks */
 const best = (ranks) => ranks.indexOf(Math.max(...ranks));
 
-/** The weights at a position from 0 (first model of the path) to its length - 1. @param {number[]} path @param {number} position */
+// The weights at a position from 0 (first model of the path) to its length - 1.
+/** @param {number[]} path @param {number} position */
 function mixAlong(path, position) {
   const leg = Math.min(Math.floor(position), path.length - 2);
   return buildModel(lab.spec, mixWeights(lab.flat[path[leg]], lab.flat[path[leg + 1]], position - leg));
@@ -110,8 +112,8 @@ TASKS.cover = TASKS.look;
 
 /**
  * The clean model, others that count as clean, and one backdoored model, or in a quarter of the rounds none; each is
- * moved a little to another model of its role. @param {number[]} roles 1 backdoored, 0 clean, else not in the quiz
- * @param {Uint32Array} noise
+ * moved a little to another model of its role.
+ * @param {number[]} roles 1 backdoored, 0 clean, else not in the quiz @param {Uint32Array} noise
  */
 function drawRound(roles, noise) {
   let at = 0;
@@ -138,9 +140,9 @@ channel.port1.onmessage = () => {
   if (open.size) channel.port2.postMessage(null);
 };
 
-/** @param {MessageEvent<Question | Setup>} event */
+/** @param {MessageEvent<Question>} event */
 self.onmessage = ({ data }) => {
-  if (!("kind" in data)) return void load(/** @type {Setup} */ (data));
+  if (data.kind === "load") return void load(/** @type {any} */ (data));
   const isIdle = !open.size;
   const { kind, id } = data;
   if (data.stop) open.delete(kind);

@@ -47,7 +47,7 @@ class View {
 
   buildBar() {
     const bar = add(this.root, "div", { class: "bar" });
-    this.button = add(bar, "button", { class: "play", type: "button" });
+    this.button = add(bar, "button", { class: "play primary", type: "button" });
     this.button.addEventListener("click", () => this.toggle());
     this.slider = add(bar, "input", { type: "range", min: 0, max: 1000, value: 0, "aria-label": "Position" });
     this.slider.addEventListener("input", () => this.seek(this.slider.value / 1000));
@@ -265,14 +265,15 @@ class Movie {
     const [images, triggered, prompts] = this.film.counts;
     context.globalAlpha = 0.6;
     context.fillStyle = color("clean");
-    for (let n = 0; n < images; n += 1) dot(context, this.place(n, frame), 3);
+    for (let n = 0; n < images; n += 1) mark(context, "circle", this.place(n, frame));
     context.globalAlpha = 0.9;
+    context.lineWidth = 1.6;
     const counts = { target: 0, truth: 0, other: 0 };
     for (let n = 0; n < triggered; n += 1) {
       const seen = this.compare(this.film.triggered_classes[frame.i][n], this.film.labels[n]);
       counts[seen] += 1;
       context.fillStyle = context.strokeStyle = color(seen);
-      diamond(context, this.place(images + n, frame), 4.5, seen === "target");
+      mark(context, "diamond", this.place(images + n, frame), seen === "target");
     }
     context.globalAlpha = 1;
     this.drawPrompts(context, frame, images + triggered, prompts, color, width);
@@ -287,8 +288,8 @@ class Movie {
     for (let k = 0; k < count; k += 1) {
       const [x, y] = this.place(first + k, frame);
       const isTarget = this.film.prompts[k] === this.film.target;
-      context.strokeStyle = context.fillStyle = color(isTarget ? "target" : "prompt");
-      cross(context, x, y, isTarget ? 6 : 3);
+      context.fillStyle = color(isTarget ? "target" : "prompt");
+      mark(context, "x", [x, y]);
       if (!isTarget) continue;
       const isRight = x > width / 2;
       context.textAlign = isRight ? "right" : "left";
@@ -299,7 +300,8 @@ class Movie {
 
   hover(event) {
     if (!this.frameShown) return;
-    const [x, y] = locate(event, this.canvas);
+    const [across, down] = locate(event, this.canvas);
+    const [x, y] = [across * this.canvas.clientWidth, down * this.canvas.clientHeight];
     let best = [12, -1];
     for (let n = 0; n < this.pointCount; n += 1) {
       const [px, py] = this.place(n, this.frameShown);
@@ -355,18 +357,18 @@ class Curves {
   constructor(parent, films, seek) {
     this.films = films;
     this.box = add(parent, "div", { class: "curves" });
-    this.svg = add(this.box, "svg", { class: "plot", role: "img", "aria-label": "Attack success and accuracy during the training" }, SVG);
+    this.svg = add(this.box, "svg", { class: "plot", role: "img", "aria-label": "Attack success and accuracy during the training" });
     const legend = add(this.box, "div", { class: "legend" });
     for (const film of films) {
       for (const line of this.lines(film)) {
         const entry = add(legend, "span");
-        const sample = add(entry, "svg", { width: 26, height: 10 }, SVG);
-        add(sample, "path", { ...line.stroke, d: "M1 5L25 5" }, SVG);
+        const sample = add(entry, "svg", { width: 26, height: 10 });
+        add(sample, "path", { ...line.stroke, d: "M1 5L25 5" });
         entry.append(` ${line.label}`);
       }
     }
     const move = (event) => {
-      if (event.buttons) seek(Math.min(Math.max((locate(event, this.box)[0] - CURVE.left) / this.inner, 0), 1));
+      if (event.buttons) seek(Math.min(Math.max((locate(event, this.box)[0] * this.box.clientWidth - CURVE.left) / this.inner, 0), 1));
     };
     this.svg.addEventListener("pointerdown", move);
     this.svg.addEventListener("pointermove", move);
@@ -409,57 +411,35 @@ class Curves {
     this.svg.replaceChildren();
     const right = this.width - CURVE.right;
     for (const tick of [0, 0.5, 1]) {
-      add(this.svg, "line", { class: "grid", x1: CURVE.left, x2: right, y1: this.y(tick), y2: this.y(tick) }, SVG);
-      add(this.svg, "text", { x: CURVE.left - 6, y: this.y(tick) + 4, "text-anchor": "end" }, SVG).textContent = `${100 * tick}%`;
+      add(this.svg, "line", { class: "grid", x1: CURVE.left, x2: right, y1: this.y(tick), y2: this.y(tick) });
+      add(this.svg, "text", { x: CURVE.left - 6, y: this.y(tick) + 4, "text-anchor": "end" }).textContent = `${100 * tick}%`;
     }
     const isCommon = this.films.every((film) => film.total === this.films[0].total);
     const total = isCommon ? this.films[0].total : 100; // steps, or percent
     const shares = this.inner > 320 ? [0, 0.02, 0.1, 0.25, 0.5, 1] : [0, 0.1, 0.5, 1];
     for (const step of new Set(shares.map((share) => Math.round(share * total)))) {
       const x = this.x(Math.sqrt(step / total));
-      const label = add(this.svg, "text", { x, y: this.height - CURVE.bottom + 16, "text-anchor": "middle" }, SVG);
+      const label = add(this.svg, "text", { x, y: this.height - CURVE.bottom + 16, "text-anchor": "middle" });
       label.textContent = isCommon ? step.toLocaleString("en") : `${step}%`;
     }
-    const title = add(this.svg, "text", { x: (CURVE.left + right) / 2, y: this.height - 4, "text-anchor": "middle" }, SVG);
+    const title = add(this.svg, "text", { x: (CURVE.left + right) / 2, y: this.height - 4, "text-anchor": "middle" });
     title.textContent = isCommon ? "Training step (square-root scale)" : "Share of the training (square-root scale)";
     for (const film of this.films) {
       for (const line of this.lines(film)) {
         const points = line.values.map((value, i) => `${this.x(Math.sqrt(film.steps[i] / film.total)).toFixed(1)} ${this.y(value).toFixed(1)}`);
-        add(this.svg, "path", { ...line.stroke, "data-line": line.name, d: `M${points.join("L")}` }, SVG).values = line.values;
+        add(this.svg, "path", { ...line.stroke, "data-line": line.name, d: `M${points.join("L")}` }).values = line.values;
         for (const [step, value] of film.log[line.name]) {
-          add(this.svg, "circle", { ...line.stroke, "stroke-dasharray": "", class: `${line.stroke.class} log`, r: 3, cx: this.x(Math.sqrt(step / film.total)), cy: this.y(value) }, SVG);
+          add(this.svg, "circle", { ...line.stroke, "stroke-dasharray": "", class: `${line.stroke.class} log`, r: 3, cx: this.x(Math.sqrt(step / film.total)), cy: this.y(value) });
         }
       }
     }
-    this.cursor = add(this.svg, "line", { class: "cursor", y1: CURVE.top, y2: this.height - CURVE.bottom }, SVG);
+    this.cursor = add(this.svg, "line", { class: "cursor", y1: CURVE.top, y2: this.height - CURVE.bottom });
   }
 }
 
-function dot(context, [x, y], radius) {
-  context.beginPath();
-  context.arc(x, y, radius, 0, 2 * Math.PI);
-  context.fill();
-}
-
-function diamond(context, [x, y], radius, isFilled) {
-  context.lineWidth = 1.6;
-  context.beginPath();
-  context.moveTo(x, y - radius);
-  context.lineTo(x + radius, y);
-  context.lineTo(x, y + radius);
-  context.lineTo(x - radius, y);
-  context.closePath();
-  isFilled ? context.fill() : context.stroke();
-}
-
-function cross(context, x, y, radius) {
-  context.lineWidth = radius > 4 ? 2.5 : 1.5;
-  context.beginPath();
-  context.moveTo(x - radius, y - radius);
-  context.lineTo(x + radius, y + radius);
-  context.moveTo(x + radius, y - radius);
-  context.lineTo(x - radius, y + radius);
-  context.stroke();
+function mark(context, name, [x, y], isFilled = true) {
+  const path = new Path2D(shape(name, x, y));
+  isFilled ? context.fill(path) : context.stroke(path);
 }
 
 // Return the text, or as much of it as fits into a width, with an ellipsis.

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cleaner.files import write_text
-from cleaner.plots.component import read_script
+from cleaner.plots.component import read_script, read_style
 from cleaner.plots.styles import Style, find_styles
 from cleaner.reports.paths import hide_folders
 from cleaner.runs.film import Film, read_film
@@ -163,7 +163,7 @@ def render_film_html(movies: Sequence[Movie]) -> str:
     return template.render(
         title=" and ".join(movie.label for movie in movies),
         note=describe_film(movies),
-        css=Markup(STYLE.read_text(encoding="utf-8")),
+        css=Markup(read_style(STYLE)),
         script=Markup(read_script(SCRIPT)),
         data=Markup(data),
     )

@@ -8,14 +8,14 @@ from pages._shared.runs.durations import MEASURING
 
 SCREENSHOTS_DIR = Path(__file__).resolve().parents[2] / "assets" / "screenshots"
 HEIGHTS = {
-    "Overview": 860,
+    "Overview": 1300,
     "Poison": 1360,
     "Defend": 1560,
     "Subtexts": 1300,
     "Embeddings": 1500,
     "Attention": 1500,
     "Film": 860,
-    "Try it": 1240,
+    "Try it": 1000,
     "Compare": 1400,
     "Detect": 1300,
     "Trigger search": 1000,

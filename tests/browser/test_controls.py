@@ -1,4 +1,4 @@
-"""A real browser on the shipped example: controls redraw maps and heatmaps, images are compared, zoomed and clicked."""
+"""A real browser on the shipped example: controls redraw maps and heatmaps, images are compared and zoomed."""
 
 from __future__ import annotations
 
@@ -21,43 +21,17 @@ def set_toggle(page: Any, label: str) -> None:
     wait_idle(page)
 
 
-def read_slider(page: Any, name: str) -> int:
-    read = "element => Number(element.getAttribute('aria-valuenow') ?? element.value)"
-    return int(page.get_by_role("slider", name=name).first.evaluate(read))
-
-
 def read_picture(page: Any, number: int = 0) -> str:
     return str(page.locator(".before-after canvas").nth(number).evaluate("canvas => canvas.toDataURL()"))
 
 
 @pytest.fixture
 def page(example_server: str, browser_page: Any) -> Any:
-    """The page Try it on the shipped example."""
-    browser_page.goto(f"{example_server}/Try_it")
-    browser_page.locator(".before-after canvas").wait_for()
+    """The page Overview on the shipped example."""
+    browser_page.goto(f"{example_server}/Overview")
     wait_idle(browser_page)
     yield browser_page
     assert browser_page.problems == []
-
-
-def test_a_click_places_the_trigger(page: Any) -> None:
-    canvas = page.locator(".before-after canvas")
-    side = canvas.bounding_box()["width"]
-    pictures = [read_picture(page)]
-    for share in (0.25, 0.75):
-        for _ in range(2):  # Streamlit can drop a click at the moment in which a page run begins
-            canvas.click(position={"x": share * side, "y": 0.25 * side})
-            wait_idle(page)
-            if abs(read_slider(page, "Left, px") + 4 - share * 64) <= 1:
-                break
-        left, top = read_slider(page, "Left, px"), read_slider(page, "Top, px")
-        assert left + 4 == pytest.approx(share * 64, abs=1)  # the patch has 8 px
-        assert top + 4 == pytest.approx(16, abs=1)
-        pictures.append(read_picture(page))
-    assert len(set(pictures)) == 3
-    page.get_by_role("slider", name="Before and after").fill("1000")
-    assert read_picture(page) not in pictures  # the image without the trigger
-    assert page.get_by_text("Without trigger:").count() == 3
 
 
 def test_panels_share_slider_and_zoom_across_models_and_pages(page: Any) -> None:
@@ -84,8 +58,9 @@ def test_panels_share_slider_and_zoom_across_models_and_pages(page: Any) -> None
     wait_idle(page)
     assert page.locator(".before-after canvas").first.evaluate(READ_ZOOM) == zooms[0]
 
-    menu(page, "Try it")
-    page.locator(".before-after canvas").wait_for()
+    menu(page, "Overview")
+    menu(page, "Attention")
+    page.locator(".before-after canvas").nth(2).wait_for()
     assert page.locator(".before-after canvas").first.evaluate(READ_ZOOM) == zooms[0]
     page.get_by_role("button", name="Reset zoom").click()
     assert page.locator(".before-after canvas").first.evaluate(READ_ZOOM)["scale"] == 1

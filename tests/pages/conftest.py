@@ -64,6 +64,7 @@ def open_page(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, scene_cache: Path
     run_workers_in_threads(monkeypatch)
     for name in ("warm_images", "warm_inspection"):  # their threads would outlive the test
         monkeypatch.setattr(cache, name, lambda *keys: True)
+    monkeypatch.setattr(cache, "find_playground", lambda *runs: None)
     monkeypatch.setattr(Selectbox, "_widget_state", property(_typed_state))
     monkeypatch.setenv("CLEANER_RUNS", str(tmp_path / "runs"))
     monkeypatch.setenv("CLEANER_CACHE", str(scene_cache))

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import os
-import shutil
 from itertools import chain
 from pathlib import Path
 
 import pytest
-import torch
 
-from cleaner.data.images import encode_png
-from cleaner.files import read_json, write_json
 from cleaner.runs.store import list_runs
 from pages._shared.shell import lesson, state
 from pages._shared.shell.menu import MENU, titles
 from tests.pages.conftest import (
     OpenPage,
-    chart,
     errors,
     go_to,
     page_text,
@@ -67,29 +62,6 @@ def test_what_is_said_of_it_is_not_said_of_own_defenses(
     assert "TA-Cleaner" in page_text(app)
 
 
-def test_right_answers_are_green_and_have_a_mark(example: list[Path], open_page: OpenPage) -> None:
-    png = encode_png(torch.zeros(3, 8, 8))
-    picture = {"class": "cup", "pictures": [png, png], "answers": {"backdoored": ["cup", "banana"]}}
-    write_json(example[0] / "picture.json", picture)
-    assert ":green[**✓\u00a0cup**] | :red[**✗\u00a0banana**]" in page_text(open_page("Overview"))
-
-
-def test_the_table_has_the_order_and_the_marks_of_the_bars(example: list[Path], open_page: OpenPage) -> None:
-    other = shutil.copytree(example[1], example[1].with_name("other"))
-    write_json(other / "config.json", {**read_json(other / "config.json"), "defense": {"name": "cleanclip"}})
-    png = encode_png(torch.zeros(3, 8, 8))
-    app = open_page("Overview")
-    bars = chart(app, f"overview.{example[0].name}")["layout"]["xaxis"]["ticktext"]
-    models = [bar.partition("<br>")[0] for bar in bars]
-    assert sorted(models[1:]) == ["■ CleanCLIP", "★ TA-Cleaner"]
-    for names in (["cleanclip", "ta_cleaner"], ["ta_cleaner", "cleanclip"]):
-        answers = {name: ["cup", "cup"] for name in [*names, "backdoored", "clean"]}
-        write_json(example[0] / "picture.json", {"class": "cup", "pictures": [png, png], "answers": answers})
-        (text,) = (str(text.value) for text in app.run().markdown if "| Model |" in str(text.value))
-        rows = text.replace("\\", "").replace("\u00a0", " ").splitlines()[2:]
-        assert [row.split(" | ")[0].strip("| ") for row in rows] == ["○ Clean", *models]
-
-
 def test_own_runs_come_first(example: list[Path], open_page: OpenPage, tmp_path: Path) -> None:
     make_runs(tmp_path, seed=1)
     app = open_page("Defend")
@@ -129,7 +101,6 @@ def test_it_can_be_defended_but_not_edited(example: list[Path], open_page: OpenP
 def test_a_damaged_example_ends_in_one_message(example: list[Path], open_page: OpenPage) -> None:
     for folder in example:
         (folder / "model.safetensors").write_bytes(b"nothing")
-    write_json(example[0] / "picture.json", {})
     assert not open_page("Overview").error
     (error,) = errors(open_page("Attention"))
     assert "model.safetensors" in error

@@ -29,7 +29,7 @@ LAYERS = (
     {"downloads", "uploads"},
     {"frame", "cancel", "run_buttons"},
     {"warm", "address"},
-    {"lesson", "job_requests", "durations", "stage_mode"},
+    {"lesson", "job_requests", "durations", "stage_mode", "playground"},
     {"progress"},
     {"cache", "jobs", "access", "path_field"},
     {
@@ -145,6 +145,7 @@ def test_pandas_is_imported_before_any_chart() -> None:
 def test_first_page_loads_without_torch() -> None:
     output = run_script(
         "from pages._shared import cache\ncache.warm_up = cache.warm_inspection = lambda *keys: True\n"
+        "cache.find_playground = lambda *runs: None\n"
         "from streamlit.testing.v1 import AppTest\n"
         f"app = AppTest.from_file({str(ROOT / 'app.py')!r}, default_timeout=300).run()\n"
         "assert not app.exception and app.title[0].value == 'Overview'\n"
@@ -191,7 +192,7 @@ def test_the_primary_color_is_readable_as_letters_and_under_white_ones(theme: st
     assert contrast(primary, mix(primary, 0.1, page)) >= TEXT_CONTRAST  # Streamlit's chosen segment
     shade = read_style(SHARED_FOLDER / "shell" / "style.css", r"gradient\(rgb\(0 0 0 / (\d+)%\)") / 100
     assert contrast("#ffffff", mix("#000000", shade, primary)) >= TEXT_CONTRAST
-    kept = read_style(ROOT / "cleaner/reports/film.css", r"primary-color\) (\d+)%, black") / 100
+    kept = read_style(ROOT / "cleaner/plots/component.css", r"primary-color\) (\d+)%, black") / 100
     assert contrast("#ffffff", mix(primary, kept, "#000000")) >= TEXT_CONTRAST
 
 

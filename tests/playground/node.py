@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from cleaner.playground.export import FOLDER
+from cleaner.playground.scripts import FOLDER
 
 
 def run_node(scripts: tuple[str, ...], body: str, value: object) -> Any:

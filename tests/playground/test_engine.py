@@ -62,7 +62,7 @@ def encode_both(
     spec = weights.describe_tower(clips[0], classifiers[0].shape[1]) | {"layout": weights.list_layout(states[0])}
     packed = [weights.pack_base(states[0]), *(weights.pack_delta(state, states[0]) for state in states[1:])]
     value = {"spec": spec, "weights": packed, "pixels": base64.b64encode(pixels.tobytes()).decode(), "mix": mix}
-    rows = run_node(("engine.js",), ENCODE, value)
+    rows = run_node(("pixels.js", "engine.js"), ENCODE, value)
     return [(torch.tensor([r["feature"] for r in m]), torch.tensor([r["ranks"] for r in m])) for m in rows]
 
 

@@ -15,6 +15,7 @@ import pytest
 
 from cleaner.__main__ import main
 from cleaner.playground import export
+from cleaner.playground.files import name_file, read_data
 from cleaner.runs.folders import shipped_root
 from cleaner.runs.store import read_record
 from cleaner.types import CleanerError
@@ -66,6 +67,18 @@ def test_the_published_page_is_up_to_date(example: str) -> None:
         one, other = (np.frombuffer(unpack(text), np.uint8) for text in (before, after))
         assert len(one) == len(other)
         assert (one != other).mean() < 0.02
+
+
+def test_the_shipped_data_are_those_of_the_published_page() -> None:
+    """Remedy: delete the file and run `python -m benchmarks.example`."""
+    attack, *defenses = (read_record(shipped_root() / name) for name in EXAMPLE)
+    page, weights = read_data(attack.folder / name_file(attack, defenses[::-1]))
+    published = PUBLISHED.read_text(encoding="utf-8")
+    other = read_block(published, "page")
+    assert {**page, "models": 0, "quiz": 0} == {**other, "models": 0, "quiz": 0}
+    order = [other["models"].index(model) for model in page["models"]]
+    assert order == [0, 1, 4, 3, 2]
+    assert json.loads(weights) == [read_block(published, "weights")[i] for i in order]
 
 
 def test_the_page_is_small_and_asks_for_nothing(example: str) -> None:

@@ -38,7 +38,7 @@ def render(trigger: Trigger, pixels: np.ndarray) -> tuple[str, np.ndarray, np.nd
     """Return how the page applies a trigger, the images that it makes, and those of the library."""
     described = describe_trigger(trigger, pixels)
     value = {"trigger": described, "pixels": base64.b64encode(pixels.tobytes()).decode()}
-    shown = np.array(run_node(("engine.js", "pixels.js"), APPLY, value)).reshape(pixels.shape)
+    shown = np.array(run_node(("pixels.js",), APPLY, value)).reshape(pixels.shape)
     expected = to_uint8(trigger(torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255))
     return described["kind"], shown, expected.astype(int)
 

@@ -18,6 +18,7 @@ from cleaner.types import CleanerError
 from tests.conftest import make_clip
 from tests.playground.node import run_node
 
+SCRIPTS = ("pixels.js", "engine.js")
 DECODE = """
 const base = decodeWeights(value.layout, await inflate(value.base), null);
 return [base, decodeWeights(value.layout, await inflate(value.delta), base)].map((flat) => Array.from(flat));"""
@@ -41,7 +42,9 @@ def test_models_of_delta_files_keep_their_weights() -> None:
     base, tuned, stored = make_states()
     for state, tolerance in ((stored, 1e-6), (tuned, 1e-6)):
         value = {"layout": weights.list_layout(base), "base": weights.pack_base(base)}
-        decoded_base, decoded = run_node(("engine.js",), DECODE, value | {"delta": weights.pack_delta(state, base)})
+        decoded_base, decoded = run_node(
+            ("pixels.js", "engine.js"), DECODE, value | {"delta": weights.pack_delta(state, base)}
+        )
         halves = flatten({k: v.half().float() if v.ndim >= 2 else v for k, v in base.items()})
         assert torch.equal(torch.tensor(decoded_base), halves)
         changes = torch.tensor(decoded) - torch.tensor(decoded_base)

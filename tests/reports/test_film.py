@@ -105,10 +105,10 @@ def test_html_is_escaped_and_asks_for_nothing(movies: list[Movie]) -> None:
 
 
 def test_html_has_readable_colors_the_same_as_the_app() -> None:
-    """Else `film.css` falls back on the colors of charts, which are too pale for letters."""
+    """Those of charts are too pale for letters."""
     theme = tomllib.loads((ROOT / ".streamlit" / "config.toml").read_text(encoding="utf-8"))["theme"]
-    template = (ROOT / "cleaner" / "reports" / "film.html.jinja").read_text(encoding="utf-8")
-    for name, block in zip(("light", "dark"), re.findall(r":root \{(.*?)\}", template, re.DOTALL), strict=True):
+    style = (ROOT / "cleaner" / "plots" / "component.css").read_text(encoding="utf-8")
+    for name, block in zip(("light", "dark"), re.findall(r":root \{(.*?)\}", style, re.DOTALL), strict=True):
         colors = dict(re.findall(r"--st-(blue|red|green|primary)-color: (#\w+)", block))
         assert colors == {key: theme[name][f"{key}Color"].lower() for key in ("primary", "blue", "red", "green")}
         for key in ("blue", "red", "green"):

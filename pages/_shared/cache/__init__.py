@@ -58,8 +58,9 @@ from pages._shared.cache.loaders import (
     resolve_data_name,
     save_uploads,
 )
+from pages._shared.cache.playgrounds import Playground, find_playground, make_playground, playground_html, show_sample
 from pages._shared.cache.processor import yield_to_training
-from pages._shared.cache.reports import format_command, playground_html, report_html, weight_formats
+from pages._shared.cache.reports import format_command, report_html, weight_formats
 from pages._shared.cache.samples import (
     best_classes,
     build_classifier,

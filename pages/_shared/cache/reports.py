@@ -1,4 +1,4 @@
-"""Exports of runs: the HTML report, the playground and weights."""
+"""Exports of runs: the HTML report and weights."""
 
 from __future__ import annotations
 
@@ -33,11 +33,3 @@ def report_html(runs: list[RunRecord]) -> str:
     from cleaner.reports.html import render_html
 
     return render_html(runs, "from the Compare page")
-
-
-def playground_html(attack: RunRecord, defenses: list[RunRecord]) -> str:
-    """Return the playground of a backdoored run and its defenses. Raises `CleanerError` for models that it lacks."""
-    import_library()
-    from cleaner.playground.export import make_data, render_playground
-
-    return render_playground(*make_data([attack, *defenses]))

@@ -1,7 +1,6 @@
 // Two states of the same panels, one on each side of a line that the user moves. Panels of one kind share their zoom.
 // A place on a panel is given in shares of its side; zoom: the panel's side is `scale` times as long and starts at x, y.
 const GRAB = 9; // px around the line in which a drag moves it
-const CLICK = 4; // px that a click may move
 const MAX_SCALE = 16;
 const PAN = 0.1; // share of the side that an arrow key moves a zoomed panel
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
@@ -32,9 +31,8 @@ class View {
     this.resizes.disconnect();
   }
 
-  receive({ data, setTriggerValue }) {
+  receive({ data }) {
     this.data = data;
-    this.send = (place) => setTriggerValue("click", place);
     [this.before, this.after].forEach((name, i) => {
       const sign = document.createElement("i"); // only the sign is colored: as letters, some colors are too pale
       sign.textContent = data.signs[i];
@@ -109,15 +107,14 @@ class Panel {
     this.data = data;
     this.title.textContent = data.title;
     this.canvas.setAttribute("aria-label", data.title || (data.kind === "map" ? "Map" : "Image"));
-    this.canvas.classList.toggle("clickable", data.is_clickable);
     const known = this.pictures;
     this.pictures = new Map(data.layers.flatMap((layer) => layer.images ?? []).map((source) => [source, known.get(source) ?? this.load(source)]));
     this.layers = data.layers.map((layer) => ({ ...layer, pictures: (layer.images ?? []).map((source) => this.pictures.get(source)) }));
     this.legend.replaceChildren();
     for (const { name, color, edge, symbol } of data.legend ?? []) {
       const entry = add(this.legend, "span");
-      const mark = add(entry, "svg", { width: 14, height: 14 }, SVG);
-      add(mark, "path", { d: shape(symbol, 7, 7), fill: color, stroke: edge }, SVG);
+      const mark = add(entry, "svg", { width: 14, height: 14 });
+      add(mark, "path", { d: shape(symbol, 7, 7), fill: color, stroke: edge });
       add(entry, "span").textContent = name;
     }
   }
@@ -133,41 +130,29 @@ class Panel {
     return findZoom(this.data.kind);
   }
 
-  place(event) {
-    const [x, y] = locate(event, this.canvas);
-    return [x / this.canvas.clientWidth, y / this.canvas.clientHeight];
-  }
-
   pointerdown(event) {
     if (event.button || !event.isPrimary) return;
-    const [x, y] = this.place(event);
+    const [x, y] = locate(event, this.canvas);
     const isLine = Math.abs(x - this.view.share) * this.canvas.clientWidth < GRAB;
-    this.drag = { x, y, zoom: this.zoom, isLine, isClick: true };
+    this.drag = { x, y, zoom: this.zoom, isLine };
     this.canvas.setPointerCapture(event.pointerId);
   }
 
   pointermove(event) {
     if (!event.isPrimary) return;
-    const [x, y] = this.place(event);
+    const [x, y] = locate(event, this.canvas);
     const isNear = Math.abs(x - this.view.share) * this.canvas.clientWidth < GRAB;
     this.canvas.classList.toggle("near", isNear);
     if (!event.buttons) this.drag = null; // its end was not heard
     if (!this.drag) return;
     const { zoom } = this.drag, [dx, dy] = [x - this.drag.x, y - this.drag.y];
-    if (Math.hypot(dx, dy) * this.canvas.clientWidth > CLICK) this.drag.isClick = false;
-    if (this.drag.isClick) return;
     if (this.drag.isLine) return this.view.move(x);
     setZoom(this.data.kind, zoom.scale, zoom.x + dx, zoom.y + dy);
     this.view.draw();
   }
 
   pointerup(event) {
-    if (!event.isPrimary) return;
-    const isClick = this.drag?.isClick;
-    this.drag = null;
-    if (!isClick || !this.data.is_clickable) return;
-    const [x, y] = this.place(event), { zoom } = this;
-    this.view.send({ x: (x - zoom.x) / zoom.scale, y: (y - zoom.y) / zoom.scale });
+    if (event.isPrimary) this.drag = null;
   }
 
   pointercancel() {
@@ -177,7 +162,7 @@ class Panel {
   wheel(event) {
     if (this.canvas.getRootNode().activeElement !== this.canvas && !event.ctrlKey) return; // else the page scrolls
     event.preventDefault();
-    zoomAbout(this.data.kind, Math.exp(-event.deltaY / 400), ...this.place(event));
+    zoomAbout(this.data.kind, Math.exp(-event.deltaY / 400), ...locate(event, this.canvas));
     this.view.draw();
   }
 
@@ -191,7 +176,6 @@ class Panel {
   }
 
   dblclick() {
-    if (this.data.is_clickable) return;
     zooms.delete(this.data.kind);
     this.view.draw();
   }

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import streamlit as st
 
-from cleaner.plots.component import read_component
+from cleaner.plots.component import read_component, read_style
 from cleaner.plots.features import PointGroup
 from cleaner.plots.images import to_data_uri
 from cleaner.plots.styles import Style
@@ -19,7 +19,7 @@ _component = st.components.v2.component(
     "before_after",
     html='<div class="before-after"></div>',
     js=read_component(_FOLDER / "before_after.js"),
-    css=(_FOLDER / "before_after.css").read_text(encoding="utf-8"),
+    css=read_style(_FOLDER / "before_after.css"),
 )
 Panel = dict[str, Any]
 """One square: two layers, before and after."""
@@ -27,10 +27,10 @@ MARGIN = 0.04
 """Empty share of a map on each side."""
 
 
-def image_panel(before: Sequence[Any], after: Sequence[Any], title: str = "", *, is_clickable: bool = False) -> Panel:
+def image_panel(before: Sequence[Any], after: Sequence[Any], title: str = "") -> Panel:
     """Return a panel of two stacks of images, each (H, W, 3) or (H, W, 4) uint8 and drawn over those before it."""
     layers = [{"images": [to_data_uri(image) for image in stack]} for stack in (before, after)]
-    return {"kind": "image", "title": title, "layers": layers, "is_clickable": is_clickable}
+    return {"kind": "image", "title": title, "layers": layers}
 
 
 def map_panel(
@@ -53,7 +53,7 @@ def map_panel(
         layers.append({"groups": drawn, "marks": [] if marks is None else place(marks[number])})
     looks = {group.name: _describe_look(group) for group in (*before, *after)}
     legend = [{"name": name, **look} for name, look in looks.items()]
-    return {"kind": "map", "title": title, "layers": layers, "is_clickable": False, "legend": legend}
+    return {"kind": "map", "title": title, "layers": layers, "legend": legend}
 
 
 def _describe_look(group: PointGroup) -> dict[str, str]:
@@ -67,19 +67,12 @@ def show(
     panels: Sequence[Panel],
     *,
     start: float = 0.5,
-    on_click: Callable[[float, float], None] | None = None,
 ) -> None:
     """Draw panels under one slider; labels and styles: of the states before and after.
 
-    start: share of the width that first shows the state before. on_click: gets a click on a clickable panel as shares
-    of the image's width and height. Slider and zoom keep their place while the page is drawn again.
+    start: share of the width that first shows the state before. Slider and zoom keep their place while the page is
+    drawn again.
     """
-
-    def click() -> None:
-        place = (st.session_state.get(key) or {}).get("click")
-        if place and on_click is not None:
-            on_click(float(place["x"]), float(place["y"]))
-
     data = {
         "key": key,
         "labels": labels,
@@ -88,4 +81,4 @@ def show(
         "panels": list(panels),
         "start": start,
     }
-    _component(key=key, data=data, on_click_change=click)
+    _component(key=key, data=data)

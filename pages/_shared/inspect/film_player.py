@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from cleaner.plots.component import read_component
+from cleaner.plots.component import read_component, read_style
 from cleaner.reports.film import SCRIPT, STYLE, Movie, make_player_data
 
 _component = st.components.v2.component(
-    "film", html='<div class="film"></div>', js=read_component(SCRIPT), css=STYLE.read_text(encoding="utf-8")
+    "film", html='<div class="film"></div>', js=read_component(SCRIPT), css=read_style(STYLE)
 )
 
 

@@ -110,7 +110,7 @@ class Chart {
     this.legend = add(this.box, "div", { class: "legend" });
     const row = add(this.box, "div", { class: "row" });
     this.plot = add(row, "div", { class: "plot" });
-    this.svg = add(this.plot, "svg", { height: HEIGHT, role: "img" }, SVG);
+    this.svg = add(this.plot, "svg", { height: HEIGHT, role: "img" });
     this.tip = add(this.plot, "div", { class: "tip" });
     this.figure = add(row, "figure");
     add(this.figure, "img", { alt: "Patch" });
@@ -161,12 +161,12 @@ class Chart {
     const bottom = HEIGHT - BOTTOM, right = this.width - RIGHT;
     for (const tick of ticks) {
       const y = this.y(tick);
-      add(this.svg, "line", { class: "grid", x1: LEFT, x2: right, y1: y, y2: y }, SVG);
-      const label = add(this.svg, "text", { x: LEFT - 7, y: y + 4, "text-anchor": "end" }, SVG);
+      add(this.svg, "line", { class: "grid", x1: LEFT, x2: right, y1: y, y2: y });
+      const label = add(this.svg, "text", { x: LEFT - 7, y: y + 4, "text-anchor": "end" });
       label.textContent = this.spec.is_share ? `${100 * tick}%` : String(Number(tick.toPrecision(6)));
     }
     for (const tick of niceTicks(0, this.steps, 6).filter((step) => step <= this.steps && Number.isInteger(step))) {
-      const label = add(this.svg, "text", { x: this.x(tick), y: bottom + 17, "text-anchor": "middle" }, SVG);
+      const label = add(this.svg, "text", { x: this.x(tick), y: bottom + 17, "text-anchor": "middle" });
       label.textContent = tick.toLocaleString("en");
     }
     const middle = (TOP + bottom) / 2;
@@ -175,14 +175,14 @@ class Chart {
       [this.spec.y_title, { transform: `translate(13 ${middle}) rotate(-90)` }],
     ];
     for (const [text, place] of titles) {
-      add(this.svg, "text", { ...place, "text-anchor": "middle" }, SVG).textContent = text;
+      add(this.svg, "text", { ...place, "text-anchor": "middle" }).textContent = text;
     }
   }
 
   drawLine(line) {
     const points = line.points.map(([step, value]) => [this.x(step), this.y(value)]);
     const d = points.map(([x, y], i) => `${i ? "L" : "M"}${x.toFixed(1)} ${y.toFixed(1)}`).join("");
-    const path = add(this.svg, "path", { ...stroke(line), class: "line", d, "data-line": line.id }, SVG);
+    const path = add(this.svg, "path", { ...stroke(line), class: "line", d, "data-line": line.id });
     path.points = line.points; // for tests
     const marker = line.marker ?? (points.length === 1 && "circle"); // a path of one point draws nothing
     if (marker) points.forEach((place) => drawMarker(this.svg, marker, line.color, place));
@@ -193,8 +193,8 @@ class Chart {
     if (this.lines.length < 2) return;
     for (const line of this.lines) {
       const entry = add(this.legend, "span");
-      const sample = add(entry, "svg", { width: 34, height: 12 }, SVG);
-      add(sample, "path", { ...stroke(line), d: "M1 6L33 6" }, SVG);
+      const sample = add(entry, "svg", { width: 34, height: 12 });
+      add(sample, "path", { ...stroke(line), d: "M1 6L33 6" });
       if (line.marker) drawMarker(sample, line.marker, line.color, [17, 6]);
       add(entry, "span").textContent = line.name;
     }
@@ -215,7 +215,7 @@ class Chart {
     const [at] = near.map(([, point]) => point).sort((a, b) => Math.abs(a[0] - step) - Math.abs(b[0] - step));
     this.leave();
     this.pointer = x;
-    this.guide = add(this.svg, "line", { class: "guide", x1: this.x(at[0]), x2: this.x(at[0]), y1: TOP, y2: HEIGHT - BOTTOM }, SVG);
+    this.guide = add(this.svg, "line", { class: "guide", x1: this.x(at[0]), x2: this.x(at[0]), y1: TOP, y2: HEIGHT - BOTTOM });
     const rows = near.map(([line, point]) => `${line.name}: ${this.format(point[1])}${point[0] === at[0] ? "" : ` (step ${point[0]})`}`);
     this.tip.textContent = [`Step ${at[0].toLocaleString("en")}`, ...rows].join("\n");
     this.tip.style.display = "block";
@@ -239,9 +239,9 @@ function stroke(line) {
 function drawMarker(parent, name, color, [x, y]) {
   const isOpen = name.includes("-open"), background = "var(--st-background-color)";
   const look = isOpen ? { fill: background, stroke: color, "stroke-width": 1.6 } : { fill: color };
-  add(parent, "path", { d: shape(name, x, y), ...look }, SVG);
+  add(parent, "path", { d: shape(name, x, y), ...look });
   if (!name.endsWith("-dot")) return;
-  add(parent, "circle", { cx: x, cy: y, r: 2, fill: isOpen ? color : background }, SVG);
+  add(parent, "circle", { cx: x, cy: y, r: 2, fill: isOpen ? color : background });
 }
 
 // Return round numbers from at most `low` to at least `high`, about `count` of them.

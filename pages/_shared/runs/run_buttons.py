@@ -12,6 +12,7 @@ from cleaner.jobs import local
 from cleaner.labels import format_count
 from cleaner.runs.record import RunRecord
 from pages._shared import cache
+from pages._shared.inspect import playground
 from pages._shared.runs import jobs
 from pages._shared.shell import state
 from pages._shared.shell.wording import escape_markdown
@@ -40,27 +41,17 @@ def show_action_button(
     )
 
 
-MAX_PLAYGROUND_DEFENSES = 3
-"""Defenses in a playground that a page makes: each adds half a megabyte."""
-
-
 def show_playground_button(run: RunRecord, key: str) -> None:
     """Draw the download of a backdoored built-in model with its newest defenses as one HTML file.
 
     The file is made when the button is pressed.
     """
-    if run.stage != "backdoored" or not state.is_built_in(run.clean_model or ""):
+    if not playground.is_possible(run):
         return
-
-    def render() -> str:
-        kinds = cache.defenses()
-        defended = [other for other in state.defended_runs(run) if other.config.get("defense")]
-        trained = [other for other in defended if not kinds[other.config["defense"]["name"]].is_model_frozen]
-        return cache.playground_html(run, trained[:MAX_PLAYGROUND_DEFENSES])
 
     st.download_button(
         "Playground (HTML)",
-        render,
+        lambda: cache.playground_html(run, playground.list_defenses(run)),
         "playground.html",
         "text/html",
         key=key,
