@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 
 from cleaner.files import cache_root, write_error
 from cleaner.jobs import process
-from cleaner.runs.status import read_status
+from cleaner.runs.status import RunState, read_status
 from cleaner.runs.store import list_entries
 
 POLL_SECONDS = 0.4
@@ -129,11 +129,14 @@ def _has_earlier_run(folder: Path, device: str) -> bool:
 
     Machines may share the store: a run that waits on another one does not count.
     """
-    queued, gpus = read_status(folder).queued, visible_gpus(device)
+    own, gpus = read_status(folder), visible_gpus(device)
     for entry in list_entries(folder.parent):
         other = entry.status
-        is_earlier = other.state == "queued" and other.queued < queued
+        is_earlier = other.state == RunState.QUEUED and other.queued < own.queued
         may_share = not other.device or (other.device, other.gpus) == (device, gpus)
-        if is_earlier and may_share and process.is_here(other) and process.is_alive(entry.folder, other):
+        # Without a process, it waits in a queue: this worker takes it next, another one may serve another device.
+        is_elsewhere = other.token and not other.pid and (other.token == own.token or not other.device)
+        may_come = is_earlier and may_share and not is_elsewhere
+        if may_come and process.is_here(other) and process.is_alive(entry.folder, other):
             return True
     return False

@@ -1,8 +1,9 @@
-"""Predict how long a run takes on this machine, from the phases that earlier runs or a measurement took.
+"""Predict how long a run takes on this machine, from the phases of earlier runs, at first from shipped ones.
 
-One JSON file in the cache holds the observations of each kind of run: a machine, a model, a method with the parameters
-that matter for its cost, batch size, precision, device and threads. A run that leaves its predicted range replaces the
-older observations of its kind. Nothing here imports torch.
+The shipped phases are those of the built-in models, scaled by the speed of the processor (`calibration`). One JSON file
+in the cache holds the observations of each kind of run: a machine, a model, a method with the parameters that matter
+for its cost, batch size, precision, device and threads. A run that leaves its predicted range replaces the older
+observations of its kind. Nothing here imports torch.
 """
 
 from __future__ import annotations
@@ -11,18 +12,19 @@ import json
 import os
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields
+from functools import cache
 from pathlib import Path
 from statistics import mean, median
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, ValidationError
 
 from cleaner.config import VALIDATION_TIME_SHARE, FinetuneConfig, count_steps
 from cleaner.files import cache_root, file_version, read_json, read_json_cached, write_json
-from cleaner.jobs import locks, process
+from cleaner.jobs import calibration, locks, process
 from cleaner.runs.folders import find_run
 from cleaner.runs.request import Request, as_poisoning
 from cleaner.types import TRAINING_STAGES, CleanerError, StepReport
@@ -68,7 +70,7 @@ class Phases:
 
 
 class _Kind(BaseModel):
-    """Observations of one kind of run; none where its measurement failed."""
+    """Observations of one kind of run."""
 
     updated: float = 0.0
     phases: list[Phases] = []
@@ -79,6 +81,32 @@ class _Store(BaseModel):
 
     kinds: dict[str, _Kind] = {}
     errors: list[tuple[Duration, Duration]] = []
+
+
+class _ShippedRow(BaseModel):
+    """Phases of a method on a built-in model; method: its name, and parameters that change its cost."""
+
+    model: str
+    method: dict[str, Any]
+    phases: Phases
+
+
+class _Shipped(BaseModel):
+    """The content of phases.json, which benchmarks/phases.py writes; sizes: of the runs that were measured."""
+
+    machine: str
+    calibration: dict[str, Duration]
+    data: str
+    batch_size: int
+    test_size: int
+    validation_size: int
+    rows: list[_ShippedRow]
+
+
+@cache
+def _read_shipped() -> _Shipped | None:
+    path = Path(__file__).parents[1] / "phases.json"
+    return _Shipped.model_validate(read_json(path)) if path.exists() else None
 
 
 def store_path() -> Path:
@@ -153,9 +181,11 @@ class Prediction:
 
 
 def predict(request: Request) -> Prediction | None:
-    """Return how long a run will take here, None before anything like it was run or measured."""
+    """Return how long a run will take here, None before anything like it was run."""
     store = _read_store()
     observations = store.kinds.get(kind_of(request), _Kind()).phases
+    if not observations and (shipped := _scale_shipped(request)) is not None:
+        observations = [shipped]
     if not observations:
         return None
     typical = Phases(*(median(getattr(each, f.name) for each in observations) for f in fields(Phases)))
@@ -173,23 +203,45 @@ def _spread(errors: Sequence[Sequence[float]]) -> float:
     return min(max(misses[int(0.8 * (len(misses) - 1) + 0.5)], MIN_SPREAD), MAX_SPREAD)
 
 
-def is_measurable(request: Request) -> bool:
-    """Return whether no measurement of such a request has failed."""
-    entry = _read_store().kinds.get(kind_of(request))
-    return entry is None or bool(entry.phases)
+def _scale_shipped(request: Request) -> Phases | None:
+    """Return the shipped phases of a built-in model and method, scaled to this machine; None where there are none.
 
-
-def record(request: Request, phases: Phases | None, predicted: Prediction | None = None, real: float = 0.0) -> None:
-    """Keep the phases of a run or of a measurement for the next prediction.
-
-    phases: None for a measurement that failed. predicted, real: of a run; one that left its predicted range replaces
-    the older observations.
+    They are those of training on a processor with the default settings, on the data of the built-in models.
     """
+    shipped, trigger = _read_shipped(), request.trigger or {}
+    config, default = request.finetune, FinetuneConfig()
+    is_usual = all(getattr(config, name) == getattr(default, name) for name in COST_SETTINGS[1:] if name != "device")
+    is_optimized = "steps" in trigger and request.stage == "backdoored" and request.excluded is None
+    if shipped is None or not is_usual or is_optimized or request.data != shipped.data or config.device != "cpu":
+        return None
+    method = request.defense or {"name": "finetune"}
+    model, scale = find_model_name(request), calibration.compare(shipped.calibration)
+    rows = [row for row in shipped.rows if (row.model, row.method["name"]) == (model, method["name"])]
+    if scale is None or not rows:
+        return None
+    nearest = min(rows, key=lambda row: sum(abs(_number(method, key) - _number(row.method, key)) for key in row.method))
+    phases, batch = nearest.phases, config.batch_size / shipped.batch_size
+    tests, watched = (request.test_size or shipped.test_size) / shipped.test_size, request.validation_size
+    return Phases(
+        start=phases.start * scale,
+        step=phases.step * scale * batch,
+        validation=phases.validation * scale * watched / shipped.validation_size,
+        evaluate=phases.evaluate * scale * tests,
+    )
+
+
+def _number(method: Mapping[str, Any], key: str) -> float:
+    value = method.get(key)
+    return float(value) if isinstance(value, int | float) else 0.0
+
+
+def record(request: Request, phases: Phases, predicted: Prediction | None = None, real: float = 0.0) -> None:
+    """Keep the phases of a run for the next prediction; one that left its predicted range replaces the older ones."""
     kind, is_wrong = kind_of(request), predicted is not None and not predicted.low <= real <= predicted.high
     with locks.try_clock_lock():  # runs may end at once
         store = _read_store()
         kept = [] if is_wrong else store.kinds.get(kind, _Kind()).phases[-MAX_OBSERVATIONS + 1 :]
-        store.kinds[kind] = _Kind(updated=time.time(), phases=[*kept, *([phases] if phases else [])])
+        store.kinds[kind] = _Kind(updated=time.time(), phases=[*kept, phases])
         store.kinds = dict(sorted(store.kinds.items(), key=lambda item: item[1].updated)[-MAX_KINDS:])
         if predicted is not None:
             store.errors = [*store.errors, (predicted.seconds, real)][-MAX_ERRORS:]

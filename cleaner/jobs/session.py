@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from cleaner.files import read_json, write_error, write_text
-from cleaner.jobs import handover, local, process, slurm, sweep
+from cleaner.jobs import local, process, resident, slurm, sweep
 from cleaner.runs.progress import PROGRESS_FILE, read_progress
-from cleaner.runs.status import ACTIVE, read_status, write_status
+from cleaner.runs.status import ACTIVE, RunState, StateError, read_status, transition
 from cleaner.types import Cancelled, CleanerError, Paused, StepReport
 
 WRITE_SECONDS = 0.5
@@ -28,15 +28,17 @@ STOP_POLL_SECONDS = 0.2
 class RunSession:
     """Keeps the files of a run up to date while a worker executes it."""
 
-    def __init__(self, folder: Path, token: str = "") -> None:
-        """Take over a run; `token`: an argument in the command line of this process, by which it is found."""
+    def __init__(self, folder: Path, token: str = "", *, free_since: float = 0.0) -> None:
+        """Take over a run.
+
+        token: an argument in the command line of this process, by which it is found. free_since: time at which this
+        process had ended its last run.
+        """
         self.folder = folder
         self.terminated = threading.Event()
         """Set by SIGTERM or Ctrl-C: pause at the next step."""
         self.has_joined = False
         """Whether the other ranks of the run, if any, train with this process."""
-        self.next_run: Path | None = None
-        """Folder of the run that this process executes next."""
         self._lock = threading.Lock()
         self._ended = threading.Event()
         self._log_times: dict[str, float] = {}
@@ -44,7 +46,7 @@ class RunSession:
         before = read_status(folder)
         self.status = replace(
             before,
-            state="queued",
+            state=RunState.QUEUED,
             message="",
             verdict=None,
             stage="",
@@ -53,11 +55,10 @@ class RunSession:
             host=socket.gethostname(),
             **process.own_identity(token),
             # Started by hand after it had stopped: it does not go before the runs that wait.
-            queued=(before.queued if before.state == "queued" else 0.0) or time.time(),
+            queued=(before.queued if before.state == RunState.QUEUED else 0.0) or time.time(),
             place=slurm.SLURM if os.environ.get(slurm.JOB_VARIABLE) else "",
         )
-        waited = time.time() if before.pid == os.getpid() else self.status.queued
-        self.begun = self.status.started if self.status.place else waited
+        self.begun = self.status.started if self.status.place else max(self.status.queued, free_since)
         """When work for this run began: when it was queued, a busy worker took it or its job on a cluster began."""
         self.update_status()
 
@@ -69,8 +70,11 @@ class RunSession:
             if not (self.folder / "config.json").exists():
                 self._end_process(1, f"{self.folder} was deleted while it trained.")  # a write would recreate it
             self.status = replace(self.status, **changes)
-            write_status(self.folder, self.status)
             self._write_time = time.monotonic()
+            try:
+                transition(self.folder, **asdict(self.status))
+            except StateError:  # ended by another process, which took this one for dead
+                self._ended.set()
             if self.status.state not in ACTIVE:
                 self._ended.set()
 
@@ -91,16 +95,6 @@ class RunSession:
         if stop:
             raise stop
 
-    def raise_if_not_to_wait(self) -> None:
-        """Raise `Cancelled`, `Paused` or `HandedOver` if the run is not to wait for the device any longer."""
-        self.raise_if_stopped()
-        handover.raise_if_claimed(self.folder)
-
-    def hand_over(self, worker: dict[str, Any]) -> None:
-        """Name the worker that executes the run from now on, and write nothing more."""
-        self.update_status(**worker)
-        self.end()
-
     def end(self) -> None:
         """Write nothing more."""
         with self._lock:
@@ -111,12 +105,13 @@ class RunSession:
         self._poll_time = time.monotonic()
         if request == local.CANCEL:
             return Cancelled
-        return Paused if request == local.PAUSE or self.terminated.is_set() else None
+        # Ended: another process has taken this one for dead; the checkpoint may be of use.
+        return Paused if request == local.PAUSE or self.terminated.is_set() or self._ended.is_set() else None
 
-    def state_after_pause(self) -> str:
-        """Return "paused", or "queued" for a job that Slurm stopped and will requeue."""
+    def state_after_pause(self) -> RunState:
+        """Return PAUSED, or QUEUED for a job that Slurm stopped and will requeue."""
         by_user = local.read_stop_request(self.folder) == local.PAUSE
-        return "queued" if self.status.place and not by_user else "paused"
+        return RunState.QUEUED if self.status.place and not by_user else RunState.PAUSED
 
     def _log(self, report: StepReport) -> None:
         """Append a report with losses or metrics to progress.jsonl; training steps are thinned out."""
@@ -160,11 +155,12 @@ class RunSession:
             if self._ended.is_set():
                 return
             try:
-                write_status(self.folder, local.canceled(self.status))
+                transition(self.folder, **asdict(local.canceled(self.status)))
                 local.discard_training(self.folder)
             finally:
                 process.kill_children()
                 self.start_next_in_sweep()
+                resident.pass_on(self.status.token, self.folder.parent)
                 self._end_process(0, f"the run in {self.folder} was canceled.")
 
     def _end_process(self, exit_status: int, reason: str) -> None:

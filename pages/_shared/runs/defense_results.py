@@ -14,6 +14,7 @@ from cleaner.presets import CLEAN_PAIRS, REBOUND_STEPS, find_tried_model, reboun
 from cleaner.reports.verdict import describe_defenses
 from cleaner.runs.record import RunRecord
 from cleaner.runs.run import read_progress
+from cleaner.runs.status import RunState
 from pages._shared.inspect.plotly_charts import NO_MODE_BAR
 from pages._shared.runs import cards, curves, job_requests, jobs
 from pages._shared.shell import stage_mode, state, times, wording
@@ -195,6 +196,6 @@ def _show_table(runs: list[RunRecord]) -> None:
 def select_newly_done(run: RunRecord) -> None:
     """Preselect the defenses of `run` that this session has just trained, once."""
     if new := [entry for entry in jobs.list_new_results("defend") if entry.started_from(run)]:
-        done = [entry for entry in jobs.started_runs("defend") if entry.status.state == "done"]
+        done = [entry for entry in jobs.started_runs("defend") if entry.status.state == RunState.DONE]
         st.session_state[f"{NEWLY_DONE}.{run.id}"] = [entry.id for entry in done if entry.rebound is None]
         jobs.mark_as_seen(new)

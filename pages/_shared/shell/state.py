@@ -15,6 +15,7 @@ from cleaner.models.header import is_clip_file
 from cleaner.presets import is_pretrained
 from cleaner.runs.folders import find_run
 from cleaner.runs.record import RunRecord
+from cleaner.runs.status import RunState
 from cleaner.runs.store import list_runs, list_shipped_runs, read_entry
 from pages._shared.shell import times, visitors
 from pages._shared.shell.wording import escape_markdown
@@ -82,7 +83,7 @@ def all_runs() -> list[RunRecord]:
     """Return every finished run, newest first, then those of the shipped example."""
     own = visitors.select(list_runs())
     ids = {run.id for run in own}
-    return own + [run for run in list_shipped_runs() if run.status.state == "done" and run.id not in ids]
+    return own + [run for run in list_shipped_runs() if run.status.state == RunState.DONE and run.id not in ids]
 
 
 def backdoored_runs() -> list[RunRecord]:
@@ -279,7 +280,7 @@ def current_run() -> RunRecord | None:
     selection = st.session_state.get(SELECTION)
     folder = find_run(selection) if selection and not selection.startswith(MODEL_PREFIX) else None
     run = read_entry(folder) if folder is not None else None
-    return run if run is not None and run.status.state == "done" and visitors.select([run]) else None
+    return run if run is not None and run.status.state == RunState.DONE and visitors.select([run]) else None
 
 
 def current_model() -> str | None:
