@@ -1,9 +1,8 @@
-"""The speed of this machine's processor, next to the one on which the shipped durations were measured."""
+"""The speed of this machine's processor, compared with the one on which the shipped durations were measured."""
 
 from __future__ import annotations
 
 import os
-import re
 import socket
 import time
 from collections.abc import Callable, Mapping
@@ -20,10 +19,13 @@ SECONDS = 0.3
 OPERATIONS = ("matmul", "convolution")
 
 
+def count_threads() -> str:
+    """Return the threads of the processor that a run uses: OMP_NUM_THREADS, else all."""
+    return os.environ.get("OMP_NUM_THREADS") or str(os.cpu_count())
+
+
 def _path() -> Path:
-    threads = os.environ.get("OMP_NUM_THREADS") or os.cpu_count()
-    name = re.sub(r"[^\w.-]", "-", f"{socket.gethostname()}-{threads}")
-    return cache_root() / "queues" / f"calibration-{name}.json"
+    return cache_root() / "queues" / f"calibration-{socket.gethostname()}-{count_threads()}.json"
 
 
 def read() -> dict[str, float] | None:
@@ -41,10 +43,9 @@ def compare(reference: Mapping[str, float]) -> float | None:
 
 def ensure() -> None:
     """Measure this machine unless it was measured, or a run uses its processor."""
-    with locks.try_device_lock("cpu") as is_free:
+    with locks.try_device_lock("cpu") as is_free, suppress(CleanerError):  # a full disk costs the prediction
         if is_free and read() is None:
-            with suppress(CleanerError):  # a full disk costs the prediction
-                write_json(_path(), measure())
+            write_json(_path(), measure())
 
 
 def measure() -> dict[str, float]:
@@ -70,8 +71,7 @@ def measure() -> dict[str, float]:
 def _time(call: Callable[[], object]) -> float:
     call()
     times: list[float] = []
-    end = time.perf_counter() + SECONDS
-    while not times or time.perf_counter() < end:
+    while not times or sum(times) < SECONDS:
         start = time.perf_counter()
         call()
         times.append(time.perf_counter() - start)

@@ -49,33 +49,30 @@ def start(folder: Path, resources: SlurmResources | None = None) -> None:
 def start_all(folders: Sequence[Path], resources: SlurmResources | None = None) -> None:
     """Start runs, on a cluster as one job array; the states of those that cannot start are restored."""
     with locks.try_start_lock():
-        _start_all(folders, resources)
-
-
-def _start_all(folders: Sequence[Path], resources: SlurmResources | None) -> None:
-    for folder in folders:
-        refuse_deleted(folder)
-    waiting = {folder: poll_status(folder) for folder in folders}
-    for folder, status in waiting.items():
-        if status.state not in STARTABLE:
-            raise CleanerError(f"the run {folder.name} is {status.state}: only a stopped run can be started.")
-    try:
+        for folder in folders:
+            refuse_deleted(folder)
+        waiting = {folder: poll_status(folder) for folder in folders}
         for folder, status in waiting.items():
-            _leave_cluster(folder, status)  # a job without heartbeat may still be running
-            _mark_queued(folder, status, slurm.SLURM if resources else "")
-        if resources:
-            slurm.submit(folders, resources, process.exported_environment())
-        else:
-            for folder in folders:
-                launch(folder)
-                del waiting[folder]
-    except (OSError, CleanerError) as error:
-        for folder, status in waiting.items():
-            with suppress(OSError, CleanerError):
-                transition(folder, **asdict(status))
-        if isinstance(error, OSError):
-            raise CleanerError(f"the run cannot start ({error.strerror}): check disk space and permissions.") from error
-        raise
+            if status.state not in STARTABLE:
+                raise CleanerError(f"the run {folder.name} is {status.state}: only a stopped run can be started.")
+        try:
+            for folder, status in waiting.items():
+                _leave_cluster(folder, status)  # a job without heartbeat may still be running
+                _mark_queued(folder, status, slurm.SLURM if resources else "")
+            if resources:
+                slurm.submit(folders, resources, process.exported_environment())
+            else:
+                for folder in folders:
+                    launch(folder)
+                    del waiting[folder]
+        except (OSError, CleanerError) as error:
+            for folder, status in waiting.items():
+                with suppress(OSError, CleanerError):
+                    transition(folder, **asdict(status))
+            if isinstance(error, OSError):
+                remedy = "check disk space and permissions."
+                raise CleanerError(f"the run cannot start ({error.strerror}): {remedy}") from error
+            raise
 
 
 def _mark_queued(folder: Path, status: Status, place: str) -> None:

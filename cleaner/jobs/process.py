@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -179,12 +179,12 @@ def read_start_ticks(pid: int) -> int:
         return 0
 
 
-def own_identity(token: str) -> dict[str, Any]:
-    """Return the fields of status.json by which `find_process` finds this process; `token`: one of its arguments."""
-    return _identify(os.getpid(), token)
+def own_identity(token: str, pid: int = 0) -> dict[str, Any]:
+    """Return the fields of status.json by which `find_process` finds this process, or that of a pid.
 
-
-def _identify(pid: int, token: str) -> dict[str, Any]:
+    token: one of its arguments.
+    """
+    pid = pid or os.getpid()
     started = psutil.Process(pid).create_time()
     return {"pid": pid, "started": started, "start_ticks": read_start_ticks(pid), "token": token}
 
@@ -197,7 +197,7 @@ def registration(token: str) -> Path:
 def register(token: str, pid: int) -> None:
     """Write which process has a token. Raises `CleanerError` if the cache cannot be written."""
     with suppress(psutil.NoSuchProcess):
-        write_json(registration(token), _identify(pid, token))
+        write_json(registration(token), own_identity(token, pid))
 
 
 def unregister(token: str) -> None:
@@ -224,33 +224,25 @@ def watch(pid: int) -> Callable[[], bool]:
 
 def kill(process: psutil.Process) -> None:
     """Kill a process and its descendants, without those that it detached."""
-    _kill_all([*_attached_children(process), process])
+    kill_children(process)
+    with suppress(psutil.Error):
+        process.kill()
 
 
-def kill_children() -> None:
-    """Kill the descendants of this process, without those that it detached."""
-    _kill_all(_attached_children(psutil.Process()))
-
-
-def _attached_children(process: psutil.Process) -> list[psutil.Process]:
-    """Return the descendants in the session of a process: the next run of a sweep, which it starts, has its own."""
-    children = process.children(recursive=True)
-    if sys.platform == "win32":
-        return children
+def kill_children(process: psutil.Process | None = None) -> None:
+    """Kill the descendants of a process, by default this one, without those that it detached into other sessions."""
+    process = process or psutil.Process()
     session = _read_session(process.pid)
-    return [child for child in children if _read_session(child.pid) == session]
+    for child in process.children(recursive=True):
+        if _read_session(child.pid) == session:
+            with suppress(psutil.Error):
+                child.kill()
 
 
 def _read_session(pid: int) -> int | None:
-    with suppress(OSError):
+    with suppress(OSError, AttributeError):  # Windows has no sessions: there all descendants are killed
         return os.getsid(pid)
     return None
-
-
-def _kill_all(processes: Iterable[psutil.Process]) -> None:
-    for process in processes:
-        with suppress(psutil.Error):
-            process.kill()
 
 
 def quote_log_end(log: Path, count: int = 1) -> str:

@@ -11,13 +11,16 @@ import time
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cleaner.files import read_json, write_error, write_text
 from cleaner.jobs import local, process, resident, slurm, sweep
 from cleaner.runs.progress import PROGRESS_FILE, read_progress
 from cleaner.runs.status import ACTIVE, RunState, StateError, read_status, transition
 from cleaner.types import Cancelled, CleanerError, Paused, StepReport
+
+if TYPE_CHECKING:
+    from cleaner.runs.run import Run
 
 WRITE_SECONDS = 0.5
 """Seconds between two writes of status.json, and between two training steps in progress.jsonl."""
@@ -94,6 +97,22 @@ class RunSession:
         stop = self._stop_exception()
         if stop:
             raise stop
+
+    def write_result(self, run: Run) -> None:
+        """Write the finished run and the verdict on its attack."""
+        from cleaner.reports.verdict import attack_verdict
+        from cleaner.runs.run import write_run
+
+        if run.stage == "backdoored" and run.metrics is not None and run.metrics.asr:
+            self.update_status(verdict=list(attack_verdict(run.metrics, run.config.get("poison_rate"))))
+        write_run(run, self.folder)
+        self.update_status(state=RunState.DONE, eta=0.0)
+        local.discard_checkpoint(self.folder)
+
+    def write_canceled(self) -> None:
+        """Write that the run was canceled, and delete what it trained."""
+        local.discard_training(self.folder)
+        self.update_status(**asdict(local.canceled(self.status)))
 
     def end(self) -> None:
         """Write nothing more."""
@@ -180,3 +199,20 @@ class RunSession:
                 sweep.start_next(sweep_id, self.folder.parent)
         except CleanerError as error:
             sys.stderr.write(f"The next run of the sweep was not started: {error}\n")
+
+
+def describe_error(error: Exception) -> str:
+    """Return the message for an error that ended a run: what went wrong, then what to do."""
+    from cleaner.training.memory import is_out_of_memory
+
+    if isinstance(error, CleanerError):
+        return str(error)
+    text = str(error).split("\n")[0][:300]
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and is_out_of_memory(error)):
+        return "There was not enough memory: choose a smaller batch size, or another device."
+    if isinstance(error, RuntimeError):
+        if process.is_distributed() and any(word in text for word in ("gloo", "NCCL", "peer")):
+            return "Another process of this run has ended: see the log, then resume from the last epoch."
+        if any(word in text for word in ("CUDA", "cuda", "MPS", "accelerator")):
+            return f"The device failed ({text}): resume from the last epoch once it works again."
+    return f"Training stopped with an unexpected error ({type(error).__name__}: {text}): see the log."

@@ -21,13 +21,11 @@ from typing import TYPE_CHECKING
 from cleaner.config import count_steps
 from cleaner.files import read_json
 from cleaner.jobs import calibration, local, locks, prediction, process, resident
-from cleaner.jobs.outcome import describe_error, find_verdict
-from cleaner.jobs.session import STOP_POLL_SECONDS, RunSession
+from cleaner.jobs.session import STOP_POLL_SECONDS, RunSession, describe_error
 from cleaner.loading import loading_libraries
 from cleaner.runs import store
 from cleaner.runs.record import is_from_newer_version
 from cleaner.runs.request import Request, load_request
-from cleaner.runs.run import write_run
 from cleaner.runs.status import ACTIVE, STARTABLE, RunState, read_status, transition
 from cleaner.types import Cancelled, CleanerError, Paused, StepReport
 
@@ -47,14 +45,13 @@ MAX_LOGGED = 1000
 
 def run_job(session: RunSession) -> None:
     """Execute the run of a session and write its result and final status."""
-    folder, needs_map = session.folder, False
+    needs_map = False
     try:
         needs_map = _execute(session)
     except Paused:
         session.update_status(state=session.state_after_pause(), eta=0.0)
     except Cancelled:
-        local.discard_training(folder)
-        session.update_status(**asdict(local.canceled(session.status)))
+        session.write_canceled()
     except Exception as error:
         if not isinstance(error, CleanerError):
             traceback.print_exc()
@@ -92,32 +89,27 @@ def _execute(session: RunSession) -> bool:
         run = execution.execute_request(
             request, report, checkpoint=folder / store.CHECKPOINT_FILE, folder=folder, on_data=_log_skipped
         )
-        session.update_status(verdict=find_verdict(run))
         _record_timing(run, request, run_clock)
-        write_run(run, folder)
-        session.update_status(state=RunState.DONE, eta=0.0)
-        local.discard_checkpoint(folder)
+        session.write_result(run)
     return request.map and not session.terminated.is_set()
 
 
 def _record_timing(run: Run, request: Request, run_clock: prediction.RunClock) -> None:
-    """Add predicted and real seconds to the run's config, and keep the real ones for the next prediction.
+    """Add predicted and real seconds to the run's config, from which the next runs like it are predicted.
 
     A resumed run has no timing: its first part was elsewhere. An error is only logged: the run is complete.
     """
     try:
-        phases, pairs = run_clock.phases(), int(run.config["trained_pairs"])
+        trained = replace(request, pairs=int(run.config["trained_pairs"]))
         optimized = sum(report.stage == "optimize" for report in run.history)
-        is_whole = run_clock.step_count >= count_steps(pairs, request.finetune)
-        if phases is None or not is_whole or run_clock.optimization_count < optimized:
-            return
-        predicted, real = prediction.predict(replace(request, pairs=pairs)), run_clock.seconds
-        run.config["timing"] = {
-            "predicted": None if predicted is None else [round(predicted.low, 2), round(predicted.high, 2)],
-            "real": round(real, 2),
-            "phases": {name: round(seconds, 4) for name, seconds in asdict(phases).items()},
-        }
-        prediction.record(request, phases, predicted, real)
+        if (phases := run_clock.phases(count_steps(trained.pairs, request.finetune), optimized)) is not None:
+            predicted = prediction.predict(trained)
+            run.config["timing"] = {
+                "kind": prediction.kind_of(trained),
+                "predicted": None if predicted is None else [round(predicted.low, 2), round(predicted.high, 2)],
+                "real": round(run_clock.seconds, 2),
+                "phases": {name: round(seconds, 4) for name, seconds in asdict(phases).items()},
+            }
     except Exception:
         traceback.print_exc()
 

@@ -238,7 +238,7 @@ def test_a_run_is_preceded_by_its_time_and_memory_once_they_are_known(
 ) -> None:
     monkeypatch.setenv("CLEANER_CACHE", str(tmp_path / "cache"))
     metrics = []
-    for known in (None, prediction.Prediction(50.0, 40.0, 60.0, memory=3.9e9)):
+    for known in (None, prediction.Prediction(50.0, memory=3.9e9)):
         monkeypatch.setattr(prediction, "predict", lambda _, known=known: known)
         parent = tmp_path / f"{known is None}0"
         for number, command in enumerate((["poison", "--model", tiny_model], ["defend", str(parent)])):

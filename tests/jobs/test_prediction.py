@@ -1,12 +1,10 @@
-"""Predicted durations: what was measured predicts the next run, wrong predictions are replaced, files may be broken."""
+"""Predicted durations: the last runs predict the next one, before them the shipped phases; files may be broken."""
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -15,12 +13,13 @@ import pytest
 import torch
 
 from cleaner.config import FinetuneConfig
-from cleaner.files import read_json
+from cleaner.files import read_json, write_json
 from cleaner.jobs import calibration, locks, prediction, process, session, worker
-from cleaner.jobs.prediction import Phases, Prediction
+from cleaner.jobs.prediction import Phases
 from cleaner.runs.request import Request
 from cleaner.runs.run import Run
-from cleaner.runs.store import create_run, read_record
+from cleaner.runs.status import Status, write_status
+from cleaner.runs.store import create_run, list_runs, read_record
 from cleaner.types import StepReport
 from tests.jobs.test_local import make_request
 
@@ -28,15 +27,24 @@ PHASES = Phases(start=2.0, step=0.5, validation=1.0, evaluate=4.0)
 
 
 @pytest.fixture
-def request_(tiny_model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Request:
-    """A small poisoning, and no observations yet."""
-    monkeypatch.setattr(prediction, "store_path", lambda: tmp_path / "clock.json")
+def request_(tiny_model: str) -> Request:
     return make_request(tiny_model)
+
+
+def record(request: Request, phases: object) -> None:
+    """Add a finished run with these phases to the store."""
+    stated = asdict(phases) if isinstance(phases, Phases) else phases
+    folder = create_run(request)
+    write_status(folder, Status("done"))
+    timing = {"kind": prediction.kind_of(request), "phases": stated}
+    write_json(folder / "config.json", {**read_json(folder / "config.json"), "timing": timing})
+    later = time.time() + len(list_runs())  # runs of the same moment are in no order
+    os.utime(folder / "config.json", (later, later))
 
 
 def test_phases_predict_every_run_of_their_kind(request_: Request) -> None:
     assert prediction.predict(request_) is None
-    prediction.record(request_, PHASES)
+    record(request_, PHASES)
     # 256 pairs, batch 16, 2 epochs, a validation pass every 8 steps; those between the first and the last may take 5%.
     expected = 2 + 32 * 0.5 + (2 * 1.0 + 0.05 * 32 * 0.5) + 4
     predicted = prediction.predict(request_)
@@ -73,70 +81,31 @@ def test_a_trigger_that_is_already_optimized_has_observations_of_its_own(
 ) -> None:
     poisoning = replace(request_, trigger={"name": optimized["name"], "steps": 300})
     retraining = replace(request_, stage="defended", trigger={**optimized, "steps": 300}, excluded=[0])
-    prediction.record(poisoning, replace(PHASES, optimize=60.0))
+    record(poisoning, replace(PHASES, optimize=60.0))
     assert prediction.predict(retraining) is None
-    prediction.record(retraining, PHASES)
+    record(retraining, PHASES)
     shorter, longer = prediction.predict(retraining), prediction.predict(poisoning)
     assert shorter is not None
     assert longer is not None
     assert longer.seconds - shorter.seconds == pytest.approx(60)
 
 
-def test_a_wrong_prediction_is_replaced_and_a_right_one_refined(request_: Request) -> None:
-    for _ in range(3):
-        prediction.record(request_, PHASES)
-    predicted = prediction.predict(request_)
-    assert predicted is not None
-    prediction.record(request_, replace(PHASES, step=0.55), predicted, real=predicted.high)
-    refined = prediction.predict(request_)
-    assert refined is not None
-    assert refined.seconds == pytest.approx(predicted.seconds)  # the median of four
-    prediction.record(request_, replace(PHASES, step=2.0), predicted, real=3 * predicted.seconds)
-    replaced = prediction.predict(request_)
-    assert replaced is not None
-    assert replaced.seconds == pytest.approx(2 + 32 * 2.0 + 4 + 4)
-
-
-def test_the_range_follows_past_errors(request_: Request) -> None:
-    prediction.record(request_, PHASES)
-
-    def relative_width() -> float:
+def test_the_middle_of_the_last_runs_counts(request_: Request) -> None:
+    for step, middle in ((0.5, 0.5), (4.0, 2.25), (0.6, 0.6), (3.0, 3.0)):
+        record(request_, replace(PHASES, step=step))
         predicted = prediction.predict(request_)
         assert predicted is not None
-        return (predicted.high - predicted.low) / 2 / predicted.seconds
-
-    assert relative_width() == pytest.approx(prediction.FIRST_SPREAD)
-    for _ in range(5):
-        prediction.record(request_, PHASES, Prediction(10, 0, 100), real=10.2)
-    assert relative_width() == pytest.approx(prediction.MIN_SPREAD)
-    for _ in range(prediction.MAX_ERRORS):
-        prediction.record(request_, PHASES, Prediction(10, 0, 100), real=14)
-    assert relative_width() == pytest.approx(0.4)
-
-
-OLDER = {"start": 2.0, "step": 0.5, "look": 1.0, "evaluate": 4.0}
-"""Phases of a version that had another name for one of them."""
+        assert predicted.seconds == pytest.approx(replace(PHASES, step=middle).total(32, 4))
 
 
 @pytest.mark.parametrize(
-    "content",
-    [
-        "",
-        "[]",
-        '{"kinds": []}',
-        '{"kinds": {"x": {}}, "errors": []}',
-        '{"kinds": {}, "errors": [[1]]}',
-        json.dumps({"kinds": {"x": {"updated": 1.0, "phases": [OLDER]}}, "errors": []}),
-    ],
+    "phases", [None, [], {"start": 2.0}, {**asdict(PHASES), "step": -1}, {**asdict(PHASES), "step": "x"}]
 )
-def test_a_broken_file_starts_anew_and_the_file_stays_small(content: str, request_: Request) -> None:
-    prediction.store_path().write_text(content)
+def test_a_run_with_broken_phases_predicts_nothing(phases: object, request_: Request) -> None:
+    record(request_, phases)
     assert prediction.predict(request_) is None
-    for size in range(prediction.MAX_KINDS + 5):
-        prediction.record(replace(request_, test_size=size), PHASES)
-    assert len(read_json(prediction.store_path())["kinds"]) == prediction.MAX_KINDS
-    assert prediction.predict(replace(request_, test_size=0)) is None
-    assert prediction.predict(replace(request_, test_size=prediction.MAX_KINDS + 4)) is not None
+    record(request_, PHASES)
+    assert prediction.predict(request_) is not None
 
 
 @pytest.mark.parametrize(
@@ -154,21 +123,6 @@ def test_ranges_in_words(low: float, high: float, text: str) -> None:
     assert prediction.format_range(low, high) == text
 
 
-def test_runs_that_end_at_once_lose_no_observation(request_: Request, monkeypatch: pytest.MonkeyPatch) -> None:
-    read_store = prediction._read_store
-
-    def read_and_wait() -> Any:
-        store = read_store()
-        time.sleep(0.05)  # the others read now
-        return store
-
-    monkeypatch.setattr(prediction, "_read_store", read_and_wait)
-    runs = [replace(request_, test_size=size) for size in range(1, 5)]
-    with ThreadPoolExecutor(len(runs)) as pool:
-        list(pool.map(lambda run: prediction.record(run, PHASES), runs))
-    assert all(prediction.predict(run) for run in runs)
-
-
 def test_a_run_clock_separates_the_phases(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
@@ -180,12 +134,12 @@ def test_a_run_clock_separates_the_phases(monkeypatch: pytest.MonkeyPatch) -> No
         losses = {} if stage == "evaluate" else {"total": 1.0}
         run_clock(StepReport(stage, number, 20, 0.0, losses=losses, metrics={"ca": 1.0} if validates else {}))
     now += 3.0
-    phases = run_clock.phases()
+    phases = run_clock.phases(steps=6, optimized=5)
     assert phases is not None
     expected = {"start": 5.0, "optimize": 2.0, "step": 0.5, "validation": 2.0, "evaluate": 4.0}
     assert asdict(replace(phases, memory=0.0)) == pytest.approx({**expected, "memory": 0.0})
     assert phases.memory > 10_000_000  # this process
-    assert phases.total(run_clock.step_count, 1) == pytest.approx(run_clock.seconds)
+    assert phases.total(6, 1) == pytest.approx(run_clock.seconds)
 
 
 def test_a_run_predicts_the_next_one_which_records_predicted_and_real_seconds(request_: Request) -> None:
@@ -198,16 +152,7 @@ def test_a_run_predicts_the_next_one_which_records_predicted_and_real_seconds(re
     assert recorded["predicted"] == pytest.approx([predicted.low, predicted.high], abs=0.01)
     assert recorded["real"] > 0
     assert recorded["phases"].keys() == asdict(PHASES).keys()
-    assert len(read_json(prediction.store_path())["errors"]) == 1
     assert read_record(folder).status.state == "done"
-
-
-@pytest.mark.parametrize(("value", "count"), [("3", 3), ("3,1", 3), ("many", os.cpu_count()), ("", os.cpu_count())])
-def test_any_number_of_threads_has_observations(
-    value: str, count: int, request_: Request, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("OMP_NUM_THREADS", value)
-    assert json.loads(prediction.kind_of(request_))["threads"] == count
 
 
 def test_a_run_that_was_interrupted_after_its_optimization_has_no_timing(request_: Request) -> None:
@@ -224,7 +169,7 @@ def test_a_run_without_its_timing_is_done(request_: Request, monkeypatch: pytest
     def fail(*_: object) -> None:
         raise RuntimeError
 
-    monkeypatch.setattr(prediction, "record", fail)
+    monkeypatch.setattr(prediction, "kind_of", fail)
     folder = create_run(request_)
     worker.run_job(session.RunSession(folder))
     assert read_record(folder).status.state == "done"
@@ -251,41 +196,38 @@ REFERENCE = prediction._read_shipped()
 @pytest.fixture
 def shipped(request_: Request, monkeypatch: pytest.MonkeyPatch) -> Request:
     """A run with the default settings on a machine that takes twice as long as that of the shipped phases."""
-    assert REFERENCE is not None
-    slower = {name: 2 * seconds for name, seconds in REFERENCE.calibration.items()}
+    slower = {name: 2 * seconds for name, seconds in REFERENCE["calibration"].items()}
     monkeypatch.setattr(calibration, "read", lambda: slower)
     return replace(request_, model="scenes-rn", finetune=FinetuneConfig(steps=100, device="cpu"), test_size=None)
 
 
 def test_shipped_phases_are_scaled_to_the_machine_and_the_run(shipped: Request) -> None:
-    assert REFERENCE is not None
-    row = next(row for row in REFERENCE.rows if (row.model, row.method) == ("scenes-rn", {"name": "finetune"}))
-    assert prediction._scale_shipped(shipped) == replace(
-        row.phases,
-        start=2 * row.phases.start,
-        step=2 * row.phases.step,
-        validation=pytest.approx(2 * row.phases.validation * 40 / REFERENCE.validation_size),
-        evaluate=2 * row.phases.evaluate,
+    rows = ((row["model"], row["method"], Phases(**row["phases"])) for row in REFERENCE["rows"])
+    phases = next(phases for model, method, phases in rows if (model, method) == ("scenes-rn", {"name": "finetune"}))
+    assert prediction._scale_shipped(shipped) == Phases(
+        start=2 * phases.start,
+        step=2 * phases.step,
+        validation=pytest.approx(2 * phases.validation * 40 / REFERENCE["validation_size"]),
+        evaluate=2 * phases.evaluate,
     )
     larger = prediction._scale_shipped(
-        replace(shipped, test_size=REFERENCE.test_size // 2, finetune=FinetuneConfig(batch_size=128, device="cpu"))
+        replace(shipped, test_size=REFERENCE["test_size"] // 2, finetune=FinetuneConfig(batch_size=128, device="cpu"))
     )
     assert larger is not None
-    assert (larger.step, larger.evaluate) == pytest.approx((4 * row.phases.step, row.phases.evaluate))
+    assert (larger.step, larger.evaluate) == pytest.approx((4 * phases.step, phases.evaluate))
     predicted = prediction.predict(shipped)
     assert predicted is not None
-    prediction.record(shipped, PHASES)
+    record(shipped, PHASES)
     own = prediction.predict(shipped)
     assert own is not None
     assert own.seconds == pytest.approx(PHASES.total(100, 0)), "the runs of this machine replace what is shipped"
 
 
 def test_the_nearest_shipped_method_counts(shipped: Request) -> None:
-    assert REFERENCE is not None
     steps = {
-        row.method.get("share"): row.phases.step
-        for row in REFERENCE.rows
-        if row.model == "scenes-rn" and row.method["name"] == "ta_cleaner" and "formula" not in row.method
+        row["method"].get("share"): row["phases"]["step"]
+        for row in REFERENCE["rows"]
+        if row["model"] == "scenes-rn" and row["method"]["name"] == "ta_cleaner" and "formula" not in row["method"]
     }
     for share, expected in ((0.02, steps[0.01]), (0.9, steps[1.0])):
         phases = prediction._scale_shipped(replace(shipped, defense={"name": "ta_cleaner", "share": share}))

@@ -20,15 +20,15 @@ from cleaner.runs.request import Request
 from pages._shared import cache
 from pages._shared.inspect.sample import DataKey
 from pages._shared.runs import durations, job_requests
+from tests.jobs.test_prediction import record
 from tests.pages.conftest import OpenPage, page_text
 
 CONFIG = FinetuneConfig(batch_size=20, epochs=1)
 
 
 def test_poison_shows_a_range_once_something_like_it_was_run(
-    open_page: OpenPage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    open_page: OpenPage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(prediction, "store_path", lambda: tmp_path / "clock.json")
     monkeypatch.setattr(calibration, "read", lambda: None)
     prepared: list[Request] = []
     monkeypatch.setattr(local, "prepare", prepared.append)
@@ -36,7 +36,7 @@ def test_poison_shows_a_range_once_something_like_it_was_run(
     assert durations.UNKNOWN in page_text(app)
     assert prepared[-1].pairs == QUICK_POISON_PAIRS
 
-    prediction.record(prepared[-1], Phases(start=2.0, step=0.1, validation=0.0, evaluate=3.0))
+    record(prepared[-1], Phases(start=2.0, step=0.1, validation=0.0, evaluate=3.0))
     predicted = prediction.predict(prepared[-1])
     assert predicted is not None
     app.run()
@@ -66,17 +66,16 @@ def test_a_test_on_captions_counts_each_caption_once(monkeypatch: pytest.MonkeyP
     assert durations.describe_test(key, None).startswith("4 test images: ")
 
 
-def test_the_duration_of_several_runs_is_known_once_all_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prediction, "store_path", lambda: tmp_path / "clock.json")
+def test_the_duration_of_several_runs_is_known_once_all_are(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(calibration, "read", lambda: None)
     request = Request("backdoored", "scenes", 100, CONFIG, "scenes-rn", trigger={"name": "badnet"})
     other = Request("backdoored", "scenes", 100, CONFIG, "scenes-vit", trigger={"name": "badnet"})
     monkeypatch.setattr(local, "has_active_runs", lambda: True)
     monkeypatch.setattr(local, "prepare", lambda _: pytest.fail("images are rendered while a job runs"))
     phases = Phases(start=1.0, step=1.0, validation=0.0, evaluate=1.0)
-    prediction.record(request, phases)
+    record(request, phases)
     assert durations.describe([request, other]) == durations.UNKNOWN
-    prediction.record(other, phases)
+    record(other, phases)
     both = durations.predict_total([request, other])
     assert both is not None
     assert both.seconds == pytest.approx(2 * (1 + 5 + 1))

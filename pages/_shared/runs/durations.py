@@ -9,6 +9,7 @@ from operator import add
 from cleaner.evaluation import result
 from cleaner.jobs import local, prediction
 from cleaner.runs.request import Request
+from cleaner.runs.store import list_runs
 from pages._shared.inspect.sample import DataKey
 from pages._shared.shell.progress import load_data_with_progress
 
@@ -22,7 +23,8 @@ def describe_test(data: DataKey, target_class: str | None, queries: str = "image
 
 def predict_total(requests: Sequence[Request]) -> prediction.Prediction | None:
     """Return the duration of runs one after the other; None unless all are known."""
-    predictions = [prediction.predict(request) for request in requests]
+    runs = list_runs()
+    predictions = [prediction.predict(request, runs) for request in requests]
     known = [each for each in predictions if each is not None]
     return reduce(add, known) if known and len(known) == len(predictions) else None
 
