@@ -24,6 +24,7 @@ from cleaner.jobs import locks, process
 from cleaner.runs.request import Request, load_request
 from cleaner.runs.status import RunState, Status
 from cleaner.runs.store import LOG_FILE, list_entries
+from cleaner.types import CleanerError
 
 OPTION = "--serve"
 """Option of `cleaner.worker`: its arguments are a token, the folder of a run store, and the pid of who starts it."""
@@ -97,9 +98,9 @@ def pass_on(token: str, root: Path) -> None:
 def ask_to_prepare(token: str, request: Request) -> None:
     """Have the idle worker of a queue render the images of a request."""
     path, values = _preparation(token), asdict(request)
-    if process.is_registered(token) and read_json(path) != values:
-        write_json(path, values)
-        with suppress(OSError):
+    with suppress(OSError, CleanerError):  # it only saves time
+        if process.is_registered(token) and read_json(path) != values:
+            write_json(path, values)
             os.utime(process.registration(token))
 
 
@@ -135,11 +136,11 @@ class Bell:
 
     def take_request(self) -> Request | None:
         """Return the request to prepare, if it is a new one."""
-        version = file_version(_preparation(self.token))
-        if version in (None, self._prepared):
-            return None
-        self._prepared = version
-        return load_request({"request": read_json(_preparation(self.token))})
+        before, self._prepared = self._prepared, file_version(_preparation(self.token))
+        if self._prepared not in (None, before):
+            with suppress(CleanerError):
+                return load_request({"request": read_json(_preparation(self.token))})
+        return None
 
     def has_run(self, *_: object) -> bool:
         """Return whether a run waits; cheap while nobody has rung."""

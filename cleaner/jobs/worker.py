@@ -16,7 +16,7 @@ import traceback
 from contextlib import nullcontext, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cleaner.config import count_steps
 from cleaner.files import read_json
@@ -143,8 +143,7 @@ def run_secondary_rank(folder: Path) -> int:
     try:
         request = load_request(read_json(folder / "config.json"))
         join_process_group(request)
-        for name in ("SIGTERM", "SIGINT"):
-            signal.signal(getattr(signal, name), signal.SIG_IGN)  # rank 0 receives it and stops all ranks
+        _on_stop_signals(signal.SIG_IGN)  # rank 0 receives them and stops all ranks
         threading.Thread(target=_exit_after_run, args=(folder,), name="exit-after-run", daemon=True).start()
         from cleaner.jobs import execution
 
@@ -225,7 +224,8 @@ def serve(token: str, root: Path, starter: int) -> int:
                 continue
             if not _is_reusable(session, bell):
                 break
-            _rest()
+            process.redirect_output(Path(os.devnull))
+            _on_stop_signals(signal.SIG_DFL)
             free_since, is_loaded = time.time(), True
         elif resident.is_kept() and not is_loaded:
             load_libraries()
@@ -261,11 +261,9 @@ def _is_reusable(session: RunSession, bell: resident.Bell) -> bool:
     return session.status.state == RunState.DONE and is_small and is_needed and not session.terminated.is_set()
 
 
-def _rest() -> None:
-    """Become as before the run that has ended: no log, ended by signals."""
-    process.redirect_output(Path(os.devnull))
-    for name in ("SIGTERM", "SIGINT"):
-        signal.signal(getattr(signal, name), signal.SIG_DFL)
+def _on_stop_signals(handler: Any) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, handler)
 
 
 def _keep_waiting_alive(token: str, root: Path) -> None:
@@ -306,8 +304,7 @@ def run_folder(folder: Path, token: str, *, free_since: float | None = None) -> 
             if read_status(folder).state in STARTABLE:  # started by hand; one that waited may have been stopped since
                 local.withdraw_stop_requests(folder)
             session = RunSession(folder, token, free_since=free_since or 0.0)
-            for name in ("SIGTERM", "SIGINT"):
-                signal.signal(getattr(signal, name), lambda *_: session.terminated.set())
+            _on_stop_signals(lambda *_: session.terminated.set())
             threading.Thread(target=session.monitor, name="monitor", daemon=True).start()
             run_job(session)
     except CleanerError as error:

@@ -24,7 +24,7 @@ LOCK_SECONDS = 2.0
 
 
 class RunState(StrEnum):
-    """The state of a run; DIED and UNREADABLE are found by reading, the others are written by `transition`."""
+    """The state of a run, as `transition` writes it; DIED and UNREADABLE are also found by reading."""
 
     NEW = "new"
     QUEUED = "queued"
