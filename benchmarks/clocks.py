@@ -1,14 +1,13 @@
 """How far predicted durations are from real ones: python -m benchmarks.clocks
 
-Each method is measured by the spare worker, as a page does before Start, and then run. Starts without observations;
-from the second round on, the runs of the first one correct the predictions. Measure on an idle machine.
+Starts without runs of this machine: the first round is predicted from the shipped phases and a calibration; from the
+second round on, the runs of the first one correct the predictions. Measure on an idle machine.
 """
 
 from __future__ import annotations
 
 import os
 import tempfile
-import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
@@ -20,7 +19,7 @@ from cleaner import presets
 from cleaner.config import with_eval_interval
 from cleaner.defenses import DEFENSES
 from cleaner.files import read_json
-from cleaner.jobs import local, prediction, spare
+from cleaner.jobs import calibration, local
 from cleaner.runs import store
 from cleaner.runs.folders import run_id
 from cleaner.runs.request import Request
@@ -51,6 +50,8 @@ def main(options: Options) -> None:
     with tempfile.TemporaryDirectory() as place:
         os.environ["CLEANER_RUNS"] = str(Path(place) / "runs")
         os.environ["CLEANER_CACHE"] = str(Path(place) / "cache")
+        calibration.ensure()
+        local.keep_worker("cpu")
         for number in range(1, options.rounds + 1):
             requests = [make_attack(options, name) for name in options.triggers]
             folders = [run(request) for request in requests]
@@ -59,7 +60,6 @@ def main(options: Options) -> None:
             for folder, name in zip(folders, (*options.triggers, *options.defenses), strict=True):
                 timing = read_json(folder / "config.json")["timing"]
                 rows.append({"round": number, "method": name, **timing})
-    spare.dismiss()
     for row in rows:
         middle = sum(row["predicted"]) / 2
         row["error"] = round(max(row["real"] / middle, middle / row["real"]), 3)
@@ -82,13 +82,7 @@ def make_defense(options: Options, name: str, parent: str) -> Request:
 
 
 def run(request: Request) -> Path:
-    """Measure a request if it was not measured, run it, and return its folder."""
-    spare.ensure()
-    spare.measure(request)
-    while prediction.predict(request) is None:
-        if not prediction.is_measurable(request):
-            raise SystemExit("The request could not be measured.")
-        time.sleep(0.2)
+    """Run a request and return its folder."""
     folder = store.create_run(request)
     local.start(folder)
     protocol.wait_for_run(folder)

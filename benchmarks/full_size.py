@@ -2,9 +2,8 @@
 
 An untrained ViT-B-32 and generated photos of 998 ImageNet classes. Each step runs in a new process, first with an empty
 cache of its own and then with what that left: zero-shot evaluation, the embedding map of 300 photos, one image in
-Try it. The duration of a short poisoning is predicted from a sample, as before every run, and measured. Then a browser
-opens Embeddings, Try it and Attention of the app with this model in view, and the server's memory is read. Measure on
-an idle machine; the pages need Chromium.
+Try it. Then a browser opens Embeddings, Try it and Attention of the app with this model in view, and the memory of the
+server is read. Measure on an idle machine; the pages need Chromium.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,15 +28,13 @@ from PIL import Image
 
 from benchmarks import RESULTS_DIR, protocol
 from benchmarks.browser import open_page, start_server, wait_idle
-from cleaner.files import child_environment, read_json
+from cleaner.files import child_environment
 from cleaner.models.architectures import IMAGENET_CLASS_NAMES, get_open_clip_architecture
 
 RESULT_PATH = RESULTS_DIR / "full_size.json"
 PAGES = ("Embeddings", "Try it", "Attention")
 PAGE_TIMEOUT_MS = 600_000
 PHOTO_SIZE = (500, 375)
-POISONED_PAIRS, POISON_STEPS = 256, 4
-"""Of the poisoning whose duration is predicted; 64 pairs per step."""
 
 
 @dataclass(frozen=True)
@@ -110,41 +107,10 @@ def try_once(model: str, table: str) -> dict[str, Any]:
     return {"warm": time.perf_counter() - start}
 
 
-def predict_once(model: str, table: str) -> dict[str, Any]:
-    """Predict a poisoning from a sample, then run it; return the seconds of the sample and both of the run."""
-    from cleaner.attacks import TRIGGERS
-    from cleaner.config import FinetuneConfig
-    from cleaner.jobs import local, prediction, timing
-    from cleaner.runs import store
-    from cleaner.runs.request import Request
-
-    request = Request(
-        "backdoored",
-        table,
-        POISONED_PAIRS,
-        FinetuneConfig(lr=1e-5, steps=POISON_STEPS, device="cpu"),
-        model,
-        trigger=TRIGGERS["badnet"]().state_dict(),
-        target_class=IMAGENET_CLASS_NAMES[0],
-        film=False,
-    )
-    start = time.perf_counter()
-    timing.measure(asdict(request))
-    sample = time.perf_counter() - start
-    if prediction.predict(request) is None:
-        raise SystemExit("The poisoning could not be measured.")
-    folder = store.create_run(request)
-    local.start(folder)
-    protocol.wait_for_run(folder)
-    measured = read_json(folder / "config.json")["timing"]
-    return {"steps": POISON_STEPS, "sample": sample, "predicted": measured["predicted"], "real": measured["real"]}
-
-
 STEPS: dict[str, Callable[..., dict[str, Any]]] = {
     "evaluate": evaluate_once,
     "map": map_once,
     "try": try_once,
-    "predict": predict_once,
 }
 
 
@@ -236,9 +202,8 @@ def main(options: Options) -> None:
                 rows.append({"cache": visit, "templates": templates, **run_step(cache, "evaluate", *arguments)})
             for name in ("map", "try"):
                 rows.append({"cache": visit, **run_step(Path(place) / f"cache-{name}", name, model, table)})
-        predicted = run_step(Path(place) / "cache-predict", "predict", model, table)
         pages = measure_pages(model, table, Path(place) / "pages-cache") if options.pages else []
-    protocol.write_result(options.out, model=options.model, steps=rows, prediction=predicted, pages=pages)
+    protocol.write_result(options.out, model=options.model, steps=rows, pages=pages)
 
 
 if __name__ == "__main__":

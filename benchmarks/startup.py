@@ -1,6 +1,6 @@
 """Time from the click to the first training step, and from the last step to the result: python -m benchmarks.startup
 
-Each round poisons a model twice with the quick setting's pairs, by a new worker and by a spare one that has waited.
+Each round poisons a model twice with the quick setting's pairs, by a new worker and by one that has waited.
 Measure on an idle machine.
 """
 
@@ -20,8 +20,8 @@ import tyro
 from benchmarks import RESULTS_DIR, protocol
 from benchmarks.markdown import timing_tables
 from cleaner import presets
-from cleaner.files import source_root
-from cleaner.jobs import local, spare
+from cleaner.files import read_json, runs_root, source_root
+from cleaner.jobs import local, process, resident
 from cleaner.runs import store
 from cleaner.runs.request import Request
 from cleaner.runs.run import read_progress
@@ -48,29 +48,30 @@ def main(options: Options) -> None:
     with tempfile.TemporaryDirectory() as place:
         os.environ["CLEANER_RUNS"] = place
         time_run(request)
-        rows: list[dict[str, Any]] = [{"worker": "new", **time_rounds(request, options.rounds, with_spare=False)}]
-        rows.append({"worker": "spare", **time_rounds(request, options.rounds, with_spare=True)})
+        rows: list[dict[str, Any]] = [{"worker": "new", **time_rounds(request, options.rounds, is_warm=False)}]
+        rows.append({"worker": "waiting", **time_rounds(request, options.rounds, is_warm=True)})
     protocol.write_result(RESULT_PATH, seeds=[0], model=options.model, rows=rows)
     print(timing_tables.startup(source_root()))
 
 
-def time_rounds(request: Request, rounds: int, *, with_spare: bool) -> dict[str, float]:
-    """Return the medians of `time_run`, and the memory of a waiting spare in MB."""
+def time_rounds(request: Request, rounds: int, *, is_warm: bool) -> dict[str, float]:
+    """Return the medians of `time_run`, and the memory of a waiting worker in MB."""
     measured = []
     for _ in range(rounds):
-        memory = {"waiting_mb": start_spare()} if with_spare else {}
+        os.environ[resident.SWITCH] = "1" if is_warm else "0"
+        memory = {"waiting_mb": start_worker()} if is_warm else {}
         measured.append({**time_run(request), **memory})
     return {name: round(median(each[name] for each in measured), 2) for name in measured[0]}
 
 
-def start_spare() -> float:
-    """Start a spare worker, wait until it has loaded its libraries, and return its memory in MB."""
-    spare.ensure()
-    assert spare._spare is not None
-    process = psutil.Process(spare._spare.process.pid)
-    while process.memory_info().rss < 200e6 or process.cpu_percent(interval=1.0):
+def start_worker() -> float:
+    """Have a worker wait, with its libraries loaded, and return its memory in MB."""
+    local.keep_worker("cpu")
+    registered = read_json(process.registration(resident.token_of(runs_root(), "cpu")))
+    worker = psutil.Process(registered["pid"])
+    while worker.memory_info().rss < 200e6 or worker.cpu_percent(interval=1.0) > 1:
         pass
-    return process.memory_info().rss / 1e6
+    return worker.memory_info().rss / 1e6
 
 
 def time_run(request: Request) -> dict[str, float]:

@@ -269,7 +269,7 @@ def show_start_section(attack: job_requests.AttackSettings | None) -> None:
     tested = durations.describe_test(DataKey(attack.data, "test", attack.test_size), attack.target_class, queries)
     if cluster is None:
         trained = [replace(request, pairs=pairs) for request in run_requests]
-        durations.show(trained, lambda duration: st.caption(f"**{duration}** · {plan}  \n{tested}"))
+        st.caption(f"**{durations.describe(trained)}** · {plan}  \n{tested}")
     else:
         st.caption(f"{plan}  \n{tested}")
     forms.show_command(run_requests)

@@ -211,12 +211,8 @@ def show_preflight(
         _draw_plan(plan, run_requests)
         return
     where = f"one at a time on {escape_markdown(plan[0][1].device)}"
-
-    def draw(duration: str) -> None:
-        st.caption(f"**{duration}** · {runs}, {where}  \n{tested}")
-        _draw_plan(plan, run_requests)
-
-    durations.show(run_requests, draw)
+    st.caption(f"**{durations.describe(run_requests)}** · {runs}, {where}  \n{tested}")
+    _draw_plan(plan, run_requests)
 
 
 def _describe_test(suspect: Suspect) -> str:

@@ -65,7 +65,7 @@ def scene_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         (folder / "scenes").symlink_to(rendered)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CLEANER_CACHE", str(folder))
-        patch.setenv("CLEANER_SPARE", "0")  # tests of the spare worker start their own
+        patch.setenv("CLEANER_WARM", "0")  # workers end with their queue
         patch.setenv("CLEANER_RUNS", str(tmp_path_factory.mktemp("runs")))
         patch.setattr(scenes, "render", lru_cache(4000)(scenes.render))  # tests show the same first images
         yield folder

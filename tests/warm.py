@@ -77,7 +77,7 @@ def run_command() -> int:
 
 def serve(path: str) -> None:
     """Fork a process for each command, until standard input ends."""
-    from cleaner.jobs.spare_worker import load_libraries
+    from cleaner.jobs.worker import load_libraries
 
     load_libraries()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # no zombies

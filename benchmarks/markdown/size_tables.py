@@ -30,16 +30,7 @@ def full_size(root: Path) -> str:
         f"\n\n`{result['model']}`, generated photos. In a new process each step starts with an empty cache, so its "
         "first time includes the prompts of all classes; in the app, opening the model encodes them. A further image "
         f"in Try it: {warm:.1f} s. Peak memory of a new process: {peak:,.0f} MB. "
-        f"{describe_prediction(result['prediction'])} {describe_origin(result)}"
-    )
-
-
-def describe_prediction(row: dict[str, Any]) -> str:
-    """Return how long a short poisoning was predicted to take, and took."""
-    low, high = row["predicted"]
-    return (
-        f"A poisoning of {row['steps']} steps with its evaluation: predicted as {low:.0f} to {high:.0f} s from a "
-        f"sample of {row['sample']:.0f} s, took {row['real']:.0f} s."
+        f"{describe_origin(result)}"
     )
 
 

@@ -20,7 +20,7 @@ from cleaner.labels import stage_label, state_label
 from cleaner.runs.folders import runs_root
 from cleaner.runs.request import Request
 from cleaner.runs.run import Run, load_run
-from cleaner.runs.status import ACTIVE, STATUS_FILE, Status
+from cleaner.runs.status import ACTIVE, STATUS_FILE, RunState, Status
 from cleaner.runs.store import create_run, remove_run_folder
 from cleaner.types import CleanerError
 
@@ -85,7 +85,7 @@ def wait_for_run(folder: Path) -> Run:
         show = "Show it: python -m cleaner runs" if is_listed else f"Its state: {folder / STATUS_FILE}"
         cancel = cleaner_command("runs", "--cancel", str(folder))
         raise KeyboardInterrupt(DETACHED_MESSAGE.format(show=show, cancel=cancel)) from None
-    if status.state != "done":
+    if status.state != RunState.DONE:
         raise CleanerError(f"the run in {folder} is {state_label(status.state)}. {status.message}".strip())
     return load_run(folder)
 
@@ -94,8 +94,8 @@ def watch_run(folder: Path) -> Status:
     """Show the status of a run on stderr until it ends."""
     last_text, last_time = "", 0.0
     while (status := local.poll_status(folder)).state in ACTIVE:
-        text = status.message if status.state == "queued" else f"{status.state}: {status.stage}"
-        if text != last_text or (time.monotonic() - last_time > 10 and status.state == "running"):
+        text = status.message if status.state == RunState.QUEUED else f"{status.state}: {status.stage}"
+        if text != last_text or (time.monotonic() - last_time > 10 and status.state == RunState.RUNNING):
             last_text, last_time = text, time.monotonic()
             sys.stderr.write(f"{_format_status(status)}\n")
             sys.stderr.flush()
@@ -104,7 +104,7 @@ def watch_run(folder: Path) -> Status:
 
 
 def _format_status(status: Status) -> str:
-    if status.state == "queued" or not status.stage:
+    if status.state == RunState.QUEUED or not status.stage:
         return status.message or f"Running on {status.host}."
     left = f", {format_duration(status.eta)} left" if status.step else ""
     return f"{stage_label(status.stage)}: {status.step}/{status.total}{left}"

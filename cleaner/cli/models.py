@@ -86,7 +86,7 @@ class Evaluate:
         forecast = describe_test(test, target_class, queries, self.protocol)
         if clip.is_slow:  # others take seconds
             seconds = predict_evaluation(clip, test, trigger, clean_clip=clean_clip, templates=self.templates)
-            forecast = f"{Prediction(seconds, 0.8 * seconds, 1.2 * seconds, process.peak_memory())}. {forecast}"
+            forecast = f"{Prediction(seconds, process.peak_memory())}. {forecast}"
         print(forecast, file=sys.stderr, flush=True)
         metrics = evaluate(
             clip,

@@ -45,7 +45,7 @@ from cleaner.runs.folders import is_run_folder, run_id, runs_root
 from cleaner.runs.inversion_result import adopt_inversion
 from cleaner.runs.record import RunRecord
 from cleaner.runs.request import Request, split_words
-from cleaner.runs.status import ACTIVE
+from cleaner.runs.status import ACTIVE, RunState
 from cleaner.types import CleanerError
 
 if TYPE_CHECKING:
@@ -94,9 +94,11 @@ class Sweep:
             watch_sweep(name)
         self._print_sweeps([name])
         records = sweep.list_sweep_runs(name)
-        missing = [record.status for record in records if record.status.state != "done"]
+        missing = [record.status for record in records if record.status.state != RunState.DONE]
         if missing and not self.background:
-            reasons = dict.fromkeys(status.message for status in missing if status.state in ("failed", "died"))
+            reasons = dict.fromkeys(
+                status.message for status in missing if status.state in (RunState.FAILED, RunState.DIED)
+            )
             details = "".join(f" ({message})" for message in reasons if message)
             raise CleanerError(
                 f"{len(missing)} of {len(records)} runs are not done{details}: read log.txt in their folders, then "
@@ -188,7 +190,7 @@ def _split_spec(spec: str) -> list[str]:
 
 def _test_metrics(row: RunRecord) -> Mapping[str, Any]:
     """Return the test metrics of a finished run; empty for others."""
-    return row.metrics if row.status.state == "done" else {}
+    return row.metrics if row.status.state == RunState.DONE else {}
 
 
 def _to_dict(row: RunRecord) -> dict[str, Any]:
@@ -223,7 +225,7 @@ def format_rows(records: Sequence[RunRecord]) -> list[tuple[str, ...]]:
 
 def format_progress(records: Sequence[RunRecord]) -> str:
     """Return how many runs of a sweep are done, and how long the others will take."""
-    done = sum(record.status.state == "done" for record in records)
+    done = sum(record.status.state == RunState.DONE for record in records)
     seconds = sweep.seconds_left(records)
     left = "" if seconds is None or not sweep.is_active(records) else f", about {format_duration(seconds)} left"
     return f"{done} of {len(records)} runs done{left}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -15,13 +16,15 @@ from cleaner.files import read_json
 from cleaner.inspection.training_pairs import rebuild_training_pairs
 from cleaner.models.clip import Clip, load_clip
 from cleaner.models.devices import configure_torch
+from cleaner.presets import QUICK_CLEAN_PAIRS
 from cleaner.retrain import retrain_without
 from cleaner.runs.folders import find_run
 from cleaner.runs.manifest import get_requested_pairs, validate_manifest
 from cleaner.runs.request import Request
 from cleaner.runs.run import TRIGGER_FILES, Run, load_run
 from cleaner.runs.store import find_attack_run, read_record
-from cleaner.types import CleanerError, OnStep
+from cleaner.text import parse
+from cleaner.types import Cancelled, CleanerError, OnStep, StepReport
 from cleaner.workflow import defend, poison, rebound
 
 LoadSplit = Callable[[str, int | None], CaptionData]
@@ -70,6 +73,31 @@ def make_loader(
         return data
 
     return load_split
+
+
+def prepare_data(request: Request, should_stop: Callable[[], bool]) -> None:
+    """Render the images of a run, and after a poisoning those of the quick setting of Defend, whose captions it parses.
+
+    Stops as soon as `should_stop` returns True. Errors are left to the run, which reports them.
+    """
+
+    def check(_: StepReport | None = None) -> None:
+        if should_stop():
+            raise Cancelled
+
+    load_split = make_loader(request, check)
+    with suppress(Cancelled, CleanerError, OSError):
+        is_poisoning = request.stage == "backdoored"
+        for split, size in ("train" if is_poisoning else "clean", request.pairs), ("test", request.test_size):
+            data = load_split(split, size)
+            data.prepare(range(len(data)))
+            check()
+        if is_poisoning:
+            data = load_split("clean", QUICK_CLEAN_PAIRS)
+            data.prepare(range(len(data)))
+            for caption in data.captions:
+                check()
+                parse(caption)
 
 
 def _poison(request: Request, folder: Path | None, load_split: LoadSplit, options: dict[str, Any]) -> Run:

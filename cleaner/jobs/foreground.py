@@ -11,21 +11,19 @@ import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
 from pathlib import Path
 
 from cleaner.command_line import cleaner_command
 from cleaner.files import write_text
-from cleaner.jobs import local, locks
+from cleaner.jobs import locks
 from cleaner.jobs.execution import LoadSplit, execute_request
-from cleaner.jobs.outcome import describe_error
-from cleaner.jobs.session import RunSession
+from cleaner.jobs.session import RunSession, describe_error
 from cleaner.models.devices import pick_device
 from cleaner.runs.folders import run_id
 from cleaner.runs.prepared import prepared_trigger_file
 from cleaner.runs.request import Request
-from cleaner.runs.run import Run, write_run
-from cleaner.runs.status import read_status
+from cleaner.runs.run import Run
+from cleaner.runs.status import RunState, read_status
 from cleaner.runs.store import CHECKPOINT_FILE, LOG_FILE, write_request
 from cleaner.types import TRAINING_STAGES, Cancelled, CleanerError, DivergedError, OnStep, Paused, StepReport
 
@@ -71,29 +69,27 @@ def train_in_foreground(request: Request, folder: Path, load_split: LoadSplit, o
             return _train(request, folder, load_split, on_step)
     except BaseException as error:
         # Not the state: it may be that it could not be written.
-        if not _is_resumable(folder, error) and read_status(folder).state != "cancelled":
+        if not _is_resumable(folder, error) and read_status(folder).state != RunState.CANCELLED:
             _remove(folder, before)
         raise
 
 
 def _train(request: Request, folder: Path, load_split: LoadSplit, on_step: OnStep) -> Run:
     session = ForegroundSession(folder, on_step)
-    session.update_status(state="running", begun=time.time(), device=str(pick_device(request.finetune.device)))
+    session.update_status(state=RunState.RUNNING, begun=time.time(), device=str(pick_device(request.finetune.device)))
     threading.Thread(target=session.monitor, name="monitor", daemon=True).start()
     with _pausing_on_signals(session):
         try:
             run = execute_request(request, session, checkpoint=folder / CHECKPOINT_FILE, load_split=load_split)
-            session.update_status(verdict=run.verdict and list(run.verdict))
-            write_run(run, folder)
-            session.update_status(state="done", eta=0.0)
+            session.write_result(run)
+            return run
         except (Paused, KeyboardInterrupt) as error:
             if not _is_resumable(folder, error):
                 raise KeyboardInterrupt from None
-            session.update_status(state="paused", eta=0.0)
+            session.update_status(state=RunState.PAUSED, eta=0.0)
             raise KeyboardInterrupt(f"Paused. {_describe_choice(folder)}") from None
         except Cancelled:
-            local.discard_training(folder)
-            session.update_status(**asdict(local.canceled(session.status)))
+            session.write_canceled()
             raise CleanerError(f"the run in {folder} was canceled.") from None
         except Exception as error:
             if _is_resumable(folder, error):
@@ -102,8 +98,6 @@ def _train(request: Request, folder: Path, load_split: LoadSplit, on_step: OnSte
             raise
         finally:
             session.end()
-    local.discard_checkpoint(folder)
-    return run
 
 
 def _record_failure(session: RunSession, error: Exception) -> None:
@@ -111,7 +105,7 @@ def _record_failure(session: RunSession, error: Exception) -> None:
     with suppress(CleanerError):
         if not isinstance(error, CleanerError):
             write_text(session.folder / LOG_FILE, traceback.format_exc())
-        session.update_status(state="failed", message=describe_error(error))
+        session.update_status(state=RunState.FAILED, message=describe_error(error))
 
 
 def _is_resumable(folder: Path, error: BaseException) -> bool:

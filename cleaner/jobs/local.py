@@ -6,23 +6,27 @@ line see the same state. On this machine each device has one queue (`locks`); a 
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
-from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, replace
 from pathlib import Path
 
-from cleaner.files import write_error
-from cleaner.jobs import locks, process, slurm, slurm_queue, spare
+from cleaner.files import read_json, runs_root, write_error
+from cleaner.jobs import locks, process, resident, slurm, slurm_queue
 from cleaner.jobs.slurm import SlurmResources
 from cleaner.runs.prepared import prepared_trigger_file
 from cleaner.runs.progress import PROGRESS_FILE
 from cleaner.runs.record import RunRecord
-from cleaner.runs.status import ACTIVE, STARTABLE, Status, read_status, write_status
+from cleaner.runs.request import Request
+from cleaner.runs.status import ACTIVE, STARTABLE, RunState, Status, read_status, transition
 from cleaner.runs.store import CHECKPOINT_FILE, LOG_FILE, list_entries, refuse_deleted, remove_run_folder
 from cleaner.types import CleanerError
 
+AUTO = "auto"
+"""Device of a request for which the worker picks one."""
 CANCEL, PAUSE = "CANCEL", "PAUSE"
 """Files in a run folder that tell its worker to stop: without a checkpoint, or with one to resume from."""
 CANCEL_GRACE_SECONDS = 1.0
@@ -45,37 +49,36 @@ def start(folder: Path, resources: SlurmResources | None = None) -> None:
 def start_all(folders: Sequence[Path], resources: SlurmResources | None = None) -> None:
     """Start runs, on a cluster as one job array; the states of those that cannot start are restored."""
     with locks.try_start_lock():
-        _start_all(folders, resources)
-
-
-def _start_all(folders: Sequence[Path], resources: SlurmResources | None) -> None:
-    for folder in folders:
-        refuse_deleted(folder)
-    waiting = {folder: poll_status(folder) for folder in folders}
-    for folder, status in waiting.items():
-        if status.state not in STARTABLE:
-            raise CleanerError(f"the run {folder.name} is {status.state}: only a stopped run can be started.")
-    try:
+        for folder in folders:
+            refuse_deleted(folder)
+        waiting = {folder: poll_status(folder) for folder in folders}
         for folder, status in waiting.items():
-            _leave_cluster(folder, status)  # a job without heartbeat may still be running
-            _mark_queued(folder, status, slurm.SLURM if resources else "")
-        if resources:
-            slurm.submit(folders, resources, process.exported_environment())
-        else:
-            for folder in folders:
-                launch(folder)
-                del waiting[folder]
-    except (OSError, CleanerError) as error:
-        for folder, status in waiting.items():
-            with suppress(OSError, CleanerError):
-                write_status(folder, status)
-        if isinstance(error, OSError):
-            raise CleanerError(f"the run cannot start ({error.strerror}): check disk space and permissions.") from error
-        raise
+            if status.state not in STARTABLE:
+                raise CleanerError(f"the run {folder.name} is {status.state}: only a stopped run can be started.")
+        try:
+            for folder, status in waiting.items():
+                _leave_cluster(folder, status)  # a job without heartbeat may still be running
+                _mark_queued(folder, status, slurm.SLURM if resources else "")
+            if resources:
+                slurm.submit(folders, resources, process.exported_environment())
+            else:
+                for folder in folders:
+                    launch(folder)
+                    del waiting[folder]
+        except (OSError, CleanerError) as error:
+            for folder, status in waiting.items():
+                with suppress(OSError, CleanerError):
+                    transition(folder, **asdict(status))
+            if isinstance(error, OSError):
+                remedy = "check disk space and permissions."
+                raise CleanerError(f"the run cannot start ({error.strerror}): {remedy}") from error
+            raise
 
 
 def _mark_queued(folder: Path, status: Status, place: str) -> None:
-    write_status(folder, Status("queued", step=status.step, total=status.total, queued=time.time(), place=place))
+    host = "" if place else socket.gethostname()
+    queued = Status(RunState.QUEUED, step=status.step, total=status.total, queued=time.time(), host=host, place=place)
+    transition(folder, **asdict(queued))
     withdraw_stop_requests(folder)
 
 
@@ -86,16 +89,33 @@ def withdraw_stop_requests(folder: Path) -> None:
 
 
 def launch(folder: Path) -> None:
-    """Execute a run on this machine, by the spare worker or in a new process, without waiting for it."""
-    if spare.execute(folder.resolve()):
+    """Put a queued run into the queue of its device, whose worker takes it; the start lock must be held."""
+    device = str((read_json(folder / "config.json").get("finetune") or {}).get("device", AUTO))
+    token, known = resident.token_of(folder.parent, device), "" if device == AUTO else device
+    transition(folder, RunState.QUEUED, token=token, device=known, gpus=locks.visible_gpus(known))
+    resident.ensure(token, folder.parent)
+
+
+def keep_worker(device: str) -> None:
+    """Have a worker ready for the next run, unless a run is active: loading it would slow the run down.
+
+    Runs whose worker is gone, and with it the process that started it, get a new one.
+    """
+    waiting = [entry for entry in list_entries() if resident.is_waiting(entry.status) and entry.status.token]
+    lost = [entry.folder for entry in waiting if not process.is_registered(entry.status.token)]
+    if not resident.is_kept() or (has_active_runs() and not lost):
         return
-    process.start_detached("cleaner.worker", str(folder.resolve()), log=folder / LOG_FILE)
+    with locks.try_start_lock():
+        for folder in lost:
+            if resident.is_waiting(read_status(folder)):
+                launch(folder)
+        if not lost:
+            resident.ensure(resident.token_of(runs_root(), device), runs_root())
 
 
-def keep_spare() -> None:
-    """Have a spare worker ready for the next run, unless a run is active: loading it would slow the run down."""
-    if not has_active_runs():
-        spare.ensure()
+def prepare(request: Request) -> None:
+    """Have the idle worker that would execute a request render its images."""
+    resident.ask_to_prepare(resident.token_of(runs_root(), request.finetune.device), request)
 
 
 def has_active_runs(root: Path | None = None) -> bool:
@@ -112,15 +132,15 @@ def count_runs_ahead(entry: RunRecord, entries: Sequence[RunRecord]) -> int:
             return False
         if other.host not in ("", own.host):
             return False
-        if other.device and (other.device, other.gpus) != (own.device, own.gpus):
+        if other.device and own.device and (other.device, other.gpus) != (own.device, own.gpus):
             return False
-        return other.state == "running" or other.queued < own.queued
+        return other.state == RunState.RUNNING or other.queued < own.queued
 
     return sum(is_ahead(other.status) for other in entries if other.folder != entry.folder)
 
 
 def poll_status(folder: Path) -> Status:
-    """Return the status of a run; its state is "died" if its process is gone without having reported an end."""
+    """Return the status of a run; its state is DIED if its process is gone without having reported an end."""
     status = read_status(folder)
     if status.state not in ACTIVE:
         return status
@@ -130,7 +150,7 @@ def poll_status(folder: Path) -> Status:
         return status
     message = "Its process is gone: killed from outside, out of memory, or the machine restarted."
     return _read_final_status(folder) or replace(
-        status, state="died", message=message + process.quote_log_end(folder / LOG_FILE)
+        status, state=RunState.DIED, message=message + process.quote_log_end(folder / LOG_FILE)
     )
 
 
@@ -142,46 +162,46 @@ def _read_final_status(folder: Path) -> Status | None:
     request = read_stop_request(folder)
     if request == CANCEL:
         return canceled(status)
-    return replace(status, state="paused") if request == PAUSE else None
+    return replace(status, state=RunState.PAUSED) if request == PAUSE else None
 
 
 def _poll_slurm_status(folder: Path, status: Status) -> Status:
     """Return the status of a run on a cluster: its own while its heartbeat is fresh, else what Slurm's queue says."""
     # A distance: a clock that was set back must not keep a dead job running until it has caught up.
     silence = abs(time.time() - max(status.updated, status.queued))
-    if status.state == "running" and silence < process.HEARTBEAT_TIMEOUT_SECONDS:
+    if status.state == RunState.RUNNING and silence < process.HEARTBEAT_TIMEOUT_SECONDS:
         return status
     job = slurm_queue.read_job_id(folder)
     if not job and silence < process.START_TIMEOUT_SECONDS:
         return replace(status, message="It is being submitted to Slurm.")
     answer = slurm_queue.query_job(job) if job else ("", "")
     is_alive = answer is None or answer[0] == "RUNNING"
-    if status.state == "running" and is_alive and time.time() < status.updated:
+    if status.state == RunState.RUNNING and is_alive and time.time() < status.updated:
         return status  # the clock of its node is ahead of this one
-    if answer is None and status.state == "queued":
+    if answer is None and status.state == RunState.QUEUED:
         return replace(status, message=f"Slurm job {job}: the queue does not answer.")
-    if answer is not None and answer[0] and (status.state == "queued" or answer[0] != "RUNNING"):
-        return replace(status, state="queued", message=f"Slurm job {job} {answer[1]}.")
+    if answer is not None and answer[0] and (status.state == RunState.QUEUED or answer[0] != "RUNNING"):
+        return replace(status, state=RunState.QUEUED, message=f"Slurm job {job} {answer[1]}.")
     return _read_final_status(folder) or _explain_slurm_death(folder, status, job, silence)
 
 
 def _explain_slurm_death(folder: Path, status: Status, job: str, silence: float) -> Status:
     """Return the status of a run on a cluster whose job is gone or has been silent for `silence` seconds."""
     log_end = slurm_queue.quote_error_log_end(folder)
-    if status.state == "running":
+    if status.state == RunState.RUNNING:
         message = f"Slurm job {job} on {status.host} has been silent for {silence / 60:.0f} min.{log_end}"
-        return replace(status, state="died", message=message)
+        return replace(status, state=RunState.DIED, message=message)
     if status.pid:  # it ran, and had time to write its checkpoint before it was ended
         message = f"Slurm job {job} was ended from outside: resume the run from its last checkpoint.{log_end}"
-        return replace(status, state="paused", message=message)
+        return replace(status, state=RunState.PAUSED, message=message)
     if not job:
-        return replace(status, state="died", message="It was not submitted to Slurm: start it again.")
-    return replace(status, state="died", message=f"Slurm job {job} ended before its training began.{log_end}")
+        return replace(status, state=RunState.DIED, message="It was not submitted to Slurm: start it again.")
+    return replace(status, state=RunState.DIED, message=f"Slurm job {job} ended before its training began.{log_end}")
 
 
 def canceled(status: Status) -> Status:
     """Return the status of a run after it was canceled."""
-    return replace(status, state="cancelled", message="Canceled.", step=0, total=0, eta=0.0)
+    return replace(status, state=RunState.CANCELLED, message="Canceled.", step=0, total=0, eta=0.0)
 
 
 def cancel(folder: Path) -> None:
@@ -191,7 +211,7 @@ def cancel(folder: Path) -> None:
     """
     refuse_deleted(folder)
     status = poll_status(folder)
-    if status.state == "done":
+    if status.state == RunState.DONE:
         raise CleanerError(f"the run {folder.name} is done: there is nothing to cancel.")
     # A silent worker on a cluster may wake up; one that is not found, but works, discards its checkpoint by itself.
     has_worker = _has_hidden_worker(folder, status)
@@ -199,9 +219,13 @@ def cancel(folder: Path) -> None:
         _request_stop(folder, CANCEL)
     if has_worker:
         return
-    if status.state not in ACTIVE or (status.place and status.state == "queued"):
+    if status.state not in ACTIVE or (status.place and status.state == RunState.QUEUED):
         _force_cancel(folder, status)
         return
+    with _taken_from_queue(folder) as is_taken:
+        if is_taken:
+            _force_cancel(folder, status)
+            return
     timeout = SLURM_KILL_TIMEOUT_SECONDS if status.place else KILL_TIMEOUT_SECONDS
     arguments = folder, status.queued, timeout
     threading.Thread(target=_kill_after, args=arguments, name=f"cancel-{folder.name}", daemon=True).start()
@@ -226,13 +250,21 @@ def _kill_after(folder: Path, queued: float, seconds: float) -> None:
     elif status.pid and (worker := process.find_process(folder, status)) is not None:
         process.kill(worker)
         discard_training(folder)
+        resident.pass_on(status.token, folder.parent)
+
+
+@contextmanager
+def _taken_from_queue(folder: Path) -> Iterator[bool]:
+    """Keep workers from a run that none of them has taken; yields False if one has it."""
+    with locks.try_lock(folder) as is_free:
+        yield is_free and resident.is_waiting(read_status(folder))
 
 
 def _force_cancel(folder: Path, status: Status) -> None:
     """Cancel a run that has no worker, or whose worker does not respond."""
     if status.place:
         slurm_queue.cancel_job(folder)
-    write_status(folder, canceled(status))
+    transition(folder, **asdict(canceled(status)))
     discard_training(folder)
 
 
@@ -243,9 +275,13 @@ def pause(folder: Path) -> None:
     if status.state not in ACTIVE:
         raise CleanerError(f"the run {folder.name} is not running: there is nothing to pause.")
     _request_stop(folder, PAUSE)
-    if status.place and status.state == "queued":
+    if status.place and status.state == RunState.QUEUED:
         slurm_queue.cancel_job(folder)
-        write_status(folder, replace(status, state="paused", message=""))
+        transition(folder, RunState.PAUSED, message="")
+        return
+    with _taken_from_queue(folder) as is_taken:
+        if is_taken:
+            transition(folder, RunState.PAUSED)
 
 
 def _request_stop(folder: Path, name: str) -> None:
@@ -288,7 +324,7 @@ def delete(folder: Path) -> None:
 
 def _leave_cluster(folder: Path, status: Status) -> None:
     if status.place:
-        if status.state != "done":  # the number of a finished job may be that of another one by now
+        if status.state != RunState.DONE:  # the number of a finished job may be that of another one by now
             slurm_queue.cancel_job(folder)
         slurm_queue.remove_submission_files(folder)
 

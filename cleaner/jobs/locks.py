@@ -14,54 +14,40 @@ from filelock import FileLock, Timeout
 
 from cleaner.files import cache_root, write_error
 from cleaner.jobs import process
-from cleaner.runs.status import read_status
+from cleaner.runs.status import RunState, read_status
 from cleaner.runs.store import list_entries
 
 POLL_SECONDS = 0.4
-"""Seconds between two attempts to get a lock."""
+"""Seconds between two attempts to get a device."""
 START_SECONDS = 10.0
 """Seconds that a start waits for another one, which can wait for Slurm."""
-CLOCK_SECONDS = 5.0
-"""Seconds that a run waits to record its duration."""
 
 
-@contextmanager
-def try_lock(folder: Path, seconds: float = 0.0) -> Iterator[bool]:
-    """Lock a folder for one worker; yields False if another process still holds the lock after `seconds`."""
-    lock = FileLock(folder / ".worker.lock")
-    try:
-        is_locked = _acquire(lock, seconds)
-    except OSError as error:
-        raise write_error(folder, error) from error
-    try:
-        yield is_locked
-    finally:
-        lock.release()
+def try_lock(folder: Path, seconds: float = 0.0) -> AbstractContextManager[bool]:
+    """Lock a folder for one worker; yields False if another process still holds the lock after `seconds`.
+
+    seconds: below 0, it waits as long as it takes.
+    """
+    return _try_acquire(FileLock(folder / ".worker.lock"), seconds)
 
 
 @contextmanager
 def device_lock(folder: Path, device: str, on_wait: Callable[[], None]) -> Iterator[None]:
     """Lock `device` of this machine for a run, in the order of submission; `on_wait` may raise to give up."""
-    lock = _cache_lock(_name_device(device))
     while True:
-        try:
-            if _acquire(lock):
-                if not _has_earlier_run(folder, device):
-                    break
-                lock.release()
-        except OSError as error:
-            raise write_error(cache_root(), error, "Set CLEANER_CACHE to a writable folder.") from error
+        with _try_acquire(
+            _cache_lock(_name_device(device)), remedy="Set CLEANER_CACHE to a writable folder."
+        ) as is_free:
+            if is_free and not _has_earlier_run(folder, device):
+                yield
+                return
         on_wait()
         time.sleep(POLL_SECONDS)
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def try_device_lock(device: str) -> AbstractContextManager[bool]:
     """Lock `device` of this machine for a moment; yields False if a run has it."""
-    return _try_cache_lock(_name_device(device), if_unwritable=False)
+    return _try_acquire(_cache_lock(_name_device(device)), if_unwritable=False)
 
 
 def try_output_lock(folder: Path) -> AbstractContextManager[bool]:
@@ -71,7 +57,7 @@ def try_output_lock(folder: Path) -> AbstractContextManager[bool]:
     cache cannot be written, nothing is locked.
     """
     digest = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()
-    return _try_cache_lock(f"out-{digest[:16]}", if_unwritable=True)
+    return _try_acquire(_cache_lock(f"out-{digest[:16]}"), if_unwritable=True)
 
 
 def try_start_lock() -> AbstractContextManager[bool]:
@@ -79,39 +65,36 @@ def try_start_lock() -> AbstractContextManager[bool]:
 
     Two pages that resume a run at once would start two workers.
     """
-    return _try_cache_lock("start", if_unwritable=False, seconds=START_SECONDS)
-
-
-def try_clock_lock() -> AbstractContextManager[bool]:
-    """Lock the observed durations for one change; yields False if others still change them after `CLOCK_SECONDS`."""
-    return _try_cache_lock("clock", if_unwritable=False, seconds=CLOCK_SECONDS)
+    return _try_acquire(_cache_lock("start"), START_SECONDS, if_unwritable=False)
 
 
 @contextmanager
-def _try_cache_lock(name: str, *, if_unwritable: bool, seconds: float = 0.0) -> Iterator[bool]:
-    lock = _cache_lock(name)
+def _try_acquire(
+    lock: FileLock, seconds: float = 0.0, *, if_unwritable: bool | None = None, remedy: str = ""
+) -> Iterator[bool]:
+    """Hold a lock if it can be acquired within `seconds`; yield whether it is held.
+
+    if_unwritable: what to yield if the file cannot be written; None: raise `CleanerError`, with `remedy`.
+    """
+    path = Path(lock.lock_file)
     try:
-        is_locked = _acquire(lock, seconds)
-    except OSError:
-        is_locked = if_unwritable
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=seconds)
+        is_held = True
+    except Timeout:
+        is_held = False
+    except OSError as error:
+        if if_unwritable is None:
+            raise write_error(path.parent, error, remedy) from error
+        is_held = if_unwritable
     try:
-        yield is_locked
+        yield is_held
     finally:
         lock.release()
 
 
 def _cache_lock(name: str) -> FileLock:
     return FileLock(cache_root() / "queues" / f"{name}.lock")
-
-
-def _acquire(lock: FileLock, seconds: float = 0.0) -> bool:
-    """Return whether the lock could be acquired within `seconds`. Raises `OSError` if its file cannot be written."""
-    Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
-    try:
-        lock.acquire(timeout=seconds)
-    except Timeout:
-        return False
-    return True
 
 
 def visible_gpus(device: str) -> str:
@@ -129,11 +112,14 @@ def _has_earlier_run(folder: Path, device: str) -> bool:
 
     Machines may share the store: a run that waits on another one does not count.
     """
-    queued, gpus = read_status(folder).queued, visible_gpus(device)
+    own, gpus = read_status(folder), visible_gpus(device)
     for entry in list_entries(folder.parent):
         other = entry.status
-        is_earlier = other.state == "queued" and other.queued < queued
+        is_earlier = other.state == RunState.QUEUED and other.queued < own.queued
         may_share = not other.device or (other.device, other.gpus) == (device, gpus)
-        if is_earlier and may_share and process.is_here(other) and process.is_alive(entry.folder, other):
+        # Without a process, it waits in a queue: this worker takes it next, another one may serve another device.
+        is_elsewhere = other.token and not other.pid and (other.token == own.token or not other.device)
+        may_come = is_earlier and may_share and not is_elsewhere
+        if may_come and process.is_here(other) and process.is_alive(entry.folder, other):
             return True
     return False

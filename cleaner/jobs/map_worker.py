@@ -48,13 +48,8 @@ def draw_map(folder: Path) -> None:
     """Compute a run's map unless it exists; a second process waits and finds the first one's result."""
     if not has_config(folder):  # deleted while this process waited
         return
-    derived_folder(folder).mkdir(parents=True, exist_ok=True)
-    while True:
-        with locks.try_lock(derived_folder(folder)) as is_locked:
-            if is_locked:
-                embedding_map.ensure_map(folder)
-                return
-        time.sleep(locks.POLL_SECONDS)
+    with locks.try_lock(derived_folder(folder), seconds=-1):
+        embedding_map.ensure_map(folder)
 
 
 def wait_for_rest(root: Path, seconds: float = REST_SECONDS) -> None:

@@ -1,36 +1,40 @@
-"""Predict how long a run takes on this machine, from the phases that earlier runs or a measurement took.
+"""Predict how long a run takes on this machine: from the last runs of its kind, else from shipped phases.
 
-One JSON file in the cache holds the observations of each kind of run: a machine, a model, a method with the parameters
-that matter for its cost, batch size, precision, device and threads. A run that leaves its predicted range replaces the
-older observations of its kind. Nothing here imports torch.
+A finished run states the seconds of its phases in its config.json, with the key of its kind: a machine, a model, a
+method with the parameters that matter for its cost, batch size, precision, device and threads. The shipped phases are
+those of the built-in models, scaled by the speed of the processor (`calibration`). Nothing here imports torch.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
-import os
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields
+from functools import cache
+from itertools import islice
 from pathlib import Path
 from statistics import mean, median
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from cleaner.config import VALIDATION_TIME_SHARE, FinetuneConfig, count_steps
-from cleaner.files import cache_root, file_version, read_json, read_json_cached, write_json
-from cleaner.jobs import locks, process
+from cleaner.files import file_version, read_json
+from cleaner.jobs import calibration, process
 from cleaner.runs.folders import find_run
+from cleaner.runs.record import RunRecord
 from cleaner.runs.request import Request, as_poisoning
-from cleaner.types import TRAINING_STAGES, CleanerError, StepReport
+from cleaner.runs.store import list_runs
+from cleaner.types import TRAINING_STAGES, StepReport
 
-MAX_KINDS, MAX_OBSERVATIONS, MAX_ERRORS = 200, 5, 20
-"""Kinds of runs kept, observations of each, and errors of past predictions."""
-FIRST_SPREAD, MIN_SPREAD, MAX_SPREAD = 0.2, 0.1, 0.5
-"""Half-width of a range as a share of its middle: before any error is known, and its bounds."""
+OBSERVATIONS = 3
+"""Last runs of a kind, of which the middle counts."""
+SPREAD = 0.2
+"""Half-width of a range as a share of its middle."""
 
 COST_SETTINGS = ("batch_size", "precision", "device", "augmentation", "freeze_bn", "redraw", "chunk_size")
 """Fields of `FinetuneConfig` that change the time of a step."""
@@ -67,32 +71,17 @@ class Phases:
         return self.start + self.optimize + training + validation + self.evaluate
 
 
-class _Kind(BaseModel):
-    """Observations of one kind of run; none where its measurement failed."""
-
-    updated: float = 0.0
-    phases: list[Phases] = []
+_PHASES = TypeAdapter(Phases)
 
 
-class _Store(BaseModel):
-    """The file of the observations; errors: (predicted, real) seconds of past runs."""
-
-    kinds: dict[str, _Kind] = {}
-    errors: list[tuple[Duration, Duration]] = []
-
-
-def store_path() -> Path:
-    """Return the file of the observations."""
-    return cache_root() / "clock.json"
-
-
-def count_validations(pairs: int, config: FinetuneConfig) -> int:
-    """Return the validation passes of a training."""
-    return -(-count_steps(pairs, config) // config.eval_every) if config.eval_every else 0
+@cache
+def _read_shipped() -> dict[str, Any]:
+    """Return phases.json, which benchmarks/phases.py writes: rows of model, method and phases, with their settings."""
+    return read_json(Path(__file__).parents[1] / "phases.json")
 
 
 def kind_of(request: Request) -> str:
-    """Return the key of the requests whose phases take the same time on this machine: a JSON object."""
+    """Return the key of the requests whose phases take the same time on this machine: a hash, as it contains paths."""
     request = as_poisoning(request)
     config, trigger = request.finetune, request.trigger or {}
     method = request.defense or {"name": "finetune"}
@@ -103,7 +92,7 @@ def kind_of(request: Request) -> str:
     version = file_version(model)
     values = {
         "host": socket.gethostname(),
-        "threads": _count_threads(),
+        "threads": calibration.count_threads(),
         "stage": request.stage,
         "data": request.data,
         "model": model if version is None else f"{model} {version[1]}",  # with the size of its file
@@ -113,15 +102,7 @@ def kind_of(request: Request) -> str:
         "sizes": [request.test_size, request.validation_size],
         "config": {name: getattr(config, name) for name in COST_SETTINGS},
     }
-    return json.dumps(values, sort_keys=True)
-
-
-def _count_threads() -> int:
-    """Return the threads of this process; OMP_NUM_THREADS may be a list, one number for each level of nesting."""
-    first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
-    with suppress(ValueError):
-        return int(first)
-    return os.cpu_count() or 1
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def find_model_name(request: Request) -> str:
@@ -134,17 +115,22 @@ def find_model_name(request: Request) -> str:
 
 @dataclass(frozen=True)
 class Prediction:
-    """The expected duration of a run, in seconds: a range and its middle; and its peak memory in bytes, 0: unknown."""
+    """The expected seconds of a run, the middle of a range; and its peak memory in bytes, 0: unknown."""
 
     seconds: float
-    low: float
-    high: float
     memory: float = 0.0
+
+    @property
+    def low(self) -> float:
+        return self.seconds * (1 - SPREAD)
+
+    @property
+    def high(self) -> float:
+        return self.seconds * (1 + SPREAD)
 
     def __add__(self, other: Prediction) -> Prediction:
         """Return the duration of both, one after the other."""
-        memory = max(self.memory, other.memory)
-        return Prediction(self.seconds + other.seconds, self.low + other.low, self.high + other.high, memory)
+        return Prediction(self.seconds + other.seconds, max(self.memory, other.memory))
 
     def __str__(self) -> str:
         """Return the range in words: "40 to 55 s", "9 to 12 min, about 3.9 GB of main memory"."""
@@ -152,57 +138,64 @@ class Prediction:
         return format_range(self.low, self.high) + memory
 
 
-def predict(request: Request) -> Prediction | None:
-    """Return how long a run will take here, None before anything like it was run or measured."""
-    store = _read_store()
-    observations = store.kinds.get(kind_of(request), _Kind()).phases
-    if not observations:
-        return None
-    typical = Phases(*(median(getattr(each, f.name) for each in observations) for f in fields(Phases)))
-    pairs, config = request.pairs, request.finetune
-    seconds = typical.total(count_steps(pairs, config), count_validations(pairs, config))
-    spread = _spread(store.errors)
-    return Prediction(seconds, seconds * (1 - spread), seconds * (1 + spread), typical.memory)
+def predict(request: Request, runs: Sequence[RunRecord] | None = None) -> Prediction | None:
+    """Return how long a run will take here, None before anything like it was run.
 
-
-def _spread(errors: Sequence[Sequence[float]]) -> float:
-    """Return the half-width of a range: what four of five past predictions would have needed."""
-    if len(errors) < 3:
-        return FIRST_SPREAD
-    misses = sorted(abs(real / predicted - 1) for predicted, real in errors)
-    return min(max(misses[int(0.8 * (len(misses) - 1) + 0.5)], MIN_SPREAD), MAX_SPREAD)
-
-
-def is_measurable(request: Request) -> bool:
-    """Return whether no measurement of such a request has failed."""
-    entry = _read_store().kinds.get(kind_of(request))
-    return entry is None or bool(entry.phases)
-
-
-def record(request: Request, phases: Phases | None, predicted: Prediction | None = None, real: float = 0.0) -> None:
-    """Keep the phases of a run or of a measurement for the next prediction.
-
-    phases: None for a measurement that failed. predicted, real: of a run; one that left its predicted range replaces
-    the older observations.
+    runs: finished runs, newest first; None: those of the store.
     """
-    kind, is_wrong = kind_of(request), predicted is not None and not predicted.low <= real <= predicted.high
-    with locks.try_clock_lock():  # runs may end at once
-        store = _read_store()
-        kept = [] if is_wrong else store.kinds.get(kind, _Kind()).phases[-MAX_OBSERVATIONS + 1 :]
-        store.kinds[kind] = _Kind(updated=time.time(), phases=[*kept, *([phases] if phases else [])])
-        store.kinds = dict(sorted(store.kinds.items(), key=lambda item: item[1].updated)[-MAX_KINDS:])
-        if predicted is not None:
-            store.errors = [*store.errors, (predicted.seconds, real)][-MAX_ERRORS:]
-        with suppress(CleanerError):  # a full disk costs the prediction, not the run
-            write_json(store_path(), store.model_dump())
+    observed = _list_phases(kind_of(request), list_runs() if runs is None else runs)
+    if not observed and (shipped := _scale_shipped(request)) is not None:
+        observed = [shipped]
+    if not observed:
+        return None
+    typical = Phases(*(median(getattr(each, f.name) for each in observed) for f in fields(Phases)))
+    config = request.finetune
+    steps = count_steps(request.pairs, config)
+    validations = -(-steps // config.eval_every) if config.eval_every else 0
+    return Prediction(typical.total(steps, validations), typical.memory)
 
 
-def _read_store() -> _Store:
-    """Return the observations and errors; none from a file that is missing or broken."""
-    try:
-        return _Store.model_validate(read_json_cached(store_path()))
-    except ValidationError:
-        return _Store()
+def _list_phases(kind: str, runs: Sequence[RunRecord]) -> list[Phases]:
+    """Return the phases of the last runs of a kind; a run folder may come from elsewhere, or was edited."""
+
+    def read(run: RunRecord) -> Phases | None:
+        timing = run.config.get("timing")
+        with suppress(ValidationError):
+            if isinstance(timing, Mapping) and timing.get("kind") == kind:
+                return _PHASES.validate_python(timing.get("phases"))
+        return None
+
+    return list(islice(filter(None, map(read, runs)), OBSERVATIONS))
+
+
+def _scale_shipped(request: Request) -> Phases | None:
+    """Return the shipped phases of a built-in model and method, scaled to this machine; None where there are none.
+
+    They are those of training on a processor with the default settings, on the data of the built-in models.
+    """
+    shipped, config, usual = _read_shipped(), request.finetune, FinetuneConfig(device="cpu")
+    is_usual = all(getattr(config, name) == getattr(usual, name) for name in COST_SETTINGS if name != "batch_size")
+    is_optimized = request.stage == "backdoored" and "steps" in (request.trigger or {})
+    method = request.defense or {"name": "finetune"}
+    model, scale = find_model_name(request), calibration.compare(shipped["calibration"])
+    rows = [row for row in shipped["rows"] if (row["model"], row["method"]["name"]) == (model, method["name"])]
+    if not is_usual or is_optimized or request.data != shipped["data"] or scale is None or not rows:
+        return None
+
+    def difference(row: Mapping[str, Any]) -> float:
+        """Return how far the parameters of a row that change its cost are from those of the request."""
+        return sum(abs(_number(method, key) - _number(row["method"], key)) for key in row["method"])
+
+    phases = {name: seconds * scale for name, seconds in min(rows, key=difference)["phases"].items()}
+    phases["step"] *= config.batch_size / shipped["batch_size"]
+    phases["validation"] *= request.validation_size / shipped["validation_size"]
+    phases["evaluate"] *= (request.test_size or shipped["test_size"]) / shipped["test_size"]
+    return Phases(**phases)
+
+
+def _number(method: Mapping[str, Any], key: str) -> float:
+    value = method.get(key)
+    return float(value) if isinstance(value, int | float) else 0.0
 
 
 class RunClock:
@@ -218,31 +211,21 @@ class RunClock:
         """Seconds since the start of the run."""
         return time.monotonic() - self._origin
 
-    @property
-    def step_count(self) -> int:
-        """Number of training steps seen."""
-        return len(self._train)
-
-    @property
-    def optimization_count(self) -> int:
-        """Number of steps seen of a trigger's optimization."""
-        return len(self._optimize)
-
     def __call__(self, report: StepReport) -> None:
         if report.stage == "optimize":
             self._optimize.append(self.seconds)
         elif report.losses and report.stage in TRAINING_STAGES:
             self._train.append((self.seconds, bool(report.metrics)))
 
-    def phases(self) -> Phases | None:
-        """Return the phases of a run that ends now; None if it trained too few steps to tell."""
+    def phases(self, steps: int, optimized: int) -> Phases | None:
+        """Return the phases of a run of so many steps, which ends now; None if too few of them were seen to tell."""
         times = [seconds for seconds, _ in self._train]
-        steps = [(end - start, validates) for start, (end, validates) in zip(times, self._train[1:], strict=False)]
-        plain = [seconds for seconds, validates in steps if not validates]
-        if len(plain) < 3:
+        lasted = [(end - start, validates) for start, (end, validates) in zip(times, self._train[1:], strict=False)]
+        plain = [seconds for seconds, validates in lasted if not validates]
+        if len(plain) < 3 or len(times) < steps or len(self._optimize) < optimized:
             return None
         step = mean(plain)
-        validations = [max(seconds - step, 0.0) for seconds, validates in steps if validates]
+        validations = [max(seconds - step, 0.0) for seconds, validates in lasted if validates]
         optimize = self._optimize[-1] - self._optimize[0] if self._optimize else 0.0
         return Phases(
             start=max(times[0] - step - optimize, 0.0),

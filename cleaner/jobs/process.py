@@ -7,21 +7,22 @@ line are those of status.json: the time it started, and the token (the run folde
 from __future__ import annotations
 
 import os
+import re
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import psutil
 
 from cleaner.access import PASSWORD
-from cleaner.files import child_environment
-from cleaner.runs.status import Status
+from cleaner.files import cache_root, child_environment, read_json, write_json
+from cleaner.runs.status import Status, parse_status
 from cleaner.runs.store import last_lines
 
 if sys.platform != "win32":
@@ -37,25 +38,20 @@ START_TIMEOUT_SECONDS = 60.0
 """Seconds a process may take from its start to its first status."""
 
 
-def start_detached(module: str, *arguments: str, log: Path, append: bool = True) -> subprocess.Popen[bytes]:
+def start_detached(
+    module: str, *arguments: str, log: Path, append: bool = True, at_end: Callable[[int], object] = lambda _: None
+) -> subprocess.Popen[bytes]:
     """Start `python -m MODULE ARGUMENTS` as a process that outlives this one; its output goes to `log`.
 
-    The child starts in the current folder, so relative paths keep their meaning.
+    The child starts in the current folder, so relative paths keep their meaning. at_end: called with its exit status if
+    it ends before this process, which waits for it in a thread: a child that nobody waits for stays a zombie.
     """
-    with log.open("ab" if append else "wb") as output:
-        return _start(module, *arguments, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
-
-
-def start_waiting(module: str, *arguments: str) -> subprocess.Popen[bytes]:
-    """Start `python -m MODULE ARGUMENTS` as a process that takes orders from its standard input; no output is kept."""
-    return _start(module, *arguments, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-
-def _start(module: str, *arguments: str, **streams: Any) -> subprocess.Popen[bytes]:
-    """Start a detached process, and wait for it in the background: a child that nobody waits for stays a zombie."""
     command = [sys.executable, "-u", "-m", module, *arguments]
-    process = subprocess.Popen(command, env=child_environment(), **streams, **_detach_options())
-    threading.Thread(target=process.wait, name=f"wait-{process.pid}", daemon=True).start()
+    with log.open("ab" if append else "wb") as output:
+        streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": subprocess.STDOUT}
+        process = subprocess.Popen(command, env=child_environment(), **streams, **_detach_options())
+    wait = lambda: at_end(process.wait())  # noqa: E731
+    threading.Thread(target=wait, name=f"wait-{process.pid}", daemon=True).start()
     return process
 
 
@@ -65,19 +61,6 @@ def redirect_output(log: Path) -> None:
     for target in (1, 2):
         os.dup2(output, target)
     os.close(output)
-
-
-def take_input() -> BinaryIO:
-    """Return the standard input of this process, which from now on is empty for all others.
-
-    Libraries ask for its state as they load, and Windows answers only after a read of a pipe by another thread has
-    ended (numpy issue 24290).
-    """
-    own = os.fdopen(os.dup(0), "rb")
-    empty = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(empty, 0)
-    os.close(empty)
-    return own
 
 
 def lower_priority() -> None:
@@ -145,10 +128,12 @@ def is_distributed() -> bool:
 
 
 def is_alive(folder: Path, status: Status) -> bool:
-    """Return whether the process of an active run is alive, or may still be starting."""
+    """Return whether the process of an active run is alive or may still be starting, or one will take the run."""
     # Distances: a clock that was set back must not keep a dead run alive until it has caught up.
-    if not status.pid:
-        return abs(time.time() - status.queued) < START_TIMEOUT_SECONDS
+    if not status.pid and abs(time.time() - status.queued) < START_TIMEOUT_SECONDS:
+        return True
+    if not status.pid and status.host in ("", socket.gethostname()):
+        return is_registered(status.token)
     if status.host != socket.gethostname():
         return abs(time.time() - status.updated) < HEARTBEAT_TIMEOUT_SECONDS
     return find_process(folder, status) is not None
@@ -194,54 +179,70 @@ def read_start_ticks(pid: int) -> int:
         return 0
 
 
-def is_own_argument(token: str) -> bool:
-    """Return whether a token is in the command line of this process, which `find_process` looks for."""
-    return token in psutil.Process().cmdline()
+def own_identity(token: str, pid: int = 0) -> dict[str, Any]:
+    """Return the fields of status.json by which `find_process` finds this process, or that of a pid.
+
+    token: one of its arguments.
+    """
+    pid = pid or os.getpid()
+    started = psutil.Process(pid).create_time()
+    return {"pid": pid, "started": started, "start_ticks": read_start_ticks(pid), "token": token}
 
 
-def has_same_environment(folder: Path, status: Status) -> bool:
-    """Return whether a run's process on this machine works in this one's folder, with the same environment."""
-    own, other = psutil.Process(), find_process(folder, status)
-    with suppress(psutil.Error):
-        return other is not None and (other.cwd(), other.environ()) == (own.cwd(), own.environ())
-    return False
+def registration(token: str) -> Path:
+    """Return the file that says which process has this token on its command line."""
+    return cache_root() / "queues" / f"worker-{token}.json"
 
 
-def own_identity(token: str) -> dict[str, Any]:
-    """Return the fields of status.json by which `find_process` finds this process; `token`: one of its arguments."""
-    own = psutil.Process()
-    return {"pid": own.pid, "started": own.create_time(), "start_ticks": read_start_ticks(own.pid), "token": token}
+def register(token: str, pid: int) -> None:
+    """Write which process has a token. Raises `CleanerError` if the cache cannot be written."""
+    with suppress(psutil.NoSuchProcess):
+        write_json(registration(token), own_identity(token, pid))
+
+
+def unregister(token: str) -> None:
+    """Remove the registration of this process; that of another one stays."""
+    if read_json(registration(token)).get("pid") == os.getpid():
+        registration(token).unlink(missing_ok=True)
+
+
+def is_registered(token: str, pid: int | None = None) -> bool:
+    """Return whether a living process of this machine, the one with this pid if given, is registered for a token."""
+    if not re.fullmatch(r"[0-9a-f]{32}", token):  # the status of a run may come from elsewhere
+        return False
+    worker = parse_status(read_json(registration(token)))
+    return pid in (None, worker.pid) and worker.token == token and find_process(Path(), worker) is not None
+
+
+def watch(pid: int) -> Callable[[], bool]:
+    """Return a function that tells whether the process that has this pid now is still running."""
+    try:
+        return psutil.Process(pid).is_running
+    except psutil.NoSuchProcess:
+        return lambda: False
 
 
 def kill(process: psutil.Process) -> None:
     """Kill a process and its descendants, without those that it detached."""
-    _kill_all([*_attached_children(process), process])
+    kill_children(process)
+    with suppress(psutil.Error):
+        process.kill()
 
 
-def kill_children() -> None:
-    """Kill the descendants of this process, without those that it detached."""
-    _kill_all(_attached_children(psutil.Process()))
-
-
-def _attached_children(process: psutil.Process) -> list[psutil.Process]:
-    """Return the descendants in the session of a process: the next run of a sweep, which it starts, has its own."""
-    children = process.children(recursive=True)
-    if sys.platform == "win32":
-        return children
+def kill_children(process: psutil.Process | None = None) -> None:
+    """Kill the descendants of a process, by default this one, without those that it detached into other sessions."""
+    process = process or psutil.Process()
     session = _read_session(process.pid)
-    return [child for child in children if _read_session(child.pid) == session]
+    for child in process.children(recursive=True):
+        if _read_session(child.pid) == session:
+            with suppress(psutil.Error):
+                child.kill()
 
 
 def _read_session(pid: int) -> int | None:
-    with suppress(OSError):
+    with suppress(OSError, AttributeError):  # Windows has no sessions: there all descendants are killed
         return os.getsid(pid)
     return None
-
-
-def _kill_all(processes: Iterable[psutil.Process]) -> None:
-    for process in processes:
-        with suppress(psutil.Error):
-            process.kill()
 
 
 def quote_log_end(log: Path, count: int = 1) -> str:

@@ -11,13 +11,16 @@ import time
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cleaner.files import read_json, write_error, write_text
-from cleaner.jobs import handover, local, process, slurm, sweep
+from cleaner.jobs import local, process, resident, slurm, sweep
 from cleaner.runs.progress import PROGRESS_FILE, read_progress
-from cleaner.runs.status import ACTIVE, read_status, write_status
+from cleaner.runs.status import ACTIVE, RunState, StateError, read_status, transition
 from cleaner.types import Cancelled, CleanerError, Paused, StepReport
+
+if TYPE_CHECKING:
+    from cleaner.runs.run import Run
 
 WRITE_SECONDS = 0.5
 """Seconds between two writes of status.json, and between two training steps in progress.jsonl."""
@@ -28,15 +31,17 @@ STOP_POLL_SECONDS = 0.2
 class RunSession:
     """Keeps the files of a run up to date while a worker executes it."""
 
-    def __init__(self, folder: Path, token: str = "") -> None:
-        """Take over a run; `token`: an argument in the command line of this process, by which it is found."""
+    def __init__(self, folder: Path, token: str = "", *, free_since: float = 0.0) -> None:
+        """Take over a run.
+
+        token: an argument in the command line of this process, by which it is found. free_since: time at which this
+        process had ended its last run.
+        """
         self.folder = folder
         self.terminated = threading.Event()
         """Set by SIGTERM or Ctrl-C: pause at the next step."""
         self.has_joined = False
         """Whether the other ranks of the run, if any, train with this process."""
-        self.next_run: Path | None = None
-        """Folder of the run that this process executes next."""
         self._lock = threading.Lock()
         self._ended = threading.Event()
         self._log_times: dict[str, float] = {}
@@ -44,7 +49,7 @@ class RunSession:
         before = read_status(folder)
         self.status = replace(
             before,
-            state="queued",
+            state=RunState.QUEUED,
             message="",
             verdict=None,
             stage="",
@@ -53,11 +58,10 @@ class RunSession:
             host=socket.gethostname(),
             **process.own_identity(token),
             # Started by hand after it had stopped: it does not go before the runs that wait.
-            queued=(before.queued if before.state == "queued" else 0.0) or time.time(),
+            queued=(before.queued if before.state == RunState.QUEUED else 0.0) or time.time(),
             place=slurm.SLURM if os.environ.get(slurm.JOB_VARIABLE) else "",
         )
-        waited = time.time() if before.pid == os.getpid() else self.status.queued
-        self.begun = self.status.started if self.status.place else waited
+        self.begun = self.status.started if self.status.place else max(self.status.queued, free_since)
         """When work for this run began: when it was queued, a busy worker took it or its job on a cluster began."""
         self.update_status()
 
@@ -69,8 +73,11 @@ class RunSession:
             if not (self.folder / "config.json").exists():
                 self._end_process(1, f"{self.folder} was deleted while it trained.")  # a write would recreate it
             self.status = replace(self.status, **changes)
-            write_status(self.folder, self.status)
             self._write_time = time.monotonic()
+            try:
+                transition(self.folder, **asdict(self.status))
+            except StateError:  # ended by another process, which took this one for dead
+                self._ended.set()
             if self.status.state not in ACTIVE:
                 self._ended.set()
 
@@ -91,15 +98,19 @@ class RunSession:
         if stop:
             raise stop
 
-    def raise_if_not_to_wait(self) -> None:
-        """Raise `Cancelled`, `Paused` or `HandedOver` if the run is not to wait for the device any longer."""
-        self.raise_if_stopped()
-        handover.raise_if_claimed(self.folder)
+    def write_result(self, run: Run) -> None:
+        """Write the finished run and the verdict on its attack."""
+        from cleaner.runs.run import write_run
 
-    def hand_over(self, worker: dict[str, Any]) -> None:
-        """Name the worker that executes the run from now on, and write nothing more."""
-        self.update_status(**worker)
-        self.end()
+        self.update_status(verdict=run.verdict and list(run.verdict))
+        write_run(run, self.folder)
+        self.update_status(state=RunState.DONE, eta=0.0)
+        local.discard_checkpoint(self.folder)
+
+    def write_canceled(self) -> None:
+        """Write that the run was canceled, and delete what it trained."""
+        local.discard_training(self.folder)
+        self.update_status(**asdict(local.canceled(self.status)))
 
     def end(self) -> None:
         """Write nothing more."""
@@ -111,12 +122,13 @@ class RunSession:
         self._poll_time = time.monotonic()
         if request == local.CANCEL:
             return Cancelled
-        return Paused if request == local.PAUSE or self.terminated.is_set() else None
+        # Ended: another process has taken this one for dead; the checkpoint may be of use.
+        return Paused if request == local.PAUSE or self.terminated.is_set() or self._ended.is_set() else None
 
-    def state_after_pause(self) -> str:
-        """Return "paused", or "queued" for a job that Slurm stopped and will requeue."""
+    def state_after_pause(self) -> RunState:
+        """Return PAUSED, or QUEUED for a job that Slurm stopped and will requeue."""
         by_user = local.read_stop_request(self.folder) == local.PAUSE
-        return "queued" if self.status.place and not by_user else "paused"
+        return RunState.QUEUED if self.status.place and not by_user else RunState.PAUSED
 
     def _log(self, report: StepReport) -> None:
         """Append a report with losses or metrics to progress.jsonl; training steps are thinned out."""
@@ -160,11 +172,12 @@ class RunSession:
             if self._ended.is_set():
                 return
             try:
-                write_status(self.folder, local.canceled(self.status))
+                transition(self.folder, **asdict(local.canceled(self.status)))
                 local.discard_training(self.folder)
             finally:
                 process.kill_children()
                 self.start_next_in_sweep()
+                resident.pass_on(self.status.token, self.folder.parent)
                 self._end_process(0, f"the run in {self.folder} was canceled.")
 
     def _end_process(self, exit_status: int, reason: str) -> None:
@@ -184,3 +197,20 @@ class RunSession:
                 sweep.start_next(sweep_id, self.folder.parent)
         except CleanerError as error:
             sys.stderr.write(f"The next run of the sweep was not started: {error}\n")
+
+
+def describe_error(error: Exception) -> str:
+    """Return the message for an error that ended a run: what went wrong, then what to do."""
+    from cleaner.training.memory import is_out_of_memory
+
+    if isinstance(error, CleanerError):
+        return str(error)
+    text = str(error).split("\n")[0][:300]
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and is_out_of_memory(error)):
+        return "There was not enough memory: choose a smaller batch size, or another device."
+    if isinstance(error, RuntimeError):
+        if process.is_distributed() and any(word in text for word in ("gloo", "NCCL", "peer")):
+            return "Another process of this run has ended: see the log, then resume from the last epoch."
+        if any(word in text for word in ("CUDA", "cuda", "MPS", "accelerator")):
+            return f"The device failed ({text}): resume from the last epoch once it works again."
+    return f"Training stopped with an unexpected error ({type(error).__name__}: {text}): see the log."

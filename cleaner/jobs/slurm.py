@@ -28,7 +28,7 @@ from cleaner.config import param, validate
 from cleaner.files import read_json, write_error, write_json
 from cleaner.jobs.process import quote_log_end
 from cleaner.jobs.slurm_queue import JOB_FILE, SUBMITIT_FOLDER
-from cleaner.runs.status import ACTIVE, read_status, write_status
+from cleaner.runs.status import ACTIVE, RunState, read_status, transition
 from cleaner.runs.store import LOG_FILE
 from cleaner.types import CleanerError
 
@@ -297,13 +297,13 @@ class SlurmJob:
         return status.place == SLURM and read_json(self.folder / JOB_FILE).get("job") == _current_job_id()
 
     def _report_crash(self, exit_status: int) -> None:
-        """Write the status "died" for a worker that ended without writing its own."""
+        """Write the state DIED for a worker that ended without writing its own."""
         status = read_status(self.folder)
-        never_reported = status.state == "queued" and status.updated < self.start_time
-        if status.state == "running" or never_reported:
+        never_reported = status.state == RunState.QUEUED and status.updated < self.start_time
+        if status.state == RunState.RUNNING or never_reported:
             how = f"by signal {-exit_status}" if exit_status < 0 else f"with status {exit_status}"
             message = f"Its process on {socket.gethostname()} ended {how}." + quote_log_end(self.folder / LOG_FILE)
-            write_status(self.folder, replace(status, state="died", message=message))
+            transition(self.folder, RunState.DIED, message=message)
 
     def checkpoint(self) -> DelayedSubmission | None:
         """Pause the worker before the time limit or a preemption; return a job for submitit to requeue, if any."""

@@ -21,11 +21,11 @@ from cleaner.jobs.slurm import SlurmResources
 from cleaner.runs.folders import find_run
 from cleaner.runs.record import RunRecord
 from cleaner.runs.request import Request
-from cleaner.runs.status import ACTIVE, STARTABLE, write_status
+from cleaner.runs.status import ACTIVE, STARTABLE, RunState, transition
 from cleaner.runs.store import create_run, remove_run_folder
 from cleaner.types import CleanerError
 
-WAITING_STATE = "new"
+WAITING_STATE = RunState.NEW
 MAX_VALUE_LENGTH = 200
 """Longest text of a parameter that a name shows; longer ones are the content of a file."""
 HANDOVER_SECONDS = 8.0
@@ -79,7 +79,7 @@ def find_done(requests: Sequence[Request]) -> list[bool]:
     done = {
         _request_key(record.config)
         for record in list_sweep_runs(compute_sweep_id(replace(requests[0], map=False)))
-        if record.status.state == "done"
+        if record.status.state == RunState.DONE
     }
     return [_request_key(request.initial_config()) in done for request in requests]
 
@@ -94,7 +94,9 @@ def _check_suspect_unchanged(request: Request, existing: Sequence[RunRecord]) ->
                 f"{record.id} of this sweep started from an older run named {request.parent}: delete the sweep's runs, "
                 "or rename the folder of the new run."
             )
-    finished = [record for record in existing if record.status.state == "done" and record.config.get("model_sha256")]
+    finished = [
+        record for record in existing if record.status.state == RunState.DONE and record.config.get("model_sha256")
+    ]
     if request.model and finished:
         from cleaner.models.clip import load_clip
 
@@ -139,7 +141,7 @@ def resume(sweep_id: str, resources: SlurmResources | None = None, keys: Contain
         local.start_all(folders, cluster)
     for record, place in zip(stopped, places, strict=True):
         if place is None and record.status.state != WAITING_STATE:
-            write_status(record.folder, replace(record.status, state=WAITING_STATE, message=""))
+            transition(record.folder, WAITING_STATE, message="")
     start_next(sweep_id)
 
 
@@ -156,7 +158,7 @@ def start_next(sweep_id: str, root: Path | None = None) -> None:
 def cancel(sweep_id: str) -> None:
     """Cancel all runs of a sweep that are not finished."""
     # Waiting runs first: the worker that is stopped last must find no next run to start.
-    for states in ((WAITING_STATE, "paused", "died"), ACTIVE):
+    for states in ((WAITING_STATE, RunState.PAUSED, RunState.DIED), ACTIVE):
         for record in list_sweep_runs(sweep_id):
             if local.poll_status(record.folder).state in states:  # of many runs some end meanwhile
                 local.cancel(record.folder)
@@ -174,7 +176,7 @@ def is_active(records: Sequence[RunRecord]) -> bool:
     if any(record.status.state in ACTIVE for record in records):
         return True
     is_waiting = any(record.status.state == WAITING_STATE for record in records)
-    is_paused = any(record.status.state == "paused" for record in records)
+    is_paused = any(record.status.state == RunState.PAUSED for record in records)
     last = max((record.status.updated for record in records), default=0.0)
     # A distance: after a clock was set back, a stopped sweep must not count as active until it has caught up.
     return is_waiting and not is_paused and abs(time.time() - last) < HANDOVER_SECONDS
@@ -215,16 +217,16 @@ def _shorten(value: Any) -> Any:
 
 def seconds_left(records: Sequence[RunRecord]) -> float | None:
     """Return the seconds until all runs are done, from those that are; None while unknown."""
-    done = [record.status for record in records if record.status.state == "done" and record.status.started]
+    done = [record.status for record in records if record.status.state == RunState.DONE and record.status.started]
     mean = sum(status.updated - status.begun for status in done) / max(len(done), 1)
     active = [record.status for record in records if record.status.state in ACTIVE]
-    waiting = sum(record.status.state in (WAITING_STATE, "queued") for record in records)
+    waiting = sum(record.status.state in (WAITING_STATE, RunState.QUEUED) for record in records)
     on_cluster = [status for status in active if status.place]
-    if (waiting and not done) or any(status.state == "queued" for status in on_cluster):
+    if (waiting and not done) or any(status.state == RunState.QUEUED for status in on_cluster):
         return None
     if on_cluster:
         return max(status.eta for status in on_cluster)
-    running = [status for status in active if status.state == "running"]
+    running = [status for status in active if status.state == RunState.RUNNING]
     return waiting * mean + sum(max(status.eta, mean + status.begun - time.time()) for status in running)
 
 

@@ -18,6 +18,7 @@ from cleaner.labels import UNKNOWN_ATTACK
 from cleaner.registry import DEFENSES
 from cleaner.runs.record import RunRecord
 from cleaner.runs.run import read_progress
+from cleaner.runs.status import RunState
 from cleaner.runs.store import read_record
 from cleaner.types import CleanerError
 
@@ -47,7 +48,7 @@ def _export_run(record: RunRecord, out: Path) -> Path:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise CleanerError(TENSORBOARD_MISSING) from error
-    scalars = collect_test_scalars(record) if record.status.state == "done" else {}
+    scalars = collect_test_scalars(record) if record.status.state == RunState.DONE else {}
     created = 0
     with suppress(ValueError):  # not written by this project
         created = calendar.timegm(time.strptime(record.created, "%Y-%m-%dT%H:%M:%SZ"))

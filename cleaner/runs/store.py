@@ -27,7 +27,15 @@ from cleaner.registry import suggest
 from cleaner.runs.folders import find_run, is_shipped, runs_root, shipped_root
 from cleaner.runs.parts import first_invalid_field, read_notes
 from cleaner.runs.record import SCHEMA_VERSION, RunRecord, is_from_newer_version, merge_fields
-from cleaner.runs.status import STATUS_FILE, Status, incomplete_run_error, parse_status, write_status
+from cleaner.runs.status import (
+    STATUS_FILE,
+    RunState,
+    Status,
+    incomplete_run_error,
+    lock_status,
+    parse_status,
+    write_status,
+)
 from cleaner.types import CleanerError
 
 if TYPE_CHECKING:
@@ -56,7 +64,9 @@ def create_run(request: Request, root: Path | None = None, name: str = "") -> Pa
 
 def write_request(request: Request, folder: Path) -> None:
     """Write a run that is not started yet into a folder: its settings and copies of the files of its trigger."""
-    write_status(folder, Status("new"))
+    folder.mkdir(parents=True, exist_ok=True)
+    with lock_status(folder):
+        write_status(folder, Status(RunState.NEW))
     if request.stage == "backdoored" and request.trigger:
         from cleaner.attacks.base import load_trigger  # here: listing runs must not load torch
         from cleaner.runs.run import write_trigger_files
@@ -77,7 +87,7 @@ def list_entries(root: Path | None = None) -> list[RunRecord]:
 
 def list_runs(root: Path | None = None) -> list[RunRecord]:
     """Return every finished run under `root`, newest first."""
-    return [record for record in list_entries(root) if record.status.state == "done"]
+    return [record for record in list_entries(root) if record.status.state == RunState.DONE]
 
 
 def list_shipped_runs() -> list[RunRecord]:
@@ -113,7 +123,7 @@ def read_record(folder: str | Path, *, needs_metrics: bool = True) -> RunRecord:
 def read_entry(folder: str | Path) -> RunRecord | None:
     """Return the run in `folder` in whatever state; None if there is no run.
 
-    A folder that cannot be read is a record in state "unreadable", whose message says why. Files that have not changed
+    A folder that cannot be read is a record in state UNREADABLE, whose message says why. Files that have not changed
     are not opened again.
     """
     path = str(folder)
@@ -125,7 +135,7 @@ def read_entry(folder: str | Path) -> RunRecord | None:
         return _load_version(path, (config, status, notes, metrics))
     except OSError as error:
         message = f"Its files cannot be read ({error.strerror}): check their permissions."
-        fields = {"status": Status("unreadable", message=message), "modified": written[0]}
+        fields = {"status": Status(RunState.UNREADABLE, message=message), "modified": written[0]}
         return RunRecord.model_validate(merge_fields(Path(path), {}, fields))
 
 
@@ -148,7 +158,7 @@ def _load_version(path: str, versions: tuple[FileVersion | None, ...]) -> RunRec
         invalid = f"Its config.json has an invalid {first_invalid_field(error)}: correct it, or delete the run."
         problem = problem or invalid
         record = RunRecord.model_validate(merge_fields(folder, {}, fields))
-    return record.with_status(Status("unreadable", message=problem)) if problem else record
+    return record.with_status(Status(RunState.UNREADABLE, message=problem)) if problem else record
 
 
 def find_suspect(defended: RunRecord) -> RunRecord | None:

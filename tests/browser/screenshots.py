@@ -4,7 +4,6 @@ import sys
 from pathlib import Path
 
 from benchmarks.browser import open_browser, wait_idle
-from pages._shared.runs.durations import MEASURING
 
 SCREENSHOTS_DIR = Path(__file__).resolve().parents[2] / "assets" / "screenshots"
 HEIGHTS = {
@@ -31,7 +30,6 @@ def main(address: str) -> None:
             page.goto(f"{address}/{title.replace(' ', '_')}")
             page.get_by_role("heading", name=title, exact=True).wait_for()
             wait_idle(page)
-            page.get_by_text(MEASURING).first.wait_for(state="hidden")
             page.wait_for_timeout(1500)  # charts fade in
             page.screenshot(path=SCREENSHOTS_DIR / f"{title.lower().replace(' ', '_')}.png")
             page.close()

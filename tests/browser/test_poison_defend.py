@@ -5,7 +5,6 @@ from typing import Any
 
 from benchmarks.browser import wait_idle
 from cleaner.runs.store import list_entries
-from pages._shared.runs.durations import MEASURING
 from tests.browser.conftest import StartServer
 from tests.waiting import wait_until
 
@@ -47,7 +46,6 @@ def press_and_leave(page: Any, button: str, title: str, runs: Path) -> None:
 
     The second click waits until the run is there: of two at once, Streamlit can drop either.
     """
-    page.get_by_text(MEASURING).wait_for(state="hidden")  # its polls are page runs, too
     wait_idle(page)
     page.get_by_role("button", name=button).click()
     wait_until(lambda: list_entries(runs))

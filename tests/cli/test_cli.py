@@ -30,6 +30,7 @@ from cleaner.cli.sweep import Sweep
 from cleaner.data.base import CaptionData, load_data
 from cleaner.evaluation import scan, scan_variants
 from cleaner.files import read_json
+from cleaner.jobs import prediction
 from cleaner.jobs.slurm import SlurmResources
 from cleaner.method import CLEANCLIP_TRAINING
 from cleaner.models import clip as clip_module
@@ -232,33 +233,22 @@ def test_the_defender_gets_other_pairs_of_a_small_table_than_the_attacker(
     assert swept.pairs == available // 2
 
 
-def test_a_run_is_preceded_by_its_time_and_memory_and_not_changed_by_their_measurement(
+def test_a_run_is_preceded_by_its_time_and_memory_once_they_are_known(
     tiny_model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("CLEANER_CACHE", str(tmp_path / "cache"))
     metrics = []
-    for least in (10_000, 0):  # without and with a measurement
-        monkeypatch.setattr(forecast, "MIN_SAMPLED_PAIRS", least)
-        for number, command in enumerate((["poison", "--model", tiny_model], ["defend", str(tmp_path / f"{least}0")])):
-            folder = tmp_path / f"{least}{number}"
+    for known in (None, prediction.Prediction(50.0, memory=3.9e9)):
+        monkeypatch.setattr(prediction, "predict", lambda _, known=known: known)
+        parent = tmp_path / f"{known is None}0"
+        for number, command in enumerate((["poison", "--model", tiny_model], ["defend", str(parent)])):
+            folder = tmp_path / f"{known is None}{number}"
             assert main([*command, "--pairs", "64", "--out", str(folder), "--eval-every", "2", *SMALL]) == 0
             stored = json.loads((folder / "metrics.json").read_text())
             metrics.append((stored, (folder / "model.safetensors").read_bytes()))
             (line,) = [line for line in capsys.readouterr().err.splitlines() if "points wide" in line]
-            assert ("GB of main memory. " in line) == (least == 0)
+            assert line.startswith("40 to 60 s, about 3.9 GB of main memory. ") == (known is not None)
     assert metrics[:2] == metrics[2:]
-
-
-def test_a_refused_run_takes_no_forecast_from_a_corrected_one(
-    tiny_model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("CLEANER_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(forecast, "MIN_SAMPLED_PAIRS", 0)
-    poison = ["poison", "--model", tiny_model, "--pairs", "64", "--out", str(tmp_path / "a"), *SMALL]
-    assert main([*poison, "--clean-label", "--poison-rate", "0.9"]) == 2
-    assert "lower the poison rate" in capsys.readouterr().err
-    assert main([*poison, "--poison-rate", "0.1"]) == 0
-    assert "GB of main memory. " in capsys.readouterr().err
 
 
 def test_a_wrong_class_is_refused_before_the_training_pairs_are_loaded() -> None:
@@ -278,14 +268,12 @@ def test_a_forecast_loads_the_pairs_of_a_run_once(
     tiny_model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("CLEANER_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(forecast, "MIN_SAMPLED_PAIRS", 0)
     table = write_table(tmp_path, 120)
     for i in range(0, 120, 30):
         (tmp_path / "pics" / f"{i}.png").write_bytes(b"no image")
     poison = ["poison", "--model", tiny_model, "--data", str(table), "classes=red,green,blue", "--target-class", "red"]
     assert main([*poison, "--pairs", "60", "--out", str(tmp_path / "a"), *SMALL]) == 0
     shown = capsys.readouterr().err
-    assert "GB of main memory. " in shown
     assert shown.count("left out") == 1
     assert re.search(r"Only 5\d of the 60 requested pairs are available\.", shown)
 

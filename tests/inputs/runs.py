@@ -238,7 +238,7 @@ def odd_process(case: Case) -> Read:
         "queued",
         "updated",
         "host",
-        "spare",
+        "token",
         "place",
         "eta",
         "step",

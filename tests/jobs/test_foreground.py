@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from cleaner.jobs import execution, foreground, local, process, session
+from cleaner.jobs import execution, foreground, local, process
 from cleaner.runs.request import Request
 from cleaner.runs.run import Run, load_run
 from cleaner.runs.status import ACTIVE, Status, read_status
@@ -199,7 +199,7 @@ def test_a_training_whose_end_cannot_be_recorded_is_kept(
     error: BaseException, request_: Request, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def stop() -> None:
-        monkeypatch.setattr(session, "write_status", fail_to_write)
+        monkeypatch.setattr("cleaner.runs.status.write_status", fail_to_write)
         raise error
 
     def fail_to_write(_: Path, status: Status) -> None:

@@ -52,19 +52,6 @@ def test_on_windows_a_child_has_a_console_without_a_window(monkeypatch: pytest.M
     assert process._detach_options() == {"creationflags": 0x8000200}
 
 
-READER = """
-import os
-from cleaner.jobs import process
-orders = process.take_input()
-print(os.read(0, 9), orders.readline(), orders.readline(), orders.readline())
-"""
-
-
-def test_orders_are_read_while_the_standard_input_is_empty() -> None:
-    read = subprocess.run([sys.executable, "-c", READER], input=b"first\nsecond\n", stdout=subprocess.PIPE, check=True)
-    assert read.stdout.split() == [b"b''", rb"b'first\n'", rb"b'second\n'", b"b''"]
-
-
 PARENT = """
 import subprocess, sys, time
 from pathlib import Path

@@ -18,7 +18,7 @@ from streamlit.proto.WidgetStates_pb2 import WidgetState
 from streamlit.testing.v1 import AppTest
 from streamlit.testing.v1.element_tree import Selectbox
 
-from cleaner.jobs import local, locks, process, spare, worker
+from cleaner.jobs import calibration, local, locks, process, worker
 from cleaner.runs.status import ACTIVE
 from pages._shared import cache
 from pages._shared.cache import works
@@ -217,6 +217,6 @@ def run_workers_in_threads(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(local, "launch", launch)
     monkeypatch.setattr(worker, "draw_map", lambda folder: None)  # compiles for a minute; tests/jobs runs it
-    monkeypatch.setattr(spare, "measure", lambda request, asker: True)
+    monkeypatch.setattr(calibration, "read", lambda: None)
     monkeypatch.setattr(process, "find_process", lambda folder, status: psutil.Process())
     monkeypatch.setattr(process, "kill", lambda worker: None)

@@ -1,4 +1,4 @@
-"""The expected duration on the pages: measured while it is unknown, then a range in words."""
+"""The expected duration on the pages: a range in words once it is known."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from cleaner.config import FinetuneConfig
 from cleaner.data.base import TensorData
 from cleaner.defenses import DEFENSES
-from cleaner.jobs import local, prediction, spare
+from cleaner.jobs import calibration, local, prediction
 from cleaner.jobs.prediction import Phases
 from cleaner.presets import QUICK_POISON_PAIRS
 from cleaner.runs.record import RunRecord
@@ -20,26 +20,27 @@ from cleaner.runs.request import Request
 from pages._shared import cache
 from pages._shared.inspect.sample import DataKey
 from pages._shared.runs import durations, job_requests
+from tests.jobs.test_prediction import record
 from tests.pages.conftest import OpenPage, page_text
 
 CONFIG = FinetuneConfig(batch_size=20, epochs=1)
 
 
-def test_poison_shows_a_range_once_the_measurement_has_ended(
-    open_page: OpenPage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_poison_shows_a_range_once_something_like_it_was_run(
+    open_page: OpenPage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(prediction, "store_path", lambda: tmp_path / "clock.json")
-    ordered: list[Request] = []
-    monkeypatch.setattr(spare, "measure", lambda request, asker: ordered.append(request) is None)
+    monkeypatch.setattr(calibration, "read", lambda: None)
+    prepared: list[Request] = []
+    monkeypatch.setattr(local, "prepare", prepared.append)
     app = open_page("Poison")
-    assert durations.MEASURING in page_text(app)
-    assert ordered[-1].pairs == QUICK_POISON_PAIRS
+    assert durations.UNKNOWN in page_text(app)
+    assert prepared[-1].pairs == QUICK_POISON_PAIRS
 
-    prediction.record(ordered[-1], Phases(start=2.0, step=0.1, validation=0.0, evaluate=3.0))
-    predicted = prediction.predict(ordered[-1])
+    record(prepared[-1], Phases(start=2.0, step=0.1, validation=0.0, evaluate=3.0))
+    predicted = prediction.predict(prepared[-1])
     assert predicted is not None
     app.run()
-    assert durations.MEASURING not in page_text(app)
+    assert durations.UNKNOWN not in page_text(app)
     assert f"**{predicted}**" in page_text(app)
 
 
@@ -65,25 +66,16 @@ def test_a_test_on_captions_counts_each_caption_once(monkeypatch: pytest.MonkeyP
     assert durations.describe_test(key, None).startswith("4 test images: ")
 
 
-def test_nothing_is_measured_while_a_job_runs_without_a_spare_or_after_a_failure(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(prediction, "store_path", lambda: tmp_path / "clock.json")
+def test_the_duration_of_several_runs_is_known_once_all_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calibration, "read", lambda: None)
     request = Request("backdoored", "scenes", 100, CONFIG, "scenes-rn", trigger={"name": "badnet"})
     other = Request("backdoored", "scenes", 100, CONFIG, "scenes-vit", trigger={"name": "badnet"})
     monkeypatch.setattr(local, "has_active_runs", lambda: True)
-    monkeypatch.setattr(spare, "measure", lambda request, asker: pytest.fail("measured while a job runs"))
-    assert "until the running job ends" in durations.describe([request])
-    monkeypatch.setattr(local, "has_active_runs", lambda: False)
-    monkeypatch.setattr(spare, "measure", lambda request, asker: False)
-    assert durations.describe([request]) == "duration unknown"
-    monkeypatch.setattr(spare, "measure", lambda request, asker: pytest.fail("measured again"))
-    monkeypatch.setattr(local, "keep_spare", lambda: prediction.record(request, None))  # it has killed the last one
-    assert durations.describe([request]) == "duration unknown"
-
+    monkeypatch.setattr(local, "prepare", lambda _: pytest.fail("images are rendered while a job runs"))
     phases = Phases(start=1.0, step=1.0, validation=0.0, evaluate=1.0)
-    prediction.record(request, phases)
-    prediction.record(other, phases)
+    record(request, phases)
+    assert durations.describe([request, other]) == durations.UNKNOWN
+    record(other, phases)
     both = durations.predict_total([request, other])
     assert both is not None
     assert both.seconds == pytest.approx(2 * (1 + 5 + 1))

@@ -172,7 +172,7 @@ def test_required_settings_of_a_model_can_be_applied(open_page: OpenPage) -> Non
     app = choose_small_training(open_page("Poison"))
     app.selectbox(key="poison.trigger").set_value("blended").run()
     assert "poison.needed" not in widget_keys(app)
-    assert durations.MEASURING in page_text(app)
+    assert durations.UNKNOWN in page_text(app)
     choose_own_model(app, "poison.model", "scenes-vit")
     assert app.select_slider(key="poison.train.scenes-vit.lr").value == POISON_LR["scenes-vit"]
     press(app, "poison.needed")

@@ -53,18 +53,20 @@ def _load_all() -> None:
         load_grammar()
         with import_lock:
             import cleaner.explain  # noqa: F401  # captum
-    keep_spare()
+    keep_worker()
 
 
-def keep_spare() -> None:
+def keep_worker() -> None:
     """Have a worker ready for the next run, once this server has loaded the library itself."""
     if "cleaner.workflow" in sys.modules:
-        local.keep_spare()
+        from cleaner.models.devices import pick_device
+
+        local.keep_worker(pick_device("auto").type)
 
 
 @cache
 def warm_up() -> None:
-    """Load the libraries and the grammar in the background, once per server; then start a spare worker."""
+    """Load the libraries and the grammar in the background, once per server; then start a worker that waits."""
     run_later(_load_all)
 
 

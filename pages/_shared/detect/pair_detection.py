@@ -307,7 +307,7 @@ def _show_retraining(run: RunRecord, ranking: Ranking, flagged: Any, *, pairs: i
     request = job_requests.build_retrain_request(run, flagged.tolist(), ranking.detector, pairs)
     remaining = poisons - int(ranking.poisoned[flagged].sum())
     plan = f"{request.pairs:,} pairs remain, {remaining:,} of them poisoned"
-    durations.show([request], lambda duration: st.caption(f"{plan}: {duration}."))
+    st.caption(f"{plan}: {durations.describe([request])}.")
     live_jobs.show_start_button(
         f"Train without {format_count(len(flagged), 'pairs')}",
         "detect",

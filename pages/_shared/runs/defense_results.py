@@ -15,6 +15,7 @@ from cleaner.reports.verdict import describe_defenses
 from cleaner.runs.names import label_defenses, tell_apart
 from cleaner.runs.record import RunRecord
 from cleaner.runs.run import read_progress
+from cleaner.runs.status import RunState
 from cleaner.variant import REBOUND
 from pages._shared.inspect.plotly_charts import NO_MODE_BAR
 from pages._shared.runs import cards, curves, job_requests, jobs
@@ -197,6 +198,6 @@ def _show_table(runs: list[RunRecord]) -> None:
 def select_newly_done(run: RunRecord) -> None:
     """Preselect the defenses of `run` that this session has just trained, once."""
     if new := [entry for entry in jobs.list_new_results("defend") if entry.started_from(run)]:
-        done = [entry for entry in jobs.started_runs("defend") if entry.status.state == "done"]
+        done = [entry for entry in jobs.started_runs("defend") if entry.status.state == RunState.DONE]
         st.session_state[f"{NEWLY_DONE}.{run.id}"] = [entry.id for entry in done if entry.rebound is None]
         jobs.mark_as_seen(new)

@@ -21,7 +21,7 @@ from cleaner.labels import format_count, stage_label, state_label
 from cleaner.runs.names import label_job, name_rate, name_seed, tell_apart
 from cleaner.runs.record import RunRecord
 from cleaner.runs.request import Request, load_request
-from cleaner.runs.status import ACTIVE, Status
+from cleaner.runs.status import ACTIVE, RunState, Status
 from cleaner.runs.store import create_run, remove_run_folder
 from cleaner.types import CleanerError, StepReport
 from pages._shared.shell import state, visitors
@@ -29,7 +29,7 @@ from pages._shared.shell.wording import format_rate
 
 PAGE_STAGES = {"poison": "backdoored", "defend": "defended", "detect": "defended"}
 """Kind of job, which is the page that starts it -> stage of its runs."""
-UNFINISHED = (*ACTIVE, "paused", "died")
+UNFINISHED = (*ACTIVE, RunState.PAUSED, RunState.DIED)
 _LAST_ERROR = "jobs.last_error"
 _PRESSED_STARTS = "jobs.pressed_starts"
 _SEEN = "jobs.seen"
@@ -73,7 +73,7 @@ def split_open(requests: Sequence[Request]) -> tuple[list[Request], list[str]]:
     """Return the requests that no active or paused run has, and the ids of the runs that have the others."""
     open_requests: list[tuple[Request, str]] = []
     for entry in visitors.poll_entries():
-        if entry.status.state in (*ACTIVE, "paused"):
+        if entry.status.state in (*ACTIVE, RunState.PAUSED):
             with suppress(CleanerError):  # one that cannot be read is none of them, and says so when it is resumed
                 open_requests.append((load_request(entry.config), entry.id))
     known = [request for request, _ in open_requests]
@@ -93,7 +93,7 @@ def start_sweep(kind: str, requests: Sequence[Request], cluster: SlurmResources 
     with _QUEUE_LOCK:
         entries = sweep.list_sweep_runs(sweep.start_sweep(_use_cluster_device(requests, cluster), cluster))
     started[kind] = earlier
-    if all(entry.status.state == "done" for entry in entries):
+    if all(entry.status.state == RunState.DONE for entry in entries):
         st.toast("All runs of this sweep are done. Add a rate, a seed or a defense.", icon=":material/done_all:")
 
 
@@ -160,7 +160,7 @@ def runs_of_page(kind: str) -> list[RunRecord]:
     """
     entries = [entry for entry in visitors.view_runs().entries if is_of_page(entry, kind)]
     entries = [e for e in entries if e.status.state in UNFINISHED]
-    entries = [e for e in entries if e.status.state == "running" or not _is_array_job(e)]
+    entries = [e for e in entries if e.status.state == RunState.RUNNING or not _is_array_job(e)]
     return sorted(entries, key=lambda e: (e.status.queued, e.folder.name))
 
 
@@ -210,7 +210,7 @@ def pages_of(entries: Iterable[RunRecord]) -> set[str]:
 
 def is_processor_busy() -> bool:
     """Return whether a job computes on the processor of this machine."""
-    running = (entry.status for entry in local.poll_entries() if entry.status.state == "running")
+    running = (entry.status for entry in local.poll_entries() if entry.status.state == RunState.RUNNING)
     return any(status.device == "cpu" and process.is_here(status) for status in running)
 
 
@@ -231,7 +231,9 @@ def list_awaited() -> list[str]:
     A failed one stays until the next start: the page keeps saying why it failed.
     """
     return [
-        entry.id for entry in _list_started() if entry.status.state in (*UNFINISHED, "failed") or _is_new_result(entry)
+        entry.id
+        for entry in _list_started()
+        if entry.status.state in (*UNFINISHED, RunState.FAILED) or _is_new_result(entry)
     ]
 
 
@@ -254,7 +256,7 @@ def list_new_results(kind: str) -> list[RunRecord]:
 
 
 def _is_new_result(entry: RunRecord) -> bool:
-    is_result = entry.status.state == "done" and entry.rebound is None
+    is_result = entry.status.state == RunState.DONE and entry.rebound is None
     return is_result and entry.id not in st.session_state.get(_SEEN, set())
 
 
@@ -302,7 +304,7 @@ def _end(entry: RunRecord) -> float:
 def describe_progress(entry: RunRecord) -> tuple[float, str]:
     """Return the completed share of the current stage, and a text with stage, step and time left."""
     status = entry.status
-    if status.state == "queued":
+    if status.state == RunState.QUEUED:
         if status.place:
             return status.progress, status.message.rstrip(".") or "Starting"
         return 0.0, _describe_place_in_queue(entry) if status.device else "Starting"
@@ -336,7 +338,7 @@ def format_left(seconds: float) -> str:
 
 def describe_active(active: Sequence[RunRecord]) -> str:
     """Return in a few words which of some jobs runs, its stage, how long that will take, and how many wait."""
-    running = [entry for entry in active if entry.status.state == "running"]
+    running = [entry for entry in active if entry.status.state == RunState.RUNNING]
     waiting = f", {len(active) - len(running)} more" if running and len(active) > len(running) else ""
     if not running:
         # A cluster may let jobs wait for hours, and so may the trainings of others.

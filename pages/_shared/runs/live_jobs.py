@@ -9,7 +9,7 @@ import streamlit as st
 
 from cleaner.jobs import local
 from cleaner.runs.record import RunRecord
-from cleaner.runs.status import ACTIVE
+from cleaner.runs.status import ACTIVE, RunState
 from pages._shared.runs import jobs
 from pages._shared.runs.cards import show_verdict
 from pages._shared.runs.live_charts import show_live_curves
@@ -107,7 +107,7 @@ def _show_active_job(entry: RunRecord, name: str) -> None:
 def _show_stopped_job(entry: RunRecord, name: str) -> None:
     """Draw a paused or dead job with Resume and Delete."""
     status, key = entry.status, f"waiting.{entry.folder.name}"
-    is_paused = status.state == "paused"
+    is_paused = status.state == RunState.PAUSED
     icon = ":material/pause_circle:" if is_paused else ":orange[:material/warning:]"
     step = f" · {jobs.describe_step(status)}" if status.stage else ""
     with st.container(border=True):
@@ -132,7 +132,7 @@ def show_ended_jobs(kind: str) -> None:
     names = jobs.name_jobs(entries, kind)
     for entry in entries:
         name, status = escape_markdown(names[entry.id]), entry.status
-        if status.state == "failed":
+        if status.state == RunState.FAILED:
             st.error(f"{name}: {escape_markdown(wording.capitalize_message(status.message))}", icon=":material/error:")
-        elif status.state == "cancelled":
+        elif status.state == RunState.CANCELLED:
             st.info(f"{name}: canceled. Its settings stay under All runs on Overview.", icon=":material/cancel:")

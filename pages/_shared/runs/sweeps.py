@@ -12,7 +12,7 @@ from cleaner.labels import state_label
 from cleaner.reports import equal_accuracy
 from cleaner.runs.names import label_job
 from cleaner.runs.record import RunRecord
-from cleaner.runs.status import ACTIVE
+from cleaner.runs.status import ACTIVE, RunState
 from pages._shared.runs import cards, job_requests, jobs
 from pages._shared.runs.run_buttons import show_action_button
 from pages._shared.runs.ticker import tick
@@ -52,7 +52,7 @@ def _active_runs(entries: list[RunRecord]) -> set[str]:
 
 def _show_sweep_table(name: str, entries: list[RunRecord]) -> None:
     """Draw the table of a sweep and its buttons."""
-    done = sum(entry.status.state == "done" for entry in entries)
+    done = sum(entry.status.state == RunState.DONE for entry in entries)
     is_active, seconds = sweep.is_active(entries), sweep.seconds_left(entries)
     left = f", {jobs.format_left(seconds)}" if is_active and seconds is not None else ""
     unfinished = {entry.status.state for entry in entries} & {*jobs.UNFINISHED, sweep.WAITING_STATE}
@@ -64,7 +64,7 @@ def _show_sweep_table(name: str, entries: list[RunRecord]) -> None:
             st.caption(escape_markdown(messages[0]))
         for reason in list_stop_reasons(entries):
             st.caption(f":material/error: {escape_markdown(reason)}")
-        protocols = {f"Measured on {e.protocol}." for e in entries if e.status.state == "done" and e.metrics}
+        protocols = {f"Measured on {e.protocol}." for e in entries if e.status.state == RunState.DONE and e.metrics}
         st.caption(escape_markdown(" ".join(["Metrics of finished runs.", *sorted(protocols), f"Sweep {name}."])))
         if done > 1:
             link("Compare", equal_accuracy.TITLE)
@@ -93,7 +93,7 @@ def _show_sweep_table(name: str, entries: list[RunRecord]) -> None:
 
 def list_stop_reasons(entries: list[RunRecord]) -> list[str]:
     """Return why runs failed or died, each reason once: many runs of a sweep may fail for the same one."""
-    stopped = [e for e in entries if e.status.state in ("failed", "died") and e.status.message]
+    stopped = [e for e in entries if e.status.state in (RunState.FAILED, RunState.DIED) and e.status.message]
     return list(dict.fromkeys(f"{label_job(e)}: {capitalize_message(e.status.message)}" for e in stopped))
 
 

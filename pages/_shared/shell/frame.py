@@ -98,7 +98,7 @@ def page(title: str, lead: str, *, picture: str = "", prepare: Callable[[], None
             show_error(failed)
     cache.warm_up()
     warm.warm_run_in_view()
-    cache.keep_spare()
+    cache.keep_worker()
 
 
 def show_error(error: CleanerError) -> None:

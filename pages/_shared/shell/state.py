@@ -15,6 +15,7 @@ from cleaner.presets import is_pretrained
 from cleaner.runs.folders import find_run
 from cleaner.runs.names import label_attack, number_equal_beginnings
 from cleaner.runs.record import RunRecord
+from cleaner.runs.status import RunState
 from cleaner.runs.store import read_entry
 from pages._shared.shell import times, visitors
 from pages._shared.shell.wording import escape_markdown
@@ -216,7 +217,7 @@ def current_run() -> RunRecord | None:
     selection = st.session_state.get(SELECTION)
     folder = find_run(selection) if selection and not selection.startswith(MODEL_PREFIX) else None
     run = read_entry(folder) if folder is not None else None
-    return run if run is not None and run.status.state == "done" and visitors.select([run]) else None
+    return run if run is not None and run.status.state == RunState.DONE and visitors.select([run]) else None
 
 
 def current_model() -> str | None:

@@ -16,6 +16,7 @@ from cleaner.access import INSTALL, is_public
 from cleaner.jobs import local
 from cleaner.runs.folders import runs_root
 from cleaner.runs.record import RunRecord
+from cleaner.runs.status import RunState
 from cleaner.runs.status import ACTIVE
 from cleaner.runs.store import list_shipped_runs
 from cleaner.types import CleanerError
@@ -85,9 +86,9 @@ class RunsView(NamedTuple):
 
     @property
     def finished(self) -> list[RunRecord]:
-        own = [run for run in self.entries if run.status.state == "done"]
+        own = [run for run in self.entries if run.status.state == RunState.DONE]
         ids = {run.id for run in own}
-        return own + [run for run in self.shipped if run.status.state == "done" and run.id not in ids]
+        return own + [run for run in self.shipped if run.status.state == RunState.DONE and run.id not in ids]
 
 
 def view_runs() -> RunsView:
