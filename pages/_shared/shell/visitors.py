@@ -16,8 +16,7 @@ from cleaner.access import INSTALL, is_public
 from cleaner.jobs import local
 from cleaner.runs.folders import runs_root
 from cleaner.runs.record import RunRecord
-from cleaner.runs.status import RunState
-from cleaner.runs.status import ACTIVE
+from cleaner.runs.status import ACTIVE, RunState
 from cleaner.runs.store import list_shipped_runs
 from cleaner.types import CleanerError
 
