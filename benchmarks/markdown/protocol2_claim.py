@@ -85,7 +85,7 @@ def format_gaps(
     lines = [("none (backdoored)", *(format_number(before.get(seed)) for seed in seeds), _mean(before), "", "")]
     for name, values in found.items():
         gaps = [
-            _format_gap(paired_gaps(found.get(other, {}), values)) if other != name else ""
+            format_gap(paired_gaps(found.get(other, {}), values)) if other != name else ""
             for other in (BASELINE, find_control(groups[name][0].task.method))
         ]
         own = undefended_asr(cells, groups[name])
@@ -115,7 +115,7 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float] | None:
     return center - margin, center + margin
 
 
-def _format_gap(gaps: Mapping[int, float]) -> str:
+def format_gap(gaps: Mapping[int, float]) -> str:
     """Return "-0.52 [-0.60, -0.44]", without the interval for fewer than `MIN_SEEDS`. A gap of shares ends at 1."""
     if not gaps:
         return "-"

@@ -9,7 +9,15 @@ from pathlib import Path
 
 from benchmarks import views
 from benchmarks.markdown.cells import Row, format_number, markdown_table, mean
-from benchmarks.markdown.protocol2_claim import CUT_SHORT_NOTE, format_gaps, format_origin, format_seeds
+from benchmarks.markdown.protocol2_claim import (
+    BASELINE,
+    CUT_SHORT_NOTE,
+    format_gap,
+    format_gaps,
+    format_origin,
+    format_seeds,
+    paired_gaps,
+)
 from benchmarks.protocol2 import rule
 from benchmarks.protocol2.records import results_path
 from benchmarks.protocol2.summary import (
@@ -25,6 +33,8 @@ from benchmarks.rows import group_by_suspect
 from cleaner.files import read_json_lines
 
 COMMAND = "python -m benchmarks.views"
+GAP_BUDGETS = (0.0075, 0.01, 0.015, 0.02, 0.03)
+FULL_NAME = "ta_cleaner K 100 %, formula reviewed"
 HEADER = ("method", "views", "BatchNorm", "points lost at best", "rate", "CF", "ASR@1", "at 2 points", "at 5 points")
 
 
@@ -71,11 +81,20 @@ def mixed_captions(root: Path) -> str:
     ]
     caption = (
         f"`{views.MODEL}`, `{views.ATTACK}`, target {cells[0].task.target}, mixed captions. First table: points of "
-        "validation accuracy lost / ASR@1 at each learning rate, means over the seeds. The others, their marks and "
-        "their gaps are as in the main tables. Measured after these were seen, and chooses nothing. "
+        "validation accuracy lost / ASR@1 at each learning rate, means over the seeds. Second: ASR@1 of TA-Cleaner "
+        "with K 100% minus CleanCLIP's; below zero is better. The others, their marks and their gaps are as "
+        "in the main tables. Measured after these were seen, and chooses nothing. "
         f"{format_origin([cell.row for cell in cells], COMMAND)}{_note_processors(cells)}"
     )
-    return "\n\n".join([markdown_table(header, table), *gaps, caption])
+    return "\n\n".join([markdown_table(header, table), _format_budgets(cells), *gaps, caption])
+
+
+def _format_budgets(cells: Sequence[Cell]) -> str:
+    """Return the gap of TA-Cleaner with K 100% to CleanCLIP at several losses of accuracy."""
+    found = {budget: at_equal_accuracy(cells, budget) for budget in GAP_BUDGETS}
+    gaps = [format_gap(paired_gaps(by_name[BASELINE], by_name[FULL_NAME])) for by_name in found.values()]
+    header = ("points of accuracy lost", *(f"{100 * budget:g}" for budget in found))
+    return markdown_table(header, [("gap to CleanCLIP", *gaps)])
 
 
 def select_mixed_cells(root: Path) -> list[Cell]:
