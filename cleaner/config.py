@@ -201,10 +201,7 @@ class FinetuneConfig:
 
 
 def count_steps(pairs: int, config: Any) -> int:
-    """Return the steps of a training; an incomplete last batch is dropped unless it is the only one.
-
-    config: a `FinetuneConfig`, or those of its fields that config.json of a run states.
-    """
+    """Return the steps of a training; an incomplete last batch is dropped unless it is the only one."""
     return int(config.steps or config.epochs * max(1, pairs // config.batch_size))
 
 

@@ -71,10 +71,7 @@ def runs_root() -> Path:
 
 
 def is_run_folder(folder: str | Path) -> bool:
-    """Return whether a folder holds a run, finished, broken or not; false for anything else, a name of any length.
-
-    Models of the Hugging Face hub have a config.json too, but with no stage.
-    """
+    """Return whether a folder holds a run, finished or not; models of the Hub have a config.json, too."""
     if not has_config(folder):
         return False
     config = read_json(Path(folder) / "config.json")
@@ -244,10 +241,7 @@ def create_free_folder(root: Path, stem: str) -> Path:
 
 
 def remove_tree(folder: Path) -> None:
-    """Delete a folder, and what interrupted deletions have left next to it.
-
-    It is renamed first and so disappears at once, even if the deletion is interrupted.
-    """
+    """Rename a folder, so that it disappears at once, and delete it with what interrupted deletions left."""
     renamed = folder.with_name(f".deleted-{folder.name}")
     for leftover in folder.parent.glob(".deleted-*"):
         shutil.rmtree(leftover, ignore_errors=True)  # another process may be deleting it
@@ -292,10 +286,7 @@ def validate_regular(path: str | Path) -> os.stat_result:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Return the JSON object in a file; empty if the file is missing, unreadable or not a JSON object.
-
-    Numbers that are not finite, which JSON does not have, are None.
-    """
+    """Return the JSON object in a file; empty if there is none. Numbers that are not finite are None."""
     try:
         return read_existing_json(path)
     except OSError:
@@ -350,10 +341,7 @@ def file_version(path: str | Path) -> FileVersion | None:
 
 
 def read_version(path: Path, read: Callable[[Path, FileVersion], T | None]) -> T | None:
-    """Return what `read`, which caches each version, makes of a file; None if the file is missing or cannot be read.
-
-    `read` raises for a failure that may pass, so that its cache does not remember it.
-    """
+    """Return what `read`, cached by version, makes of a file; None if it cannot be read now."""
     version = file_version(path)
     try:
         return None if version is None else read(path, version)

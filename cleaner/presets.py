@@ -175,10 +175,7 @@ def _untried_lr(model: str, defense: Any) -> float:
 
 
 def _choose_lr(models: Sequence[str], defense: Any, default: float = DEFEND.lr) -> tuple[float, str]:
-    """Return the learning rate of the first of `models` that has trials of a defense, and how it was chosen.
-
-    Without any trials, return `default` and "".
-    """
+    """Return the rate of the first of `models` with trials of a defense, and how it was chosen; else `default`, ""."""
     variant = Variant.of(defense)
     method = variant.method
     choices = _read_choices("full")

@@ -82,10 +82,7 @@ class CleanPairs:
 
 
 def choose_defenses(model: str, data: str, *, used: int = 0, is_open: bool) -> Choice:
-    """Draw all settings; return the plan and the clean pairs.
-
-    used: pairs of `data` that the attacker trained on; is_open: whether the groups of settings start unfolded.
-    """
+    """Draw all settings; return plan and clean pairs. used: pairs of `data` that the attacker trained on."""
     kinds = cache.defenses()
     names = st.multiselect(
         "Defenses",
@@ -131,10 +128,7 @@ def choose_defenses(model: str, data: str, *, used: int = 0, is_open: bool) -> C
 
 
 def settings_key(model: str, defense: str) -> str:
-    """Return the key prefix of a defense's widgets.
-
-    Each built-in model has its own, pretrained ones share theirs: a default applies only until a widget is drawn.
-    """
+    """Return the key prefix of a defense's widgets: each built-in model has its own, pretrained ones share."""
     return f"defend.{'pretrained' if is_pretrained(model) else model}.{defense}"
 
 

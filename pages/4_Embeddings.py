@@ -111,10 +111,7 @@ def _has_umap(folder: Path) -> bool:
 def choose_view(
     view: MapView, top: DeltaGenerator, right: DeltaGenerator
 ) -> tuple[int | None, int | None, list[str], str]:
-    """Draw the choice of models, kinds and colors; return (from, to) as stage numbers, kinds and coloring.
-
-    from is None without movement; to is None for all models at once.
-    """
+    """Return (from: None without movement, to: None for all) as stage numbers, kinds and coloring."""
     labels = view.stage_labels
     options: dict[str, tuple[int | None, int | None]] = {label: (None, i) for i, label in enumerate(labels)}
     options |= {f"{a} → {b}": (i, i + 1) for i, (a, b) in enumerate(pairwise(labels))}

@@ -14,10 +14,7 @@ TOLERANCE = 1e-6
 
 @dataclass(frozen=True)
 class Setting:
-    """One defended model: its learning rate, the accuracy it lost against the backdoored one, and its ASR.
-
-    `loss` and `asr` are shares; a model that gained accuracy has a negative loss.
-    """
+    """One defended model; a model that gained accuracy has a negative `loss`. All are shares but `lr`."""
 
     lr: float
     loss: float
@@ -30,10 +27,7 @@ def is_within(loss: float, budget: float) -> bool:
 
 
 def lowest_asr(settings: Iterable[Setting], max_loss: float, *, undefended: float) -> float:
-    """Return the lowest ASR among the settings that lose at most `max_loss`.
-
-    `undefended`: ASR of the backdoored model, which loses nothing and is always a choice.
-    """
+    """Return the lowest ASR among the settings that lose at most `max_loss`, and of the undefended model."""
     return min([undefended, *(setting.asr for setting in settings if is_within(setting.loss, max_loss))])
 
 
@@ -60,10 +54,7 @@ def interpolate_asr(
 def equal_accuracy_curve(
     models: Iterable[tuple[float, Sequence[Setting]]], max_losses: Sequence[float]
 ) -> list[tuple[float, float, float]]:
-    """Return (mean, minimum, maximum) of `lowest_asr` over backdoored models, at each loss.
-
-    models: for each backdoored model its ASR, and the settings that one method was tried with on it.
-    """
+    """Return (mean, minimum, maximum) of `lowest_asr` over (undefended ASR, settings), at each loss."""
     listed = list(models)
     rows = [[lowest_asr(tried, x, undefended=before) for before, tried in listed] for x in max_losses]
     return [(fmean(row), min(row), max(row)) for row in rows if row]

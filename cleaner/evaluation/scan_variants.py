@@ -91,10 +91,7 @@ def _other_values(p: Parameter, value: Any) -> list[Any]:
 
 
 def _drop_equal(variants: Mapping[str, Trigger], image: Tensor) -> dict[str, Trigger]:
-    """Return the settings that change an image (1, 3, H, W) differently: a seed often seeds only a random place.
-
-    Settings that the image's size does not allow are left out.
-    """
+    """Return the settings that fit and change an image (1, 3, H, W) differently: many seeds do not."""
     kept: dict[bytes, str] = {}
     for label, trigger in variants.items():
         with suppress(CleanerError):

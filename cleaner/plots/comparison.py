@@ -167,10 +167,7 @@ def pareto_front(points: Sequence[TradeoffPoint]) -> list[TradeoffPoint]:
 
 
 def attack_defense_heatmap(cells: Mapping[tuple[str, str], tuple[float, float, float, int]], title: str) -> go.Figure:
-    """Return a heat map of defenses (rows) against attacks (columns), in the order of `cells`; no defense comes first.
-
-    cells: labels of (attack, defense) -> (mean, minimum, maximum, seeds) of a share, 0..1.
-    """
+    """Return defenses x attacks: (attack, defense) -> (mean, minimum, maximum, seeds) of a share."""
     attacks = list(dict.fromkeys(attack for attack, _ in cells))
     defenses = sorted(dict.fromkeys(defense for _, defense in cells), key=lambda defense: defense != Variant().label)
     columns = {attack: wrap_label(attack, 14) for attack in attacks}

@@ -25,10 +25,7 @@ SEEDS_NOTE = (
 
 
 def heatmap_metrics() -> list[Metric]:
-    """Return the metrics with a heatmap of attack against defense: all of the tables that have a better direction.
-
-    Those of the attack come first.
-    """
+    """Return the metrics with a better direction, those of the attack first."""
     rows = dict.fromkeys(row for row, _ in columns("table") if row.better)
     return sorted(rows, key=lambda row: row.better != "lower")
 
@@ -99,10 +96,7 @@ def make_row_namer(records: Sequence[RunRecord]) -> Callable[[RunRecord], str]:
 
 
 def _read_hashes(record: RunRecord) -> dict[tuple[str, str, Any, Any], str]:
-    """Return ("content" or "class list", model, name and size of the test data) -> hash, where it is stated.
-
-    With the model, because each frames the images in its own way, and then their hash differs.
-    """
+    """Return (what, model, name and size of the test data) -> hash, where it is stated; models frame images."""
     metrics = record.metrics
     return {(what, record.model, metrics.get("data"), metrics.get("n")): sha for what, sha in read_hashes(metrics)}
 

@@ -159,10 +159,7 @@ def load_run(folder: str | Path, *, with_clean: bool = True) -> Run:
 
 
 def load_run_clip(folder: str | Path) -> Clip:
-    """Return the model of a finished run, named as for `load_run`; it needs neither trigger nor clean model.
-
-    Raises `CleanerError` as `load_run`.
-    """
+    """Return the model of a finished run, as `load_run`; it needs neither trigger nor clean model."""
     from cleaner.models.clip import load_clip
 
     folder = Path(resolve_run(os.fspath(folder)))

@@ -106,10 +106,7 @@ def missing_run_error(name: str) -> CleanerError:
 
 
 def read_record(folder: str | Path, *, needs_metrics: bool = True) -> RunRecord:
-    """Return the finished run in `folder`, or any run without `needs_metrics`.
-
-    Raises `CleanerError` if there is none, or it cannot be read.
-    """
+    """Return the finished run in `folder`, or any run without `needs_metrics`."""
     given, folder = str(folder), Path(os.path.abspath(folder))  # "." has no name
     RunRecord.from_config(folder, read_json(folder / "config.json"))  # raises for an invalid one
     record = read_entry(folder)

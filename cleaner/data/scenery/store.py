@@ -65,10 +65,7 @@ def _find_longest(spec: RenderSpec, folder: Path) -> tuple[int, Path | None]:
 
 
 def load_images(spec: RenderSpec, folder: Path, on_step: OnStep | None) -> NDArray[np.uint8]:
-    """Return a read-only memory map of at least `spec.size` images (N, H, W, 3), rendered if missing.
-
-    What was rendered when `on_step` raises is kept: the next call continues there.
-    """
+    """Return a memory map of at least `spec.size` images (N, H, W, 3); an interrupted rendering continues."""
     path = find_cached(spec, folder)
     if path is None:
         path = _path_of(spec, folder, spec.size)

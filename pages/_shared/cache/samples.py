@@ -137,10 +137,7 @@ def best_classes(
     placement: Placement,
     text_key_run: Path | None = None,
 ) -> list[tuple[str, float, float]]:
-    """Return the top five classes of the image with the placed trigger: (name, probability, cosine).
-
-    text_key_run: the run whose text key precedes each class prompt.
-    """
+    """Return (name, probability, cosine) of the top five classes; text_key_run: its key precedes each prompt."""
     from cleaner.inspection.similarity import best_classes
 
     image, _ = place_trigger(sample, trigger_run, placement)
@@ -150,10 +147,7 @@ def best_classes(
 
 @st.cache_resource(show_spinner=False, max_entries=24)
 def build_classifier(model: ModelKey, data: DataKey, text_key_run: Path | None, _on_step: OnStep | None = None) -> Any:
-    """Return a model's zero-shot classifier (D, C); cached because mostly only the image changes.
-
-    `_on_step` receives the progress over its prompts.
-    """
+    """Return a model's zero-shot classifier (D, C); cached because mostly only the image changes."""
     from cleaner.evaluation.encode import Encoder
 
     labeled, encoder = load_data(data), Encoder(load_model(model), on_step=wrap_in_thread(_on_step))

@@ -283,10 +283,7 @@ def _show_map(found: PairDetection, ranking: Ranking, flagged: Any) -> None:
 
 
 def _show_retraining(run: RunRecord, ranking: Ranking, flagged: Any, *, pairs: int, poisons: int) -> None:
-    """Draw the training without the flagged pairs: progress, the latest result, estimate, button.
-
-    pairs, poisons: how many the run was trained on; the ranking may hold only the first of them.
-    """
+    """Draw the training without the flagged of `pairs` pairs: progress, result, estimate, button."""
     st.header("Train again without the flagged pairs", anchor=False)
     if not run.clean_model:
         st.info("This run does not record the model before poisoning, which the training starts from.")

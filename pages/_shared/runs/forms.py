@@ -240,10 +240,7 @@ def choose_learning_rates(key: str, default: float, help: str) -> list[float]:
 def choose_pair_count(
     label: str, counts: Sequence[int], default: int, *, key: str, data: str, used: int = 0, help: str
 ) -> int:
-    """Draw the choice of a number of training pairs; the default is half of what the user's own data have at most.
-
-    used: pairs that the attacker took from the other end of the same data. Raises as `presets.choose_pairs`.
-    """
+    """Draw the choice of a number of training pairs; default and `used` as in `presets.choose_pairs`."""
     available = cache.count_training_pairs(data)
     default = choose_pairs(default, available, used)
     if available is not None:
@@ -260,10 +257,7 @@ def choose_pair_count(
 
 
 def choose_clean_captions(data: str, *, key: str, help: str) -> dict[str, str]:
-    """Draw the choice of captions of the clean pairs, if `data` leave one; return options of the data.
-
-    Without a choice, or for the default, these are {}.
-    """
+    """Draw the choice of captions, if `data` leave one; return options of the data, {} by default."""
     choices, default = cache.caption_choices(data)
     if not choices:
         return {}

@@ -30,10 +30,7 @@ SEVERAL_RUNS = " (terms differ between defenses)"
 
 
 def show_live_curves(runs: Mapping[str, Path], kinds: Sequence[str], key: str) -> None:
-    """Draw the curves of active runs, label -> folder, and `tick`; sends only points that the browser does not have.
-
-    kinds: the stage or the defense of each run, which decides its color and mark.
-    """
+    """Draw active runs, label -> folder, and `tick`; only new points are sent. kinds: stage or defense."""
     layout = "/".join(folder.name for folder in runs.values())
     question = st.session_state.pop(f"{key}.question", None) or {}
     cursors = question.get("cursors", {}) if question.get("layout") == layout else {}

@@ -42,10 +42,7 @@ def show_action_button(
 
 
 def show_playground_button(run: RunRecord, key: str) -> None:
-    """Draw the download of a backdoored built-in model with its newest defenses as one HTML file.
-
-    The file is made when the button is pressed.
-    """
+    """Draw the download of a built-in model's playground, made when the button is pressed."""
     if not playground.is_possible(run):
         return
 

@@ -120,10 +120,7 @@ def is_allowed(path: Path) -> bool:
 
 
 def list_folder(folder: Path, suffixes: Sequence[str]) -> tuple[list[Path], list[Path]]:
-    """Return the folders, and the files with one of the suffixes, of a folder by name; hidden ones are left out.
-
-    Raises `CleanerError` if the folder cannot be read, or not by this app.
-    """
+    """Return the folders, and the files with one of the suffixes, of a folder by name; none that is hidden."""
     validate_allowed(folder)
     try:
         paths = sorted((Path(entry.path) for entry in os.scandir(folder)), key=lambda path: path.name.lower())

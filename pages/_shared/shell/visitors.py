@@ -16,8 +16,7 @@ from cleaner.access import INSTALL, is_public
 from cleaner.jobs import local
 from cleaner.runs.folders import runs_root
 from cleaner.runs.record import RunRecord
-from cleaner.runs.status import RunState
-from cleaner.runs.status import ACTIVE
+from cleaner.runs.status import ACTIVE, RunState
 from cleaner.runs.store import list_shipped_runs
 from cleaner.types import CleanerError
 
@@ -75,10 +74,7 @@ def poll_entries() -> list[RunRecord]:
 
 
 class RunsView(NamedTuple):
-    """The runs that the session may see, as one run of a page's script found them: newest first, then the example.
-
-    `script_run` differs from that of any other run of the script.
-    """
+    """The runs the session may see in one page run (`script_run`): newest first, then the example."""
 
     script_run: object
     entries: list[RunRecord]
