@@ -302,15 +302,6 @@ def read_existing_json(path: Path) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def read_json_lines(path: Path) -> list[dict[str, Any]]:
-    """Return the objects in a file of JSON lines, without a line that was cut off; empty if it is missing."""
-    rows = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
-        with suppress(ValueError, RecursionError):
-            rows.append(parse_json(line))
-    return [row for row in rows if isinstance(row, dict)]
-
-
 def parse_json(text: str | bytes) -> Any:
     """Return a JSON value, with None for numbers that no float can hold; raises `ValueError` or `RecursionError`."""
     return json.loads(text, parse_constant=lambda _: None, parse_float=_parse_float, parse_int=_parse_int)

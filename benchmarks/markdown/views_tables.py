@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks import views
+from benchmarks.json_lines import read_json_lines
 from benchmarks.markdown.cells import Row, format_number, markdown_table, mean
 from benchmarks.markdown.protocol2_claim import CUT_SHORT_NOTE, format_gaps, format_origin, format_seeds
 from benchmarks.protocol2 import rule
@@ -22,7 +23,6 @@ from benchmarks.protocol2.summary import (
 )
 from benchmarks.protocol2.tasks import Task
 from benchmarks.rows import group_by_suspect
-from cleaner.files import read_json_lines
 
 COMMAND = "python -m benchmarks.views"
 HEADER = ("method", "views", "BatchNorm", "points lost at best", "rate", "CF", "ASR@1", "at 2 points", "at 5 points")

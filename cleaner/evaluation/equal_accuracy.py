@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from statistics import fmean
 
 TOLERANCE = 1e-6
@@ -31,26 +29,6 @@ def lowest_asr(settings: Iterable[Setting], max_loss: float, *, undefended: floa
     return min([undefended, *(setting.asr for setting in settings if is_within(setting.loss, max_loss))])
 
 
-def interpolate_asr(
-    settings: Iterable[Setting], max_loss: float, *, undefended: float, grid: Sequence[float] = ()
-) -> float:
-    """Return the lowest ASR at a loss of at most `max_loss`, also between two neighboring rates of `grid`.
-
-    Loss and ASR are linear in log(lr) between neighbors. Rates with an unmeasured one between them are no neighbors;
-    without a grid all settings are. Give the settings of one model: one for each rate.
-    """
-    ordered = sorted(settings, key=lambda setting: setting.lr)
-    rates = sorted(grid) or [setting.lr for setting in ordered]
-    lowest = lowest_asr(ordered, max_loss, undefended=undefended)
-    for low, high in pairwise(ordered):
-        first, second = (_index(rates, setting.lr) for setting in (low, high))
-        is_crossing = min(low.loss, high.loss) <= max_loss < max(low.loss, high.loss)
-        if second - first == 1 and is_crossing:
-            share = (max_loss - low.loss) / (high.loss - low.loss)
-            lowest = min(lowest, low.asr + share * (high.asr - low.asr))
-    return lowest
-
-
 def equal_accuracy_curve(
     models: Iterable[tuple[float, Sequence[Setting]]], max_losses: Sequence[float]
 ) -> list[tuple[float, float, float]]:
@@ -58,8 +36,3 @@ def equal_accuracy_curve(
     listed = list(models)
     rows = [[lowest_asr(tried, x, undefended=before) for before, tried in listed] for x in max_losses]
     return [(fmean(row), min(row), max(row)) for row in rows if row]
-
-
-def _index(rates: Sequence[float], lr: float) -> int:
-    """Return the position of a rate in the grid, which may have passed through JSON."""
-    return min(range(len(rates)), key=lambda i: abs(math.log(rates[i] / lr)))
