@@ -109,11 +109,7 @@ KINDS: dict[Any, tuple[Any, str]] = {
 
 
 def validate(settings: Any) -> None:
-    """Raise `CleanerError` if a parameter of `settings` has another type, or is outside its range or choices.
-
-    NumPy numbers become Python's, and paths become text: the files of a run are JSON, which has neither. Paths of
-    existing files become absolute, valid in any working folder.
-    """
+    """Raise `CleanerError` for a parameter of another type or out of range; make it JSON-ready, paths absolute."""
     for p in parameters(type(settings)):
         value: Any = getattr(settings, p.name)
         if getattr(value, "ndim", None) == 0:

@@ -152,8 +152,7 @@ def assets() -> Path:
 def atomic_write(path: Path, remedy: str = "") -> Iterator[Path]:
     """Yield a temporary path that replaces `path` if the block succeeds and is deleted if it fails.
 
-    A reader sees the old or the new content, never a part. Raises `CleanerError` (`write_error`) if the disk is full,
-    read-only or gone.
+    A reader sees the old or the new content, never a part. Raises `write_error` if the disk is full or read-only.
     """
     temporary = path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}-{threading.get_ident()}.tmp")
     try:
@@ -267,11 +266,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_limited(path: Path, max_bytes: int) -> bytes:
-    """Return the bytes of a regular file of at most `max_bytes`.
-
-    Raises `CleanerError` for a larger one and for a device or pipe, which could block or never end; `OSError` if it
-    cannot be read.
-    """
+    """Return the bytes of a regular file of at most `max_bytes`: a device or pipe could block or never end."""
     if validate_regular(path).st_size > max_bytes:
         raise CleanerError(f"{path} is larger than {max_bytes // 1_000_000} MB: shrink it.")
     return _retry_in_use(path.read_bytes)
@@ -341,10 +336,7 @@ def read_version(path: Path, read: Callable[[Path, FileVersion], T | None]) -> T
 
 
 def keep_newest(read: Callable[[P, V], T]) -> Callable[[P, V], T]:
-    """Cache what `read(path, version)` returns for the newest version of each path; errors are not kept.
-
-    Unlike with `lru_cache`, a file that changes all the time, such as the status of a run, leaves no old versions.
-    """
+    """Cache `read(path, version)` for the newest version of each path alone; errors are not kept."""
     newest: dict[P, tuple[V, T]] = {}
     lock = threading.Lock()
 

@@ -148,11 +148,7 @@ def settings_for(model: str, method: str | Method, schedule: Schedule = "full") 
 
 
 def _untried_lr(model: str, defense: Any) -> float:
-    """Return the learning rate of a method without trials.
-
-    One that leaves the model's weights as they are starts at its published rate, if that is for its parameters: the
-    optimizer is one of them.
-    """
+    """Return the learning rate of a method without trials: its published one if it leaves the weights as they are."""
     if not defense.is_model_frozen:
         return PRETRAINED_LR if is_pretrained(model) else DEFEND.lr
     for preset in defense.published:
@@ -254,12 +250,7 @@ def attack_presets(trigger: str, model: str = "scenes-rn") -> list[Preset]:
 
 
 def defense_presets(defense: str, model: str = "scenes-rn", captions: str = FULL_CAPTIONS) -> list[Preset]:
-    """Return the presets of a defense: first this project's, quick and full, then the published ones.
-
-    The learning rates of the full setting are those of `settings_for`; in the quick setting, models without trials get
-    `QUICK_MODEL`'s, and methods without a quick choice those of the full setting, if that was chosen. captions: as of
-    `quick_defense_preset`.
-    """
+    """Return the presets of a defense: first this project's, quick and full, then the published ones."""
     quick = quick_defense_preset(defense, model, captions)
     scenes = [quick, _scenes_defense_preset(defense, SCENES_VARIANT, {}, model=model)]
     scenes += [

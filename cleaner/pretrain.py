@@ -167,9 +167,7 @@ def distill(
 ) -> tuple[Clip, float, float]:
     """Return a copy of `student` whose image features follow the teacher's (loss 1 - cos), its seconds and CPU seconds.
 
-    An image tower without convolutions learns slowly from captions alone; features carry more information per image.
-    The teacher encodes each image once, before training. Raises `CleanerError` for a broken or foreign checkpoint, and
-    `DivergedError` for a loss that is not finite.
+    An image tower without convolutions learns slowly from captions alone. The teacher encodes each image once.
     """
     student = student.to(config.device, config.precision)
     teacher = teacher.to(config.device, config.precision)

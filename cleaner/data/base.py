@@ -319,11 +319,7 @@ def validate_choice(option: str, value: str, choices: Iterable[str]) -> None:
 
 
 def resolve_source(name: str) -> tuple[Any, dict[str, str]]:
-    """Return the source for `name`, and the options that `name` contains.
-
-    `name` is a registered name ("scenes"), "source:path" ("csv:/folder/pairs.csv") or a path, which goes to the source
-    that recognizes it. Raises `CleanerError` if there is none.
-    """
+    """Return the source of a registered name, "source:path" or a path that it recognizes, and its options."""
     name = expand_home(name)
     validate_built_in(name, list_builtin_data)
     kind, _, path = name.partition(":")

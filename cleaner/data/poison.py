@@ -69,10 +69,7 @@ def drop_cut_captions(
 
 
 def find_target_images(data: CaptionData, target_class: str) -> Tensor:
-    """Return the pairs (T,) labeled as the target, else those that show or name it.
-
-    An image that merely contains the target also teaches its other objects. Raises `CleanerError` if there is none.
-    """
+    """Return the pairs (T,) labeled as the target; without any, those that show or name it."""
     for is_target in (data.labels == data.class_index(target_class), data.contains(target_class)):
         if is_target.any():
             return is_target.nonzero().flatten()
@@ -232,11 +229,7 @@ class PoisonedData(Subset):
 def count_shared_images(
     manifest: Mapping[str, Any], data: CaptionData, on_step: OnStep | None = None
 ) -> dict[str, int] | None:
-    """Return how many of the clean pairs in `data` ("pairs") show a poisoned image ("shared"), by image hash.
-
-    An attacker's own image is also found by the hash of its pixels: not all data have files. "poisoned": images in the
-    manifest. None for a manifest without hashes.
-    """
+    """Return the clean "pairs", how many show a poisoned image ("shared"), the "poisoned" ones; or None."""
     hashes = set(manifest.get("image_hashes") or ())
     if not hashes:
         return None

@@ -85,11 +85,7 @@ def validation_curves(
     kinds: Sequence[str],
     floor: float | None = None,
 ) -> go.Figure:
-    """Return CA and ASR@1 of the validation split against step: name -> (step, ca, asr or None).
-
-    kinds: the stage or the defense of each run. Of a single run the color tells CA from ASR, of several the dash does:
-    then each run has its own color and mark.
-    """
+    """Return validation CA and ASR@1: name -> (step, ca, asr or None); kinds: stage or defense of each."""
     figure = go.Figure()
     is_single = len(history) == 1
     for (name, points), style in zip(history.items(), find_styles(kinds), strict=True):

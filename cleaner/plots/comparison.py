@@ -39,11 +39,7 @@ class TradeoffPoint:
 
 
 def pareto(points: Sequence[TradeoffPoint], floor: float | None = None) -> go.Figure:
-    """Return attack success against clean accuracy, one panel per `TradeoffPoint.panel` with shared axes.
-
-    Best is down and to the right. Per backdoored model a line joins the points that no other beats. Where attacks are
-    judged by different metrics, each panel names its own.
-    """
+    """Return attack success against clean accuracy per panel, with a line through each model's best trade-offs."""
     success = {p.panel: p.success for p in points}
     panels = list(success)
     kinds = dict.fromkeys(p.legend_label or p.label for p in points)

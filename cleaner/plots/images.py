@@ -185,11 +185,7 @@ def share_distribution(
     *,
     tick_format: str = ".0%",
 ) -> go.Figure:
-    """Return boxes over the test images: label -> (stage or defense, values without trigger, values with
-    trigger); values that all belong to one of the two are named by their label alone.
-
-    `baseline`: the value of a uniform map, drawn as a line.
-    """
+    """Return boxes: label -> (stage or defense, values without, with trigger); `baseline`: a uniform map's."""
     figure = go.Figure()
     words = ("without trigger", "with trigger")
     is_split = all(any(len(both[column]) for _, *both in values.values()) for column in range(2))

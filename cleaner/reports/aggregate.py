@@ -44,8 +44,7 @@ class Cell:
 def aggregate_seeds(records: Sequence[RunRecord], name: str) -> dict[tuple[str, str], Cell]:
     """Return (attack, defense) -> a metric over seeds; of runs with equal `RunRecord.seeds` the newest counts.
 
-    Runs of different models, targets or test data are never averaged: each gets rows of its own, and so does the
-    shipped example next to runs of this machine.
+    Runs of different models, targets or test data are never averaged, nor is the shipped example with other runs.
     """
     row_name = make_row_namer(records)
     newest: dict[tuple[str, str], dict[tuple[int | None, ...], RunRecord]] = {}

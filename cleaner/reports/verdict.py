@@ -49,11 +49,7 @@ def find_excess_loss(before: Measured, after: Measured) -> float:
 
 
 def describe_defenses(before: Measured, defended: Mapping[str, Measured]) -> list[str]:
-    """Return what the defenses removed and what they cost, for label -> metrics; empty if the attack is unknown.
-
-    The winner has the lowest success (`success_share`) among the defenses that lost at most `MAX_ACCURACY_LOSS` of
-    clean accuracy. A difference whose 95% interval holds 0 is called a tie.
-    """
+    """Return what each defense of label -> metrics removed and cost, with ties; empty for an unknown attack."""
     attack, accuracy = success_share(before), before.metric("ca")
     measured = {
         label: (asr, ca)

@@ -86,11 +86,7 @@ class Run:
 
 
 def save_run(run: Run, folder: str | Path) -> Path:
-    """Write a run that was trained in this process; return its folder.
-
-    config.json is written last: a folder without it is incomplete and is not listed. Raises `CleanerError` if the
-    folder already holds a run or another model.
-    """
+    """Write a run that was trained in this process, config.json last; return its folder."""
     folder = Path(folder)
     if has_config(folder):
         raise CleanerError(f"{folder} already holds a run or model: choose another folder, nothing was overwritten.")

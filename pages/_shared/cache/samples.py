@@ -49,11 +49,7 @@ def _load_clean_image(sample: Sample, trigger_run: Path | None) -> Any:
 
 @st.cache_data(show_spinner=False, max_entries=8)
 def decode_own_image(own_image: tuple[str, bytes], framing: ImageTransform | None, side: int) -> Any:
-    """Return a user's image (name, content) as (1, 3, H, W) in [0, 1], framed as images of data are.
-
-    Without a framing it becomes its center square, of `side` px. Cached: a large file takes half a second, and a page
-    run needs the image several times.
-    """
+    """Return a user's image as (1, 3, H, W) in [0, 1]; without a framing, its center square of `side` px."""
     from cleaner.data.images import decode_tensor
     from cleaner.models.framing import ImageTransform
 

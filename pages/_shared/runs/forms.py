@@ -162,11 +162,7 @@ def _keep_image(key: str) -> None:
 
 
 def choose_preset(presets: Sequence[Preset], key: str, command: str) -> tuple[Preset, str]:
-    """Draw the choice of a preset and its source; return the preset and the key prefix of its widgets.
-
-    Each preset has its own widgets, so edited values survive a switch to another preset and back. command: the
-    subcommand that takes the preset.
-    """
+    """Draw the choice of a preset and its source; return it and the key prefix of its own widgets."""
     by_variant = {preset.variant: preset for preset in presets}
     labels = VARIANT_LABELS if QUICK_VARIANT in by_variant else VARIANT_LABELS | {SCENES_VARIANT: "Small data"}
     variant = default = next(iter(by_variant))
