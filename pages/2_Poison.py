@@ -54,16 +54,8 @@ MODEL = "poison.model"
 def choose_trigger() -> Any:
     """Draw the choice of the trigger and its parameters; return None while they cannot be used."""
     kinds = cache.triggers()
-    names = list(kinds)
-    name = st.selectbox(
-        "Kind",
-        names,
-        names.index(DEFAULT_ATTACK) if DEFAULT_ATTACK in names else 0,
-        format_func=to_label,
-        key="poison.trigger",
-        help="What the attacker adds to an image or caption.",
-        **KEEP,
-    )
+    help = "What the attacker adds to an image or caption."
+    name = forms.choose_method("Kind", kinds, DEFAULT_ATTACK, key="poison.trigger", help=help)
     model = sources.find_chosen_model(MODEL, QUICK_MODEL)
     tried = find_tried_model(model)
     presets = presets_for_model(attack_presets(name, tried), tried)

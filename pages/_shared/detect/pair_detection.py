@@ -105,19 +105,8 @@ def _load(run: RunRecord) -> PairDetection | None:
 
 def _choose_ranking(run: RunRecord, found: PairDetection) -> Ranking:
     """Draw the choice of the detector and its parameters; return its ranking."""
-    names = list(found.scores)
-    default = names.index(DEFAULT_DETECTOR) if DEFAULT_DETECTOR in names else 0
-    name = str(
-        st.selectbox(
-            "Detector",
-            names,
-            default,
-            format_func=to_label,
-            key="detect.detector",
-            help="How a pair gets its score: most detectors look for images far from their neighbors.",
-            **KEEP,
-        )
-    )
+    help = "How a pair gets its score: most detectors look for images far from their neighbors."
+    name = forms.choose_method("Detector", found.scores, DEFAULT_DETECTOR, key="detect.detector", help=help)
     size = stored_size = min(found.reference_size, len(found.poisoned))
     sizes = sorted({stored_size, *(n for n in REFERENCE_SIZES if n <= len(found.poisoned))})
     if found.auroc_by_size[name] and len(sizes) > 1:  # a slider needs two

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -180,6 +180,13 @@ def choose_preset(presets: Sequence[Preset], key: str, command: str) -> tuple[Pr
     has_published = any(other.training is None or not other.training.data for other in presets)
     _show_preset_source(preset, command, has_published=has_published)
     return preset, key if variant == default else f"{key}.{variant}"
+
+
+def choose_method(label: str, names: Iterable[str], default: str, *, key: str, help: str | None = None) -> str:
+    """Draw the choice of an attack, an explainer or a detector; return its name."""
+    options = list(names)
+    start = options.index(default) if default in options else 0
+    return str(st.selectbox(label, options, start, format_func=to_label, key=key, help=help, **KEEP))
 
 
 def _show_preset_source(preset: Preset, command: str, *, has_published: bool) -> None:

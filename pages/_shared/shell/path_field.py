@@ -21,9 +21,9 @@ MAX_ENTRIES = 200
 def show(key: str, label: str, suffixes: Sequence[str], *, placeholder: str, help: str) -> str:
     """Draw the field and its browser, which lists folders and files with these suffixes; return the text."""
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
-        text = st.text_input(
-            label, key=key, placeholder=placeholder, help=help, on_change=_leave_folder, args=(key,), **KEEP
-        )
+        # The user has typed another path: browse from there.
+        leave, folder = st.session_state.pop, (f"{key}.folder", None)
+        text = st.text_input(label, key=key, placeholder=placeholder, help=help, on_change=leave, args=folder, **KEEP)
         with st.popover("Browse", icon=":material/folder_open:", key=f"{key}.browse", on_change="rerun") as popover:
             if popover.open:
                 _browse(key, text, suffixes)
@@ -81,11 +81,6 @@ def _choose(key: str, path: Path) -> None:
         st.session_state[f"{key}.folder"] = str(path)
     else:
         _take(key, path)
-
-
-def _leave_folder(key: str) -> None:
-    """Browse from the path in the field again: the user has typed another one."""
-    st.session_state.pop(f"{key}.folder", None)
 
 
 def _take(key: str, path: Path) -> None:
