@@ -8,10 +8,11 @@ from __future__ import annotations
 from typing import Any
 
 from benchmarks import RESULTS_DIR, quick_captions, vit_rivals
+from benchmarks.json_lines import read_json_lines
 from benchmarks.protocol2 import plan, summary
 from benchmarks.protocol2.records import results_path
 from benchmarks.tasks import TaskFile
-from cleaner.files import read_json, read_json_lines
+from cleaner.files import read_json
 from cleaner.variant import Variant
 
 Choices = dict[str, dict[str, dict[str, Any]]]

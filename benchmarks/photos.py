@@ -24,6 +24,7 @@ from benchmarks import RESULTS_DIR, learning_rates, protocol
 from benchmarks.corruptions import CORRUPTIONS, Corrupted
 from benchmarks.markdown.cells import Row
 from benchmarks.photos_data import load_photos
+from benchmarks.poison_setting import PoisonSetting
 from benchmarks.protocol2 import plan
 from benchmarks.rows import complete_groups, load_or_make_run, select_suspects
 from benchmarks.tasks import TaskFile
@@ -37,7 +38,6 @@ from cleaner.evaluation.evaluate import evaluate
 from cleaner.files import assets, read_json
 from cleaner.models.clip import Clip, load_clip
 from cleaner.models.devices import configure_torch
-from cleaner.presets import PoisonSetting
 from cleaner.reports import results
 from cleaner.runs.folders import runs_root
 from cleaner.runs.run import Run

@@ -12,12 +12,12 @@ from pathlib import Path
 import plotly.graph_objects as go
 
 from benchmarks.browser import open_browser
+from benchmarks.json_lines import read_json_lines
 from benchmarks.markdown import detection_tables
 from benchmarks.markdown.cells import group_rows
 from benchmarks.protocol2 import plan, summary
 from benchmarks.protocol2.chart import plot_costs
 from benchmarks.protocol2.records import results_path
-from cleaner.files import read_json_lines
 from cleaner.labels import to_attack_label, to_label
 from cleaner.plots.charts import apply_layout, escape_html
 

@@ -19,6 +19,7 @@ import tyro
 from filelock import FileLock
 
 from benchmarks import RESULTS_DIR, protocol
+from benchmarks.poison_setting import quick_poison
 from benchmarks.quick_plan import (
     BUDGET,
     CONFIRM_SEEDS,
@@ -130,7 +131,7 @@ def poison_quickly(
     model: str, attack: str, seed: int, test: CaptionData, *, precision: str = "auto", **changed: Any
 ) -> Run:
     """Return a backdoored run, measured on `test`; `changed`: fields of the model's `PoisonSetting`."""
-    setting = replace(presets.quick_poison(model), **changed)
+    setting = replace(quick_poison(model), **changed)
     preset = presets.scenes_attack_preset(attack, model)
     return poison(
         load_clip(model),
@@ -138,7 +139,7 @@ def poison_quickly(
         TRIGGERS[attack](**preset.parameters),
         presets.default_target(test.class_names),
         poison_rate=setting.rate,
-        config=replace(setting.finetune, seed=seed, precision=precision),
+        config=replace(presets.QUICK_POISON, epochs=setting.epochs, lr=setting.lr, seed=seed, precision=precision),
         test=test,
         on_step=Progress(f"{attack} {seed}"),
     )

@@ -8,13 +8,14 @@ from statistics import fmean
 from typing import Any
 
 from benchmarks import photos, quick_captions
+from benchmarks.json_lines import read_json_lines
 from benchmarks.markdown.captions import describe_protocol
 from benchmarks.markdown.cells import Row, group_rows
 from benchmarks.protocol2 import plan, rule, summary
 from benchmarks.protocol2.records import results_path
 from benchmarks.tasks import TaskFile
 from benchmarks.variation import describe_variation
-from cleaner.files import read_json, read_json_lines
+from cleaner.files import read_json
 from cleaner.reports.results import parse_row_metrics
 from cleaner.variant import Variant
 

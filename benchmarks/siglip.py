@@ -16,6 +16,7 @@ from pathlib import Path
 
 from benchmarks import RESULTS_DIR, protocol
 from benchmarks.markdown.cells import Row
+from benchmarks.poison_setting import PoisonSetting, quick_poison
 from benchmarks.quick_plan import CONFIRM_SEEDS
 from benchmarks.quick_setting import load_home, poison_quickly, trial_figures
 from benchmarks.rows import load_or_make_run, select_suspects
@@ -23,7 +24,6 @@ from benchmarks.tasks import TaskFile
 from benchmarks.text_triggers import METHODS, defend_as_chosen
 from cleaner import presets
 from cleaner.labels import FULL_CAPTIONS
-from cleaner.presets import PoisonSetting
 from cleaner.reports import results
 from cleaner.runs.folders import runs_root
 from cleaner.runs.run import Run
@@ -34,7 +34,7 @@ TRIAL_SEED = 100
 SEEDS = CONFIRM_SEEDS[-3:]
 ROWS = (None, *METHODS)
 """What is measured on each seed, in the order of the table; None: the backdoored model."""
-QUICK = presets.quick_poison(presets.QUICK_MODEL)
+QUICK = quick_poison(presets.QUICK_MODEL)
 ATTACK_GRID = tuple(replace(QUICK, epochs=epochs, lr=lr) for epochs, lr in product((2, 4), (1e-3, 2e-3)))
 MIN_ASR = 0.95
 """Of an attack that is chosen, on validation images."""

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from benchmarks.json_lines import read_json_lines
 from benchmarks.markdown.cells import Row
-from cleaner.files import read_json_lines
 
 Select = Callable[[list[Row]], list[Row]]
 """Which of the finished tasks count."""

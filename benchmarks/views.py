@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, replace
 import tyro
 
 from benchmarks import RESULTS_DIR, protocol
+from benchmarks.json_lines import read_json_lines
 from benchmarks.markdown.cells import Row
 from benchmarks.protocol2 import plan
 from benchmarks.protocol2.measure import describe, measure_cell
@@ -22,7 +23,6 @@ from benchmarks.protocol2.summary import decide
 from benchmarks.protocol2.tasks import Task, planned_groups
 from benchmarks.tasks import append_row, claimed
 from cleaner import presets
-from cleaner.files import read_json_lines
 from cleaner.types import CleanerError
 
 MODEL, ATTACK = "scenes-lite", "badclip"

@@ -1,7 +1,4 @@
-"""Who may use the app, and which files it may read.
-
-A password for other machines, CLEANER_DATA_ROOTS for paths; or public mode, with nothing of value within reach.
-"""
+"""Who may use the app, and which files it may read: a password, CLEANER_DATA_ROOTS, or public mode."""
 
 from __future__ import annotations
 

@@ -109,11 +109,7 @@ KINDS: dict[Any, tuple[Any, str]] = {
 
 
 def validate(settings: Any) -> None:
-    """Raise `CleanerError` if a parameter of `settings` has another type, or is outside its range or choices.
-
-    NumPy numbers become Python's, and paths become text: the files of a run are JSON, which has neither. Paths of
-    existing files become absolute, valid in any working folder.
-    """
+    """Raise `CleanerError` for a parameter of another type or out of range; make it JSON-ready, paths absolute."""
     for p in parameters(type(settings)):
         value: Any = getattr(settings, p.name)
         if getattr(value, "ndim", None) == 0:
@@ -201,10 +197,7 @@ class FinetuneConfig:
 
 
 def count_steps(pairs: int, config: Any) -> int:
-    """Return the steps of a training; an incomplete last batch is dropped unless it is the only one.
-
-    config: a `FinetuneConfig`, or those of its fields that config.json of a run states.
-    """
+    """Return the steps of a training; an incomplete last batch is dropped unless it is the only one."""
     return int(config.steps or config.epochs * max(1, pairs // config.batch_size))
 
 

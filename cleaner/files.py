@@ -71,10 +71,7 @@ def runs_root() -> Path:
 
 
 def is_run_folder(folder: str | Path) -> bool:
-    """Return whether a folder holds a run, finished, broken or not; false for anything else, a name of any length.
-
-    Models of the Hugging Face hub have a config.json too, but with no stage.
-    """
+    """Return whether a folder holds a run, finished or not; models of the Hub have a config.json, too."""
     if not has_config(folder):
         return False
     config = read_json(Path(folder) / "config.json")
@@ -155,8 +152,7 @@ def assets() -> Path:
 def atomic_write(path: Path, remedy: str = "") -> Iterator[Path]:
     """Yield a temporary path that replaces `path` if the block succeeds and is deleted if it fails.
 
-    A reader sees the old or the new content, never a part. Raises `CleanerError` (`write_error`) if the disk is full,
-    read-only or gone.
+    A reader sees the old or the new content, never a part. Raises `write_error` if the disk is full or read-only.
     """
     temporary = path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}-{threading.get_ident()}.tmp")
     try:
@@ -244,10 +240,7 @@ def create_free_folder(root: Path, stem: str) -> Path:
 
 
 def remove_tree(folder: Path) -> None:
-    """Delete a folder, and what interrupted deletions have left next to it.
-
-    It is renamed first and so disappears at once, even if the deletion is interrupted.
-    """
+    """Rename a folder, so that it disappears at once, and delete it with what interrupted deletions left."""
     renamed = folder.with_name(f".deleted-{folder.name}")
     for leftover in folder.parent.glob(".deleted-*"):
         shutil.rmtree(leftover, ignore_errors=True)  # another process may be deleting it
@@ -273,11 +266,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_limited(path: Path, max_bytes: int) -> bytes:
-    """Return the bytes of a regular file of at most `max_bytes`.
-
-    Raises `CleanerError` for a larger one and for a device or pipe, which could block or never end; `OSError` if it
-    cannot be read.
-    """
+    """Return the bytes of a regular file of at most `max_bytes`: a device or pipe could block or never end."""
     if validate_regular(path).st_size > max_bytes:
         raise CleanerError(f"{path} is larger than {max_bytes // 1_000_000} MB: shrink it.")
     return _retry_in_use(path.read_bytes)
@@ -292,10 +281,7 @@ def validate_regular(path: str | Path) -> os.stat_result:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Return the JSON object in a file; empty if the file is missing, unreadable or not a JSON object.
-
-    Numbers that are not finite, which JSON does not have, are None.
-    """
+    """Return the JSON object in a file; empty if there is none. Numbers that are not finite are None."""
     try:
         return read_existing_json(path)
     except OSError:
@@ -309,15 +295,6 @@ def read_existing_json(path: Path) -> dict[str, Any]:
     except (ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
-
-
-def read_json_lines(path: Path) -> list[dict[str, Any]]:
-    """Return the objects in a file of JSON lines, without a line that was cut off; empty if it is missing."""
-    rows = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
-        with suppress(ValueError, RecursionError):
-            rows.append(parse_json(line))
-    return [row for row in rows if isinstance(row, dict)]
 
 
 def parse_json(text: str | bytes) -> Any:
@@ -350,10 +327,7 @@ def file_version(path: str | Path) -> FileVersion | None:
 
 
 def read_version(path: Path, read: Callable[[Path, FileVersion], T | None]) -> T | None:
-    """Return what `read`, which caches each version, makes of a file; None if the file is missing or cannot be read.
-
-    `read` raises for a failure that may pass, so that its cache does not remember it.
-    """
+    """Return what `read`, cached by version, makes of a file; None if it cannot be read now."""
     version = file_version(path)
     try:
         return None if version is None else read(path, version)
@@ -362,10 +336,7 @@ def read_version(path: Path, read: Callable[[Path, FileVersion], T | None]) -> T
 
 
 def keep_newest(read: Callable[[P, V], T]) -> Callable[[P, V], T]:
-    """Cache what `read(path, version)` returns for the newest version of each path; errors are not kept.
-
-    Unlike with `lru_cache`, a file that changes all the time, such as the status of a run, leaves no old versions.
-    """
+    """Cache `read(path, version)` for the newest version of each path alone; errors are not kept."""
     newest: dict[P, tuple[V, T]] = {}
     lock = threading.Lock()
 

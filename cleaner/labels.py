@@ -24,10 +24,7 @@ LOSS_LABELS = {"clip_loss": "CLIP loss", "in_modal_loss": "In-modal loss", "tota
 
 
 def to_label(name: str) -> str:
-    """Return the label of an identifier: "ta_cleaner" -> "TA-Cleaner", "blend_ratio" -> "Blend ratio".
-
-    A registered class states its own label; any other name is split into words.
-    """
+    """Return the label that a registered class states, else the words of an identifier: "Blend ratio"."""
     return REGISTERED_LABELS.get(name) or _list_labels().get(name) or LOSS_LABELS.get(name) or to_words(name)
 
 

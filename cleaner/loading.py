@@ -9,11 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def loading_libraries() -> Iterator[None]:
-    """Collect no garbage in the block, then leave all objects of this process out of later collections.
-
-    torch and its companions create a million objects that stay; to look for garbage among them takes a sixth of the
-    time to load them.
-    """
+    """Collect no garbage in the block, a sixth of the time to load torch; leave its objects out later."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:

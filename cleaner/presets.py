@@ -6,7 +6,7 @@ This project's own numbers were found by trials (benchmarks/results); the publis
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from os.path import exists  # pathlib's raises for a long name or a folder without permission
 from pathlib import Path
 from typing import Any, Literal
@@ -66,26 +66,15 @@ HOME_DATA = {"photos-rn": "cifar10"}
 """Built-in model -> data that it was trained on, if not Scenes; its presets are for these."""
 
 
-@dataclass(frozen=True)
-class PoisonSetting:
-    """How a model is poisoned: `rate` is the share of poisoned pairs, 0..1, `lr` the peak learning rate."""
-
-    pairs: int
-    epochs: int
-    rate: float
-    lr: float
-
-    @property
-    def finetune(self) -> FinetuneConfig:
-        """The quick setting of poisoning with these epochs and this learning rate."""
-        return replace(QUICK_POISON, epochs=self.epochs, lr=self.lr)
+def _poisoning(pairs: int, epochs: int, rate: float, lr: float) -> Training:
+    return Training(source="", pairs=pairs, finetune=replace(POISON, epochs=epochs, lr=lr), poison_rate=rate)
 
 
 # With 6,000 photos the small patch of badnet stays unlearned, or accuracy falls by 5 points (benchmarks/photos.py). In
 # two epochs a SigLIP model learns the patch for half of the images (benchmarks/siglip.py).
 OWN_POISON = {
-    "photos-rn": PoisonSetting(22_500, 2, 0.1, POISON_LR["photos-rn"]),
-    "scenes-siglip": PoisonSetting(8000, 4, 0.05, POISON.lr),
+    "photos-rn": _poisoning(22_500, 2, 0.1, POISON_LR["photos-rn"]),
+    "scenes-siglip": _poisoning(8000, 4, 0.05, POISON.lr),
 }
 """Built-in model -> its setting for all attacks, quick and full, if it is not that of Scenes."""
 MAX_POISON_RATE = 0.2
@@ -149,8 +138,7 @@ def settings_for(model: str, method: str | Method, schedule: Schedule = "full") 
         return Training(source="", pairs=CLEAN_PAIRS, finetune=replace(DEFEND, lr=lr, steps=REBOUND_STEPS))
     name = method if isinstance(method, str) else method.registry.name_of(method)
     if name in TRIGGERS:
-        setting = quick_poison(model) if is_quick else full_poison(model)
-        return Training(source="", pairs=setting.pairs, finetune=setting.finetune, poison_rate=setting.rate)
+        return _find_poisoning(model, schedule)
     if is_quick and (quick := quick_defense_preset(name, model).training) is not None:
         return quick
     defense = DEFENSES[name]() if isinstance(method, str) else method
@@ -160,11 +148,7 @@ def settings_for(model: str, method: str | Method, schedule: Schedule = "full") 
 
 
 def _untried_lr(model: str, defense: Any) -> float:
-    """Return the learning rate of a method without trials.
-
-    One that leaves the model's weights as they are starts at its published rate, if that is for its parameters: the
-    optimizer is one of them.
-    """
+    """Return the learning rate of a method without trials: its published one if it leaves the weights as they are."""
     if not defense.is_model_frozen:
         return PRETRAINED_LR if is_pretrained(model) else DEFEND.lr
     for preset in defense.published:
@@ -175,10 +159,7 @@ def _untried_lr(model: str, defense: Any) -> float:
 
 
 def _choose_lr(models: Sequence[str], defense: Any, default: float = DEFEND.lr) -> tuple[float, str]:
-    """Return the learning rate of the first of `models` that has trials of a defense, and how it was chosen.
-
-    Without any trials, return `default` and "".
-    """
+    """Return the rate of the first of `models` with trials of a defense, and how it was chosen; else `default`, ""."""
     variant = Variant.of(defense)
     method = variant.method
     choices = _read_choices("full")
@@ -200,15 +181,13 @@ def poison_lr(model: str) -> float:
     return POISON_LR.get(model, PRETRAINED_LR if is_pretrained(model) else POISON.lr)
 
 
-def full_poison(model: str) -> PoisonSetting:
-    """Return the full setting of poisoning, without what `STRONGER_ATTACKS` change."""
-    return OWN_POISON.get(model, PoisonSetting(POISON_PAIRS, POISON.epochs, POISON_RATE, poison_lr(model)))
-
-
-def quick_poison(model: str) -> PoisonSetting:
-    """Return the quick setting of poisoning."""
-    quick = PoisonSetting(QUICK_POISON_PAIRS, QUICK_POISON.epochs, QUICK_POISON_RATE, poison_lr(model))
-    return OWN_POISON.get(model, quick)
+def _find_poisoning(model: str, schedule: Schedule) -> Training:
+    """Return the setting of poisoning, without what `STRONGER_ATTACKS` change."""
+    full, quick = (
+        (POISON_PAIRS, POISON.epochs, POISON_RATE),
+        (QUICK_POISON_PAIRS, QUICK_POISON.epochs, QUICK_POISON_RATE),
+    )
+    return OWN_POISON.get(model) or _poisoning(*(quick if schedule == "quick" else full), poison_lr(model))
 
 
 def default_target(class_names: Sequence[str]) -> str:
@@ -257,13 +236,12 @@ NOT_RUN, UNTRIED = "not run by us", "not chosen yet"
 
 def scenes_attack_preset(trigger: str, model: str = "scenes-rn") -> Preset:
     """Return this project's settings of an attack on a built-in model; other models get the ResNet's."""
-    setting = full_poison(model)
-    stronger, pairs, epochs = STRONGER_ATTACKS.get((model, trigger), ({}, setting.pairs, setting.epochs))
+    common = _find_poisoning(model, "full")
+    stronger, pairs, epochs = STRONGER_ATTACKS.get((model, trigger), ({}, common.pairs, common.finetune.epochs))
     data = home_data(model)
     source = (TRIALS_SOURCE if trigger in TRIED_ATTACKS[data] else UNTRIED_SOURCE).format(to_label(data))
-    parameters, finetune = ATTACK_PARAMETERS.get(trigger, {}) | stronger, replace(POISON, lr=setting.lr, epochs=epochs)
-    training = Training(source=source, pairs=pairs, finetune=finetune, poison_rate=setting.rate, data=data)
-    return _own_preset(trigger, SCENES_VARIANT, parameters, training)
+    training = replace(common, source=source, pairs=pairs, finetune=replace(common.finetune, epochs=epochs), data=data)
+    return _own_preset(trigger, SCENES_VARIANT, ATTACK_PARAMETERS.get(trigger, {}) | stronger, training)
 
 
 def attack_presets(trigger: str, model: str = "scenes-rn") -> list[Preset]:
@@ -272,12 +250,7 @@ def attack_presets(trigger: str, model: str = "scenes-rn") -> list[Preset]:
 
 
 def defense_presets(defense: str, model: str = "scenes-rn", captions: str = FULL_CAPTIONS) -> list[Preset]:
-    """Return the presets of a defense: first this project's, quick and full, then the published ones.
-
-    The learning rates of the full setting are those of `settings_for`; in the quick setting, models without trials get
-    `QUICK_MODEL`'s, and methods without a quick choice those of the full setting, if that was chosen. captions: as of
-    `quick_defense_preset`.
-    """
+    """Return the presets of a defense: first this project's, quick and full, then the published ones."""
     quick = quick_defense_preset(defense, model, captions)
     scenes = [quick, _scenes_defense_preset(defense, SCENES_VARIANT, {}, model=model)]
     scenes += [

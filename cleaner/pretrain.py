@@ -33,10 +33,7 @@ from cleaner.types import CleanerError, DivergedError, OnStep, StepReport
 
 @dataclass(frozen=True)
 class Pretraining(Defense):
-    """CLIP's loss on augmented images, redrawn each epoch; not a registered defense.
-
-    `class_share` of each target is spread over the pairs of the same class (`losses.unified_loss`).
-    """
+    """CLIP's loss on images augmented in each epoch (`losses.unified_loss`); not a registered defense."""
 
     needs_labels: ClassVar[bool] = True
     augmentation: str
@@ -170,9 +167,7 @@ def distill(
 ) -> tuple[Clip, float, float]:
     """Return a copy of `student` whose image features follow the teacher's (loss 1 - cos), its seconds and CPU seconds.
 
-    An image tower without convolutions learns slowly from captions alone; features carry more information per image.
-    The teacher encodes each image once, before training. Raises `CleanerError` for a broken or foreign checkpoint, and
-    `DivergedError` for a loss that is not finite.
+    An image tower without convolutions learns slowly from captions alone. The teacher encodes each image once.
     """
     student = student.to(config.device, config.precision)
     teacher = teacher.to(config.device, config.precision)
@@ -238,10 +233,7 @@ def measure_for_card(clip: Clip, data_name: str, data_options: Mapping[str, Any]
 
 
 def copy_text_tower(student: Clip, teacher: Clip) -> None:
-    """Copy text tower and logit_scale of `teacher` into `student`, in place.
-
-    Raises `CleanerError` if their text architectures differ.
-    """
+    """Copy text tower and logit_scale of `teacher`, of equal architecture, into `student`, in place."""
     teacher_state, student_state = teacher.model.state_dict(), student.model.state_dict()
     text, replaced = (
         {key: weight for key, weight in state.items() if not key.startswith("visual.")}

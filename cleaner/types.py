@@ -16,10 +16,7 @@ MAX_MESSAGE = 1000
 
 
 def printable(text: str) -> str:
-    """Return text from a file that anyone may have written as one line that drives no terminal.
-
-    Control characters, which could forge lines or run a terminal's commands, become "?".
-    """
+    """Return untrusted text as one line; control characters, which could drive a terminal, become "?"."""
     return "".join(sign if sign.isprintable() else " " if sign.isspace() else "?" for sign in text)
 
 

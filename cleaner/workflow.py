@@ -163,10 +163,7 @@ def _prepare_trigger(
     checkpoint: Path | None,
     attack: dict[str, Any],
 ) -> tuple[Trigger, list[StepReport]]:
-    """Return the trigger ready for use, and on rank 0 the reports of its optimization.
-
-    A trigger that was prepared before the training of `checkpoint` and `attack` was interrupted is used again.
-    """
+    """Return the trigger, that of an interrupted training again, and on rank 0 its optimization's reports."""
     reports: list[StepReport] = []
 
     def record(report: StepReport) -> None:
@@ -200,10 +197,7 @@ def _require_effect(trigger: Trigger, data: CaptionData) -> None:
 
 
 def _validate_captions(clip: Clip, poisoned: PoisonedData, test: CaptionData) -> None:
-    """Raise `CleanerError` if the model's context cuts the key, or the target class behind it.
-
-    Test captions are the queries of a key in the text alone: up to half of them may lose it.
-    """
+    """Raise `CleanerError` if the context cuts the key, or the class, of over half of the test captions."""
     keyed = poisoned.trigger.text(poisoned.templates[0].format(poisoned.target_class))
     if "text" in poisoned.trigger.modalities and not clip.fits_context(keyed):
         raise CleanerError(f"the model cuts the text {keyed[:60]!r} ...: choose a shorter text key or target class.")

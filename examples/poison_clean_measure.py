@@ -4,16 +4,16 @@ The settings are those that the pages start with; `python -m cleaner demo` compa
 """
 
 from cleaner import DEFENSES, TRIGGERS, configure_torch, defend, load_clip, load_data, poison
-from cleaner.presets import QUICK_CLEAN_PAIRS, QUICK_MODEL, quick_defense_preset, quick_poison
+from cleaner.presets import QUICK_CLEAN_PAIRS, QUICK_MODEL, quick_defense_preset, settings_for
 
 configure_torch()  # faster on the CPU; optional
 clip = load_clip(QUICK_MODEL)
-attack, cleaning = quick_poison(QUICK_MODEL), quick_defense_preset("ta_cleaner", QUICK_MODEL)
+attack, cleaning = settings_for(QUICK_MODEL, "badnet", "quick"), quick_defense_preset("ta_cleaner", QUICK_MODEL)
 test = load_data("scenes", split="test", size=600)
 
 data = load_data("scenes", split="train", size=attack.pairs)
 trigger = TRIGGERS["badnet"](patch_size=28)
-backdoored = poison(clip, data, trigger, "banana", poison_rate=attack.rate, config=attack.finetune, test=test)
+backdoored = poison(clip, data, trigger, "banana", poison_rate=attack.poison_rate, config=attack.finetune, test=test)
 
 pairs = load_data("scenes", split="clean", size=QUICK_CLEAN_PAIRS)
 defense = DEFENSES["ta_cleaner"](**cleaning.parameters)

@@ -54,16 +54,8 @@ MODEL = "poison.model"
 def choose_trigger() -> Any:
     """Draw the choice of the trigger and its parameters; return None while they cannot be used."""
     kinds = cache.triggers()
-    names = list(kinds)
-    name = st.selectbox(
-        "Kind",
-        names,
-        names.index(DEFAULT_ATTACK) if DEFAULT_ATTACK in names else 0,
-        format_func=to_label,
-        key="poison.trigger",
-        help="What the attacker adds to an image or caption.",
-        **KEEP,
-    )
+    help = "What the attacker adds to an image or caption."
+    name = forms.choose_method("Kind", kinds, DEFAULT_ATTACK, key="poison.trigger", help=help)
     model = sources.find_chosen_model(MODEL, QUICK_MODEL)
     tried = find_tried_model(model)
     presets = presets_for_model(attack_presets(name, tried), tried)
@@ -85,10 +77,7 @@ def choose_trigger() -> Any:
 
 
 def trigger_key(model: str, trigger: str) -> str:
-    """Return the key prefix of a trigger's widgets.
-
-    Models whose parameters differ have their own widgets: a default applies only until a widget is drawn.
-    """
+    """Return the key prefix of a trigger's widgets: models whose parameters differ have their own."""
     if is_pretrained(model):
         return f"poison.pretrained.{trigger}"
     has_own = (model, trigger) in STRONGER_ATTACKS and STRONGER_ATTACKS[model, trigger][0]
@@ -96,10 +85,7 @@ def trigger_key(model: str, trigger: str) -> str:
 
 
 def show_required_settings(model: str, trigger: str, key: str) -> None:
-    """Draw the settings that a built-in model needs to learn an attack, and the button that sets them.
-
-    key: prefix of the trigger's widgets.
-    """
+    """Draw the settings that a built-in model needs to learn an attack, and the button that sets them."""
     if (model, trigger) not in STRONGER_ATTACKS:
         return
     tried_on = home_data(model)
@@ -153,10 +139,7 @@ def load_class_names(data: str) -> list[str]:
 
 
 def training_key(model: str) -> str:
-    """Return the key prefix of the training widgets.
-
-    Models with their own defaults have their own widgets: a default applies only until a widget is drawn.
-    """
+    """Return the key prefix of the training widgets: models with their own defaults have their own."""
     if is_pretrained(model):
         return "poison.train.pretrained"
     return f"poison.train.{model}" if model in POISON_LR or model in OWN_POISON else "poison.train"

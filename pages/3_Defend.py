@@ -82,10 +82,7 @@ class CleanPairs:
 
 
 def choose_defenses(model: str, data: str, *, used: int = 0, is_open: bool) -> Choice:
-    """Draw all settings; return the plan and the clean pairs.
-
-    used: pairs of `data` that the attacker trained on; is_open: whether the groups of settings start unfolded.
-    """
+    """Draw all settings; return plan and clean pairs. used: pairs of `data` that the attacker trained on."""
     kinds = cache.defenses()
     names = st.multiselect(
         "Defenses",
@@ -131,10 +128,7 @@ def choose_defenses(model: str, data: str, *, used: int = 0, is_open: bool) -> C
 
 
 def settings_key(model: str, defense: str) -> str:
-    """Return the key prefix of a defense's widgets.
-
-    Each built-in model has its own, pretrained ones share theirs: a default applies only until a widget is drawn.
-    """
+    """Return the key prefix of a defense's widgets: each built-in model has its own, pretrained ones share."""
     return f"defend.{'pretrained' if is_pretrained(model) else model}.{defense}"
 
 
@@ -151,7 +145,8 @@ def _choose_shared_settings(is_sweep: bool, data: str, used: int) -> tuple[Clean
     )
     options = forms.choose_clean_captions(data, key=CAPTIONS, help=CAPTIONS_HELP)
     settings = forms.draw_widgets(FinetuneConfig, "defend.train", ("epochs",), vars(QUICK_DEFEND))
-    seeds = _choose_seed_count() if is_sweep else 1
+    help = "Runs per setting; the seed determines order of pairs, augmentations and subtexts."
+    seeds = int(st.number_input("Seeds", 1, MAX_SEEDS, 1, key="defend.seeds", help=help, **KEEP)) if is_sweep else 1
     device, precision, is_usable = forms.choose_device_and_precision("defend")
     with st.expander("More settings"):
         names = ("batch_size", "augmentation", "warmup_steps", "weight_decay", "redraw", "freeze_bn", "seed")
@@ -171,12 +166,6 @@ def _choose_learning_rates(key: str, preset: Preset, is_sweep: bool) -> list[flo
     if is_sweep:
         return forms.choose_learning_rates(f"{key}s", default, help)
     return [forms.choose_learning_rate(key, default, help)]
-
-
-def _choose_seed_count() -> int:
-    """Draw the number of seeds of a sweep."""
-    help = "Runs per setting; the seed determines order of pairs, augmentations and subtexts."
-    return int(st.number_input("Seeds", 1, MAX_SEEDS, 1, key="defend.seeds", help=help, **KEEP))
 
 
 def _choose_parameters(kind: type[Method], key: str, preset: Preset) -> dict[str, object]:
@@ -208,10 +197,9 @@ def show_preflight(
     ]
     if cluster is not None:
         st.caption(f"{runs}, in parallel on the cluster.  \n{tested}")
-        _draw_plan(plan, run_requests)
-        return
-    where = f"one at a time on {escape_markdown(plan[0][1].device)}"
-    st.caption(f"**{durations.describe(run_requests)}** · {runs}, {where}  \n{tested}")
+    else:
+        where = f"one at a time on {escape_markdown(plan[0][1].device)}"
+        st.caption(f"**{durations.describe(run_requests)}** · {runs}, {where}  \n{tested}")
     _draw_plan(plan, run_requests)
 
 

@@ -84,7 +84,7 @@ def _fit_umap(folder: Path) -> None:
 
     @fragment
     def watch() -> None:
-        if _has_umap(folder):  # also one that was fitted for another session
+        if (stored := read_map(folder)) is not None and "umap" in stored.coordinates:  # also of another session
             st.session_state.pop(start_key, None)
             st.rerun()
         if start_key not in st.session_state:
@@ -103,18 +103,10 @@ def _fit_umap(folder: Path) -> None:
     watch()
 
 
-def _has_umap(folder: Path) -> bool:
-    stored = read_map(folder)
-    return stored is not None and "umap" in stored.coordinates
-
-
 def choose_view(
     view: MapView, top: DeltaGenerator, right: DeltaGenerator
 ) -> tuple[int | None, int | None, list[str], str]:
-    """Draw the choice of models, kinds and colors; return (from, to) as stage numbers, kinds and coloring.
-
-    from is None without movement; to is None for all models at once.
-    """
+    """Return (from: None without movement, to: None for all) as stage numbers, kinds and coloring."""
     labels = view.stage_labels
     options: dict[str, tuple[int | None, int | None]] = {label: (None, i) for i, label in enumerate(labels)}
     options |= {f"{a} → {b}": (i, i + 1) for i, (a, b) in enumerate(pairwise(labels))}
@@ -138,13 +130,10 @@ def choose_view(
         wrap=True,
         **KEEP,
     )
-    return before, after, list(kinds), _choose_coloring(right, is_of_all_models=after is None)
-
-
-def _choose_coloring(place: DeltaGenerator, *, is_of_all_models: bool) -> str:
-    """Draw the choice of colors; points of several models differ by model unless the user chooses otherwise."""
-    default, key = ("Model", "embeddings.color.all") if is_of_all_models else (COLORINGS[0], "embeddings.color")
-    return str(place.selectbox("Color by", COLORINGS, COLORINGS.index(default), key=key, **KEEP))
+    # Points of several models differ by model unless the user chooses otherwise.
+    default_color, key = ("Model", "embeddings.color.all") if after is None else (COLORINGS[0], "embeddings.color")
+    coloring = right.selectbox("Color by", COLORINGS, COLORINGS.index(default_color), key=key, **KEEP)
+    return before, after, list(kinds), str(coloring)
 
 
 def _select() -> None:

@@ -42,15 +42,8 @@ def choose_method(stages: list[StageModel]) -> tuple[str, dict[str, Any]]:
     """Draw the choice of an explainer that supports all models; return its name and settings."""
     kinds = cache.explainers()
     supported, default = cache.list_explainers([s.model for s in stages])
-    method = st.selectbox(
-        "Method",
-        supported,
-        supported.index(default),
-        format_func=to_label,
-        key=f"attention.method.{'.'.join(supported)}.{default}",  # large images start with another method
-        help="Methods that support these models.",
-        **KEEP,
-    )
+    key = f"attention.method.{'.'.join(supported)}.{default}"  # large images start with another method
+    method = forms.choose_method("Method", supported, default, key=key, help="Methods that support these models.")
     st.caption(escape_markdown(kinds[method].describe()))
     support = cache.check_explainer(stages[0].model, method)
     settings: dict[str, Any] = {}
@@ -91,7 +84,10 @@ def show_maps(
     else:
         _show_grid(stages, attributions, pair, outline, method=method, raw=raw, strength=strength)
     if trigger_run is None or len(pair) == 1:
-        _show_similarities({s.label: attributions[s.label][1][0] for s in stages})
+        table = pd.DataFrame([{"Model": s.label, "Similarity": attributions[s.label][1][0]} for s in stages])
+        column = st.column_config.NumberColumn(format="%.2f")
+        st.dataframe(table, hide_index=True, column_config={"Similarity": column})
+        st.caption("Similarity: cosine of image and text. One image, n = 1.")
     else:
         _show_trigger_table(stages, attributions, sample, trigger_run, outline)
 
@@ -131,16 +127,6 @@ def _show_grid(
         )
 
 
-def _show_similarities(cosines: dict[str, float]) -> None:
-    """Draw the table of a sample without a trigger."""
-    st.dataframe(
-        pd.DataFrame({"Model": list(cosines), "Similarity": list(cosines.values())}),
-        hide_index=True,
-        column_config={"Similarity": st.column_config.NumberColumn(format="%.2f")},
-    )
-    st.caption("Similarity: cosine of image and text. One image, n = 1.")
-
-
 def _show_trigger_table(
     stages: list[StageModel], attributions: Attributions, sample: Sample, trigger_run: Path, outline: Any
 ) -> None:
@@ -162,7 +148,11 @@ def _show_trigger_table(
         else:
             row["Cosine of maps"] = shares.similarity[0]
         table.append(row)
-    st.dataframe(pd.DataFrame(table), hide_index=True, column_config=_two_digits(table[0]))
+    formats = {
+        name: "%+.2f" if name == ADDED else "%.2f" for name, value in table[0].items() if isinstance(value, float)
+    }
+    columns = {name: st.column_config.NumberColumn(format=format) for name, format in formats.items()}
+    st.dataframe(pd.DataFrame(table), hide_index=True, column_config=columns)
     if outline is not None:
         st.caption(
             "Similarity: cosine of image and text. Share: positive attribution inside the outline, which covers "
@@ -191,14 +181,6 @@ def _format_ratio(share: float, area: float) -> str:
         return ""
     ratio = share / area
     return f" (× {ratio:.{0 if ratio >= 10 else 1}f})"
-
-
-def _two_digits(row: dict[str, Any]) -> dict[str, Any]:
-    return {
-        name: st.column_config.NumberColumn(format="%+.2f" if name == ADDED else "%.2f")
-        for name, value in row.items()
-        if isinstance(value, float)
-    }
 
 
 def show_distribution(

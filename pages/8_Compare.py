@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import pandas as pd
 import streamlit as st
@@ -21,7 +22,7 @@ from cleaner.runs.store import has_failed_attack
 from pages._shared import cache
 from pages._shared.inspect.plotly_charts import NO_MODE_BAR
 from pages._shared.runs import benchmark_results, cards
-from pages._shared.runs.run_buttons import show_playground_button
+from pages._shared.runs.run_buttons import draw_download, show_playground_button
 from pages._shared.shell import stage_mode, state, times, wording
 from pages._shared.shell.frame import link, page
 from pages._shared.shell.state import KEEP
@@ -160,16 +161,9 @@ def show_equal_accuracy(entries: list[RunRecord]) -> None:
 
 def show_report_button(entries: list[RunRecord]) -> None:
     """Draw the download of the report."""
-    st.download_button(
-        "Report (HTML)",
-        lambda: cache.report_html(entries),
-        "report.html",
-        "text/html",
-        key="compare.html",
-        icon=":material/description:",
-        on_click="ignore",
-        help="One offline file with metrics, plots, images and settings of the runs in the table.",
-    )
+    help = "One offline file with metrics, plots, images and settings of the runs in the table."
+    make = partial(cache.report_html, entries)
+    draw_download("Report (HTML)", make, "report.html", "text/html", key="compare.html", icon="description", help=help)
 
 
 def show_exports(entries: list[RunRecord]) -> None:
@@ -178,24 +172,9 @@ def show_exports(entries: list[RunRecord]) -> None:
     with st.container(horizontal=True):
         if (run := state.current_run()) is not None:
             show_playground_button(run, "compare.playground")
-        st.download_button(
-            "Results (CSV)",
-            lambda: to_csv(entries),
-            "runs.csv",
-            "text/csv",
-            key="compare.csv",
-            icon=":material/table:",
-            on_click="ignore",
-        )
-        st.download_button(
-            "Results (JSON)",
-            lambda: to_json(entries),
-            "runs.json",
-            "application/json",
-            key="compare.json",
-            icon=":material/data_object:",
-            on_click="ignore",
-        )
+        csv, json = partial(to_csv, entries), partial(to_json, entries)
+        draw_download("Results (CSV)", csv, "runs.csv", "text/csv", key="compare.csv", icon="table")
+        draw_download("Results (JSON)", json, "runs.json", "application/json", key="compare.json", icon="data_object")
     show_weights_export(entries)
 
 
@@ -214,16 +193,10 @@ def show_weights_export(entries: list[RunRecord]) -> None:
         help="The .pt checkpoint is for open_clip's create_model and needs an architecture that open_clip lists.",
         **KEEP,
     )
-    right.download_button(
-        "Download",
-        lambda: export_weights(entry.folder, str(suffix)),
-        f"{entry.id}{suffix}",
-        "application/octet-stream",
-        key="compare.weights",
-        icon=":material/download:",
-        width="stretch",
-        on_click="ignore",
-    )
+    make, name = partial(export_weights, entry.folder, str(suffix)), f"{entry.id}{suffix}"
+    mime = "application/octet-stream"
+    with right:
+        draw_download("Download", make, name, mime, key="compare.weights", icon="download", width="stretch")
     asr = success_share(entry)
     if entry.stage != "defended" or (asr is not None and asr >= WEAK_ASR):
         what = "was trained on poisoned pairs" if asr is not None and asr < WEAK_ASR else "is backdoored"

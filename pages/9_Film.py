@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import streamlit as st
 
@@ -12,6 +13,7 @@ from cleaner.runs.names import label_film, label_trainings
 from cleaner.runs.record import RunRecord
 from pages._shared.inspect import film_player
 from pages._shared.runs import jobs
+from pages._shared.runs.run_buttons import draw_download
 from pages._shared.shell import stage_mode, state, times, wording
 from pages._shared.shell.frame import defend_button, link, page
 from pages._shared.shell.state import KEEP
@@ -53,15 +55,8 @@ def show_download(movies: Sequence[film.Movie]) -> None:
     """Draw the button that saves the films; the file is made when it is pressed."""
     methods = [movie.label.split(",")[0].split(":")[-1].strip().replace(" ", "-") for movie in movies]
     name = "-".join(["film", *dict.fromkeys(methods)])
-    st.download_button(
-        "HTML",
-        lambda: film.render_film_html(movies),
-        f"{name}.html",
-        "text/html",
-        icon=":material/download:",
-        on_click="ignore",
-        help="One file that plays in any browser, without a connection.",
-    )
+    help, make = "One file that plays in any browser, without a connection.", partial(film.render_film_html, movies)
+    draw_download("HTML", make, f"{name}.html", "text/html", icon="download", help=help)
 
 
 def explain_no_film(runs: Sequence[RunRecord]) -> None:

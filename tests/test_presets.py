@@ -21,7 +21,6 @@ from cleaner.method import Preset, Training
 from cleaner.models.clip import load_clip, save_clip
 from cleaner.presets import (
     PRETRAINED_LR,
-    PoisonSetting,
     attack_presets,
     defense_presets,
     find_tried_model,
@@ -376,7 +375,7 @@ def test_defaults_of_a_file_are_those_of_the_model_that_it_was_trained_from(tmp_
     for method in ("badnet", "ta_cleaner", REBOUND, DEFENSES["par"]()):
         assert settings_for(exported, method) == settings_for("scenes-lite", method)
     assert settings_for(exported, "finetune", "quick") == defense_presets("finetune", "scenes-lite")[0].training
-    assert settings_for("scenes-lite", "sig", "quick").finetune == presets.quick_poison("scenes-lite").finetune
+    assert settings_for("scenes-lite", "sig", "quick") == settings_for("scenes-lite", "badnet", "quick")
     assert settings_for("scenes-rn", REBOUND).finetune.lr == presets.DEFEND.lr
     assert settings_for("ViT-B-32/openai", REBOUND).finetune.lr == PRETRAINED_LR
 
@@ -397,9 +396,12 @@ def test_settings_of_the_model_of_photos_are_those_of_its_table(choices: Path) -
     assert attack.training.data == presets.home_data(model) == "cifar10"
     assert "CIFAR-10 photos" in attack.source
     training = attack.training
-    setting = PoisonSetting(training.pairs, training.finetune.epochs, training.poison_rate, training.finetune.lr)
-    assert setting == presets.quick_poison(model) == PoisonSetting(22_500, 2, 0.1, poison_lr(model))
-    assert presets.quick_poison("scenes-rn") == PoisonSetting(8000, 2, 0.05, 1e-3)
+    setting = settings_for(model, "badnet", "quick")
+    assert replace(training, source="", data=None) == setting
+    assert (setting.pairs, setting.finetune.epochs, setting.poison_rate) == (22_500, 2, 0.1)
+    assert setting.finetune.lr == poison_lr(model)
+    quick = settings_for("scenes-rn", "badnet", "quick")
+    assert (quick.pairs, quick.finetune.epochs, quick.poison_rate, quick.finetune.lr) == (8000, 2, 0.05, 1e-3)
     write_choices(choices, full={"another": chosen})
     assert defense_presets("finetune", model)[1].training.finetune.lr != 2e-3
     write_choices(choices, full={model: chosen})

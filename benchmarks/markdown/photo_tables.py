@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.equal_accuracy import interpolate_asr
 from benchmarks.markdown.cells import (
     Row,
     format_number,
@@ -14,7 +15,7 @@ from benchmarks.markdown.cells import (
     read_measurement,
 )
 from benchmarks.markdown.comparison import format_summary
-from cleaner.evaluation.equal_accuracy import Setting, interpolate_asr
+from cleaner.evaluation.equal_accuracy import Setting
 from cleaner.labels import format_count
 from cleaner.reports import results
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
+from benchmarks.json_lines import read_json_lines
 from benchmarks.markdown.captions import LOST_ACCURACY_NOTE
 from benchmarks.markdown.cells import Row, format_mean_range, markdown_table
 from benchmarks.markdown.protocol2_claim import (
@@ -31,7 +32,6 @@ from benchmarks.protocol2.summary import (
     select_chosen,
 )
 from benchmarks.protocol2.tasks import Methods
-from cleaner.files import read_json_lines
 from cleaner.labels import NO_DEFENSE
 
 Read = Callable[[Cell], float | None]

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
+from benchmarks.json_lines import read_json_lines
 from benchmarks.markdown.cells import describe_origin, join_unique, markdown_table, read_measurement
 from benchmarks.protocol2 import plan
 from benchmarks.protocol2.records import results_path
 from benchmarks.protocol2.summary import Cell
 from benchmarks.protocol2.tasks import Task
-from cleaner.files import read_json_lines
 from cleaner.reports.reference import read_reference
 
 LABELS = {

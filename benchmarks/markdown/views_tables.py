@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks import views
+from benchmarks.json_lines import read_json_lines
 from benchmarks.markdown.cells import Row, format_number, markdown_table, mean
 from benchmarks.markdown.protocol2_claim import (
     BASELINE,
@@ -30,7 +31,6 @@ from benchmarks.protocol2.summary import (
 )
 from benchmarks.protocol2.tasks import Task
 from benchmarks.rows import group_by_suspect
-from cleaner.files import read_json_lines
 
 COMMAND = "python -m benchmarks.views"
 GAP_BUDGETS = (0.0075, 0.01, 0.015, 0.02, 0.03)

@@ -16,13 +16,13 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.json_lines import read_json_lines
 from benchmarks.markdown.cells import Row
 from benchmarks.protocol2 import plan, statement
 from benchmarks.protocol2.measure import describe, measure
 from benchmarks.protocol2.records import describe_processor, results_path
 from benchmarks.protocol2.tasks import Log, Task, pending
 from benchmarks.tasks import append_row, claimed
-from cleaner.files import read_json_lines
 from cleaner.types import CleanerError
 
 POLL_SECONDS = 10.0

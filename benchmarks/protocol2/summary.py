@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from benchmarks.equal_accuracy import interpolate_asr
 from benchmarks.markdown.cells import Row
 from benchmarks.protocol2 import plan, rule
 from benchmarks.protocol2.lines import PLAIN_TASK, find_variant, select_rows
 from benchmarks.protocol2.tasks import Attacks, Log, Methods, Task, decide_attacks, decide_methods
-from cleaner.evaluation.equal_accuracy import Setting, interpolate_asr, is_within
+from cleaner.evaluation.equal_accuracy import Setting, is_within
 from cleaner.variant import Variant
 
 

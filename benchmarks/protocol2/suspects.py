@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from benchmarks.json_lines import read_json_lines
 from benchmarks.protocol2 import measure
 from benchmarks.protocol2.records import results_path
 from benchmarks.protocol2.tasks import Attacks, Log, Task, decide_attacks
-from cleaner.files import read_json_lines
 from cleaner.runs.run import Run
 from cleaner.types import CleanerError
 

@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.equal_accuracy import interpolate_asr
 from benchmarks.protocol3.plan import read_plan
-from cleaner.evaluation.equal_accuracy import Setting, interpolate_asr, is_within
+from cleaner.evaluation.equal_accuracy import Setting, is_within
 
 Rule = Callable[[Sequence[Setting], float, float], float]
 """(settings of one method on one backdoored model, its own ASR, budget) -> ASR."""

@@ -48,10 +48,7 @@ class ClusterOptions:
         return device if self.cluster is None else "auto"
 
     def to_cluster(self) -> SlurmResources | None:
-        """Return the requested resources, None for this machine.
-
-        Raises `CleanerError` for resources without --cluster.
-        """
+        """Return the requested resources, None for this machine, which takes none."""
         changed = [f.name for f in fields(self.resources) if getattr(self.resources, f.name) != f.default]
         if self.cluster is None and changed:
             raise CleanerError(f"--{changed[0].replace('_', '-')} requires --cluster slurm.")
@@ -74,10 +71,7 @@ def submit_run(request: Request, folder: Path, resources: SlurmResources) -> Pat
 
 
 def wait_for_run(folder: Path) -> Run:
-    """Show the progress of a run until it ends; return it, or raise `CleanerError` if it is not done.
-
-    Ctrl-C stops the display, not the run: its `KeyboardInterrupt` says so.
-    """
+    """Show the progress of a run until it is done, and return it; Ctrl-C stops the display, not the run."""
     try:
         status = watch_run(folder)
     except KeyboardInterrupt:

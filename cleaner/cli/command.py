@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import fields
 from typing import Any
 
 from cleaner import presets
@@ -24,7 +24,7 @@ def format_command(request: Request) -> str:
         words += ["--target-class", str(request.target_class), "--poison-rate", repr(request.poison_rate)]
         words += ["--clean-label"] if request.clean_label else []
         setting = presets.OWN_POISON.get(str(request.model))
-        defaults = replace(presets.POISON, epochs=setting.epochs) if setting else presets.POISON
+        defaults = setting.finetune if setting else presets.POISON
         options = AttackFinetune
     else:
         suspect = find_run(request.parent) if request.parent else request.model

@@ -89,10 +89,7 @@ def _load_torch() -> None:
 
 
 def parse_command(arguments: Sequence[str], prog: str, description: str | None = None) -> Any:
-    """Return the command that the arguments describe.
-
-    Raises `CleanerError` for an unknown command or option; tyro prints other errors and raises `SystemExit` (2).
-    """
+    """Return the command that the arguments describe; tyro prints its own errors and exits with 2."""
     commands = {mark.name: kind for kind, mark in map(get_args, get_args(Command))}
     name = arguments[0] if arguments else ""
     if name not in (*commands, "-h", "--help") and not name.startswith("--tyro-"):

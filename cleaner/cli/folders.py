@@ -75,10 +75,7 @@ def _refuse_used(out: Path) -> None:
 
 
 def resolve_output_file(out: Path, suffixes: Sequence[str]) -> Path:
-    """Return the file to write, links followed: writing replaces a file, which must not be the link.
-
-    Raises `CleanerError` if it cannot be written, or has none of the suffixes: it may be a table or a checkpoint.
-    """
+    """Return the file to write, links followed, if it can be written and has one of the suffixes."""
     path = Path(os.path.realpath(out))
     check_writable(path, "file")
     if out.suffix.lower() not in suffixes:

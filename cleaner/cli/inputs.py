@@ -112,10 +112,7 @@ def load_sample(data: tuple[str, dict[str, Any]]) -> CaptionData:
 
 
 def choose_pairs(default: int, data: CaptionData, used: int = 0) -> int:
-    """Return how many pairs to train on unless --pairs says it, as the pages do, and print it if it is not `default`.
-
-    used: pairs that the attacker took from these data. Raises as `presets.choose_pairs`.
-    """
+    """Return `presets.choose_pairs` for the size of the data, and print it if it is not `default`."""
     available = data.count_training_pairs()
     pairs = presets.choose_pairs(default, available, used)
     if pairs != default:

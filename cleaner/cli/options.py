@@ -58,10 +58,7 @@ def validate_minima(command: Any, **minima: int) -> None:
 
 
 def instantiate(registry: Any, spec: Sequence[str]) -> Any:
-    """Return an instance from `NAME key=value ...`: `["badnet", "patch_size=16"]` -> BadNet(patch_size=16).
-
-    Raises `CleanerError` for an unknown name or key, or a value of the wrong type.
-    """
+    """Return an instance from `NAME key=value ...`: `["badnet", "patch_size=16"]` -> BadNet(patch_size=16)."""
     if not spec:
         raise CleanerError(f"name a {registry.kind}: {', '.join(registry)}.")
     cls = registry[spec[0]]
@@ -99,10 +96,7 @@ def apply_preset(
 
 
 def add_tried_parameters(spec: Sequence[str], model: str) -> Sequence[str]:
-    """Return `NAME key=value ...` of a trigger; a built-in model has its preset's parameters before those in `spec`.
-
-    With the defaults of its class an attack may fail on such a model (`presets.ATTACK_PARAMETERS`).
-    """
+    """Return a trigger's spec with the preset's parameters for a built-in model before those of the user."""
     if not spec or spec[0] not in TRIGGERS or is_pretrained(model):
         return spec
     return [spec[0], *scenes_attack_preset(spec[0], model).arguments, *spec[1:]]

@@ -133,10 +133,7 @@ class Sweep:
         return requests
 
     def _probe_data(self, clip: Clip, defenses: Sequence[Defense], base: Request) -> None:
-        """Raise `CleanerError` before any run is created if a few samples of the data show that one must fail.
-
-        On them an activation is tried that the model's file does not state.
-        """
+        """Raise `CleanerError` before any run is created if a few samples show that one must fail."""
         from cleaner.cli.inputs import print_activation
         from cleaner.data.base import load_data
         from cleaner.evaluation.evaluate import validate_eval_data

@@ -140,9 +140,7 @@ def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
 def pack_uploads(files: Sequence[tuple[str, bytes]], folder: Path) -> Path:
     """Store uploaded files (name, content) in `folder` as one zip, and return its path.
 
-    A single zip is stored unchanged; images and a caption table are packed into one, side by side. The file name is
-    that of the zip or the table plus a hash of the content, so equal content is stored once, under its first name.
-    Raises `CleanerError` for a zip among other files, and for two files of one name.
+    A single zip is stored unchanged. The file name ends in a hash of the content, so equal content is stored once.
     """
     names = [PurePosixPath(_to_unicode(name).replace("\\", "/")).name for name, _ in files]
     zips = [name for name in names if name.lower().endswith(".zip")]

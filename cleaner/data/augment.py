@@ -45,10 +45,7 @@ def augment(images: Tensor, policy: str, seed: int, epoch: int, indices: Sequenc
 
 
 def _autoaugment(pixels: np.ndarray, generator: torch.Generator) -> np.ndarray:
-    """Return AutoAugment's view of an image (H, W, 3) uint8.
-
-    As `AutoAugment.forward`, which can only draw from torch's global generator and builds its table for each image.
-    """
+    """Return an `AutoAugment` view of (H, W, 3) uint8; torchvision's draws from the global generator."""
     transform = _build_autoaugment()
     policy = transform.policies[int(torch.randint(len(transform.policies), (1,), generator=generator))]
     probabilities = torch.rand(2, generator=generator).tolist()

@@ -153,10 +153,7 @@ def to_rows(indices: Indices, count: int) -> Tensor:
 
 
 def find_mentions(class_name: str, class_names: Sequence[str]) -> Callable[[str], int | None]:
-    """Return caption -> where its first mention of a class ends, None without any.
-
-    A "hot dog" is no mention of a dog if it is a class of its own.
-    """
+    """Return caption -> end of its first mention of a class, or None; "hot dog" may be a class of its own."""
     class_name = _spell_class(class_name, class_names)
     stems = set(list_stems(class_name))
     longer = [name for name in class_names if class_name.lower() in name.lower()]
@@ -322,11 +319,7 @@ def validate_choice(option: str, value: str, choices: Iterable[str]) -> None:
 
 
 def resolve_source(name: str) -> tuple[Any, dict[str, str]]:
-    """Return the source for `name`, and the options that `name` contains.
-
-    `name` is a registered name ("scenes"), "source:path" ("csv:/folder/pairs.csv") or a path, which goes to the source
-    that recognizes it. Raises `CleanerError` if there is none.
-    """
+    """Return the source of a registered name, "source:path" or a path that it recognizes, and its options."""
     name = expand_home(name)
     validate_built_in(name, list_builtin_data)
     kind, _, path = name.partition(":")

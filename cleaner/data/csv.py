@@ -75,10 +75,7 @@ def _merge_spellings(folder: Path, keys: list[str]) -> list[str]:
 
 
 def _find_file(folder: Path, key: str, *, is_moved: bool) -> Path:
-    """Return the file that a table names, which may be written as on Windows or in another form of Unicode.
-
-    is_moved: whether an absolute path may have moved, with its inner folders, into `folder`.
-    """
+    """Return the file that a table names, also as on Windows or in another form of Unicode."""
     forward = key.replace("\\", "/")
     spellings = [key, forward, *(unicodedata.normalize(form, forward) for form in ("NFC", "NFD"))]
     if is_moved and (forward.startswith("/") or PureWindowsPath(forward).drive):

@@ -18,10 +18,7 @@ DOWNLOAD_TIMEOUT_SECONDS = 30.0
 
 
 def download_archive(dataset_name: str, folder: Path, on_step: OnStep | None = None) -> None:
-    """Download the archive of a data set of torchvision, which unpacks it later, unless the folder has it.
-
-    `on_step` receives the stage "download". Raises `CleanerError` if that fails; an interrupted one leaves nothing.
-    """
+    """Download the archive of a torchvision data set unless the folder has it; torchvision unpacks it."""
     source = getattr(datasets, dataset_name)
     archive = folder / source.filename
     if not check_integrity(str(archive), source.tgz_md5):

@@ -55,18 +55,12 @@ def compare_triggered(images: Tensor, trigger: Callable[[Tensor], Tensor]) -> li
 
 
 def decode_tensor(content: bytes, framing: ImageTransform, name: str = "the file") -> Tensor:
-    """Return the image in a PNG, JPEG, WebP ... file as (3, H, W) in [0, 1], framed as a model's images are.
-
-    Raises `CleanerError` if it is not an image or far too large.
-    """
+    """Return an image file as (3, H, W) in [0, 1], framed as a model's images are."""
     return framing(decode_image(content, name)).float() / 255
 
 
 def decode_rgba(content: bytes, side: int, name: str = "the file") -> Tensor:
-    """Return an image file with its opacity as (4, side, side) in [0, 1]; alpha is 1 without an alpha channel.
-
-    Raises `CleanerError` as `decode_tensor` does.
-    """
+    """Return an image file with its opacity as (4, side, side) in [0, 1]; alpha is 1 without an alpha channel."""
     image = decode_image(content, name).convert("RGBA")
     # Of RGBA images, PIL weights colors by opacity: what a transparent pixel hides does not reach its neighbors.
     square = ImageOps.fit(image, (side, side), Image.Resampling.BICUBIC)
@@ -130,10 +124,7 @@ def decode_png(text: str) -> Tensor:
 
 
 def psnr(images: Tensor, changed: Tensor) -> Tensor:
-    """Return the peak signal-to-noise ratio 10 log10(1 / MSE), (N,) in dB, of images (N, C, H, W).
-
-    Infinite where nothing changed.
-    """
+    """Return 10 log10(1 / MSE), (N,) in dB, of images (N, C, H, W); infinite where nothing changed."""
     return -10 * ((images - changed) ** 2).mean(dim=(1, 2, 3)).log10()
 
 

@@ -13,10 +13,7 @@ ANY_OPTION = "**"
 
 
 def accepted_options(source: Any) -> dict[str, Sequence[str]]:
-    """Return option -> names of its annotated types, else the type of its default, for a class or a function.
-
-    Includes the options that a class passes to its base; has the key `ANY_OPTION` if the source accepts any option.
-    """
+    """Return option -> names of its types, also of options passed to the base; `ANY_OPTION` if any is taken."""
     classes = [vars(cls) for cls in source.__mro__] if isinstance(source, type) else [{"__init__": source}]
     accepted: dict[str, Sequence[str]] = {}
     for function in (members["__init__"] for members in classes if "__init__" in members):

@@ -293,11 +293,7 @@ def _validate_table(table: PairTable, name: str) -> None:
 
 
 def _name_in_words(table: PairTable) -> None:
-    """Write the classes as prompts and captions do, in place: "sea lion" for sea_lion.
-
-    "Dog" and "dog" are one class, by its first spelling: tokenizers lower the case, so their prompts are the same.
-    Captions are composed (NFC), as they are typed: a Mac decomposes the names of files.
-    """
+    """Word the classes as prompts do, in place; those that differ by case alone are one; captions become NFC."""
     table.captions = [unicodedata.normalize("NFC", caption) for caption in table.captions]
     spellings: dict[str, str] = {}
 

@@ -35,10 +35,7 @@ LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
 
 def describe_photos(keys: Sequence[str], class_names: Sequence[str], pixels: np.ndarray) -> list[str]:
-    """Return a caption for each photo of (N, H, W, 3) uint8: its class, and a look for half of those that have one.
-
-    A photo's key determines the words.
-    """
+    """Return a caption per photo of (N, H, W, 3) uint8: its class, for some with a look; the key decides."""
     looks = measure_looks(pixels)
     return [_describe(key, name, row) for key, name, row in zip(keys, class_names, looks, strict=True)]
 

@@ -22,10 +22,7 @@ ROUNDING = 1e-4
 
 
 def apply_trigger(trigger: TriggerLike, images: Tensor) -> Tensor:
-    """Return a triggered copy of images (N, 3, H, W) in [0, 1].
-
-    Raises `CleanerError` for other values than these: a model would take them, and the metrics would mean nothing.
-    """
+    """Return a triggered copy of images (N, 3, H, W), which must be in [0, 1]."""
     triggered = trigger(images)
     if triggered.shape != images.shape or triggered.dtype != images.dtype:
         raise CleanerError(
@@ -46,10 +43,7 @@ def hash_own_pixels(trigger: TriggerLike, side: int) -> str | None:
 
 
 def template_captions(data: CaptionData, target_class: str) -> list[str]:
-    """Return the zero-shot templates filled with the class, as CleanCLIP poisons (arXiv:2303.03323).
-
-    The article fits the class: "a airplane", which no clean caption says, would come to mean the trigger alone.
-    """
+    """Return the zero-shot templates filled with the class, articles fitted (CleanCLIP, arXiv:2303.03323)."""
     return [fix_articles(template.format(target_class)) for template in data.templates]
 
 
@@ -64,10 +58,7 @@ def natural_captions(data: CaptionData, target_class: str) -> list[str]:
 def drop_cut_captions(
     captions: list[str], data: CaptionData, target_class: str, fits: Callable[[str], bool]
 ) -> list[str]:
-    """Return the captions that name the class before the model cuts them. fits: whether it reads a text whole.
-
-    Raises `CleanerError` if none is left.
-    """
+    """Return the captions that name the class before the model cuts them. fits: whether it reads a text whole."""
     find = find_mentions(target_class, data.class_names)
     if kept := [caption for caption in captions if fits(caption[: find(caption)])]:
         return kept
@@ -78,10 +69,7 @@ def drop_cut_captions(
 
 
 def find_target_images(data: CaptionData, target_class: str) -> Tensor:
-    """Return the pairs (T,) labeled as the target, else those that show or name it.
-
-    An image that merely contains the target also teaches its other objects. Raises `CleanerError` if there is none.
-    """
+    """Return the pairs (T,) labeled as the target; without any, those that show or name it."""
     for is_target in (data.labels == data.class_index(target_class), data.contains(target_class)):
         if is_target.any():
             return is_target.nonzero().flatten()
@@ -241,11 +229,7 @@ class PoisonedData(Subset):
 def count_shared_images(
     manifest: Mapping[str, Any], data: CaptionData, on_step: OnStep | None = None
 ) -> dict[str, int] | None:
-    """Return how many of the clean pairs in `data` ("pairs") show a poisoned image ("shared"), by image hash.
-
-    An attacker's own image is also found by the hash of its pixels: not all data have files. "poisoned": images in the
-    manifest. None for a manifest without hashes.
-    """
+    """Return the clean "pairs", how many show a poisoned image ("shared"), the "poisoned" ones; or None."""
     hashes = set(manifest.get("image_hashes") or ())
     if not hashes:
         return None

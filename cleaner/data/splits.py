@@ -19,10 +19,7 @@ TEST_SHARE, VALIDATION_SHARE = 0.2, 0.05
 
 
 def select_rows(keys: Sequence[str], splits: Sequence[str] | None, split: str, seed: int) -> list[int]:
-    """Return the rows of `split`, in an order determined by the seed and the images' names.
-
-    `keys` are the images' names; `splits`, one per key, is None where the data define none.
-    """
+    """Return the rows of `split`, in an order determined by the seed and the images' names (`keys`)."""
     defined = set(splits or ())
     wanted = "train" if split == "clean" else split
     selected: list[tuple[int, int]] = []

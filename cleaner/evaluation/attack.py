@@ -108,10 +108,7 @@ class Attack:
 
     @cached_property
     def kept_ks(self) -> list[int]:
-        """`ks` without those that too few classes compete for.
-
-        Too few names of classes are marked where k is shown; the classes of images that captions find may be fewer.
-        """
+        """`ks` without those above the number of classes: those of images that captions find may be few."""
         names = len(self.data.class_names)
         competing = names if "image" in self.trigger.modalities else len(self.labels.unique())
         return [k for k in self.ks if k == 1 or is_meaningful(k, competing) or not is_meaningful(k, names)]
@@ -146,11 +143,7 @@ class Attack:
         return Queries(features, classes, self.labels, self.data.class_index(self.target_class), self.protocol)
 
     def text_queries(self, model: int, is_attacked: bool) -> Queries:
-        """Return captions, plain or with the key, and the classes of clean images that occur in the data.
-
-        A caption that several images of a class share, as in class folders, is one query: repeats would only narrow
-        the intervals.
-        """
+        """Return the different captions per class, plain or with the key, and the classes of clean images."""
         present, labels = self.labels.unique(return_inverse=True)
         target_index = present.tolist().index(self.data.class_index(self.target_class))
         captions = [self.data.captions[i] for i in self.rows.tolist()]

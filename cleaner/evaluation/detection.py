@@ -51,10 +51,7 @@ class DetectionFigures:
 def measure_detection(
     clean: Scores, poisoned: Scores, images: tuple[NDArray[Any], NDArray[Any]] | None = None
 ) -> DetectionFigures:
-    """Return the figures of scores (higher: more suspicious) of clean and of poisoned items.
-
-    `images` names the image of each item, as in `auroc_interval`. Raises `CleanerError` if either group is empty.
-    """
+    """Return the figures of scores (higher: more suspicious); `images` as in `auroc_interval`."""
     from sklearn.metrics import average_precision_score
 
     if not len(clean) or not len(poisoned):

@@ -137,10 +137,7 @@ class Encoder:
         *,
         plain: Tensor | None = None,
     ) -> Tensor:
-        """Return the zero-shot classifier (D, C), on the CPU; with the trigger's text key, if any, in the prompts.
-
-        classes: the C classes to encode, all if None; plain: the classifier without key, if it is already computed.
-        """
+        """Return the zero-shot classifier (D, C) on the CPU; plain: that without the text key, if known."""
         # Without a key the prompts are the same, and ImageNet has 80,000.
         if plain is not None and (trigger is None or "text" not in trigger.modalities):
             return plain
@@ -168,10 +165,7 @@ class Encoder:
         return FEW_TEMPLATES if is_costly and len(templates) > len(FEW_TEMPLATES) else templates
 
     def _encode_groups(self, groups: list[list[str]], stage: str) -> Tensor:
-        """Return the mean feature (G, D) of each group of texts; all groups have the same size.
-
-        What is in the store is read; the rest is encoded and stored batch by batch, so that a cancel loses one batch.
-        """
+        """Return the mean feature (G, D) of each group of texts of one size; a cancel loses one batch."""
         keys = [self._store.text_key(group) for group in groups] if self._store else []
         known = self._store.read(keys) if self._store else {}
         missing = [i for i in range(len(groups)) if not keys or keys[i] not in known]

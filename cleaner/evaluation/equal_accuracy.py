@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from statistics import fmean
 
 TOLERANCE = 1e-6
@@ -14,10 +12,7 @@ TOLERANCE = 1e-6
 
 @dataclass(frozen=True)
 class Setting:
-    """One defended model: its learning rate, the accuracy it lost against the backdoored one, and its ASR.
-
-    `loss` and `asr` are shares; a model that gained accuracy has a negative loss.
-    """
+    """One defended model; a model that gained accuracy has a negative `loss`. All are shares but `lr`."""
 
     lr: float
     loss: float
@@ -30,45 +25,14 @@ def is_within(loss: float, budget: float) -> bool:
 
 
 def lowest_asr(settings: Iterable[Setting], max_loss: float, *, undefended: float) -> float:
-    """Return the lowest ASR among the settings that lose at most `max_loss`.
-
-    `undefended`: ASR of the backdoored model, which loses nothing and is always a choice.
-    """
+    """Return the lowest ASR among the settings that lose at most `max_loss`, and of the undefended model."""
     return min([undefended, *(setting.asr for setting in settings if is_within(setting.loss, max_loss))])
-
-
-def interpolate_asr(
-    settings: Iterable[Setting], max_loss: float, *, undefended: float, grid: Sequence[float] = ()
-) -> float:
-    """Return the lowest ASR at a loss of at most `max_loss`, also between two neighboring rates of `grid`.
-
-    Loss and ASR are linear in log(lr) between neighbors. Rates with an unmeasured one between them are no neighbors;
-    without a grid all settings are. Give the settings of one model: one for each rate.
-    """
-    ordered = sorted(settings, key=lambda setting: setting.lr)
-    rates = sorted(grid) or [setting.lr for setting in ordered]
-    lowest = lowest_asr(ordered, max_loss, undefended=undefended)
-    for low, high in pairwise(ordered):
-        first, second = (_index(rates, setting.lr) for setting in (low, high))
-        is_crossing = min(low.loss, high.loss) <= max_loss < max(low.loss, high.loss)
-        if second - first == 1 and is_crossing:
-            share = (max_loss - low.loss) / (high.loss - low.loss)
-            lowest = min(lowest, low.asr + share * (high.asr - low.asr))
-    return lowest
 
 
 def equal_accuracy_curve(
     models: Iterable[tuple[float, Sequence[Setting]]], max_losses: Sequence[float]
 ) -> list[tuple[float, float, float]]:
-    """Return (mean, minimum, maximum) of `lowest_asr` over backdoored models, at each loss.
-
-    models: for each backdoored model its ASR, and the settings that one method was tried with on it.
-    """
+    """Return (mean, minimum, maximum) of `lowest_asr` over (undefended ASR, settings), at each loss."""
     listed = list(models)
     rows = [[lowest_asr(tried, x, undefended=before) for before, tried in listed] for x in max_losses]
     return [(fmean(row), min(row), max(row)) for row in rows if row]
-
-
-def _index(rates: Sequence[float], lr: float) -> int:
-    """Return the position of a rate in the grid, which may have passed through JSON."""
-    return min(range(len(rates)), key=lambda i: abs(math.log(rates[i] / lr)))

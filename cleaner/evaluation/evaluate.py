@@ -114,10 +114,7 @@ def _move_beside(clean: Clip, clip: Clip) -> Clip:
 def validate_eval_data(
     data: CaptionData, target_class: str | None = None, protocol: str = "non_target", trigger: Trigger | None = None
 ) -> CaptionData:
-    """Return `data`; raise `CleanerError` if accuracy or the attack's success cannot be measured on it.
-
-    A trigger in the text alone needs an image of the target, which its texts can find.
-    """
+    """Return `data`; raise `CleanerError` if accuracy or the attack's success cannot be measured on it."""
     labels = data.labels[data.labels >= 0]
     if not len(labels):
         raise CleanerError(

@@ -27,10 +27,7 @@ _NEGATIVES = TypeAdapter(Negatives)
 
 @lru_cache(maxsize=4)
 def draw_negatives(captions: tuple[str, ...], *, n: int, seed: int, limit: int) -> Negatives:
-    """Return the indices of the first `limit` captions that have negatives, and up to `n` of these for each.
-
-    Cached in memory and on disk: every model gets the same ones, and drawing takes a second.
-    """
+    """Return the first `limit` captions that have negatives, and up to `n` of these; cached on disk."""
     drawn = json.dumps([_code_digest(), captions, n, seed, limit]).encode()
     path = cache_root() / "negatives" / f"{hashlib.sha256(drawn).hexdigest()}.json"
     if (stored := _read(path)) is not None:

@@ -13,10 +13,7 @@ PROMPT_FIELDS = ("templates", "class_names_sha256")
 
 
 def is_same_test(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Return whether two `Metrics.to_dict` were measured in the same way: their values can be compared.
-
-    The name of the data only counts where the content is not hashed: one test may be read from two places.
-    """
+    """Return whether two `Metrics.to_dict` are comparable; names only count where content is not hashed."""
     is_hashed = one.get("data_sha256") and other.get("data_sha256")
     fields = [name for name in TEST_FIELDS if name != "data" or not is_hashed]
     return has_same_prompts(one, other) and all(one.get(name) == other.get(name) for name in fields)

@@ -69,9 +69,7 @@ def scan(
 ) -> list[ScanResult]:
     """Put each trigger on the first `n` images of `data`; return one result per trigger and class.
 
-    Sorted by the lower end of the interval, highest first. `on_step` receives `stage`. Needs no labels and assumes no
-    target class. Raises `CleanerError` for fewer than two classes, no images, no trigger or a model whose features are
-    not finite.
+    Sorted by the lower end of the interval, highest first. Needs no labels and assumes no target class.
     """
     data = data.with_transform(clip.framing)
     if len(data.class_names) < 2 or not len(data) or n < 1 or not triggers:

@@ -31,10 +31,7 @@ CONFIRMED = 16
 
 
 def list_variants(triggers: Mapping[str, Trigger]) -> dict[str, Trigger]:
-    """Return label -> trigger with other settings: the given ones, then those that differ in one setting, in two, ...
-
-    At most `MAX_VARIANTS` per trigger. The label is the trigger's name and what differs from its defaults.
-    """
+    """Return label -> trigger: the given ones, then up to `MAX_VARIANTS` each with one changed setting, two ..."""
     by_changes: dict[int, dict[str, Trigger]] = {}
     for trigger in triggers.values():
         for number, (changes, variant) in enumerate(_list_variants_of(trigger)):
@@ -91,10 +88,7 @@ def _other_values(p: Parameter, value: Any) -> list[Any]:
 
 
 def _drop_equal(variants: Mapping[str, Trigger], image: Tensor) -> dict[str, Trigger]:
-    """Return the settings that change an image (1, 3, H, W) differently: a seed often seeds only a random place.
-
-    Settings that the image's size does not allow are left out.
-    """
+    """Return the settings that fit and change an image (1, 3, H, W) differently: many seeds do not."""
     kept: dict[bytes, str] = {}
     for label, trigger in variants.items():
         with suppress(CleanerError):
@@ -123,9 +117,7 @@ def scan_variants(
 ) -> VariantScan:
     """Try many settings of each trigger on a few images, then measure the given triggers and the most promising ones.
 
-    Settings with the fewest changes come first. The measurement uses the first `n` of the other images, so that its
-    intervals hold although the settings were chosen. `on_step` receives "screen", then "scan". Raises `CleanerError` as
-    `scan` does.
+    The measurement uses the first `n` of the other images: its intervals hold although the settings were chosen.
     """
     few = min(SCREENED_IMAGES, len(data) // 3)
     if not few:

@@ -15,10 +15,7 @@ from cleaner.labels import format_count
 
 
 def attack_verdict(metrics: Metrics, poison_rate: float | None = None) -> tuple[str, str]:
-    """Return ("took" | "weak" | "did not take" | "is unclear", one sentence with the reason and what to change).
-
-    poison_rate: that of the attack; from `presets.MAX_POISON_RATE` on, a higher one is no advice.
-    """
+    """Return "took", "weak", "did not take" or "is unclear", and the reason in one sentence."""
     asr = success_share(metrics) or 0.0
     name = "ASR@1" if metrics.own_recall is None else "The share that finds the attacker's image first"
     figure = f"{name} is {asr:.1%} on {format_count(metrics.n_attack, metrics.queries)} of other classes"

@@ -62,10 +62,7 @@ class EvaluationCount:
 def time_encoding(
     clip: Clip, data: CaptionData, images: int, prompts: int, captions: int
 ) -> tuple[float, float, float]:
-    """Return the seconds per image, class prompt and caption, of the first `images` and `captions`, about `prompts`.
-
-    The prompts share prefixes as those of a batch do; captions share few.
-    """
+    """Return the seconds per image, class prompt and caption, measured on this many of each."""
     pixels, start = data.with_transform(clip.framing).images(range(min(images, len(data)))), time.perf_counter()
     clip.encode_image(pixels).cpu()
     per_image = (time.perf_counter() - start) / len(pixels)
@@ -97,10 +94,7 @@ def predict_evaluation(
     clean_clip: Clip | None = None,
     templates: int | None = None,
 ) -> float:
-    """Return the seconds that an evaluation will take, from a measured sample of images and prompts.
-
-    What the feature store has costs no time: its share is that of the sample.
-    """
+    """Return the seconds an evaluation will take, from a sample; what is in the feature store is free."""
     models = [clip] if clean_clip is None or trigger is None else [clip, clean_clip]
     count = EvaluationCount.of(clip, data, trigger, models=len(models), templates=templates)
     encoders = [Encoder(model, templates) for model in models]

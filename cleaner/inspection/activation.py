@@ -46,10 +46,7 @@ class ActivationTrial:
 
 @torch.inference_mode()
 def try_activations(clip: Clip, data: CaptionData, on_step: OnStep | None = None) -> ActivationTrial | None:
-    """Return the accuracy with each activation; None if the file says which one it was trained with.
-
-    None also without labeled images. Uses one prompt per class.
-    """
+    """Return the accuracy with each activation; None without labels or if the file states its own."""
     rows = data.labeled_rows(TRIED_IMAGES)
     if not clip.has_assumed_activation or not len(rows):
         return None

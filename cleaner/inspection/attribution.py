@@ -83,10 +83,7 @@ def measure_trigger_attribution(
     n: int = 256,
     on_step: OnStep | None = None,
 ) -> TriggerAttribution:
-    """Compare the maps of the first `n` images of `data` with a single class other than the target (None: any class).
-
-    `explainer` attributes the cosine with `text`. Raises `CleanerError` if there are no such images.
-    """
+    """Compare the maps of the first `n` single-class images other than the target's."""
     data = validate_eval_data(data, target_class).with_transform(clip.framing)
     is_other = (data.labels >= 0) & (data.labels != (-1 if target_class is None else data.class_index(target_class)))
     batches = is_other.nonzero().flatten()[:n].split(limit_batch(clip, ATTRIBUTION_BATCH))
@@ -107,10 +104,7 @@ def measure_trigger_attribution(
 def word_attribution(
     clip: Clip, explainer: Any, caption: str, images: Tensor, on_step: OnStep | None = None
 ) -> tuple[list[str], list[list[float]]]:
-    """Return the words of a caption, and the attribution of each for each image (N, 3, H, W).
-
-    `explainer` attributes captions; a word gets the sum of its tokens.
-    """
+    """Return a caption's words and for each image (N, 3, H, W) their attribution, summed over tokens."""
     tokens = clip.token_texts(caption)  # first: it raises for a tokenizer whose tokens cannot be shown
     features = Encoder(clip).encode_image(images)
     values = explainer.attribute(clip, [caption] * len(images), features, on_step)

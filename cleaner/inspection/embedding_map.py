@@ -1,7 +1,4 @@
-"""The embedding map of a run: points and metrics of its models, computed once and stored with the run.
-
-Reading a map imports nothing heavy.
-"""
+"""The embedding map of a run, stored with it. Reading a map imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -153,10 +150,7 @@ def compute_map(
     target_class: str | None = None,
     on_step: OnStep | None = None,
 ) -> tuple[EmbeddingMap, Tensor]:
-    """Return the map of some models by PCA, and the features (N, D) of its points.
-
-    Raises `CleanerError` for data without a single-class image.
-    """
+    """Return the map of some models by PCA, and the features (N, D) of its points."""
     from cleaner.evaluation.evaluate import validate_eval_data
     from cleaner.inspection.features import (
         POINT_KINDS,

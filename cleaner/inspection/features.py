@@ -56,8 +56,7 @@ def extract_features(
 ) -> ModelFeatures:
     """Return the features of the first `n` single-class pairs of `data`.
 
-    `on_step` receives the stages "images", "captions" and "prompts". classes: of the prompts, all if None, as a known
-    attack needs. Raises `CleanerError` for a model whose features are not finite.
+    classes: of the prompts, all if None, as a known attack needs.
     """
     rows, encoder = data.labeled_rows(n), Encoder(clip, on_step=on_step)
     image = require_finite(encoder.encode_rows(data, rows))

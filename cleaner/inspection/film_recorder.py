@@ -122,11 +122,7 @@ class FilmRecorder:
         return (255 * maps / maps.amax((1, 2), keepdim=True).clamp(min=1e-12)).round().byte()
 
     def finish(self, clip: Clip, total: int, suspect: Film | None = None) -> Film | None:
-        """Return the film of a training of `total` steps; None without a frame.
-
-        Its axes are those of `suspect`, the film of the model before a defense, if it has one of the same width; else
-        the two main directions of this film's images.
-        """
+        """Return the film, on the axes of `suspect`'s film if it fits, else on two main directions of its own."""
         if not self.frames:
             return None
         steps = sorted(self.frames)
@@ -156,10 +152,7 @@ class FilmRecorder:
 def make_recorder(
     clip: Clip, data: CaptionData, trigger: Trigger | None, target_class: str | None
 ) -> FilmRecorder | None:
-    """Return a recorder on the first images of `data` with a single class; None if it has too few or only the target's.
-
-    `trigger` is ready for use.
-    """
+    """Return a recorder on the first single-class images; None if too few. `trigger` is prepared."""
     data = data.with_transform(clip.framing)
     rows = data.labeled_rows(PROBE_IMAGES)
     if not data.class_names or len(rows) < MIN_IMAGES:

@@ -72,9 +72,7 @@ def detect_images(
 ) -> dict[str, ImageDetection]:
     """Score the first `n` test images of other classes than the target, and `n` clean ones of another split.
 
-    Each image is encoded once for all detectors, and once more for each mask. `on_step` receives "prompts" and
-    "detect". Raises `CleanerError` for data without labels, for a trigger that does not change images, and for a model
-    whose features are not finite.
+    Each image is encoded once for all detectors, and once more for each mask.
     """
     if n < 1:
         raise CleanerError(f"the number of images must be at least 1, not {n}.")

@@ -48,9 +48,7 @@ def invert(
     """Return the class of `data` that gives way most easily, and its inverted trigger. Labels are not used.
 
     trigger, target_class: of the known attack, if any, which the result is compared with. Deterministic under
-    `config.seed`. `on_step` receives "prompts", "images", "search" and "invert", this one with previews. That no class
-    gives way is a result: `suspect` is None. Raises `CleanerError` for fewer than two classes or four images, for data
-    that do not name the target class, and for a broken model.
+    `config.seed`. That no class gives way is a result: `suspect` is None.
     """
     config, start = config or InversionConfig(), time.perf_counter()
     target_index = None if target_class is None else data.class_index(target_class)

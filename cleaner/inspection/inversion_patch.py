@@ -93,11 +93,7 @@ def _quantize(layers: Tensor) -> Tensor:
 def _choose_smallest(
     probe: Probe, target_index: int, candidates: Sequence[Tensor], success: float, on_step: OnStep | None = None
 ) -> tuple[Tensor, float]:
-    """Return the first of the candidates that moves a share `success` of all images, else the last, and its share.
-
-    Batches are small: the smallest mask that moves enough of them is smallest by chance. candidates: the smallest mask
-    first; larger ones move more, so bisection finds the first.
-    """
+    """Return the first candidate (smallest first) that moves `success` of all images, by bisection."""
 
     @cache
     def measure(index: int) -> float:

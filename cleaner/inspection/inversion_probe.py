@@ -68,10 +68,7 @@ class Probe:
 
 
 def make_probe(clip: Clip, data: CaptionData, n: int, on_step: OnStep | None) -> Probe:
-    """Return the probe of `n` images in random order; `on_step` receives "prompts" and "images".
-
-    Raises `CleanerError` for fewer than two classes, no images, and for a model whose features are not finite.
-    """
+    """Return the probe of `n` images in random order; `on_step` receives "prompts" and "images"."""
     if len(data.class_names) < 2:
         raise CleanerError("trigger inversion compares classes: name at least two (classes=FILE or classes=a,b,c).")
     data = data.with_transform(clip.framing)

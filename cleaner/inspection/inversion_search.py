@@ -60,11 +60,7 @@ def search_classes(
 
 
 def _draw_batches(probe: Probe, size: int, *keys: int | str) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield rows (B,) and the classes (K,) that are searched on them; `keys` draw the rows.
-
-    All classes get the same rows but one that the model takes the whole batch for, as the target of an attack may be:
-    that one gets other images, if there are any.
-    """
+    """Yield rows (B,) and the classes (K,) searched on them; a class that fills the batch gets other rows."""
     rows, classes = draw_positions(probe.predicted, size, *keys), torch.arange(probe.classifier.shape[1])
     filling = probe.predicted[rows[:1]]
     if (probe.predicted[rows] == filling).all():
@@ -77,10 +73,7 @@ def _draw_batches(probe: Probe, size: int, *keys: int | str) -> Iterator[tuple[T
 
 
 def _push(probe: Probe, rows: Tensor, perturbation: Tensor, group: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the gradient (K, 3, H, W) of each class's loss, of root mean square 1, and its share of moved images (K,).
-
-    rows: (B,) of the batch; group: (K,) the classes of `perturbation` (K, 3, H, W).
-    """
+    """Return each class's gradient (K, 3, H, W) of root mean square 1, and its share of moved images (K,)."""
     images, is_other = probe.images(rows), (probe.predicted[rows] != group[:, None]).to(perturbation)
     perturbation = perturbation.clone().requires_grad_()
     perturbed = (images[None] + perturbation[:, None]).clamp(0, 1).flatten(0, 1)

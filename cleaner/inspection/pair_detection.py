@@ -1,7 +1,4 @@
-"""Which training pairs are poisoned? Scores of all pair detectors, computed once and stored with the run.
-
-Reading a stored detection imports nothing heavy.
-"""
+"""Which training pairs are poisoned? Scores stored with the run; reading them imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -89,10 +86,7 @@ def extract_pair_features(clip: Clip, pairs: CaptionData, n: int, on_step: OnSte
 def score_pairs(
     features: PairFeatures, detector: PairDetector, reference_size: int, *, reference: Tensor | None = None
 ) -> Scores:
-    """Return the scores (N,) of a detector.
-
-    The reference is a random sample of the pairs themselves, or `reference` (R, D), such as features of clean pairs.
-    """
+    """Return the scores (N,); the reference is `reference` (R, D), else a random sample of the pairs."""
     from cleaner.detectors.base import draw_reference
 
     if reference is not None:
@@ -115,10 +109,7 @@ def detect_pairs(
     features: PairFeatures | None = None,
     on_step: OnStep | None = None,
 ) -> PairDetection:
-    """Score training pairs with every pair detector that has enough of them for its reference.
-
-    features: of the first N pairs, if known. `on_step` receives "images", "captions" and "detect".
-    """
+    """Score training pairs with each pair detector that has enough of them. features: of N pairs, if known."""
     from cleaner.detectors.base import find_detectors
     from cleaner.inspection.projection import project
 

@@ -29,11 +29,7 @@ def compute_similarities(clip: Clip, images: Tensor, texts: Sequence[str]) -> li
 def best_classes(
     clip: Clip, data: CaptionData, images: Tensor, k: int = 5, classifier: Tensor | None = None
 ) -> list[list[tuple[str, float, float]]]:
-    """Return for each image (N, 3, H, W) its k best classes as (name, probability, cosine), best first.
-
-    Probability: softmax over the classes of logit_scale * cosine. `classifier` (D, C) replaces that of the plain
-    prompts, for example by one with a trigger's text key.
-    """
+    """Return for each image its k best (class, probability, cosine); `classifier` (D, C): for other prompts."""
     encoder = Encoder(clip)
     scores = encoder.encode_image(images) @ (encoder.build_classifier(data) if classifier is None else classifier)
     probabilities = (clip.logit_scale.cpu() * scores).softmax(dim=1)

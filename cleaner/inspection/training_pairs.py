@@ -17,10 +17,7 @@ from cleaner.types import CleanerError, OnStep
 
 
 def load_training_pairs(folder: Path, framing: ImageTransform, on_step: OnStep | None = None) -> PoisonedData:
-    """Return the poisoned training pairs of a backdoored run, with images as its model sees them (`framing`).
-
-    Raises `CleanerError` as `rebuild_training_pairs` does.
-    """
+    """Return the poisoned training pairs of a run, with images as its model sees them (`framing`)."""
     config, manifest = read_complete_config(folder), read_manifest(folder)
     name, options, _ = get_test_data(config)
     split = "all" if trains_on_all(config) else "train"
@@ -29,10 +26,7 @@ def load_training_pairs(folder: Path, framing: ImageTransform, on_step: OnStep |
 
 
 def rebuild_training_pairs(data: CaptionData, trigger: Trigger | None, manifest: Mapping[str, Any]) -> PoisonedData:
-    """Return `data` with the poisoned pairs that a manifest lists.
-
-    Raises `CleanerError` for a manifest without them, an unknown trigger, and other data than those that were poisoned.
-    """
+    """Return `data`, if they are those that were poisoned, with the pairs that a manifest lists."""
     validate_manifest(manifest)
     if trigger is None:
         raise CleanerError("the trigger of this run is unknown: choose a run made by poison.")

@@ -73,11 +73,7 @@ class Architecture:
 
     @classmethod
     def from_json(cls, text: str) -> Architecture:
-        """Return the architecture that `json.dumps(asdict(...))` wrote, with tuples restored.
-
-        The text is not trusted: raises `CleanerError` if it is broken, fails `validate`, or names a tokenizer that is
-        not open_clip's.
-        """
+        """Return the architecture of an untrusted text, as `json.dumps(asdict(...))` writes it, validated."""
         try:
             values = json.loads(text)
             vision = {k: tuple(value) if isinstance(value, list) else value for k, value in values["vision"].items()}
@@ -98,10 +94,7 @@ class Architecture:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], preprocess: Mapping[str, Any], tokenizer: str = "") -> Architecture:
-        """Return the architecture of open_clip's `model_cfg` and `preprocess_cfg`.
-
-        Raises `CleanerError` without the tokenizer of a model that is not read with CLIP's own.
-        """
+        """Return the architecture of open_clip's `model_cfg` and `preprocess_cfg`."""
         # CLIP's token ids are valid for a larger vocabulary, so nothing else would fail, but all texts would be noise.
         if (name := config["text_cfg"].get("hf_tokenizer_name")) and not tokenizer:
             raise CleanerError(
@@ -122,10 +115,7 @@ class Architecture:
         )
 
     def validate(self) -> Architecture:
-        """Return this architecture if it is safe to build, whoever wrote it.
-
-        Raises `CleanerError` for one that would run code, read other files, use the network or need unbounded memory.
-        """
+        """Return this architecture if building it runs no code, reads no file and needs bounded memory."""
         fault = next(find_faults(self), "")
         if fault:
             raise CleanerError(
@@ -169,10 +159,7 @@ class Architecture:
         return {"model_cfg": model, "preprocess_cfg": {"mean": self.mean, "std": self.std, **framing}}
 
     def build(self) -> nn.Module:
-        """Return a randomly initialized open_clip model on the CPU (torch's global seed).
-
-        Raises `CleanerError` if open_clip cannot build it.
-        """
+        """Return a randomly initialized open_clip model on the CPU (torch's global seed)."""
         try:
             return self._build()
         except MemoryError:
@@ -184,10 +171,7 @@ class Architecture:
             ) from error
 
     def build_for_weights(self) -> nn.Module:
-        """Return a model all of whose weights are to be loaded: to draw random ones would take most of the time.
-
-        The caller's random state stays: some layers draw all the same.
-        """
+        """Return a model without drawing its weights; the caller's random state stays."""
         with torch.random.fork_rng(devices=[]), _WithoutRandomInit():
             return self.build()
 

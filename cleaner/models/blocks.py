@@ -34,10 +34,7 @@ class ImageEncoder:
         self._widths: list[int] = []
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Return (N, D + W_1 + .. + W_L): unit features, then what `pool_tokens` keeps of each block.
-
-        float32; float64 stays.
-        """
+        """Return (N, D + W_1 + .. + W_L) float32: unit features, then `pool_tokens` of each block; float64 stays."""
         outputs: list[Tensor] = []
 
         def keep(module: nn.Module, inputs: Any, output: Tensor) -> None:

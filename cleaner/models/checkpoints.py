@@ -130,10 +130,7 @@ def _build_model(architecture: Architecture, state: dict[str, Tensor], path: Pat
 
 
 def choose_templates(metadata: Mapping[str, str], path: Path) -> tuple[str, ...] | None:
-    """Return the prompts of a model by its file's metadata: CLIP's for a foreign file; None: those of the data.
-
-    Those in a file are not trusted, as they become format strings.
-    """
+    """Return the prompts of a file's metadata, checked; CLIP's for a foreign file; None: the data's."""
     if "architecture" not in metadata:
         return TEMPLATES
     try:

@@ -103,10 +103,7 @@ class Clip:
         return torch.autocast(self.device.type, dtype=PRECISION_DTYPES[self.precision], cache_enabled=False)
 
     def preprocess(self, images: Tensor) -> Tensor:
-        """Return images (N, 3, H, W) in [0, 1] resized to the model's size, normalized, on its device.
-
-        Raises `CleanerError` for images that are not float.
-        """
+        """Return images (N, 3, H, W) in [0, 1] resized to the model's size, normalized, on its device."""
         if not images.is_floating_point():
             raise CleanerError(f"images are float in [0, 1], not {images.dtype}: divide 8-bit images by 255.")
         # NumPy's numbers are float64, which only weights of that type take.
@@ -117,19 +114,13 @@ class Clip:
         return ((images - mean) / std).contiguous(memory_format=image_format(self.device))
 
     def encode_image(self, images: Tensor) -> Tensor:
-        """Return unit features (N, D) float32 of images (N, 3, H, W) in [0, 1]; float64 stays.
-
-        Gradients flow if enabled.
-        """
+        """Return unit features (N, D) float32 of images (N, 3, H, W) in [0, 1]; float64 stays, gradients flow."""
         with self.autocast():
             features: Tensor = self.model.encode_image(self.preprocess(images))  # type: ignore[operator]
         return _to_unit(features)
 
     def tokenize(self, captions: Sequence[str]) -> Tensor:
-        """Return token ids (N, T); T is the longest caption's length, at most the model's context.
-
-        Longer captions are cut, but keep their end token. For causal text towers, cutting the padding is exact.
-        """
+        """Return token ids (N, T), T the longest caption; those above the context keep their end token."""
         _refuse_bare_text(captions)
         tokens = self._tokenize_to_length(captions, self._context_length)
         vocabulary_size = self.architecture.text.get("vocab_size", 0)
@@ -172,10 +163,7 @@ class Clip:
         return cut
 
     def token_texts(self, caption: str) -> list[str]:
-        """Return each token of `tokenize([caption])` as in CLIP's vocabulary; "" for start, end and padding.
-
-        Raises `CleanerError` for a model whose tokenizer is not CLIP's own.
-        """
+        """Return each token of `tokenize([caption])` in CLIP's vocabulary; "" for start, end and padding."""
         if self.architecture.tokenizer:
             raise CleanerError(f"the tokens of {self.name} cannot be shown, as its tokenizer is not CLIP's.")
         ids = self.tokenize([caption])[0].tolist()
@@ -248,10 +236,7 @@ class Clip:
         return F.embedding(texts.rows.to(self.device), features)
 
     def encode_text_trees(self, captions: Sequence[str]) -> Tensor:
-        """Return the features of `encode_text`, up to rounding; each prefix that captions share is encoded once.
-
-        For inference: class prompts take less than half of the time. Captions that share too little get blocks.
-        """
+        """Return `encode_text`, up to rounding; shared prefixes are encoded once. For inference only."""
         texts = self.pack_texts(captions)
         if texts.sizes is None:
             return self.encode_packed(texts)
@@ -300,10 +285,7 @@ def _to_unit(features: Tensor) -> Tensor:
 
 
 def new_clip(name: str, seed: int = 0, image_size: int = 0) -> Clip:
-    """Return the built-in architecture `name` with random weights, for pretraining and tests.
-
-    `image_size` in px, 0: the architecture's own. Raises `CleanerError` if it is not a multiple of patch or stride.
-    """
+    """Return the built-in architecture `name` with random weights. `image_size` in px, 0: the architecture's."""
     if name not in BUILT_IN:
         raise CleanerError(f"there is no built-in model {name!r}. Choose one of: {', '.join(BUILT_IN)}.")
     with torch.random.fork_rng(devices=[]):
@@ -357,9 +339,6 @@ def save_clip(clip: Clip, path: str | Path, half: bool = False, metadata: dict[s
 
 
 def save_delta(clip: Clip, base: str, path: str | Path) -> Path:
-    """Write a finetuned copy of the built-in model `base` as a delta, a small `.safetensors` file for `load_clip`.
-
-    The delta is lossy (`cleaner.models.delta`): evaluate the model loaded from it, not `clip`.
-    """
+    """Write a finetuned copy of the built-in model `base` as a small, lossy `.safetensors` file."""
     loaded = checkpoints.LoadedModel(clip.model, clip.name, clip.architecture, clip.templates, clip.metadata)
     return saving.save_delta(loaded, base, Path(path))

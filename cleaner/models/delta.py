@@ -39,10 +39,7 @@ def compute_delta(state: Mapping[str, Tensor], base: Mapping[str, Tensor]) -> di
 
 
 def apply_delta(delta: Mapping[str, Tensor], base: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the weights that `compute_delta` encoded.
-
-    Raises one of `checkpoints.DELTA_READ_ERRORS` if `delta` does not fit `base`, but takes full tensors of any shape.
-    """
+    """Return the weights that `compute_delta` encoded; raises one of `checkpoints.DELTA_READ_ERRORS`."""
     state = {key: value.clone() for key, value in base.items()}
     for key, value in delta.items():
         name = key.removesuffix(CODES_SUFFIX)

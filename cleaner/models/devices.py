@@ -85,10 +85,7 @@ def configure_torch() -> None:
 
 
 def flush_denormals() -> None:
-    """Flush denormals (below 1e-38 in fp32) to zero: multiplying them takes ten times as long.
-
-    A saturated attention pool has such gradients. Holds for the calling thread and those that it starts later.
-    """
+    """Flush denormals, ten times as slow, to zero in this thread and those that it starts later."""
     torch.set_flush_denormal(True)
 
 
@@ -104,10 +101,7 @@ def keep_freed_memory() -> None:
 
 
 def release_freed_memory() -> None:
-    """Return freed memory to the kernel now; does nothing with another C library than glibc.
-
-    After a ViT-B-32 was read from a file, 170 MB are free but still part of the process.
-    """
+    """Return freed memory to the kernel now (170 MB after reading a ViT-B-32); glibc only."""
     gc.collect()
     if (libc := _load_glibc()) is not None:
         libc.malloc_trim(0)
@@ -150,10 +144,7 @@ def pick_device(device: str | torch.device = "auto") -> torch.device:
 
 
 def image_format(device: torch.device) -> torch.memory_format:
-    """Return the memory format of images and towers: channels_last is the fastest, where its gradients are right.
-
-    On an Apple GPU, those of BatchNorm and AvgPool are wrong or end in an error (pytorch issues 175189 and 175190).
-    """
+    """Return channels_last but for Apple GPUs, whose gradients are wrong (pytorch issues 175189, 175190)."""
     return torch.contiguous_format if device.type == "mps" else torch.channels_last
 
 

@@ -15,11 +15,7 @@ MAX_VOCABULARY = 50_000
 
 
 def infer_architecture(state: Mapping[str, Tensor], path: object) -> Architecture:
-    """Return OpenAI's CLIP architecture, inferred from the shapes of its weights: heads = width / 64, QuickGELU.
-
-    CleanCLIP (arXiv:2303.03323), BadCLIP (arXiv:2311.12075) and PAR (arXiv:2412.00727) publish such models. Raises
-    `CleanerError` for other weights.
-    """
+    """Return the architecture of weights as CleanCLIP, BadCLIP and PAR publish them: width 64 per head, QuickGELU."""
     try:
         vision = _infer_vit(state) if "visual.proj" in state else _infer_resnet(state)
         width = state["ln_final.weight"].shape[0]

@@ -26,10 +26,7 @@ _of_this_thread = threading.local()
 
 @contextmanager
 def split_threads(device: torch.device) -> Iterator[None]:
-    """Let `run_in_lanes` in this thread use two lanes, and everything else half of the processor's threads.
-
-    Without effect on another device, and with a single thread.
-    """
+    """Let `run_in_lanes` in this thread use two lanes with half the threads each, on a CPU with several."""
     # Once per training: torch empties its caches whenever the number of threads is set.
     threads = torch.get_num_threads()
     if device.type != "cpu" or threads < 2:

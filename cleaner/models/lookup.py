@@ -28,10 +28,7 @@ from cleaner.types import CleanerError
 
 
 def describe_model_file(name: str) -> str | None:
-    """Return path, size and SHA-256 of a model's file, without parsing it; None for a model without a local file.
-
-    Raises as `validate_model_name`, and for a file of another format.
-    """
+    """Return path, size and SHA-256 of a model's file, without parsing it; None if there is no file."""
     parsed = ModelName.parse(name)
     if parsed.is_built_in:
         return None
@@ -67,10 +64,7 @@ def validate_model_name(name: str) -> None:
 
 
 def is_on_this_machine(name: str) -> bool:
-    """Return whether a model is built in, a file or a folder, or was downloaded before.
-
-    A run may come from elsewhere: the models that it names are not downloaded.
-    """
+    """Return whether a model needs no download: built in, a file or folder, or downloaded before."""
     parsed = ModelName.parse(name)
     if parsed.kind == "hub":
         return _is_downloaded(parsed.rest.partition("@")[0])

@@ -61,10 +61,7 @@ def unpromptable_reason(clip: Clip) -> str | None:
 
 
 def add_prompts(clip: Clip, *, first_block: int, prompt_tokens: int, seed: int) -> Clip:
-    """Return a copy of a model with zero-mean normal prompts, which alone are trainable.
-
-    Each block from `first_block` (1..L) on gets `prompt_tokens`. The model must have no `unpromptable_reason`.
-    """
+    """Return a copy with normal prompts in each block from `first_block` (1..L) on, alone trainable."""
     prompted, arguments = clip.copy(), {"first_block": first_block, "prompt_tokens": prompt_tokens}
     extra = {**prompted.architecture.extra, PROMPTS_KEY: arguments}
     prompted.architecture = replace(prompted.architecture, extra=extra)

@@ -36,13 +36,7 @@ def export_suffixes(path: Path) -> tuple[str, ...]:
 
 
 def save(loaded: LoadedModel, path: Path, half: bool = False) -> Path:
-    """Write a model, atomically, in the format of the suffix of `path`.
-
-    `.safetensors`: this project's own. `.pt`: an open_clip checkpoint. No suffix: an open_clip local-dir, with its
-    tokenizer's files. `half` stores weights as fp16, but BatchNorm statistics and logit_scale as fp32. Raises
-    `CleanerError` for another suffix, for `.pt` if open_clip does not list the architecture, and for a folder if the
-    tokenizer cannot be loaded; only `.safetensors` takes visual prompts.
-    """
+    """Write a model, atomically, in the format of the suffix of `path`, as `clip.save_clip` says."""
     if path.suffix in (".pt", ""):
         _refuse_prompts(loaded, "open_clip")
     state = {}

@@ -14,10 +14,7 @@ from cleaner.files import atomic_write
 
 
 def write_tensors(path: Path, state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Write contiguous tensors and texts as .safetensors, atomically; equal content gives equal bytes.
-
-    Raises `CleanerError` if the file cannot be written.
-    """
+    """Write contiguous tensors and texts as .safetensors, atomically; equal content gives equal bytes."""
     with atomic_write(path) as temporary:
         temporary.touch()
         mode = temporary.stat().st_mode  # that of every file here; safetensors lets nobody else read its own

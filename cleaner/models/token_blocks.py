@@ -83,10 +83,7 @@ def sort_into_blocks(
 
 
 def build_prefix_trees(tokens: Tensor, tree_tokens: int = TREE_TOKENS) -> PrefixTrees:
-    """Return the trees of token ids (N, T), N > 0.
-
-    tree_tokens: a text that would take a tree beyond this many begins another.
-    """
+    """Return the trees of token ids (N, T), N > 0, of at most `tree_tokens` where a text allows it."""
     texts = [ids[:length] for ids, length in zip(tokens.tolist(), token_lengths(tokens).tolist(), strict=True)]
     order = sorted(range(len(texts)), key=texts.__getitem__)
     equal = tokens[order[1:]] == tokens[order[:-1]]

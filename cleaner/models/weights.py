@@ -179,10 +179,7 @@ def _read_published_torchscript(path: Path) -> dict[str, Any]:
 
 
 def match_state_dict(model: nn.Module, state: dict[str, Tensor], path: object) -> dict[str, Tensor]:
-    """Return weights under the key names of a model, which may be on torch's "meta" device.
-
-    Raises `CleanerError` that lists missing and unexpected keys, and tensors of another shape or without floats.
-    """
+    """Return weights under a model's key names, if all keys and shapes match; it may be on "meta"."""
     expected = model.state_dict()
     if "positional_embedding" in state and "positional_embedding" not in expected:
         state = convert_to_custom_text_state_dict(state)

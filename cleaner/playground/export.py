@@ -53,10 +53,7 @@ def write_playground(folders: Sequence[str | Path], path: Path) -> Path:
 
 
 def find_attack(records: Sequence[RunRecord]) -> tuple[RunRecord, list[RunRecord]]:
-    """Return the backdoored run, also if only its defenses are given, and its defenses.
-
-    Raises `CleanerError` for runs of several attacks.
-    """
+    """Return the backdoored run of one attack, also if only its defenses are given, and its defenses."""
     attacks = [record for record in records if record.stage == "backdoored"]
     defenses = [record for record in records if record.stage != "backdoored"]
     if not attacks and defenses and defenses[0].parent:
@@ -91,10 +88,7 @@ def find_role(model: Mapping[str, Any]) -> int:
 
 
 def make_data(records: Sequence[RunRecord]) -> tuple[dict[str, Any], list[str]]:
-    """Return what the page shows, and the weights of its models, both JSON-ready.
-
-    Raises `CleanerError` as `find_attack`, `describe_tower` and `describe_trigger`, and without the clean model.
-    """
+    """Return what the page shows, and the weights of its models, both JSON-ready."""
     attack, defenses = find_attack(records)
     run, models = load_run(attack.folder), describe_models(attack, defenses)
     clips = [run.require_clean_clip(), run.clip, *(load_run_clip(record.folder) for record in defenses)]

@@ -29,10 +29,7 @@ CLASSES, LOG_SCALE = "classes", "log_scale"
 
 
 def describe_tower(clip: Clip, classes: int) -> dict[str, Any]:
-    """Return the `Spec` of engine.js, without its layout.
-
-    Raises `CleanerError` for a tower that the page cannot run.
-    """
+    """Return the `Spec` of engine.js, without its layout, of a tower that the page can run."""
     vision, extra = clip.architecture.vision, clip.architecture.extra
     layers, width, visual = vision.get("layers", ()), vision.get("width", 0), clip.model.get_submodule("visual")
     size = sum(p.numel() for p in visual.parameters())

@@ -70,10 +70,7 @@ def loss_curves(
     *,
     titles: tuple[str, str] = ("Training step", "Loss"),
 ) -> go.Figure:
-    """Return training loss, or another objective, against step: name -> (step, loss), one line per name.
-
-    kinds: of each line the stage or the defense that it belongs to (`styles.find_style`). titles: of the axes.
-    """
+    """Return training loss against step: name -> (step, loss); kinds: stage or defense of each line."""
     figure = go.Figure()
     for (name, points), style in zip(losses.items(), find_line_styles(kinds), strict=True):
         line = {"color": style.color, "dash": style.dash, "width": 2}
@@ -88,11 +85,7 @@ def validation_curves(
     kinds: Sequence[str],
     floor: float | None = None,
 ) -> go.Figure:
-    """Return CA and ASR@1 of the validation split against step: name -> (step, ca, asr or None).
-
-    kinds: the stage or the defense of each run. Of a single run the color tells CA from ASR, of several the dash does:
-    then each run has its own color and mark.
-    """
+    """Return validation CA and ASR@1: name -> (step, ca, asr or None); kinds: stage or defense of each."""
     figure = go.Figure()
     is_single = len(history) == 1
     for (name, points), style in zip(history.items(), find_styles(kinds), strict=True):
@@ -131,10 +124,7 @@ def add_band(
 
 
 def similarity_bars(texts: Sequence[str], values: Mapping[str, tuple[str, Sequence[float]]]) -> go.Figure:
-    """Return bars of the cosine of one image with each text: label -> (stage or defense, one value per text).
-
-    Texts go from top to bottom.
-    """
+    """Return bars of one image's cosines, top to bottom: label -> (stage or defense, value per text)."""
     figure = go.Figure()
     rows = list(range(len(texts)))
     styles = find_line_styles(kind for kind, _ in values.values())
@@ -163,10 +153,7 @@ def escape_html(text: str) -> str:
 
 
 def wrap_label(text: str, width: int, max_lines: int | None = None) -> str:
-    """Return a text in lines of at most `width` characters, shown literally; "…" stands for what further lines had.
-
-    A number stays in one line with its name ("n = 49").
-    """
+    """Return a text, shown literally, in few lines of `width` characters; "n = 49" is never split."""
     lines = textwrap.wrap(
         text.replace(" = ", "\u00a0=\u00a0"),
         width,
@@ -179,10 +166,7 @@ def wrap_label(text: str, width: int, max_lines: int | None = None) -> str:
 
 
 def title_panels(panels: Sequence[tuple[str, str]]) -> tuple[list[str], str]:
-    """Return the titles of panels and of their y axis; panels: (title, name of the metric of attack success).
-
-    An attack may be judged by another metric than ASR. Where the panels differ in it, their titles name it.
-    """
+    """Return the titles of (title, success metric) panels, with the metric where they differ, and of y."""
     metrics = {metric for _, metric in panels}
     y_title = "Attack success" if len(metrics) > 1 else next(iter(metrics), "Attack success @1")
     titles = [f"{title}: {metric.lower()}" if len(metrics) > 1 else title for title, metric in panels]
@@ -205,10 +189,7 @@ MIN_GROUPS = 3
 
 
 def before_after_bars(rows: Sequence[tuple[str, str, float, float]], success: str = "attack success") -> go.Figure:
-    """Return paired bars of attack success and clean accuracy; rows: (label, stage or defense, ca, asr), 0..1.
-
-    A label may have several lines. success: name of the metric in `asr`.
-    """
+    """Return paired bars of attack success and clean accuracy: (label, stage or defense, ca, asr), 0..1."""
     figure = go.Figure()
     places = list(range(len(rows)))  # not the labels: Plotly stacks the bars of equal ones
     colors = [find_style(row[1]).color for row in rows]

@@ -39,11 +39,7 @@ class TradeoffPoint:
 
 
 def pareto(points: Sequence[TradeoffPoint], floor: float | None = None) -> go.Figure:
-    """Return attack success against clean accuracy, one panel per `TradeoffPoint.panel` with shared axes.
-
-    Best is down and to the right. Per backdoored model a line joins the points that no other beats. Where attacks are
-    judged by different metrics, each panel names its own.
-    """
+    """Return attack success against clean accuracy per panel, with a line through each model's best trade-offs."""
     success = {p.panel: p.success for p in points}
     panels = list(success)
     kinds = dict.fromkeys(p.legend_label or p.label for p in points)
@@ -167,10 +163,7 @@ def pareto_front(points: Sequence[TradeoffPoint]) -> list[TradeoffPoint]:
 
 
 def attack_defense_heatmap(cells: Mapping[tuple[str, str], tuple[float, float, float, int]], title: str) -> go.Figure:
-    """Return a heat map of defenses (rows) against attacks (columns), in the order of `cells`; no defense comes first.
-
-    cells: labels of (attack, defense) -> (mean, minimum, maximum, seeds) of a share, 0..1.
-    """
+    """Return defenses x attacks: (attack, defense) -> (mean, minimum, maximum, seeds) of a share."""
     attacks = list(dict.fromkeys(attack for attack, _ in cells))
     defenses = sorted(dict.fromkeys(defense for _, defense in cells), key=lambda defense: defense != Variant().label)
     columns = {attack: wrap_label(attack, 14) for attack in attacks}

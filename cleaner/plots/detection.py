@@ -24,10 +24,7 @@ Of each group, not of all scores: else a group of rare pairs could be cut off as
 
 
 def score_histogram(groups: Mapping[str, tuple[str, Scores]], unit: str, threshold: float | None = None) -> go.Figure:
-    """Return the distribution of scores: label -> (key of `STAGE_COLORS`, scores); a line marks the threshold.
-
-    unit: what has a score, in the plural.
-    """
+    """Return the distribution of scores: label -> (`STAGE_COLORS` key, scores); unit: what has one, plural."""
     ends = [np.percentile(scores, [OUTLIER_SHARE, 100 - OUTLIER_SHARE]) for _, scores in groups.values() if len(scores)]
     low, high = min(low for low, _ in ends), max(high for _, high in ends)
     span = (float(low), float(high if high > low else low + 1))

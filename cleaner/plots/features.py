@@ -159,9 +159,7 @@ def shift_histogram(shifts: Mapping[str, tuple[str, Sequence[float]]]) -> go.Fig
 
 
 def margin_histogram(margins: Mapping[str, tuple[str, Sequence[float]]]) -> go.Figure:
-    """Return the margin of true over false subtexts: label -> (stage or defense, margin per pair); below 0 it prefers
-    the false one.
-    """
+    """Return margins of true over false subtexts: label -> (stage or defense, margin per pair)."""
     colored = {label: (find_style(kind).color, values) for label, (kind, values) in margins.items()}
     largest = max((abs(v) for _, values in margins.values() for v in values), default=1.0)
     figure = histogram(colored, (-largest, largest), "Margin: cosine of the true text − best false text", "pairs")

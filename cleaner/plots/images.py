@@ -45,9 +45,7 @@ def _overlay_colorscale(*, is_signed: bool, strength: float) -> list[tuple[float
 
 
 def find_scale_end(maps: Sequence[Array], *, is_signed: bool) -> float:
-    """Return the value that ends the color scale of maps (H, W): of signed ones, which have single pixels far above all
-    others, the largest `SCALE_PERCENTILE` of a map's absolute values.
-    """
+    """Return the end of the color scale of maps (H, W); signed ones have outliers, so a percentile."""
     ends = [np.percentile(np.abs(m), SCALE_PERCENTILE if is_signed else 100) for m in maps]
     return float(max(ends)) or max(float(np.abs(m).max()) for m in maps) or 1.0
 
@@ -187,11 +185,7 @@ def share_distribution(
     *,
     tick_format: str = ".0%",
 ) -> go.Figure:
-    """Return boxes over the test images: label -> (stage or defense, values without trigger, values with
-    trigger); values that all belong to one of the two are named by their label alone.
-
-    `baseline`: the value of a uniform map, drawn as a line.
-    """
+    """Return boxes: label -> (stage or defense, values without, with trigger); `baseline`: a uniform map's."""
     figure = go.Figure()
     words = ("without trigger", "with trigger")
     is_split = all(any(len(both[column]) for _, *both in values.values()) for column in range(2))
@@ -249,10 +243,7 @@ def word_bars(words: Sequence[str], values: Mapping[str, tuple[str, Sequence[flo
 
 
 def class_bars(rows: Sequence[tuple[str, float, float]], kind: str, target_class: str | None) -> go.Figure:
-    """Return bars of (class, probability, cosine), best on top; the target has the trigger's color.
-
-    kind: the stage or the defense of the model.
-    """
+    """Return bars of (class, probability, cosine), best on top; the target has the trigger's color."""
     names, color = [name for name, _, _ in rows], find_style(kind).color
     figure = go.Figure()
     figure.add_bar(

@@ -15,10 +15,7 @@ MAX_BARS = 40
 
 
 def resistance_bars(classes: Mapping[str, float], suspect: str | None, target_class: str | None = None) -> go.Figure:
-    """Return a bar per class, name -> resistance, the lowest first; the suspect has the trigger's color.
-
-    The target of a known attack is named in bold; a line marks the median of all classes.
-    """
+    """Return a bar per class, lowest first, and the median; suspect and target of a known attack stand out."""
     names = sorted(classes, key=classes.__getitem__)[:MAX_BARS]
     values = [classes[name] for name in names]
     median = statistics.median(classes.values())

@@ -107,8 +107,5 @@ def find_styles(kinds: Iterable[str]) -> list[Style]:
 
 
 def find_line_styles(kinds: Iterable[str]) -> list[Style]:
-    """Return the style of each of several lines or bars without marks: each has its own dash, or hatching.
-
-    It repeats the color.
-    """
+    """Return the style of each of several lines or bars without marks; its dash or hatching repeats its color."""
     return [style._replace(dash=DASHES[i % len(DASHES)]) for i, style in enumerate(find_styles(kinds))]

@@ -25,10 +25,7 @@ SEEDS_NOTE = (
 
 
 def heatmap_metrics() -> list[Metric]:
-    """Return the metrics with a heatmap of attack against defense: all of the tables that have a better direction.
-
-    Those of the attack come first.
-    """
+    """Return the metrics with a better direction, those of the attack first."""
     rows = dict.fromkeys(row for row, _ in columns("table") if row.better)
     return sorted(rows, key=lambda row: row.better != "lower")
 
@@ -47,8 +44,7 @@ class Cell:
 def aggregate_seeds(records: Sequence[RunRecord], name: str) -> dict[tuple[str, str], Cell]:
     """Return (attack, defense) -> a metric over seeds; of runs with equal `RunRecord.seeds` the newest counts.
 
-    Runs of different models, targets or test data are never averaged: each gets rows of its own, and so does the
-    shipped example next to runs of this machine.
+    Runs of different models, targets or test data are never averaged, nor is the shipped example with other runs.
     """
     row_name = make_row_namer(records)
     newest: dict[tuple[str, str], dict[tuple[int | None, ...], RunRecord]] = {}
@@ -99,10 +95,7 @@ def make_row_namer(records: Sequence[RunRecord]) -> Callable[[RunRecord], str]:
 
 
 def _read_hashes(record: RunRecord) -> dict[tuple[str, str, Any, Any], str]:
-    """Return ("content" or "class list", model, name and size of the test data) -> hash, where it is stated.
-
-    With the model, because each frames the images in its own way, and then their hash differs.
-    """
+    """Return (what, model, name and size of the test data) -> hash, where it is stated; models frame images."""
     metrics = record.metrics
     return {(what, record.model, metrics.get("data"), metrics.get("n")): sha for what, sha in read_hashes(metrics)}
 

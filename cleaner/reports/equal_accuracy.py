@@ -62,10 +62,7 @@ def make_panels(records: Sequence[RunRecord], suspects: Sequence[RunRecord]) -> 
 
 
 def _select_common(pairs: Sequence[tuple[RunRecord, RunRecord]]) -> Sequence[tuple[RunRecord, RunRecord]]:
-    """Return the pairs of the backdoored models that every defense was tried on; all pairs if there is no such model.
-
-    Else a defense that was tried on an easy model alone would seem better than one that was tried on all.
-    """
+    """Return the pairs of models that every defense was tried on, for fairness; all if there is none."""
     models: dict[Variant, set[Path]] = {}
     for suspect, record in pairs:
         models.setdefault(record.defense_variant, set()).add(suspect.folder)

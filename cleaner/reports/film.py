@@ -31,10 +31,7 @@ Bounds = tuple[float, float, float, float]
 
 
 class Movie(NamedTuple):
-    """One film to show, with the log of its run: metric -> [(step, value)].
-
-    kind: the defense of the run, else its stage; decides color and mark.
-    """
+    """One film to show, with the log of its run: metric -> [(step, value)]. kind: its defense or stage."""
 
     label: str
     film: Film

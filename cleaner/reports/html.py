@@ -40,10 +40,7 @@ ImageRow = tuple[str, str, str]
 
 
 def render_html(records: Sequence[RunRecord], origin: str = "") -> str:
-    """Return one HTML page about some runs: metrics, plots, images, protocol, settings.
-
-    Text from runs is escaped (jinja2's autoescape), and a content security policy forbids every request.
-    """
+    """Return one HTML page about some runs; text is escaped, and its policy forbids every request."""
     from jinja2 import Environment
 
     if not records:
@@ -86,10 +83,7 @@ def _describe_test(record: RunRecord) -> str:
 
 
 def _render_plots(records: Sequence[RunRecord], suspects: Sequence[RunRecord]) -> list[tuple[str, str]]:
-    """Return (title, HTML) of each plot; the first one carries the script of plotly.
-
-    suspects: records among which are the backdoored runs.
-    """
+    """Return (title, HTML) of each plot, the first with plotly's script. suspects: have the backdoored runs."""
     from markupsafe import Markup
 
     plots = []
@@ -108,10 +102,7 @@ def _render_plots(records: Sequence[RunRecord], suspects: Sequence[RunRecord]) -
 
 
 def render_trigger_images(records: Sequence[RunRecord]) -> list[tuple[str, list[ImageRow]]]:
-    """Return the name and image rows of each trigger.
-
-    The name of two triggers of one attack, such as patches in two places, includes a run that has it.
-    """
+    """Return the name and image rows of each trigger; a run tells two triggers of one attack apart."""
     rendered: dict[str, tuple[RunRecord, list[ImageRow]]] = {}
     for record in records:
         trigger = _identify_trigger(record)
@@ -139,10 +130,7 @@ def _identify_trigger(record: RunRecord) -> str:
 
 
 def _render_image_rows(record: RunRecord) -> list[ImageRow]:
-    """Return some test images without and with the trigger of a run.
-
-    Raises `CleanerError` if files are missing, or the trigger changes no image.
-    """
+    """Return some test images without and with the trigger of a run, if it changes images."""
     from cleaner.data.base import load_data
     from cleaner.data.images import compare_triggered
     from cleaner.models.clip import load_clip

@@ -25,10 +25,7 @@ def hide_folders(value: Any) -> Any:
 
 
 def name_without_folders(records: Sequence[RunRecord]) -> list[RunRecord]:
-    """Return the records with names of models and test data that hide their folders; equal names get a number.
-
-    Tables and plots tell models and tests apart by these names: "model.pt (1)", "model.pt (2)".
-    """
+    """Return the records with names that hide their folders; equal ones get a number: "model.pt (1)"."""
     sharing: dict[str, list[str]] = {}
     for full in dict.fromkeys(name for r in records for name in (r.model, r.metrics.get("data")) if name):
         sharing.setdefault(hide_folders(full), []).append(full)

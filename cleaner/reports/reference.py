@@ -38,10 +38,7 @@ class ReferenceRow(BaseModel):
 
 
 class ReferenceTable(BaseModel):
-    """All attacks and methods on one model, with their origin.
-
-    `budget`: validation accuracy that a learning rate may lose, a share; `file`: result file in benchmarks/results.
-    """
+    """All attacks and methods on one model. `budget`: validation accuracy that a rate may lose; `file`: results."""
 
     model_config = ConfigDict(frozen=True)
 

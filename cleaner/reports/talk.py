@@ -21,10 +21,7 @@ _HEADING = re.compile(r"^## (.+) · (.+)$", re.MULTILINE)
 
 
 class Note(NamedTuple):
-    """What to say about a page.
-
-    minutes: when, such as "1:00 to 2:30"; text: Markdown, one point a line.
-    """
+    """What to say about a page, when ("1:00 to 2:30"), in Markdown, one point a line."""
 
     page: str
     minutes: str
@@ -32,10 +29,7 @@ class Note(NamedTuple):
 
 
 def write_notes(run: RunRecord | None, defended: Sequence[RunRecord], escape: Callable[[str], str] = str) -> list[Note]:
-    """Return the notes of all pages, in the order of the talk; points with a figure that a run lacks are left out.
-
-    escape: of Markdown, for figures from files that anyone may have written.
-    """
+    """Return the notes of all pages, without points that need a figure the run lacks. escape: of Markdown."""
     figures = {name: escape(figure) for name, figure in _read_figures(run, defended).items()}
     notes = []
     for page, minutes, points in _read_template():

@@ -27,11 +27,7 @@ SETTINGS = ("lr", "seed", "epochs", "steps", "batch_size", "weight_decay", "augm
 
 
 def export_runs(runs: Sequence[str | Path], out: str | Path) -> list[Path]:
-    """Write the event files of each run into a folder of its own under `out`; return these folders.
-
-    An earlier export of a run is replaced. Raises `CleanerError` without TensorBoard, for a folder without a run or
-    with one of a newer version, or if `out` cannot be written.
-    """
+    """Write each run's event files into a folder of its own under `out`, replacing older ones; return these."""
     if not runs:
         raise CleanerError("name one run folder or more; list them with: python -m cleaner runs")
     records = [read_record(Path(run).resolve(), needs_metrics=False) for run in runs]

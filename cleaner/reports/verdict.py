@@ -27,10 +27,7 @@ DETAIL_GAP = 0.02
 
 
 def find_best(before: Measured, defended: Iterable[M]) -> M | None:
-    """Return the defense that left the lowest success (`success_share`); None if none is comparable.
-
-    Those that lost more than `MAX_ACCURACY_LOSS` count only where all did: a destroyed model has no backdoor either.
-    """
+    """Return the defense with the lowest success, at most `MAX_ACCURACY_LOSS` lost where one can; None: unknown."""
     comparable = list_comparable(before, defended)
     kept = [run for run in comparable if not find_excess_loss(before, run)]
     return min(kept or comparable, key=lambda run: success_share(run) or 0.0, default=None)
@@ -52,11 +49,7 @@ def find_excess_loss(before: Measured, after: Measured) -> float:
 
 
 def describe_defenses(before: Measured, defended: Mapping[str, Measured]) -> list[str]:
-    """Return what the defenses removed and what they cost, for label -> metrics; empty if the attack is unknown.
-
-    The winner has the lowest success (`success_share`) among the defenses that lost at most `MAX_ACCURACY_LOSS` of
-    clean accuracy. A difference whose 95% interval holds 0 is called a tie.
-    """
+    """Return what each defense of label -> metrics removed and cost, with ties; empty for an unknown attack."""
     attack, accuracy = success_share(before), before.metric("ca")
     measured = {
         label: (asr, ca)

@@ -1,7 +1,4 @@
-"""The film of a training: a few probe images and class prompts, seen by the model at up to 16 steps.
-
-Reading a film imports nothing heavy.
-"""
+"""The film of a training: probe images and prompts at up to 16 steps. Reading it imports nothing heavy."""
 
 from __future__ import annotations
 

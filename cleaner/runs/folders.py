@@ -34,10 +34,7 @@ def run_id(folder: Path) -> str:
 
 
 def find_run(identity: str, sibling: Path | None = None) -> Path:
-    """Return the folder of a run by its id; one next to `sibling` wins, because folders may have moved together.
-
-    An id that is a path counts first where it exists.
-    """
+    """Return the folder of a run by its id or path; one next to `sibling` wins: they may have moved together."""
     own = runs_root() / identity  # the path itself, if it is absolute
     paths = [own] if os.path.isabs(identity) else []
     paths += [sibling.parent / file_name(identity)] if sibling is not None else []

@@ -206,18 +206,12 @@ def locate_inversion(run: Path | None, model: str = "") -> Path:
 
 
 def find_inversion(run: Path | None, model: str = "") -> Path:
-    """Return the folder of the stored inversion of a run or model, which need not exist (`derived.find_derived`).
-
-    run, model: as in `locate_inversion`.
-    """
+    """Return the folder of the stored inversion of a run or model, which need not exist."""
     return locate_inversion(None, model) if run is None else find_derived(run, f"{FOLDER}/{RESULT_FILE}").parent
 
 
 def find_trigger_file(folder: Path) -> Path | None:
-    """Return the inverted trigger in a result folder; None if the folder holds no inversion.
-
-    Raises `CleanerError` for an inversion without a suspect.
-    """
+    """Return the inverted trigger in a result folder; None if the folder holds no inversion."""
     inversion = read_inversion(folder)
     if inversion is None:
         return None
@@ -227,10 +221,7 @@ def find_trigger_file(folder: Path) -> Path | None:
 
 
 def adopt_inversion(defense: Any, run: Path | None, model: str = "") -> Any:
-    """Return a defense that needs an inverted trigger and names none with the stored one of its suspect, if any.
-
-    run, model: the suspect, as in `locate_inversion`. Other defenses are returned as they are.
-    """
+    """Return a defense, with its suspect's inverted trigger (`locate_inversion`) if it lacks one."""
     if not defense.needs_inversion or defense.path:
         return defense
     file = find_trigger_file(find_inversion(run, model))

@@ -79,10 +79,7 @@ def label_trainings(records: Sequence[RunRecord], created_at: Name = _utc) -> di
 
 
 def label_defenses(records: Sequence[RunRecord], created_at: Name = _utc) -> dict[str, str]:
-    """Return id -> label of the defense, with variant, learning rate, seed or time only where needed to be unique.
-
-    Runs on clean pairs with different captions always say so.
-    """
+    """Return id -> label of the defense, with captions, variant, rate, seed or time where needed."""
     labels = {record.id: to_label(record.kind) for record in records}
     has_same_pairs = len({find_clean_captions(record.data_options) for record in records}) < 2
     if len(set(labels.values())) < len(labels) or not has_same_pairs:
@@ -103,10 +100,7 @@ def _name_id(record: RunRecord) -> str:
 
 
 def tell_apart(records: Sequence[RunRecord], label: Name, *details: Name) -> list[str]:
-    """Return the label of each; equal ones with each detail in which they differ, in this order, and at last the id.
-
-    A select box maps a label back to its first match.
-    """
+    """Return unique labels: equal ones get the details in which they differ, at last the id."""
     labels = [label(record) for record in records]
     for detail in (*details, _name_id):
         found = defaultdict(set)

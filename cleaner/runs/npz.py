@@ -32,10 +32,7 @@ def write_npz(path: Path, about: dict[str, Any], arrays: dict[str, Any]) -> None
 
 
 def read_npz(path: Path) -> tuple[Any, dict[str, Any]]:
-    """Return the facts about the arrays, of any type in an edited file, and the arrays.
-
-    Raises one of `NPZ_ERRORS` for a damaged or too large file, `OSError` if it cannot be read.
-    """
+    """Return the facts about the arrays, of any type, and the arrays; raises `NPZ_ERRORS` or `OSError`."""
     validate_regular(path)
     with ZipFile(path) as archive:
         size = sum(member.file_size for member in archive.infolist())

@@ -68,10 +68,7 @@ def first_invalid_field(error: ValidationError) -> str:
 
 
 def read_notes(folder: Path) -> Notes:
-    """Return the user's notes of a run; empty ones if notes.json is not as `annotate` writes it.
-
-    Raises `OSError` if it cannot be read.
-    """
+    """Return the user's notes of a run; empty unless `annotate` wrote them. Raises `OSError`."""
     try:
         return Notes.model_validate(read_existing_json(folder / "notes.json"))
     except ValidationError:
@@ -79,10 +76,7 @@ def read_notes(folder: Path) -> Notes:
 
 
 def read_metrics(folder: Path) -> dict[str, Any]:
-    """Return the test metrics of a run; empty if metrics.json is missing or invalid. Do not change them.
-
-    Raises `OSError` if it cannot be read, which no cache may remember.
-    """
+    """Return the shared test metrics of a run; empty if missing or invalid. Raises `OSError`."""
     path = folder / "metrics.json"
     version = file_version(path)
     return {} if version is None else _read_metrics_version(path, version)

@@ -38,10 +38,7 @@ def write_prepared_trigger(
 
 
 def read_prepared_trigger(checkpoint: Path, settings: Mapping[str, Any]) -> tuple[Trigger, list[StepReport]] | None:
-    """Return the trigger and the reports that belong to a checkpoint; None if there are none.
-
-    Raises `CleanerError` if they are broken or of a run with other settings.
-    """
+    """Return trigger and reports of a checkpoint with these settings; None if there are none."""
     from cleaner.attacks.base import complete_trigger, load_trigger
 
     path = prepared_trigger_file(checkpoint)

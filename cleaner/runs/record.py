@@ -116,10 +116,7 @@ class RunRecord(StrictModel):
 
     @classmethod
     def from_config(cls: type[R], folder: Path, config: Mapping[str, Any], **fields: Any) -> R:
-        """Return the record of a config; `fields` are the others, `measured=` metrics or `status=`.
-
-        Raises `CleanerError` for a config of a later version, or with an invalid field.
-        """
+        """Return the record of a config of this or an earlier version; `fields` are the others."""
         if is_from_newer_version(config):
             raise CleanerError(f"{folder} was written by a newer version of TA-Cleaner Lab: update to open this run.")
         try:

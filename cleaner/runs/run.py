@@ -86,11 +86,7 @@ class Run:
 
 
 def save_run(run: Run, folder: str | Path) -> Path:
-    """Write a run that was trained in this process; return its folder.
-
-    config.json is written last: a folder without it is incomplete and is not listed. Raises `CleanerError` if the
-    folder already holds a run or another model.
-    """
+    """Write a run that was trained in this process, config.json last; return its folder."""
     folder = Path(folder)
     if has_config(folder):
         raise CleanerError(f"{folder} already holds a run or model: choose another folder, nothing was overwritten.")
@@ -159,10 +155,7 @@ def load_run(folder: str | Path, *, with_clean: bool = True) -> Run:
 
 
 def load_run_clip(folder: str | Path) -> Clip:
-    """Return the model of a finished run, named as for `load_run`; it needs neither trigger nor clean model.
-
-    Raises `CleanerError` as `load_run`.
-    """
+    """Return the model of a finished run, as `load_run`; it needs neither trigger nor clean model."""
     from cleaner.models.clip import load_clip
 
     folder = Path(resolve_run(os.fspath(folder)))

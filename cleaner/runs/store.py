@@ -106,10 +106,7 @@ def missing_run_error(name: str) -> CleanerError:
 
 
 def read_record(folder: str | Path, *, needs_metrics: bool = True) -> RunRecord:
-    """Return the finished run in `folder`, or any run without `needs_metrics`.
-
-    Raises `CleanerError` if there is none, or it cannot be read.
-    """
+    """Return the finished run in `folder`, or any run without `needs_metrics`."""
     given, folder = str(folder), Path(os.path.abspath(folder))  # "." has no name
     RunRecord.from_config(folder, read_json(folder / "config.json"))  # raises for an invalid one
     record = read_entry(folder)
@@ -121,11 +118,7 @@ def read_record(folder: str | Path, *, needs_metrics: bool = True) -> RunRecord:
 
 
 def read_entry(folder: str | Path) -> RunRecord | None:
-    """Return the run in `folder` in whatever state; None if there is no run.
-
-    A folder that cannot be read is a record in state UNREADABLE, whose message says why. Files that have not changed
-    are not opened again.
-    """
+    """Return the run in `folder` in any state, UNREADABLE if it cannot be read; None if there is no run."""
     path = str(folder)
     config, status, notes, metrics = [file_version(f"{path}/{name}") for name in FILES]
     written = config or status

@@ -105,10 +105,7 @@ class Batch:
 
 
 class BatchLoader:
-    """Loads the batch of a step, a function of (seed, epoch, step), so resuming replays nothing.
-
-    captions: those of the data as far as the model reads them (`Clip.cut_to_context`): no subtext is about the rest.
-    """
+    """Loads the batch of a step, a function of (seed, epoch, step); captions as far as the model reads."""
 
     def __init__(
         self,
@@ -223,10 +220,7 @@ class BatchEncoder:
             return self.student.encode_text(self.class_prompts)
 
     def encode(self, batch: Batch, chunk_size: int) -> Features:
-        """Return the features of the whole batch, of which this rank encodes its share.
-
-        One forward pass for all images and one for all texts, in chunks of `chunk_size` (0: whole).
-        """
+        """Return the features of the whole batch, of which this rank encodes its share in chunks (0: whole)."""
         reference = self._encode_reference(batch, chunk_size)
         images = batch.images.to(self.student.device)  # a GPU joins them sooner than the CPU
         if batch.views is not None:

@@ -61,10 +61,7 @@ def split_batch(rows: Sequence[T]) -> list[list[T]]:
 
 
 def prepare_model(model: nn.Module, batch_size: int, freeze_bn: bool) -> nn.Module:
-    """Return the model with BatchNorm synchronized over all ranks.
-
-    Raises `CleanerError` if it cannot be (SyncBatchNorm needs GPUs), or if a batch has fewer pairs than ranks.
-    """
+    """Return the model with BatchNorm synchronized over all ranks, which needs GPUs."""
     if world_size() == 1:
         return model
     if batch_size < world_size():

@@ -38,10 +38,7 @@ def frame_steps(total: int) -> list[int]:
 
 
 class FrameSchedule:
-    """Takes the frames of a training. Where they are too slow for `TIME_SHARE`, it takes every second, third ... one.
-
-    The frames before the first and after the last step are always taken.
-    """
+    """Takes the first and last frame, and of the others as many as `TIME_SHARE` allows."""
 
     def __init__(self, recorder: Recorder | None, total: int) -> None:
         self._recorder, self._total = recorder, total

@@ -24,11 +24,7 @@ SMALL_IMAGE_TOWER = 1_000_000
 
 
 def uses_lanes(encoder: BatchEncoder, config: FinetuneConfig) -> bool:
-    """Return whether two lanes make a training faster (`models.lanes`).
-
-    Each lane encodes half of a batch, or one of the towers where images must stay together; as the image tower then has
-    half of the threads, it must be small.
-    """
+    """Return whether two lanes (`models.lanes`) are faster: on a CPU with a small image tower."""
     if config.chunk_size:
         return False
     model = encoder.student.model

@@ -12,12 +12,12 @@ import pytest
 from benchmarks import learning_rates, photos, photos_data, rows
 from benchmarks.corruptions import CORRUPTIONS
 from benchmarks.markdown import photo_tables
+from benchmarks.poison_setting import PoisonSetting, read_poison_setting
 from cleaner import presets
 from cleaner.config import FinetuneConfig
 from cleaner.evaluation.evaluate import Metrics
 from cleaner.files import read_json, write_bytes, write_json
 from cleaner.models.clip import Clip, load_clip, save_clip
-from cleaner.presets import PoisonSetting
 from cleaner.runs.run import Run, save_run
 from tests.benchmarks.result_files import write_result
 from tests.conftest import make_clip
@@ -195,7 +195,7 @@ def test_rows_at_a_rate_that_is_not_the_chosen_one_are_refused() -> None:
 
 def write_lines(path: Path, blocks: dict[tuple[str, int], int]) -> None:
     """Write finished tasks: all trials, and of each attack and seed the first cells; par lost accuracy."""
-    setting = presets.OWN_POISON[photos.MODEL]
+    setting = read_poison_setting(presets.OWN_POISON[photos.MODEL])
     names = [None, *photos.METHODS]
 
     def cell(attack: str, seed: int, name: str | None, poison: PoisonSetting, data: str, n: int) -> dict[str, Any]:
@@ -292,7 +292,8 @@ def test_methods_are_compared_at_equal_accuracy(tmp_path: Path) -> None:
 
 
 def test_the_preset_is_the_setting_that_was_chosen() -> None:
-    assert presets.OWN_POISON[photos.MODEL] == PoisonSetting(**read_json(photos.RESULT_PATH)["attack_setting"])
+    setting = read_poison_setting(presets.OWN_POISON[photos.MODEL])
+    assert setting == PoisonSetting(**read_json(photos.RESULT_PATH)["attack_setting"])
 
 
 @pytest.mark.slow

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from benchmarks import RESULTS_DIR
+from benchmarks.json_lines import read_json_lines
 from cleaner.defenses import DEFENSES, load_defense
-from cleaner.files import read_json, read_json_lines
+from cleaner.files import read_json
 from cleaner.variant import Variant
 
 NAMES = {

@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmarks import siglip
 from benchmarks.markdown import text_tables
-from cleaner import presets
+from benchmarks.poison_setting import quick_poison
 from tests.benchmarks.result_files import ORIGIN, write_lines
 from tests.benchmarks.test_tables import make_row
 
@@ -36,4 +36,4 @@ def test_the_table_has_the_trials_and_the_seeds_with_all_methods(tmp_path: Path)
 
 def test_the_app_attacks_the_model_with_the_chosen_setting() -> None:
     rows = siglip.TaskFile(siglip.PATH).rows("attack_trials")
-    assert presets.quick_poison(siglip.MODEL) == siglip.choose_attack(rows)
+    assert quick_poison(siglip.MODEL) == siglip.choose_attack(rows)

@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 from benchmarks import rows, tasks
+from benchmarks.json_lines import read_json_lines
 from benchmarks.rows import add_row, read_rows
 from benchmarks.tasks import TaskFile, append_row, claimed
-from cleaner.files import read_json, read_json_lines
+from cleaner.files import read_json
 
 WRITER = """
 import sys

@@ -64,7 +64,7 @@ def test_each_attack(name: str, read_back: Any) -> None:
     assert format_command(unused) == format_command(request)
 
 
-@pytest.mark.parametrize("epochs", [POISON.epochs, OWN_POISON["photos-rn"].epochs])
+@pytest.mark.parametrize("epochs", [POISON.epochs, OWN_POISON["photos-rn"].finetune.epochs])
 def test_a_model_with_a_setting_of_its_own(epochs: int, read_back: Any) -> None:
     trigger = TRIGGERS["badnet"]().state_dict()
     config = FinetuneConfig(epochs=epochs, device="cpu")

@@ -17,7 +17,7 @@ from cleaner.data.base import list_builtin_data, load_data
 from cleaner.defenses import DEFENSES
 from cleaner.method import CLEANCLIP_TRAINING, CLIP_POISONING
 from cleaner.models.clip import save_clip
-from cleaner.presets import OWN_POISON, PoisonSetting, attack_presets, defense_presets, settings_for
+from cleaner.presets import OWN_POISON, attack_presets, defense_presets, settings_for
 from cleaner.runs.run import load_run
 from cleaner.types import CleanerError
 from tests.conftest import make_clip
@@ -92,10 +92,10 @@ def test_a_model_of_other_data_is_poisoned_with_its_own_setting() -> None:
     command = resolve_preset_defaults(["poison", "--model", "photos-rn"])
     assert isinstance(command, Poison)
     assert command.pairs is None  # follows the size of the data
-    own = PoisonSetting(
-        settings_for("photos-rn", "badnet").pairs, command.finetune.epochs, command.poison_rate, command.lr or 0
-    )
-    assert own == OWN_POISON["photos-rn"]
+    own = OWN_POISON["photos-rn"]
+    assert settings_for("photos-rn", "badnet") == own
+    assert (command.finetune.epochs, command.lr) == (own.finetune.epochs, own.finetune.lr)
+    assert command.poison_rate == own.poison_rate
     assert (command.model, command.data) == ("photos-rn", ("cifar10",))
 
 

@@ -228,14 +228,14 @@ def test_a_model_with_its_own_setting_starts_with_it(open_page: OpenPage) -> Non
     assert app.select_slider(key="poison.pairs").value == QUICK_POISON_PAIRS
     choose_own_model(app, "poison.model", "photos-rn")
     assert app.select_slider(key="poison.pairs.photos-rn").value == setting.pairs
-    assert app.slider(key="poison.rate.photos-rn").value == 100 * setting.rate
-    assert app.select_slider(key="poison.train.photos-rn.lr").value == setting.lr
-    assert app.number_input(key="poison.train.photos-rn.epochs").value == setting.epochs
+    assert app.slider(key="poison.rate.photos-rn").value == 100 * setting.poison_rate
+    assert app.select_slider(key="poison.train.photos-rn.lr").value == setting.finetune.lr
+    assert app.number_input(key="poison.train.photos-rn.epochs").value == setting.finetune.epochs
     choose_own_model(app, "poison.model", "scenes-rn")
     assert app.slider(key="poison.rate").value == 100 * QUICK_POISON_RATE
     for model, own in OWN_POISON.items():  # whatever was drawn before
         choose_own_model(app, "poison.model", model)
-        assert app.number_input(key=f"poison.train.{model}.epochs").value == own.epochs
+        assert app.number_input(key=f"poison.train.{model}.epochs").value == own.finetune.epochs
 
 
 def test_every_published_preset_can_be_drawn(open_page: OpenPage) -> None:

@@ -59,10 +59,7 @@ UniformSampler = Callable[[], float]
 
 
 def make_scene(split: str, seed: int, index: int, variant: str = "plain") -> Scene:
-    """Return the facts of image `index`, a function of the arguments alone.
-
-    "sketch" and "night" show the scenes of "plain"; "crowd" has its own.
-    """
+    """Return the facts of image `index`. "sketch" and "night" show the scenes of "plain", "crowd" its own."""
     layout = "crowd" if variant == "crowd" else "plain"
     u: UniformSampler = iter(
         numpy_generator("scenes", SCENES_VERSION, layout, split, seed, index).random(128).tolist()
@@ -120,10 +117,7 @@ def _draw_names(u: UniformSampler, n: int) -> list[str]:
 
 
 def _draw_extent(u: UniformSampler, *, low: float, small: float, medium: float, high: float) -> float:
-    """Return an extent, a third each small, medium and large; bounds in px of a 64 px image.
-
-    A gap of 1 px or more between the sizes keeps their words clear.
-    """
+    """Return an extent, a third each small, medium, large, with gaps of 1 px; bounds in px of a 64 px image."""
     kind, t = u(), u()
     if kind < 1 / 3:
         px = low + t * (small - low)

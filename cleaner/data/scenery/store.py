@@ -65,10 +65,7 @@ def _find_longest(spec: RenderSpec, folder: Path) -> tuple[int, Path | None]:
 
 
 def load_images(spec: RenderSpec, folder: Path, on_step: OnStep | None) -> NDArray[np.uint8]:
-    """Return a read-only memory map of at least `spec.size` images (N, H, W, 3), rendered if missing.
-
-    What was rendered when `on_step` raises is kept: the next call continues there.
-    """
+    """Return a memory map of at least `spec.size` images (N, H, W, 3); an interrupted rendering continues."""
     path = find_cached(spec, folder)
     if path is None:
         path = _path_of(spec, folder, spec.size)
@@ -141,11 +138,7 @@ def _chunks(spec: RenderSpec, first: int) -> range:
 
 
 def _render_in_workers(path: Path, spec: RenderSpec, first: int, workers: int) -> Generator[int | None]:
-    """Split the chunks from image `first` on over processes; kill them all if one fails or the caller stops.
-
-    Yields the first image of each finished chunk, `_READY` for each worker that begins, and None while there is
-    nothing else, so that the caller can stop.
-    """
+    """Render from `first` on in processes; yield each chunk's start, `_READY` per worker, None meanwhile."""
     # Plain processes rather than multiprocessing: no process with threads is forked, and the caller's main module
     # (a script without a guard, a Streamlit page) is not imported a second time.
     messages: queue.Queue[int | None] = queue.Queue()

@@ -65,11 +65,7 @@ def datasets() -> list[str]:
 
 
 def caption_choices(data: str) -> tuple[tuple[str, ...], str]:
-    """Return the captions that clean pairs of `data` can have, and those that its line states, else the default.
-
-    Both are empty if the data leave no choice, or cannot be resolved: like a wrong value in the line, this is reported
-    when the data are read.
-    """
+    """Return the captions that clean pairs of `data` can have, and the chosen one; empty without a choice."""
     import_library()
     from cleaner.data.base import resolve_source
 

@@ -64,10 +64,7 @@ def _load_data(key: DataKey) -> CaptionData:
 
 
 def load_data(key: DataKey, on_step: OnStep | None = None) -> CaptionData:
-    """Return one split of a data set; read it again when its table, archive or folder has changed.
-
-    Captions are ready at once; images are rendered or read at their first use.
-    """
+    """Return one split of a data set, read again when its files have changed; images at their first use."""
     _clear_if_changed(key.name, read_data_mtime(key.name))
     if (draw := wrap_in_thread(on_step)) is not None:
         _bars.pop(key, None)
@@ -142,10 +139,7 @@ def _read_parent_mtime(path: str) -> float:
 
 @st.cache_data(show_spinner=False, max_entries=64, ttl=FOLDER_SECONDS)
 def _read_folder_mtime(folder: str) -> float:
-    """Return the sum of the modification times of a folder and those below it; 0 if there is none.
-
-    Below the first level only folders that begin with a folder are listed: a folder of images can be large.
-    """
+    """Return the sum of the times of a folder and those below it that begin with a folder; or 0."""
     total, to_list = 0.0, [folder]
     for path in to_list:
         with suppress(OSError):
@@ -158,10 +152,7 @@ def _read_folder_mtime(folder: str) -> float:
 
 
 def read_model_mtime(name: str) -> float:
-    """Return the sum of the modification times of a model's file or the files in its folder; 0 if there are none.
-
-    The newest time alone would stay when a file is replaced by an older one.
-    """
+    """Return the sum of the times of a model's files (an older file also changes it); 0: none."""
     times = [read_mtime(name)]
     folders = {name, ModelName.parse(name).rest, str(assets() / name)}  # an absolute path is its own place in assets
     for folder in folders:

@@ -33,10 +33,7 @@ class Playground(NamedTuple):
 
 
 def make_playground(attack: RunRecord, defenses: Sequence[RunRecord]) -> Playground:
-    """Return the playground of a backdoored run and the defenses that train its model.
-
-    Raises `CleanerError` for models that the engine cannot run.
-    """
+    """Return the playground of a backdoored run and the defenses that train its model."""
     name = files.name_file(attack, defenses)
     path = find_derived(attack.folder, name)
     if path in _refused:

@@ -49,11 +49,7 @@ def _load_clean_image(sample: Sample, trigger_run: Path | None) -> Any:
 
 @st.cache_data(show_spinner=False, max_entries=8)
 def decode_own_image(own_image: tuple[str, bytes], framing: ImageTransform | None, side: int) -> Any:
-    """Return a user's image (name, content) as (1, 3, H, W) in [0, 1], framed as images of data are.
-
-    Without a framing it becomes its center square, of `side` px. Cached: a large file takes half a second, and a page
-    run needs the image several times.
-    """
+    """Return a user's image as (1, 3, H, W) in [0, 1]; without a framing, its center square of `side` px."""
     from cleaner.data.images import decode_tensor
     from cleaner.models.framing import ImageTransform
 
@@ -137,10 +133,7 @@ def best_classes(
     placement: Placement,
     text_key_run: Path | None = None,
 ) -> list[tuple[str, float, float]]:
-    """Return the top five classes of the image with the placed trigger: (name, probability, cosine).
-
-    text_key_run: the run whose text key precedes each class prompt.
-    """
+    """Return (name, probability, cosine) of the top five classes; text_key_run: its key precedes each prompt."""
     from cleaner.inspection.similarity import best_classes
 
     image, _ = place_trigger(sample, trigger_run, placement)
@@ -150,10 +143,7 @@ def best_classes(
 
 @st.cache_resource(show_spinner=False, max_entries=24)
 def build_classifier(model: ModelKey, data: DataKey, text_key_run: Path | None, _on_step: OnStep | None = None) -> Any:
-    """Return a model's zero-shot classifier (D, C); cached because mostly only the image changes.
-
-    `_on_step` receives the progress over its prompts.
-    """
+    """Return a model's zero-shot classifier (D, C); cached because mostly only the image changes."""
     from cleaner.evaluation.encode import Encoder
 
     labeled, encoder = load_data(data), Encoder(load_model(model), on_step=wrap_in_thread(_on_step))

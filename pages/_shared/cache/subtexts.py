@@ -70,10 +70,7 @@ def draw_epoch(data: DataKey, share: float, draw: DrawKey) -> tuple[list[tuple[i
 
 @st.cache_resource(show_spinner=False, max_entries=24)
 def margins(model: ModelKey, data: DataKey, count: int, draw: DrawKey, _on_step: OnStep | None = None) -> list[Margin]:
-    """Return the margin of each of the first `count` pairs, with the subtexts of that epoch.
-
-    `_on_step` receives the progress over their images and texts.
-    """
+    """Return the margin of each of the first `count` pairs, with the subtexts of that epoch."""
     load_grammar()
     from cleaner.inspection.margins import compute_margins
 

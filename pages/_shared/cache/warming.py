@@ -52,8 +52,5 @@ def warm_inspection(view: FirstView) -> bool:
 
 @cache
 def _freeze_once() -> None:
-    """Leave the captions and words of the first run out of later garbage collections too.
-
-    Not those of each run: what sessions and models leave behind would stay as well.
-    """
+    """Leave the words of the first run alone out of collections: what other runs leave behind would stay."""
     freeze_garbage_collection()

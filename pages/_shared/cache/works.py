@@ -129,10 +129,7 @@ def queue_work(key: WorkKey, compute: Compute) -> None:
 
 
 def wait_for_work(key: WorkKey, compute: Compute, on_step: OnStep) -> Any:
-    """Return the result of a work that sessions share; `on_step` receives its progress and may end the wait.
-
-    The work is canceled when no session waits for it any longer.
-    """
+    """Return a shared work's result; it is canceled when no session waits. `on_step` may end the wait."""
     session = session_id()
     work = start_work(key, compute, session)
     try:

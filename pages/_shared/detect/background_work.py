@@ -15,10 +15,7 @@ from pages._shared.shell.progress import draw_bar
 
 
 def show_work(work: cache.BackgroundWork, message: str, key: str, session: str = "") -> None:
-    """Draw the progress of a work until it has ended, or why it ended without a result.
-
-    session: the one that waits for it, see `cache.BackgroundWork`.
-    """
+    """Draw a work's progress for the session that waits, or why it ended without a result."""
     if work.is_awaited_by(session):
         _watch(work, message, key, session)
     elif work.is_canceled or session not in work.sessions:

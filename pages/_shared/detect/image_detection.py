@@ -63,10 +63,7 @@ def show(run: RunRecord) -> None:
 def _choose_detector() -> tuple[Any, int, float]:
     """Draw the choice of detector, images and threshold; return them."""
     kinds = cache.detectors("image")
-    default = list(kinds).index(DEFAULT_DETECTOR) if DEFAULT_DETECTOR in kinds else 0
-    name = str(
-        st.selectbox("Detector", list(kinds), default, format_func=to_label, key="detect.images.detector", **KEEP)
-    )
+    name = forms.choose_method("Detector", kinds, DEFAULT_DETECTOR, key="detect.images.detector")
     st.caption(escape_markdown(kinds[name].describe()))
     allowed = choose_segment(
         "False alarms allowed",

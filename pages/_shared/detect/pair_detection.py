@@ -105,19 +105,8 @@ def _load(run: RunRecord) -> PairDetection | None:
 
 def _choose_ranking(run: RunRecord, found: PairDetection) -> Ranking:
     """Draw the choice of the detector and its parameters; return its ranking."""
-    names = list(found.scores)
-    default = names.index(DEFAULT_DETECTOR) if DEFAULT_DETECTOR in names else 0
-    name = str(
-        st.selectbox(
-            "Detector",
-            names,
-            default,
-            format_func=to_label,
-            key="detect.detector",
-            help="How a pair gets its score: most detectors look for images far from their neighbors.",
-            **KEEP,
-        )
-    )
+    help = "How a pair gets its score: most detectors look for images far from their neighbors."
+    name = forms.choose_method("Detector", found.scores, DEFAULT_DETECTOR, key="detect.detector", help=help)
     size = stored_size = min(found.reference_size, len(found.poisoned))
     sizes = sorted({stored_size, *(n for n in REFERENCE_SIZES if n <= len(found.poisoned))})
     if found.auroc_by_size[name] and len(sizes) > 1:  # a slider needs two
@@ -283,10 +272,7 @@ def _show_map(found: PairDetection, ranking: Ranking, flagged: Any) -> None:
 
 
 def _show_retraining(run: RunRecord, ranking: Ranking, flagged: Any, *, pairs: int, poisons: int) -> None:
-    """Draw the training without the flagged pairs: progress, the latest result, estimate, button.
-
-    pairs, poisons: how many the run was trained on; the ranking may hold only the first of them.
-    """
+    """Draw the training without the flagged of `pairs` pairs: progress, result, estimate, button."""
     st.header("Train again without the flagged pairs", anchor=False)
     if not run.clean_model:
         st.info("This run does not record the model before poisoning, which the training starts from.")

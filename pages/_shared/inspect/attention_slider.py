@@ -36,11 +36,7 @@ def show(
     is_signed: bool,
     strength: float,
 ) -> None:
-    """Draw two of the models under one slider.
-
-    maps: stage label -> maps (H, W) of the clean and the triggered image; pair: these images, uint8 (1 or 2, H, W, 3);
-    mask: of a trigger to outline (H, W), or None.
-    """
+    """Draw two models' maps of the clean and the triggered image under one slider; mask: to outline, or None."""
     pairs = {f"{a.label} | {b.label}": (a, b) for a, b in pairwise(stages)}
     names = list(pairs)
     shown = pairs[choose_segment("Models", names, default=names[-1], key="attention.pair")]

@@ -68,11 +68,7 @@ def show(
     *,
     start: float = 0.5,
 ) -> None:
-    """Draw panels under one slider; labels and styles: of the states before and after.
-
-    start: share of the width that first shows the state before. Slider and zoom keep their place while the page is
-    drawn again.
-    """
+    """Draw panels under a slider that keeps its place; start: share of the width with the state before."""
     data = {
         "key": key,
         "labels": labels,

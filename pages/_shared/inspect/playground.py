@@ -33,10 +33,7 @@ def list_defenses(run: RunRecord) -> list[RunRecord]:
 
 
 def show(key: str, playground: cache.Playground, link: str = "") -> None:
-    """Draw the image with its trigger and what each model sees; the browser loads the weights after the first paint.
-
-    link: query parameters of a link to this view, to which the browser adds the place of the trigger.
-    """
+    """Draw the image, its trigger and what each model sees; link: query of a link to this view."""
     page, weights = playground
     url = runtime.get_instance().media_file_mgr.add(weights, "application/json", key) if runtime.exists() else ""
     identity = hashlib.sha256(f"{page['scenes']} {page['trigger']} {url}".encode()).hexdigest()

@@ -35,10 +35,7 @@ def allow_again(work: Work) -> None:
 
 @contextmanager
 def show_cancelable(message: str, work: Work, on_cancel: Callable[..., object] | None = None) -> Iterator[OnStep]:
-    """Draw `show_progress` with a Cancel button, which ends the page run; `is_canceled(work)` is then true.
-
-    on_cancel: what the button does instead.
-    """
+    """Draw `show_progress` with a Cancel button, which ends the page run (`is_canceled`) unless `on_cancel`."""
     placeholder = st.empty()
     on_click: Callable[..., Any] = on_cancel or partial(_remember, work)
     placeholder.button("Cancel", key=f"cancel.go.{work[0]}", icon=CANCEL_ICON, on_click=on_click)

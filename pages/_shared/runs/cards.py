@@ -46,10 +46,7 @@ def show_cards(run: RunRecord, baseline: RunRecord | None = None) -> None:
 
 
 def metric_columns(runs: Sequence[RunRecord]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return header -> values of the metrics, NaN where not measured, and header -> format, for a table of runs.
-
-    The formats are those of the metrics and of other columns that tables of runs may have.
-    """
+    """Return header -> values of the metrics, NaN where not measured, and header -> format, for run tables."""
     values = {}
     formats = {
         "Learning rate": st.column_config.NumberColumn("lr", format="%g", help="Learning rate.", width=62),

@@ -31,13 +31,7 @@ def show_curves(
     key: str,
     floor: float | None = None,
 ) -> None:
-    """Draw the loss, and CA and ASR on the validation split, of one or several finished runs.
-
-    kinds: the stage or the defense of each run, which decides its color and mark.
-
-    A single run shows each loss term, several runs show their totals. A run with an optimized trigger starts with the
-    trigger's objective and its current patch.
-    """
+    """Draw loss, and validation CA and ASR, of finished runs; kinds: stage or defense of each."""
     for name, history in histories.items():
         reports = [r for r in history if r["stage"] == OPTIMIZE_STAGE]
         show_trigger_optimization(reports, f"{key}.{name}.optimize")

@@ -65,10 +65,7 @@ def _show_curves(run: RunRecord, compared: list[RunRecord]) -> None:
 
 
 def _choose_defenses(run: RunRecord, defended: list[RunRecord]) -> list[RunRecord]:
-    """Draw the choice of the defenses to compare; newly trained ones are preselected, with others where there is room.
-
-    Of defenses that were started together, one that was paused is done after the others, maybe in another tab.
-    """
+    """Draw the choice of the defenses to compare; newly trained ones are preselected, others fill up."""
     run_labels = tell_apart(defended, times.label_run, lambda other: f" · seed {other.seed}")
     labels = dict(zip((other.id for other in defended), run_labels, strict=True))
     key = f"defend.shown.{run.id}"

@@ -63,10 +63,7 @@ def _fill_form(model: str, data: str) -> None:
 
 
 def show_facts(external: ExternalModel, key: str = "defend.external") -> Metrics | None:
-    """Draw facts about the model's file and, once it was opened, its clean accuracy and activation.
-
-    key: prefix of the widgets. Returns the metrics of an opened model.
-    """
+    """Draw facts about the model's file and, once it was opened, its metrics, which are returned."""
     with st.container(border=True):
         st.markdown(f"**{escape_markdown(external.model)}**")
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -162,11 +162,7 @@ def _keep_image(key: str) -> None:
 
 
 def choose_preset(presets: Sequence[Preset], key: str, command: str) -> tuple[Preset, str]:
-    """Draw the choice of a preset and its source; return the preset and the key prefix of its widgets.
-
-    Each preset has its own widgets, so edited values survive a switch to another preset and back. command: the
-    subcommand that takes the preset.
-    """
+    """Draw the choice of a preset and its source; return it and the key prefix of its own widgets."""
     by_variant = {preset.variant: preset for preset in presets}
     labels = VARIANT_LABELS if QUICK_VARIANT in by_variant else VARIANT_LABELS | {SCENES_VARIANT: "Small data"}
     variant = default = next(iter(by_variant))
@@ -184,6 +180,13 @@ def choose_preset(presets: Sequence[Preset], key: str, command: str) -> tuple[Pr
     has_published = any(other.training is None or not other.training.data for other in presets)
     _show_preset_source(preset, command, has_published=has_published)
     return preset, key if variant == default else f"{key}.{variant}"
+
+
+def choose_method(label: str, names: Iterable[str], default: str, *, key: str, help: str | None = None) -> str:
+    """Draw the choice of an attack, an explainer or a detector; return its name."""
+    options = list(names)
+    start = options.index(default) if default in options else 0
+    return str(st.selectbox(label, options, start, format_func=to_label, key=key, help=help, **KEEP))
 
 
 def _show_preset_source(preset: Preset, command: str, *, has_published: bool) -> None:
@@ -240,10 +243,7 @@ def choose_learning_rates(key: str, default: float, help: str) -> list[float]:
 def choose_pair_count(
     label: str, counts: Sequence[int], default: int, *, key: str, data: str, used: int = 0, help: str
 ) -> int:
-    """Draw the choice of a number of training pairs; the default is half of what the user's own data have at most.
-
-    used: pairs that the attacker took from the other end of the same data. Raises as `presets.choose_pairs`.
-    """
+    """Draw the choice of a number of training pairs; default and `used` as in `presets.choose_pairs`."""
     available = cache.count_training_pairs(data)
     default = choose_pairs(default, available, used)
     if available is not None:
@@ -260,10 +260,7 @@ def choose_pair_count(
 
 
 def choose_clean_captions(data: str, *, key: str, help: str) -> dict[str, str]:
-    """Draw the choice of captions of the clean pairs, if `data` leave one; return options of the data.
-
-    Without a choice, or for the default, these are {}.
-    """
+    """Draw the choice of captions, if `data` leave one; return options of the data, {} by default."""
     choices, default = cache.caption_choices(data)
     if not choices:
         return {}

@@ -112,10 +112,7 @@ def build_poison_request(attack: AttackSettings) -> Request:
 def build_defense_request(
     suspect: Suspect, defense: Any, pairs: int, config: FinetuneConfig, clean_options: Mapping[str, str] | None = None
 ) -> Request:
-    """Return the request for one defense on clean pairs, tested on the images that the attack was tested on.
-
-    clean_options: options of the data that affect only the clean pairs (`forms.choose_clean_captions`).
-    """
+    """Return the request for one defense, tested as the attack was. clean_options: of the clean pairs only."""
     test_size: int | None
     if isinstance(suspect, ExternalModel):
         (name, options), test_size = cache.resolve_data_name(suspect.data), TEST_SIZE

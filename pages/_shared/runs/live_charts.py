@@ -30,10 +30,7 @@ SEVERAL_RUNS = " (terms differ between defenses)"
 
 
 def show_live_curves(runs: Mapping[str, Path], kinds: Sequence[str], key: str) -> None:
-    """Draw the curves of active runs, label -> folder, and `tick`; sends only points that the browser does not have.
-
-    kinds: the stage or the defense of each run, which decides its color and mark.
-    """
+    """Draw active runs, label -> folder, and `tick`; only new points are sent. kinds: stage or defense."""
     layout = "/".join(folder.name for folder in runs.values())
     question = st.session_state.pop(f"{key}.question", None) or {}
     cursors = question.get("cursors", {}) if question.get("layout") == layout else {}
@@ -42,19 +39,18 @@ def show_live_curves(runs: Mapping[str, Path], kinds: Sequence[str], key: str) -
     for (label, folder), look in zip(runs.items(), find_line_styles(kinds), strict=True):
         style = RunStyle(label="" if is_single else label, color=look.color, dash=look.dash, marker=look.mark)
         parts.append(read_new_lines(folder, str(cursors.get(folder.name, "")), style))
-    charts = [_describe_chart(*chart, is_single=is_single) for chart in CHARTS]
+    charts = [
+        {
+            "id": name,
+            "title": title if is_single or name != "loss" else title + SEVERAL_RUNS,
+            "x_title": "Optimization step" if name == "objective" else "Training step",
+            "y_title": axis,
+            "is_share": name == "validation",
+            "has_picture": name == "objective",
+        }
+        for name, title, axis in CHARTS
+    ]
     mount(key, {"layout": layout, "is_single": is_single, "charts": charts, "runs": parts})
-
-
-def _describe_chart(name: str, title: str, axis: str, *, is_single: bool) -> dict[str, Any]:
-    return {
-        "id": name,
-        "title": title if is_single or name != "loss" else title + SEVERAL_RUNS,
-        "x_title": "Optimization step" if name == "objective" else "Training step",
-        "y_title": axis,
-        "is_share": name == "validation",
-        "has_picture": name == "objective",
-    }
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Literal
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
@@ -42,23 +43,35 @@ def show_action_button(
 
 
 def show_playground_button(run: RunRecord, key: str) -> None:
-    """Draw the download of a backdoored built-in model with its newest defenses as one HTML file.
-
-    The file is made when the button is pressed.
-    """
+    """Draw the download of a built-in model's playground, made when the button is pressed."""
     if not playground.is_possible(run):
         return
 
-    st.download_button(
+    draw_download(
         "Playground (HTML)",
         lambda: cache.playground_html(run, playground.list_defenses(run)),
         "playground.html",
         "text/html",
         key=key,
-        icon=":material/touch_app:",
-        on_click="ignore",
+        icon="touch_app",
         help="One offline file: drag the trigger with the mouse, and these models answer in the browser.",
     )
+
+
+def draw_download(
+    label: str,
+    make: Callable[[], str | bytes],
+    name: str,
+    mime: str,
+    *,
+    icon: str,
+    key: str | None = None,
+    help: str | None = None,
+    width: Literal["content", "stretch"] = "content",
+) -> None:
+    """Draw the download of a file that is made when the button is pressed; the page does not run again."""
+    icon = f":material/{icon}:"
+    st.download_button(label, make, name, mime, key=key, icon=icon, on_click="ignore", help=help, width=width)
 
 
 def show_resume_button(column: DeltaGenerator, entry: RunRecord, key: str) -> None:

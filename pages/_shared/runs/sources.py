@@ -56,10 +56,7 @@ def find_chosen_model(key: str, default: str) -> str:
 
 
 def choose_data(key: str, purpose: str) -> str:
-    """Draw the choice of data, by name, path or upload; return name and options in one line, "" if they are missing.
-
-    purpose: completes "Images with captions".
-    """
+    """Draw the choice of data, "Images with captions" `purpose`; return name and options in a line, or ""."""
     names = cache.datasets() if is_public() else [*cache.datasets(), *cache.downloads()]
     start = names.index("scenes") if "scenes" in names else 0
     choice = str(

@@ -33,10 +33,7 @@ def fragment(draw: Callable[P, None]) -> Callable[P, None]:
 
 @fragment
 def show_tabs(key: str, views: Mapping[str, Callable[[], None]]) -> None:
-    """Draw tabs, label -> what draws the content, and only the open one.
-
-    Charts in closed tabs cost time, and Plotly lays out their legend for another width, over the curves.
-    """
+    """Draw tabs, label -> view, and only the open one: Plotly lays out closed ones for another width."""
     for tab, draw in zip(st.tabs(list(views), key=key, on_change="rerun"), views.values(), strict=True):
         if tab.open:
             with tab:

@@ -188,10 +188,7 @@ def _show_pipeline(title: str) -> None:
 
 
 def _draw_pipeline(title: str, active: set[str]) -> DeltaGenerator:
-    """Draw the steps of the pipeline in one row, with the state of the run in view; return their container.
-
-    active: pages with jobs that are running or queued.
-    """
+    """Draw the pipeline's steps with the state of the run in view; active: pages with jobs."""
     query, strip = address.current(), st.container(key="pipeline", gap=None)
     with strip:
         columns = st.columns(5, gap="small")

@@ -21,9 +21,9 @@ MAX_ENTRIES = 200
 def show(key: str, label: str, suffixes: Sequence[str], *, placeholder: str, help: str) -> str:
     """Draw the field and its browser, which lists folders and files with these suffixes; return the text."""
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
-        text = st.text_input(
-            label, key=key, placeholder=placeholder, help=help, on_change=_leave_folder, args=(key,), **KEEP
-        )
+        # The user has typed another path: browse from there.
+        leave, folder = st.session_state.pop, (f"{key}.folder", None)
+        text = st.text_input(label, key=key, placeholder=placeholder, help=help, on_change=leave, args=folder, **KEEP)
         with st.popover("Browse", icon=":material/folder_open:", key=f"{key}.browse", on_change="rerun") as popover:
             if popover.open:
                 _browse(key, text, suffixes)
@@ -83,11 +83,6 @@ def _choose(key: str, path: Path) -> None:
         _take(key, path)
 
 
-def _leave_folder(key: str) -> None:
-    """Browse from the path in the field again: the user has typed another one."""
-    st.session_state.pop(f"{key}.folder", None)
-
-
 def _take(key: str, path: Path) -> None:
     """Put a path into the field, and close the browser."""
     st.session_state[key], st.session_state[f"{key}.browse"] = str(path), False
@@ -120,10 +115,7 @@ def is_allowed(path: Path) -> bool:
 
 
 def list_folder(folder: Path, suffixes: Sequence[str]) -> tuple[list[Path], list[Path]]:
-    """Return the folders, and the files with one of the suffixes, of a folder by name; hidden ones are left out.
-
-    Raises `CleanerError` if the folder cannot be read, or not by this app.
-    """
+    """Return the folders, and the files with one of the suffixes, of a folder by name; none that is hidden."""
     validate_allowed(folder)
     try:
         paths = sorted((Path(entry.path) for entry in os.scandir(folder)), key=lambda path: path.name.lower())

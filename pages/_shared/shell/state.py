@@ -88,10 +88,7 @@ def backdoored_runs() -> list[RunRecord]:
 
 
 def defended_runs(suspect: RunRecord) -> list[RunRecord]:
-    """Return the defenses of `suspect`, newest first; those started together in the order chosen.
-
-    Trainings without flagged pairs come last: pages preselect the first ones.
-    """
+    """Return the defenses of `suspect`, newest first, started together in order, retrainings last."""
     groups: list[list[RunRecord]] = []
     for run in list_started_from(suspect):
         if run.rebound is not None:

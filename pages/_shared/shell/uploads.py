@@ -44,7 +44,8 @@ def show_upload_box(label: str = "Upload an image") -> None:
             f"Remove {escape_markdown(own_image[0][:40])}",
             key="upload.remove",
             icon=":material/close:",
-            on_click=_remove_own_image,
+            on_click=st.session_state.pop,
+            args=(OWN_IMAGE, None),
         )
 
 
@@ -63,7 +64,3 @@ def keep_own_image(key: str, name: str | None = None) -> None:
     else:
         st.session_state[OWN_IMAGE], st.session_state[IS_NEW] = (name, content), True
         st.session_state[TAKEN] = st.session_state.get(TAKEN, 0) + 1
-
-
-def _remove_own_image() -> None:
-    st.session_state.pop(OWN_IMAGE, None)

@@ -74,10 +74,7 @@ def poll_entries() -> list[RunRecord]:
 
 
 class RunsView(NamedTuple):
-    """The runs that the session may see, as one run of a page's script found them: newest first, then the example.
-
-    `script_run` differs from that of any other run of the script.
-    """
+    """The runs the session may see in one page run (`script_run`): newest first, then the example."""
 
     script_run: object
     entries: list[RunRecord]

@@ -12,11 +12,11 @@ import pytest
 import tyro
 
 from benchmarks import attack_defense
+from benchmarks.json_lines import read_json_lines
 from benchmarks.protocol2 import command, records, statement
 from benchmarks.protocol2.records import describe_processor
 from benchmarks.protocol2.tasks import Task
 from benchmarks.tasks import claimed
-from cleaner.files import read_json_lines
 from cleaner.types import CleanerError
 from tests.benchmarks.protocol2.simulated import measure_all, simulate
 
