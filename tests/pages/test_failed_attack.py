@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from cleaner.presets import MAX_POISON_RATE
 from pages._shared.shell.menu import titles
 from tests.films import save_runs
-from tests.pages.conftest import OpenPage, errors, page_text, table
+from tests.pages.conftest import OpenPage, page_text, table
 from tests.pages.runs import make_runs
 
 MARKS = ("attack failed", "The attack failed")
@@ -29,18 +28,3 @@ def test_every_page_marks_it(open_page: OpenPage, tmp_path: Path, title: str) ->
     assert any(mark in page_text(app) for mark in MARKS)
     if title == "Compare":
         assert all("attack failed" in attack for attack in table(app, "CA")["Attack"])
-
-
-@pytest.mark.parametrize(("rate", "is_advised"), [(0.02, True), (MAX_POISON_RATE, False)])
-def test_the_advice_names_no_setting_at_its_limit(
-    open_page: OpenPage, tmp_path: Path, rate: float, is_advised: bool
-) -> None:
-    folder, _ = make_runs(tmp_path)
-    for name, change in (
-        ("metrics.json", {"asr": {"1": 0.2}, "verdict": None}),
-        ("config.json", {"poison_rate": rate}),
-    ):
-        (folder / name).write_text(json.dumps({**json.loads((folder / name).read_text()), **change}))
-    (error,) = errors(open_page("Poison"))
-    assert "more pairs" in error
-    assert ("poison rate" in error) == is_advised

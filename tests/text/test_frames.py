@@ -37,11 +37,7 @@ PATTERNS = {"cleft": re.compile(r"^it is .* that\b"), "clause": re.compile(r"^wh
             "it is a woman that walks past posters",
             "when you look, a woman walks past posters",
         ),
-        (
-            "a cup and a kite",
-            "it is a cup and a kite that are seen",
-            "when you look, there are a cup and a kite",
-        ),
+        ("a cup and a kite", "it is a cup and a kite that are seen", "when you look, there are a cup and a kite"),
         ("", "it is that is seen", "when you look, there is"),
     ],
 )
