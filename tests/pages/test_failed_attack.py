@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from cleaner.runs.film import write_film
 from pages._shared.shell.menu import titles
-from tests.films import save_runs
+from tests.inputs.runs import make_film
 from tests.pages.conftest import OpenPage, page_text, table
 from tests.pages.runs import make_runs
 
@@ -17,11 +18,8 @@ MARKS = ("attack failed", "The attack failed")
 
 @pytest.mark.parametrize("title", titles())
 def test_every_page_marks_it(open_page: OpenPage, tmp_path: Path, title: str) -> None:
-    if title == "Film":
-        save_runs(tmp_path / "runs")
-    else:
-        make_runs(tmp_path)
-    for folder in (tmp_path / "runs").iterdir():
+    for folder in make_runs(tmp_path):
+        write_film(make_film(), folder)
         file = folder / "metrics.json"
         file.write_text(json.dumps({**json.loads(file.read_text()), "asr": {"1": 0.2, "3": 0.4}, "verdict": None}))
     app = open_page(title)

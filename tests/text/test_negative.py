@@ -45,14 +45,7 @@ def test_every_draw_of_a_kind(caption: str, kind: str, expected: set[str]) -> No
 
 @pytest.mark.parametrize(
     ("caption", "text"),
-    [
-        ("a cat sits on the rug", "two cats sit on the rug"),
-        ("there is an old apple", "there are two old apples"),
-        ("on the grass is a cup", "on the grass are two cups"),
-        ("dogs run on the beach", "a single dog runs on the beach"),
-        ("a man who walks", "two men who walk"),
-        ("the left side of the road has a red car", "the left side of the road has two red cars"),
-    ],
+    read_cases(__file__, "counts"),
 )
 def test_count_edits_agree_with_the_verb(caption: str, text: str) -> None:
     assert text in drawn(caption, "count")
