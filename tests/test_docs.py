@@ -15,7 +15,7 @@ import pytest
 import tyro
 from PIL import Image
 
-from benchmarks import animation, gpu, tables
+from benchmarks import animation, tables
 from cleaner.attacks import TRIGGERS
 from cleaner.cli.commands import Command
 from cleaner.cli.options import instantiate
@@ -82,18 +82,6 @@ def test_make_targets_exist() -> None:
     targets = {name for text in TEXTS.values() for name in re.findall(r"(?:^|`)make ([a-z]+)", text, re.MULTILINE)}
     assert {"run", "test"} <= targets
     assert not [target for target in targets if not re.search(rf"^{target}:", makefile, re.MULTILINE)]
-
-
-def test_docs_say_how_long_the_measurement_on_a_gpu_takes() -> None:
-    text = TEXTS[ROOT / "docs" / "speed.md"]
-    assert "python -m benchmarks.gpu\n```\n" in text
-    assert f"After {gpu.Options().minutes:g} minutes" in text
-
-
-def test_packages_are_installed_into_a_virtual_environment() -> None:
-    """Debian, Ubuntu and Homebrew refuse it elsewhere (externally-managed-environment)."""
-    (before,) = re.findall(r"```sh\n((?:(?!```).)*)^pip install \.$", TEXTS[GUIDE], re.DOTALL | re.MULTILINE)
-    assert before.startswith("python3 -m venv .venv && . .venv/bin/activate\n")
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="needs make")

@@ -17,7 +17,7 @@ from cleaner.attacks import TRIGGERS
 from cleaner.config import FinetuneConfig
 from cleaner.defenses import DEFENSES
 from cleaner.files import read_json
-from cleaner.method import Preset, Training
+from cleaner.method import Preset
 from cleaner.models.clip import load_clip, save_clip
 from cleaner.presets import (
     PRETRAINED_LR,
@@ -331,15 +331,6 @@ def test_a_method_without_a_quick_choice_starts_at_a_rate_that_was_tried() -> No
 def test_the_poison_rate_has_one_default() -> None:
     defaults = {Request.poison_rate, inspect.signature(poison).parameters["poison_rate"].default}
     assert defaults == {presets.POISON_RATE}
-
-
-def test_training_is_described_in_one_line() -> None:
-    finetune = FinetuneConfig(lr=3e-5, epochs=2, batch_size=8)
-    training = Training(source="s", pairs=1200, finetune=finetune, poison_rate=0.025, model="RN50/openai")
-    assert training.describe() == (
-        "RN50/openai, 1,200 pairs, 2.5% of them poisoned, lr 3e-05, 2 epochs, batch 8, 20 warm-up steps"
-    )
-    assert "poisoned" not in replace(training, poison_rate=None).describe()
 
 
 def test_models_trained_elsewhere_get_a_small_rate_and_nothing_for_scenes(tmp_path: Path) -> None:

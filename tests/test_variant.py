@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+import json
 
 import pytest
 
@@ -10,60 +10,17 @@ from cleaner.defenses import DEFENSES
 from cleaner.labels import FLAGGED_DEFENSE
 from cleaner.plots.styles import find_style
 from cleaner.variant import REBOUND, Variant
+from tests.cases import read_cases
 
 FULL = Variant("ta_cleaner", {"share": 1.0})
 
 
 @pytest.mark.parametrize(
     ("config", "name"),
-    [
-        ({}, "none"),
-        ({"defense": {"name": "par"}}, "par"),
-        ({"defense": {"name": "ta_cleaner"}, "variant": {"share": 1.0}}, "ta_cleaner K 100 %"),
-        (
-            {"defense": {"name": "ta_cleaner"}, "variant": {"text_to_text": False, "held_out": "verb"}},
-            "ta_cleaner without text to text, held out verb",
-        ),
-        (
-            {"defense": {"name": "finetune"}, "rebound": {"after": {"name": "par"}, "steps": 3}},
-            "par then rebound (3 steps)",
-        ),
-        ({"defense": {"name": "finetune"}, "rebound": {"steps": 3}}, "no_defense then rebound (3 steps)"),
-        (
-            {"rebound": {"after": {"name": "ta_cleaner"}, "steps": 3}, "suspect": {"variant": {"share": 1.0}}},
-            "ta_cleaner K 100 % then rebound (3 steps)",
-        ),
-        (
-            {
-                "defense": {"name": "ta_cleaner"},
-                "variant": {"share": 1.0},
-                "data_options": {"clean_captions": "mixed", "seed": 3},
-            },
-            "ta_cleaner K 100 %, mixed captions",
-        ),
-        (
-            {
-                "rebound": {"after": {"name": "cleanclip"}, "steps": 3},
-                "suspect": {"data_options": {"clean_captions": "mixed"}},
-            },
-            "cleanclip mixed captions then rebound (3 steps)",
-        ),
-        (
-            {"defense": {"name": "par"}, "suspect": {"stage": "defended", "defense": {"name": "finetune"}}},
-            "finetune then par",
-        ),
-        ({"defense": {"name": "par"}, "suspect": {"stage": "backdoored"}}, "par"),
-        ({"data_options": {"clean_captions": "mixed"}}, "none"),
-        ({"defense": {"name": "par"}, "data_options": {"captions": "mixed"}}, "par mixed captions"),
-        ({"defense": {"name": "par"}, "data_options": {"captions": "mixed", "clean_captions": "full"}}, "par"),
-        (
-            {"defense": {"name": FLAGGED_DEFENSE}, "data_options": {"clean_captions": "mixed"}},
-            FLAGGED_DEFENSE,
-        ),
-    ],
+    read_cases(__file__, "variant_keys"),
 )
-def test_the_key_has_the_changed_parameters(config: dict[str, Any], name: str) -> None:
-    assert Variant.from_config(config).key == name
+def test_the_key_has_the_changed_parameters(config: str, name: str) -> None:
+    assert Variant.from_config(json.loads(config)).key == name
 
 
 @pytest.mark.parametrize(

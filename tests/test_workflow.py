@@ -363,14 +363,6 @@ def test_floor_is_measured_again_on_other_images(backdoored: Run, toy_data: Tens
     assert run.metrics.asr_clean_model == evaluate(backdoored.clean_clip, other, TRIGGER, "banana").asr
 
 
-def test_variants_have_a_name(backdoored: Run, toy_data: TensorData) -> None:
-    config = replace(CONFIG, epochs=1)
-    whole = defend(backdoored, DEFENSES["ta_cleaner"](share=1.0, negatives=1), toy_data, config)
-    assert Variant.from_config(whole.config).key == "ta_cleaner K 100 %, negatives 1"
-    other = defend(backdoored, DEFENSES["ta_cleaner"](), toy_data, config)
-    assert Variant.from_config(other.config).key == "ta_cleaner"
-
-
 def test_the_data_s_own_splits_are_the_default(
     tiny_clip: Clip, toy_data: TensorData, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,10 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks import detection, plots
-from benchmarks.markdown import detection_tables
+from benchmarks import detection
 from benchmarks.rows import read_rows
-from tests.benchmarks.result_files import write_result
 
 CLIP_SCORE = {"auroc": 0.9, "interval": [0.8, 1.0], "auroc_by_size": []}
 
@@ -37,27 +35,6 @@ def make_row(trigger: str, seed: int, auroc: float, *, has_images: bool = True) 
     }
 
 
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    rows = [make_row("badnet", 0, 0.9), make_row("badnet", 1, 0.8), make_row("sig", 0, 0.3, has_images=False)]
-    write_result(tmp_path, "detection.json", rows=rows)
-    return tmp_path
-
-
-def test_seeds_show_mean_and_range_and_one_seed_its_interval(root: Path) -> None:
-    table = detection_tables.detection(root)
-    assert "seeds 0, 1; n 6,000 pairs, 1,000 test images; cpu; commit abc;" in table
-    assert "| attack | DAO | CLIP score | Masking (image) |" in table
-    assert "| BadNet patch | 0.85 [0.80, 0.90] | 0.90 [0.90, 0.90] | 0.85 [0.80, 0.90] |" in table
-    assert "| Sine wave (SIG) | 0.30 [0.29, 0.31] | 0.90 [0.80, 1.00] | - |" in table
-
-
-def test_training_again_shows_before_and_after(root: Path) -> None:
-    table = detection_tables.detection_retrained(root)
-    assert "| Sine wave (SIG) | DAO | 600 | 94% | 0.900 | 0.020 | 0.990 | 0.980 |" in table
-    assert "| BadNet patch | DAO | 600 | 94% [94%, 94%] | 0.900 [0.900, 0.900] | 0.020 [0.020, 0.020] |" in table
-
-
 def test_a_second_call_measures_only_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     measured: list[int] = []
 
@@ -74,9 +51,3 @@ def test_a_second_call_measures_only_what_is_missing(tmp_path: Path, monkeypatch
     assert measured == [4, 3]
     assert [row["seed"] for row in read_rows(detection.RESULT_PATH)] == [3, 4]
     assert set(threads) == {1}, "as the stored models of protocol 2"
-
-
-def test_heatmap_is_centered_on_chance() -> None:
-    heatmap = plots.draw_heatmap(["BadNet"], ["DAO", "Masking"], [[0.9, None]]).data[0]
-    assert (heatmap.zmin, heatmap.zmid, heatmap.zmax) == (0, 0.5, 1)
-    assert list(heatmap.text[0]) == ["0.90", ""]

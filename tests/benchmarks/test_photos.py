@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,6 @@ from cleaner.evaluation.evaluate import Metrics
 from cleaner.files import read_json, write_bytes, write_json
 from cleaner.models.clip import Clip, load_clip, save_clip
 from cleaner.runs.run import Run, save_run
-from tests.benchmarks.result_files import write_result
 from tests.conftest import make_clip
 from tests.data.files import write_photo_tars
 
@@ -139,22 +137,6 @@ def test_rows_with_subtexts_of_another_version_do_not_count() -> None:
     assert [trial["defense"] for trial in photos.select_trials(older)] == ["finetune", "cleanclip", "par"]
 
 
-def test_subtexts_before_and_after_their_correction_are_compared(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(photos, "LINES_PATH", tmp_path / "benchmarks" / "results" / "cifar10.jsonl")
-    write_lines(photos.LINES_PATH, {photos.SUBTEXT_SUSPECT: 1 + len(photos.METHODS)})
-    assert photos.compare_subtexts() == {"before": [], "after": []}
-    measured = [row for row in photos.task_file().rows("rows") if row["defense"] in photos.SUBTEXT_METHODS]
-    for row in measured:
-        del row["texts"]
-        row["metrics"]["counterfactual_accuracy"] = 0.9
-    lines = [json.dumps(row | {"phase": phase}) for phase in ("rows", "subtexts") for row in measured]
-    photos.LINES_PATH.write_text("\n".join(lines), encoding="utf-8")
-    subtexts = photos.compare_subtexts()
-    assert [row["defense"] for row in subtexts["before"]] == list(photos.SUBTEXT_METHODS)
-
-
 def test_a_trial_becomes_a_cell_with_the_same_settings(
     tiny_clip: Clip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -191,104 +173,6 @@ def test_rows_at_a_rate_that_is_not_the_chosen_one_are_refused() -> None:
     photos.check_rates([row, {"defense": None, "config": {"finetune": {"lr": 1.0}}}], {"par": 1e-3})
     with pytest.raises(SystemExit, match="badnet 0 par was measured at another learning rate"):
         photos.check_rates([row], {"par": 2e-3})
-
-
-def write_lines(path: Path, blocks: dict[tuple[str, int], int]) -> None:
-    """Write finished tasks: all trials, and of each attack and seed the first cells; par lost accuracy."""
-    setting = read_poison_setting(presets.OWN_POISON[photos.MODEL])
-    names = [None, *photos.METHODS]
-
-    def cell(attack: str, seed: int, name: str | None, poison: PoisonSetting, data: str, n: int) -> dict[str, Any]:
-        lr = max(photos.LR_GRID) if name else poison.lr
-        finetune = asdict(presets.POISON) | {"lr": lr, "epochs": poison.epochs, "seed": seed}
-        config = {"pairs": poison.pairs, "finetune": finetune} | ({} if name else {"poison_rate": poison.rate})
-        ca = 0.84 if poison == setting else 0.82
-        shares = {"ca": {1: ca, 3: 0.95}, "asr": {1: 0.5, 3: 0.6}, "asr_clean_model": {1: 0.1, 3: 0.3}}
-        measured = Metrics(n=n, classes=10, data=data, target_class="frog", n_attack=n * 9 // 10, **shares)
-        row = {"model": photos.MODEL, "trigger": attack, "defense": name, "seed": seed, "config": config}
-        asr = 0.1 * seed if name == "ta_cleaner" else 0.9
-        transfer = {kind: {"ca": 0.7, "n": 1000, "asr": asr, "n_attack": 900} for kind in CORRUPTIONS}
-        return row | {
-            "suspect_sha256": f"{attack}{seed}",
-            "texts": photos.text_version(name),
-            "cpu_seconds": 1.0,
-            "device": "cpu",
-            "commit": "abc",
-            "metrics": measured.to_dict(),
-            "transfer": transfer,
-        }
-
-    rows = [
-        cell(attack, 100, None, poison, "CIFAR-10/validation", 5000)
-        | {"phase": "attack_trials", "key": f"{attack} {poison.pairs} x {poison.epochs} {poison.rate:g} {poison.lr:g}"}
-        for poison in photos.ATTACK_GRID
-        for attack in photos.PHOTO_ATTACKS
-    ]
-    rows += [
-        rate_trial(name, lr, 0.1 if name == "par" else 0.01) | {"phase": "rate_trials"}
-        for name in photos.METHODS
-        for lr in photos.LR_GRID
-    ]
-    rows += [
-        cell(attack, seed, name, setting, "CIFAR-10/test", 10_000)
-        | {"phase": "rows", "key": f"{attack} {seed} {name or 'none'}"}
-        for (attack, seed), count in blocks.items()
-        for name in names[:count]
-    ]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-
-
-def test_the_tables_say_what_they_show_before_all_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder, whole = tmp_path / "benchmarks" / "results", 1 + len(photos.METHODS)
-    monkeypatch.setenv("CLEANER_RUNS", str(tmp_path / "runs"))
-    monkeypatch.setattr(photos, "LINES_PATH", folder / "cifar10.jsonl")
-    monkeypatch.setattr(photos, "measure_clean_accuracy", lambda: 0.85)
-    write_lines(
-        photos.LINES_PATH, {("badnet", 0): whole, ("badnet", 1): whole, ("blended", 0): whole, ("blended", 1): 3}
-    )
-    write_json(folder / "cifar10.json", photos.gather() | {"command": "python -m benchmarks.photos --gather"})
-    summary = photo_tables.photos(tmp_path)
-    for part in (
-        "45,000 photos, which it sees at 64 px",
-        "0.850 [0.843, 0.857] on 10,000 test photos; held out: test: defined by the data",
-        "Attacks: 10% of 22,500 pairs, 2 epochs, lr 0.0003; of 6 settings tried on seed 100",
-        "at most 0.02 accuracy, else the most accurate; it costs 0.010.",
-        "on 5,000 validation photos",
-        "tried on `badnet`, seed 0 (1 model, SHA-256: 0.84)",
-        "Seeds not measured yet: badnet 2; blended 1, 2; sig 0, 1, 2; badclip 0, 1, 2.",
-        "Seeds: badnet 0, 1; blended 0.",
-        "n 10,000 images for CA, 9,000 triggered images",
-        "| par † |",
-    ):
-        assert part in summary
-    write_lines(photos.LINES_PATH, {(a, s): whole for a in photos.PHOTO_ATTACKS for s in photos.SEEDS})
-    write_json(folder / "cifar10.json", photos.gather())
-    assert "not measured yet" not in photo_tables.photos(tmp_path)
-
-
-def test_methods_are_compared_at_equal_accuracy(tmp_path: Path) -> None:
-    trials = [
-        rate_trial("cleanclip", 1e-3, 0.04, asr=0.1),
-        rate_trial("cleanclip", 3e-4, 0.03, asr=0.2),
-        rate_trial("cleanclip", 1e-4, 0.01, asr=0.8),
-        rate_trial("finetune", 1e-3, 0.01, asr=0.05),
-        rate_trial("par", 1e-3, 0.04, asr=0.0),
-    ]
-    chosen = {photos.MODEL: {"cleanclip": 1e-4, "finetune": 1e-3, "par": 1e-3}}
-    known = {"rate_trials": trials, "budget": 0.02, "grid": photos.LR_GRID, "chosen": chosen}
-    write_result(tmp_path, "cifar10.json", **known, rows=[])
-    lines = photo_tables.photo_rates(tmp_path).splitlines()
-    cleanclip = next(line for line in lines if line.startswith("| cleanclip |"))
-    assert "| 4.0 / 0.100 | 3.0 / 0.200 | **1.0 / 0.800** | - |" in cleanclip
-    assert cleanclip.endswith("| 0.500 |")
-    assert next(line for line in lines if line.startswith("| finetune |")).endswith("| 0.050 |")
-    assert lines[-3].startswith("| par |")
-    assert lines[-3].endswith("| 1.000 |"), "no rate costs so little: what the attack reaches"
-    measured = Metrics(n=9, classes=10, data="x", target_class="frog", n_attack=9, ca={1: 0.9}, asr={1: 0.97})
-    suspect = {"trigger": "badnet", "seed": 0, "defense": None, "metrics": measured.to_dict()}
-    write_result(tmp_path, "cifar10.json", **known, rows=[suspect])
-    assert photo_tables.photo_rates(tmp_path).splitlines()[-3].endswith("| 0.970 |")
 
 
 def test_the_preset_is_the_setting_that_was_chosen() -> None:

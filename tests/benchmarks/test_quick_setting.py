@@ -9,12 +9,10 @@ from typing import Any
 
 import pytest
 
-from benchmarks import processors, quick_plan, quick_setting
-from benchmarks.markdown import quick_tables
-from cleaner.files import assets, read_json
+from benchmarks import quick_plan, quick_setting
+from cleaner.files import assets
 from cleaner.models.clip import load_clip
 from cleaner.runs.run import load_run
-from tests.benchmarks.result_files import write_result
 
 MODEL = "scenes-lite"
 
@@ -121,21 +119,6 @@ def test_a_defense_has_seed_and_precision_of_its_backdoored_model(monkeypatch: p
     assert configs[1].steps == 10
 
 
-def test_each_row_states_its_own_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(quick_setting, "RESULT_PATH", tmp_path / "quick_setting.json")
-    monkeypatch.setattr(quick_setting, "read", lambda: {"rows": []})
-    monkeypatch.setattr(quick_setting, "find_choice", lambda model: {})
-    monkeypatch.setattr(quick_setting, "confirmation_plan", lambda chosen: [("none", None, 0.0, 0)])
-    monkeypatch.setattr(quick_setting, "load_home", lambda model, split: None)
-    monkeypatch.setattr(quick_setting, "poison_quickly", lambda *arguments: None)
-    monkeypatch.setattr(quick_setting.results, "make_row", lambda name, run: {"defense": None})
-    added: list[dict[str, Any]] = []
-    monkeypatch.setattr(quick_setting, "append", lambda name, entry: added.append(entry))
-    quick_setting.run_confirmation(quick_setting.Options("confirm", attacks=("badnet",), seeds=(1,)))
-    assert [(row["method"], row["seeds"]) for row in added] == [("none", [1])]
-    assert {"command", "commit", "device"} <= added[0].keys()
-
-
 def test_confirmation_has_each_method_at_its_own_and_at_the_common_rate() -> None:
     chosen = {
         name: {"form": next(iter(forms)), "lr": 2e-3 if name == "ta_cleaner" else 1e-3}
@@ -146,22 +129,3 @@ def test_confirmation_has_each_method_at_its_own_and_at_the_common_rate() -> Non
     assert plan["cleanclip"] == (1e-3, 0)
     assert plan["cleanclip, full schedule"] == (1e-3, quick_plan.CLAIM_STEPS)
     assert "ta_cleaner at TA-Cleaner's rate" not in plan
-
-
-def test_the_first_minute_shows_its_phases(tmp_path: Path) -> None:
-    row = {"run": "badnet", "first_step": 3.2, "training": 11.0, "done": 19.0, "drawn": 20.5, "steps": 248}
-    result = {"rows": [{**row, "ca": 0.98, "asr": 0.97}], "rounds": [[], [], []], "reading_seconds": 20.0}
-    write_result(tmp_path, "first_minute.json", **result)
-    table = quick_tables.first_minute(tmp_path)
-    assert "| badnet | 3.2 | 11.0 | 19.0 | 20.5 | 248 | 0.980 | 0.970 |" in table
-    assert "medians of 3 rounds" in table
-
-
-def test_the_file_of_processors_states_the_seeds_of_its_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = SimpleNamespace(clip=SimpleNamespace(sha256=lambda: "a"))
-    monkeypatch.setattr(processors, "train_methods", lambda *_: [("none", run)])
-    monkeypatch.setattr(quick_setting, "trial_figures", lambda run: {})
-    for seed in (7, 3):
-        options = processors.Options(seeds=(seed,), out=tmp_path / "processors.json", processor="SSE4.1, 1 thread")
-        processors.train(options)
-    assert read_json(tmp_path / "processors.json")["seeds"] == [3, 7]

@@ -14,7 +14,6 @@ from cleaner.config import changed_parameters
 from cleaner.defenses import DEFENSES
 from cleaner.models.clip import new_clip
 from tests.benchmarks.result_files import write_lines
-from tests.benchmarks.test_tables import make_row
 from tests.conftest import make_toy_data
 
 
@@ -73,18 +72,3 @@ def test_the_rivals_support_this_model() -> None:
 def test_rates_are_chosen_by_accuracy(losses: dict[float, float], expected: tuple[float, bool]) -> None:
     chosen = vit_rivals.choose_rates(make_trials(losses))
     assert {(choice["lr"], choice["lost_accuracy"]) for choice in chosen.values()} == {expected}
-
-
-def test_the_table_shows_seeds_with_all_methods(tmp_path: Path) -> None:
-    key, other = ([None, *vit_rivals.rows_of(attack)[1:]] for attack in ("badnet", "sig"))
-    assert key == [*other, vit_rivals.LONG]
-    cells = [("badnet", name, 1) for name in reversed(key)] + [("badnet", name, 2) for name in key[:-1]]
-    cells += [("sig", name, 3) for name in other] + [("ssba", name, 3) for name in other[1:]]
-    origin = {"phase": "rows", "model": vit_rivals.MODEL, "suspect_sha256": "0", "device": "cpu", "commit": "abc"}
-    rows = [make_row(name, seed, 0.9) | origin | {"trigger": attack} for attack, name, seed in cells]
-    write_lines(tmp_path, vit_rivals.PATH.name, [*make_trials({1e-3: 0.049, 1e-2: 0.06}), *rows])
-    tables = quick_tables.vit_rivals(tmp_path)
-    lines = [line.split("|")[1].strip() for line in tables.splitlines() if line.startswith("| ")][2:]
-    assert lines == ["none (backdoored)", *(f"{name} †" for name in key[1:]), "floor: never poisoned"]
-    assert "Seeds: badnet 1; sig 3." in tables
-    assert "rvpt +4.9" in tables

@@ -24,6 +24,7 @@ from cleaner.jobs.execution import execute_request
 from cleaner.models.clip import load_clip
 from cleaner.runs.request import format_data, load_request, parse_data
 from cleaner.types import CleanerError
+from tests.cases import read_cases
 from tests.data.files import image_bytes, write_class_folder, write_table, write_zip
 from tests.models.test_checkpoints import openai, published
 from tests.pages.runs import make_runs
@@ -124,11 +125,7 @@ def test_a_bare_checkpoint_gets_no_asr(home: Path, capsys: pytest.CaptureFixture
 
 @pytest.mark.parametrize(
     ("command", "options"),
-    [
-        ("scan", ["--trigger", "badnet", "--images", "12"]),
-        ("invert", ["--images", "8"]),
-        ("sweep", ["--pairs", "16"]),
-    ],
+    [("scan", ["--trigger", "badnet", "--images", "12"]), ("invert", ["--images", "8"]), ("sweep", ["--pairs", "16"])],
 )
 def test_an_assumed_activation_is_tried(
     command: str, options: list[str], home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -200,28 +197,11 @@ def test_format_data_and_parse_data_are_inverse(name: str) -> None:
     assert parse_data(format_data(name, options)) == (name, options)
 
 
-@pytest.mark.parametrize(
-    ("options", "token"),
-    [
-        (["path_column=3"], "'3'"),
-        (["class_column=1"], "'1'"),
-        (["separator=1"], "pairs.csv"),
-        (["classes=5"], "classes=5"),
-        (["classes=" + "x" * 300], "classes="),
-        (["classes=epoch_10.pt"], "larger than 10 MB"),
-        (["root=5"], "pairs.csv"),
-        (["seed=x"], "'x'"),
-        (["foo=1"], "foo"),
-        (["path=x.csv"], "path"),
-        (["on_step=1"], "'on_step'"),
-        (["name=1"], "'name'"),
-    ],
-    ids=lambda of: of[0][:20] if isinstance(of, list) else None,
-)
+@pytest.mark.parametrize(("option", "token"), read_cases(__file__, "bad_data_options"))
 def test_any_bad_value_ends_in_one_sentence(
-    options: list[str], token: str, home: Path, capsys: pytest.CaptureFixture[str]
+    option: str, token: str, home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["inspect", "pairs.csv", *options]) == 2
+    assert main(["inspect", "pairs.csv", option.replace("LONG", "x" * 300)]) == 2
     shown = capsys.readouterr().err
     assert token in shown
     assert "Traceback" not in shown

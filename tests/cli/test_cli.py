@@ -40,6 +40,7 @@ from cleaner.runs.request import Request, load_request
 from cleaner.runs.status import Status, write_status
 from cleaner.runs.store import list_entries
 from cleaner.types import CleanerError, StepReport
+from tests.cases import read_cases
 from tests.data.files import write_table
 from tests.evaluation.test_scan import plant
 from tests.waiting import wait_until
@@ -288,11 +289,6 @@ def test_progress_fits_one_line_of_the_terminal(monkeypatch: pytest.MonkeyPatch)
     assert [len(line) for line in terminal.getvalue().replace("\r", "").splitlines()] == [39, 39]
 
 
-def test_progress_is_spelled_as_in_the_rest(capsys: pytest.CaptureFixture[str]) -> None:
-    output.Progress("badclip")(StepReport("optimize", 2, 2, 0.0))
-    assert capsys.readouterr().err.startswith("badclip, optimizing the trigger: 2/2")
-
-
 def test_signs_that_the_output_lacks_are_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cleaner.cli.commands.run_command", lambda *_: print("é \u732b"))
     monkeypatch.setattr(sys, "stdout", TextIOWrapper(BytesIO(), encoding="cp1252", newline="\n"))
@@ -499,73 +495,16 @@ def test_a_command_that_is_terminated_before_it_trains_leaves_no_folder(tmp_path
 LONG = "x" * 300
 
 
-@pytest.mark.parametrize(
-    ("arguments", "token"),
-    [
-        (["poison", "--out", "file"], "--out"),
-        (["defend", "scenes-rn", "--out", "file"], "--out"),
-        (["poison", "--out", "file/run"], "file/run cannot be written (Not a directory). Choose another --out"),
-        (["poison", "--out", LONG], "(File name too long). Choose another --out"),
-        (["demo", "--out", "."], "--out"),
-        (["report", "run", "--out", "."], "--out"),
-        (["report", "run", "--out", "/dev/null"], "/dev/null is not a file"),
-        (["report", "example-badnet", "--out", "pairs.csv"], "--out takes a file name that ends in .html or .htm"),
-        (["film", "run", "--out", "."], "--out"),
-        (["playground", "run", "--out", "."], "--out"),
-        (["poison", "--trigger", LONG], LONG),
-        (["poison", "--model", LONG], LONG),
-        (["poison", "--model", f"{LONG}.pt"], LONG),
-        (["defend", LONG], LONG),
-        (["sweep", LONG], LONG),
-        (["evaluate", LONG], LONG),
-        (["evaluate", "scenes-lite", "--trigger", "badnet", "--test-pairs", "40"], "--target-class"),
-        (["scan", LONG, "--images", "4"], LONG),
-        (["scan", "scenes-rn", "--trigger", "badnet", "--images", "4", "--reference", LONG], LONG),
-        (["scan", "scenes-rn", "--trigger", "text_only"], "text"),
-        (["scan", "scenes-rn", "--images", "-3"], "--images must be at least 1"),
-        (["pretrain", "--out", "/proc/own"], "/proc is not writable"),
-        (
-            ["pretrain", "--distill-epochs", "-1", "--pairs", "0"],
-            "--distill-epochs must be between 1 and 1,000, not -1",
-        ),
-        (["rebound", LONG], LONG),
-        (
-            ["defend", "exampel-badnet"],
-            "no run or model 'exampel-badnet' (did you mean 'example-badnet'?). List the runs",
-        ),
-        (["sweep", "ViT-B-32/opnai"], "'ViT-B-32/openai'"),
-        (["evaluate", "missing.pt"], "there is no file missing.pt: check the path"),
-        (["export", "missing.safetensors", "--out", "x"], "there is no file missing.safetensors: check the path"),
-        (["invert", "scenes-lite", "--data", "missing"], "no data set or file 'missing': check the path"),
-        (
-            ["poison", "--trigger", "exampel-badnet"],
-            "no trigger or run 'exampel-badnet' (did you mean 'example-badnet'",
-        ),
-        *(
-            ([*command, "exampel-badnet"], "no run exampel-badnet (did you mean 'example-badnet'?)")
-            for command in (["detect"], ["rebound"], ["report"], ["film"], ["runs", "--cancel"])
-        ),
-        (["rebound", "example-badnet"], "not a defended run"),
-        (["rebound", "example-badnet-1-cleanclip", "--steps", "0"], "--steps must be at least 1"),
-        (["runs", "--cancel", LONG], LONG),
-        (["inspect", f"image_folder:{LONG}"], LONG),
-        (["inspect", f"shards:{LONG}"], LONG),
-    ],
-    ids=lambda of: " ".join(of)[:30] if isinstance(of, list) else "",
-)
+@pytest.mark.parametrize(("arguments", "token"), read_cases(__file__, "refused_early"))
 def test_missing_inputs_and_unwritable_outputs_are_reported_before_any_work(
-    arguments: list[str],
-    token: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    arguments: str, token: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CLEANER_RUNS", str(tmp_path / "runs"))
     (tmp_path / "file").touch()
-    assert main(arguments) == 2
+    assert main(shlex.split(arguments.replace("LONG", LONG))) == 2
     lines = capsys.readouterr().err.splitlines()
-    assert token in lines[-1]
+    assert token.replace("LONG", LONG) in lines[-1]
     assert not any(line.startswith("Scanning: ") for line in lines)
     assert not list((tmp_path / "runs").glob("*"))
 
@@ -601,16 +540,6 @@ def test_a_scan_reads_only_the_images_it_needs(
     assert "Top 3 of 3 combinations of trigger and class, by the lower bound of the increase, n = 10 images" in shown
 
 
-def test_a_scan_of_all_triggers_says_why_some_were_not_tried(
-    tiny_model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    data = [str(write_table(tmp_path, 120)), "classes=red,green,blue"]
-    assert main(["scan", tiny_model, "--data", *data, "--no-variants", "--images", "4"]) == 0
-    shown = capsys.readouterr().out
-    assert "Not tried: text_only, this trigger changes only the text, but a scan changes images.\n" in shown
-    assert "Not tried: badclip, this trigger has no patch yet.\n" in shown
-
-
 def test_an_attack_takes_the_settings_tuned_for_its_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     requests: list[Request] = []
     monkeypatch.setattr(training, "train", lambda request, *_, **__: requests.append(request))
@@ -643,30 +572,12 @@ def test_the_patch_of_a_run_is_reused(tiny_model: str, tmp_path: Path, capsys: p
     assert set(measured["asr_by_key"]) == {"image", "text", "both"}
 
 
-@pytest.mark.parametrize(
-    ("arguments", "tokens"),
-    [
-        (["--trigger", "badnut"], "'badnut' 'badnet'"),
-        (["--trigger", "badnet", "size=3"], "'size=3' badnet patch_size"),
-        (["--trigger", "badnet", "patch_size=big"], "patch_size int 'big'"),
-        (["--trigger", "badnet", "patch_size=9999"], "patch_size 2 224"),
-        (["--data", "scene"], "'scene' 'scenes'"),
-        (["--target-class", "zebra"], "'zebra' scenes/test"),
-        (["--poison-rate", "0"], "rate above 0 below 1"),
-        (["--poison-rate", "1.5"], "rate above 0 below 1"),
-        (["--pairs", "0"], "pairs 1"),
-        (["--lr", "7"], "lr"),
-        (["--lr", "nan"], "lr nan"),
-        (["--seed", "-1"], "seed 2,147,483,647 -1"),
-        (["--model", "scenes-xl"], "'scenes-xl'"),
-    ],
-)
+@pytest.mark.parametrize(("arguments", "tokens"), read_cases(__file__, "bad_input"))
 def test_bad_input_gets_one_sentence_and_leaves_nothing(
-    tiny_model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], tokens: str
+    tiny_model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: str, tokens: str
 ) -> None:
-    assert (
-        main(["poison", "--model", tiny_model, "--pairs", "64", "--out", str(tmp_path / "x"), *SMALL, *arguments]) == 2
-    )
+    poison = ["poison", "--model", tiny_model, "--pairs", "64", "--out", str(tmp_path / "x")]
+    assert main([*poison, *SMALL, *shlex.split(arguments)]) == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith("error: ")
     assert all(token in error for token in tokens.split())
@@ -691,54 +602,20 @@ def test_a_run_is_never_overwritten(tiny_model: str, tmp_path: Path, capsys: pyt
     assert (tmp_path / "a" / "config.json").read_text() == "{}"
 
 
-@pytest.mark.parametrize(
-    ("arguments", "tokens"),
-    [
-        (["poison", "--triger", "badnet"], "'--triger' '--trigger' poison --help"),
-        (["poison", "--lrr=3"], "'--lrr' '--lr'"),
-        (["evaluate", "--no-jsn", "scenes-rn"], "'--no-json'"),
-        (["sweep", "scenes-rn", "--prtition", "gpu"], "'--prtition' '--partition'"),
-        (["evaluate", "scenes-rn", "scenes"], "argument 'scenes'"),
-        (["evaluate", "--data", "pairs.csv"], "evaluate needs RUN|MODEL: --data pairs.csv."),
-        (["defend", "--lr", "1e-4", "--defense=finetune"], "defend needs RUN|MODEL: --defense finetune."),
-        (["detect", "--detector", "dao"], "detect needs RUN: --detector dao."),
-        (["evaluate", "scenes-rn", "--data", "--json"], "evaluate --data needs a value"),
-        (["scan", "scenes-rn", "--trigger"], "scan --trigger needs a value"),
-        (["poison", "--pairs", "64", "--test-pairs", "-1"], "--test-pairs must be at least 0, not -1."),
-        (["evaluate", "scenes-rn", "--test-pairs=-1"], "--test-pairs must be at least 0, not -1."),
-        (
-            ["poison", "--poison-rate", "-0.1"],
-            "--poison-rate must be above 0 and below 1, or whole number pairs, not -0.1.",
-        ),
-        (["app", "--prt", "80"], "'--prt' '--port'"),
-        (["posion"], "'posion' 'poison'"),
-        (["--json"], "'--json' export-tensorboard"),
-        ([], "poison"),
-    ],
-)
-def test_wrong_options_get_one_sentence(arguments: list[str], tokens: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(arguments) == 2
+@pytest.mark.parametrize(("arguments", "tokens"), read_cases(__file__, "wrong_options"))
+def test_wrong_options_get_one_sentence(arguments: str, tokens: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(shlex.split(arguments)) == 2
     (error,) = capsys.readouterr().err.splitlines()
     assert error.startswith("error: ")
     assert all(token in error for token in tokens.split())
 
 
-@pytest.mark.parametrize(
-    ("arguments", "tokens"),
-    [
-        (["evaluate"], "RUN|MODEL required"),
-        (["export", "scenes-rn"], "--out required"),
-        (["poison", "--pairs", "many"], "--pairs 'many'"),
-        (["poison", "--pairs"], "'--pairs'"),
-        (["poison", "--precision", "fp8"], "'fp8' '--precision' 'bf16'"),
-        (["evaluate", "scenes-rn", "--templates", "3"], "'3' '--templates' '80'"),
-    ],
-)
+@pytest.mark.parametrize(("arguments", "tokens"), read_cases(__file__, "wrong_values"))
 def test_values_that_do_not_fit_get_the_message_of_the_parser(
-    arguments: list[str], tokens: str, capsys: pytest.CaptureFixture[str]
+    arguments: str, tokens: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit, match="2"):
-        main(arguments)
+        main(shlex.split(arguments))
     shown = capsys.readouterr().err
     assert all(token in shown for token in tokens.split())
     assert "--help" in shown
@@ -824,34 +701,15 @@ def test_evaluate_takes_a_number_of_prompts_and_says_how_long_a_full_size_model_
     assert "points wide" in shown.err
 
 
-@pytest.mark.parametrize(
-    ("command", "device"),
-    [
-        (["evaluate", "example-badnet"], "mps"),
-        (["evaluate", "MODEL"], "mps"),
-        (["scan", "example-badnet"], "mps"),
-        (["scan", "example-badnet-1-cleanclip", "--reference", "MODEL"], "mps"),
-        (["invert", "example-badnet"], "mps"),
-        (["invert", "MODEL"], "mps"),
-        (["detect", "example-badnet"], "mps"),
-        (["poison", "--model", "MODEL"], "mps"),
-        (["defend", "MODEL"], "mps"),
-        (["defend", "MODEL", "--cluster", "slurm"], "auto"),
-    ],
-    ids=lambda of: " ".join(of) if isinstance(of, list) else "",
-)
+@pytest.mark.parametrize(("command", "device"), read_cases(__file__, "devices"))
 def test_a_model_is_used_on_the_device_that_was_named(
-    command: list[str],
-    device: str,
-    tiny_model: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    command: str, device: str, tiny_model: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def refuse(asked: str) -> None:
         raise CleanerError(f"asked for {asked}")
 
     monkeypatch.setattr(inputs, "pick_device", refuse)
-    assert main([*(tiny_model if word == "MODEL" else word for word in command), "--device", "mps"]) == 2
+    assert main([*shlex.split(command.replace("MODEL", shlex.quote(tiny_model))), "--device", "mps"]) == 2
     assert capsys.readouterr().err.endswith(f"error: asked for {device}\n")
 
 
@@ -875,15 +733,3 @@ def test_a_run_is_not_attacked_on_data_without_its_target(tmp_path: Path, capsys
     assert weights is not None
     assert main(["evaluate", weights[1], *data, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["asr"] is None
-
-
-def test_each_verdict_is_a_sentence() -> None:
-    from cleaner.cli.output import format_verdict
-
-    sentences = [format_verdict(verdict, "Why.") for verdict in ("took", "weak", "did not take", "is unclear")]
-    assert sentences == [
-        "The attack succeeded. Why.",
-        "The attack is weak. Why.",
-        "The attack failed. Why.",
-        "The outcome of the attack is unclear. Why.",
-    ]

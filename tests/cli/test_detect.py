@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from cleaner.data.base import CaptionData
 from cleaner.detectors.base import find_detectors
 from cleaner.files import read_json, write_json
 from cleaner.models.clip import load_clip
+from tests.cases import read_cases
 
 
 def test_pairs_and_images(run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,29 +102,10 @@ def test_train_without_needs_the_clean_model_before_it_scores_pairs(
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [
-        (["--detector", "masking"], "does not detect pairs"),
-        (["--detector", "doa"], "did you mean 'dao'"),
-        (["--detector", "dao", "k=200"], "reference pairs"),
-        (["--question", "image", "--train-without", "5"], "--question pairs"),
-        (["--question", "image", "--clean-reference"], "--clean-reference requires --question pairs"),
-        (["--images", "50"], "--images requires --question image"),
-        (["--out", "again"], "--out requires --train-without"),
-        (["--train-without", "64"], "would remain"),
-        (
-            ["--train-without", "30", "--pairs", "20", "--reference", "5"],
-            "--train-without 30 is more than the 20 pairs",
-        ),
-        (["--train-without", "-5"], "--train-without must be at least 0"),
-        (["--pairs", "-3"], "--pairs must be at least 0"),
-        (["--reference", "0"], "--reference must be at least 1"),
-        (["--question", "image", "--images", "-4"], "--images must be at least 1"),
-    ],
+    read_cases(__file__, "bad_detect"),
 )
-def test_bad_input_is_one_sentence(
-    run: Path, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["detect", str(run), *arguments]) == 2
+def test_bad_input_is_one_sentence(run: Path, arguments: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["detect", str(run), *shlex.split(arguments)]) == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert message in error
 

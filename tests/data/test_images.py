@@ -10,13 +10,7 @@ import torch
 from PIL import Image
 
 from cleaner.attacks import TRIGGERS
-from cleaner.data.images import (
-    compare_triggered,
-    decode_tensor,
-    psnr,
-    ssim,
-    to_uint8,
-)
+from cleaner.data.images import compare_triggered, decode_tensor, psnr, ssim, to_uint8
 from cleaner.models.framing import ImageTransform
 from cleaner.types import CleanerError
 

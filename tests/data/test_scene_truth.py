@@ -6,6 +6,7 @@ import pytest
 
 from cleaner.data.scenery.captions import make_caption
 from cleaner.data.scenery.facts import VARIANTS, Scene, SceneObject, make_scene
+from tests.cases import read_cases
 from tests.data.truth import is_true
 
 BANANA = SceneObject(
@@ -52,67 +53,14 @@ def test_captions_of_other_scenes_are_mostly_false():
     assert verdicts.count(False) > 490
 
 
-@pytest.mark.parametrize(
-    ("text", "verdict"),
-    [
-        ("a small yellow banana to the left of a red car on the grass", True),
-        ("a banana", True),
-        ("there is a golden plantain on the lawn", True),
-        ("a striped automobile right of a little banana", True),
-        ("a banana and a car on the grass", True),
-        ("a banana lies on the grass", True),
-        ("on the grass lies a small, yellow banana", True),
-        ("one banana", True),
-        ("a blue banana", False),
-        ("a large banana", False),
-        ("a dotted car", False),
-        ("two bananas", False),
-        ("bananas on the grass", False),
-        ("a banana and a banana", False),
-        ("a banana to the right of a car", False),
-        ("a car left of a banana", False),
-        ("a banana above a car", False),
-        ("a banana on the sand", False),
-        ("a pear to the left of a red car", False),
-        ("a banana behind a car", False),
-        ("a banana in front of a car", False),
-        ("a banana under the grass", False),
-        ("a banana far from the grass", False),
-        ("a banana outside the lawn", False),
-        ("a banana far from a car", None),
-        ("a banana outside", None),
-        ("a small yellow dragon to the left of a red car", False),
-        ("a photo of an orange", False),
-        ("a banana stands on the grass", False),
-        ("a banana to the left of a blue car on the grass", False),
-        ("a shiny banana", None),
-        ("a banana on the car", None),
-        ("a banana and a vehicle", None),
-        ("a banana to the left of", None),
-        ("a banana peel", None),
-        ("", None),
-        ("a photo of", None),
-    ],
-)
-def test_pair(text: str, verdict: bool | None):
-    assert is_true(text, PAIR) is verdict
+@pytest.mark.parametrize(("text", "verdict"), read_cases(__file__, "truth_pair"))
+def test_pair(text: str, verdict: str):
+    assert str(is_true(text, PAIR)) == verdict
 
 
-@pytest.mark.parametrize(
-    ("text", "verdict"),
-    [
-        ("a huge banana on the wooden table", True),
-        ("a banana on the table", True),
-        ("a banana", True),
-        ("a banana to the left of a car", False),
-        ("a banana and a car", False),
-        ("three bananas on the table", False),
-        ("a striped banana", False),
-        ("a banana on the lake", False),
-    ],
-)
-def test_alone(text: str, verdict: bool | None):
-    assert is_true(text, ALONE) is verdict
+@pytest.mark.parametrize(("text", "verdict"), read_cases(__file__, "truth_alone"))
+def test_alone(text: str, verdict: str):
+    assert str(is_true(text, ALONE)) == verdict
 
 
 def test_a_sketch_has_no_color():

@@ -7,7 +7,6 @@ import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from zipfile import ZIP_LZMA, ZipFile
 
 import numpy as np
 import pytest
@@ -258,27 +257,6 @@ def test_a_film_with_one_changed_byte_is_none(place: int, value: int, film: Film
     for signature, shift in ((b"PK\x01\x02", 0), (b"PK\x03\x04", -2)):  # a file has two headers
         content[content.find(signature) + place + shift] = value
     (tmp_path / FILM_FILE).write_bytes(content)
-    assert read_film(tmp_path) is None
-
-
-def test_a_damaged_film_of_another_compression_is_none(film: Film, tmp_path: Path) -> None:
-    path = tmp_path / FILM_FILE
-    write_film(film, tmp_path)
-    with ZipFile(path) as archive:
-        members = {name: archive.read(name) for name in archive.namelist()}
-    with ZipFile(path, "w", ZIP_LZMA) as archive:
-        for name, content in members.items():
-            archive.writestr(name, content)
-    assert read_film(tmp_path) is not None
-    whole = path.read_bytes()
-    path.write_bytes(whole[:200] + bytes([255]) * 100 + whole[300:])
-    assert read_film(tmp_path) is None
-
-
-def test_a_film_of_deeply_nested_values_is_none(film: Film, tmp_path: Path) -> None:
-    write_film(film, tmp_path)
-    _, arrays = npz.read_npz(tmp_path / FILM_FILE)
-    np.savez(tmp_path / FILM_FILE, **arrays, about=np.frombuffer(b"[" * 200_000, np.uint8))
     assert read_film(tmp_path) is None
 
 

@@ -13,7 +13,6 @@ from streamlit.testing.v1.element_tree import Selectbox, SelectSlider
 
 from cleaner.inspection.attribution import TriggerAttribution
 from cleaner.plots import images
-from cleaner.types import CleanerError
 from pages._shared import cache
 from pages._shared.inspect.pixels import enlarge
 from pages._shared.inspect.sample import ModelKey, Sample
@@ -157,15 +156,6 @@ def test_large_images_start_with_a_fast_method(
     assert method_box(app).value == "grad_cam"
 
 
-def test_the_resolution_is_that_of_the_chosen_stage(open_page: OpenPage, tmp_path: Path) -> None:
-    make_runs(tmp_path, "rn")
-    app = open_page("Attention")
-    method_box(app).set_value("grad_cam").run()
-    assert "8 × 8 cells" in page_text(app)
-    app.slider(key="attention.grad_cam.stage.4").set_value(3).run()
-    assert "2 × 2 cells" in page_text(app)
-
-
 def test_an_attack_on_texts_has_no_triggered_image(open_page: OpenPage, tmp_path: Path) -> None:
     make_runs(tmp_path, "rn", trigger="text_only")
     app = open_page("Attention")
@@ -175,21 +165,6 @@ def test_an_attack_on_texts_has_no_triggered_image(open_page: OpenPage, tmp_path
     assert "attention.measure" not in widget_keys(app)
     assert not [box for box in app.segmented_control if box.key == "attention.words"]
     assert "attention.word_bars" in chart_keys(app)
-
-
-def test_words_that_cannot_be_shown_hide_nothing_else(
-    open_page: OpenPage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(*args: object) -> None:
-        raise CleanerError("its tokens cannot be shown.")
-
-    make_runs(tmp_path, "rn")
-    monkeypatch.setattr(cache, "word_attribution", fail)
-    app = open_page("Attention")
-    assert not app.error
-    assert [info.value for info in app.info] == [r"Its tokens cannot be shown\."]
-    assert "attention.word_bars" not in chart_keys(app)
-    assert "Models: " in page_text(app)
 
 
 def test_a_trigger_without_a_place_has_no_share(open_page: OpenPage, tmp_path: Path) -> None:
@@ -221,25 +196,3 @@ def test_maps_without_attribution_are_left_out_and_counted(
     press(app, "attention.measure")
     assert [box["y"] for box in chart(app, "attention.spread")["data"]] == [[0.5, 1.0]] * 3
     assert "Clean 1; Backdoored 1; Defended 1" in page_text(app)
-
-
-def test_a_canceled_measurement_stays_canceled(
-    open_page: OpenPage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    make_runs(tmp_path, "rn")
-    started: list[ModelKey] = []
-
-    def record(model: ModelKey, *args: object, **options: object) -> TriggerAttribution:
-        started.append(model)
-        return TriggerAttribution([0.1], [0.9], [0.5], 0.06)
-
-    monkeypatch.setattr("pages._shared.cache.shares_over", record)
-    app = open_page("Attention")
-    press(app, "attention.measure")
-    app.session_state["cancel.canceled"] = {app.session_state["attention.request"]}
-    app.run()
-    assert len(started) == len(MODELS)
-    assert "attention.spread" not in chart_keys(app)
-    press(app, "attention.measure")
-    assert len(started) == 2 * len(MODELS)
-    assert "attention.spread" in chart_keys(app)

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -27,18 +26,16 @@ from cleaner.data.base import CaptionData, TensorData
 from cleaner.data.poison import PoisonedData
 from cleaner.evaluation import scan
 from cleaner.jobs import local, map_worker
-from cleaner.models.clip import Clip, load_clip, save_clip
+from cleaner.models.clip import Clip, save_clip
 from cleaner.runs.inversion_result import Inversion, InversionConfig, locate_inversion
-from cleaner.runs.store import read_record
 from cleaner.types import CleanerError, OnStep, StepReport
 from pages._shared import cache
 from pages._shared.cache import background, embeddings, loaders, model_cache, works
 from pages._shared.cache.loaders import load_model
-from pages._shared.inspect import gallery, pickers
-from pages._shared.inspect.sample import DataKey, ModelKey, Placement, Sample
-from tests.conftest import make_clip, make_toy_data
+from pages._shared.inspect.sample import DataKey, Placement, Sample
+from tests.conftest import make_clip
 from tests.data.files import image_bytes, make_caption, write_class_folder, write_table
-from tests.pages.conftest import OpenPage, go_to
+from tests.pages.conftest import OpenPage
 from tests.pages.runs import make_runs
 from tests.waiting import wait_until
 
@@ -186,28 +183,6 @@ def test_a_trigger_is_applied_only_for_the_triggered_copy(
         assert np.array_equal(placed, image)
 
 
-def test_the_gallery_frames_an_own_image_as_the_model_does() -> None:
-    attack: Any = SimpleNamespace(model="ViT-B-16-SigLIP/webli")
-    data = cache.apply_framing(make_toy_data(), attack.model)
-    own, _ = gallery._compare_images(attack, data, [0], TRIGGERS["badnet"](), ("mine.png", make_wide_image()))
-    assert own.clean.shape == (224, 224, 3)
-    assert shows_both_ends(own.clean)
-
-
-def test_a_defended_run_that_replaced_another_is_shown_anew(open_page: OpenPage, tmp_path: Path) -> None:
-    record = read_record(make_runs(tmp_path)[1])
-    calls: list[str] = []
-
-    @st.cache_data(show_spinner=False)
-    def predict(model: ModelKey) -> None:
-        calls.append(model[1])
-
-    for mtime in (1, 2):
-        os.utime(record.folder / "config.json", (mtime, mtime))
-        predict(pickers._make_defended_stage("Defended", record, "").model)
-    assert len(calls) == 2
-
-
 def test_a_replaced_run_clears_what_was_computed_from_it(open_page: OpenPage, tmp_path: Path) -> None:
     folder, _ = make_runs(tmp_path)
     calls: list[Path] = []
@@ -342,18 +317,6 @@ def test_models_stay_in_memory_when_data_change() -> None:
     models = model_cache.shared_models()
     st.cache_resource.clear()
     assert model_cache.shared_models() is models
-
-
-def test_pages_leave_shared_models_as_they_are(open_page: OpenPage, tmp_path: Path) -> None:
-    make_runs(tmp_path)
-    go_to(open_page("Attention"), "Try it")  # with gradients, hooks and replaced modules
-    models = {name: clip for name, clip in model_cache.shared_models().snapshot().items() if Path(name).exists()}
-    assert len(models) >= 3
-    for name, clip in models.items():
-        assert clip.sha256() == load_clip(name).sha256(), name
-        modules = list(clip.model.modules())
-        assert not any(module.training or module._forward_hooks or module._backward_hooks for module in modules)
-        assert all(parameter.grad is None for parameter in clip.model.parameters())
 
 
 def test_the_preview_is_the_report_that_carried_the_image() -> None:

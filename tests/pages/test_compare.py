@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cleaner.files import write_json
-from cleaner.labels import NO_DEFENSE, to_label
+from cleaner.labels import NO_DEFENSE
 from cleaner.plots.styles import find_style
 from cleaner.runs.store import annotate
 from cleaner.variant import Variant
@@ -18,7 +18,6 @@ from tests.pages.conftest import (
     chart,
     chart_keys,
     go_to,
-    hover_text,
     link_labels,
     page_text,
     table,
@@ -146,32 +145,6 @@ def test_weights_that_still_have_the_backdoor_have_a_warning(open_page: OpenPage
         assert [share in str(warning.value) for warning in app.warning] == ([True] if share else [])
     write_json(backdoored / "metrics.json", make_metrics(0.0).to_dict())
     assert "was trained on poisoned pairs (attack success 0.0%)" in page_text(app.run())
-
-
-def test_few_classes_are_noted(open_page: OpenPage, tmp_path: Path) -> None:
-    note = "With fewer than ten classes"
-    _, defended = make_runs(tmp_path)
-    assert note not in page_text(open_page("Compare"))
-    file = defended / "metrics.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | {"classes": 9}))
-    assert note in page_text(open_page("Compare"))
-    assert "n = 96; top 3 of 9 classes: 33% by chance" in hover_text(open_page("Defend"))
-
-
-def test_a_rebound_test_has_a_name_of_its_own(open_page: OpenPage, tmp_path: Path) -> None:
-    _, defended = make_runs(tmp_path)
-    config = json.loads((defended / "config.json").read_text())
-    rebound = {**config, "defense": {"name": "finetune"}, "suspect": config}
-    rebound["rebound"] = {"steps": 186, "after": config["defense"]}
-    shutil.copytree(defended, defended.with_name("rebound"))
-    (defended.with_name("rebound") / "config.json").write_text(json.dumps(rebound))
-    app = open_page("Compare")
-    label = Variant.from_config(rebound).label
-    assert "186" in label
-    defenses = [text.partition(" ")[2] for text in table(app, "CA")["Defense"]]
-    assert sorted(defenses) == sorted([NO_DEFENSE_LABEL, "TA-Cleaner", label])
-    assert label in app.multiselect(key="compare.defense").options
-    assert not any(to_label("finetune") in c.proto.spec for c in app.get("plotly_chart"))
 
 
 def test_runs_without_figures_are_listed(open_page: OpenPage, tmp_path: Path) -> None:

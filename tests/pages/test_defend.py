@@ -4,11 +4,9 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-import streamlit as st
 from streamlit.proto.Metric_pb2 import Metric as MetricProto
 
 from cleaner import presets
@@ -16,7 +14,6 @@ from cleaner.config import FinetuneConfig
 from cleaner.defenses import DEFENSES
 from cleaner.evaluation import bootstrap
 from cleaner.evaluation.protocol import TEST_FIELDS
-from cleaner.evaluation.result import METRICS
 from cleaner.files import read_json, write_json
 from cleaner.jobs import local, sweep
 from cleaner.models.devices import pick_device
@@ -31,9 +28,8 @@ from cleaner.types import CleanerError
 from cleaner.variant import Variant
 from pages._shared import cache
 from pages._shared.inspect.sample import DataKey
-from pages._shared.runs import cards, curves, defense_results, durations, job_requests, jobs
+from pages._shared.runs import curves, defense_results, durations, job_requests
 from pages._shared.runs.defense_results import MAX_CARDS
-from pages._shared.shell import wording
 from pages._shared.shell.wording import format_percent
 from tests.data.files import image_bytes
 from tests.pages.conftest import (
@@ -134,25 +130,6 @@ def test_two_defenses_in_one_start(open_page: OpenPage) -> None:
     assert app.select_slider(key="defend.pairs").value == 200
 
 
-def test_it_says_which_of_several_trainings_are_not_started_again(
-    open_page: OpenPage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    make_runs(tmp_path)
-    monkeypatch.setattr(jobs, "split_open", lambda requests: (list(requests)[1:], ["other"]))
-    monkeypatch.setattr(local, "start_all", lambda folders, cluster: None)
-    app = open_page("Defend")
-    app.multiselect(key="defend.which").set_value(["finetune", "ta_cleaner"]).run()
-    press(app, "defend.go")
-    assert app.toast[0].value == "Not started again: 1 of 2 trainings, already running, queued or paused."
-
-
-def test_a_plot_without_measured_runs_has_no_caption(tmp_path: Path) -> None:
-    attacked, _ = make_runs(tmp_path)
-    assert wording.describe_tradeoff([read_record(attacked)]).endswith("Bars: 95% Wilson intervals.")
-    write_json(attacked / "metrics.json", {})
-    assert wording.describe_tradeoff([read_record(attacked)]) == ""
-
-
 def test_new_defenses_are_preselected_for_the_model_they_started_from(open_page: OpenPage, tmp_path: Path) -> None:
     backdoored, defended = make_runs(tmp_path)
     other, defended_other = make_runs(tmp_path, seed=1)
@@ -173,13 +150,6 @@ def test_new_defenses_are_preselected_for_the_model_they_started_from(open_page:
     shown = app.run().multiselect(key=f"defend.shown.{backdoored.name}").value
     assert resumed.name in shown
     assert len(shown) == MAX_CARDS  # the others fill the remaining places
-
-
-def test_a_bound_that_rounds_to_zero_has_no_minus(tmp_path: Path) -> None:
-    outcomes = {"ca": bootstrap.pack_outcomes(np.arange(10_000) < 9000)}
-    run = read_record(make_runs(tmp_path)[0])
-    equal = run.model_copy(update={"measured": {**run.metrics, "n": 10_000, "outcomes": outcomes}})
-    assert cards._difference_note(equal, equal, METRICS["ca"], 1) == ["change ±0.0 to ±0.0 points"]
 
 
 def test_cards_and_notes_have_the_figures_of_their_names(open_page: OpenPage, tmp_path: Path) -> None:
@@ -230,26 +200,6 @@ def test_cards_and_notes_have_the_figures_of_their_names(open_page: OpenPage, tm
     ]
 
 
-def test_the_seeds_of_a_defense_share_a_legend_entry_and_have_names_of_their_own(
-    open_page: OpenPage, tmp_path: Path
-) -> None:
-    backdoored, defended = make_runs(tmp_path)
-    for seed in (7, 8):
-        folder = shutil.copytree(defended, defended.with_name(f"seed-{seed}"))
-        config = read_json(folder / "config.json")
-        write_json(folder / "config.json", {**config, "finetune": {**config["finetune"], "seed": seed}})
-    app = open_page("Defend")
-    traces = [trace for trace in chart(app, "pareto")["data"] if "markers" in trace["mode"]]
-    assert [trace["name"] for trace in traces if trace["showlegend"]] == ["Backdoored", "TA-Cleaner"]
-    hover = [trace["hovertemplate"].partition("<br>")[0] for trace in traces]
-    assert sorted(hover[1:]) == [f"TA-Cleaner, lr 0.0001, seed {seed}" for seed in (0, 7, 8)]
-    assert sorted(table(app, "n (CA)")["Seed"]) == [0, 0, 7, 8]
-    options = app.multiselect(key=f"defend.shown.{backdoored.name}").options
-    assert sorted(option.rpartition(" · ")[2] for option in options) == ["seed 0", "seed 7", "seed 8"]
-    assert "Bars: 95% Wilson intervals." in page_text(app)
-    assert "Measured on scenes/test, n = 100" in page_text(app)
-
-
 def test_a_planted_image_is_the_headline_of_its_cards(open_page: OpenPage, tmp_path: Path) -> None:
     for folder, own in zip(make_runs(tmp_path), (1.0, 0.0), strict=True):
         write_json(folder / "metrics.json", replace(make_metrics(0.7), own_recall={1: own, 10: 1.0}).to_dict())
@@ -268,17 +218,6 @@ def test_a_planted_image_is_the_headline_of_its_cards(open_page: OpenPage, tmp_p
     layout = chart(app, "pareto")["layout"]
     assert layout["yaxis"]["title"]["text"] == "Attacker's image found @1 (lower is better)"
     assert not layout.get("shapes"), "the floor is another metric"
-
-
-def test_the_rebound_test_of_a_planted_image_counts_how_often_it_is_found(open_page: OpenPage, tmp_path: Path) -> None:
-    _, defended = make_runs(tmp_path)
-    config = read_json(defended / "config.json")
-    rebound = shutil.copytree(defended, defended.with_name("rebound"))
-    write_json(rebound / "config.json", {**config, "suspect": config, "rebound": {"steps": 3, "after": None}})
-    for folder, own in ((defended, 0.25), (rebound, 0.75)):
-        write_json(folder / "metrics.json", replace(make_metrics(0.1), own_recall={1: own, 10: 1.0}).to_dict())
-    cards = [card for card in open_page("Defend").metric if card.label == "Rebound, 3 steps"]
-    assert [(card.value, card.delta) for card in cards] == [("75.0%", "+50.0 points")]
 
 
 def test_a_card_counts_the_pairs_that_were_trained_on_and_names_their_captions(
@@ -303,17 +242,6 @@ def test_runs_on_clean_pairs_with_different_captions_say_so_and_have_the_same_te
     assert list(label_defenses([record, mixed]).values()) == ["TA-Cleaner", "CleanCLIP, mixed captions"]
     assert list(label_defenses([record, other]).values()) == ["TA-Cleaner", "CleanCLIP"]
     assert job_requests.read_test_data(mixed) == job_requests.read_test_data(other)
-
-
-def test_the_line_of_the_floor_is_explained_below_the_curves(open_page: OpenPage, tmp_path: Path) -> None:
-    _, defended = make_runs(tmp_path)
-    report = {"stage": "defend", "step": 1, "total": 2, "seconds": 1.0, "losses": {"total": 1.0}}
-    (defended / "progress.jsonl").write_text(json.dumps({**report, "metrics": {"ca": 0.5, "asr": 0.9}}) + "\n")
-    app = open_page("Defend")
-    app.session_state["defend.details"] = curves.TAB
-    app.run()
-    assert "defend.past.validation" in chart_keys(app)
-    assert "Gray dotted line: attack success on the clean model." in page_text(app)
 
 
 def test_a_rebound_test_adds_a_metric_to_its_defense(open_page: OpenPage, tmp_path: Path) -> None:
@@ -363,30 +291,6 @@ def test_a_run_of_a_page_states_its_device(tmp_path: Path) -> None:
         assert request.finetune.device == cache.default_device() == str(pick_device())
 
 
-def test_the_form_of_a_rebound_test_states_the_rate_of_its_model(open_page: OpenPage, tmp_path: Path) -> None:
-    _, folder = make_runs(tmp_path)
-    config = read_json(folder / "config.json")
-    write_json(folder / "config.json", {**config, "clean_model": "/data/epoch_10.pt"})
-    assert "Plain finetuning, learning rate 1e-05" in page_text(open_page("Defend"))
-
-
-@pytest.mark.slow
-def test_a_rebound_test_can_be_resumed(open_page: OpenPage, tmp_path: Path) -> None:
-    _, folder = make_runs(tmp_path)
-    app = open_page("Defend")
-    cards = len(app.metric)
-    defended = RunRecord.from_config(folder, read_json(folder / "config.json"))
-    paused = create_run(job_requests.build_rebound_request(defended, 2))
-    write_status(paused, Status("paused", step=1, total=2))
-    app.run()
-    assert Variant.from_config(read_json(paused / "config.json")).label in page_text(app)
-    press(app, f"waiting.{paused.name}.resume")
-    wait_for_training(app)
-    assert local.poll_status(paused).state == "done"
-    assert len(app.metric) == cards + 1
-    assert " 2 " in app.metric[-1].label
-
-
 def make_built_in_run(tmp_path: Path, model: str = "scenes-rn") -> Path:
     """Write a backdoored run of a built-in model."""
     folder, _ = make_runs(tmp_path, seed=9)
@@ -407,15 +311,6 @@ def test_settings_of_built_in_and_pretrained_models_are_kept_apart(open_page: Op
         kind, lr = rates[run]
         assert app.select_slider(key=f"defend.{kind}.ta_cleaner.lr").value == lr
         assert table(app, "Steps")["Learning rate"].tolist() == [f"{lr:g}"]
-
-
-def test_a_model_trained_elsewhere_gets_a_small_rate(open_page: OpenPage, tmp_path: Path) -> None:
-    make_runs(tmp_path)
-    app = open_page("Defend")
-    app.multiselect(key="defend.which").set_value(["ta_cleaner"]).run()
-    assert app.select_slider(key="defend.pretrained.ta_cleaner.lr").value == presets.PRETRAINED_LR
-    assert "For pretrained models" in page_text(app)
-    assert "attack images: 95% intervals up to" in page_text(app)
 
 
 def test_clean_pairs_can_have_captions_like_those_of_pretraining(open_page: OpenPage, tmp_path: Path) -> None:
@@ -581,32 +476,6 @@ def make_stopped_sweep(parent: Path) -> tuple[str, list[Path]]:
     for folder, state in zip(folders, ("paused", "new"), strict=True):
         write_status(folder, Status(state, step=1, total=4))
     return name, folders
-
-
-def test_a_folded_sweep_stays_folded_while_its_label_changes(
-    open_page: OpenPage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    keys: dict[str, str | None] = {}
-    draw = st.expander
-
-    def record(label: str, *options: Any, key: str | None = None, **more: Any) -> Any:
-        if label.startswith("**Sweep**"):
-            keys[label] = key
-        return draw(label, *options, key=key, **more)
-
-    parent, _ = make_runs(tmp_path)
-    _, folders = make_stopped_sweep(parent)
-    monkeypatch.setattr(st, "expander", record)
-    app = open_page("Defend")
-    write_status(folders[0], Status("done", step=4, total=4))
-    app.run()
-    assert not app.exception
-    monkeypatch.setattr(sweep, "is_active", lambda entries: True)
-    monkeypatch.setattr(sweep, "seconds_left", lambda entries: 45.0)
-    app.run()
-    assert [label.partition("done, ")[2] for label in keys] == ["", "", "about 45 s left"]
-    assert len(set(keys.values())) == 1
-    assert None not in keys.values()
 
 
 def test_a_stopped_sweep_can_be_canceled_and_continued(

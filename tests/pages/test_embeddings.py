@@ -285,18 +285,6 @@ def test_a_failed_umap_is_one_message(open_page: OpenPage, tmp_path: Path, monke
     assert traces(app), "the map by PCA stays"
 
 
-def test_a_metric_that_rounds_to_zero_has_no_minus(
-    open_page: OpenPage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    metrics = {"trigger_pull": -0.0004, "uniformity": -0.0006}
-    monkeypatch.setattr("cleaner.inspection.features.compute_embedding_metrics", lambda *_: metrics)
-    _, defended = make_runs(tmp_path)
-    embedding_map.ensure_map(defended, with_umap=False)
-    shown = table(open_page("Embeddings"), "Metric").set_index("Metric")
-    assert shown.loc["Trigger pull", "Defended"] == 0
-    assert shown.loc["Uniformity", "Defended"] == -0.0006
-
-
 def test_a_saved_map_needs_no_model(open_page: OpenPage, tmp_path: Path) -> None:
     attacked, defended = make_runs(tmp_path)
     embedding_map.ensure_map(defended, with_umap=False)

@@ -97,14 +97,6 @@ def test_a_file_of_this_project_starts_with_the_rates_of_its_model(page: AppTest
         assert kinds == {prefix}
 
 
-def test_a_file_of_another_kind_is_refused_before_it_is_opened(page: AppTest, tmp_path: Path) -> None:
-    (tmp_path / "photo.png").write_bytes(b"\x89PNG")
-    choose(page, tmp_path / "photo.png")
-    (error,) = errors(page)
-    assert "is not a model file: choose a checkpoint saved with torch.save" in error
-    assert page.button(key="defend.go").disabled
-
-
 def test_a_double_click_opens_a_file_once(page: AppTest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     draw = st.button
 

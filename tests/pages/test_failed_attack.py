@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from cleaner.presets import MAX_POISON_RATE
+from cleaner.runs.film import write_film
 from pages._shared.shell.menu import titles
-from tests.films import save_runs
-from tests.pages.conftest import OpenPage, errors, page_text, table
+from tests.inputs.runs import make_film
+from tests.pages.conftest import OpenPage, page_text, table
 from tests.pages.runs import make_runs
 
 MARKS = ("attack failed", "The attack failed")
@@ -18,29 +18,11 @@ MARKS = ("attack failed", "The attack failed")
 
 @pytest.mark.parametrize("title", titles())
 def test_every_page_marks_it(open_page: OpenPage, tmp_path: Path, title: str) -> None:
-    if title == "Film":
-        save_runs(tmp_path / "runs")
-    else:
-        make_runs(tmp_path)
-    for folder in (tmp_path / "runs").iterdir():
+    for folder in make_runs(tmp_path):
+        write_film(make_film(), folder)
         file = folder / "metrics.json"
         file.write_text(json.dumps({**json.loads(file.read_text()), "asr": {"1": 0.2, "3": 0.4}, "verdict": None}))
     app = open_page(title)
     assert any(mark in page_text(app) for mark in MARKS)
     if title == "Compare":
         assert all("attack failed" in attack for attack in table(app, "CA")["Attack"])
-
-
-@pytest.mark.parametrize(("rate", "is_advised"), [(0.02, True), (MAX_POISON_RATE, False)])
-def test_the_advice_names_no_setting_at_its_limit(
-    open_page: OpenPage, tmp_path: Path, rate: float, is_advised: bool
-) -> None:
-    folder, _ = make_runs(tmp_path)
-    for name, change in (
-        ("metrics.json", {"asr": {"1": 0.2}, "verdict": None}),
-        ("config.json", {"poison_rate": rate}),
-    ):
-        (folder / name).write_text(json.dumps({**json.loads((folder / name).read_text()), **change}))
-    (error,) = errors(open_page("Poison"))
-    assert "more pairs" in error
-    assert ("poison rate" in error) == is_advised

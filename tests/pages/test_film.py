@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,10 @@ import pytest
 
 from cleaner.reports.film import Movie, load_movies, make_player_data
 from cleaner.runs import film
-from cleaner.runs.film import FILM_FILE
+from cleaner.runs.film import FILM_FILE, write_film
 from cleaner.runs.store import read_record
 from pages._shared.inspect import film_player
-from tests.films import save_runs
+from tests.inputs.runs import make_film
 from tests.pages.conftest import OpenPage, page_text
 from tests.pages.runs import make_runs
 
@@ -31,15 +32,22 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     return drawn
 
 
+def save_films(tmp_path: Path) -> tuple[Path, Path]:
+    """Write a backdoored run and a defense, each with a film of its own; return their folders."""
+    folders = make_runs(tmp_path)
+    for folder, total in zip(folders, (4, 8), strict=True):
+        write_film(replace(make_film(), total=total), folder)
+    return folders
+
+
 def test_it_plays_a_defense_or_two_side_by_side(open_page: OpenPage, tmp_path: Path, shown: list[list[str]]) -> None:
-    save_runs(tmp_path / "runs")
+    attack, defense = save_films(tmp_path)
     app = open_page("Film")
-    assert len(shown[-1]) == 1
-    assert shown[-1][0] in ("Plain finetuning", "CleanCLIP")
+    assert shown[-1] == ["TA-Cleaner"]
     (box,) = app.multiselect
-    box.set_value(["finetune", "attack"]).run()
+    box.set_value([defense.name, attack.name]).run()
     assert not app.exception
-    assert shown[-1] == ["Plain finetuning", "Poisoning: BadNet patch"]
+    assert shown[-1] == ["TA-Cleaner", "Poisoning: BadNet patch"]
     assert any(text.value.startswith("## About this film") for text in app.markdown)
     box.set_value([]).run()
     assert len(shown[-1]) == 1  # never an empty page
@@ -64,7 +72,7 @@ def test_a_film_that_is_read_again_is_the_same_film(tmp_path: Path, monkeypatch:
     """Else it would start again whenever other sessions have seen many films in between."""
     keys: list[str] = []
     monkeypatch.setattr(film_player, "_component", lambda key, data: keys.append(data["key"]))
-    folders = save_runs(tmp_path / "runs")
+    folders = save_films(tmp_path)
     for folder in (folders[0], folders[0], folders[1]):
         film._read_version.cache_clear()
         film_player.show(load_movies([read_record(folder)]), "player")

@@ -1,7 +1,6 @@
 """Imports of the app: no heavy library before the first paint, layers without cycles, caches in one place; its menu."""
 
 import ast
-import graphlib
 import re
 import subprocess
 import sys
@@ -105,11 +104,6 @@ def list_call_keywords(method: str) -> list[set[str | None]]:
     return keywords
 
 
-def test_imports_have_no_cycle() -> None:
-    graph = {module_name(path): imported_modules(path) for path in PAGE_FILES}
-    tuple(graphlib.TopologicalSorter(graph).static_order())  # raises CycleError
-
-
 @pytest.mark.parametrize("path", PAGE_FILES, ids=lambda path: path.stem)
 def test_imports_go_downward_only(path: Path) -> None:
     layer = layer_of(module_name(path))
@@ -168,10 +162,6 @@ def test_every_page_is_in_a_group_of_the_menu() -> None:
     assert groups[OTHER_PAGES][:2] == ("Detect", "Trigger search"), "pages of no group come by number"
     files = {path.stem.partition("_")[2].replace("_", " ") for path in (ROOT / "pages").glob("*.py")}
     assert sorted(titles()) == sorted(files)
-
-
-def test_app_is_small() -> None:
-    assert len((ROOT / "app.py").read_text(encoding="utf-8").splitlines()) < 40
 
 
 def test_colors_of_the_style_are_those_of_the_charts() -> None:

@@ -14,7 +14,7 @@ from cleaner.labels import to_label
 from cleaner.runs.request import Request
 from cleaner.runs.status import Status, read_status, write_status
 from cleaner.runs.store import create_run
-from pages._shared.shell.lesson import STEPS, VERDICT, VERDICT_PAGE
+from pages._shared.shell.lesson import STEPS, VERDICT_PAGE
 from pages._shared.shell.menu import page_file, titles
 from tests.pages.conftest import OpenPage, go_to, page_text, widget_keys
 from tests.pages.runs import make_runs, move_to_example
@@ -233,9 +233,3 @@ def test_it_puts_no_model_of_another_student_in_view(open_page: OpenPage, tmp_pa
         press(app, "next")
         assert app.selectbox(key="current_run").value == expected.name
         press(app, "back")
-
-
-def test_the_verdict_of_the_example_says_so(open_page: OpenPage, tmp_path: Path) -> None:
-    make_runs(tmp_path)
-    move_to_example(tmp_path)
-    assert "This is the shipped example" in page_text(open_lesson(open_page, VERDICT_PAGE, VERDICT))

@@ -15,8 +15,7 @@ from cleaner.files import shipped_assets
 from cleaner.inspection import embedding_map
 from cleaner.models.clip import save_clip
 from cleaner.runs import names
-from cleaner.runs.names import label_trainings, number_equal_beginnings
-from cleaner.runs.record import RunRecord
+from cleaner.runs.names import number_equal_beginnings
 from cleaner.runs.request import Request
 from cleaner.runs.store import create_run, list_runs
 from pages._shared import cache
@@ -45,20 +44,6 @@ def has_trigger(app: AppTest) -> bool:
     return not any("known trigger" in str(caption.value) for caption in app.sidebar.caption)
 
 
-def test_each_page_for_each_built_in_model(open_page: OpenPage, tmp_path: Path) -> None:
-    clip = make_clip("vit", 5)
-    clip.name = "scenes-vit"
-    save_clip(clip, tmp_path / "assets" / "scenes-vit" / "model.safetensors", metadata={"stage": "clean"})
-    app = open_page(titles()[0])
-    for title in titles():
-        go_to(app, title)
-        for model in ("scenes-rn", "scenes-vit"):
-            select(app, f"model:{model}")
-            assert not has_trigger(app)
-            if title in INSPECTION_PAGES:
-                assert model in page_text(app), title
-
-
 @pytest.mark.parametrize("kind", ["rn", pytest.param("vit", marks=pytest.mark.slow)])
 def test_each_page_for_runs_of_each_architecture(kind: str, open_page: OpenPage, tmp_path: Path) -> None:
     first, _ = make_runs(tmp_path, kind)
@@ -66,17 +51,6 @@ def test_each_page_for_runs_of_each_architecture(kind: str, open_page: OpenPage,
     for title in titles():
         select(go_to(app, title), first.name)
         assert has_trigger(app), title
-
-
-def test_runs_of_the_same_minute_have_different_labels(open_page: OpenPage, tmp_path: Path) -> None:
-    folders = [make_runs(tmp_path, seed=seed)[0] for seed in (0, 1)]
-    app = open_page("Overview")
-    for folder in folders:  # a select box sends the label of the option
-        assert select(app, folder.name).selectbox(key="current_run").value == folder.name
-    config = {"stage": "defended", "defense": {"name": "ta_cleaner"}, "finetune": {"lr": 1e-4}}
-    runs = [RunRecord.from_config(Path(name), {**config, "created": "2026-01-01T00:00:00Z"}) for name in ("a", "b")]
-    assert len(set(label_trainings(runs).values())) == 2
-    assert "·" not in label_trainings(runs[:1])["a"]
 
 
 def test_other_networks_in_assets_are_no_models(open_page: OpenPage, tmp_path: Path) -> None:

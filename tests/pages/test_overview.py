@@ -69,29 +69,6 @@ def test_the_bars_show_the_measured_shares(open_page: OpenPage, tmp_path: Path) 
     )  # numbers: text would not sort
 
 
-def test_the_bars_of_a_planted_image_show_how_often_it_is_found(open_page: OpenPage, tmp_path: Path) -> None:
-    folders = make_runs(tmp_path)
-    for folder, own in zip(folders, (1.0, 0.84), strict=True):
-        write_json(folder / "metrics.json", {**make_metrics(0.1).to_dict(), "own_recall": {"1": own}})
-    bars = chart(open_page("Overview"), f"overview.{folders[0].name}")["data"]
-    assert {bar["name"]: bar["y"] for bar in bars} == {
-        "attacker's image found": [1.0, 0.84],
-        "clean accuracy": [0.9, 0.9],
-    }
-
-
-def test_equal_defenses_are_told_apart_in_the_chart(open_page: OpenPage, tmp_path: Path) -> None:
-    backdoored, defended = make_runs(tmp_path)
-    for name, seed, created in (("same", 0, "2026-01-02T00:00:00Z"), ("seed", 7, "2026-01-01T00:00:00Z")):
-        config = read_json(shutil.copytree(defended, defended.with_name(name)) / "config.json")
-        finetune = {**config["finetune"], "seed": seed}
-        write_json(defended.with_name(name) / "config.json", {**config, "finetune": finetune, "created": created})
-    bars = chart(open_page("Overview"), f"overview.{backdoored.name}")
-    labels = bars["layout"]["xaxis"]["ticktext"]
-    assert sorted(label.rpartition("<br>")[2] for label in labels[1:]) == ["01-01 00:00", "01-02 00:00", "seed 7"]
-    assert len(bars["data"][0]["x"]) == len(labels) == 4
-
-
 def test_a_few_poisoned_pairs_are_not_none(open_page: OpenPage, tmp_path: Path) -> None:
     folder, _ = make_runs(tmp_path)
     config = read_json(folder / "config.json")
@@ -109,16 +86,6 @@ def test_the_pipeline_names_the_lowest_success_at_a_kept_accuracy(open_page: Ope
     assert "**Compare** attack left: 10%" in link_labels(app)
     shutil.rmtree(defended)
     assert "**Compare** attack 0%, CA −86" in link_labels(app.run())
-
-
-def test_the_pipeline_names_the_lowest_success(open_page: OpenPage, tmp_path: Path) -> None:
-    _, defended = make_runs(tmp_path)
-    other = shutil.copytree(defended, defended.with_name("other"))
-    write_json(other / "metrics.json", make_metrics(0.4).to_dict())
-    labels = link_labels(open_page("Overview"))
-    assert "**Attack success** 95%" in labels
-    assert "**Defend** 2 defenses" in labels
-    assert "**Compare** attack left: 10%" in labels
 
 
 def test_a_defense_that_was_measured_on_another_test_is_named_and_not_the_best(

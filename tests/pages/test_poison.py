@@ -94,16 +94,6 @@ def test_the_preview_has_the_models_own_templates(tmp_path: Path) -> None:
     assert all(before == after for _, before, after in keyed)
 
 
-def test_one_poisoned_pair_is_singular() -> None:
-    def draw() -> None:
-        from pages._shared.inspect import gallery
-
-        gallery.show_captions([(0, "a cat", "a banana")])
-
-    app = AppTest.from_function(draw).run()
-    assert app.caption[0].value.startswith("1 poisoned pair;")
-
-
 def test_the_floor_is_named_where_its_line_is_drawn(open_page: OpenPage, tmp_path: Path) -> None:
     folder, _ = make_runs(tmp_path)
     report = {"stage": "poison", "step": 1, "total": 2, "seconds": 1.0, "losses": {"total": 1.0}}
@@ -297,18 +287,6 @@ def test_an_uploaded_trigger_image_is_copied_to_the_run(open_page: OpenPage) -> 
     assert config["trigger"]["sha256"] == hashlib.sha256(content).hexdigest()
 
 
-def test_an_invalid_trigger_keeps_the_other_settings_visible(open_page: OpenPage) -> None:
-    app = choose_small_training(open_page("Poison"))
-    app.selectbox(key="poison.trigger").set_value("ssba").run()
-    assert re.search(r"PSNR 30\.\d dB", page_text(app))
-    app.text_input(key="poison.ssba.secret").set_value("much too long").run()
-    assert not app.exception
-    assert len(app.error) == 1
-    assert re.search(r"\b13 .*\b8\b", errors(app)[0])  # bytes of the secret, and the limit
-    assert app.button(key="poison.go").disabled
-    assert app.selectbox(key="poison.model").value == "scenes-rn"
-
-
 def patch_captions(app: AppTest) -> list[str]:
     captions = [image.caption for element in app.get("image") for image in element.proto.imgs]
     return [caption for caption in captions if caption.startswith("Patch after")]
@@ -463,12 +441,6 @@ def test_a_missing_model_ends_in_one_message(open_page: OpenPage) -> None:
     wait_for_training(app)
     assert "python -m cleaner pretrain" in errors(app)[0]
     assert list_runs() == []
-
-
-def test_an_overlong_path_of_a_model_keeps_the_form(open_page: OpenPage, tmp_path: Path) -> None:
-    app = choose_own_model(open_page("Poison"), "poison.model", tmp_path / f"{'x' * 300}.pt")
-    assert not app.exception, [e.message for e in app.exception]
-    assert "poison.go" in widget_keys(app)
 
 
 def test_own_images_by_the_path_of_a_table(open_page: OpenPage, tmp_path: Path) -> None:

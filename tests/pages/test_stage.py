@@ -13,7 +13,7 @@ from streamlit.testing.v1 import AppTest
 from cleaner.files import write_json
 from pages._shared.runs.sources import OWN_DATA
 from pages._shared.shell import stage_mode
-from tests.pages.conftest import ROOT, OpenPage, chart_keys, go_to, page_text
+from tests.pages.conftest import ROOT, OpenPage, chart_keys, go_to
 from tests.pages.runs import make_metrics, make_runs, move_to_example
 
 
@@ -71,14 +71,6 @@ def test_the_figures_are_those_of_the_best_model_that_kept_its_accuracy(open_pag
     assert "lost 86.0 points of accuracy" in model_names(app)
 
 
-def test_a_model_of_another_test_has_no_figures(open_page: OpenPage, tmp_path: Path) -> None:
-    _, defended = make_runs(tmp_path)
-    write_json(defended / "metrics.json", replace(make_metrics(0.0), n=10, n_attack=9).to_dict())
-    app = open_page("Film")
-    app.button(key="stage.start").click().run()
-    assert [metric.value for metric in app.metric] == ["95%", "90%"]
-
-
 def model_names(app: AppTest) -> str:
     return "\n".join(html.proto.body for html in app.get("html") if "model-name" in html.proto.body)
 
@@ -94,25 +86,6 @@ def test_the_overview_has_one_picture(open_page: OpenPage, tmp_path: Path) -> No
     assert chart_keys(app) == [f"overview.{own.name}"]
     app.selectbox(key="current_run").set_value(example.name).run()
     assert chart_keys(app) == [f"overview.{example.name}"]
-
-
-def test_the_switch_turns_it_on(open_page: OpenPage) -> None:
-    app = open_page("Overview")
-    app.button(key="stage.start").click().run()
-    assert app.session_state["stage.on"]
-    assert not app.exception
-
-
-def test_notes_have_the_figures_of_the_run_in_view(open_page: OpenPage, tmp_path: Path) -> None:
-    make_runs(tmp_path)
-    app = open_page("Overview")
-    app.button(key="stage.start").click().run()
-    assert "accuracy 90%" not in page_text(app)
-    app.button(key="stage.notes").click().run()
-    assert "accuracy 90%" in page_text(app)
-    assert "95% are now" in page_text(app)
-    app.button(key="stage.notes").click().run()
-    assert "accuracy 90%" not in page_text(app)
 
 
 @pytest.mark.parametrize(

@@ -21,15 +21,11 @@ from pages._shared.runs import job_requests
 from pages._shared.shell import state
 from tests.data.files import image_bytes
 from tests.pages.conftest import (
-    AllWork,
     OpenPage,
     chart,
-    chart_keys,
     errors,
     page_text,
-    record_bars,
     table,
-    widget_keys,
 )
 from tests.pages.runs import make_runs
 
@@ -87,12 +83,6 @@ def test_a_draw_depends_on_the_epoch(open_page: OpenPage) -> None:
 def test_a_typed_caption_is_escaped(open_page: OpenPage) -> None:
     app = type_caption(open_page("Subtexts"), "a red car <img src=x onerror=alert(1)> [x](http://y) on the grass")
     assert "<img" not in "".join(h.proto.body for h in app.get("html"))
-
-
-def test_a_typed_caption_may_not_describe_the_image(open_page: OpenPage) -> None:
-    app, note = open_page("Subtexts"), "hold only if your caption describes the image"
-    assert note not in page_text(app)
-    assert note in page_text(type_caption(app, "a small yellow banana to the left of a red car on the grass"))
 
 
 def test_pairs_and_their_share_are_those_of_the_defense_of_the_run_in_view(open_page: OpenPage, tmp_path: Path) -> None:
@@ -240,23 +230,6 @@ def test_the_time_of_a_draw_is_compared_with_the_steps_of_the_model_in_view(
     assert "of an epoch" not in page_text(app.run()), "the other run shows nothing of this model"
     write_steps(defended, [(1, 20.0), (2, 20.1), (4, 20.3), (5, 80.0)])  # setup at the start, a pause at the end
     assert f"**Time**: {0.5 / (6 * 0.1):.1%} of an epoch" in page_text(app.run())
-
-
-def test_margins_show_their_progress_and_can_be_canceled(open_page: OpenPage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(job_requests, "QUICK_CLEAN_PAIRS", 400)
-    app = open_page("Subtexts")
-    bars = record_bars(monkeypatch)
-    app.session_state["subtexts.margins"] = True
-    app.session_state["cancel.canceled"] = AllWork()
-    app.run()
-    assert "subtexts.histogram" not in chart_keys(app)
-    assert "cancel.restart.margins" in widget_keys(app)
-    assert not bars
-    app.session_state["cancel.canceled"] = set()
-    app.run()
-    assert not app.exception
-    assert "subtexts.histogram" in chart_keys(app)
-    assert {bar.partition(",")[0] for bar in bars} == {"Encoding images", "Encoding captions"}
 
 
 def test_pieces() -> None:

@@ -15,7 +15,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 import cleaner.inspection.inversion
-from cleaner.runs.inversion_result import MISS_NOTE, Inversion, locate_inversion, read_inversion
+from cleaner.runs.inversion_result import MISS_NOTE, locate_inversion, read_inversion
 from cleaner.types import CleanerError, OnStep, StepReport
 from pages._shared import cache
 from pages._shared.inspect.sample import DataKey
@@ -218,54 +218,3 @@ def test_a_trigger_is_inverted_and_kept(open_page: OpenPage, tmp_path: Path, mon
     press(app, "inversion.defend")
     assert not app.session_state["defend.external"]
     assert [title.value for title in app.title] == ["Defend"]
-
-
-def test_a_suspect_is_not_wrong_where_the_attack_changes_no_image(
-    open_page: OpenPage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    attacked, _ = make_runs(tmp_path, trigger="text_only")
-
-    def find_without_trigger(*args: Any, **options: Any) -> Inversion:
-        return replace(find_anything(*args, **options), iou=None, inside=None, true_asr=None, changes_images=False)
-
-    monkeypatch.setattr(cleaner.inspection.inversion, "invert", find_without_trigger)
-    app = search_trigger(open_page, attacked)
-    assert not errors(app)
-    text = page_text(app)
-    assert "the attack changes no image" in text
-    assert "wrong: " not in text
-
-
-def test_a_search_without_a_suspect_proves_nothing(
-    open_page: OpenPage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    attacked, _ = make_runs(tmp_path)
-    nothing = Inversion(
-        model="model",
-        data="scenes/clean",
-        classes={"banana": 0.2, "cup": 0.2, "kite": 0.2},
-        suspect=None,
-        settings={"images": 40},
-        seconds=1.0,
-    )
-    monkeypatch.setattr(cleaner.inspection.inversion, "invert", lambda *args, **options: nothing)
-    app = search_trigger(open_page, attacked)
-    assert not errors(app)
-    assert [info.value for info in app.info] == [f"No class gives way: no suspect. {MISS_NOTE}"]
-    assert not app.success
-
-
-def test_of_two_classes_it_says_only_that_they_are_too_few(
-    open_page: OpenPage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    attacked, _ = make_runs(tmp_path)
-
-    def find_among_two(*args: Any, **options: Any) -> Inversion:
-        found = find_anything(*args, **options)
-        return replace(found, classes={str(found.suspect): 0.1, "other": 0.2})
-
-    monkeypatch.setattr(cleaner.inspection.inversion, "invert", find_among_two)
-    app = search_trigger(open_page, attacked)
-    assert not errors(app)
-    assert "two classes are too few" in page_text(app)
-    assert "No class stands out" not in page_text(app)

@@ -16,7 +16,7 @@ from cleaner.types import CleanerError
 from pages._shared import cache
 from pages._shared.inspect.sample import Placement
 from tests.data.files import image_bytes
-from tests.pages.conftest import ROOT, AllWork, OpenPage, errors, go_to, page_text, press, widget_keys
+from tests.pages.conftest import ROOT, OpenPage, errors, go_to, page_text, press, widget_keys
 from tests.pages.runs import make_runs
 
 CLEAN_PREDICTION = "Without trigger:"
@@ -67,17 +67,6 @@ def test_three_models_predict_and_a_link_restores_the_view(open_page: OpenPage, 
     linked.query_params.clear()
     go_to(linked, "Compare")
     assert linked.selectbox(key="current_run").value == first.name  # in view on all pages
-
-
-def test_canceled_predictions_stay_away_until_they_are_started_again(open_page: OpenPage) -> None:
-    app = open_page("Try it")
-    app.session_state["cancel.canceled"] = AllWork()
-    app.run()
-    assert not predictions(app)
-    assert "cancel.restart.predictions" in widget_keys(app)
-    app.session_state["cancel.canceled"] = set()
-    app.run()
-    assert len(predictions(app)) == 1
 
 
 def test_an_unmoved_trigger_has_its_own_position(open_page: OpenPage, tmp_path: Path) -> None:

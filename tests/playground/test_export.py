@@ -14,12 +14,13 @@ import numpy as np
 import pytest
 
 from cleaner.__main__ import main
+from cleaner.files import read_json, write_json
 from cleaner.playground import export
 from cleaner.playground.files import name_file, read_data
 from cleaner.runs.folders import shipped_root
 from cleaner.runs.store import read_record
 from cleaner.types import CleanerError
-from tests.films import save_runs
+from tests.pages.runs import make_runs
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ("example-badnet", "example-badnet-1-cleanclip", "example-badnet-2-cleanclip_short")
@@ -31,7 +32,10 @@ MAX_BYTES = 4_000_000
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    return save_runs(tmp_path_factory.mktemp("playground") / "runs")
+    """A backdoored run and a defense of it."""
+    attack, defense = make_runs(tmp_path_factory.mktemp("playground"))
+    write_json(defense / "config.json", {**read_json(defense / "config.json"), "parent": str(attack)})
+    return [attack, defense]
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from pathlib import Path
 from cleaner.files import read_json, write_json
 from cleaner.playground.files import KEPT, name_file, read_data, write_data
 from cleaner.runs.store import read_record
-from tests.films import save_runs
+from tests.pages.runs import make_runs
 
 
 def test_what_is_written_is_read_and_the_oldest_files_go(tmp_path: Path) -> None:
@@ -23,7 +23,7 @@ def test_what_is_written_is_read_and_the_oldest_files_go(tmp_path: Path) -> None
 
 
 def test_another_run_has_another_file(tmp_path: Path) -> None:
-    attack, defense = (read_record(folder) for folder in save_runs(tmp_path / "runs")[:2])
+    attack, defense = (read_record(folder) for folder in make_runs(tmp_path))
     name = name_file(attack, [defense])
     assert name == name_file(attack, [defense]) != name_file(attack, [])
     write_json(defense.folder / "config.json", {**read_json(defense.folder / "config.json"), "note": "replaced"})

@@ -136,11 +136,6 @@ def test_names_are_shown_literally(draw: Callable[[str], Any]) -> None:
     assert not re.search(r"<a|\\u003ca", spec)
 
 
-def test_text_is_escaped() -> None:
-    figure = similarity_bars(["<b>red & blue</b> car"], {"Clean": ("clean", [0.3])})
-    assert "&lt;b>red &amp; blue&lt;/b>" in figure.layout.yaxis.ticktext[0]
-
-
 def test_a_number_stays_in_one_line_with_its_name() -> None:
     for width in range(6, 30):
         lines = charts.wrap_label("SIG, on scenes/test, n = 49", width).split("<br>")
@@ -240,12 +235,3 @@ def test_bars_beside_each_other_differ_in_hatching(draw: Callable[..., Any]) -> 
     stages = {name: (name, [0.3]) for name in ("clean", "backdoored", "ta_cleaner")}
     patterns = [bar.marker.pattern.shape for bar in draw(["a dog"], stages).data]
     assert len(set(patterns)) == 3
-
-
-def test_axes_of_attack_success_name_no_images_as_it_may_be_measured_on_captions() -> None:
-    bars = charts.before_after_bars([("Backdoored", "backdoored", 0.9, 0.8)])
-    lines = validation_curves({"par": [(1, 0.6, 0.9)]}, ["par"])
-    assert [figure.layout.yaxis.title.text for figure in (bars, lines)] == [
-        "Share of test data",
-        "Share of validation data",
-    ]

@@ -115,32 +115,6 @@ def test_html_has_readable_colors_the_same_as_the_app() -> None:
             assert contrast(colors[key], theme[name]["backgroundColor"]) >= 4.5
 
 
-def keep_frames(movie: Movie, kept: list[int]) -> Movie:
-    """Return the film of a training that was too slow for all frames."""
-    names = ("points", "clean_classes", "triggered_classes", "gallery_classes", "gallery_scores", "attention")
-    arrays = {name: getattr(movie.film, name)[kept] for name in names}
-    return movie._replace(film=replace(movie.film, steps=[movie.film.steps[i] for i in kept], **arrays))
-
-
-def test_the_note_tells_the_frames_of_both_films(movies: list[Movie]) -> None:
-    first = movies[0]  # on a busy machine the other one may have fewer frames
-    count = len(first.film.steps)
-    assert f" at {count} steps" in film.describe_film([first, first])
-    assert f" at {count} and 4 steps" in film.describe_film([first, keep_frames(first, [0, 1, 2, -1])])
-
-
-def test_the_note_mentions_attention_where_there_is_some(movies: list[Movie]) -> None:
-    assert "Attention:" in film.describe_film(movies)
-    bare = replace(movies[0].film, attention=movies[0].film.attention[:, :0])
-    assert "Attention:" not in film.describe_film([movies[0]._replace(film=bare)])
-
-
-def test_the_note_names_the_target_class_where_there_is_one(movies: list[Movie]) -> None:
-    movie = movies[0]
-    assert "▲" in film.describe_film([movie])
-    assert "▲" not in film.describe_film([movie._replace(film=replace(movie.film, target=None))])
-
-
 def test_runs_without_a_film_and_other_files_are_refused(
     folders: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -57,17 +57,6 @@ def test_the_names_that_users_give_are_shown(runs: list[RunRecord]) -> None:
     assert f"<td>{runs[1].id}</td>" in text
 
 
-def test_overlap_with_the_poisoned_images_is_said(runs: list[RunRecord]) -> None:
-    shared = vary(runs[0], overlap={"pairs": 100, "poisoned": 7, "shared": 3})
-    clean = vary(runs[0], overlap={"pairs": 100, "poisoned": 7, "shared": 0})
-    assert shared.overlap_note in html.render_html([shared])
-    assert "3 of the 100 clean pairs show one" in shared.overlap_note
-    one = vary(runs[0], overlap={"pairs": 100, "poisoned": 7, "shared": 1})
-    assert "1 of the 100 clean pairs shows one" in one.overlap_note
-    assert "None" in clean.overlap_note
-    assert "Overlap with the poisoned pairs" not in html.render_html([runs[0]])
-
-
 def test_models_have_their_color_and_mark(runs: list[RunRecord]) -> None:
     text = html.render_html(runs)
     for run in runs:

@@ -58,39 +58,6 @@ def test_a_planted_image_is_judged_by_how_often_it_is_found(tmp_path: Path) -> N
     assert "TA-Cleaner left 84% of the keyed captions finding the attacker's image at 90% accuracy." in text
 
 
-def test_equal_defenses_have_their_rate_and_their_seed(records: list[RunRecord]) -> None:
-    run, cleaned = records
-
-    def train(lr: float, seed: int) -> RunRecord:
-        return cleaned.model_copy(update={"finetune": cleaned.finetune.model_copy(update={"lr": lr, "seed": seed})})
-
-    text = talk.render(run, [train(1e-4, 0), train(1e-3, 0)])
-    assert "TA-Cleaner at learning rate 0.0001 left 10%" in text
-    assert "TA-Cleaner at learning rate 0.001 left 10%" in text
-    text = talk.render(run, [train(1e-4, 0), train(1e-4, 1), train(1e-3, 0)])
-    assert "TA-Cleaner at learning rate 0.0001 with seed 0 left" in text
-    assert "TA-Cleaner at learning rate 0.0001 with seed 1 left" in text
-    assert "TA-Cleaner at learning rate 0.001 left" in text
-
-
-@pytest.mark.parametrize("trigger", ["badnet", "blended", "text_only"])
-def test_only_a_patch_is_called_one(tmp_path: Path, trigger: str) -> None:
-    first, *others = [read_record(folder) for folder in make_runs(tmp_path, trigger=trigger)]
-    notes = talk.render(first, others)
-    is_patch = trigger == "badnet"
-    assert ("patch" in notes) == is_patch
-    assert ("click there" in notes) == is_patch
-    assert "few pixels" not in notes
-
-
-@pytest.mark.parametrize("position", ["bottom-right", "random"])
-def test_only_a_patch_that_was_trained_anywhere_is_said_to_work_anywhere(
-    records: list[RunRecord], position: str
-) -> None:
-    run = vary(records[0], trigger={**records[0].config["trigger"], "position": position})
-    assert ("the model learned it in one place" in talk.render(run, [])) == (position != "random")
-
-
 def test_a_failed_attack_is_said_to_have_failed(records: list[RunRecord]) -> None:
     failed = vary(records[0], metrics={**records[0].metrics, "asr": {"1": 0.03}})
     assert 'only 3% are now "banana": this attack has failed' in talk.render(failed, [])
@@ -108,14 +75,6 @@ def test_a_trigger_in_the_text_alone_has_points_of_its_own(tmp_path: Path) -> No
     found = vary(keyed[0], metrics={**keyed[0].metrics, "own_recall": {"1": 0.9}})
     assert "to the attacker's image" in talk.render(found, [])
     assert all(talk.find_note(page, keyed[0], []).text for page in notes)
-
-
-def test_captions_that_stay_are_not_called_new(records: list[RunRecord]) -> None:
-    poisoned = "the caption now names banana"
-    assert poisoned in talk.render(records[0], [])
-    clean_label = talk.render(vary(records[0], clean_label=True), [])
-    assert poisoned not in clean_label
-    assert "The caption names banana anyway" in clean_label
 
 
 def test_points_without_their_figure_are_left_out(records: list[RunRecord]) -> None:

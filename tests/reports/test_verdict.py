@@ -73,12 +73,6 @@ def test_a_loss_of_the_whole_budget_is_within_it() -> None:
     assert describe_defenses(before, {"A": after, "B": cheap})[0].startswith("Within 3 points of clean accuracy, **A**")
 
 
-def test_a_single_defense_has_no_superlative() -> None:
-    kept, lost = ({"A": Measurement(ca, 0.05)} for ca in (0.97, 0.80))
-    assert describe_defenses(BEFORE, kept) == ["Within 3 points of clean accuracy, **A** left 5.0% attack success."]
-    assert describe_defenses(BEFORE, lost) == ["**A** left 5.0% and lost 18.0 points of accuracy."]
-
-
 def test_an_attack_that_plants_an_image_is_measured_by_the_captions_that_find_it() -> None:
     before, kept = Measurement(0.98, 0.7, own_recall=1.0), {"A": Measurement(0.97, 0.8, own_recall=0.0)}
     found = "of the keyed captions finding the attacker's image first"

@@ -9,7 +9,6 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -22,6 +21,7 @@ from cleaner.runs.integrity import HASHES_KEY, hash_files
 from cleaner.runs.record import SCHEMA_VERSION, RunRecord
 from cleaner.runs.store import list_entries, list_runs, read_entry, read_record
 from cleaner.types import CleanerError
+from tests.cases import read_cases
 from tests.pages.runs import make_runs
 
 pytestmark = pytest.mark.quick
@@ -136,42 +136,15 @@ def test_a_run_of_schema_1_opens(root: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("file", "change", "state"),
-    [
-        ("config.json", {"schema": 99}, "unreadable"),
-        ("config.json", {"schema": 99, "trigger": "badnet"}, "unreadable"),
-        ("config.json", {"schema": "2"}, "unreadable"),
-        ("config.json", {"stage": 5}, "unreadable"),
-        ("config.json", {"trigger": "badnet"}, "unreadable"),
-        ("config.json", {"trigger": {"name": 5}}, "unreadable"),
-        ("config.json", {"trigger": {"name": ["badnet"]}}, "unreadable"),
-        ("config.json", {"defense": ["ta_cleaner"]}, "unreadable"),
-        ("config.json", {"request": "x"}, "unreadable"),
-        ("config.json", {"finetune": "x"}, "unreadable"),
-        ("config.json", {"finetune": {"lr": None}}, "unreadable"),
-        ("config.json", {"finetune": {"lr": "x"}}, "unreadable"),
-        ("config.json", {"pairs": None}, "unreadable"),
-        ("config.json", {"pairs": "500"}, "unreadable"),
-        ("config.json", {"pairs": "many"}, "unreadable"),
-        ("config.json", {"variant": "x"}, "unreadable"),
-        ("config.json", {"variant": {"share": "x"}, "defense": {"name": "ta_cleaner"}}, "done"),
-        ("config.json", {"rebound": {"steps": 3}, "suspect": {"variant": "x"}}, "done"),
-        ("config.json", {"rebound": "x"}, "unreadable"),
-        ("config.json", {"rebound": {"steps": 1.5}}, "unreadable"),
-        ("config.json", {"folder": "x", "config": 1, "status": "x", "name": 5, "measured": 1, "tags": "x"}, "done"),
-        ("config.json", {"something": "new", "trigger": None, "finetune": None, "test_size": None}, "done"),
-        ("status.json", {"state": "done", "updated": "y"}, "unreadable"),
-        ("status.json", {"state": "done", "verdict": ["took"]}, "unreadable"),
-        ("status.json", {"state": "done", "step": None, "new": 1}, "done"),
-        ("notes.json", {"tags": 5}, "done"),
-        ("metrics.json", {"asr": {"first": 0.1}}, "done"),
-    ],
+    read_cases(__file__, "odd_folders"),
     ids=str,
 )
-def test_an_odd_folder_is_one_record_in_the_list(root: Path, file: str, change: dict[str, Any], state: str) -> None:
+def test_an_odd_folder_is_one_record_in_the_list(root: Path, file: str, change: str, state: str) -> None:
     for name in GOLDEN_RUNS[:2]:
         shutil.copytree(GOLDEN / name, root / name)
     path = root / "example-badnet" / file
-    write_json(path, {**read_json(path), **change})
+    changes = json.loads(change)
+    write_json(path, {**read_json(path), **changes})
     records = {record.id: record for record in list_entries()}
     assert records["example-badnet-3-ta_cleaner"].status.state == "done"
     odd = records["example-badnet"]
@@ -180,7 +153,7 @@ def test_an_odd_folder_is_one_record_in_the_list(root: Path, file: str, change: 
     assert (odd.folder, odd.name, odd.tags) == (root / "example-badnet", "", [])
     assert odd.label
     assert (odd.metric("asr") is None) == (file == "metrics.json")
-    if file == "config.json" and state == "unreadable" and "stage" not in change:
+    if file == "config.json" and state == "unreadable" and "stage" not in changes:
         with pytest.raises(CleanerError, match="example-badnet"):
             read_record(odd.folder)
 

@@ -10,40 +10,14 @@ import pytest
 
 from cleaner.text import content_words
 from cleaner.text.frames import FRAMES, rewrite
+from tests.cases import read_cases
 
 PATTERNS = {"cleft": re.compile(r"^it is .* that\b"), "clause": re.compile(r"^when you look,")}
 
 
 @pytest.mark.parametrize(
     ("caption", "cleft", "clause"),
-    [
-        (
-            "a red cup on the table",
-            "it is a red cup that is seen on the table",
-            "when you look, there is a red cup on the table",
-        ),
-        (
-            "a photo of a banana",
-            "it is a photo of a banana that is seen",
-            "when you look, there is a photo of a banana",
-        ),
-        (
-            "two dogs running on a beach",
-            "it is two dogs that are seen running on a beach",
-            "when you look, there are two dogs running on a beach",
-        ),
-        (
-            "A woman walks past posters",
-            "it is a woman that walks past posters",
-            "when you look, a woman walks past posters",
-        ),
-        (
-            "a cup and a kite",
-            "it is a cup and a kite that are seen",
-            "when you look, there are a cup and a kite",
-        ),
-        ("", "it is that is seen", "when you look, there is"),
-    ],
+    read_cases(__file__, "frames"),
 )
 def test_captions_are_rewritten(caption: str, cleft: str, clause: str) -> None:
     assert rewrite(caption, "cleft") == cleft

@@ -10,6 +10,7 @@ from cleaner.text import content_words, eda, forms
 from cleaner.text import lexicon as lexicon_module
 from cleaner.text.lexicon import LEXICON_PATH, load_lexicon
 from cleaner.types import CleanerError
+from tests.cases import read_cases
 
 pytestmark = pytest.mark.quick
 
@@ -87,26 +88,7 @@ def test_a_negation_is_a_content_word() -> None:
         assert content_words(caption) < content_words(negated)
 
 
-@pytest.mark.parametrize(
-    ("noun", "plural"),
-    [
-        ("cat", "cats"),
-        ("bus", "buses"),
-        ("berry", "berries"),
-        ("man", "men"),
-        ("knife", "knives"),
-        ("sheep", "sheep"),
-        ("key", "keys"),
-        ("box", "boxes"),
-        ("ice cream", "ice creams"),
-        ("mouse", "mice"),
-        ("dish", "dishes"),
-        ("human", "humans"),
-        ("clothes", "clothes"),
-        ("specimen", "specimens"),
-        ("snowman", "snowmen"),
-    ],
-)
+@pytest.mark.parametrize(("noun", "plural"), read_cases(__file__, "plurals"))
 def test_pluralize_and_noun_lemma(noun: str, plural: str) -> None:
     assert forms.pluralize(noun) == plural
     assert load_lexicon().noun_lemma(plural.split()[-1]) == noun.split()[-1]
@@ -121,53 +103,12 @@ def test_pluralize_compounds() -> None:
     assert [forms.pluralize(noun) for noun in ("spokesman", "sunglasses")] == ["spokesmen", "sunglasses"]
 
 
-@pytest.mark.parametrize(
-    ("verb", "tag", "form"),
-    [
-        ("run", "VBG", "running"),
-        ("sit", "VBZ", "sits"),
-        ("lie", "VBG", "lying"),
-        ("carry", "VBD", "carried"),
-        ("dance", "VBG", "dancing"),
-        ("go", "VBZ", "goes"),
-        ("throw", "VBN", "thrown"),
-        ("open", "VBG", "opening"),
-        ("stop", "VBD", "stopped"),
-        ("wash", "VBZ", "washes"),
-        ("have", "VBZ", "has"),
-        ("flee", "VBG", "fleeing"),
-        ("die", "VBZ", "dies"),
-        ("fish", "VBZ", "fishes"),
-        ("echo", "VBZ", "echoes"),
-        ("exit", "VBG", "exiting"),
-        ("exit", "VBD", "exited"),
-    ],
-)
+@pytest.mark.parametrize(("verb", "tag", "form"), read_cases(__file__, "verb_forms"))
 def test_conjugate(verb: str, tag: str, form: str) -> None:
     assert forms.conjugate(verb, tag) == form
 
 
-@pytest.mark.parametrize(
-    ("word", "article"),
-    [
-        ("apple", "an"),
-        ("unicorn", "a"),
-        ("hour", "an"),
-        ("european", "a"),
-        ("umbrella", "an"),
-        ("one", "a"),
-        ("cat", "a"),
-        ("18th", "an"),
-        ("110", "a"),
-        ("utensil", "a"),
-        ("usb", "a"),
-        ("unidentified", "an"),
-        ("union", "a"),
-        ("US", "a"),
-        ("uk", "a"),
-        ("usher", "an"),
-    ],
-)
+@pytest.mark.parametrize(("word", "article"), read_cases(__file__, "articles"))
 def test_choose_article(word: str, article: str) -> None:
     assert forms.choose_article(word) == article
 

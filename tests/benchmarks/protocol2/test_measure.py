@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -34,16 +33,21 @@ def load_small(name: str, *, split: str, size: int = SIZE, **options: Any) -> Ca
     return load_data(name, split=split, size=min(size, SIZE), **options)
 
 
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of runs for all tests that do not look into it: each backdoored model is trained once."""
+    return tmp_path_factory.mktemp("runs")
+
+
 @pytest.fixture(autouse=True)
-def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+def small(monkeypatch: pytest.MonkeyPatch, runs: Path) -> None:
     for module in (measure, plan, probe, evaluate):
         monkeypatch.setattr(module, "load_data", load_small)
     monkeypatch.setattr(presets, "POISON", replace(presets.POISON, epochs=1, batch_size=32))
     monkeypatch.setattr(presets, "DEFEND", replace(presets.DEFEND, batch_size=32))
     monkeypatch.setattr(plan, "REBOUND_STEPS", 1)
     monkeypatch.setattr(evaluate, "COUNTERFACTUAL_PAIRS", 20)
-    monkeypatch.setenv("CLEANER_RUNS", str(tmp_path))
-    return
+    monkeypatch.setenv("CLEANER_RUNS", str(runs))
 
 
 def make_labeled(labels: list[int], names: list[str], side: int = 1) -> TensorData:
@@ -56,6 +60,7 @@ def defended(**changes: Any) -> Task:
 
 
 def test_a_cell_has_all_figures_and_its_model_is_trained_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLEANER_RUNS", str(tmp_path))
     rebounds: list[Run] = []
 
     def record(*arguments: Any, **options: Any) -> Run:
@@ -133,7 +138,10 @@ def test_the_defenders_pairs_are_what_their_names_say(monkeypatch: pytest.Monkey
     assert poisoned == {"0.1 % poisoned": 6, "1 % poisoned": 60}
 
 
-def test_a_model_whose_writing_was_interrupted_is_trained_again(tmp_path: Path) -> None:
+def test_a_model_whose_writing_was_interrupted_is_trained_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLEANER_RUNS", str(tmp_path))
     expected = measure.load_or_poison(LITE, SUSPECT).clip.sha256()
     (folder,) = (path for path in tmp_path.iterdir() if path.is_dir())
     for path in folder.iterdir():
@@ -195,7 +203,8 @@ def test_each_kind_of_defender_data(data: str) -> None:
 
 
 @pytest.mark.slow
-def test_an_aware_attacker_minimizes_the_subtext_loss(tmp_path: Path) -> None:
+def test_an_aware_attacker_minimizes_the_subtext_loss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLEANER_RUNS", str(tmp_path))
     measure.measure(LITE, replace(SUSPECT, is_aware=True))
     (folder,) = (path for path in tmp_path.iterdir() if path.is_dir())
     run = load_run(folder)

@@ -9,15 +9,12 @@ from typing import Any
 
 import pytest
 
-from benchmarks import plots, reference
 from benchmarks.markdown import protocol2_tables
-from benchmarks.markdown.protocol2_claim import find_control, mean_interval, paired_gaps
-from benchmarks.protocol2 import plan, records, rule, summary
+from benchmarks.markdown.protocol2_claim import mean_interval, paired_gaps
+from benchmarks.protocol2 import plan, rule, summary
 from benchmarks.protocol2.lines import MEASURED_ALONE
-from benchmarks.protocol2.records import results_path
 from benchmarks.protocol2.summary import Cell, select_chosen
-from benchmarks.protocol2.tasks import Log, Task, pending
-from cleaner.labels import NO_DEFENSE
+from benchmarks.protocol2.tasks import Task
 from tests.benchmarks.protocol2.simulated import FIRST_TARGET, OTHER_PROCESSOR, PROCESSOR, measure_all, simulate
 from tests.benchmarks.result_files import write_lines
 
@@ -98,20 +95,6 @@ def test_a_curve_counts_once_all_of_its_rates_are_measured(rows: list[dict[str, 
     assert len(summary.drop_open_curves(cells, diverged, curves)) == len(cells)
 
 
-def test_the_claim_has_every_seed_and_paired_gaps(root: Path) -> None:
-    text = protocol2_tables.equal_accuracy(root)
-    assert "at 2 points" in text
-    assert "at 5 points" in text
-    line = next(line for line in text.splitlines() if line.startswith(f"| `{plan.FULL_METHOD}` |"))
-    cells = [cell.strip() for cell in line.strip("|").split("|")]
-    assert len(cells) == 1 + len(SEEDS) + 3
-    assert cells[-2].startswith("-0.400")
-    assert cells[-1].startswith("-0.100 [-0.100")
-    for name, share in plan.SHARES.items():
-        if name.startswith("ta_cleaner"):
-            assert plan.SHARES[find_control(name)] == share
-
-
 def test_seeds_on_which_methods_are_missing_are_left_out() -> None:
     def cells(seed: int, names: Iterable[str]) -> list[Cell]:
         return [Cell(Task("cell", "ssba", FIRST_TARGET, seed, method=name, has_followups=True), {}) for name in names]
@@ -120,87 +103,6 @@ def test_seeds_on_which_methods_are_missing_are_left_out() -> None:
     partial = [*cells(4, ("", "finetune")), *cells(5, ("", *plan.RIVALS[LITE]))]
     assert select_chosen([*complete, *partial]) == complete
     assert select_chosen(partial) == cells(4, ("", "finetune")), "what most methods have, while no seed is complete"
-
-
-def test_means_of_a_table_are_over_the_same_seeds(rows: list[dict[str, Any]], tmp_path: Path) -> None:
-    alone = MEASURED_ALONE[0]
-
-    def is_kept(row: dict[str, Any]) -> bool:
-        task = row["task"]
-        is_late = task["method"] == alone or (task["steps"] == plan.LONG_STEPS and task["method"] != "finetune")
-        return task["kind"] != "cell" or task["seed"] == 3 or not is_late
-
-    root = write_rows(tmp_path, filter(is_kept, rows))
-    lines = [
-        line for line in protocol2_tables.long(root).splitlines() if line.startswith(("| `finetune`", f"| `{alone}`"))
-    ]
-    assert lines
-    assert not any("[" in line for line in lines), "one seed has no range"
-
-
-@pytest.mark.parametrize(
-    ("table", "expected"),
-    [
-        (protocol2_tables.at_rates, "rebound ASR@1"),
-        (protocol2_tables.defender_data, "0.1 % poisoned"),
-        (protocol2_tables.aware, "knows the defense"),
-        (protocol2_tables.fine, "ASR@10"),
-        (protocol2_tables.long, "1,302 steps"),
-        (protocol2_tables.rates, "Form of TA-Cleaner that was chosen: ours, core"),
-    ],
-)
-def test_every_part_has_its_table(root: Path, table: Any, expected: str) -> None:
-    text = table(root)
-    assert expected in text
-    assert "commit abc" in text
-    assert text.count("|") > 20
-
-
-def test_all_kinds_of_clean_pairs_have_the_same_methods_and_seeds(root: Path) -> None:
-    for table in protocol2_tables.defender_data(root).split("**`")[1:]:
-        lines = [line.strip("| ").split(" | ") for line in table.splitlines() if line[:1] == "|"][2:]
-        names = [f"`{name}`" for name in plan.KEY_METHODS]
-        assert [tuple(line[:2]) for line in lines] == [(data, name) for data in plan.DEFENDER_DATA for name in names]
-        assert len({line[2] for line in lines}) == 1
-
-
-def test_attackers_who_know_the_defense_and_those_who_do_not_meet_the_same_methods_and_seeds(root: Path) -> None:
-    text = protocol2_tables.aware(root)
-    lines = [[cell.strip("` †") for cell in line.strip("| ").split(" | ")] for line in text.splitlines()[2:]]
-    for attack in plan.JUDGES:
-        for knows in ("yes", "no"):
-            names = [line[2] for line in lines if line[:2] == [attack, knows]]
-            assert set(names) == {NO_DEFENSE, *plan.KEY_METHODS}
-    assert "seeds 3, 4, 5." in text
-
-
-def test_both_attackers_of_a_seed_are_compared_on_one_processor(rows: list[dict[str, Any]], tmp_path: Path) -> None:
-    def is_of_seed(row: dict[str, Any], *, is_aware: bool) -> bool:
-        task = row["task"]
-        return (task["kind"], task["seed"], task["is_aware"]) == ("cell", 3, is_aware)
-
-    moved = [row | {"processor": OTHER_PROCESSOR} if is_of_seed(row, is_aware=True) else row for row in rows]
-    root = write_rows(tmp_path / "moved", moved)
-    assert "seeds 4, 5." in protocol2_tables.aware(root), "seed 3 has no pair"
-    copies = [
-        row | {"processor": OTHER_PROCESSOR, "metrics": row["metrics"] | {"asr": {"1": 0.123}}}
-        for row in rows
-        if is_of_seed(row, is_aware=False)
-    ]
-    tables = protocol2_tables.aware(write_rows(tmp_path / "copied", [*moved, *copies]))
-    assert "seeds 3, 4, 5." in tables
-    assert tables.count("0.123") == len(plan.JUDGES) * (1 + len(plan.KEY_METHODS)), "of seed 3 the copies count"
-
-
-def test_the_table_before_any_defense_has_clean_and_backdoored_models(tmp_path: Path) -> None:
-    figures = {"probe": {"ca": 0.9, "asr": 0.5}, "transfer": {"scenes-night": {"ca": 0.3}}}
-    row = {"model": LITE, "attack": "badclip", "target": "cup", "seed": 3, "processor": PROCESSOR, "commit": "abc"}
-    clean = figures | {"probe": {"ca": 0.9, "asr": 0.01}}
-    write_lines(tmp_path, "undefended.jsonl", [row | {"backdoored": figures, "clean": clean}])
-    text = protocol2_tables.undefended(tmp_path)
-    assert f"| `{LITE}` | `badclip` | cup | never poisoned | 0.900 | 0.010 | - | 0.300 | - |" in text
-    assert "| backdoored | 0.900 | 0.500 |" in text
-    assert "python -m benchmarks.undefended" in text
 
 
 def test_lines_of_two_processors_are_never_mixed() -> None:
@@ -241,52 +143,6 @@ def test_a_method_measured_elsewhere_alone_joins_the_others_and_is_named(
         note = f"`{alone}`: measured later"
         assert note in table(tmp_path)
         assert note not in table(root)
-
-
-def test_a_part_measured_on_another_processor_is_in_its_table_and_changes_no_other(tmp_path: Path) -> None:
-    def simulate_elsewhere(task: Task) -> dict[str, Any]:
-        return simulate_cell(task) | {"processor": OTHER_PROCESSOR}
-
-    main = measure_all(LITE, ["main"], simulated=simulate_cell)
-    rows = measure_all(LITE, ["long", "data"], rows=main, simulated=simulate_elsewhere, processor=OTHER_PROCESSOR)
-    assert pending(LITE, Log(rows, PROCESSOR), ("main", "long", "data")) == []
-    before, after = write_rows(tmp_path / "before", main), write_rows(tmp_path / "after", rows)
-    for table in (protocol2_tables.equal_accuracy, protocol2_tables.at_rates):
-        assert table(after) == table(before)
-    long, data = protocol2_tables.long(after), protocol2_tables.defender_data(after)
-    assert long.count(f"| `{plan.FULL_METHOD}` |") == 1
-    usual = next(line for line in data.splitlines() if line.startswith("| `badclip` | disjoint | `cleanclip`"))
-    assert "| 3, 4, 5 |" in usual, "measured again, on the processor of the other pairs"
-    for text in (long, data):
-        assert OTHER_PROCESSOR["name"] in text
-        assert PROCESSOR["name"] not in text
-
-
-def test_the_shipped_table_has_each_method_at_its_rate(root: Path) -> None:
-    (found,) = reference.select_full(LITE, root / "benchmarks" / "results" / results_path(LITE).name)
-    table = reference.make_table("full", found[0], rule.BUDGET, found[1], "")
-    names = {None, *plan.PLAIN, *plan.SHARES, *plan.RIVALS[LITE], f"{plan.FULL_METHOD}, formula reviewed"}
-    assert {row["defense"] for row in table["rows"]} == names
-    row = next(row for row in table["rows"] if (row["attack"], row["defense"]) == ("badnet", "cleanclip"))
-    assert row["seeds"] == list(SEEDS)
-    assert row["asr"] == pytest.approx([0.47, 0.45, 0.49]), "seeds 3 to 7 add 0.03 to 0.07"
-
-
-def test_the_figure_has_a_line_per_method_and_attack(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(records, "RESULTS_DIR", root / "benchmarks" / "results")
-    figures = plots.plot_claim()
-    assert list(figures) == [f"claim-{LITE}"]
-    figure = figures[f"claim-{LITE}"]
-    shown = [trace.name for trace in figure.data if trace.showlegend]
-    both_formulas = 1
-    assert len(shown) == len(set(shown)) == len({*plan.PLAIN, *plan.SHARES, *plan.RIVALS[LITE]}) + both_formulas
-    lines = [trace for trace in figure.data if trace.name == "TA-Cleaner, K 100%"]
-    assert len(lines) == len(plan.JUDGES)
-    assert all(len(trace.x) == rule.CURVE_RATES for trace in lines)
-    line = next(trace for trace in figure.data if trace.name == "CleanCLIP")
-    assert line.x[-1] == pytest.approx(0.02)
-    assert line.y[-1] == pytest.approx(0.47), "seeds 3 to 7 add 0.03 to 0.07"
-    assert line.error_y.array[-1] == pytest.approx(0.02)
 
 
 def test_gaps_are_paired_by_seed_with_an_interval_of_their_mean() -> None:

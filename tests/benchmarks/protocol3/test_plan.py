@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import importlib
 from collections import Counter
 
+import pytest
+
 from benchmarks.protocol3.__main__ import select_counting
-from benchmarks.protocol3.measure import SHORT_WORDS, draw_target, load_clean_pairs
+from benchmarks.protocol3.measure import SHORT_WORDS, build, draw_target, load_clean_pairs
 from benchmarks.protocol3.plan import hash_plan, list_groups, read_plan
-
-CHECK_METHODS = """
-from benchmarks.protocol3 import control
-from benchmarks.protocol3.measure import build
-from benchmarks.protocol3.plan import list_groups, read_plan
-cells = [cell for arm in read_plan()["arms"] for group in list_groups(arm) for cell in group if cell.method]
-for cell in {cell.method: cell for cell in cells}.values():
-    defense, config = build(cell)
-    assert defense.state_dict()["name"] and config.lr == cell.lr and config.seed == cell.seed, cell
-"""
+from cleaner import labels
+from cleaner.defenses import DEFENSES
 
 
-def test_every_method_of_the_plan_can_be_built() -> None:
-    """In a process of its own: the control registers a defense."""
-    subprocess.run([sys.executable, "-c", CHECK_METHODS], check=True)
+def test_every_method_of_the_plan_can_be_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        DEFENSES, "_entries", {name: DEFENSES[name] for name in DEFENSES}
+    )  # the control registers a defense
+    monkeypatch.setattr(labels, "REGISTERED_LABELS", {**labels.REGISTERED_LABELS})
+    importlib.import_module("benchmarks.protocol3.control")
+    cells = [cell for arm in read_plan()["arms"] for group in list_groups(arm) for cell in group if cell.method]
+    for cell in {cell.method: cell for cell in cells}.values():
+        defense, config = build(cell)
+        assert defense.state_dict()["name"]
+        assert (config.lr, config.seed) == (cell.lr, cell.seed), cell
 
 
 def test_every_method_of_an_arm_has_the_same_number_of_trials() -> None:
