@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from cleaner.models import checkpoints, saving
 from cleaner.models.architectures import BUILT_IN, Architecture
+from cleaner.models.delta import QUANTIZATION_STEP
 from cleaner.models.devices import image_format, pick_device, pick_precision
 from cleaner.models.framing import ImageTransform, resize_square
 from cleaner.models.resolve import resolve_model_name
@@ -338,7 +339,10 @@ def save_clip(clip: Clip, path: str | Path, half: bool = False, metadata: dict[s
     return saving.save(loaded, Path(path), half)
 
 
-def save_delta(clip: Clip, base: str, path: str | Path) -> Path:
-    """Write a finetuned copy of the built-in model `base` as a small, lossy `.safetensors` file."""
+def save_delta(clip: Clip, base: str, path: str | Path, step: float = QUANTIZATION_STEP) -> Path:
+    """Write a finetuned copy of the built-in model `base` as a delta, a small `.safetensors` file for `load_clip`.
+
+    The delta is lossy, more so with a larger `step` (`cleaner.models.delta`): evaluate the model loaded from it.
+    """
     loaded = checkpoints.LoadedModel(clip.model, clip.name, clip.architecture, clip.templates, clip.metadata)
-    return saving.save_delta(loaded, base, Path(path))
+    return saving.save_delta(loaded, base, Path(path), step)

@@ -21,7 +21,7 @@ from cleaner.models.checkpoints import (
     load,
     read_header_architecture,
 )
-from cleaner.models.delta import compute_delta
+from cleaner.models.delta import QUANTIZATION_STEP, compute_delta
 from cleaner.models.prompts import PROMPTS_KEY
 from cleaner.models.resolve import OPEN_CLIP_CONFIG_FILE
 from cleaner.models.tensor_files import write_tensors
@@ -68,13 +68,13 @@ def save(loaded: LoadedModel, path: Path, half: bool = False) -> Path:
     return path
 
 
-def save_delta(loaded: LoadedModel, base: str, path: Path) -> Path:
+def save_delta(loaded: LoadedModel, base: str, path: Path, step: float = QUANTIZATION_STEP) -> Path:
     """Write the difference to the built-in model `base` as a .safetensors file, atomically."""
     _refuse_prompts(loaded, "a delta")
     base_state = load(base).model.state_dict()
     texts = {**_build_metadata(loaded), BASE_KEY: base, BASE_SHA256_KEY: state_sha256(base_state)}
     state = {key: value.cpu() for key, value in loaded.model.state_dict().items()}
-    write_tensors(path, compute_delta(state, base_state), texts)
+    write_tensors(path, compute_delta(state, base_state, step), texts)
     return path
 
 
