@@ -142,15 +142,11 @@ def poison(
         "clean_model": clip.source,
         **_describe_run(clip, data, config, trained),
     }
-    _tag_backdoored(trained.clip, settings)
+    # In the metadata that travel with the weights: such a model is recognizable anywhere.
+    named = json.dumps(strip_folders(state))
+    trained.clip.metadata |= {"stage": "backdoored", "target": target_class, "trigger": named}
     history, kept = reports + trained.history, _finish_film(recorder, trained)
     return Run(trained.clip, history, metrics, settings, trigger, target_class, poisoned.manifest(), clip, kept)
-
-
-def _tag_backdoored(clip: Clip, settings: dict[str, Any]) -> None:
-    """Name the attack in the metadata that travel with the weights: such a model is recognizable anywhere."""
-    trigger = json.dumps(strip_folders(settings["trigger"]))
-    clip.metadata |= {"stage": "backdoored", "target": settings["target_class"], "trigger": trigger}
 
 
 def _prepare_trigger(
