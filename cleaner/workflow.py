@@ -193,7 +193,7 @@ def _require_effect(trigger: Trigger, data: CaptionData) -> None:
 
 
 def _validate_captions(clip: Clip, poisoned: PoisonedData, test: CaptionData) -> None:
-    """Raise `CleanerError` if the context cuts the key, or the class, of over half of the test captions."""
+    """Raise `CleanerError` if the context cuts the target class, or the key (in over half of the test captions)."""
     keyed = poisoned.trigger.text(poisoned.templates[0].format(poisoned.target_class))
     if "text" in poisoned.trigger.modalities and not clip.fits_context(keyed):
         raise CleanerError(f"the model cuts the text {keyed[:60]!r} ...: choose a shorter text key or target class.")
