@@ -102,7 +102,11 @@ def pretrain(
         "architecture": name,
         "image_size": clip.image_size,
         "command": command,
-        **_describe_data(data),
+        "data": data.name,
+        "data_sha256": data.fingerprint(),
+        "heldout_by": data.split_rule,
+        "pairs": len(data),
+        "left_out": data.describe_skipped(),
         "teacher": teacher,
         "class_share": class_share,
         "steps": len(trained.history),
@@ -110,7 +114,9 @@ def pretrain(
         "seconds": round(distill_seconds + trained.history[-1].seconds),
         "cpu_seconds": round(distill_cpu_seconds + trained.cpu_seconds),
         "finetune": asdict(config),
-        **_describe_machine(),
+        "torch": torch.__version__,
+        "machine": platform.processor() or platform.machine(),
+        "created": time.strftime("%Y-%m-%d", time.gmtime()),
         "parameters": sum(p.numel() for p in shipped.model.parameters()),
         # Metrics and hash are those of the shipped weights, after rounding to fp16.
         "sha256": shipped.sha256(),
@@ -137,24 +143,6 @@ def _save_shipped(clip: Clip, out: Path, data_name: str) -> Path:
     if data_name in DATA_VERSIONS:
         metadata["data_version"] = str(DATA_VERSIONS[data_name])
     return save_clip(clip, out / "model.safetensors", half=True, metadata=metadata)
-
-
-def _describe_data(data: CaptionData) -> dict[str, Any]:
-    return {
-        "data": data.name,
-        "data_sha256": data.fingerprint(),
-        "heldout_by": data.split_rule,
-        "pairs": len(data),
-        "left_out": data.describe_skipped(),
-    }
-
-
-def _describe_machine() -> dict[str, Any]:
-    return {
-        "torch": torch.__version__,
-        "machine": platform.processor() or platform.machine(),
-        "created": time.strftime("%Y-%m-%d", time.gmtime()),
-    }
 
 
 def distill(

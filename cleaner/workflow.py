@@ -142,15 +142,11 @@ def poison(
         "clean_model": clip.source,
         **_describe_run(clip, data, config, trained),
     }
-    _tag_backdoored(trained.clip, settings)
+    # In the metadata that travel with the weights: such a model is recognizable anywhere.
+    named = json.dumps(strip_folders(state))
+    trained.clip.metadata |= {"stage": "backdoored", "target": target_class, "trigger": named}
     history, kept = reports + trained.history, _finish_film(recorder, trained)
     return Run(trained.clip, history, metrics, settings, trigger, target_class, poisoned.manifest(), clip, kept)
-
-
-def _tag_backdoored(clip: Clip, settings: dict[str, Any]) -> None:
-    """Name the attack in the metadata that travel with the weights: such a model is recognizable anywhere."""
-    trigger = json.dumps(strip_folders(settings["trigger"]))
-    clip.metadata |= {"stage": "backdoored", "target": settings["target_class"], "trigger": trigger}
 
 
 def _prepare_trigger(
@@ -197,7 +193,7 @@ def _require_effect(trigger: Trigger, data: CaptionData) -> None:
 
 
 def _validate_captions(clip: Clip, poisoned: PoisonedData, test: CaptionData) -> None:
-    """Raise `CleanerError` if the context cuts the key, or the class, of over half of the test captions."""
+    """Raise `CleanerError` if the context cuts the target class, or the key (in over half of the test captions)."""
     keyed = poisoned.trigger.text(poisoned.templates[0].format(poisoned.target_class))
     if "text" in poisoned.trigger.modalities and not clip.fits_context(keyed):
         raise CleanerError(f"the model cuts the text {keyed[:60]!r} ...: choose a shorter text key or target class.")

@@ -167,7 +167,7 @@ def test_both_times_of_the_card_include_the_distillation(
     pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "copy_text_tower", lambda *_: None)
-    monkeypatch.setattr(module, "distill", lambda student, *_: (student, 6000.0, 3000.0))
+    monkeypatch.setattr(module, "distill", lambda student, *_, **__: (student, 6000.0, 3000.0))
     options = {"pairs": 60, "data_name": str(pairs), "config": CONFIG, "image_size": 16}
     card = module.pretrain("scenes-vit", **options, teacher="scenes-lite", out=tmp_path / "own")
     assert 6000 <= card["seconds"] < 6600

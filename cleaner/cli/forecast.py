@@ -26,19 +26,14 @@ def print_forecast(request: Request, load_split: LoadSplit) -> None:
     resolution = _describe_resolution(request, load_split("test", request.test_size))
     data = load_split("train" if request.stage == "backdoored" else "clean", request.pairs)
     calibration.ensure()
-    counted = replace(request, pairs=_count_pairs(request, data))
+    defense = load_defense(request.defense) if request.defense else None
+    counted = replace(request, pairs=len(data if defense is None else defense.select(data)))  # some need labeled pairs
     device = pick_device(request.finetune.device).type
     resolved = replace(counted, finetune=replace(request.finetune, device=device))
     expected = prediction.predict(counted) or prediction.predict(resolved)
     is_short = len(data) < request.pairs
     fewer = f"Only {len(data):,} of the {request.pairs:,} requested pairs are available." if is_short else ""
     print(*filter(None, [fewer, f"{expected}." if expected else "", resolution]), file=sys.stderr, flush=True)
-
-
-def _count_pairs(request: Request, data: CaptionData) -> int:
-    """Return how many of the loaded pairs the run trains on: some defenses need labeled ones."""
-    defense = load_defense(request.defense) if request.defense else None
-    return len(data) if defense is None else len(defense.select(data))
 
 
 def _describe_resolution(request: Request, test: CaptionData) -> str:

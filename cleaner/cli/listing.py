@@ -121,8 +121,9 @@ class Runs:
             for name in names or ():
                 if not is_run_folder(Path(name)):
                     raise missing_run_error(name)
-        for name in self.delete or ():
-            _refuse_foreign(Path(name))
+        for folder in map(Path, self.delete or ()):
+            if folder.resolve().parent != runs_root().resolve():  # it may hold other files, and is the user's
+                raise CleanerError(f"{folder} is not in {runs_root()}: delete this folder yourself.")
         states = []
         for names, act, find_status in actions.values():
             for folder in map(Path, names or ()):
@@ -133,12 +134,6 @@ class Runs:
                     print(f"{folder}: {state_label(states[-1]['state'])}")
         if self.json:
             print_json(states)
-
-
-def _refuse_foreign(folder: Path) -> None:
-    """Raise `CleanerError` for a folder that is not in the store: it may hold other files, and is the user's."""
-    if folder.resolve().parent != runs_root().resolve():
-        raise CleanerError(f"{folder} is not in {runs_root()}: delete this folder yourself.")
 
 
 def _format_run(run: RunRecord) -> str:

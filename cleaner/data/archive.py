@@ -142,7 +142,9 @@ def pack_uploads(files: Sequence[tuple[str, bytes]], folder: Path) -> Path:
 
     A single zip is stored unchanged. The file name ends in a hash of the content, so equal content is stored once.
     """
-    names = [PurePosixPath(_to_unicode(name).replace("\\", "/")).name for name, _ in files]
+    # No file can be named after half characters.
+    decoded = [name.encode(errors="replace").decode() for name, _ in files]
+    names = [PurePosixPath(name.replace("\\", "/")).name for name in decoded]
     zips = [name for name in names if name.lower().endswith(".zip")]
     if zips and len(files) > 1:
         raise CleanerError(f"{zips[0]} came with other files: upload one zip alone, or images and their table.")
@@ -164,11 +166,6 @@ def pack_uploads(files: Sequence[tuple[str, bytes]], folder: Path) -> Path:
     path = folder / (re.sub(r"[^\w.-]+", "_", PurePosixPath(title).stem)[:60] + suffix)
     write_bytes(path, content)
     return path
-
-
-def _to_unicode(name: str) -> str:
-    """Return a name without what no file can be named after: half characters."""
-    return name.encode(errors="replace").decode()
 
 
 def validate_archive(archive: zipfile.ZipFile, path: str) -> dict[str, zipfile.ZipInfo]:

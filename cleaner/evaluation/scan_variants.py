@@ -44,15 +44,9 @@ def list_variants(triggers: Mapping[str, Trigger]) -> dict[str, Trigger]:
 def describe_variant(trigger: Trigger) -> str:
     """Return a trigger's name and the settings that differ from its defaults: "badnet patch size 16 px of 224"."""
     lengths = {p.name for p in parameters(type(trigger)) if p.is_length}
-    differences = (
-        f"{name.replace('_', ' ')} {_format(value)}{' px of 224' if name in lengths else ''}"
-        for name, value in changed_parameters(trigger).items()
-    )
+    changed = {n: f"{v:.3g}" if isinstance(v, float) else v for n, v in changed_parameters(trigger).items()}
+    differences = (f"{n.replace('_', ' ')} {v}{' px of 224' if n in lengths else ''}" for n, v in changed.items())
     return " ".join((TRIGGERS.name_of(trigger), ", ".join(differences))).rstrip()
-
-
-def _format(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _list_variants_of(trigger: Trigger) -> Iterator[tuple[int, Trigger]]:

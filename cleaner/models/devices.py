@@ -144,7 +144,7 @@ def pick_device(device: str | torch.device = "auto") -> torch.device:
 
 
 def image_format(device: torch.device) -> torch.memory_format:
-    """Return channels_last but for Apple GPUs, whose gradients are wrong (pytorch issues 175189, 175190)."""
+    """Return channels_last, but not on Apple GPUs: gradients are wrong there (pytorch issues 175189, 175190)."""
     return torch.contiguous_format if device.type == "mps" else torch.channels_last
 
 

@@ -133,7 +133,7 @@ def render_playground(page: dict[str, Any], weights: Sequence[str]) -> str:
     from jinja2 import Environment
     from markupsafe import Markup
 
-    script, css = read_page_script(), read_style(STYLE)
+    script, css, layout = read_page_script(), read_style(STYLE), page["spec"]["layout"]
     template = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     return template.from_string((FOLDER / "playground.html.jinja").read_text(encoding="utf-8")).render(
         css=Markup(css),
@@ -142,15 +142,10 @@ def render_playground(page: dict[str, Any], weights: Sequence[str]) -> str:
         script_hash=_hash_inline(script),
         worker=Markup(_to_json(read_scripts(WORKER))),
         page=page,
-        parameters=f"{_count_parameters(page['spec']['layout']):,}",
+        parameters=f"{sum(math.prod(shape) for name, shape in layout if name not in (CLASSES, LOG_SCALE)):,}",
         data=Markup(_to_json(page)),
         weights=Markup(_to_json(weights)),
     )
-
-
-def _count_parameters(layout: Sequence[tuple[str, list[int]]]) -> int:
-    """Return the number of weights of the image tower."""
-    return sum(math.prod(shape) for name, shape in layout if name not in (CLASSES, LOG_SCALE))
 
 
 def _hash_inline(text: str) -> str:

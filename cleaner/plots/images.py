@@ -38,12 +38,6 @@ SIGNED_OVERLAY_COLORS = (
 SCALE_PERCENTILE = 99
 
 
-def _overlay_colorscale(*, is_signed: bool, strength: float) -> list[tuple[float, str]]:
-    """Return the color scale of an overlay as Plotly takes it."""
-    colors = SIGNED_OVERLAY_COLORS if is_signed else OVERLAY_COLORS
-    return [(value, f"rgba({r},{g},{b},{strength * opacity})") for value, (r, g, b, opacity) in colors]
-
-
 def find_scale_end(maps: Sequence[Array], *, is_signed: bool) -> float:
     """Return the end of the color scale of maps (H, W); signed ones have outliers, so a percentile."""
     ends = [np.percentile(np.abs(m), SCALE_PERCENTILE if is_signed else 100) for m in maps]
@@ -112,10 +106,11 @@ def attribution_grid(
     # Tie each y axis to the x axis below it, for square cells.
     for axis in figure.select_yaxes():
         axis.scaleanchor = axis.anchor
+    colors = SIGNED_OVERLAY_COLORS if is_signed else OVERLAY_COLORS
     title = f"{unit}: for (+) or against (−) the text" if is_signed else unit + ", for the text" * is_for_text
     figure.update_layout(
         coloraxis={
-            "colorscale": _overlay_colorscale(is_signed=is_signed, strength=strength),
+            "colorscale": [(v, f"rgba({r},{g},{b},{strength * opacity})") for v, (r, g, b, opacity) in colors],
             "cmin": -largest if is_signed else 0.0,
             "cmax": largest,
             "colorbar": {

@@ -25,7 +25,7 @@ SEEDS_NOTE = (
 
 
 def heatmap_metrics() -> list[Metric]:
-    """Return the metrics with a better direction, those of the attack first."""
+    """Return the table's metrics where higher or lower is better, those of the attack first."""
     rows = dict.fromkeys(row for row, _ in columns("table") if row.better)
     return sorted(rows, key=lambda row: row.better != "lower")
 

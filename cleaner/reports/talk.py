@@ -33,7 +33,11 @@ def write_notes(run: RunRecord | None, defended: Sequence[RunRecord], escape: Ca
     figures = {name: escape(figure) for name, figure in _read_figures(run, defended).items()}
     notes = []
     for page, minutes, points in _read_template():
-        lines = [point.format(**figures) for point in points if _fields(point) <= figures.keys()]
+        lines = [
+            point.format(**figures)
+            for point in points
+            if {name for _, name, _, _ in Formatter().parse(point) if name} <= figures.keys()
+        ]
         notes.append(Note(page, minutes, "\n".join(lines)))
     return notes
 
@@ -55,10 +59,6 @@ def _read_template() -> list[tuple[str, str, list[str]]]:
     """Return page, minutes and points of each section of the template."""
     _, *parts = _HEADING.split(TEMPLATE.read_text(encoding="utf-8"))
     return [(page, minutes, text.strip().splitlines()) for page, minutes, text in zip(*[iter(parts)] * 3, strict=True)]
-
-
-def _fields(point: str) -> set[str]:
-    return {name for _, name, _, _ in Formatter().parse(point) if name}
 
 
 def _read_figures(run: RunRecord | None, defended: Sequence[RunRecord]) -> dict[str, str]:

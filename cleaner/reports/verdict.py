@@ -27,7 +27,7 @@ DETAIL_GAP = 0.02
 
 
 def find_best(before: Measured, defended: Iterable[M]) -> M | None:
-    """Return the defense with the lowest success, at most `MAX_ACCURACY_LOSS` lost where one can; None: unknown."""
+    """Return the defense with the lowest success among those that lost little accuracy, else among all; or None."""
     comparable = list_comparable(before, defended)
     kept = [run for run in comparable if not find_excess_loss(before, run)]
     return min(kept or comparable, key=lambda run: success_share(run) or 0.0, default=None)

@@ -143,7 +143,10 @@ def load_run(folder: str | Path, *, with_clean: bool = True) -> Run:
         clean_clip = None
     return Run(
         clip=load_clip(str(folder / "model.safetensors")),
-        history=[_parse_report(line) for line in read_progress(folder)],
+        history=[
+            StepReport(**{f.name: line[f.name] for f in fields(StepReport) if f.name in line})  # none of other versions
+            for line in read_progress(folder)
+        ],
         metrics=Metrics.from_dict(metrics) if metrics else None,
         config=config,
         trigger=_load_trigger(config, folder),
@@ -193,8 +196,3 @@ def _load_trigger(config: Mapping[str, Any], folder: Path) -> Trigger | None:
             "it, then load the run again."
         )
     return load_trigger(state, folder / TRIGGER_FILES) if state else None
-
-
-def _parse_report(values: Mapping[str, Any]) -> StepReport:
-    """Return a step report; fields of other versions are ignored."""
-    return StepReport(**{f.name: values[f.name] for f in fields(StepReport) if f.name in values})
