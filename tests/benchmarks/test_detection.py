@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks import detection
+from benchmarks import detection, plots
 from benchmarks.rows import read_rows
 
 CLIP_SCORE = {"auroc": 0.9, "interval": [0.8, 1.0], "auroc_by_size": []}
@@ -51,3 +51,9 @@ def test_a_second_call_measures_only_what_is_missing(tmp_path: Path, monkeypatch
     assert measured == [4, 3]
     assert [row["seed"] for row in read_rows(detection.RESULT_PATH)] == [3, 4]
     assert set(threads) == {1}, "as the stored models of protocol 2"
+
+
+def test_heatmap_is_centered_on_chance() -> None:
+    heatmap = plots.draw_heatmap(["BadNet"], ["DAO", "Masking"], [[0.9, None]]).data[0]
+    assert (heatmap.zmin, heatmap.zmid, heatmap.zmax) == (0, 0.5, 1)
+    assert list(heatmap.text[0]) == ["0.90", ""]

@@ -7,23 +7,12 @@ from pathlib import Path
 import pytest
 
 from cleaner.models.resolve import ModelName
+from tests.cases import read_cases
 
 
 @pytest.mark.parametrize(
     ("name", "kind", "path", "architecture", "tag"),
-    [
-        ("scenes-rn", "built-in", "scenes-rn", "", ""),
-        ("ViT-B-32/openai", "tag", "ViT-B-32/openai", "ViT-B-32", "openai"),
-        ("ViT-B-32:weights.bin", "file", "weights.bin", "ViT-B-32", ""),
-        ("ViT-B-32:weights", "file", "weights", "ViT-B-32", ""),
-        ("ViT-B/32:weights.pt", "file", "ViT-B/32:weights.pt", "", ""),
-        ("weights.pt", "file", "weights.pt", "", ""),
-        ("C:\\weights.pt", "file", "C:\\weights.pt", "", ""),
-        ("local-dir:models/own", "folder", "models/own", "", ""),
-        ("local-dir:", "tag", "local-dir:", "", ""),
-        ("hf-hub:org/repo", "hub", "hf-hub:org/repo", "", ""),
-        ("unknown", "tag", "unknown", "", ""),
-    ],
+    read_cases(__file__, "name_forms"),
 )
 def test_the_form_of_a_name_says_what_it_is(name: str, kind: str, path: str, architecture: str, tag: str) -> None:
     parsed = ModelName.parse(name)

@@ -22,6 +22,7 @@ from cleaner.training.batch import BatchLoader, DrawnPair, false_negatives
 from cleaner.training.loop import FinetuneResult, finetune
 from cleaner.training.optimizer import MAX_LOGIT_SCALE, build_optimizer, learning_rate, set_learning_rate
 from cleaner.types import CleanerError, DivergedError, Paused, StepReport
+from tests.cases import read_cases
 from tests.conftest import make_clip, make_toy_data
 from tests.data.truth import is_true
 from tests.training.masks import compare_texts
@@ -315,27 +316,11 @@ def test_false_negatives_by_text_and_by_content() -> None:
 
 @pytest.mark.parametrize(
     ("positive", "caption", "is_true"),
-    [
-        ("a banana left of a car", "a car left of a banana", False),
-        ("a banana left of a car", "a yellow banana left of a red car on the grass", True),
-        ("a banana left of a car", "a banana to the left of a car", True),
-        ("a dog chasing a cat", "a cat chasing a dog", False),
-        ("a dog chasing a cat", "a big dog is chasing a cat and a bird", True),
-        ("a dog with a bird", "a big dog with a cat and a bird", True),
-        ("a car on the grass", "on the grass there is a red car", True),
-        ("on the grass sits a bird", "a bird sits on the grass near a car", True),
-        ("a bird sits on the grass", "on the grass sits a bird", True),
-        ("a bird sits in the grass", "on the grass sits a bird", True),
-        ("a photo of a bus", "a photo of a car left of a bus", True),
-        ("a man rides a horse", "in the park a horse rides a man", False),
-        ("a cat on a rug", "a cat on a mat and a dog on a rug", False),
-        ("a banana", "a car left of a banana", True),
-        ("a banana in a car", "a banana", False),
-    ],
+    read_cases(__file__, "false_negatives"),
 )
-def test_false_negatives_of_positives_with_a_relation(positive: str, caption: str, is_true: bool) -> None:
+def test_false_negatives_of_positives_with_a_relation(positive: str, caption: str, is_true: str) -> None:
     positives, captions = ["a lamp", positive], [caption, positive]
-    assert compare_texts(positives, captions, "relation").tolist() == [[True, is_true], [False, True]]
+    assert compare_texts(positives, captions, "relation").tolist() == [[True, is_true == "True"], [False, True]]
 
 
 def test_core_positives_are_masked_by_their_words_alone() -> None:

@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 
+from benchmarks import plots, reference
 from benchmarks.markdown import protocol2_tables
 from benchmarks.markdown.protocol2_claim import mean_interval, paired_gaps
-from benchmarks.protocol2 import plan, rule, summary
+from benchmarks.protocol2 import plan, records, rule, summary
 from benchmarks.protocol2.lines import MEASURED_ALONE
+from benchmarks.protocol2.records import results_path
 from benchmarks.protocol2.summary import Cell, select_chosen
 from benchmarks.protocol2.tasks import Task
 from tests.benchmarks.protocol2.simulated import FIRST_TARGET, OTHER_PROCESSOR, PROCESSOR, measure_all, simulate
@@ -143,6 +145,33 @@ def test_a_method_measured_elsewhere_alone_joins_the_others_and_is_named(
         note = f"`{alone}`: measured later"
         assert note in table(tmp_path)
         assert note not in table(root)
+
+
+def test_the_shipped_table_has_each_method_at_its_rate(root: Path) -> None:
+    (found,) = reference.select_full(LITE, root / "benchmarks" / "results" / results_path(LITE).name)
+    table = reference.make_table("full", found[0], rule.BUDGET, found[1], "")
+    names = {None, *plan.PLAIN, *plan.SHARES, *plan.RIVALS[LITE], f"{plan.FULL_METHOD}, formula reviewed"}
+    assert {row["defense"] for row in table["rows"]} == names
+    row = next(row for row in table["rows"] if (row["attack"], row["defense"]) == ("badnet", "cleanclip"))
+    assert row["seeds"] == list(SEEDS)
+    assert row["asr"] == pytest.approx([0.47, 0.45, 0.49]), "seeds 3 to 7 add 0.03 to 0.07"
+
+
+def test_the_figure_has_a_line_per_method_and_attack(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(records, "RESULTS_DIR", root / "benchmarks" / "results")
+    figures = plots.plot_claim()
+    assert list(figures) == [f"claim-{LITE}"]
+    figure = figures[f"claim-{LITE}"]
+    shown = [trace.name for trace in figure.data if trace.showlegend]
+    both_formulas = 1
+    assert len(shown) == len(set(shown)) == len({*plan.PLAIN, *plan.SHARES, *plan.RIVALS[LITE]}) + both_formulas
+    lines = [trace for trace in figure.data if trace.name == "TA-Cleaner, K 100%"]
+    assert len(lines) == len(plan.JUDGES)
+    assert all(len(trace.x) == rule.CURVE_RATES for trace in lines)
+    line = next(trace for trace in figure.data if trace.name == "CleanCLIP")
+    assert line.x[-1] == pytest.approx(0.02)
+    assert line.y[-1] == pytest.approx(0.47), "seeds 3 to 7 add 0.03 to 0.07"
+    assert line.error_y.array[-1] == pytest.approx(0.02)
 
 
 def test_gaps_are_paired_by_seed_with_an_interval_of_their_mean() -> None:
