@@ -26,7 +26,7 @@ from cleaner.data.base import CaptionData, TensorData
 from cleaner.data.poison import PoisonedData
 from cleaner.evaluation import scan
 from cleaner.jobs import local, map_worker
-from cleaner.models.clip import Clip, save_clip
+from cleaner.models.clip import Clip, load_clip, save_clip
 from cleaner.runs.inversion_result import Inversion, InversionConfig, locate_inversion
 from cleaner.types import CleanerError, OnStep, StepReport
 from pages._shared import cache
@@ -35,7 +35,7 @@ from pages._shared.cache.loaders import load_model
 from pages._shared.inspect.sample import DataKey, Placement, Sample
 from tests.conftest import make_clip
 from tests.data.files import image_bytes, make_caption, write_class_folder, write_table
-from tests.pages.conftest import OpenPage
+from tests.pages.conftest import OpenPage, go_to
 from tests.pages.runs import make_runs
 from tests.waiting import wait_until
 
@@ -317,6 +317,18 @@ def test_models_stay_in_memory_when_data_change() -> None:
     models = model_cache.shared_models()
     st.cache_resource.clear()
     assert model_cache.shared_models() is models
+
+
+def test_pages_leave_shared_models_as_they_are(open_page: OpenPage, tmp_path: Path) -> None:
+    make_runs(tmp_path)
+    go_to(open_page("Attention"), "Try it")  # with gradients, hooks and replaced modules
+    models = {name: clip for name, clip in model_cache.shared_models().snapshot().items() if Path(name).exists()}
+    assert len(models) >= 3
+    for name, clip in models.items():
+        assert clip.sha256() == load_clip(name).sha256(), name
+        modules = list(clip.model.modules())
+        assert not any(module.training or module._forward_hooks or module._backward_hooks for module in modules)
+        assert all(parameter.grad is None for parameter in clip.model.parameters())
 
 
 def test_the_preview_is_the_report_that_carried_the_image() -> None:
