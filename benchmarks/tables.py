@@ -17,7 +17,7 @@ from pathlib import Path
 
 import tyro
 
-from benchmarks import chosen_rates, reference
+from benchmarks import chosen_rates, exercise_rates, reference
 from benchmarks.markdown import (
     asset_tables,
     detection_tables,
@@ -44,6 +44,7 @@ from cleaner.presets import CHOSEN_RATES
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = (*(ROOT / f"{name}.md" for name in ("README", "CHANGELOG", "SECURITY")), *sorted((ROOT / "docs").glob("*.md")))
 REFERENCE = ROOT / "assets" / "reference.json"
+EXERCISE_RATES = ROOT / "assets" / "exercises" / "rates.json"
 TABLE_BLOCK = re.compile(r"(<!-- table:(\w+) -->\n).*?(<!-- /table -->)", re.DOTALL)
 FIGURE = re.compile(r"(<!-- figure:([^>]+) -->)[^<]*(<!-- /figure -->)")
 TABLES: dict[str, Callable[[Path], str]] = {
@@ -103,7 +104,8 @@ def main(options: Options) -> int:
     """Write or compare; return the exit status."""
     rates = json.dumps(chosen_rates.collect(), indent=1, sort_keys=True) + "\n"
     shipped = json.dumps(reference.collect(ROOT), separators=(",", ":"), sort_keys=True) + "\n"
-    texts = {CHOSEN_RATES: rates, REFERENCE: shipped} | {
+    blind = json.dumps(exercise_rates.collect(), separators=(",", ":")) + "\n"
+    texts = {CHOSEN_RATES: rates, REFERENCE: shipped, EXERCISE_RATES: blind} | {
         page: render(page.read_text(encoding="utf-8"), ROOT) for page in PAGES
     }
     changed = [path for path, text in texts.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
