@@ -9,9 +9,10 @@ from random import Random
 from typing import Any
 
 from cleaner.exercises.content import find_exercise, read_content, read_rates
+from cleaner.files import shipped_assets
 from cleaner.labels import to_label
 from cleaner.reports.reference import ReferenceRow, read_reference
-from cleaner.runs.folders import find_run, shipped_root
+from cleaner.runs.folders import find_run
 from cleaner.runs.store import read_record
 from cleaner.types import CleanerError
 
@@ -131,7 +132,7 @@ def _expect_rate(task: Task, committed: Values) -> dict[str, Any]:
 
 @lru_cache(maxsize=256)
 def measure_texts(seed: int, *, with_scores: bool) -> tuple[list[str], str, list[list[float]]]:
-    """Return the texts of a task, their truth as "tff...", and the cosine of each in both models. Do not change them."""
+    """Return the texts of a task, their truth as "tff...", and the cosine of each in both models. Cached."""
     texts, rows, letters = _draw_texts(seed)
     if not with_scores:
         return texts, letters, []
@@ -141,7 +142,7 @@ def measure_texts(seed: int, *, with_scores: bool) -> tuple[list[str], str, list
 
     settings, scores, step = find_exercise("texts").settings, [], NEGATIVES + 1
     for run in (settings["before"], settings["after"]):
-        clip = load_clip(str(shipped_root() / run / "model.safetensors"))
+        clip = load_clip(str(shipped_assets() / "example" / run / "model.safetensors"))
         images = load_data("scenes", split="test", size=POOL).with_transform(clip.framing).images(rows)
         found = compute_similarities(clip, images, texts)
         scores.append([found[i // step][i] for i in range(len(texts))])
