@@ -33,7 +33,7 @@ def open_folder() -> Path | None:
     with st.form("exercises.sign_in", width=420):
         student = st.text_input("ID", help="From your sheet; without a course, any name.").strip()
         pin = st.text_input("Code", type="password", help="From your sheet.") if course.has_course() else ""
-        is_sent = st.form_submit_button("Open", type="primary")
+        is_sent = st.form_submit_button("Sign in", type="primary")
     if is_sent:
         if not course.opens(course.find_student(student), pin):
             raise CleanerError("this code does not open this ID: check both on your sheet.")

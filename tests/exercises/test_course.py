@@ -146,7 +146,7 @@ def test_discrimination_is_the_correlation_with_the_other_items() -> None:
     rounds = [[1, 1, 1, 1, 1, 1], [1, 1, 1, 0, 0, 0], [0, 0, 0, 0, 0, 0]]
     chosen = [[r if ok else r % 4 + 1 for r, ok in zip(RIGHT, row, strict=True)] for row in rounds]
     answers = [{"quiz": {"before": row, "after": row}} for row in chosen]
-    assert quiz.summarize(answers)[0].discrimination == pytest.approx(0.8660, abs=1e-3)
+    assert quiz.summarize(answers)[0].discrimination == pytest.approx(2.3333 / (0.6667 * 12.6667) ** 0.5, abs=1e-3)
     assert quiz.summarize(answers[:1])[0].discrimination is None
 
 
