@@ -20,6 +20,7 @@ import tyro
 from benchmarks import chosen_rates, exercise_rates, reference
 from benchmarks.markdown import (
     asset_tables,
+    class_tables,
     detection_tables,
     headline,
     inversion_tables,
@@ -61,6 +62,9 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "claim_undefended": protocol2_tables.undefended,
     "claim_views": views_tables.gentler_views,
     "claim_captions": views_tables.mixed_captions,
+    "class_key": class_tables.class_key,
+    "class_models": class_tables.class_models,
+    "class_rates": class_tables.class_rates,
     "detection": detection_tables.detection,
     "detection_retrained": detection_tables.detection_retrained,
     "detectors": lambda _: list_methods("detector", DETECTORS),

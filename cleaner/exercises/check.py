@@ -47,6 +47,8 @@ def _parse(field: Field, value: Any) -> Any:
             return float(text.rstrip("% ").replace(",", "."))
         except ValueError:
             raise CleanerError(f"{field.name} must be a number, not {text[:40]!r}.") from None
+    if field.pattern and not re.fullmatch(field.pattern, text):
+        raise CleanerError(f"{field.name} must be as asked ({field.label}), not {text[:40]!r}.")
     return text
 
 

@@ -23,13 +23,17 @@ class _Part(BaseModel):
 
 
 class Field(_Part):
-    """One answer. `kind`: choice, number, text or argument; predictions are committed before the reveal."""
+    """One answer. `kind`: choice, number, text or argument; predictions are committed before the reveal.
+
+    `pattern`: regular expression that a text matches.
+    """
 
     name: str
     label: str
     kind: str
     choices: tuple[str, ...] = ()
     tolerance: float = 0.0
+    pattern: str = ""
     is_prediction: bool = False
 
 

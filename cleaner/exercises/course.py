@@ -21,17 +21,18 @@ from cleaner.access import INSTALL, is_public
 from cleaner.exercises import quiz
 from cleaner.exercises.check import check, parse_answers, seal_answers
 from cleaner.exercises.content import QUIZ, find_exercise
-from cleaner.exercises.tasks import HIDDEN, Task, draw_task, draw_tasks, expect, fill_steps, read_facts
+from cleaner.exercises.tasks import HIDDEN, NEEDS_RUN, Task, draw_task, draw_tasks, expect, fill_steps, read_facts
 from cleaner.files import read_json, runs_root, write_json
+from cleaner.runs.store import list_shipped_runs
 from cleaner.types import CleanerError, OnStep
 
 CLASS = "CLEANER_CLASS"
 """Environment variable with the students' folder of a course, for the app and the command line."""
 TASK, ANSWERS, MODEL, SHEET = "task.json", "answers.json", "model.safetensors", "sheet.html"
+PLAYGROUND = "playground.html"
+"""File next to the students' folders; the sheets link to it."""
 PRACTICE = "practice"
 """Secret of those who work without a course: they could compute their answers, and would cheat themselves."""
-NEEDS_RUN = "plant"
-"""Exercise whose right answers are the figures of the student's own run."""
 
 
 def students_root() -> Path:
@@ -110,6 +111,9 @@ def commit(folder: Path, exercise: str, values: Mapping[str, Any]) -> str:
     if read_entry(folder, exercise):
         raise CleanerError(f"a prediction is committed already, with code {read_entry(folder, exercise)['code']}.")
     committed = parse_answers(exercise, values, is_prediction=True)
+    rates = read_task(folder, exercise).get("rates")
+    if rates and committed["rate"] not in rates:
+        raise CleanerError(f"choose a rate of the table: {', '.join(f'{rate:g}' for rate in rates)}.")
     code = hash_prediction(folder.name, exercise, committed)
     _store(folder, exercise, {"committed": committed, "code": code})
     return code
@@ -186,10 +190,15 @@ def create_course(
     folder: Path, students: Sequence[str], *, with_models: bool = True, on_step: OnStep | None = None
 ) -> dict[str, Any]:
     """Write a course, or add students to it; return the key. Models that are there already stay."""
+    from cleaner.playground.export import write_playground
+
     path = folder / "teacher" / "key.json"
     key: dict[str, Any] = read_json(path) or {"secret": secrets.token_hex(16), "students": {}}
     for student in students:
         _validate_id(student)
+    if with_models and not (folder / "students" / PLAYGROUND).is_file():
+        runs = [run.folder for run in reversed(list_shipped_runs())]
+        write_playground(runs, folder / "students" / PLAYGROUND)
     for student in students:
         own = folder / "students" / student
         if not (own / TASK).is_file():

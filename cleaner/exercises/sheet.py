@@ -6,12 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from cleaner.exercises.content import read_content
-from cleaner.exercises.course import list_steps, read_task
+from cleaner.exercises.course import PLAYGROUND, list_steps, read_task
 from cleaner.exercises.tasks import find_images, show_table
 
 TEMPLATE = Path(__file__).with_name("sheet.html.jinja")
-PLAYGROUND = "playground.html"
-"""File next to the sheet that it links to: `ta-cleaner playground` writes it."""
 
 
 def render_sheet(folder: Path, pin: str = "") -> str:
@@ -28,5 +26,5 @@ def render_sheet(folder: Path, pin: str = "") -> str:
         exercises.append((name, exercise, list_steps(folder, name), rows, images))
     template = Environment(autoescape=True).from_string(TEMPLATE.read_text(encoding="utf-8"))
     return template.render(
-        student=folder.name, pin=pin, exercises=exercises, quiz=read_content().quiz, playground=PLAYGROUND
+        student=folder.name, pin=pin, exercises=exercises, quiz=read_content().quiz, playground=f"../{PLAYGROUND}"
     )

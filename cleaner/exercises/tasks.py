@@ -20,6 +20,8 @@ Task = dict[str, Any]
 Values = Mapping[str, Any]
 HIDDEN = "trigger"
 """The exercise whose task is the answer: students get a model instead."""
+NEEDS_RUN = "plant"
+"""The exercise whose right answers are the figures of the student's own run."""
 RATES, IMAGES, NEGATIVES, DEFENSES = 6, 4, 2, 3
 """Rates, images, false texts for each of them, and defenses that a task shows."""
 MAX_COST = 0.02
@@ -60,7 +62,9 @@ def fill_steps(exercise: str, task: Task, model: str) -> list[str]:
 def show_table(exercise: str, task: Task, *, is_revealed: bool) -> list[dict[str, Any]]:
     """Return the rows of an exercise's table; the attack's columns only after the prediction was committed."""
     if exercise == "rate":
-        rows = [{"Learning rate": lr, "Accuracy %": ca, "Attack success %": asr} for lr, ca, asr in _rate_rows(task)]
+        rows = [
+            {"Learning rate": f"{lr:g}", "Accuracy %": ca, "Attack success %": asr} for lr, ca, asr in _rate_rows(task)
+        ]
         return rows if is_revealed else [{k: v for k, v in row.items() if "Attack" not in k} for row in rows]
     if exercise == "survive":
         before, *rows = _survive_rows(task)
@@ -83,7 +87,7 @@ def expect(exercise: str, task: Task, committed: Values, facts: Values) -> dict[
 
     A list holds several right values. `facts`: of the student's run (`read_facts`).
     """
-    if exercise == "plant":
+    if exercise == NEEDS_RUN:
         return {**task, **facts, "why": find_exercise(exercise).fields[-1].choices[1]}
     if exercise == "rate":
         return _expect_rate(task, committed)
@@ -94,7 +98,7 @@ def expect(exercise: str, task: Task, committed: Values, facts: Values) -> dict[
 
 def read_facts(exercise: str, answers: Values) -> dict[str, Any]:
     """Return the metrics and the trigger of the run that an answer names; empty where no exercise needs them."""
-    if exercise != "plant":
+    if exercise != NEEDS_RUN:
         return {}
     folder = find_run(str(answers.get("run", "")))
     if not answers.get("run") or not (folder / "metrics.json").is_file():

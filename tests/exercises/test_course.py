@@ -56,6 +56,8 @@ def test_a_prediction_comes_first_and_stays(folder: Path) -> None:
     rate = course.read_task(own, "rate")["rates"][0]
     with pytest.raises(CleanerError, match="commit the prediction first"):
         course.submit(own, "rate", {"left": 1, "aware": rate})
+    with pytest.raises(CleanerError, match="choose a rate of the table"):
+        course.commit(own, "rate", {"rate": 0.123})
     code = course.commit(own, "rate", {"rate": rate})
     with pytest.raises(CleanerError, match=code):
         course.commit(own, "rate", {"rate": rate})
@@ -125,7 +127,7 @@ def test_the_sheet_is_one_offline_page(folder: Path) -> None:
     assert len(re.findall(r"<section>", html)) == len(read_content().exercises) + 1
     assert html.count("data:image/png") == 4
     assert all(item.text in unescape(html) for item in read_content().quiz)
-    assert 'href="playground.html"' in html
+    assert 'href="../playground.html"' in html
 
 
 def test_the_quiz_is_taken_twice_and_summarized(folder: Path) -> None:
