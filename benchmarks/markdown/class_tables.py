@@ -26,9 +26,12 @@ def class_key(root: Path) -> str:
 
 
 def _describe_task(task: Task) -> str:
-    texts = {"method": to_label, "methods": lambda names: "; ".join(map(to_label, names))}
-    skipped = "rates"
-    return ", ".join(f"{key} {texts.get(key, str)(value)}" for key, value in task.items() if key != skipped)
+    shown = {key: value for key, value in task.items() if key != "rates"}
+    if "method" in task:
+        shown["method"] = to_label(task["method"])
+    if "methods" in task:
+        shown["methods"] = "; ".join(map(to_label, task["methods"]))
+    return ", ".join(f"{key} {value}" for key, value in shown.items())
 
 
 def _describe_right(name: str, task: Task) -> str:
@@ -44,7 +47,7 @@ def _describe_right(name: str, task: Task) -> str:
 
 
 def _spread(values: Any) -> str:
-    return f"{100 * values[1]:.0f} to {100 * values[2]:.0f}%"
+    return f"{100 * values[1]:.1f} to {100 * values[2]:.1f}%"
 
 
 def _format(value: Any) -> str:

@@ -242,6 +242,8 @@ def train_model(path: Path, task: Task, on_step: OnStep | None = None) -> dict[s
         on_step=on_step,
     )
     save_clip(run.clip, path)
+    assert run.metrics is not None
+    assert run.metrics.asr is not None
     return {"accuracy": round(100 * run.metrics.ca[1], 1), "success": round(100 * run.metrics.asr[1], 1)}
 
 

@@ -62,17 +62,17 @@ def fill_steps(exercise: str, task: Task, model: str) -> list[str]:
 def show_table(exercise: str, task: Task, *, is_revealed: bool) -> list[dict[str, Any]]:
     """Return the rows of an exercise's table; the attack's columns only after the prediction was committed."""
     if exercise == "rate":
-        rows = [
-            {"Learning rate": f"{lr:g}", "Accuracy %": ca, "Attack success %": asr} for lr, ca, asr in _rate_rows(task)
+        return [
+            {"Learning rate": f"{lr:g}", "Accuracy %": ca} | ({"Attack success %": asr} if is_revealed else {})
+            for lr, ca, asr in _rate_rows(task)
         ]
-        return rows if is_revealed else [{k: v for k, v in row.items() if "Attack" not in k} for row in rows]
     if exercise == "survive":
-        before, *rows = _survive_rows(task)
-        names = ["before", *(f"{i}. {to_label(row.defense or '')}" for i, row in enumerate(rows, 1))]
+        measured = _survive_rows(task)
+        names = ["before", *(f"{i}. {to_label(row.defense or '')}" for i, row in enumerate(measured[1:], 1))]
         return [
             {"Defense": name, "Accuracy %": _percent(row.ca[0])}
             | ({"Attack success %": _percent(row.asr[0]), "over seeds": _range(row)} if is_revealed else {})
-            for name, row in zip(names, [before, *rows], strict=True)
+            for name, row in zip(names, measured, strict=True)
         ]
     if exercise == "texts":
         texts, _, scores = measure_texts(task["seed"], with_scores=is_revealed)
