@@ -26,6 +26,7 @@ from cleaner.cli.report import ExportTensorboard, Film, Playground, Report
 from cleaner.cli.scan import Scan
 from cleaner.cli.sweep import Sweep
 from cleaner.cli.training import Defend, Poison, Pretrain, Rebound
+from cleaner.cli.zoo import Challenge, Zoo
 from cleaner.files import read_code_version
 from cleaner.loading import loading_libraries
 from cleaner.registry import suggest
@@ -53,6 +54,8 @@ Command = (
     | Annotated[Report, tyro.conf.subcommand("report")]
     | Annotated[Film, tyro.conf.subcommand("film")]
     | Annotated[Playground, tyro.conf.subcommand("playground")]
+    | Annotated[Zoo, tyro.conf.subcommand("zoo")]
+    | Annotated[Challenge, tyro.conf.subcommand("challenge")]
     | Annotated[Runs, tyro.conf.subcommand("runs")]
     | Annotated[List, tyro.conf.subcommand("list")]
     | Annotated[Presets, tyro.conf.subcommand("presets")]
