@@ -44,8 +44,8 @@ def inversion(root: Path) -> str:
     return (
         f"{table}\n\n`{model}`. {images:,} unlabeled images, a quarter of them held out for the ASR. Stands out: "
         "outlier index of 2 or more; for a clean model this is a false alarm. The clean model is one, searched with "
-        "each seed. Several seeds: mean [minimum, maximum]. Unlearned, finetuned: ASR@1 and CA on all test images after "
-        f"training with pairs and steps of the quick setting, both at {lr}, the learning rate of plain finetuning; "
+        "each seed. Several seeds: mean [minimum, maximum]. Unlearned, finetuned: ASR@1 and CA on all test images "
+        f"after training with pairs and steps of the quick setting, both at {lr}, the rate of plain finetuning; "
         "nothing was tried for `unlearn_trigger`. "
         f"Measured on {describe_origins(rows)}; `{COMMAND}`."
     )
