@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -79,31 +79,6 @@ def vit_rivals(root: Path) -> str:
         f"{_list_costs(chosen)}."
     )
     return f"{summary}\n\n{text}"
-
-
-def rvpt_variants(root: Path) -> str:
-    """Return what RVPT costs and leaves with one parameter changed."""
-    rows = {row["defense"]: row for row in TaskFile(root / "benchmarks" / "results" / vit.PATH.name).rows("variants")}
-    lines = []
-    for name in vit.VARIANTS:
-        row = rows[name]
-        lost = 100 * (row["backdoored_ca"] - row["ca"])
-        lines.append((name, f"{lost:.1f}", f"{row['counterfactual_accuracy']:.3f}", f"{row['asr']:.3f}"))
-    text = (
-        f"The badnet model of the trials (seed {vit.TRIAL_SEED}; CA "
-        f"{join_unique(format(row['backdoored_ca'], '.3f') for row in rows.values())}), {vit.STEPS} steps at "
-        f"{join_unique(format(row['lr'], 'g') for row in rows.values())}, validation split, "
-        f"{_describe_counts(rows.values())}. As published: alpha 2, 50 tokens, the first quarter of the blocks "
-        "skipped; all with AdamW."
-    )
-    return f"{markdown_table(('RVPT', 'points lost', 'CF', 'ASR@1'), lines)}\n\n{text}"
-
-
-def _describe_counts(trials: Iterable[Row]) -> str:
-    """Return the numbers of images behind trials."""
-    counts = zip(*((row["n"], row["n_attack"]) for row in trials), strict=True)
-    n, n_attack = (join_unique(f"{count:,}" for count in each) for each in counts)
-    return f"n {n} for accuracy and {n_attack} for ASR"
 
 
 def _list_costs(chosen: dict[str, dict[str, Any]]) -> str:
