@@ -15,9 +15,10 @@ from pathlib import Path
 
 import tyro
 
-from benchmarks import chosen_rates, reference
+from benchmarks import chosen_rates, exercise_rates, reference
 from benchmarks.markdown import (
     asset_tables,
+    class_tables,
     detection_tables,
     headline,
     inversion_tables,
@@ -44,6 +45,7 @@ from cleaner.registry import DATASETS, EXPLAINERS
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = (*(ROOT / f"{name}.md" for name in ("README", "CHANGELOG", "SECURITY")), *sorted((ROOT / "docs").glob("*.md")))
 REFERENCE = ROOT / "assets" / "reference.json"
+EXERCISE_RATES = ROOT / "assets" / "exercises" / "rates.json"
 TABLE_BLOCK = re.compile(r"(<!-- table:(\w+) -->\n).*?(<!-- /table -->)", re.DOTALL)
 FIGURE = re.compile(r"(<!-- figure:([^>]+) -->)[^<]*(<!-- /figure -->)")
 TABLES: dict[str, Callable[[Path], str]] = {
@@ -60,6 +62,9 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "claim_undefended": protocol2_tables.undefended,
     "claim_views": views_tables.gentler_views,
     "claim_captions": views_tables.mixed_captions,
+    "class_key": class_tables.class_key,
+    "class_models": class_tables.class_models,
+    "class_rates": class_tables.class_rates,
     "detection": detection_tables.detection,
     "detection_retrained": detection_tables.detection_retrained,
     "detectors": lambda _: list_methods("detector", DETECTORS),
@@ -103,7 +108,8 @@ def main(options: Options) -> int:
     """Write or compare; return the exit status."""
     rates = json.dumps(chosen_rates.collect(), indent=1, sort_keys=True) + "\n"
     shipped = json.dumps(reference.collect(ROOT), separators=(",", ":"), sort_keys=True) + "\n"
-    texts = {CHOSEN_RATES: rates, REFERENCE: shipped, LABELS: collect_labels()} | {
+    blind = json.dumps(exercise_rates.collect(), separators=(",", ":")) + "\n"
+    texts = {CHOSEN_RATES: rates, REFERENCE: shipped, LABELS: collect_labels(), EXERCISE_RATES: blind} | {
         page: render(page.read_text(encoding="utf-8"), ROOT) for page in PAGES
     }
     changed = [path for path, text in texts.items() if not path.exists() or path.read_text(encoding="utf-8") != text]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import streamlit as st
 
+from cleaner.evaluation.result import success_share
 from cleaner.reports.verdict import describe_attack, describe_defenses
 from cleaner.runs.names import label_defenses
 from cleaner.runs.record import RunRecord
@@ -14,7 +15,7 @@ from cleaner.runs.store import has_failed_attack
 from pages._shared.runs import jobs, ticker
 from pages._shared.shell import state, times
 from pages._shared.shell.menu import page_file
-from pages._shared.shell.wording import escape_markdown
+from pages._shared.shell.wording import escape_markdown, format_percent
 
 _STEP, _GO_TO_PAGE, _RETURN = "lesson.step", "lesson.go_to_page", "lesson.return"
 
@@ -25,6 +26,7 @@ class LessonStep:
 
     Attributes:
         early_task, early_observation: replace `task` and `observation` while the run in view has no defense.
+        prediction: what the student predicts first, as one of `RANGES`; the verdict compares it with the outcome.
     """
 
     title: str
@@ -35,8 +37,11 @@ class LessonStep:
     answer: str
     early_task: str = ""
     early_observation: str = ""
+    prediction: str = ""
 
 
+RANGES = {"below 5%": (0.0, 0.05), "5 to 50%": (0.05, 0.5), "50 to 90%": (0.5, 0.9), "above 90%": (0.9, 1.01)}
+"""What a student can predict -> the shares that it stands for."""
 STEPS = (
     LessonStep(
         title="Plant a backdoor",
@@ -48,6 +53,7 @@ STEPS = (
         answer="Without the trigger the model is almost as accurate as before. Only the trigger activates the "
         "backdoor, and only the attacker knows it. The *floor* under “how measured” is the attack success of the "
         "clean model on the same triggered images: it shows that the patch itself does not look like a banana.",
+        prediction="Clean accuracy after poisoning",
     ),
     LessonStep(
         title="Clean the model",
@@ -58,6 +64,7 @@ STEPS = (
         question="A model with random weights has an attack success near zero. Is that a good defense?",
         answer="No. Its clean accuracy is at chance level. Judge a defense by both numbers: what it removed and what "
         "it cost. Good defenses are toward the bottom right of the plot.",
+        prediction="Attack success that your best defense leaves",
     ),
     LessonStep(
         title="See the trigger move images",
@@ -107,6 +114,8 @@ STEPS = (
         "again. A different seed or attack can give a different result, and whether an unknown trigger is left can "
         "only be estimated (Trigger search).",
         early_task="Find your model in the plot and the table. **Report (HTML)** saves all results in one file.",
+        early_observation="Your attack is at the top right: accurate and backdoored. Your defenses appear as they "
+        "finish; a good one moves down, not left.",
     ),
 )
 DEFEND_STEP = next(i for i, step in enumerate(STEPS) if step.page == "Defend")
@@ -218,21 +227,48 @@ def describe_verdict(run: RunRecord | None, defended: list[RunRecord]) -> list[s
     sentences = [describe_attack(run)]
     if not (has_failed_attack(run) or run.has_few_images):  # which that sentence says
         sentences += describe_defenses(run, {escape_markdown(labels[other.id]): other for other in newest.values()})
-    if not newest:
+    sentences += describe_predictions(run, list(newest.values()))
+    if not newest and "defend" in jobs.pages_of(jobs.own_active_jobs()):
+        sentences.append(
+            "Your defenses still train; the verdict appears here. Meanwhile, sort true and false texts on Exercises, "
+            "or drag the trigger over an image on Try it."
+        )
+    elif not newest:
         sentences.append("No defense has finished yet: go back to step 2.")
     if all(other.is_shipped for other in [run, *newest.values()]):
         sentences.append("This is the shipped example.")
     return sentences
 
 
+def describe_predictions(run: RunRecord, defended: list[RunRecord]) -> list[str]:
+    """Return what the student predicted in the first two steps, each with the outcome, once it is known."""
+    left = [share for share in map(success_share, defended) if share is not None]
+    sentences = []
+    for step, outcome in zip(STEPS, (run.metric("ca"), min(left, default=None)), strict=False):
+        predicted = st.session_state.get(_prediction_key(step))
+        if predicted in RANGES and outcome is not None:
+            low, high = RANGES[predicted]
+            verdict = "as you predicted" if low <= outcome < high else f"you predicted {predicted}"
+            sentences.append(f"{step.prediction}: **{format_percent(outcome)}**, {verdict}.")
+    return sentences
+
+
+def _prediction_key(step: LessonStep) -> str:
+    return f"lesson.predicted.{step.page}"
+
+
 def _show_buttons(number: int) -> None:
     """Draw the question and the Close button above Back and Next."""
     with st.container(horizontal=True, gap="xsmall", horizontal_alignment="right"):
         if number < VERDICT:
-            with st.popover("Question", type="tertiary", icon=":material/help:", key=f"lesson.question.{number}"):
-                st.markdown(f"**{STEPS[number].question}**")
+            step = STEPS[number]
+            label = "Predict" if step.prediction else "Question"
+            with st.popover(label, type="tertiary", icon=":material/help:", key=f"lesson.question.{number}"):
+                if step.prediction:
+                    st.radio(f"{step.prediction}?", RANGES, index=None, key=_prediction_key(step), **state.KEEP)
+                st.markdown(f"**{step.question}**")
                 with st.expander("Answer", key=f"lesson.answer.{number}"):
-                    st.markdown(STEPS[number].answer)
+                    st.markdown(step.answer)
         st.button(
             "",
             key="lesson.close",
@@ -264,12 +300,15 @@ def _show_buttons(number: int) -> None:
 def _show_progress(number: int) -> None:
     """Draw the link to new results, or the progress of the trainings in the background."""
 
+    run = state.current_run()
+    is_waiting = number == VERDICT and run is not None and not state.defenses_of_run(run)
+
     @st.fragment
     def watch() -> None:
-        if jobs.list_new_results("poison"):
-            st.rerun()  # puts the new model in view
-        if run := _find_run_with_results(number):
-            _offer_results(number, run)
+        if jobs.list_new_results("poison") or (is_waiting and run is not None and state.defenses_of_run(run)):
+            st.rerun()  # puts the new model in view, or draws the verdict
+        if result := _find_run_with_results(number):
+            _offer_results(number, result)
         elif active := jobs.active_jobs():
             st.caption(f":material/hourglass_top: {escape_markdown(jobs.describe_active(active))}")
             ticker.tick("lesson.tick")
