@@ -20,9 +20,9 @@ from cleaner.attacks import TRIGGERS
 from cleaner.cli.output import Progress
 from cleaner.data.base import load_data
 from cleaner.evaluation.scan import scan
-from cleaner.exercises.content import find_exercise
+from cleaner.exercises.content import read_exercises
 from cleaner.exercises.course import train_model
-from cleaner.exercises.tasks import HIDDEN, draw_task
+from cleaner.exercises.tasks import HIDDEN, draw_tasks
 from cleaner.models.clip import load_clip
 
 RESULT_PATH = RESULTS_DIR / "exercise_models.json"
@@ -53,12 +53,12 @@ def main(options: Options) -> int:
 
 def measure(student: str, images: int) -> dict[str, Any]:
     """Return what the attack reached, and the increase of the hidden setting and of the best other one."""
-    task = draw_task(SECRET, student, HIDDEN)
+    task = draw_tasks(SECRET, student)[HIDDEN]
     with tempfile.TemporaryDirectory() as place:
         path = Path(place) / "model.safetensors"
         attack = train_model(path, task, Progress(student))
         clip = load_clip(str(path))
-    settings = find_exercise(HIDDEN).settings
+    settings = read_exercises()[HIDDEN].settings
     hidden = f"{task['size']} {task['position']}"
     triggers = {
         f"{size} {position}": TRIGGERS["badnet"](patch_size=size, position=position)

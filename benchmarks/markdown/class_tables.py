@@ -3,55 +3,38 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from benchmarks.exercise_models import SECRET
 from benchmarks.markdown.cells import describe_origin, markdown_table, read_measurement
-from cleaner.exercises.content import read_content, read_rates
-from cleaner.exercises.tasks import NEEDS_RUN, Task, draw_task, expect
-from cleaner.labels import to_label
+from cleaner.exercises.content import read_exercises
+from cleaner.exercises.tasks import draw_tasks, expect, read_figures
 from cleaner.reports.reference import read_reference
 
 STUDENT = "s01"
 """The student whose key the manual shows; the secret is public, so no course may use it."""
+SHOWN = ("target", "size", "position", "group", "choices", "seed")
+"""What the manual shows of a task."""
 
 
 def class_key(root: Path) -> str:
     """Return task and right answers of a student, as `check` computes them."""
     lines = []
-    for name, exercise in read_content().exercises.items():
-        task = draw_task(SECRET, STUDENT, name)
-        lines.append((f"{exercise.title} (`{name}`)", _describe_task(task), _describe_right(name, task)))
-    return markdown_table(("exercise", f"task of {STUDENT}", "right answers"), lines)
+    for name, task in draw_tasks(SECRET, STUDENT).items():
+        exercise = read_exercises()[name]
+        right = expect(name, task, {}, {})
+        asked = [f.name for f in exercise.fields if f.when != "run" and f.kind != "argument"]
+        answers = [f"{field} {_join(right[field])}" for field in asked if right.get(field) is not None]
+        shown = [f"{key} {_join(task[key])}" for key in SHOWN if key in task]
+        lines.append((f"{exercise.title} (`{name}`)", ", ".join(shown), ", ".join(answers)))
+    row = next(r for t in read_reference().tables if t.title == "Quick setting" for r in t.rows if not r.defense)
+    accuracy, success = (f"{100 * low:.1f} to {100 * high:.1f}%" for _, low, high in (row.ca, row.asr))
+    note = f"Exercise 1 with the default patch, over {len(row.seeds)} seeds: accuracy {accuracy}, success {success}."
+    table = markdown_table(("exercise", f"task of {STUDENT}", "right answers"), lines)
+    return f"{table}\n\nSeveral right answers are separated by a slash. {note}"
 
 
-def _describe_task(task: Task) -> str:
-    shown = {key: value for key, value in task.items() if key != "rates"}
-    if "method" in task:
-        shown["method"] = to_label(task["method"])
-    if "methods" in task:
-        shown["methods"] = "; ".join(map(to_label, task["methods"]))
-    return ", ".join(f"{key} {value}" for key, value in shown.items())
-
-
-def _describe_right(name: str, task: Task) -> str:
-    if name == NEEDS_RUN:
-        row = next(r for t in read_reference().tables if t.title == "Quick setting" for r in t.rows if not r.defense)
-        figures = f"accuracy {_spread(row.ca)}, success {_spread(row.asr)}, floor below 1"
-        return f"as the run says; with the default patch, over {len(row.seeds)} seeds: {figures}"
-    right = expect(name, task, {}, {})
-    if name == "rate":
-        right |= expect(name, task, {"rate": right["aware"]}, {})
-    asked = {field.name for field in read_content().exercises[name].fields} - {"argument"}
-    return ", ".join(f"{key} {_format(value)}" for key, value in right.items() if key in asked)
-
-
-def _spread(values: Any) -> str:
-    return f"{100 * values[1]:.1f} to {100 * values[2]:.1f}%"
-
-
-def _format(value: Any) -> str:
-    return " or ".join(f"{each:g}" for each in value) if isinstance(value, list) else str(value)
+def _join(value: object) -> str:
+    return " / ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def class_models(root: Path) -> str:
@@ -65,20 +48,20 @@ def class_models(root: Path) -> str:
             f"{row['success']:.1f}%",
             f"{100 * row['rise']:+.0f}",
             f"{100 * row['other_rise']:+.0f} ({row['other']})",
-            f"{100 * row['elsewhere_rise']:+.0f}",
         )
         for row in result["rows"]
     ]
-    header = ("ID", "hidden", "accuracy", "attack success", "increase", "best wrong setting", "best wrong corner")
+    header = ("ID", "hidden", "accuracy", "attack success", "increase", "best wrong setting")
     return f"{markdown_table(header, lines)}\n\nIncrease in points, 200 images. {describe_origin(result)}"
 
 
 def class_rates(root: Path) -> str:
     """Return what each learning rate of the third exercise costs and leaves."""
-    rates = read_rates()
+    groups = read_figures()["rate"]
     lines = [
-        (to_label(method), "; ".join(f"{lr:g}: {100 * ca:.1f} / {100 * asr:.1f}" for lr, ca, asr in rows))
-        for method, rows in rates["methods"].items()
+        (group, "; ".join(f"{label}: {accuracy} / {success}" for label, accuracy, success, _, _ in rows[1:]))
+        for group, rows in groups.items()
     ]
-    note = f"Before: {100 * rates['before']:.1f}%; the rule allows {100 * (rates['before'] - rates['budget']):.1f}%."
+    _, accuracy, success, *_ = next(iter(groups.values()))[0]
+    note = f"Without a defense: {accuracy} / {success}."
     return f"{markdown_table(('defense', 'rate: accuracy % / attack success %'), lines)}\n\n{note}"

@@ -1,4 +1,4 @@
-"""The task of a student: drawn from the course's secret and the ID, so that nobody computes that of another."""
+"""Tasks: drawn from the course's secret and an ID, shown without the attack at first, with their right answers."""
 
 from __future__ import annotations
 
@@ -6,228 +6,195 @@ import hmac
 from collections.abc import Mapping
 from functools import lru_cache
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
 
-from cleaner.exercises.content import find_exercise, read_content, read_rates
-from cleaner.files import shipped_assets
-from cleaner.labels import to_label
-from cleaner.reports.reference import ReferenceRow, read_reference
+from cleaner.exercises.content import FOLDER, read_exercises
+from cleaner.files import read_json_cached, shipped_assets
 from cleaner.runs.folders import find_run
 from cleaner.runs.store import read_record
 from cleaner.types import CleanerError
 
 Task = dict[str, Any]
+Row = dict[str, Any]
 Values = Mapping[str, Any]
 HIDDEN = "trigger"
 """The exercise whose task is the answer: students get a model instead."""
-NEEDS_RUN = "plant"
-"""The exercise whose right answers are the figures of the student's own run."""
-RATES, IMAGES, NEGATIVES, DEFENSES = 6, 4, 2, 3
-"""Rates, images, false texts for each of them, and defenses that a task shows."""
-MAX_COST = 0.02
-"""Accuracy that a defense may lose in the last exercise, a share."""
+IMAGES, TEXTS = 4, 3
+"""Images of a task, and texts of each image, one of them true."""
 POOL = 400
 """Test images from which those of a task are drawn."""
 
 
-def draw_task(secret: str, student: str, exercise: str) -> Task:
-    """Return the task of a student in an exercise."""
-    digest = hmac.new(secret.encode(), f"{exercise}\n{student}".encode(), "sha256").digest()
-    rng, settings = Random(int.from_bytes(digest, "big")), find_exercise(exercise).settings
-    if exercise == "rate":
-        method = rng.choice(list(read_rates()["methods"]))
-        rows = read_rates()["methods"][method]
-        return {"method": method, "rates": sorted(row[0] for row in rng.sample(rows, min(RATES, len(rows))))}
-    if exercise == "texts":
+class Figures(NamedTuple):
+    """What a student reads of a model, in percent; low, high: of its attack success over seeds."""
+
+    label: str
+    accuracy: float
+    success: float
+    low: float
+    high: float
+
+
+class TaskKind:
+    """How the task of an exercise is drawn, shown and answered. This one: a trigger, which is also the answer."""
+
+    def draw(self, rng: Random, settings: Values) -> Task:
+        return {name: rng.choice(settings[f"{name}s"]) for name in ("target", "size", "position")}
+
+    def show(self, task: Task, *, is_revealed: bool) -> tuple[list[Row], list[Any]]:
+        """Return the table, with the attack's columns only after a prediction, and images (uint8, (H, W, 3))."""
+        return [], []
+
+    def expect(self, task: Task, before: Values, facts: Values) -> Values:
+        """Return the right answers by field, and other values that hints compare with; a list has several."""
+        return {**task, **facts}
+
+
+class Measured(TaskKind):
+    """Choose among defenses by accuracy, then see the attack success that each leaves.
+
+    Allowed is what costs at most `budget` points of accuracy; if nothing qualifies, what costs least.
+    """
+
+    def draw(self, rng: Random, settings: Values) -> Task:
+        groups = read_figures()[settings["table"]]
+        group = rng.choice(list(groups))
+        labels = [row[0] for row in groups[group][1:]]
+        chosen = rng.sample(labels, min(settings["count"], len(labels)))
+        table = {name: settings[name] for name in ("table", "budget")}
+        return {**table, "group": group, "choices": sorted(chosen, key=labels.index)}
+
+    def show(self, task: Task, *, is_revealed: bool) -> tuple[list[Row], list[Any]]:
+        rows: list[Row] = []
+        for row in self._measure(task):
+            spread = {"over seeds": f"{row.low} to {row.high}"} if row.low < row.high else {}
+            attack = {"Attack success %": row.success, **spread} if is_revealed else {}
+            rows.append({"Choice": row.label, "Accuracy %": row.accuracy, **attack})
+        return rows, []
+
+    def expect(self, task: Task, before: Values, facts: Values) -> Values:
+        start, *rows = self._measure(task)
+        costs = {row: round(start.accuracy - row.accuracy, 1) for row in rows}
+        allowed = [row for row in rows if costs[row] <= task["budget"]] or [min(rows, key=costs.__getitem__)]
+        first, second, *_, last = sorted(rows, key=lambda row: row.success)
+        best = min(allowed, key=lambda row: row.success)
+        subject = next((row for row in rows if row.label == before.get("rate")), best)
+        return {
+            "rate": [row.label for row in allowed],
+            "too_strong": [row.label for row in rows if row not in allowed],
+            "best": best.label,
+            "weakest": last.label,
+            "left": subject.success,
+            "accuracy": subject.accuracy,
+            "removed": round(start.success - subject.success, 1),
+            "cost": costs[best],
+            "overlap": "yes" if second.low <= first.high else "no",
+            "argument": [costs[best], *(value for row in (start, *rows) for value in row[1:])],
+        }
+
+    def _measure(self, task: Task) -> list[Figures]:
+        """Return the figures without a defense, then those of each choice."""
+        start, *rows = (Figures(*row) for row in read_figures()[task["table"]][task["group"]])
+        return [start, *(row for row in rows if row.label in task["choices"])]
+
+
+class Texts(TaskKind):
+    """True and false texts of test images, and their cosines in two models of the shipped example."""
+
+    def draw(self, rng: Random, settings: Values) -> Task:
         return {"seed": rng.randrange(2**31)}
-    if exercise == "survive":
-        return {"methods": rng.sample(settings["methods"], DEFENSES)}
-    names = {"target": "targets", "size": "sizes", "position": "positions"}
-    return {name: rng.choice(settings[choices]) for name, choices in names.items()}
+
+    def show(self, task: Task, *, is_revealed: bool) -> tuple[list[Row], list[Any]]:
+        from cleaner.data.images import to_uint8
+
+        texts, scores = _draw_texts(task["seed"]), _score_texts(task["seed"]) if is_revealed else ()
+        columns = dict(zip(("Backdoored", "After TA-Cleaner"), scores, strict=False))
+        rows = [
+            {"Image": "ABCD"[i // TEXTS], "Text": f"{i + 1}. {text}"}
+            | {name: round(values[i], 3) for name, values in columns.items()}
+            for i, (_, text, _) in enumerate(texts)
+        ]
+        return rows, [*to_uint8(_load_pool().images([row for row, _, _ in texts[::TEXTS]]))]
+
+    def expect(self, task: Task, before: Values, facts: Values) -> Values:
+        letters = "".join("t" if is_true else "f" for _, _, is_true in _draw_texts(task["seed"]))
+        true = [letters.index("t", i - i % TEXTS) for i in range(len(letters))]
+        right = [sum(s[true[i]] > s[i] for i in range(len(letters))) for s in _score_texts(task["seed"])]
+        wrong = [letters.count("f") - count for count in right]
+        counts = dict(zip(("before", "after", "wrong_before", "wrong_after"), right + wrong, strict=True))
+        return {"sort": letters, "inverted": letters.translate(str.maketrans("tf", "ft")), **counts}
+
+
+KINDS = {"plant": TaskKind(), HIDDEN: TaskKind(), "rate": Measured(), "texts": Texts(), "survive": Measured()}
+"""Exercises with a task; the quiz is the same for all students."""
 
 
 def draw_tasks(secret: str, student: str) -> dict[str, Task]:
-    """Return the tasks of all exercises."""
-    return {name: draw_task(secret, student, name) for name in read_content().exercises}
+    """Return the tasks of all exercises: without the secret, nobody computes those of another student."""
+    tasks = {}
+    for name, kind in KINDS.items():
+        digest = hmac.new(secret.encode(), f"{name}\n{student}".encode(), "sha256").digest()
+        tasks[name] = kind.draw(Random(int.from_bytes(digest, "big")), read_exercises()[name].settings)
+    return tasks
 
 
-def fill_steps(exercise: str, task: Task, model: str) -> list[str]:
-    """Return the steps of an exercise with the words of a task; `model`: the file in which a trigger hides."""
-    words = {"model": model, **task}
-    if exercise == "rate":
-        words |= {"label": to_label(task["method"]), "before": f"{100 * read_rates()['before']:.1f}"}
-    return [step.format(**words) for step in find_exercise(exercise).steps]
+def expect(name: str, task: Task, before: Values, facts: Values) -> dict[str, Any]:
+    """Return what is right, by field, and other values that hints compare with. `facts`: of the student's run."""
+    fixed = {field.name: field.choices[field.right - 1] for field in read_exercises()[name].fields if field.right}
+    return {**fixed, **KINDS[name].expect(task, before, facts)}
 
 
-def show_table(exercise: str, task: Task, *, is_revealed: bool) -> list[dict[str, Any]]:
-    """Return the rows of an exercise's table; the attack's columns only after the prediction was committed."""
-    if exercise == "rate":
-        return [
-            {"Learning rate": f"{lr:g}", "Accuracy %": ca} | ({"Attack success %": asr} if is_revealed else {})
-            for lr, ca, asr in _rate_rows(task)
-        ]
-    if exercise == "survive":
-        measured = _survive_rows(task)
-        names = ["before", *(f"{i}. {to_label(row.defense or '')}" for i, row in enumerate(measured[1:], 1))]
-        return [
-            {"Defense": name, "Accuracy %": _percent(row.ca[0])}
-            | ({"Attack success %": _percent(row.asr[0]), "over seeds": _range(row)} if is_revealed else {})
-            for name, row in zip(names, measured, strict=True)
-        ]
-    if exercise == "texts":
-        texts, _, scores = measure_texts(task["seed"], with_scores=is_revealed)
-        rows = [{"Text": f"{i + 1}. {text}", "Image": "ABCD"[i // (NEGATIVES + 1)]} for i, text in enumerate(texts)]
-        columns = ("Backdoored", "After TA-Cleaner")
-        return [row | {c: round(s[i], 3) for c, s in zip(columns, scores, strict=False)} for i, row in enumerate(rows)]
-    return []
-
-
-def expect(exercise: str, task: Task, committed: Values, facts: Values) -> dict[str, Any]:
-    """Return what is right, by field, and other values that hints compare with.
-
-    A list holds several right values. `facts`: of the student's run (`read_facts`).
-    """
-    if exercise == NEEDS_RUN:
-        return {**task, **facts, "why": find_exercise(exercise).fields[-1].choices[1]}
-    if exercise == "rate":
-        return _expect_rate(task, committed)
-    if exercise == "texts":
-        return _expect_texts(task)
-    return _expect_survive(task) if exercise == "survive" else dict(task)
-
-
-def read_facts(exercise: str, answers: Values) -> dict[str, Any]:
-    """Return the metrics and the trigger of the run that an answer names; empty where no exercise needs them."""
-    if exercise != NEEDS_RUN:
-        return {}
-    folder = find_run(str(answers.get("run", "")))
-    if not answers.get("run") or not (folder / "metrics.json").is_file():
-        raise CleanerError(f"there is no finished run {str(answers.get('run', ''))[:80]!r}: give its name or folder.")
-    run = read_record(folder)
+def read_run(name: str) -> tuple[Values, Values]:
+    """Return the trigger's settings of a finished run, and its metrics in percent. Raises `CleanerError` without it."""
+    if not (find_run(name) / "metrics.json").is_file():
+        raise CleanerError(f"there is no finished run {name[:80]!r}: give its name or folder.")
+    run = read_record(find_run(name))
     trigger = run.config.get("trigger") or {}
-    metrics = {"accuracy": "ca", "success": "asr", "floor": "asr_clean_model"}
-    measured = {name: _percent(run.metric(key) or 0.0) for name, key in metrics.items()}
+    metrics = {"accuracy": ("ca", 1), "success": ("asr", 1), "floor": ("asr_clean_model", 1), "top3": ("ca", 3)}
     used = {"target": run.target_class, "size": trigger.get("patch_size"), "position": trigger.get("position")}
-    return {**measured, "top3": _percent(run.metric("ca", 3) or 0.0), "used": used}
+    return used, {name: round(100 * (run.metric(*key) or 0.0), 1) for name, key in metrics.items()}
 
 
-def _percent(share: float) -> float:
-    return round(100 * share, 1)
+def read_figures() -> dict[str, Any]:
+    """Return table -> group -> rows of `Figures` (benchmarks/exercise_figures.py), first the one without a defense."""
+    return read_json_cached(FOLDER / "figures.json")
 
 
-def _range(row: ReferenceRow) -> str:
-    return f"{_percent(row.asr[1])} to {_percent(row.asr[2])}"
-
-
-def _rate_rows(task: Task) -> list[tuple[float, float, float]]:
-    rows = read_rates()["methods"][task["method"]]
-    return [(lr, _percent(ca), _percent(asr)) for lr, ca, asr in rows if lr in task["rates"]]
-
-
-def _expect_rate(task: Task, committed: Values) -> dict[str, Any]:
-    rows = _rate_rows(task)
-    least = _percent(read_rates()["before"] - read_rates()["budget"])
-    allowed = [row for row in rows if row[1] >= least] or [max(rows, key=lambda row: row[1])]
-    chosen = next((row for row in rows if abs(row[0] - float(committed.get("rate") or 0)) < 1e-9), None)
-    found = {"kept": chosen[1], "left": chosen[2]} if chosen else {}
-    aware, others = min(allowed, key=lambda row: row[2])[0], [row[0] for row in rows if row not in allowed]
-    return {"rate": [row[0] for row in allowed], "aware": aware, "too_strong": others, **found}
-
-
-@lru_cache(maxsize=256)
-def measure_texts(seed: int, *, with_scores: bool) -> tuple[list[str], str, list[list[float]]]:
-    """Return the texts of a task, their truth as "tff...", and the cosine of each in both models. Cached."""
-    texts, rows, letters = _draw_texts(seed)
-    if not with_scores:
-        return texts, letters, []
+def _load_pool() -> Any:
     from cleaner.data.base import load_data
-    from cleaner.inspection.similarity import compute_similarities
-    from cleaner.models.clip import load_clip
 
-    settings, scores, step = find_exercise("texts").settings, [], NEGATIVES + 1
-    for run in (settings["before"], settings["after"]):
-        clip = load_clip(str(shipped_assets() / "example" / run / "model.safetensors"))
-        images = load_data("scenes", split="test", size=POOL).with_transform(clip.framing).images(rows)
-        found = compute_similarities(clip, images, texts)
-        scores.append([found[i // step][i] for i in range(len(texts))])
-    return texts, letters, scores
+    return load_data("scenes", split="test", size=POOL)
 
 
 @lru_cache(maxsize=256)
-def _draw_texts(seed: int) -> tuple[list[str], list[int], str]:
-    """Return texts, test rows of their images, and their truth: of each image one true text and some false ones.
+def _draw_texts(seed: int) -> list[tuple[int, str, bool]]:
+    """Return test row, text, and whether it is true, of each text; each image has one true text.
 
-    The true one is the caption or a part of it: else the shortest text would be the true one.
+    This is the caption or a part of it: else the shortest text would be the true one.
     """
-    from cleaner.data.base import load_data
-    from cleaner.text import negative_subtexts, positive_subtexts
+    from cleaner.text import draw_subtexts
 
-    captions, rng = load_data("scenes", split="test", size=POOL).captions, Random(seed)
-    rows, texts, letters = [], [], ""
-    for row in rng.sample(range(len(captions)), len(captions)):
-        true = [s.text for s in positive_subtexts(captions[row], seed, "relation") if s.kind != "identity"]
-        false = negative_subtexts(captions[row], NEGATIVES, seed)
-        if not true or len(false) < NEGATIVES:
-            continue
-        group = [(rng.choice((true[0], captions[row])), "t"), *((text.text, "f") for text in false)]
-        rng.shuffle(group)
-        rows.append(row)
-        texts += [text for text, _ in group]
-        letters += "".join(letter for _, letter in group)
-        if len(rows) == IMAGES:
+    captions, rng, found = _load_pool().captions, Random(seed), []
+    for row in rng.sample(range(POOL), POOL):
+        pair = draw_subtexts(captions[row], seed=seed, epoch=0, index=row, n=TEXTS - 1, style="relation")
+        if pair.positive is not None and pair.positive.kind != "identity" and len(pair.negatives) == TEXTS - 1:
+            true = rng.choice((pair.positive.text, captions[row]))
+            found += rng.sample([(row, true, True), *((row, text.text, False) for text in pair.negatives)], TEXTS)
+        if len(found) == IMAGES * TEXTS:
             break
-    return texts, rows, letters
+    return found
 
 
-def find_images(task: Task) -> list[Any]:
-    """Return the images of the texts' task as uint8 (H, W, 3)."""
-    from cleaner.data.base import load_data
-    from cleaner.data.images import to_uint8
+@lru_cache(maxsize=256)
+def _score_texts(seed: int) -> list[list[float]]:
+    """Return the cosine of each text with its image, in the backdoored model and after the defense."""
+    from cleaner.inspection.similarity import compute_similarities
+    from cleaner.runs.run import load_run_clip
 
-    pixels = to_uint8(load_data("scenes", split="test", size=POOL).images(_draw_texts(task["seed"])[1]))
-    return list(pixels)
-
-
-def _expect_texts(task: Task) -> dict[str, Any]:
-    _, letters, scores = measure_texts(task["seed"], with_scores=True)
-    step = NEGATIVES + 1
-    right = [
-        sum(
-            values[start + letters[start : start + step].index("t")] > values[i]
-            for start in range(0, len(letters), step)
-            for i in range(start, start + step)
-            if letters[i] == "f"
-        )
-        for values in scores
-    ]
-    false, swapped = letters.count("f"), letters.translate(str.maketrans("tf", "ft"))
-    counts = {"before": right[0], "after": right[1], "wrong_before": false - right[0], "wrong_after": false - right[1]}
-    return {"sort": letters, "inverted": swapped, **counts}
-
-
-def _survive_rows(task: Task) -> list[ReferenceRow]:
-    """Return the row without a defense and those of the task's methods."""
-    settings = find_exercise("survive").settings
-    table = next(t for t in read_reference().tables if t.title == settings["table"])
-    rows = {row.defense: row for row in table.rows if row.attack == settings["attack"]}
-    return [rows[name] for name in (None, *task["methods"])]
-
-
-def _expect_survive(task: Task) -> dict[str, Any]:
-    before, *rows = _survive_rows(task)
-    costs = [before.ca[0] - row.ca[0] for row in rows]
-    order = sorted(range(len(rows)), key=lambda i: rows[i].asr[0])
-    allowed = [i for i in order if costs[i] <= MAX_COST] or [min(order, key=costs.__getitem__)]
-    best, (first, second, *_) = allowed[0], order
-    left, cost = _percent(rows[best].asr[0]), _percent(costs[best])
-    return {
-        "best": best + 1,
-        "weakest": order[-1] + 1,
-        "cheating": first + 1,
-        "left": left,
-        "removed": _percent(before.asr[0] - rows[best].asr[0]),
-        "accuracy": _percent(rows[best].ca[0]),
-        "cost": cost,
-        "overlap": "yes" if rows[second].asr[1] <= rows[first].asr[2] else "no",
-        "argument": [_percent(v) for row in [before, *rows] for v in (row.ca[0], *row.asr)] + [cost],
-    }
+    rows, texts, _ = zip(*_draw_texts(seed), strict=True)
+    scores = []
+    for run in read_exercises()["texts"].settings["runs"]:
+        clip = load_run_clip(shipped_assets() / "example" / run)
+        found = compute_similarities(clip, _load_pool().with_transform(clip.framing).images(rows[::TEXTS]), texts)
+        scores.append([found[i // TEXTS][i] for i in range(len(texts))])
+    return scores

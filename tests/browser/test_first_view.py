@@ -96,7 +96,7 @@ def test_the_main_picture_comes_first(title: str, example_server: str, browser_p
 @pytest.mark.slow
 def test_stage_mode_shows_one_picture_that_fits_and_keys_change_it(example_server: str, browser_page: Any) -> None:
     page = browser_page
-    order = titles()
+    order = [title for title in titles() if PICTURES[title]]
     open_page(page, example_server, order[0], "?stage=1")
     for title in order:
         page.locator(".st-key-stage").get_by_role("heading", name=title, exact=True).wait_for()

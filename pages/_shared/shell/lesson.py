@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import streamlit as st
 
 from cleaner.evaluation.result import success_share
-from cleaner.reports.verdict import describe_attack, describe_defenses
+from cleaner.reports.verdict import describe_attack, describe_defenses, find_best
 from cleaner.runs.names import label_defenses
 from cleaner.runs.record import RunRecord
 from cleaner.runs.store import has_failed_attack
@@ -41,12 +41,16 @@ class LessonStep:
 
 
 RANGES = {"below 5%": (0.0, 0.05), "5 to 50%": (0.05, 0.5), "50 to 90%": (0.5, 0.9), "above 90%": (0.9, 1.01)}
-"""What a student can predict -> the shares that it stands for."""
+"""What a student can predict -> lowest share, and the one above the highest."""
+WAITING = (
+    "Your defenses still train; the verdict will appear here. Meanwhile, sort true and false texts on Exercises, or "
+    "drag the trigger over an image on Try it."
+)
 STEPS = (
     LessonStep(
         title="Plant a backdoor",
         page="Poison",
-        task="Keep the settings and press **Train model**.",
+        task="**Predict** (button on the right), keep the settings, and press **Train model**.",
         observation="The images: what the attacker adds, and how the caption changes. Then **attack success** and "
         "**clean accuracy**: both are high.",
         question="Why does testing on ordinary images not reveal the backdoor?",
@@ -58,7 +62,7 @@ STEPS = (
     LessonStep(
         title="Clean the model",
         page="Defend",
-        task="Keep the settings and press **Start defenses**. Press **Next** while they train.",
+        task="**Predict**, keep the settings, and press **Start defenses**. Press **Next** while they train.",
         observation="**Attack success** should fall, **clean accuracy** should stay. **CleanCLIP, short captions** "
         "is the control: TA-Cleaner's short true texts without its false ones.",
         question="A model with random weights has an attack success near zero. Is that a good defense?",
@@ -228,33 +232,23 @@ def describe_verdict(run: RunRecord | None, defended: list[RunRecord]) -> list[s
     if not (has_failed_attack(run) or run.has_few_images):  # which that sentence says
         sentences += describe_defenses(run, {escape_markdown(labels[other.id]): other for other in newest.values()})
     sentences += describe_predictions(run, list(newest.values()))
-    if not newest and "defend" in jobs.pages_of(jobs.own_active_jobs()):
-        sentences.append(
-            "Your defenses still train; the verdict appears here. Meanwhile, sort true and false texts on Exercises, "
-            "or drag the trigger over an image on Try it."
-        )
-    elif not newest:
-        sentences.append("No defense has finished yet: go back to step 2.")
+    if not newest:
+        is_waiting = "defend" in jobs.pages_of(jobs.own_active_jobs())
+        sentences.append(WAITING if is_waiting else "No defense has finished yet: go back to step 2.")
     if all(other.is_shipped for other in [run, *newest.values()]):
         sentences.append("This is the shipped example.")
     return sentences
 
 
 def describe_predictions(run: RunRecord, defended: list[RunRecord]) -> list[str]:
-    """Return what the student predicted in the first two steps, each with the outcome, once it is known."""
-    left = [share for share in map(success_share, defended) if share is not None]
-    sentences = []
-    for step, outcome in zip(STEPS, (run.metric("ca"), min(left, default=None)), strict=False):
-        predicted = st.session_state.get(_prediction_key(step))
-        if predicted in RANGES and outcome is not None:
+    """Compare the student's predictions of the first two steps with the outcomes that are known."""
+    best, sentences = find_best(run, defended), []
+    for step, outcome in zip(STEPS, (run.metric("ca"), best and success_share(best)), strict=False):
+        if (predicted := st.session_state.get(f"lesson.predicted.{step.page}")) and outcome is not None:
             low, high = RANGES[predicted]
             verdict = "as you predicted" if low <= outcome < high else f"you predicted {predicted}"
             sentences.append(f"{step.prediction}: **{format_percent(outcome)}**, {verdict}.")
     return sentences
-
-
-def _prediction_key(step: LessonStep) -> str:
-    return f"lesson.predicted.{step.page}"
 
 
 def _show_buttons(number: int) -> None:
@@ -265,7 +259,9 @@ def _show_buttons(number: int) -> None:
             label = "Predict" if step.prediction else "Question"
             with st.popover(label, type="tertiary", icon=":material/help:", key=f"lesson.question.{number}"):
                 if step.prediction:
-                    st.radio(f"{step.prediction}?", RANGES, index=None, key=_prediction_key(step), **state.KEEP)
+                    st.radio(
+                        f"{step.prediction}?", RANGES, index=None, key=f"lesson.predicted.{step.page}", **state.KEEP
+                    )
                 st.markdown(f"**{step.question}**")
                 with st.expander("Answer", key=f"lesson.answer.{number}"):
                     st.markdown(step.answer)
@@ -299,16 +295,15 @@ def _show_buttons(number: int) -> None:
 
 def _show_progress(number: int) -> None:
     """Draw the link to new results, or the progress of the trainings in the background."""
-
-    run = state.current_run()
-    is_waiting = number == VERDICT and run is not None and not state.defenses_of_run(run)
+    in_view = state.current_run()
+    undefended = in_view if number == VERDICT and in_view and not state.defenses_of_run(in_view) else None
 
     @st.fragment
     def watch() -> None:
-        if jobs.list_new_results("poison") or (is_waiting and run is not None and state.defenses_of_run(run)):
+        if jobs.list_new_results("poison") or (undefended and state.defenses_of_run(undefended)):
             st.rerun()  # puts the new model in view, or draws the verdict
-        if result := _find_run_with_results(number):
-            _offer_results(number, result)
+        if run := _find_run_with_results(number):
+            _offer_results(number, run)
         elif active := jobs.active_jobs():
             st.caption(f":material/hourglass_top: {escape_markdown(jobs.describe_active(active))}")
             ticker.tick("lesson.tick")
