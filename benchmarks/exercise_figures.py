@@ -25,7 +25,7 @@ def collect(reference: Reference) -> dict[str, dict[str, list[Row]]]:
     """
     table = next(table for table in reference.tables if table.title == "Full schedule")
     rows = {row.defense: row for row in table.rows if row.attack == ATTACK}
-    named = ((to_label(name) if name else NO_DEFENSE, rows[name]) for name in (None, *SURVIVE))
+    named = ((rows[name].label if name else NO_DEFENSE, rows[name]) for name in (None, *SURVIVE))
     survive = [_percent(label, (row.ca[0], *row.asr)) for label, row in named]
     return {"rate": dict(_collect_rates()), "survive": {to_label(ATTACK): survive}}
 

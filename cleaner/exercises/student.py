@@ -171,7 +171,7 @@ def check(name: str, task: Task | None, entry: Mapping[str, Any], seal: Mapping[
         if rule == "swap":
             return str(value) in hint.map and is_right(field, hint.map[str(value)])
         if rule == "other":
-            return field.matches(value, expected[argument])
+            return argument in expected and field.matches(value, expected[argument])
         return task is not None or any(is_right(field, str(choice)) for choice in exercise.settings[field.options])
 
     checked = [f for f in exercise.fields if f.name in (after if task is None else expected) or f.tolerance]

@@ -65,11 +65,12 @@ class Measured(TaskKind):
         return {**table, "group": group, "choices": sorted(chosen, key=labels.index)}
 
     def show(self, task: Task, *, is_revealed: bool) -> tuple[list[Row], list[Any]]:
-        rows: list[Row] = []
-        for row in self._measure(task):
-            spread = {"over seeds": f"{row.low} to {row.high}"} if row.low < row.high else {}
-            attack = {"Attack success %": row.success, **spread} if is_revealed else {}
-            rows.append({"Choice": row.label, "Accuracy %": row.accuracy, **attack})
+        measured = self._measure(task)
+        rows: list[Row] = [{"Choice": row.label, "Accuracy %": row.accuracy} for row in measured]
+        for row, values in zip(rows, measured if is_revealed else (), strict=False):
+            row["Attack success %"] = values.success
+            if any(each.low < each.high for each in measured):
+                row["over seeds"] = f"{values.low} to {values.high}"
         return rows, []
 
     def expect(self, task: Task, before: Values, facts: Values) -> Values:
@@ -191,10 +192,10 @@ def _score_texts(seed: int) -> list[list[float]]:
     from cleaner.inspection.similarity import compute_similarities
     from cleaner.runs.run import load_run_clip
 
-    rows, texts, _ = zip(*_draw_texts(seed), strict=True)
-    scores = []
+    drawn, scores = _draw_texts(seed), []
+    rows, texts = [row for row, _, _ in drawn[::TEXTS]], [text for _, text, _ in drawn]
     for run in read_exercises()["texts"].settings["runs"]:
         clip = load_run_clip(shipped_assets() / "example" / run)
-        found = compute_similarities(clip, _load_pool().with_transform(clip.framing).images(rows[::TEXTS]), texts)
+        found = compute_similarities(clip, _load_pool().with_transform(clip.framing).images(rows), texts)
         scores.append([found[i // TEXTS][i] for i in range(len(texts))])
     return scores
