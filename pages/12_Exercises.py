@@ -84,10 +84,13 @@ def show_field(field: Field, given: str | float | None, key: str) -> object:
     """Draw the widget of an answer; return its value."""
     if field.kind == "choice":
         index = field.choices.index(str(given)) if given in field.choices else None
-        draw = st.radio if len(field.choices) < 5 else st.selectbox  # which folds a long list
-        return draw(field.label, field.choices, index, key=key)
-    draw_text = st.text_area if field.kind == "argument" else st.text_input
-    return draw_text(field.label, f"{given:g}" if isinstance(given, float) else given or "", key=key)
+        if len(field.choices) < 5:
+            return st.radio(field.label, field.choices, index, key=key)
+        return st.selectbox(field.label, field.choices, index, key=key)
+    text = f"{given:g}" if isinstance(given, float) else given or ""
+    if field.kind == "argument":
+        return st.text_area(field.label, text, key=key)
+    return st.text_input(field.label, text, key=key)
 
 
 def show_files(folder: Path) -> None:

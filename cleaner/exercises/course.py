@@ -88,8 +88,8 @@ def summarize_quiz(folder: Path) -> list[dict[str, float | None]]:
     before, after: share of right answers; gained, lost: students from wrong to right, and back; discrimination:
     correlation of the item with the sum of the others, after, or None where one of them does not vary.
     """
-    entries = [read_json(path).get("quiz") for path in sorted(folder.rglob("*.json"))]
-    entries = [entry for entry in entries if isinstance(entry, dict) and "after" in entry]
+    found = (read_json(path).get("quiz") for path in sorted(folder.rglob("*.json")))
+    entries = [entry for entry in found if isinstance(entry, dict) and "after" in entry]
     right, n, rows = {f.name: f.choices[f.right - 1] for f in read_exercises()["quiz"].fields}, len(entries), []
     before, after = ([{i: int(e[r].get(i) == right[i]) for i in right} for e in entries] for r in ("before", "after"))
     for item in right:

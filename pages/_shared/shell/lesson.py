@@ -243,7 +243,8 @@ def describe_verdict(run: RunRecord | None, defended: list[RunRecord]) -> list[s
 def describe_predictions(run: RunRecord, defended: list[RunRecord]) -> list[str]:
     """Compare the student's predictions of the first two steps with the outcomes that are known."""
     best, sentences = find_best(run, defended), []
-    for step, outcome in zip(STEPS, (run.metric("ca"), best and success_share(best)), strict=False):
+    outcomes = run.metric("ca"), success_share(best) if best is not None else None
+    for step, outcome in zip(STEPS, outcomes, strict=False):
         if (predicted := st.session_state.get(f"lesson.predicted.{step.page}")) and outcome is not None:
             low, high = RANGES[predicted]
             verdict = "as you predicted" if low <= outcome < high else f"you predicted {predicted}"
