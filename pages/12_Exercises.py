@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pandas as pd
 import streamlit as st
 
 from cleaner.exercises import student
@@ -11,10 +12,11 @@ from cleaner.exercises.content import Field, read_exercises
 from cleaner.exercises.student import View
 from cleaner.exercises.tasks import HIDDEN
 from cleaner.presets import QUICK_MODEL, home_data
+from cleaner.types import CleanerError
 from pages._shared import cache
 from pages._shared.runs.job_requests import ExternalModel
 from pages._shared.shell import state
-from pages._shared.shell.frame import link, page
+from pages._shared.shell.frame import link, page, show_error
 from pages._shared.shell.wording import escape_markdown
 
 LEAD = "**Predict first, then measure.** Each exercise takes ten minutes and checks itself."
@@ -44,8 +46,9 @@ def show_task(folder: Path, name: str, view: View) -> None:
         link(view.exercise.page)
     if view.images:
         st.image(view.images, [*"ABCD"], width=110, alt=[f"Image {letter}" for letter in "ABCD"])
-    if view.rows:
-        st.dataframe(view.rows, hide_index=True, height="content")
+    if view.rows:  # a table wraps texts, a data frame cuts them
+        rows = [{name: escape_markdown(str(value)) for name, value in row.items()} for row in view.rows]
+        st.table(pd.DataFrame(rows), border="horizontal", hide_index=True)
     st.caption(f"**Hand in:** {view.exercise.hand_in} **Limits:** {view.exercise.limits}")
 
 
@@ -61,23 +64,32 @@ def show_model_button(folder: Path) -> None:
 
 
 def show_answers(folder: Path, name: str, view: View) -> None:
-    """Draw what was committed, the form to answer next, and what is wrong with the answers."""
+    """Draw what was committed, what is wrong with the answers, and the form to answer next."""
     label, store = ("Check", student.submit) if view.entry else ("Commit prediction", student.commit)
-    if view.entry and view.exercise.hints:
-        st.caption("Committed: " + escape_markdown(" · ".join(map(str, view.entry["before"].values()))))
-    given = view.entry.get("after", {})
+    given, messages = view.entry.get("after", {}), st.container()
     with st.form(f"exercises.{name}.{label}"):
         values = {f.name: show_field(f, given.get(f.name), f"exercises.{name}.{label}.{f.name}") for f in view.fields}
         is_sent = st.form_submit_button(label if view.exercise.hints else "Hand in", type="primary")
-    if is_sent:
-        store(folder, name, values)
-        st.rerun()
-    if given:
-        hints = student.check_file(folder / student.ANSWERS).get(name, [])
-        for hint in hints:
-            st.warning(escape_markdown(hint), icon=":material/lightbulb:")
-        if not hints:
+    with messages:
+        if is_sent:
+            try:
+                store(folder, name, values)
+                st.rerun()
+            except CleanerError as error:
+                show_error(error)
+        if view.entry:
+            committed = " · ".join(format_answer(value) for value in view.entry["before"].values())
+            quiz = "Your first answers are stored. Answer again after the exercises."
+            st.caption(f"Committed: {escape_markdown(committed)}" if view.exercise.hints else quiz)
+        if hints := student.check_file(folder / student.ANSWERS).get(name) if given else None:
+            st.warning("\n".join(f"- {escape_markdown(hint)}" for hint in hints), icon=":material/lightbulb:")
+        elif given:
             st.success("All right." if view.exercise.hints else "Stored.", icon=":material/task_alt:")
+
+
+def format_answer(value: str | float | None) -> str:
+    """Return an answer as text."""
+    return f"{value:g}" if isinstance(value, float) else value or ""
 
 
 def show_field(field: Field, given: str | float | None, key: str) -> object:
@@ -87,10 +99,9 @@ def show_field(field: Field, given: str | float | None, key: str) -> object:
         if len(field.choices) < 5:
             return st.radio(field.label, field.choices, index, key=key)
         return st.selectbox(field.label, field.choices, index, key=key)
-    text = f"{given:g}" if isinstance(given, float) else given or ""
     if field.kind == "argument":
-        return st.text_area(field.label, text, key=key)
-    return st.text_input(field.label, text, key=key)
+        return st.text_area(field.label, format_answer(given), key=key)
+    return st.text_input(field.label, format_answer(given), key=key)
 
 
 def show_files(folder: Path) -> None:
@@ -115,6 +126,6 @@ with page("Exercises", LEAD):
         left, right = st.columns([3, 2], gap="large")
         with left:
             show_task(own_folder, chosen, seen)
-        show_files(own_folder)
-        with right:  # last: bad input raises
+        with right:
             show_answers(own_folder, chosen, seen)
+        show_files(own_folder)

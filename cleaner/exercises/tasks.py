@@ -70,7 +70,7 @@ class Measured(TaskKind):
         for row, values in zip(rows, measured if is_revealed else (), strict=False):
             row["Attack success %"] = values.success
             if any(each.low < each.high for each in measured):
-                row["over seeds"] = f"{values.low} to {values.high}"
+                row["Over seeds"] = f"{values.low} to {values.high}"
         return rows, []
 
     def expect(self, task: Task, before: Values, facts: Values) -> Values:

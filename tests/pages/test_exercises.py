@@ -57,18 +57,18 @@ def test_a_student_commits_sees_hints_and_hands_in(key: Key, open_page: OpenPage
     sign_in(app, anna)
     choose(app, "rate")
     assert "Defend" in link_labels(app)
-    assert "Attack success %" not in app.dataframe[0].value
+    assert "Attack success %" not in app.table[0].value
     rates = student.view_exercise(own, "rate").fields[0].choices
     press(app, "Commit prediction")
     assert "rate is missing" in errors(app)[0].lower()
     fill(app, rate=rates[-1])
     press(app, "Commit prediction")
-    assert "Attack success %" in app.dataframe[0].value
+    assert "Attack success %" in app.table[0].value
     fill(app, left="0.001", best=rates[-1])
     press(app, "Check")
     hints = student.check_file(own / student.ANSWERS)["rate"]
     assert hints
-    assert [warning.value.replace("\\", "") for warning in app.warning] == hints
+    assert [line.removeprefix("- ") for line in app.warning[0].value.replace("\\", "").splitlines()] == hints
 
 
 def test_the_quiz_is_taken_before_and_after(key: Key, open_page: OpenPage) -> None:
