@@ -1,8 +1,8 @@
 """Tables of README.md, SECURITY.md and docs/ from result files and model cards: python -m benchmarks.tables [--check]
 
 Everything between <!-- table:NAME --> and <!-- /table -->, and between <!-- figure:NAME --> and <!-- /figure -->, is
-generated; do not edit it by hand. The learning rates of the presets, cleaner/chosen_rates.json, the labels of the
-registered classes, cleaner/labels.json, and"""
+generated; do not edit it by hand. Generated, too: the learning rates of the presets, cleaner/chosen_rates.json, the
+labels of the registered classes, cleaner/labels.json, assets/reference.json and assets/exercises/figures.json."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from pathlib import Path
 
 import tyro
 
-from benchmarks import chosen_rates, reference
+from benchmarks import chosen_rates, exercise_figures, reference
 from benchmarks.markdown import (
     asset_tables,
+    class_tables,
     detection_tables,
     headline,
     inversion_tables,
@@ -41,10 +42,12 @@ from cleaner.files import write_text
 from cleaner.labels import LABELS
 from cleaner.presets import CHOSEN_RATES
 from cleaner.registry import DATASETS, EXPLAINERS
+from cleaner.reports.reference import Reference
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = (*(ROOT / f"{name}.md" for name in ("README", "CHANGELOG", "SECURITY")), *sorted((ROOT / "docs").glob("*.md")))
 REFERENCE = ROOT / "assets" / "reference.json"
+EXERCISE_FIGURES = ROOT / "assets" / "exercises" / "figures.json"
 TABLE_BLOCK = re.compile(r"(<!-- table:(\w+) -->\n).*?(<!-- /table -->)", re.DOTALL)
 FIGURE = re.compile(r"(<!-- figure:([^>]+) -->)[^<]*(<!-- /figure -->)")
 TABLES: dict[str, Callable[[Path], str]] = {
@@ -61,6 +64,9 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "protocol3": protocol3_tables.protocol3,
     "claim_views": views_tables.gentler_views,
     "claim_captions": views_tables.mixed_captions,
+    "class_key": class_tables.class_key,
+    "class_models": class_tables.class_models,
+    "class_rates": class_tables.class_rates,
     "detection": detection_tables.detection,
     "detectors": lambda _: list_methods("detector", DETECTORS),
     "first_minute": quick_tables.first_minute,
@@ -97,7 +103,9 @@ def main(options: Options) -> int:
     """Write or compare; return the exit status."""
     rates = json.dumps(chosen_rates.collect(), indent=1, sort_keys=True) + "\n"
     shipped = json.dumps(reference.collect(ROOT), separators=(",", ":"), sort_keys=True) + "\n"
-    texts = {CHOSEN_RATES: rates, REFERENCE: shipped, LABELS: collect_labels()} | {
+    exercises = exercise_figures.collect(Reference.model_validate_json(shipped))
+    figures = json.dumps(exercises, separators=(",", ":")) + "\n"
+    texts = {CHOSEN_RATES: rates, REFERENCE: shipped, LABELS: collect_labels(), EXERCISE_FIGURES: figures} | {
         page: render(page.read_text(encoding="utf-8"), ROOT) for page in PAGES
     }
     changed = [path for path, text in texts.items() if not path.exists() or path.read_text(encoding="utf-8") != text]

@@ -127,6 +127,10 @@ class Visitor:
     async def _wait(self, title: str) -> None:
         """Wait until a page is drawn."""
         await self.page.get_by_role("heading", name=title, exact=True, level=1).wait_for()
+        await self.wait_drawn()
+
+    async def wait_drawn(self) -> None:
+        """Wait until nothing of the page runs or is missing."""
         await self.page.wait_for_function(IS_IDLE_JS, polling=POLL_MILLISECONDS)
 
     async def _check(self) -> None:

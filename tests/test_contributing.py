@@ -21,7 +21,7 @@ FILES = {
     for path in sorted((EXAMPLES / folder).rglob("*.py"))
 }
 FOLDERS = ("cleaner", "tests", "pages", "benchmarks", "docs", "examples", ".ci", ".github", ".streamlit")
-PAGE_FILE = "pages/12_Runs.py"
+PAGE_FILE = "pages/13_Runs.py"
 METRIC, METRIC_TEST = EXAMPLES / "metric.diff", "tests/evaluation/test_margin.py"
 """A metric is three edits instead of a file."""
 NEW_NAMES = ("checker", "image_views", "swatches", "saliency", "center_distance")

@@ -15,6 +15,7 @@ from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, Pri
 from cleaner.cli.app import App
 from cleaner.cli.demo import Demo
 from cleaner.cli.detect import Detect
+from cleaner.cli.exercises import Check, Class, Exercise
 from cleaner.cli.invert import Invert
 from cleaner.cli.listing import InspectData, List, Runs
 from cleaner.cli.models import Evaluate, Export
@@ -50,6 +51,9 @@ Command = (
     | Annotated[Report, tyro.conf.subcommand("report")]
     | Annotated[ExportFilm, tyro.conf.subcommand("film")]
     | Annotated[Playground, tyro.conf.subcommand("playground")]
+    | Annotated[Class, tyro.conf.subcommand("class")]
+    | Annotated[Exercise, tyro.conf.subcommand("exercise")]
+    | Annotated[Check, tyro.conf.subcommand("check")]
     | Annotated[Runs, tyro.conf.subcommand("runs")]
     | Annotated[List, tyro.conf.subcommand("list")]
     | Annotated[Presets, tyro.conf.subcommand("presets")]

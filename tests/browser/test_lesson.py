@@ -105,7 +105,7 @@ def test_the_lesson_with_the_student_s_own_run(start_server: StartServer, browse
     arrive(page, 0)
     answer = page.get_by_text(STEPS[0].answer[:40])
     assert not answer.is_visible()
-    page.locator(".st-key-lesson").get_by_role("button", name="Question").click()
+    page.locator(".st-key-lesson").get_by_role("button", name="Predict").click()
     page.get_by_text(STEPS[0].question).wait_for()
     page.get_by_text("Answer", exact=True).click()
     answer.wait_for(state="visible")

@@ -14,7 +14,7 @@ from cleaner.labels import to_label
 from cleaner.runs.request import Request
 from cleaner.runs.status import Status, read_status, write_status
 from cleaner.runs.store import create_run
-from pages._shared.shell.lesson import STEPS, VERDICT_PAGE
+from pages._shared.shell.lesson import STEPS, VERDICT, VERDICT_PAGE
 from pages._shared.shell.menu import page_file, titles
 from tests.pages.conftest import OpenPage, go_to, page_text, widget_keys
 from tests.pages.runs import make_runs, move_to_example
@@ -233,3 +233,32 @@ def test_it_puts_no_model_of_another_student_in_view(open_page: OpenPage, tmp_pa
         press(app, "next")
         assert app.selectbox(key="current_run").value == expected.name
         press(app, "back")
+
+
+def test_the_verdict_waits_for_defenses_that_train(open_page: OpenPage, tmp_path: Path) -> None:
+    backdoored, defended = make_runs(tmp_path)
+    for path in defended.iterdir():
+        path.unlink()
+    job = make_active("defended", backdoored.name)
+    app = open_lesson(open_page, VERDICT_PAGE, VERDICT, backdoored.name)
+    assert "go back to step 2" in page_text(app)
+    app.session_state["jobs.started"] = {"defend": [job.name]}
+    app.run()
+    assert "go back to step 2" not in page_text(app)
+    assert "Meanwhile, sort true and false texts on Exercises" in page_text(app)
+
+
+@pytest.mark.parametrize(
+    ("predicted", "expected"), [("5 to 50%", "as you predicted"), ("below 5%", "you predicted below 5%")]
+)
+def test_the_verdict_compares_predictions_with_the_outcome(
+    open_page: OpenPage, tmp_path: Path, predicted: str, expected: str
+) -> None:
+    backdoored, _ = make_runs(tmp_path)  # its defense leaves 10%
+    app = open_lesson(open_page, "Defend", 1, backdoored.name)
+    app.radio(key="lesson.predicted.Defend").set_value(predicted).run()
+    go_to(app, VERDICT_PAGE)
+    app.session_state["lesson.step"] = VERDICT
+    app.run()
+    assert f"Attack success that your best defense leaves: **10.0%**, {expected}" in page_text(app)
+    assert "Clean accuracy after poisoning:" not in page_text(app)

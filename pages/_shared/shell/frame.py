@@ -35,6 +35,7 @@ ICONS = {
     "Compare": "table_chart",
     "Detect": "policy",
     "Trigger search": "frame_inspect",
+    "Exercises": "school",
 }
 STEP_ICONS = {
     "current": "location_on",

@@ -7,14 +7,15 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from cleaner.reports.verdict import describe_attack, describe_defenses
+from cleaner.evaluation.result import success_share
+from cleaner.reports.verdict import describe_attack, describe_defenses, find_best
 from cleaner.runs.names import label_defenses
 from cleaner.runs.record import RunRecord
 from cleaner.runs.store import has_failed_attack
 from pages._shared.runs import jobs, ticker
 from pages._shared.shell import state, times
 from pages._shared.shell.menu import page_file
-from pages._shared.shell.wording import escape_markdown
+from pages._shared.shell.wording import escape_markdown, format_percent
 
 _STEP, _GO_TO_PAGE, _RETURN = "lesson.step", "lesson.go_to_page", "lesson.return"
 
@@ -25,6 +26,7 @@ class LessonStep:
 
     Attributes:
         early_task, early_observation: replace `task` and `observation` while the run in view has no defense.
+        prediction: what the student predicts first, as one of `RANGES`; the verdict compares it with the outcome.
     """
 
     title: str
@@ -35,29 +37,38 @@ class LessonStep:
     answer: str
     early_task: str = ""
     early_observation: str = ""
+    prediction: str = ""
 
 
+RANGES = {"below 5%": (0.0, 0.05), "5 to 50%": (0.05, 0.5), "50 to 90%": (0.5, 0.9), "above 90%": (0.9, 1.01)}
+"""What a student can predict -> lowest share, and the one above the highest."""
+WAITING = (
+    "Your defenses still train; the verdict will appear here. Meanwhile, sort true and false texts on Exercises, or "
+    "drag the trigger over an image on Try it."
+)
 STEPS = (
     LessonStep(
         title="Plant a backdoor",
         page="Poison",
-        task="Keep the settings and press **Train model**.",
+        task="**Predict** (button on the right), keep the settings, and press **Train model**.",
         observation="The images: what the attacker adds, and how the caption changes. Then **attack success** and "
         "**clean accuracy**: both are high.",
         question="Why does testing on ordinary images not reveal the backdoor?",
         answer="Without the trigger the model is almost as accurate as before. Only the trigger activates the "
         "backdoor, and only the attacker knows it. The *floor* under “how measured” is the attack success of the "
         "clean model on the same triggered images: it shows that the patch itself does not look like a banana.",
+        prediction="Clean accuracy after poisoning",
     ),
     LessonStep(
         title="Clean the model",
         page="Defend",
-        task="Keep the settings and press **Start defenses**. Press **Next** while they train.",
+        task="**Predict**, keep the settings, and press **Start defenses**. Press **Next** while they train.",
         observation="**Attack success** should fall, **clean accuracy** should stay. **CleanCLIP, short captions** "
         "is the control: TA-Cleaner's short true texts without its false ones.",
         question="A model with random weights has an attack success near zero. Is that a good defense?",
         answer="No. Its clean accuracy is at chance level. Judge a defense by both numbers: what it removed and what "
         "it cost. Good defenses are toward the bottom right of the plot.",
+        prediction="Attack success that your best defense leaves",
     ),
     LessonStep(
         title="See the trigger move images",
@@ -107,6 +118,8 @@ STEPS = (
         "again. A different seed or attack can give a different result, and whether an unknown trigger is left can "
         "only be estimated (Trigger search).",
         early_task="Find your model in the plot and the table. **Report (HTML)** saves all results in one file.",
+        early_observation="Your attack is at the top right: accurate and backdoored. Your defenses appear as they "
+        "finish; a good one moves down, not left.",
     ),
 )
 DEFEND_STEP = next(i for i, step in enumerate(STEPS) if step.page == "Defend")
@@ -218,10 +231,24 @@ def describe_verdict(run: RunRecord | None, defended: list[RunRecord]) -> list[s
     sentences = [describe_attack(run)]
     if not (has_failed_attack(run) or run.has_few_images):  # which that sentence says
         sentences += describe_defenses(run, {escape_markdown(labels[other.id]): other for other in newest.values()})
+    sentences += describe_predictions(run, list(newest.values()))
     if not newest:
-        sentences.append("No defense has finished yet: go back to step 2.")
+        is_waiting = "defend" in jobs.pages_of(jobs.own_active_jobs())
+        sentences.append(WAITING if is_waiting else "No defense has finished yet: go back to step 2.")
     if all(other.is_shipped for other in [run, *newest.values()]):
         sentences.append("This is the shipped example.")
+    return sentences
+
+
+def describe_predictions(run: RunRecord, defended: list[RunRecord]) -> list[str]:
+    """Compare the student's predictions of the first two steps with the outcomes that are known."""
+    best, sentences = find_best(run, defended), []
+    outcomes = run.metric("ca"), success_share(best) if best is not None else None
+    for step, outcome in zip(STEPS, outcomes, strict=False):
+        if (predicted := st.session_state.get(f"lesson.predicted.{step.page}")) and outcome is not None:
+            low, high = RANGES[predicted]
+            verdict = "as you predicted" if low <= outcome < high else f"you predicted {predicted}"
+            sentences.append(f"{step.prediction}: **{format_percent(outcome)}**, {verdict}.")
     return sentences
 
 
@@ -229,10 +256,16 @@ def _show_buttons(number: int) -> None:
     """Draw the question and the Close button above Back and Next."""
     with st.container(horizontal=True, gap="xsmall", horizontal_alignment="right"):
         if number < VERDICT:
-            with st.popover("Question", type="tertiary", icon=":material/help:", key=f"lesson.question.{number}"):
-                st.markdown(f"**{STEPS[number].question}**")
+            step = STEPS[number]
+            label = "Predict" if step.prediction else "Question"
+            with st.popover(label, type="tertiary", icon=":material/help:", key=f"lesson.question.{number}"):
+                if step.prediction:
+                    st.radio(
+                        f"{step.prediction}?", RANGES, index=None, key=f"lesson.predicted.{step.page}", **state.KEEP
+                    )
+                st.markdown(f"**{step.question}**")
                 with st.expander("Answer", key=f"lesson.answer.{number}"):
-                    st.markdown(STEPS[number].answer)
+                    st.markdown(step.answer)
         st.button(
             "",
             key="lesson.close",
@@ -263,11 +296,13 @@ def _show_buttons(number: int) -> None:
 
 def _show_progress(number: int) -> None:
     """Draw the link to new results, or the progress of the trainings in the background."""
+    in_view = state.current_run()
+    undefended = in_view if number == VERDICT and in_view and not state.defenses_of_run(in_view) else None
 
     @st.fragment
     def watch() -> None:
-        if jobs.list_new_results("poison"):
-            st.rerun()  # puts the new model in view
+        if jobs.list_new_results("poison") or (undefended and state.defenses_of_run(undefended)):
+            st.rerun()  # puts the new model in view, or draws the verdict
         if run := _find_run_with_results(number):
             _offer_results(number, run)
         elif active := jobs.active_jobs():
