@@ -65,7 +65,6 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "claim_captions": views_tables.mixed_captions,
     "class_key": class_tables.class_key,
     "class_models": class_tables.class_models,
-    "class_rates": class_tables.class_rates,
     "detection": detection_tables.detection,
     "detection_retrained": detection_tables.detection_retrained,
     "detectors": lambda _: list_methods("detector", DETECTORS),

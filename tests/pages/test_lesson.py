@@ -245,7 +245,7 @@ def test_the_verdict_waits_for_defenses_that_train(open_page: OpenPage, tmp_path
     app.session_state["jobs.started"] = {"defend": [job.name]}
     app.run()
     assert "go back to step 2" not in page_text(app)
-    assert "Meanwhile, sort true and false texts on Exercises" in page_text(app)
+    assert "Meanwhile: true and false texts on Exercises" in page_text(app)
 
 
 @pytest.mark.parametrize(

@@ -42,10 +42,7 @@ class LessonStep:
 
 RANGES = {"below 5%": (0.0, 0.05), "5 to 50%": (0.05, 0.5), "50 to 90%": (0.5, 0.9), "above 90%": (0.9, 1.01)}
 """What a student can predict -> lowest share, and the one above the highest."""
-WAITING = (
-    "Your defenses still train; the verdict will appear here. Meanwhile, sort true and false texts on Exercises, or "
-    "drag the trigger over an image on Try it."
-)
+WAITING = "Your defenses are still training. Meanwhile: true and false texts on Exercises, or the trigger on Try it."
 STEPS = (
     LessonStep(
         title="Plant a backdoor",
@@ -260,9 +257,8 @@ def _show_buttons(number: int) -> None:
             label = "Predict" if step.prediction else "Question"
             with st.popover(label, type="tertiary", icon=":material/help:", key=f"lesson.question.{number}"):
                 if step.prediction:
-                    st.radio(
-                        f"{step.prediction}?", RANGES, index=None, key=f"lesson.predicted.{step.page}", **state.KEEP
-                    )
+                    key = f"lesson.predicted.{step.page}"
+                    st.radio(f"{step.prediction}?", RANGES, index=None, key=key, **state.KEEP)
                 st.markdown(f"**{step.question}**")
                 with st.expander("Answer", key=f"lesson.answer.{number}"):
                     st.markdown(step.answer)
