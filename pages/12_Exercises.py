@@ -31,7 +31,8 @@ def open_folder() -> Path | None:
             own = st.text_input("ID", help="From your sheet; without a course, any name.").strip()
             if not st.form_submit_button("Sign in", type="primary"):
                 return None
-        st.session_state[STUDENT] = student.find_student(own).name
+        student.find_student(own)  # raises for a wrong one
+        st.session_state[STUDENT] = own
         st.rerun()
     return student.find_student(st.session_state[STUDENT])
 

@@ -98,9 +98,7 @@ class Class:
         if len(names) == 1 and names[0].isdecimal():
             names = tuple(f"s{i:02d}" for i in range(1, int(names[0]) + 1))
         key = course.create_course(self.folder, names, with_models=self.train, on_step=Progress("model"))
-        lines = [
-            (own, str(line.get("attack", {}).get("success", "-"))) for own, line in sorted(key["students"].items())
-        ]
+        lines = [(line["id"], str(line.get("attack", {}).get("success", "-"))) for line in key["students"].values()]
         print(format_table(lines, ("ID", "attack success %")))
         print(f"\nStudents: {self.folder / 'students'}. Start the app with {students.CLASS} set to this folder.")
         print(f"Key: {self.folder / course.KEY}. Keep it to yourself.")

@@ -9,6 +9,7 @@ import pytest
 from cleaner.__main__ import main
 from cleaner.exercises import course, student
 from cleaner.exercises.content import read_exercises
+from cleaner.files import read_json
 
 
 @pytest.fixture
@@ -16,11 +17,12 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of a student in a course that the command made, without models."""
     monkeypatch.delenv(student.CLASS, raising=False)
     assert main(["class", "new", str(tmp_path / "course"), "--students", "2", "--no-train"]) == 0
-    return min((tmp_path / "course" / "students").iterdir())
+    return tmp_path / "course" / "students" / "s01"
 
 
 def exercise(own: Path, name: str, *arguments: str) -> int:
-    return main(["exercise", name, "--student", own.name, "--folder", str(own.parent), *arguments])
+    student_id = read_json(own.parents[1] / course.KEY)["students"][own.name]["id"]
+    return main(["exercise", name, "--student", student_id, "--folder", str(own.parent), *arguments])
 
 
 def test_an_exercise_from_task_to_hints(own: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -29,8 +29,8 @@ def anna(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scene_cache: Path) -> 
     monkeypatch.setenv(student.CLASS, str(tmp_path / "students"))
     (tmp_path / "students").mkdir()
     (tmp_path / "students" / student.PLAYGROUND).touch()
-    student.write_student(tmp_path / "students" / "anna", SECRET)
-    return student.find_student("anna")
+    student.write_student(tmp_path / "students" / "anna", SECRET, "0f0f0f")
+    return student.find_student("anna-0f0f0f")
 
 
 def make_right(name: str, own: str) -> tuple[tasks.Task, Entry, dict[str, Any]]:
@@ -191,11 +191,14 @@ def test_a_student_s_folder_has_neither_secret_nor_hidden_task(anna: Path) -> No
     assert "trigger" not in read_json(anna / student.TASK)["tasks"]
     letters = tasks.expect("texts", tasks.draw_tasks(SECRET, "anna")["texts"], {}, {})["sort"]
     for path in anna.iterdir():
-        text = path.read_text()
-        assert not [word for word in (SECRET, letters, str(anna.parent)) if word in text]
+        hidden = (SECRET, letters, str(anna.parent), *(["0f0f0f"] if path.name != student.SHEET else []))
+        assert not [word for word in hidden if word in path.read_text()]
+    assert "anna-0f0f0f" in (anna / student.SHEET).read_text()
 
 
-@pytest.mark.parametrize("own", ["", "../anna", "a b", "x" * 33, "carl"])
+@pytest.mark.parametrize(
+    "own", ["", "../anna", "a b", "x" * 33, "carl-0f0f0f", "anna", "anna-", "anna-000000", "-0f0f0f"]
+)
 def test_unknown_ids_are_refused(anna: Path, own: str) -> None:
     with pytest.raises(CleanerError):
         student.find_student(own)

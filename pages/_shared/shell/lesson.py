@@ -65,7 +65,7 @@ STEPS = (
         question="A model with random weights has an attack success near zero. Is that a good defense?",
         answer="No. Its clean accuracy is at chance level. Judge a defense by both numbers: what it removed and what "
         "it cost. Good defenses are toward the bottom right of the plot.",
-        prediction="Attack success that your best defense leaves",
+        prediction="Attack success left by your best defense",
     ),
     LessonStep(
         title="See the trigger move images",
@@ -244,8 +244,8 @@ def describe_predictions(run: RunRecord, defended: list[RunRecord]) -> list[str]
     for step, outcome in zip(STEPS, outcomes, strict=False):
         if (predicted := st.session_state.get(f"lesson.predicted.{step.page}")) and outcome is not None:
             low, high = RANGES[predicted]
-            verdict = "as you predicted" if low <= outcome < high else f"you predicted {predicted}"
-            sentences.append(f"{step.prediction}: **{format_percent(outcome)}**, {verdict}.")
+            mark = "✓" if low <= outcome < high else "✗"
+            sentences.append(f"{mark} {step.prediction}: predicted {predicted}, is **{format_percent(outcome)}**.")
     return sentences
 
 
