@@ -94,8 +94,7 @@ def summarize_quiz(folder: Path) -> list[dict[str, float | None]]:
     for item in right:
         old, new = [row[item] for row in before], [row[item] for row in after]
         rest = [sum(row.values()) - row[item] for row in after]
-        gained = sum(y > x for x, y in zip(old, new, strict=True))
-        lost = gained - sum(new) + sum(old)
+        gained, lost = (sum(x < y for x, y in zip(*pair, strict=True)) for pair in ((old, new), (new, old)))
         shares = [sum(answers) / max(n, 1) for answers in (old, new)]
         varies = n > 2 and pstdev(new) > 0 and pstdev(rest) > 0
         values = (int(item), n, *shares, gained, lost, correlation(new, rest) if varies else None)

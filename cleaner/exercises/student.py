@@ -109,37 +109,19 @@ def view_exercise(folder: Path, name: str, model: str = MODEL) -> View:
     return View(exercise, entry, steps, rows, images, exercise.list_fields("after" if entry else "before", task))
 
 
-def commit(folder: Path, name: str, values: Mapping[str, Any]) -> None:
-    """Store a prediction, which cannot be changed later."""
+def answer(folder: Path, name: str, values: Mapping[str, Any]) -> None:
+    """Store the prediction, which stays, or the answers after it. Raises `CleanerError` unless all are valid."""
     view = view_exercise(folder, name)
-    if view.entry:
-        raise CleanerError("a prediction is committed already, and stays.")
-    _store(folder, name, {"before": _parse(view.fields, values)})
-
-
-def submit(folder: Path, name: str, values: Mapping[str, Any]) -> list[str]:
-    """Store answers and return the hints about wrong ones. Raises `CleanerError` before a prediction was committed."""
-    view = view_exercise(folder, name)
-    if not view.entry:
-        raise CleanerError("commit the prediction first: afterwards you know too much to predict.")
-    answers = _parse(view.fields, values)
-    used, facts = read_run(answers["run"]) if "run" in answers else ({}, {})
-    tries = view.entry.get("tries", 0) + 1
-    _store(folder, name, {**view.entry, "after": {**answers, **used}, "facts": facts, "tries": tries})
-    return check_file(folder / ANSWERS).get(name, [])
-
-
-def _parse(fields: list[Field], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return validated answers to all fields. Raises `CleanerError` for an unknown or missing one."""
-    names = [field.name for field in fields]
-    if unknown := next((name for name in values if name not in names), None):
-        raise CleanerError(f"{unknown[:40]!r} is not asked here: answer {', '.join(names)}.")
-    if missing := [name for name in names if values.get(name) in (None, "")]:
+    names = [field.name for field in view.fields]
+    if unknown := next((key for key in values if key not in names), None):
+        raise CleanerError(f"{unknown[:40]!r} is not asked now: answer {', '.join(names)}.")
+    if missing := [key for key in names if values.get(key) in (None, "")]:
         raise CleanerError(f"{', '.join(missing)} is missing: answer all of {', '.join(names)}.")
-    return {field.name: field.parse(values[field.name]) for field in fields}
-
-
-def _store(folder: Path, name: str, entry: Mapping[str, Any]) -> None:
+    given = {field.name: field.parse(values[field.name]) for field in view.fields}
+    entry: dict[str, Any] = {"before": given}
+    if view.entry:
+        used, facts = read_run(str(given["run"])) if "run" in given else ({}, {})
+        entry = {**view.entry, "after": {**given, **used}, "facts": facts, "tries": view.entry.get("tries", 0) + 1}
     write_json(folder / ANSWERS, {"student": folder.name, **read_json(folder / ANSWERS), name: entry})
 
 
@@ -163,7 +145,7 @@ def check(name: str, task: Task | None, entry: Mapping[str, Any], seal: Mapping[
     exercise = read_exercises()[name]
     before, after, facts = (v if isinstance(v := entry.get(k), dict) else {} for k in ("before", "after", "facts"))
     if not after:
-        return ["Nothing is answered yet: commit the prediction, then answer the rest."]
+        return ["Only the prediction is there: answer the rest."]
     given, expected = before | after, {} if task is None else expect(name, task, before, facts)
 
     def is_right(field: Field, value: Any) -> bool:

@@ -30,8 +30,8 @@ def test_an_exercise_from_task_to_hints(own: Path, capsys: pytest.CaptureFixture
     assert exercise(own, "survive") == 0
     assert "Attack success %" not in capsys.readouterr().out
     assert exercise(own, "survive", "--answer", "best=1") == 2
-    assert "commit the prediction first" in capsys.readouterr().err
-    assert exercise(own, "survive", "--commit", "guess=2") == 0
+    assert "not asked now: answer guess" in capsys.readouterr().err
+    assert exercise(own, "survive", "--answer", "guess=2") == 0
     assert "Attack success %" in capsys.readouterr().out
     wrong = ["best=1", "left=0.1", "cost=-1", "overlap=1", "argument=It is good."]
     assert exercise(own, "survive", "--answer", *wrong) == 0
@@ -46,8 +46,8 @@ def test_the_quiz_and_its_report(own: Path, capsys: pytest.CaptureFixture[str]) 
     capsys.readouterr()
     assert exercise(own, "quiz") == 0
     assert fields[0].label in capsys.readouterr().out
-    assert exercise(own, "quiz", "--commit", "1=1") == 2
-    assert exercise(own, "quiz", "--commit", *(f"{field.name}=4" for field in fields)) == 0
+    assert exercise(own, "quiz", "--answer", "1=1") == 2
+    assert exercise(own, "quiz", "--answer", *(f"{field.name}=4" for field in fields)) == 0
     assert exercise(own, "quiz", "--answer", *(f"{field.name}={field.right}" for field in fields)) == 0
     capsys.readouterr()
     assert main(["exercise", "report", "--folder", str(own.parent)]) == 0

@@ -85,8 +85,8 @@ def test_the_quiz_is_summarized(folder: Path) -> None:
     rounds = {"anna": (wrong, RIGHT), "bert": (wrong | {"1": RIGHT["1"]}, RIGHT | {"1": wrong["1"]})}
     for name, (before, after) in rounds.items():
         own = folder / "students" / name
-        student.commit(own, "quiz", before)
-        student.submit(own, "quiz", after)
+        student.answer(own, "quiz", before)
+        student.answer(own, "quiz", after)
     first, *others = course.summarize_quiz(folder / "students")
     assert list(first.values()) == [1, 2, 0.5, 0.5, 1, 1, None]
     assert all(list(row.values())[1:] == [2, 0, 1, 2, 0, None] for row in others)
