@@ -6,6 +6,7 @@ Measure on an idle machine.
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 import time
@@ -18,9 +19,8 @@ import psutil
 import tyro
 
 from benchmarks import RESULTS_DIR, protocol
-from benchmarks.markdown import timing_tables
 from cleaner import presets
-from cleaner.files import read_json, runs_root, source_root
+from cleaner.files import read_json, runs_root
 from cleaner.jobs import local, process, resident
 from cleaner.runs import store
 from cleaner.runs.request import Request
@@ -51,7 +51,7 @@ def main(options: Options) -> None:
         rows: list[dict[str, Any]] = [{"worker": "new", **time_rounds(request, options.rounds, is_warm=False)}]
         rows.append({"worker": "waiting", **time_rounds(request, options.rounds, is_warm=True)})
     protocol.write_result(RESULT_PATH, seeds=[0], model=options.model, rows=rows)
-    print(timing_tables.startup(source_root()))
+    print(json.dumps(rows, indent=1))
 
 
 def time_rounds(request: Request, rounds: int, *, is_warm: bool) -> dict[str, float]:

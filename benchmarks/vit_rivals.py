@@ -3,10 +3,9 @@
 Each method gets the clean pairs and steps of the quick setting and equally many trials of its learning rate, on the
 badnet model of a trial seed; then test metrics are measured on seeds that no trial used: three of badnet and badclip,
 one of the other attacks. RVPT learns prompts from class labels, on the pairs that have one, in its own range of rates;
-it is also measured with more steps and with prompts in every block, and its parameters are varied at the chosen rate,
-to see which of them costs accuracy. The other methods learn from captions. These are worded like those of pretraining:
-on others they would lose accuracy, and RVPT would not. Every finished task is a line of
-benchmarks/results/vit_rivals.jsonl. A second call continues, and several processes share the tasks.
+it is also measured with more steps and with prompts in every block. The other methods learn from captions. These are
+worded like those of pretraining: on others they would lose accuracy, and RVPT would not. Every finished task is a line
+of benchmarks/results/vit_rivals.jsonl. A second call continues, and several processes share the tasks.
 """
 
 from __future__ import annotations
@@ -55,23 +54,14 @@ METHODS: dict[str, Defense] = {
     "rvpt": DEFENSES["rvpt"](),
     "rvpt skip share 0.0": DEFENSES["rvpt"](skip_share=0.0),
 }
-"""The last one was added after the others had been measured: of `VARIANTS`, it alone left less of the attack at the
-same accuracy.
+"""The last one was added after the others had been measured: of the parameters varied then, this one alone left less of
+the attack at the same accuracy (phase "variants" of the result file).
 """
 RATES = {
     name: np.geomspace(*((1e-3, 1e-1) if defense.is_model_frozen else (1e-4, 3e-3)), 6)
     for name, defense in METHODS.items()
 }
 """Method -> the learning rates of its trials."""
-VARIANTS: dict[str, Defense] = {
-    "as published": DEFENSES["rvpt"](),
-    "alpha 0": DEFENSES["rvpt"](repelling_weight=0.0),
-    "alpha 0.5": DEFENSES["rvpt"](repelling_weight=0.5),
-    "alpha 8": DEFENSES["rvpt"](repelling_weight=8.0),
-    "5 tokens": DEFENSES["rvpt"](prompt_tokens=5),
-    "no block skipped": DEFENSES["rvpt"](skip_share=0.0),
-}
-"""Name -> RVPT with one parameter changed."""
 STEPS = count_steps(presets.QUICK_CLEAN_PAIRS, presets.QUICK_DEFEND)
 """Steps of every method, whatever the number of pairs that it can use."""
 LONG = f"rvpt, {CLAIM_STEPS} steps"
@@ -85,7 +75,6 @@ def main() -> None:
     file = TaskFile(PATH)
     file.run_phase("trials", trials())
     file.run_phase("rows", cells(choose_rates(file.rows("trials"))), select_cells)
-    file.run_phase("variants", variants(choose_rates(file.rows("trials"))["rvpt"]["lr"]))
 
 
 def trials() -> dict[str, Callable[[], Row]]:
@@ -95,11 +84,6 @@ def trials() -> dict[str, Callable[[], Row]]:
         for name, rates in RATES.items()
         for lr in rates
     }
-
-
-def variants(lr: float) -> dict[str, Callable[[], Row]]:
-    """Return the trials of RVPT with one parameter changed, at one learning rate."""
-    return {name: partial(try_rate, name, defense, lr) for name, defense in VARIANTS.items()}
 
 
 def try_rate(name: str, defense: Defense, lr: float) -> Row:

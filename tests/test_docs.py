@@ -6,6 +6,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
@@ -36,6 +37,7 @@ PAGES = [
 TEXTS = {page: page.read_text(encoding="utf-8") for page in PAGES}
 README, GUIDE = TEXTS[ROOT / "README.md"], ROOT / "docs" / "guide.md"
 EXAMPLES = re.findall(r"```python\n(.*?)```", TEXTS[GUIDE], re.DOTALL)
+OPEN_CLIP_EXAMPLE = ROOT / "examples" / "open_clip_model.py"
 PROGRAM = r"(?:python -m cleaner|ta-cleaner) "
 SUBCOMMANDS = {config.name for _, config in map(get_args, get_args(Command))}
 
@@ -70,6 +72,15 @@ def test_command_lines_parse(command_line: str) -> None:
         instantiate(TRIGGERS, command.trigger)
     if getattr(command, "defense", ()):
         instantiate(DEFENSES, command.defense)
+
+
+def test_the_version_and_its_date_are_the_same_everywhere() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    newest = re.search(r"^## (\S+) \((\S+)\)$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert newest
+    assert newest.groups() == (version, re.findall(r'^date-released: "(\S+)"$', citation, re.MULTILINE)[0])
+    assert re.findall(r"^version: (\S+)$", citation, re.MULTILINE) == [version]
 
 
 def test_every_subcommand_is_documented() -> None:
@@ -165,8 +176,10 @@ def test_the_example_with_own_images_and_an_own_model_runs_alone(
     (tmp_path / "photos").mkdir()
     for file in ("cat-1", "cat-2", "dog-1"):
         Image.new("RGB", (40, 30), "red").save(tmp_path / "photos" / f"{file}.png")
-    exec(compile(EXAMPLES[1].replace("ViT-B-32", "Small"), "docs/guide.md", "exec"), {})
-    assert capsys.readouterr().out.split()[1] == "1"
+    monkeypatch.setattr("sys.argv", [OPEN_CLIP_EXAMPLE.name, "photos"])
+    code = OPEN_CLIP_EXAMPLE.read_text(encoding="utf-8").replace('"ViT-B-32"', '"Small"')
+    exec(compile(code, OPEN_CLIP_EXAMPLE.name, "exec"), {})
+    assert capsys.readouterr().out.split()[-1] == "1"
     assert asked == {"Small" if tokenizer else ""}
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import urllib.request
 import venv
 import zipfile
@@ -100,6 +102,19 @@ def test_wheel_holds_every_file_once(checkout: Path, wheel: Path) -> None:
     assert not missing, f"add the folder to [tool.setuptools] packages, or the files to package-data: {missing}"
     assert sorted(names) == sorted(expected)
     assert wheel.stat().st_size < 80e6
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="needs a checkout")
+def test_an_archive_of_the_repository_is_all_that_the_wheel_needs() -> None:
+    """Hosts offer it as a .zip, which pip installs; .gitattributes keeps it small."""
+    tracked = subprocess.check_output(["git", "ls-tree", "-r", "--name-only", "HEAD"], cwd=ROOT, text=True).splitlines()
+    archive = subprocess.check_output(["git", "archive", "--worktree-attributes", "HEAD"], cwd=ROOT)
+    with tarfile.open(fileobj=io.BytesIO(archive)) as opened:
+        names = {member.name for member in opened if member.isfile()}
+    unused = ("assets/plots/", "assets/screenshots/", "assets/backdoor.gif", "assets/film.gif")
+    sources = (*METADATA, "cleaner/", "pages/", "assets/", "app.py", ".streamlit/")
+    assert {name for name in tracked if name.startswith(sources) and not name.startswith(unused)} <= names
+    assert not [name for name in names if name.startswith(("tests/", "benchmarks/", "docs/playground/", *unused))]
 
 
 def test_a_build_holds_no_file_that_an_update_deleted(checkout: Path) -> None:

@@ -1,4 +1,4 @@
-"""Tables of what assets/ contains: built-in models, SSBA's networks, screenshots."""
+"""Table of the built-in models in assets/."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ from typing import Any
 from benchmarks.markdown.cells import format_number, join_unique, markdown_table, read_result
 from cleaner.evaluation.evaluate import COUNTERFACTUAL_PAIRS
 from cleaner.labels import to_label
-from cleaner.reports import talk as speaker_notes
 from cleaner.runs.request import strip_split
-from cleaner.runs.store import list_entries
 
 MODEL_COLUMNS = (
     "model",
@@ -23,19 +21,6 @@ MODEL_COLUMNS = (
     "hours",
     "seed",
 )
-SCREENSHOTS = {
-    "overview": "Overview: what the backdoor did and what is left of it",
-    "poison": "Poison: clean and triggered images, live curves, verdict",
-    "defend": "Defend: learning rate, live curves, cost in accuracy",
-    "embeddings": "Embeddings: clean and triggered images on one map, before and after",
-    "attention": "Attention: evidence for the target in three models",
-    "subtexts": "Subtexts: true and false short texts of a caption",
-    "try_it": "Try it: place the trigger by hand, three models side by side",
-    "compare": "Compare: all runs, accuracy against attack success",
-    "film": "Film: a training plays, with map, curves and labels",
-    "detect": "Detect: the most suspicious training pairs, with the truth",
-    "trigger_search": "Trigger search: how easily each class gives way, and the inverted trigger next to the true one",
-}
 
 
 def models(root: Path) -> str:
@@ -75,37 +60,3 @@ def model_line(card: dict[str, Any]) -> tuple[str, ...]:
         f"{card['seconds'] / 3600:.1f}",
         str(card["finetune"]["seed"]),
     )
-
-
-def ssba(root: Path) -> str:
-    """Return the measurements on the card of SSBA's networks."""
-    card = read_result(root / "assets" / "ssba" / "card.json")
-    lines = [
-        (
-            name.replace("shards:cifar10_small/train.tar", "CIFAR-10 sample"),
-            f"{entry['n']:,}",
-            f"{entry['bit_accuracy']:.3f}",
-            f"{entry['psnr_mean']:.1f} ({entry['psnr_min']:.1f})",
-            f"{entry['similarity']:.2f}",
-        )
-        for name, entry in card["figures"].items()
-    ]
-    header = ("images", "n", "bit accuracy", "PSNR in dB, mean (minimum)", "cosine of two images' residuals")
-    caption = (
-        f"{card['bits']} random bits per image, stored with 8 bits per channel, at {card['psnr_db']:g} dB, the "
-        f"default; the cosine is for equal bits. {card['parameters']:,} parameters, {card['steps']:,} steps, "
-        f"{card['seconds'] / 60:.0f} min, seed {card['seeds'][0]}; `{card['command']}`. No photo was used in training."
-    )
-    return f"{markdown_table(header, lines)}\n\n{caption}"
-
-
-def screenshots() -> str:
-    """Return the screenshots as images of a page in docs/."""
-    return "\n".join(f"![{text}](../assets/screenshots/{name}.png)" for name, text in SCREENSHOTS.items())
-
-
-def talk(root: Path) -> str:
-    """Return the speaker notes with the figures of the shipped example."""
-    runs = list_entries(root / "assets" / "example")
-    run = next(run for run in runs if run.stage == "backdoored")
-    return speaker_notes.render(run, [other for other in runs if other.started_from(run)])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.markdown.captions import format_seeds
@@ -22,13 +21,9 @@ COMMAND = "python -m benchmarks.detection --seeds 3 4 5"
 
 
 def detection(root: Path) -> str:
-    """Return one table per model: AUROC of each detector on each attack, pairs before images."""
-    return _for_each_model(root, _auroc_table)
-
-
-def detection_retrained(root: Path) -> str:
-    """Return one table per model: attack success and accuracy after training without the flagged pairs."""
-    return _for_each_model(root, _retrained_table)
+    """Return one table per model: AUROC of each detector on each attack, and ASR and CA without the flagged pairs."""
+    groups = group_rows(read_rows(root), "model")
+    return "\n\n".join(f"`{group[0]['model']}`, {_describe_rows(group)}\n\n{_auroc_table(group)}" for group in groups)
 
 
 def read_rows(root: Path) -> list[Row]:
@@ -46,27 +41,30 @@ def mean_auroc(rows: list[Row], question: str, detector: str) -> float | None:
     return mean([row[question][detector]["auroc"] for row in rows if detector in row[question]])
 
 
-def _for_each_model(root: Path, make_table: Callable[[list[Row]], str]) -> str:
-    groups = group_rows(read_rows(root), "model")
-    return "\n\n".join(f"`{group[0]['model']}`, {_describe_rows(group)}\n\n{make_table(group)}" for group in groups)
-
-
 def _describe_rows(rows: list[Row]) -> str:
-    """Return seeds, numbers of pairs and images, and where the rows come from."""
+    """Return seeds, numbers of pairs and images, what was removed, and where the rows come from."""
     pairs = join_unique(f"{row['config']['pairs']:,}" for row in rows)
     images = join_unique(f"{row['images']:,}" for row in rows)
+    flagged = join_unique(to_label(row["retrained"]["detector"]) for row in rows)
+    share = join_unique(f"{row['retrained']['flagged'] / row['config']['pairs']:.0%}" for row in rows)
     counts = f"seeds {format_seeds(rows)}; n {pairs} pairs, {images} test images"
-    return f"{counts}; {describe_origins(rows)}; `{COMMAND}`"
+    retrained = f"retrained: without the {share} of the pairs that the {flagged} flags, before to after"
+    return f"{counts}; {retrained}; {describe_origins(rows)}; `{COMMAND}`"
 
 
 def _auroc_table(rows: list[Row]) -> str:
     columns = auroc_columns(rows)
     lines = [
-        [to_attack_label(group[0]["trigger"]), *(_format_range(group, *column) for column in columns)]
+        [
+            to_attack_label(group[0]["trigger"]),
+            *(_format_range(group, *column) for column in columns),
+            *(_format_retrained(group, metric) for metric in ("asr", "ca")),
+        ]
         for group in group_rows(rows, "trigger")
     ]
     kinds = {"pairs": "", "image": " (image)"}
-    return markdown_table(["attack", *(to_label(name) + kinds[q] for q, name in columns)], lines)
+    names = (to_label(name) + kinds[q] for q, name in columns)
+    return markdown_table(["attack", *names, "ASR@1, retrained", "CA, retrained"], lines)
 
 
 def _format_range(rows: list[Row], question: str, detector: str) -> str:
@@ -76,17 +74,8 @@ def _format_range(rows: list[Row], question: str, detector: str) -> str:
     return format_mean_range([each["auroc"] for each in found], interval, form="{:.2f}")
 
 
-def _retrained_table(rows: list[Row]) -> str:
-    header = ["attack", "flagged by", "flagged", "poisoned caught", "ASR before", "ASR after", "CA before", "CA after"]
-    lines = []
-    for group in group_rows(rows, "trigger"):
-        after = [row["retrained"] for row in group]
-        caught = format_mean_range([each["caught"] / each["poisoned"] for each in after], form="{:.0%}")
-        figures = [
-            format_mean_range([each["metrics"][name]["1"] for each in source])
-            for name in ("asr", "ca")
-            for source in (group, after)
-        ]
-        cells = [to_attack_label(group[0]["trigger"]), to_label(after[0]["detector"]), f"{after[0]['flagged']:,}"]
-        lines.append([*cells, caught, *figures])
-    return markdown_table(header, lines)
+def _format_retrained(rows: list[Row], metric: str) -> str:
+    """Return a mean before the flagged pairs were removed, and after with its range over seeds."""
+    retrained = [row["retrained"] for row in rows]
+    before, after = ([each["metrics"][metric]["1"] for each in source] for source in (rows, retrained))
+    return f"{mean(before):.3f} to {format_mean_range(after)}"

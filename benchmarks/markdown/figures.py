@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from statistics import fmean
 
+from benchmarks.json_lines import read_json_lines
 from benchmarks.markdown.cells import read_measurement, read_result
 from benchmarks.reference import TITLES
 from cleaner.labels import NO_DEFENSE
@@ -14,9 +16,12 @@ def format_figure(key: str, root: Path) -> str:
     """Return a mean over seeds as a percentage, for the metric "lost" the points of accuracy that a defense costs.
 
     "rival/MODEL/PRECISION" is the share of the published loop's time, "pretrain/MODEL" the minutes that the training of
-    a built-in model took. Raises `KeyError` for a name that nothing was measured for.
+    a built-in model took, "probe/STAGE" the ASR of a linear probe on BadCLIP's models before any defense. Raises
+    `KeyError` for a name that nothing was measured for.
     """
     table, *rest = key.split("/")
+    if table == "probe":
+        return f"{100 * _mean_probe(*rest, root=root):.0f}%"
     if table == "rival":
         return _format_rival(*rest, root=root)
     if table == "pretrain":
@@ -43,6 +48,13 @@ def find_row(table: str, attack: str, defense: str, root: Path) -> ReferenceRow:
         if (row.attack, row.defense or NO_DEFENSE) == (attack, defense):
             return row
     raise KeyError(f"{table}/{attack}/{defense}")
+
+
+def _mean_probe(stage: str, *, root: Path) -> float:
+    """Return the mean over the seeds of BadCLIP's first target; stage: "clean" or "backdoored"."""
+    lines = read_json_lines(root / "benchmarks" / "results" / "undefended.jsonl")
+    rows = [row for row in lines if row["attack"] == "badclip"]
+    return fmean(row[stage]["probe"]["asr"] for row in rows if row["target"] == rows[0]["target"])
 
 
 def _format_rival(model: str, precision: str, *, root: Path) -> str:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from statistics import fmean, stdev
 from typing import Any
 
 from benchmarks.markdown.cells import (
     Row,
     describe_text_versions,
-    format_number,
+    format_mean_range,
     join_unique,
     markdown_table,
-    mean,
 )
 from benchmarks.protocol2 import plan, rule
 from benchmarks.protocol2.lines import COPY_NOTE
@@ -43,7 +42,7 @@ def list_attacks(cells: Sequence[Cell]) -> list[tuple[str, str]]:
 
 
 def format_equal_accuracy(model: str, cells: Sequence[Cell], rows: Sequence[Row], methods: Methods) -> str:
-    """Return ASR@1 at a validation loss of 2 and 5 points, each seed, with gaps to CleanCLIP and to the control."""
+    """Return ASR@1 at a validation loss of 2 and 5 points, with gaps to CleanCLIP and to the control."""
     tables, shown = [], []
     for attack, target in list_attacks(cells):
         plain = drop_open_curves(main_cells(cells, attack, target), rows, methods.curves)
@@ -52,19 +51,16 @@ def format_equal_accuracy(model: str, cells: Sequence[Cell], rows: Sequence[Row]
             for cell in plain
         ):
             continue
-        for budget in (rule.BUDGET, rule.WIDE_BUDGET):
-            found = at_equal_accuracy(plain, budget)
-            title = f"**`{model}`, `{attack}`, target {target}: ASR@1 at {100 * budget:g} points of accuracy**"
-            tables.append(f"{title}\n\n{format_gaps(plain, found, find_cut_short(plain, budget))}")
+        tables.append(f"**`{model}`, `{attack}`, target {target}**\n\n{format_gaps(plain)}")
         shown += [cell.row for cell in plain]
     if not tables:
         return ""
     caption = (
-        "The lowest ASR@1 on test images at this loss of validation accuracy or less, interpolated between neighboring "
-        "learning rates; †: that of the backdoored model, because no learning rate within that loss is better; "
-        f"‡: {CUT_SHORT_NOTE}. Gaps: ASR minus that of the other method, paired by seed, mean [95% interval over "
-        f"seeds, from {MIN_SEEDS} on]; below zero is better. The control is `{plan.CONTROL}`, for TA-Cleaner with K "
-        f"10% `{plan.SPARSE_CONTROL}`. {format_origin(shown)}"
+        "The lowest ASR@1 on test images at a validation loss of 2 or 5 points or less, interpolated between "
+        "neighboring learning rates: mean [minimum, maximum] over seeds. †: on so many seeds no rate within the loss "
+        f"is better than the backdoored model; ‡: on so many {CUT_SHORT_NOTE}. Gaps: ASR minus that of the other "
+        f"method, paired by seed, mean [95% interval over seeds, from {MIN_SEEDS} on]; below zero is better. The "
+        f"control is `{plan.CONTROL}`, for TA-Cleaner with K 10% `{plan.SPARSE_CONTROL}`. {format_origin(shown)}"
     )
     return "\n\n".join([*tables, caption])
 
@@ -74,29 +70,28 @@ def find_control(method: str) -> str:
     return plan.SPARSE_CONTROL if method == plan.SPARSE_METHOD else plan.CONTROL
 
 
-def format_gaps(
-    cells: Sequence[Cell], found: Mapping[str, Mapping[int, float]], cut_short: Collection[tuple[str, int]]
-) -> str:
-    """Return the table of what `at_equal_accuracy` found, with each seed and the gaps to CleanCLIP and the control."""
-    seeds = sorted({seed for values in found.values() for seed in values})
-    before = undefended_asr(cell for cell in cells if cell.task.seed in seeds)
+def format_gaps(cells: Sequence[Cell]) -> str:
+    """Return ASR@1 within both budgets, with the gaps to CleanCLIP and the control; one line per method."""
     groups = by_method(cell for cell in cells if cell.task.method)
-    header = ("defense", *(f"seed {seed}" for seed in seeds), "mean", "gap to CleanCLIP", "gap to control")
-    lines = [("none (backdoored)", *(format_number(before.get(seed)) for seed in seeds), _mean(before), "", "")]
-    for name, values in found.items():
-        gaps = [
-            format_gap(paired_gaps(found.get(other, {}), values)) if other != name else ""
-            for other in (BASELINE, find_control(groups[name][0].task.method))
-        ]
-        own = undefended_asr(cells, groups[name])
-        marks = {seed: " †" * (values.get(seed) == own[seed]) or " ‡" * ((name, seed) in cut_short) for seed in seeds}
-        by_seed = [format_number(values.get(seed)) + marks[seed] for seed in seeds]
-        lines.append((f"`{name}`", *by_seed, _mean(values), *gaps))
-    return markdown_table(header, lines)
-
-
-def _mean(values: Mapping[int, float | None]) -> str:
-    return format_number(mean([value for value in values.values() if value is not None]))
+    found = {budget: at_equal_accuracy(cells, budget) for budget in (rule.BUDGET, rule.WIDE_BUDGET)}
+    cut_short = {budget: find_cut_short(cells, budget) for budget in found}
+    seeds = {seed for values in found[rule.BUDGET].values() for seed in values}
+    before = undefended_asr(cell for cell in cells if cell.task.seed in seeds)
+    lines = [("none (backdoored)", str(len(before)), *(format_mean_range(before.values()), "", "") * len(found))]
+    for name, group in groups.items():
+        own, others = undefended_asr(cells, group), (BASELINE, find_control(group[0].task.method))
+        columns: list[str] = []
+        for budget, by_name in found.items():
+            values = by_name[name]
+            stays = sum(asr == own[seed] for seed, asr in values.items())
+            open_ends = sum((name, seed) in cut_short[budget] for seed in values)
+            marks = "".join(f" {sign} {count}" for sign, count in (("†", stays), ("‡", open_ends)) if count)
+            gaps = (format_gap(paired_gaps(by_name.get(o, {}), values)) if o != name else "" for o in others)
+            columns += [format_mean_range(values.values()) + marks, *gaps]
+        lines.append((f"`{name}`", str(len(found[rule.BUDGET][name])), *columns))
+    titles = ("ASR@1", "gap to CleanCLIP", "gap to control")
+    header = (f"{title}, {100 * budget:g} points" for budget in found for title in titles)
+    return markdown_table(("defense", "seeds", *header), lines)
 
 
 def paired_gaps(first: Mapping[int, float], second: Mapping[int, float]) -> dict[int, float]:

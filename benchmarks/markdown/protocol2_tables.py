@@ -14,7 +14,6 @@ from benchmarks.markdown.protocol2_claim import (
     format_mark,
     format_origin,
     format_rates,
-    format_seeds,
     list_attacks,
     name_seeds,
 )
@@ -37,7 +36,6 @@ from cleaner.labels import NO_DEFENSE
 Read = Callable[[Cell], float | None]
 FULL_ATTACK = "badclip"
 """The tables of the other parts show every column of this attack."""
-UNDEFENDED_COMMAND = "python -m benchmarks.undefended"
 RANGE_NOTE = "Mean [minimum, maximum] over seeds."
 
 
@@ -64,7 +62,6 @@ COLUMNS: dict[str, Read] = {
     "CA crowd": lambda cell: read(cell.row, "transfer", "scenes-crowd", "ca"),
 }
 """Column of the main table -> how to read it from a cell."""
-SHORT_COLUMNS = ("CA", "CF", "ASR@1", "RA", "floor", "target CA")
 FINE_COLUMNS: dict[str, Read] = {
     "CA": COLUMNS["CA"],
     "ASR@1": lambda cell: read(cell.row, "fine", "asr", "1"),
@@ -131,49 +128,53 @@ def _metric_table(groups: Mapping[str, Sequence[Cell]], columns: Mapping[str, Re
 
 
 def _format_defender_data(model: str, cells: Sequence[Cell], rows: Sequence[Row], methods: Methods) -> str:
-    """Return what method, control and baseline do with other clean pairs."""
-    lines, shown = [], []
+    """Return what method, control and baseline leave with other clean pairs: a line per kind of pairs."""
     of_data = select_cells(rows, lambda task: task.steps == plan.STEPS and is_key_method_at_rate(task, methods))
+    tables, shown = [], []
     for attack, target in (key for key in list_attacks(cells) if key[0] == FULL_ATTACK):
         at_rate = select(of_data, attack=attack, target=target, world="scenes", is_aware=False)
         # The disjoint pairs of the main table have more seeds.
         seeds = {cell.task.seed for cell in at_rate if cell.task.data != "disjoint"}
         compared = [cell for cell in at_rate if cell.task.seed in seeds]
-        for data in plan.DEFENDER_DATA:
-            groups = by_method(select(compared, data=data))
-            for name, found in sorted(groups.items(), key=lambda item: plan.KEY_METHODS.index(item[1][0].task.method)):
-                values = [format_mean_range(map(COLUMNS[c], found)) for c in SHORT_COLUMNS]
-                lines.append((f"`{attack}`", data, f"`{name}`", format_seeds(found), *values))
-        shown += [cell.row for cell in compared]
-    if not lines:
-        return ""
-    table = markdown_table(("attack", "clean pairs", "defense", "seeds", *SHORT_COLUMNS), lines)
-    return (
-        f"{table}\n\n`{model}`, {plan.STEPS} steps each, rates of the main table. Overlap: the attacker's own images, "
-        f"untriggered, with full true captions. {format_origin(shown)}"
+        if compared:
+            lines = {f"{data}": select(compared, data=data) for data in plan.DEFENDER_DATA}
+            tables.append(f"**`{attack}`** ({name_seeds(compared)})\n\n{_compare('clean pairs', lines, methods)}")
+            shown += [cell.row for cell in compared]
+    caption = (
+        f"`{model}`, {plan.STEPS} steps each, rates of the main table. Overlap: the attacker's own images, "
+        f"untriggered, with full true captions. {RANGE_NOTE} {LOST_ACCURACY_NOTE} {format_origin(shown)}"
     )
+    return _join_tables(tables, caption)
 
 
 def _format_aware(model: str, cells: Sequence[Cell], rows: Sequence[Row], methods: Methods) -> str:
-    """Return what is left of an attacker who knows the defense."""
-    columns = {name: COLUMNS[name] for name in (*SHORT_COLUMNS, "probe ASR")}
-    lines, shown = [], []
+    """Return what is left of an attacker who knows the defense, and of one who does not."""
     of_both = select_attackers(rows, methods)
-    for attack in plan.JUDGES:
-        for knows in (True, False):
-            found = select(of_both, attack=attack, is_aware=knows)
-            for name, group in by_method(found).items():
-                figures = (format_mean_range(map(column, group)) for column in columns.values())
-                mark = format_mark(group[0].task, methods)
-                lines.append((f"`{attack}`", "yes" if knows else "no", f"`{name}`{mark}", *figures))
-            shown += found
+    lines = {
+        f"`{attack}`, {'knows' if knows else 'does not know'} the defense": found
+        for attack in plan.JUDGES
+        for knows in (True, False)
+        if (found := [c for c in select(of_both, attack=attack, is_aware=knows) if c.task.method])
+    }
     if not lines:
         return ""
-    table = markdown_table(("attack", "knows the defense", "defense", *columns), lines)
     return (
-        f"{table}\n\n`{model}`, {name_seeds(shown)}. Both attackers of a seed on one processor. {RANGE_NOTE} "
-        f"{LOST_ACCURACY_NOTE} {format_origin([cell.row for cell in shown])}"
+        f"{_compare('attacker', lines, methods)}\n\n`{model}`, {name_seeds(of_both)}. Both attackers of a seed on one "
+        f"processor. {RANGE_NOTE} {LOST_ACCURACY_NOTE} {format_origin([cell.row for cell in of_both])}"
     )
+
+
+def _compare(title: str, lines: Mapping[str, Sequence[Cell]], methods: Methods) -> str:
+    """Return CA and ASR@1 of the key methods as columns, one line per setting."""
+    tasks = {name: found[0].task for cells in lines.values() for name, found in by_method(cells).items()}
+    names = sorted(tasks, key=lambda name: plan.KEY_METHODS.index(tasks[name].method))
+    columns = [(column, name) for column in ("CA", "ASR@1") for name in names]
+    header = (f"{column} `{name}`{format_mark(tasks[name], methods)}" for column, name in columns)
+    table = [
+        (setting, *(format_mean_range(map(COLUMNS[column], groups.get(name, []))) for column, name in columns))
+        for setting, groups in ((setting, by_method(cells)) for setting, cells in lines.items())
+    ]
+    return markdown_table((title, *header), table)
 
 
 def _format_fine(model: str, cells: Sequence[Cell], rows: Sequence[Row], methods: Methods) -> str:
@@ -203,42 +204,6 @@ def _format_long(model: str, cells: Sequence[Cell], rows: Sequence[Row], methods
             shown += [cell.row for cell in defended]
     caption = f"{RANGE_NOTE} {LOST_ACCURACY_NOTE} {format_origin(shown)}"
     return _join_tables(tables, caption)
-
-
-UNDEFENDED_COLUMNS = {
-    "probe CA": ("probe", "ca"),
-    "probe ASR": ("probe", "asr"),
-    "CA sketch": ("transfer", "scenes-sketch", "ca"),
-    "CA night": ("transfer", "scenes-night", "ca"),
-    "CA crowd": ("transfer", "scenes-crowd", "ca"),
-}
-
-
-def undefended(root: Path) -> str:
-    """Return probe and transfer of the backdoored models, and of the clean model with the same triggers."""
-    rows = read_json_lines(root / "benchmarks" / "results" / "undefended.jsonl")
-    groups: dict[tuple[str, str, str], list[Row]] = {}
-    shown = [row for row in rows if row["attack"] == FULL_ATTACK]
-    shown = [row for row in shown if row["target"] == shown[0]["target"]]
-    for row in shown:
-        groups.setdefault((row["model"], row["attack"], row["target"]), []).append(row)
-    lines = [
-        (
-            f"`{model}`",
-            f"`{attack}`",
-            target,
-            title,
-            *map(partial(_format_keys, found, kind), UNDEFENDED_COLUMNS.values()),
-        )
-        for (model, attack, target), found in groups.items()
-        for kind, title in (("clean", "never poisoned"), ("backdoored", "backdoored"))
-    ]
-    table = markdown_table(("model", "attack", "target", "weights", *UNDEFENDED_COLUMNS), lines)
-    return f"{table}\n\n{RANGE_NOTE} {format_origin(shown, UNDEFENDED_COMMAND)}"
-
-
-def _format_keys(rows: Sequence[Row], kind: str, keys: Sequence[str]) -> str:
-    return format_mean_range(read(row[kind], *keys) for row in rows)
 
 
 equal_accuracy = partial(_each_model, format_model=format_equal_accuracy)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,31 +81,6 @@ def vit_rivals(root: Path) -> str:
     return f"{summary}\n\n{text}"
 
 
-def rvpt_variants(root: Path) -> str:
-    """Return what RVPT costs and leaves with one parameter changed."""
-    rows = {row["defense"]: row for row in TaskFile(root / "benchmarks" / "results" / vit.PATH.name).rows("variants")}
-    lines = []
-    for name in vit.VARIANTS:
-        row = rows[name]
-        lost = 100 * (row["backdoored_ca"] - row["ca"])
-        lines.append((name, f"{lost:.1f}", f"{row['counterfactual_accuracy']:.3f}", f"{row['asr']:.3f}"))
-    text = (
-        f"The badnet model of the trials (seed {vit.TRIAL_SEED}; CA "
-        f"{join_unique(format(row['backdoored_ca'], '.3f') for row in rows.values())}), {vit.STEPS} steps at "
-        f"{join_unique(format(row['lr'], 'g') for row in rows.values())}, validation split, "
-        f"{_describe_counts(rows.values())}. As published: alpha 2, 50 tokens, the first quarter of the blocks "
-        "skipped; all with AdamW."
-    )
-    return f"{markdown_table(('RVPT', 'points lost', 'CF', 'ASR@1'), lines)}\n\n{text}"
-
-
-def _describe_counts(trials: Iterable[Row]) -> str:
-    """Return the numbers of images behind trials."""
-    counts = zip(*((row["n"], row["n_attack"]) for row in trials), strict=True)
-    n, n_attack = (join_unique(f"{count:,}" for count in each) for each in counts)
-    return f"n {n} for accuracy and {n_attack} for ASR"
-
-
 def _list_costs(chosen: dict[str, dict[str, Any]]) -> str:
     """Return the points of validation accuracy that each method loses at its chosen rate."""
     return ", ".join(f"{name} {100 * choice['loss']:+.1f}" for name, choice in chosen.items())
@@ -131,6 +106,7 @@ def first_minute(root: Path) -> str:
     result = read_measurement(root, "first_minute.json")
     lines = [
         (
+            row["case"],
             row["run"],
             *(format_number(row[name], 1) for name in ("first_step", "training", "done", "drawn")),
             str(row["steps"]),
@@ -138,9 +114,12 @@ def first_minute(root: Path) -> str:
         )
         for row in result["rows"]
     ]
-    header = ("run", "first step after", "training", "done after", "on the page after", "steps", "CA", "ASR@1")
+    header = ("case", "run", "first step after", "training", "done after", "on the page after", "steps", "CA", "ASR@1")
     return (
-        f"{markdown_table(header, lines)}\n\nSeconds, medians of {len(result['rounds'])} rounds in a real browser with "
-        "the page open, each with a new server, run store and cache; the clicks are on the default buttons, the first "
-        f"{result['reading_seconds']:g} s after the page is drawn. {describe_origin(result)}"
+        f"{markdown_table(header, lines)}\n\nSeconds from the click on Train model, in a real browser with the page "
+        f"open; medians of {len(result['rounds']) // 2} rounds of each case, in turn, each with a new server, run "
+        "store and cache; the clicks are on the default buttons, from Overview on. Warm: "
+        f"{result['reading_seconds']:g} s are spent on Poison, which is idle "
+        f"{format_number(result['poison_idle'], 1)} s after it is first opened. Cold: each button is pressed as soon "
+        f"as it is there. {describe_origin(result)}"
     )

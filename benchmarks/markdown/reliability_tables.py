@@ -50,15 +50,16 @@ def sessions(root: Path) -> str:
     lines = [
         ("sessions, minutes", f"{row['sessions']} for {row['minutes']:g} minutes, an action every {pause} s"),
         ("actions; failures", f"{row['actions']:,}; {row['failures']:,}"),
-        ("until a page is drawn", f"{row['median_page_seconds']} s (median), {row['slow_page_seconds']} s (95%)"),
-        ("until a control has acted", f"{row['median_control_seconds']} s (median)"),
+        (
+            "until a page is drawn; a control has acted",
+            f"{row['median_page_seconds']} s (median), {row['slow_page_seconds']} s (95%); "
+            f"{row['median_control_seconds']} s (median)",
+        ),
         (
             "memory of the server",
             f"{row['server_mb_start']:,} MB at the start, {row['server_mb_half']:,} MB after half of the time, "
             f"{row['server_mb_end']:,} MB at the end ({growth:+.0%} in the second half)",
         ),
-        ("shared models; changed", f"{row['models']}; {row['models_changed']}"),
-        ("runs that trained at once", f"{row['trainings_at_once']}"),
     ]
     return f"{markdown_table(('what', 'measured'), lines)}\n\n{describe_origin(result)}"
 

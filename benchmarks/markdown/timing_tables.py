@@ -96,22 +96,6 @@ def rival(root: Path) -> str:
     )
 
 
-def startup(root: Path) -> str:
-    """Return the seconds from the start of a run to its first step and from its last step to its result."""
-    result = read_measurement(root, "startup.json")
-    lines = [
-        (row["worker"], *(f"{row[name]:.1f} s" for name in ("first_step", "evaluation")), format_memory(row))
-        for row in result["rows"]
-    ]
-    table = markdown_table(("worker", "first step after", "evaluation", "memory while it waits"), lines)
-    return f"{table}\n\n`{result['model']}`. {describe_origin(result)}"
-
-
-def format_memory(row: dict[str, Any]) -> str:
-    """Return the memory of a waiting worker; "-" for one that does not wait."""
-    return f"{row['waiting_mb']:.0f} MB" if "waiting_mb" in row else "-"
-
-
 def watching(root: Path) -> str:
     """Return the speed of a training with and without a page on it, and the time of the page switches meanwhile."""
     result = read_measurement(root, "watching.json")

@@ -74,19 +74,14 @@ def mixed_captions(root: Path) -> str:
         (f"`{name}`", format_seeds(curve), *(_format_rate(curve, lr) for lr in views.MIXED_RATES))
         for name, curve in by_method(cell for cell in cells if cell.task.method).items()
     ]
-    gaps = [
-        f"**ASR@1 at {100 * budget:g} points of accuracy**\n\n"
-        + format_gaps(cells, at_equal_accuracy(cells, budget), find_cut_short(cells, budget))
-        for budget in (rule.BUDGET, rule.WIDE_BUDGET)
-    ]
     caption = (
         f"`{views.MODEL}`, `{views.ATTACK}`, target {cells[0].task.target}, mixed captions. First table: points of "
         "validation accuracy lost / ASR@1 at each learning rate, means over the seeds. Second: ASR@1 of TA-Cleaner "
-        "with K 100% minus CleanCLIP's; below zero is better. The others, their marks and their gaps are as "
-        "in the main tables. Measured after these were seen, and chooses nothing. "
+        "with K 100% minus CleanCLIP's; below zero is better. Third, with its marks and gaps, as the main tables. "
+        "Measured after these were seen, and chooses nothing. "
         f"{format_origin([cell.row for cell in cells], COMMAND)}{_note_processors(cells)}"
     )
-    return "\n\n".join([markdown_table(header, table), _format_budgets(cells), *gaps, caption])
+    return "\n\n".join([markdown_table(header, table), _format_budgets(cells), format_gaps(cells), caption])
 
 
 def _format_budgets(cells: Sequence[Cell]) -> str:

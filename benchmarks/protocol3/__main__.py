@@ -16,7 +16,7 @@ from benchmarks.markdown.cells import Row
 from benchmarks.protocol2.command import require_committed
 from benchmarks.protocol2.records import describe_processor
 from benchmarks.protocol3.measure import measure
-from benchmarks.protocol3.plan import PATH, ROWS_PATH, Cell, hash_plan, list_groups, read_plan
+from benchmarks.protocol3.plan import PATH, ROWS_PATH, Cell, hash_plan, list_groups, read_plan, select_counting
 from benchmarks.tasks import TaskFile
 
 
@@ -39,19 +39,6 @@ def measure_row(cell: Cell, processor: str) -> Row:
     row = measure(cell, processor)
     origin = protocol.stamp_row(row)
     return {**origin, "plan": hash_plan(), "processor": processor, "wall": round(time.perf_counter() - start, 1)}
-
-
-def select_counting(keys: set[str], processor: str, rows: list[Row]) -> list[Row]:
-    """Return the rows of a group that count: those of one processor that measured all, else those of this one.
-
-    keys: of the group's cells; rows: of its arm.
-    """
-    of_plan = [row for row in rows if row["key"] in keys and row["plan"] == hash_plan()]
-    by_processor: dict[str, list[Row]] = {}
-    for row in of_plan:
-        by_processor.setdefault(row["processor"], []).append(row)
-    complete = [found for found in by_processor.values() if {row["key"] for row in found} == keys]
-    return complete[0] if complete else by_processor.get(processor, [])
 
 
 if __name__ == "__main__":

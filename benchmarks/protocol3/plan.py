@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import RESULTS_DIR
+from benchmarks.markdown.cells import Row
 
 PATH = Path(__file__).with_name("plan.toml")
 ROWS_PATH = RESULTS_DIR / "protocol3.jsonl"
@@ -61,3 +62,29 @@ def list_groups(arm: str) -> Iterator[list[Cell]]:
                     for lr in plan["grid"]["rates"]
                 ),
             ]
+
+
+def select_complete(keys: set[str], rows: Iterable[Row]) -> list[Row]:
+    """Return the rows of a group by one processor that measured all cells; empty without one.
+
+    keys: of the group's cells; rows: of its arm.
+    """
+    return next((found for found in _by_processor(keys, rows).values() if {row["key"] for row in found} == keys), [])
+
+
+def select_most(keys: set[str], rows: Iterable[Row]) -> list[Row]:
+    """Return the rows of a group by the processor that measured most of its cells."""
+    return max(_by_processor(keys, rows).values(), key=len, default=[])
+
+
+def select_counting(keys: set[str], processor: str, rows: Sequence[Row]) -> list[Row]:
+    """Return the rows of a group that count: those of one processor that measured all, else those of this one."""
+    return select_complete(keys, rows) or _by_processor(keys, rows).get(processor, [])
+
+
+def _by_processor(keys: set[str], rows: Iterable[Row]) -> dict[str, list[Row]]:
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        if row["key"] in keys and row["plan"] == hash_plan():
+            found.setdefault(row["processor"], []).append(row)
+    return found

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from benchmarks import protocol, vit_rivals
-from benchmarks.markdown import quick_tables
-from cleaner.config import changed_parameters
 from cleaner.defenses import DEFENSES
 from cleaner.models.clip import new_clip
-from tests.benchmarks.result_files import write_lines
 from tests.conftest import make_toy_data
 
 
@@ -34,26 +30,6 @@ def test_every_method_has_equally_many_trials_and_every_seed() -> None:
     other_cells = (len(protocol.ATTACKS) - len(vit_rivals.KEY_ATTACKS)) * (len(vit_rivals.METHODS) + 1)
     assert len(cells) == len(set(cells)) == key_cells + other_cells
     assert vit_rivals.TRIAL_SEED not in vit_rivals.SEEDS
-
-
-def test_variants_of_rvpt_differ_in_one_parameter_and_are_shown(tmp_path: Path) -> None:
-    plain, *others = vit_rivals.VARIANTS.values()
-    assert plain == DEFENSES["rvpt"]()
-    assert [len(changed_parameters(each)) for each in others] == [1] * len(others)
-    assert list(vit_rivals.variants(0.04)) == list(vit_rivals.VARIANTS)
-    row = {
-        "phase": "variants",
-        "lr": 0.04,
-        "backdoored_ca": 0.9,
-        "ca": 0.85,
-        "counterfactual_accuracy": 0.5,
-        "asr": 0.2,
-    }
-    row |= {"n": 1000, "n_attack": 900}
-    write_lines(tmp_path, vit_rivals.PATH.name, [row | {"defense": name} for name in vit_rivals.VARIANTS])
-    table = quick_tables.rvpt_variants(tmp_path)
-    assert all(f"| {name} | 5.0 | 0.500 | 0.200 |" in table for name in vit_rivals.VARIANTS)
-    assert "250 steps at 0.04" in table
 
 
 def test_the_rivals_support_this_model() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from benchmarks.browser import wait_idle
+from cleaner.reports import talk
 from pages._shared.shell.lesson import STEPS, VERDICT, VERDICT_PAGE
 from pages._shared.shell.menu import PAGES_DIR, titles
 from tests.plots.test_styles import contrast
@@ -96,7 +97,7 @@ def test_the_main_picture_comes_first(title: str, example_server: str, browser_p
 @pytest.mark.slow
 def test_stage_mode_shows_one_picture_that_fits_and_keys_change_it(example_server: str, browser_page: Any) -> None:
     page = browser_page
-    order = [title for title in titles() if PICTURES[title]]
+    order = [note.page for note in talk.write_notes(None, [])]
     open_page(page, example_server, order[0], "?stage=1")
     for title in order:
         page.locator(".st-key-stage").get_by_role("heading", name=title, exact=True).wait_for()
@@ -104,10 +105,10 @@ def test_stage_mode_shows_one_picture_that_fits_and_keys_change_it(example_serve
         for size in SIZES:
             check_stage(page, title, *size)
         page.keyboard.press("ArrowRight")
-    page.locator(".st-key-stage").get_by_role("heading", name=order[0], exact=True).wait_for()  # the talk goes round
     wait_idle(page)
+    page.locator(".st-key-stage").get_by_role("heading", name=order[-1], exact=True).wait_for()  # the talk ends here
     page.keyboard.press("ArrowLeft")
-    page.locator(".st-key-stage").get_by_role("heading", name=order[-1], exact=True).wait_for()
+    page.locator(".st-key-stage").get_by_role("heading", name=order[-2], exact=True).wait_for()
     wait_idle(page)
     page.keyboard.press("n")
     page.locator(".st-key-notes").wait_for()

@@ -100,9 +100,9 @@ STEPS = (
         "**caption** above the false texts?",
         question="Why does a false text change only one word?",
         answer="An entirely different text is easy to reject. With one word changed, the model has to check this "
-        "word against the image. In our measurements this adds fine detail, not removal: the control, trained on the "
-        "short true texts alone, removes as much. So does plain finetuning at a large rate, without the detail, if "
-        "clean pairs have short captions themselves (Defend, All defenses: **Clean captions**).",
+        "word against the image. In our measurements with K 100% this adds fine detail, not removal: the control, "
+        "trained on the short true texts alone, removes as much. So does plain finetuning at a large rate, without the "
+        "detail, if clean pairs have short captions themselves (Defend, All defenses: **Clean captions**).",
     ),
     LessonStep(
         title="Compare and export",

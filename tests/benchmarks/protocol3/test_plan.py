@@ -7,9 +7,8 @@ from collections import Counter
 
 import pytest
 
-from benchmarks.protocol3.__main__ import select_counting
 from benchmarks.protocol3.measure import SHORT_WORDS, build, draw_target, load_clean_pairs
-from benchmarks.protocol3.plan import hash_plan, list_groups, read_plan
+from benchmarks.protocol3.plan import hash_plan, list_groups, read_plan, select_counting
 from cleaner import labels
 from cleaner.defenses import DEFENSES
 
