@@ -64,7 +64,8 @@ def measure(options: Options) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as place:
         runs, folder = Path(place) / "runs", Path(place) / "course"
         names = [f"pupil{i:02d}" for i in range(options.students)]
-        ids = list(course.create_course(folder, names, with_models=False)["students"])
+        key = course.create_course(folder, names, with_models=False)
+        ids = [line["id"] for line in key["students"].values()]
         os.environ[student.CLASS] = str(folder / "students")
         for number in range(options.students):
             copy_example(runs, number)
@@ -108,7 +109,7 @@ class Pupil:
 
     def __init__(self, visitor: Visitor, ids: list[str]) -> None:
         self.visitor, self.own = visitor, ids[visitor.number]
-        self.folder = student.students_root() / self.own
+        self.folder = student.find_student(self.own)
         marks = {each: str(FIRST_MARK + number) for number, each in enumerate(ids)}
         self.mark = marks.pop(self.own)
         self.others = [*marks, *marks.values()]

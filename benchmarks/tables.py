@@ -66,7 +66,6 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "claim_captions": views_tables.mixed_captions,
     "class_key": class_tables.class_key,
     "class_models": class_tables.class_models,
-    "class_rates": class_tables.class_rates,
     "detection": detection_tables.detection,
     "detectors": lambda _: list_methods("detector", DETECTORS),
     "first_minute": quick_tables.first_minute,

@@ -31,7 +31,8 @@ def open_folder() -> Path | None:
             own = st.text_input("ID", help="From your sheet; without a course, any name.").strip()
             if not st.form_submit_button("Sign in", type="primary"):
                 return None
-        st.session_state[STUDENT] = student.find_student(own).name
+        student.find_student(own)  # raises for a wrong one
+        st.session_state[STUDENT] = own
         st.rerun()
     return student.find_student(st.session_state[STUDENT])
 
@@ -65,15 +66,15 @@ def show_model_button(folder: Path) -> None:
 
 def show_answers(folder: Path, name: str, view: View) -> None:
     """Draw what was committed, what is wrong with the answers, and the form to answer next."""
-    label, store = ("Check", student.submit) if view.entry else ("Commit prediction", student.commit)
-    given, messages = view.entry.get("after", {}), st.container()
+    label, given = "Check" if view.entry else "Commit prediction", view.entry.get("after", {})
+    messages = st.container()
     with st.form(f"exercises.{name}.{label}"):
         values = {f.name: show_field(f, given.get(f.name), f"exercises.{name}.{label}.{f.name}") for f in view.fields}
         is_sent = st.form_submit_button(label if view.exercise.hints else "Hand in", type="primary")
     with messages:
         if is_sent:
             try:
-                store(folder, name, values)
+                student.answer(folder, name, values)
                 st.rerun()
             except CleanerError as error:
                 show_error(error)

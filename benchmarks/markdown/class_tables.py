@@ -7,7 +7,7 @@ from pathlib import Path
 from benchmarks.exercise_models import SECRET
 from benchmarks.markdown.cells import describe_origin, markdown_table, read_measurement
 from cleaner.exercises.content import read_exercises
-from cleaner.exercises.tasks import draw_tasks, expect, read_figures
+from cleaner.exercises.tasks import draw_tasks, expect
 from cleaner.reports.reference import read_reference
 
 STUDENT = "s01"
@@ -53,15 +53,3 @@ def class_models(root: Path) -> str:
     ]
     header = ("ID", "hidden", "accuracy", "attack success", "increase", "best wrong setting")
     return f"{markdown_table(header, lines)}\n\nIncrease in points, 200 images. {describe_origin(result)}"
-
-
-def class_rates(root: Path) -> str:
-    """Return what each learning rate of the third exercise costs and leaves."""
-    groups = read_figures()["rate"]
-    lines = [
-        (group, "; ".join(f"{label}: {accuracy} / {success}" for label, accuracy, success, _, _ in rows[1:]))
-        for group, rows in groups.items()
-    ]
-    _, accuracy, success, *_ = next(iter(groups.values()))[0]
-    note = f"Without a defense: {accuracy} / {success}."
-    return f"{markdown_table(('defense', 'rate: accuracy % / attack success %'), lines)}\n\n{note}"

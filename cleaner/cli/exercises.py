@@ -20,7 +20,7 @@ Words = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Exercise:
-    """Work on an exercise: read the task, commit a prediction, answer, get hints. Or summarize the quiz of a class."""
+    """Work on an exercise: read the task, predict, answer, and get hints. Or summarize the quiz of a class."""
 
     name: Annotated[
         Literal["quiz", "plant", "trigger", "rate", "texts", "survive", "report"],
@@ -28,8 +28,7 @@ class Exercise:
         stated_default(help="Exercise, quiz or report."),
     ]
     student: Annotated[str, tyro.conf.arg(help="Your ID; the task derives from it.")] = "me"
-    commit: Annotated[Words, stated_default(metavar="FIELD=VALUE ...", help="Your prediction, which stays.")] = ()
-    answer: Annotated[Words, stated_default(metavar="FIELD=VALUE ...", help="Your answers.")] = ()
+    answer: Annotated[Words, stated_default(metavar="FIELD=VALUE ...", help="First the prediction, which stays.")] = ()
     folder: Annotated[
         Path | None, stated_default(help="Folder of the students, or of collected answers for the report.")
     ] = None
@@ -42,22 +41,24 @@ class Exercise:
         if self.name == HIDDEN and not students.has_course(self.folder) and not (own / students.MODEL).is_file():
             task = draw_tasks(students.PRACTICE, own.name)[HIDDEN]
             course.train_model(own / students.MODEL, task, Progress("your model"))
-        if self.commit:
-            students.commit(own, self.name, _split(self.commit))
         if self.answer:
-            hints = students.submit(own, self.name, _split(self.answer))
+            students.answer(
+                own, self.name, {field: value for field, _, value in (w.partition("=") for w in self.answer)}
+            )
+        view = students.view_exercise(own, self.name, str(own / students.MODEL))
+        if self.answer and "after" in view.entry:
+            hints = students.check_file(own / students.ANSWERS).get(self.name)
             print(*hints or ["Stored, and nothing is wrong."], sep="\n")
         else:
-            self._describe(own)
+            self._describe(view, own / students.SHEET)
 
-    def _describe(self, own: Path) -> None:
+    def _describe(self, view: students.View, sheet: Path) -> None:
         """Print the task, what the student may see of its table, and what to answer next."""
-        view = students.view_exercise(own, self.name, str(own / students.MODEL))
         print(f"{view.exercise.title}: {view.exercise.goal}\n")
-        print(*(f"{i}. {step}" for i, step in enumerate(view.steps, 1)), f"Sheet: {own / students.SHEET}\n", sep="\n")
+        print(*(f"{i}. {step}" for i, step in enumerate(view.steps, 1)), f"Sheet: {sheet}\n", sep="\n")
         if view.rows:
             print(format_table([[str(cell) for cell in row.values()] for row in view.rows], list(view.rows[0])), "\n")
-        print("--answer" if view.entry else "--commit")
+        print("--answer")
         for field in view.fields:
             choices = ", ".join(f"{i} = {choice}" for i, choice in enumerate(field.choices, 1))
             print(f"  {field.name}: {field.label}" + f" [{choices}]" * bool(choices))
@@ -98,14 +99,7 @@ class Class:
         if len(names) == 1 and names[0].isdecimal():
             names = tuple(f"s{i:02d}" for i in range(1, int(names[0]) + 1))
         key = course.create_course(self.folder, names, with_models=self.train, on_step=Progress("model"))
-        lines = [
-            (own, str(line.get("attack", {}).get("success", "-"))) for own, line in sorted(key["students"].items())
-        ]
+        lines = [(line["id"], str(line.get("attack", {}).get("success", "-"))) for line in key["students"].values()]
         print(format_table(lines, ("ID", "attack success %")))
         print(f"\nStudents: {self.folder / 'students'}. Start the app with {students.CLASS} set to this folder.")
         print(f"Key: {self.folder / course.KEY}. Keep it to yourself.")
-
-
-def _split(words: Words) -> dict[str, str]:
-    """Return FIELD=VALUE arguments as a dictionary."""
-    return {name: value for name, _, value in (word.partition("=") for word in words)}

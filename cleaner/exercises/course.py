@@ -12,7 +12,7 @@ from typing import Any
 
 from cleaner import presets
 from cleaner.exercises.content import read_exercises
-from cleaner.exercises.student import MODEL, PLAYGROUND, TASK, validate_id, write_student
+from cleaner.exercises.student import MODEL, PLAYGROUND, TASK, validate_name, write_student
 from cleaner.exercises.tasks import HIDDEN, Task, draw_tasks, expect
 from cleaner.files import read_json, write_json
 from cleaner.runs.store import list_shipped_runs
@@ -31,30 +31,29 @@ def create_course(
 
     root = folder / "students"
     key: dict[str, Any] = read_json(folder / KEY) or {"secret": secrets.token_hex(16), "students": {}}
-    ids = [make_id(key["secret"], name) for name in names]
+    for name in names:
+        validate_name(name)
     if with_models and not (root / PLAYGROUND).is_file():
         write_playground([run.folder for run in reversed(list_shipped_runs())], root / PLAYGROUND)
-    for student in ids:
-        line = key["students"].setdefault(student, describe_key(key["secret"], student))
+    for name in names:
+        own, line = root / name, key["students"].setdefault(name, describe_key(key["secret"], name))
         write_json(folder / KEY, key)  # before the training, which can be interrupted
-        if not (root / student / TASK).is_file():
-            write_student(root / student, key["secret"])
-        if with_models and not (root / student / MODEL).is_file():
-            line["attack"] = train_model(root / student / MODEL, line["tasks"][HIDDEN], on_step)
+        if not (own / TASK).is_file():
+            write_student(own, key["secret"], line["id"].rpartition("-")[2])
+        if with_models and not (own / MODEL).is_file():
+            line["attack"] = train_model(own / MODEL, line["tasks"][HIDDEN], on_step)
             write_json(folder / KEY, key)
     return key
 
 
-def make_id(secret: str, name: str) -> str:
-    """Return a student's ID: the name, and digits that nobody else can guess, as the ID opens the student's page."""
-    validate_id(name)
-    return f"{name}-{hmac.new(secret.encode(), name.encode(), 'sha256').hexdigest()[:6]}"
+def describe_key(secret: str, name: str) -> dict[str, Any]:
+    """Return ID, tasks and right answers of a student; without those that depend on the own run or prediction.
 
-
-def describe_key(secret: str, student: str) -> dict[str, Any]:
-    """Return the tasks and right answers of a student; without those that depend on the own run or prediction."""
-    tasks = draw_tasks(secret, student)
-    return {"tasks": tasks, "right": {name: expect(name, task, {}, {}) for name, task in tasks.items()}}
+    The ID opens the student's page: it ends with digits that nobody else can guess.
+    """
+    tasks, code = draw_tasks(secret, name), hmac.new(secret.encode(), name.encode(), "sha256").hexdigest()[:6]
+    right = {exercise: expect(exercise, task, {}, {}) for exercise, task in tasks.items()}
+    return {"id": f"{name}-{code}", "tasks": tasks, "right": right}
 
 
 def train_model(path: Path, task: Task, on_step: OnStep | None = None) -> dict[str, float]:
@@ -95,8 +94,7 @@ def summarize_quiz(folder: Path) -> list[dict[str, float | None]]:
     for item in right:
         old, new = [row[item] for row in before], [row[item] for row in after]
         rest = [sum(row.values()) - row[item] for row in after]
-        gained = sum(y > x for x, y in zip(old, new, strict=True))
-        lost = gained - sum(new) + sum(old)
+        gained, lost = (sum(x < y for x, y in zip(*pair, strict=True)) for pair in ((old, new), (new, old)))
         shares = [sum(answers) / max(n, 1) for answers in (old, new)]
         varies = n > 2 and pstdev(new) > 0 and pstdev(rest) > 0
         values = (int(item), n, *shares, gained, lost, correlation(new, rest) if varies else None)

@@ -51,44 +51,51 @@ def has_course(root: Path | None = None) -> bool:
 
 
 def find_student(student: str, root: Path | None = None) -> Path:
-    """Return the folder of a student; without a course it is created. Raises `CleanerError` for an unknown ID."""
-    if is_public() and not has_course(root):  # visitors would open each other's folders
+    """Return the folder of a student, by ID; without a course it is created. Raises `CleanerError` for a wrong ID."""
+    is_class = has_course(root)
+    if is_public() and not is_class:  # visitors would open each other's folders
         raise CleanerError(f"a public server has exercises only for a course ({CLASS}): {INSTALL}")
-    validate_id(student)
-    folder = (root or students_root()) / student
-    if not (folder / TASK).is_file():
-        if has_course(root):
-            raise CleanerError(f"there is no student {student!r} in this course: copy the whole ID from your sheet.")
+    name, _, code = student.rpartition("-") if is_class and "-" in student else (student, "", "")
+    validate_name(name)
+    folder = (root or students_root()) / name
+    task = read_json(folder / TASK)
+    if is_class and (not task or task["code"] != _seal(task["salt"], {"code": code})):
+        raise CleanerError(f"there is no student {student!r} in this course: copy the whole ID from your sheet.")
+    if not task:
         write_student(folder, PRACTICE)
     return folder
 
 
-def validate_id(student: str) -> None:
-    """Raise `CleanerError` for an ID that is no safe folder name."""
-    if not re.fullmatch(r"[A-Za-z0-9_-]{1,32}", student):
-        raise CleanerError("an ID has 1 to 32 letters, digits, - or _.")
+def validate_name(name: str) -> None:
+    """Raise `CleanerError` for a name that is no safe folder name."""
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,32}", name):
+        raise CleanerError("a name has 1 to 32 letters, digits, - or _.")
 
 
-def write_student(folder: Path, secret: str) -> None:
-    """Write what a student may know of the tasks, with a hash of the hidden one, and an offline sheet to print."""
+def write_student(folder: Path, secret: str, code: str = "") -> None:
+    """Write what a student may know of the tasks, with a hash of the hidden one, and an offline sheet to print.
+
+    code: the end of the ID. It is on the sheet and in no path, so that nobody else reads it in an address or a run.
+    """
     from jinja2 import Environment
 
     from cleaner.plots.images import to_data_uri
 
     tasks, salt = draw_tasks(secret, folder.name), secrets.token_hex(16)
-    sealed = {"salt": salt, "seal": _seal(salt, tasks.pop(HIDDEN))}
-    write_json(folder / TASK, {"student": folder.name, "tasks": tasks, **sealed})
+    sealed = {"salt": salt, "seal": _seal(salt, tasks.pop(HIDDEN)), "code": _seal(salt, {"code": code})}
+    write_json(folder / TASK, {"tasks": tasks, **sealed})
     views = {name: view_exercise(folder, name) for name in read_exercises()}
     images = {name: [to_data_uri(image) for image in view.images] for name, view in views.items()}
     template = Environment(autoescape=True).from_string(TEMPLATE.read_text(encoding="utf-8"))
     playground = PLAYGROUND if (folder.parent / PLAYGROUND).is_file() else ""
-    html = template.render(student=folder.name, views=views, images=images, playground=playground)
+    own = f"{folder.name}-{code}" if code else folder.name
+    html = template.render(student=own, views=views, images=images, playground=playground)
     write_text(folder / SHEET, html)
 
 
-def _seal(salt: str, task: Task) -> str:
-    """Return a hash that hides the answer; it is no lock against a program that tries all of them."""
-    return hashlib.sha256("|".join([salt, *(str(task[name]) for name in sorted(task))]).encode()).hexdigest()
+def _seal(salt: str, values: Task) -> str:
+    """Return a hash that hides values; a program that tries all tasks finds the hidden one."""
+    return hashlib.sha256("|".join([salt, *(str(values[name]) for name in sorted(values))]).encode()).hexdigest()
 
 
 def view_exercise(folder: Path, name: str, model: str = MODEL) -> View:
@@ -102,37 +109,19 @@ def view_exercise(folder: Path, name: str, model: str = MODEL) -> View:
     return View(exercise, entry, steps, rows, images, exercise.list_fields("after" if entry else "before", task))
 
 
-def commit(folder: Path, name: str, values: Mapping[str, Any]) -> None:
-    """Store a prediction, which cannot be changed later."""
+def answer(folder: Path, name: str, values: Mapping[str, Any]) -> None:
+    """Store the prediction, which stays, or the answers after it. Raises `CleanerError` unless all are valid."""
     view = view_exercise(folder, name)
-    if view.entry:
-        raise CleanerError("a prediction is committed already, and stays.")
-    _store(folder, name, {"before": _parse(view.fields, values)})
-
-
-def submit(folder: Path, name: str, values: Mapping[str, Any]) -> list[str]:
-    """Store answers and return the hints about wrong ones. Raises `CleanerError` before a prediction was committed."""
-    view = view_exercise(folder, name)
-    if not view.entry:
-        raise CleanerError("commit the prediction first: afterwards you know too much to predict.")
-    answers = _parse(view.fields, values)
-    used, facts = read_run(answers["run"]) if "run" in answers else ({}, {})
-    tries = view.entry.get("tries", 0) + 1
-    _store(folder, name, {**view.entry, "after": {**answers, **used}, "facts": facts, "tries": tries})
-    return check_file(folder / ANSWERS).get(name, [])
-
-
-def _parse(fields: list[Field], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return validated answers to all fields. Raises `CleanerError` for an unknown or missing one."""
-    names = [field.name for field in fields]
-    if unknown := next((name for name in values if name not in names), None):
-        raise CleanerError(f"{unknown[:40]!r} is not asked here: answer {', '.join(names)}.")
-    if missing := [name for name in names if values.get(name) in (None, "")]:
+    names = [field.name for field in view.fields]
+    if unknown := next((key for key in values if key not in names), None):
+        raise CleanerError(f"{unknown[:40]!r} is not asked now: answer {', '.join(names)}.")
+    if missing := [key for key in names if values.get(key) in (None, "")]:
         raise CleanerError(f"{', '.join(missing)} is missing: answer all of {', '.join(names)}.")
-    return {field.name: field.parse(values[field.name]) for field in fields}
-
-
-def _store(folder: Path, name: str, entry: Mapping[str, Any]) -> None:
+    given = {field.name: field.parse(values[field.name]) for field in view.fields}
+    entry: dict[str, Any] = {"before": given}
+    if view.entry:
+        used, facts = read_run(str(given["run"])) if "run" in given else ({}, {})
+        entry = {**view.entry, "after": {**given, **used}, "facts": facts, "tries": view.entry.get("tries", 0) + 1}
     write_json(folder / ANSWERS, {"student": folder.name, **read_json(folder / ANSWERS), name: entry})
 
 
@@ -156,7 +145,7 @@ def check(name: str, task: Task | None, entry: Mapping[str, Any], seal: Mapping[
     exercise = read_exercises()[name]
     before, after, facts = (v if isinstance(v := entry.get(k), dict) else {} for k in ("before", "after", "facts"))
     if not after:
-        return ["Nothing is answered yet: commit the prediction, then answer the rest."]
+        return ["Only the prediction is there: answer the rest."]
     given, expected = before | after, {} if task is None else expect(name, task, before, facts)
 
     def is_right(field: Field, value: Any) -> bool:

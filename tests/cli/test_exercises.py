@@ -9,6 +9,7 @@ import pytest
 from cleaner.__main__ import main
 from cleaner.exercises import course, student
 from cleaner.exercises.content import read_exercises
+from cleaner.files import read_json
 
 
 @pytest.fixture
@@ -16,11 +17,12 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of a student in a course that the command made, without models."""
     monkeypatch.delenv(student.CLASS, raising=False)
     assert main(["class", "new", str(tmp_path / "course"), "--students", "2", "--no-train"]) == 0
-    return min((tmp_path / "course" / "students").iterdir())
+    return tmp_path / "course" / "students" / "s01"
 
 
 def exercise(own: Path, name: str, *arguments: str) -> int:
-    return main(["exercise", name, "--student", own.name, "--folder", str(own.parent), *arguments])
+    student_id = read_json(own.parents[1] / course.KEY)["students"][own.name]["id"]
+    return main(["exercise", name, "--student", student_id, "--folder", str(own.parent), *arguments])
 
 
 def test_an_exercise_from_task_to_hints(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -28,8 +30,8 @@ def test_an_exercise_from_task_to_hints(own: Path, capsys: pytest.CaptureFixture
     assert exercise(own, "survive") == 0
     assert "Attack success %" not in capsys.readouterr().out
     assert exercise(own, "survive", "--answer", "best=1") == 2
-    assert "commit the prediction first" in capsys.readouterr().err
-    assert exercise(own, "survive", "--commit", "guess=2") == 0
+    assert "not asked now: answer guess" in capsys.readouterr().err
+    assert exercise(own, "survive", "--answer", "guess=2") == 0
     assert "Attack success %" in capsys.readouterr().out
     wrong = ["best=1", "left=0.1", "cost=-1", "overlap=1", "argument=It is good."]
     assert exercise(own, "survive", "--answer", *wrong) == 0
@@ -44,8 +46,8 @@ def test_the_quiz_and_its_report(own: Path, capsys: pytest.CaptureFixture[str]) 
     capsys.readouterr()
     assert exercise(own, "quiz") == 0
     assert fields[0].label in capsys.readouterr().out
-    assert exercise(own, "quiz", "--commit", "1=1") == 2
-    assert exercise(own, "quiz", "--commit", *(f"{field.name}=4" for field in fields)) == 0
+    assert exercise(own, "quiz", "--answer", "1=1") == 2
+    assert exercise(own, "quiz", "--answer", *(f"{field.name}=4" for field in fields)) == 0
     assert exercise(own, "quiz", "--answer", *(f"{field.name}={field.right}" for field in fields)) == 0
     capsys.readouterr()
     assert main(["exercise", "report", "--folder", str(own.parent)]) == 0

@@ -12,6 +12,7 @@ from cleaner.exercises import course, student
 from cleaner.exercises.content import read_exercises
 from cleaner.exercises.tasks import draw_tasks
 from cleaner.files import read_json, write_json
+from cleaner.types import CleanerError
 
 RIGHT = {field.name: field.right for field in read_exercises()["quiz"].fields}
 Key = dict[str, Any]
@@ -27,7 +28,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scene_cache: Path) -
 
 def test_the_key_equals_what_the_code_computes(folder: Path) -> None:
     key = read_json(folder / course.KEY)
-    assert [own.rpartition("-")[0] for own in key["students"]] == ["anna", "bert"]
+    assert list(key["students"]) == ["anna", "bert"]
     for own, line in key["students"].items():
         assert line == json.loads(json.dumps(course.describe_key(key["secret"], own)))
         assert line["tasks"] == json.loads(json.dumps(draw_tasks(key["secret"], own)))
@@ -43,10 +44,13 @@ def test_students_do_not_get_the_secret(folder: Path) -> None:
         assert secret not in path.read_text()
 
 
-def test_an_id_cannot_be_guessed_from_a_name(folder: Path) -> None:
-    secret = read_json(folder / course.KEY)["secret"]
-    assert course.make_id(secret, "anna") != course.make_id("another", "anna")
-    assert course.make_id(secret, "anna")[5:] != course.make_id(secret, "bert")[5:]
+def test_an_id_opens_one_folder_and_cannot_be_guessed_from_a_name(folder: Path) -> None:
+    key = read_json(folder / course.KEY)
+    for name, line in key["students"].items():
+        assert student.find_student(line["id"], folder / "students").name == name
+    assert course.describe_key("another", "anna")["id"] != key["students"]["anna"]["id"]
+    with pytest.raises(CleanerError, match="copy the whole ID"):
+        student.find_student(key["students"]["anna"]["id"].replace("anna", "bert"), folder / "students")
 
 
 def test_a_course_grows_and_keeps_its_secret(folder: Path) -> None:
@@ -80,9 +84,9 @@ def test_the_quiz_is_summarized(folder: Path) -> None:
     wrong = {name: answer % 4 + 1 for name, answer in RIGHT.items()}
     rounds = {"anna": (wrong, RIGHT), "bert": (wrong | {"1": RIGHT["1"]}, RIGHT | {"1": wrong["1"]})}
     for name, (before, after) in rounds.items():
-        own = next((folder / "students").glob(f"{name}-*"))
-        student.commit(own, "quiz", before)
-        student.submit(own, "quiz", after)
+        own = folder / "students" / name
+        student.answer(own, "quiz", before)
+        student.answer(own, "quiz", after)
     first, *others = course.summarize_quiz(folder / "students")
     assert list(first.values()) == [1, 2, 0.5, 0.5, 1, 1, None]
     assert all(list(row.values())[1:] == [2, 0, 1, 2, 0, None] for row in others)

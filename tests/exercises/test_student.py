@@ -29,8 +29,8 @@ def anna(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scene_cache: Path) -> 
     monkeypatch.setenv(student.CLASS, str(tmp_path / "students"))
     (tmp_path / "students").mkdir()
     (tmp_path / "students" / student.PLAYGROUND).touch()
-    student.write_student(tmp_path / "students" / "anna", SECRET)
-    return student.find_student("anna")
+    student.write_student(tmp_path / "students" / "anna", SECRET, "0f0f0f")
+    return student.find_student("anna-0f0f0f")
 
 
 def make_right(name: str, own: str) -> tuple[tasks.Task, Entry, dict[str, Any]]:
@@ -116,12 +116,14 @@ def test_a_hidden_task_is_checked_without_the_task(anna: Path) -> None:
 
 def test_a_prediction_comes_first_and_stays(anna: Path) -> None:
     rates = student.view_exercise(anna, "rate").fields[0].choices
-    with pytest.raises(CleanerError, match="commit the prediction first"):
-        student.submit(anna, "rate", {"left": 1, "best": 1})
-    student.commit(anna, "rate", {"rate": "2"})
-    with pytest.raises(CleanerError, match="committed already"):
-        student.commit(anna, "rate", {"rate": rates[0]})
-    assert student.submit(anna, "rate", {"left": -1, "best": rates[0]})
+    with pytest.raises(CleanerError, match="'left' is not asked now: answer rate"):
+        student.answer(anna, "rate", {"left": 1, "best": 1})
+    student.answer(anna, "rate", {"rate": "2"})
+    with pytest.raises(CleanerError, match="'rate' is not asked now"):
+        student.answer(anna, "rate", {"rate": rates[0]})
+    assert student.check_file(anna / student.ANSWERS) == {"rate": ["Only the prediction is there: answer the rest."]}
+    student.answer(anna, "rate", {"left": -1, "best": rates[0]})
+    assert student.check_file(anna / student.ANSWERS)["rate"]
     entry = student.view_exercise(anna, "rate").entry
     assert (entry["before"], entry["after"]["left"], entry["tries"]) == ({"rate": rates[1]}, -1, 1)
 
@@ -132,7 +134,7 @@ def test_the_attack_is_shown_after_the_prediction(anna: Path, name: str) -> None
     values = {"rate": {"rate": 1}, "survive": {"guess": 1}}.get(
         name, {"sort": "tff" * 4, "guess_before": 1, "guess_after": 2}
     )
-    student.commit(anna, name, values)
+    student.answer(anna, name, values)
     shown = student.view_exercise(anna, name)
     assert len(hidden.rows) == len(shown.rows)
     assert set(hidden.rows[0]) < set(shown.rows[0])
@@ -142,8 +144,8 @@ def test_the_attack_is_shown_after_the_prediction(anna: Path, name: str) -> None
 
 def test_the_quiz_asks_the_same_twice_and_gives_no_hint(anna: Path) -> None:
     values = {field.name: "1" for field in student.view_exercise(anna, "quiz").fields}
-    student.commit(anna, "quiz", values)
-    assert student.submit(anna, "quiz", values) == []
+    student.answer(anna, "quiz", values)
+    student.answer(anna, "quiz", values)
     assert list(student.view_exercise(anna, "quiz").entry["after"]) == list("123456")
     assert student.check_file(anna / student.ANSWERS) == {}
 
@@ -153,22 +155,23 @@ def test_the_quiz_asks_the_same_twice_and_gives_no_hint(anna: Path) -> None:
     [
         ({"visible": "7"}, "must be a number of this list"),
         ({}, "is missing"),
-        ({"visible": "yes", "other": 1}, "is not asked here"),
+        ({"visible": "yes", "other": 1}, "is not asked now"),
     ],
 )
 def test_bad_answers_are_refused(anna: Path, values: dict[str, Any], message: str) -> None:
     with pytest.raises(CleanerError, match=message):
-        student.commit(anna, "trigger", values)
+        student.answer(anna, "trigger", values)
     assert not (anna / student.ANSWERS).exists()
 
 
 def test_a_run_states_the_trigger(anna: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLEANER_RUNS", str(tmp_path / "runs"))
-    student.commit(anna, "plant", {"change": "2", "expect": "50%"})
+    student.answer(anna, "plant", {"change": "2", "expect": "50%"})
     answers = {"accuracy": 97, "success": "96,2", "floor": 0, "why": 2}
     with pytest.raises(CleanerError, match="no finished run 'none'"):
-        student.submit(anna, "plant", {"run": "none", **answers})
-    hints = student.submit(anna, "plant", {"run": "example-badnet", **answers})
+        student.answer(anna, "plant", {"run": "none", **answers})
+    student.answer(anna, "plant", {"run": "example-badnet", **answers})
+    hints = student.check_file(anna / student.ANSWERS)["plant"]
     assert any("another target class" in hint for hint in hints)  # banana, which no task has
     after = student.view_exercise(anna, "plant").entry["after"]
     assert (after["target"], after["position"], after["success"]) == ("banana", "bottom-right", 96.2)
@@ -177,8 +180,8 @@ def test_a_run_states_the_trigger(anna: Path, tmp_path: Path, monkeypatch: pytes
 def test_a_file_is_checked_with_the_key_as_in_its_folder(anna: Path, tmp_path: Path) -> None:
     key = tmp_path / "key.json"
     write_json(key, {"secret": SECRET})
-    student.commit(anna, "trigger", {"visible": "no"})
-    assert student.submit(anna, "trigger", tasks.draw_tasks(SECRET, "anna")["trigger"]) == []
+    student.answer(anna, "trigger", {"visible": "no"})
+    student.answer(anna, "trigger", tasks.draw_tasks(SECRET, "anna")["trigger"])
     collected = tmp_path / "collected.json"
     collected.write_bytes((anna / student.ANSWERS).read_bytes())
     assert student.check_file(anna / student.ANSWERS) == student.check_file(collected, key) == {"trigger": []}
@@ -191,11 +194,14 @@ def test_a_student_s_folder_has_neither_secret_nor_hidden_task(anna: Path) -> No
     assert "trigger" not in read_json(anna / student.TASK)["tasks"]
     letters = tasks.expect("texts", tasks.draw_tasks(SECRET, "anna")["texts"], {}, {})["sort"]
     for path in anna.iterdir():
-        text = path.read_text()
-        assert not [word for word in (SECRET, letters, str(anna.parent)) if word in text]
+        hidden = (SECRET, letters, str(anna.parent), *(["0f0f0f"] if path.name != student.SHEET else []))
+        assert not [word for word in hidden if word in path.read_text()]
+    assert "anna-0f0f0f" in (anna / student.SHEET).read_text()
 
 
-@pytest.mark.parametrize("own", ["", "../anna", "a b", "x" * 33, "carl"])
+@pytest.mark.parametrize(
+    "own", ["", "../anna", "a b", "x" * 33, "carl-0f0f0f", "anna", "anna-", "anna-000000", "-0f0f0f"]
+)
 def test_unknown_ids_are_refused(anna: Path, own: str) -> None:
     with pytest.raises(CleanerError):
         student.find_student(own)

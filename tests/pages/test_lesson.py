@@ -245,14 +245,12 @@ def test_the_verdict_waits_for_defenses_that_train(open_page: OpenPage, tmp_path
     app.session_state["jobs.started"] = {"defend": [job.name]}
     app.run()
     assert "go back to step 2" not in page_text(app)
-    assert "Meanwhile, sort true and false texts on Exercises" in page_text(app)
+    assert "Meanwhile: true and false texts on Exercises" in page_text(app)
 
 
-@pytest.mark.parametrize(
-    ("predicted", "expected"), [("5 to 50%", "as you predicted"), ("below 5%", "you predicted below 5%")]
-)
+@pytest.mark.parametrize(("predicted", "mark"), [("5 to 50%", "✓"), ("below 5%", "✗")])
 def test_the_verdict_compares_predictions_with_the_outcome(
-    open_page: OpenPage, tmp_path: Path, predicted: str, expected: str
+    open_page: OpenPage, tmp_path: Path, predicted: str, mark: str
 ) -> None:
     backdoored, _ = make_runs(tmp_path)  # its defense leaves 10%
     app = open_lesson(open_page, "Defend", 1, backdoored.name)
@@ -260,5 +258,5 @@ def test_the_verdict_compares_predictions_with_the_outcome(
     go_to(app, VERDICT_PAGE)
     app.session_state["lesson.step"] = VERDICT
     app.run()
-    assert f"Attack success that your best defense leaves: **10.0%**, {expected}" in page_text(app)
+    assert f"{mark} Attack success left by your best defense: predicted {predicted}, is **10.0%**" in page_text(app)
     assert "Clean accuracy after poisoning:" not in page_text(app)

@@ -42,10 +42,7 @@ class LessonStep:
 
 RANGES = {"below 5%": (0.0, 0.05), "5 to 50%": (0.05, 0.5), "50 to 90%": (0.5, 0.9), "above 90%": (0.9, 1.01)}
 """What a student can predict -> lowest share, and the one above the highest."""
-WAITING = (
-    "Your defenses still train; the verdict will appear here. Meanwhile, sort true and false texts on Exercises, or "
-    "drag the trigger over an image on Try it."
-)
+WAITING = "Your defenses are still training. Meanwhile: true and false texts on Exercises, or the trigger on Try it."
 STEPS = (
     LessonStep(
         title="Plant a backdoor",
@@ -68,7 +65,7 @@ STEPS = (
         question="A model with random weights has an attack success near zero. Is that a good defense?",
         answer="No. Its clean accuracy is at chance level. Judge a defense by both numbers: what it removed and what "
         "it cost. Good defenses are toward the bottom right of the plot.",
-        prediction="Attack success that your best defense leaves",
+        prediction="Attack success left by your best defense",
     ),
     LessonStep(
         title="See the trigger move images",
@@ -247,8 +244,8 @@ def describe_predictions(run: RunRecord, defended: list[RunRecord]) -> list[str]
     for step, outcome in zip(STEPS, outcomes, strict=False):
         if (predicted := st.session_state.get(f"lesson.predicted.{step.page}")) and outcome is not None:
             low, high = RANGES[predicted]
-            verdict = "as you predicted" if low <= outcome < high else f"you predicted {predicted}"
-            sentences.append(f"{step.prediction}: **{format_percent(outcome)}**, {verdict}.")
+            mark = "✓" if low <= outcome < high else "✗"
+            sentences.append(f"{mark} {step.prediction}: predicted {predicted}, is **{format_percent(outcome)}**.")
     return sentences
 
 
@@ -260,9 +257,8 @@ def _show_buttons(number: int) -> None:
             label = "Predict" if step.prediction else "Question"
             with st.popover(label, type="tertiary", icon=":material/help:", key=f"lesson.question.{number}"):
                 if step.prediction:
-                    st.radio(
-                        f"{step.prediction}?", RANGES, index=None, key=f"lesson.predicted.{step.page}", **state.KEEP
-                    )
+                    key = f"lesson.predicted.{step.page}"
+                    st.radio(f"{step.prediction}?", RANGES, index=None, key=key, **state.KEEP)
                 st.markdown(f"**{step.question}**")
                 with st.expander("Answer", key=f"lesson.answer.{number}"):
                     st.markdown(step.answer)
