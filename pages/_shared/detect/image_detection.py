@@ -109,7 +109,7 @@ def _show_image(run: RunRecord, detector: Any, threshold: float) -> None:
     """Draw one image without and with the trigger, and the verdict on each."""
     sample = pickers.choose_sample(run)
     pixels = cache.image_pair_pixels(sample, run.folder)
-    scores = cache.score_sample(run.folder, detector.state_dict(), sample)
+    scores = cache.score_sample(run.folder, detector, sample)
     for column, image, score, label in zip(
         st.columns(2), pixels, scores, ("Without trigger", "With trigger"), strict=True
     ):
