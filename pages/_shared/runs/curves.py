@@ -32,7 +32,8 @@ CHARTS = (
 SEVERAL_RUNS = " (terms differ between defenses)"
 METRIC_LINES = {"asr": ("attack success", "backdoored", "solid"), "ca": ("clean accuracy", "clean", "dot")}
 """Metric -> name, stage with the color, and dash of its line."""
-FLOOR = "attack success on the clean model"
+FLOOR = "floor"
+"""Name of the line of the attack success on the clean model."""
 OPTIMIZE_STAGE = "optimize"
 """Stage of the step reports of a trigger optimization."""
 MAX_LOSS_POINTS = 500
@@ -107,11 +108,11 @@ def read_new_lines(folder: Path, cursor: str, style: RunStyle) -> dict[str, Any]
 
 
 def _add_floor(parts: Sequence[dict[str, Any]], floor: float) -> None:
-    """Add the attack success on the clean model to the first run that has validation metrics, as a line over all steps.
+    """Add the attack success on the clean model to the last run that has validation metrics, as a line over all steps.
 
     It belongs to no run, but the browser draws the lines of runs.
     """
-    for part in parts:
+    for part in reversed(parts):
         if any(line["chart"] == "validation" for line in part["lines"]):
             style = RunStyle(label="", color=STAGE_COLORS["floor"], dash="dash", marker="")
             ends = [(0, floor), (part["totals"]["validation"], floor)]
