@@ -3,8 +3,6 @@
 This project's own numbers were found by trials (benchmarks/results); the published ones are attributes of the classes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from os.path import exists  # pathlib's raises for a long name or a folder without permission

@@ -1,7 +1,5 @@
 """Poison: choose a trigger, see it on images and captions, and train a backdoored model."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial

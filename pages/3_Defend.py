@@ -1,7 +1,5 @@
 """Defend: finetune a backdoored model on clean pairs with one or several defenses."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial

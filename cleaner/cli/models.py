@@ -1,7 +1,5 @@
 """The commands about one model: evaluate and export."""
 
-from __future__ import annotations
-
 import os
 import sys
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Command-line options as dataclasses, from which tyro makes flags, types and help. Loads no torch."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import field, fields, make_dataclass
 from functools import partial

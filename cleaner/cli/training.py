@@ -1,7 +1,5 @@
 """The commands that train: pretrain, poison, defend and rebound."""
 
-from __future__ import annotations
-
 import os
 import sys
 from dataclasses import asdict, dataclass, replace

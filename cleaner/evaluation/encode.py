@@ -1,7 +1,5 @@
 """Encoding for an evaluation: features of images and texts, and zero-shot classifiers, all on the CPU."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property

@@ -1,7 +1,5 @@
 """Charts of plain numbers, training curves and bars, and the layout of all charts."""
 
-from __future__ import annotations
-
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """The half of the Detect page on single images: distribution of scores, ROC, thresholds, and one image."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pandas as pd

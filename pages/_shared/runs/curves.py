@@ -4,8 +4,6 @@ While runs train, the browser keeps the points it has and asks for newer ones; a
 without the earlier points, gets all of them.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress

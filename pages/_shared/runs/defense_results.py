@@ -1,7 +1,5 @@
 """Results of the Defend page: cards side by side, trade-off plot, table, curves and rebound tests."""
 
-from __future__ import annotations
-
 from functools import partial
 
 import pandas as pd

@@ -1,7 +1,5 @@
 """A model trained elsewhere: facts about its file, clean accuracy, defenses, and a scan for triggers."""
 
-from __future__ import annotations
-
 from functools import partial
 from pathlib import Path
 

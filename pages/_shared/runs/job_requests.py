@@ -1,7 +1,5 @@
 """Build the requests that pages send to the workers."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any

@@ -3,8 +3,6 @@
 The session keeps only what its user requested and started.
 """
 
-from __future__ import annotations
-
 import math
 import threading
 from collections.abc import Callable, Iterable, Sequence

@@ -1,7 +1,5 @@
 """Jobs on their page: the start button, progress and curves of active jobs, and stopped or ended ones."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from functools import partial
 

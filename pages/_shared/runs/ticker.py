@@ -1,7 +1,5 @@
 """The browser component that draws live curves and polls for new points while its tab is visible."""
 
-from __future__ import annotations
-
 import time
 from pathlib import Path
 from typing import Any
