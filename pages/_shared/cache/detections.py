@@ -1,20 +1,16 @@
 """Detections: compute the scores of training pairs and of test images."""
 
-from __future__ import annotations
-
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import streamlit as st
 
+from cleaner.types import OnStep
 from pages._shared.cache.background import import_library, load_grammar, wrap_in_thread
 from pages._shared.cache.loaders import FILE_TIMES, load_data, load_model, load_run
 from pages._shared.cache.samples import image_pair
 from pages._shared.cache.works import wait_for_work
 from pages._shared.inspect.sample import DataKey, Sample
-
-if TYPE_CHECKING:
-    from cleaner.types import OnStep
 
 
 @st.cache_resource(show_spinner=False)

@@ -1,21 +1,16 @@
 """Embedding maps: compute missing ones."""
 
-from __future__ import annotations
-
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import streamlit as st
 
-from cleaner.types import CleanerError
+from cleaner.types import CleanerError, OnStep
 from pages._shared.cache.background import import_library, wrap_in_thread
 from pages._shared.cache.loaders import FILE_TIMES, load_data, load_model
 from pages._shared.cache.works import BackgroundWork, start_work, wait_for_work
 from pages._shared.inspect.sample import DataKey, ModelKey
-
-if TYPE_CHECKING:
-    from cleaner.types import OnStep
 
 POLL_SECONDS = 0.5
 """Seconds between two looks at the process that fits UMAP."""

@@ -1,20 +1,16 @@
 """Trigger inversions: make new ones, and draw the trigger of a known attack next to them."""
 
-from __future__ import annotations
-
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import streamlit as st
 
 from cleaner.runs.inversion_result import write_inversion
 from cleaner.runs.store import refuse_deleted
+from cleaner.types import OnStep
 from pages._shared.cache.background import import_library, wrap_in_thread
 from pages._shared.cache.loaders import FILE_TIMES, load_data, load_model, load_run
 from pages._shared.inspect.sample import DataKey, ModelKey
-
-if TYPE_CHECKING:
-    from cleaner.types import OnStep
 
 
 def make_inversion(
