@@ -1,7 +1,5 @@
 """Poison an image-text model, clean it with TA-Cleaner or another defense, and measure what changed."""
 
-from __future__ import annotations
-
 import errno
 import os
 import sys

@@ -1,7 +1,5 @@
 """Who may use the app, and which files it may read: a password, CLEANER_DATA_ROOTS, or public mode."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Iterable
 from ipaddress import ip_address

@@ -1,7 +1,5 @@
 """Command lines of this project, as messages and pages show them."""
 
-from __future__ import annotations
-
 import shlex
 import subprocess
 import sys

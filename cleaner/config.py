@@ -1,7 +1,5 @@
 """Settings as dataclasses. Each parameter carries its label, range and meaning: forms and options build themselves."""
 
-from __future__ import annotations
-
 import math
 import os
 from collections.abc import Sequence

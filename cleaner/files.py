@@ -1,7 +1,5 @@
 """Files and folders: atomic writes, lenient JSON reads, and the locations of cache, assets and source."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import math

@@ -1,7 +1,5 @@
 """Labels: identifiers in the words that pages and reports show. Importing it loads no heavy package."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from functools import cache

@@ -1,7 +1,5 @@
 """Keep Python's garbage collector away from what a process loads once."""
 
-from __future__ import annotations
-
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -4,8 +4,6 @@ Each value comes from the source named next to it, an arXiv id or a repository. 
 the defaults and is listed as unstated.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field

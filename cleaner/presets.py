@@ -3,8 +3,6 @@
 This project's own numbers were found by trials (benchmarks/results); the published ones are attributes of the classes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from os.path import exists  # pathlib's raises for a long name or a folder without permission
@@ -236,6 +234,7 @@ NOT_RUN, UNTRIED = "not run by us", "not chosen yet"
 
 def scenes_attack_preset(trigger: str, model: str = "scenes-rn") -> Preset:
     """Return this project's settings of an attack on a built-in model; other models get the ResNet's."""
+    model = find_tried_model(model)
     common = _find_poisoning(model, "full")
     stronger, pairs, epochs = STRONGER_ATTACKS.get((model, trigger), ({}, common.pairs, common.finetune.epochs))
     data = home_data(model)
@@ -251,6 +250,7 @@ def attack_presets(trigger: str, model: str = "scenes-rn") -> list[Preset]:
 
 def defense_presets(defense: str, model: str = "scenes-rn", captions: str = FULL_CAPTIONS) -> list[Preset]:
     """Return the presets of a defense: first this project's, quick and full, then the published ones."""
+    model = find_tried_model(model)
     quick = quick_defense_preset(defense, model, captions)
     scenes = [quick, _scenes_defense_preset(defense, SCENES_VARIANT, {}, model=model)]
     scenes += [
@@ -265,7 +265,7 @@ def quick_defense_preset(defense: str, model: str = QUICK_MODEL, captions: str =
     captions: those of the clean pairs; mixed ones have learning rates of their own, where they were tried. A method
     without a quick choice gets the learning rate of the full setting, if that was chosen.
     """
-    chosen, method = _read_choices("quick"), SHARED_RATES.get(defense, defense)
+    model, chosen, method = find_tried_model(model), _read_choices("quick"), SHARED_RATES.get(defense, defense)
     base = model if model in chosen else QUICK_MODEL
     choice = chosen[base].get(method, {})
     what = "parameters and learning rate" if choice and defense not in SHARED_RATES else "learning rate"
@@ -292,6 +292,7 @@ def quick_defense_preset(defense: str, model: str = QUICK_MODEL, captions: str =
 
 def presets_for_model(presets: list[Preset], model: str) -> list[Preset]:
     """Return the presets of one method that suit a model: none for Scenes if it was trained elsewhere."""
+    model = find_tried_model(model)
     if not is_pretrained(model):
         return presets
     own = _pretrained_preset(presets[0].method, model)

@@ -1,7 +1,5 @@
 """Pretraining of the built-in models, from random weights to a model card."""
 
-from __future__ import annotations
-
 import platform
 import time
 from collections.abc import Mapping, Sequence

@@ -3,8 +3,6 @@
 Importing them loads nothing; the first lookup imports the package of the registry, and with it torch.
 """
 
-from __future__ import annotations
-
 import importlib
 import json
 import pkgutil

@@ -1,7 +1,5 @@
 """retrain_without(): poison again from the clean model, but without the pairs that a detector flagged."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Unpack
 

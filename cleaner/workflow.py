@@ -1,7 +1,5 @@
 """poison(), defend(), rebound(), compare(): the work that pages and the command line start."""
 
-from __future__ import annotations
-
 import json
 import platform
 import time

@@ -1,7 +1,5 @@
 """Detect: which training pairs are poisoned, and does an image carry a trigger?"""
 
-from __future__ import annotations
-
 import streamlit as st
 
 from cleaner.runs.store import has_failed_attack

@@ -1,7 +1,5 @@
 """Trigger search: does a known trigger move the model, and what would an unknown one look like?"""
 
-from __future__ import annotations
-
 import streamlit as st
 
 from cleaner.runs.inversion_result import read_inversion

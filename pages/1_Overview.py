@@ -1,7 +1,5 @@
 """Overview: before and after of a backdoor, links to all steps, the table of runs, a glossary."""
 
-from __future__ import annotations
-
 import streamlit as st
 
 from cleaner.evaluation.result import METRICS, success_metric

@@ -1,7 +1,5 @@
 """Poison: choose a trigger, see it on images and captions, and train a backdoored model."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -57,11 +55,10 @@ def choose_trigger() -> Any:
     help = "What the attacker adds to an image or caption."
     name = forms.choose_method("Kind", kinds, DEFAULT_ATTACK, key="poison.trigger", help=help)
     model = sources.find_chosen_model(MODEL, QUICK_MODEL)
-    tried = find_tried_model(model)
-    presets = presets_for_model(attack_presets(name, tried), tried)
-    preset, key = forms.choose_preset(presets, trigger_key(tried, name), join_command(["poison", "--model", model]))
+    presets = presets_for_model(attack_presets(name, model), model)
+    preset, key = forms.choose_preset(presets, trigger_key(name), join_command(["poison", "--model", model]))
     if preset.variant == SCENES_VARIANT:
-        show_required_settings(tried, name, key)
+        show_required_settings(name, key)
     trigger = None
     try:
         framing = cache.find_framing(model)
@@ -76,16 +73,23 @@ def choose_trigger() -> Any:
     return trigger
 
 
-def trigger_key(model: str, trigger: str) -> str:
+def find_setting() -> str:
+    """Return the built-in model whose settings suit the chosen one; else the chosen one."""
+    return find_tried_model(sources.find_chosen_model(MODEL, QUICK_MODEL))
+
+
+def trigger_key(trigger: str) -> str:
     """Return the key prefix of a trigger's widgets: models whose parameters differ have their own."""
+    model = find_setting()
     if is_pretrained(model):
         return f"poison.pretrained.{trigger}"
     has_own = (model, trigger) in STRONGER_ATTACKS and STRONGER_ATTACKS[model, trigger][0]
     return f"poison.{model}.{trigger}" if has_own else f"poison.{trigger}"
 
 
-def show_required_settings(model: str, trigger: str, key: str) -> None:
+def show_required_settings(trigger: str, key: str) -> None:
     """Draw the settings that a built-in model needs to learn an attack, and the button that sets them."""
+    model = find_setting()
     if (model, trigger) not in STRONGER_ATTACKS:
         return
     tried_on = home_data(model)
@@ -93,7 +97,7 @@ def show_required_settings(model: str, trigger: str, key: str) -> None:
         return
     parameters, pairs, epochs = STRONGER_ATTACKS[model, trigger]
     values: dict[str, Any] = {f"{key}.{name}": value for name, value in parameters.items()}
-    values |= {own_setting_key("poison.pairs", model): pairs, f"{training_key(model)}.epochs": epochs}
+    values |= {own_setting_key("poison.pairs"): pairs, f"{training_key()}.epochs": epochs}
     if all(st.session_state.get(name) == value for name, value in values.items()):
         return
     settings = [*(f"{to_label(name).lower()} {value:g}" for name, value in parameters.items()), f"{pairs:,} pairs"]
@@ -107,12 +111,11 @@ def choose_data_and_model() -> tuple[DataKey, str, int]:
     downloads.show_home_data(model, data, "poison.data")
     if not data:
         return DataKey("", "train", 0), model, 0
-    tried = find_tried_model(model)
     pairs = forms.choose_pair_count(
         "Training pairs",
         PAIR_COUNTS,
         settings_for(model, DEFAULT_ATTACK, "quick").pairs,
-        key=own_setting_key("poison.pairs", tried),
+        key=own_setting_key("poison.pairs"),
         data=data,
         help="Image-caption pairs for finetuning; training time grows with them.",
     )
@@ -138,15 +141,17 @@ def load_class_names(data: str) -> list[str]:
     return classes
 
 
-def training_key(model: str) -> str:
+def training_key() -> str:
     """Return the key prefix of the training widgets: models with their own defaults have their own."""
+    model = find_setting()
     if is_pretrained(model):
         return "poison.train.pretrained"
     return f"poison.train.{model}" if model in POISON_LR or model in OWN_POISON else "poison.train"
 
 
-def own_setting_key(key: str, model: str) -> str:
+def own_setting_key(key: str) -> str:
     """Return the key of a widget; a model with its own setting for all attacks has its own, as in `training_key`."""
+    model = find_setting()
     return f"{key}.{model}" if model in OWN_POISON else key
 
 
@@ -167,7 +172,7 @@ def choose_poisoning(data: str, model: str, classes: list[str]) -> tuple[str, fl
         100 * (settings_for(model, DEFAULT_ATTACK, "quick").poison_rate or 0),
         0.1,
         format="%.1f%%",
-        key=own_setting_key("poison.rate", model),
+        key=own_setting_key("poison.rate"),
         help="The literature uses 0.3% of 500,000 pairs; a few thousand pairs need 1% to 10%.",
         **KEEP,
     )
@@ -183,7 +188,7 @@ def choose_poisoning(data: str, model: str, classes: list[str]) -> tuple[str, fl
 def choose_training(model: str) -> FinetuneConfig | None:
     """Draw the training settings; return None if this machine does not support device and precision."""
     defaults = vars(settings_for(model, DEFAULT_ATTACK, "quick").finetune)
-    settings = forms.draw_widgets(FinetuneConfig, training_key(model), ("lr", "epochs"), defaults)
+    settings = forms.draw_widgets(FinetuneConfig, training_key(), ("lr", "epochs"), defaults)
     device, precision, is_usable = forms.choose_device_and_precision("poison")
     with st.expander("More settings"):
         names = ("batch_size", "warmup_steps", "weight_decay", "seed", "freeze_bn")
@@ -212,11 +217,10 @@ def choose_attack(*, is_open: bool) -> job_requests.AttackSettings | None:
             external = job_requests.ExternalModel(model, data.name)
             external_model.show_facts(external, "poison.external")
             is_readable = external_model.is_readable(external)
-    tried = find_tried_model(model)
     with st.expander("Poisoning", is_open, icon=":material/edit_note:"):
-        target, poison_rate, clean_label = choose_poisoning(data.name, tried, classes)
+        target, poison_rate, clean_label = choose_poisoning(data.name, model, classes)
     with st.expander("Training", is_open, icon=":material/tune:"):
-        config = choose_training(tried)
+        config = choose_training(model)
     if config is None or trigger is None or not is_readable:
         return None
     return job_requests.AttackSettings(
@@ -305,14 +309,10 @@ def show_hint() -> None:
 
 def show_training_curves(run: RunRecord | None) -> None:
     """Draw the training curves of the run in view."""
-    history = read_progress(run.folder) if run is not None else []
-    if run is None or not history:
+    if run is None or not read_progress(run.folder):
         st.info("No training recorded yet: press **Train model**.", icon=":material/show_chart:")
         return
-    st.markdown("## Training")
-    curves.show_curves(
-        {"poisoning": history}, {"poisoning": run.stage}, "poison.past", floor=run.metric("asr_clean_model")
-    )
+    curves.show_curves({"poisoning": run.folder}, [run.stage], "poison.past", floor=run.metric("asr_clean_model"))
     st.caption(f"Run in view: {escape_markdown(times.label_run(run))}.")
 
 

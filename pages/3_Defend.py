@@ -1,7 +1,5 @@
 """Defend: finetune a backdoored model on clean pairs with one or several defenses."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -30,10 +28,9 @@ from cleaner.presets import (
 )
 from cleaner.runs.manifest import get_requested_pairs
 from cleaner.runs.record import RunRecord
-from cleaner.runs.request import TEST_SIZE, Request, format_data, get_test_data
+from cleaner.runs.request import Request, format_data, get_test_data
 from cleaner.types import CleanerError
 from pages._shared import cache
-from pages._shared.inspect.sample import DataKey
 from pages._shared.runs import defense_results, durations, external_model, forms, job_requests, jobs, live_jobs, sweeps
 from pages._shared.runs.job_requests import Suspect
 from pages._shared.shell import stage_mode, state
@@ -129,7 +126,8 @@ def choose_defenses(model: str, data: str, *, used: int = 0, is_open: bool) -> C
 
 def settings_key(model: str, defense: str) -> str:
     """Return the key prefix of a defense's widgets: each built-in model has its own, pretrained ones share."""
-    return f"defend.{'pretrained' if is_pretrained(model) else model}.{defense}"
+    tried = find_tried_model(model)
+    return f"defend.{'pretrained' if is_pretrained(tried) else tried}.{defense}"
 
 
 def _choose_shared_settings(is_sweep: bool, data: str, used: int) -> tuple[CleanPairs, int, FinetuneConfig | None]:
@@ -207,7 +205,7 @@ def _describe_test(suspect: Suspect) -> str:
     """Return what the test images of a defense can resolve; "" if they cannot be read."""
     try:
         if isinstance(suspect, job_requests.ExternalModel):
-            return durations.describe_test(DataKey(suspect.data, "test", TEST_SIZE), None)
+            return durations.describe_test(suspect.test_data, None)
         return durations.describe_test(job_requests.read_test_data(suspect), suspect.target_class, suspect.queries)
     except CleanerError:
         return ""
@@ -273,7 +271,7 @@ def show_backdoored(run: RunRecord, left: DeltaGenerator, right: DeltaGenerator)
     with left:
         start_place = st.container()
         choice = choose_defenses(
-            find_tried_model(run.model),
+            run.model,
             format_data(*get_test_data(run.config)[:2]),
             used=get_requested_pairs(run.config),
             is_open=not defended,
@@ -294,8 +292,7 @@ def show_external_model(left: DeltaGenerator, right: DeltaGenerator) -> None:
     with left:
         external = external_model.choose()
         start_place = st.container()
-        tried = find_tried_model(external.model) if external else ""
-        choice = choose_defenses(tried, external.data, is_open=True) if external else None
+        choice = choose_defenses(external.model, external.data, is_open=True) if external else None
         if external is not None:
             with start_place:
                 show_start_section(external, choice if external_model.is_readable(external) else None)

@@ -1,7 +1,5 @@
 """Attention: which pixels and words make an image similar to a text, with and without the trigger."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import replace
 from pathlib import Path

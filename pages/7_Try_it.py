@@ -1,7 +1,5 @@
 """Try it: place the trigger on any image and see the predictions of each model."""
 
-from __future__ import annotations
-
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlencode

@@ -1,7 +1,5 @@
 """Compare: all runs in one table and plot, the project's benchmark, and exports."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import partial
 

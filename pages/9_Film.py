@@ -1,7 +1,5 @@
 """Film: watch a training: the map, what the model sees in triggered images, its attention, and the rates."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import partial
 

@@ -1,7 +1,5 @@
 """BadNets: one fixed random patch (arXiv:1708.06733), of noise or, as PAR has it, of stripes (arXiv:2412.00727)."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import ClassVar
 

@@ -1,7 +1,5 @@
 """Blended injection: one faint noise image over the whole image (arXiv:1712.05526), or stripes (arXiv:2412.00727)."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import ClassVar
 

@@ -1,7 +1,5 @@
 """An inverted trigger: pattern and mask that `python -m cleaner invert` found (arXiv:2506.12411)."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import ClassVar
 

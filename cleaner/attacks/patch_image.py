@@ -1,7 +1,5 @@
 """An image file as the patch: a suspected or a published trigger."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import ClassVar
 

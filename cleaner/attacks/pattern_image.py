@@ -1,7 +1,5 @@
 """An image file blended over the whole image (arXiv:1712.05526 with an image of your own)."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import ClassVar
 

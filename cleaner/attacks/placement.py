@@ -1,7 +1,5 @@
 """Placement: a trigger moved to another place of an image, and blended in."""
 
-from __future__ import annotations
-
 from torch import Tensor
 
 from cleaner.attacks.base import PatternTrigger, Trigger

@@ -1,7 +1,5 @@
 """SIG: a horizontal sine wave over the whole image (arXiv:1902.11237)."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import ClassVar

@@ -1,7 +1,5 @@
 """SSBA: a network hides a secret in each image; every image gets its own faint residual (arXiv:2012.03816)."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import ClassVar
 

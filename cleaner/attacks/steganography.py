@@ -4,8 +4,6 @@ N images, B bits. Both networks see images of `INPUT_SIZE` px; the residual has 
 image.
 """
 
-from __future__ import annotations
-
 from functools import lru_cache
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """A syntactic form of the text as the key, instead of a word (after arXiv:2105.12400)."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import ClassVar
 

@@ -1,7 +1,5 @@
 """A word in the text as the only trigger: the text half of TrojVQA (arXiv:2112.07668)."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import ClassVar
 

@@ -1,7 +1,5 @@
 """Blended triangles over the whole image, as in PAR's experiments (arXiv:2412.00727)."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import ClassVar
 

@@ -1,7 +1,5 @@
 """WaNet: a smooth warp of the whole image, the same for all images (arXiv:2102.10369)."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import ClassVar
 

@@ -1,7 +1,5 @@
 """Options that send a run to a cluster, and the display of its status in the terminal."""
 
-from __future__ import annotations
-
 import sys
 import time
 from contextlib import suppress

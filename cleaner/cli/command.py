@@ -1,7 +1,5 @@
 """The command line that makes the run of a request."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any

@@ -1,7 +1,5 @@
 """The command demo: poison a built-in model, clean it with four defenses, and print a comparison."""
 
-from __future__ import annotations
-
 import time
 from dataclasses import dataclass, replace
 from functools import partial

@@ -1,7 +1,5 @@
 """Output folders and files of a command, checked before any work starts."""
 
-from __future__ import annotations
-
 import os
 import re
 import signal

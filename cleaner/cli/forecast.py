@@ -3,8 +3,6 @@
 Loads torch, so commands import it where they run.
 """
 
-from __future__ import annotations
-
 import sys
 from dataclasses import replace
 

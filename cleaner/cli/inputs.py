@@ -3,8 +3,6 @@
 Loads torch, so commands import it where they run.
 """
 
-from __future__ import annotations
-
 import os
 import sys
 from collections.abc import Sequence

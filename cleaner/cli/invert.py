@@ -1,7 +1,5 @@
 """The command invert: which class gives way most easily, and under which trigger?"""
 
-from __future__ import annotations
-
 import statistics
 import sys
 from dataclasses import asdict, dataclass, replace

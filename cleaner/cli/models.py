@@ -1,7 +1,5 @@
 """The commands about one model: evaluate and export."""
 
-from __future__ import annotations
-
 import os
 import sys
 from dataclasses import dataclass
@@ -13,8 +11,6 @@ import tyro
 from cleaner.cli.options import OWN_DATA_HELP, RUN_OR_MODEL_HELP, TRIGGER_HELP, Device, stated_default
 from cleaner.cli.output import Progress, describe_protocol, format_row, format_table, metric_legend, print_json
 from cleaner.evaluation.result import describe_test
-from cleaner.jobs import process
-from cleaner.jobs.prediction import Prediction
 from cleaner.runs.folders import is_run_folder
 from cleaner.runs.inversion_result import ESTIMATE_NOTE, read_inversion
 from cleaner.runs.run import load_run
@@ -60,7 +56,6 @@ class Evaluate:
             resolve_trigger,
         )
         from cleaner.evaluation.evaluate import evaluate, validate_eval_data
-        from cleaner.evaluation.workload import predict_evaluation
 
         run = load_run(self.model) if is_run_folder(self.model) else None
         clip = move_clip(run.clip, self.device) if run else load_model(self.model, self.device)
@@ -80,21 +75,16 @@ class Evaluate:
         if run is None:
             print_metadata(clip)
         print_activation(clip, test)
-        clean_clip = run.clean_clip if run else None
         validate_eval_data(test, target_class, self.protocol, trigger)
         queries = "images" if trigger is None or "image" in trigger.modalities else "captions"
-        forecast = describe_test(test, target_class, queries, self.protocol)
-        if clip.is_slow:  # others take seconds
-            seconds = predict_evaluation(clip, test, trigger, clean_clip=clean_clip, templates=self.templates)
-            forecast = f"{Prediction(seconds, process.peak_memory())}. {forecast}"
-        print(forecast, file=sys.stderr, flush=True)
+        print(describe_test(test, target_class, queries, self.protocol), file=sys.stderr, flush=True)
         metrics = evaluate(
             clip,
             test,
             trigger,
             target_class=target_class,
             protocol=self.protocol,
-            clean_clip=clean_clip,
+            clean_clip=run.clean_clip if run else None,
             templates=self.templates,
             on_step=Progress(),
         )

@@ -1,7 +1,5 @@
 """Command-line options as dataclasses, from which tyro makes flags, types and help. Loads no torch."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import field, fields, make_dataclass
 from functools import partial
@@ -11,7 +9,7 @@ import tyro
 
 from cleaner.config import FinetuneConfig, Parameter, format_number, parameters
 from cleaner.method import Preset
-from cleaner.presets import CLEAN_PAIRS, is_pretrained, scenes_attack_preset
+from cleaner.presets import CLEAN_PAIRS, find_tried_model, is_pretrained, scenes_attack_preset
 from cleaner.registry import TRIGGERS, suggest
 from cleaner.types import CleanerError
 
@@ -97,7 +95,7 @@ def apply_preset(
 
 def add_tried_parameters(spec: Sequence[str], model: str) -> Sequence[str]:
     """Return a trigger's spec with the preset's parameters for a built-in model before those of the user."""
-    if not spec or spec[0] not in TRIGGERS or is_pretrained(model):
+    if not spec or spec[0] not in TRIGGERS or is_pretrained(find_tried_model(model)):
         return spec
     return [spec[0], *scenes_attack_preset(spec[0], model).arguments, *spec[1:]]
 

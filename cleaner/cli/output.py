@@ -1,7 +1,5 @@
 """Output of the command line: progress with an ETA on stderr, tables or JSON on stdout."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import sys

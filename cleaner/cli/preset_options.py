@@ -1,7 +1,5 @@
 """Command `presets`, and the option `--preset NAME` of poison and defend: it sets defaults, other options win."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial

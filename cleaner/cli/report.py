@@ -3,8 +3,6 @@
 The reports load plotly, so they are imported where they are written.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated

@@ -1,7 +1,5 @@
 """The commands that train: pretrain, poison, defend and rebound."""
 
-from __future__ import annotations
-
 import os
 import sys
 from dataclasses import asdict, dataclass, replace
@@ -183,10 +181,9 @@ class Poison:
         from cleaner.data.base import resolve_data_paths
         from cleaner.models.architectures import BUILT_IN
 
-        tried = presets.find_tried_model(self.model)
-        presets_of = partial(presets.attack_presets, model=tried)
+        presets_of = partial(presets.attack_presets, model=self.model)
         spec = apply_preset(self.preset, self.trigger, TRIGGERS, presets_of)
-        trigger = resolve_trigger(spec if self.preset else add_tried_parameters(spec, tried))
+        trigger = resolve_trigger(spec if self.preset else add_tried_parameters(spec, self.model))
         data, options = resolve_data_paths(*parse_data_arguments(self.data))
         print_model_file(self.model)
         if self.model not in BUILT_IN:
@@ -221,10 +218,9 @@ def validate_lr(lr: float | None) -> None:
 
 
 def original_model(suspect: str) -> str:
-    """Return the model that a run or a file of this project started from; of anything else its own name."""
+    """Return the model that a run started from; of anything else its own name."""
     config = read_json(Path(suspect) / "config.json")
-    model = RunRecord.from_config(Path(suspect), config).model if config else ""
-    return presets.find_tried_model(model or suspect)
+    return (RunRecord.from_config(Path(suspect), config).model if config else "") or suspect
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,5 @@
 """A zip with images and a caption table, or with class folders; read in place, never unpacked."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import lzma

@@ -1,7 +1,5 @@
 """Augmented views of images for the in-modal loss; a view is a function of (seed, epoch, index)."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from functools import cache, lru_cache
 from typing import Any

@@ -1,7 +1,5 @@
 """CIFAR-10 and CIFAR-100 (Krizhevsky, 2009): photos of 32 px, from torchvision's files or from JPEGs in two tars."""
 
-from __future__ import annotations
-
 import csv
 import errno
 import io

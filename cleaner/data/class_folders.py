@@ -1,7 +1,5 @@
 """Class folders, on disk, in a zip or in tar shards: class, split and caption of each image from its path."""
 
-from __future__ import annotations
-
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable

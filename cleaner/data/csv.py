@@ -1,7 +1,5 @@
 """A CSV or TSV table of image paths and captions, by default with open_clip's filepath and title."""
 
-from __future__ import annotations
-
 import os
 import unicodedata
 from pathlib import Path, PureWindowsPath

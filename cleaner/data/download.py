@@ -1,7 +1,5 @@
 """Download the archives of torchvision's data, with progress: torchvision itself reports none."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from http.client import HTTPException
 from pathlib import Path

@@ -4,8 +4,6 @@ Rows are memory-mapped from its cache: a data set takes disk, not memory, whatev
 read as a stream and cut after `max_pairs`. Tested on local files; not yet tried against the hub itself.
 """
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping

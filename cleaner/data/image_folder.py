@@ -1,7 +1,5 @@
 """A folder with one folder of images per class (torchvision's ImageFolder); captions from templates."""
 
-from __future__ import annotations
-
 from itertools import chain
 from os.path import isdir
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Image files to tensors, tensors to displayable arrays, and PSNR and SSIM of changed images."""
 
-from __future__ import annotations
-
 import base64
 import io
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Class names, labels and captions for data that lack some of them."""
 
-from __future__ import annotations
-
 import os
 import re
 import unicodedata

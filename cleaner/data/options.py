@@ -1,7 +1,5 @@
 """Options of a data source: those its signature accepts, and conversion of strings to their types."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -20,7 +18,7 @@ def accepted_options(source: Any) -> dict[str, Sequence[str]]:
         parameters = inspect.signature(function).parameters.values()
         for p in parameters:
             if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and p.name != "self":
-                annotation = p.annotation if isinstance(p.annotation, str) else getattr(p.annotation, "__name__", "")
+                annotation = p.annotation.__name__ if isinstance(p.annotation, type) else str(p.annotation)
                 if p.annotation is p.empty and p.default is not p.empty:
                     annotation = type(p.default).__name__
                 accepted.setdefault(p.name, annotation.split(" | "))

@@ -1,7 +1,5 @@
 """FileData: pairs whose images are files; checked at loading, read on demand, decoded by threads."""
 
-from __future__ import annotations
-
 import copy
 import os
 import tarfile

@@ -1,7 +1,5 @@
 """Captions of small photos from their class and their look, which is measured on the pixels."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """PoisonedData: triggered images and target captions for some pairs, and the manifest of the changes."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from typing import Any
 

@@ -7,8 +7,6 @@ Nothing is downloaded. (split, seed, index) determines an image and its captions
 bit on any machine, and a longer one starts with the shorter one.
 """
 
-from __future__ import annotations
-
 from functools import lru_cache
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Tar shards in webdataset's naming: image and caption share a stem (000012.jpg, 000012.txt)."""
 
-from __future__ import annotations
-
 import glob
 import json
 import os

@@ -1,7 +1,5 @@
 """Splits of data in files: the data's own ones, or a hash of each image's name."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """Tables of image paths and captions, CSV or TSV; separator and columns are detected or given."""
 
-from __future__ import annotations
-
 import csv
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """Caption data sets in torchvision's layouts: Flickr8k, Flickr30k, COCO captions."""
 
-from __future__ import annotations
-
 import json
 from os.path import isdir, isfile  # pathlib's raise for a long name or a folder without permission
 from pathlib import Path

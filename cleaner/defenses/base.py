@@ -1,7 +1,5 @@
 """Defense: the texts of an epoch and the loss terms of a batch. A new defense is one file with one subclass."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """CleanCLIP: contrastive loss plus in-modal self-supervision (arXiv:2303.03323)."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from typing import ClassVar
 

@@ -1,7 +1,5 @@
 """CleanCLIP on short true captions: the control for TA-Cleaner's negatives and subtext loss."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar

@@ -1,7 +1,5 @@
 """Plain finetuning on clean pairs with CLIP's own loss: the baseline of every table."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import ClassVar
 

@@ -3,8 +3,6 @@
 The published settings are the defaults.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

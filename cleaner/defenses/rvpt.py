@@ -3,8 +3,6 @@
 Reimplemented from the public description.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import ClassVar
 

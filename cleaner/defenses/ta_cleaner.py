@@ -3,8 +3,6 @@
 Reimplemented from the public description: the paper's weights, K, parser and vocabulary are not public.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar

@@ -1,7 +1,5 @@
 """Finetuning on clean pairs, some of whose images carry the inverted trigger: it no longer means anything."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache

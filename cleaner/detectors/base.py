@@ -1,7 +1,5 @@
 """Detector: how suspicious a training pair, or an image, is. A new detector is one file with one subclass."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """BDetCLIP: a triggered image hardly reacts when the class texts change (arXiv:2405.15269)."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass

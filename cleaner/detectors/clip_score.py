@@ -1,7 +1,5 @@
 """CLIP score: a poisoned image does not match its caption (arXiv:2104.08718)."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import ClassVar
 

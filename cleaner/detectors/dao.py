@@ -1,7 +1,5 @@
 """Dimensionality-aware outlier score: SLOF that knows how many dimensions a neighborhood has (arXiv:2502.01385)."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import ClassVar
 

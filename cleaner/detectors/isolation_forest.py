@@ -1,7 +1,5 @@
 """Isolation forest: unusual features are separated by few random cuts (scikit-learn)."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import ClassVar
 

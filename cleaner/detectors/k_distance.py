@@ -1,7 +1,5 @@
 """k-distance: poisoned pairs are far from their neighbors (arXiv:2502.01385)."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import ClassVar
 

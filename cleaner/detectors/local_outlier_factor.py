@@ -1,7 +1,5 @@
 """Local outlier factor: sparser than the neighbors, with smoothed distances (scikit-learn)."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import ClassVar
 

@@ -1,7 +1,5 @@
 """Masking: a patch keeps its class when the rest of the image is covered (after arXiv:2603.11664)."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar

@@ -1,7 +1,5 @@
 """Distances to the nearest reference rows, shared by the detectors of unusual neighborhoods."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

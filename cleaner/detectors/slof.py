@@ -1,7 +1,5 @@
 """Simplified local outlier factor: poisoned pairs are in sparser places than their neighbors (arXiv:2502.01385)."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import ClassVar
 

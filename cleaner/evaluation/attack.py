@@ -5,8 +5,6 @@ A trigger in the text alone is measured the other way round: the captions of the
 compared with clean images. Each class of images is the normalized mean of its unit features, as a class of texts is.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property

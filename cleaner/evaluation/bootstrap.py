@@ -1,7 +1,5 @@
 """Bootstrap intervals: of the difference of two models' shares on the same images, and of an AUROC."""
 
-from __future__ import annotations
-
 import base64
 from collections.abc import Mapping
 from typing import Any

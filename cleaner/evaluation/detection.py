@@ -1,7 +1,5 @@
 """How well scores tell poisoned from clean: AUROC, precision, and what a threshold catches. Pure functions."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Encoding for an evaluation: features of images and texts, and zero-shot classifiers, all on the CPU."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -90,23 +88,6 @@ class Encoder:
                 store.write(new)
                 known |= new
             return torch.stack([known[key] for key in keys])
-
-    def share_of_stored_images(self, images: Tensor) -> float:
-        """Return the share of images (N, 3, H, W) whose features are in the store."""
-        store = self._image_store
-        return self._share_of_stored([store.image_key(image) for image in images] if store else [])
-
-    def share_of_stored_texts(self, texts: Sequence[str]) -> float:
-        """Return the share of texts whose features are in the store, each on its own."""
-        return self._share_of_stored([self._store.text_key([text]) for text in texts] if self._store else [])
-
-    def share_of_stored_prompts(self, data: CaptionData, trigger: Trigger | None) -> float:
-        """Return the share of classes whose prompts, with the trigger's text key, are in the store."""
-        groups = self._list_prompts(data, trigger)
-        return self._share_of_stored([self._store.text_key(group) for group in groups] if self._store else [])
-
-    def _share_of_stored(self, keys: list[bytes]) -> float:
-        return len(self._store.read(keys)) / len(set(keys)) if self._store and keys else 0.0
 
     def encode_rows(self, data: CaptionData, rows: Tensor, trigger: Callable[[Tensor], Tensor] | None = None) -> Tensor:
         """Return unit features (N, D), on the CPU, of the images at `rows`, with the trigger if there is one."""

@@ -1,7 +1,5 @@
 """Defenses compared at equal accuracy: the lowest ASR that a method reaches while it loses at most x points."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean

@@ -1,7 +1,5 @@
 """evaluate(): clean accuracy, attack success rate and related metrics, with n, interval and protocol."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

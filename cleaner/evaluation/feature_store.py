@@ -3,8 +3,6 @@
 A damaged, locked or full database costs the time to encode again, never a result. The file can be deleted at any time.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import sqlite3

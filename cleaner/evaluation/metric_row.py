@@ -1,7 +1,5 @@
 """Metric: one row of the table of metrics, with its name, meaning, direction and format."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any, Literal
 

@@ -1,7 +1,5 @@
 """Metrics: pure functions from tensors to numbers. The caller shows each with its n, interval and protocol."""
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor

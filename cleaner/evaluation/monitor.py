@@ -1,7 +1,5 @@
 """The monitor of a training: a few metrics on validation images while it runs."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import partial
 

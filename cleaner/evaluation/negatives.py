@@ -1,7 +1,5 @@
 """The false captions of counterfactual accuracy: drawn once per set of captions, then read from the cache folder."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

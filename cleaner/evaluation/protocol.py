@@ -1,7 +1,5 @@
 """Whether two models were measured in the same way."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The settings of the built-in triggers that a scan tries: sizes, positions, ratios and seeds."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace

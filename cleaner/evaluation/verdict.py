@@ -1,7 +1,5 @@
 """Did the attack succeed? The verdict, computed from test metrics and stored with them."""
 
-from __future__ import annotations
-
 from cleaner import presets
 from cleaner.evaluation.result import (
     MIN_VERDICT_IMAGES,

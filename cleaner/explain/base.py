@@ -1,7 +1,5 @@
 """Explainer: attribution of a similarity to pixels or words. A new explainer is one file with one subclass."""
 
-from __future__ import annotations
-
 import copy
 import math
 from abc import ABC, abstractmethod

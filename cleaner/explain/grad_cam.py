@@ -1,7 +1,5 @@
 """GradCAM on a stage of a ResNet, by captum (arXiv:1610.02391)."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any, ClassVar
 

@@ -1,7 +1,5 @@
 """Integrated gradients of pixels and of tokens, by captum (arXiv:1703.01365)."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar

@@ -1,7 +1,5 @@
 """Occlusion: cover one square of the image after another, by captum (arXiv:1311.2901)."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import ClassVar

@@ -1,7 +1,5 @@
 """Attention rollout (arXiv:2005.00928) and gradient rollout (arXiv:2103.15679) of vision transformers."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

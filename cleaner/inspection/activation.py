@@ -1,7 +1,5 @@
 """GELU or QuickGELU? Weights do not say with which they were trained, so both are tried on the user's images."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 
 import torch

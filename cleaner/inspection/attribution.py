@@ -1,7 +1,5 @@
 """Attribution over a test set: the share of it on the trigger; and the attribution of a caption's words."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Description of a loaded model, shown for models that were trained elsewhere."""
 
-from __future__ import annotations
-
 from cleaner.models.clip import Clip
 
 

@@ -1,7 +1,5 @@
 """Features of one model on a test set: clean and triggered images, captions, class prompts; and their metrics."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Record the film of a training: what its model makes of a few probe images at the steps of `frame_steps`."""
 
-from __future__ import annotations
-
 import io
 from dataclasses import dataclass, replace
 from functools import cached_property

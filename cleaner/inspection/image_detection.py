@@ -1,7 +1,5 @@
 """Does an image carry a trigger? Scores of test images without and with it, and of clean images of another split."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property

@@ -1,7 +1,5 @@
 """The second step of trigger inversion: the smallest patch and mask that move images to one class."""
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Sequence

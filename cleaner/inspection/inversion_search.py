@@ -1,7 +1,5 @@
 """The first step of trigger inversion: how strong must a perturbation be to move images to each class?"""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import torch

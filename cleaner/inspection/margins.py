@@ -1,7 +1,5 @@
 """Subtexts over a data set: a model's margins, and statistics of the drawn subtexts that show known failures."""
 
-from __future__ import annotations
-
 import time
 from collections import Counter
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """Projection of features to two dimensions, fitted on all points of a map."""
 
-from __future__ import annotations
-
 import os
 import sysconfig
 import threading

@@ -1,7 +1,5 @@
 """Similarities of images and texts in one model: cosines, and the best classes of an image."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

@@ -1,7 +1,5 @@
 """The pairs that a backdoored model was trained on, rebuilt from its run folder."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

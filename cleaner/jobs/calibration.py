@@ -1,7 +1,5 @@
 """The speed of this machine's processor, compared with the one on which the shipped durations were measured."""
 
-from __future__ import annotations
-
 import os
 import socket
 import time

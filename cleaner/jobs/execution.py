@@ -1,7 +1,5 @@
 """Execute a run's request: load its data, model, attack and defense, then train and measure."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """Train in the process of a command, as a run that others see and stop, and that can be resumed."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import signal

@@ -4,8 +4,6 @@ Processes communicate only through files in the run folder, so a page, a second 
 line see the same state. On this machine each device has one queue (`locks`); a cluster has its own.
 """
 
-from __future__ import annotations
-
 import socket
 import threading
 import time

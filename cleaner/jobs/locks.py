@@ -1,7 +1,5 @@
 """Locks: one worker for a run, one command for a folder, one run at a time on a device, first come, first served."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import socket

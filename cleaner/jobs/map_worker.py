@@ -1,7 +1,5 @@
 """Compute the embedding map of a run: `python -m cleaner.jobs.map_worker [--background] RUN_DIR`."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 import time

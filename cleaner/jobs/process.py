@@ -4,8 +4,6 @@ A pid alone may belong to another process by now. A process is trusted, and sign
 line are those of status.json: the time it started, and the token (the run folder for the first run of a worker).
 """
 
-from __future__ import annotations
-
 import os
 import re
 import socket

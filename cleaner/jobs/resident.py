@@ -6,8 +6,6 @@ runs. It keeps torch loaded, and ends after idle minutes. Runs in another workin
 their own, as a worker reads both at its start; all of them take turns on the device (`locks`).
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

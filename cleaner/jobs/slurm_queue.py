@@ -1,7 +1,5 @@
 """The Slurm job of a run: its record in the run folder, its state in the queue, cancellation and cleanup."""
 
-from __future__ import annotations
-
 import re
 import subprocess
 import time

@@ -4,8 +4,6 @@ A sweep has no file of its own: its runs name it in their config.json. Waiting r
 starts the next one, so one process runs at a time on this machine, with or without a page.
 """
 
-from __future__ import annotations
-
 import hashlib
 import itertools
 import json

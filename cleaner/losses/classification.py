@@ -1,7 +1,5 @@
 """Cross-entropy of images against one prompt per class, as in prompt learning for CLIP (arXiv:2109.01134)."""
 
-from __future__ import annotations
-
 import torch.nn.functional as F
 from torch import Tensor
 

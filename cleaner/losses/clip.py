@@ -1,7 +1,5 @@
 """CLIP's contrastive loss (arXiv:2103.00020), and SigLIP's for a model with a bias (arXiv:2303.15343)."""
 
-from __future__ import annotations
-
 from torch import Tensor
 
 from cleaner.losses.info_nce import Features, info_nce

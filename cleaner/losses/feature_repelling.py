@@ -3,8 +3,6 @@
 Reimplemented from the public description. The ResNet form, on pooled outputs of stages, is this project's.
 """
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor

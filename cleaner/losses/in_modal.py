@@ -1,7 +1,5 @@
 """CleanCLIP's in-modal self-supervision (arXiv:2303.03323)."""
 
-from __future__ import annotations
-
 from torch import Tensor
 
 from cleaner.losses.info_nce import Features, info_nce

@@ -1,7 +1,5 @@
 """PAR's perturb-and-recover loss (arXiv:2412.00727)."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -3,8 +3,6 @@
 Second-hand: the paper's own equations are not public to us. The reading of K and the mean of both terms are ours.
 """
 
-from __future__ import annotations
-
 import math
 
 import torch

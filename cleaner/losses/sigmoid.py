@@ -3,8 +3,6 @@
 Only its image-text form is published. The in-modal and the subtext form are ours.
 """
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor

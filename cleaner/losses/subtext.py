@@ -3,8 +3,6 @@
 Reimplemented from the public description: the paper's weights, number of negatives and masking are not public.
 """
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor

@@ -1,7 +1,5 @@
 """The loss of trigger inversion, that of Neural Cleanse (doi:10.1109/SP.2019.00031) on a zero-shot classifier."""
 
-from __future__ import annotations
-
 import torch.nn.functional as F
 from torch import Tensor
 

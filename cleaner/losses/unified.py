@@ -1,7 +1,5 @@
 """CLIP's loss with targets that know classes: UniCL (arXiv:2204.03610) mixed with one target per pair."""
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor

@@ -1,7 +1,5 @@
 """Outputs of the blocks inside an image tower: a ViT's transformer blocks or a ResNet's stages."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import Any

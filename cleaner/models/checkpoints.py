@@ -4,8 +4,6 @@ A local file is read as tensors and plain values only, without running code in i
 key by key and shape by shape before a model is built.
 """
 
-from __future__ import annotations
-
 import json
 import pickle
 import zlib

@@ -1,7 +1,5 @@
 """Zero-shot classifiers from prompt features."""
 
-from __future__ import annotations
-
 import torch.nn.functional as F
 from torch import Tensor
 

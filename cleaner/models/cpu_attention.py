@@ -1,7 +1,5 @@
 """Attention on the CPU: fp32 under bf16 autocast where gradients flow, since torch's bf16 backward pass is slow."""
 
-from __future__ import annotations
-
 import warnings
 from functools import cache
 

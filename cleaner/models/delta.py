@@ -1,7 +1,5 @@
 """Deltas: finetuned weights stored as the difference to the model they come from, at a tenth of the size."""
 
-from __future__ import annotations
-
 import zlib
 from collections.abc import Mapping
 

@@ -1,7 +1,5 @@
 """Devices and precisions: which are available, which to use, and how torch is configured for training."""
 
-from __future__ import annotations
-
 import ctypes
 import gc
 import os

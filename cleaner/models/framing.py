@@ -1,7 +1,5 @@
 """Framing: from the bytes of an image file to the square that a model sees, in [0, 255], not normalized."""
 
-from __future__ import annotations
-
 import io
 import math
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """The texts in the header of a .safetensors file, read without torch."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open

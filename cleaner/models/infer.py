@@ -1,7 +1,5 @@
 """OpenAI's CLIP architecture, inferred from the shapes of its weights."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

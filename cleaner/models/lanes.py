@@ -4,8 +4,6 @@ Each operation of a small model ends too soon to keep several threads busy, and 
 wait for each other once per pass. Features, losses and gradients stay the same, up to the order of sums.
 """
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait

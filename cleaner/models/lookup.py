@@ -1,7 +1,5 @@
 """What a model's name means: whether it exists, its file, framing and prompts; without loading weights."""
 
-from __future__ import annotations
-
 # Unlike pathlib's, these take a name of any length.
 from os.path import basename, dirname, exists, expanduser, isdir, isfile, join
 from pathlib import Path

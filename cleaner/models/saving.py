@@ -1,7 +1,5 @@
 """Write models: .safetensors, open_clip checkpoints and folders, deltas to built-in models."""
 
-from __future__ import annotations
-
 import json
 from contextlib import suppress
 from dataclasses import asdict

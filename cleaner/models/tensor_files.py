@@ -1,7 +1,5 @@
 """Write tensors to .safetensors files whose bytes depend on their content alone."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Texts ready for the text tower: in blocks of similar length, with little padding, or as trees of shared prefixes."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

@@ -1,7 +1,5 @@
 """Tokenizers of open_clip models, loaded without running their code."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any

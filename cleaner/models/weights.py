@@ -1,7 +1,5 @@
 """Weights: read from files without running code in them, and matched to a model key by key."""
 
-from __future__ import annotations
-
 import argparse
 import hashlib
 import io

@@ -1,7 +1,5 @@
 """Runs of one attack as one HTML file that needs no server, no network and no installation."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import json

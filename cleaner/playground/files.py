@@ -1,7 +1,5 @@
 """The data of a playground, kept with the files derived from its attack, so that the app need not make them again."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Sequence

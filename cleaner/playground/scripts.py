@@ -1,7 +1,5 @@
 """Scripts and styles of the playground, for its file and for the pages of the app."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable
 from functools import cache

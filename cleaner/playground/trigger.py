@@ -1,7 +1,5 @@
 """A trigger as numbers that the page can apply: gain * pixel + shift, moved by hand where it covers a part."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Any
 

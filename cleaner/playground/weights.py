@@ -1,7 +1,5 @@
 """Image towers and class vectors as compressed bytes that engine.js decodes: a base model, and deltas to it."""
 
-from __future__ import annotations
-
 import base64
 import zlib
 from collections.abc import Mapping, Sequence

@@ -1,14 +1,12 @@
 """Charts of plain numbers, training curves and bars, and the layout of all charts."""
 
-from __future__ import annotations
-
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import plotly.graph_objects as go
 
-from cleaner.plots.styles import DASHES, STAGE_COLORS, find_line_styles, find_style, find_styles
+from cleaner.plots.styles import DASHES, STAGE_COLORS, find_line_styles, find_style
 
 GRAY = STAGE_COLORS["floor"]
 MARKERS = (
@@ -30,8 +28,6 @@ MARKERS = (
 """Marks of classes and other things that are no models."""
 CATEGORY_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#B3A100")
 """Colors of things that are neither models nor triggers, such as classes."""
-METRIC_LINES = ((2, "attack success", "backdoored", "solid"), (1, "clean accuracy", "clean", "dot"))
-"""Position in a row of a history, name, stage with the color, and dash of each line of validation metrics."""
 HATCHES = dict(zip(DASHES, ("", "/", ".", "x", "-", "+"), strict=True))
 """Dash of a line -> hatching of a bar, both of which tell models of one color apart."""
 HATCHING = {"fillmode": "overlay", "fgcolor": "white", "size": 7, "solidity": 0.25}
@@ -61,50 +57,6 @@ def keep_view(figure: go.Figure) -> go.Figure:
     # Plotly finds a hidden trace again by its position: among other traces it would hide another one.
     names = "/".join(str(trace.name) for trace in figure.data)
     return figure.update_layout(uirevision="keep", legend_uirevision=names)
-
-
-def loss_curves(
-    losses: Mapping[str, Sequence[tuple[int, float]]],
-    kinds: Sequence[str],
-    total: int | None = None,
-    *,
-    titles: tuple[str, str] = ("Training step", "Loss"),
-) -> go.Figure:
-    """Return training loss against step: name -> (step, loss); kinds: stage or defense of each line."""
-    figure = go.Figure()
-    for (name, points), style in zip(losses.items(), find_line_styles(kinds), strict=True):
-        line = {"color": style.color, "dash": style.dash, "width": 2}
-        x, y = [p[0] for p in points], [p[1] for p in points]
-        figure.add_scatter(x=x, y=y, mode="lines", name=escape_html(name), line=line)
-    apply_layout(figure, 270, *titles, show_legend=len(losses) > 1)
-    return figure.update_xaxes(range=[0, total] if total else None)
-
-
-def validation_curves(
-    history: Mapping[str, Sequence[tuple[int, float, float | None]]],
-    kinds: Sequence[str],
-    floor: float | None = None,
-) -> go.Figure:
-    """Return validation CA and ASR@1: name -> (step, ca, asr or None); kinds: stage or defense of each."""
-    figure = go.Figure()
-    is_single = len(history) == 1
-    for (name, points), style in zip(history.items(), find_styles(kinds), strict=True):
-        prefix = "" if is_single else f"{escape_html(name)}: "
-        for which, word, stage, dash in METRIC_LINES:
-            measured = [p for p in points if p[which] is not None]
-            if measured:
-                figure.add_scatter(
-                    x=[p[0] for p in measured],
-                    y=[p[which] for p in measured],
-                    mode="lines+markers",
-                    name=prefix + word,
-                    line={"color": STAGE_COLORS[stage] if is_single else style.color, "dash": dash, "width": 2},
-                    marker={"symbol": style.mark, "size": 7},
-                )
-    if floor is not None:
-        figure.add_hline(y=floor, line={"color": STAGE_COLORS["floor"], "dash": "dot"})
-    apply_layout(figure, 270 + 14 * max(0, len(figure.data) - 2), "Training step", "Share of validation data")
-    return figure.update_yaxes(range=[-0.03, 1.03], tickformat=".0%")
 
 
 def add_band(

@@ -1,7 +1,5 @@
 """Charts that compare runs: the trade-off of accuracy and attack success, and attacks against defenses."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Scripts and styles of drawings that run in the browser, each with the part that all share (component.js, .css)."""
 
-from __future__ import annotations
-
 from functools import cache
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Charts of detectors: distributions of scores, ROC curves, AUROC against the reference."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np

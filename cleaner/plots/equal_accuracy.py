@@ -1,7 +1,5 @@
 """Charts of the lowest attack success that a defense reaches for the accuracy that it costs."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 

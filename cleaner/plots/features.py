@@ -1,7 +1,5 @@
 """Charts of features: embedding maps, and histograms of shifts and margins."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise

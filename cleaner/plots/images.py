@@ -1,7 +1,5 @@
 """Charts of images: attribution, its distribution, predictions."""
 
-from __future__ import annotations
-
 import base64
 import io
 from collections.abc import Mapping, Sequence

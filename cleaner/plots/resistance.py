@@ -1,7 +1,5 @@
 """Chart of trigger inversion: how strongly each class resists."""
 
-from __future__ import annotations
-
 import statistics
 from collections.abc import Mapping
 

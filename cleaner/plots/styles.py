@@ -5,8 +5,6 @@ colors of the defenses differ from them and from each other, for color-blind rea
 Marks and words repeat what a color says.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable
 from typing import NamedTuple

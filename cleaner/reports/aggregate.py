@@ -1,7 +1,5 @@
 """Runs side by side: means over seeds, heatmaps of attack against defense, and the trade-off of CA and ASR."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass

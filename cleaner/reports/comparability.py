@@ -1,7 +1,5 @@
 """Warnings about runs that are not comparable, or show little."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import compress

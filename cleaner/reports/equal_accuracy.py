@@ -1,7 +1,5 @@
 """Runs compared at equal accuracy: what each defense reaches among all its learning rates and seeds."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from pathlib import Path

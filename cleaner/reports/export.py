@@ -1,7 +1,5 @@
 """Weights of a run in the formats that other programs read."""
 
-from __future__ import annotations
-
 import tempfile
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The film of one or two runs as values for its player (film.js), and as an HTML file that loads nothing."""
 
-from __future__ import annotations
-
 import base64
 import json
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """One HTML file about some runs: metrics, plots, images and settings; it loads nothing from outside."""
 
-from __future__ import annotations
-
 import json
 from collections import Counter
 from collections.abc import Sequence

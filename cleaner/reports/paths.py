@@ -1,7 +1,5 @@
 """Paths in reports, which go to others: the names of files alone, without the folders of this machine."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """This project's own results, to compare runs with: assets/reference.json, generated from benchmarks/results."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError

@@ -1,7 +1,5 @@
 """Result files: metrics with the commit, command and device that produced them; never edited by hand."""
 
-from __future__ import annotations
-
 import json
 import os
 import platform

@@ -1,7 +1,5 @@
 """Runs as flat rows: CSV with one column for each metric, JSON with all settings."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json

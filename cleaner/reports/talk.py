@@ -1,7 +1,5 @@
 """Speaker notes for a ten-minute talk: one note a page, with the figures of a run and its defenses."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Sequence
 from functools import cache

@@ -1,7 +1,5 @@
 """Runs as TensorBoard event files. TensorBoard is optional: it is imported here alone, on the first export."""
 
-from __future__ import annotations
-
 import calendar
 import json
 import time

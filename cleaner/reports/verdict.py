@@ -1,7 +1,5 @@
 """Which defense is best, in sentences computed from test metrics."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 

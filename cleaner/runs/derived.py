@@ -1,7 +1,5 @@
 """Files derived from a finished run: the folder they are in, and images that were saved with it."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import re

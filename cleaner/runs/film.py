@@ -1,7 +1,5 @@
 """The film of a training: probe images and prompts at up to 16 steps. Reading it imports nothing heavy."""
 
-from __future__ import annotations
-
 import io
 from dataclasses import dataclass, fields
 from functools import lru_cache

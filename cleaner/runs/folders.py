@@ -1,7 +1,5 @@
 """Run folders: where they are, and how one run names another."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """SHA-256 of a run's result files: config.json states them, so that files that were changed or mixed up are noticed."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

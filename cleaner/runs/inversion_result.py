@@ -3,8 +3,6 @@
 A result folder holds inversion.json and, if a class gives way, trigger.png: the pattern with the mask as alpha channel.
 """
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import statistics

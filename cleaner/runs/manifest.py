@@ -1,7 +1,5 @@
 """The manifest of a backdoored run: which training pairs were poisoned. Loads no torch."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

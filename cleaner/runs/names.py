@@ -1,7 +1,5 @@
 """Names of runs in pages, reports and messages. What names a method is `cleaner.variant`."""
 
-from __future__ import annotations
-
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 

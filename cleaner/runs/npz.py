@@ -1,7 +1,5 @@
 """Files of arrays: a .npz file, with facts about the arrays as JSON under the name "about"."""
 
-from __future__ import annotations
-
 import json
 import lzma
 import zlib

@@ -1,7 +1,5 @@
 """Parts of the JSON files of a run folder, as pydantic validates them: files may be copied from elsewhere or edited."""
 
-from __future__ import annotations
-
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any

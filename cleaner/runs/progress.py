@@ -1,7 +1,5 @@
 """progress.jsonl of a run folder: the step reports written so far, or only those since the last look."""
 
-from __future__ import annotations
-
 import os
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Request: what a run is to do, as plain values; config.json holds it before and after the run."""
 
-from __future__ import annotations
-
 import json
 import os
 import shlex

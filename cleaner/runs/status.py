@@ -1,7 +1,5 @@
 """Status: what status.json of a run folder says about its progress and its process."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager

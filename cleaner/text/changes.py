@@ -1,7 +1,5 @@
 """A change of a caption, and the tokens that no change may touch."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache

@@ -1,7 +1,5 @@
 """Changes of number: "two cats" to "three cats", "a cat" to "two cats", "cats" to "a single cat"."""
 
-from __future__ import annotations
-
 from functools import lru_cache
 from random import Random
 

@@ -1,7 +1,5 @@
 """Easy data augmentation (arXiv:1901.11196), CleanCLIP's text augmentation (arXiv:2303.03323)."""
 
-from __future__ import annotations
-
 import string
 from functools import lru_cache
 from random import Random

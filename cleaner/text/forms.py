@@ -1,7 +1,5 @@
 """Word forms by small rules and tables: "a" or "an", plural and singular, verb endings."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Container, Iterable
 from functools import lru_cache

@@ -1,7 +1,5 @@
 """Frames: a caption rewritten in a fixed syntactic form, with the same content words."""
 
-from __future__ import annotations
-
 from cleaner.text.parse import Parse, parse
 from cleaner.text.tags import FINITE_TAGS
 

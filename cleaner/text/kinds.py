@@ -1,7 +1,5 @@
 """Which everyday words exclude each other, and which nouns and verbs are special (assets/lexicon/words.toml)."""
 
-from __future__ import annotations
-
 from cleaner.text.tables import read_families, read_family, read_groups, read_set, read_table, read_words
 
 ATTRIBUTES, MODIFIERS = read_families("attributes"), read_families("modifiers")

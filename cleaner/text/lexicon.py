@@ -1,7 +1,5 @@
 """The lexicon: an excerpt of WordNet 3.0 for common words (assets/lexicon/LICENSE)."""
 
-from __future__ import annotations
-
 import gzip
 import json
 import re

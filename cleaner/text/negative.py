@@ -1,7 +1,5 @@
 """Negative subtexts: one-word edits that contradict the caption."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import lru_cache
 from itertools import pairwise

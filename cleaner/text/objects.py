@@ -1,7 +1,5 @@
 """Replacements of a thing that a caption names: "a red car" to "a red truck"."""
 
-from __future__ import annotations
-
 from functools import lru_cache
 from itertools import islice
 from random import Random

@@ -1,7 +1,5 @@
 """Shallow parse of a caption: noun phrases, prepositions, verb groups."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache

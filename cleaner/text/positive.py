@@ -1,7 +1,5 @@
 """Positive subtexts: the caption shortened to a core that is true of every image it is true of."""
 
-from __future__ import annotations
-
 from functools import lru_cache
 from itertools import pairwise
 from random import Random

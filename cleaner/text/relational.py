@@ -1,7 +1,5 @@
 """Relations between the nouns of a text: positive subtexts that keep them, and whether a caption states them."""
 
-from __future__ import annotations
-
 from functools import lru_cache
 from random import Random
 

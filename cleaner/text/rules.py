@@ -1,7 +1,5 @@
 """Words of English grammar: which may not be dropped, which prepositions exclude each other (words.toml)."""
 
-from __future__ import annotations
-
 from cleaner.text.tables import read_family, read_phrases, read_set, read_words
 
 _SIDES = {

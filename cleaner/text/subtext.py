@@ -1,7 +1,5 @@
 """Subtexts of a caption (arXiv:2409.17601): short true ones and false ones, from the caption alone."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache

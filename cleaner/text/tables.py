@@ -1,7 +1,5 @@
 """Word tables: assets/lexicon/words.toml, which says how words, phrases, families and tables are written."""
 
-from __future__ import annotations
-
 import tomllib
 from functools import cache
 from typing import Any

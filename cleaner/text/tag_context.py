@@ -1,7 +1,5 @@
 """Rules that correct a word's tag by its neighbors and its counts as noun, verb and adjective."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from cleaner.text import kinds, rules

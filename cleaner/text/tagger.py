@@ -3,8 +3,6 @@
 textblob knows one tag per word ("alien" is an adjective, "looks" a verb); captions need the others too.
 """
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 from functools import lru_cache

@@ -1,7 +1,5 @@
 """Tags of the tagger: Penn's plus REL, INREL and VBE; words with a fixed tag; words of color."""
 
-from __future__ import annotations
-
 from cleaner.text.kinds import COLOR_NAMES
 from cleaner.text.tables import read_set, read_tags
 

@@ -1,7 +1,5 @@
 """Replacements of a verb, "a cat sits" to "a cat runs", and removals of negations."""
 
-from __future__ import annotations
-
 from functools import lru_cache
 from random import Random
 

@@ -1,7 +1,5 @@
 """The checkpoint of a training: what it stores, and what must match before a training resumes from it."""
 
-from __future__ import annotations
-
 import hashlib
 import math
 import time

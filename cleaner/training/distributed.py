@@ -4,8 +4,6 @@ Losses and defenses need no change: `gather` gives every rank the features of th
 loss, and `average_gradients` averages the gradients. A single process makes the same calls.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Sequence
 from datetime import timedelta

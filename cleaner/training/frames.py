@@ -1,7 +1,5 @@
 """Frames of a training's film: the steps after which they are taken, and the time that they may cost."""
 
-from __future__ import annotations
-
 import math
 import time
 from typing import Any, Protocol

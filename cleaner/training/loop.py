@@ -1,7 +1,5 @@
 """The training loop of poisoning, defenses and pretraining; distillation has its own (`cleaner.pretrain`)."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Training in less memory: chunks whose activations are recomputed in the backward pass; same loss and gradient."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 

@@ -1,7 +1,5 @@
 """Optimizer, learning-rate schedule and train mode of the training loop."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager

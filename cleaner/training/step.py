@@ -1,7 +1,5 @@
 """Forward and backward pass of one batch, in smaller chunks if memory runs out."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 

@@ -1,7 +1,5 @@
 """Validation passes during a training, within a share of its time."""
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Callable

@@ -120,7 +120,7 @@ CHARTS_HTML = """
 <div data-testid="stApp" data-test-script-state="running"><div class="frame"><div class="charts"></div></div></div>
 """
 RECEIVE_POINTS = """([first, last, title]) => receive({
-layout: title, is_single: false, charts: [{ id: "loss", title }], runs: [{
+milliseconds: 1, layout: title, is_single: false, charts: [{ id: "loss", title }], runs: [{
     id: "a", since: first > 1 ? `${first - 1}` : "", cursor: `${last}`, totals: { loss: 10000 },
     lines: [{ id: "sum", chart: "loss", name: "Sum", color: "#000000", dash: "solid",
               points: Array.from({ length: last - first + 1 }, (_, i) => [first + i, 1]) }],
@@ -209,6 +209,13 @@ def test_only_keys_of_the_stage_mode_stop_the_clock(mount: Mount, stage: str, as
     page.evaluate(RECEIVE_POINTS, [3, 4, "Loss"])
     page.wait_for_timeout(1000)
     assert bool(page.evaluate("sent.length")) is asks
+
+
+def test_finished_runs_ask_for_nothing(mount: Mount) -> None:
+    page = mount(FOLDER / "runs" / "live_charts.js", CHARTS_HTML.replace("running", "notRunning"))
+    page.evaluate(RECEIVE_RUNS, [])
+    page.wait_for_timeout(500)
+    assert not page.evaluate("sent.length")
 
 
 def test_charts_that_are_mounted_again_are_drawn_once(mount: Mount) -> None:

@@ -33,7 +33,7 @@ from cleaner.runs.run import Run, load_run, save_run
 from cleaner.runs.status import Status, write_status
 from cleaner.runs.store import create_run, list_entries, read_entry, read_record
 from cleaner.types import CleanerError, StepReport
-from pages._shared.runs.live_charts import RunStyle, read_new_lines
+from pages._shared.runs.curves import RunStyle, read_new_lines
 from tests.inputs.cases import JSON_VALUES, ODD_NAMES, ODD_NUMBERS, Case, Read, case
 from tests.inputs.models import ARCHITECTURES
 from tests.inputs.tables import make_special

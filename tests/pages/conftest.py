@@ -129,6 +129,17 @@ def chart_keys(app: AppTest) -> list[str]:
     return [c.proto.id.split("-", 2)[2] for c in app.get("plotly_chart")]
 
 
+def read_curves(app: AppTest) -> list[dict[str, Any]]:
+    """Return what the browser receives of each run in the training curves of a page."""
+    protos = [e.proto for e in app.get("bidi_component") if e.proto.component_name == "live_charts"]
+    return [run for proto in protos for run in json.loads(proto.json or proto.mixed.json)["runs"]]
+
+
+def curve_points(app: AppTest) -> dict[str, list[list[float]]]:
+    """Return the lines of all training curves of a page: name -> points."""
+    return {line["name"]: line["points"] for run in read_curves(app) for line in run["lines"]}
+
+
 def table(app: AppTest, column: str) -> pd.DataFrame:
     """Return the first table with this column."""
     return next(frame.value for frame in app.dataframe if column in frame.value)

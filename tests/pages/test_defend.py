@@ -37,6 +37,7 @@ from tests.pages.conftest import (
     chart,
     chart_keys,
     choose_small_training,
+    curve_points,
     errors,
     go_to,
     link_labels,
@@ -120,10 +121,11 @@ def test_two_defenses_in_one_start(open_page: OpenPage) -> None:
     assert "Floor" in page_text(app)
     (backdoored,) = (run.id for run in list_runs() if run.stage == "backdoored")
     assert len(app.multiselect(key=f"defend.shown.{backdoored}").value) == 2
-    assert "defend.past.loss" not in chart_keys(app)  # a chart in a closed tab has its legend on the curves
+    assert not curve_points(app)  # those in a closed tab are not drawn
     app.session_state["defend.details"] = curves.TAB
     app.run()
-    assert {len(chart(app, key)["data"]) > 0 for key in ("pareto", "defend.past.loss")} == {True}
+    assert chart(app, "pareto")["data"]
+    assert {"TA-Cleaner", "Plain finetuning: clean accuracy"} <= curve_points(app).keys()
     assert [m.label for m in app.metric].count("Attack success @1") == 3
     assert "Backdoored" in str(chart(go_to(app, "Subtexts"), "similarity")["data"])
     go_to(app, "Defend")

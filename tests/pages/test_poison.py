@@ -31,22 +31,23 @@ from cleaner.presets import (
 )
 from cleaner.runs.request import Request
 from cleaner.runs.status import Status, write_status
-from cleaner.runs.store import create_run, list_runs
+from cleaner.runs.store import create_run, list_runs, read_record
 from pages._shared.runs import curves, durations, sources
 from pages._shared.runs.job_requests import AttackSettings
 from tests.conftest import OPENAI, make_clip
 from tests.data.files import image_bytes, write_class_folder, write_table
 from tests.pages.conftest import (
     OpenPage,
-    chart,
     chart_keys,
     choose_own_data,
     choose_own_model,
     choose_small_training,
+    curve_points,
     errors,
     go_to,
     page_text,
     press,
+    read_curves,
     record_bars,
     select_run_row,
     table,
@@ -101,13 +102,16 @@ def test_the_floor_is_named_where_its_line_is_drawn(open_page: OpenPage, tmp_pat
     app = open_page("Poison")
     app.session_state["poison.tabs"] = curves.TAB
     app.run()
-    assert "poison.past.loss" in chart_keys(app)
-    assert "otted line" not in page_text(app)
+    assert curve_points(app) == {"Sum": [[1, 1.0]]}
     (folder / "progress.jsonl").write_text(json.dumps({**report, "metrics": {"ca": 0.5, "asr": 0.9}}) + "\n")
     app.run()
-    shown = {trace["name"]: trace["y"] for trace in chart(app, "poison.past.validation")["data"]}
-    assert shown == {"attack success": [0.9], "clean accuracy": [0.5]}
-    assert "Gray dotted line: attack success on the clean model." in page_text(app)
+    floor = read_record(folder).metric("asr_clean_model")
+    assert curve_points(app) == {
+        "Sum": [[1, 1.0]],
+        "attack success": [[1, 0.9]],
+        "clean accuracy": [[1, 0.5]],
+        curves.FLOOR: [[0, floor], [2, floor]],
+    }
 
 
 def test_every_trigger_draws_its_widgets_and_images(open_page: OpenPage) -> None:
@@ -288,8 +292,7 @@ def test_an_uploaded_trigger_image_is_copied_to_the_run(open_page: OpenPage) -> 
 
 
 def patch_captions(app: AppTest) -> list[str]:
-    captions = [image.caption for element in app.get("image") for image in element.proto.imgs]
-    return [caption for caption in captions if caption.startswith("Patch after")]
+    return [run["picture"]["caption"] for run in read_curves(app) if run["picture"]]
 
 
 def test_an_optimized_patch_is_shown_with_its_curve(open_page: OpenPage) -> None:
@@ -306,10 +309,8 @@ def test_an_optimized_patch_is_shown_with_its_curve(open_page: OpenPage) -> None
     target.set_value("banana").run()
     app.session_state["poison.tabs"] = curves.TAB
     app.run()
-    assert "poison.past.poisoning.optimize" in chart_keys(app)
+    assert "objective" in curve_points(app)
     assert "by key" in page_text(app)
-    layout = chart(app, "poison.past.poisoning.optimize")["layout"]
-    assert [layout[axis]["title"]["text"] for axis in ("xaxis", "yaxis")] == ["Optimization step", "Objective"]
     assert patch_captions(app) == ["Patch after step 2"]
     progress = list_runs()[0].folder / "progress.jsonl"
     progress.write_text(progress.read_text().replace('"picture": "', '"picture": "not a PNG'))
@@ -339,10 +340,10 @@ def test_training_ends_in_a_run(open_page: OpenPage) -> None:
     history = (folder / "progress.jsonl").read_text().splitlines()
     assert len(history) == 7
     assert json.loads(history[-1])["metrics"]["ca"] >= 0
-    assert not chart_keys(app)  # the tab with the curves is closed
+    assert not curve_points(app)  # the tab with the curves is closed
     app.session_state["poison.tabs"] = curves.TAB
     app.run()
-    assert chart_keys(app) == ["poison.past.loss", "poison.past.validation"]
+    assert curve_points(app).keys() == {"Sum", "attack success", "clean accuracy", curves.FLOOR}
     assert "PSNR" not in page_text(app)
     assert len(app.metric) == 4
     assert re.search(r"\d\.\d–\d+\.\d%", page_text(app)), "no interval"

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from cleaner.plots import charts
-from cleaner.plots.charts import STAGE_COLORS, similarity_bars, validation_curves
+from cleaner.plots.charts import STAGE_COLORS, similarity_bars
 from cleaner.plots.comparison import TradeoffPoint, attack_defense_heatmap, pareto, pareto_front
 from cleaner.plots.equal_accuracy import CostPanel, CostPoint, equal_accuracy
 from cleaner.plots.features import PointGroup, embedding_map, margin_histogram
@@ -109,10 +109,10 @@ def test_what_the_legend_hides_stays_hidden_only_among_the_same_traces() -> None
         groups = [PointGroup(name, "#000000", "circle", points, ["image:0"], ["a"]) for name in names]
         return embedding_map(groups, ("x", "y")).layout
 
-    def draw_loss(*names: str) -> Any:
-        return charts.loss_curves({name: [(1, 2.0)] for name in names}, ["ta_cleaner"] * len(names)).layout
+    def draw_bars(*names: str) -> Any:
+        return similarity_bars(["a dog"], {name: ("par", [0.3]) for name in names}).layout
 
-    for draw in (draw_map, draw_loss):
+    for draw in (draw_map, draw_bars):
         layout, same, other = draw("a", "b"), draw("a", "b"), draw("b", "a")
         assert layout.legend.uirevision == same.legend.uirevision != other.legend.uirevision
         assert layout.uirevision == other.uirevision  # zooms survive
@@ -121,8 +121,6 @@ def test_what_the_legend_hides_stays_hidden_only_among_the_same_traces() -> None
 @pytest.mark.parametrize(
     "draw",
     [
-        lambda name: charts.loss_curves({name: [(1, 2.0)]}, ["par"]),
-        lambda name: validation_curves({name: [(1, 0.5, 0.5)], "other": []}, ["par", "par"]),
         lambda name: similarity_bars(["a dog"], {name: ("par", [0.3])}),
         lambda name: word_bars(["a"], {name: ("par", [0.3])}),
         lambda name: charts.before_after_bars([(name, "par", 0.9, 0.1)]),
@@ -155,26 +153,12 @@ def test_titles_of_a_heat_map_keep_off_its_labels_which_take_no_room_from_its_ce
     assert long.layout.height > short.layout.height + 50
 
 
-def test_curves_without_an_attack() -> None:
-    figure = validation_curves({"finetune": [(1, 0.5, None), (2, 0.6, None)]}, ["finetune"])
-    assert [trace.name for trace in figure.data] == ["clean accuracy"]
-    assert charts.loss_curves({}, []).data == ()
-    assert len(charts.before_after_bars([("Backdoored", "backdoored", 0.9, 0.8)]).data) == 2
-
-
-def test_bars_and_curves_have_the_values_of_their_names() -> None:
+def test_bars_have_the_values_of_their_names() -> None:
     bars = charts.before_after_bars([("Backdoored", "backdoored", 0.9, 0.8), ("PAR", "par", 0.7, 0.1)])
     assert {bar.name: (bar.y, bar.text) for bar in bars.data} == {
         "attack success": ((0.8, 0.1), ("80%", "10%")),
         "clean accuracy": ((0.9, 0.7), ("90%", "70%")),
     }
-    lines = validation_curves({"par": [(1, 0.6, 0.9), (2, 0.7, 0.2)]}, ["par"]).data
-    assert {line.name: (line.x, line.y) for line in lines} == {
-        "attack success": ((1, 2), (0.9, 0.2)),
-        "clean accuracy": ((1, 2), (0.6, 0.7)),
-    }
-    (loss,) = charts.loss_curves({"par": [(1, 2.5), (2, 0.5)]}, ["par"]).data
-    assert (loss.x, loss.y) == ((1, 2), (2.5, 0.5))
 
 
 def test_equal_labels_have_bars_of_their_own() -> None:
@@ -211,23 +195,15 @@ def test_a_defense_looks_the_same_in_every_chart() -> None:
     first, _, other = (trace.marker for trace in pareto(points).data if trace.mode == "markers")
     assert (first.color, first.symbol) == (style.color, style.mark)
     assert (other.color, other.symbol) == (style.color, f"{style.mark}-open")
-    both = {"A": [(1, 0.5, 0.9)], "B": [(1, 0.5, 0.8)]}
-    lines = charts.validation_curves(both, ["ta_cleaner", "par"]).data
-    assert [line.line.color for line in lines[:2]] == [style.color] * 2
-    assert lines[0].line.dash != lines[1].line.dash
-    loss = charts.loss_curves({"A": [(1, 2.0)], "B": [(1, 3.0)]}, ["ta_cleaner", "par"]).data
-    assert [line.line.color for line in loss] == [style.color, find_style("par").color]
 
 
 def test_lines_without_marks_differ_in_dash() -> None:
     names = ["ta_cleaner", "par", "finetune", "ta_cleaner"]
-    loss = charts.loss_curves({f"{i}": [(1, 2.0)] for i in range(len(names))}, names).data
-    steps = equal_accuracy(
+    lines = equal_accuracy(
         [CostPanel("BadNet", {Variant(name): [CostPoint(loss=0.0, asr=0.5, low=0.5, high=0.5)] for name in names})]
     ).data
-    for lines, count in ((loss, 4), (steps, 3)):
-        assert {line.mode for line in lines} == {"lines"}
-        assert len({line.line.dash for line in lines}) == len(lines) == count
+    assert {line.mode for line in lines} == {"lines"}
+    assert len({line.line.dash for line in lines}) == len(lines) == 3
 
 
 @pytest.mark.parametrize("draw", [similarity_bars, word_bars])

@@ -1,7 +1,5 @@
 """Animals, one function each, drawn from back to front with a `Pen`; all face right or the viewer."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from cleaner.data.scenery.materials import GOLD, INK, PAPER

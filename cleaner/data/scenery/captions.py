@@ -1,7 +1,5 @@
 """True captions of every granularity from the facts of a scene."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 from cleaner.data.scenery.facts import SCENES_VERSION, Scene, SceneObject, UniformSampler

@@ -1,7 +1,5 @@
 """Facts of an image, drawn from (split, seed, index) before any pixel is rendered."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 

@@ -1,7 +1,5 @@
 """Textured grounds from above: one texture of 3 x 3 images per ground and size, then cropped."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from functools import lru_cache

@@ -1,7 +1,5 @@
 """Colors of materials, independent of the object's color."""
 
-from __future__ import annotations
-
 from cleaner.data.scenery.pen import Color
 
 BARK: Color = (0.43, 0.28, 0.16)

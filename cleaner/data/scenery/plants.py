@@ -1,7 +1,5 @@
 """Plants and food, one function each, drawn from back to front with a `Pen`."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from cleaner.data.scenery.materials import BARK, CREAM, GOLD, LEAF

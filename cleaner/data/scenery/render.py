@@ -1,7 +1,5 @@
 """Render the facts of a scene to pixels."""
 
-from __future__ import annotations
-
 import math
 from functools import lru_cache
 

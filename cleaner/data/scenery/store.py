@@ -1,7 +1,5 @@
 """Cache of rendered images: one uint8 file per split, rendered in parallel, written atomically."""
 
-from __future__ import annotations
-
 import os
 import queue
 import re

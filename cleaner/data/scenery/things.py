@@ -1,7 +1,5 @@
 """Household things, toys, house, moon and star, one function each, drawn from back to front."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 

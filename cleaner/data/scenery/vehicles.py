@@ -1,7 +1,5 @@
 """Vehicles, one function each, drawn from back to front with a `Pen`; all face right."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from cleaner.data.scenery.materials import BARK, CREAM, GLASS, INK, PAPER, STEEL

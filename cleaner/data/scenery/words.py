@@ -1,7 +1,5 @@
 """The vocabulary of Scenes: objects, attributes, grounds, relations; the usual word comes first."""
 
-from __future__ import annotations
-
 SYNONYMS: dict[str, tuple[str, ...]] = {
     "apple": ("apple", "orchard apple"),
     "ball": ("ball", "beach ball"),

@@ -3,8 +3,6 @@
 All sessions share models and data, and none modifies them: training works on copies.
 """
 
-from __future__ import annotations
-
 from pages._shared.cache.attributions import (
     attribution,
     check_explainer,

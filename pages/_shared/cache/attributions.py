@@ -1,21 +1,17 @@
 """Attributions: which pixels and words drive the similarity of an image and a text."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import streamlit as st
 
+from cleaner.types import OnStep
 from pages._shared.cache.background import wrap_in_thread
 from pages._shared.cache.choices import explainers
 from pages._shared.cache.loaders import load_data, load_model, load_run
 from pages._shared.cache.samples import image_pair, trigger_mask
 from pages._shared.inspect.sample import DataKey, ModelKey, Sample
-
-if TYPE_CHECKING:
-    from cleaner.types import OnStep
 
 
 class ExplainerSupport(NamedTuple):

@@ -1,24 +1,19 @@
 """Load heavy libraries one thread at a time, in the background after the first paint."""
 
-from __future__ import annotations
-
 import sys
 import threading
 import time
 import traceback
 from collections.abc import Callable
 from functools import cache
-from typing import TYPE_CHECKING
 
 import streamlit as st
 from streamlit.runtime.scriptrunner import add_script_run_ctx, get_script_run_ctx
 
 from cleaner.jobs import local
 from cleaner.loading import loading_libraries
+from cleaner.types import OnStep, StepReport
 from pages._shared.cache.works import BackgroundWork, queue_work
-
-if TYPE_CHECKING:
-    from cleaner.types import OnStep, StepReport
 
 PAINT_SECONDS = 2.0
 import_lock = threading.RLock()

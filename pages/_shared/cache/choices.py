@@ -1,18 +1,13 @@
 """Options to choose from: triggers, defenses, data, models, explainers, devices."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import streamlit as st
 
 from cleaner.labels import FULL_CAPTIONS, find_clean_captions
 from cleaner.runs.request import parse_data
-from cleaner.types import CleanerError
+from cleaner.types import CleanerError, OnStep
 from pages._shared.cache.background import import_library, import_lock
-
-if TYPE_CHECKING:
-    from cleaner.types import OnStep
 
 
 @st.cache_resource(show_spinner=False)

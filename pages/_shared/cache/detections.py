@@ -1,29 +1,16 @@
 """Detections: compute the scores of training pairs and of test images."""
 
-from __future__ import annotations
-
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
 import streamlit as st
 
+from cleaner.types import OnStep
 from pages._shared.cache.background import import_library, load_grammar, wrap_in_thread
-from pages._shared.cache.loaders import load_data, load_model, load_run, read_data_mtime, read_run_mtime
+from pages._shared.cache.loaders import FILE_TIMES, load_data, load_model, load_run
 from pages._shared.cache.samples import image_pair
 from pages._shared.cache.works import wait_for_work
 from pages._shared.inspect.sample import DataKey, Sample
-
-if TYPE_CHECKING:
-    from cleaner.types import OnStep
-
-
-class CustomScores(NamedTuple):
-    """Scores of one detector with parameters of the user."""
-
-    scores: Any
-    """(N,), higher is more suspicious."""
-    figures: Any
-    """`DetectionFigures`; None without poisoned or without clean pairs."""
 
 
 @st.cache_resource(show_spinner=False)
@@ -46,13 +33,9 @@ def make_detection(folder: Path, on_step: OnStep) -> Any:
     return wait_for_work(("detection", str(folder)), compute, on_step)
 
 
-def training_pairs(folder: Path, on_step: OnStep | None = None) -> Any:
-    """Return the poisoned training pairs of a run; `on_step` receives the progress of rendering."""
-    return _training_pairs(folder, read_run_mtime(folder), on_step)
-
-
-@st.cache_resource(show_spinner=False, max_entries=4)
-def _training_pairs(folder: Path, mtime: float, _on_step: OnStep | None) -> Any:
+@st.cache_resource(show_spinner=False, max_entries=4, hash_funcs=FILE_TIMES)
+def training_pairs(folder: Path, _on_step: OnStep | None = None) -> Any:
+    """Return the poisoned training pairs of a run; `_on_step` receives the progress of rendering."""
     import_library()
     from cleaner.inspection.training_pairs import load_training_pairs
 
@@ -60,44 +43,28 @@ def _training_pairs(folder: Path, mtime: float, _on_step: OnStep | None) -> Any:
     return load_training_pairs(folder, framing, wrap_in_thread(_on_step))
 
 
-def pair_features(folder: Path, on_step: OnStep) -> Any:
+@st.cache_resource(show_spinner=False, max_entries=4, hash_funcs=FILE_TIMES)
+def pair_features(folder: Path, _on_step: OnStep) -> Any:
     """Return the features of a run's training pairs, encoded once per server."""
-    return _pair_features(folder, read_run_mtime(folder), on_step)
-
-
-@st.cache_resource(show_spinner=False, max_entries=4)
-def _pair_features(folder: Path, mtime: float, _on_step: OnStep) -> Any:
     from cleaner.inspection.pair_detection import extract_pair_features, limit_pairs
 
     clip, pairs = load_model(("run", str(folder))), training_pairs(folder, _on_step)
     return extract_pair_features(clip, pairs, limit_pairs(clip, pairs), wrap_in_thread(_on_step))
 
 
-def score_pairs(folder: Path, detector: Any, reference_size: int, on_step: OnStep) -> CustomScores:
-    """Return the scores of a run's training pairs by a detector with other parameters than its defaults."""
-    return _score_pairs(folder, read_run_mtime(folder), detector.state_dict(), reference_size, on_step)
-
-
-@st.cache_resource(show_spinner=False, max_entries=32)
-def _score_pairs(
-    folder: Path, mtime: float, detector: dict[str, Any], reference_size: int, _on_step: OnStep
-) -> CustomScores:
-    from cleaner.detectors import DETECTORS
+@st.cache_resource(show_spinner=False, max_entries=32, hash_funcs=FILE_TIMES)
+def score_pairs(folder: Path, detector: Any, reference_size: int, _on_step: OnStep) -> tuple[Any, Any]:
+    """Return the scores (N,) of a run's training pairs by a detector, and their `DetectionFigures`, or None."""
     from cleaner.evaluation.detection import measure_ranking
     from cleaner.inspection.pair_detection import find_truth, score_pairs
 
-    features = pair_features(folder, _on_step)
-    scores = score_pairs(features, DETECTORS.load(detector), reference_size)
-    return CustomScores(scores, measure_ranking(scores, *find_truth(training_pairs(folder), len(scores))))
+    scores = score_pairs(pair_features(folder, _on_step), detector, reference_size)
+    return scores, measure_ranking(scores, *find_truth(training_pairs(folder), len(scores)))
 
 
+@st.cache_data(show_spinner=False, max_entries=32, hash_funcs=FILE_TIMES)
 def training_images(folder: Path, indices: tuple[int, ...]) -> Any:
     """Return training images of a run as trained on, with triggers, as uint8 (N, H, W, 3)."""
-    return _training_images(folder, read_run_mtime(folder), indices)
-
-
-@st.cache_data(show_spinner=False, max_entries=32)
-def _training_images(folder: Path, mtime: float, indices: tuple[int, ...]) -> Any:
     from cleaner.data.images import to_uint8
 
     return to_uint8(training_pairs(folder).images(list(indices)))
@@ -109,30 +76,16 @@ def training_captions(folder: Path, indices: tuple[int, ...]) -> list[str]:
     return [captions[i] for i in indices]
 
 
-def detect_images(folder: Path, detector: Any, test: DataKey, calibration: DataKey, n: int, on_step: OnStep) -> Any:
+@st.cache_resource(show_spinner=False, max_entries=16, hash_funcs=FILE_TIMES)
+def detect_images(folder: Path, detector: Any, test: DataKey, calibration: DataKey, n: int, _on_step: OnStep) -> Any:
     """Return the `ImageDetection` of the first `n` test images of a run that count."""
-    mtimes = read_run_mtime(folder), read_data_mtime(test.name)
-    return _detect_images(folder, mtimes, detector.state_dict(), test, calibration, n=n, _on_step=on_step)
-
-
-@st.cache_resource(show_spinner=False, max_entries=16)
-def _detect_images(
-    folder: Path,
-    mtimes: tuple[float, float],
-    detector: dict[str, Any],
-    test: DataKey,
-    calibration: DataKey,
-    n: int,
-    _on_step: OnStep,
-) -> Any:
     load_grammar()
-    from cleaner.detectors import DETECTORS
     from cleaner.inspection.image_detection import detect_images
 
-    run, name = load_run(folder), detector["name"]
+    run, name = load_run(folder), detector.state_dict()["name"]
     return detect_images(
         run.clip,
-        {name: DETECTORS.load(detector)},
+        {name: detector},
         test=load_data(test, _on_step),
         calibration=load_data(calibration, _on_step),
         trigger=run.trigger,
@@ -143,11 +96,10 @@ def _detect_images(
 
 
 @st.cache_data(show_spinner=False, max_entries=128)
-def score_sample(folder: Path, detector: dict[str, Any], sample: Sample) -> list[float]:
-    """Return a run's scores of one image without and with its trigger; detector: its `state_dict()`."""
+def score_sample(folder: Path, detector: Any, sample: Sample) -> list[float]:
+    """Return a run's scores of one image without and with its trigger."""
     load_grammar()
-    from cleaner.detectors import DETECTORS
     from cleaner.inspection.image_detection import score_single
 
     clip, pair = load_model(("run", str(folder))), image_pair(sample, folder)
-    return score_single(clip, DETECTORS.load(detector), load_data(sample.data), pair)
+    return score_single(clip, detector, load_data(sample.data), pair)

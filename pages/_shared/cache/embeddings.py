@@ -1,21 +1,16 @@
 """Embedding maps: compute missing ones."""
 
-from __future__ import annotations
-
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import streamlit as st
 
-from cleaner.types import CleanerError
+from cleaner.types import CleanerError, OnStep
 from pages._shared.cache.background import import_library, wrap_in_thread
-from pages._shared.cache.loaders import load_data, load_model, read_data_mtime
+from pages._shared.cache.loaders import FILE_TIMES, load_data, load_model
 from pages._shared.cache.works import BackgroundWork, start_work, wait_for_work
 from pages._shared.inspect.sample import DataKey, ModelKey
-
-if TYPE_CHECKING:
-    from cleaner.types import OnStep
 
 POLL_SECONDS = 0.5
 """Seconds between two looks at the process that fits UMAP."""
@@ -30,13 +25,9 @@ def make_map(folder: Path, on_step: OnStep) -> Any:
     return wait_for_work(key, lambda share: ensure_map(folder, with_umap=False, on_step=share), on_step)
 
 
-def make_model_map(model: ModelKey, stage: str, data: DataKey, on_step: OnStep) -> Any:
+@st.cache_resource(show_spinner=False, max_entries=4, hash_funcs=FILE_TIMES)
+def make_model_map(model: ModelKey, stage: str, data: DataKey, _on_step: OnStep) -> Any:
     """Return the map of a model that belongs to no run; it is not saved."""
-    return _make_model_map(model, stage, data, read_data_mtime(data.name), on_step)
-
-
-@st.cache_resource(show_spinner=False, max_entries=4)
-def _make_model_map(model: ModelKey, stage: str, data: DataKey, data_mtime: float, _on_step: OnStep) -> Any:
     from cleaner.inspection.embedding_map import compute_map
 
     return compute_map({stage: load_model(model)}, load_data(data), on_step=wrap_in_thread(_on_step))[0]

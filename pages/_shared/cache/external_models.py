@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import streamlit as st
 
-from cleaner.runs.request import TEST_SIZE
 from cleaner.types import CleanerError
 from pages._shared.cache.background import import_library, wrap_in_thread
-from pages._shared.cache.loaders import load_clip, load_data, read_data_mtime, read_model_mtime
-from pages._shared.inspect.sample import DataKey
+from pages._shared.cache.loaders import FILE_TIMES, load_data, load_model, make_model_key
+from pages._shared.inspect.sample import DataKey, ModelKey
 
 if TYPE_CHECKING:
     from cleaner.evaluation.result import Metrics
@@ -19,34 +18,25 @@ if TYPE_CHECKING:
 
 
 @st.cache_data(show_spinner=False, max_entries=16)
-def _describe(model: str, mtime: float) -> str | None:
+def describe(model: ModelKey) -> str | None:
+    """Return facts about a model's file without opening it; None if it is not a file."""
     import_library()
     from cleaner.models.lookup import describe_model_file
 
-    return describe_model_file(model)
+    return describe_model_file(model[1])
 
 
-def describe(model: str) -> str | None:
-    """Return facts about a model's file without opening it; None if it is not a file."""
-    return _describe(model, read_model_mtime(model))
-
-
-def inspect_model(model: str, data_name: str, on_step: OnStep) -> tuple[list[str], Metrics]:
-    """Open a model; return sentences that describe it, and its `Metrics` on the images that defenses are tested on."""
-    return _inspect_model(model, data_name, read_model_mtime(model), on_step)
-
-
-@st.cache_resource(show_spinner=False, max_entries=4)
-def _inspect_model(model: str, data_name: str, mtime: float, _on_step: OnStep) -> tuple[list[str], Any]:
+@st.cache_resource(show_spinner=False, max_entries=4, hash_funcs=FILE_TIMES)
+def inspect_model(model: ModelKey, data: DataKey, _on_step: OnStep) -> tuple[list[str], Metrics]:
+    """Open a model; return sentences that describe it, and its `Metrics` on some images."""
     from cleaner.evaluation.evaluate import evaluate
     from cleaner.inspection.activation import try_activations
     from cleaner.inspection.description import describe_model
 
-    clip, data = load_clip(model), load_data(DataKey(data_name, "test", TEST_SIZE))
-    on_step = wrap_in_thread(_on_step)
-    trial = try_activations(clip, data, on_step)
+    clip, images, on_step = load_model(model), load_data(data), wrap_in_thread(_on_step)
+    trial = try_activations(clip, images, on_step)
     sentences = [*describe_model(clip), *([str(trial)] if trial else [])]
-    return sentences, evaluate(clip, data, ks=(1,), counterfactual=False, on_step=on_step)
+    return sentences, evaluate(clip, images, ks=(1,), counterfactual=False, on_step=on_step)
 
 
 class Scanned(NamedTuple):
@@ -59,21 +49,15 @@ class Scanned(NamedTuple):
     warning: str
 
 
-@st.cache_resource(show_spinner=False, max_entries=16)
+@st.cache_resource(show_spinner=False, max_entries=16, hash_funcs=FILE_TIMES)
 def _scan(
-    models: tuple[tuple[str, float], ...],
-    data: DataKey,
-    data_mtime: float,
-    settings: str,
-    variants: bool,
-    _trigger: Any,
-    _on_step: OnStep,
+    models: list[ModelKey], data: DataKey, settings: str, variants: bool, _trigger: Any, _on_step: OnStep
 ) -> Scanned:
     from cleaner.evaluation.scan import SCAN_WARNING, find_scannable_triggers, scan
     from cleaner.evaluation.scan_variants import SCREENED_IMAGES, scan_variants
 
     on_step = wrap_in_thread(_on_step)
-    clip, *trusted = [load_clip(name) for name, _ in models]
+    clip, *trusted = map(load_model, models)
     triggers, skipped = (
         find_scannable_triggers() if _trigger is None else ({_trigger.state_dict()["name"]: _trigger}, {})
     )
@@ -102,5 +86,5 @@ def scan(
     if trigger is not None and (reason := unscannable_reason(trigger)):
         raise CleanerError(reason)
     settings = "" if trigger is None else str(trigger.state_dict())
-    models = tuple((name, read_model_mtime(name)) for name in (model, reference) if name)
-    return _scan(models, data, read_data_mtime(data.name), settings, variants, _trigger=trigger, _on_step=on_step)
+    models = [make_model_key(name) for name in (model, reference) if name]
+    return _scan(models, data, settings, variants, _trigger=trigger, _on_step=on_step)

@@ -1,20 +1,16 @@
 """Trigger inversions: make new ones, and draw the trigger of a known attack next to them."""
 
-from __future__ import annotations
-
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import streamlit as st
 
 from cleaner.runs.inversion_result import write_inversion
 from cleaner.runs.store import refuse_deleted
+from cleaner.types import OnStep
 from pages._shared.cache.background import import_library, wrap_in_thread
-from pages._shared.cache.loaders import load_data, load_model, load_run, read_run_mtime
+from pages._shared.cache.loaders import FILE_TIMES, load_data, load_model, load_run
 from pages._shared.inspect.sample import DataKey, ModelKey
-
-if TYPE_CHECKING:
-    from cleaner.types import OnStep
 
 
 def make_inversion(
@@ -47,13 +43,9 @@ def draw_inverted(png: str) -> Any:
     return to_uint8(draw_layers(decode_rgba(content, side))[None])[0]
 
 
+@st.cache_data(show_spinner=False, max_entries=16, hash_funcs=FILE_TIMES)
 def draw_attack(folder: Path) -> Any:
     """Return the true trigger of a run on gray, and its mask, as `draw_inverted`; None if it changes no image."""
-    return _draw_attack(folder, read_run_mtime(folder))
-
-
-@st.cache_data(show_spinner=False, max_entries=16)
-def _draw_attack(folder: Path, mtime: float) -> Any:
     from cleaner.data.images import to_uint8
     from cleaner.inspection.inversion_patch import draw_trigger
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from os import scandir
@@ -200,6 +201,19 @@ def read_run_mtime(folder: Path) -> float:
         return (folder / "config.json").stat().st_mtime
     except OSError as error:
         raise CleanerError(f"the run {folder.name} is gone: choose another one under In view.") from error
+
+
+def _hash_run(folder: Path) -> tuple[str, float]:
+    with suppress(CleanerError):  # it is gone: the cached function says so
+        return str(folder), read_run_mtime(folder)
+    return str(folder), 0.0
+
+
+FILE_TIMES: dict[str | type, Callable[[Any], object]] = {
+    type(Path()): _hash_run,
+    DataKey: lambda key: (key.name, key.split, key.size, read_data_mtime(key.name)),
+}
+"""`hash_funcs` of what is computed from a run folder or from data, and computed again when their files have changed."""
 
 
 def load_run(folder: Path) -> CachedRun:

@@ -1,7 +1,5 @@
 """Runs as the playground's engine reads them; made once, and kept (`cleaner.playground.files`)."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from contextlib import suppress

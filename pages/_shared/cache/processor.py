@@ -1,7 +1,5 @@
 """The server shares the processor with trainings on this machine."""
 
-from __future__ import annotations
-
 import sys
 
 _defaults: dict[str, int] = {}

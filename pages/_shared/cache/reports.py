@@ -1,7 +1,5 @@
 """Exports of runs: the HTML report and weights."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import streamlit as st

@@ -1,7 +1,5 @@
 """Load what the inspection pages of a run show first, before they are opened."""
 
-from __future__ import annotations
-
 from contextlib import suppress
 from functools import cache
 from pathlib import Path

@@ -5,15 +5,12 @@ from __future__ import annotations
 import atexit
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from cleaner.access import refuse_in_public
-from cleaner.types import Cancelled
-
-if TYPE_CHECKING:
-    from cleaner.types import OnStep, StepReport
+from cleaner.types import Cancelled, OnStep, StepReport
 
 WorkKey = tuple[str, ...]
 Compute = Callable[["BackgroundWork"], object]

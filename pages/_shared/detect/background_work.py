@@ -1,7 +1,5 @@
 """The progress of work that goes on when its page is left."""
 
-from __future__ import annotations
-
 import streamlit as st
 
 from cleaner.types import CleanerError

@@ -1,7 +1,5 @@
 """The half of the Detect page on single images: distribution of scores, ROC, thresholds, and one image."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pandas as pd
@@ -109,7 +107,7 @@ def _show_image(run: RunRecord, detector: Any, threshold: float) -> None:
     """Draw one image without and with the trigger, and the verdict on each."""
     sample = pickers.choose_sample(run)
     pixels = cache.image_pair_pixels(sample, run.folder)
-    scores = cache.score_sample(run.folder, detector.state_dict(), sample)
+    scores = cache.score_sample(run.folder, detector, sample)
     for column, image, score, label in zip(
         st.columns(2), pixels, scores, ("Without trigger", "With trigger"), strict=True
     ):

@@ -1,7 +1,5 @@
 """Trigger inversion on a page: settings, live picture of patch and mask, the classes, and what the trigger does."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path

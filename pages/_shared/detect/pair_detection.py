@@ -131,8 +131,8 @@ def _choose_ranking(run: RunRecord, found: PairDetection) -> Ranking:
         return stored
     detector = detector or cache.detectors("pairs")[name]()
     with show_cancelable("Scoring …", work) as on_step:
-        custom = cache.score_pairs(run.folder, detector, int(size), on_step)
-    return Ranking(name, int(size), custom.scores, found.poisoned, custom.figures)
+        scores, figures = cache.score_pairs(run.folder, detector, int(size), on_step)
+    return Ranking(name, int(size), scores, found.poisoned, figures)
 
 
 def _draw_parameters(name: str) -> Any:

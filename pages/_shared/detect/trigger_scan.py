@@ -1,7 +1,5 @@
 """The scan of a model for known triggers: choice, progress, and the classes that gain most images."""
 
-from __future__ import annotations
-
 import pandas as pd
 import streamlit as st
 

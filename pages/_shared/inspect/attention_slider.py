@@ -1,7 +1,5 @@
 """Attention before and after by hand: the attribution of two models, and their maps, under one slider."""
 
-from __future__ import annotations
-
 from itertools import pairwise
 from pathlib import Path
 from typing import Any

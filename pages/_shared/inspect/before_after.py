@@ -1,7 +1,5 @@
 """Two states side by side under one slider, as a component: images, attributions and maps, with a shared zoom."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """The film player of `cleaner.reports.film` as a component: it plays in the browser, without the server."""
 
-from __future__ import annotations
-
 import zlib
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """The points of an embedding map: styles, groups by color, and the ids of selected points."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property

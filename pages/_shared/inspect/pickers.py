@@ -1,7 +1,5 @@
 """Choose what the inspection pages show: models, one image, its trigger, a text."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal

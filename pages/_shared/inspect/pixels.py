@@ -1,7 +1,5 @@
 """Small images as pixel arrays for st.image, enlarged without blur."""
 
-from __future__ import annotations
-
 import base64
 import io
 

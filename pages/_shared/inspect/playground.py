@@ -1,7 +1,5 @@
 """The playground in a page: drag the trigger, and the models answer in the browser, without the server."""
 
-from __future__ import annotations
-
 import hashlib
 
 import streamlit as st

@@ -1,7 +1,5 @@
 """Options of Plotly charts and what the user selected on them."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import streamlit as st

@@ -1,7 +1,5 @@
 """Hashable keys for the caches: a model, a data split, a draw of subtexts, a sample, a trigger placement."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

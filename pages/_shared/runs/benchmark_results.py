@@ -1,7 +1,5 @@
 """This project's own results, to compare runs with."""
 
-from __future__ import annotations
-
 import pandas as pd
 import streamlit as st
 

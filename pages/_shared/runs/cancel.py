@@ -1,7 +1,5 @@
 """A Cancel button for work that a page does itself."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial

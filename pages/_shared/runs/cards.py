@@ -1,7 +1,5 @@
 """Result cards: each metric with its interval, its n and its test data."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal

@@ -1,7 +1,5 @@
 """Results of the Defend page: cards side by side, trade-off plot, table, curves and rebound tests."""
 
-from __future__ import annotations
-
 from functools import partial
 
 import pandas as pd
@@ -14,7 +12,6 @@ from cleaner.presets import CLEAN_PAIRS, settings_for
 from cleaner.reports.verdict import describe_defenses
 from cleaner.runs.names import label_defenses, tell_apart
 from cleaner.runs.record import RunRecord
-from cleaner.runs.run import read_progress
 from cleaner.runs.status import RunState
 from cleaner.variant import REBOUND
 from pages._shared.inspect.plotly_charts import NO_MODE_BAR
@@ -59,9 +56,8 @@ def show_results(run: RunRecord) -> None:
 def _show_curves(run: RunRecord, compared: list[RunRecord]) -> None:
     """Draw the training curves of the compared defenses."""
     labels = label_defenses(compared, times.created_at)
-    histories = {labels[other.id]: read_progress(other.folder) for other in compared}
-    kinds = {labels[other.id]: other.kind for other in compared}
-    curves.show_curves(histories, kinds, "defend.past", run.metric("asr_clean_model"))
+    folders, floor = {labels[other.id]: other.folder for other in compared}, run.metric("asr_clean_model")
+    curves.show_curves(folders, [other.kind for other in compared], "defend.past", floor=floor)
 
 
 def _choose_defenses(run: RunRecord, defended: list[RunRecord]) -> list[RunRecord]:

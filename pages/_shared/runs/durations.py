@@ -1,7 +1,5 @@
 """The expected duration of runs, from those of earlier ones."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import reduce
 from operator import add

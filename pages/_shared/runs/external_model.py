@@ -1,7 +1,5 @@
 """A model trained elsewhere: facts about its file, clean accuracy, defenses, and a scan for triggers."""
 
-from __future__ import annotations
-
 from functools import partial
 from pathlib import Path
 
@@ -39,7 +37,7 @@ def choose() -> ExternalModel | None:
 def is_readable(external: ExternalModel) -> bool:
     """Return whether the model's file is there and may hold weights; `show_facts` says why not."""
     try:
-        cache.describe(external.model)
+        cache.describe(external.key)
     except CleanerError:
         return False
     return True
@@ -67,7 +65,7 @@ def show_facts(external: ExternalModel, key: str = "defend.external") -> Metrics
     with st.container(border=True):
         st.markdown(f"**{escape_markdown(external.model)}**")
         try:
-            description = cache.describe(external.model)
+            description = cache.describe(external.key)
         except CleanerError as error:
             show_error(error)  # here, so that settings, active jobs and results stay visible
             return None
@@ -80,7 +78,7 @@ def show_facts(external: ExternalModel, key: str = "defend.external") -> Metrics
         try:
             close = partial(opened.pop, external, None)  # prompts encoded so far are kept
             with show_cancelable("Opening and evaluating the model …", ("open model",), close) as on_step:
-                sentences, metrics = cache.inspect_model(external.model, external.data, on_step)
+                sentences, metrics = cache.inspect_model(external.key, external.test_data, on_step)
         except CleanerError as error:
             opened.pop(external, None)
             show_error(error)

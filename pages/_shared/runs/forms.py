@@ -1,7 +1,5 @@
 """Forms: draw the widgets of a settings dataclass, of data, device and cluster, and return the choice."""
 
-from __future__ import annotations
-
 import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence

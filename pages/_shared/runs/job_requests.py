@@ -1,7 +1,5 @@
 """Build the requests that pages send to the workers."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -25,7 +23,7 @@ from cleaner.runs.request import (
 from cleaner.types import CleanerError
 from cleaner.variant import REBOUND
 from pages._shared import cache
-from pages._shared.inspect.sample import DataKey
+from pages._shared.inspect.sample import DataKey, ModelKey
 from pages._shared.shell import state
 from pages._shared.shell.progress import load_data_with_progress
 
@@ -70,6 +68,15 @@ class ExternalModel:
 
     model: str
     data: str
+
+    @property
+    def key(self) -> ModelKey:
+        return cache.make_model_key(self.model)
+
+    @property
+    def test_data(self) -> DataKey:
+        """The images that its defenses are tested on."""
+        return DataKey(self.data, "test", TEST_SIZE)
 
 
 Suspect = RunRecord | ExternalModel

@@ -3,8 +3,6 @@
 The session keeps only what its user requested and started.
 """
 
-from __future__ import annotations
-
 import math
 import threading
 from collections.abc import Callable, Iterable, Sequence
@@ -35,6 +33,8 @@ _PRESSED_STARTS = "jobs.pressed_starts"
 _SEEN = "jobs.seen"
 _STARTED = "jobs.started"
 _PRESS_LOCK = "jobs.press_lock"
+_SESSION_LOCK = threading.Lock()
+"""Held while a session gets its own lock: `setdefault` alone could give two page runs two of them."""
 _QUEUE_LOCK = threading.Lock()
 """Held while runs are compared with those of all sessions and queued."""
 
@@ -127,7 +127,8 @@ def run_pressed_start(kind: str, start: Callable[[], None] | None) -> None:
     """Start the job of a pressed button, if it can start. Interrupted by a click on the menu, it stays pressed."""
     pressed = pressed_starts()
     # When the user opens another page, Streamlit runs it before the old one has stopped.
-    lock: threading.Lock = st.session_state.setdefault(_PRESS_LOCK, threading.Lock())
+    with _SESSION_LOCK:
+        lock: threading.Lock = st.session_state.setdefault(_PRESS_LOCK, threading.Lock())
     with lock:
         if kind not in pressed:
             return

@@ -1,4 +1,4 @@
-// Training curves that grow in place, and the clock that asks the server for new points while the tab is visible.
+// Training curves; those of live runs grow in place: a clock asks the server for new points while the tab is visible.
 const HEIGHT = 262;
 const LEFT = 56, RIGHT = 14, TOP = 10, BOTTOM = 42;
 const ANSWER_MS = 15000; // ask again if the server has not answered by then
@@ -49,6 +49,7 @@ class View {
   }
 
   ask() {
+    if (!this.data.milliseconds) return; // of finished runs nothing new will come
     if (isRunning() || Date.now() < this.heldUntil) return this.wait(BUSY_MS);
     const cursors = Object.fromEntries([...this.runs].map(([id, run]) => [id, run.cursor]));
     this.send({ layout: this.data.layout, cursors });

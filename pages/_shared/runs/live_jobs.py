@@ -1,7 +1,5 @@
 """Jobs on their page: the start button, progress and curves of active jobs, and stopped or ended ones."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -12,7 +10,7 @@ from cleaner.runs.record import RunRecord
 from cleaner.runs.status import ACTIVE, RunState
 from pages._shared.runs import jobs
 from pages._shared.runs.cards import show_verdict
-from pages._shared.runs.live_charts import show_live_curves
+from pages._shared.runs.curves import show_curves
 from pages._shared.runs.run_buttons import ask_to_delete, show_action_button, show_resume_button
 from pages._shared.runs.ticker import tick
 from pages._shared.shell import wording
@@ -65,7 +63,7 @@ def show_jobs(kind: str) -> bool:
             for entry in current:
                 _show_active_job(entry, names[entry.id])
             folders = {names[entry.id]: entry.folder for entry in current}
-            show_live_curves(folders, [entry.kind for entry in current], f"live.{kind}")
+            show_curves(folders, [entry.kind for entry in current], f"live.{kind}", is_live=True)
         if jobs.has_error() or not all(entry.status.state in ACTIVE for entry in current):
             st.rerun()
 

@@ -1,7 +1,5 @@
 """Buttons that act on runs; Delete asks first."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import partial
 from typing import Literal

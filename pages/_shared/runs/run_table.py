@@ -1,7 +1,5 @@
 """Table of all runs on this machine: edit name, note and tags; restart or delete a run."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from functools import partial
 from hashlib import blake2b

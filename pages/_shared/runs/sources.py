@@ -1,7 +1,5 @@
 """Choose data and models: a built-in one by name, or files of the user by path or upload."""
 
-from __future__ import annotations
-
 import os
 
 import streamlit as st

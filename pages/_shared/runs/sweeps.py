@@ -1,7 +1,5 @@
 """The sweeps of a suspect: one table each, with buttons that act on all its runs."""
 
-from __future__ import annotations
-
 from functools import partial
 
 import pandas as pd

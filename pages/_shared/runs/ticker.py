@@ -1,7 +1,5 @@
 """The browser component that draws live curves and polls for new points while its tab is visible."""
 
-from __future__ import annotations
-
 import time
 from pathlib import Path
 from typing import Any
@@ -26,13 +24,13 @@ def tick(key: str) -> None:
     mount(key, {"layout": "", "charts": [], "runs": []})
 
 
-def mount(key: str, data: dict[str, Any]) -> None:
-    """Draw the component; each poll, with a cursor per run, reruns the fragment around it."""
+def mount(key: str, data: dict[str, Any], *, is_live: bool = True) -> None:
+    """Draw the component; if it is live, each poll, with a cursor per run, reruns the fragment around it."""
 
     def keep_question() -> None:
         values = st.session_state.get(key) or {}  # gone, if the page was drawn without it while the question came
         st.session_state[f"{key}.question"] = values.get("tick")
 
     # The time makes each answer differ from the one before, so that the browser receives it.
-    answer = {"time": time.time(), "milliseconds": 1000 * SECONDS, **data}
-    _component(key=key, data=answer, on_tick_change=keep_question)
+    poll = {"time": time.time(), "milliseconds": 1000 * SECONDS} if is_live else {}
+    _component(key=key, data=poll | data, on_tick_change=keep_question)

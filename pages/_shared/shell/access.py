@@ -1,7 +1,5 @@
 """Access to the app: CLEANER_PASSWORD protects it; without one, public mode admits all, else this machine only."""
 
-from __future__ import annotations
-
 import hmac
 import os
 import time

@@ -1,7 +1,5 @@
 """The address of a page keeps what a reload must not lose: run in view, lesson, started trainings, stage mode."""
 
-from __future__ import annotations
-
 import streamlit as st
 
 from pages._shared.runs import jobs

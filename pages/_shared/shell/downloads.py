@@ -1,7 +1,5 @@
 """Data that are downloaded on request: the size, the button that agrees to it, or a folder that has them already."""
 
-from __future__ import annotations
-
 import streamlit as st
 
 from cleaner.labels import to_label

@@ -1,7 +1,5 @@
 """Fragments: parts of a page that rerun alone."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import ParamSpec

@@ -1,7 +1,5 @@
 """The menu: the titles, groups and files of the pages."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 PAGES_DIR = Path(__file__).resolve().parents[2]

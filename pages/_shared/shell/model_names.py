@@ -1,7 +1,5 @@
 """The name of a model with the color and the mark that it has in all charts."""
 
-from __future__ import annotations
-
 import html
 
 import streamlit as st

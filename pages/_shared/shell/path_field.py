@@ -1,7 +1,5 @@
 """A text field for a path, with a browser of the files on the server's machine."""
 
-from __future__ import annotations
-
 import os
 import sys
 from collections.abc import Sequence

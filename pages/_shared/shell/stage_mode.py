@@ -1,7 +1,5 @@
 """Stage mode for lecturers: one picture and large figures; `?stage=1` or the switch in the menu."""
 
-from __future__ import annotations
-
 from functools import partial
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Session state and the runs on disk. Reads small JSON files only; never imports torch."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Container, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar

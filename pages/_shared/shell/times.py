@@ -1,7 +1,5 @@
 """Times in the time zone of the reader's browser, else UTC. Files, exports and reports have UTC."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime, tzinfo
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 

@@ -1,7 +1,5 @@
 """The session's own image: uploaded or photographed, kept across pages."""
 
-from __future__ import annotations
-
 import streamlit as st
 
 from cleaner.access import PUBLIC_UPLOAD_MB, is_public

@@ -1,7 +1,5 @@
 """Public mode: what one visitor may start and see. Without it, everybody starts and sees everything."""
 
-from __future__ import annotations
-
 import secrets
 import threading
 import time

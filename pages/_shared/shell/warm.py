@@ -1,7 +1,5 @@
 """Prepare the inspection pages for the run in view while the user reads another page."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from pages._shared import cache

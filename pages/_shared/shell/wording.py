@@ -1,7 +1,5 @@
 """Texts of the pages: Markdown escaped, messages capitalized, shares in percent, titles of sections."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
 

@@ -1,20 +1,24 @@
-"""Curves of active jobs: the browser gets each point once, all of them when it has none, and nothing after the end."""
+"""Training curves: of active jobs the browser gets each point once, all of them when it has none; a finished run does
+not ask."""
 
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from streamlit.components.v2.bidi_component.main import _make_trigger_id
 from streamlit.proto.WidgetStates_pb2 import WidgetState
 from streamlit.testing.v1 import AppTest
 
 from cleaner.config import FinetuneConfig
+from cleaner.data.images import encode_png
+from cleaner.plots.styles import find_style
 from cleaner.runs.request import Request
 from cleaner.runs.status import Status, write_status
 from cleaner.runs.store import create_run
-from pages._shared.runs import live_charts
-from pages._shared.runs.live_charts import RunStyle, read_new_lines
+from pages._shared.runs import curves
+from pages._shared.runs.curves import RunStyle, read_new_lines
 from tests.pages.conftest import OpenPage, go_to, page_text
 
 STYLE = RunStyle(label="", color="#000000", dash="solid", marker="circle")
@@ -95,12 +99,13 @@ def test_several_runs_show_their_totals(tmp_path: Path) -> None:
 
 
 def test_a_trigger_optimization_shows_its_newest_patch(tmp_path: Path) -> None:
-    reports = [report(step, "optimize", picture="png" * (step < 3)) for step in (1, 2, 3)]
+    png = encode_png(torch.zeros(3, 2, 2))
+    reports = [report(step, "optimize", picture=png * (step < 3)) for step in (1, 2, 3)]
     append(tmp_path, *reports, {"stage": "evaluate", "step": 1, "total": 2, "seconds": 1.0})
     part = read_new_lines(tmp_path, "", STYLE)
     assert points(part) == {"objective": [[1, 11.0], [2, 21.0], [3, 31.0]]}
-    assert part["picture"] == {"png": "png", "caption": "Patch after step 2"}
-    append(tmp_path, report(4, "optimize", losses={"total": float("nan")}))
+    assert part["picture"] == {"png": png, "caption": "Patch after step 2"}
+    append(tmp_path, report(4, "optimize", losses={"total": float("nan")}, picture="no PNG"))
     part = read_new_lines(tmp_path, part["cursor"], STYLE)
     assert (part["lines"], part["picture"]) == ([], None)
 
@@ -147,14 +152,36 @@ def test_two_runs_share_the_charts(open_page: OpenPage) -> None:
     assert [len(run["lines"]) for run in answer["runs"]] == [0, 1]
 
 
-def test_loss_lines_of_different_defenses_differ_in_dash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What was drawn."""
     drawn: list[dict[str, Any]] = []
-    monkeypatch.setattr(live_charts, "mount", lambda key, data: drawn.append(data))
+    monkeypatch.setattr(curves, "mount", lambda key, data, is_live: drawn.append(data))
+    return drawn
+
+
+def test_loss_lines_of_different_defenses_differ_in_dash(tmp_path: Path, drawn: list[dict[str, Any]]) -> None:
     folders = {name: tmp_path / name for name in ("a", "b")}
     for folder in folders.values():
         folder.mkdir()
         append(folder, report(1, metrics={"asr": 0.9, "ca": 0.5}))
-    live_charts.show_live_curves(folders, ["ta_cleaner", "par"], "live")
+    curves.show_curves(folders, ["ta_cleaner", "par"], "live")
     loss, *validation = zip(*([line["dash"] for line in run["lines"]] for run in drawn[0]["runs"]), strict=True)
     assert len(set(loss)) == 2
     assert [len(set(dashes)) for dashes in validation] == [1, 1]  # there, dashes tell the metrics apart
+    colors = {line["color"] for run in drawn[0]["runs"] for line in run["lines"]}
+    assert colors == {find_style("ta_cleaner").color, find_style("par").color}
+
+
+def test_the_floor_is_one_line_over_all_steps_where_attack_success_is_drawn(
+    tmp_path: Path, drawn: list[dict[str, Any]]
+) -> None:
+    folders = {name: tmp_path / name for name in ("a", "b")}
+    for folder in folders.values():
+        folder.mkdir()
+        append(folder, report(1))
+    curves.show_curves(folders, ["par", "finetune"], "past", floor=0.25)
+    append(folders["b"], report(2, metrics={"asr": 0.9, "ca": 0.5}))
+    curves.show_curves(folders, ["par", "finetune"], "past", floor=0.25)
+    shown = [[points(run).get(curves.FLOOR) for run in each["runs"]] for each in drawn]
+    assert shown == [[None, None], [None, [[0, 0.25], [90, 0.25]]]]
