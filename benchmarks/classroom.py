@@ -1,9 +1,9 @@
 """A class at once on one server: python -m benchmarks.classroom
 
-Each student has an ID of a course without models, signs in, and goes through quiz and exercises: open, commit a
-prediction, check answers. Counted are actions and problems: an error on a page or in the server's log, a script error,
-an ID or a number of another student on a page. Measured are the seconds until each page is drawn. Measure on an idle
-machine; it needs Chromium.
+Each student has an ID of a course without models, signs in, and goes through quiz and exercises, starting with
+different ones: open, commit a prediction, check answers. Counted are actions and problems: an error on a page or in the
+server's log, a script error, an ID or a number of another student on a page. Measured are the seconds until each page
+is drawn. Measure on an idle machine; it needs Chromium.
 """
 
 from __future__ import annotations
@@ -127,6 +127,8 @@ class Pupil:
         """Open an exercise, commit in it and check in it, one of these every `pause` seconds."""
         await asyncio.sleep(delay)
         number, names = 0, list(read_exercises())
+        start_at = self.visitor.number % len(names)
+        names = names[start_at:] + names[:start_at]
         while (start := time.monotonic()) < end:
             try:
                 await self._act(names[number // 3 % len(names)], is_form=number % 3 > 0)
