@@ -1,7 +1,5 @@
 """Exercises: predict, measure, answer, and see hints; the quiz before and after. Answers go to the student's folder."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pandas as pd

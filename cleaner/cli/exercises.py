@@ -1,7 +1,5 @@
 """The commands of a class: exercise (with the quiz and its report), check, and class new."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal

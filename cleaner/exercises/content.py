@@ -1,7 +1,5 @@
 """What students read: exercises and quiz, with their fields and hints (assets/exercises/exercises.toml)."""
 
-from __future__ import annotations
-
 import re
 import tomllib
 from collections.abc import Mapping

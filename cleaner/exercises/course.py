@@ -1,7 +1,5 @@
 """A course: a folder for each student, the teacher's key in a folder apart, and the statistics of the quiz."""
 
-from __future__ import annotations
-
 import hmac
 import secrets
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """The folder of a student: task, model, sheet and answers, with a hint for each wrong one; the key is not in it."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import re

@@ -1,7 +1,5 @@
 """Tasks: drawn from the course's secret and an ID, shown without the attack at first, with their right answers."""
 
-from __future__ import annotations
-
 import hmac
 from collections.abc import Mapping
 from functools import lru_cache
