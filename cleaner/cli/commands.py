@@ -23,6 +23,7 @@ from cleaner.cli.report import ExportFilm, ExportTensorboard, Playground, Report
 from cleaner.cli.scan import Scan
 from cleaner.cli.sweep import Sweep
 from cleaner.cli.training import Defend, Poison, Pretrain, Rebound
+from cleaner.cli.zoo import Challenge, Zoo
 from cleaner.files import read_code_version
 from cleaner.loading import loading_libraries
 from cleaner.registry import suggest
@@ -50,6 +51,8 @@ Command = (
     | Annotated[Report, tyro.conf.subcommand("report")]
     | Annotated[ExportFilm, tyro.conf.subcommand("film")]
     | Annotated[Playground, tyro.conf.subcommand("playground")]
+    | Annotated[Zoo, tyro.conf.subcommand("zoo")]
+    | Annotated[Challenge, tyro.conf.subcommand("challenge")]
     | Annotated[Runs, tyro.conf.subcommand("runs")]
     | Annotated[List, tyro.conf.subcommand("list")]
     | Annotated[Presets, tyro.conf.subcommand("presets")]
