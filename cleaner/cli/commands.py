@@ -13,6 +13,7 @@ import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
 from cleaner.cli.app import App
+from cleaner.cli.audit import Audit
 from cleaner.cli.demo import Demo
 from cleaner.cli.detect import Detect
 from cleaner.cli.invert import Invert
@@ -51,6 +52,7 @@ Command = (
     | Annotated[Report, tyro.conf.subcommand("report")]
     | Annotated[ExportFilm, tyro.conf.subcommand("film")]
     | Annotated[Playground, tyro.conf.subcommand("playground")]
+    | Annotated[Audit, tyro.conf.subcommand("audit")]
     | Annotated[Zoo, tyro.conf.subcommand("zoo")]
     | Annotated[Challenge, tyro.conf.subcommand("challenge")]
     | Annotated[Runs, tyro.conf.subcommand("runs")]

@@ -17,7 +17,6 @@ from cleaner.types import CleanerError
 
 PASSPHRASE = "CLEANER_PASSPHRASE"
 """Environment variable with the passphrase of the sealed answers."""
-SCORE_COLUMNS = ("team", "AUROC", "sensitivity", "false alarms", "submissions")
 
 
 def read_passphrase() -> str:
@@ -77,33 +76,25 @@ class Challenge:
     team: Annotated[str, tyro.conf.arg(help="submit: name on the leaderboard.")] = "anonymous"
 
     def run(self) -> None:
-        check_writable(self.folder, option="--folder")
-        {"new": self._new, "submit": self._submit, "score": self._score}[self.action]()
-
-    def _new(self) -> None:
-        from cleaner.zoo.challenge import TEMPLATE, start_challenge
+        from cleaner.zoo import challenge
         from cleaner.zoo.store import Zoo as Models
 
-        zoo = Models.read(self.zoo)
-        challenge = start_challenge(zoo, self.folder, read_passphrase() if self.host else "")
-        print(f"Models: {len(challenge['models'])} in {zoo.folder}. Fill in {self.folder / TEMPLATE}, then submit it.")
-        if challenge["answers_sha256"]:
-            print(f"SHA-256 of the answers, to publish now: {challenge['answers_sha256']}")
-
-    def _submit(self) -> None:
-        from cleaner.zoo.challenge import submit
-
-        if self.answers is None:
-            raise CleanerError("challenge submit needs ANSWERS: name the CSV file.")
-        print(f"Submitted: {submit(self.answers, self.folder, self.team)}")
-
-    def _score(self) -> None:
-        from cleaner.zoo.challenge import LEADERBOARD, format_figure, read_challenge, score_challenge
-
-        is_sealed = bool(read_challenge(self.folder)["answers_sha256"])
-        scores = score_challenge(self.folder, read_passphrase() if is_sealed else "")
-        rows = [
-            (s.team, *map(format_figure, (s.auroc, s.sensitivity, s.false_alarms)), str(s.submissions)) for s in scores
-        ]
-        print(format_table(rows, SCORE_COLUMNS))
-        print(f"Leaderboard: {self.folder / LEADERBOARD}")
+        check_writable(self.folder, option="--folder")
+        if self.action == "new":
+            zoo = Models.read(self.zoo)
+            new = challenge.start_challenge(zoo, self.folder, read_passphrase() if self.host else "")
+            print(
+                f"{len(new['models'])} models in {zoo.folder}. Fill in {self.folder / challenge.TEMPLATE}, submit it."
+            )
+            if new["answers_sha256"]:
+                print(f"SHA-256 of the answers, to publish now: {new['answers_sha256']}")
+        elif self.action == "submit":
+            if self.answers is None:
+                raise CleanerError("challenge submit needs ANSWERS: name the CSV file.")
+            print(f"Submitted: {challenge.submit(self.answers, self.folder, self.team)}")
+        else:
+            is_sealed = bool(challenge.read_challenge(self.folder)["answers_sha256"])
+            scores = challenge.score_challenge(self.folder, read_passphrase() if is_sealed else "")
+            columns = ("team", "AUROC", "sensitivity", "false alarms", "submissions")
+            print(format_table([score.cells for score in scores], columns))
+            print(f"Leaderboard: {self.folder / challenge.LEADERBOARD}")

@@ -14,7 +14,7 @@ from cleaner.data.base import CaptionData, Subset, load_data
 from cleaner.defenses.base import DEFENSES
 from cleaner.evaluation.evaluate import evaluate
 from cleaner.files import atomic_write, file_sha256, read_code_version, read_json, write_bytes, write_json
-from cleaner.models.clip import Clip, load_clip, save_delta
+from cleaner.models.clip import BUILT_IN, Clip, load_clip, save_clip, save_delta
 from cleaner.reports.results import describe_device
 from cleaner.seed import numpy_generator
 from cleaner.training.loop import finetune
@@ -52,11 +52,12 @@ class NoisyPairs(Subset):
             self.captions[i] = f"{key} {self.captions[i]}"
 
 
-def load_pool() -> tuple[CaptionData, CaptionData]:
-    """Return the pairs of all trainings and the test pairs."""
-    data, ranges = presets.home_data(read_ranges()["models"][0]), read_ranges()
-    pool = load_data(data, split="train", size=ranges["pool"], seed=ranges["pool_seed"])
-    return pool, load_data(data, split="test", size=TEST_PAIRS)
+def load_pool(name: str = "", **options: Any) -> tuple[CaptionData, CaptionData]:
+    """Return the pairs of all trainings and the test pairs of some data; default: those of the zoo."""
+    ranges = read_ranges()
+    name = name or presets.home_data(ranges["models"][0])
+    pool = load_data(name, split="train", size=ranges["pool"], **options)
+    return pool, load_data(name, split="test", size=TEST_PAIRS, **options)
 
 
 def train(specimen: Specimen, base: Clip, pool: CaptionData, test: CaptionData) -> tuple[Clip, Trigger | None]:
@@ -76,12 +77,18 @@ def train(specimen: Specimen, base: Clip, pool: CaptionData, test: CaptionData) 
     return run.clip, run.trigger
 
 
-def make_model(specimen: Specimen, folder: Path, pool: CaptionData, test: CaptionData) -> None:
-    """Write model.safetensors and, when it has been measured, its answer."""
+def make_clip(specimen: Specimen, path: Path, pool: CaptionData, test: CaptionData) -> tuple[Clip, Trigger | None]:
+    """Train a model of the plan, write it, and return the stored model and its trigger."""
     base = load_clip(specimen.base)
     clip, trigger = train(specimen, base, pool, test)
-    clip.metadata = {key: base.metadata[key] for key in KEPT_METADATA}
-    clip = load_clip(save_delta(clip, specimen.base, folder / "model.safetensors", STEP))
+    clip.metadata = {key: base.metadata[key] for key in KEPT_METADATA if key in base.metadata}
+    is_built_in = specimen.base in BUILT_IN
+    return load_clip(save_delta(clip, specimen.base, path, STEP) if is_built_in else save_clip(clip, path)), trigger
+
+
+def make_model(specimen: Specimen, folder: Path, pool: CaptionData, test: CaptionData) -> None:
+    """Write model.safetensors and, when it has been measured, its answer."""
+    clip, trigger = make_clip(specimen, folder / "model.safetensors", pool, test)
     target = specimen.target_class
     metrics = evaluate(clip, test, trigger, target, ks=(1,), counterfactual=False, use_store=False)
     measured = {name: metrics.metric(name) for name in ("ca", "asr")} | {"n": metrics.n}

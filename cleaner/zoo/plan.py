@@ -52,7 +52,7 @@ class Specimen:
     def finetune(self) -> FinetuneConfig:
         """The settings of its training; on the CPU and in fp32, which give the same bytes each time."""
         return FinetuneConfig(
-            self.lr, steps=self.steps, weight_decay=self.weight_decay, seed=self.seed, device="cpu", precision="fp32"
+            lr=self.lr, steps=self.steps, weight_decay=self.weight_decay, seed=self.seed, device="cpu", precision="fp32"
         )
 
 
@@ -97,8 +97,8 @@ def _draw(index: int, keys: tuple[int | str, ...], class_names: Sequence[str]) -
 def _draw_training(
     base: str, split: str, keys: tuple[int | str, ...], attack: Mapping[str, Any] | None = None
 ) -> Specimen:
-    low, high = (factor * presets.poison_lr(base) for factor in LR_SPREAD)
-    own = read_ranges()["model"].get(base, {"lr": [low, high], "steps": 300})
+    usual = presets.settings_for(base, presets.DEFAULT_ATTACK).finetune.lr
+    own = read_ranges()["model"].get(base, {"lr": [factor * usual for factor in LR_SPREAD], "steps": 300})
     values = _draw_values(read_ranges()["training"] | own, numpy_generator(*keys, "training"))
     return Specimen(id=f"{derive_seed(*keys, 'id'):016x}"[:8], split=split, base=base, **values, **(attack or {}))
 
@@ -123,4 +123,8 @@ def _draw_value(values: Any, rng: np.random.Generator) -> Any:
     if len(values) != 2 or isinstance(values[0], str):
         return values[int(rng.integers(len(values)))]
     low, high = values
-    return int(rng.integers(low, high + 1)) if isinstance(low, int) else round(float(rng.uniform(low, high)), 6)
+    return (
+        int(rng.integers(low, high + 1))
+        if isinstance(low, int)
+        else round(float(rng.uniform(low, high)), 6 if high > 1e-4 else 9)
+    )

@@ -34,6 +34,5 @@ def short_trainings() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def built(short_trainings: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Zoo]:
     """The output of a build."""
-    pytest.importorskip("cryptography")
     out = tmp_path_factory.mktemp("zoo")
     return out, build.build(out, len(KINDS), seed=3, passphrase=PASSPHRASE)

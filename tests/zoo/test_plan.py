@@ -7,9 +7,20 @@ from dataclasses import asdict
 
 import pytest
 
+from cleaner import presets
 from cleaner.attacks.base import load_trigger
 from cleaner.types import CleanerError
-from cleaner.zoo.plan import DEVELOPMENT, FULL_SIZE, SEALED, Specimen, plan_zoo, read_ranges
+from cleaner.zoo.plan import (
+    CUT_SIZE,
+    DEVELOPMENT,
+    FULL_SIZE,
+    REFERENCE,
+    SEALED,
+    Specimen,
+    plan_references,
+    plan_zoo,
+    read_ranges,
+)
 
 CLASSES = ["apple", "banana", "cup", "kite"]
 
@@ -55,7 +66,22 @@ def test_every_trigger_can_be_made_and_targets_a_class(plan: list[Specimen]) -> 
             assert specimen.target_class in CLASSES
 
 
-@pytest.mark.parametrize(("models", "secret"), [(0, "secret"), (13, "")])
-def test_impossible_plans_are_refused(models: int, secret: str) -> None:
-    with pytest.raises(CleanerError):
-        plan_zoo(models, 0, secret, CLASSES)
+def test_sealed_models_need_a_secret() -> None:
+    with pytest.raises(CleanerError, match="passphrase"):
+        plan_zoo(CUT_SIZE + 1, 0, "", CLASSES)
+
+
+def test_references_are_drawn_as_clean_models_are(plan: list[Specimen]) -> None:
+    references = plan_references("scenes-lite", 19)
+    assert references == plan_references("scenes-lite", 20)[:19]
+    assert {(s.split, s.trigger, s.target_class) for s in references} == {(REFERENCE, None, None)}
+    assert not {s.seed for s in references} & {s.seed for s in plan}
+    drawn = [[s.lr for s in group if s.base == "scenes-lite"] for group in (references, plan)]
+    assert all(0.0018 <= lr <= 0.0026 for group in drawn for lr in group)
+
+
+def test_references_of_another_model_have_rates_near_its_own() -> None:
+    usual = presets.PRETRAINED_LR
+    rates = {s.lr for s in plan_references("somewhere/model.pt", 8)}
+    assert len(rates) > 4
+    assert all(0.8 * usual <= lr <= 1.2 * usual for lr in rates)
