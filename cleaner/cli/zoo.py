@@ -49,12 +49,12 @@ class Zoo:
         import torch
 
         from cleaner.zoo.build import build
-        from cleaner.zoo.plan import DEVELOPMENT, SEALED, count_development
+        from cleaner.zoo.plan import CUT_SIZE, DEVELOPMENT, SEALED
 
         validate_minima(self, models=1)
         check_writable(self.out)
         torch.set_num_threads(1)  # sums in another order would be other models
-        passphrase = read_passphrase() if count_development(self.models) < self.models else ""
+        passphrase = read_passphrase() if self.models > CUT_SIZE else ""
         zoo = build(self.out, self.models, self.seed, passphrase, Progress())
         counts = f"{len(zoo.list_ids(DEVELOPMENT))} models with public answers, {len(zoo.list_ids(SEALED))} sealed"
         print(f"Zoo: {zoo.folder} ({counts})")

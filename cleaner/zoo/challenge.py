@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -88,17 +89,16 @@ def parse_answers(content: bytes, ids: Sequence[str]) -> dict[str, float]:
     """
     rows = list(csv.reader(io.StringIO(content.decode("utf-8-sig", errors="replace"))))
     rows = [[cell.strip() for cell in row] for row in rows if any(cell.strip() for cell in row)]
-    if not rows or rows[0] != HEADER or any(len(row) != len(HEADER) for row in rows):
+    if rows[:1] != [HEADER] or any(len(row) != len(HEADER) for row in rows):
         raise CleanerError(f"the answers need two columns, {' and '.join(HEADER)}: start from {TEMPLATE}.")
-    counts = Counter(id for id, _ in rows[1:])
+    counts, scores = Counter(id for id, _ in rows[1:]), dict.fromkeys(ids, math.nan)
     for id in (*ids, *counts):
         if id not in ids or counts[id] != 1:
             raise CleanerError(f"the answers have {counts[id]} rows for the model {id!r}: give one for each model.")
-    scores: dict[str, float] = {}
     for id, text in rows[1:]:
         with suppress(ValueError):
             scores[id] = float(text)
-        if not 0 <= scores.get(id, -1) <= 1:
+        if not 0 <= scores[id] <= 1:
             raise CleanerError(f"the score of {id} must be from 0 (clean) to 1 (backdoored), not {text!r}.")
     return scores
 

@@ -62,17 +62,12 @@ def read_ranges() -> dict[str, Any]:
     return tomllib.loads(Path(__file__).with_name("plan.toml").read_text(encoding="utf-8"))
 
 
-def count_development(models: int) -> int:
-    """Return how many of the models have public answers: all of a cut, a third of more."""
-    return models if models <= CUT_SIZE else models // 3
-
-
 def plan_zoo(models: int, seed: int, secret: str, class_names: Sequence[str]) -> list[Specimen]:
-    """Return the models of a zoo, those with public answers first.
+    """Return the models of a zoo, those with public answers first: a third, or all of a cut.
 
     secret: drawn from the host's passphrase; without it, the plan of the sealed models cannot be repeated.
     """
-    public = count_development(models)
+    public = models if models <= CUT_SIZE else models // 3
     if public < models and not secret:
         raise CleanerError("the sealed models need a passphrase: give one, or build at most 12 models.")
     return [_draw(i, ("zoo", seed, "" if i < public else secret), class_names) for i in range(models)]
