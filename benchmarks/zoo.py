@@ -37,7 +37,7 @@ class Options:
 
     build: Path = Path("zoo-build")
     """Folder of `zoo build`: its host's, with all answers."""
-    part: Literal["references", "development", "sealed"] = DEVELOPMENT
+    part: Literal["references", "development", "sealed"] = "development"
     """What to measure."""
     model: str = "scenes-lite"
     """Built-in model of the references."""
@@ -50,8 +50,8 @@ def main(options: Options) -> None:
     protocol.start(1)
     data = load_data(home_data(options.model), split="test", size=IMAGES)
     if options.part == "references":
-        source, path = (home_data(options.model), {}), ASSETS / f"{options.model}.json"
-        build_population(options.model, source, data, options.models, path, Progress(REFERENCE))
+        path = ASSETS / f"{options.model}.json"
+        build_population(options.model, (home_data(options.model), {}), data, options.models, path, Progress(REFERENCE))
         return
     for path in sorted((options.build / "work").glob("*/answers.json")):
         answer = read_json(path)

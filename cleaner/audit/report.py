@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from cleaner.attacks.base import TRIGGERS, Trigger
-from cleaner.audit.evidence import FALSE_ALARMS, Evidence, compare, run_tests
+from cleaner.audit.evidence import FALSE_ALARMS, KNOWN, Evidence, compare, run_tests
 from cleaner.audit.population import FEWEST, FOLDER, list_scores
 from cleaner.data.base import CaptionData
 from cleaner.evaluation.evaluate import evaluate
@@ -36,43 +37,47 @@ INTERFACES: dict[str, tuple[str, ...]] = {
 def audit(
     clip: Clip, data: CaptionData, population: Mapping[str, Any], on_step: OnStep | None = None
 ) -> dict[str, Any]:
-    """Return the result of an audit, JSON-ready. data: about 500 images, with classes, labels if there are any."""
-    evidence = run_tests(clip, data, on_step)
+    """Return the result of an audit, JSON-ready. data: about 600 images, with classes, labels if there are any."""
+    evidence, references = run_tests(clip, data, on_step), list_scores(population)
+    usual = {name: median([each[KNOWN][name] for each in references] or [0.0]) for name in evidence.rises}
+    ranking = sorted(usual, key=lambda name: usual[name] - evidence.rises[name].rise)
     judged = judge(evidence, population)
-    suspect = judged["findings"][-1]["class_name"]
     return add_provenance(
         "ta-cleaner audit",
         **judged,
         model={"name": clip.name, "weights_sha256": clip.sha256(), "description": describe_model(clip)},
         data={"name": data.name, "n": len(data), "sha256": data.fingerprint()},
         false_alarm_rate=FALSE_ALARMS,
-        references={k: v for k, v in population.items() if k != "models"} | {"n": len(list_scores(population))},
+        references={key: value for key, value in population.items() if key != "models"} | {"n": len(references)},
         scores=evidence.scores,
-        known_triggers=[asdict(result) for result in evidence.scan.results],
-        settings_tried=evidence.scan.tried,
+        known_triggers=[asdict(evidence.rises[name]) | {"usual": usual[name]} for name in ranking[:LISTED]],
+        settings_tried=len(evidence.triggers),
         inversion=asdict(evidence.inversion),
-        interfaces=_measure_interfaces(clip, data, evidence, suspect, on_step),
+        interfaces=_measure_interfaces(clip, data, evidence, judged["findings"][0]["name"], on_step),
         detection=read_json(assets() / FOLDER / "detection.json"),
     )
 
 
 def judge(evidence: Evidence, population: Mapping[str, Any]) -> dict[str, Any]:
-    """Return "verdict" and "findings", JSON-ready."""
+    """Return "verdict" and "findings" with their classes, JSON-ready."""
     references = list_scores(population)
-    findings = compare(evidence.scores, references)
-    verdict = SUSPICIOUS if findings[-1].p <= FALSE_ALARMS else NOTHING
-    verdict = verdict if len(references) >= FEWEST else NOT_TESTABLE
-    return {"verdict": verdict, "findings": [asdict(finding) for finding in findings]}
+    known, inversion, both = findings = compare(evidence.scores, references)
+    classes = [evidence.rises[known.name].class_name, inversion.name]
+    classes.append(classes[inversion.distance > known.distance])
+    verdict = SUSPICIOUS if both.p <= FALSE_ALARMS else NOTHING
+    return {
+        "verdict": verdict if len(references) >= FEWEST else NOT_TESTABLE,
+        "findings": [asdict(each) | {"class_name": name} for each, name in zip(findings, classes, strict=True)],
+    }
 
 
 def _measure_interfaces(
-    clip: Clip, data: CaptionData, evidence: Evidence, target: str, on_step: OnStep | None
+    clip: Clip, data: CaptionData, evidence: Evidence, setting: str, on_step: OnStep | None
 ) -> list[dict[str, Any]]:
-    """Return what the best known trigger toward the most suspicious class, and the inverted one, do to each use."""
+    """Return what a setting of a known trigger and the inverted trigger do to each use, toward their classes."""
     if not len(data.labeled_rows()):
         return []
-    best = max((r for r in evidence.scan.results if r.class_name == target), key=lambda result: result.rise)
-    tried: list[tuple[str, Trigger, str]] = [(best.trigger, evidence.scan.triggers[best.trigger], target)]
+    tried: list[tuple[str, Trigger, str]] = [(setting, evidence.triggers[setting], evidence.rises[setting].class_name)]
     rows = []
     with TemporaryDirectory() as folder:
         if evidence.inversion.suspect is not None:
@@ -92,4 +97,4 @@ def render_html(result: Mapping[str, Any], file: str) -> str:
     template = Path(__file__).with_name("audit.html.jinja").read_text(encoding="utf-8")
     page = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(template)
     classes = sorted(result["inversion"]["classes"].items(), key=lambda item: item[1])[:LISTED]
-    return page.render(result, file=file, fewest=FEWEST, rises=result["known_triggers"][:LISTED], classes=classes)
+    return page.render(result, file=file, fewest=FEWEST, classes=classes)

@@ -58,7 +58,9 @@ class Audit:
         file = describe_model_file(str(path) if is_run_folder(self.model) else self.model) or f"{self.model} (built in)"
         write_json(out.with_suffix(".json"), result | {"file": file})
         write_text(out, render_html(result, file))
-        rows = [(f["test"], f["class_name"], f"{f['distance']:.1f}", f"{f['p']:.3f}") for f in result["findings"]]
-        print(format_table(rows, ("test", "class that stands out most", "by", "p")))
+        rows = [
+            (f["test"], f["name"], f["class_name"], f"{f['distance']:.1f}", f"{f['p']:.3f}") for f in result["findings"]
+        ]
+        print(format_table(rows, ("test", "what stands out most", "class", "by", "p")))
         print(f"\nVerdict: {result['verdict']} ({result['references']['n']} clean references). Written to {out}.")
         raise SystemExit(EXIT_CODES[result["verdict"]])

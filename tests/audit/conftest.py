@@ -8,20 +8,19 @@ from cleaner.attacks.base import TRIGGERS
 from cleaner.audit.evidence import Evidence, Scores
 from cleaner.data.base import CaptionData
 from cleaner.evaluation.scan import ScanResult
-from cleaner.evaluation.scan_variants import VariantScan
 from cleaner.runs.inversion_result import Inversion
 
 
 def make_evidence(data: CaptionData, rise: float) -> Evidence:
-    """Return evidence in which a patch moves a share of the images to the first class."""
-    rises = [rise if i == 0 else 0.01 * i for i in range(len(data.class_names))]
-    results = [
-        ScanResult("badnet", name, 0.0, up, (up - 0.1, up + 0.1), 40)
-        for name, up in zip(data.class_names, rises, strict=True)
-    ]
-    scanned = VariantScan(results, {"badnet": TRIGGERS["badnet"]()}, tried=9, data=data)
+    """Return evidence in which a patch moves a share of the images to the second class."""
+    name, triggers = data.class_names[1], {label: TRIGGERS[label]() for label in ("badnet", "sig")}
+    rises = {
+        label: ScanResult(label, name, 0.0, up, (up - 0.1, up + 0.1), 40)
+        for label, up in [("badnet", rise), ("sig", 0.1)]
+    }
     sizes = dict.fromkeys(data.class_names, 0.03)
-    return Evidence(scanned, Inversion(model="m", data="d", classes=sizes, suspect=None, settings={}, seconds=0.0))
+    inversion = Inversion(model="m", data="d", classes=sizes, suspect=None, settings={}, seconds=0.0)
+    return Evidence(triggers, rises, inversion)
 
 
 @pytest.fixture

@@ -38,7 +38,7 @@ def test_a_class_that_stands_out_in_one_test_is_found_and_named(test: str) -> No
     rng = np.random.default_rng(1)
     references = [draw(rng) for _ in range(N)]
     *findings, both = compare(shift(draw(rng), test, "class 7", 40.0), references)
-    assert (both.test, both.class_name, both.p) == (ALL, "class 7", 1 / (N + 1))
+    assert (both.test, both.name, both.p) == (ALL, "class 7", 1 / (N + 1))
     assert {finding.test for finding in findings if finding.p == 1 / (N + 1)} == {test}
     assert both.largest_reference is not None
     assert both.distance > both.largest_reference

@@ -41,9 +41,7 @@ def test_verdict(
     result = audit(tiny_clip, toy_data, population | {"models": population["models"][:models]})
     assert result["verdict"] == verdict
     assert result["references"]["n"] == models
-    assert result["findings"][-1]["class_name"] == (
-        toy_data.class_names[0] if rise > 0.5 else result["findings"][-1]["class_name"]
-    )
+    assert result["findings"][-1]["class_name"] == toy_data.class_names[1]
     (row,) = result["interfaces"]  # without an inverted trigger
     assert 0 <= row["uses"]["Zero-shot"][0] <= 1
     page = render_html(result, "<script>file.pt")
