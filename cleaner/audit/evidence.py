@@ -80,16 +80,18 @@ def compare(scores: Scores, references: Sequence[Scores]) -> list[Finding]:
     Full conformal p-values: with n references, (1 + how many stand out at least as much) / (n + 1). A score stands out
     by (score - median) / max(1.4826 MAD, `MIN_SPREAD`), with median and MAD of the same score in all n + 1 models, and
     a model by its farthest score, for both tests in either of them. p is at most alpha with probability alpha or less
-    for a model that is exchangeable with the references.
+    for a model that is exchangeable with the references. A score that a reference lacks, as of a new attack, is left
+    out.
     """
-    distances, names = {}, {test: list(own) for test, own in scores.items()}
+    distances, names = {}, {}
     for test, own in scores.items():
-        values = np.array([[each[test][name] for name in own] for each in (scores, *references)])
+        names[test] = [name for name in own if all(name in each[test] for each in references)]
+        values = np.array([[each[test][name] for name in names[test]] for each in (scores, *references)])
         median = np.median(values, axis=0)
         spread = np.maximum(MAD_SCALE * np.median(np.abs(values - median), axis=0), MIN_SPREAD)
         distances[test] = (values - median) / spread
     distances[ALL] = np.concatenate(list(distances.values()), axis=1)
-    names[ALL] = [name for own in scores.values() for name in own]
+    names[ALL] = [name for own in names.values() for name in own]
     findings = []
     for test, each in distances.items():
         farthest = each.max(axis=1)

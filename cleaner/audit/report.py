@@ -39,7 +39,7 @@ def audit(
 ) -> dict[str, Any]:
     """Return the result of an audit, JSON-ready. data: about 600 images, with classes, labels if there are any."""
     evidence, references = run_tests(clip, data, on_step), list_scores(population)
-    usual = {name: median([each[KNOWN][name] for each in references] or [0.0]) for name in evidence.rises}
+    usual = {name: median([each[KNOWN].get(name, 0.0) for each in references] or [0.0]) for name in evidence.rises}
     ranking = sorted(usual, key=lambda name: usual[name] - evidence.rises[name].rise)
     judged = judge(evidence, population)
     return add_provenance(

@@ -51,6 +51,13 @@ def test_a_model_that_the_references_equal_does_not_stand_out() -> None:
     assert [finding.distance for finding in findings] == [0, 0, 0]
 
 
+def test_a_score_that_the_references_lack_is_left_out() -> None:
+    rng = np.random.default_rng(4)
+    references, scores = [draw(rng) for _ in range(N)], draw(rng)
+    more = {**scores, KNOWN: {"new attack": 99.0, **scores[KNOWN]}}
+    assert compare(more, references) == compare(scores, references)
+
+
 def test_without_references_nothing_can_be_said() -> None:
     findings = compare(draw(np.random.default_rng(3)), [])
     assert [(finding.p, finding.largest_reference) for finding in findings] == [(1, None)] * 3
