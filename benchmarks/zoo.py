@@ -59,7 +59,7 @@ def main(options: Options) -> None:
         if answer["plan"]["split"] == options.part and not is_done:
             clip = load_clip(path.with_name("model.safetensors"))
             evidence = run_tests(clip, data, Progress(path.parent.name))
-            row = describe(answer) | judge(evidence, find_population(clip, data)) | {"scores": evidence.scores}
+            row = describe(answer) | judge(evidence, find_population(clip, data))
             add_row(RESULT_PATH, protocol.stamp_row(row), lambda row: (row["part"], row["id"]))
     write_json(ASSETS / "detection.json", summarize(read_rows(RESULT_PATH)))
 

@@ -12,7 +12,9 @@ from typing import Any
 
 from cleaner.audit.evidence import FALSE_ALARMS, Scores, run_tests
 from cleaner.data.base import CaptionData
-from cleaner.files import assets, cache_root, read_json, write_json
+from cleaner.evaluation.scan import find_scannable_triggers
+from cleaner.evaluation.scan_variants import list_variants
+from cleaner.files import assets, cache_root, read_json, write_text
 from cleaner.models.clip import Clip, load_clip
 from cleaner.reports.results import add_provenance
 from cleaner.text import TEXT_VERSION
@@ -45,8 +47,12 @@ def find_population(clip: Clip, data: CaptionData) -> dict[str, Any]:
 
 
 def list_scores(population: Mapping[str, Any]) -> list[Scores]:
-    """Return the scores of each model of a population."""
-    return [model["scores"] for model in population.get("models", ())]
+    """Return the scores of each model of a population, whose file has their names once."""
+    names: Mapping[str, list[str]] = population.get("names", {})
+    return [
+        {test: dict(zip(names[test], values, strict=True)) for test, values in model["scores"].items()}
+        for model in population.get("models", ())
+    ]
 
 
 def build_population(
@@ -57,7 +63,8 @@ def build_population(
     The models are drawn as clean ones of a zoo are (`plan_references`), and tested on `data`.
     """
     clip = load_clip(base)
-    content = {"base": base, **describe_subject(clip, data), "text_version": TEXT_VERSION}
+    settings = len(list_variants(find_scannable_triggers()[0]))
+    content = {"base": base, **describe_subject(clip, data), "settings": settings, "text_version": TEXT_VERSION}
     stored = read_json(path)
     done = stored["models"] if content.items() <= stored.items() else []
     pool, test = load_pool(source[0], **source[1])
@@ -66,7 +73,9 @@ def build_population(
         with TemporaryDirectory() as folder:
             reference, _ = make_clip(specimen, Path(folder) / "model.safetensors", pool, test)
             scores = run_tests(reference, data, on_step, patch_steps=10).scores  # which does not change the scores
-        done = [*done, {"id": specimen.id, "seed": specimen.seed, "lr": specimen.lr, "scores": scores}]
-        stored = add_provenance(f"ta-cleaner audit --reference {base}", **content, models=done)
-        write_json(path, stored)
+        values = {test: list(each.values()) for test, each in scores.items()}
+        names = {test: list(each) for test, each in scores.items()}
+        done = [*done, {"id": specimen.id, "seed": specimen.seed, "lr": specimen.lr, "scores": values}]
+        stored = add_provenance(f"ta-cleaner audit --reference {base}", **content, names=names, models=done)
+        write_text(path, json.dumps(stored))
     return stored

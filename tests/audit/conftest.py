@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import pytest
 
 from cleaner.attacks.base import TRIGGERS
@@ -21,6 +24,13 @@ def make_evidence(data: CaptionData, rise: float) -> Evidence:
     sizes = dict.fromkeys(data.class_names, 0.03)
     inversion = Inversion(model="m", data="d", classes=sizes, suspect=None, settings={}, seconds=0.0)
     return Evidence(triggers, rises, inversion)
+
+
+def make_population(references: Sequence[Scores]) -> dict[str, Any]:
+    """Return the names and models of a population file."""
+    names = {test: list(each) for test, each in references[0].items()}
+    models = [{"scores": {test: list(each.values()) for test, each in scores.items()}} for scores in references]
+    return {"names": names, "models": models}
 
 
 @pytest.fixture

@@ -14,15 +14,15 @@ from cleaner.audit.report import NOT_TESTABLE, NOTHING, SUSPICIOUS, audit, rende
 from cleaner.data.base import CaptionData
 from cleaner.files import write_json
 from cleaner.models.clip import Clip
-from tests.audit.conftest import make_evidence
+from tests.audit.conftest import make_evidence, make_population
 
 Population = dict[str, Any]
 
 
 @pytest.fixture
 def population(tiny_clip: Clip, toy_data: CaptionData, references: list[Scores]) -> Population:
-    models = [{"id": str(i), "scores": scores} for i, scores in enumerate(references)]
-    return {"base": "tiny", **describe_subject(tiny_clip, toy_data), "commit": "c", "command": "x", "models": models}
+    provenance = {"base": "tiny", "commit": "c", "command": "x"}
+    return provenance | describe_subject(tiny_clip, toy_data) | make_population(references)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from cleaner.audit import population, report
 from cleaner.cli import audit
 from cleaner.data.base import CaptionData
 from cleaner.files import read_json
-from tests.audit.conftest import make_evidence
+from tests.audit.conftest import make_evidence, make_population
 
 
 @pytest.fixture(autouse=True)
@@ -20,7 +20,7 @@ def quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Audits of 40 images without tests, compared with 19 clean models."""
 
     def find(_: Any, data: CaptionData) -> dict[str, Any]:
-        return {"base": "m", "models": [{"scores": make_evidence(data, 0.01 * i).scores} for i in range(19)]}
+        return {"base": "m"} | make_population([make_evidence(data, 0.01 * i).scores for i in range(19)])
 
     monkeypatch.setattr(audit, "IMAGES", 40)
     monkeypatch.setattr(population, "find_population", find)
