@@ -61,6 +61,7 @@ class Audit:
         rows = [
             (f["test"], f["name"], f["class_name"], f"{f['distance']:.1f}", f"{f['p']:.3f}") for f in result["findings"]
         ]
-        print(format_table(rows, ("test", "what stands out most", "class", "by", "p")))
-        print(f"\nVerdict: {result['verdict']} ({result['references']['n']} clean references). Written to {out}.")
+        if result["references"]["n"]:
+            print(format_table(rows, ("test", "what stands out most", "class", "by", "p")), end="\n\n")
+        print(f"Verdict: {result['verdict']} ({result['references']['n']} clean references). Written to {out}.")
         raise SystemExit(EXIT_CODES[result["verdict"]])
