@@ -5,7 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cleaner.audit.evidence import ALL, FALSE_ALARMS, INVERSION, KNOWN, Scores, compare
+from cleaner.attacks.base import TRIGGERS
+from cleaner.audit import evidence
+from cleaner.audit.evidence import ALL, FALSE_ALARMS, INVERSION, KNOWN, Scores, compare, run_tests
+from cleaner.data.base import TensorData
+from cleaner.evaluation.scan import scan
+from cleaner.models.clip import Clip
 
 CLASSES = [f"class {i}" for i in range(12)]
 N = 19
@@ -61,3 +66,18 @@ def test_a_score_that_the_references_lack_is_left_out() -> None:
 def test_without_references_nothing_can_be_said() -> None:
     findings = compare(draw(np.random.default_rng(3)), [])
     assert [(finding.p, finding.largest_reference) for finding in findings] == [(1, None)] * 3
+
+
+def test_the_tests_score_every_setting_and_every_class(
+    tiny_clip: Clip, toy_data: TensorData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    triggers = {"large": TRIGGERS["badnet"](patch_size=64), "small": TRIGGERS["badnet"](patch_size=8)}
+    monkeypatch.setattr(evidence, "list_variants", lambda _: triggers)
+    found = run_tests(tiny_clip, toy_data, patch_steps=10)
+    again = run_tests(tiny_clip, toy_data, patch_steps=12)
+    assert found.scores == again.scores  # references are inverted with fewer steps
+    assert set(found.scores[KNOWN]) == set(triggers)
+    assert set(found.scores[INVERSION]) == set(toy_data.class_names)
+    lines = scan(tiny_clip, toy_data, triggers, n=len(toy_data))
+    for name, rise in found.scores[KNOWN].items():
+        assert rise == pytest.approx(max(line.rise for line in lines if line.trigger == name), abs=1e-4)
