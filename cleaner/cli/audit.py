@@ -11,7 +11,7 @@ import tyro
 
 from cleaner.cli.folders import resolve_output_file
 from cleaner.cli.options import MODEL_HELP, OWN_DATA_HELP, Device, stated_default, validate_minima
-from cleaner.cli.output import Progress, format_table
+from cleaner.cli.output import Progress
 from cleaner.files import cache_root, is_run_folder, write_json, write_text
 
 IMAGES = 600
@@ -30,9 +30,7 @@ class Audit:
     reference: Annotated[
         str | None, stated_default(help="Clean model of the same architecture, to finetune references from first.")
     ] = None
-    references: Annotated[int, tyro.conf.arg(help="With --reference: how many; those of an earlier call are used.")] = (
-        19
-    )
+    references: Annotated[int, tyro.conf.arg(help="With --reference: how many; earlier ones are used again.")] = 19
     out: Annotated[Path, tyro.conf.arg(help="HTML file; the JSON file is next to it.")] = Path("audit.html")
     device: Device = "auto"
 
@@ -48,20 +46,15 @@ class Audit:
         data = load_split(source, "test", IMAGES)
         clip = load_run_or_model(self.model, self.device)
         if self.reference is not None:
-            is_run = is_run_folder(self.reference)
-            base = str(Path(self.reference) / "model.safetensors") if is_run else self.reference
-            name = hashlib.sha256(f"{base} {source}".encode()).hexdigest()[:16]
+            name = hashlib.sha256(f"{self.reference} {source}".encode()).hexdigest()[:16]
             path = cache_root() / FOLDER / f"{name}.json"
-            build_population(base, source, data, self.references, path, Progress("references"))
+            build_population(self.reference, source, data, self.references, path, Progress("references"))
         result = audit(clip, data, find_population(clip, data), Progress())
-        path = Path(self.model) / "model.safetensors"
-        file = describe_model_file(str(path) if is_run_folder(self.model) else self.model) or f"{self.model} (built in)"
+        model = str(Path(self.model) / "model.safetensors") if is_run_folder(self.model) else self.model
+        file = describe_model_file(model) or f"{model} (built in)"
         write_json(out.with_suffix(".json"), result | {"file": file})
         write_text(out, render_html(result, file))
-        rows = [
-            (f["test"], f["name"], f["class_name"], f"{f['distance']:.1f}", f"{f['p']:.3f}") for f in result["findings"]
-        ]
-        if result["references"]["n"]:
-            print(format_table(rows, ("test", "what stands out most", "class", "by", "p")), end="\n\n")
+        for found in result["findings"] if result["references"]["n"] else ():
+            print("{test}: {name}, class {class_name}, stands out by {distance:.1f}, p = {p:.3f}".format(**found))
         print(f"Verdict: {result['verdict']} ({result['references']['n']} clean references). Written to {out}.")
         raise SystemExit(EXIT_CODES[result["verdict"]])

@@ -35,11 +35,8 @@ Figure = tuple[float, float, float]
 class Score:
     """The figures of a team's newest submission, with 95% intervals (value, low, high), 0..1.
 
-    Attributes:
-        auroc: share of pairs in which the backdoored model has the higher score; interval by the bootstrap.
-        sensitivity, false_alarms: shares of backdoored and of clean models that were flagged; intervals by Wilson.
-        submissions: how many the team made: each one tells it something about the answers.
-        counts: backdoored and clean models.
+    auroc: interval by the bootstrap, the others by Wilson. submissions: how many the team made, each of which tells it
+    something about the answers. counts: backdoored and clean models.
     """
 
     team: str

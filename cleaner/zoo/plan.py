@@ -28,11 +28,8 @@ LR_SPREAD = (0.8, 1.2)
 class Specimen:
     """How one model is made. Clean and backdoored ones differ in trigger and target class alone.
 
-    Attributes:
-        id: a name that says nothing.
-        rate: share of poisoned pairs; of a clean model, of pairs with a wrong caption.
-        noise: share of other pairs with a wrong caption.
-        trigger: `state_dict()` of the trigger before it is prepared; None: a clean model.
+    rate: share of poisoned pairs; of a clean model, of pairs with a wrong caption. noise: share of others with a wrong
+    caption. trigger: `state_dict()` of the trigger before it is prepared; None: a clean model.
     """
 
     id: str

@@ -48,5 +48,4 @@ def unseal(sealed: bytes, passphrase: str, sha256: str) -> dict[str, Any]:
 
 def _encrypt(content: bytes, passphrase: str, salt: bytes) -> bytes:
     """Return the XOR of content and pad, which is its own inverse."""
-    pad = derive(passphrase, salt, max(len(content), 1))
-    return bytes(a ^ b for a, b in zip(content, pad, strict=False))
+    return bytes(a ^ b for a, b in zip(content, derive(passphrase, salt, len(content) + 1), strict=False))
