@@ -13,6 +13,7 @@ import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
 from cleaner.cli.app import App
+from cleaner.cli.audit import Audit
 from cleaner.cli.demo import Demo
 from cleaner.cli.detect import Detect
 from cleaner.cli.exercises import Check, Class, Exercise
@@ -24,6 +25,7 @@ from cleaner.cli.report import ExportFilm, ExportTensorboard, Playground, Report
 from cleaner.cli.scan import Scan
 from cleaner.cli.sweep import Sweep
 from cleaner.cli.training import Defend, Poison, Pretrain, Rebound
+from cleaner.cli.zoo import Challenge, Zoo
 from cleaner.files import read_code_version
 from cleaner.loading import loading_libraries
 from cleaner.registry import suggest
@@ -54,6 +56,9 @@ Command = (
     | Annotated[Class, tyro.conf.subcommand("class")]
     | Annotated[Exercise, tyro.conf.subcommand("exercise")]
     | Annotated[Check, tyro.conf.subcommand("check")]
+    | Annotated[Audit, tyro.conf.subcommand("audit")]
+    | Annotated[Zoo, tyro.conf.subcommand("zoo")]
+    | Annotated[Challenge, tyro.conf.subcommand("challenge")]
     | Annotated[Runs, tyro.conf.subcommand("runs")]
     | Annotated[List, tyro.conf.subcommand("list")]
     | Annotated[Presets, tyro.conf.subcommand("presets")]
