@@ -184,16 +184,22 @@ def _draw_texts(seed: int) -> list[tuple[int, str, bool]]:
     return found
 
 
+@lru_cache(maxsize=2)  # both stay: loading takes seconds of a class that works on the same exercise
+def _load_example(run: str) -> Any:
+    from cleaner.runs.run import load_run_clip
+
+    return load_run_clip(shipped_assets() / "example" / run)
+
+
 @lru_cache(maxsize=256)
 def _score_texts(seed: int) -> list[list[float]]:
     """Return the cosine of each text with its image, in the backdoored model and after the defense."""
     from cleaner.inspection.similarity import compute_similarities
-    from cleaner.runs.run import load_run_clip
 
     drawn, scores = _draw_texts(seed), []
     rows, texts = [row for row, _, _ in drawn[::TEXTS]], [text for _, text, _ in drawn]
     for run in read_exercises()["texts"].settings["runs"]:
-        clip = load_run_clip(shipped_assets() / "example" / run)
+        clip = _load_example(run)
         found = compute_similarities(clip, _load_pool().with_transform(clip.framing).images(rows), texts)
         scores.append([found[i // TEXTS][i] for i in range(len(texts))])
     return scores
