@@ -94,6 +94,7 @@ STAGE_LABELS = {
     "search": "Comparing classes",
     "invert": "Finding patch and mask",
     "detect": "Scoring",
+    "zoo": "Training the zoo",
 }
 """Stage of a step report -> what users read."""
 
