@@ -19,7 +19,7 @@ from cleaner.models.clip import load_clip
 from cleaner.zoo.plan import CUT_SIZE, DEVELOPMENT
 from cleaner.zoo.store import Zoo
 
-PERMUTATIONS = 39
+PERMUTATIONS = 24
 ZOO = Zoo.read()
 IDS = ZOO.list_ids(DEVELOPMENT)
 ANSWERS = ZOO.read_answers(DEVELOPMENT)

@@ -17,7 +17,7 @@ def test_the_passphrase_opens_the_answers_and_another_one_does_not() -> None:
     assert unseal(sealed, PASSPHRASE, sha256) == ANSWERS
     with pytest.raises(CleanerError, match="passphrase"):
         unseal(sealed, "correct horse batterz", sha256)
-    for place in range(0, len(sealed), 7):
+    for place in (0, len(sealed) // 2, len(sealed) - 1):
         damaged = bytearray(sealed)
         damaged[place] ^= 1
         with pytest.raises(CleanerError, match="published"):
