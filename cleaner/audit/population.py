@@ -73,8 +73,8 @@ def build_population(
         with TemporaryDirectory() as folder:
             reference, _ = make_clip(specimen, Path(folder) / "model.safetensors", pool, test)
             scores = run_tests(reference, data, on_step, patch_steps=10).scores  # which does not change the scores
-        values = {test: list(each.values()) for test, each in scores.items()}
-        names = {test: list(each) for test, each in scores.items()}
+        names = {test: sorted(each) for test, each in scores.items()}  # each model has its own order
+        values = {test: [scores[test][name] for name in each] for test, each in names.items()}
         done = [*done, {"id": specimen.id, "seed": specimen.seed, "lr": specimen.lr, "scores": values}]
         stored = add_provenance(f"ta-cleaner audit --reference {base}", **content, names=names, models=done)
         write_text(path, json.dumps(stored))
