@@ -57,10 +57,12 @@ def find_p_value(features: NDArray[np.float64], labels: NDArray[np.bool_]) -> fl
     return (1 + sum(rank(rng.permutation(labels)) >= found for _ in range(PERMUTATIONS))) / (1 + PERMUTATIONS)
 
 
+@pytest.mark.slow
 def test_a_classifier_on_size_steps_and_norms_finds_chance() -> None:
     assert find_p_value(read_features(), IS_BACKDOORED) > 0.05
 
 
+@pytest.mark.slow
 def test_the_same_classifier_finds_a_norm_that_tells() -> None:
     features = read_features().copy()
     features[:, -1] += 3 * features[:, -1].std() * IS_BACKDOORED
