@@ -26,7 +26,7 @@ def open_folder() -> Path | None:
     """Return the folder of the student who signed in; else draw the form and return None."""
     if STUDENT not in st.session_state:
         with st.form("exercises.sign_in", width=420):
-            own = st.text_input("ID", help="From your sheet; without a course, any name.").strip()
+            own = st.text_input("ID", placeholder="On your sheet; without a course, any name").strip()
             if not st.form_submit_button("Sign in", type="primary"):
                 return None
         student.find_student(own)  # raises for a wrong one
