@@ -97,4 +97,5 @@ def render_html(result: Mapping[str, Any], file: str) -> str:
     template = Path(__file__).with_name("audit.html.jinja").read_text(encoding="utf-8")
     page = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(template)
     classes = sorted(result["inversion"]["classes"].items(), key=lambda item: item[1])[:LISTED]
-    return page.render(result, file=file, fewest=FEWEST, classes=classes)
+    missed = [attack for attack, (found, _) in (result["detection"].get("found") or {}).items() if not found]
+    return page.render(result, file=file, fewest=FEWEST, classes=classes, missed=missed)

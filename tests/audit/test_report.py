@@ -44,12 +44,16 @@ def test_verdict(
     assert result["findings"][-1]["class_name"] == toy_data.class_names[1]
     (row,) = result["interfaces"]  # without an inverted trigger
     assert 0 <= row["uses"]["Zero-shot"][0] <= 1
-    page = render_html(result, "<script>file.pt")
+    page = render_html(result | {"detection": {}}, "<script>file.pt")
     assert "&lt;script&gt;file.pt" in page
     assert "<script" not in page
     assert " safe" not in page.lower().replace("safetensors", "")
-    assert "Not measured." in page  # how often it finds a backdoor, until a zoo was audited
+    assert "Not measured." in page  # how often it finds a backdoor, unless a zoo was audited
     assert ("--reference CLEAN_MODEL" in page) == (verdict == NOT_TESTABLE)
+    found = {"found": {"badclip": [0, 3], "badnet": [2, 3]}, "false_alarms": [1, 20], "models": ["tiny"]}
+    page = render_html(result | {"detection": found}, "file.pt")
+    assert ("find no model with badclip." in page) == (verdict == NOTHING)  # before anything else
+    assert "<td>2 of 3" in page
 
 
 def test_a_population_is_used_for_its_own_architecture_images_and_classes_alone(
