@@ -22,7 +22,7 @@ import tyro
 
 from benchmarks import RESULTS_DIR, protocol
 from benchmarks.browser import start_server
-from benchmarks.sessions import ERROR_MARKS, copy_example
+from benchmarks.sessions import ERROR_MARKS, copy_example, write_row
 from benchmarks.visitors import ERRORS_JS, OWN_TEXT_JS, SETTLE_SECONDS, Visitor, open_visitors
 from cleaner.exercises import course, student
 from cleaner.exercises.content import Field, read_exercises
@@ -54,9 +54,7 @@ def main(options: Options) -> int:
     """Measure, print and write; return 1 if there was a problem."""
     protocol.read_started_commit()
     row = measure(options)
-    protocol.write_result(options.out, seeds=[], rows=[row])
-    print(*(f"{name}: {value}" for name, value in row.items()), sep="\n")
-    return int(bool(row["failures"]))
+    return write_row(row, options.out)
 
 
 def measure(options: Options) -> dict[str, Any]:

@@ -68,7 +68,12 @@ def main(options: Options) -> int:
     """Measure, print and write; return 1 if there was a problem."""
     protocol.read_started_commit()
     row = measure(options)
-    protocol.write_result(options.out, seeds=[], rows=[row])
+    return write_row(row, options.out)
+
+
+def write_row(row: dict[str, Any], out: Path) -> int:
+    """Write the result file and print its row; return 1 if there was a problem."""
+    protocol.write_result(out, seeds=[], rows=[row])
     print(*(f"{name}: {value}" for name, value in row.items()), sep="\n")
     return int(bool(row["failures"]))
 

@@ -15,7 +15,7 @@ from cleaner.cli.output import Progress
 from cleaner.files import cache_root, is_run_folder, write_json, write_text
 
 IMAGES = 600
-"""Test images, of which the tests use fewer."""
+"""Test images that are loaded; each test uses a part of them."""
 
 
 @dataclass(frozen=True)

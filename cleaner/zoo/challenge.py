@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from cleaner.evaluation.bootstrap import auroc_interval
+from cleaner.evaluation.detection import measure_detection
 from cleaner.evaluation.metrics import wilson_interval
 from cleaner.files import read_json, read_limited, write_json, write_text
 from cleaner.types import CleanerError
@@ -35,7 +35,7 @@ Figure = tuple[float, float, float]
 class Score:
     """The figures of a team's newest submission, with 95% intervals (value, low, high), 0..1.
 
-    auroc: interval by the bootstrap, the others by Wilson. submissions: how many the team made, each of which tells it
+    auroc: interval by the bootstrap, the others by Wilson. submissions: how many the team made; each one reveals
     something about the answers. counts: backdoored and clean models.
     """
 
@@ -142,8 +142,8 @@ def score_answers(
         raise CleanerError("a challenge needs clean and backdoored models: build a zoo of at least 12.")
     shares = [(float((group >= FLAGGED).mean()), len(group)) for group in (backdoored, clean)]
     sensitivity, false_alarms = ((share, *wilson_interval(share, n)) for share, n in shares)
-    value = float((backdoored[:, None] > clean).mean() + (backdoored[:, None] == clean).mean() / 2)
-    auroc = (value, *auroc_interval(clean, backdoored))
+    ranking = measure_detection(clean, backdoored)
+    auroc = (ranking.auroc, *ranking.interval)
     return Score(team, auroc, sensitivity, false_alarms, submissions, (len(backdoored), len(clean)))
 
 
