@@ -66,6 +66,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "claim_captions": views_tables.mixed_captions,
     "class_key": class_tables.class_key,
     "class_models": class_tables.class_models,
+    "class_room": class_tables.class_room,
     "detection": detection_tables.detection,
     "detectors": lambda _: list_methods("detector", DETECTORS),
     "first_minute": quick_tables.first_minute,

@@ -37,6 +37,17 @@ def _join(value: object) -> str:
     return " / ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
+def class_room(root: Path) -> str:
+    """Return what was measured with a class on one server."""
+    result = read_measurement(root, "classroom.json")
+    (row,) = result["rows"]
+    return (
+        f"Measured with {row['students']} students at once for {row['minutes']:g} minutes, an action of each every "
+        f"{row['pause_seconds']:g} s: {row['actions']:,} actions with {row['failures']:,} failures; a page is drawn "
+        f"after {row['median_seconds']} s (median), at most {row['slowest_seconds']} s. {describe_origin(result)}"
+    )
+
+
 def class_models(root: Path) -> str:
     """Return whether the hidden trigger of a student's model stands out in the scans of the exercise."""
     result = read_measurement(root, "exercise_models.json")
