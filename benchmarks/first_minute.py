@@ -1,8 +1,9 @@
 """The first minute in a real browser: python -m benchmarks.first_minute
 
-Starts a server with an empty run store and an empty cache, opens Poison as a newcomer does, and presses the default
-buttons: Train model, then Start defenses. Seconds count from the click on Train model to the result of each defense on
-the page; the phases of each run come from its files. Measure on an idle machine.
+Starts a server with an empty run store and an empty cache, opens Overview as a newcomer does, and presses the default
+buttons: Plant a backdoor, Train model, Defend this model, Start defenses. Seconds count from the click on Train model
+to the result of each run on the page; the phases of each run come from its files. Warm: the newcomer reads Poison
+before the click. Cold: each button is pressed as soon as it is there. Measure on an idle machine.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,7 +42,7 @@ class Options:
     rounds: int = 3
     """Repetitions, each with a new server, run store and cache; the result has their medians."""
     reading_seconds: float = 20.0
-    """Seconds between the drawn page and the click on Train model, in which a newcomer reads."""
+    """Seconds between the drawn page and the click on Train model, in which a newcomer reads; warm case."""
     out: Path = RESULT_PATH
     """Result file."""
 
@@ -49,33 +50,45 @@ class Options:
 def main(options: Options) -> None:
     """Measure, print each round, and write."""
     protocol.read_started_commit()
-    rounds = []
+    rounds: list[dict[str, Any]] = []
     for _ in range(options.rounds):
-        with tempfile.TemporaryDirectory() as folder:
-            rounds.append(measure_round(Path(folder), options.reading_seconds))
-        for row in rounds[-1]:
-            print(describe(row), flush=True)
-        print(flush=True)
-    names = [row["run"] for row in rounds[0]]
-    medians = [median_row([row for of_round in rounds for row in of_round if row["run"] == name]) for name in names]
+        for case, reading_seconds in (("warm", options.reading_seconds), ("cold", 0.0)):
+            with tempfile.TemporaryDirectory() as folder:
+                rounds.append({"case": case, **measure_round(Path(folder), reading_seconds)})
+            print(f"{case}: Poison idle after {rounds[-1]['poison_idle'] or float('nan'):.1f} s")
+            print("\n".join(describe(row) for row in rounds[-1]["rows"]), end="\n\n", flush=True)
     protocol.write_result(
         options.out,
         seeds=[0],
         reading_seconds=options.reading_seconds,
         rounds=rounds,
-        rows=medians,
+        poison_idle=round(statistics.median(each["poison_idle"] for each in rounds if each["poison_idle"]), 3),
+        rows=list(summarize(rounds)),
     )
 
 
-def measure_round(folder: Path, reading_seconds: float) -> list[dict[str, Any]]:
-    """Return one row per run, in the order in which they ended."""
+def summarize(rounds: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Yield the medians of each case and run."""
+    for case in dict.fromkeys(each["case"] for each in rounds):
+        rows = [row for each in rounds if each["case"] == case for row in each["rows"]]
+        for name in dict.fromkeys(row["run"] for row in rows):
+            yield {"case": case, **median_row([row for row in rows if row["run"] == name])}
+
+
+def measure_round(folder: Path, reading_seconds: float) -> dict[str, Any]:
+    """Return one row per run, in the order in which they ended, and when Poison was idle; None if nobody waited."""
     os.environ |= {"CLEANER_RUNS": str(folder / "runs"), "CLEANER_CACHE": str(folder / "cache")}
-    with start_server(folder / "runs") as (_, address), open_page(f"{address}/Poison") as page:
-        page.get_by_role("heading", name="Poison", exact=True).wait_for()
-        wait_idle(page)
-        page.wait_for_timeout(1000 * reading_seconds)
+    with start_server(folder / "runs") as (_, address), open_page(address) as page:
+        page.get_by_role("button", name="Plant a backdoor").click()
+        opened, idle = time.time(), None
+        train = page.get_by_role("button", name="Train model")
+        train.wait_for()
+        if reading_seconds:
+            wait_idle(page)
+            idle = time.time() - opened
+            page.wait_for_timeout(1000 * reading_seconds)
         start = time.time()
-        page.get_by_role("button", name="Train model").click()
+        train.click()
         (poisoned,) = watch_runs(1, start, page)
         # Until the page has noticed that the run is done, this heading is that of the shipped example, and says so.
         page.get_by_role("heading", name="Did the attack succeed?", exact=True).wait_for()
@@ -90,7 +103,8 @@ def measure_round(folder: Path, reading_seconds: float) -> list[dict[str, Any]]:
         rows = watch_runs(count_runs(page, 2), start, page)
         wait_idle(page)
         check_parents()
-    return [poisoned, *({**row, "clicked": defending} for row in rows if row["run"] != poisoned["run"])]
+    defended = ({**row, "clicked": defending} for row in rows if row["run"] != poisoned["run"])
+    return {"poison_idle": idle, "rows": [poisoned, *defended]}
 
 
 def check_parents() -> None:
