@@ -12,7 +12,7 @@ from cleaner.exercises.tasks import HIDDEN
 from cleaner.presets import QUICK_MODEL, home_data
 from cleaner.types import CleanerError
 from pages._shared import cache
-from pages._shared.runs.job_requests import ExternalModel
+from pages._shared.runs.external_model import put_in_view
 from pages._shared.shell import state
 from pages._shared.shell.frame import link, page, show_error
 from pages._shared.shell.wording import escape_markdown
@@ -57,8 +57,7 @@ def show_model_button(folder: Path) -> None:
     if not model.is_file():
         st.caption(f"Your model is missing. Make it with: ta-cleaner exercise {HIDDEN} --student {folder.name}")
     elif st.button("Put my model in view", icon=":material/visibility:", key="exercises.model"):
-        st.session_state.setdefault(state.OPENED_MODELS, {})[ExternalModel(str(model), home_data(QUICK_MODEL))] = None
-        state.select_run(state.MODEL_PREFIX + str(model.resolve()))
+        put_in_view(model, home_data(QUICK_MODEL))
         st.rerun()
 
 

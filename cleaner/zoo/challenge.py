@@ -100,11 +100,16 @@ def parse_answers(content: bytes, ids: Sequence[str]) -> dict[str, float]:
     return scores
 
 
+def parse_team(name: str) -> str:
+    """Return the name of a team in one line. Raises `CleanerError` if it is empty or too long."""
+    if not 0 < len(team := " ".join(name.split())) <= MAX_TEAM_LENGTH:
+        raise CleanerError(f"the team needs a name of at most {MAX_TEAM_LENGTH} characters.")
+    return team
+
+
 def submit(answers: Path, folder: Path, team: str) -> Path:
     """Record a team's answers in the challenge's folder; return the file."""
-    team, ids = " ".join(team.split()), read_challenge(folder)["models"]
-    if not 0 < len(team) <= MAX_TEAM_LENGTH:
-        raise CleanerError(f"the team needs a name of at most {MAX_TEAM_LENGTH} characters.")
+    team, ids = parse_team(team), read_challenge(folder)["models"]
     try:
         scores = parse_answers(read_limited(answers, MAX_ANSWER_BYTES), ids)
     except OSError as error:

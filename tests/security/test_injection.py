@@ -35,7 +35,7 @@ HTML = "<img src=x onerror=alert(1)>"
 LINK = "[evil](javascript:alert(1))"
 IMAGE = "![x](http://evil.example/x.png)"
 EVIL = f"{HTML}{LINK}{IMAGE}\n# :material/home: $x$ `y` **z**"
-PAGES_WITHOUT_NAMES = ("Film", "Detect", "Trigger search", "Exercises")
+PAGES_WITHOUT_NAMES = ("Film", "Detect", "Trigger search", "Exercises", "Challenge")
 """Pages that name nothing of a run that has no film and no manifest."""
 FORMULAS = ("=1+1", "+1", "-1", "@SUM(1)", "\t=1", "\r=1", "\n=1", "  =1", "＝1", "＋1", "－1", "＠x")
 

@@ -40,7 +40,7 @@ from pages._shared.cache.detections import (
     training_images,
 )
 from pages._shared.cache.embeddings import fit_umap, make_map, make_model_map
-from pages._shared.cache.external_models import Scanned, describe, inspect_model, scan
+from pages._shared.cache.external_models import Scanned, describe, inspect_model, probe, scan
 from pages._shared.cache.inversions import draw_attack, draw_inverted, make_inversion
 from pages._shared.cache.loaders import (
     apply_framing,

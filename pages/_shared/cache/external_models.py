@@ -73,6 +73,13 @@ def _scan(
     return Scanned(rows, reference, tried, skipped, SCAN_WARNING)
 
 
+def probe(model: str, data: DataKey, trigger: Any) -> tuple[str, Any]:
+    """Return a trigger's settings as text, and the result of the class that gains most images of it."""
+    from cleaner.evaluation.scan_variants import describe_variant
+
+    return describe_variant(trigger), scan(model, data, trigger, lambda report: None).results[0]
+
+
 def scan(
     model: str, data: DataKey, trigger: Any, on_step: OnStep, *, reference: str | None = None, variants: bool = False
 ) -> Scanned:

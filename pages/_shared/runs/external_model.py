@@ -165,3 +165,9 @@ def show_trigger_scan(external: ExternalModel) -> None:
     """Draw the scan for one trigger or all built-in ones."""
     with st.expander("Trigger scan", icon=":material/search:", key="defend.scan"):
         trigger_scan.show(external.model, external.data, "defend.scan")
+
+
+def put_in_view(model: Path, data: str) -> None:
+    """Put a model's file in view on all pages from the next rerun on."""
+    st.session_state.setdefault(state.OPENED_MODELS, {})[ExternalModel(str(model), data)] = None
+    state.select_run(state.MODEL_PREFIX + str(model.resolve()))

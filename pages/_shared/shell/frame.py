@@ -36,6 +36,7 @@ ICONS = {
     "Detect": "policy",
     "Trigger search": "frame_inspect",
     "Exercises": "school",
+    "Challenge": "emoji_events",
 }
 STEP_ICONS = {
     "current": "location_on",
