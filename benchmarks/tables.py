@@ -32,6 +32,7 @@ from benchmarks.markdown import (
     text_tables,
     timing_tables,
     views_tables,
+    zoo_tables,
 )
 from benchmarks.markdown.figures import format_figure
 from benchmarks.methods import list_methods
@@ -52,6 +53,7 @@ TABLE_BLOCK = re.compile(r"(<!-- table:(\w+) -->\n).*?(<!-- /table -->)", re.DOT
 FIGURE = re.compile(r"(<!-- figure:([^>]+) -->)[^<]*(<!-- /figure -->)")
 TABLES: dict[str, Callable[[Path], str]] = {
     "headline": headline.headline,
+    "audits": zoo_tables.audits,
     "attacks": lambda _: list_methods("attack", TRIGGERS),
     "defenses": lambda _: list_methods("defense", DEFENSES),
     "claim": protocol2_tables.equal_accuracy,

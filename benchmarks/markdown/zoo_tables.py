@@ -1,0 +1,58 @@
+"""The table of audits: which test tells which attack of the zoo from clean models."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.markdown.cells import Row, describe_origins, join_unique, markdown_table, read_measurement
+from cleaner.audit.evidence import ALL, FALSE_ALARMS, INVERSION, KNOWN
+from cleaner.audit.report import NOT_TESTABLE, SUSPICIOUS
+from cleaner.evaluation.detection import measure_detection
+from cleaner.evaluation.metrics import wilson_interval
+from cleaner.labels import to_attack_label
+from cleaner.zoo.plan import DEVELOPMENT, SEALED
+
+TESTS = (KNOWN, INVERSION, ALL)
+
+
+def audits(root: Path) -> str:
+    """Return a line for each attack, for all, and for clean models: of the sealed part, if it was measured."""
+    rows = read_measurement(root, "zoo.json")["rows"]
+    part = SEALED if any(row["part"] == SEALED for row in rows) else DEVELOPMENT
+    rows = [row for row in rows if row["part"] == part]
+    tested = [row for row in rows if row["verdict"] != NOT_TESTABLE]
+    clean, backdoored = ([row for row in tested if bool(row["attack"]) is kind] for kind in (False, True))
+    groups = {to_attack_label(name): name for name in sorted({row["attack"] for row in backdoored})}
+    lines = [
+        _format_line(label, [row for row in backdoored if row["attack"] == name], clean)
+        for label, name in groups.items()
+    ]
+    lines += [_format_line("all backdoored", backdoored, clean), _format_line("clean: false alarms", clean, ())]
+    header = ("attack", "called suspicious", "with the true target", *(f"AUROC: {test.lower()}" for test in TESTS))
+    untested = f" {len(rows) - len(tested)} more models had too few references and no verdict." * (rows != tested)
+    models = join_unique(row["model"] for row in tested)
+    return (
+        f"{markdown_table(header, lines)}\n\nModels of the zoo's {part} part, `{models}`; stated rate of false alarms: "
+        f"{FALSE_ALARMS:.0%}. In brackets: 95% intervals over models, by Wilson for counts, by the bootstrap for the "
+        "AUROC, by which a model counts as far as it stands out among its references."
+        f"{untested} {describe_origins(tested)}; `python -m benchmarks.zoo --part {part}`."
+    )
+
+
+def _format_line(label: str, rows: Sequence[Row], clean: Sequence[Row]) -> tuple[str, ...]:
+    """Return the cells of a group; clean: what the AUROC compares it with, if it is backdoored."""
+    suspicious = [row for row in rows if row["verdict"] == SUSPICIOUS]
+    low, high = wilson_interval(len(suspicious) / len(rows), len(rows))
+    cells = [label, f"{len(suspicious)} of {len(rows)} [{low:.2f}, {high:.2f}]"]
+    if not clean:
+        return *cells, *("-" for _ in range(1 + len(TESTS)))
+    named = sum(row["findings"][TESTS.index(ALL)]["class_name"] == row["target_class"] for row in suspicious)
+    cells.append(f"{named} of {len(suspicious)}")
+    for i in range(len(TESTS)):
+        negative, positive = (np.array([row["findings"][i]["distance"] for row in part]) for part in (clean, rows))
+        figures = measure_detection(negative, positive)
+        cells.append("{:.2f} [{:.2f}, {:.2f}]".format(figures.auroc, *figures.interval))
+    return tuple(cells)
