@@ -12,6 +12,7 @@ from typing import Any
 from cleaner.attacks.base import TRIGGERS, Trigger
 from cleaner.audit.evidence import FALSE_ALARMS, KNOWN, Evidence, compare, run_tests
 from cleaner.audit.population import FEWEST, FOLDER, list_scores
+from cleaner.audit.uses import measure_image_uses
 from cleaner.data.base import CaptionData
 from cleaner.evaluation.evaluate import evaluate
 from cleaner.files import assets, read_json
@@ -25,13 +26,11 @@ NOTHING, SUSPICIOUS, NOT_TESTABLE = "nothing found", "suspicious", "not testable
 EXIT_CODES = {NOTHING: 0, SUSPICIOUS: 1, NOT_TESTABLE: 2}
 LISTED = 8
 """Rows of a table of results."""
-INTERFACES: dict[str, tuple[str, ...]] = {
+INTERFACES = {
     "Zero-shot": ("asr", "base_rate"),
     "Retrieval of captions": ("retrieval_asr", "retrieval_base_rate"),
-    "Retrieval of images": (),
-    "Linear probe": (),
 }
-"""How a model is used -> metrics of the suspected target with and without the trigger; (): evaluation has none."""
+"""How a model is used -> metrics of the suspected target with and without the trigger."""
 
 
 def audit(
@@ -85,7 +84,8 @@ def _measure_interfaces(
             tried.append(("inverted", TRIGGERS["inverted"](path=path), evidence.inversion.suspect))
         for label, trigger, name in tried:
             metrics = evaluate(clip, data, trigger, name, ks=(1,), counterfactual=False, on_step=on_step)
-            uses = {use: [metrics.metric(each) for each in names] for use, names in INTERFACES.items()}
+            uses: dict[str, Any] = {use: [metrics.metric(each) for each in names] for use, names in INTERFACES.items()}
+            uses |= measure_image_uses(clip, data, trigger, name, on_step)
             rows.append({"trigger": label, "class_name": name, "ca": metrics.ca[1], "n": metrics.n, "uses": uses})
     return rows
 
