@@ -10,16 +10,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import plotly.graph_objects as go
+from plotly.subplots import make_subplots
 
 from benchmarks.browser import open_browser
 from benchmarks.json_lines import read_json_lines
 from benchmarks.markdown import detection_tables
-from benchmarks.markdown.cells import group_rows
+from benchmarks.markdown.cells import group_rows, read_measurement
 from benchmarks.protocol2 import plan, summary
 from benchmarks.protocol2.chart import plot_costs
 from benchmarks.protocol2.records import results_path
 from cleaner.labels import to_attack_label, to_label
-from cleaner.plots.charts import apply_layout, escape_html
+from cleaner.plots.charts import CATEGORY_COLORS, MARKERS, apply_layout, escape_html
 
 ROOT = Path(__file__).resolve().parent.parent
 PLOTS_DIR = ROOT / "assets" / "plots"
@@ -29,7 +30,7 @@ VIEWPORT = {"width": 1100, "height": 440}
 def main() -> None:
     """Write a PNG for each plot."""
     PLOTS_DIR.mkdir(parents=True, exist_ok=True)
-    figures = plot_claim() | plot_detection()
+    figures = plot_claim() | plot_detection() | plot_growth()
     with open_browser() as browser, tempfile.TemporaryDirectory() as folder:
         page = browser.new_page(viewport=VIEWPORT)
         for name, figure in figures.items():
@@ -70,6 +71,30 @@ def plot_detection() -> dict[str, go.Figure]:
         model = rows[0]["model"]
         figures[f"detection-{model}"] = figure.update_layout(title=f"{model}: AUROC of detectors, 0.5 is chance")
     return figures
+
+
+def plot_growth() -> dict[str, go.Figure]:
+    """Return the seconds of each operation against pairs and against classes, on logarithmic axes."""
+    result = read_measurement(ROOT, "growth.json")
+    axes, operations = list(result["fixed"]), list(dict.fromkeys(row["operation"] for row in result["rows"]))
+    figure = make_subplots(1, len(axes), shared_yaxes=True, horizontal_spacing=0.05)
+    for row in result["rows"]:
+        column = axes.index(row["axis"])
+        place = operations.index(row["operation"])
+        line = go.Scatter(
+            x=[point["size"] for point in row["points"]],
+            y=[point["seconds"] for point in row["points"]],
+            name=row["operation"],
+            showlegend=column == 0,
+            line={"color": CATEGORY_COLORS[place]},
+            marker={"symbol": MARKERS[place], "size": 9},
+        )
+        figure.add_trace(line, row=1, col=column + 1)
+    apply_layout(figure, VIEWPORT["height"])
+    figure.update_xaxes(type="log").update_yaxes(type="log").update_yaxes(title="seconds", row=1, col=1)
+    for column, axis in enumerate(axes, start=1):
+        figure.update_xaxes(title=axis, row=1, col=column)
+    return {"growth": figure.update_layout(title=f"{result['model']}: seconds of each operation", margin={"t": 80})}
 
 
 def draw_heatmap(rows: Sequence[str], columns: Sequence[str], values: Sequence[Sequence[float | None]]) -> go.Figure:

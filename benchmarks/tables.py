@@ -73,6 +73,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "detectors": lambda _: list_methods("detector", DETECTORS),
     "first_minute": quick_tables.first_minute,
     "full_size": size_tables.full_size,
+    "growth": timing_tables.growth,
     "inversion": inversion_tables.inversion,
     "models": asset_tables.models,
     "photos": photo_tables.photos,

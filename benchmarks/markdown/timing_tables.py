@@ -111,3 +111,30 @@ def watching(root: Path) -> str:
         f"{speeds}\n\nSeconds to switch to a page, without a training in brackets: {switches}. `{result['model']}`; "
         f"medians of {result['rounds']} rounds of {result['seconds']:g} s. {describe_origin(result)}"
     )
+
+
+def growth(root: Path) -> str:
+    """Return seconds and memory of each operation, by pairs and by classes, and the memory of demo and app."""
+    result = read_measurement(root, "growth.json")
+    tables = []
+    for axis, fixed in (("pairs", "classes"), ("classes", "pairs")):
+        rows = [row for row in result["rows"] if row["axis"] == axis]
+        sizes = [f"{point['size']:,.0f}" for point in rows[0]["points"]]
+        lines = [
+            (
+                row["operation"],
+                *(f"{point['seconds']:.1f} s, {point['mb']:.0f} MB" for point in row["points"]),
+                f"{row['exponent']:.2f}",
+            )
+            for row in rows
+        ]
+        table = markdown_table((f"{axis}, with {result['fixed'][fixed]:,} {fixed}", *sizes, "exponent"), lines)
+        tables.append(table)
+    memory = result["memory"]
+    return (
+        "\n\n".join(tables) + f"\n\nMemory is what an operation adds. Exponent: slope of log seconds over log size "
+        f"through the three largest sizes. `{result['model']}`, one epoch of training at batch 64, TA-Cleaner with its "
+        f"defaults; medians of {result['rounds']}. Peak memory: demo {memory['demo_mb']:,.0f} MB; server "
+        f"{memory['server_mb']:,.0f} MB while one visitor opens each page, {memory['with_worker_mb']:,.0f} MB with its "
+        f"idle worker. {describe_origin(result)}"
+    )
