@@ -40,7 +40,7 @@ class Options:
     part: Literal["references", "development", "sealed"] = "development"
     """What to measure."""
     model: str = "scenes-lite"
-    """Built-in model of the references."""
+    """Built-in model: of the references, or that the measured models were finetuned from."""
     models: int = 39
     """References."""
 
@@ -56,7 +56,7 @@ def main(options: Options) -> None:
     for path in sorted((options.build / "work").glob("*/answers.json")):
         answer = read_json(path)
         is_done = path.parent.name in {row["id"] for row in read_rows(RESULT_PATH)}
-        if answer["plan"]["split"] == options.part and not is_done:
+        if (answer["plan"]["split"], answer["plan"]["base"]) == (options.part, options.model) and not is_done:
             clip = load_clip(path.with_name("model.safetensors"))
             evidence = run_tests(clip, data, Progress(path.parent.name))
             row = describe(answer) | judge(evidence, find_population(clip, data))
