@@ -16,10 +16,11 @@ import tyro
 from benchmarks import RESULTS_DIR, protocol
 from benchmarks.markdown.cells import Row
 from benchmarks.rows import add_row, read_rows
+from cleaner.audit import IMAGES
 from cleaner.audit.evidence import run_tests
 from cleaner.audit.population import FOLDER, build_population, find_population
-from cleaner.audit.report import NOT_TESTABLE, SUSPICIOUS, judge
-from cleaner.cli.audit import IMAGES
+from cleaner.audit.report import judge
+from cleaner.audit.result import NOT_TESTABLE, SUSPICIOUS
 from cleaner.cli.output import Progress
 from cleaner.data.base import load_data
 from cleaner.files import read_json, shipped_assets, write_json

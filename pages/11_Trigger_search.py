@@ -1,4 +1,4 @@
-"""Trigger search: does a known trigger move the model, and what would an unknown one look like?"""
+"""Trigger search: is a model backdoored, does a known trigger move it, and what would an unknown one look like?"""
 
 import streamlit as st
 
@@ -6,19 +6,20 @@ from cleaner.runs.inversion_result import read_inversion
 from cleaner.runs.store import has_failed_attack
 from cleaner.types import CleanerError
 from pages._shared import cache
-from pages._shared.detect import inversion_view, trigger_scan
+from pages._shared.detect import audit_view, inversion_view, trigger_scan
 from pages._shared.detect.inversion_view import Subject
 from pages._shared.inspect import pickers
 from pages._shared.shell import stage_mode, state, wording
 from pages._shared.shell.frame import page
 
-LEAD = "**Find the trigger of a model that you do not trust**: try the known ones, or invert an unknown one."
+LEAD = "**Find the trigger of a model that you do not trust**: audit it, try the known ones, or invert an unknown one."
 METHODS = {
+    "audit": "Is this model backdoored?",
     "scan": "Does a known trigger work?",
     "invert": "What would a trigger look like?",
 }
 
-TITLES = {"scan": "Known triggers", "invert": "Suspect class and inverted trigger"}
+TITLES = {"audit": "Audit", "scan": "Known triggers", "invert": "Suspect class and inverted trigger"}
 
 
 def find_subject() -> Subject:
@@ -41,7 +42,7 @@ with page("Trigger search", LEAD, picture=".st-key-search-invert-classes"):
     method = state.choose_segment(
         "Method",
         METHODS,
-        default="invert" if has_inversion else "scan",
+        default="invert" if has_inversion else "audit",
         key=f"search.method.{subject.name}",
         is_label_hidden=True,
     )
@@ -50,10 +51,13 @@ with page("Trigger search", LEAD, picture=".st-key-search-invert-classes"):
     st.markdown(f"## {title or wording.section_title(TITLES[method], subject.run)}")
     if subject.run is not None and has_failed_attack(subject.run):
         st.warning("The attack failed: there may be no trigger to find.", icon=":material/warning:")
-    if method == "scan":
+    if method != "invert":
         stage_mode.explain_missing(
             "Stage mode shows the inverted trigger: choose or start the inversion outside of it."
         )
+    if method == "audit":
+        audit_view.show(subject)
+    elif method == "scan":
         model = subject.name if subject.run is None else str(subject.run.folder / "model.safetensors")
         trigger_scan.show(model, subject.data, "search.scan")
     else:

@@ -39,6 +39,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "ta_cleaner": {"share": 0.3},
     "cleanclip_short": {"share": 0.3},
     "unlearn_trigger": {"png": encode_png(make_layers())},
+    "tbar": {"png": encode_png(make_layers()), "target_class": "banana"},
 }
 KINDS = tuple(os.environ.get("KINDS", "vit rn").split())
 

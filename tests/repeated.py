@@ -66,9 +66,11 @@ def build_trigger(name: str, image: str, steps: int) -> Trigger:
 
 
 def make_defense(name: str, image: str | Path) -> Defense:
-    """Return a defense at its defaults, with its image file if it needs one."""
-    paths = file_parameters(DEFENSES[name])
-    defense: Defense = DEFENSES[name](**dict.fromkeys(paths, str(image)))
+    """Return a defense at its defaults, with its image file and target class if it needs them."""
+    options = dict.fromkeys(file_parameters(DEFENSES[name]), str(image))
+    if "target_class" in {p.name for p in parameters(DEFENSES[name])}:
+        options["target_class"] = "banana"
+    defense: Defense = DEFENSES[name](**options)
     return defense
 
 

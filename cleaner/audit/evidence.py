@@ -20,8 +20,6 @@ from cleaner.types import OnStep
 KNOWN, INVERSION, ALL = "Known triggers", "Trigger inversion", "Both tests"
 SCANNED, SEARCHED, PATCH_STEPS = 100, 400, 200
 """Images of the scan and of the inversion, and steps that optimize its patch."""
-FALSE_ALARMS = 0.05
-"""Stated share of clean models that an audit calls suspicious."""
 MIN_SPREAD = 0.05
 """Smallest spread of a score over models: 5 points of images, or a step of the inversion's search."""
 Scores = Mapping[str, Mapping[str, float]]

@@ -4,46 +4,74 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from cleaner.audit.evidence import FALSE_ALARMS, Scores, run_tests
+from cleaner.audit.evidence import Scores, run_tests
+from cleaner.audit.result import FEWEST
 from cleaner.data.base import CaptionData
 from cleaner.evaluation.scan import find_scannable_triggers
 from cleaner.evaluation.scan_variants import list_variants
 from cleaner.files import assets, cache_root, read_json, write_text
 from cleaner.models.clip import Clip, load_clip
+from cleaner.presets import home_data
 from cleaner.reports.results import add_provenance
 from cleaner.text import TEXT_VERSION
-from cleaner.types import OnStep
+from cleaner.types import CleanerError, OnStep
 from cleaner.zoo.build import load_pool, make_clip
 from cleaner.zoo.plan import plan_references
 
-FEWEST = round(1 / FALSE_ALARMS) - 1
-"""References from which on a p-value can reach the stated rate of false alarms."""
 FOLDER = "audit"
 
 
 def describe_subject(clip: Clip, data: CaptionData) -> dict[str, str]:
     """Return what a model and its population must share: architecture, images, classes."""
-    architecture = json.dumps(asdict(clip.architecture.with_portable_tokenizer()), sort_keys=True)
     return {
-        "architecture_sha256": hashlib.sha256(architecture.encode()).hexdigest(),
+        "architecture_sha256": _hash_architecture(clip),
         "data": data.name,
         "data_sha256": data.fingerprint(),
         "class_names_sha256": data.hash_class_names(),
     }
 
 
+def _hash_architecture(clip: Clip) -> str:
+    architecture = json.dumps(asdict(clip.architecture.with_portable_tokenizer()), sort_keys=True)
+    return hashlib.sha256(architecture.encode()).hexdigest()
+
+
+def _read_populations() -> list[dict[str, Any]]:
+    files = [path for root in (assets(), cache_root()) for path in sorted((root / FOLDER).glob("*.json"))]
+    return [read_json(path) for path in files]
+
+
 def find_population(clip: Clip, data: CaptionData) -> dict[str, Any]:
     """Return the largest population, shipped or built before, that a model can be compared with; {} without any."""
     subject = describe_subject(clip, data)
-    files = [path for root in (assets(), cache_root()) for path in sorted((root / FOLDER).glob("*.json"))]
-    found = [each for each in map(read_json, files) if subject.items() <= each.items()]
+    found = [each for each in _read_populations() if subject.items() <= each.items()]
     return max(found, key=lambda each: len(each["models"]), default={})
+
+
+def choose_images(clip: Clip, data: str, load: Callable[[str], CaptionData]) -> tuple[str, CaptionData, dict[str, Any]]:
+    """Return name and images to audit a model on, and its population on them: `data`, else built-in ones.
+
+    Raises `CleanerError` if there are too few clean models of the same architecture on either.
+    """
+    same = [each for each in _read_populations() if each.get("architecture_sha256") == _hash_architecture(clip)]
+    for name in dict.fromkeys([data, *(home_data(each["base"]) for each in same)]):
+        with suppress(CleanerError):  # own images may have no classes, and built-in ones take their place
+            images = load(name)
+            population = find_population(clip, images)
+            if len(population.get("models", ())) >= FEWEST:
+                return name, images, population
+    raise CleanerError(
+        f"not testable: this machine has fewer than {FEWEST} clean models of this architecture that were tested on the "
+        "same images. Finetune them from one that you trust: python -m cleaner audit MODEL --data … --reference "
+        "TRUSTED_MODEL."
+    )
 
 
 def list_scores(population: Mapping[str, Any]) -> list[Scores]:

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from cleaner.attacks.base import TRIGGERS, Trigger
-from cleaner.audit.evidence import FALSE_ALARMS, KNOWN, Evidence, compare, run_tests
-from cleaner.audit.population import FEWEST, FOLDER, list_scores
+from cleaner.attacks.base import TRIGGERS, Trigger, load_trigger
+from cleaner.audit.evidence import KNOWN, Evidence, compare, run_tests
+from cleaner.audit.population import FOLDER, list_scores
+from cleaner.audit.result import (
+    FALSE_ALARMS,
+    FEWEST,
+    NOT_TESTABLE,
+    NOTHING,
+    SUSPICIOUS,
+    describe_verdict,
+    read_audit,
+)
 from cleaner.audit.uses import measure_image_uses
 from cleaner.data.base import CaptionData
 from cleaner.evaluation.evaluate import evaluate
@@ -20,10 +29,11 @@ from cleaner.inspection.description import describe_model
 from cleaner.models.clip import Clip
 from cleaner.reports.results import add_provenance
 from cleaner.runs.inversion_result import TRIGGER_FILE, write_inversion
-from cleaner.types import OnStep
+from cleaner.types import CleanerError, OnStep
 
-NOTHING, SUSPICIOUS, NOT_TESTABLE = "nothing found", "suspicious", "not testable"
 EXIT_CODES = {NOTHING: 0, SUSPICIOUS: 1, NOT_TESTABLE: 2}
+INVERTED = "inverted"
+"""Label of the inverted trigger."""
 LISTED = 8
 """Rows of a table of results."""
 INTERFACES = {
@@ -33,14 +43,31 @@ INTERFACES = {
 """How a model is used -> metrics of the suspected target with and without the trigger."""
 
 
+Found = tuple[str, Trigger, str]
+"""Label, trigger, and the class that it moves images to."""
+
+
 def audit(
-    clip: Clip, data: CaptionData, population: Mapping[str, Any], on_step: OnStep | None = None
+    clip: Clip,
+    data: CaptionData,
+    population: Mapping[str, Any],
+    on_step: OnStep | None = None,
+    *,
+    earlier: Sequence[Found] = (),
 ) -> dict[str, Any]:
-    """Return the result of an audit, JSON-ready. data: about 600 images, with classes, labels if there are any."""
+    """Return the result of an audit, JSON-ready.
+
+    data: about 600 images, with classes, labels if there are any. earlier: triggers found in the model before it was
+    cleaned; the first "interfaces" are theirs.
+    """
     evidence, references = run_tests(clip, data, on_step), list_scores(population)
     usual = {name: median([each[KNOWN].get(name, 0.0) for each in references] or [0.0]) for name in evidence.rises}
     ranking = sorted(usual, key=lambda name: usual[name] - evidence.rises[name].rise)
     judged = judge(evidence, population)
+    known, inversion, _ = judged["findings"]
+    is_known = evidence.inversion.suspect is None or known["distance"] >= inversion["distance"]
+    setting = known["name"]
+    found = (setting, known["class_name"]) if is_known else (INVERTED, evidence.inversion.suspect)
     return add_provenance(
         "ta-cleaner audit",
         **judged,
@@ -52,7 +79,12 @@ def audit(
         known_triggers=[asdict(evidence.rises[name]) | {"usual": usual[name]} for name in ranking[:LISTED]],
         settings_tried=len(evidence.triggers),
         inversion=asdict(evidence.inversion),
-        interfaces=_measure_interfaces(clip, data, evidence, judged["findings"][0]["name"], on_step),
+        interfaces=_measure_interfaces(clip, data, evidence, setting, earlier, on_step),
+        trigger={
+            "label": found[0],
+            "class_name": found[1],
+            "state": evidence.triggers[setting].state_dict() if is_known else None,
+        },
         detection=read_json(assets() / FOLDER / "detection.json"),
     )
 
@@ -71,23 +103,37 @@ def judge(evidence: Evidence, population: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _measure_interfaces(
-    clip: Clip, data: CaptionData, evidence: Evidence, setting: str, on_step: OnStep | None
+    clip: Clip,
+    data: CaptionData,
+    evidence: Evidence,
+    setting: str,
+    earlier: Sequence[Found],
+    on_step: OnStep | None,
 ) -> list[dict[str, Any]]:
     """Return what a setting of a known trigger and the inverted trigger do to each use, toward their classes."""
     if not len(data.labeled_rows()):
         return []
-    tried: list[tuple[str, Trigger, str]] = [(setting, evidence.triggers[setting], evidence.rises[setting].class_name)]
+    tried = [*earlier, (setting, evidence.triggers[setting], evidence.rises[setting].class_name)]
     rows = []
     with TemporaryDirectory() as folder:
         if evidence.inversion.suspect is not None:
             path = str(write_inversion(evidence.inversion, Path(folder)) / TRIGGER_FILE)
-            tried.append(("inverted", TRIGGERS["inverted"](path=path), evidence.inversion.suspect))
+            tried.append((INVERTED, TRIGGERS["inverted"](path=path), evidence.inversion.suspect))
         for label, trigger, name in tried:
             metrics = evaluate(clip, data, trigger, name, ks=(1,), counterfactual=False, on_step=on_step)
             uses: dict[str, Any] = {use: [metrics.metric(each) for each in names] for use, names in INTERFACES.items()}
             uses |= measure_image_uses(clip, data, trigger, name, on_step)
             rows.append({"trigger": label, "class_name": name, "ca": metrics.ca[1], "n": metrics.n, "uses": uses})
     return rows
+
+
+def load_found(folder: Path) -> Found:
+    """Return the trigger that the audit stored in a folder found. Raises `CleanerError` without an audit."""
+    if (result := read_audit(folder)) is None:
+        raise CleanerError("the audit of the suspect model is gone: repeat it first.")
+    found = result["trigger"]
+    trigger = load_trigger(found["state"] or {"name": "inverted", "path": str(folder / TRIGGER_FILE)})
+    return f"found before: {found['label']}", trigger, found["class_name"]
 
 
 def render_html(result: Mapping[str, Any], file: str) -> str:
@@ -97,5 +143,4 @@ def render_html(result: Mapping[str, Any], file: str) -> str:
     template = Path(__file__).with_name("audit.html.jinja").read_text(encoding="utf-8")
     page = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(template)
     classes = sorted(result["inversion"]["classes"].items(), key=lambda item: item[1])[:LISTED]
-    missed = [attack for attack, (found, _) in (result["detection"].get("found") or {}).items() if not found]
-    return page.render(result, file=file, fewest=FEWEST, classes=classes, missed=missed)
+    return page.render(result, file=file, meaning=describe_verdict(result), classes=classes)

@@ -9,13 +9,11 @@ from typing import Annotated
 
 import tyro
 
+from cleaner.audit import IMAGES
 from cleaner.cli.folders import resolve_output_file
 from cleaner.cli.options import MODEL_HELP, OWN_DATA_HELP, Device, stated_default, validate_minima
 from cleaner.cli.output import Progress
 from cleaner.files import cache_root, is_run_folder, write_json, write_text
-
-IMAGES = 600
-"""Test images that are loaded; each test uses a part of them."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +33,9 @@ class Audit:
     device: Device = "auto"
 
     def run(self) -> None:
-        from cleaner.audit.population import FEWEST, FOLDER, build_population, find_population
+        from cleaner.audit.population import FOLDER, build_population, find_population
         from cleaner.audit.report import EXIT_CODES, audit, render_html
+        from cleaner.audit.result import FEWEST
         from cleaner.cli.inputs import load_run_or_model, load_split, resolve_data
         from cleaner.models.lookup import describe_model_file
 

@@ -1,8 +1,10 @@
 """Defense: the texts of an epoch and the loss terms of a batch. A new defense is one file with one subclass."""
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, ClassVar, TypeVar
 
 import torch
@@ -10,11 +12,14 @@ from torch import Tensor, nn
 
 from cleaner.config import FinetuneConfig, param
 from cleaner.data.base import CaptionData
+from cleaner.data.images import blend_rgba, decode_base64, decode_rgba, encode_base64, read_image_file
+from cleaner.files import resolve_path
 from cleaner.losses import Features, feature_repelling_loss
 from cleaner.method import Method
 from cleaner.models.blocks import find_blocks
 from cleaner.models.clip import Clip
 from cleaner.registry import DEFENSES as DEFENSES  # part of this module's interface
+from cleaner.registry import TRIGGERS
 from cleaner.seed import numpy_generator
 from cleaner.text import SubtextPair
 from cleaner.types import OnStep
@@ -86,13 +91,16 @@ class Defense(Method, ABC):
     """Whether the losses need `Features.blocks`, the outputs of the blocks of the image tower."""
     needs_labels: ClassVar[bool] = False
     """Whether the losses need `Features.labels`."""
-    needs_inversion: ClassVar[bool] = False
-    """Whether it needs an inverted trigger, whose file is its parameter `path`."""
     is_model_frozen: ClassVar[bool] = False
     """Whether it trains new weights alone: the model cannot forget anything, at any learning rate."""
     class_prompt: ClassVar[str] = ""
     """Prompt with {} for the class name. If set, the losses get `Features.labels` and `Features.classes`, whose text
     tower must stay frozen: prompts are encoded once."""
+
+    @property
+    def needs_inversion(self) -> bool:
+        """Whether it still lacks the inverted trigger that it removes, whose file is its parameter `path`."""
+        return False
 
     def unsupported_reason(self, clip: Clip, data: CaptionData) -> str | None:
         """Return why the method cannot train this model on these pairs, and what to do; None if it can."""
@@ -138,6 +146,10 @@ class Defense(Method, ABC):
     def losses(self, f: Features) -> dict[str, Tensor]:
         """Return the named, weighted loss terms of a batch; the training loop sums them."""
 
+    def finish(self, trained: Clip, suspect: Clip) -> Clip:
+        """Return the cleaned model, after the last step; `trained` may be changed. suspect: before training."""
+        return trained
+
 
 def load_defense(state: dict[str, Any]) -> Defense:
     """Return the defense that `state_dict()` described."""
@@ -174,3 +186,57 @@ class RepellingDefense(Defense):
         if f.reference is None:
             raise ValueError(f"{DEFENSES.name_of(self)} needs the features of the model before training (reference).")
         return self.repelling_weight * feature_repelling_loss(f, f.reference, self.skip_share)
+
+
+@dataclass(frozen=True)
+class FoundTriggerDefense(Defense):
+    """A defense that removes a trigger that was found: an inverted one, or a known one that moves the model."""
+
+    path: str = param(
+        "",
+        label="Inverted trigger",
+        is_path=True,
+        help="PNG file that `python -m cleaner invert` wrote. Empty: the stored inversion of the suspect.",
+    )
+    png: str = ""
+    """The file's content in base64: a run that was moved needs no other file."""
+    png_path: str = ""
+    """`path` of the file in `png`: another path is read again."""
+    known: str = ""
+    """`state_dict` as JSON of a known trigger that takes the place of an inverted one."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.path and (not self.png or resolve_path(self.png_path) not in ("", self.path)):
+            object.__setattr__(self, "png", encode_base64(read_image_file(self.path)))
+            object.__setattr__(self, "png_path", self.path)
+
+    @property
+    def needs_inversion(self) -> bool:
+        return not (self.png or self.known)
+
+    def unsupported_reason(self, clip: Clip, data: CaptionData) -> str | None:
+        if self.needs_inversion:
+            return (
+                f"{DEFENSES.name_of(self)} needs an inverted trigger: find one with python -m cleaner invert, or give "
+                "its file (path=trigger.png)."
+            )
+        return super().unsupported_reason(clip, data)
+
+    def apply_trigger(self, images: Tensor) -> Tensor:
+        """Return a copy of images (N, 3, H, W) in [0, 1] with the found trigger."""
+        if self.known:
+            triggered: Tensor = _load_known(self.known)(images)
+            return triggered
+        return blend_rgba(images, _decode_trigger(self.png, images.shape[-1]).to(images))
+
+
+@lru_cache(maxsize=1)
+def _load_known(state: str) -> Any:
+    return TRIGGERS.load(json.loads(state))
+
+
+@lru_cache(maxsize=1)
+def _decode_trigger(png: str, side: int) -> Tensor:
+    """Return pixels and opacity (4, side, side) of a trigger; each batch needs them."""
+    return decode_rgba(decode_base64(png), side, "the inverted trigger")

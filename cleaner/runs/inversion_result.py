@@ -220,7 +220,11 @@ def find_trigger_file(folder: Path) -> Path | None:
 
 def adopt_inversion(defense: Any, run: Path | None, model: str = "") -> Any:
     """Return a defense, with its suspect's inverted trigger (`locate_inversion`) if it lacks one."""
-    if not defense.needs_inversion or defense.path:
+    if not defense.needs_inversion:
         return defense
-    file = find_trigger_file(find_inversion(run, model))
-    return defense if file is None else replace(defense, path=str(file))
+    folder = find_inversion(run, model)
+    file, found = find_trigger_file(folder), read_inversion(folder)
+    if file is None or found is None:
+        return defense
+    target = {"target_class": found.suspect} if getattr(defense, "target_class", None) == "" else {}
+    return replace(defense, path=str(file), **target)

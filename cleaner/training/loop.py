@@ -104,6 +104,7 @@ def finetune(
                 distributed.report_step(on_step, report)
             if is_saved:
                 state.save(history, clock.cpu_seconds)
+    student = defense.finish(student, clip)
     student.model.requires_grad_(True).zero_grad()  # gradients are as large as the weights
     return FinetuneResult(student, history, len(data), clock.seconds, clock.cpu_seconds)
 

@@ -7,7 +7,8 @@ import pytest
 
 from cleaner.attacks.base import TRIGGERS
 from cleaner.audit import evidence
-from cleaner.audit.evidence import ALL, FALSE_ALARMS, INVERSION, KNOWN, Scores, compare, run_tests
+from cleaner.audit.evidence import ALL, INVERSION, KNOWN, Scores, compare, run_tests
+from cleaner.audit.result import FALSE_ALARMS
 from cleaner.data.base import TensorData
 from cleaner.evaluation.scan import scan
 from cleaner.models.clip import Clip

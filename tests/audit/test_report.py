@@ -10,7 +10,8 @@ import pytest
 from cleaner.audit import report
 from cleaner.audit.evidence import Scores
 from cleaner.audit.population import describe_subject, find_population
-from cleaner.audit.report import NOT_TESTABLE, NOTHING, SUSPICIOUS, audit, render_html
+from cleaner.audit.report import audit, render_html
+from cleaner.audit.result import NOT_TESTABLE, NOTHING, SUSPICIOUS
 from cleaner.data.base import CaptionData
 from cleaner.files import write_json
 from cleaner.models.clip import Clip

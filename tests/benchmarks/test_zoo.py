@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.zoo import summarize
-from cleaner.audit.report import NOT_TESTABLE, NOTHING, SUSPICIOUS
+from cleaner.audit.result import NOT_TESTABLE, NOTHING, SUSPICIOUS
 
 VERDICTS = [
     ("development", "badnet", SUSPICIOUS),

@@ -21,6 +21,7 @@ CACHE = SHARED_FOLDER / "cache"
 PAGE_FILES = sorted((ROOT / "pages").rglob("*.py"))
 LAYERS = (
     {"external_model", "defense_results", "sweeps", "benchmark_results"},
+    {"audit_view"},
     {"attention_slider", "pair_detection", "image_detection", "inversion_view", "trigger_scan"},
     {"live_jobs", "map_view", "gallery", "run_table", "background_work"},
     {"live_charts"},

@@ -58,6 +58,7 @@ def test_known_triggers_are_tried_at_many_settings(
 
     monkeypatch.setattr(cache, "scan", find_rise)
     app = open_page("Trigger search")
+    app.segmented_control(key=f"search.method.{attacked}").set_value("scan").run()
     app.select_slider(key="search.scan.n").set_value(100).run()
     app.selectbox(key="search.scan.kind").set_value("badnet").run()
     assert "search.scan.variants" not in widget_keys(app)
@@ -142,7 +143,7 @@ def test_the_start_button_starts_canceled_work_again(
 
 
 def test_another_scan_ends_the_last_one(open_page: OpenPage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    make_runs(tmp_path)
+    attacked, _ = make_runs(tmp_path)
     running = set[int]()
 
     def work_until_canceled(model: str, data: DataKey, trigger: object, on_step: OnStep, **options: object) -> None:
@@ -156,6 +157,7 @@ def test_another_scan_ends_the_last_one(open_page: OpenPage, tmp_path: Path, mon
 
     monkeypatch.setattr(cache, "scan", work_until_canceled)
     app = open_page("Trigger search")
+    app.segmented_control(key=f"search.method.{attacked}").set_value("scan").run()
     press(app, "search.scan.go")
     app.select_slider(key="search.scan.n").set_value(100).run()
     press(app, "search.scan.go")

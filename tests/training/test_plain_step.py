@@ -36,6 +36,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "ta_cleaner": {"share": 0.5},
     "rvpt": {"prompt_tokens": 5},
     "unlearn_trigger": {"png": encode_png(make_layers())},
+    "tbar": {"png": encode_png(make_layers()), "target_class": "banana"},
 }
 DEFENSE_CASES = {
     **{name: DEFENSES[name](**OPTIONS.get(name, {})) for name in DEFENSES},

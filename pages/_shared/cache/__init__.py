@@ -12,6 +12,7 @@ from pages._shared.cache.attributions import (
     shares_over,
     word_attribution,
 )
+from pages._shared.cache.audits import audit_html, make_audit
 from pages._shared.cache.background import keep_worker, warm_up
 from pages._shared.cache.choices import (
     caption_choices,

@@ -129,7 +129,7 @@ def build_defense_request(
         name, options, test_size = get_test_data(suspect.config)
         defense = adopt_inversion(defense, suspect.folder)
         start = {"parent": run_id(suspect.folder)}
-    if defense.needs_inversion and not defense.path:
+    if defense.needs_inversion:
         raise CleanerError(
             f"“{defense.label}” needs an inverted trigger: find one on the page Trigger search, or give its file under "
             "Parameters."
