@@ -59,6 +59,6 @@ with page("Trigger search", LEAD, picture=".st-key-search-invert-classes"):
         audit_view.show(subject)
     elif method == "scan":
         model = subject.name if subject.run is None else str(subject.run.folder / "model.safetensors")
-        trigger_scan.show(model, subject.data, "search.scan")
+        trigger_scan.show(model, subject.data)
     else:
         inversion_view.show(subject)

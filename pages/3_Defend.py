@@ -302,11 +302,12 @@ def show_external_model(left: DeltaGenerator, right: DeltaGenerator) -> None:
             external_model.show_hint()
             return
         before = external_model.show_facts(external)
+        if external_model.is_readable(external):
+            external_model.show_search_button(external)
         live_jobs.show_jobs("defend")
         sweeps.show(external)
         live_jobs.show_ended_jobs("defend")
         external_model.show_results(external, before)
-        external_model.show_trigger_scan(external)
 
 
 def show_missing_run() -> None:

@@ -124,7 +124,7 @@ def test_a_model_that_cannot_be_read_hides_no_other_part(page: AppTest, tmp_path
     (folder / "open_clip_config.json").write_text("{}")
     choose(page, folder)
     assert len(errors(page)) == 1
-    assert "defend.scan.go" in widget_keys(page)
+    assert "defend.audit" not in widget_keys(page)
     assert "defend.external.open" not in widget_keys(page)
     choose_own_model(go_to(page, "Poison"), "poison.model", folder)
     assert "poison.go" in widget_keys(page)
@@ -198,17 +198,21 @@ def test_it_can_be_swept(page: AppTest, tmp_path: Path) -> None:
 
 def test_the_scan_has_rows_with_intervals_and_a_warning(page: AppTest, tmp_path: Path) -> None:
     choose(page, tmp_path / "epoch_10.safetensors")
-    page.selectbox(key="defend.scan.kind").set_value("badnet")
-    page.select_slider(key="defend.scan.n").set_value(100)
-    page.selectbox(key="defend.scan.reference").set_value("scenes-rn").run()
+    press(page, "defend.audit")
+    assert [title.value for title in page.title] == ["Trigger search"]
+    go_to(page, "Trigger search")  # a test's page follows the switch for one run only
+    page.segmented_control(key=f"search.method.{tmp_path / 'epoch_10.safetensors'}").set_value("scan").run()
+    page.selectbox(key="search.scan.kind").set_value("badnet")
+    page.select_slider(key="search.scan.n").set_value(100)
+    page.selectbox(key="search.scan.reference").set_value("scenes-rn").run()
     assert not page.warning
-    finish_work(press(page, "defend.scan.go"))
+    finish_work(press(page, "search.scan.go"))
     rows = table(page, "Increase (points)")
     assert set(rows["Trigger"]) == {"BadNet patch"}
     assert rows["Increase (points)"].tolist() == pytest.approx((rows["With"] - rows["Without"]).tolist())
     assert all(" to " in value for value in rows["95% interval"])
     assert "Increase, scenes-rn" in rows.columns
     assert len(page.warning) == 1
-    page.selectbox(key="defend.scan.kind").set_value("patch_image").run()
-    finish_work(press(page, "defend.scan.go"))
+    page.selectbox(key="search.scan.kind").set_value("patch_image").run()
+    finish_work(press(page, "search.scan.go"))
     assert len(page.error) == 1  # no image file

@@ -103,15 +103,19 @@ def _show_findings(result: Mapping[str, Any]) -> None:
             "Stands out most": found["name"],
             "Class": found["class_name"],
             "By": found["distance"],
-            "Most of a reference": found["largest_reference"],
+            "Reference": found["largest_reference"],
             "p": found["p"],
         }
         for found in result["findings"]
     ]
     columns = {
-        "By": st.column_config.NumberColumn(format="%.1f", help="In units of the spread over clean models."),
-        "Most of a reference": st.column_config.NumberColumn(format="%.1f"),
-        "p": st.column_config.NumberColumn(format="%.3f"),
+        "Test": st.column_config.TextColumn(width=125),
+        "Class": st.column_config.TextColumn(width=80),
+        "By": st.column_config.NumberColumn(format="%.1f", width=60, help="In units of the spread over clean models."),
+        "Reference": st.column_config.NumberColumn(
+            format="%.1f", width=85, help="By how much the most conspicuous clean reference stands out."
+        ),
+        "p": st.column_config.NumberColumn(format="%.3f", width=60),
     }
     st.dataframe(pd.DataFrame(rows), hide_index=True, column_config=columns)
     references, detection = result["references"], result["detection"]
@@ -130,7 +134,7 @@ def _show_findings(result: Mapping[str, Any]) -> None:
 def _show_uses(result: Mapping[str, Any]) -> None:
     """Draw how often each trigger reaches its class in each use of the model."""
     rows = [
-        {"Trigger": row["trigger"], "Class": row["class_name"], "Use": use, "With": shares[0], "Without": shares[1]}
+        {"Use": use, "Class": row["class_name"], "With": shares[0], "Without": shares[1], "Trigger": row["trigger"]}
         for row in result["interfaces"]
         for use, shares in row["uses"].items()
         if shares and shares[0] is not None
@@ -140,8 +144,11 @@ def _show_uses(result: Mapping[str, Any]) -> None:
         return
     table = pd.DataFrame(rows)
     table[["With", "Without"]] *= 100
-    percent = {name: st.column_config.NumberColumn(format="%.1f%%") for name in ("With", "Without")}
-    st.dataframe(table, hide_index=True, column_config=percent, height=250)
+    columns: dict[str, Any] = {
+        name: st.column_config.NumberColumn(format="%.1f%%", width=75) for name in ("With", "Without")
+    }
+    columns |= {"Use": st.column_config.TextColumn(width=120), "Class": st.column_config.TextColumn(width=75)}
+    st.dataframe(table, hide_index=True, column_config=columns, height=250)
     st.caption("Share of images, or of retrieved items, that reach the class with the trigger and without it.")
 
 

@@ -17,8 +17,9 @@ IMAGE_COUNTS = (100, 200, 500, 1000, 2000)
 MAX_ROWS = 12
 
 
-def show(model: str, data: str, key: str) -> None:
-    """Draw the scan of a model, by name or path, on the test split of the data; key: of its widgets."""
+def show(model: str, data: str) -> None:
+    """Draw the scan of a model, by name or path, on the test split of the data."""
+    key = "search.scan"
     st.markdown("Adds triggers to clean images and reports the classes then predicted more often. Needs no labels.")
     left, middle, right = st.columns(3)
     kinds = cache.triggers()

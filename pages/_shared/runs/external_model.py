@@ -1,4 +1,4 @@
-"""A model trained elsewhere: facts about its file, clean accuracy, defenses, and a scan for triggers."""
+"""A model trained elsewhere: facts about its file, clean accuracy, and defenses."""
 
 from functools import partial
 from pathlib import Path
@@ -13,13 +13,13 @@ from cleaner.models.resolve import resolve_model_name
 from cleaner.runs.record import RunRecord
 from cleaner.types import CleanerError
 from pages._shared import cache
-from pages._shared.detect import trigger_scan
 from pages._shared.inspect import pickers
 from pages._shared.runs import cards, jobs, sources
 from pages._shared.runs.cancel import show_cancelable
 from pages._shared.runs.job_requests import ExternalModel
 from pages._shared.shell import state
-from pages._shared.shell.frame import link, show_error
+from pages._shared.shell.frame import ICONS, link, show_error
+from pages._shared.shell.menu import page_file
 from pages._shared.shell.wording import escape_markdown, format_percent
 
 HELP = "Clean a checkpoint that you do not trust; its attack success stays unknown."
@@ -161,13 +161,15 @@ def _make_row(run: RunRecord, before: Metrics | None) -> dict[str, object]:
     }
 
 
-def show_trigger_scan(external: ExternalModel) -> None:
-    """Draw the scan for one trigger or all built-in ones."""
-    with st.expander("Trigger scan", icon=":material/search:", key="defend.scan"):
-        trigger_scan.show(external.model, external.data, "defend.scan")
+def show_search_button(external: ExternalModel) -> None:
+    """Draw the button that puts the model in view and opens Trigger search."""
+    icon = f":material/{ICONS['Trigger search']}:"
+    on_click, arguments = put_in_view, (external.model, external.data)
+    if st.button("Is it backdoored? Audit it", key="defend.audit", icon=icon, on_click=on_click, args=arguments):
+        st.switch_page(page_file("Trigger search"))
 
 
-def put_in_view(model: Path, data: str) -> None:
+def put_in_view(model: Path | str, data: str) -> None:
     """Put a model's file in view on all pages from the next rerun on."""
     st.session_state.setdefault(state.OPENED_MODELS, {})[ExternalModel(str(model), data)] = None
-    state.select_run(state.MODEL_PREFIX + str(model.resolve()))
+    state.select_run(state.MODEL_PREFIX + resolve_model_name(str(model)))
