@@ -110,6 +110,7 @@ def _show_findings(result: Mapping[str, Any]) -> None:
     ]
     columns = {
         "Test": st.column_config.TextColumn(width=125),
+        "Stands out most": st.column_config.TextColumn(width=275),
         "Class": st.column_config.TextColumn(width=80),
         "By": st.column_config.NumberColumn(format="%.1f", width=60, help="In units of the spread over clean models."),
         "Reference": st.column_config.NumberColumn(
@@ -147,7 +148,7 @@ def _show_uses(result: Mapping[str, Any]) -> None:
     columns: dict[str, Any] = {
         name: st.column_config.NumberColumn(format="%.1f%%", width=75) for name in ("With", "Without")
     }
-    columns |= {"Use": st.column_config.TextColumn(width=120), "Class": st.column_config.TextColumn(width=75)}
+    columns |= {"Use": st.column_config.TextColumn(width=150), "Class": st.column_config.TextColumn(width=75)}
     st.dataframe(table, hide_index=True, column_config=columns, height=250)
     st.caption("Share of images, or of retrieved items, that reach the class with the trigger and without it.")
 
