@@ -30,6 +30,7 @@ class Tbar(FoundTriggerDefense):
 
     label: ClassVar[str] = "Task vector removal (TBAR)"
     source: ClassVar[str] = "arXiv:2510.14845"
+    unpublished: ClassVar[str] = "the rates and coefficients of its paper are not known to us"
     is_reimplemented: ClassVar[bool] = True
     class_prompt: ClassVar[str] = PROMPT
 

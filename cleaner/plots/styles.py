@@ -25,7 +25,7 @@ which is too pale on white. defended: by an unknown defense.
 STAGE_MARKS = {"clean": "circle-open", "backdoored": "x", "defended": "diamond-wide", "suspect": "x"}
 DEFENSE_ORDER = (
     *("cleanclip", "cleanclip_short", "feature_repelling", "finetune"),
-    *("par", "rvpt", "ta_cleaner", "unlearn_trigger", "tbar"),
+    *("par", "rvpt", "ta_cleaner", "unlearn_trigger"),
 )
 """Defenses in the order of their colors and marks; others follow in the order of their names."""
 DEFENSE_COLORS = ("#BF9A44", "#3AA9D8", "#99A568", "#525A65", "#8C4719", "#725548", "#6C5CE7", "#9982F2")
