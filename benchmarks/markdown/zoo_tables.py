@@ -70,11 +70,11 @@ def removal(root: Path) -> str:
         lines.append((to_attack_label(first["attack"]), first["verdict"], found, f"{first['asr_before']:.3f}", *cells))
     methods = list(dict.fromkeys(row["method"] for row in rows))
     header = ("attack", "audit", "found", "ASR before", *(f"`{method}`" for method in methods))
-    alphas = ", ".join(f"{row['alpha']:g}" for row in rows if row["method"] == "tbar")
+    settings = join_unique(f"{row['lr']:g} x {row['alpha']:g}" for row in rows if row["method"] == "tbar")
     return (
         f"{markdown_table(header, lines)}\n\nASR of the true trigger after it / change of accuracy, n = "
         f"{rows[0]['n']:,}. One model each, seed 0: the backdoored ones of the shipped zoo. Plain finetuning and "
-        "TA-Cleaner know no trigger. Rates are those of the quick setting, chosen by accuracy; TBAR's coefficient is "
-        f"the largest tried that costs at most a point of accuracy on validation images ({alphas}). "
+        "TA-Cleaner know no trigger. Rates are those of the quick setting, chosen by accuracy; TBAR's rate and "
+        f"coefficient ({settings}) are those tried that cost most accuracy on validation images, but at most a point. "
         f"{describe_origins(rows)}; `python -m benchmarks.removal`."
     )

@@ -1,14 +1,14 @@
 """TBAR: learn the backdoor once more, then subtract what that changed (task arithmetic, arXiv:2510.14845)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cleaner.config import param
+from cleaner.config import FinetuneConfig, param
 from cleaner.data.base import CaptionData
 from cleaner.defenses.base import DEFENSES, EpochTexts, FoundTriggerDefense, TextPlan
 from cleaner.losses import Features
@@ -25,7 +25,7 @@ class Tbar(FoundTriggerDefense):
 
     theta_ft is the suspect, finetuned until images with the found trigger are the target; its text tower is frozen.
     The published loss is not known to us: here it is the cross-entropy of the zero-shot classifier. theta_ft - theta
-    is of the weights alone, statistics of BatchNorm stay.
+    is of the weights alone; BatchNorm keeps its statistics, which batches of triggered images would change.
     """
 
     label: ClassVar[str] = "Task vector removal (TBAR)"
@@ -46,6 +46,9 @@ class Tbar(FoundTriggerDefense):
                 f"{data.name or 'these pairs'}: give target_class=NAME."
             )
         return super().unsupported_reason(clip, data)
+
+    def adapt(self, config: FinetuneConfig) -> FinetuneConfig:
+        return replace(config, freeze_bn=True)
 
     def prepare(self, clip: Clip, seed: int) -> Clip:
         tower: Any = clip.model.requires_grad_(False)
