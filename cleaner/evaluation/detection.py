@@ -90,6 +90,13 @@ def find_threshold(clean: Scores, false_alarms: float) -> float:
     return float(np.sort(clean)[max(len(clean) - 1 - allowed, 0)])
 
 
+def conformal_p(clean: Scores, score: float) -> float:
+    """Return (1 + how many of n clean scores are at least as high) / (n + 1): at most alpha for a share alpha of clean
+    items that are exchangeable with these.
+    """
+    return float((1 + (clean >= score).sum()) / (1 + len(clean)))
+
+
 def describe_calibration(n: int) -> str:
     """Return what thresholds are fixed on, n clean images, and for which of `FALSE_ALARMS` these are too few."""
     unresolved = " and ".join(f"{share:.0%}" for share in FALSE_ALARMS if int(share * n) < 1)

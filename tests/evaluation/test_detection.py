@@ -9,6 +9,7 @@ from scipy import stats
 from cleaner.evaluation.bootstrap import auroc_interval
 from cleaner.evaluation.detection import (
     apply_threshold,
+    conformal_p,
     describe_calibration,
     find_threshold,
     measure_detection,
@@ -151,3 +152,11 @@ def test_roc_curve_runs_from_corner_to_corner_and_has_the_area() -> None:
     assert (alarms[0], caught[0], alarms[-1], caught[-1]) == (0, 0, 1, 1)
     assert np.trapezoid(caught, alarms) == pytest.approx(naive_auroc(clean, poisoned))
     assert len(roc_curve(np.random.default_rng(0).random(900), np.random.default_rng(1).random(900))[0]) <= 201
+
+
+def test_conformal_p_counts_equal_scores_and_holds_its_rate() -> None:
+    assert conformal_p(np.array([0.1, 0.2, 0.2, 0.3]), 0.2) == pytest.approx(4 / 5)
+    assert conformal_p(np.array([0.1, 0.2]), 1.0) == pytest.approx(1 / 3)
+    rng = np.random.default_rng(0)
+    draws = rng.normal(size=(4000, 20))
+    assert np.mean([conformal_p(each[1:], each[0]) <= 0.1 for each in draws]) == pytest.approx(0.1, abs=0.02)

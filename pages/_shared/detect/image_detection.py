@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from cleaner.evaluation.detection import FALSE_ALARMS, apply_threshold, describe_calibration, roc_curve
+from cleaner.evaluation.detection import FALSE_ALARMS, apply_threshold, conformal_p, describe_calibration, roc_curve
 from cleaner.labels import to_label
 from cleaner.plots import detection
 from cleaner.runs.record import RunRecord
@@ -54,7 +54,7 @@ def show(run: RunRecord) -> None:
         roc = detection.roc_curves({to_label(detector.state_dict()["name"]): roc_curve(found.clean, found.triggered)})
         curve.plotly_chart(roc, key="detect.images.roc", config=NO_MODE_BAR)
     with left:
-        _show_image(run, detector, outcome.threshold)
+        _show_image(run, detector, outcome.threshold, found.calibration)
     _show_thresholds(found)
 
 
@@ -103,8 +103,8 @@ def _show_outcome(found: Any, outcome: Any) -> None:
         st.markdown("The ranking is reversed: to this detector, triggered images look more typical than clean ones.")
 
 
-def _show_image(run: RunRecord, detector: Any, threshold: float) -> None:
-    """Draw one image without and with the trigger, and the verdict on each."""
+def _show_image(run: RunRecord, detector: Any, threshold: float, calibration: Any) -> None:
+    """Draw one image without and with the trigger, and the verdict on each; calibration: scores of clean images."""
     sample = pickers.choose_sample(run)
     pixels = cache.image_pair_pixels(sample, run.folder)
     scores = cache.score_sample(run.folder, detector, sample)
@@ -113,7 +113,9 @@ def _show_image(run: RunRecord, detector: Any, threshold: float) -> None:
     ):
         column.image(enlarge(image, 128), width="stretch", alt=f"Chosen image, {label.lower()}")
         verdict = ":violet[◆] **flagged**" if score > threshold else ":blue[○] passes"
-        column.markdown(f":small[{label}]  \n:small[{verdict}, score {score:.3f}]")
+        p = conformal_p(calibration, score)
+        column.markdown(f":small[{label}]  \n:small[{verdict}, score {score:.3f}, p {p:.3f}]")
+    st.caption("p: how often a clean image scores at least as high, by the clean validation images (conformal).")
 
 
 def _show_thresholds(found: Any) -> None:
