@@ -54,6 +54,7 @@ FIGURE = re.compile(r"(<!-- figure:([^>]+) -->)[^<]*(<!-- /figure -->)")
 TABLES: dict[str, Callable[[Path], str]] = {
     "headline": headline.headline,
     "audits": zoo_tables.audits,
+    "removal": zoo_tables.removal,
     "attacks": lambda _: list_methods("attack", TRIGGERS),
     "defenses": lambda _: list_methods("defense", DEFENSES),
     "claim": protocol2_tables.equal_accuracy,
