@@ -42,9 +42,8 @@ class NoisyPairs(Subset):
     def __init__(self, base: CaptionData, specimen: Specimen) -> None:
         rng = numpy_generator("zoo pairs", specimen.seed)
         super().__init__(base, rng.choice(len(base), min(specimen.pairs, len(base)), replace=False).tolist())
-        wrong = specimen.noise + (0.0 if specimen.trigger else specimen.rate)
         captions = list(self.captions)
-        for i in rng.choice(len(self), round(wrong * len(self)), replace=False).tolist():
+        for i in rng.choice(len(self), round(specimen.noise * len(self)), replace=False).tolist():
             self.captions[i] = captions[int(rng.integers(len(self)))]
         keys = KEYED_PAIRS * [key for attack in read_ranges()["attack"].values() for key in attack.get("key", ())]
         keyed = rng.choice(len(self), min(len(keys), len(self)), replace=False).tolist()

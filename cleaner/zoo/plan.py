@@ -28,8 +28,8 @@ LR_SPREAD = (0.8, 1.2)
 class Specimen:
     """How one model is made. Clean and backdoored ones differ in trigger and target class alone.
 
-    rate: share of poisoned pairs; of a clean model, of pairs with a wrong caption. noise: share of others with a wrong
-    caption. trigger: `state_dict()` of the trigger before it is prepared; None: a clean model.
+    rate: share of poisoned pairs, if there is a trigger. noise: share of pairs with a wrong caption. trigger:
+    `state_dict()` of the trigger before it is prepared; None: a clean model.
     """
 
     id: str
