@@ -24,7 +24,10 @@ class Audit:
     """
 
     model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN|MODEL", help=MODEL_HELP)]
-    data: Annotated[tuple[str, ...], stated_default(help=f"{OWN_DATA_HELP} The test split is used.")] = ()
+    data: Annotated[
+        tuple[str, ...],
+        stated_default(help=f"{OWN_DATA_HELP} The test split is used. A built-in architecture needs none."),
+    ] = ()
     reference: Annotated[
         str | None, stated_default(help="Clean model of the same architecture, to finetune references from first.")
     ] = None

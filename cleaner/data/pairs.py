@@ -278,7 +278,10 @@ def _validate_table(table: PairTable, name: str) -> None:
     """Raise `CleanerError` if a table has no pairs, or names or captions that are not valid Unicode."""
     if not table.keys:
         reason = f" ({table.skipped_rows[0]})" if table.skipped_rows else ""
-        raise CleanerError(f"{name} has no pairs of image and caption{reason}: check the path and its layout.")
+        raise CleanerError(
+            f"{name} has no pairs of image and caption{reason}: put images into one folder for each class, or list "
+            "them with captions in a CSV file."
+        )
     split_of: dict[str, str] = {}
     for image, split in zip(table.image_names, table.splits or (), strict=False):
         if split_of.setdefault(image, split) != split:
