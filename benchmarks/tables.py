@@ -55,6 +55,8 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "headline": headline.headline,
     "audits": zoo_tables.audits,
     "removal": zoo_tables.removal,
+    "image_detectors": zoo_tables.image_detectors,
+    "zoo_leaks": zoo_tables.leaks,
     "attacks": lambda _: list_methods("attack", TRIGGERS),
     "defenses": lambda _: list_methods("defense", DEFENSES),
     "claim": protocol2_tables.equal_accuracy,

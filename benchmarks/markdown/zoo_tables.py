@@ -7,12 +7,19 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.markdown.cells import Row, describe_origins, join_unique, markdown_table, read_measurement
+from benchmarks.markdown.cells import (
+    Row,
+    describe_origins,
+    format_mean_range,
+    join_unique,
+    markdown_table,
+    read_measurement,
+)
 from cleaner.audit.evidence import ALL, INVERSION, KNOWN
 from cleaner.audit.result import FALSE_ALARMS, NOT_TESTABLE, SUSPICIOUS
 from cleaner.evaluation.detection import measure_detection
 from cleaner.evaluation.metrics import wilson_interval
-from cleaner.labels import to_attack_label
+from cleaner.labels import to_attack_label, to_label
 from cleaner.zoo.plan import DEVELOPMENT, SEALED
 
 TESTS = (KNOWN, INVERSION, ALL)
@@ -77,4 +84,54 @@ def removal(root: Path) -> str:
         "TA-Cleaner know no trigger. Rates are those of the quick setting, chosen by accuracy; TBAR's rate and "
         f"coefficient ({settings}) are those tried that cost most accuracy on validation images, but at most a point. "
         f"{describe_origins(rows)}; `python -m benchmarks.removal`."
+    )
+
+
+def image_detectors(root: Path) -> str:
+    """Return a line for each attack: AUROC of each image detector, and for all what p-values of 5% flag."""
+    rows = read_measurement(root, "image_detectors.json")["rows"]
+    names = list(rows[0]["detectors"])
+
+    def collect(name: str, key: str, rows: Sequence[Row] = rows) -> list[float]:
+        return [row["detectors"][name][key] for row in rows]
+
+    groups = [[row for row in rows if row["attack"] == attack] for attack in sorted({row["attack"] for row in rows})]
+    lines = [
+        (
+            to_attack_label(group[0]["attack"]),
+            str(len(group)),
+            *(format_mean_range(collect(name, "auroc", group), form="{:.2f}") for name in names),
+        )
+        for group in groups
+    ]
+    flagged = [
+        (label, str(len(rows)), *(f"{np.mean(collect(name, key)):.0%}" for name in names))
+        for label, key in (("caught at p ≤ 5%", "caught"), ("false alarms at p ≤ 5%", "false_alarms"))
+    ]
+    return (
+        f"{markdown_table(('attack', 'models', *map(to_label, names)), [*lines, *flagged])}\n\nAUROC: mean [minimum, "
+        f"maximum] over the models of the zoo's sealed part, `{rows[0]['model']}`, n = {rows[0]['images']} test images "
+        "without and with the trigger; last lines: shares of these over all models, p by as many clean validation "
+        f"images. {describe_origins(rows)}; `python -m benchmarks.image_detectors`."
+    )
+
+
+def leaks(root: Path) -> str:
+    """Return what a classifier that does not run the models makes of them."""
+    rows = read_measurement(root, "zoo_leaks.json")["rows"]
+    header = ("model", "clean", "backdoored", "AUROC", "p", *rows[0]["single"])
+    lines = [
+        (
+            f"`{row['model']}`",
+            *(str(row[key]) for key in ("clean", "backdoored")),
+            *(f"{value:.2f}" for value in (row["auroc"], row["p"], *row["single"].values())),
+        )
+        for row in rows
+    ]
+    origin = read_measurement(root, "zoo_leaks.json")
+    return (
+        f"{markdown_table(header, lines)}\n\nAUROC of a logistic regression on file size, steps, changed words, and "
+        "norms of the change with their ratios, leaving one model out; p: by permuted labels. Last columns: AUROC of "
+        f"each alone, below 0.5 if backdoored models have less. {describe_origins([origin])}; `python -m "
+        "benchmarks.leaks`."
     )
