@@ -42,7 +42,7 @@ class Options:
     """What to measure."""
     model: str = "scenes-lite"
     """Built-in model: of the references, or that the measured models were finetuned from."""
-    models: int = 39
+    models: int = 19
     """References."""
 
 
