@@ -132,7 +132,7 @@ def test_label_read_from_the_file_is_that_of_the_class(registry: Registry[type],
 @pytest.mark.parametrize(("registry", "name"), METHODS, ids=[name for _, name in METHODS])
 def test_source_and_definition_fit_a_table(registry: Registry[type], name: str) -> None:
     method = registry[name]
-    assert re.fullmatch(r"((arXiv:\d{4}\.\d{4,5}|doi:10\.\d+/\S+)(, scikit-learn)?)?", method.source)
+    assert re.fullmatch(r"((arXiv:\d{4}\.\d{4,5}|openreview:\w+|doi:10\.\d+/\S+)(, scikit-learn)?)?", method.source)
     definition = (method.__doc__ or "").splitlines()[0]
     assert 10 < len(definition) <= 110
     assert definition.endswith(".")

@@ -41,7 +41,7 @@ class SubspaceDetection(ImageDetector):
     """
 
     label: ClassVar[str] = "Subspace"
-    source: ClassVar[str] = "ICLR 2026, openreview.net/forum?id=Kpij6oOnJl"
+    source: ClassVar[str] = "openreview:Kpij6oOnJl"
     is_reimplemented: ClassVar[bool] = True
 
     dimensions: int = param(8, low=1, high=len(WORDINGS) - 1, help="Dimensions of the subspace.")
