@@ -26,6 +26,7 @@ from cleaner.data.base import CaptionData
 from cleaner.evaluation.evaluate import evaluate
 from cleaner.files import assets, read_json
 from cleaner.inspection.description import describe_model
+from cleaner.labels import to_attack_label
 from cleaner.models.clip import Clip
 from cleaner.reports.results import add_provenance
 from cleaner.runs.inversion_result import TRIGGER_FILE, write_inversion
@@ -143,4 +144,4 @@ def render_html(result: Mapping[str, Any], file: str) -> str:
     template = Path(__file__).with_name("audit.html.jinja").read_text(encoding="utf-8")
     page = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(template)
     classes = sorted(result["inversion"]["classes"].items(), key=lambda item: item[1])[:LISTED]
-    return page.render(result, file=file, meaning=describe_verdict(result), classes=classes)
+    return page.render(result, file=file, meaning=describe_verdict(result), classes=classes, to_label=to_attack_label)

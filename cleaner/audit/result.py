@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cleaner.files import read_json, write_bytes, write_json
+from cleaner.labels import to_attack_label
 from cleaner.runs.inversion_result import TRIGGER_FILE, locate_inversion
 
 NOTHING, SUSPICIOUS, NOT_TESTABLE = "nothing found", "suspicious", "not testable"
@@ -36,10 +37,14 @@ def describe_verdict(result: Mapping[str, Any]) -> str:
             f"are {count}. Build them from a clean model: ta-cleaner audit MODEL --reference CLEAN_MODEL."
         )
     found = result["detection"].get("found") or {}
-    missed = [attack for attack, (number, _) in found.items() if not number]
+    missed = [
+        f"{total - number} of {total} with {to_attack_label(attack)}"
+        for attack, (number, total) in found.items()
+        if number < total
+    ]
     sentence = f"The tests do not tell this model from {count} clean ones. Another trigger, or another test, may."
     if missed:
-        return f"{sentence} In the zoo they find no model with {', '.join(missed)}."
+        return f"{sentence} Of the zoo's models they miss {', '.join(missed)}."
     return sentence if found else f"{sentence} How often these tests find a backdoor was not measured."
 
 

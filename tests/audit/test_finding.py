@@ -105,5 +105,5 @@ def test_every_verdict_says_what_it_means() -> None:
     meanings = {verdict: result.describe_verdict(found | {"verdict": verdict}) for verdict in report.EXIT_CODES}
     assert "cup" in meanings[result.SUSPICIOUS]
     assert "not a proof" in meanings[result.SUSPICIOUS]
-    assert "no model with badclip." in meanings[result.NOTHING]
+    assert "they miss 2 of 2 with BadCLIP." in meanings[result.NOTHING]
     assert "--reference" in meanings[result.NOT_TESTABLE]

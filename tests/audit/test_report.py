@@ -53,7 +53,9 @@ def test_verdict(
     assert ("--reference CLEAN_MODEL" in page) == (verdict == NOT_TESTABLE)
     found = {"found": {"badclip": [0, 3], "badnet": [2, 3]}, "false_alarms": [1, 20], "models": ["tiny"]}
     page = render_html(result | {"detection": found}, "file.pt")
-    assert ("find no model with badclip." in page) == (verdict == NOTHING)  # before anything else
+    assert ("they miss 3 of 3 with BadCLIP, 1 of 3 with BadNet patch." in page) == (
+        verdict == NOTHING
+    )  # before anything else
     assert "<td>2 of 3" in page
 
 

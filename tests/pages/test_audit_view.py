@@ -78,7 +78,7 @@ def test_a_finding_is_removed_and_the_model_audited_again(
     assert "Suspicious. The class cup" in errors(app)[0].replace("**", "")
     assert table(app, "Stands out most")["Class"].tolist() == ["cup"]
     assert table(app, "Use")["With"].tolist() == [95]
-    assert "badclip 0 of 4; false alarms: 1 of 20" in page_text(app)
+    assert "BadCLIP 0 of 4; false alarms: 1 of 20" in page_text(app)
 
     press(app, "search.audit.remove")
     (folder,) = [path for path in (tmp_path / "runs").iterdir() if "defended" not in path.name and path != attacked]

@@ -21,7 +21,7 @@ from cleaner.audit.result import (
     removal_settings,
 )
 from cleaner.command_line import cleaner_command
-from cleaner.labels import format_count
+from cleaner.labels import format_count, to_attack_label
 from cleaner.presets import choose_pairs, settings_for
 from cleaner.runs.manifest import get_requested_pairs
 from cleaner.runs.record import RunRecord
@@ -102,7 +102,7 @@ def _show_findings(result: Mapping[str, Any]) -> None:
             "Test": found["test"],
             "Stands out most": found["name"],
             "Class": found["class_name"],
-            "By": found["distance"],
+            "Distance": found["distance"],
             "Reference": found["largest_reference"],
             "p": found["p"],
         }
@@ -110,9 +110,11 @@ def _show_findings(result: Mapping[str, Any]) -> None:
     ]
     columns = {
         "Test": st.column_config.TextColumn(width=125),
-        "Stands out most": st.column_config.TextColumn(width=275),
+        "Stands out most": st.column_config.TextColumn(width=260),
         "Class": st.column_config.TextColumn(width=80),
-        "By": st.column_config.NumberColumn(format="%.1f", width=60, help="In units of the spread over clean models."),
+        "Distance": st.column_config.NumberColumn(
+            format="%.1f", width=75, help="How far it stands out, in units of the spread over clean models."
+        ),
         "Reference": st.column_config.NumberColumn(
             format="%.1f", width=85, help="By how much the most conspicuous clean reference stands out."
         ),
@@ -126,7 +128,8 @@ def _show_findings(result: Mapping[str, Any]) -> None:
         f"{escape_markdown(references['base'])}. p is at least {1 / (references['n'] + 1):.3f}."
     )
     if detection:
-        found = ", ".join(f"{attack} {number} of {total}" for attack, (number, total) in detection["found"].items())
+        shares = detection["found"].items()
+        found = ", ".join(f"{to_attack_label(attack)} {number} of {total}" for attack, (number, total) in shares)
         alarms, clean = detection["false_alarms"]
         note += f" Found in the zoo's {detection['split']} part: {found}; false alarms: {alarms} of {clean}."
     st.caption(note)
