@@ -15,13 +15,12 @@ import tyro
 
 from benchmarks import RESULTS_DIR, protocol
 from benchmarks.rows import add_row, read_rows
-from benchmarks.zoo import describe
+from benchmarks.zoo import describe, read_build
 from cleaner.attacks.base import load_trigger
 from cleaner.cli.output import Progress
 from cleaner.data.base import load_data
 from cleaner.detectors.base import find_detectors
 from cleaner.evaluation.detection import conformal_p
-from cleaner.files import read_json
 from cleaner.inspection.image_detection import ImageDetection, detect_images
 from cleaner.models.clip import load_clip
 from cleaner.presets import home_data
@@ -50,8 +49,8 @@ def main(options: Options) -> None:
     source = home_data(options.model)
     test, calibration = (load_data(source, split=split) for split in ("test", "validation"))
     detectors = {name: kind() for name, kind in find_detectors("image").items()}
-    for path in sorted((options.build / "work").glob("*/answers.json")):
-        answer, done = read_json(path), {row["id"] for row in read_rows(RESULT_PATH)}
+    for path, answer in read_build(options.build).items():
+        done = {row["id"] for row in read_rows(RESULT_PATH)}
         is_asked = (answer["plan"]["split"], answer["plan"]["base"]) == (SEALED, options.model)
         if not is_asked or not answer["backdoored"] or path.parent.name in done:
             continue

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,11 @@ import numpy as np
 import torch
 import tyro
 from numpy.typing import NDArray
+from torch import Tensor
 
 from benchmarks import RESULTS_DIR, protocol
+from benchmarks.zoo import read_build
 from cleaner.evaluation.detection import compute_auroc
-from cleaner.files import read_json
 from cleaner.models.clip import load_clip
 
 RESULT_PATH = RESULTS_DIR / "zoo_leaks.json"
@@ -37,7 +39,7 @@ class Options:
 def main(options: Options) -> None:
     """Write the result file."""
     protocol.start(1)
-    answers = {path: read_json(path) for path in sorted((options.build / "work").glob("*/answers.json"))}
+    answers = read_build(options.build)
     rows = []
     for base in sorted({answer["plan"]["base"] for answer in answers.values()}):
         own = {path: answer for path, answer in answers.items() if answer["plan"]["base"] == base}
@@ -50,11 +52,17 @@ def main(options: Options) -> None:
     protocol.write_result(RESULT_PATH, seeds=[0], rows=rows)
 
 
+@cache
+def read_base(name: str) -> dict[str, Tensor]:
+    """Return the weights of a built-in model."""
+    return load_clip(name).model.state_dict()
+
+
 def read_features(models: Iterable[tuple[Path, dict[str, Any]]]) -> NDArray[np.float64]:
     """Return `FEATURES` of (file, plan) of each model."""
     rows = []
     for path, plan in models:
-        before, after = (load_clip(name).model.state_dict() for name in (plan["base"], path))
+        before, after = read_base(plan["base"]), load_clip(path).model.state_dict()
         norms = {"visual.": 0.0, "token_embedding.": 0.0, "": 0.0}
         words = 0
         for key, value in after.items():
@@ -70,7 +78,7 @@ def read_features(models: Iterable[tuple[Path, dict[str, Any]]]) -> NDArray[np.f
 def measure_leak(features: NDArray[np.float64], labels: NDArray[np.bool_]) -> tuple[float, float]:
     """Return the AUROC of a classifier on models that it has not seen, and how many permuted labels it ranks as well.
 
-    Beside the features it has the logarithms of the norms' ratios, since all norms grow with the learning rate.
+    It also sees the log ratios of the norms: all norms grow with the learning rate, their ratios do not.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import LeaveOneOut, cross_val_predict

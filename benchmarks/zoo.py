@@ -54,8 +54,7 @@ def main(options: Options) -> None:
         path = ASSETS / f"{options.model}.json"
         build_population(options.model, (home_data(options.model), {}), data, options.models, path, Progress(REFERENCE))
         return
-    for path in sorted((options.build / "work").glob("*/answers.json")):
-        answer = read_json(path)
+    for path, answer in read_build(options.build).items():
         is_done = path.parent.name in {row["id"] for row in read_rows(RESULT_PATH)}
         if (answer["plan"]["split"], answer["plan"]["base"]) == (options.part, options.model) and not is_done:
             clip = load_clip(path.with_name("model.safetensors"))
@@ -63,6 +62,11 @@ def main(options: Options) -> None:
             row = describe(answer) | judge(evidence, find_population(clip, data))
             add_row(RESULT_PATH, protocol.stamp_row(row), lambda row: (row["part"], row["id"]))
     write_json(ASSETS / "detection.json", summarize(read_rows(RESULT_PATH)))
+
+
+def read_build(build: Path) -> dict[Path, dict[str, Any]]:
+    """Return the answers of a host's build by their files; the model lies next to each."""
+    return {path: read_json(path) for path in sorted((build / "work").glob("*/answers.json"))}
 
 
 def describe(answer: dict[str, Any]) -> Row:

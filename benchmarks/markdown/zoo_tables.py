@@ -118,7 +118,8 @@ def image_detectors(root: Path) -> str:
 
 def leaks(root: Path) -> str:
     """Return what a classifier that does not run the models makes of them."""
-    rows = read_measurement(root, "zoo_leaks.json")["rows"]
+    measurement = read_measurement(root, "zoo_leaks.json")
+    rows = measurement["rows"]
     header = ("model", "clean", "backdoored", "AUROC", "p", *rows[0]["single"])
     lines = [
         (
@@ -128,10 +129,9 @@ def leaks(root: Path) -> str:
         )
         for row in rows
     ]
-    origin = read_measurement(root, "zoo_leaks.json")
     return (
         f"{markdown_table(header, lines)}\n\nAUROC of a logistic regression on file size, steps, changed words, and "
         "norms of the change with their ratios, leaving one model out; p: by permuted labels. Last columns: AUROC of "
-        f"each alone, below 0.5 if backdoored models have less. {describe_origins([origin])}; `python -m "
+        f"each alone, below 0.5 if backdoored models have less. {describe_origins([measurement])}; `python -m "
         "benchmarks.leaks`."
     )
